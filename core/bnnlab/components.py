@@ -1,0 +1,130 @@
+"""What a plugin offers, as plain data. Nothing here imports torch."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+CAPABILITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "binary-weights": "model: named parameters that are exactly -1 or +1 when deployed",
+        "segments": "model: a chain of at least two modules whose composition is the network",
+        "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
+        "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
+        "posterior": "optimizer: weights are a distribution that predictive(n) draws from",
+        "boundaries": "stream: the beginning and the end of a task are announced",
+        "task-ids": "stream: the task is known at test time",
+    }
+)
+"""Names of the core, `provided by: meaning`; a plugin's own are written `x-<distribution>:<name>`."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TARGET = re.compile(r"[\w.]+:\w+")
+
+
+class Kind(StrEnum):
+    """The four kinds of component."""
+
+    MODEL = "model"
+    RULE = "rule"
+    OPTIMIZER = "optimizer"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword argument of a component's constructor.
+
+    Attributes:
+        name: The keyword.
+        type: `int`, `float`, `bool`, `str`, `None`, `list[...]`, `Literal[...]` or a union of them.
+        default: Used where nothing else is said; the constructor's own default.
+        help: One sentence, with the unit if it has one.
+        minimum: Smallest allowed number (of each element in a list).
+        maximum: Largest allowed number.
+        above: Numbers must be larger than this.
+        search: (low, high) or the values worth trying when tuning.
+        provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
+        requires: Capabilities that a value needs from another component.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    search: tuple[Any, ...] | None = None
+    provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
+    requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A model, rule, optimizer or stream that a plugin offers.
+
+    Attributes:
+        kind: Which of the four.
+        name: Lower case, as typed on the command line.
+        target: `package.module:Class`, imported on first use.
+        summary: One line.
+        source: The paper (authors, title, venue, year) or data set it comes from.
+        options: What can be set.
+        provides: Capabilities it always has.
+        requires: Capabilities that another component of the run must have.
+        preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
+
+    Raises:
+        ValueError: On a malformed name or target, an unknown capability or a repeated option.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    summary: str
+    source: str
+    options: tuple[Option, ...] = ()
+    provides: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
+    preset: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", Kind(self.kind))
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"component name {self.name!r}: use a-z, 0-9, '.', '_' and '-'")
+        if not _TARGET.fullmatch(self.target):
+            raise ValueError(f"{self}: target {self.target!r} is not 'package.module:Class'")
+        names = [option.name for option in self.options]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ValueError(f"{self}: option {repeated.pop()!r} is declared twice")
+        for capability in self._all_capabilities():
+            if capability not in CAPABILITIES and not capability.startswith("x-"):
+                known = ", ".join(CAPABILITIES)
+                raise ValueError(
+                    f"{self}: unknown capability {capability!r}; the core's are {known}; "
+                    f"your own begin with 'x-'"
+                )
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    def _all_capabilities(self) -> set[str]:
+        found = {*self.provides, *self.requires}
+        for option in self.options:
+            for given in (*option.provides.values(), *option.requires.values()):
+                found.update(given)
+        return found
+
+    def capabilities(self, options: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        """Return what the component (provides, requires) with these option values."""
+        provides, requires = set(self.provides), set(self.requires)
+        for option in self.options:
+            value = options.get(option.name, option.default)
+            if not isinstance(value, list):
+                provides.update(option.provides.get(value, ()))
+                requires.update(option.requires.get(value, ()))
+        return frozenset(provides), frozenset(requires)

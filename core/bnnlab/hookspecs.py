@@ -1,0 +1,51 @@
+"""The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
+
+No hook is called inside a training step. All are optional. An observing hook that raises is
+warned about once and switched off; the run goes on. Implement any subset of the arguments.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from bnnlab.components import Component
+
+PROJECT = "bnnlab"
+API_VERSION = "v1"
+ENTRY_POINT_GROUP = f"{PROJECT}.{API_VERSION}"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# ---------------------------------------------------------------------------- discovery
+
+
+@hookspec
+def bnnlab_components() -> Sequence[Component]:  # type: ignore[empty-body]
+    """Return the components that this plugin offers. Called once, right after loading."""
+
+
+# ---------------------------------------------------------------------------- observation
+
+
+@hookspec
+def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None) -> None:
+    """A run begins. `config` is what run.toml holds; `folder` is None where nothing is written."""
+
+
+@hookspec
+def bnnlab_metrics_logged(metrics: Mapping[str, Any]) -> None:
+    """An epoch or an evaluation ended. `metrics` is the line of metrics.jsonl."""
+
+
+@hookspec
+def bnnlab_task_ended(task: int, accuracy: Sequence[float | None]) -> None:
+    """Task `task` (from 0) was learned; `accuracy` is that row of the matrix, as fractions."""
+
+
+@hookspec
+def bnnlab_run_ended(result: Mapping[str, Any]) -> None:
+    """The run is over, complete or failed. `result` is what result.json holds."""

@@ -1,0 +1,225 @@
+"""Load plugins one by one, guarded, and resolve the names of their components."""
+
+import contextlib
+import importlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pluggy
+
+from bnnlab import hookspecs
+from bnnlab.components import Component, Kind
+from bnnlab.discovery import (
+    Found,
+    Plugin,
+    Status,
+    disabled_in_environment,
+    find_plugins,
+    incompatibility,
+    normalise,
+)
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.index import Index, load_index
+
+log = logging.getLogger(__name__)
+
+
+class PluginHost:
+    """The plugins of this environment. Made by a command and passed on; never global.
+
+    Args:
+        disabled: Distributions (or entry-point names) that are not imported, beside those that
+            registry.toml and BNNLAB_DISABLE name.
+
+    Attributes:
+        index: The curated registry.
+        plugins: Every installed plugin, sorted by name, with what became of it.
+    """
+
+    def __init__(self, disabled: Iterable[str] = ()) -> None:
+        self.index: Index = load_index()
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._disabled = {
+            *map(normalise, disabled),
+            *self.index.disabled,
+            *disabled_in_environment(),
+        }
+        self.plugins: list[Plugin] = [self._load(found) for found in find_plugins()]
+
+    # -------------------------------------------------------------------- loading
+
+    def _load(self, found: Found) -> Plugin:
+        plugin = Plugin(found.distribution, found.version, found.entry_point.name, Status.OK)
+        if self._disabled & found.names:
+            return replace(plugin, status=Status.DISABLED)
+        reason = incompatibility(found)
+        if reason:
+            return replace(plugin, status=Status.BROKEN, error=reason)
+        started = time.perf_counter()
+        try:
+            module, components = self._import(found)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            return replace(
+                plugin, status=Status.BROKEN, error=_first_line(error), exception=error
+            )
+        return replace(
+            plugin,
+            components=components,
+            package=module.__name__.partition(".")[0],
+            import_seconds=time.perf_counter() - started,
+        )
+
+    def _import(self, found: Found) -> tuple[Any, tuple[Component, ...]]:
+        printed = io.StringIO()
+        # Standard output belongs to the command: it may be a JSON document.
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = found.entry_point.load()
+            name = f"{found.distribution}/{found.entry_point.name}"
+            self._manager.register(module, name)
+            try:
+                self._manager.check_pending()
+                components = self._ask(module)
+            except BaseException:
+                self._manager.unregister(module)
+                raise
+        if printed.getvalue():
+            log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
+        return module, components
+
+    def _ask(self, module: Any) -> tuple[Component, ...]:
+        if not self._manager.get_hookcallers(module):
+            raise TypeError(
+                "implements no hook: decorate its functions with @bnnlab.hookimpl"
+            )
+        answers: list[Component] = []
+        for implementation in self._manager.hook.bnnlab_components.get_hookimpls():
+            if implementation.plugin is module:
+                answer = implementation.function()
+                if isinstance(answer, str) or not isinstance(answer, Sequence):
+                    raise TypeError(f"bnnlab_components returned a {type(answer).__name__}, "
+                                    "expected a sequence of Component")
+                for component in answer:
+                    if not isinstance(component, Component):
+                        raise TypeError("bnnlab_components returned a sequence with a "
+                                        f"{type(component).__name__}, expected Component")
+                answers.extend(answer)
+        names = [str(component) for component in answers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"offers {name} twice")
+        return tuple(answers)
+
+    # -------------------------------------------------------------------- resolving
+
+    def components(self, kind: Kind | None = None) -> list[tuple[Plugin, Component]]:
+        """Return every usable component (of a kind), sorted by name."""
+        pairs = [
+            (plugin, component)
+            for plugin in self.plugins
+            for component in plugin.components
+            if kind is None or component.kind is kind
+        ]
+        return sorted(pairs, key=lambda pair: (pair[1].kind, pair[1].name, pair[0].distribution))
+
+    def resolve(self, kind: Kind, name: str) -> tuple[Plugin, Component]:
+        """Return the component called `name` or `distribution/name`, and its plugin.
+
+        Raises:
+            UsageError: If nothing installed offers the name, or two distributions do.
+        """
+        distribution, _, short = name.rpartition("/")
+        matches = [
+            (plugin, component)
+            for plugin, component in self.components(kind)
+            if component.name == short
+            and (not distribution or plugin.distribution == normalise(distribution))
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            ways = " or ".join(f"{plugin.distribution}/{short}" for plugin, _ in matches)
+            raise UsageError(f"two plugins offer {kind} {short!r}. Say which: {ways}.")
+        raise self._missing(kind, short, normalise(distribution))
+
+    def _missing(self, kind: Kind, name: str, distribution: str) -> UsageError:
+        offering = self.index.offering(f"{kind}:{name}")
+        for plugin in self.plugins:
+            wanted = distribution or (offering.distribution if offering else "")
+            if plugin.distribution == wanted and plugin.status is not Status.OK:
+                why = f": {plugin.error}" if plugin.error else ""
+                error = UsageError(
+                    f"{kind} {name!r} comes with {wanted}, which is {plugin.status}{why}."
+                )
+                error.__cause__ = plugin.exception
+                return error
+        installed = {plugin.distribution for plugin in self.plugins}
+        if offering and offering.distribution not in installed:
+            return UsageError(
+                f"{kind} {name!r} is not installed. "
+                f"To install it: pip install {offering.distribution}"
+            )
+        known = sorted({component.name for _, component in self.components(kind)})
+        hint = did_you_mean(name, [*known, *self.index.names(kind)])
+        if not hint:
+            hint = f" Known: {', '.join(known)}." if known else " No plugin with one is installed."
+        return UsageError(f"unknown {kind} {name!r}.{hint}")
+
+    def load(self, plugin: Plugin, component: Component) -> Any:
+        """Import the class behind a component.
+
+        Raises:
+            UsageError: If the import fails or the class is missing; the plugin is named.
+        """
+        module, _, attribute = component.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise UsageError(
+                f"{component.kind} {component.name!r} of {plugin.distribution} "
+                f"{plugin.version} does not load: {_first_line(error)}"
+            ) from error
+
+    def unavailable(self) -> list[Plugin]:
+        """Return what registry.toml knows and is not installed."""
+        installed = {plugin.distribution for plugin in self.plugins}
+        return [
+            Plugin(entry.distribution, "", entry.name, Status.AVAILABLE)
+            for entry in self.index.plugins
+            if entry.distribution not in installed
+        ]
+
+    # -------------------------------------------------------------------- observing
+
+    def observe(self, observer: object) -> None:
+        """Let an object with hook implementations watch the runs of this host."""
+        self._manager.register(observer)
+        self._manager.check_pending()
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call an observing hook's implementations; one that raises is switched off."""
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            wanted = {name: arguments[name] for name in implementation.argnames}
+            try:
+                implementation.function(**wanted)
+            except Exception as error:
+                self._manager.unregister(implementation.plugin)
+                log.warning(
+                    "%s failed in %s and is switched off for this run: %s",
+                    implementation.plugin_name, hook, _first_line(error),
+                )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
