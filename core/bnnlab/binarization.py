@@ -1,0 +1,129 @@
+"""Binarise an arbitrary torch module and cut it into segments."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bnnlab.layers import BinaryConv2d, BinaryLinear, Scale, Sign, Surrogate, sign
+from bnnlab.model import Model
+
+Policy = Callable[[str, nn.Module], bool]
+
+_ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh, nn.GELU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU,
+    nn.Hardswish, nn.LeakyReLU, nn.RReLU, nn.PReLU, nn.Softplus, nn.Sigmoid,
+)  # fmt: skip
+
+
+def binarize(
+    module: nn.Module,
+    policy: Literal["inner", "all"] | Policy = "inner",
+    *,
+    scale: Scale = "fan-in",
+    activations: Literal["keep", "sign"] = "keep",
+    surrogate: Surrogate = "saturating",
+    input_shape: tuple[int, ...] | None = None,
+) -> Model:
+    """Replace weight layers of a module by binary ones, in place, and return it as a `Model`.
+
+    A binary layer starts from the signs of the real weights it replaces and keeps their bias.
+    An `nn.Sequential` becomes one segment per weight layer with what follows it; any other module
+    is a single segment, so a local rule refuses it.
+
+    Args:
+        module: Any module whose `nn.Linear` and `nn.Conv2d` layers are called as modules.
+        policy: `inner` keeps the first and the last weight layer real, the field's habit; `all`
+            keeps none; or a function of a layer's name and the layer that says if it is binarised.
+        scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
+        activations: `keep` them, or replace every activation module by `Sign`.
+        surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
+        input_shape: Shape of one input without the batch; rules such as dfa need it.
+
+    Raises:
+        ValueError: If no layer is left to binarise, or the policy is unknown.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10))
+        >>> list(binarize(net, input_shape=(64,)).binary_parameters())
+        ['segments.1.0.weight']
+    """
+    layers = dict(_weight_layers(module))
+    chosen = [name for name in layers if _is_chosen(policy, name, list(layers), layers[name])]
+    if not chosen:
+        raise ValueError(
+            f"no weight layer to binarise: {len(layers)} found and all kept real "
+            f"by policy {policy!r}; try policy='all'"
+        )
+    for name in chosen:
+        module = _replace(module, name, _binary_layer(layers[name], scale))
+    if activations == "sign":
+        for name, part in list(module.named_modules()):
+            if isinstance(part, _ACTIVATIONS):
+                module = _replace(module, name, Sign(surrogate))
+    return Model(_segments(module), input_shape)
+
+
+def _weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    for name, part in module.named_modules():
+        if type(part) in (nn.Linear, nn.Conv2d):
+            assert isinstance(part, nn.Linear | nn.Conv2d)
+            yield name, part
+
+
+def _is_chosen(policy: str | Policy, name: str, names: list[str], layer: nn.Module) -> bool:
+    if callable(policy):
+        return policy(name, layer)
+    if policy == "inner":
+        return name not in (names[0], names[-1])
+    if policy == "all":
+        return True
+    raise ValueError(f"policy {policy!r}: choose 'inner', 'all' or a function (name, layer)")
+
+
+def _binary_layer(layer: nn.Linear | nn.Conv2d, scale: Scale) -> nn.Module:
+    binary: BinaryLinear | BinaryConv2d
+    # The constructor's own random signs are replaced at once; they leave the global generator be.
+    throw_away = torch.Generator().manual_seed(0)
+    if isinstance(layer, nn.Linear):
+        binary = BinaryLinear(
+            layer.in_features, layer.out_features, layer.bias is not None, scale, throw_away
+        )
+    else:
+        if layer.padding_mode != "zeros":
+            raise ValueError(f"padding_mode {layer.padding_mode!r} of {layer} is not supported")
+        kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+        binary = BinaryConv2d(
+            layer.in_channels, layer.out_channels, (kernel[0], kernel[1]), (stride[0], stride[1]),
+            layer.padding if isinstance(layer.padding, str) else (layer.padding[0], layer.padding[1]),
+            (dilation[0], dilation[1]), layer.groups, layer.bias is not None, scale, throw_away,
+        )  # fmt: skip
+    with torch.no_grad():
+        binary.to(layer.weight.device, layer.weight.dtype)
+        binary.weight.copy_(sign(layer.weight))
+        if layer.bias is not None and binary.bias is not None:
+            binary.bias.copy_(layer.bias)
+    return binary
+
+
+def _replace(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    if not name:
+        return new
+    parent, _, child = name.rpartition(".")
+    setattr(module.get_submodule(parent), child, new)
+    return module
+
+
+def _segments(module: nn.Module) -> list[nn.Module]:
+    if type(module) is not nn.Sequential:
+        return [module]
+    groups: list[list[nn.Module]] = [[]]
+    has_weights = False
+    for part in module:
+        weighs = any(isinstance(inner, nn.Linear | nn.Conv2d) for inner in part.modules())
+        if weighs and has_weights:
+            groups.append([])
+        has_weights = has_weights or weighs
+        groups[-1].append(part)
+    return [nn.Sequential(*group) for group in groups]
