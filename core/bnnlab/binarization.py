@@ -94,9 +94,10 @@ def _binary_layer(layer: nn.Linear | nn.Conv2d, scale: Scale) -> nn.Module:
         if layer.padding_mode != "zeros":
             raise ValueError(f"padding_mode {layer.padding_mode!r} of {layer} is not supported")
         kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+        padding = layer.padding
         binary = BinaryConv2d(
             layer.in_channels, layer.out_channels, (kernel[0], kernel[1]), (stride[0], stride[1]),
-            layer.padding if isinstance(layer.padding, str) else (layer.padding[0], layer.padding[1]),
+            padding if isinstance(padding, str) else (padding[0], padding[1]),
             (dilation[0], dilation[1]), layer.groups, layer.bias is not None, scale, throw_away,
         )  # fmt: skip
     with torch.no_grad():

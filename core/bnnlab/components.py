@@ -18,7 +18,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "task-ids": "stream: the task is known at test time",
     }
 )
-"""Names of the core, `provided by: meaning`; a plugin's own are written `x-<distribution>:<name>`."""
+"""The core's names, and who provides them; a plugin's own are written `x-<distribution>:<name>`."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[\w.]+:\w+")

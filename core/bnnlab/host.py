@@ -67,9 +67,7 @@ class PluginHost:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            return replace(
-                plugin, status=Status.BROKEN, error=_first_line(error), exception=error
-            )
+            return replace(plugin, status=Status.BROKEN, error=_first_line(error), exception=error)
         return replace(
             plugin,
             components=components,
@@ -97,20 +95,22 @@ class PluginHost:
 
     def _ask(self, module: Any) -> tuple[Component, ...]:
         if not self._manager.get_hookcallers(module):
-            raise TypeError(
-                "implements no hook: decorate its functions with @bnnlab.hookimpl"
-            )
+            raise TypeError("implements no hook: decorate its functions with @bnnlab.hookimpl")
         answers: list[Component] = []
         for implementation in self._manager.hook.bnnlab_components.get_hookimpls():
             if implementation.plugin is module:
                 answer = implementation.function()
                 if isinstance(answer, str) or not isinstance(answer, Sequence):
-                    raise TypeError(f"bnnlab_components returned a {type(answer).__name__}, "
-                                    "expected a sequence of Component")
+                    raise TypeError(
+                        f"bnnlab_components returned a {type(answer).__name__}, "
+                        "expected a sequence of Component"
+                    )
                 for component in answer:
                     if not isinstance(component, Component):
-                        raise TypeError("bnnlab_components returned a sequence with a "
-                                        f"{type(component).__name__}, expected Component")
+                        raise TypeError(
+                            "bnnlab_components returned a sequence with a "
+                            f"{type(component).__name__}, expected Component"
+                        )
                 answers.extend(answer)
         names = [str(component) for component in answers]
         for name in names:
@@ -216,7 +216,9 @@ class PluginHost:
                 self._manager.unregister(implementation.plugin)
                 log.warning(
                     "%s failed in %s and is switched off for this run: %s",
-                    implementation.plugin_name, hook, _first_line(error),
+                    implementation.plugin_name,
+                    hook,
+                    _first_line(error),
                 )
 
 

@@ -12,7 +12,7 @@ Surrogate = Literal["saturating", "identity", "polynomial"]
 
 
 def sign(x: Tensor) -> Tensor:
-    """Return -1 or +1 by the sign bit, never 0: sign(+0) = +1, sign(-0) = -1."""
+    """Return -1 or +1 by the sign bit, never 0: +0 gives +1 and -0 gives -1."""
     return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
 
 
@@ -25,16 +25,16 @@ class _SurrogateSign(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, surrogate: Surrogate) -> Tensor:
+    def forward(x: Tensor, _surrogate: Surrogate) -> Tensor:
         return sign(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate], _output: Tensor) -> None:
         x, ctx.surrogate = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         if ctx.surrogate == "saturating":
             return grad * (x.abs() <= 1), None
@@ -100,6 +100,7 @@ class BinaryLinear(nn.Linear):
     """
 
     binary_names = ("weight",)
+    scale: nn.Parameter | None
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class BinaryConv2d(nn.Conv2d):
     """
 
     binary_names = ("weight",)
+    scale: nn.Parameter | None
 
     def __init__(
         self,
@@ -171,9 +173,11 @@ class BinaryConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to `(B, out_channels, H', W')`."""
-        y = self._conv_forward(x, self.weight, None)
+        y: Tensor = self._conv_forward(x, self.weight, None)
         y = y * (self.fixed_scale if self.scale is None else self.scale.view(-1, 1, 1))
-        return y if self.bias is None else y + self.bias.view(-1, 1, 1)
+        if self.bias is not None:
+            y = y + self.bias.view(-1, 1, 1)
+        return y
 
 
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

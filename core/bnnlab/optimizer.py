@@ -167,4 +167,3 @@ class LatentOptimizer(Optimizer):
             if self.latent_clip is not None:
                 latent.clamp_(-self.latent_clip, self.latent_clip)
             torch.copysign(torch.ones_like(latent[:1]), latent, out=parameter)
-

@@ -55,7 +55,7 @@ class Examples:
         """
         if order is None:
             order = torch.arange(len(self))
-        parts = list(order.to(self.rows.device).split(size))
+        parts = list(torch.split(order.to(self.rows.device), size))
         if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         for positions in parts:

@@ -1,0 +1,63 @@
+"""bnnlab: a workbench for learning methods of binarised neural networks.
+
+Importing this package imports no torch: what needs it is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bnnlab.api import create as create
+    from bnnlab.api import run as run
+    from bnnlab.binarization import binarize as binarize
+    from bnnlab.components import Component as Component
+    from bnnlab.components import Kind as Kind
+    from bnnlab.components import Option as Option
+    from bnnlab.errors import BnnlabError as BnnlabError
+    from bnnlab.errors import DataError as DataError
+    from bnnlab.errors import RunError as RunError
+    from bnnlab.errors import UsageError as UsageError
+    from bnnlab.experiment import Result as Result
+    from bnnlab.hookspecs import hookimpl as hookimpl
+    from bnnlab.host import PluginHost as PluginHost
+    from bnnlab.layers import BinaryConv2d as BinaryConv2d
+    from bnnlab.layers import BinaryLinear as BinaryLinear
+    from bnnlab.layers import Sign as Sign
+    from bnnlab.model import Model as Model
+    from bnnlab.normalization import BatchNorm as BatchNorm
+    from bnnlab.optimizer import LatentOptimizer as LatentOptimizer
+    from bnnlab.optimizer import Optimizer as Optimizer
+    from bnnlab.optimizer import TaskContext as TaskContext
+    from bnnlab.rule import Batch as Batch
+    from bnnlab.rule import Closure as Closure
+    from bnnlab.rule import LearningRule as LearningRule
+    from bnnlab.stream import Examples as Examples
+    from bnnlab.stream import Task as Task
+    from bnnlab.stream import TaskStream as TaskStream
+
+_HOMES = {
+    "api": ("create", "run"),
+    "binarization": ("binarize",),
+    "components": ("Component", "Kind", "Option"),
+    "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
+    "experiment": ("Result",),
+    "hookspecs": ("hookimpl",),
+    "host": ("PluginHost",),
+    "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),
+    "model": ("Model",),
+    "normalization": ("BatchNorm",),
+    "optimizer": ("LatentOptimizer", "Optimizer", "TaskContext"),
+    "rule": ("Batch", "Closure", "LearningRule"),
+    "stream": ("Examples", "Task", "TaskStream"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [*_HOME_OF, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'bnnlab' has no attribute {name!r}")
+    return getattr(import_module(f"bnnlab.{_HOME_OF[name]}"), name)

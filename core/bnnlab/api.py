@@ -1,0 +1,141 @@
+"""The Python API: `create` for single components, `run` for a whole run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnnlab import building
+from bnnlab.components import Kind
+from bnnlab.config import assignment, choose, read_config, resolve
+from bnnlab.errors import UsageError
+from bnnlab.experiment import Experiment, Result
+from bnnlab.host import PluginHost
+from bnnlab.model import Model
+from bnnlab.recipes import find_recipe
+
+Choosable = str | Mapping[str, Any] | None
+
+
+def create(
+    kind: str,
+    name: str,
+    model: Model | None = None,
+    /,
+    *,
+    seed: int = 0,
+    data: str | Path | None = None,
+    device: str = "auto",
+    host: PluginHost | None = None,
+    **given: Any,
+) -> Any:
+    """Make one component by name, for a training loop of your own.
+
+    Args:
+        kind: `model`, `rule`, `optimizer` or `stream`.
+        name: The component's name, or `distribution/name`.
+        model: For a rule or an optimizer: the model it works on.
+        seed: Root of the component's randomness.
+        data: For a stream: the data folder; the default is that of `bnn run`.
+        device: For a stream: where the images lie.
+        host: The plugins to choose from; all installed ones by default.
+        given: The component's options; a model also takes `input_shape` and `classes`.
+
+    Raises:
+        UsageError: If a name, an option or the model is wrong or missing.
+
+    Example:
+        >>> model = create("model", "mlp", input_shape=(64,), classes=10, hidden=[32])
+        >>> rule = create("rule", "bp", model)
+    """
+    if kind not in list(Kind):
+        raise UsageError(f"kind {kind!r}: choose from {', '.join(Kind)}")
+    host = host or PluginHost()
+    if kind == Kind.STREAM:
+        choice = choose(host, Kind.STREAM, name, given)
+        folder = building.data_folder(None if data is None else str(data))
+        return building.make_stream(
+            host, choice, data=folder, device=building.find_device(device), seed=seed
+        )
+    if kind == Kind.MODEL:
+        try:
+            shape, classes = tuple(given.pop("input_shape")), int(given.pop("classes"))
+        except KeyError as error:
+            raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
+        choice = choose(host, Kind.MODEL, name, given)
+        return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
+    if not isinstance(model, Model):
+        raise UsageError(
+            f'{kind} {name!r} works on a bnnlab model: create("{kind}", "{name}", model); '
+            "bnnlab.binarize(module) makes one of any torch module"
+        )
+    choice = choose(host, Kind(kind), name, given)
+    make = building.make_rule if kind == Kind.RULE else building.make_optimizer
+    return make(host, choice, model, seed=seed)
+
+
+def run(
+    config: str | Path | Mapping[str, Any] | None = None,
+    *,
+    recipe: str | None = None,
+    rule: Choosable = None,
+    optimizer: Choosable = None,
+    model: Choosable = None,
+    stream: Choosable = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    name: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    host: PluginHost | None = None,
+) -> Result:
+    """Train on a stream and return what was found, with the trained model.
+
+    The arguments are those of `bnn run`; None is "not said". Nothing is written unless `out` is
+    given.
+
+    Args:
+        config: A run file, or its content.
+        recipe: A recipe's name; `config` and the other arguments come before it.
+        rule: A name, or a mapping with `name` and options; so are the next three.
+        optimizer: See rule.
+        model: See rule.
+        stream: See rule.
+        epochs: Passes over each task's training data.
+        batch_size: Examples per step.
+        seed: Root of all randomness.
+        device: `auto`, `cpu`, `cuda`, ...
+        data: The data folder.
+        out: Folder to make the run's folder in.
+        name: The run folder's name.
+        set: More options, `{"optimizer.lr": 0.005}`.
+        host: The plugins to choose from; all installed ones by default.
+
+    Raises:
+        UsageError: If something cannot start as given.
+        RunError: If the run fails.
+    """
+    host = host or PluginHost()
+    said = {
+        "rule": rule,
+        "optimizer": optimizer,
+        "model": model,
+        "stream": stream,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "data": None if data is None else str(data),
+        "name": name,
+    }
+    layers: list[Mapping[str, Any]] = []
+    if recipe:
+        layers.append(find_recipe(host, recipe).settings)
+    if config is not None:
+        layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))
+    layers.append({key: value for key, value in said.items() if value is not None})
+    layers += [assignment(key, value) for key, value in (set or {}).items()]
+    layers.append({"out": None if out is None else str(out)})
+    return Experiment(host, resolve(host, layers)).run()

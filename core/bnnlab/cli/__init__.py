@@ -1,0 +1,113 @@
+"""The `bnn` command. Nothing here imports torch before a command needs it."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bnnlab import __version__
+from bnnlab.cli import fit, inventory, running
+from bnnlab.cli.console import report_error
+from bnnlab.errors import BnnlabError
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnnlab {__version__}")
+        raise typer.Exit
+
+
+def bnn(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Works anywhere.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Train binarised neural networks with any learning rule and any optimizer.
+
+    Begin with [bold]bnn run[/bold]: it trains a small network on a stream of five tasks, with
+    data that is already here.
+    """
+
+
+def make_app(completion: bool = True) -> typer.Typer:
+    """Return the command line.
+
+    Args:
+        completion: Whether to have the options that install shell completion. They are only
+            reached where no command is named, and cost the others 0.2 s (typer loads pydantic
+            for them).
+    """
+    app = typer.Typer(
+        name="bnn",
+        no_args_is_help=True,
+        add_completion=completion,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done, 1 the run failed (or the answer is no), 2 wrong use.",
+    )
+    app.callback()(bnn)
+    for command in (
+        running.run,
+        running.list_recipes,
+        inventory.list_plugins,
+        inventory.info,
+        fit.check,
+        fit.matrix,
+        inventory.doctor,
+    ):
+        app.command()(command)
+    return app
+
+
+def _messages(debug: bool) -> logging.Handler:
+    """Send warnings (with --debug, everything) to standard error; `main` reports errors."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("{levelname}: {message}".lower(), style="{"))
+    handler.addFilter(lambda record: debug or record.levelno == logging.WARNING)
+    return handler
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    handler, logger = _messages(debug), logging.getLogger("bnnlab")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        app = make_app(completion=not words or words[0].startswith("-"))
+        answer = app([word for word in words if word != "--debug"], standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        sys.stderr.close()
+        return 0
+    except BnnlabError as error:
+        if debug:
+            traceback.print_exc()
+        report_error(str(error))
+        return error.exit_code
+    except typer.Abort:
+        return 130
+    except Exception as error:
+        # typer brings its own copy of click, or uses the installed one: known by what they do.
+        explain = getattr(error, "format_message", None)
+        if debug or explain is None:
+            traceback.print_exc()
+        if explain is None:
+            report_error("this is a fault of bnnlab or of a plugin; please report it as above")
+            return 1
+        report_error(explain())
+        return int(getattr(error, "exit_code", 2))
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,129 @@
+"""How a run looks in a terminal: progress while it goes on, the accuracy matrix at its end."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from bnnlab.cli.console import print_out
+from bnnlab.experiment import Experiment, Result
+from bnnlab.hookspecs import hookimpl
+
+REFRESH = 0.1  # seconds between updates of the bar
+SHOWN = 10  # tasks in the matrix; more do not fit 80 columns
+
+
+class Display:
+    """A progress bar on standard error, and a line for each task that is done."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._epochs = experiment.config.epochs
+        self._tasks = len(experiment.stream)
+        self._accuracy = ""
+        self._drawn = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar = self._progress.add_task("starting", total=self._tasks)
+        experiment.host.observe(self)
+
+    def __enter__(self) -> "Display":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stepped(self, task: int, epoch: int, step: int, steps: int) -> None:
+        """Draw how far the run is, a few times a second."""
+        now = time.perf_counter()
+        if now - self._drawn < REFRESH:
+            return
+        self._drawn = now
+        done = task + (epoch + step / steps) / self._epochs
+        where = f"task {task + 1}/{self._tasks}  epoch {epoch + 1}/{self._epochs}"
+        self._progress.update(self._bar, completed=done, description=where + self._accuracy)
+
+    @hookimpl
+    def bnnlab_metrics_logged(self, metrics: Mapping[str, Any]) -> None:
+        """Remember the training accuracy for the bar."""
+        if metrics["event"] == "epoch":
+            self._accuracy = f"  accuracy {100 * metrics['train_accuracy']:.1f} %"
+
+    @hookimpl
+    def bnnlab_task_ended(self, task: int, accuracy: Sequence[float | None]) -> None:
+        """Say how a task went."""
+        seen = [a for a in accuracy[: task + 1] if a is not None]
+        self._progress.console.print(
+            f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it, "
+            f"{100 * sum(seen) / len(seen):.1f} % on average over all so far",
+            highlight=False,
+        )
+
+
+def print_result(result: Result) -> None:
+    """Print the accuracy matrix and what it says, to standard output."""
+    print_out(matrix_table(result))
+    count = len(result.accuracy)
+    if count > SHOWN:
+        print_out(f"{SHOWN} of {count} tasks are shown; result.json holds all.")
+    lines = [("average accuracy", result.average_accuracy, "over all tasks after the last one")]
+    if count > 1:
+        lines += [
+            ("forgetting", result.forgetting, "mean drop from a task's best"),
+            ("backward transfer", result.backward_transfer, "mean change since learned"),
+            ("forward transfer", result.forward_transfer, "mean gain before learning"),
+            ("plasticity", result.plasticity, "mean accuracy when just learned"),
+        ]
+    for name, value, meaning in lines:
+        shown = "  n/a" if value is None else f"{100 * value:5.1f} %"
+        print_out(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
+    where = f", {result.folder}" if result.folder else ""
+    print_out(
+        Text(f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s{where}"),
+        soft_wrap=True,
+    )
+
+
+def matrix_table(result: Result) -> Table:
+    """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
+    count = len(result.accuracy)
+    shown = sorted({round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)} - {-1})
+    if count <= SHOWN:
+        shown = list(range(count))
+    table = Table(title="test accuracy in %", title_justify="left", box=None, pad_edge=False)
+    table.add_column("after")
+    for j in shown:
+        table.add_column(f"on {j + 1}", justify="right")
+    table.add_column("flips", justify="right", style="dim")
+    for i in shown:
+        flips = result.flips[i]
+        table.add_row(
+            f"task {i + 1}",
+            *(_cell(result.accuracy[i][j], past=j <= i) for j in shown),
+            "" if flips is None else f"{100 * flips:.1f}",
+        )
+    return table
+
+
+def _cell(accuracy: float | None, past: bool) -> Text:
+    if accuracy is None:
+        return Text("-", style="dim")
+    # From red (0) to green (1); what was not learned yet is dim.
+    red, green = round(230 * (1 - accuracy**2)) + 20, round(200 * accuracy) + 20
+    return Text(f"{100 * accuracy:.1f}", style=f"rgb({red},{green},60)" if past else "dim")

@@ -1,0 +1,104 @@
+"""What fits together: `check`, `matrix`."""
+
+from typing import Any
+
+import typer
+
+from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
+from bnnlab.cli.console import Json, print_json, print_out
+
+
+def check(
+    rule: Rule = None,
+    optimizer: Optimizer = None,
+    model: Model = None,
+    stream: Stream = None,
+    set: Assignments = None,
+    json: Json = False,
+) -> None:
+    """Say whether four components fit together, and if not, why and what would.
+
+    What is not named is the default. Exits with 1 if they do not fit.
+
+    Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
+    """
+    from bnnlab.compatibility import check as judge
+    from bnnlab.config import resolve
+    from bnnlab.host import PluginHost
+
+    host = PluginHost()
+    said = {"rule": rule, "optimizer": optimizer, "model": model, "stream": stream}
+    config = resolve(host, layers(said, set))
+    verdict = judge(host, config.choices)
+    names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
+    if json:
+        print_json(
+            {
+                **names,
+                "compatible": verdict.compatible,
+                "reasons": list(verdict.reasons),
+                "alternatives": list(verdict.alternatives),
+            }
+        )
+    else:
+        from rich.text import Text
+
+        listed = ", ".join(f"{kind} {name}" for kind, name in names.items())
+        if verdict.compatible:
+            print_out(Text.assemble(("compatible", "green"), f": {listed}"))
+        else:
+            print_out(Text.assemble(("not compatible", "red"), f": {listed}"))
+        for reason in verdict.reasons:
+            print_out(Text(f"  {reason}"))
+        for alternative in verdict.alternatives:
+            print_out(Text(f"  would fit: {alternative}"))
+    if not verdict.compatible:
+        raise typer.Exit(1)
+
+
+def matrix(
+    model: Model = None, stream: Stream = None, set: Assignments = None, json: Json = False
+) -> None:
+    """Show which rules work with which optimizers, for a model and a stream.
+
+    Example:  bnn matrix --set model.weights=real
+    """
+    from bnnlab.compatibility import matrix as pairs_of
+    from bnnlab.components import Kind
+    from bnnlab.config import resolve
+    from bnnlab.host import PluginHost
+
+    host = PluginHost()
+    config = resolve(host, layers({"model": model, "stream": stream}, set))
+    pairs = pairs_of(host, config.choices[Kind.MODEL], config.choices[Kind.STREAM])
+    if json:
+        print_json(
+            {
+                "model": config.choices[Kind.MODEL].component.name,
+                "stream": config.choices[Kind.STREAM].component.name,
+                "pairs": [
+                    {
+                        "rule": rule.component.name,
+                        "optimizer": optimizer.component.name,
+                        "compatible": not reasons,
+                        "reasons": list(reasons),
+                    }
+                    for rule, optimizer, reasons in pairs
+                ],
+            }
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    optimizers = list(dict.fromkeys(optimizer.component.name for _, optimizer, _ in pairs))
+    cells: dict[str, list[Any]] = {}
+    for rule, _, reasons in pairs:
+        mark = Text("no", style="red") if reasons else Text("yes", style="green")
+        cells.setdefault(rule.component.name, []).append(mark)
+    table = Table("rule \\ optimizer", *optimizers, box=None, pad_edge=False)
+    for name, marks in cells.items():
+        table.add_row(name, *marks)
+    print_out(table)
+    for reason in dict.fromkeys(reason for *_, reasons in pairs for reason in reasons):
+        print_out(Text(f"no: {reason}"))

@@ -1,0 +1,244 @@
+"""What there is: `list-plugins`, `info`, `doctor`."""
+
+import logging
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.console import Json, print_json, print_out
+
+log = logging.getLogger(__name__)
+
+_COLOURS = {"ok": "green", "broken": "red", "disabled": "yellow", "available": "cyan"}
+
+
+def list_plugins(
+    json: Json = False,
+    all: Annotated[
+        bool, typer.Option("--all", help="Also list known plugins that are not installed.")
+    ] = False,
+) -> None:
+    """List plugins, what became of them, and what they offer.
+
+    Status: [green]ok[/green], [red]broken[/red] (with the reason; all of it with --debug),
+    [yellow]disabled[/yellow] (by registry.toml or BNNLAB_DISABLE), or [cyan]available[/cyan]
+    (known, not installed).
+
+    Examples:  bnn list-plugins   |   bnn list-plugins --all --json
+    """
+    from bnnlab.discovery import Plugin
+    from bnnlab.host import PluginHost
+
+    host = PluginHost()
+    plugins = [*host.plugins, *(host.unavailable() if all else [])]
+
+    for plugin in plugins:
+        if plugin.exception:
+            log.debug("%s is broken", plugin.distribution, exc_info=plugin.exception)
+
+    def row(plugin: Plugin) -> dict[str, Any]:
+        return {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "status": str(plugin.status),
+            "error": plugin.error,
+            "components": [
+                {"kind": str(c.kind), "name": c.name, "summary": c.summary}
+                for c in plugin.components
+            ],
+        }
+
+    if json:
+        print_json({"plugins": [row(plugin) for plugin in plugins]})
+        return
+    from rich.table import Table
+
+    table = Table("plugin", "version", "status", "components", box=None, pad_edge=False)
+    for plugin in plugins:
+        status = str(plugin.status)
+        components = [str(component) for component in plugin.components]
+        if plugin.status == "available":
+            known = next(e for e in host.index.plugins if e.distribution == plugin.distribution)
+            components = [f"pip install {plugin.distribution}", *known.components]
+        table.add_row(
+            plugin.distribution,
+            plugin.version,
+            f"[{_COLOURS[status]}]{status}",
+            _plain(plugin.error or _grouped(components)),
+        )
+    print_out(table if plugins else "No plugin is installed. Try: bnn list-plugins --all")
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _grouped(components: list[str]) -> str:
+    """Return `rule: bp; optimizer: adam, sgd`."""
+    kinds: dict[str, list[str]] = {}
+    for component in components:
+        kind, _, name = component.rpartition(":")
+        kinds.setdefault(kind, []).append(name)
+    return "; ".join(
+        f"{kind}: {', '.join(names)}" if kind else ", ".join(names) for kind, names in kinds.items()
+    )
+
+
+def info(
+    kind: Annotated[str, typer.Argument(help="model, rule, optimizer or stream")],
+    name: Annotated[str, typer.Argument(help="The component's name.")],
+    json: Json = False,
+) -> None:
+    """Explain a component: what it is, where it comes from, and every option.
+
+    Examples:  bnn info rule dfa   |   bnn info stream permuted-mnist
+    """
+    from bnnlab.components import CAPABILITIES, Kind
+    from bnnlab.errors import UsageError, did_you_mean
+    from bnnlab.host import PluginHost
+    from bnnlab.options import describe_type
+
+    if kind not in list(Kind):
+        hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
+        raise UsageError(f"unknown kind {kind!r}.{hint}")
+    plugin, component = PluginHost().resolve(Kind(kind), name)
+    if json:
+        print_json(
+            {
+                "kind": str(component.kind),
+                "name": component.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "summary": component.summary,
+                "source": component.source,
+                "provides": sorted(component.provides),
+                "requires": sorted(component.requires),
+                "options": [
+                    {
+                        "name": option.name,
+                        "type": describe_type(option.type),
+                        "default": option.default,
+                        "help": option.help,
+                    }
+                    for option in component.options
+                ],
+            }
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    print_out(
+        Text(f"{component.kind} {component.name}", style="bold").append(
+            f"   from {plugin.distribution} {plugin.version}", style="not bold dim"
+        )
+    )
+    print_out(Text(component.summary))
+    print_out(Text(f"Source: {component.source}\n", style="dim"))
+    table = Table("option", "type", "default", "meaning", box=None, pad_edge=False)
+    for option in component.options:
+        default = "none" if option.default is None else str(option.default)
+        table.add_row(
+            option.name,
+            Text(describe_type(option.type)),
+            Text(default),
+            Text(option.help + _conditions(option)),
+        )
+    print_out(table if component.options else "It has no options.")
+    print_out()
+    for word, names in (("needs", component.requires), ("gives", component.provides)):
+        for capability in sorted(names):
+            meaning = CAPABILITIES.get(capability, "the plugin's own")
+            print_out(Text(f"{word} {capability}  ({meaning})"))
+    example = f"bnn run --{component.kind} {component.name}"
+    if component.options:
+        option = component.options[0]
+        example += f" --set '{component.kind}.{option.name}={_typed(option.default)}'"
+    print_out(Text(f"Example: {example}"), soft_wrap=True)
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
+
+
+def _conditions(option: Any) -> str:
+    parts = []
+    for word, table in (("needs", option.requires), ("gives", option.provides)):
+        for value, names in table.items():
+            parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
+    return "".join(parts)
+
+
+def doctor(json: Json = False) -> None:
+    """Check this installation: versions, device, threads, folders, plugins and import times.
+
+    Exits with 1 if a plugin is broken.
+    """
+    import platform
+    import time
+    from importlib.metadata import PackageNotFoundError, version
+
+    from bnnlab import __version__
+    from bnnlab.discovery import Status
+    from bnnlab.host import PluginHost
+    from bnnlab.index import user_file
+
+    host = PluginHost()
+    started = time.perf_counter()
+    import torch
+
+    torch_seconds = time.perf_counter() - started
+    from bnnlab.building import data_folder
+
+    def version_of(distribution: str) -> str:
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            return "not installed"
+
+    packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
+    folder = data_folder(None)
+    broken = [plugin for plugin in host.plugins if plugin.status is Status.BROKEN]
+    report: dict[str, Any] = {
+        "bnnlab": __version__,
+        "python": platform.python_version(),
+        **{name: version_of(name) for name in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "data folder": str(folder),
+        "data sets": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
+        "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",
+        "seconds to import torch": round(torch_seconds, 2),
+        "plugins": [
+            {
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": str(plugin.status),
+                "import_ms": round(1000 * plugin.import_seconds, 1),
+                "error": plugin.error,
+            }
+            for plugin in host.plugins
+        ],
+    }
+    if json:
+        print_json(report)
+    else:
+        from rich.text import Text
+
+        for key, value in report.items():
+            if key == "plugins":
+                continue
+            shown = ", ".join(value) or "none" if isinstance(value, list) else value
+            print_out(Text(f"{key:25} {shown}"), soft_wrap=True)
+        for plugin in report["plugins"]:
+            error = f"   {plugin['error']}" if plugin["error"] else ""
+            line = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
+            print_out(Text(f"{line}{plugin['import_ms']:7.1f} ms{error}"), soft_wrap=True)
+        print_out("All is well." if not broken else f"Broken: {len(broken)} of the plugins.")
+    if broken:
+        raise typer.Exit(1)

@@ -1,0 +1,143 @@
+"""What trains: `run`, and `list-recipes`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
+from bnnlab.cli.console import Json, print_json, print_out
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Run file (TOML); flags come before it."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="A plugin's run file, see `bnn list-recipes`."),
+    ] = None,
+    rule: Rule = None,
+    optimizer: Optimizer = None,
+    model: Model = None,
+    stream: Stream = None,
+    set: Assignments = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", "-e", help="Passes over each task's data.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", "-b", help="Examples per step.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Root of all randomness.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of the data sets; also BNNLAB_DATA."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make the run's folder in.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run's folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Continue the run in this folder.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a network on a stream of tasks, and see what it learned and forgot.
+
+    Writes a folder with the configuration, the metrics, the result and a checkpoint. What is not
+    said has a default; a flag comes before the run file, which comes before the defaults.
+
+    Examples:
+      bnn run
+
+      bnn run --rule dfa --optimizer meta --stream permuted-mnist --epochs 2
+
+      bnn run --stream permuted-digits --set stream.tasks=3 --set 'model.hidden=[256]'
+
+      bnn run --recipe metaplasticity/permuted-mnist --seed 1
+    """
+    from bnnlab.config import RunConfig, read_config, resolve
+    from bnnlab.errors import UsageError
+    from bnnlab.host import PluginHost
+    from bnnlab.recipes import find_recipe
+
+    said = {
+        "rule": rule,
+        "optimizer": optimizer,
+        "model": model,
+        "stream": stream,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "data": None if data is None else str(data),
+        "out": None if out is None else str(out),
+        "name": name,
+    }
+    spoken = layers(said, set)
+    host = PluginHost()
+    if resume:
+        if any(spoken) or config or recipe:
+            raise UsageError("--resume repeats the run's own configuration: give it alone")
+        resolved: RunConfig = resolve(host, [read_config(resume / "run.toml")])
+    else:
+        lower: list[Any] = [find_recipe(host, recipe).settings] if recipe else []
+        if config:
+            lower.append(read_config(config))
+        resolved = resolve(host, [*lower, *spoken])
+    _execute(host, resolved, resume, quiet, json)
+
+
+def _execute(host: Any, config: Any, resume: Path | None, quiet: bool, json: bool) -> None:
+    from bnnlab.cli.display import Display, print_result
+    from bnnlab.experiment import Experiment
+    from bnnlab.records import RunFolder
+
+    experiment = Experiment(host, config, RunFolder(resume) if resume else None)
+    if quiet:
+        result = experiment.run()
+    else:
+        with Display(experiment) as display:
+            result = experiment.run(display.stepped)
+    if json:
+        print_json(result.as_dict())
+    else:
+        print_result(result)
+
+
+def list_recipes(json: Json = False) -> None:
+    """List the run files that plugins bring, and what each reproduces.
+
+    Run one with:  bnn run --recipe NAME
+    """
+    from bnnlab.host import PluginHost
+    from bnnlab.recipes import find_recipes
+
+    recipes = find_recipes(PluginHost())
+    if json:
+        print_json(
+            {
+                "recipes": [
+                    {
+                        "name": recipe.name,
+                        "title": recipe.title,
+                        "reproduces": recipe.reproduces,
+                        "settings": recipe.settings,
+                    }
+                    for recipe in recipes
+                ]
+            }
+        )
+        return
+    from rich.text import Text
+
+    for recipe in recipes:
+        print_out(Text.assemble((recipe.name, "bold"), f"  {recipe.title}"))
+        print_out(Text(f"    {recipe.reproduces}"))
+    if not recipes:
+        print_out("No installed plugin brings a recipe.")

@@ -1,0 +1,183 @@
+"""Layers of settings become one typed configuration, or a list of what is wrong with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from bnnlab.components import Component, Kind, Option
+from bnnlab.discovery import Plugin
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.host import PluginHost
+from bnnlab.index import read_toml
+from bnnlab.options import check_values
+
+RUN_OPTIONS = (
+    Option("epochs", int, 1, "Passes over each task's training data.", minimum=1),
+    Option("batch_size", int, 100, "Examples per step.", minimum=1),
+    Option("seed", int, 0, "Root of all randomness.", minimum=0),
+    Option("device", str, "auto", "'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."),
+    Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
+    Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
+    Option("name", str | None, None, "Name of the run's folder; 'none' for one that says what."),
+)
+
+_NOT_SETTINGS = ("recipe",)  # a recipe's description of itself
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that was chosen, with all its options."""
+
+    plugin: Plugin
+    component: Component
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return str(self.component)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a run."""
+
+    choices: dict[Kind, Choice]
+    epochs: int
+    batch_size: int
+    seed: int
+    device: str
+    data: str | None
+    out: str | None
+    name: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the configuration as run.toml holds it: enough to repeat the run."""
+        own = {option.name: getattr(self, option.name) for option in RUN_OPTIONS}
+        tables = {
+            str(kind): {
+                "name": f"{choice.plugin.distribution}/{choice.component.name}",
+                **choice.options,
+            }
+            for kind, choice in self.choices.items()
+        }
+        return {key: _toml(value) for key, value in {**own, **tables}.items()}
+
+
+def _toml(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _toml(inner) for key, inner in value.items()}
+    return "none" if value is None else value
+
+
+Settings = Mapping[str, Any]
+"""One layer: run options by name, and per kind a component's name or a table with `name`."""
+
+
+def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
+    """Merge layers, weakest first, over the registry's defaults, and check every value.
+
+    A layer's options belong to the component it names; naming another one drops the options that
+    weaker layers gave.
+
+    Raises:
+        UsageError: With everything that is wrong, a line each.
+    """
+    faults: list[str] = []
+    own: dict[str, Any] = {}
+    named: dict[Kind, str] = {}
+    options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
+    for layer in (host.index.defaults, *layers):
+        for key, value in layer.items():
+            if key in _NOT_SETTINGS:
+                continue
+            if key not in list(Kind):
+                own[key] = value
+                continue
+            kind = Kind(key)
+            table = {"name": value} if isinstance(value, str) else value
+            if not isinstance(table, Mapping):
+                faults.append(f"{key}: {value!r} is neither a name nor a table with one.")
+                continue
+            if table.get("name", named.get(kind)) != named.get(kind):
+                named[kind], options[kind] = str(table["name"]), {}
+            options[kind].update({k: v for k, v in table.items() if k != "name"})
+
+    values, wrong = check_values(RUN_OPTIONS, own)
+    faults += [_with_kinds(fault, own) for fault in wrong]
+    choices: dict[Kind, Choice] = {}
+    for kind in Kind:
+        try:
+            choices[kind] = choose(host, kind, named[kind], options[kind])
+        except UsageError as error:
+            faults.append(str(error))
+            cause = error.__cause__
+        else:
+            cause = None
+    if faults:
+        raise UsageError("\n".join(faults)) from cause
+    return RunConfig(choices=choices, **values)
+
+
+def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:
+    name = fault.partition(":")[0]
+    known = [*(option.name for option in RUN_OPTIONS), *Kind]
+    if name in own and name not in known:
+        hint = did_you_mean(name, known) or f" It takes: {', '.join(known)}."
+        return f"{name}: no such setting.{hint}"
+    return fault
+
+
+def choose(host: PluginHost, kind: Kind, name: str, given: Mapping[str, Any]) -> Choice:
+    """Resolve a component and check its options.
+
+    Raises:
+        UsageError: If the name or an option is wrong.
+    """
+    plugin, component = host.resolve(kind, name)
+    options, faults = check_values(component.options, given, f"{kind}.")
+    if faults:
+        raise UsageError("\n".join(faults))
+    return Choice(plugin, component, options)
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Turn `optimizer.lr=0.005` into `{"optimizer": {"lr": 0.005}}`; values are TOML.
+
+    A value that is not TOML is taken as text, so `model.norm=batch` needs no quotes.
+
+    Raises:
+        UsageError: If there is no `=`, or the key has more than one dot.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(
+            f"--set {text!r}: write NAME=VALUE or KIND.NAME=VALUE, as optimizer.lr=0.1"
+        )
+    return assignment(key.strip(), parse_value(value.strip()))
+
+
+def assignment(key: str, value: Any) -> dict[str, Any]:
+    """Return the layer that sets `epochs` or `optimizer.lr` to a value.
+
+    Raises:
+        UsageError: If the key is not a name, or two with a dot between.
+    """
+    kind, dot, name = key.partition(".")
+    if not kind or (dot and not name) or "." in name:
+        raise UsageError(f"--set {key!r}: write NAME or KIND.NAME, as optimizer.lr")
+    return {kind: {name: value}} if dot else {kind: value}
+
+
+def parse_value(text: str) -> Any:
+    """Return a TOML value, or the text itself if it is not one."""
+    try:
+        return tomli.loads(f"value = {text}")["value"]
+    except tomli.TOMLDecodeError:
+        return text
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a run file (TOML)."""
+    return read_toml(path)

@@ -1,0 +1,250 @@
+"""A run from its configuration to its result."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from bnnlab import building, evaluation
+from bnnlab.compatibility import require
+from bnnlab.components import Kind
+from bnnlab.config import RunConfig
+from bnnlab.discovery import Status
+from bnnlab.errors import BnnlabError, RunError, UsageError
+from bnnlab.host import PluginHost
+from bnnlab.model import Model
+from bnnlab.normalization import needs_recalibration
+from bnnlab.records import RunFolder
+from bnnlab.stream import protocol_hash
+from bnnlab.training import Progress, Trainer
+
+log = logging.getLogger(__name__)
+
+Stepped = Callable[[int, int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found; `result.json` holds all but the model and the folder.
+
+    Accuracies are fractions; None is "not measured".
+
+    Attributes:
+        status: `complete`, `failed` or `interrupted`.
+        accuracy: T x T matrix: row i after learning task i, column j on the test part of task j.
+        untrained_accuracy: Of the model before training, per task.
+        average_accuracy: Mean over all tasks after the last one.
+        forgetting: Mean drop from each earlier task's best accuracy to its last.
+        backward_transfer: Mean change of earlier tasks' accuracy since each was learned.
+        forward_transfer: Mean gain on a task from the tasks before it, over the untrained model.
+        plasticity: Mean accuracy on each task right after learning it.
+        flips: Per task, the share of binary weights it changed.
+        tasks: Names of the tasks.
+        protocol: Hash of what was learned from, in which order, how it was split and scored.
+        protocol_description: What was hashed.
+        seed: Root seed.
+        seconds: Training and evaluation.
+        components: Per kind: name, distribution and version.
+        model: The trained model.
+        folder: Where the run was written, or None.
+    """
+
+    status: Literal["complete", "failed", "interrupted"]
+    accuracy: list[list[float | None]]
+    untrained_accuracy: list[float | None]
+    average_accuracy: float | None
+    forgetting: float | None
+    backward_transfer: float | None
+    forward_transfer: float | None
+    plasticity: float | None
+    flips: list[float | None]
+    tasks: list[str]
+    protocol: str
+    protocol_description: dict[str, Any]
+    seed: int
+    seconds: float
+    components: dict[str, dict[str, str]]
+    model: Model = field(repr=False)
+    folder: Path | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what result.json holds."""
+        return {f.name: getattr(self, f.name) for f in fields(self)[:-2]}
+
+
+class Experiment:
+    """Four components that fit together, ready to run.
+
+    Args:
+        host: Where the components come from.
+        config: The resolved configuration.
+        resume: A run's folder to continue; None for a new run.
+
+    Raises:
+        UsageError: If the components do not fit, or one cannot be made.
+    """
+
+    def __init__(
+        self, host: PluginHost, config: RunConfig, resume: RunFolder | None = None
+    ) -> None:
+        require(host, config)
+        self.host, self.config = host, config
+        choices, seed = config.choices, config.seed
+        device = building.find_device(config.device)
+        self.stream = building.make_stream(
+            host,
+            choices[Kind.STREAM],
+            data=building.data_folder(config.data),
+            device=device,
+            seed=seed,
+        )
+        self.model = building.make_model(
+            host,
+            choices[Kind.MODEL],
+            input_shape=self.stream.input_shape,
+            classes=self.stream.classes,
+            seed=seed,
+        ).to(device)
+        self.rule = building.make_rule(host, choices[Kind.RULE], self.model, seed=seed)
+        self.optimizer = building.make_optimizer(
+            host, choices[Kind.OPTIMIZER], self.model, seed=seed
+        )
+        self.progress = Progress()
+        self.folder = resume or self._new_folder()
+        if resume:
+            self._restore(resume)
+
+    def run(self, stepped: Stepped = lambda *_: None) -> Result:
+        """Train on what is left of the stream and return the result, also written to the folder.
+
+        Args:
+            stepped: Called after each step with (task, epoch, step, steps in the epoch).
+
+        Raises:
+            RunError: If the run fails; what was measured until then is in the folder.
+        """
+        trainer = Trainer(
+            self.model,
+            self.rule,
+            self.optimizer,
+            self.stream,
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            progress=self.progress,
+            logged=self._logged,
+            saved=self._save,
+            stepped=stepped,
+        )
+        if self.folder:
+            self.folder.start_log()
+        path = self.folder.path if self.folder else None
+        self.host.notify("bnnlab_run_started", config=self.config.as_dict(), folder=path)
+        try:
+            trainer.run()
+        except KeyboardInterrupt:
+            self._finish("interrupted", trainer)
+            raise
+        except Exception as error:
+            log.error("%s", error)
+            self._finish("failed", trainer)
+            if isinstance(error, BnnlabError):
+                raise
+            raise RunError(f"the run failed: {type(error).__name__}: {error}") from error
+        else:
+            return self._finish("complete", trainer)
+        finally:
+            if self.folder:
+                self.folder.stop_log()
+
+    # -------------------------------------------------------------------- what it writes
+
+    def _new_folder(self) -> RunFolder | None:
+        if self.config.out is None:
+            return None
+        names = [self.config.choices[kind].component.name for kind in _NAMING]
+        folder = RunFolder.create(Path(self.config.out), self.config.name, "-".join(names))
+        folder.write_config(self.config.as_dict())
+        loaded = [plugin for plugin in self.host.plugins if plugin.status is Status.OK]
+        folder.write_environment({plugin.distribution: plugin.version for plugin in loaded})
+        return folder
+
+    def _logged(self, metrics: dict[str, Any]) -> None:
+        if self.folder:
+            self.folder.append_metrics(metrics)
+        self.host.notify("bnnlab_metrics_logged", metrics=metrics)
+        if metrics["event"] == "evaluation":
+            task, accuracy = metrics["task"], metrics["accuracy"]
+            self.host.notify("bnnlab_task_ended", task=task, accuracy=accuracy)
+
+    def _save(self) -> None:
+        if self.folder:
+            self.folder.save_checkpoint(
+                {
+                    "model": self.model.state_dict(),
+                    "rule": self.rule.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "progress": vars(self.progress),
+                }
+            )
+
+    def _restore(self, folder: RunFolder) -> None:
+        state = folder.load_checkpoint()
+        if state:
+            self.model.load_state_dict(state["model"])
+            self.rule.load_state_dict(state["rule"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+        if self.progress.task == len(self.stream):
+            raise UsageError(f"{folder.path} is complete: there is nothing to resume")
+        folder.keep_metrics(self.progress.lines)
+
+    def protocol(self) -> dict[str, Any]:
+        """Describe what is learned from, in which order, how it is split and scored."""
+        return {
+            "stream": self.stream.protocol(),
+            "epochs": self.config.epochs,
+            "batch_size": self.config.batch_size,
+            "score": "top-1 accuracy of the deployed weights on each task's whole test part",
+            "task_ids_at_test": self.stream.gives_task_ids,
+            "revisits_training_images": needs_recalibration(self.model),
+        }
+
+    def _finish(
+        self, status: Literal["complete", "failed", "interrupted"], trainer: Trainer
+    ) -> Result:
+        matrix, protocol = self.progress.accuracy, self.protocol()
+        result = Result(
+            status=status,
+            accuracy=matrix,
+            untrained_accuracy=self.progress.untrained,
+            average_accuracy=evaluation.average_accuracy(matrix),
+            forgetting=evaluation.forgetting(matrix),
+            backward_transfer=evaluation.backward_transfer(matrix),
+            forward_transfer=evaluation.forward_transfer(matrix, self.progress.untrained),
+            plasticity=evaluation.plasticity(matrix),
+            flips=self.progress.flips,
+            tasks=[task.name for task in trainer.tasks],
+            protocol=protocol_hash(protocol),
+            protocol_description=protocol,
+            seed=self.config.seed,
+            seconds=round(self.progress.seconds, 3),
+            components={
+                str(kind): {
+                    "name": choice.component.name,
+                    "distribution": choice.plugin.distribution,
+                    "version": choice.plugin.version,
+                }
+                for kind, choice in self.config.choices.items()
+            },
+            model=self.model,
+            folder=self.folder.path if self.folder else None,
+        )
+        if self.folder:
+            self.folder.write_result(result.as_dict())
+        self.host.notify("bnnlab_run_ended", result=result.as_dict())
+        return result
+
+
+_NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)

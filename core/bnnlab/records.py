@@ -1,0 +1,161 @@
+"""The run's folder: what a run leaves, written so that nothing is ever half there."""
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from bnnlab.errors import UsageError
+
+log = logging.getLogger("bnnlab")
+
+CHECKPOINT = Path("checkpoint") / "state.pt"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return indented JSON in which each innermost list of numbers stays on one line."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    return text + "\n"
+
+
+class RunFolder:
+    """One run's folder: run.toml, environment.json, metrics.jsonl, result.json, checkpoint/."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handler: logging.Handler | None = None
+
+    @classmethod
+    def create(cls, out: Path, name: str | None, described: str) -> "RunFolder":
+        """Make a new folder `out/name`; without a name, one from what runs and the time.
+
+        Raises:
+            UsageError: If it exists already, or cannot be written.
+        """
+        chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path, tries = out / chosen, 1
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            while path.exists() and name is None:
+                tries += 1
+                path = out / f"{chosen}-{tries}"
+            path.mkdir()
+            (path / CHECKPOINT.parent).mkdir()
+        except FileExistsError as error:
+            if not out.is_dir():
+                raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
+            raise UsageError(
+                f"{path} exists. Choose another --name, or continue it with --resume {path}"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"cannot write runs to {out}: {error.strerror}.") from error
+        return cls(path)
+
+    # -------------------------------------------------------------------- the small files
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write run.toml, which `bnn run --config` repeats."""
+        write_atomically(self.path / "run.toml", tomli_w.dumps(dict(config)).encode())
+
+    def write_environment(self, plugins: Mapping[str, str]) -> None:
+        """Write environment.json: versions, machine, threads, plugins."""
+        import torch
+
+        from bnnlab import __version__
+
+        environment = {
+            "bnnlab": __version__,
+            "plugins": dict(plugins),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "command": sys.argv,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_atomically(self.path / "environment.json", to_json(environment).encode())
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics, allow_nan=False) + "\n")
+
+    def keep_metrics(self, lines: int) -> None:
+        """Drop what was logged after the checkpoint that a resumed run starts from."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            kept = path.read_bytes().splitlines(keepends=True)[:lines]
+            write_atomically(path, b"".join(kept))
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json."""
+        write_atomically(self.path / "result.json", to_json(dict(result)).encode())
+
+    # -------------------------------------------------------------------- checkpoints
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by this state."""
+        import io
+
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomically(self.path / CHECKPOINT, buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the last saved state, or None if there is none yet.
+
+        Raises:
+            UsageError: If the file is damaged.
+        """
+        import torch
+
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise UsageError(f"{path} is damaged: {error}") from error
+        return state
+
+    # -------------------------------------------------------------------- the log
+
+    def start_log(self) -> None:
+        """Send what the `bnnlab` loggers say to log.txt until `stop_log`."""
+        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self._handler)
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.INFO)
+
+    def stop_log(self) -> None:
+        """Close log.txt."""
+        if self._handler:
+            log.removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None

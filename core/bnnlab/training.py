@@ -1,0 +1,222 @@
+"""The loop over tasks, epochs and batches."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab import seeds
+from bnnlab.errors import RunError
+from bnnlab.evaluation import Evaluator
+from bnnlab.model import Model
+from bnnlab.optimizer import Optimizer, TaskContext
+from bnnlab.rule import Batch, LearningRule
+from bnnlab.stream import Task, TaskStream
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY = 50
+"""Steps between looks at the loss: each look waits for the device."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; everything in it is in the checkpoint.
+
+    Attributes:
+        task: The task to go on with.
+        epoch: Its epoch to go on with.
+        steps: Optimizer steps made.
+        lines: Lines of metrics written.
+        untrained: Accuracy of the untrained model per task.
+        accuracy: Rows of the accuracy matrix, T numbers each, None where not measured.
+        flips: Per task, the share of binary weights that differ from the task's beginning.
+        seconds: Time spent, evaluation included.
+        start_signs: The binary weights at the current task's beginning, as bool.
+    """
+
+    task: int = 0
+    epoch: int = 0
+    steps: int = 0
+    lines: int = 0
+    untrained: list[float | None] = field(default_factory=list)
+    accuracy: list[list[float | None]] = field(default_factory=list)
+    flips: list[float | None] = field(default_factory=list)
+    seconds: float = 0.0
+    start_signs: list[Tensor] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a model on a stream; tells what happens through two callbacks.
+
+    Args:
+        model: On its device.
+        rule: Attached to the model.
+        optimizer: Made for the model.
+        stream: The tasks.
+        epochs: Passes over each task's training data.
+        batch_size: Examples per step.
+        seed: Root of the order of examples.
+        progress: Where to begin; fresh, or from a checkpoint.
+        logged: Called with a line of metrics after every epoch and evaluation.
+        saved: Called when a checkpoint may be taken.
+        stepped: Called after every step with (task, epoch, step, steps in the epoch).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rule: LearningRule,
+        optimizer: Optimizer,
+        stream: TaskStream,
+        *,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        progress: Progress,
+        logged: Callable[[dict[str, Any]], None],
+        saved: Callable[[], None],
+        stepped: Callable[[int, int, int, int], None],
+    ) -> None:
+        self.model, self.rule, self.optimizer, self.stream = model, rule, optimizer, stream
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.progress = progress
+        self._logged, self._saved, self._stepped = logged, saved, stepped
+        self.evaluator = Evaluator(model, optimizer, stream.gives_task_ids)
+        self.tasks = list(stream)
+
+    def run(self) -> None:
+        """Train on every task that is left.
+
+        Raises:
+            RunError: If the loss is not finite.
+        """
+        if not self.progress.untrained:
+            # With task ids an unseen task has no statistics of its own yet: not measured.
+            self.progress.untrained = (
+                [None] * len(self.tasks)
+                if self.stream.gives_task_ids
+                else [*self._test(self.tasks, self.tasks[:1])]
+            )
+            self._log({"event": "untrained", "accuracy": self.progress.untrained})
+        for task in self.tasks[self.progress.task :]:
+            self._learn(task)
+
+    def _learn(self, task: Task) -> None:
+        progress = self.progress
+        if self.stream.gives_task_ids:
+            self.model.select_task(task.index)
+        steps = self.epochs * task.train.count_batches(self.batch_size)
+        context = TaskContext(task, self.model, self.rule, self.batch_size, steps)
+        if progress.epoch == 0:
+            progress.start_signs = self._signs()
+            self.optimizer.task_started(context)
+        for epoch in range(progress.epoch, self.epochs):
+            started = time.perf_counter()
+            metrics = self._epoch(task, epoch)
+            if task.validation is not None:
+                valid = self.evaluator.accuracies(
+                    [task], self.tasks[: task.index + 1], lambda t: t.validation or t.test
+                )
+                metrics["validation_accuracy"] = valid[0]
+            progress.epoch = epoch + 1
+            progress.seconds += time.perf_counter() - started
+            self._log(metrics)
+            if progress.epoch < self.epochs:
+                self._saved()
+        self.optimizer.task_ended(context)
+        self._evaluate(task)
+        progress.task, progress.epoch = task.index + 1, 0
+        self._saved()
+
+    def _epoch(self, task: Task, epoch: int) -> dict[str, Any]:
+        self.model.train()
+        order = seeds.permutation(len(task.train), self.seed, "order", task.index, epoch)
+        count = task.train.count_batches(self.batch_size)
+        device = task.train.rows.device
+        losses = torch.zeros(count, device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
+        checked = 0
+        for step, (inputs, targets) in enumerate(task.train.batches(self.batch_size, order)):
+            closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
+            losses[step] = self.optimizer.step(closure)
+            assert closure.logits is not None
+            correct += (task.mask(closure.logits).argmax(-1) == targets).sum()
+            self.progress.steps += 1
+            if (step + 1) % CHECK_EVERY == 0 or step + 1 == count:
+                self._check(losses[checked : step + 1], task, epoch, checked)
+                checked = step + 1
+            self._stepped(task.index, epoch, step + 1, count)
+        return {
+            "event": "epoch",
+            "task": task.index,
+            "epoch": epoch,
+            "step": self.progress.steps,
+            "loss": float(losses.mean()),
+            "train_accuracy": int(correct) / len(task.train),
+        }
+
+    def _check(self, losses: Tensor, task: Task, epoch: int, first: int) -> None:
+        finite = losses.isfinite()
+        if bool(finite.all()):
+            return
+        step = first + int((~finite).nonzero()[0])
+        rows = self.progress.accuracy
+        last = (
+            f"the last good evaluation is the one after task {len(rows) - 1} "
+            f"(accuracy {_percent(rows[-1][len(rows) - 1])} on it)"
+            if rows
+            else "no task was evaluated before"
+        )
+        raise RunError(
+            f"the loss is {float(losses[~finite][0])} in task {task.index} ({task.name}), epoch "
+            f"{epoch}, step {step}; {last}. Try a smaller learning rate or gradient_clip."
+        )
+
+    def _evaluate(self, task: Task) -> None:
+        """Score the tasks seen and, for forward transfer, the next one."""
+        started = time.perf_counter()
+        seen = self.tasks[: task.index + 1]
+        shown = seen if self.stream.gives_task_ids else self.tasks[: task.index + 2]
+        scores: list[float | None] = [*self._test(shown, seen)]
+        row = scores + [None] * (len(self.tasks) - len(scores))
+        self.progress.accuracy.append(row)
+        self.progress.flips.append(self._flipped())
+        self.progress.seconds += time.perf_counter() - started
+        self._log(
+            {
+                "event": "evaluation",
+                "task": task.index,
+                "step": self.progress.steps,
+                "accuracy": row,
+                "flips": self.progress.flips[-1],
+            }
+        )
+
+    def _test(self, tasks: list[Task], seen: list[Task]) -> list[float]:
+        return self.evaluator.accuracies(tasks, seen, lambda task: task.test)
+
+    def _log(self, metrics: dict[str, Any]) -> None:
+        self.progress.lines += 1
+        self._logged({**metrics, "seconds": round(self.progress.seconds, 3)})
+
+    def _signs(self) -> list[Tensor]:
+        return [parameter.detach() > 0 for parameter in self.model.binary_parameters().values()]
+
+    def _flipped(self) -> float | None:
+        now = self._signs()
+        if not now:
+            return None
+        changed = sum(
+            int((a != b.to(a.device)).sum())
+            for a, b in zip(now, self.progress.start_signs, strict=True)
+        )
+        return changed / sum(signs.numel() for signs in now)
+
+
+def _percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{100 * fraction:.1f} %"

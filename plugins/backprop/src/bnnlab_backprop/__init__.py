@@ -1,0 +1,1 @@
+"""bnnlab plugin: Backpropagation, and Adam and SGD with latent weights, for bnnlab."""

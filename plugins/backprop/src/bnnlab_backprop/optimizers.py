@@ -1,0 +1,129 @@
+"""Adam and SGD on latent weights, by torch's own fused kernels.
+
+A binary parameter w keeps a latent weight W; the gradient at w updates W, and w = sign(W)
+(Courbariaux, Bengio and David, "BinaryConnect", NeurIPS 2015, algorithm 1). Real parameters are
+updated directly.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, LatentOptimizer
+
+
+class LatentAdam(LatentOptimizer):
+    """Adam (Kingma and Ba, ICLR 2015, algorithm 1) on latent weights.
+
+    Args:
+        model: As in `LatentOptimizer`, as are the options not named here.
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        eps: Added to the root of the bias-corrected second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        latent_clip: float | None = 1.0,
+        **latent: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            lr=lr,
+            latent_clip=latent_clip,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            **latent,
+        )
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter].update(
+                    step=torch.zeros((), device=parameter.device),
+                    m=torch.zeros_like(parameter),
+                    v=torch.zeros_like(parameter),
+                )
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        """Step Adam on `values`."""
+        states = [self.state[parameter] for parameter in parameters]
+        adam(
+            values,
+            grads,
+            [state["m"] for state in states],
+            [state["v"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=group["beta1"],
+            beta2=group["beta2"],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+class LatentSGD(LatentOptimizer):
+    """SGD with momentum on latent weights: V <- momentum V + g, W <- W - lr V.
+
+    Args:
+        model: As in `LatentOptimizer`, as are the options not named here.
+        momentum: Decay of the velocity, in [0, 1).
+        weight_decay: L2 penalty, added to the gradient.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        latent_clip: float | None = 1.0,
+        **latent: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            lr=lr,
+            latent_clip=latent_clip,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            **latent,
+        )
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        """Step SGD on `values`."""
+        sgd(
+            values,
+            grads,
+            [self.state[parameter]["velocity"] for parameter in parameters],
+            fused=True,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )

@@ -1,0 +1,1 @@
+"""bnnlab plugin: Direct feedback alignment for bnnlab."""

@@ -1,0 +1,1 @@
+"""bnnlab plugin: Metaplastic Adam for bnnlab: consolidated weights resist change."""

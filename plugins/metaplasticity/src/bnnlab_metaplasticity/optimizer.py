@@ -1,0 +1,127 @@
+"""Metaplastic Adam.
+
+Source: Laborieux, Ernoult, Hirtzlin and Querlioz, "Synaptic metaplasticity in binarized neural
+networks", Nature Communications 12:2549, 2021, eqs. 1-2 and algorithm 1.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, LatentOptimizer, TaskContext
+
+CPU_CHUNK = 1 << 17
+"""Elements that are updated together on the CPU: what a step touches of them stays in its cache."""
+
+
+class MetaplasticAdam(LatentOptimizer):
+    """Adam on latent weights whose steps towards zero are damped by the latent weight's size.
+
+    With gradient g, moments M and V, step t, and latent weight W:
+
+        g <- g + weight_decay W
+        M <- beta1 M + (1 - beta1) g
+        V <- beta2 V + (1 - beta2) g^2
+        U  = M / (sqrt(V) + eps)
+        s  = lr sqrt(1 - beta2^t) / (1 - beta1^t)
+        W <- W - s U f_m(W)    if W M > 0 (the step would shrink |W|),  f_m(W) = 1 - tanh^2(m W)
+        W <- W - s U           otherwise
+
+    Growth is never damped, so a weight that the tasks agree on is consolidated. As in the paper's
+    code, eps is added before the bias correction, and real parameters get the same Adam with
+    m = 0. Latent weights are not bounded: their size stores importance.
+
+    `m="auto"` is 1 / (lr sqrt(steps per task)), set at each task's start. The product
+    m lr sqrt(steps) lies between 0.5 and 1.4 in all but one of the published settings.
+
+    Args:
+        model: As in `LatentOptimizer`, as are the options not named here.
+        lr: Learning rate.
+        m: Metaplasticity coefficient; a list has one per binary parameter, from input to output.
+        beta1: Decay of M, in [0, 1).
+        beta2: Decay of V, in [0, 1).
+        eps: See above.
+        weight_decay: L2 penalty; it shrinks, so it is damped too.
+
+    Raises:
+        UsageError: If a list of coefficients does not fit the model's binary parameters.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 0.005,
+        m: float | Sequence[float] | Literal["auto"] = "auto",
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        **latent: Any,
+    ) -> None:
+        super().__init__(
+            model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, **latent
+        )
+        binary, real = self.param_groups
+        count = len(binary["params"])
+        if not isinstance(m, str | int | float) and len(m) != count:
+            raise UsageError(
+                f"optimizer.m has {len(m)} values, but the model has {count} binary parameters: "
+                "give one value for each, or a single one for all"
+            )
+        binary["m"] = m if isinstance(m, str) else _one_each(m, count)
+        real["m"] = [0.0] * len(real["params"])
+        for group in self.param_groups:
+            group["t"] = 0
+            for parameter in group["params"]:
+                self.state[parameter].update(
+                    M=torch.zeros_like(parameter), V=torch.zeros_like(parameter)
+                )
+        self._auto = m == "auto"
+
+    def task_started(self, context: TaskContext) -> None:
+        """Set m from the steps of the task that begins, if it is `auto`."""
+        if self._auto:
+            group = self.param_groups[0]
+            m = 1 / (group["lr"] * math.sqrt(context.steps))
+            group["m"] = _one_each(m, len(group["params"]))
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        """Apply the equations above, a chunk of each tensor at a time."""
+        if group["m"] == "auto":
+            raise UsageError(
+                "m='auto' needs the number of steps per task: give m a number, or call "
+                "optimizer.task_started(bnnlab.TaskContext(...)) before the first step"
+            )
+        group["t"] += 1
+        beta1, beta2, t = group["beta1"], group["beta2"], group["t"]
+        s = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
+        m_of = dict(zip(map(id, group["params"]), group["m"], strict=True))
+        for parameter, value, grad in zip(parameters, values, grads, strict=True):
+            state = self.state[parameter]
+            size = CPU_CHUNK if value.device.type == "cpu" else value.numel()
+            tensors = (value, grad, state["M"], state["V"])
+            for W, g, M, V in zip(*(x.reshape(-1).split(size) for x in tensors), strict=True):
+                if group["weight_decay"]:
+                    g = g.add(W, alpha=group["weight_decay"])
+                M.lerp_(g, 1 - beta1)
+                V.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+                U = V.sqrt().add_(group["eps"]).reciprocal_().mul_(M)
+                m = m_of[id(parameter)]
+                if m:
+                    # With T = tanh(mW): T U > 0 exactly where the step shrinks |W|, and there
+                    # U - T (T U) = U (1 - T^2), so one clamp stands for the case distinction.
+                    T = (W * m).tanh_()
+                    U.addcmul_(T, (T * U).clamp_min_(0), value=-1)
+                W.sub_(U, alpha=s)
+
+
+def _one_each(m: float | Sequence[float], count: int) -> list[float]:
+    return [float(m)] * count if isinstance(m, int | float) else [float(x) for x in m]

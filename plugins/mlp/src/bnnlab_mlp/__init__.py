@@ -1,0 +1,1 @@
+"""bnnlab plugin: Multi-layer perceptrons with binary or real weights for bnnlab."""

@@ -1,0 +1,85 @@
+"""The multi-layer perceptron of the binary-network literature.
+
+Hubara, Courbariaux, Soudry, El-Yaniv and Bengio, "Binarized Neural Networks", NeurIPS 2016.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bnnlab.layers import BinaryLinear, Scale, Sign, Surrogate
+from bnnlab.model import Model
+from bnnlab.normalization import Norm, Statistics, make_norm
+
+
+class MLP(Model):
+    """Layers of weight, normalisation and activation; the last is the weight alone.
+
+    Each hidden layer is a segment, and the output layer is the last one: their outputs are
+    `(B, hidden[0])`, ..., `(B, hidden[-1])`, `(B, classes)`. The logits are not normalised; with
+    scale `fan-in` they have about unit variance at the start.
+
+    Args:
+        input_shape: Shape of one input; it is flattened.
+        classes: Number of logits.
+        generator: Draws the initial weights.
+        hidden: Units of each hidden layer.
+        weights: `binary` (-1 or +1) or `real` in every layer.
+        activation: Of the hidden layers.
+        surrogate: Surrogate gradient of `sign`.
+        norm: Before each hidden activation.
+        statistics: With `norm="batch"`, what is used at test.
+        affine: Whether the normalisation learns a gain and a shift.
+        scale: Of the binary layers.
+        bias: Whether layers have real biases, starting at 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        classes: int,
+        generator: torch.Generator,
+        hidden: Sequence[int] = (512, 512),
+        weights: Literal["binary", "real"] = "binary",
+        activation: Literal["sign", "relu", "hardtanh"] = "sign",
+        surrogate: Surrogate = "saturating",
+        norm: Norm = "layer",
+        statistics: Statistics = "running",
+        affine: bool = False,
+        scale: Scale = "fan-in",
+        bias: bool = False,
+    ) -> None:
+        def weigh(inputs: int, outputs: int) -> nn.Module:
+            if weights == "binary":
+                return BinaryLinear(inputs, outputs, bias, scale, generator)
+            return _real_linear(inputs, outputs, bias, generator)
+
+        def activate() -> nn.Module:
+            if activation == "sign":
+                return Sign(surrogate)
+            return nn.ReLU() if activation == "relu" else nn.Hardtanh()
+
+        segments = []
+        for inputs, outputs in pairwise([math.prod(input_shape), *hidden]):
+            normalise = make_norm(norm, outputs, statistics, affine)
+            parts = [weigh(inputs, outputs), normalise, activate()]
+            segments.append(nn.Sequential(*[part for part in parts if part is not None]))
+        last = hidden[-1] if hidden else math.prod(input_shape)
+        segments.append(nn.Sequential(weigh(last, classes)))
+        segments[0].insert(0, nn.Flatten())
+        super().__init__(segments, tuple(input_shape))
+
+
+def _real_linear(inputs: int, outputs: int, bias: bool, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer with He-normal weights (He et al., 2015) and zero bias."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias)
+    with torch.no_grad():
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        if bias:
+            layer.bias.zero_()
+    return layer

@@ -1,0 +1,204 @@
+"""Read the data sets whole, as uint8 tensors; fetch what is missing; say what is damaged."""
+
+import hashlib
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnnlab.errors import DataError, UsageError, did_you_mean
+
+_TIMEOUT = 20.0  # seconds without an answer until a download is given up
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        shape: Of one image, (C, H, W).
+        classes: Number of classes.
+        label: What a class is called, in the plural.
+        reader: Its class in torchvision.datasets; empty for scikit-learn's digits.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    label: str = "classes"
+    reader: str = ""
+
+
+SOURCES = {
+    "digits": Source((1, 8, 8), 10, label="digits"),
+    "mnist": Source((1, 28, 28), 10, label="digits", reader="MNIST"),
+    "fashion-mnist": Source((1, 28, 28), 10, reader="FashionMNIST"),
+    "cifar10": Source((3, 32, 32), 10, reader="CIFAR10"),
+    "cifar100": Source((3, 32, 32), 100, reader="CIFAR100"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set on the device.
+
+    Attributes:
+        train_pixels: uint8 of shape (N, C, H, W).
+        train_labels: int64 of shape (N,).
+        test_pixels: uint8 of shape (M, C, H, W).
+        test_labels: int64 of shape (M,).
+        classes: Number of classes.
+        digest: First 16 hexadecimal digits of SHA-256 over the four tensors, in this order.
+    """
+
+    train_pixels: Tensor
+    train_labels: Tensor
+    test_pixels: Tensor
+    test_labels: Tensor
+    classes: int
+    digest: str
+
+
+def find_source(name: str) -> Source:
+    """Return what is known of a data set.
+
+    Raises:
+        UsageError: If there is none of this name.
+    """
+    if name not in SOURCES:
+        raise UsageError(
+            f"no data set {name!r}.{did_you_mean(name, SOURCES)} There are: {', '.join(SOURCES)}."
+        )
+    return SOURCES[name]
+
+
+def load(name: str, data: Path, device: torch.device) -> Dataset:
+    """Return a data set, read from the folder `data`, or fetched into it where files are missing.
+
+    `digits` comes with scikit-learn and needs no folder.
+
+    Raises:
+        UsageError: If there is no data set of this name.
+        DataError: If it is damaged, or missing and cannot be fetched.
+    """
+    source = find_source(name)
+    parts = _read(name, source, data) if source.reader else _read_digits()
+    digest = hashlib.sha256()
+    for tensor in parts:
+        array = tensor.contiguous().numpy()
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    train_pixels, train_labels, test_pixels, test_labels = (part.to(device) for part in parts)
+    return Dataset(
+        train_pixels,
+        train_labels,
+        test_pixels,
+        test_labels,
+        classes=source.classes,
+        digest=digest.hexdigest()[:16],
+    )
+
+
+def _read_digits() -> list[Tensor]:
+    """Return 1437 training and 360 test images, values 0..16; a fixed split, as none is published.
+
+    The first 1437 of `RandomState(0).permutation(1797)` are for training.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = np.random.RandomState(0).permutation(len(bunch.target))
+    pixels = torch.from_numpy(bunch.images[order].astype(np.uint8)).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    return [pixels[:1437], labels[:1437], pixels[1437:], labels[1437:]]
+
+
+def _read(name: str, source: Source, data: Path) -> list[Tensor]:
+    """Return training and test pixels and labels by torchvision's reader of these files."""
+    from torchvision import datasets
+
+    reader = getattr(datasets, source.reader)
+    files = _list_files(reader)
+    folder = data / files[0].parent
+    if not all((data / file).is_file() for file in files):
+        try:
+            _fetch(reader, data, files)
+        except Exception as error:  # whatever it is, it is why the data is not there
+            raise DataError(
+                f"{name}: not found in {folder}, and fetching it failed: {_reason(error)}. "
+                f"Put these files there, unpacked: {', '.join(file.name for file in files)}."
+            ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of CIFAR's old pickles
+            parts = [reader(data, train=train) for train in (True, False)]
+        return [tensor for part in parts for tensor in _check(part, source)]
+    except Exception as error:  # a damaged file breaks a parser in any way
+        raise DataError(
+            f"{name}: the files in {folder} are damaged: {_reason(error)}. "
+            "Delete that folder, and it will be fetched afresh."
+        ) from error
+
+
+def _list_files(reader: Any) -> list[Path]:
+    """Return the files that a torchvision class reads, relative to its root."""
+    if hasattr(reader, "resources"):  # MNIST and its kin
+        folder = Path(reader.__name__, "raw")
+        return [folder / Path(name).stem for name, _ in reader.resources]
+    names = [name for name, _ in (*reader.train_list, *reader.test_list)]
+    return [Path(reader.base_folder, name) for name in (*names, reader.meta["filename"])]
+
+
+def _fetch(reader: Any, data: Path, files: list[Path]) -> None:
+    """Download aside, then move in place what is missing: no half file, nothing overwritten."""
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=data) as aside, _quiet_network():
+        reader(aside, download=True)
+        for file in files:
+            if not (data / file).exists():
+                (data / file).parent.mkdir(parents=True, exist_ok=True)
+                Path(aside, file).replace(data / file)
+
+
+@contextmanager
+def _quiet_network() -> Iterator[None]:
+    """Limit the wait for an answer, and keep torchvision's progress off the standard output."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT)
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _check(part: Any, source: Source) -> tuple[Tensor, Tensor]:
+    """Return the pixels (N, C, H, W) and labels (N,) of one of torchvision's data sets.
+
+    Raises:
+        ValueError: If they are not what the data set is known to be.
+    """
+    pixels = torch.as_tensor(part.data)
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    labels = torch.as_tensor(part.targets, dtype=torch.int64)
+    if pixels.shape[1:] != source.shape or pixels.dtype != torch.uint8:
+        raise ValueError(f"images are {tuple(pixels.shape[1:])} of {pixels.dtype}")
+    if len(pixels) != len(labels):
+        raise ValueError(f"{len(pixels)} images but {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= source.classes:
+        raise ValueError(f"labels beyond 0 to {source.classes - 1}")
+    return pixels, labels
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, without a full stop."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,293 @@
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bnnlab.errors import UsageError
+from bnnlab.stream import Examples, protocol_hash
+from bnnlab_vision.preparation import channel_statistics
+from bnnlab_vision.scenario import Scenario
+from bnnlab_vision.scenarios import Chunked, Permuted, Sequence, Single, Split
+
+Writer = Callable[..., list[np.ndarray]]
+CPU = torch.device("cpu")
+EACH = pytest.mark.parametrize("kind", [Single, Permuted, Split, Chunked])
+
+# SHA-256 over the pixels, then the int64 labels, of all training examples of tasks 0 and 2
+# at seed 0: the i-th example of a task is the same on every machine.
+GOLDEN_DIGITS = {
+    0: "f48a05950e6ad8b88211dc166b53e92fda4858f3ef6e82d5ea01622834dfec21",
+    2: "623c77ea1b3502bb1ae9da3b10355f0cd64eff887caf31560686e64dff2c95f7",
+}
+GOLDEN_MNIST = {
+    0: "43505743679127c09985acddc4aedc2bab95d4b43530599fe4ea07d428016411",
+    2: "520aff551638c4321b57d259a24e831ee8afbd97956e3ddda9704ee8f712a148",
+}
+
+
+def make(
+    kind: Callable[..., Scenario], seed: int = 0, data: Path = Path(), **options: Any
+) -> Scenario:
+    if kind is not Sequence:
+        options = {"dataset": "digits", **options}
+    return kind(data=data, device=CPU, seed=seed, **options)
+
+
+def content(examples: Examples) -> str:
+    pixels, labels = examples.raw(torch.arange(len(examples)))
+    joined = pixels.contiguous().numpy().tobytes() + labels.numpy().astype("<i8").tobytes()
+    return hashlib.sha256(joined).hexdigest()
+
+
+def rows(examples: Examples | None) -> list[int]:
+    return [] if examples is None else examples.rows.tolist()
+
+
+def fingerprint(stream: Scenario) -> list[str]:
+    parts = [(task.train, task.validation, task.test) for task in stream]
+    return [content(part) for each in parts for part in each if part is not None]
+
+
+# ---------------------------------------------------------------------------- every scenario
+
+
+@pytest.mark.parametrize(
+    ("kind", "validation"), [(Single, 0.1), (Permuted, 0.0), (Split, 0.1), (Chunked, 0.0)]
+)
+def test_tasks_depend_on_the_seed_and_on_nothing_else(
+    kind: type[Scenario], validation: float
+) -> None:
+    first = fingerprint(make(kind, validation=validation))
+    assert first == fingerprint(make(kind, validation=validation))
+    assert first != fingerprint(make(kind, seed=1, validation=validation))
+
+
+@EACH
+def test_validation_is_a_share_of_the_training_data_and_disjoint_from_it(
+    kind: type[Scenario],
+) -> None:
+    plain, parted = make(kind), make(kind, validation=0.25)
+    trained, held = set(), set()
+    for before, after in zip(plain, parted, strict=True):
+        assert before.validation is None
+        assert after.validation is not None
+        assert rows(before.test) == rows(after.test)
+        assert after.validation.pixels is after.train.pixels
+        assert after.test.pixels is not after.train.pixels
+        trained.update(rows(after.train))
+        held.update(rows(after.validation))
+    assert not trained & held
+    assert trained | held == set(range(1437))
+    assert len(held) == round(0.25 * 1437)
+
+
+@EACH
+def test_no_test_image_is_learned_from(kind: type[Scenario]) -> None:
+    for task in make(kind):
+        assert len(task.test) > 0
+        learned = {image.tobytes() for image in task.train.pixels.numpy()}
+        unseen = [image.tobytes() not in learned for image in task.test.pixels.numpy()]
+        assert all(unseen)
+
+
+@EACH
+def test_tasks_share_the_pixels_and_are_the_same_at_each_call(kind: type[Scenario]) -> None:
+    stream = make(kind)
+    last = stream[len(stream) - 1]
+    assert last.index == len(stream) - 1
+    assert stream[0].train.pixels is last.train.pixels
+    assert content(last.train) == content(stream[len(stream) - 1].train)
+    with pytest.raises(IndexError):
+        stream[len(stream)]
+
+
+@EACH
+def test_labels_are_among_the_classes_and_inputs_have_the_shape(kind: type[Scenario]) -> None:
+    stream = make(kind)
+    for task in stream:
+        inputs, targets = task.train.batch(torch.arange(len(task.train)))
+        assert inputs.shape[1:] == stream.input_shape == (1, 8, 8)
+        assert targets.min() >= 0
+        assert targets.max() < stream.classes == 10
+
+
+@EACH
+def test_the_protocol_is_of_the_content_and_the_options_and_not_of_the_seed(
+    kind: type[Scenario], tmp_path: Path, write_mnist: Writer
+) -> None:
+    write_mnist(tmp_path / "a")
+    write_mnist(tmp_path / "b", seed=1)
+    variants = [
+        make(kind),
+        make(kind, validation=0.1),
+        make(kind, dataset="mnist", data=tmp_path / "a"),
+        make(kind, dataset="mnist", data=tmp_path / "b"),
+    ]
+    if kind is not Single:
+        variants.append(make(kind, tasks=2))
+    protocols = [stream.protocol() for stream in variants]
+    assert len({protocol_hash(protocol) for protocol in protocols}) == len(variants)
+    assert protocols[0] == make(kind, seed=7, validation=0).protocol()
+    assert json.loads(json.dumps(protocols[0])) == protocols[0]
+
+
+@pytest.mark.parametrize("validation", [-0.1, 1.0])
+def test_a_share_that_leaves_nothing_to_learn_is_refused(validation: float) -> None:
+    with pytest.raises(UsageError, match="at least 0 and below 1"):
+        make(Single, validation=validation)
+
+
+@pytest.mark.parametrize("kind", [Permuted, Chunked])
+def test_a_stream_without_tasks_is_refused(kind: type[Scenario]) -> None:
+    with pytest.raises(UsageError, match="tasks: 0 must be at least 1"):
+        make(kind, tasks=0)
+
+
+# ---------------------------------------------------------------------------- normalisation
+
+
+def test_statistics_are_those_of_numpy_and_a_constant_channel_has_std_one() -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (50, 3, 4, 5)).astype(np.uint8)
+    pixels[:, 1] = 7
+    mean, std = channel_statistics(torch.from_numpy(pixels))
+    assert mean.shape == std.shape == (3, 1, 1)
+    expected = pixels.astype(np.float64)
+    np.testing.assert_allclose(mean.flatten(), expected.mean((0, 2, 3)), rtol=1e-6)
+    deviations = expected.std((0, 2, 3))
+    np.testing.assert_allclose(std.flatten(), [deviations[0], 1, deviations[2]], rtol=1e-6)
+
+
+def test_the_statistics_are_of_the_whole_training_part_whatever_is_held_out() -> None:
+    plain, parted = make(Single)[0], make(Single, validation=0.5)[0]
+    inputs, _ = plain.train.batch(torch.arange(len(plain.train)))
+    torch.testing.assert_close(inputs.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.std(correction=0), torch.tensor(1.0))
+    assert torch.equal(plain.test.mean, parted.train.mean)
+
+
+# ---------------------------------------------------------------------------- permuted
+
+
+@pytest.mark.parametrize(("index", "golden"), GOLDEN_DIGITS.items())
+def test_permuted_digits_are_the_same_on_every_machine(index: int, golden: str) -> None:
+    assert content(make(Permuted, tasks=3)[index].train) == golden
+
+
+@pytest.mark.slow
+def test_permuted_mnist_is_the_same_on_every_machine() -> None:
+    data = Path(os.environ.get("BNNLAB_DATA", ""))
+    if "BNNLAB_DATA" not in os.environ or not (data / "MNIST" / "raw").is_dir():
+        pytest.skip("needs real MNIST: set BNNLAB_DATA to a folder that holds MNIST/raw")
+    stream = make(Permuted, dataset="mnist", data=data)
+    assert {index: content(stream[index].train) for index in GOLDEN_MNIST} == GOLDEN_MNIST
+
+
+def test_every_task_permutes_all_its_parts_alike_and_unlike_the_others() -> None:
+    orders = []
+    for task in make(Permuted, validation=0.1):
+        assert task.validation is not None
+        order = task.train.permutation
+        assert order is not None
+        assert order is task.test.permutation is task.validation.permutation
+        assert sorted(order.tolist()) == list(range(64))
+        orders.append(tuple(order.tolist()))
+        assert task.name == f"permutation {task.index + 1}"
+    assert len({*orders, tuple(range(64))}) == 11
+
+
+# ---------------------------------------------------------------------------- split
+
+
+@pytest.mark.parametrize("incremental", ["class", "task"])
+def test_a_split_holds_each_example_once_with_the_classes_of_its_task(incremental: str) -> None:
+    stream = make(Split, incremental=incremental)
+    for part in ("train", "test"):
+        found = [row for task in stream for row in rows(getattr(task, part))]
+        assert sorted(found) == list(range(1437 if part == "train" else 360))
+        for task in stream:
+            examples = getattr(task, part)
+            labels = set(examples.labels[examples.rows].tolist())
+            assert labels == {2 * task.index, 2 * task.index + 1}
+    assert [task.name for task in stream][:2] == ["digits 0-1", "digits 2-3"]
+
+
+def test_task_incremental_masks_the_other_tasks_classes() -> None:
+    stream = make(Split, incremental="task", tasks=5)
+    logits = stream[1].mask(torch.zeros(1, 10))
+    assert logits.isfinite().nonzero()[:, 1].tolist() == [2, 3]
+    assert make(Split)[1].classes is None
+
+
+def test_a_single_class_makes_a_task_and_is_named_alone() -> None:
+    assert make(Split, tasks=10)[3].name == "digits 3"
+
+
+def test_a_number_of_tasks_that_does_not_divide_the_classes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"3 does not divide the 10 classes.*one of 1, 2, 5, 10"):
+        make(Split, tasks=3)
+
+
+# ---------------------------------------------------------------------------- chunked
+
+
+def test_chunks_are_disjoint_complete_and_equal_up_to_one() -> None:
+    stream = make(Chunked, tasks=7)
+    chunks = [rows(task.train) for task in stream]
+    assert sorted(row for chunk in chunks for row in chunk) == list(range(1437))
+    assert {len(chunk) for chunk in chunks} == {205, 206}
+    assert stream[2].name == "part 3 of 7"
+
+
+def test_all_chunks_are_scored_on_the_same_whole_test_set() -> None:
+    stream = make(Chunked)
+    assert all(task.test is stream[0].test for task in stream)
+    assert rows(stream[0].test) == list(range(360))
+
+
+def test_more_chunks_than_examples_are_refused() -> None:
+    with pytest.raises(UsageError, match="2000 parts of 1437 examples"):
+        make(Chunked, tasks=2000)
+
+
+# ---------------------------------------------------------------------------- sequence
+
+
+def test_a_sequence_gives_each_data_set_whole_and_normalised_by_itself(
+    tmp_path: Path, write_mnist: Writer
+) -> None:
+    written = {"mnist": write_mnist(tmp_path)}
+    written["fashion-mnist"] = write_mnist(tmp_path, "FashionMNIST", seed=1)
+    stream = make(Sequence, data=tmp_path)
+    assert [task.name for task in stream] == ["mnist", "fashion-mnist"]
+    assert (stream.input_shape, stream.classes) == ((1, 28, 28), 10)
+    for task in stream:
+        pixels, _ = task.train.raw(torch.arange(40))
+        assert np.array_equal(pixels[:, 0], written[task.name][0])
+        assert task.test.mean.item() == pytest.approx(written[task.name][0].mean())
+    other = make(Sequence, data=tmp_path, datasets=["fashion-mnist", "mnist"])
+    assert protocol_hash(other.protocol()) != protocol_hash(stream.protocol())
+
+
+def test_a_sequence_has_logits_for_the_largest_number_of_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(name: str, **_: object) -> Any:
+        prepared = type("Prepared", (), {})()
+        prepared.shape, prepared.classes = (3, 32, 32), {"cifar10": 10, "cifar100": 100}[name]
+        return prepared
+
+    monkeypatch.setattr("bnnlab_vision.scenarios.Prepared", prepare)
+    assert make(Sequence, datasets=["cifar10", "cifar100"]).classes == 100
+
+
+def test_data_sets_of_unequal_shape_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(UsageError, match=r"digits \(1, 8, 8\), mnist \(1, 28, 28\)"):
+        make(Sequence, datasets=["digits", "mnist"])
+    with pytest.raises(UsageError, match="at least one"):
+        make(Sequence, datasets=[])
