@@ -17,7 +17,7 @@ from bnnlab.optimizer import Optimizer
 from bnnlab.rule import LearningRule
 from bnnlab.stream import TaskStream
 
-_BASES: dict[Kind, type] = {
+BASES: dict[Kind, type] = {
     Kind.MODEL: Model,
     Kind.RULE: LearningRule,
     Kind.OPTIMIZER: Optimizer,
@@ -50,7 +50,7 @@ def find_device(name: str) -> torch.device:
 
 def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
     made = host.load(choice.plugin, choice.component)
-    base = _BASES[choice.component.kind]
+    base = BASES[choice.component.kind]
     if not issubclass(made, base):
         raise UsageError(
             f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "

@@ -52,7 +52,6 @@ class BatchNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(1, features))  # a row per slot
         self.register_buffer("variance", torch.ones(1, features))
         self.slot = 0
-        self.frozen = False
         self.measured: int | None = None  # batches measured while recalibrating
 
     def select(self, slot: int) -> None:
@@ -80,7 +79,7 @@ class BatchNorm(nn.Module):
         if self.measured is not None:
             self.measured += 1
             momentum = 1 / self.measured
-        keep = not self.training or not (self.frozen or self._idle())
+        keep = not self.training or not self._idle()
         return F.batch_norm(
             x,
             self.mean[self.slot] if keep else None,
@@ -152,18 +151,20 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Let a second forward pass over the same batch leave the running averages alone."""
-    ours = _batch_norms(model)
-    theirs = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    tracked = [norm.track_running_stats for norm in theirs]
-    for norm in ours:
-        norm.frozen = True
-    for other in theirs:
-        other.track_running_stats = False
+    """Let a second forward pass over the same batch leave the running averages alone.
+
+    It works on copies: a pass without them would save other tensors for the backward pass than
+    the first one, which `torch.utils.checkpoint` refuses.
+    """
+    kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
+    kept = [
+        (module, dict(module._buffers)) for module in model.modules() if isinstance(module, kinds)
+    ]
+    for module, buffers in kept:
+        for name, buffer in buffers.items():
+            module._buffers[name] = None if buffer is None else buffer.clone()
     try:
         yield
     finally:
-        for norm in ours:
-            norm.frozen = False
-        for other, tracks in zip(theirs, tracked, strict=True):
-            other.track_running_stats = tracks
+        for module, buffers in kept:
+            module._buffers.update(buffers)

@@ -71,7 +71,7 @@ class DirectFeedbackAlignment(LearningRule):
         """Run the segments apart from one another, then send each its error."""
         outputs = [batch.inputs]
         for segment in model.segments:
-            outputs.append(self._run(model, segment, outputs[-1].detach()))
+            outputs.append(self._run(segment, outputs[-1].detach()))
         logits = outputs[-1].detach().requires_grad_()
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)  # (B, K)
@@ -81,7 +81,7 @@ class DirectFeedbackAlignment(LearningRule):
                 output.backward((error @ self.get_buffer(f"B{number}")).view_as(output))
         return loss, logits
 
-    def _run(self, model: Model, segment: nn.Module, inputs: Tensor) -> Tensor:
+    def _run(self, segment: nn.Module, inputs: Tensor) -> Tensor:
         if not self.recompute:
             output: Tensor = segment(inputs)
             return output
@@ -89,7 +89,7 @@ class DirectFeedbackAlignment(LearningRule):
             segment,
             inputs,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), frozen_statistics(model)),
+            context_fn=lambda: (nullcontext(), frozen_statistics(segment)),
         )
         return again
 

@@ -36,8 +36,11 @@ class MetaplasticAdam(LatentOptimizer):
     code, eps is added before the bias correction, and real parameters get the same Adam with
     m = 0. Latent weights are not bounded: their size stores importance.
 
-    `m="auto"` is 1 / (lr sqrt(steps per task)), set at each task's start. The product
-    m lr sqrt(steps) lies between 0.5 and 1.4 in all but one of the published settings.
+    The default m is the paper's for 40 epochs per task of permuted MNIST; shorter training wants
+    a larger one. `m="auto"` is 1 / (lr sqrt(steps per task)), set at each task's start: the product
+    m lr sqrt(steps) lies between 0.5 and 1.4 in all but one of the published settings, all of them
+    under backpropagation. Under direct feedback alignment latent weights grow faster, and a third
+    of it served better here (see the plugin's README).
 
     Args:
         model: As in `LatentOptimizer`, as are the options not named here.
@@ -57,7 +60,7 @@ class MetaplasticAdam(LatentOptimizer):
         model: Model,
         *,
         lr: float = 0.005,
-        m: float | Sequence[float] | Literal["auto"] = "auto",
+        m: float | Sequence[float] | Literal["auto"] = 1.35,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
@@ -113,13 +116,14 @@ class MetaplasticAdam(LatentOptimizer):
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)
                 V.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                U = V.sqrt().add_(group["eps"]).reciprocal_().mul_(M)
+                U = M / V.sqrt().add_(group["eps"])
                 m = m_of[id(parameter)]
                 if m:
                     # With T = tanh(mW): T U > 0 exactly where the step shrinks |W|, and there
                     # U - T (T U) = U (1 - T^2), so one clamp stands for the case distinction.
-                    T = (W * m).tanh_()
-                    U.addcmul_(T, (T * U).clamp_min_(0), value=-1)
+                    # T / 2 = sigmoid(2mW) - 1/2 takes a fifth of tanh's time.
+                    half = (W * (2 * m)).sigmoid_().sub_(0.5)
+                    U.addcmul_(half, (half * U).clamp_min_(0), value=-4)
                 W.sub_(U, alpha=s)
 
 

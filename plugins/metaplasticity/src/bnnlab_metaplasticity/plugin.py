@@ -19,7 +19,7 @@ META = Component(
         Option(
             "m",
             float | list[float] | Literal["auto"],
-            "auto",
+            1.35,
             "Metaplasticity, 0 for none; a list gives one per binary layer; "
             "'auto' is 1 / (lr sqrt(steps per task)).",
             minimum=0,

@@ -1,0 +1,207 @@
+"""What every component owes, whatever its kind."""
+
+import inspect
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.building import BASES
+from bnnlab.components import CAPABILITIES, Component, Kind
+from bnnlab.config import Choice, choose
+from bnnlab.discovery import Plugin
+from bnnlab.errors import UsageError
+from bnnlab.host import PluginHost
+from bnnlab.options import check_values
+
+_ENTRY = """
+import sys
+from bnnlab.discovery import find_plugins
+for found in find_plugins():
+    if (found.distribution, found.entry_point.name) == (sys.argv[1], sys.argv[2]):
+        module = found.entry_point.load()
+        getattr(module, "bnnlab_components", list)()
+sys.exit(42 if "torch" in sys.modules else 0)
+"""
+
+
+class ComponentContract:
+    """A class named `Test...` that inherits a contract checks the component called `name`.
+
+    Attributes:
+        name: The component's name, or `distribution/name`.
+        options: Options to make it with, where its defaults do not suit a test.
+        xfail: Checks that the component cannot pass, each with the reason; they must fail.
+    """
+
+    bnnlab_contract = True
+    kind: ClassVar[Kind]
+    given: ClassVar[frozenset[str]] = frozenset()
+    """What the core passes to the constructor beside the options."""
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    xfail: ClassVar[Mapping[str, str]] = {}
+
+    @cached_property
+    def host(self) -> PluginHost:
+        """The plugins of this environment."""
+        return PluginHost()
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The component with its options."""
+        return choose(self.host, self.kind, self.name, self.options)
+
+    @property
+    def plugin(self) -> Plugin:
+        """The plugin that offers the component."""
+        return self.choice.plugin
+
+    @property
+    def component(self) -> Component:
+        """The component's declaration."""
+        return self.choice.component
+
+    def provides(self, capability: str) -> bool:
+        """Return whether the component, with its options, provides a capability."""
+        return capability in self.component.capabilities(self.choice.options)[0]
+
+    def make(self, seed: int = 0) -> Any:
+        """Make the component."""
+        raise NotImplementedError
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Make the component, use it for three steps, and return all that its seed decides."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ the declaration
+
+    def test_the_entry_module_imports_no_torch(self) -> None:
+        """Listing plugins must stay fast, so the entry module is data alone."""
+        done = subprocess.run(
+            [sys.executable, "-c", _ENTRY, self.plugin.distribution, self.plugin.name],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode != 42, f"the entry module of {self.plugin.name} imports torch"
+        assert done.returncode == 0, done.stderr
+
+    def test_it_says_what_it_is_and_where_it_comes_from(self) -> None:
+        """A summary of one line, the paper or data set, and a sentence for every option."""
+        assert self.component.summary.strip(), "the summary is empty"
+        assert "\n" not in self.component.summary, "the summary has more than one line"
+        assert self.component.source.strip(), "say which paper or data set it comes from: source="
+        for option in self.component.options:
+            assert option.help.strip(), f"option {option.name} has no help"
+
+    def test_its_capabilities_are_those_of_its_kind(self) -> None:
+        """What the core's table gives to one kind is provided by that kind alone."""
+        provided = {*self.component.provides}
+        for option in self.component.options:
+            provided.update(*option.provides.values())
+        for capability in provided & CAPABILITIES.keys():
+            owner = CAPABILITIES[capability].partition(":")[0]
+            assert owner == self.kind, f"{capability!r} is provided by a {owner}, not {self.kind}"
+
+    def test_its_defaults_are_within_their_own_bounds(self) -> None:
+        """Every default has the declared type and lies in the declared range."""
+        _, faults = check_values(self.component.options, {})
+        assert not faults, "\n".join(faults)
+
+    # ------------------------------------------------------------------ the class
+
+    def test_its_class_loads_and_is_documented(self) -> None:
+        """The target exists, derives from the interface of its kind and has its own docstring."""
+        made, base = self.host.load(self.plugin, self.component), BASES[self.kind]
+        assert isinstance(made, type), f"{self.component.target} is no class"
+        assert issubclass(made, base), f"{made.__name__} must derive from bnnlab.{base.__name__}"
+        assert (vars(made).get("__doc__") or "").strip(), f"{made.__name__} has no docstring"
+
+    def test_its_options_are_its_constructors_keywords(self) -> None:
+        """Declared names and defaults are the constructor's, or its bases' through `**kwargs`."""
+        made = self.host.load(self.plugin, self.component)
+        own, inherited = _keywords(made)
+        declared = {option.name: option.default for option in self.component.options}
+        taken = {**inherited, **own}
+        for name, default in declared.items():
+            assert name in taken, (
+                f"option {name!r} is declared, but {made.__name__} has no such one"
+            )
+            effective = taken[name]
+            assert _same(effective, default), f"{name}: declared {default!r}, really {effective!r}"
+        undeclared = own.keys() - declared.keys() - self.given - self.component.preset.keys()
+        assert not undeclared, f"keywords that are not declared as options: {sorted(undeclared)}"
+
+    def test_it_can_be_made(self) -> None:
+        """The declared defaults, with the contract's `options`, make an instance."""
+        assert isinstance(self.make(), BASES[self.kind])
+
+    def test_an_unknown_option_is_refused_by_name(self) -> None:
+        """A misspelt option never passes in silence."""
+        with pytest.raises(UsageError, match="no_such_option"):
+            choose(self.host, self.kind, self.name, {"no_such_option": 1})
+
+    # ------------------------------------------------------------------ randomness
+
+    def test_the_same_seed_gives_the_same(self) -> None:
+        """Made twice with one seed and used alike, nothing differs by a bit."""
+        first, second = self.exercise(), self.exercise()
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one, other), "two uses with the same seed differ"
+
+    def test_the_global_generators_are_left_alone(self) -> None:
+        """Neither making nor using it draws from torch's, NumPy's or Python's own generator."""
+        before = _global_generators()
+        self.exercise()
+        after = _global_generators()
+        touched = [name for name, state in before.items() if after[name] != state]
+        assert not touched, f"it draws from the global generator of {', '.join(touched)}"
+
+
+def _keywords(made: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the constructor's own (name -> default), and those its `**kwargs` lead to."""
+    levels: list[dict[str, Any]] = []
+    for base in made.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        levels.append({p.name: p.default for p in parameters if p.kind not in _STARRED})
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    inherited: dict[str, Any] = {}
+    for level in reversed(levels[1:]):
+        inherited.update(level)
+    return (levels[0] if levels else {}), inherited
+
+
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _same(effective: Any, declared: Any) -> bool:
+    """Compare defaults; a tuple in the signature stands for a list, and no default for any."""
+    if effective is inspect.Parameter.empty:
+        return True
+    if isinstance(declared, list) and isinstance(effective, list | tuple):
+        return declared == list(effective)
+    return bool(effective == declared) and isinstance(effective, bool) == isinstance(declared, bool)
+
+
+def _global_generators() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": (kind, np.asarray(keys).tolist(), *rest),
+        "random": random.getstate(),
+    }

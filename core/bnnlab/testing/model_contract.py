@@ -1,0 +1,106 @@
+"""What a model owes: segments that map inputs to logits, and binary weights that are binary."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bnnlab import building, seeds
+from bnnlab.components import Kind
+from bnnlab.model import Model
+from bnnlab.testing import toy
+from bnnlab.testing.component_contract import ComponentContract
+
+
+class ModelContract(ComponentContract):
+    """Checks a model.
+
+    Attributes:
+        input_shape: Shape of one input to make it for.
+        classes: Number of classes to make it for.
+    """
+
+    kind = Kind.MODEL
+    given = frozenset({"input_shape", "classes", "generator"})
+    input_shape: ClassVar[tuple[int, ...]] = (1, 8, 8)
+    classes: ClassVar[int] = 5
+
+    def make(self, seed: int = 0) -> Model:
+        """Make the model."""
+        return building.make_model(
+            self.host, self.choice, input_shape=self.input_shape, classes=self.classes, seed=seed
+        )
+
+    def inputs(self, count: int = 16) -> Tensor:
+        """Return inputs (count, *input_shape) of mean 0 and standard deviation 1."""
+        return torch.randn(count, *self.input_shape, generator=seeds.generator(0, "inputs"))
+
+    def targets(self, count: int = 16) -> Tensor:
+        """Return targets (count,)."""
+        return torch.arange(count) % self.classes
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Train for three steps."""
+        model = self.make(seed).train()
+        rule, optimizer = toy.ToyRule(), toy.make_optimizer(model)
+        for _ in range(3):
+            optimizer.step(rule.closure(model, (self.inputs(), self.targets())))
+        return list(model.state_dict().values())
+
+    def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:
+        """Inputs (B, ...) become float32 logits (B, K), for one example too."""
+        model = self.make().eval()
+        for count in (1, 16):
+            logits = model(self.inputs(count))
+            assert logits.shape == (count, self.classes)
+            assert logits.dtype == torch.float32
+            assert bool(logits.isfinite().all()), "the logits are not finite"
+
+    def test_its_segments_compose_to_it(self) -> None:
+        """Running the segments one after the other is running the model."""
+        model = self.make().eval()
+        x = self.inputs()
+        for segment in model.segments:
+            x = segment(x)
+        torch.testing.assert_close(x, model(self.inputs()))
+        if self.provides("segments"):
+            assert len(model.segments) > 1, "'segments' is declared, but it has only one"
+
+    def test_it_knows_the_shape_of_an_input(self) -> None:
+        """Rules that size something by the activations ask for it."""
+        assert self.make().input_shape == self.input_shape
+
+    def test_its_binary_weights_are_exactly_signs(self) -> None:
+        """Every one is -1 or +1, and there are some exactly if it provides 'binary-weights'."""
+        binary = self.make().binary_parameters()
+        assert bool(binary) == self.provides("binary-weights"), (
+            f"it has {len(binary)} binary parameters, against what it declares"
+        )
+        for name, parameter in binary.items():
+            assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
+
+    def test_every_parameter_gets_a_gradient(self) -> None:
+        """Autograd reaches them all."""
+        model = self.make().train()
+        toy.ToyRule().closure(model, (self.inputs(), self.targets()))()
+        missing = [name for name, p in model.named_parameters() if p.grad is None]
+        assert not missing, f"no gradient reaches {', '.join(missing)}"
+
+    def test_another_seed_gives_other_weights(self) -> None:
+        """The initial weights are drawn from the generator that is passed."""
+        one, other = (torch.cat([p.flatten() for p in self.make(s).parameters()]) for s in (0, 1))
+        assert not torch.equal(one, other), "two seeds give the same weights"
+
+    def test_its_state_survives_saving(self) -> None:
+        """A model with another seed that loads the state gives the same logits."""
+        model, other = self.make(0), self.make(1)
+        toy.ToyRule().closure(model.train(), (self.inputs(), self.targets()))()
+        other.load_state_dict(model.state_dict())
+        x = self.inputs()
+        assert torch.equal(model.eval()(x), other.eval()(x)), "the state holds less than the model"
+
+    def test_at_test_an_example_is_judged_by_itself(self) -> None:
+        """In evaluation mode the rest of the batch does not change the logits."""
+        model = self.make().eval()
+        x = self.inputs()
+        torch.testing.assert_close(model(x)[:1], model(x[:1]), msg="test batches are looked at")

@@ -1,0 +1,165 @@
+"""What an optimizer owes: after a step every binary weight is exactly -1 or +1."""
+
+import io
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab import building
+from bnnlab.components import Kind
+from bnnlab.errors import UsageError
+from bnnlab.model import Model
+from bnnlab.optimizer import Optimizer
+from bnnlab.testing import toy
+from bnnlab.testing.component_contract import ComponentContract
+
+
+class OptimizerContract(ComponentContract):
+    """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
+
+    Attributes:
+        steps: Steps within which the best of 1024 possible weights must be found.
+    """
+
+    kind = Kind.OPTIMIZER
+    given = frozenset({"model", "generator"})
+    steps: ClassVar[int] = 500
+
+    def make_model(self) -> Model:
+        """Return the model to train, for inputs (B, 1, 6, 6) of three classes."""
+        return toy.make_model()
+
+    def make(self, seed: int = 0, model: Model | None = None) -> Optimizer:
+        """Make the optimizer for a model."""
+        model = self.make_model() if model is None else model
+        return building.make_optimizer(self.host, self.choice, model, seed=seed)
+
+    def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
+        """Return a model that was trained for some steps, and its optimizer."""
+        model = self.make_model()
+        optimizer = self.make(seed, model)
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
+        return model, optimizer
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Train for three steps."""
+        model, _ = self.trained(3, seed)
+        return [parameter.detach() for parameter in model.parameters()]
+
+    def test_binary_weights_are_exactly_signs_after_every_step(self) -> None:
+        """In linear and convolutional layers, every one is -1 or +1."""
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        for done in range(5):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1, done=done)
+            _assert_signs(model)
+
+    def test_real_parameters_are_trained_and_stay_real(self) -> None:
+        """Biases, norms and scales change, and not to signs."""
+        model, before = self.trained(10)[0], self.make_model()
+        binary = model.binary_parameters()
+        for name, parameter in model.named_parameters():
+            if name in binary:
+                continue
+            assert not torch.equal(parameter, before.get_parameter(name)), f"{name} is not trained"
+            assert bool(parameter.isfinite().all()), f"{name} is not finite"
+            assert not bool((parameter.abs() == 1).all()), f"{name} was made binary"
+
+    def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
+        """At least once; the loss is a finite scalar, cut off from autograd."""
+        model = self.make_model()
+        optimizer, losses = self.make(0, model), []
+
+        def recording(closure: Callable[[], Tensor]) -> Callable[[], Tensor]:
+            def call() -> Tensor:
+                losses.append(closure())
+                return losses[-1]
+
+            return call
+
+        class Recording(toy.ToyRule):
+            def closure(self, *arguments: object) -> Callable[[], Tensor]:  # type: ignore[override]
+                return recording(super().closure(*arguments))  # type: ignore[arg-type]
+
+        (returned,) = toy.train(model, Recording(), optimizer, toy.make_task(), steps=1)
+        assert losses, "step() does not call the closure"
+        low, high = min(losses), max(losses)
+        assert low - 1e-5 <= returned <= high + 1e-5, "step() does not return the closure's loss"
+
+    def test_its_state_survives_saving(self) -> None:
+        """Saved, loaded into an optimizer with another seed, it goes on bit for bit."""
+        model, optimizer = self.trained(3)
+        copy = self.make_model()
+        other = self.make(1, copy)
+        copy.load_state_dict(model.state_dict())
+        saved = io.BytesIO()
+        torch.save(optimizer.state_dict(), saved)  # as in a run's checkpoint
+        other.load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+        for each, its in ((model, optimizer), (copy, other)):
+            toy.train(each, toy.ToyRule(), its, toy.make_task(), steps=5, done=3)
+        for (name, one), two in zip(model.named_parameters(), copy.parameters(), strict=True):
+            assert torch.equal(one, two), f"{name} goes another way after loading the state"
+
+    def test_it_finds_the_best_of_all_weights(self) -> None:
+        """With ten binary weights it ends among the best 2 % of all 1024 possible ones."""
+        model, task, weights, losses = toy.make_enumerable()
+        optimizer = self.make(0, model)
+        toy.train(model, toy.ToyRule(), optimizer, task, steps=self.steps)
+        (found,) = model.binary_parameters().values()
+        loss = losses[(weights == found).all(2).all(1)]
+        better = int((losses < loss).sum())
+        assert better <= 20, f"{better} of 1024 weights have a lower loss than {float(loss):.4f}"
+
+    def test_the_deployed_weights_are_what_predictive_of_zero_shows(self) -> None:
+        """`predictive(0)` yields once and leaves the weights alone."""
+        model, optimizer = self.trained()
+        before = _copy(model)
+        for count, _ in enumerate(optimizer.predictive(0)):
+            assert count == 0, "predictive(0) yields more than once"
+            _assert_unchanged(model, before)
+        _assert_unchanged(model, before)
+
+    def test_drawn_weights_are_put_back(self) -> None:
+        """`predictive(3)` yields three times and restores; without a posterior it is refused."""
+        model, optimizer = self.trained()
+        if not self.provides("posterior"):
+            with pytest.raises(UsageError, match="posterior"):
+                list(optimizer.predictive(1))
+            return
+        before = _copy(model)
+        assert len([None for _ in optimizer.predictive(3)]) == 3
+        _assert_unchanged(model, before)
+
+    def test_gradients_of_zero_do_no_harm(self) -> None:
+        """Where nothing is to be learned, weights and state stay finite."""
+        model, optimizer = self.trained(1)
+
+        def closure() -> Tensor:
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            return torch.zeros(())
+
+        for _ in range(5):
+            optimizer.step(closure)
+        _assert_signs(model)
+        state = [value for each in optimizer.state.values() for value in each.values()]
+        for value in (*model.parameters(), *state):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                assert bool(value.isfinite().all()), "a gradient of zero leaves numbers not finite"
+
+
+def _copy(model: Model) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def _assert_unchanged(model: Model, before: list[Tensor]) -> None:
+    for (name, now), then in zip(model.named_parameters(), before, strict=True):
+        assert torch.equal(now, then), f"{name} changed"
+
+
+def _assert_signs(model: Model) -> None:
+    for name, parameter in model.binary_parameters().items():
+        assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"

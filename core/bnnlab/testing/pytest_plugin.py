@@ -1,0 +1,85 @@
+"""Fixtures for a plugin's tests, and the strict `xfail` of the contracts.
+
+pytest loads this module in every run of the environment, before it measures coverage and also
+where nothing of bnnlab is tested: so whatever else of bnnlab is needed is imported in a fixture.
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Failing checks of the contracts then show the values that they compared.
+pytest.register_assert_rewrite(
+    *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
+    "bnnlab.testing.stream_contract",
+)
+
+MakePlugin = Callable[..., None]
+
+
+@pytest.fixture
+def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePlugin]:
+    """Install a plugin for the length of a test, without pip.
+
+    `make_plugin(distribution, source, *, group, entry, version, modules)` writes the source of the
+    entry module, other `modules` by name, and the metadata that importlib.metadata reads into a
+    folder on sys.path. The entry module is called like the distribution, with `_` for `-`, as is
+    the entry point unless `entry` says otherwise.
+
+    Example:
+        >>> def test_twins(make_plugin):
+        ...     make_plugin("acme-twin", SOURCE, version="2.0")
+        ...     assert [p.version for p in PluginHost().plugins if p.name == "acme_twin"] == ["2.0"]
+    """
+    root = tmp_path / "site-packages"
+    root.mkdir()
+    monkeypatch.syspath_prepend(root)
+
+    def make(
+        distribution: str,
+        source: str,
+        *,
+        group: str | None = None,
+        entry: str | None = None,
+        version: str = "1.0",
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
+        from bnnlab.hookspecs import ENTRY_POINT_GROUP
+
+        module = re.sub(r"[-.]+", "_", distribution)
+        for name, text in {module: source, **(modules or {})}.items():
+            (root / f"{name}.py").write_text(text, encoding="utf-8")
+        info = root / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[{group or ENTRY_POINT_GROUP}]\n{entry or module} = {module}\n", encoding="utf-8"
+        )
+        importlib.invalidate_caches()  # folders are remembered by their time stamps
+
+    yield make
+    for name, module in list(sys.modules.items()):
+        if root in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a contract's `xfail` names: it must fail, for the reason given."""
+    for item in items:
+        contract: Any = getattr(item, "cls", None)
+        if not isinstance(item, pytest.Function) or not hasattr(contract, "bnnlab_contract"):
+            continue
+        for name in contract.xfail:
+            if not hasattr(contract, name):
+                raise pytest.UsageError(f"{contract.__name__}.xfail: no check is called {name!r}")
+        if item.originalname in contract.xfail:
+            reason = contract.xfail[item.originalname]
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

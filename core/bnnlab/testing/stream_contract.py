@@ -1,0 +1,132 @@
+"""What a stream owes: tasks whose test data is never learned from, and an honest protocol."""
+
+import json
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab import building
+from bnnlab.components import Kind
+from bnnlab.stream import Examples, Task, TaskStream
+from bnnlab.testing.component_contract import ComponentContract
+
+
+class StreamContract(ComponentContract):
+    """Checks a stream, with data that is here; choose small data by `options`.
+
+    Attributes:
+        data: The data folder, for a stream that needs one; that of `bnn run` by default.
+    """
+
+    kind = Kind.STREAM
+    given = frozenset({"data", "device", "seed"})
+    data: ClassVar[str | None] = None
+
+    def make(self, seed: int = 0) -> TaskStream:
+        """Make the stream, on the CPU."""
+        folder, device = building.data_folder(self.data), torch.device("cpu")
+        return building.make_stream(self.host, self.choice, data=folder, device=device, seed=seed)
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Take three examples of every part of every task, and the order of all."""
+        found = []
+        for _, _, part in _parts(self.make(seed)):
+            found += [*part.raw(torch.arange(min(3, len(part)))), part.rows]
+            if part.permutation is not None:
+                found.append(part.permutation)
+        return found
+
+    def test_tasks_are_numbered_and_end(self) -> None:
+        """Tasks 0 to len - 1 have their index and a name; there is none after them."""
+        stream = self.make()
+        assert len(stream) >= 1, "the stream has no task"
+        assert [task.index for task in stream] == list(range(len(stream)))
+        assert all(task.name for task in stream), "a task has no name"
+        with pytest.raises(IndexError):
+            stream[len(stream)]
+
+    def test_a_task_is_the_same_at_every_call(self) -> None:
+        """Asking again for a task changes nothing."""
+        stream = self.make()
+        for task in stream:
+            for (_, one), (_, other) in zip(_named(task), _named(stream[task.index]), strict=True):
+                assert torch.equal(one.rows, other.rows)
+                first = torch.arange(1)
+                assert torch.equal(one.raw(first)[0], other.raw(first)[0])
+
+    def test_batches_have_the_conventional_shapes(self) -> None:
+        """Inputs are float32 (B, *input_shape), targets int64 (B,); images lie there as uint8."""
+        stream = self.make()
+        for _, name, part in _parts(stream):
+            assert len(part), f"{name} has no example"
+            assert part.pixels.dtype == torch.uint8, f"{name}: pixels are {part.pixels.dtype}"
+            count = min(2, len(part))
+            inputs, targets = part.batch(torch.arange(count))
+            assert inputs.shape == (count, *stream.input_shape), f"{name}: {inputs.shape}"
+            assert inputs.dtype == torch.float32, f"{name}: inputs are {inputs.dtype}"
+            assert bool(inputs.isfinite().all()), f"{name}: inputs are not finite"
+            assert targets.shape == (count,), f"{name}: targets have shape {targets.shape}"
+            assert targets.dtype == torch.int64, f"{name}: targets are {targets.dtype}"
+
+    def test_labels_are_classes(self) -> None:
+        """Every label lies in 0..K-1, and among the task's classes if it names some."""
+        stream = self.make()
+        for task, name, part in _parts(stream):
+            labels = part.labels[part.rows]
+            assert bool(((labels >= 0) & (labels < stream.classes)).all()), f"{name}: other labels"
+            if task.classes is not None:
+                assert task.classes.shape == (stream.classes,)
+                assert bool(task.classes[labels].all()), f"{name}: labels outside task.classes"
+
+    def test_no_example_is_in_two_parts_of_a_task(self) -> None:
+        """Training, validation and test are disjoint, and no part repeats an example."""
+        for task in self.make():
+            seen: dict[int, Tensor] = {}
+            for name, part in _named(task):
+                rows = part.rows
+                assert len(torch.unique(rows)) == len(rows), f"{name} holds an example twice"
+                data = part.pixels.data_ptr()
+                others = seen.get(data, rows[:0])
+                assert not bool(torch.isin(rows, others).any()), f"{name} shares examples"
+                seen[data] = torch.cat([others, rows])
+
+    def test_no_test_example_is_learned_from_in_any_task(self) -> None:
+        """Over the whole stream, what is scored on is never trained on or chosen by."""
+        parts = list(_parts(self.make()))
+        tested = [part for task, _, part in parts if part is task.test]
+        for task, name, part in parts:
+            if part is task.test:
+                continue
+            for test in tested:
+                if part.pixels.data_ptr() == test.pixels.data_ptr():
+                    shared = torch.isin(part.rows, test.rows).sum()
+                    assert not shared, f"{name} holds {shared} test examples"
+
+    def test_the_protocol_is_data_and_does_not_hold_the_seed(self) -> None:
+        """It is JSON, and equal for two seeds: runs that differ in the seed are repetitions."""
+        one, other = (
+            json.dumps(self.make(seed).protocol(), sort_keys=True, allow_nan=False)
+            for seed in (0, 1)
+        )
+        assert one == other, "the protocol differs with the seed"
+        assert json.loads(one), "the protocol is empty"
+
+    def test_task_ids_are_given_exactly_where_declared(self) -> None:
+        """`gives_task_ids` says what the capability 'task-ids' says."""
+        assert self.make().gives_task_ids == self.provides("task-ids")
+
+
+def _named(task: Task) -> Iterator[tuple[str, Examples]]:
+    yield f"train of task {task.index}", task.train
+    if task.validation is not None:
+        yield f"validation of task {task.index}", task.validation
+    yield f"test of task {task.index}", task.test
+
+
+def _parts(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
+    for task in stream:
+        for name, part in _named(task):
+            yield task, name, part

@@ -1,0 +1,108 @@
+"""What the contracts train on: nothing here needs a plugin to be installed."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnlab import seeds
+from bnnlab.layers import BinaryConv2d, BinaryLinear, Sign, random_signs
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, LatentOptimizer, Optimizer, TaskContext
+from bnnlab.rule import Batch, LearningRule
+from bnnlab.stream import Examples, Task
+
+INPUT_SHAPE = (1, 6, 6)
+CLASSES = 3
+BATCH_SIZE = 20
+
+
+def make_task() -> Task:
+    """Return 60 images, each a noisy copy of one of three: separable. 20 of them are for test."""
+    generator = seeds.generator(0, "toy data")
+    templates = torch.randint(0, 256, (CLASSES, *INPUT_SHAPE), generator=generator)
+    labels = torch.arange(60) % CLASSES
+    noise = torch.randint(-40, 41, (60, *INPUT_SHAPE), generator=generator)
+    pixels = (templates[labels] + noise).clamp(0, 255).to(torch.uint8)
+    rows = torch.arange(60)
+    return _task(pixels, labels, rows[:40], rows[40:])
+
+
+def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> Task:
+    mean, std = torch.full((1, 1, 1), 127.5), torch.full((1, 1, 1), 74.0)
+    learned, scored = (Examples(pixels, labels, rows, mean, std) for rows in (train, test))
+    return Task(0, "toy", learned, scored)
+
+
+def make_model(seed: int = 0) -> Model:
+    """Return a convolution and two linear layers, binary, with signs between and real biases."""
+    generator = seeds.generator(seed, "toy model")
+    return Model(
+        [
+            nn.Sequential(BinaryConv2d(1, 4, 3, bias=True, generator=generator), Sign()),
+            nn.Sequential(nn.Flatten(), BinaryLinear(64, 32, True, generator=generator), Sign()),
+            nn.Sequential(BinaryLinear(32, CLASSES, True, generator=generator)),
+        ],
+        INPUT_SHAPE,
+    )
+
+
+class ToyRule(LearningRule):
+    """Autograd over the whole network."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Run forward and backward once."""
+        logits = model(batch.inputs)
+        loss = batch.loss(logits, batch.targets)
+        torch.autograd.backward(loss)
+        return loss, logits
+
+
+class ToyOptimizer(LatentOptimizer):
+    """Gradient descent on latent weights."""
+
+    def update(
+        self, group: Group, _parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        """Subtract the gradient, times the learning rate."""
+        for value, grad in zip(values, grads, strict=True):
+            value.sub_(grad, alpha=group["lr"])
+
+
+def make_optimizer(model: Model) -> ToyOptimizer:
+    """Return a plain optimizer for a model."""
+    generator = seeds.generator(0, "toy optimizer")
+    return ToyOptimizer(model, generator=generator, lr=0.05, latent_clip=1.0)
+
+
+def train(
+    model: Model, rule: LearningRule, optimizer: Optimizer, task: Task, *, steps: int, done: int = 0
+) -> list[float]:
+    """Train for some steps, announcing the task unless steps were `done` before; return losses."""
+    if not done:
+        optimizer.task_started(TaskContext(task, model, rule, BATCH_SIZE, steps))
+    batches = list(task.train.batches(BATCH_SIZE))
+    losses = []
+    for step in range(done, done + steps):
+        inputs, targets = batches[step % len(batches)]
+        closure = rule.closure(model, Batch(inputs, targets, task.loss))
+        losses.append(float(optimizer.step(closure)))
+    return losses
+
+
+def make_enumerable() -> tuple[Model, Task, Tensor, Tensor]:
+    """Return a model with ten binary weights, its task, and all 1024 weights with their losses.
+
+    The model is `logits = x @ W.T / sqrt(5)` with W of shape (2, 5); the labels come from a planted
+    W, so that the lowest cross-entropy is its alone. Weights (1024, 2, 5), losses (1024,).
+    """
+    generator = seeds.generator(0, "enumerable")
+    model = Model([nn.Sequential(nn.Flatten(), BinaryLinear(5, 2, generator=generator))], (1, 1, 5))
+    pixels = torch.randint(0, 256, (60, 1, 1, 5), generator=generator).to(torch.uint8)
+    x = ((pixels.float() - 127.5) / 74.0).flatten(1)  # (60, 5)
+    labels = (x @ random_signs((5,), generator) > 0).long()
+    rows = torch.arange(60)
+    signs = torch.tensor([-1.0, 1.0])
+    weights = torch.cartesian_prod(*[signs] * 10).view(-1, 2, 5)
+    logits = torch.einsum("ni,wki->wnk", x, weights) / 5**0.5
+    losses = torch.stack([F.cross_entropy(each, labels) for each in logits])
+    return model, _task(pixels, labels, rows, rows), weights, losses

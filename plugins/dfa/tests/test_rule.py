@@ -1,0 +1,517 @@
+"""Direct feedback alignment against a forward and backward pass written out in NumPy."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, binarize
+from bnnlab_dfa.rule import DirectFeedbackAlignment
+
+STEPS = 20
+Array = np.ndarray
+
+
+def draws(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def attached(model: Model, seed: int = 3, **options: Any) -> DirectFeedbackAlignment:
+    rule = DirectFeedbackAlignment(**options)
+    rule.attach(model, draws(seed))
+    return rule
+
+
+def float64(tensor: Tensor) -> Array:
+    return tensor.detach().double().numpy().copy()
+
+
+# ------------------------------------------------------------- the transcription's parts
+# Each returns its output and a function from dL/d(output) to dL/d(input) and its parameters'.
+
+Back = Callable[[Array], tuple[Array, dict[str, Array]]]
+
+
+def linear(x: Array, W: Array, s: Array, b: Array) -> tuple[Array, Back]:
+    """y = s * (x W^T) + b, s and b per output."""
+    z = x @ W.T
+    return s * z + b, lambda d: (
+        (d * s) @ W,
+        {"weight": (d * s).T @ x, "scale": (d * z).sum(0), "bias": d.sum(0)},
+    )
+
+
+def conv(x: Array, W: Array, s: float, padding: int) -> tuple[Array, Back]:
+    """y[n, o, i, j] = s * sum_{c, u, v} x[n, c, i + u, j + v] W[o, c, u, v]."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    k = W.shape[-1]
+    H, V = x.shape[2] - k + 1, x.shape[3] - k + 1
+    places = [(u, v) for u in range(k) for v in range(k)]
+    y = sum(
+        np.einsum("ncij,oc->noij", x[:, :, u : u + H, v : v + V], W[:, :, u, v]) for u, v in places
+    )
+
+    def back(d: Array) -> tuple[Array, dict[str, Array]]:
+        dW, dx = np.zeros_like(W), np.zeros_like(x)
+        for u, v in places:
+            window = (slice(None), slice(None), slice(u, u + H), slice(v, v + V))
+            dW[:, :, u, v] = s * np.einsum("noij,ncij->oc", d, x[window])
+            dx[window] += s * np.einsum("noij,oc->ncij", d, W[:, :, u, v])
+        inner = slice(padding, dx.shape[2] - padding)
+        return dx[:, :, inner, inner], {"weight": dW}
+
+    return s * y, back
+
+
+def max_pool(x: Array) -> tuple[Array, Back]:
+    """The largest of each 2 x 2 square."""
+    n, c, h, w = x.shape
+    squares = x.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 2, 4, 3, 5)
+    flat = squares.reshape(n, c, h // 2, w // 2, 4)
+    best = flat.argmax(-1)[..., None]
+
+    def back(d: Array) -> tuple[Array, dict[str, Array]]:
+        dx = np.zeros_like(flat)
+        np.put_along_axis(dx, best, d[..., None], -1)
+        dx = dx.reshape(n, c, h // 2, w // 2, 2, 2).transpose(0, 1, 2, 4, 3, 5)
+        return dx.reshape(x.shape), {}
+
+    return np.take_along_axis(flat, best, -1)[..., 0], back
+
+
+def normalise(x: Array, axes: tuple[int, ...], g: Array, b: Array) -> tuple[Array, Back]:
+    """y = g * x_hat + b, x_hat with mean 0 and variance 1 over `axes`; g, b over the others."""
+    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    root = np.sqrt(variance + 1e-5)
+    x_hat = (x - mean) / root
+    others = tuple(axis for axis in range(x.ndim) if axis != 1)
+
+    def back(d: Array) -> tuple[Array, dict[str, Array]]:
+        dh = d * g
+        mean_dh = dh.mean(axes, keepdims=True)
+        mean_dh_x = (dh * x_hat).mean(axes, keepdims=True)
+        dx = (dh - mean_dh - x_hat * mean_dh_x) / root
+        return dx, {"g": (d * x_hat).sum(others), "b": d.sum(others)}
+
+    return g * x_hat + b, back
+
+
+def sign(x: Array) -> tuple[Array, Back]:
+    return np.where(x >= 0, 1.0, -1.0), lambda d: (d * (np.abs(x) <= 1), {})
+
+
+def hardtanh(x: Array) -> tuple[Array, Back]:
+    return np.clip(x, -1, 1), lambda d: (d * (np.abs(x) < 1), {})
+
+
+def softmax_error(logits: Array, targets: Array) -> tuple[float, Array]:
+    """The mean cross-entropy and its gradient at the logits."""
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    rows = np.arange(len(targets))
+    e = p.copy()
+    e[rows, targets] -= 1
+    return float(-np.log(p[rows, targets]).mean()), e / len(targets)
+
+
+# ------------------------------------------------------------- the two networks
+
+Params = dict[str, Array]
+
+
+def dense_model(norm: Literal["layer", "batch"]) -> Model:
+    def make_norm(features: int) -> nn.Module:
+        return nn.LayerNorm(features) if norm == "layer" else BatchNorm(features)
+
+    g = draws(1)
+    first = BinaryLinear(12, 9, bias=True, scale="learned", generator=g)
+    second = BinaryLinear(9, 7, bias=True, scale="learned", generator=g)
+    last = BinaryLinear(7, 4, bias=True, scale="learned", generator=g)
+    model = Model(
+        [
+            nn.Sequential(first, make_norm(9), Sign()),
+            nn.Sequential(second, make_norm(7), nn.Hardtanh()),
+            last,
+        ],
+        input_shape=(12,),
+    ).double()
+    with torch.no_grad():  # nothing at its special starting value
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=g))
+    return model
+
+
+def dense_gradients(
+    norm: Literal["layer", "batch"], p: Params, B: list[Array], x: Array, y: Array
+) -> tuple[float, Params]:
+    axes = (1,) if norm == "layer" else (0,)
+    gain, shift = ("weight", "bias") if norm == "layer" else ("gamma", "beta")
+    grads: Params = {}
+
+    def hidden(x: Array, at: str, act: Callable[[Array], tuple[Array, Back]]) -> Any:
+        a, a_back = linear(x, p[f"{at}.0.weight"], p[f"{at}.0.scale"], p[f"{at}.0.bias"])
+        n, n_back = normalise(a, axes, p[f"{at}.1.{gain}"], p[f"{at}.1.{shift}"])
+        h, h_back = act(n)
+
+        def back(d: Array) -> None:
+            d, _ = h_back(d)
+            d, of_norm = n_back(d)
+            grads[f"{at}.1.{gain}"], grads[f"{at}.1.{shift}"] = of_norm["g"], of_norm["b"]
+            _, of_linear = a_back(d)
+            grads.update({f"{at}.0.{name}": value for name, value in of_linear.items()})
+
+        return h, back
+
+    h1, back1 = hidden(x, "segments.0", sign)
+    h2, back2 = hidden(h1, "segments.1", hardtanh)
+    at = "segments.2"
+    logits, back3 = linear(h2, p[f"{at}.weight"], p[f"{at}.scale"], p[f"{at}.bias"])
+    loss, e = softmax_error(logits, y)
+    _, of_last = back3(e)  # exact
+    grads.update({f"{at}.{name}": value for name, value in of_last.items()})
+    back1(e @ B[0])  # the error through fixed matrices, in place of W^T delta
+    back2(e @ B[1])
+    return loss, grads
+
+
+def conv_model() -> Model:
+    g = draws(1)
+    return Model(
+        [
+            nn.Sequential(
+                BinaryConv2d(1, 3, 3, padding=1, generator=g),
+                nn.MaxPool2d(2),
+                BatchNorm(3, affine=False),
+                Sign(),
+            ),
+            nn.Sequential(BinaryConv2d(3, 4, 3, generator=g), nn.Hardtanh()),
+            nn.Sequential(nn.Flatten(), BinaryLinear(16, 4, generator=g)),
+        ],
+        input_shape=(1, 8, 8),
+    ).double()
+
+
+def conv_gradients(p: Params, B: list[Array], x: Array, y: Array) -> tuple[float, Params]:
+    one, zero = np.ones(1), np.zeros(1)
+    a1, a1_back = conv(x, p["segments.0.0.weight"], 1 / math.sqrt(9), 1)
+    m1, m1_back = max_pool(a1)
+    n1, n1_back = normalise(m1, (0, 2, 3), one, zero)
+    h1, h1_back = sign(n1)  # (N, 3, 4, 4)
+    a2, a2_back = conv(h1, p["segments.1.0.weight"], 1 / math.sqrt(27), 0)
+    h2, h2_back = hardtanh(a2)  # (N, 4, 2, 2)
+    flat = h2.reshape(len(x), -1)
+    logits, back3 = linear(flat, p["segments.2.1.weight"], np.full(4, 1 / math.sqrt(16)), zero)
+    loss, e = softmax_error(logits, y)
+    _, of_last = back3(e)
+    d1, _ = h1_back((e @ B[0]).reshape(h1.shape))  # a number of its own for every neuron
+    d1, _ = n1_back(d1)
+    d1, _ = m1_back(d1)
+    d2, _ = h2_back((e @ B[1]).reshape(h2.shape))
+    return loss, {
+        "segments.0.0.weight": a1_back(d1)[1]["weight"],
+        "segments.1.0.weight": a2_back(d2)[1]["weight"],
+        "segments.2.1.weight": of_last["weight"],
+    }
+
+
+NETS: dict[str, tuple[Callable[[], Model], Callable[..., tuple[float, Params]]]] = {
+    "dense with layer norm": (
+        lambda: dense_model("layer"),
+        lambda *given: dense_gradients("layer", *given),
+    ),
+    "dense with batch norm": (
+        lambda: dense_model("batch"),
+        lambda *given: dense_gradients("batch", *given),
+    ),
+    "convolution and pooling": (conv_model, conv_gradients),
+}
+
+
+def relative_error(found: Array, wanted: Array) -> float:
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("feedback", ["normal", "uniform", "sign"])
+@pytest.mark.parametrize("net", NETS)
+def test_20_training_steps_agree_with_numpy(net: str, feedback: Any, recompute: bool) -> None:
+    """Each side trains a network of its own: latent weights by plain gradient descent."""
+    make, differentiate = NETS[net]
+    model = make()
+    rule = attached(model, feedback=feedback, scale=1.7, recompute=recompute)
+    B = [float64(rule.get_buffer(f"B{number}")) for number in (1, 2)]
+    binary = model.binary_parameters()
+    sizes = {
+        name: 0.05 * torch.rand(p.shape, generator=draws(5), dtype=torch.float64)
+        for name, p in model.named_parameters()
+    }
+    latents = {name: p.detach() * sizes[name] for name, p in binary.items()}
+    theirs = {
+        name: float64(latents[name] if name in binary else p)
+        for name, p in model.named_parameters()
+    }
+    assert model.input_shape is not None
+    for step in range(STEPS):
+        x = torch.randn(6, *model.input_shape, generator=draws(100 + step), dtype=torch.float64)
+        y = torch.randint(0, 4, (6,), generator=draws(200 + step))
+        loss = rule.closure(model, (x, y))()
+        p = {k: np.where(v >= 0, 1.0, -1.0) if k in binary else v for k, v in theirs.items()}
+        wanted, grads = differentiate(p, B, float64(x), y.numpy())
+        assert loss.item() == pytest.approx(wanted, rel=1e-9)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None
+                found = float64(parameter.grad)
+                # A normalised layer's bias has no gradient; what is left of it is rounding.
+                np.testing.assert_allclose(found, grads[name], rtol=1e-7, atol=1e-12, err_msg=name)
+                theirs[name] = theirs[name] - 0.1 * grads[name]
+                value = latents.get(name, parameter)
+                value -= 0.1 * parameter.grad
+                if name in binary:
+                    parameter.copy_(torch.where(value >= 0, 1.0, -1.0))
+    for name, parameter in model.named_parameters():
+        found = float64(latents.get(name, parameter))
+        assert relative_error(found, theirs[name]) < 1e-5, name
+
+
+# ------------------------------------------------------------- against backpropagation
+
+
+def test_with_the_transposed_weights_as_feedback_a_linear_network_gets_exact_gradients() -> None:
+    g = draws(1)
+    first, second = BinaryLinear(8, 16, generator=g), BinaryLinear(16, 4, generator=g)
+    model = Model([first, second], input_shape=(8,))
+    rule = attached(model)
+    rule.get_buffer("B1").copy_(second.weight.detach() * 0.25)  # the fan-in scale, 1 / sqrt(16)
+    x, y = torch.randn(10, 8, generator=g), torch.randint(0, 4, (10,), generator=g)
+    rule.closure(model, (x, y))()
+    exact = torch.autograd.grad(F.cross_entropy(model(x), y), [first.weight, second.weight])
+    for layer, wanted in zip((first, second), exact, strict=True):
+        assert layer.weight.grad is not None
+        torch.testing.assert_close(layer.weight.grad, wanted, rtol=0, atol=1e-7)
+
+
+def test_the_last_segments_gradient_and_the_loss_are_exact() -> None:
+    model = dense_model("layer")
+    x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
+    closure = attached(model).closure(model, (x, y))
+    loss = closure()
+    expected = F.cross_entropy(model(x), y)
+    last = model.segments[-1]
+    assert torch.equal(loss, expected.detach())
+    for parameter, wanted in zip(
+        last.parameters(), torch.autograd.grad(expected, list(last.parameters())), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, wanted)
+    assert closure.logits is not None
+    assert torch.equal(closure.logits, model(x).detach())
+
+
+def test_nothing_reaches_an_earlier_segment_through_a_later_one() -> None:
+    """With no feedback onto it a hidden segment has no gradient, however it is used later."""
+    model = dense_model("batch")
+    rule = attached(model)
+    rule.get_buffer("B1").zero_()
+    x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
+    rule.closure(model, (x, y))()
+    for parameter in model.segments[0].parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()
+    assert all(p.grad is not None and p.grad.any() for p in model.segments[2].parameters())
+
+
+def test_a_segment_without_parameters_is_passed_through() -> None:
+    model = Model([nn.Flatten(), BinaryLinear(9, 5), BinaryLinear(5, 3)], input_shape=(1, 3, 3))
+    rule = attached(model)
+    loss = rule.closure(model, (torch.ones(2, 1, 3, 3), torch.tensor([0, 1])))()
+    assert loss.isfinite()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_the_batchs_own_loss_is_used() -> None:
+    model = dense_model("layer")
+    x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
+    rule = attached(model)
+    rule.closure(model, (x, y))()
+    once = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    loss = rule.closure(model, Batch(x, y, lambda a, b: 3 * F.cross_entropy(a, b)))()
+    assert loss == 3 * F.cross_entropy(model(x), y)
+    for grad, parameter in zip(once, model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, 3 * grad)
+
+
+# ------------------------------------------------------------- recompute
+
+
+def torn_model() -> Model:
+    """Batch statistics of torch and of ours, and randomness, inside the segments."""
+    g = draws(1)
+    return Model(
+        [
+            nn.Sequential(
+                BinaryLinear(12, 9, generator=g), nn.BatchNorm1d(9), nn.Dropout(), Sign()
+            ),
+            nn.Sequential(BinaryLinear(9, 7, generator=g), BatchNorm(7), nn.Dropout(0.2)),
+            nn.Sequential(Sign(), BinaryLinear(7, 4, generator=g)),
+        ],
+        input_shape=(12,),
+    )
+
+
+def test_recomputing_changes_no_gradient_no_loss_and_no_running_statistic() -> None:
+    def train(recompute: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
+        torch.manual_seed(0)  # dropout's
+        model = torn_model()
+        rule = attached(model, recompute=recompute)
+        seen = []
+        for step in range(4):
+            x, y = torch.randn(10, 12, generator=draws(step)), torch.arange(10) % 4
+            seen.append(rule.closure(model, (x, y))())
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                seen.append(parameter.grad.clone())
+        return seen, dict(model.named_buffers())
+
+    with torch.random.fork_rng():
+        (kept, statistics), (again, statistics_again) = train(False), train(True)
+    assert len(kept) == len(again) == 4 * (1 + len(list(torn_model().parameters())))
+    assert all(map(torch.equal, kept, again))
+    assert any(buffer.any() for buffer in statistics.values())
+    for name, buffer in statistics.items():
+        assert torch.equal(buffer, statistics_again[name]), name
+
+
+def test_after_recomputing_statistics_are_tracked_as_before() -> None:
+    model = torn_model()
+    rule = attached(model, recompute=True)
+    x, y = torch.randn(10, 12, generator=draws(0)), torch.arange(10) % 4
+    with torch.random.fork_rng():
+        rule.closure(model, (x, y))()
+    theirs, ours = model.segments[0][1], model.segments[1][1]
+    assert theirs.track_running_stats
+    assert theirs.num_batches_tracked == 1
+    ours_again = ours.mean.clone()
+    ours(torch.randn(10, 7, generator=draws(9)))
+    assert not torch.equal(ours.mean, ours_again)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most bytes that torch's CPU allocator had given out at once during `work`."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        work()
+    assert profile.profiler is not None
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    assert sizes
+    return int(np.cumsum(sizes).max())
+
+
+def test_recomputing_holds_one_segments_activations_instead_of_all() -> None:
+    width, depth, batch = 64, 8, 512
+    g = draws(1)
+    model = Model(
+        [nn.Sequential(BinaryLinear(width, width, generator=g), nn.LayerNorm(width), Sign())
+         for _ in range(depth)]
+        + [BinaryLinear(width, 4, generator=g)],
+        input_shape=(width,),
+    )  # fmt: skip
+    x, y = torch.randn(batch, width, generator=g), torch.arange(batch) % 4
+    kept, freed = (
+        peak_bytes(attached(model, recompute=recompute).closure(model, (x, y)))
+        for recompute in (False, True)
+    )
+    # Kept: three activations (weighed, normalised, output) a segment; else one, its output.
+    activation = 4 * batch * width
+    assert kept > 2 * depth * activation
+    assert freed < 0.7 * kept
+
+
+# ------------------------------------------------------------- feedback matrices
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("feedback", ["normal", "uniform", "sign"])
+def test_feedback_has_mean_0_and_standard_deviation_scale_over_root_d(
+    feedback: Any, scale: float
+) -> None:
+    sizes = (400, 900)
+    model = Model([nn.Linear(3, 400), nn.Linear(400, 900), nn.Linear(900, 50)], input_shape=(3,))
+    rule = attached(model, feedback=feedback, scale=scale)
+    for number, size in enumerate(sizes, start=1):
+        B = rule.get_buffer(f"B{number}")
+        assert B.shape == (50, size)
+        std = scale / math.sqrt(size)
+        assert abs(B.mean()) < 5 * std / math.sqrt(B.numel())
+        assert B.std() == pytest.approx(std, rel=0.02)
+        values = B.abs().unique()
+        if feedback == "sign":
+            assert values.tolist() == pytest.approx([std])
+        else:
+            assert len(values) > 1000
+            limit = math.sqrt(3) if feedback == "uniform" else 6
+            assert values.max() <= limit * std * (1 + 1e-6)
+
+
+def test_feedback_onto_a_convolution_has_a_number_for_every_neuron() -> None:
+    rule = attached(conv_model())
+    assert rule.get_buffer("B1").shape == (4, 3 * 4 * 4)
+    assert rule.get_buffer("B2").shape == (4, 4 * 2 * 2)
+
+
+def test_feedback_depends_on_the_generator_alone() -> None:
+    same = [attached(conv_model(), seed=7).state_dict() for _ in range(2)]
+    other = attached(conv_model(), seed=8).state_dict()
+    assert all(torch.equal(same[0][name], same[1][name]) for name in ("B1", "B2"))
+    assert not any(torch.equal(same[0][name], other[name]) for name in ("B1", "B2"))
+
+
+def test_attaching_leaves_the_model_and_the_global_generator_alone() -> None:
+    model = torn_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.segments[1].eval()
+    state = torch.get_rng_state()
+    attached(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.segments[0].training
+    assert not model.segments[1].training
+
+
+def test_feedback_comes_back_from_a_state_dict() -> None:
+    model = dense_model("layer")
+    one, two = attached(model, seed=1), attached(model, seed=2)
+    two.load_state_dict(one.state_dict())
+    x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
+    one.closure(model, (x, y))()
+    grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    two.closure(model, (x, y))()
+    assert all(map(torch.equal, grads, (p.grad for p in model.parameters())))
+
+
+def test_a_model_of_one_segment_is_refused_and_told_how_to_be_cut() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.outer(x + self.inner(x))
+            return y
+
+    model = binarize(Residual(), "all", input_shape=(4,))
+    with pytest.raises(UsageError, match=r"two segments.*nn\.Sequential"):
+        attached(model)
+
+
+def test_a_model_that_does_not_know_its_inputs_shape_is_refused_and_told_how_to() -> None:
+    model = Model([nn.Linear(4, 4), nn.Linear(4, 2)])
+    with pytest.raises(UsageError, match="input_shape="):
+        attached(model)
