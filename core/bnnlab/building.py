@@ -51,7 +51,7 @@ def find_device(name: str) -> torch.device:
 def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
     made = host.load(choice.plugin, choice.component)
     base = BASES[choice.component.kind]
-    if not issubclass(made, base):
+    if not (isinstance(made, type) and issubclass(made, base)):
         raise UsageError(
             f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "
             f"{choice.component.target} must derive from bnnlab.{base.__name__}"

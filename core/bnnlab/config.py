@@ -87,6 +87,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     faults: list[str] = []
     own: dict[str, Any] = {}
     named: dict[Kind, str] = {}
+    by_default: set[Kind] = set()
     options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
     for layer in (host.index.defaults, *layers):
         for key, value in layer.items():
@@ -102,22 +103,30 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
                 continue
             if table.get("name", named.get(kind)) != named.get(kind):
                 named[kind], options[kind] = str(table["name"]), {}
+            if "name" in table:
+                (by_default.add if layer is host.index.defaults else by_default.discard)(kind)
             options[kind].update({k: v for k, v in table.items() if k != "name"})
 
     values, wrong = check_values(RUN_OPTIONS, own)
     faults += [_with_kinds(fault, own) for fault in wrong]
     choices: dict[Kind, Choice] = {}
+    cause: BaseException | None = None
     for kind in Kind:
+        name = _qualified(host, kind, named[kind]) if kind in by_default else named[kind]
         try:
-            choices[kind] = choose(host, kind, named[kind], options[kind])
+            choices[kind] = choose(host, kind, name, options[kind])
         except UsageError as error:
             faults.append(str(error))
-            cause = error.__cause__
-        else:
-            cause = None
+            cause = cause or error.__cause__
     if faults:
         raise UsageError("\n".join(faults)) from cause
     return RunConfig(choices=choices, **values)
+
+
+def _qualified(host: PluginHost, kind: Kind, name: str) -> str:
+    """Return a default as `distribution/name`: a namesake that someone installs is not meant."""
+    offering = host.index.offering(f"{kind}:{name}")
+    return f"{offering.distribution}/{name}" if offering else name
 
 
 def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Find what is installed, by metadata alone: nothing of a plugin is imported here."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from importlib.metadata import EntryPoint, distributions
 
 from bnnlab.components import Component
 from bnnlab.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
+
+
+log = logging.getLogger(__name__)
 
 
 class Status(StrEnum):
@@ -45,7 +49,7 @@ class Found:
     @property
     def names(self) -> set[str]:
         """The names by which the plugin can be disabled."""
-        return {self.distribution, self.entry_point.name}
+        return {self.distribution, normalise(self.entry_point.name)}
 
 
 def normalise(distribution: str) -> str:
@@ -64,16 +68,22 @@ def find_plugins() -> list[Found]:
     found: dict[tuple[str, str, str], Found] = {}
     seen: set[str] = set()
     for distribution in distributions():
-        # Parsing metadata is slow, so distributions without our group are passed over first.
-        points = [p for p in distribution.entry_points if p.group.startswith(f"{PROJECT}.v")]
-        if not points:
+        try:
+            # Parsing metadata is slow, so distributions without our group are passed over first.
+            points = [p for p in distribution.entry_points if p.group.startswith(f"{PROJECT}.v")]
+            if not points:
+                continue
+            name = normalise(distribution.metadata["Name"] or "unnamed")
+            version = distribution.version or "unknown"
+        except Exception as error:  # whosever it is, it must not stop the others
+            where = getattr(distribution, "_path", distribution)
+            log.warning("the metadata in %s cannot be read: %s", where, error)
             continue
-        name = normalise(distribution.metadata["Name"] or "unnamed")
         if name in seen:  # a second copy further down sys.path is shadowed, as for import
             continue
         seen.add(name)
         for point in points:
-            found[name, point.name, point.group] = Found(name, distribution.version, point)
+            found[name, point.name, point.group] = Found(name, version, point)
     return [found[key] for key in sorted(found)]
 
 

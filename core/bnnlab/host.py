@@ -82,12 +82,15 @@ class PluginHost:
             warnings.simplefilter("ignore")
             module = found.entry_point.load()
             name = f"{found.distribution}/{found.entry_point.name}"
-            self._manager.register(module, name)
+            if self._manager.is_registered(module):
+                raise ValueError(f"is the same object as {self._manager.get_name(module)}")
             try:
+                self._manager.register(module, name)
                 self._manager.check_pending()
                 components = self._ask(module)
             except BaseException:
-                self._manager.unregister(module)
+                if self._manager.is_registered(module):  # pluggy keeps what it refuses halfway
+                    self._manager.unregister(module)
                 raise
         if printed.getvalue():
             log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
@@ -167,6 +170,11 @@ class PluginHost:
                 f"{kind} {name!r} is not installed. "
                 f"To install it: pip install {offering.distribution}"
             )
+        if distribution and distribution not in installed:
+            return UsageError(
+                f"{kind} {distribution}/{name}: no plugin of the distribution {distribution!r} "
+                "is installed; `bnn list-plugins` shows what is."
+            )
         known = sorted({component.name for _, component in self.components(kind)})
         hint = did_you_mean(name, [*known, *self.index.names(kind)])
         if not hint:
@@ -212,7 +220,7 @@ class PluginHost:
             wanted = {name: arguments[name] for name in implementation.argnames}
             try:
                 implementation.function(**wanted)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._manager.unregister(implementation.plugin)
                 log.warning(
                     "%s failed in %s and is switched off for this run: %s",
@@ -223,5 +231,8 @@ class PluginHost:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except Exception:  # an exception class of a plugin's own
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

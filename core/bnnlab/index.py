@@ -8,6 +8,7 @@ import platformdirs
 import tomli
 
 from bnnlab.components import Kind
+from bnnlab.discovery import normalise
 from bnnlab.errors import UsageError
 
 _HOMES = (  # beside the package in a wheel, at the root in a checkout
@@ -84,6 +85,16 @@ def load_index() -> Index:
             raise UsageError(
                 f"{user_file()}: unknown key {unknown.pop()!r}. It takes 'disabled', [defaults]."
             )
-        defaults = {**defaults, **own.get("defaults", {})}
-        disabled |= set(own.get("disabled", []))
+        names, tables = own.get("disabled", []), own.get("defaults", {})
+        if not isinstance(names, list) or not isinstance(tables, dict):
+            raise UsageError(f"{user_file()}: 'disabled' is a list of names, [defaults] a table.")
+        disabled |= {normalise(str(name)) for name in names}
+        defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
     return Index(entries, defaults, frozenset(disabled))
+
+
+def _with_name(default: Any, own: Any) -> Any:
+    """Return a user's default; options without a `name` are those of the curated default."""
+    if not isinstance(own, dict) or "name" in own or default is None:
+        return own
+    return {**(default if isinstance(default, dict) else {"name": default}), **own}

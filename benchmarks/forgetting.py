@@ -1,0 +1,77 @@
+"""How much metaplasticity keeps: the runs behind docs/results/permuted-mnist.md.
+
+    BNNLAB_DATA=... python benchmarks/forgetting.py [--out runs/forgetting] [--threads 1]
+
+Every run is kept in a folder of its own under --out; what is complete there is not run again. The
+tables are printed as Markdown. Figures of different protocols never stand in one table.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import bnnlab
+import torch
+
+SEEDS = (0, 1, 2)
+META, BASELINE, DFA = (
+    "metaplasticity/permuted-mnist",
+    "metaplasticity/permuted-mnist-baseline",
+    "dfa/permuted-mnist",
+)
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bp, meta, m = 7": (META, {}),
+    "bp, adam, lr 0.005": (BASELINE, {}),
+    "bp, adam, lr 0.001": (BASELINE, {"optimizer.lr": 0.001}),
+    "bp, adam, lr 0.0002": (BASELINE, {"optimizer.lr": 0.0002}),
+    "dfa, meta, m = 1.35": (DFA, {}),
+    "dfa, meta, m = 0": (DFA, {"optimizer.m": 0.0}),
+    "dfa, meta, m = auto": (DFA, {"optimizer.m": "auto"}),
+}
+
+
+def result_of(row: str, seed: int, out: Path) -> dict[str, Any]:
+    """Return the result of one run, from its folder if it is there."""
+    recipe, changes = ROWS[row]
+    name = f"{row}-{seed}".replace(" ", "").replace(",", "-").replace("=", "")
+    file = out / name / "result.json"
+    if not file.exists():
+        bnnlab.run(recipe=recipe, seed=seed, set=changes, out=out, name=name)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def show(values: list[float]) -> str:
+    """Return the mean and the seeds' values, in per cent."""
+    each = ", ".join(f"{100 * value:.1f}" for value in values)
+    return f"{100 * statistics.mean(values):.1f} ({each})"
+
+
+def main() -> None:
+    """Run what is missing and print a table per protocol."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/forgetting"))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    tables: dict[str, list[str]] = {}
+    for row in ROWS:
+        results = [result_of(row, seed, arguments.out) for seed in SEEDS]
+        (protocol,) = {result["protocol"] for result in results}
+        tables.setdefault(protocol, []).append(
+            f"| {row} "
+            f"| {show([result['average_accuracy'] for result in results])} "
+            f"| {show([result['accuracy'][-1][-1] for result in results])} "
+            f"| {show([result['forgetting'] for result in results])} |"
+        )
+    for protocol, rows in tables.items():
+        print(f"\nProtocol `{protocol}`, per cent: mean (seeds {', '.join(map(str, SEEDS))})\n")
+        print("| rule, optimizer | average accuracy | newest task | forgetting |")
+        print("|---|---|---|---|")
+        print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()

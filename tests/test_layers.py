@@ -1,0 +1,191 @@
+"""Binary layers and the sign against their formulas, and against torch's own layers."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab.layers import binary_parameters, random_signs, sign
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_sign_is_never_0() -> None:
+    x = torch.tensor([-2.0, -0.0, 0.0, 1e-30, -1e-30, 3.0])
+    assert sign(x).tolist() == [-1, -1, 1, 1, -1, 1]
+    assert Sign()(x).tolist() == [-1, -1, 1, 1, -1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_sign_keeps_dtype_and_shape(dtype: torch.dtype) -> None:
+    y = sign(torch.randn(2, 3, 4, generator=draws()).to(dtype))
+    assert y.dtype == dtype
+    assert y.shape == (2, 3, 4)
+
+
+SURROGATES = {
+    "saturating": lambda x: 1.0 if abs(x) <= 1 else 0.0,
+    "identity": lambda x: 1.0,
+    "polynomial": lambda x: 2 + 2 * x if -1 <= x < 0 else 2 - 2 * x if 0 <= x < 1 else 0.0,
+}
+POINTS = [-3.0, -1.0, -0.75, -0.1, -0.0, 0.0, 0.3, 0.999, 1.0, 1.001, 2.0]
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_the_surrogate_gradient_follows_its_formula(name: Any) -> None:
+    x = torch.tensor(POINTS, dtype=torch.float64, requires_grad=True)
+    upstream = torch.linspace(-2, 3, len(POINTS), dtype=torch.float64)
+    Sign(name)(x).backward(upstream)
+    expected = [u * SURROGATES[name](p) for u, p in zip(upstream.tolist(), POINTS, strict=True)]
+    assert x.grad is not None
+    assert x.grad.tolist() == pytest.approx(expected)
+
+
+def test_another_surrogate_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"'swish'.*saturating.*identity.*polynomial"):
+        Sign("swish")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_the_sign_and_its_gradient_can_be_vmapped(name: Any) -> None:
+    x = torch.randn(5, 4, generator=draws())
+    activation = Sign(name)
+
+    def total(row: Tensor) -> Tensor:
+        y: Tensor = activation(row).sum()
+        return y
+
+    assert torch.equal(torch.func.vmap(activation)(x), activation(x))
+    each = torch.stack([torch.func.grad(total)(row) for row in x])
+    assert torch.equal(torch.func.vmap(torch.func.grad(total))(x), each)
+
+
+def test_the_sign_says_its_surrogate_when_printed() -> None:
+    assert repr(Sign("polynomial")) == "Sign(polynomial)"
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("scale", "factor"), [("none", 1.0), ("fan-in", 1 / math.sqrt(12))])
+def test_a_linear_layer_is_scaled_sums_plus_bias(scale: Any, factor: float, bias: bool) -> None:
+    layer = BinaryLinear(12, 5, bias=bias, scale=scale, generator=draws())
+    x = torch.randn(3, 7, 12, generator=draws(1))
+    expected = factor * torch.einsum("abi,oi->abo", x, layer.weight)
+    if bias:
+        assert layer.bias is not None
+        assert not layer.bias.any()
+        nn.init.normal_(layer.bias, generator=draws(2))
+        expected = expected + layer.bias
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("scale", ["none", "fan-in", "learned"])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"kernel_size": 3},
+        {"kernel_size": (3, 1), "stride": 2, "padding": (1, 0)},
+        {"kernel_size": 3, "padding": "same", "dilation": 2, "groups": 2},
+    ],
+)
+def test_a_convolution_agrees_with_torchs(geometry: dict[str, Any], scale: Any, bias: bool) -> None:
+    layer = BinaryConv2d(4, 6, bias=bias, scale=scale, generator=draws(), **geometry)
+    height, width = layer.weight.shape[2:]
+    factors = torch.full((6,), 1.0)
+    if scale != "none":
+        factors /= math.sqrt(4 // layer.groups * height * width)
+    if scale == "learned":
+        assert layer.scale is not None
+        torch.testing.assert_close(layer.scale.detach(), factors)
+        nn.init.uniform_(layer.scale, 0.5, 2, generator=draws(3))
+        factors = layer.scale.detach()
+    if bias:
+        assert layer.bias is not None
+        nn.init.normal_(layer.bias, generator=draws(2))
+    rest = {key: value for key, value in geometry.items() if key != "kernel_size"}
+    x = torch.randn(2, 4, 9, 8, generator=draws(1))
+    weight = layer.weight * factors.view(-1, 1, 1, 1)
+    torch.testing.assert_close(layer(x), F.conv2d(x, weight, layer.bias, **rest))
+
+
+def test_a_learned_scale_is_one_parameter_per_output_starting_at_the_fan_in_scale() -> None:
+    layer = BinaryLinear(16, 3, scale="learned", generator=draws())
+    assert layer.scale is not None
+    assert layer.scale.tolist() == [0.25] * 3
+    x = torch.randn(4, 16, generator=draws(1))
+    fixed = BinaryLinear(16, 3, generator=draws())
+    assert torch.equal(layer(x), fixed(x))
+    layer(x).sum().backward()
+    expected = (x @ layer.weight.T).sum(0)
+    torch.testing.assert_close(layer.scale.grad, expected.detach())
+
+
+@pytest.mark.parametrize("make", [lambda **k: BinaryLinear(4, 3, **k),
+                                  lambda **k: BinaryConv2d(4, 3, 2, **k)])  # fmt: skip
+def test_another_scale_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"'big'.*none.*fan-in.*learned"):
+        make(scale="big")
+
+
+def make_both(generator: torch.Generator | None) -> list[Tensor]:
+    linear = BinaryLinear(40, 30, bias=True, generator=generator)
+    conv = BinaryConv2d(3, 8, 5, bias=True, generator=generator)
+    return [linear.weight.detach(), conv.weight.detach()]
+
+
+def test_weights_are_signs_and_both_are_as_likely() -> None:
+    for weight in make_both(draws()):
+        assert weight.abs().eq(1).all()
+        assert weight.dtype == torch.float32
+        assert abs(weight.mean()) < 5 / math.sqrt(weight.numel())
+
+
+def test_weights_depend_on_the_generator_alone() -> None:
+    assert all(map(torch.equal, make_both(draws(5)), make_both(draws(5))))
+    assert not any(map(torch.equal, make_both(draws(5)), make_both(draws(6))))
+
+
+def test_the_global_generator_is_untouched_when_one_is_given() -> None:
+    before = torch.get_rng_state()
+    make_both(draws(5))
+    random_signs((3, 4), draws(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_generator_torchs_own_is_used() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        first = make_both(None)
+        torch.manual_seed(4)
+        assert all(map(torch.equal, first, make_both(None)))
+
+
+def test_binary_parameters_are_known_by_declaration_not_by_shape() -> None:
+    class Odd(nn.Module):
+        binary_names = ("gate",)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Parameter(torch.ones(3))
+            self.gain = nn.Parameter(torch.ones(3))
+
+    model = Model([nn.Sequential(BinaryLinear(3, 3, bias=True), nn.Linear(3, 3)), Odd()])
+    assert list(model.binary_parameters()) == ["segments.0.0.weight", "segments.1.gate"]
+    assert list(binary_parameters(BinaryLinear(2, 2))) == ["weight"]
+
+
+def test_a_model_composes_its_segments() -> None:
+    segments = [nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)]
+    x = torch.randn(5, 4, generator=draws())
+    assert torch.equal(Model(segments)(x), nn.Sequential(*segments)(x))
+
+
+def test_a_model_without_segments_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one segment"):
+        Model([])
