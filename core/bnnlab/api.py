@@ -24,7 +24,7 @@ def create(
     *,
     seed: int = 0,
     data: str | Path | None = None,
-    device: str = "auto",
+    device: str = "cpu",
     host: PluginHost | None = None,
     **given: Any,
 ) -> Any:

@@ -87,7 +87,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     faults: list[str] = []
     own: dict[str, Any] = {}
     named: dict[Kind, str] = {}
-    by_default: set[Kind] = set()
+    said: set[Kind] = set()
     options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
     for layer in (host.index.defaults, *layers):
         for key, value in layer.items():
@@ -103,8 +103,8 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
                 continue
             if table.get("name", named.get(kind)) != named.get(kind):
                 named[kind], options[kind] = str(table["name"]), {}
-            if "name" in table:
-                (by_default.add if layer is host.index.defaults else by_default.discard)(kind)
+            if "name" in table and layer is not host.index.defaults:
+                said.add(kind)
             options[kind].update({k: v for k, v in table.items() if k != "name"})
 
     values, wrong = check_values(RUN_OPTIONS, own)
@@ -112,7 +112,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     choices: dict[Kind, Choice] = {}
     cause: BaseException | None = None
     for kind in Kind:
-        name = _qualified(host, kind, named[kind]) if kind in by_default else named[kind]
+        name = named[kind] if kind in said else _qualified(host, kind, named[kind])
         try:
             choices[kind] = choose(host, kind, name, options[kind])
         except UsageError as error:

@@ -10,7 +10,6 @@ from importlib.metadata import EntryPoint, distributions
 from bnnlab.components import Component
 from bnnlab.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
-
 log = logging.getLogger(__name__)
 
 
