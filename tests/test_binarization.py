@@ -162,12 +162,12 @@ def test_the_global_generator_is_untouched() -> None:
     "module", [nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), nn.ReLU(), nn.Linear(3, 3)]
 )
 def test_nothing_to_binarise_is_refused_with_a_way_out(module: nn.Module) -> None:
-    with pytest.raises(ValueError, match="no weight layer to binarise.*policy='all'"):
+    with pytest.raises(ValueError, match=r"no weight layer to binarise.*policy='all'"):
         binarize(module)
 
 
 def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="'outer'.*'inner', 'all' or a function"):
+    with pytest.raises(ValueError, match=r"'outer'.*'inner', 'all' or a function"):
         binarize(net(), "outer")  # type: ignore[arg-type]
 
 

@@ -8,8 +8,8 @@ import pytest
 from bnnlab.components import Component, Kind
 from bnnlab.discovery import Plugin, Status, find_plugins, normalise
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
 from bnnlab.hookspecs import hookimpl
+from bnnlab.host import PluginHost
 from bnnlab.testing.pytest_plugin import MakePlugin
 
 
@@ -249,7 +249,7 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
     without = [each for each in find_plugins() if each.distribution != "bnnlab-dfa"]
     monkeypatch.setattr("bnnlab.host.find_plugins", lambda: without)
     host = PluginHost()
-    with pytest.raises(UsageError, match="not installed. To install it: pip install bnnlab-dfa"):
+    with pytest.raises(UsageError, match=r"not installed\. To install it: pip install bnnlab-dfa"):
         host.resolve(Kind.RULE, "dfa")
     assert [(each.distribution, each.status) for each in host.unavailable()] == [
         ("bnnlab-dfa", Status.AVAILABLE)
@@ -258,7 +258,7 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
 
 def test_a_typing_error_is_answered_with_the_nearest_name(make_plugin: MakePlugin) -> None:
     make_plugin("acme", offering("three-factor"))
-    with pytest.raises(UsageError, match="unknown rule 'tree-factor'. Did you mean 'three-factor'"):
+    with pytest.raises(UsageError, match=r"unknown rule .tree-factor.\. Did you mean .three-"):
         PluginHost().resolve(Kind.RULE, "tree-factor")
 
 
@@ -290,7 +290,7 @@ def test_a_target_of_another_kind_is_refused(make_plugin: MakePlugin) -> None:
         name = f"acme{number}"
         source = offering(name).replace("acme_missing", f"acme_thing{number}")
         make_plugin(name, source, modules={f"acme_thing{number}": thing})
-        with pytest.raises(UsageError, match="must derive from bnnlab.LearningRule"):
+        with pytest.raises(UsageError, match=r"must derive from bnnlab\.LearningRule"):
             create("rule", name, model)
 
 

@@ -82,7 +82,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     weaker layers gave.
 
     Raises:
-        UsageError: With everything that is wrong, a line each.
+        UsageError: With everything that is wrong.
     """
     faults: list[str] = []
     own: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
             faults.append(str(error))
             cause = cause or error.__cause__
     if faults:
-        raise UsageError("\n".join(faults)) from cause
+        raise UsageError(" ".join(faults)) from cause
     return RunConfig(choices=choices, **values)
 
 
@@ -147,7 +147,7 @@ def choose(host: PluginHost, kind: Kind, name: str, given: Mapping[str, Any]) ->
     plugin, component = host.resolve(kind, name)
     options, faults = check_values(component.options, given, f"{kind}.")
     if faults:
-        raise UsageError("\n".join(faults))
+        raise UsageError(" ".join(faults))
     return Choice(plugin, component, options)
 
 

@@ -31,7 +31,8 @@ def _convert(kind: Any, value: Any) -> Any:
         if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
             return value
     elif get_origin(kind) in (Union, types.UnionType):
-        for part in get_args(kind):
+        # None first: 'none' is a str too.
+        for part in sorted(get_args(kind), key=lambda part: part is not type(None)):
             try:
                 return _convert(part, value)
             except ValueError:

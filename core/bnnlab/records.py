@@ -52,6 +52,8 @@ class RunFolder:
         Raises:
             UsageError: If it exists already, or cannot be written.
         """
+        if name is not None and Path(name).name != name:
+            raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
         chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
         path, tries = out / chosen, 1
         try:
@@ -140,7 +142,8 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
-            raise UsageError(f"{path} is damaged: {error}") from error
+            first = str(error).partition("\n")[0]
+            raise UsageError(f"{path} is damaged: {first}") from error
         return state
 
     # -------------------------------------------------------------------- the log

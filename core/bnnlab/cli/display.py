@@ -78,10 +78,18 @@ class Display:
 
 def print_result(result: Result) -> None:
     """Print the accuracy matrix and what it says, to standard output."""
-    print_out(matrix_table(result))
+    for line in result_lines(result):
+        print_out(line)
+    if result.folder:
+        print_out(Text(f"written to {result.folder}"), soft_wrap=True)
+
+
+def result_lines(result: Result) -> list[Table | Text]:
+    """Return the accuracy matrix, and lines that say what it means."""
+    parts: list[Table | Text] = [matrix_table(result)]
     count = len(result.accuracy)
     if count > SHOWN:
-        print_out(f"{SHOWN} of {count} tasks are shown; result.json holds all.")
+        parts.append(Text(f"{SHOWN} of {count} tasks are shown; result.json holds all."))
     lines = [("average accuracy", result.average_accuracy, "over all tasks after the last one")]
     if count > 1:
         lines += [
@@ -91,13 +99,10 @@ def print_result(result: Result) -> None:
             ("plasticity", result.plasticity, "mean accuracy when just learned"),
         ]
     for name, value, meaning in lines:
-        shown = "  n/a" if value is None else f"{100 * value:5.1f} %"
-        print_out(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
-    where = f", {result.folder}" if result.folder else ""
-    print_out(
-        Text(f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s{where}"),
-        soft_wrap=True,
-    )
+        shown = "n/a" if value is None else f"{100 * value:.1f} %"
+        parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
+    tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
+    return [*parts, Text(tail)]
 
 
 def matrix_table(result: Result) -> Table:

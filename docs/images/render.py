@@ -1,0 +1,17 @@
+"""Draw docs/images/demo.svg: what `make demo` prints at its end.
+
+    python docs/images/render.py
+"""
+
+from pathlib import Path
+
+import bnnlab
+from bnnlab.cli.display import result_lines
+from rich.console import Console
+
+result = bnnlab.run(recipe="metaplasticity/permuted-digits")
+with Path("/dev/null").open("w") as nowhere:
+    console = Console(record=True, width=72, file=nowhere, highlight=False)
+    console.print("$ make demo")
+    console.print(*result_lines(result), sep="\n")
+    console.save_svg(str(Path(__file__).with_name("demo.svg")), title="bnnlab")

@@ -1,0 +1,209 @@
+"""Layers of settings become one configuration; what is wrong is told, and how to mend it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+import tomli_w
+
+from bnnlab import Kind, PluginHost, UsageError
+from bnnlab.config import (
+    RunConfig,
+    parse_assignment,
+    parse_value,
+    read_config,
+    resolve,
+)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginHost]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.delenv("BNNLAB_DISABLE", raising=False)
+        yield PluginHost()
+
+
+def options(config: RunConfig, kind: Kind) -> dict[str, Any]:
+    return config.choices[kind].options
+
+
+def test_without_any_layer_the_registrys_and_the_components_defaults_hold(host: PluginHost) -> None:
+    config = resolve(host, [])
+    for kind, choice in config.choices.items():
+        assert choice.component.name == host.index.defaults[kind]
+    assert config.epochs == host.index.defaults.get("epochs", 1)
+    assert (config.seed, config.batch_size, config.out) == (0, 100, "runs")
+    assert (config.data, config.name) == (None, None)
+    for choice in config.choices.values():
+        assert choice.options == {o.name: o.default for o in choice.component.options}
+
+
+def test_a_later_layer_comes_before_an_earlier_one(host: PluginHost) -> None:
+    file = {"epochs": 5, "seed": 1, "optimizer": {"name": "adam", "lr": 0.5, "beta1": 0.5}}
+    config = resolve(host, [file, {"epochs": 7, "optimizer": "adam"}, {"optimizer": {"lr": 0.25}}])
+    assert (config.epochs, config.seed) == (7, 1)
+    assert options(config, Kind.OPTIMIZER)["lr"] == 0.25
+    assert options(config, Kind.OPTIMIZER)["beta1"] == 0.5
+
+
+def test_naming_another_component_drops_the_options_of_the_one_before(host: PluginHost) -> None:
+    file = {"optimizer": {"name": "adam", "lr": 0.5, "beta1": 0.5}}
+    config = resolve(host, [file, {"optimizer": "sgd"}])
+    choice = config.choices[Kind.OPTIMIZER]
+    assert choice.component.name == "sgd"
+    assert choice.options == {o.name: o.default for o in choice.component.options}
+
+
+def test_options_without_a_name_belong_to_the_component_chosen_so_far(host: PluginHost) -> None:
+    config = resolve(host, [{"rule": {"scale": 2}}])
+    assert config.choices[Kind.RULE].component.name == "dfa"
+    assert options(config, Kind.RULE)["scale"] == 2.0
+
+
+def test_a_component_can_be_named_with_its_distribution(host: PluginHost) -> None:
+    config = resolve(host, [{"rule": "bnnlab-backprop/bp", "optimizer": "bnnlab_backprop/sgd"}])
+    assert config.choices[Kind.RULE].component.name == "bp"
+    assert config.choices[Kind.OPTIMIZER].component.name == "sgd"
+
+
+def test_a_configuration_written_as_toml_resolves_to_itself(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    layers = [
+        {"epochs": 2, "optimizer": {"name": "adam", "lr": 0.3, "latent_clip": "none"}},
+        {"model": {"hidden": [3, 4], "norm": "batch"}},
+    ]
+    first = resolve(host, layers)
+    path = tmp_path / "run.toml"
+    path.write_text(tomli_w.dumps(first.as_dict()), encoding="utf-8")
+    second = resolve(host, [read_config(path)])
+    assert second.as_dict() == first.as_dict()
+    assert options(second, Kind.OPTIMIZER)["latent_clip"] is None
+    assert second == first
+
+
+def test_a_recipes_words_about_itself_are_no_settings(host: PluginHost) -> None:
+    assert resolve(host, [{"recipe": {"title": "x"}, "epochs": 3}]).epochs == 3
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"rule": "dff"}, "unknown rule 'dff'. Did you mean 'dfa'?"),
+    ({"optimizer": {"name": "adm"}}, "unknown optimizer 'adm'. Did you mean 'adam'?"),
+    ({"model": "mpl"}, "unknown model 'mpl'. Did you mean 'mlp'?"),
+    ({"stream": "permuted-minst"}, "Did you mean 'permuted-mnist'?"),
+    ({"rule": 3}, "rule: 3 is neither a name nor a table with one."),
+    ({"rule": ["dfa"]}, "rule: ['dfa'] is neither a name nor a table with one."),
+    ({"rule": {"name": 5}}, "unknown rule '5'."),
+    ({"optimzer": "adam"}, "optimzer: no such setting. Did you mean 'optimizer'?"),
+    ({"epoch": 3}, "epoch: no such setting. Did you mean 'epochs'?"),
+    ({"zzz": 3}, "zzz: no such setting. It takes: epochs, batch_size, seed,"),
+    ({"epochs": 0}, "epochs: 0 must be at least 1."),
+    ({"epochs": "three"}, "epochs: 'three' is not int."),
+    ({"batch_size": -4}, "batch_size: -4 must be at least 1."),
+    ({"seed": -1}, "seed: -1 must be at least 0."),
+    ({"seed": 1.5}, "seed: 1.5 is not int."),
+    ({"optimizer": {"lr": -1}}, "optimizer.lr: -1 must be above 0."),
+    ({"optimizer": {"lr": "fast"}}, "optimizer.lr: 'fast' is not float."),
+    ({"optimizer": {"rl": 1}}, "optimizer.rl: no such option. Did you mean 'lr'?"),
+    ({"model": {"hidden": [4, -4]}}, "model.hidden: [4, -4] must be at least 1."),
+    ({"model": {"hidden": 512}}, "model.hidden: 512 is not list of int."),
+    ({"model": {"norm": "bach"}}, "Did you mean 'batch'?"),
+]
+
+
+@pytest.mark.parametrize(("layer", "message"), WRONG)
+def test_what_is_wrong_is_named_with_what_would_be_right(
+    host: PluginHost, layer: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(host, [layer])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_everything_that_is_wrong_is_told_at_once_in_at_most_two_lines(host: PluginHost) -> None:
+    layer = {"epochs": 0, "rule": "dff", "optimizer": {"lr": -1, "q": 2}, "model": {"norm": "x"}}
+    with pytest.raises(UsageError) as caught:
+        resolve(host, [layer])
+    text = str(caught.value)
+    for part in ("epochs: 0", "'dff'", "optimizer.lr", "optimizer.q", "model.norm"):
+        assert part in text
+    assert text.count("\n") <= 1
+
+
+def test_a_broken_components_own_error_stays_the_cause(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = UsageError("broken")
+    failure.__cause__ = ImportError("no such library")
+    plain = host.resolve
+
+    def refuse(kind: Kind, name: str) -> Any:
+        if kind is Kind.MODEL:  # the first of the four that are looked up
+            raise failure
+        return plain(kind, name)
+
+    monkeypatch.setattr(host, "resolve", refuse)
+    with pytest.raises(UsageError) as caught:
+        resolve(host, [])
+    assert caught.value.__cause__ is failure.__cause__
+
+
+@pytest.mark.parametrize(
+    ("text", "layer"),
+    [
+        ("optimizer.lr=0.005", {"optimizer": {"lr": 0.005}}),
+        ("optimizer.lr = 1e-3", {"optimizer": {"lr": 1e-3}}),
+        ("model.hidden=[512,512]", {"model": {"hidden": [512, 512]}}),
+        ("model.norm=batch", {"model": {"norm": "batch"}}),
+        ('model.norm="batch"', {"model": {"norm": "batch"}}),
+        ("model.bias=true", {"model": {"bias": True}}),
+        ("rule=dfa", {"rule": "dfa"}),
+        ("epochs=3", {"epochs": 3}),
+        ("data=/a=b", {"data": "/a=b"}),
+        ("optimizer.real_lr=none", {"optimizer": {"real_lr": "none"}}),
+    ],
+)
+def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None:
+    assert parse_assignment(text) == layer
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr", "", "=3", "optimizer.=3", ".lr=3", "a.b.c=1"])
+def test_what_is_no_assignment_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write .*KIND\.NAME.*optimizer\.lr"):
+        parse_assignment(text)
+
+
+def test_a_value_cannot_smuggle_in_more_toml() -> None:
+    assert parse_value("1\nseed = 5") in (1, "1\nseed = 5")
+    assert parse_value("") == ""
+
+
+def test_a_missing_run_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*nothing\.toml: No such file"):
+        read_config(tmp_path / "nothing.toml")
+
+
+def test_a_run_file_that_is_not_toml_is_named_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("epochs = 1\nseed = = 2\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"bad\.toml is not valid TOML: .*line 2"):
+        read_config(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"bad\.toml is not valid TOML"):
+        read_config(path)
+
+
+def test_a_run_file_needs_only_what_differs_from_the_defaults(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('rule = "bp"\n[model]\nhidden = [8]\n', encoding="utf-8")
+    config = resolve(host, [read_config(path)])
+    assert config.choices[Kind.RULE].component.name == "bp"
+    assert options(config, Kind.MODEL)["hidden"] == [8]
+    assert tomli.loads(path.read_text(encoding="utf-8"))["rule"] == "bp"

@@ -1,0 +1,166 @@
+"""What a run writes is there whole or not at all."""
+
+import json
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+import torch
+
+from bnnlab import UsageError
+from bnnlab.records import RunFolder, to_json, write_atomically
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_part(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync" if failing == "fsync" else "pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new, and longer")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    folder.save_checkpoint({"step": torch.tensor(1)})
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        folder.save_checkpoint({"step": torch.tensor(2)})
+    state = folder.load_checkpoint()
+    assert state is not None
+    assert state["step"] == 1
+
+
+def test_json_never_holds_what_is_not_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"loss": float("nan")})
+    assert json.loads(to_json({"a": [1, None]})) == {"a": [1, None]}
+
+
+def test_metrics_that_are_not_json_are_refused_and_leave_no_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    folder.append_metrics({"loss": 1.0})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.append_metrics({"loss": float("inf")})
+    assert (folder.path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.0}\n'
+
+
+def test_metrics_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    for number in range(4):
+        folder.append_metrics({"n": number})
+    with (folder.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"n": 4, "los')  # the machine stopped here
+    folder.keep_metrics(3)
+    lines = (folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["n"] for line in lines] == [0, 1, 2]
+
+
+def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, "x", "described")
+    (tmp_path / "x" / "result.json").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"x exists\. Choose another --name.*--resume"):
+        RunFolder.create(tmp_path, "x", "described")
+    assert (tmp_path / "x" / "result.json").read_text(encoding="utf-8") == "mine"
+
+
+def test_runs_without_a_name_never_meet(tmp_path: Path) -> None:
+    paths = {RunFolder.create(tmp_path / "new" / "runs", None, "dfa-meta").path for _ in range(3)}
+    assert len(paths) == 3
+    assert all(path.name.startswith("dfa-meta-") for path in paths)
+
+
+def test_a_file_in_the_output_folders_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("", encoding="utf-8")
+    for out in (tmp_path / "runs", tmp_path / "runs" / "deeper"):
+        with pytest.raises(UsageError, match=r"cannot write runs to .*runs"):
+            RunFolder.create(out, "x", "described")
+
+
+def test_an_output_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "locked"
+    out.mkdir()
+    out.chmod(0o500)
+    try:
+        (out / "probe").mkdir()
+    except PermissionError:
+        with pytest.raises(UsageError, match=r"cannot write runs to .*locked: Permission denied"):
+            RunFolder.create(out, "x", "described")
+    else:
+        pytest.skip("this user may write everywhere")
+    finally:
+        out.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", "/abs", ".", ".."])
+def test_a_name_that_is_a_path_is_refused_and_nothing_is_made(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    with pytest.raises(UsageError):
+        RunFolder.create(out, name.replace("/abs", str(tmp_path / "abs")), "described")
+    made = {path.name for path in tmp_path.rglob("*")}
+    assert made <= {"runs"}
+
+
+def test_there_is_no_checkpoint_before_the_first(tmp_path: Path) -> None:
+    assert RunFolder.create(tmp_path, "x", "described").load_checkpoint() is None
+
+
+def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    folder.save_checkpoint({"w": torch.zeros(100)})
+    path = folder.path / "checkpoint" / "state.pt"
+    for content in (pickle.dumps(Path), b"junk", b"", path.read_bytes()[:200]):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"state\.pt is damaged") as caught:
+            folder.load_checkpoint()
+        assert "\n" not in str(caught.value)
+
+
+def test_configuration_and_environment_are_readable(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    folder.write_config({"epochs": 2, "rule": {"name": "a/dfa"}})
+    folder.write_environment({"bnnlab-dfa": "0.1.0"})
+    config = tomli.loads((folder.path / "run.toml").read_text(encoding="utf-8"))
+    assert config == {"epochs": 2, "rule": {"name": "a/dfa"}}
+    environment = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
+    assert environment["plugins"] == {"bnnlab-dfa": "0.1.0"}
+    assert environment["torch"] == torch.__version__
+    assert environment["threads"] == torch.get_num_threads()
+
+
+def test_the_log_holds_what_was_said_between_start_and_stop(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    logger = logging.getLogger("bnnlab.somewhere")
+    folder.start_log()
+    logger.warning("during")
+    folder.stop_log()
+    logger.warning("after")
+    text = (folder.path / "log.txt").read_text(encoding="utf-8")
+    assert "WARNING during" in text
+    assert "after" not in text
