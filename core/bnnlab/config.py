@@ -84,12 +84,26 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     Raises:
         UsageError: With everything that is wrong.
     """
+    choices, own = resolve_components(host, layers, tuple(Kind))
+    values, faults = check_values(RUN_OPTIONS, own)
+    if faults:
+        raise UsageError(" ".join(_with_kinds(fault, own) for fault in faults))
+    return RunConfig(choices=choices, **values)
+
+
+def resolve_components(
+    host: PluginHost, layers: Sequence[Settings], kinds: Sequence[Kind]
+) -> tuple[dict[Kind, Choice], dict[str, Any]]:
+    """Do `resolve` for some kinds only; return their choices, and the run's own settings as given.
+
+    Raises:
+        UsageError: With everything that is wrong with these components.
+    """
     faults: list[str] = []
     own: dict[str, Any] = {}
     named: dict[Kind, str] = {}
-    said: set[Kind] = set()
     options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
-    for layer in (host.index.defaults, *layers):
+    for layer in (_qualified(host, host.index.defaults), *layers):
         for key, value in layer.items():
             if key in _NOT_SETTINGS:
                 continue
@@ -103,30 +117,28 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
                 continue
             if table.get("name", named.get(kind)) != named.get(kind):
                 named[kind], options[kind] = str(table["name"]), {}
-            if "name" in table and layer is not host.index.defaults:
-                said.add(kind)
             options[kind].update({k: v for k, v in table.items() if k != "name"})
-
-    values, wrong = check_values(RUN_OPTIONS, own)
-    faults += [_with_kinds(fault, own) for fault in wrong]
     choices: dict[Kind, Choice] = {}
     cause: BaseException | None = None
-    for kind in Kind:
-        name = named[kind] if kind in said else _qualified(host, kind, named[kind])
+    for kind in kinds:
         try:
-            choices[kind] = choose(host, kind, name, options[kind])
+            choices[kind] = choose(host, kind, named[kind], options[kind])
         except UsageError as error:
             faults.append(str(error))
             cause = cause or error.__cause__
     if faults:
         raise UsageError(" ".join(faults)) from cause
-    return RunConfig(choices=choices, **values)
+    return choices, own
 
 
-def _qualified(host: PluginHost, kind: Kind, name: str) -> str:
-    """Return a default as `distribution/name`: a namesake that someone installs is not meant."""
-    offering = host.index.offering(f"{kind}:{name}")
-    return f"{offering.distribution}/{name}" if offering else name
+def _qualified(host: PluginHost, defaults: Settings) -> Settings:
+    """Name default components `distribution/name`: a namesake that is installed is not meant."""
+
+    def qualify(key: str, value: Any) -> Any:
+        offering = host.index.offering(f"{key}:{value}")
+        return f"{offering.distribution}/{value}" if offering else value
+
+    return {key: qualify(key, value) for key, value in defaults.items()}
 
 
 def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:

@@ -86,7 +86,8 @@ def print_result(result: Result) -> None:
 
 def result_lines(result: Result) -> list[Table | Text]:
     """Return the accuracy matrix, and lines that say what it means."""
-    parts: list[Table | Text] = [matrix_table(result)]
+    head = Text("test accuracy in %; flips: % of the binary weights that the task changed")
+    parts: list[Table | Text] = [head, matrix_table(result)]
     count = len(result.accuracy)
     if count > SHOWN:
         parts.append(Text(f"{SHOWN} of {count} tasks are shown; result.json holds all."))
@@ -111,7 +112,7 @@ def matrix_table(result: Result) -> Table:
     shown = sorted({round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)} - {-1})
     if count <= SHOWN:
         shown = list(range(count))
-    table = Table(title="test accuracy in %", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("after")
     for j in shown:
         table.add_column(f"on {j + 1}", justify="right")

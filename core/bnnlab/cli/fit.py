@@ -65,17 +65,18 @@ def matrix(
     """
     from bnnlab.compatibility import matrix as pairs_of
     from bnnlab.components import Kind
-    from bnnlab.config import resolve
+    from bnnlab.config import resolve_components
     from bnnlab.host import PluginHost
 
     host = PluginHost()
-    config = resolve(host, layers({"model": model, "stream": stream}, set))
-    pairs = pairs_of(host, config.choices[Kind.MODEL], config.choices[Kind.STREAM])
+    said = layers({"model": model, "stream": stream}, set)
+    choices, _ = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
+    pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
     if json:
         print_json(
             {
-                "model": config.choices[Kind.MODEL].component.name,
-                "stream": config.choices[Kind.STREAM].component.name,
+                "model": choices[Kind.MODEL].component.name,
+                "stream": choices[Kind.STREAM].component.name,
                 "pairs": [
                     {
                         "rule": rule.component.name,

@@ -1,0 +1,386 @@
+"""Whole runs on the embedded digits: repeatable, resumable, and honest when they fail."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnnlab import BatchNorm, PluginHost, Result, RunError, UsageError, hookimpl
+from bnnlab.config import read_config, resolve
+from bnnlab.experiment import Experiment
+from bnnlab.records import RunFolder
+from bnnlab.stream import protocol_hash
+
+SMALL: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 200,
+    "stream": {"name": "permuted-digits", "tasks": 2},
+    "model": {"name": "mlp", "hidden": [16]},
+}
+PAIRS: dict[str, dict[str, Any]] = {
+    "dfa and meta": {"rule": "dfa", "optimizer": "meta"},
+    "bp and adam with batch norm": {
+        "rule": "bp",
+        "optimizer": "adam",
+        "model": {"norm": "batch", "affine": True, "bias": True, "scale": "learned"},
+    },
+    "dfa and sgd with per-task statistics": {
+        "rule": {"name": "dfa", "recompute": True},
+        "optimizer": {"name": "sgd", "lr": 0.01},
+        "model": {"norm": "batch", "statistics": "per-task"},
+        "stream": {"task_ids": True},
+    },
+    "bp and meta with recalibrated statistics": {
+        "rule": "bp",
+        "optimizer": "meta",
+        "model": {"norm": "batch", "statistics": "recalibrated"},
+    },
+}
+
+
+@pytest.fixture
+def host() -> PluginHost:
+    return PluginHost()
+
+
+def experiment(host: PluginHost, out: Path | None, *layers: dict[str, Any]) -> Experiment:
+    where = {"out": None if out is None else str(out), "name": "run" if out else None}
+    return Experiment(host, resolve(host, [SMALL, *layers, where]))
+
+
+def resume(host: PluginHost, folder: Path) -> Experiment:
+    return Experiment(host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder))
+
+
+def without_seconds(folder: Path) -> bytes:
+    text = (folder / "metrics.jsonl").read_bytes()
+    return re.sub(rb', "seconds": [\d.]+', b"", text)
+
+
+def read_json(path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in {path.name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def found(result: Result) -> dict[str, Any]:
+    return {key: value for key, value in result.as_dict().items() if key != "seconds"}
+
+
+def interrupt_in(task: int, epoch: int, step: int = 3) -> Callable[[int, int, int, int], None]:
+    def stepped(*now: int) -> None:
+        if now[:3] == (task, epoch, step):
+            raise KeyboardInterrupt
+
+    return stepped
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    name: str, host: PluginHost, tmp_path: Path
+) -> None:
+    """Interrupted in the midst of every epoch in turn, and continued after each."""
+    whole = experiment(host, tmp_path / "whole", PAIRS[name]).run()
+    torn = experiment(host, tmp_path / "torn", PAIRS[name])
+    folder = tmp_path / "torn" / "run"
+    for task, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        with pytest.raises(KeyboardInterrupt):
+            torn.run(interrupt_in(task, epoch))
+        assert read_json(folder / "result.json")["status"] == "interrupted"
+        torn = resume(host, folder)
+        assert (torn.progress.task, torn.progress.epoch) == (task, epoch)
+    result = torn.run()
+    assert found(result) == found(whole)
+    assert without_seconds(folder) == without_seconds(tmp_path / "whole" / "run")
+    wanted = whole.model.state_dict()
+    for key, value in result.model.state_dict().items():
+        assert torch.equal(value, wanted[key]), key
+
+
+def test_a_complete_run_is_not_resumed(host: PluginHost, tmp_path: Path) -> None:
+    experiment(host, tmp_path, {"epochs": 1}).run()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="run is complete: there is nothing to resume"):
+        resume(host, tmp_path / "run")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    name: str, host: PluginHost, tmp_path: Path
+) -> None:
+    texts = []
+    for number, seed in enumerate((3, 3, 4)):
+        experiment(host, tmp_path / str(number), PAIRS[name], {"epochs": 1, "seed": seed}).run()
+        texts.append(without_seconds(tmp_path / str(number) / "run"))
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+
+
+def test_a_run_neither_draws_from_nor_sets_the_global_generators(host: PluginHost) -> None:
+    before = torch.get_rng_state()
+    experiment(host, None, {"epochs": 1}).run()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_folder_holds_what_the_result_holds(host: PluginHost, tmp_path: Path) -> None:
+    result = experiment(host, tmp_path, {"seed": 5}).run()
+    folder = tmp_path / "run"
+    assert result.folder == folder
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "checkpoint/state.pt",
+        "environment.json",
+        "log.txt",
+        "metrics.jsonl",
+        "result.json",
+        "run.toml",
+    }
+    written = read_json(folder / "result.json")
+    assert written == result.as_dict()
+    assert written["status"] == "complete"
+    assert written["seed"] == 5
+    assert written["tasks"] == ["permutation 1", "permutation 2"]
+    assert written["protocol"] == protocol_hash(written["protocol_description"])
+    assert set(written["components"]) == {"model", "rule", "optimizer", "stream"}
+    for component in written["components"].values():
+        assert set(component) == {"name", "distribution", "version"}
+    read_json(folder / "environment.json")
+
+
+def test_metrics_hold_a_line_for_every_epoch_and_evaluation(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    result = experiment(host, tmp_path).run()
+    lines = metrics(tmp_path / "run")
+    events = [(line["event"], line.get("task"), line.get("epoch")) for line in lines]
+    assert events == [
+        ("untrained", None, None),
+        ("epoch", 0, 0),
+        ("epoch", 0, 1),
+        ("evaluation", 0, None),
+        ("epoch", 1, 0),
+        ("epoch", 1, 1),
+        ("evaluation", 1, None),
+    ]
+    rows = [line["accuracy"] for line in lines if line["event"] == "evaluation"]
+    assert rows == result.accuracy
+    assert lines[0]["accuracy"] == result.untrained_accuracy
+    steps = math.ceil(1437 / 200)
+    assert [line["step"] for line in lines[1:]] == [steps * n for n in (1, 2, 2, 3, 4, 4)]
+    losses = [line["loss"] for line in lines if line["event"] == "epoch"]
+    assert losses[1] < losses[0]
+
+
+def test_the_matrix_agrees_with_the_trained_model(host: PluginHost) -> None:
+    run = experiment(host, None, PAIRS["bp and adam with batch norm"])
+    result = run.run()
+    model = result.model.eval()
+    for task, accuracy in zip(run.stream, result.accuracy[-1], strict=True):
+        inputs, targets = task.test.batch(torch.arange(len(task.test)))
+        assert accuracy == (model(inputs).argmax(-1) == targets).double().mean().item()
+    for parameter in model.binary_parameters().values():
+        assert parameter.abs().eq(1).all()
+
+
+def test_flips_are_the_share_of_binary_weights_that_a_task_changed(host: PluginHost) -> None:
+    run = experiment(host, None)
+    history = [[p.detach().clone() for p in run.model.binary_parameters().values()]]
+
+    def stepped(task: int, epoch: int, step: int, steps: int) -> None:
+        if (epoch, step) == (1, steps):
+            now = run.model.binary_parameters().values()
+            history.append([p.detach().clone() for p in now])
+
+    result = run.run(stepped)
+    for task, (a, b) in enumerate(zip(history[:-1], history[1:], strict=True)):
+        changed = sum(int((x != y).sum()) for x, y in zip(a, b, strict=True))
+        assert result.flips[task] == changed / sum(x.numel() for x in a)
+        assert changed
+
+
+def test_a_model_of_real_weights_has_no_flips(host: PluginHost) -> None:
+    real = {"rule": "bp", "optimizer": "adam", "model": {"weights": "real"}, "epochs": 1}
+    assert experiment(host, None, real).run().flips == [None, None]
+
+
+def test_per_task_statistics_are_kept_for_every_task_and_say_so(host: PluginHost) -> None:
+    run = experiment(host, None, PAIRS["dfa and sgd with per-task statistics"])
+    result = run.run()
+    assert result.untrained_accuracy == [None, None]
+    assert result.accuracy[0][1] is None
+    assert result.forward_transfer is None
+    assert result.protocol_description["task_ids_at_test"] is True
+    norms = [module for module in run.model.modules() if isinstance(module, BatchNorm)]
+    assert norms
+    for norm in norms:
+        assert norm.mean.shape[0] == 2
+        assert not torch.equal(norm.mean[0], norm.mean[1])
+
+
+def test_held_out_accuracy_is_logged_after_every_epoch(host: PluginHost, tmp_path: Path) -> None:
+    held = {"stream": {"validation": 0.2}, "rule": "bp", "optimizer": "adam"}
+    run = experiment(host, tmp_path, held)
+    run.run()
+    epochs = [line for line in metrics(tmp_path / "run") if line["event"] == "epoch"]
+    assert len(epochs) == 4
+    (last,) = [task for task in run.stream if task.index == 1]
+    assert last.validation is not None
+    assert len(last.validation) == round(0.2 * 1437)
+    inputs, targets = last.validation.batch(torch.arange(len(last.validation)))
+    predicted = run.model.eval()(inputs).argmax(-1)
+    expected = (predicted == targets).double().mean().item()
+    assert epochs[-1]["validation_accuracy"] == expected
+
+
+def test_without_held_out_data_no_such_accuracy_is_logged(host: PluginHost, tmp_path: Path) -> None:
+    experiment(host, tmp_path, {"epochs": 1}).run()
+    assert not any("validation_accuracy" in line for line in metrics(tmp_path / "run"))
+
+
+def spoil(run: Experiment, at: tuple[int, int, int]) -> Callable[[int, int, int, int], None]:
+    def stepped(*now: int) -> None:
+        if now[:3] == at:
+            for parameter in run.model.parameters():
+                if parameter.numel() and parameter not in run.model.binary_parameters():
+                    with torch.no_grad():
+                        parameter.fill_(math.nan)
+
+    return stepped
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    run = experiment(host, tmp_path)
+    with pytest.raises(RunError) as caught:
+        run.run(spoil(run, (1, 0, 4)))
+    message = str(caught.value)
+    accuracy = run.progress.accuracy[0][0]
+    assert accuracy is not None
+    assert "the loss is nan in task 1 (permutation 2), epoch 0, step 4" in message
+    assert f"the one after task 0 (accuracy {100 * accuracy:.1f} % on it)" in message
+    assert message.count("\n") <= 1
+    folder = tmp_path / "run"
+    result = read_json(folder / "result.json")
+    assert result["status"] == "failed"
+    assert len(result["accuracy"]) == 1
+    for line in metrics(folder):
+        assert all(value == value for value in line.values())  # not NaN
+    assert "the loss is nan" in (folder / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_run_that_fails_in_its_first_task_says_that_nothing_was_evaluated(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    huge = {
+        "rule": "bp",
+        "optimizer": {"name": "sgd", "lr": 1e38},
+        "model": {"weights": "real", "activation": "relu", "norm": "none"},
+    }
+    with pytest.raises(RunError, match=r"task 0 .*epoch 0, step \d.*no task was evaluated before"):
+        experiment(host, tmp_path, huge).run()
+    result = read_json(tmp_path / "run" / "result.json")
+    assert result["status"] == "failed"
+    assert result["accuracy"] == []
+    assert result["average_accuracy"] is None
+
+
+def test_a_failed_run_goes_on_from_its_last_good_epoch(host: PluginHost, tmp_path: Path) -> None:
+    whole = experiment(host, tmp_path / "whole").run()
+    run = experiment(host, tmp_path / "failed")
+    with pytest.raises(RunError):
+        run.run(spoil(run, (1, 0, 4)))
+    assert found(resume(host, tmp_path / "failed" / "run").run()) == found(whole)
+
+
+def test_an_error_in_a_component_becomes_a_failed_run(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("in the rule")
+
+    monkeypatch.setattr(run.rule, "differentiate", fail)
+    with pytest.raises(RunError, match="the run failed: ZeroDivisionError: in the rule") as caught:
+        run.run()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
+
+
+def test_observers_hear_of_a_run_and_a_failing_one_is_switched_off(
+    host: PluginHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    class Good:
+        @hookimpl
+        def bnnlab_run_started(self, config: Any) -> None:
+            heard.append(f"started {config['epochs']}")
+
+        @hookimpl
+        def bnnlab_metrics_logged(self, metrics: Any) -> None:
+            heard.append(metrics["event"])
+
+        @hookimpl
+        def bnnlab_task_ended(self, task: int) -> None:
+            heard.append(f"task {task}")
+
+        @hookimpl
+        def bnnlab_run_ended(self, result: Any) -> None:
+            heard.append(result["status"])
+
+    class Bad:
+        @hookimpl
+        def bnnlab_metrics_logged(self, metrics: Any) -> None:
+            raise OSError("no connection")
+
+    host.observe(Good())
+    host.observe(Bad())
+    experiment(host, None, {"epochs": 1}).run()
+    rest = ["epoch", "evaluation", "task 0", "epoch", "evaluation", "task 1", "complete"]
+    assert heard == ["started 1", "untrained", *rest]
+    assert [record.message for record in caplog.records if "no connection" in record.message] == [
+        message for message in caplog.messages if "switched off for this run" in message
+    ]
+    assert sum("switched off" in message for message in caplog.messages) == 1
+
+
+def test_repetitions_that_differ_in_the_seed_share_a_protocol_and_others_do_not(
+    host: PluginHost,
+) -> None:
+    def protocol(*layers: dict[str, Any]) -> str:
+        return protocol_hash(experiment(host, None, *layers).protocol())
+
+    same = protocol()
+    assert protocol({"seed": 9}) == same
+    assert protocol(PAIRS["dfa and meta"], {"model": {"hidden": [8]}}) == same
+    others = [
+        {"stream": {"tasks": 3}},
+        {"stream": {"validation": 0.1}},
+        {"stream": {"task_ids": True}},
+        {"epochs": 3},
+        {"batch_size": 50},
+        {"stream": "split-digits"},
+        PAIRS["bp and meta with recalibrated statistics"],
+    ]
+    assert same not in [protocol(other) for other in others]
+    assert len({protocol(other) for other in others}) == len(others)
+
+
+def test_components_that_do_not_fit_leave_no_folder(host: PluginHost, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="do not fit together"):
+        experiment(host, tmp_path, {"model": {"norm": "batch", "statistics": "per-task"}})
+    assert not list(tmp_path.iterdir())
