@@ -12,8 +12,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import bnnlab
 import torch
+
+import bnnlab
 
 SEEDS = (0, 1, 2)
 META, BASELINE, DFA = (

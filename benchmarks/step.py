@@ -12,17 +12,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
-import bnnlab
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import bnnlab
 
 BATCH = 100
 
 
 class HandWritten(nn.Module):
-    """What one writes without a library: latent weights, sign by a custom function, torch's Adam."""
+    """What one writes without a library: latent weights, and signs by custom functions."""
 
     class Sign(torch.autograd.Function):
         """sign with the saturating surrogate."""
@@ -43,19 +45,19 @@ class HandWritten(nn.Module):
         """sign with the identity as its gradient."""
 
         @staticmethod
-        def forward(ctx, x: Tensor) -> Tensor:
+        def forward(_, x: Tensor) -> Tensor:
             """Return the signs."""
             return torch.where(x >= 0, 1.0, -1.0)
 
         @staticmethod
-        def backward(ctx, grad: Tensor) -> Tensor:
+        def backward(_, grad: Tensor) -> Tensor:
             """Pass the gradient."""
             return grad
 
     def __init__(self, sizes: list[int]) -> None:
         super().__init__()
         self.latent = nn.ParameterList(
-            [nn.Parameter(torch.empty(b, a).uniform_(-0.05, 0.05)) for a, b in zip(sizes, sizes[1:])]
+            [nn.Parameter(torch.empty(b, a).uniform_(-0.05, 0.05)) for a, b in pairwise(sizes)]
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ def ours(rule: str, optimizer: str, sizes: list[int], x: Tensor, y: Tensor) -> C
 
 def products(sizes: list[int]) -> Callable[[], None]:
     """Return the matrix products of a step alone: forward, weights' and inputs' gradients."""
-    pairs = list(zip(sizes, sizes[1:], strict=False))
+    pairs = list(pairwise(sizes))
     inputs = [torch.randn(BATCH, a) for a, _ in pairs]
     errors = [torch.randn(BATCH, b) for _, b in pairs]
     weights = [torch.randn(b, a) for a, b in pairs]

@@ -81,10 +81,8 @@ def test_the_seed_decides_what_is_drawn_and_nothing_else_does() -> None:
     def weights(seed: int) -> torch.Tensor:
         model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3, seed=seed, hidden=[7])
         rule = bnnlab.create("rule", "dfa", model, seed=seed)
-        drawn: torch.Tensor = torch.cat(
-            [rule.B1.flatten(), *map(torch.flatten, model.parameters())]
-        )
-        return drawn.detach()
+        parts = [rule.get_buffer("B1"), *model.parameters()]
+        return torch.cat([part.detach().flatten() for part in parts])
 
     state = torch.get_rng_state()
     first = weights(1)
@@ -166,10 +164,11 @@ def test_an_option_out_of_range_is_refused_before_anything_is_made() -> None:
         bnnlab.create("optimizer", "meta", model, lr=-1)
     with pytest.raises(UsageError, match="m has 3 values, but the model has 2 binary parameters"):
         bnnlab.create("optimizer", "meta", model, m=[1, 2, 3])
+    optimizer = bnnlab.create("optimizer", "meta", model, m="auto")
+    batch = (torch.ones(2, 4), torch.tensor([0, 1]))
+    closure = bnnlab.create("rule", "bp", model).closure(model, batch)
     with pytest.raises(UsageError, match="give m a number"):
-        optimizer = bnnlab.create("optimizer", "meta", model)
-        optimizer.step(bnnlab.create("rule", "bp", model).closure(
-            model, (torch.ones(2, 4), torch.tensor([0, 1]))))  # fmt: skip
+        optimizer.step(closure)
 
 
 def test_a_run_that_fails_raises_a_run_error() -> None:

@@ -158,6 +158,8 @@ def bnn(words: Sequence[str], *folders: Path) -> Answer:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "XDG_CONFIG_HOME": str(folders[0] / "nothing-here"),
+        "BNNLAB_DISABLE": "",
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
     }

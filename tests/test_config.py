@@ -57,6 +57,12 @@ def test_naming_another_component_drops_the_options_of_the_one_before(host: Plug
     assert choice.options == {o.name: o.default for o in choice.component.options}
 
 
+def test_another_spelling_of_the_same_component_keeps_its_options(host: PluginHost) -> None:
+    file = {"optimizer": {"name": "bnnlab-backprop/adam", "lr": 0.5}}
+    config = resolve(host, [file, {"optimizer": "adam"}])
+    assert options(config, Kind.OPTIMIZER)["lr"] == 0.5
+
+
 def test_options_without_a_name_belong_to_the_component_chosen_so_far(host: PluginHost) -> None:
     config = resolve(host, [{"rule": {"scale": 2}}])
     assert config.choices[Kind.RULE].component.name == "dfa"

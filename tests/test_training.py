@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_flips_are_the_share_of_binary_weights_that_a_task_changed(host: PluginH
             history.append([p.detach().clone() for p in now])
 
     result = run.run(stepped)
-    for task, (a, b) in enumerate(zip(history[:-1], history[1:], strict=True)):
+    for task, (a, b) in enumerate(pairwise(history)):
         changed = sum(int((x != y).sum()) for x, y in zip(a, b, strict=True))
         assert result.flips[task] == changed / sum(x.numel() for x in a)
         assert changed
@@ -252,10 +253,9 @@ def test_without_held_out_data_no_such_accuracy_is_logged(host: PluginHost, tmp_
 def spoil(run: Experiment, at: tuple[int, int, int]) -> Callable[[int, int, int, int], None]:
     def stepped(*now: int) -> None:
         if now[:3] == at:
-            for parameter in run.model.parameters():
-                if parameter.numel() and parameter not in run.model.binary_parameters():
-                    with torch.no_grad():
-                        parameter.fill_(math.nan)
+            with torch.no_grad():
+                for parameter in run.model.parameters():
+                    parameter.fill_(math.nan)
 
     return stepped
 

@@ -84,39 +84,47 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     Raises:
         UsageError: With everything that is wrong.
     """
-    choices, own = resolve_components(host, layers, tuple(Kind))
-    values, faults = check_values(RUN_OPTIONS, own)
+    own = {
+        key: value
+        for layer in (host.index.defaults, *layers)
+        for key, value in layer.items()
+        if key not in (*Kind, *_NOT_SETTINGS)
+    }
+    values, wrong = check_values(RUN_OPTIONS, own)
+    faults = [_with_kinds(fault, own) for fault in wrong]
+    try:
+        choices = resolve_components(host, layers, tuple(Kind))
+    except UsageError as error:
+        raise UsageError(" ".join([*faults, str(error)])) from error.__cause__
     if faults:
-        raise UsageError(" ".join(_with_kinds(fault, own) for fault in faults))
+        raise UsageError(" ".join(faults))
     return RunConfig(choices=choices, **values)
 
 
 def resolve_components(
     host: PluginHost, layers: Sequence[Settings], kinds: Sequence[Kind]
-) -> tuple[dict[Kind, Choice], dict[str, Any]]:
-    """Do `resolve` for some kinds only; return their choices, and the run's own settings as given.
+) -> dict[Kind, Choice]:
+    """Do `resolve` for the components of some kinds only; return their choices.
 
     Raises:
         UsageError: With everything that is wrong with these components.
     """
     faults: list[str] = []
-    own: dict[str, Any] = {}
     named: dict[Kind, str] = {}
     options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
     for layer in (_qualified(host, host.index.defaults), *layers):
         for key, value in layer.items():
-            if key in _NOT_SETTINGS:
-                continue
             if key not in list(Kind):
-                own[key] = value
                 continue
             kind = Kind(key)
             table = {"name": value} if isinstance(value, str) else value
             if not isinstance(table, Mapping):
                 faults.append(f"{key}: {value!r} is neither a name nor a table with one.")
                 continue
-            if table.get("name", named.get(kind)) != named.get(kind):
-                named[kind], options[kind] = str(table["name"]), {}
+            before = named.get(kind, "")
+            named[kind] = str(table.get("name", before))
+            if named[kind] not in (before, before.rpartition("/")[2]):
+                options[kind] = {}
             options[kind].update({k: v for k, v in table.items() if k != "name"})
     choices: dict[Kind, Choice] = {}
     cause: BaseException | None = None
@@ -128,7 +136,7 @@ def resolve_components(
             cause = cause or error.__cause__
     if faults:
         raise UsageError(" ".join(faults)) from cause
-    return choices, own
+    return choices
 
 
 def _qualified(host: PluginHost, defaults: Settings) -> Settings:

@@ -192,10 +192,16 @@ class Experiment:
     def _restore(self, folder: RunFolder) -> None:
         state = folder.load_checkpoint()
         if state:
-            self.model.load_state_dict(state["model"])
-            self.rule.load_state_dict(state["rule"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
+            try:
+                self.model.load_state_dict(state["model"])
+                self.rule.load_state_dict(state["rule"])
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.progress = Progress(**state["progress"])
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise UsageError(
+                    f"the checkpoint in {folder.path} does not fit its run.toml: {reason}"
+                ) from error
         if self.progress.task == len(self.stream):
             raise UsageError(f"{folder.path} is complete: there is nothing to resume")
         folder.keep_metrics(self.progress.lines)

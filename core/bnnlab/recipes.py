@@ -16,7 +16,7 @@ class Recipe:
     """A run file and what it says of itself in its table `[recipe]`.
 
     Attributes:
-        name: `plugin/file`, as in `metaplasticity/permuted-mnist`.
+        name: `plugin/file`, without the ending.
         title: One line.
         reproduces: The paper's experiment, or what was measured.
         settings: The rest of the file, a layer of settings.

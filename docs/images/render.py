@@ -1,13 +1,14 @@
 """Draw docs/images/demo.svg: what `make demo` prints at its end.
 
-    python docs/images/render.py
+python docs/images/render.py
 """
 
 from pathlib import Path
 
+from rich.console import Console
+
 import bnnlab
 from bnnlab.cli.display import result_lines
-from rich.console import Console
 
 result = bnnlab.run(recipe="metaplasticity/permuted-digits")
 with Path("/dev/null").open("w") as nowhere:

@@ -70,7 +70,7 @@ def matrix(
 
     host = PluginHost()
     said = layers({"model": model, "stream": stream}, set)
-    choices, _ = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
+    choices = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
     pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
     if json:
         print_json(

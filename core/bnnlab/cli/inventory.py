@@ -178,6 +178,8 @@ def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
     Exits with 1 if a plugin is broken.
+
+    Examples:  bnn doctor   |   bnn doctor --json
     """
     import platform
     import time

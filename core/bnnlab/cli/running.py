@@ -59,7 +59,7 @@ def run(
 
       bnn run --stream permuted-digits --set stream.tasks=3 --set 'model.hidden=[256]'
 
-      bnn run --recipe metaplasticity/permuted-mnist --seed 1
+      bnn run --recipe PLUGIN/NAME --seed 1
     """
     from bnnlab.config import RunConfig, read_config, resolve
     from bnnlab.errors import UsageError
@@ -113,7 +113,7 @@ def _execute(host: Any, config: Any, resume: Path | None, quiet: bool, json: boo
 def list_recipes(json: Json = False) -> None:
     """List the run files that plugins bring, and what each reproduces.
 
-    Run one with:  bnn run --recipe NAME
+    Examples:  bnn list-recipes   |   bnn run --recipe NAME
     """
     from bnnlab.host import PluginHost
     from bnnlab.recipes import find_recipes

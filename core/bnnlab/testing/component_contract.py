@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ sys.exit(42 if "torch" in sys.modules else 0)
 """
 
 
-class ComponentContract:
+class ComponentContract(ABC):
     """A class named `Test...` that inherits a contract checks the component called `name`.
 
     Attributes:
@@ -75,13 +76,13 @@ class ComponentContract:
         """Return whether the component, with its options, provides a capability."""
         return capability in self.component.capabilities(self.choice.options)[0]
 
+    @abstractmethod
     def make(self, seed: int = 0) -> Any:
         """Make the component."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Make the component, use it for three steps, and return all that its seed decides."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------ the declaration
 

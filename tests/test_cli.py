@@ -1,0 +1,571 @@
+"""The command line: what it prints where, and what it says to what is wrong."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+
+import bnnlab
+from bnnlab.cli import main
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
+COMMANDS = ["run", "list-recipes", "list-plugins", "info", "check", "matrix", "doctor"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+Bnn = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own: nothing is written in the checkout, no data is found or fetched."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNNLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "PY_COLORS", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def bnn(capsys: pytest.CaptureFixture[str]) -> Bnn:
+    def call(*words: str) -> Answer:
+        code = main(words)
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def document(bnn: Bnn) -> Callable[..., Any]:
+    """Return the one JSON document that a command prints."""
+
+    def call(*words: str, code: int = 0) -> Any:
+        answer = bnn(*words, "--json")
+        assert answer.code == code, answer.err
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        return json.loads(answer.out, parse_constant=refuse)
+
+    return call
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Downloads are refused at once, by this machine."""
+    from torchvision import datasets
+
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        for kind in (datasets.MNIST, datasets.FashionMNIST):
+            monkeypatch.setattr(kind, "mirrors", [address])
+        yield
+
+
+def assert_refused(answer: Answer, *parts: str) -> None:
+    """Exit code 2, one or two lines on standard error, nothing on standard output."""
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    lines = answer.err.splitlines()
+    assert 1 <= len(lines) <= 2, answer.err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in answer.err
+    for part in parts:
+        assert part in answer.err
+
+
+# ------------------------------------------------------------------ help and listings
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str, bnn: Bnn) -> None:
+    answer = bnn(command, "--help")
+    assert answer.code == 0
+    assert f" {command} [OPTIONS]" in answer.out
+    assert "Example" in answer.out
+    assert f"bnn {command}" in answer.out
+    assert answer.err == ""
+
+
+def test_help_shows_brackets_as_they_are_typed(bnn: Bnn) -> None:
+    assert "'model.hidden=[256]'" in bnn("run", "--help").out
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_command_alone_lists_its_commands(words: tuple[str, ...], bnn: Bnn) -> None:
+    answer = bnn(*words)
+    assert all(command in answer.out + answer.err for command in COMMANDS)
+    assert "Traceback" not in answer.err
+
+
+def test_the_version_is_shown_and_nothing_else(bnn: Bnn) -> None:
+    assert bnn("--version") == Answer(0, f"bnnlab {bnnlab.__version__}\n", "")
+
+
+def test_plugins_are_listed_with_what_they_offer(bnn: Bnn, document: Callable[..., Any]) -> None:
+    plugins = {plugin["distribution"]: plugin for plugin in document("list-plugins")["plugins"]}
+    dfa = plugins["bnnlab-dfa"]
+    assert (dfa["name"], dfa["status"], dfa["error"]) == ("dfa", "ok", None)
+    assert [(c["kind"], c["name"]) for c in dfa["components"]] == [("rule", "dfa")]
+    assert set(dfa) == {"name", "distribution", "version", "status", "error", "components"}
+    assert set(dfa["components"][0]) == {"kind", "name", "summary"}
+    plain = bnn("list-plugins")
+    assert plain.code == 0
+    assert "bnnlab-metaplasticity" in plain.out
+    assert "permuted-mnist" in plain.out
+
+
+def test_a_disabled_plugin_is_listed_and_its_components_refused(
+    bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNNLAB_DISABLE", "dfa")
+    plugins = {plugin["name"]: plugin for plugin in document("list-plugins")["plugins"]}
+    assert plugins["dfa"]["status"] == "disabled"
+    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "bnnlab-dfa", "disabled")
+    assert bnn("run", "--rule", "bp", *TINY, "--quiet").code == 0
+
+
+def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> None:
+    info = document("info", "optimizer", "meta")
+    assert (info["kind"], info["name"]) == ("optimizer", "meta")
+    assert "Laborieux" in info["source"]
+    assert info["requires"] == ["binary-weights", "gradients"]
+    options = {option["name"]: option for option in info["options"]}
+    assert options["lr"]["default"] == 0.005
+    assert options["m"]["type"] == "float or list of float or 'auto'"
+    assert all(option["help"] for option in info["options"])
+    plain = bnn("info", "optimizer", "meta").out
+    assert "Laborieux" in plain
+    assert all(name in plain for name in options)
+    assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain
+
+
+def test_the_example_of_every_component_can_be_typed(bnn: Bnn, no_network: None) -> None:
+    import shlex
+
+    from bnnlab.host import PluginHost
+
+    for _, component in PluginHost().components():
+        plain = bnn("info", component.kind, component.name).out
+        example = plain[plain.index("Example: bnn run") :].splitlines()[0]
+        words = shlex.split(example.removeprefix("Example: bnn run"))
+        answer = bnn("check", *words)
+        assert answer.code in (0, 1), (example, answer.err)  # understood, whether or not it fits
+
+
+def test_what_fits_is_said(bnn: Bnn, document: Callable[..., Any]) -> None:
+    verdict = document("check", "--rule", "bp", "--optimizer", "sgd")
+    assert verdict["compatible"] is True
+    assert (verdict["rule"], verdict["optimizer"]) == ("bp", "sgd")
+    assert bnn("check").out.startswith("compatible: ")
+
+
+def test_what_does_not_fit_is_said_with_why_and_what_would(
+    bnn: Bnn, document: Callable[..., Any]
+) -> None:
+    words = ["check", "--optimizer", "meta", "--set", "model.weights=real"]
+    verdict = document(*words, code=1)
+    assert verdict["compatible"] is False
+    assert verdict["reasons"] == ["optimizer:meta requires 'binary-weights'"]
+    assert "--set model.weights=binary" in verdict["alternatives"]
+    plain = bnn(*words)
+    assert plain.code == 1
+    assert "not compatible" in plain.out
+    assert "would fit: --set model.weights=binary" in plain.out
+
+
+def test_the_matrix_shows_every_pair(bnn: Bnn, document: Callable[..., Any]) -> None:
+    pairs = document("matrix")["pairs"]
+    named = {(pair["rule"], pair["optimizer"]): pair["compatible"] for pair in pairs}
+    assert named["dfa", "meta"]
+    assert named["bp", "adam"]
+    plain = bnn("matrix", "--set", "model.weights=real").out
+    assert "no: optimizer:meta requires 'binary-weights'" in plain
+
+
+def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., Any]) -> None:
+    from bnnlab.compatibility import check
+    from bnnlab.config import resolve
+    from bnnlab.host import PluginHost
+
+    recipes = document("list-recipes")["recipes"]
+    assert "metaplasticity/permuted-mnist" in [recipe["name"] for recipe in recipes]
+    plain, host = bnn("list-recipes").out, PluginHost()
+    for recipe in recipes:
+        assert recipe["name"] in plain
+        assert recipe["title"]
+        assert recipe["reproduces"]
+        assert check(host, resolve(host, [recipe["settings"]]).choices).compatible
+
+
+def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., Any]) -> None:
+    import torch
+
+    report = document("doctor")
+    assert torch.__version__.startswith(report["torch"])
+    assert report["threads"] == torch.get_num_threads()
+    assert report["data folder"] == os.environ["BNNLAB_DATA"]
+    assert {plugin["distribution"] for plugin in report["plugins"]} >= {"bnnlab-dfa"}
+    plain = bnn("doctor")
+    assert plain.code == 0
+    assert "All is well." in plain.out
+
+
+# ------------------------------------------------------------------ run
+
+
+def test_a_run_prints_the_matrix_on_standard_output_and_progress_elsewhere(
+    bnn: Bnn, tmp_path: Path
+) -> None:
+    words = ["--set", "stream.tasks=2", "--set", "model.hidden=[8]", "--epochs", "1"]
+    answer = bnn("run", *words, "--out", "made", "--name", "first")
+    assert answer.code == 0
+    for part in ("test accuracy in %", "task 2", "average accuracy", "forgetting", "protocol"):
+        assert part in answer.out
+    assert "made/first" in answer.out
+    assert "task 2/2 learned" in answer.err
+    assert (tmp_path / "made" / "first" / "result.json").is_file()
+
+
+def test_a_quiet_run_is_silent_on_standard_error(bnn: Bnn) -> None:
+    answer = bnn("run", *TINY, "--quiet")
+    assert (answer.code, answer.err) == (0, "")
+    assert "average accuracy" in answer.out
+
+
+def test_a_run_prints_its_result_as_json(document: Callable[..., Any], tmp_path: Path) -> None:
+    result = document("run", *TINY, "--seed", "7", "--name", "x")
+    assert result["status"] == "complete"
+    assert result["seed"] == 7
+    written = json.loads((tmp_path / "runs" / "x" / "result.json").read_text(encoding="utf-8"))
+    assert result == written
+
+
+def test_a_quiet_json_run_prints_nothing_else(bnn: Bnn) -> None:
+    answer = bnn("run", *TINY, "--quiet", "--json")
+    assert answer.err == ""
+    assert json.loads(answer.out)["status"] == "complete"
+
+
+def test_flags_come_before_the_run_file_and_set_before_flags(bnn: Bnn, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text(
+        'stream = "digits"\nepochs = 3\nseed = 5\nbatch_size = 300\n'
+        '[optimizer]\nname = "adam"\nlr = 0.5\nbeta1 = 0.5\n[model]\nhidden = [4]\n',
+        encoding="utf-8",
+    )
+    answer = bnn("run", "--config", "my.toml", "--epochs", "1", "--optimizer", "adam",
+                 "--set", "optimizer.lr=0.25", "--set", "model.bias=true",
+                 "--name", "x", "-q")  # fmt: skip
+    assert answer.code == 0, answer.err
+    config = tomli.loads((tmp_path / "runs" / "x" / "run.toml").read_text(encoding="utf-8"))
+    assert (config["epochs"], config["seed"], config["batch_size"]) == (1, 5, 300)
+    assert config["optimizer"]["lr"] == 0.25
+    assert config["optimizer"]["beta1"] == 0.5
+    assert config["model"]["hidden"] == [4]
+    assert config["model"]["bias"] is True
+
+
+def test_a_run_is_repeated_from_its_own_run_file(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "--seed", "3", "--name", "one", "-q").code == 0
+    again = bnn("run", "--config", "runs/one/run.toml", "--name", "two", "-q")
+    assert again.code == 0, again.err
+    one, two = (
+        json.loads((tmp_path / "runs" / name / "result.json").read_text(encoding="utf-8"))
+        for name in ("one", "two")
+    )
+    assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+def test_a_run_without_a_name_gets_one_that_says_what_it_was(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "-q").code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("dfa-meta-digits-")
+    config = tomli.loads((folder / "run.toml").read_text(encoding="utf-8"))
+    assert (config["data"], config["name"]) == ("none", "none")
+
+
+def test_an_interrupted_run_is_resumed(
+    bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnlab.training import Trainer
+
+    plain = Trainer._epoch
+
+    def interrupted(self: Trainer, task: Any, epoch: int) -> Any:
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return plain(self, task, epoch)
+
+    words = ["run", "--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "3"]
+    whole = document(*words, "--name", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", interrupted)
+        answer = bnn(*words, "--name", "torn")
+    assert answer.code == 130
+    assert "Traceback" not in answer.err
+    resumed = document("run", "--resume", "runs/torn", "--quiet")
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert_refused(bnn("run", "--resume", "runs/torn"), "runs/torn is complete")
+
+
+def test_out_none_writes_nothing(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "--set", "out=none", "-q").code == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_runs_and_set_still_applies(bnn: Bnn, tmp_path: Path) -> None:
+    answer = bnn("run", "--recipe", "metaplasticity/permuted-digits", "--epochs", "1", "-q",
+                 "--set", "stream.tasks=2", "--set", "model.hidden=[8]", "--name", "x")  # fmt: skip
+    assert answer.code == 0, answer.err
+    config = tomli.loads((tmp_path / "runs" / "x" / "run.toml").read_text(encoding="utf-8"))
+    assert (config["epochs"], config["stream"]["tasks"]) == (1, 2)
+
+
+# ------------------------------------------------------------------ what is wrong
+
+WRONG: dict[str, tuple[list[str], list[str]]] = {
+    "command": (["rnu"], ["rnu"]),
+    "flag": (["run", "--sed", "1"], ["--sed"]),
+    "rule": (["run", "--rule", "dff"], ["unknown rule 'dff'", "Did you mean 'dfa'?"]),
+    "optimizer": (["run", "-o", "metta"], ["unknown optimizer 'metta'", "'meta'"]),
+    "model": (["run", "--model", "mpl"], ["unknown model 'mpl'", "'mlp'"]),
+    "stream": (["run", "--stream", "permuted-digit"], ["'permuted-digit'", "'permuted-digits'"]),
+    "option": (["run", "--set", "optimizer.lrr=1"], ["optimizer.lrr", "'lr'"]),
+    "kind to set": (["run", "--set", "optimzer.lr=1"], ["optimzer", "'optimizer'"]),
+    "value": (["run", "--set", "optimizer.lr=fast"], ["optimizer.lr", "'fast'", "float"]),
+    "value of a choice": (["run", "--set", "model.norm=bach"], ["model.norm", "'batch'"]),
+    "set without =": (["run", "--set", "optimizer.lr"], ["optimizer.lr", "KIND.NAME=VALUE"]),
+    "negative epochs": (["run", "--epochs", "-1"], ["epochs: -1", "at least 1"]),
+    "no epochs": (["run", "--epochs", "0"], ["epochs: 0", "at least 1"]),
+    "epochs in words": (["run", "--epochs", "two"], ["two"]),
+    "negative batch": (["run", "-b", "-5"], ["batch_size: -5"]),
+    "negative seed": (["run", "--seed", "-5"], ["seed: -5"]),
+    "negative width": (["run", "--set", "model.hidden=[-5]"], ["model.hidden"]),
+    "no tasks": (["run", "--set", "stream.tasks=0"], ["stream.tasks"]),
+    "tasks that do not divide": (
+        ["run", "--stream", "split-digits", "--set", "stream.tasks=3"],
+        ["3 does not divide the 10 classes"],
+    ),
+    "m of wrong length": (["run", "-o", "meta", "--set", "optimizer.m=[1,2]"], ["2 values", "3"]),
+    "device": (["run", "--device", "gpu"], ["device 'gpu'"]),
+    "device number": (["run", "--device", "cuda:99"], ["device 'cuda:99'"]),
+    "recipe": (
+        ["run", "--recipe", "metaplasticity/permuted-minst"],
+        ["unknown recipe", "'metaplasticity/permuted-mnist'"],
+    ),
+    "missing run file": (["run", "--config", "no.toml"], ["no.toml", "No such file"]),
+    "resume of nothing": (["run", "--resume", "runs/no"], ["runs/no/run.toml"]),
+    "resume with more": (["run", "--resume", "x", "--epochs", "3"], ["--resume", "alone"]),
+    "kind": (["info", "rulez", "dfa"], ["unknown kind 'rulez'", "'rule'"]),
+    "name": (["info", "rule", "dff"], ["'dfa'"]),
+    "missing name": (["info", "rule"], ["name"]),
+    "check": (["check", "--rule", "dff"], ["'dfa'"]),
+    "matrix": (["matrix", "--model", "mpl"], ["'mlp'"]),
+    "misfit": (
+        ["run", "--optimizer", "meta", "--set", "model.weights=real"],
+        ["requires 'binary-weights'", "What would fit: "],
+    ),
+    "much at once": (
+        ["run", "--rule", "dff", "--epochs", "0", "--set", "optimizer.lr=-1", "-m", "mpl"],
+        ["'dff'", "epochs: 0", "optimizer.lr", "'mpl'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_use_is_answered_in_two_lines_and_nothing_is_written(
+    what: str, bnn: Bnn, tmp_path: Path
+) -> None:
+    words, parts = WRONG[what]
+    assert_refused(bnn(*words), *parts)
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
+    bnn: Bnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnlab import discovery
+
+    found = [each for each in discovery.find_plugins() if each.distribution != "bnnlab-dfa"]
+    monkeypatch.setattr("bnnlab.host.find_plugins", lambda: found)
+    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "pip install bnnlab-dfa")
+
+
+FILES: dict[str, tuple[str, list[str]]] = {
+    "not TOML": ("epochs = = 3", ["my.toml", "not valid TOML", "line 1"]),
+    "an unknown key": ("epoch = 3", ["epoch: no such setting", "'epochs'"]),
+    "an unknown option": ("[optimizer]\nlrr = 3", ["optimizer.lrr", "'lr'"]),
+    "a value of another type": ('epochs = "three"', ["epochs: 'three' is not int"]),
+    "a component that is no name": ("rule = 3", ["rule: 3"]),
+    "an unknown component": ('rule = "dff"', ["'dfa'"]),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_run_file_with_a_fault_is_refused_with_what_and_where(
+    what: str, bnn: Bnn, tmp_path: Path
+) -> None:
+    text, parts = FILES[what]
+    (tmp_path / "my.toml").write_text(text, encoding="utf-8")
+    assert_refused(bnn("run", "--config", "my.toml"), *parts)
+    assert [path.name for path in tmp_path.rglob("*")] == ["my.toml"]
+
+
+def test_a_run_file_that_is_a_folder_is_refused(bnn: Bnn, tmp_path: Path) -> None:
+    assert_refused(bnn("run", "--config", str(tmp_path)), "cannot read", "directory")
+
+
+def test_an_existing_run_is_not_written_over(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "--name", "x", "-q").code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert_refused(bnn("run", *TINY, "--name", "x"), "runs/x exists", "--name", "--resume")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(bnn: Bnn, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for out in ("file", "file/deeper"):
+        assert_refused(bnn("run", *TINY, "--out", out), f"cannot write runs to {out}")
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+
+
+def test_a_name_that_is_a_path_is_refused(bnn: Bnn, tmp_path: Path) -> None:
+    assert_refused(bnn("run", *TINY, "--name", "../x"), "'../x'")
+    assert not list(tmp_path.parent.glob("x"))
+
+
+def test_an_empty_data_folder_is_named_with_what_belongs_there(
+    bnn: Bnn, no_network: None, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    answer = bnn("run", "--stream", "mnist", "--data", "empty")
+    assert_refused(answer, "mnist", "empty/MNIST/raw", "train-images-idx3-ubyte")
+    assert not (tmp_path / "runs").exists()
+    assert not list((tmp_path / "empty").rglob("*ubyte*"))
+
+
+def test_a_data_folder_that_is_a_file_is_refused(
+    bnn: Bnn, no_network: None, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert_refused(bnn("run", "--stream", "mnist", "--data", "file"), "mnist", "file")
+
+
+def test_a_corrupt_data_folder_is_named(bnn: Bnn, no_network: None, tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(b"not what it should be")
+    assert_refused(bnn("run", "--stream", "permuted-mnist"), "mnist", "damaged", str(raw))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_checkpoint_is_named(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "--name", "x", "-q").code == 0
+    (tmp_path / "runs" / "x" / "checkpoint" / "state.pt").write_bytes(b"junk")
+    assert_refused(bnn("run", "--resume", "runs/x"), "state.pt is damaged")
+
+
+def test_a_checkpoint_of_another_network_is_refused(bnn: Bnn, tmp_path: Path) -> None:
+    assert bnn("run", *TINY, "--name", "x", "-q").code == 0
+    config = tmp_path / "runs" / "x" / "run.toml"
+    text = config.read_text(encoding="utf-8")
+    assert "    8,\n" in text
+    config.write_text(text.replace("    8,\n", "    9,\n"), encoding="utf-8")
+    assert_refused(bnn("run", "--resume", "runs/x"), "runs/x")
+
+
+DIVERGING = ["run", "--rule", "bp", "--optimizer", "sgd", "--set", "optimizer.lr=1e38",
+             "--set", "model.weights=real", "--set", "model.norm=none",
+             "--set", "model.activation=relu", "--stream", "digits", "--name", "x"]  # fmt: skip
+
+
+def test_a_run_that_fails_exits_with_1_and_leaves_what_it_knows(bnn: Bnn, tmp_path: Path) -> None:
+    answer = bnn(*DIVERGING, "--quiet", "--json")
+    assert answer.code == 1
+    assert answer.out == ""
+    assert 1 <= len(answer.err.splitlines()) <= 2
+    assert all(part in answer.err for part in ("the loss is", "task 0", "epoch 0", "step"))
+    result = json.loads((tmp_path / "runs" / "x" / "result.json").read_text(encoding="utf-8"))
+    assert result["status"] == "failed"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback_wherever_it_stands(place: str, bnn: Bnn) -> None:
+    words = ["run", "--rule", "dff"]
+    answer = bnn("--debug", *words) if place == "before" else bnn(*words, "--debug")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Traceback (most recent call last)" in answer.err
+    assert answer.err.rstrip().splitlines()[-1].startswith("error: unknown rule 'dff'")
+
+
+def test_debug_shows_the_traceback_of_wrong_flags_and_failed_runs(bnn: Bnn) -> None:
+    assert "Traceback" in bnn("run", "--sed", "1", "--debug").err
+    assert "Traceback" in bnn(*DIVERGING, "--quiet", "--debug").err
+
+
+def test_a_fault_of_a_plugin_is_not_taken_for_the_users(
+    bnn: Bnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnnlab.recipes.find_recipes", lambda _: 1 // 0)
+    answer = bnn("list-recipes")
+    assert answer.code == 1
+    assert answer.out == ""
+    assert "ZeroDivisionError" in answer.err
+    assert "please report" in answer.err
+
+
+# ------------------------------------------------------------------ as a process
+
+
+def test_the_launcher_of_a_checkout_is_the_command() -> None:
+    launched = subprocess.run(
+        [sys.executable, "cli.py", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert launched.stdout == f"bnnlab {bnnlab.__version__}\n"
+
+
+def test_listing_plugins_imports_no_torch() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bnnlab.cli", "list-plugins"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = [line.rpartition("|")[2].strip() for line in listed.stderr.splitlines()]
+    assert "bnnlab.cli" in imported
+    assert not [name for name in imported if name.partition(".")[0] in ("torch", "numpy")]
+    assert "bnnlab-dfa" in listed.stdout
+
+
+def test_the_installed_command_exits_with_its_code() -> None:
+    command = shutil.which("bnn", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("bnn is not installed beside this Python")
+    wrong = subprocess.run([command, "check", "--rule", "dff"], capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: unknown rule 'dff'")
