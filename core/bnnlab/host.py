@@ -179,6 +179,9 @@ class PluginHost:
         hint = did_you_mean(name, [*known, *self.index.names(kind)])
         if not hint:
             hint = f" Known: {', '.join(known)}." if known else " No plugin with one is installed."
+        broken = [p.distribution for p in self.plugins if p.status is Status.BROKEN]
+        if broken:
+            hint += f" Broken plugins may offer it too: {', '.join(broken)}."
         return UsageError(f"unknown {kind} {name!r}.{hint}")
 
     def load(self, plugin: Plugin, component: Component) -> Any:

@@ -1,8 +1,9 @@
 """The optimizer interface, and the family that keeps a latent weight per binary weight."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -46,14 +47,19 @@ class Optimizer(torch.optim.Optimizer):
         model: Its parameters are optimised; which of them are binary is the model's to say.
         lr: Learning rate of the binary parameters.
         real_lr: Learning rate of biases, norms and scales; `lr` if None.
-        settings: What subclasses keep in the groups beside `lr` and `binary`.
+        settings: What a subclass keeps in its groups beside `lr` and `binary`.
 
     Raises:
         ValueError: If a binary parameter holds anything but -1 and +1.
     """
 
     def __init__(
-        self, model: Model, *, lr: float, real_lr: float | None = None, **settings: Any
+        self,
+        model: Model,
+        *,
+        lr: float,
+        real_lr: float | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         binary = model.binary_parameters()
         ids = {id(parameter) for parameter in binary.values()}
@@ -107,7 +113,7 @@ class LatentOptimizer(Optimizer):
         latent_init: Largest size of a fresh latent weight.
         latent_clip: Latent weights are kept in [-latent_clip, latent_clip]; None for no bound.
         gradient_clip: The gradient's norm over all parameters is cut to this; None for no bound.
-        settings: What subclasses keep in the groups.
+        settings: As in `Optimizer`.
     """
 
     def __init__(
@@ -120,9 +126,9 @@ class LatentOptimizer(Optimizer):
         latent_init: float = 0.05,
         latent_clip: float | None = None,
         gradient_clip: float | None = None,
-        **settings: Any,
+        settings: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(model, lr=lr, real_lr=real_lr, **settings)
+        super().__init__(model, lr=lr, real_lr=real_lr, settings=settings)
         self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
         for parameter in self.param_groups[0]["params"]:
             size = torch.rand(parameter.shape, generator=generator) * latent_init

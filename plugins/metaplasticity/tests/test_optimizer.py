@@ -205,6 +205,27 @@ def test_updating_in_chunks_changes_nothing(chunk: int, monkeypatch: pytest.Monk
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
+def test_the_layout_in_memory_changes_nothing() -> None:
+    def step(layout: torch.memory_format) -> Tensor:
+        draws = torch.Generator().manual_seed(4)
+        model = Model([BinaryConv2d(2, 3, 3, generator=draws)]).to(memory_format=layout)
+        optimizer = make_optimizer(model, m=20.0, lr=0.05)
+        (weight,) = model.parameters()
+        grad = torch.randn(weight.shape, generator=draws)
+
+        def closure() -> Tensor:
+            weight.grad = grad
+            return torch.zeros(())
+
+        before = optimizer.state[weight]["latent"].clone()
+        optimizer.step(closure)
+        after: Tensor = optimizer.state[weight]["latent"]
+        assert not torch.equal(after, before)
+        return after
+
+    torch.testing.assert_close(step(torch.contiguous_format), step(torch.channels_last))
+
+
 def test_a_fresh_latent_weight_has_its_weights_sign_and_a_size_below_latent_init() -> None:
     model = make_model()
     before = [p.detach().clone() for p in model.parameters()]

@@ -43,10 +43,7 @@ class LatentAdam(LatentOptimizer):
             model,
             lr=lr,
             latent_clip=latent_clip,
-            beta1=beta1,
-            beta2=beta2,
-            eps=eps,
-            weight_decay=weight_decay,
+            settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
             **latent,
         )
         for group in self.param_groups:
@@ -103,8 +100,7 @@ class LatentSGD(LatentOptimizer):
             model,
             lr=lr,
             latent_clip=latent_clip,
-            momentum=momentum,
-            weight_decay=weight_decay,
+            settings={"momentum": momentum, "weight_decay": weight_decay},
             **latent,
         )
         for group in self.param_groups:

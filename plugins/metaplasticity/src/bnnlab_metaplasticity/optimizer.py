@@ -5,7 +5,7 @@ networks", Nature Communications 12:2549, 2021, eqs. 1-2 and algorithm 1.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -68,7 +68,10 @@ class MetaplasticAdam(LatentOptimizer):
         **latent: Any,
     ) -> None:
         super().__init__(
-            model, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, **latent
+            model,
+            lr=lr,
+            settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
+            **latent,
         )
         binary, real = self.param_groups
         count = len(binary["params"])
@@ -109,9 +112,11 @@ class MetaplasticAdam(LatentOptimizer):
         m_of = dict(zip(map(id, group["params"]), group["m"], strict=True))
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             state = self.state[parameter]
-            size = CPU_CHUNK if value.device.type == "cpu" else value.numel()
             tensors = (value, grad, state["M"], state["V"])
-            for W, g, M, V in zip(*(x.reshape(-1).split(size) for x in tensors), strict=True):
+            chunks: Iterable[tuple[Tensor, ...]] = [tensors]
+            if value.device.type == "cpu" and all(x.is_contiguous() for x in tensors):
+                chunks = zip(*(x.view(-1).split(CPU_CHUNK) for x in tensors), strict=True)
+            for W, g, M, V in chunks:
                 if group["weight_decay"]:
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)
