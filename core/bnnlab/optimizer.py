@@ -1,5 +1,6 @@
 """The optimizer interface, and the family that keeps a latent weight per binary weight."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ class Optimizer(torch.optim.Optimizer):
     Raises:
         ValueError: If a binary parameter holds anything but -1 and +1.
     """
+
+    # torch shields these from its compiler, which it imports at their first call: four seconds at
+    # the start of every run. Optimizers are not compiled here, so the bare functions do.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
     def __init__(
         self,
