@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,8 @@ class RunFolder:
         """Write environment.json: versions, machine, threads, plugins."""
         import torch
 
-        from bnnlab import __version__
-
         environment = {
-            "bnnlab": __version__,
+            "bnnlab": version("bnnlab"),
             "plugins": dict(plugins),
             "python": platform.python_version(),
             "torch": torch.__version__,
