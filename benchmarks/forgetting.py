@@ -23,13 +23,19 @@ META, BASELINE, DFA = (
     "dfa/permuted-mnist",
 )
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bp, meta, m = 7": (META, {}),
-    "bp, adam, lr 0.005": (BASELINE, {}),
+    "bp, meta, lr 0.0005, m = 30": (META, {}),
+    "bp, adam, lr 0.0005": (BASELINE, {}),
+    "bp, meta, lr 0.005, m = 7": (META, {"optimizer.lr": 0.005, "optimizer.m": 7.0}),
+    "bp, adam, lr 0.005": (BASELINE, {"optimizer.lr": 0.005}),
     "bp, adam, lr 0.001": (BASELINE, {"optimizer.lr": 0.001}),
     "bp, adam, lr 0.0002": (BASELINE, {"optimizer.lr": 0.0002}),
-    "dfa, meta, m = 1.35": (DFA, {}),
-    "dfa, meta, m = 0": (DFA, {"optimizer.m": 0.0}),
-    "dfa, meta, m = auto": (DFA, {"optimizer.m": "auto"}),
+    "bp, adam, lr 0.0001": (BASELINE, {"optimizer.lr": 0.0001}),
+    "bp, adam, lr 0.00005": (BASELINE, {"optimizer.lr": 0.00005}),
+    "dfa, meta, lr 0.005, m = 1.35": (DFA, {}),
+    "dfa, meta, lr 0.005, m = 0": (DFA, {"optimizer.m": 0.0}),
+    "dfa, meta, lr 0.005, m = auto": (DFA, {"optimizer.m": "auto"}),
+    "dfa, meta, lr 0.0005, m = 10": (DFA, {"optimizer.lr": 0.0005, "optimizer.m": 10.0}),
+    "dfa, meta, lr 0.0005, m = 0": (DFA, {"optimizer.lr": 0.0005, "optimizer.m": 0.0}),
 }
 
 
