@@ -39,8 +39,7 @@ class MetaplasticAdam(LatentOptimizer):
     The default m is the paper's for 40 epochs per task of permuted MNIST; shorter training wants
     a larger one. `m="auto"` is 1 / (lr sqrt(steps per task)), set at each task's start: the product
     m lr sqrt(steps) lies between 0.5 and 1.4 in all but one of the published settings, all of them
-    under backpropagation. Under direct feedback alignment latent weights grow faster, and a third
-    of it served better here (see the plugin's README).
+    long training under backpropagation. In short training less is better (the plugin's README).
 
     Args:
         model: As in `LatentOptimizer`, as are the options not named here.

@@ -1,0 +1,81 @@
+"""The built wheels are what the checkout is, in an environment that holds nothing else of ours."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of packages: all that is installed here but ours, and our wheels."""
+    built = tmp_path_factory.mktemp("wheels")
+    sources = [str(ROOT), *map(str, sorted((ROOT / "plugins").iterdir()))]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(built), *sources], check=True
+    )
+    site = tmp_path_factory.mktemp("site")
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if "bnnlab" not in package.name:
+            (site / package.name).symlink_to(package)
+    wheels = [str(wheel) for wheel in sorted(built.glob("*.whl"))]
+    assert len(wheels) == len(sources)
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), *wheels], check=True)
+    return site
+
+
+def bnn(site, *words):
+    """Run `bnn` with `site` as its only packages: -S keeps those of this environment out."""
+    return subprocess.run(
+        [sys.executable, "-S", "-m", "bnnlab.cli", *words],
+        cwd=site.parent,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_wheels_list_what_the_checkout_lists(site):
+    from_wheels = bnn(site, "list-plugins", "--json")
+    here = subprocess.run(
+        [sys.executable, "-m", "bnnlab.cli", "list-plugins", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert from_wheels.stdout == here.stdout
+    assert {plugin["status"] for plugin in json.loads(here.stdout)["plugins"]} == {"ok"}
+
+
+def test_the_wheels_bring_recipes_types_and_the_registry(site):
+    recipes = json.loads(bnn(site, "list-recipes", "--json").stdout)["recipes"]
+    assert "dfa/permuted-mnist" in [recipe["name"] for recipe in recipes]
+    assert (site / "bnnlab" / "registry.toml").read_text() == (ROOT / "registry.toml").read_text()
+    for package in ("bnnlab", "bnnlab_dfa", "bnnlab_vision"):
+        assert (site / package / "py.typed").exists()
+
+
+def test_an_uninstalled_plugin_is_missed_by_name_and_the_rest_works(site, tmp_path):
+    for path in site.glob("bnnlab_dfa*"):
+        shutil.move(path, tmp_path)
+    try:
+        missed = bnn(site, "run", "--rule", "dfa")
+        assert missed.returncode == 2
+        assert "pip install bnnlab-dfa" in missed.stderr
+        assert bnn(site, "matrix").returncode == 0
+        words = "run --rule bp --epochs 1 --out none --quiet --set stream.tasks=1"
+        assert bnn(site, *words.split()).returncode == 0
+    finally:
+        for path in tmp_path.glob("bnnlab_dfa*"):
+            shutil.move(path, site)
