@@ -141,7 +141,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: bnnlab.create("rule", "dfa", nn.Linear(2, 2)), "bnnlab.binarize(module)"),
     (lambda: bnnlab.create("stream", "digits", tasks=3), "stream.tasks: no such option"),
     (lambda: bnnlab.create("stream", "permuted-digits", tasks=-3), "must be at least 1"),
-    (lambda: bnnlab.create("stream", "digits", device="gpu"), "device 'gpu' cannot be used here"),
+    (lambda: bnnlab.create("stream", "digits", device="gpu"), "device 'gpu': choose"),
     (lambda: bnnlab.run(rule="dff"), "Did you mean 'dfa'?"),
     (lambda: bnnlab.run(epochs=0), "epochs: 0 must be at least 1"),
     (lambda: bnnlab.run(set={"optimizer.lrr": 1}), "optimizer.lrr: no such option"),

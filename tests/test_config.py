@@ -91,8 +91,9 @@ def test_a_configuration_written_as_toml_resolves_to_itself(
     assert second == first
 
 
-def test_a_recipes_words_about_itself_are_no_settings(host: PluginHost) -> None:
-    assert resolve(host, [{"recipe": {"title": "x"}, "epochs": 3}]).epochs == 3
+def test_a_table_of_a_recipe_about_itself_is_no_setting_of_a_run(host: PluginHost) -> None:
+    with pytest.raises(UsageError, match="recipe: no such setting"):
+        resolve(host, [{"recipe": {"title": "x"}, "epochs": 3}])
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

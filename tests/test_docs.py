@@ -1,7 +1,10 @@
 """The documents say what is so: their code runs, and their tables equal the code."""
 
 import dataclasses
+import importlib
 import inspect
+import json
+import os
 import re
 import subprocess
 import sys
@@ -70,35 +73,65 @@ def test_the_running_guide_explains_every_key_of_a_result():
     assert keys <= set(re.findall(r"`(\w+)`", table))
 
 
-@pytest.fixture
-def written_plugin(tmp_path):
-    """The author guide's example, written down, and installed as pip would leave it."""
-    (project,) = blocks(PLUGINS, "toml")
-    plugin, rule, test = blocks(PLUGINS, "python")
-    package = tmp_path / "src" / "bnnlab_signbp"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "plugin.py").write_text(plugin)
-    (package / "rule.py").write_text(rule)
-    (tmp_path / "test_rule.py").write_text(test)
-    about = tomli.loads(project)["project"]
-    info = tmp_path / "src" / "bnnlab_signbp-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The author guide's files, written down, and installed as pip would leave them."""
+    root = tmp_path_factory.mktemp("guide")
+    files = dict(re.findall(r"^`([\w./]+)`[^\n]*:\n```\w+\n(.*?)```", PLUGINS, re.M | re.DOTALL))
+    assert len(files) == len(re.findall("^```.", PLUGINS, re.M)), "a block without a file's name"
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    for package in (root / "src").iterdir():
+        (package / "__init__.py").touch()
+    for name in ("signbp", "acme"):  # "the one above with `acme` for `signbp`"
+        about = tomli.loads(files["pyproject.toml"].replace("signbp", name))["project"]
+        info = root / "src" / f"bnnlab_{name}-{about['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n"
+        )
+        ((group, points),) = about["entry-points"].items()
+        lines = [f"{entry} = {module}" for entry, module in points.items()]
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+    return root
+
+
+def run(words: str, folder: Path) -> None:
+    """Run a Python module in this folder, among its plugins; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words.split()],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
     )
-    ((group, points),) = about["entry-points"].items()
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
-    return tmp_path
-
-
-def test_the_author_guides_example_passes_its_contract_and_trains(written_plugin, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(written_plugin / "src"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_rule.py"]
-    done = subprocess.run(command, cwd=written_plugin, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    words = "run --rule signbp --epochs 1 --out none -q --set stream.tasks=1"
-    command = [sys.executable, "-m", "bnnlab.cli", *words.split()]
-    done = subprocess.run(command, cwd=written_plugin, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+
+
+def test_the_author_guides_examples_pass_their_contracts(written):
+    run("pytest -q -p no:cacheprovider tests", written)
+
+
+def test_the_author_guides_examples_run_together(written, monkeypatch):
+    (words,) = re.findall(r"`bnn (run --rule dfa .*?)`", PLUGINS)
+    more = "--epochs 1 --set model.channels=8 --set stream.tasks=2 --out . --name all -q"
+    run(f"bnnlab.cli {words} {more}", written)
+    folder = written / "all"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "complete"
+    assert result["accuracy"][0][0] > 0.3  # chance is 0.1
+    assert all(share > 0 for share in result["flips"])
+    table = folder / "epochs.csv"
+    assert [line.split(",")[:2] for line in table.read_text().splitlines()] == [
+        ["task", "epoch"],
+        ["0", "0"],
+        ["1", "0"],
+    ]
+
+    monkeypatch.syspath_prepend(written / "src")
+    observer = importlib.import_module("bnnlab_acme.plugin")
+    before = table.read_text()
+    table.write_text(before + "1,1,0.0,1.0\n")  # an epoch after the checkpoint
+    observer.bnnlab_run_started(folder, resumed=True)
+    assert table.read_text() == before

@@ -61,6 +61,8 @@ def create(
             shape, classes = tuple(given.pop("input_shape")), int(given.pop("classes"))
         except KeyError as error:
             raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
+        except TypeError as error:
+            raise UsageError(f"model {name!r}: input_shape is a tuple, classes a number") from error
         choice = choose(host, Kind.MODEL, name, given)
         return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
     if not isinstance(model, Model):
@@ -131,7 +133,7 @@ def run(
         "name": name,
     }
     layers: list[Mapping[str, Any]] = []
-    if recipe:
+    if recipe is not None:
         layers.append(find_recipe(host, recipe).settings)
     if config is not None:
         layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))

@@ -56,12 +56,13 @@ def binarize(
             f"no weight layer to binarise: {len(layers)} found and all kept real "
             f"by policy {policy!r}; try policy='all'"
         )
-    for name in chosen:
-        module = _replace(module, name, _binary_layer(layers[name], scale))
+    new: dict[nn.Module, nn.Module] = {layers[n]: _binary_layer(layers[n], scale) for n in chosen}
     if activations == "sign":
-        for name, part in list(module.named_modules()):
-            if isinstance(part, _ACTIVATIONS):
-                module = _replace(module, name, Sign(surrogate))
+        old = [part for part in module.modules() if isinstance(part, _ACTIVATIONS)]
+        new |= {part: Sign(surrogate) for part in old}
+    for name, part in list(module.named_modules(remove_duplicate=False)):  # shared ones stay shared
+        if part in new:
+            module = _replace(module, name, new[part])
     return Model(_segments(module), input_shape)
 
 

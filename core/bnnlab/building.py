@@ -1,6 +1,9 @@
 """Make components from choices: the one place that knows each kind's constructor."""
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,12 @@ import torch
 from bnnlab import seeds
 from bnnlab.components import Kind
 from bnnlab.config import Choice
-from bnnlab.errors import BnnlabError, UsageError
+from bnnlab.errors import BnnlabError, UsageError, explain, first_line
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
 from bnnlab.rule import LearningRule
-from bnnlab.stream import TaskStream
+from bnnlab.stream import Task, TaskStream
 
 BASES: dict[Kind, type] = {
     Kind.MODEL: Model,
@@ -28,7 +31,19 @@ BASES: dict[Kind, type] = {
 def data_folder(data: str | None) -> Path:
     """Return the data folder: what was said, else BNNLAB_DATA, else the platform's cache."""
     said = data or os.environ.get("BNNLAB_DATA")
-    return Path(said).expanduser() if said else platformdirs.user_cache_path("bnnlab") / "data"
+    return expand(said) if said else platformdirs.user_cache_path("bnnlab") / "data"
+
+
+def expand(path: str) -> Path:
+    """Return a path with `~` or `~name` at its beginning replaced by the home folder.
+
+    Raises:
+        UsageError: If there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def find_device(name: str) -> torch.device:
@@ -39,12 +54,13 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r}: choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).partition("\n")[0]
-        raise UsageError(f"device {name!r} cannot be used here: {first}") from error
+        raise UsageError(f"device {name!r} cannot be used here: {first_line(error)}") from error
     return device
 
 
@@ -56,12 +72,20 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
             f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "
             f"{choice.component.target} must derive from bnnlab.{base.__name__}"
         )
-    try:
+    with _named(choice, "when it was made"):
         return made(*args, **given, **choice.component.preset, **choice.options)
+
+
+@contextmanager
+def _named(choice: Choice, when: str) -> Iterator[None]:
+    """Turn whatever a component raises into an error that names it."""
+    try:
+        yield
     except BnnlabError:
         raise
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{choice}: {error}") from error
+    except Exception as error:
+        where = f"{choice} of {choice.plugin.distribution}"
+        raise UsageError(f"{where} failed {when}: {explain(error)}") from error
 
 
 def make_stream(
@@ -72,6 +96,29 @@ def make_stream(
         host, choice, data=data, device=device, seed=seeds.child_seed(seed, "stream")
     )
     return stream
+
+
+def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
+    """Return all tasks of a stream.
+
+    Raises:
+        UsageError: If there is none, if one contradicts the stream, or if making them fails.
+    """
+    with _named(choice, "when its tasks were made"):
+        tasks = list(stream)
+        if not tasks:
+            raise ValueError("there is no task")
+        for task in tasks:
+            if not len(task.train) or not len(task.test):
+                raise ValueError(f"task {task.name!r} has no examples for training or for test")
+            if task.classes is not None and not stream.gives_task_ids:
+                raise ValueError("a task says its classes, but gives_task_ids is false")
+            for part in (task.train, task.test):
+                labels = part.labels[part.rows]
+                if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
+                    raise ValueError(f"labels of {task.name!r} beyond 0 to {stream.classes - 1}")
+        json.dumps(stream.protocol())
+    return tasks
 
 
 def make_model(
@@ -88,7 +135,8 @@ def make_model(
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
     """Make a rule and attach it to the model."""
     rule: LearningRule = _make(host, choice)
-    rule.attach(model, seeds.generator(seed, "feedback"))
+    with _named(choice, "in attach()"):
+        rule.attach(model, seeds.generator(seed, "feedback"))
     return rule
 
 

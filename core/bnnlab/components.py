@@ -45,6 +45,7 @@ class Option:
         minimum: Smallest allowed number (of each element in a list).
         maximum: Largest allowed number.
         above: Numbers must be larger than this.
+        below: Numbers must be smaller than this.
         search: (low, high) or the values worth trying when tuning.
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
@@ -57,6 +58,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None
+    below: float | None = None
     search: tuple[Any, ...] | None = None
     provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)

@@ -15,16 +15,14 @@ from bnnlab.index import read_toml
 from bnnlab.options import check_values
 
 RUN_OPTIONS = (
-    Option("epochs", int, 1, "Passes over each task's training data.", minimum=1),
-    Option("batch_size", int, 100, "Examples per step.", minimum=1),
-    Option("seed", int, 0, "Root of all randomness.", minimum=0),
+    Option("epochs", int, 1, "Passes over each task's training data.", minimum=1, below=2**31),
+    Option("batch_size", int, 100, "Examples per step.", minimum=1, below=2**31),
+    Option("seed", int, 0, "Root of all randomness.", minimum=0, below=2**63),
     Option("device", str, "auto", "'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."),
     Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
     Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
     Option("name", str | None, None, "Name of the run's folder; 'none' for one that says what."),
 )
-
-_NOT_SETTINGS = ("recipe",)  # a recipe's description of itself
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
         key: value
         for layer in (host.index.defaults, *layers)
         for key, value in layer.items()
-        if key not in (*Kind, *_NOT_SETTINGS)
+        if key not in list(Kind)
     }
     values, wrong = check_values(RUN_OPTIONS, own)
     faults = [_with_kinds(fault, own) for fault in wrong]
@@ -123,7 +121,7 @@ def resolve_components(
                 continue
             before = named.get(kind, "")
             named[kind] = str(table.get("name", before))
-            if named[kind] not in (before, before.rpartition("/")[2]):
+            if not _is_same(before, named[kind]):
                 options[kind] = {}
             options[kind].update({k: v for k, v in table.items() if k != "name"})
     choices: dict[Kind, Choice] = {}
@@ -137,6 +135,12 @@ def resolve_components(
     if faults:
         raise UsageError(" ".join(faults)) from cause
     return choices
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Compare component names, of which each may or may not say its distribution."""
+    (one_in, _, one), (other_in, _, other) = one.rpartition("/"), other.rpartition("/")
+    return one == other and (not one_in or not other_in or one_in == other_in)
 
 
 def _qualified(host: PluginHost, defaults: Settings) -> Settings:
@@ -203,7 +207,7 @@ def parse_value(text: str) -> Any:
     """Return a TOML value, or the text itself if it is not one."""
     try:
         return tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):  # what is no TOML, and numbers and lists beyond reason
         return text
 
 

@@ -28,6 +28,21 @@ class RunError(BnnlabError):
     """A run started and failed. Exit code 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, at most 300 characters of it."""
+    try:
+        text = str(error).strip().partition("\n")[0][:300]
+    except Exception:  # an exception class of a plugin's own may fail at this
+        text = ""
+    return text or type(error).__name__
+
+
+def explain(error: BaseException) -> str:
+    """Return `Type: first line` of an error."""
+    kind, text = type(error).__name__, first_line(error)
+    return kind if text == kind else f"{kind}: {text}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or an empty string."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -1,7 +1,9 @@
 """A run from its configuration to its result."""
 
 import logging
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,7 @@ from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import RunConfig
 from bnnlab.discovery import Status
-from bnnlab.errors import BnnlabError, RunError, UsageError
+from bnnlab.errors import BnnlabError, RunError, UsageError, explain
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
@@ -70,7 +72,8 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        return {f.name: getattr(self, f.name) for f in fields(self)[:-2]}
+        own = {"model", "folder"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
 
 
 class Experiment:
@@ -91,7 +94,7 @@ class Experiment:
         require(host, config)
         self.host, self.config = host, config
         choices, seed = config.choices, config.seed
-        device = building.find_device(config.device)
+        self.device = device = building.find_device(config.device)
         self.stream = building.make_stream(
             host,
             choices[Kind.STREAM],
@@ -99,6 +102,7 @@ class Experiment:
             device=device,
             seed=seed,
         )
+        self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
         self.model = building.make_model(
             host,
             choices[Kind.MODEL],
@@ -128,7 +132,8 @@ class Experiment:
             self.model,
             self.rule,
             self.optimizer,
-            self.stream,
+            self.tasks,
+            task_ids=self.stream.gives_task_ids,
             epochs=self.config.epochs,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
@@ -140,20 +145,26 @@ class Experiment:
         if self.folder:
             self.folder.start_log()
         path = self.folder.path if self.folder else None
-        self.host.notify("bnnlab_run_started", config=self.config.as_dict(), folder=path)
+        self.host.notify(
+            "bnnlab_run_started",
+            config=self.config.as_dict(),
+            folder=path,
+            resumed=self.progress.lines > 0,
+        )
         try:
             trainer.run()
         except KeyboardInterrupt:
-            self._finish("interrupted", trainer)
+            self._finish("interrupted")
             raise
         except Exception as error:
             log.error("%s", error)
-            self._finish("failed", trainer)
+            with suppress(OSError):  # the disk may be what failed; the first error is the news
+                self._finish("failed")
             if isinstance(error, BnnlabError):
                 raise
-            raise RunError(f"the run failed: {type(error).__name__}: {error}") from error
+            raise RunError(f"the run failed: {explain(error)}") from error
         else:
-            return self._finish("complete", trainer)
+            return self._finish("complete")
         finally:
             if self.folder:
                 self.folder.stop_log()
@@ -164,11 +175,30 @@ class Experiment:
         if self.config.out is None:
             return None
         names = [self.config.choices[kind].component.name for kind in _NAMING]
-        folder = RunFolder.create(Path(self.config.out), self.config.name, "-".join(names))
-        folder.write_config(self.config.as_dict())
+        out = building.expand(self.config.out)
+        folder = RunFolder.create(out, self.config.name, "-".join(names))
         loaded = [plugin for plugin in self.host.plugins if plugin.status is Status.OK]
-        folder.write_environment({plugin.distribution: plugin.version for plugin in loaded})
+        try:
+            folder.write_config(self._repeatable())
+            folder.write_environment({plugin.distribution: plugin.version for plugin in loaded})
+        except OSError as error:
+            shutil.rmtree(folder.path, ignore_errors=True)  # made a moment ago
+            raise UsageError(f"cannot write to {folder.path}: {error.strerror}.") from error
         return folder
+
+    def _repeatable(self) -> dict[str, Any]:
+        """Return the configuration with what it left to this machine, and without its own name."""
+        data = building.data_folder(self.config.data).resolve()
+        found = {"device": str(self.device), "data": str(data)}
+        config = {**self.config.as_dict(), **found}
+        del config["name"]
+        return config
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree on with the run that continues it."""
+        config = self.config.as_dict()
+        kept = {key: value for key, value in config.items() if key not in _ELSEWHERE}
+        return {**kept, "protocol": protocol_hash(self.protocol())}
 
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
@@ -186,12 +216,14 @@ class Experiment:
                     "rule": self.rule.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "progress": vars(self.progress),
+                    "identity": self._identity(),
                 }
             )
 
     def _restore(self, folder: RunFolder) -> None:
         state = folder.load_checkpoint()
         if state:
+            self._compare(folder, state.get("identity", {}))
             try:
                 self.model.load_state_dict(state["model"])
                 self.rule.load_state_dict(state["rule"])
@@ -202,9 +234,18 @@ class Experiment:
                 raise UsageError(
                     f"the checkpoint in {folder.path} does not fit its run.toml: {reason}"
                 ) from error
-        if self.progress.task == len(self.stream):
+        if self.progress.task == len(self.tasks):
             raise UsageError(f"{folder.path} is complete: there is nothing to resume")
         folder.keep_metrics(self.progress.lines)
+
+    def _compare(self, folder: RunFolder, saved: dict[str, Any]) -> None:
+        mine = self._identity()
+        changed = [key for key in mine if mine[key] != saved.get(key)]
+        if changed:
+            raise UsageError(
+                f"{folder.path} cannot be continued: its run.toml or data have changed since the "
+                f"checkpoint ({', '.join(changed)}). Start a new run."
+            )
 
     def protocol(self) -> dict[str, Any]:
         """Describe what is learned from, in which order, how it is split and scored."""
@@ -217,9 +258,7 @@ class Experiment:
             "revisits_training_images": needs_recalibration(self.model),
         }
 
-    def _finish(
-        self, status: Literal["complete", "failed", "interrupted"], trainer: Trainer
-    ) -> Result:
+    def _finish(self, status: Literal["complete", "failed", "interrupted"]) -> Result:
         matrix, protocol = self.progress.accuracy, self.protocol()
         result = Result(
             status=status,
@@ -231,7 +270,7 @@ class Experiment:
             forward_transfer=evaluation.forward_transfer(matrix, self.progress.untrained),
             plasticity=evaluation.plasticity(matrix),
             flips=self.progress.flips,
-            tasks=[task.name for task in trainer.tasks],
+            tasks=[task.name for task in self.tasks],
             protocol=protocol_hash(protocol),
             protocol_description=protocol,
             seed=self.config.seed,
@@ -254,3 +293,4 @@ class Experiment:
 
 
 _NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+_ELSEWHERE = ("data", "out", "name", "device")  # may differ where a run is continued

@@ -32,8 +32,11 @@ def bnnlab_components() -> Sequence[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
-def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None) -> None:
-    """A run begins. `config` is what run.toml holds; `folder` is None where nothing is written."""
+def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: bool) -> None:
+    """A run begins, or is `resumed` from its checkpoint, to which metrics.jsonl was cut back.
+
+    `config` is the run's configuration; `folder` is None where nothing is written.
+    """
 
 
 @hookspec
@@ -48,4 +51,4 @@ def bnnlab_task_ended(task: int, accuracy: Sequence[float | None]) -> None:
 
 @hookspec
 def bnnlab_run_ended(result: Mapping[str, Any]) -> None:
-    """The run is over, complete or failed. `result` is what result.json holds."""
+    """The run is over: complete, failed or interrupted. `result` is what result.json holds."""

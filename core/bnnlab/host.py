@@ -23,7 +23,7 @@ from bnnlab.discovery import (
     incompatibility,
     normalise,
 )
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError, did_you_mean, explain
 from bnnlab.index import Index, load_index
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,11 @@ class PluginHost:
             module, components = self._import(found)
         except KeyboardInterrupt:
             raise
+        except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return replace(plugin, status=Status.BROKEN, error=text, exception=error)
         except BaseException as error:  # a plugin may raise anything, SystemExit included
-            return replace(plugin, status=Status.BROKEN, error=_first_line(error), exception=error)
+            return replace(plugin, status=Status.BROKEN, error=explain(error), exception=error)
         return replace(
             plugin,
             components=components,
@@ -175,13 +178,16 @@ class PluginHost:
                 f"{kind} {distribution}/{name}: no plugin of the distribution {distribution!r} "
                 "is installed; `bnn list-plugins` shows what is."
             )
+        others = [p.distribution for p, c in self.components(kind) if c.name == name]
+        if others:  # only the distribution was wrong
+            return UsageError(f"{distribution} offers no {kind} {name!r}; {others[0]} does.")
         known = sorted({component.name for _, component in self.components(kind)})
         hint = did_you_mean(name, [*known, *self.index.names(kind)])
         if not hint:
             hint = f" Known: {', '.join(known)}." if known else " No plugin with one is installed."
-        broken = [p.distribution for p in self.plugins if p.status is Status.BROKEN]
-        if broken:
-            hint += f" Broken plugins may offer it too: {', '.join(broken)}."
+        out = [f"{p.distribution} ({p.status})" for p in self.plugins if p.status is not Status.OK]
+        if out:
+            hint += f" Not looked into: {', '.join(out)}."
         return UsageError(f"unknown {kind} {name!r}.{hint}")
 
     def load(self, plugin: Plugin, component: Component) -> Any:
@@ -198,7 +204,7 @@ class PluginHost:
         except BaseException as error:
             raise UsageError(
                 f"{component.kind} {component.name!r} of {plugin.distribution} "
-                f"{plugin.version} does not load: {_first_line(error)}"
+                f"{plugin.version} does not load: {explain(error)}"
             ) from error
 
     def unavailable(self) -> list[Plugin]:
@@ -229,13 +235,5 @@ class PluginHost:
                     "%s failed in %s and is switched off for this run: %s",
                     implementation.plugin_name,
                     hook,
-                    _first_line(error),
+                    explain(error),
                 )
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        text = str(error).strip().partition("\n")[0]
-    except Exception:  # an exception class of a plugin's own
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -62,10 +62,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: If it cannot be read or parsed, with the file and the line.
     """
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
+        return tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 

@@ -19,6 +19,10 @@ class Model(nn.Module):
         input_shape: Shape of one input without the batch, e.g. `(1, 28, 28)`. Rules that size
             something by the activations need it.
 
+    Attributes:
+        segments: The modules, an `nn.ModuleList`.
+        input_shape: As given; None if unknown.
+
     Raises:
         ValueError: If there is no segment.
     """

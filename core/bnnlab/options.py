@@ -1,12 +1,18 @@
 """Check the values of options against their declared types, with errors that say what to type."""
 
 import math
+import reprlib
 import types
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin
 
 from bnnlab.components import Option
 from bnnlab.errors import did_you_mean
+
+_SHORT = reprlib.Repr()  # values in messages: whole, unless they are absurdly long
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlist = 20
 
 
 def describe_type(kind: Any) -> str:
@@ -41,8 +47,10 @@ def _convert(kind: Any, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [_convert(get_args(kind)[0], element) for element in value]
     elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with suppress(OverflowError):  # an integer too large for a float
+                if math.isfinite(number := float(value)):
+                    return number
     elif type(value) is kind:
         return value
     raise ValueError
@@ -56,6 +64,8 @@ def _range_fault(option: Option, value: Any) -> str | None:
             return f"must be above {option.above:g}"
         if option.minimum is not None and number < option.minimum:
             return f"must be at least {option.minimum:g}"
+        if option.below is not None and number >= option.below:
+            return f"must be below {option.below:g}"
         if option.maximum is not None and number > option.maximum:
             return f"must be at most {option.maximum:g}"
     return None
@@ -71,12 +81,15 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
     try:
         converted = _convert(option.type, value)
     except ValueError:
-        message = f"{name}: {value!r} is not {describe_type(option.type)}."
+        what = describe_type(option.type)
+        if isinstance(value, float) and not math.isfinite(value):
+            what = "a finite number"
+        message = f"{name}: {_SHORT.repr(value)} is not {what}."
         choices = [choice for choice in _literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(str(value), choices)) from None
     fault = _range_fault(option, converted)
     if fault:
-        raise ValueError(f"{name}: {value!r} {fault}.")
+        raise ValueError(f"{name}: {_SHORT.repr(value)} {fault}.")
     return converted
 
 

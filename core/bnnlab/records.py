@@ -1,9 +1,10 @@
-"""The run's folder: what a run leaves, written so that nothing is ever half there."""
+"""The run's folder: what a run leaves. Files are replaced whole; metrics and log grow by lines."""
 
 import json
 import logging
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, first_line
 
 log = logging.getLogger("bnnlab")
 
 CHECKPOINT = Path("checkpoint") / "state.pt"
+LINES_BEFORE_CHECKPOINT = 3
+"""Lines of metrics there may be before the first checkpoint: untrained, epoch, evaluation."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -34,9 +37,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Return indented JSON in which each innermost list of numbers stays on one line."""
+    """Return indented JSON in which each innermost list stays on one line."""
     text = json.dumps(value, indent=2, allow_nan=False)
-    return text + "\n"
+
+    def flatten(found: re.Match[str]) -> str:
+        return "[" + re.sub(r"\n *", " ", found[1]).strip() + "]"  # strings hold no line break
+
+    return re.sub(r"\[([^\[\]{}]*)\]", flatten, text) + "\n"
 
 
 class RunFolder:
@@ -53,7 +60,7 @@ class RunFolder:
         Raises:
             UsageError: If it exists already, or cannot be written.
         """
-        if name is not None and Path(name).name != name:
+        if name is not None and (name in ("", "..") or Path(name).name != name):
             raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
         chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
         path, tries = out / chosen, 1
@@ -63,15 +70,14 @@ class RunFolder:
                 tries += 1
                 path = out / f"{chosen}-{tries}"
             path.mkdir()
-            (path / CHECKPOINT.parent).mkdir()
         except FileExistsError as error:
             if not out.is_dir():
                 raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
             raise UsageError(
                 f"{path} exists. Choose another --name, or continue it with --resume {path}"
             ) from error
-        except OSError as error:
-            raise UsageError(f"cannot write runs to {out}: {error.strerror}.") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
         return cls(path)
 
     # -------------------------------------------------------------------- the small files
@@ -105,11 +111,19 @@ class RunFolder:
             file.write(json.dumps(metrics, allow_nan=False) + "\n")
 
     def keep_metrics(self, lines: int) -> None:
-        """Drop what was logged after the checkpoint that a resumed run starts from."""
+        """Drop what was logged after the checkpoint that a resumed run starts from.
+
+        Raises:
+            UsageError: If there is less than was logged at the checkpoint, or so much that there
+                must have been a checkpoint and there is none.
+        """
         path = self.path / "metrics.jsonl"
-        if path.exists():
-            kept = path.read_bytes().splitlines(keepends=True)[:lines]
-            write_atomically(path, b"".join(kept))
+        logged = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        if len(logged) < lines:
+            raise UsageError(f"{path} is cut short: {len(logged)} lines of {lines} are there.")
+        if not lines and len(logged) > LINES_BEFORE_CHECKPOINT:
+            raise UsageError(f"{self.path / CHECKPOINT} is missing: the run cannot be continued.")
+        write_atomically(path, b"".join(logged[:lines]))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json."""
@@ -125,10 +139,11 @@ class RunFolder:
 
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
+        (self.path / CHECKPOINT).parent.mkdir(exist_ok=True)
         write_atomically(self.path / CHECKPOINT, buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the last saved state, or None if there is none yet.
+        """Return the last saved state, or None if there is none.
 
         Raises:
             UsageError: If the file is damaged.
@@ -141,8 +156,7 @@ class RunFolder:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
-            first = str(error).partition("\n")[0]
-            raise UsageError(f"{path} is damaged: {first}") from error
+            raise UsageError(f"{path} is damaged or cut short.") from error
         return state
 
     # -------------------------------------------------------------------- the log
@@ -152,8 +166,6 @@ class RunFolder:
         self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(self._handler)
-        if log.level == logging.NOTSET:
-            log.setLevel(logging.INFO)
 
     def stop_log(self) -> None:
         """Close log.txt."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnnlab.errors import RunError
 from bnnlab.model import Model
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -34,11 +35,24 @@ class Closure:
         self.logits: Tensor | None = None
 
     def __call__(self) -> Tensor:
-        """Overwrite `.grad` of the model's parameters and return the loss, a detached scalar."""
+        """Overwrite `.grad` of the model's parameters and return the loss, a detached scalar.
+
+        Raises:
+            RunError: If the rule does not do what its interface says.
+        """
         for parameter in self._model.parameters():
             parameter.grad = None
         with torch.enable_grad():
-            loss, logits = self._rule.differentiate(self._model, self._batch)
+            answer = self._rule.differentiate(self._model, self._batch)
+        name = type(self._rule).__name__
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise RunError(f"{name}.differentiate() must return (loss, logits)")
+        loss, logits = answer
+        if loss.ndim or logits.ndim != 2:
+            shapes = f"{tuple(loss.shape)} and {tuple(logits.shape)}"
+            raise RunError(f"{name}: loss and logits have shapes {shapes}, not () and (B, K)")
+        if all(parameter.grad is None for parameter in self._model.parameters()):
+            raise RunError(f"{name}.differentiate() left no gradient in any parameter")
         self.logits = logits.detach()
         return loss.detach()
 

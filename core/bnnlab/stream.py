@@ -17,7 +17,8 @@ class Examples:
     """A part of a data set: images as uint8 on the device, turned into inputs batch by batch.
 
     Attributes:
-        pixels: uint8 of shape (N, C, H, W); shared by all tasks that are cut from one data set.
+        pixels: uint8, or float32 where that is what the data are, of shape (N, C, H, W); shared by
+            all tasks that are cut from one data set.
         labels: int64 of shape (N,).
         rows: int64 of shape (M,): which of the N belong to this part, in order.
         mean: Per channel, in units of a pixel, shape (C, 1, 1).
@@ -38,15 +39,21 @@ class Examples:
     def raw(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return (pixels uint8 (B, C, H, W), labels (B,)) at these positions of the part."""
         rows = self.rows[positions.to(self.rows.device)]
-        pixels = self.pixels[rows]
-        if self.permutation is not None:
-            pixels = pixels.flatten(1).index_select(1, self.permutation).view_as(pixels)
-        return pixels, self.labels[rows]
+        return self._permute(self.pixels[rows]), self.labels[rows]
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (inputs float32 (B, C, H, W), targets (B,)): `raw`, normalised per channel."""
-        pixels, labels = self.raw(positions)
-        return (pixels.float() - self.mean) / self.std, labels
+        """Return (inputs float32 (B, C, H, W), targets (B,)).
+
+        Pixels are normalised by their own channel, then permuted across all.
+        """
+        rows = self.rows[positions.to(self.rows.device)]
+        inputs = (self.pixels[rows].float() - self.mean) / self.std
+        return self._permute(inputs), self.labels[rows]
+
+    def _permute(self, images: Tensor) -> Tensor:
+        if self.permutation is None:
+            return images
+        return images.flatten(1).index_select(1, self.permutation).view_as(images)
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of `size`, in `order` (positions) or as they lie.

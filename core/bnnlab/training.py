@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from bnnlab.evaluation import Evaluator
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
 from bnnlab.rule import Batch, LearningRule
-from bnnlab.stream import Task, TaskStream
+from bnnlab.stream import Examples, Task
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ class Trainer:
         model: On its device.
         rule: Attached to the model.
         optimizer: Made for the model.
-        stream: The tasks.
+        tasks: What is learned, in order.
+        task_ids: Whether the model is told which task it is tested on.
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
         seed: Root of the order of examples.
@@ -72,8 +73,9 @@ class Trainer:
         model: Model,
         rule: LearningRule,
         optimizer: Optimizer,
-        stream: TaskStream,
+        tasks: Sequence[Task],
         *,
+        task_ids: bool,
         epochs: int,
         batch_size: int,
         seed: int,
@@ -82,12 +84,12 @@ class Trainer:
         saved: Callable[[], None],
         stepped: Callable[[int, int, int, int], None],
     ) -> None:
-        self.model, self.rule, self.optimizer, self.stream = model, rule, optimizer, stream
+        self.model, self.rule, self.optimizer = model, rule, optimizer
+        self.tasks, self.task_ids = list(tasks), task_ids
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.progress = progress
         self._logged, self._saved, self._stepped = logged, saved, stepped
-        self.evaluator = Evaluator(model, optimizer, stream.gives_task_ids)
-        self.tasks = list(stream)
+        self.evaluator = Evaluator(model, optimizer, task_ids)
 
     def run(self) -> None:
         """Train on every task that is left.
@@ -99,7 +101,7 @@ class Trainer:
             # With task ids an unseen task has no statistics of its own yet: not measured.
             self.progress.untrained = (
                 [None] * len(self.tasks)
-                if self.stream.gives_task_ids
+                if self.task_ids
                 else [*self._test(self.tasks, self.tasks[:1])]
             )
             self._log({"event": "untrained", "accuracy": self.progress.untrained})
@@ -108,7 +110,7 @@ class Trainer:
 
     def _learn(self, task: Task) -> None:
         progress = self.progress
-        if self.stream.gives_task_ids:
+        if self.task_ids:
             self.model.select_task(task.index)
         steps = self.epochs * task.train.count_batches(self.batch_size)
         context = TaskContext(task, self.model, self.rule, self.batch_size, steps)
@@ -118,11 +120,9 @@ class Trainer:
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
             metrics = self._epoch(task, epoch)
-            if task.validation is not None:
-                valid = self.evaluator.accuracies(
-                    [task], self.tasks[: task.index + 1], lambda t: t.validation or t.test
-                )
-                metrics["validation_accuracy"] = valid[0]
+            held = task.validation
+            if held is not None and len(held):
+                metrics["validation_accuracy"] = self._validate(task, held)
             progress.epoch = epoch + 1
             progress.seconds += time.perf_counter() - started
             self._log(metrics)
@@ -164,24 +164,25 @@ class Trainer:
         finite = losses.isfinite()
         if bool(finite.all()):
             return
-        step = first + int((~finite).nonzero()[0])
+        step = first + int((~finite).nonzero()[0]) + 1
         rows = self.progress.accuracy
         last = (
-            f"the last good evaluation is the one after task {len(rows) - 1} "
-            f"(accuracy {_percent(rows[-1][len(rows) - 1])} on it)"
+            f"the last good evaluation is the one after task {len(rows)}, with "
+            f"{_percent(rows[-1][len(rows) - 1])} on it"
             if rows
             else "no task was evaluated before"
         )
         raise RunError(
-            f"the loss is {float(losses[~finite][0])} in task {task.index} ({task.name}), epoch "
-            f"{epoch}, step {step}; {last}. Try a smaller learning rate or gradient_clip."
+            f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
+            f"epoch {epoch + 1}, step {step}; {last}. Try a smaller learning rate or gradient_clip."
         )
 
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
+        self._check_signs()
         started = time.perf_counter()
         seen = self.tasks[: task.index + 1]
-        shown = seen if self.stream.gives_task_ids else self.tasks[: task.index + 2]
+        shown = seen if self.task_ids else self.tasks[: task.index + 2]
         scores: list[float | None] = [*self._test(shown, seen)]
         row = scores + [None] * (len(self.tasks) - len(scores))
         self.progress.accuracy.append(row)
@@ -197,12 +198,22 @@ class Trainer:
             }
         )
 
+    def _validate(self, task: Task, held: Examples) -> float:
+        seen = self.tasks[: task.index + 1]
+        return self.evaluator.accuracies([task], seen, lambda _: held)[0]
+
     def _test(self, tasks: list[Task], seen: list[Task]) -> list[float]:
         return self.evaluator.accuracies(tasks, seen, lambda task: task.test)
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self.progress.lines += 1
         self._logged({**metrics, "seconds": round(self.progress.seconds, 3)})
+
+    def _check_signs(self) -> None:
+        for name, parameter in self.model.binary_parameters().items():
+            if not bool((parameter.detach().abs() == 1).all()):
+                optimizer = type(self.optimizer).__name__
+                raise RunError(f"{optimizer} left binary parameter {name!r} at more than -1 and +1")
 
     def _signs(self) -> list[Tensor]:
         return [parameter.detach() > 0 for parameter in self.model.binary_parameters().values()]

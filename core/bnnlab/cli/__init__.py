@@ -31,8 +31,8 @@ def bnn(
 ) -> None:
     """Train binarised neural networks with any learning rule and any optimizer.
 
-    Begin with [bold]bnn run[/bold]: it trains a small network on a stream of five tasks, with
-    data that is already here.
+    Begin with [bold]bnn run[/bold]: it trains a small network on a stream of tasks, with data
+    that is already here.
     """
 
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = make_app(completion=not words or words[0].startswith("-"))
         answer = app([word for word in words if word != "--debug"], standalone_mode=False)
         return answer if isinstance(answer, int) else 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # typer may turn the one into the other
         report_error("interrupted")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
@@ -97,8 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         report_error(str(error))
         return error.exit_code
-    except typer.Abort:
-        return 130
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        report_error(str(error))
+        return 1
     except Exception as error:
         # typer brings its own copy of click, or uses the installed one: known by what they do.
         explain = getattr(error, "format_message", None)
@@ -107,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if explain is None:
             report_error("this is a fault of bnnlab or of a plugin; please report it as above")
             return 1
-        report_error(explain())
+        if explain():  # `bnn` alone shows the help, and has nothing to add
+            report_error(explain())
         return int(getattr(error, "exit_code", 2))
     finally:
         logger.removeHandler(handler)

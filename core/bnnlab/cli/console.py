@@ -20,7 +20,11 @@ def print_out(*renderables: Any, soft_wrap: bool = False) -> None:
     """Print to standard output, wrapped to the terminal unless `soft_wrap` leaves lines whole."""
     from rich.console import Console
 
-    Console(highlight=False).print(*renderables, soft_wrap=soft_wrap)
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; `main` knows better
+
+    Piped(highlight=False).print(*renderables, soft_wrap=soft_wrap)
 
 
 def report_error(message: str) -> None:
@@ -32,3 +36,8 @@ def report_error(message: str) -> None:
     console.print(
         Text("error: ", style="bold red").append(message, style="not bold default"), soft_wrap=True
     )
+
+
+def report_note(message: str) -> None:
+    """Print a line to standard error, as it is."""
+    sys.stderr.write(message + "\n")

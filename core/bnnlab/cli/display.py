@@ -109,9 +109,10 @@ def result_lines(result: Result) -> list[Table | Text]:
 def matrix_table(result: Result) -> Table:
     """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
     count = len(result.accuracy)
-    shown = sorted({round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)} - {-1})
     if count <= SHOWN:
         shown = list(range(count))
+    else:
+        shown = [round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)]
     table = Table(box=None, pad_edge=False)
     table.add_column("after")
     for j in shown:

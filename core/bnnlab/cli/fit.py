@@ -66,12 +66,16 @@ def matrix(
     from bnnlab.compatibility import matrix as pairs_of
     from bnnlab.components import Kind
     from bnnlab.config import resolve_components
+    from bnnlab.errors import UsageError
     from bnnlab.host import PluginHost
 
     host = PluginHost()
     said = layers({"model": model, "stream": stream}, set)
+    for key in (key for layer in said for key in layer if key not in ("model", "stream")):
+        raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
     choices = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
     pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
+    named = [(_name(host, rule), _name(host, opt), reasons) for rule, opt, reasons in pairs]
     if json:
         print_json(
             {
@@ -79,12 +83,12 @@ def matrix(
                 "stream": choices[Kind.STREAM].component.name,
                 "pairs": [
                     {
-                        "rule": rule.component.name,
-                        "optimizer": optimizer.component.name,
+                        "rule": rule,
+                        "optimizer": optimizer,
                         "compatible": not reasons,
                         "reasons": list(reasons),
                     }
-                    for rule, optimizer, reasons in pairs
+                    for rule, optimizer, reasons in named
                 ],
             }
         )
@@ -92,14 +96,21 @@ def matrix(
     from rich.table import Table
     from rich.text import Text
 
-    optimizers = list(dict.fromkeys(optimizer.component.name for _, optimizer, _ in pairs))
     cells: dict[str, list[Any]] = {}
-    for rule, _, reasons in pairs:
+    for _, optimizer, reasons in named:
         mark = Text("no", style="red") if reasons else Text("yes", style="green")
-        cells.setdefault(rule.component.name, []).append(mark)
-    table = Table("rule \\ optimizer", *optimizers, box=None, pad_edge=False)
+        cells.setdefault(optimizer, []).append(mark)
+    rules = dict.fromkeys(rule for rule, *_ in named)
+    table = Table("optimizer \\ rule", *rules, box=None, pad_edge=False)
     for name, marks in cells.items():
         table.add_row(name, *marks)
     print_out(table)
-    for reason in dict.fromkeys(reason for *_, reasons in pairs for reason in reasons):
+    for reason in dict.fromkeys(reason for *_, reasons in named for reason in reasons):
         print_out(Text(f"no: {reason}"))
+
+
+def _name(host: Any, choice: Any) -> str:
+    """Return a component's name, with its distribution if another one offers that name too."""
+    name: str = choice.component.name
+    offered = [c.name for _, c in host.components(choice.component.kind)]
+    return f"{choice.plugin.distribution}/{name}" if offered.count(name) > 1 else name

@@ -122,6 +122,7 @@ def info(
                         "type": describe_type(option.type),
                         "default": option.default,
                         "help": option.help,
+                        **_limits(option),
                     }
                     for option in component.options
                 ],
@@ -166,8 +167,16 @@ def _typed(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
 
 
+def _limits(option: Any) -> dict[str, float]:
+    """Return the bounds of an option that has some, by their names."""
+    names = ("minimum", "above", "below", "maximum")
+    return {name: bound for name in names if (bound := getattr(option, name)) is not None}
+
+
 def _conditions(option: Any) -> str:
-    parts = []
+    words = {"minimum": "at least", "maximum": "at most"}
+    bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
+    parts = [f" ({', '.join(bounds)})"] if bounds else []
     for word, table in (("needs", option.requires), ("gives", option.provides)):
         for value, names in table.items():
             parts.append(f" {_typed(value)} {word} {', '.join(names)}.")

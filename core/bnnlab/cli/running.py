@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, print_json, print_out, report_note
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
             raise UsageError("--resume repeats the run's own configuration: give it alone")
         resolved: RunConfig = resolve(host, [read_config(resume / "run.toml")])
     else:
-        lower: list[Any] = [find_recipe(host, recipe).settings] if recipe else []
+        lower: list[Any] = [] if recipe is None else [find_recipe(host, recipe).settings]
         if config:
             lower.append(read_config(config))
         resolved = resolve(host, [*lower, *spoken])
@@ -99,11 +99,16 @@ def _execute(host: Any, config: Any, resume: Path | None, quiet: bool, json: boo
     from bnnlab.records import RunFolder
 
     experiment = Experiment(host, config, RunFolder(resume) if resume else None)
-    if quiet:
-        result = experiment.run()
-    else:
-        with Display(experiment) as display:
-            result = experiment.run(display.stepped)
+    try:
+        if quiet:
+            result = experiment.run()
+        else:
+            with Display(experiment) as display:
+                result = experiment.run(display.stepped)
+    except KeyboardInterrupt:
+        if experiment.folder:
+            report_note(f"to go on: bnn run --resume {experiment.folder.path}")
+        raise
     if json:
         print_json(result.as_dict())
     else:

@@ -72,6 +72,10 @@ class ComponentContract(ABC):
         """The component's declaration."""
         return self.choice.component
 
+    def with_options(self, **options: Any) -> Choice:
+        """Return the component with some options set otherwise."""
+        return choose(self.host, self.kind, self.name, {**self.options, **options})
+
     def provides(self, capability: str) -> bool:
         """Return whether the component, with its options, provides a capability."""
         return capability in self.component.capabilities(self.choice.options)[0]

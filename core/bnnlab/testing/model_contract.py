@@ -1,12 +1,16 @@
 """What a model owes: segments that map inputs to logits, and binary weights that are binary."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 
 from bnnlab import building, seeds
 from bnnlab.components import Kind
+from bnnlab.config import Choice
+from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.testing import toy
 from bnnlab.testing.component_contract import ComponentContract
@@ -18,17 +22,23 @@ class ModelContract(ComponentContract):
     Attributes:
         input_shape: Shape of one input to make it for.
         classes: Number of classes to make it for.
+        real: Weights that are not binary in a model with binary ones, each with the reason.
     """
 
     kind = Kind.MODEL
     given = frozenset({"input_shape", "classes", "generator"})
     input_shape: ClassVar[tuple[int, ...]] = (1, 8, 8)
     classes: ClassVar[int] = 5
+    real: ClassVar[Mapping[str, str]] = {}
 
-    def make(self, seed: int = 0) -> Model:
+    def make(self, seed: int = 0, choice: Choice | None = None) -> Model:
         """Make the model."""
         return building.make_model(
-            self.host, self.choice, input_shape=self.input_shape, classes=self.classes, seed=seed
+            self.host,
+            self.choice if choice is None else choice,
+            input_shape=self.input_shape,
+            classes=self.classes,
+            seed=seed,
         )
 
     def inputs(self, count: int = 16) -> Tensor:
@@ -79,6 +89,17 @@ class ModelContract(ComponentContract):
         for name, parameter in binary.items():
             assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
 
+    def test_its_real_weights_are_named(self) -> None:
+        """Beside binary weights, a real parameter of two dimensions or more is in `real`."""
+        if not self.provides("binary-weights"):
+            pytest.skip("it does not provide 'binary-weights'")
+        model = self.make()
+        binary = model.binary_parameters()
+        found = {n for n, p in model.named_parameters() if p.ndim >= 2 and n not in binary}
+        unnamed, gone = sorted(found - self.real.keys()), sorted(self.real.keys() - found)
+        assert not unnamed, f"real weights that `real` does not excuse: {', '.join(unnamed)}"
+        assert not gone, f"`real` names what is no real weight: {', '.join(gone)}"
+
     def test_every_parameter_gets_a_gradient(self) -> None:
         """Autograd reaches them all."""
         model = self.make().train()
@@ -90,6 +111,35 @@ class ModelContract(ComponentContract):
         """The initial weights are drawn from the generator that is passed."""
         one, other = (torch.cat([p.flatten() for p in self.make(s).parameters()]) for s in (0, 1))
         assert not torch.equal(one, other), "two seeds give the same weights"
+
+    def test_every_binary_weight_is_drawn(self) -> None:
+        """Among five seeds, each binary parameter has more than one value."""
+        first, *others = (self.make(seed).binary_parameters() for seed in range(5))
+        for name, parameter in first.items():
+            same = all(torch.equal(parameter, other[name]) for other in others)
+            assert not same, f"{name} is the same for every seed"
+
+    def test_a_task_keeps_what_was_measured_in_it(self) -> None:
+        """With an option that needs 'task-ids', another task's batches change no logit."""
+        choices = [
+            self.with_options(**{option.name: value})
+            for option in self.component.options
+            for value, needed in option.requires.items()
+            if "task-ids" in needed
+        ]
+        if not choices:
+            pytest.skip("no option requires 'task-ids'")
+        for choice in choices:
+            try:
+                model = self.make(0, choice)
+            except UsageError:
+                continue  # with the contract's other options there is no such model
+            x = self.inputs()
+            before = _measure(model, 0, x).eval()(x)
+            _measure(model, 1, 3 * x + 1).select_task(0)
+            torch.testing.assert_close(
+                model.eval()(x), before, msg="task 1 changes task 0's logits"
+            )
 
     def test_its_state_survives_saving(self) -> None:
         """A model with another seed that loads the state gives the same logits."""
@@ -104,3 +154,12 @@ class ModelContract(ComponentContract):
         model = self.make().eval()
         x = self.inputs()
         torch.testing.assert_close(model(x)[:1], model(x[:1]), msg="test batches are looked at")
+
+
+@torch.no_grad()
+def _measure(model: Model, task: int, x: Tensor) -> Model:
+    """Pass inputs of a task three times in training mode."""
+    model.train().select_task(task)
+    for _ in range(3):
+        model(x)
+    return model

@@ -1,7 +1,7 @@
 """What an optimizer owes: after a step every binary weight is exactly -1 or +1."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnnlab import building
 from bnnlab.components import Kind
+from bnnlab.config import Choice
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
@@ -32,10 +33,13 @@ class OptimizerContract(ComponentContract):
         """Return the model to train, for inputs (B, 1, 6, 6) of three classes."""
         return toy.make_model()
 
-    def make(self, seed: int = 0, model: Model | None = None) -> Optimizer:
+    def make(
+        self, seed: int = 0, model: Model | None = None, choice: Choice | None = None
+    ) -> Optimizer:
         """Make the optimizer for a model."""
         model = self.make_model() if model is None else model
-        return building.make_optimizer(self.host, self.choice, model, seed=seed)
+        choice = self.choice if choice is None else choice
+        return building.make_optimizer(self.host, choice, model, seed=seed)
 
     def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
         """Return a model that was trained for some steps, and its optimizer."""
@@ -133,6 +137,58 @@ class OptimizerContract(ComponentContract):
         assert len([None for _ in optimizer.predictive(3)]) == 3
         _assert_unchanged(model, before)
 
+    def test_drawn_weights_are_signs_and_differ(self) -> None:
+        """Of `predictive(3)`, each draw is -1 and +1, and at least two are not the same."""
+        one, *others = self._draws(*self._with_posterior())
+        assert any(not torch.equal(one, other) for other in others), "three draws are all the same"
+
+    def test_a_draw_that_is_cut_short_is_put_back(self) -> None:
+        """Closed after its first draw, `predictive(3)` restores the deployed weights."""
+        model, optimizer = self._with_posterior()
+        before = _copy(model)
+        draws = optimizer.predictive(3)
+        next(draws)
+        closing = getattr(draws, "close", None)
+        assert closing is not None, "predictive() must be a generator: it cannot be closed"
+        closing()
+        _assert_unchanged(model, before)
+
+    def test_draws_come_from_the_seed(self) -> None:
+        """Two seeds with one posterior draw different weights."""
+        (model, optimizer), (copy, other) = self._with_posterior(), self.trained(3, 1)
+        copy.load_state_dict(model.state_dict())
+        for parameter, its in zip(model.parameters(), copy.parameters(), strict=True):
+            for name, value in optimizer.state[parameter].items():
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    other.state[its][name].copy_(value)
+        pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
+        assert any(not torch.equal(one, two) for one, two in pairs), "two seeds draw the same"
+
+    def _with_posterior(self) -> tuple[Model, Optimizer]:
+        if not self.provides("posterior"):
+            pytest.skip("it does not provide 'posterior'")
+        return self.trained()
+
+    def _draws(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
+        found = []
+        for _ in optimizer.predictive(3):
+            _assert_signs(model)
+            weights = model.binary_parameters().values()
+            found.append(torch.cat([weight.detach().flatten() for weight in weights]))
+        return found
+
+    def test_real_lr_is_the_real_parameters_own(self) -> None:
+        """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""
+        if all(option.name != "real_lr" for option in self.component.options):
+            pytest.skip("it has no option 'real_lr'")
+        model, before = self.make_model(), self.make_model()
+        optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
+        binary = model.binary_parameters()
+        for name, parameter in model.named_parameters():
+            moved = float((parameter - before.get_parameter(name)).detach().abs().max())
+            assert name in binary or moved < 1e-5, f"{name} moves by {moved:g} with real_lr = 1e-9"
+
     def test_gradients_of_zero_do_no_harm(self) -> None:
         """Where nothing is to be learned, weights and state stay finite."""
         model, optimizer = self.trained(1)
@@ -145,8 +201,8 @@ class OptimizerContract(ComponentContract):
         for _ in range(5):
             optimizer.step(closure)
         _assert_signs(model)
-        state = [value for each in optimizer.state.values() for value in each.values()]
-        for value in (*model.parameters(), *state):
+        state = [each for each in optimizer.state.values() if isinstance(each, Mapping)]
+        for value in (*model.parameters(), *(value for each in state for value in each.values())):
             if isinstance(value, Tensor) and value.is_floating_point():
                 assert bool(value.isfinite().all()), "a gradient of zero leaves numbers not finite"
 

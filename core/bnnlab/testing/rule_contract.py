@@ -5,10 +5,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab import building
 from bnnlab.components import Kind
+from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.testing import toy
@@ -21,15 +23,21 @@ class LearningRuleContract(ComponentContract):
     Attributes:
         steps: Training steps within which the loss on a separable toy must fall.
         falls_to: To which part of its first value.
+        own_objective: Whether it minimises something of its own, not the batch's mean loss.
     """
 
     kind = Kind.RULE
     steps: ClassVar[int] = 200
     falls_to: ClassVar[float] = 0.7
+    own_objective: ClassVar[bool] = False
 
     def make_model(self) -> Model:
         """Return the model to learn with, for inputs (B, 1, 6, 6) of three classes."""
         return toy.make_model()
+
+    def make_normalised_model(self) -> Model:
+        """Return a model for the same inputs, with batch normalisation by running averages."""
+        return toy.make_normalised_model()
 
     def make(self, seed: int = 0, model: Model | None = None) -> LearningRule:
         """Make the rule and attach it to a model."""
@@ -41,9 +49,9 @@ class LearningRuleContract(ComponentContract):
         task = toy.make_task()
         return Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
 
-    def closure(self, model: Model, seed: int = 0) -> Closure:
+    def closure(self, model: Model, seed: int = 0, batch: Batch | None = None) -> Closure:
         """Return the closure of a fresh rule on the batch."""
-        return self.make(seed, model).closure(model, self.batch())
+        return self.make(seed, model).closure(model, self.batch() if batch is None else batch)
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Train for three steps."""
@@ -60,6 +68,57 @@ class LearningRuleContract(ComponentContract):
             assert parameter.grad is not None, f"{name} has no gradient"
             assert parameter.grad.shape == parameter.shape, f"{name}: a gradient of another shape"
             assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+
+    def test_no_gradient_is_all_zero(self) -> None:
+        """On the toy every parameter has something to learn."""
+        model = self.make_model()
+        self.closure(model)()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
+
+    def test_the_loss_is_the_batchs_own(self) -> None:
+        """With another loss in the batch, that one is returned, and every weight's gradient follows.
+
+        A task's loss knows its classes; a loss of the rule's own does not.
+        """
+        self._needs_the_mean_loss()
+
+        def other(logits: Tensor, targets: Tensor) -> Tensor:
+            return 3 * F.cross_entropy(logits / 2, (targets + 1) % toy.CLASSES)
+
+        model, changed = self.make_model(), self.make_model()
+        batch = self.batch()._replace(loss=other)
+        self.closure(model)()
+        closure = self.closure(changed, batch=batch)
+        loss = closure()
+        assert closure.logits is not None, "closure.logits is not set"
+        expected = other(closure.logits, batch.targets)
+        torch.testing.assert_close(
+            loss, expected, rtol=1e-3, atol=1e-5, msg="the loss is not batch.loss of the logits"
+        )
+        for (name, one), two in zip(model.named_parameters(), changed.parameters(), strict=True):
+            if one.ndim < 2 or one.grad is None or two.grad is None:
+                continue
+            same = torch.allclose(one.grad, two.grad, rtol=1e-3)
+            assert not same, f"{name}: with another batch.loss the gradient is the same"
+
+    def test_gradients_are_those_of_the_batch_mean(self) -> None:
+        """Every example twice in the batch gives the same gradients."""
+        self._needs_the_mean_loss()
+        once, twice = self.make_model(), self.make_model()
+        inputs, targets, loss = self.batch()
+        self.closure(once)()
+        doubled = Batch(torch.cat([inputs, inputs]), torch.cat([targets, targets]), loss)
+        self.closure(twice, batch=doubled)()
+        message = "the same examples twice change the gradients"
+        torch.testing.assert_close(
+            _gradients(once), _gradients(twice), rtol=1e-4, atol=1e-6, msg=message
+        )
+
+    def _needs_the_mean_loss(self) -> None:
+        if self.own_objective or not self.provides("gradients"):
+            pytest.skip("it minimises something of its own")
 
     def test_the_closure_overwrites_gradients(self) -> None:
         """What was in `.grad` before does not matter."""
@@ -112,6 +171,32 @@ class LearningRuleContract(ComponentContract):
         self.closure(model)()
         _assert_equal([*model.parameters()], [*untouched.parameters()], "the rule changes weights")
 
+    def test_attaching_leaves_the_model_alone(self) -> None:
+        """Its mode, parameters and buffers are as before."""
+        model, untouched = self.make_normalised_model(), self.make_normalised_model()
+        for each in (model, untouched):
+            each.segments[-1].eval()
+        self._attach(model)
+        _assert_same_state(model, untouched, "attaching changes it")
+        modes = [[module.training for module in each.modules()] for each in (model, untouched)]
+        assert modes[0] == modes[1], "attaching changes the model's mode"
+
+    def test_running_averages_see_a_batch_once(self) -> None:
+        """They move as in a single forward pass in training mode."""
+        model, plain = self.make_normalised_model().train(), self.make_normalised_model().train()
+        batch = self.batch()
+        self._attach(model).closure(model, batch)()
+        with torch.no_grad():
+            plain(batch.inputs)
+        _assert_same_state(model, plain, "other than after one forward pass in training mode")
+        assert all(module.training for module in model.modules()), "it changes the model's mode"
+
+    def _attach(self, model: Model) -> LearningRule:
+        try:
+            return self.make(0, model)
+        except UsageError as error:
+            pytest.skip(f"make_normalised_model() does not suit it: {error}")
+
     def test_the_loss_falls_on_separable_data(self) -> None:
         """With plain descent on latent weights, the toy is learned."""
         model = self.make_model()
@@ -135,6 +220,15 @@ class LearningRuleContract(ComponentContract):
 
 def _gradients(model: Model) -> list[Tensor]:
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def _assert_same_state(model: Model, other: Model, message: str) -> None:
+    states = model.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys(), (
+        "the model's parameters or buffers are not the same"
+    )
+    for name, value in states[0].items():
+        _assert_equal([value], [states[1][name]], f"{name}: {message}")
 
 
 @torch.no_grad()

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pytest
 import torch
 from torch import Tensor
 
 from bnnlab import building
-from bnnlab.components import Kind
+from bnnlab.components import Kind, Option
+from bnnlab.config import Choice
+from bnnlab.errors import BnnlabError
 from bnnlab.stream import Examples, Task, TaskStream
 from bnnlab.testing.component_contract import ComponentContract
 
@@ -25,10 +27,11 @@ class StreamContract(ComponentContract):
     given = frozenset({"data", "device", "seed"})
     data: ClassVar[str | None] = None
 
-    def make(self, seed: int = 0) -> TaskStream:
+    def make(self, seed: int = 0, choice: Choice | None = None) -> TaskStream:
         """Make the stream, on the CPU."""
         folder, device = building.data_folder(self.data), torch.device("cpu")
-        return building.make_stream(self.host, self.choice, data=folder, device=device, seed=seed)
+        choice = self.choice if choice is None else choice
+        return building.make_stream(self.host, choice, data=folder, device=device, seed=seed)
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Take three examples of every part of every task, and the order of all."""
@@ -58,11 +61,12 @@ class StreamContract(ComponentContract):
                 assert torch.equal(one.raw(first)[0], other.raw(first)[0])
 
     def test_batches_have_the_conventional_shapes(self) -> None:
-        """Inputs are float32 (B, *input_shape), targets int64 (B,); images lie there as uint8."""
+        """Inputs are float32 (B, *input_shape), targets int64 (B,); pixels uint8 or float32."""
         stream = self.make()
         for _, name, part in _parts(stream):
             assert len(part), f"{name} has no example"
-            assert part.pixels.dtype == torch.uint8, f"{name}: pixels are {part.pixels.dtype}"
+            pixels = part.pixels.dtype
+            assert pixels in (torch.uint8, torch.float32), f"{name}: pixels are {pixels}"
             count = min(2, len(part))
             inputs, targets = part.batch(torch.arange(count))
             assert inputs.shape == (count, *stream.input_shape), f"{name}: {inputs.shape}"
@@ -79,6 +83,7 @@ class StreamContract(ComponentContract):
             assert bool(((labels >= 0) & (labels < stream.classes)).all()), f"{name}: other labels"
             if task.classes is not None:
                 assert task.classes.shape == (stream.classes,)
+                assert task.classes.dtype == torch.bool, f"classes of task {task.index} are no mask"
                 assert bool(task.classes[labels].all()), f"{name}: labels outside task.classes"
 
     def test_no_example_is_in_two_parts_of_a_task(self) -> None:
@@ -105,6 +110,36 @@ class StreamContract(ComponentContract):
                     shared = torch.isin(part.rows, test.rows).sum()
                     assert not shared, f"{name} holds {shared} test examples"
 
+    def test_no_test_data_is_a_copy_of_what_is_learned_from(self) -> None:
+        """By content, at most half of a task's test examples are learned from: real duplicates."""
+        learned: set[int] = set()
+        tests = []
+        for task, name, part in _parts(self.make()):
+            if part is task.test:
+                tests.append((name, _contents(part)))
+            else:
+                learned.update(_contents(part))
+        for name, test in tests:
+            copies = sum(content in learned for content in test)
+            assert copies <= len(test) / 2, f"{name}: {copies} of {len(test)} are learned from"
+
+    def test_an_option_that_changes_the_data_changes_the_protocol(self) -> None:
+        """Figures on other data must never share a protocol."""
+        usual = self.make()
+        data, protocol = _data(usual), usual.protocol()
+        for option in self.component.options:
+            for value in _other_values(option, self.choice.options[option.name]):
+                try:
+                    stream = self.make(0, self.with_options(**{option.name: value}))
+                except BnnlabError:
+                    continue  # not with the other options, or not with the data that is here
+                changes = _data(stream) != data
+                assert not changes or stream.protocol() != protocol, (
+                    f"{option.name}={value!r} changes the data, but not the protocol"
+                )
+                if changes and get_origin(option.type) is not Literal:
+                    break
+
     def test_the_protocol_is_data_and_does_not_hold_the_seed(self) -> None:
         """It is JSON, and equal for two seeds: runs that differ in the seed are repetitions."""
         one, other = (
@@ -115,8 +150,11 @@ class StreamContract(ComponentContract):
         assert json.loads(one), "the protocol is empty"
 
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
-        """`gives_task_ids` says what the capability 'task-ids' says."""
-        assert self.make().gives_task_ids == self.provides("task-ids")
+        """`gives_task_ids` says what the capability 'task-ids' says, and masks need it."""
+        stream = self.make()
+        assert stream.gives_task_ids == self.provides("task-ids")
+        told = [task.index for task in stream if task.classes is not None]
+        assert stream.gives_task_ids or not told, f"tasks {told} have `classes`, but no task ids"
 
 
 def _named(task: Task) -> Iterator[tuple[str, Examples]]:
@@ -130,3 +168,34 @@ def _parts(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
     for task in stream:
         for name, part in _named(task):
             yield task, name, part
+
+
+def _contents(part: Examples) -> list[int]:
+    """Return a hash of each example, its label included."""
+    found = []
+    for positions in torch.arange(len(part)).split(1000):
+        pixels, labels = part.raw(positions)
+        images = pixels.flatten(1).cpu().numpy()
+        pairs = zip(images, labels.tolist(), strict=True)
+        found += [hash((image.tobytes(), label)) for image, label in pairs]
+    return found
+
+
+def _data(stream: TaskStream) -> tuple[int, list[list[int]]]:
+    """Return the number of tasks, and what the first one holds."""
+    return len(stream), [_contents(part) for _, part in _named(stream[0])]
+
+
+def _other_values(option: Option, value: Any) -> list[Any]:
+    """Return other values of an option, to be tried in this order."""
+    if isinstance(value, bool):
+        return [not value]
+    if get_origin(option.type) is Literal:
+        return [other for other in get_args(option.type) if other != value]
+    if not isinstance(value, int | float):
+        return []
+    if isinstance(value, int):
+        return [value + 1, value - 1, value * 2]
+    highest = option.maximum if option.below is None else option.below
+    halfway = [] if highest is None else [(value + highest) / 2]
+    return [value + 1, *halfway, value / 2]

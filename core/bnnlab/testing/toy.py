@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bnnlab import seeds
 from bnnlab.layers import BinaryConv2d, BinaryLinear, Sign, random_signs
 from bnnlab.model import Model
+from bnnlab.normalization import BatchNorm
 from bnnlab.optimizer import Group, LatentOptimizer, Optimizer, TaskContext
 from bnnlab.rule import Batch, LearningRule
 from bnnlab.stream import Examples, Task
@@ -43,6 +44,16 @@ def make_model(seed: int = 0) -> Model:
             nn.Sequential(BinaryLinear(32, CLASSES, True, generator=generator)),
         ],
         INPUT_SHAPE,
+    )
+
+
+def make_normalised_model() -> Model:
+    """Return two binary linear layers with a batch normalisation by running averages between."""
+    generator = seeds.generator(0, "toy model")
+    first = BinaryLinear(36, 16, generator=generator)
+    last = BinaryLinear(16, CLASSES, True, generator=generator)
+    return Model(
+        [nn.Sequential(nn.Flatten(), first, BatchNorm(16, "running"), Sign()), last], INPUT_SHAPE
     )
 
 

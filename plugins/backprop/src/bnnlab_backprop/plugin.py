@@ -58,8 +58,8 @@ ADAM = Component(
     options=(
         Option("lr", float, 0.001, "Learning rate.", above=0, search=(1e-4, 1e-1)),
         REAL_LR,
-        Option("beta1", float, 0.9, "Decay of the first moment.", minimum=0, maximum=0.999999),
-        Option("beta2", float, 0.999, "Decay of the second moment.", minimum=0, maximum=0.999999),
+        Option("beta1", float, 0.9, "Decay of the first moment.", minimum=0, below=1),
+        Option("beta2", float, 0.999, "Decay of the second moment.", minimum=0, below=1),
         Option("eps", float, 1e-8, "Added to the root of the second moment.", above=0),
         Option("weight_decay", float, 0.0, "L2 penalty, added to the gradient.", minimum=0),
         *LATENT,
@@ -76,7 +76,7 @@ SGD = Component(
     options=(
         Option("lr", float, 0.1, "Learning rate.", above=0, search=(1e-3, 1.0)),
         REAL_LR,
-        Option("momentum", float, 0.9, "Decay of the velocity.", minimum=0, maximum=0.999999),
+        Option("momentum", float, 0.9, "Decay of the velocity.", minimum=0, below=1),
         Option("weight_decay", float, 0.0, "L2 penalty, added to the gradient.", minimum=0),
         *LATENT,
     ),

@@ -53,8 +53,8 @@ class DirectFeedbackAlignment(LearningRule):
         """
         if len(model.segments) < 2:
             raise UsageError(
-                "dfa needs a model of at least two segments, and this one has one: put its layers "
-                "into an nn.Sequential before binarize(), or make a bnnlab.Model of your segments"
+                "dfa needs a model of at least two segments, and this one has one: give it a "
+                "hidden layer, or put a module's layers into an nn.Sequential before binarize()"
             )
         if model.input_shape is None:
             raise UsageError(

@@ -15,8 +15,8 @@ from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Group, LatentOptimizer, TaskContext
 
-CPU_CHUNK = 1 << 17
-"""Elements that are updated together on the CPU: what a step touches of them stays in its cache."""
+CPU_CHUNK = 1 << 19
+"""Elements updated together on the CPU: what a step touches of them stays in its last cache."""
 
 
 class MetaplasticAdam(LatentOptimizer):
@@ -88,6 +88,7 @@ class MetaplasticAdam(LatentOptimizer):
                     M=torch.zeros_like(parameter), V=torch.zeros_like(parameter)
                 )
         self._auto = m == "auto"
+        self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type
 
     def task_started(self, context: TaskContext) -> None:
         """Set m from the steps of the task that begins, if it is `auto`."""
@@ -120,15 +121,26 @@ class MetaplasticAdam(LatentOptimizer):
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)
                 V.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                U = M / V.sqrt().add_(group["eps"])
+                U, half, damping = self._scratch(W)
+                torch.sqrt(V, out=U).add_(group["eps"])
+                torch.div(M, U, out=U)
                 m = m_of[id(parameter)]
                 if m:
                     # With T = tanh(mW): T U > 0 exactly where the step shrinks |W|, and there
                     # U - T (T U) = U (1 - T^2), so one clamp stands for the case distinction.
                     # T / 2 = sigmoid(2mW) - 1/2 takes a fifth of tanh's time.
-                    half = (W * (2 * m)).sigmoid_().sub_(0.5)
-                    U.addcmul_(half, (half * U).clamp_min_(0), value=-4)
+                    torch.mul(W, 2 * m, out=half).sigmoid_().sub_(0.5)
+                    torch.mul(half, U, out=damping).clamp_min_(0)
+                    U.addcmul_(half, damping, value=-4)
                 W.sub_(U, alpha=s)
+
+    def _scratch(self, like: Tensor) -> Tensor:
+        """Return room for three tensors like this one; for the CPU's chunks always the same."""
+        if like.device.type != "cpu" or like.ndim != 1 or len(like) > CPU_CHUNK:
+            return like.new_empty((3, *like.shape))
+        if self._room.dtype != like.dtype:
+            self._room = like.new_empty((3, CPU_CHUNK))
+        return self._room[:, : len(like)]
 
 
 def _one_each(m: float | Sequence[float], count: int) -> list[float]:

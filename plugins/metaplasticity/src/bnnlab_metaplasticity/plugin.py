@@ -32,8 +32,8 @@ META = Component(
             "Learning rate of biases, norms and scales; 'none' for the same as lr.",
             above=0,
         ),
-        Option("beta1", float, 0.9, "Decay of the first moment.", minimum=0, maximum=0.999999),
-        Option("beta2", float, 0.999, "Decay of the second moment.", minimum=0, maximum=0.999999),
+        Option("beta1", float, 0.9, "Decay of the first moment.", minimum=0, below=1),
+        Option("beta2", float, 0.999, "Decay of the second moment.", minimum=0, below=1),
         Option("eps", float, 1e-8, "Added to the root of the second moment.", above=0),
         Option("weight_decay", float, 0.0, "L2 penalty, added to the gradient.", minimum=0),
         Option(

@@ -60,7 +60,7 @@ _VALIDATION = Option(
     0.0,
     "Share of the training data that is held out, from 0 to below 1; never taken from the test.",
     minimum=0,
-    maximum=1,
+    below=1,
 )
 
 

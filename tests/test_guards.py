@@ -1,0 +1,269 @@
+"""Components that do not keep their interface, and records that do not fit, are refused by name."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import bnnlab
+from bnnlab.building import make_tasks
+from bnnlab.cli import main
+from bnnlab.components import Kind
+from bnnlab.config import choose, parse_value, resolve
+from bnnlab.errors import BnnlabError, RunError, UsageError
+from bnnlab.experiment import Experiment
+from bnnlab.host import PluginHost
+from bnnlab.records import RunFolder
+from bnnlab.rule import LearningRule
+from bnnlab.stream import Examples
+
+TINY = {"rule": "bp", "stream": {"name": "permuted-digits", "tasks": 2}, "epochs": 2}
+SMALL = {"model": {"name": "mlp", "hidden": [8]}, "device": "cpu", "batch_size": 500}
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return PluginHost()
+
+
+def make(host: PluginHost, **more: Any) -> Experiment:
+    return Experiment(host, resolve(host, [{**TINY, **SMALL, "out": "none", **more}]))
+
+
+# -------------------------------------------------------------------- components
+
+
+def test_an_optimizer_that_leaves_real_weights_ends_the_run(host: PluginHost) -> None:
+    run = make(host)
+
+    def step(closure: Callable[[], torch.Tensor]) -> torch.Tensor:
+        run.model.segments[0][1].weight.data.mul_(0.5)
+        return closure()
+
+    run.optimizer.step = step
+    with pytest.raises(RunError, match=r"left binary parameter 'segments.0.1.weight' at more than"):
+        run.run()
+
+
+class Wrong(LearningRule):
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def differentiate(self, model: Any, batch: Any) -> Any:
+        return self.answer(model(batch.inputs))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda logits: None, "must return"),
+        (lambda logits: logits.sum(), "must return"),
+        (lambda logits: (logits.sum(1), logits), r"shapes \(3,\)"),
+        (lambda logits: (logits.sum(), logits), "left no gradient"),
+    ],
+)
+def test_a_rule_that_breaks_its_interface_is_named(answer: Any, message: str) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(4,), classes=2, hidden=[3])
+    closure = Wrong(answer).closure(model, (torch.randn(3, 4), torch.tensor([0, 1, 0])))
+    with pytest.raises(RunError, match=f"Wrong.*{message}"):
+        closure()
+
+
+class Faulty:
+    """A stream whose tasks, or description, are changed."""
+
+    classes, gives_task_ids = 10, False
+
+    def __init__(self, change: Callable[[Any], Any], protocol: Any = None) -> None:
+        digits = bnnlab.create("stream", "digits")
+        self.tasks, self.said = [change(task) for task in digits], protocol
+
+    def __iter__(self) -> Any:
+        return iter(task for task in self.tasks if task is not None)
+
+    def protocol(self) -> Any:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (lambda: Faulty(lambda task: None), "there is no task"),
+        (
+            lambda: Faulty(lambda task: replace(task, classes=torch.ones(10).bool())),
+            "gives_task_ids",
+        ),
+        (lambda: Faulty(lambda task: task, protocol=torch.ones(1)), "not JSON serializable"),
+        (
+            lambda: Faulty(
+                lambda task: replace(task, train=replace(task.train, rows=task.train.rows[:0]))
+            ),
+            "no examples",
+        ),
+        (
+            lambda: Faulty(
+                lambda task: replace(task, test=replace(task.test, labels=task.test.labels + 1))
+            ),
+            "beyond 0 to 9",
+        ),
+    ],
+)
+def test_a_stream_that_contradicts_itself_is_refused_by_name(
+    host: PluginHost, stream: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"stream:digits of bnnlab-vision failed.*{message}"):
+        make_tasks(choose(host, Kind.STREAM, "digits", {}), stream())
+
+
+def test_a_plugins_fault_in_attach_names_the_plugin(host: PluginHost, monkeypatch: Any) -> None:
+    from bnnlab_backprop.rule import Backpropagation
+
+    monkeypatch.setattr(Backpropagation, "attach", lambda *_: {}["lost"])
+    with pytest.raises(UsageError, match=r"rule:bp of bnnlab-backprop failed in attach"):
+        make(host)
+
+
+def test_channels_are_normalised_before_pixels_are_permuted() -> None:
+    pixels = torch.stack([torch.full((2, 2), 10), torch.full((2, 2), 200)]).to(torch.uint8)[None]
+    mean = torch.tensor([10.0, 200.0]).view(2, 1, 1)
+    order = torch.tensor([7, 0, 5, 2, 4, 1, 6, 3])
+    rows = torch.arange(1)
+    part = Examples(pixels, rows, rows, mean, torch.ones(2, 1, 1), order)
+    assert torch.equal(part.batch(rows)[0], torch.zeros(1, 2, 2, 2))
+    assert part.raw(rows)[0].flatten().tolist() == [200, 10, 200, 10, 200, 10, 200, 10]
+
+
+def test_a_layer_that_is_used_twice_stays_one_layer() -> None:
+    shared = nn.Linear(8, 8)
+    module = nn.Sequential(nn.Linear(4, 8), shared, nn.ReLU(), shared, nn.Linear(8, 2))
+    model = bnnlab.binarize(module, activations="sign")
+    first, second = model.segments[1][0], model.segments[2][0]
+    assert isinstance(first, bnnlab.BinaryLinear)
+    assert first is second
+    assert len(model.binary_parameters()) == 1
+
+
+# -------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "[" * 3000])
+def test_values_beyond_reason_are_refused_and_shown_in_part(host: PluginHost, text: str) -> None:
+    with pytest.raises(UsageError, match=r"optimizer.lr: .* is not float") as caught:
+        resolve(host, [{"optimizer": {"lr": parse_value(text)}}])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_name_with_its_distribution_is_the_same_component(host: PluginHost) -> None:
+    whole = "bnnlab-metaplasticity/meta"
+    for first, second in (("meta", whole), (whole, "meta")):
+        layers = [{"optimizer": {"name": first, "m": 5.0}}, {"optimizer": second}]
+        assert resolve(host, layers).choices[Kind.OPTIMIZER].options["m"] == 5.0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["matrix", "--set", "optimizer.lr=5"],
+        ["matrix", "--set", "nonsense=1"],
+        ["run", "--recipe", ""],
+        ["run", "--set", "recipe=x"],
+        ["run", "--name", ".."],
+        ["run", "--device", "meta"],
+        ["run", "--data", "~nosuchuser", "--stream", "mnist"],
+        ["run", "--batch-size", "99999999999999999999"],
+        ["run", "--stream", "split-digits", "--set", "stream.validation=0.999"],
+        ["run", "--set", "stream.validation=1"],
+        ["run", "--set", "model.hidden=[1000000000000]"],
+        ["info", "optimizer", "bnnlab-dfa/meta"],
+    ],
+)
+def test_what_cannot_start_is_refused_in_at_most_two_lines(
+    words: list[str], capsys: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    answer = capsys.readouterr()
+    assert answer.out == ""
+    assert 1 <= len(answer.err.splitlines()) <= 2
+    assert "Traceback" not in answer.err
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_bnn_alone_shows_its_help_and_no_error(capsys: Any) -> None:
+    assert main([]) == 2
+    answer = capsys.readouterr()
+    assert "Usage" in answer.out + answer.err
+    assert "error:" not in answer.err
+
+
+# -------------------------------------------------------------------- resuming
+
+
+@pytest.fixture
+def stopped(host: PluginHost, tmp_path: Path) -> Path:
+    """The folder of a run that was interrupted in its second task."""
+
+    def stop(task: int, epoch: int, step: int, steps: int) -> None:
+        if (task, epoch) == (1, 1):
+            raise KeyboardInterrupt
+
+    run = make(host, out=str(tmp_path), name="stopped")
+    with pytest.raises(KeyboardInterrupt):
+        run.run(stop)
+    return tmp_path / "stopped"
+
+
+def resume(host: PluginHost, folder: Path) -> Experiment:
+    settings = tomllib.loads((folder / "run.toml").read_text())
+    return Experiment(host, resolve(host, [settings]), RunFolder(folder))
+
+
+def test_a_run_file_that_was_changed_is_not_continued(host: PluginHost, stopped: Path) -> None:
+    file = stopped / "run.toml"
+    file.write_text(file.read_text().replace("batch_size = 500", "batch_size = 50"))
+    with pytest.raises(UsageError, match=r"changed since the checkpoint \(batch_size, prot"):
+        resume(host, stopped)
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [("metrics.jsonl", "is cut short: 0 lines of 5"), ("checkpoint/state.pt", "is missing")],
+)
+def test_records_that_are_lost_are_missed(
+    host: PluginHost, stopped: Path, lost: str, message: str
+) -> None:
+    (stopped / lost).unlink()
+    before = sorted(path.name for path in stopped.iterdir())
+    with pytest.raises(BnnlabError, match=message):
+        resume(host, stopped)
+    assert sorted(path.name for path in stopped.iterdir()) == before
+
+
+def test_an_observer_is_told_of_a_resumed_run(host: PluginHost, stopped: Path) -> None:
+    told = []
+
+    class Observer:
+        @bnnlab.hookimpl
+        def bnnlab_run_started(self, resumed: bool) -> None:
+            told.append(resumed)
+
+    watched = PluginHost()
+    watched.observe(Observer())
+    resume(watched, stopped).run()
+    make(watched).run()
+    assert told == [True, False]
+
+
+def test_the_same_run_file_can_be_run_again(host: PluginHost, stopped: Path) -> None:
+    settings = tomllib.loads((stopped / "run.toml").read_text())
+    again = Experiment(host, resolve(host, [settings])).run()
+    assert again.folder is not None
+    assert again.folder.parent == stopped.parent
+    assert json.loads((again.folder / "result.json").read_text())["status"] == "complete"
