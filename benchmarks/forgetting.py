@@ -24,6 +24,7 @@ META, BASELINE, DFA = (
 )
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "bp, meta, lr 0.0005, m = 30": (META, {}),
+    "bp, meta, lr 0.0005, m = 0": (META, {"optimizer.m": 0.0}),
     "bp, adam, lr 0.0005": (BASELINE, {}),
     "bp, meta, lr 0.005, m = 7": (META, {"optimizer.lr": 0.005, "optimizer.m": 7.0}),
     "bp, adam, lr 0.005": (BASELINE, {"optimizer.lr": 0.005}),

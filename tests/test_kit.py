@@ -51,11 +51,13 @@ def failures(
     options: str | None = None,
     top: str = "",
     only: str = "",
+    attributes: dict[str, Any] | None = None,
     **fields: str,
 ) -> dict[str, str]:
     """Return the checks (or the `only` one) that a component fails, each with its message.
 
-    What a class declares besides its kind's usual is in its `provides` and `declared`.
+    What a class declares besides its kind's usual is in its `provides` and `declared`;
+    `attributes` are the contract's.
     """
     provides = [*PROVIDES[kind], *getattr(made, "provides", [])] if provides is None else provides
     options = getattr(made, "declared", "") if options is None else options
@@ -80,7 +82,7 @@ def bnnlab_components():
     ]
 """,
     )
-    contract = type("TestThing", (CONTRACTS[kind],), {"name": "thing"})
+    contract = type("TestThing", (CONTRACTS[kind],), {"name": "thing", **(attributes or {})})
     failed = {}
     for check in dir(contract):
         if check == only or (check.startswith("test_") and not only):
@@ -985,6 +987,31 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
 ) -> None:
     check = "test_its_options_are_its_constructors_keywords"
     assert bool(failures(make_plugin, Kind.RULE, made, options=options, only=check)) is not fine
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "check", "excuse"),
+    [
+        (Kind.RULE, Usual, "test_the_loss_is_the_batchs_own", {"own_objective": True}),
+        (Kind.RULE, Sums, "test_gradients_are_those_of_the_batch_mean", {"own_objective": True}),
+        (
+            Kind.MODEL,
+            PartlyReal,
+            "test_its_real_weights_are_named",
+            {"real": {"segments.2.weight": "the last layer stays real"}},
+        ),
+    ],
+)
+def test_a_contract_can_excuse_what_is_meant_so(
+    make_plugin: MakePlugin, kind: Kind, made: type, check: str, excuse: dict[str, Any]
+) -> None:
+    assert not failures(make_plugin, kind, made, only=check, attributes=excuse)
+
+
+def test_an_excuse_for_nothing_is_refused(make_plugin: MakePlugin) -> None:
+    check, excuse = "test_its_real_weights_are_named", {"real": {"segments.9.weight": "gone"}}
+    failed = failures(make_plugin, Kind.MODEL, FineModel, only=check, attributes=excuse)
+    assert "segments.9.weight" in failed[check]
 
 
 def test_a_default_outside_its_own_bounds_is_found(make_plugin: MakePlugin) -> None:

@@ -37,7 +37,7 @@ class Examples:
         return len(self.rows)
 
     def raw(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (pixels uint8 (B, C, H, W), labels (B,)) at these positions of the part."""
+        """Return (pixels as stored (B, C, H, W), labels (B,)) at these positions of the part."""
         rows = self.rows[positions.to(self.rows.device)]
         return self._permute(self.pixels[rows]), self.labels[rows]
 

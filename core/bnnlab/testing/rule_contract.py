@@ -78,10 +78,7 @@ class LearningRuleContract(ComponentContract):
             assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
 
     def test_the_loss_is_the_batchs_own(self) -> None:
-        """With another loss in the batch, that one is returned, and every weight's gradient follows.
-
-        A task's loss knows its classes; a loss of the rule's own does not.
-        """
+        """With another `batch.loss` that one is returned, and every weight's gradient follows."""
         self._needs_the_mean_loss()
 
         def other(logits: Tensor, targets: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def _parts(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
 def _contents(part: Examples) -> list[int]:
     """Return a hash of each example, its label included."""
     found = []
-    for positions in torch.arange(len(part)).split(1000):
+    for positions in torch.split(torch.arange(len(part)), 1000):
         pixels, labels = part.raw(positions)
         images = pixels.flatten(1).cpu().numpy()
         pairs = zip(images, labels.tolist(), strict=True)

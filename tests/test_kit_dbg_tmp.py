@@ -1,0 +1,1077 @@
+"""The conformance kit on components that are right, and on ones that are wrong on purpose."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnlab.components import Kind
+from bnnlab.layers import BinaryLinear, Sign, random_signs
+from bnnlab.model import Model
+from bnnlab.normalization import BatchNorm, Statistics
+from bnnlab.optimizer import Group
+from bnnlab.rule import Batch, Closure
+from bnnlab.stream import Examples, Task, TaskStream
+from bnnlab.testing import (
+    LearningRuleContract,
+    ModelContract,
+    OptimizerContract,
+    StreamContract,
+    toy,
+)
+from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.pytest_plugin import MakePlugin
+
+CONTRACTS: dict[Kind, type[ComponentContract]] = {
+    Kind.RULE: LearningRuleContract,
+    Kind.OPTIMIZER: OptimizerContract,
+    Kind.MODEL: ModelContract,
+    Kind.STREAM: StreamContract,
+}
+PROVIDES = {
+    Kind.RULE: ["gradients", "reevaluable"],
+    Kind.OPTIMIZER: [],
+    Kind.MODEL: ["binary-weights", "segments"],
+    Kind.STREAM: ["boundaries"],
+}
+
+
+def failures(
+    make_plugin: MakePlugin,
+    kind: Kind,
+    made: type | str,
+    *,
+    provides: list[str] | None = None,
+    options: str | None = None,
+    top: str = "",
+    only: str = "",
+    attributes: dict[str, Any] | None = None,
+    **fields: str,
+) -> dict[str, str]:
+    """Return the checks (or the `only` one) that a component fails, each with its message.
+
+    What a class declares besides its kind's usual is in its `provides` and `declared`;
+    `attributes` are the contract's.
+    """
+    provides = [*PROVIDES[kind], *getattr(made, "provides", [])] if provides is None else provides
+    options = getattr(made, "declared", "") if options is None else options
+    told = {"summary": "A thing.", "source": "Nobody, 2020", **fields}
+    target = made if isinstance(made, str) else f"{__name__}:{made.__name__}"
+    make_plugin(
+        "acme-kit",
+        f"""
+from typing import Literal
+from bnnlab import Component, Kind, Option, hookimpl
+
+{top}
+
+@hookimpl
+def bnnlab_components():
+    given = {provides!r}
+    return [
+        Component(
+            Kind("{kind}"), "thing", "{target}", options=({options}), provides=frozenset(given),
+            **{told!r},
+        )
+    ]
+""",
+    )
+    contract = type("TestThing", (CONTRACTS[kind],), {"name": "thing", **(attributes or {})})
+    failed = {}
+    for check in dir(contract):
+        if check == only or (check.startswith("test_") and not only):
+            try:
+                getattr(contract(), check)()
+            except pytest.skip.Exception:
+                continue
+            except (Exception, pytest.fail.Exception) as error:
+                failed[check] = str(error)
+    return failed
+
+
+# -------------------------------------------------------------------- rules
+
+
+class Fine(toy.ToyRule):
+    """Does all that is asked."""
+
+
+class Undocumented(toy.ToyRule):
+    pass
+
+
+class Accumulates(toy.ToyRule):
+    """Adds to what is in `.grad`."""
+
+    def closure(self, model: Model, batch: Any) -> Any:
+        def call() -> Tensor:
+            loss, logits = self.differentiate(model, Batch(*batch))
+            closure.logits = logits.detach()
+            return loss.detach()
+
+        closure = _Callable(call)
+        return closure
+
+
+class _Callable(SimpleNamespace):
+    """A closure that is not the core's."""
+
+    def __init__(self, call: Callable[[], Tensor]) -> None:
+        super().__init__(call=call, logits=None)
+
+    def __call__(self) -> Tensor:
+        loss: Tensor = self.call()
+        return loss
+
+
+class LeavesOut(toy.ToyRule):
+    """Gives the first parameter no gradient."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        next(model.parameters()).grad = None
+        return answer
+
+
+class Remembers(toy.ToyRule):
+    """Evaluates at the weights there were when the closure was made."""
+
+    def closure(self, model: Model, batch: Any) -> Any:
+        made = super().closure(model, batch)
+        loss = made()
+        gradients = [parameter.grad for parameter in model.parameters()]
+
+        def call() -> Tensor:
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            return loss
+
+        closure = _Callable(call)
+        closure.logits = made.logits
+        return closure
+
+
+class Wavers(toy.ToyRule):
+    """Says that it is reevaluable, and adds noise of its own to each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad += torch.rand(parameter.shape, generator=self.generator)
+        return answer
+
+
+class KeepsTheGraph(toy.ToyRule):
+    """Returns a loss that autograd still knows."""
+
+    def closure(self, model: Model, batch: Any) -> Closure:
+        made = super().closure(model, batch)
+
+        class Undetached(Closure):
+            def __call__(self) -> Tensor:
+                return made() * next(model.parameters()).mean()
+
+        return Undetached(self, model, Batch(*batch))
+
+
+class Meddles(toy.ToyRule):
+    """Changes the weights itself."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        with torch.no_grad():
+            next(model.parameters()).neg_()
+        return answer
+
+
+class Climbs(toy.ToyRule):
+    """Goes uphill."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.neg_()
+        return answer
+
+
+class DrawsAnywhere(toy.ToyRule):
+    """Draws its matrix from torch's global generator."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.register_buffer("B", torch.randn(3))
+
+
+class Forgets(toy.ToyRule):
+    """Keeps its random factor where `state_dict` does not look."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.factor = torch.rand((), generator=generator)
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.mul_(self.factor)
+        return answer
+
+
+class Optional(toy.ToyRule):
+    """Has a keyword."""
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__()
+
+
+class Indirect(Optional):
+    """Passes its keywords on."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(**rest)
+
+
+class Usual(toy.ToyRule):
+    """Minimises the cross-entropy, whatever the batch's loss."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().differentiate(model, batch._replace(loss=F.cross_entropy))
+
+
+class UsualWithin(Usual):
+    """Returns the batch's loss, and minimises the cross-entropy."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        _, logits = super().differentiate(model, batch)
+        return batch.loss(logits, batch.targets), logits
+
+
+class Sums(toy.ToyRule):
+    """Leaves the gradient of the batch's sum."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.mul_(len(batch.targets))
+        return answer
+
+
+class Zeroes(toy.ToyRule):
+    """Gives the first parameter a gradient of zero."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        first = next(model.parameters())
+        first.grad = torch.zeros_like(first)
+        return answer
+
+
+class TriesOut(toy.ToyRule):
+    """Sends a batch through the model, in training mode, to see its sizes."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        assert model.input_shape is not None
+        model(torch.randn(4, *model.input_shape, generator=generator))
+
+
+class PutsInTraining(toy.ToyRule):
+    """Puts the model into training mode."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        model.train()
+
+
+class LooksTwice(toy.ToyRule):
+    """Runs forward twice."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        model(batch.inputs)
+        return super().differentiate(model, batch)
+
+
+# -------------------------------------------------------------------- optimizers
+
+
+LR = "Option('lr', float, 0.05, 'Learning rate.'),"
+
+
+class FineOptimizer(toy.ToyOptimizer):
+    """Does all that is asked."""
+
+    declared = LR
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr, latent_clip=1.0)
+
+
+class Halves(FineOptimizer):
+    """Leaves 0.5 in a binary weight of a convolution."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        loss = super().step(closure)
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.dim() == 4:
+                parameter.data.view(-1)[0] = 0.5
+        return loss
+
+
+class IgnoresReal(FineOptimizer):
+    """Updates binary weights alone."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        if group["binary"]:
+            super().update(group, parameters, values, grads)
+
+
+class MakesAllBinary(FineOptimizer):
+    """Makes signs of real parameters too."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        loss = super().step(closure)
+        for parameter in self.param_groups[1]["params"]:
+            parameter.data.copy_(torch.copysign(torch.ones(()), parameter.data))
+        return loss
+
+
+class Deaf(FineOptimizer):
+    """Does not return what the closure does."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        return super().step(closure) + 7
+
+
+class Scattered(FineOptimizer):
+    """Keeps its momentum outside `state_dict`."""
+
+    velocity = 0.0
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        self.velocity += float(sum(grad.abs().sum() for grad in grads))
+        super().update(group, parameters, values, [grad + self.velocity for grad in grads])
+
+
+class GoesUp(FineOptimizer):
+    """Adds the gradient."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update(group, parameters, values, [-grad for grad in grads])
+
+
+class Draws(FineOptimizer):
+    """Draws weights and leaves them there, also when asked for the deployed ones."""
+
+    def predictive(self, n: int) -> Iterator[None]:
+        for _ in range(n or 2):
+            self.param_groups[0]["params"][0].data.neg_()
+            yield
+
+
+class Divides(FineOptimizer):
+    """Divides by the size of the gradient."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update(group, parameters, values, [grad / grad.norm() for grad in grads])
+
+
+class Unseeded(FineOptimizer):
+    """Draws noise from torch's global generator."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update(group, parameters, values, [g + torch.randn_like(g) for g in grads])
+
+
+class KeepsAGenerator(FineOptimizer):
+    """Adds noise; the generator's state is in its own, under no parameter."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.generator = generator
+        state: dict[Any, Any] = self.state
+        state["generator"] = generator.get_state()
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        state: dict[Any, Any] = self.state
+        self.generator.set_state(state["generator"])
+        noise = [1e-3 * torch.rand(grad.shape, generator=self.generator) for grad in grads]
+        super().update(
+            group, parameters, values, [g + n for g, n in zip(grads, noise, strict=True)]
+        )
+        state["generator"] = self.generator.get_state()
+
+
+class FinePosterior(FineOptimizer):
+    """Flips a fifth of the weights in each draw."""
+
+    provides = ["posterior"]
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.generator = generator
+
+    def draw(self, weight: Tensor) -> Tensor:
+        """Return a draw; where the wrong ones go wrong."""
+        flipped = torch.rand(weight.shape, generator=self.generator) < 0.2
+        return torch.where(flipped, -weight, weight)
+
+    @torch.no_grad()
+    def predictive(self, n: int) -> Iterator[None]:
+        parameters = self.param_groups[0]["params"]
+        deployed = [parameter.clone() for parameter in parameters]
+        try:
+            for _ in range(n or 1):
+                for parameter, weight in zip(parameters, deployed, strict=True):
+                    parameter.copy_(self.draw(weight) if n else weight)
+                yield
+        finally:
+            for parameter, weight in zip(parameters, deployed, strict=True):
+                parameter.copy_(weight)
+
+
+class DrawsMeans(FinePosterior):
+    """Draws weights between the signs."""
+
+    def draw(self, weight: Tensor) -> Tensor:
+        return 0.9 * super().draw(weight)
+
+
+class DrawsOneThing(FinePosterior):
+    """Draws the deployed weights each time."""
+
+    def draw(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+class DrawsUnseeded(FinePosterior):
+    """Draws from a generator of its own."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.generator = torch.Generator().manual_seed(0)
+
+
+class RestoresAtTheEnd(FinePosterior):
+    """Puts the weights back only if it is let to the end."""
+
+    def predictive(self, n: int) -> Iterator[None]:
+        parameters = self.param_groups[0]["params"]
+        deployed = [parameter.detach().clone() for parameter in parameters]
+        for _ in range(n or 1):
+            for parameter, weight in zip(parameters, deployed, strict=True):
+                parameter.data.copy_(self.draw(weight) if n else weight)
+            yield
+        for parameter, weight in zip(parameters, deployed, strict=True):
+            parameter.data.copy_(weight)
+
+
+class IgnoresRealLR(FineOptimizer):
+    """Has an option for the real parameters' learning rate, and no use for it."""
+
+    declared = LR + "Option('real_lr', float | None, None, 'Learning rate of the others.'),"
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        lr: float = 0.05,
+        real_lr: float | None = None,
+    ) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+
+
+# -------------------------------------------------------------------- models
+
+
+class FineModel(Model):
+    """Does all that is asked."""
+
+    def __init__(
+        self, *, input_shape: tuple[int, ...], classes: int, generator: torch.Generator
+    ) -> None:
+        size = torch.Size(input_shape).numel()
+        super().__init__(
+            [
+                nn.Sequential(nn.Flatten(), BinaryLinear(size, 16, generator=generator), Sign()),
+                BinaryLinear(16, classes, generator=generator),
+            ],
+            input_shape,
+        )
+
+
+class Blurred(FineModel):
+    """Begins with weights between the signs."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.binary_parameters()["segments.1.weight"].data[0, 0] = 0.5
+
+
+class Doubles(FineModel):
+    """Computes more than its segments."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Idle(FineModel):
+    """Has a parameter that does nothing."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
+class Peeks(FineModel):
+    """Normalises with the test batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
+class Shapeless(FineModel):
+    """Does not say its inputs' shape."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.input_shape = None
+
+
+class TooWide(FineModel):
+    """Has a logit too many."""
+
+    def __init__(
+        self, *, input_shape: tuple[int, ...], classes: int, generator: torch.Generator
+    ) -> None:
+        super().__init__(input_shape=input_shape, classes=classes + 1, generator=generator)
+
+
+class AlwaysTheSame(FineModel):
+    """Does not use the generator."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=torch.Generator().manual_seed(0), **given)
+
+
+class Elsewhere(FineModel):
+    """Draws from torch's global generator."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=torch.default_generator, **given)
+
+
+class Unsaved(FineModel):
+    """Has a random factor that its state does not hold."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=generator, **given)
+        self.signs = random_signs((given["classes"],), generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.signs
+
+
+class PartlyReal(FineModel):
+    """Has a real layer among its binary ones, without saying so."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.append(nn.Linear(given["classes"], given["classes"]))
+        nn.init.eye_(self.segments[-1].get_parameter("weight"))
+
+
+class PartlyDrawn(FineModel):
+    """Draws its first layer alone."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.get_parameter("segments.1.weight").data.fill_(1)
+
+
+class FineStatistics(FineModel):
+    """Normalises, with statistics per task if it is asked to."""
+
+    declared = """Option('statistics', Literal['running', 'per-task'], 'running', 'At test.',
+        requires={'per-task': ('task-ids',)}),"""
+
+    def __init__(self, *, statistics: Statistics = "running", **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.insert(1, BatchNorm(16, self.used(statistics)))
+
+    def used(self, statistics: Statistics) -> Statistics:
+        """Return the statistics to use; where the wrong one goes wrong."""
+        return statistics
+
+
+class Mixes(FineStatistics):
+    """Has statistics per task in name alone."""
+
+    def used(self, statistics: Statistics) -> Statistics:
+        return "running"
+
+
+# -------------------------------------------------------------------- streams
+
+
+class FineStream(TaskStream):
+    """The kit's toy task, twice."""
+
+    input_shape, classes = toy.INPUT_SHAPE, toy.CLASSES
+
+    def __init__(self, *, data: object, device: torch.device, seed: int) -> None:
+        self.seed, self.task = seed, toy.make_task()
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Task:
+        return self.change(replace(self.task, index=range(2)[index]))
+
+    def change(self, task: Task) -> Task:
+        """Return the task; where the wrong ones go wrong."""
+        return task
+
+    def protocol(self) -> dict[str, Any]:
+        return {"scenario": "toy"}
+
+
+def _with(part: Examples, **changes: Any) -> Examples:
+    return replace(part, **changes)
+
+
+class Floats(FineStream):
+    """Has data that are no images."""
+
+    def change(self, task: Task) -> Task:
+        pixels = task.train.pixels / 255
+        train, test = _with(task.train, pixels=pixels), _with(task.test, pixels=pixels)
+        return replace(task, train=train, test=test)
+
+
+class Doubled(FineStream):
+    """Has data in double precision."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=_with(task.train, pixels=task.train.pixels.double()))
+
+
+class Endless(FineStream):
+    """Begins again after its end."""
+
+    def __getitem__(self, index: int) -> Task:
+        return super().__getitem__(index % 2)
+
+
+class Leaks(FineStream):
+    """Trains the second task on a test example."""
+
+    def change(self, task: Task) -> Task:
+        rows = torch.cat([task.train.rows, task.test.rows[: task.index]])
+        return replace(task, train=_with(task.train, rows=rows))
+
+
+class LeaksACopy(FineStream):
+    """Tests on a copy of the training data."""
+
+    def change(self, task: Task) -> Task:
+        train = task.train
+        return replace(task, test=_with(train, pixels=train.pixels.clone()))
+
+
+class LeaksACopyAcross(FineStream):
+    """Trains the second task on a copy of the test data."""
+
+    def change(self, task: Task) -> Task:
+        if task.index == 0:
+            return task
+        copy = _with(task.test, pixels=task.test.pixels.clone())
+        return replace(task, train=copy, test=task.test)
+
+
+class LeaksAcross(FineStream):
+    """Tests the second task on what the first was trained on."""
+
+    def change(self, task: Task) -> Task:
+        if task.index == 0:
+            return task
+        return replace(task, train=task.test, test=task.train)
+
+
+class Repeats(FineStream):
+    """Validates on training examples."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, validation=task.train)
+
+
+class Mislabelled(FineStream):
+    """Has a class too many."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=_with(task.train, labels=task.train.labels + 1))
+
+
+class OddTypes(FineStream):
+    """Has 32-bit labels."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=_with(task.train, labels=task.train.labels.int()))
+
+
+class TellsTheSeed(FineStream):
+    """Has the seed in its protocol."""
+
+    def protocol(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+
+class NoData(FineStream):
+    """Has what JSON does not know in its protocol."""
+
+    def protocol(self) -> dict[str, Any]:
+        return {"pixels": self.task.train.pixels}
+
+
+class FineShare(FineStream):
+    """Can leave out some of the training data."""
+
+    declared = "Option('share', float, 1.0, 'Part of the data.', above=0, maximum=1),"
+
+    def __init__(self, *, share: float = 1.0, **given: Any) -> None:
+        super().__init__(**given)
+        self.share = share
+
+    def change(self, task: Task) -> Task:
+        rows = task.train.rows[: int(self.share * len(task.train))]
+        return replace(task, train=_with(task.train, rows=rows))
+
+    def protocol(self) -> dict[str, Any]:
+        return {"scenario": "toy", "share": self.share}
+
+
+class HidesAShare(FineShare):
+    """Leaves out training data without a word in the protocol."""
+
+    def protocol(self) -> dict[str, Any]:
+        return {"scenario": "toy"}
+
+
+class HidesANumber(FineStream):
+    """Has as many tasks as it is told, without a word in the protocol."""
+
+    declared = "Option('tasks', int, 2, 'Number of tasks.', minimum=1),"
+
+    def __init__(self, *, tasks: int = 2, **given: Any) -> None:
+        super().__init__(**given)
+        self.tasks = tasks
+
+    def __len__(self) -> int:
+        return self.tasks
+
+    def __getitem__(self, index: int) -> Task:
+        return self.change(replace(self.task, index=range(self.tasks)[index]))
+
+
+class HidesASwitch(FineStream):
+    """Inverts the images without a word in the protocol."""
+
+    declared = "Option('invert', bool, False, 'Whether to invert.'),"
+
+    def __init__(self, *, invert: bool = False, **given: Any) -> None:
+        super().__init__(**given)
+        if invert:
+            self.task.train.pixels.bitwise_not_()
+
+
+class HidesAChoice(FineStream):
+    """Inverts the images without a word in the protocol, under another name."""
+
+    declared = "Option('images', Literal['as-is', 'inverted'], 'as-is', 'Which.'),"
+
+    def __init__(self, *, images: str = "as-is", **given: Any) -> None:
+        super().__init__(**given)
+        if images == "inverted":
+            self.task.train.pixels.bitwise_not_()
+
+
+class Shuffles(FineStream):
+    """Is in another order each time it is looked at."""
+
+    def change(self, task: Task) -> Task:
+        rows = task.train.rows[torch.randperm(len(task.train))]
+        return replace(task, train=_with(task.train, rows=rows))
+
+
+class TellsTasks(FineStream):
+    """Gives task identities without saying so."""
+
+    gives_task_ids = True
+
+
+class MasksUntold(FineStream):
+    """Chooses among some classes, though nobody is told the task."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, classes=torch.ones(self.classes, dtype=torch.bool))
+
+
+class MasksByNumber(FineStream):
+    """Has a mask of integers, which `~` does not negate."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, classes=torch.ones(self.classes, dtype=torch.int64))
+
+
+class Underlabelled(FineStream):
+    """Has labels below zero."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, test=_with(task.test, labels=task.test.labels - 1))
+
+
+# -------------------------------------------------------------------- the tests
+
+RIGHT = [
+    (Kind.RULE, Fine),
+    (Kind.OPTIMIZER, FineOptimizer),
+    (Kind.MODEL, FineModel),
+    (Kind.STREAM, FineStream),
+    (Kind.OPTIMIZER, KeepsAGenerator),
+    (Kind.OPTIMIZER, FinePosterior),
+    (Kind.MODEL, FineStatistics),
+    (Kind.STREAM, Floats),
+    (Kind.STREAM, FineShare),
+]
+WRONG = [
+    (Kind.RULE, Undocumented, "test_its_class_loads_and_is_documented"),
+    (Kind.RULE, FineModel, "test_its_class_loads_and_is_documented"),
+    (Kind.RULE, Accumulates, "test_the_closure_overwrites_gradients"),
+    (Kind.RULE, LeavesOut, "test_gradients_are_finite_and_fit_their_parameters"),
+    (Kind.RULE, Remembers, "test_the_closure_evaluates_at_the_weights_as_they_are"),
+    (Kind.RULE, Wavers, "test_a_reevaluable_closure_repeats_itself"),
+    (Kind.RULE, KeepsTheGraph, "test_the_closure_returns_the_loss_and_keeps_the_logits"),
+    (Kind.RULE, Meddles, "test_the_weights_are_left_to_the_optimizer"),
+    (Kind.RULE, Climbs, "test_the_loss_falls_on_separable_data"),
+    (Kind.RULE, DrawsAnywhere, "test_the_global_generators_are_left_alone"),
+    (Kind.RULE, DrawsAnywhere, "test_the_same_seed_gives_the_same"),
+    (Kind.RULE, Forgets, "test_its_state_survives_saving"),
+    (Kind.RULE, Usual, "test_the_loss_is_the_batchs_own"),
+    (Kind.RULE, UsualWithin, "test_the_loss_is_the_batchs_own"),
+    (Kind.RULE, Sums, "test_gradients_are_those_of_the_batch_mean"),
+    (Kind.RULE, Zeroes, "test_no_gradient_is_all_zero"),
+    (Kind.RULE, TriesOut, "test_attaching_leaves_the_model_alone"),
+    (Kind.RULE, PutsInTraining, "test_attaching_leaves_the_model_alone"),
+    (Kind.RULE, LooksTwice, "test_running_averages_see_a_batch_once"),
+    (Kind.RULE, Optional, "test_its_options_are_its_constructors_keywords"),
+    (Kind.OPTIMIZER, Halves, "test_binary_weights_are_exactly_signs_after_every_step"),
+    (Kind.OPTIMIZER, IgnoresReal, "test_real_parameters_are_trained_and_stay_real"),
+    (Kind.OPTIMIZER, MakesAllBinary, "test_real_parameters_are_trained_and_stay_real"),
+    (Kind.OPTIMIZER, Deaf, "test_a_step_calls_the_closure_and_returns_a_loss"),
+    (Kind.OPTIMIZER, Scattered, "test_its_state_survives_saving"),
+    (Kind.OPTIMIZER, GoesUp, "test_it_finds_the_best_of_all_weights"),
+    (Kind.OPTIMIZER, Draws, "test_the_deployed_weights_are_what_predictive_of_zero_shows"),
+    (Kind.OPTIMIZER, Draws, "test_drawn_weights_are_put_back"),
+    (Kind.OPTIMIZER, DrawsMeans, "test_drawn_weights_are_signs_and_differ"),
+    (Kind.OPTIMIZER, DrawsOneThing, "test_drawn_weights_are_signs_and_differ"),
+    (Kind.OPTIMIZER, DrawsUnseeded, "test_draws_come_from_the_seed"),
+    (Kind.OPTIMIZER, RestoresAtTheEnd, "test_a_draw_that_is_cut_short_is_put_back"),
+    (Kind.OPTIMIZER, IgnoresRealLR, "test_real_lr_is_the_real_parameters_own"),
+    (Kind.OPTIMIZER, Divides, "test_gradients_of_zero_do_no_harm"),
+    (Kind.OPTIMIZER, Unseeded, "test_the_same_seed_gives_the_same"),
+    (Kind.OPTIMIZER, Unseeded, "test_the_global_generators_are_left_alone"),
+    (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
+    (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
+    (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),
+    (Kind.MODEL, Peeks, "test_at_test_an_example_is_judged_by_itself"),
+    (Kind.MODEL, Shapeless, "test_it_knows_the_shape_of_an_input"),
+    (Kind.MODEL, TooWide, "test_logits_have_a_row_per_example_and_a_column_per_class"),
+    (Kind.MODEL, AlwaysTheSame, "test_another_seed_gives_other_weights"),
+    (Kind.MODEL, PartlyReal, "test_its_real_weights_are_named"),
+    (Kind.MODEL, PartlyDrawn, "test_every_binary_weight_is_drawn"),
+    (Kind.MODEL, Mixes, "test_a_task_keeps_what_was_measured_in_it"),
+    (Kind.MODEL, Elsewhere, "test_the_global_generators_are_left_alone"),
+    (Kind.MODEL, Unsaved, "test_its_state_survives_saving"),
+    (Kind.STREAM, Endless, "test_tasks_are_numbered_and_end"),
+    (Kind.STREAM, Leaks, "test_no_example_is_in_two_parts_of_a_task"),
+    (Kind.STREAM, LeaksAcross, "test_no_test_example_is_learned_from_in_any_task"),
+    (Kind.STREAM, LeaksACopy, "test_no_test_data_is_a_copy_of_what_is_learned_from"),
+    (Kind.STREAM, LeaksACopyAcross, "test_no_test_data_is_a_copy_of_what_is_learned_from"),
+    (Kind.STREAM, HidesAShare, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesANumber, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesASwitch, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesAChoice, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, Doubled, "test_batches_have_the_conventional_shapes"),
+    (Kind.STREAM, Underlabelled, "test_labels_are_classes"),
+    (Kind.STREAM, MasksByNumber, "test_labels_are_classes"),
+    (Kind.STREAM, MasksUntold, "test_task_ids_are_given_exactly_where_declared"),
+    (Kind.STREAM, Repeats, "test_no_example_is_in_two_parts_of_a_task"),
+    (Kind.STREAM, Mislabelled, "test_labels_are_classes"),
+    (Kind.STREAM, OddTypes, "test_batches_have_the_conventional_shapes"),
+    (Kind.STREAM, TellsTheSeed, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
+    (Kind.STREAM, NoData, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
+    (Kind.STREAM, Shuffles, "test_a_task_is_the_same_at_every_call"),
+    (Kind.STREAM, Shuffles, "test_the_global_generators_are_left_alone"),
+    (Kind.STREAM, TellsTasks, "test_task_ids_are_given_exactly_where_declared"),
+]
+
+
+@pytest.mark.parametrize(("kind", "made"), RIGHT)
+def test_a_component_that_is_right_passes_every_check(
+    make_plugin: MakePlugin, kind: Kind, made: type
+) -> None:
+    assert not failures(make_plugin, kind, made)
+
+
+@pytest.mark.parametrize(("kind", "made", "check"), WRONG, ids=lambda v: getattr(v, "__name__", v))
+def test_a_component_that_is_wrong_fails_the_check_for_it(
+    make_plugin: MakePlugin, kind: Kind, made: type, check: str
+) -> None:
+    f = failures(make_plugin, kind, made, only=check); print("MSG", made.__name__, repr(f.get(check))[:230]); assert check in f
+
+
+@pytest.mark.parametrize(
+    ("fields", "check", "message"),
+    [
+        ({"source": " "}, "test_it_says_what_it_is_and_where_it_comes_from", "say which paper"),
+        ({"summary": ""}, "test_it_says_what_it_is_and_where_it_comes_from", "summary is empty"),
+        ({"top": "import torch"}, "test_the_entry_module_imports_no_torch", "imports torch"),
+        ({"provides": ["posterior"]}, "test_its_capabilities_are_those_of_its_kind", "an? optimiz"),
+        ({"made": "acme_none:Thing"}, "test_its_class_loads_and_is_documented", "does not load"),
+    ],
+    ids=["source", "summary", "torch", "capability", "target"],
+)
+def test_a_declaration_that_is_wrong_fails_the_check_for_it(
+    make_plugin: MakePlugin, fields: dict[str, Any], check: str, message: str
+) -> None:
+    failed = failures(make_plugin, Kind.RULE, **{"made": Fine, "only": check, **fields})
+    assert check in failed
+    assert re.search(message, failed[check])
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "fine"),
+    [
+        (Optional, "Option('strength', float, 1.0, 'How much.'),", True),
+        (Indirect, "Option('strength', float, 1.0, 'How much.'),", True),
+        (Optional, "Option('strength', float, 2.0, 'How much.'),", False),
+        (Indirect, "Option('strength', float, 2.0, 'How much.'),", False),
+        (Optional, "Option('strenght', float, 1.0, 'How much.'),", False),
+        (Fine, "Option('strength', float, 1.0, 'How much.'),", False),
+        (Indirect, "", True),
+    ],
+)
+def test_options_are_compared_with_the_constructor_and_its_bases(
+    make_plugin: MakePlugin, made: type, options: str, fine: bool
+) -> None:
+    check = "test_its_options_are_its_constructors_keywords"
+    assert bool(failures(make_plugin, Kind.RULE, made, options=options, only=check)) is not fine
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "check", "excuse"),
+    [
+        (Kind.RULE, Usual, "test_the_loss_is_the_batchs_own", {"own_objective": True}),
+        (Kind.RULE, Sums, "test_gradients_are_those_of_the_batch_mean", {"own_objective": True}),
+        (
+            Kind.MODEL,
+            PartlyReal,
+            "test_its_real_weights_are_named",
+            {"real": {"segments.2.weight": "the last layer stays real"}},
+        ),
+    ],
+)
+def test_a_contract_can_excuse_what_is_meant_so(
+    make_plugin: MakePlugin, kind: Kind, made: type, check: str, excuse: dict[str, Any]
+) -> None:
+    assert not failures(make_plugin, kind, made, only=check, attributes=excuse)
+
+
+def test_an_excuse_for_nothing_is_refused(make_plugin: MakePlugin) -> None:
+    check, excuse = "test_its_real_weights_are_named", {"real": {"segments.9.weight": "gone"}}
+    failed = failures(make_plugin, Kind.MODEL, FineModel, only=check, attributes=excuse)
+    assert "segments.9.weight" in failed[check]
+
+
+def test_a_default_outside_its_own_bounds_is_found(make_plugin: MakePlugin) -> None:
+    options = "Option('strength', float, 1.0, 'How much.', minimum=2),"
+    check = "test_its_defaults_are_within_their_own_bounds"
+    assert failures(make_plugin, Kind.RULE, Optional, options=options, only=check)
+
+
+PLUGIN_TEST = """
+    from bnnlab.testing import LearningRuleContract
+
+    class TestDFA(LearningRuleContract):
+        name = "dfa"
+        xfail = {"%s": "on purpose"}
+"""
+CHECK = "test_the_closure_overwrites_gradients"
+
+
+def test_an_expected_failure_that_passes_is_a_failure(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(PLUGIN_TEST % CHECK)
+    result = pytester.runpytest_inprocess("-k", "overwrites or finite")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*XPASS(strict)*on purpose*"])
+
+
+def test_an_expected_failure_is_expected(pytester: pytest.Pytester) -> None:
+    broken = f"        def {CHECK}(self): assert False\n"
+    pytester.makepyfile(PLUGIN_TEST % CHECK + broken)
+    pytester.runpytest_inprocess("-k", "overwrites or finite").assert_outcomes(passed=1, xfailed=1)
+
+
+def test_an_expected_failure_of_no_check_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(PLUGIN_TEST % "test_nothing")
+    result = pytester.runpytest_inprocess()
+    result.stderr.fnmatch_lines(["*TestDFA.xfail: no check is called 'test_nothing'*"])
+
+
+def test_a_plugin_made_for_a_test_is_gone_after_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+        import pytest
+
+        @pytest.mark.parametrize("version", ["1.0", "2.0"])
+        def test_versions(make_plugin, version):
+            from bnnlab import PluginHost
+
+            assert "acme" not in sys.modules
+            make_plugin("acme", f"version = {version!r}", version=version)
+            (plugin,) = [p for p in PluginHost().plugins if p.distribution == "acme"]
+            assert plugin.version == version == sys.modules["acme"].version
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_importing_the_kit_loads_neither_torch_nor_pytest(pytester: pytest.Pytester) -> None:
+    code = "import sys, bnnlab.testing; sys.exit('torch' in sys.modules or 'pytest' in sys.modules)"
+    assert pytester.runpython_c(code).ret == 0
+    code = "import sys, bnnlab.testing.pytest_plugin; sys.exit('torch' in sys.modules)"
+    assert pytester.runpython_c(code).ret == 0
+    code = "import bnnlab.testing; bnnlab.testing.Nothing"
+    assert "no attribute 'Nothing'" in pytester.runpython_c(code).stderr.str()
