@@ -267,3 +267,17 @@ def test_the_same_run_file_can_be_run_again(host: PluginHost, stopped: Path) -> 
     assert again.folder is not None
     assert again.folder.parent == stopped.parent
     assert json.loads((again.folder / "result.json").read_text())["status"] == "complete"
+
+
+# -------------------------------------------------------------------- declarations
+
+
+@pytest.mark.parametrize("kind", [dict, list, tuple[int, ...], list[dict], int | bytes, object])
+def test_an_option_of_a_type_that_cannot_be_typed_is_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match="option 'x': type"):
+        bnnlab.Option("x", kind, None, "Help.")
+
+
+def test_a_single_capability_is_no_set_of_them() -> None:
+    with pytest.raises(ValueError, match="sets of names, not a name"):
+        bnnlab.Component(Kind.RULE, "x", "a.b:C", "s", "s", provides="gradients")  # type: ignore[arg-type]

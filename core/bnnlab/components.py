@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 CAPABILITIES: Mapping[str, str] = MappingProxyType(
     {
@@ -37,6 +37,9 @@ class Kind(StrEnum):
 class Option:
     """A keyword argument of a component's constructor.
 
+    Raises:
+        ValueError: On a type that cannot be typed on a command line.
+
     Attributes:
         name: The keyword.
         type: `int`, `float`, `bool`, `str`, `None`, `list[...]`, `Literal[...]` or a union of them.
@@ -62,6 +65,21 @@ class Option:
     search: tuple[Any, ...] | None = None
     provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _is_typeable(self.type):
+            raise ValueError(
+                f"option {self.name!r}: type {self.type!r} is none of int, float, bool, str, None, "
+                "list[...], Literal[...] or a union of them"
+            )
+
+
+def _is_typeable(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return True
+    if get_origin(kind) in (Union, UnionType, list):
+        return all(_is_typeable(part) for part in get_args(kind))
+    return kind in (int, float, bool, str, None, NoneType)
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,8 @@ class Component:
             raise ValueError(f"component name {self.name!r}: use a-z, 0-9, '.', '_' and '-'")
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"{self}: target {self.target!r} is not 'package.module:Class'")
+        if isinstance(self.provides, str) or isinstance(self.requires, str):
+            raise ValueError(f"{self}: provides and requires are sets of names, not a name")
         names = [option.name for option in self.options]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
