@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A part of a data set: images as uint8 on the device, turned into inputs batch by batch.
+    """A part of a data set: images as stored, on the device, turned into inputs batch by batch.
 
     Attributes:
         pixels: uint8, or float32 where that is what the data are, of shape (N, C, H, W); shared by

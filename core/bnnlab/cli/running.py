@@ -49,15 +49,16 @@ def run(
 ) -> None:
     """Train a network on a stream of tasks, and see what it learned and forgot.
 
-    Writes a folder with the configuration, the metrics, the result and a checkpoint. What is not
-    said has a default; a flag comes before the run file, which comes before the defaults.
+    Writes a folder with the configuration, metrics, result and checkpoint.
+
+    Flags come before the run file, and the run file before the defaults.
 
     Examples:
       bnn run
 
       bnn run --rule dfa --optimizer meta --stream permuted-mnist --epochs 2
 
-      bnn run --stream permuted-digits --set stream.tasks=3 --set 'model.hidden=[256]'
+      bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
