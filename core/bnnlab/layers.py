@@ -75,16 +75,35 @@ class Sign(nn.Module):
         return self.surrogate
 
 
-def _make_scale(kind: Scale, outputs: int, fan_in: int) -> tuple[float, nn.Parameter | None]:
-    value = 1.0 if kind == "none" else 1 / math.sqrt(fan_in)
-    if kind not in get_args(Scale):
-        raise ValueError(f"scale {kind!r}: choose from {get_args(Scale)}")
-    if kind == "learned":
-        return 1.0, nn.Parameter(torch.full((outputs,), value))
-    return value, None
+class _BinaryLayer(nn.Module):
+    """What binary layers share: signs for weights, a scale on the sums, a real bias."""
+
+    binary_names = ("weight",)
+    weight: Tensor
+    bias: Any  # Tensor or None; torch types it in two ways
+    scale: nn.Parameter | None
+
+    def _make_binary(self, scale: Scale, generator: torch.Generator | None) -> None:
+        if scale not in get_args(Scale):
+            raise ValueError(f"scale {scale!r}: choose from {get_args(Scale)}")
+        inverse_root = 1 / math.sqrt(self.weight[0].numel())
+        learned = torch.full((len(self.weight),), inverse_root) if scale == "learned" else None
+        self.register_parameter("scale", None if learned is None else nn.Parameter(learned))
+        self.fixed_scale = inverse_root if scale == "fan-in" else 1.0
+        self.weight = nn.Parameter(random_signs(tuple(self.weight.shape), generator))
+
+    def reset_parameters(self) -> None:
+        """Set the bias to zero; the constructor draws the signs."""
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def _scale_and_shift(self, sums: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Apply scale and bias, whose numbers per output are viewed in this shape."""
+        y = sums * (self.fixed_scale if self.scale is None else self.scale.view(shape))
+        return y if self.bias is None else y.add(self.bias.view(shape))
 
 
-class BinaryLinear(nn.Linear):
+class BinaryLinear(_BinaryLayer, nn.Linear):
     """y = scale * (x @ weight.T) + bias, with every weight exactly -1 or +1.
 
     The weight is the deployed one; latent weights, if a method has any, are its optimizer's.
@@ -99,9 +118,6 @@ class BinaryLinear(nn.Linear):
         generator: Draws the initial signs; torch's default generator if None.
     """
 
-    binary_names = ("weight",)
-    scale: nn.Parameter | None
-
     def __init__(
         self,
         in_features: int,
@@ -111,22 +127,14 @@ class BinaryLinear(nn.Linear):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(in_features, out_features, bias)
-        self.fixed_scale, learned = _make_scale(scale, out_features, in_features)
-        self.register_parameter("scale", learned)
-        self.weight = nn.Parameter(random_signs((out_features, in_features), generator))
-
-    def reset_parameters(self) -> None:
-        """Set the bias to zero; the constructor draws the signs."""
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        self._make_binary(scale, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        y = F.linear(x, self.weight) * (self.fixed_scale if self.scale is None else self.scale)
-        return y if self.bias is None else y + self.bias
+        return self._scale_and_shift(F.linear(x, self.weight), (-1,))
 
 
-class BinaryConv2d(nn.Conv2d):
+class BinaryConv2d(_BinaryLayer, nn.Conv2d):
     """2-d convolution, times a scale, plus a bias, with every weight exactly -1 or +1.
 
     Args:
@@ -141,9 +149,6 @@ class BinaryConv2d(nn.Conv2d):
         scale: As for `BinaryLinear`; the fan-in is C / groups * height * width of the kernel.
         generator: Draws the initial signs; torch's default generator if None.
     """
-
-    binary_names = ("weight",)
-    scale: nn.Parameter | None
 
     def __init__(
         self,
@@ -161,23 +166,11 @@ class BinaryConv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
-        fan_in = self.weight[0].numel()
-        self.fixed_scale, learned = _make_scale(scale, out_channels, fan_in)
-        self.register_parameter("scale", learned)
-        self.weight = nn.Parameter(random_signs(tuple(self.weight.shape), generator))
-
-    def reset_parameters(self) -> None:
-        """Set the bias to zero; the constructor draws the signs."""
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        self._make_binary(scale, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to `(B, out_channels, H', W')`."""
-        y: Tensor = self._conv_forward(x, self.weight, None)
-        y = y * (self.fixed_scale if self.scale is None else self.scale.view(-1, 1, 1))
-        if self.bias is not None:
-            y = y + self.bias.view(-1, 1, 1)
-        return y
+        return self._scale_and_shift(self._conv_forward(x, self.weight, None), (-1, 1, 1))
 
 
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
