@@ -15,8 +15,8 @@ import tomli
 
 from bnnlab import hookspecs
 from bnnlab.components import CAPABILITIES
-from bnnlab.experiment import Result
 from bnnlab.host import PluginHost
+from bnnlab.result import Result
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bnnlab.errors import DataError as DataError
     from bnnlab.errors import RunError as RunError
     from bnnlab.errors import UsageError as UsageError
-    from bnnlab.experiment import Result as Result
     from bnnlab.hookspecs import hookimpl as hookimpl
     from bnnlab.host import PluginHost as PluginHost
     from bnnlab.layers import BinaryConv2d as BinaryConv2d
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from bnnlab.optimizer import LatentOptimizer as LatentOptimizer
     from bnnlab.optimizer import Optimizer as Optimizer
     from bnnlab.optimizer import TaskContext as TaskContext
+    from bnnlab.result import Result as Result
     from bnnlab.rule import Batch as Batch
     from bnnlab.rule import Closure as Closure
     from bnnlab.rule import LearningRule as LearningRule
@@ -42,7 +42,7 @@ _HOMES = {
     "binarization": ("binarize",),
     "components": ("Component", "Kind", "Option"),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
-    "experiment": ("Result",),
+    "result": ("Result",),
     "hookspecs": ("hookimpl",),
     "host": ("PluginHost",),
     "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),

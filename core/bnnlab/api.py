@@ -8,10 +8,11 @@ from bnnlab import building
 from bnnlab.components import Kind
 from bnnlab.config import assignment, choose, read_config, resolve
 from bnnlab.errors import UsageError
-from bnnlab.experiment import Experiment, Result
+from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
 from bnnlab.recipes import find_recipe
+from bnnlab.result import Result
 
 Choosable = str | Mapping[str, Any] | None
 

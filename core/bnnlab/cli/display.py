@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bnnlab.cli.console import print_out
-from bnnlab.experiment import Experiment, Result
+from bnnlab.experiment import Experiment
 from bnnlab.hookspecs import hookimpl
+from bnnlab.result import Result
 
 REFRESH = 0.1  # seconds between updates of the bar
 SHOWN = 10  # tasks in the matrix; more do not fit 80 columns

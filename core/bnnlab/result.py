@@ -1,0 +1,59 @@
+"""What a run found."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from bnnlab.model import Model
+
+Status = Literal["complete", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found; `result.json` holds all but the model and the folder.
+
+    Accuracies are fractions; None is "not measured".
+
+    Attributes:
+        status: `complete`, `failed` or `interrupted`.
+        accuracy: T x T matrix: row i after learning task i, column j on the test part of task j.
+        untrained_accuracy: Of the model before training, per task.
+        average_accuracy: Mean over all tasks after the last one.
+        forgetting: Mean drop from each earlier task's best accuracy to its last.
+        backward_transfer: Mean change of earlier tasks' accuracy since each was learned.
+        forward_transfer: Mean gain on a task from the tasks before it, over the untrained model.
+        plasticity: Mean accuracy on each task right after learning it.
+        flips: Per task, the share of binary weights it changed.
+        tasks: Names of the tasks.
+        protocol: Hash of what was learned from, in which order, how it was split and scored.
+        protocol_description: What was hashed.
+        seed: Root seed.
+        seconds: Training and evaluation.
+        components: Per kind: name, distribution and version.
+        model: The trained model.
+        folder: Where the run was written, or None.
+    """
+
+    status: Status
+    accuracy: list[list[float | None]]
+    untrained_accuracy: list[float | None]
+    average_accuracy: float | None
+    forgetting: float | None
+    backward_transfer: float | None
+    forward_transfer: float | None
+    plasticity: float | None
+    flips: list[float | None]
+    tasks: list[str]
+    protocol: str
+    protocol_description: dict[str, Any]
+    seed: int
+    seconds: float
+    components: dict[str, dict[str, str]]
+    model: Model = field(repr=False)
+    folder: Path | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what result.json holds."""
+        own = {"model", "folder"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
