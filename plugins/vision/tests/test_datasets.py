@@ -132,7 +132,9 @@ def test_missing_data_says_where_it_was_looked_for_and_what_to_put_there(
     with pytest.raises(DataError) as caught:
         load(name, tmp_path / "data", CPU)
     message = str(caught.value)
-    assert message.startswith(f"{name}: not found in {tmp_path / 'data' / folder}, and fetching")
+    assert message.startswith(
+        f"{name}: not all there in {tmp_path / 'data' / folder}, and fetching"
+    )
     assert "refused" in message
     assert "\n" not in message
     assert all(file in message for file in files)

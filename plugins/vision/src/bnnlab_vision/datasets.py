@@ -127,13 +127,14 @@ def _read(name: str, source: Source, data: Path) -> list[Tensor]:
     reader = getattr(datasets, source.reader)
     files = _list_files(reader)
     folder = data / files[0].parent
-    if not all((data / file).is_file() for file in files):
+    missing = [file.name for file in files if not (data / file).is_file()]
+    if missing:
         try:
             _fetch(reader, data, files)
         except Exception as error:  # whatever it is, it is why the data is not there
             raise DataError(
-                f"{name}: not found in {folder}, and fetching it failed: {_reason(error)}. "
-                f"Put these files there, unpacked: {', '.join(file.name for file in files)}."
+                f"{name}: not all there in {folder}, and fetching it failed: {_reason(error)}. "
+                f"Put these files there, unpacked: {', '.join(missing)}."
             ) from error
     try:
         with warnings.catch_warnings():
