@@ -105,7 +105,7 @@ class Faulty:
             lambda: Faulty(
                 lambda task: replace(task, train=replace(task.train, rows=task.train.rows[:0]))
             ),
-            "no examples",
+            "no example left",
         ),
         (
             lambda: Faulty(

@@ -110,7 +110,7 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
             raise ValueError("there is no task")
         for task in tasks:
             if not len(task.train) or not len(task.test):
-                raise ValueError(f"task {task.name!r} has no examples for training or for test")
+                raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
             if task.classes is not None and not stream.gives_task_ids:
                 raise ValueError("a task says its classes, but gives_task_ids is false")
             for part in (task.train, task.test):

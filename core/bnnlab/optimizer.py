@@ -54,8 +54,8 @@ class Optimizer(torch.optim.Optimizer):
         ValueError: If a binary parameter holds anything but -1 and +1.
     """
 
-    # torch shields these from its compiler, which it imports at their first call: four seconds at
-    # the start of every run. Optimizers are not compiled here, so the bare functions do.
+    # torch shields these from its compiler, which it imports at their first call: seconds at the
+    # start of every run. Optimizers are not compiled here, so the bare functions do.
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
     load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)

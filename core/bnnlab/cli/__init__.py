@@ -36,41 +36,31 @@ def bnn(
     """
 
 
-def make_app(completion: bool = True) -> typer.Typer:
-    """Return the command line.
-
-    Args:
-        completion: Whether to have the options that install shell completion. They are only
-            reached where no command is named, and cost the others 0.2 s (typer loads pydantic
-            for them).
-    """
-    app = typer.Typer(
-        name="bnn",
-        no_args_is_help=True,
-        add_completion=completion,
-        rich_markup_mode="rich",
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done, 1 the run failed (or the answer is no), 2 wrong use.",
-    )
-    app.callback()(bnn)
-    for command in (
-        running.run,
-        running.list_recipes,
-        inventory.list_plugins,
-        inventory.info,
-        fit.check,
-        fit.matrix,
-        inventory.doctor,
-    ):
-        app.command()(command)
-    return app
+app = typer.Typer(
+    name="bnn",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 the run failed (or the answer is no), 2 wrong use.",
+)
+app.callback()(bnn)
+for command in (
+    running.run,
+    running.list_recipes,
+    inventory.list_plugins,
+    inventory.info,
+    fit.check,
+    fit.matrix,
+    inventory.doctor,
+):
+    app.command()(command)
 
 
 def _messages(debug: bool) -> logging.Handler:
     """Send warnings (with --debug, everything) to standard error; `main` reports errors."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("{levelname}: {message}".lower(), style="{"))
+    handler.setFormatter(logging.Formatter("{levelname}: {message}", style="{"))
     handler.addFilter(lambda record: debug or record.levelno == logging.WARNING)
     return handler
 
@@ -83,7 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
-        app = make_app(completion=not words or words[0].startswith("-"))
         answer = app([word for word in words if word != "--debug"], standalone_mode=False)
         return answer if isinstance(answer, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # typer may turn the one into the other

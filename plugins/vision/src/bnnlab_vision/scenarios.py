@@ -113,11 +113,6 @@ class Split(Scenario):
         options = {"tasks": tasks, "incremental": incremental, "validation": float(validation)}
         super().__init__([source], tasks, options)
         self.gives_task_ids = incremental == "task"
-        for task in self:
-            if not len(task.train):
-                raise UsageError(
-                    f"validation: {validation} leaves no example to learn {task.name} from."
-                )
 
     def _make(self, index: int) -> Task:
         source = self._prepared[0]
