@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bnnlab.optimizer import LatentOptimizer as LatentOptimizer
     from bnnlab.optimizer import Optimizer as Optimizer
     from bnnlab.optimizer import TaskContext as TaskContext
+    from bnnlab.posterior import BernoulliOptimizer as BernoulliOptimizer
+    from bnnlab.posterior import PosteriorOptimizer as PosteriorOptimizer
     from bnnlab.result import Result as Result
     from bnnlab.rule import Batch as Batch
     from bnnlab.rule import Closure as Closure
@@ -49,6 +51,7 @@ _HOMES = {
     "model": ("Model",),
     "normalization": ("BatchNorm",),
     "optimizer": ("LatentOptimizer", "Optimizer", "TaskContext"),
+    "posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
     "rule": ("Batch", "Closure", "LearningRule"),
     "stream": ("Examples", "Task", "TaskStream"),
 }

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 CAPABILITIES: Mapping[str, str] = MappingProxyType(
     {
         "binary-weights": "model: named parameters that are exactly -1 or +1 when deployed",
+        "real-weights": "model: every weight is real",
         "segments": "model: a chain of at least two modules whose composition is the network",
         "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
         "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
@@ -96,6 +97,8 @@ class Component:
         provides: Capabilities it always has.
         requires: Capabilities that another component of the run must have.
         preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
+        state_bytes: Of an optimizer: bytes of state per weight it learns, at float32 and with the
+            default options, beside the weight that the model holds.
 
     Raises:
         ValueError: On a malformed name or target, an unknown capability or a repeated option.
@@ -110,6 +113,7 @@ class Component:
     provides: frozenset[str] = frozenset()
     requires: frozenset[str] = frozenset()
     preset: Mapping[str, Any] = field(default_factory=dict)
+    state_bytes: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Kind(self.kind))

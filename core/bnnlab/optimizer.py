@@ -2,13 +2,14 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
@@ -16,6 +17,20 @@ from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
 
 Group = dict[str, Any]
+
+CPU_CHUNK = 1 << 19
+"""Elements updated together on the CPU: what a step touches of them stays in its last cache."""
+
+
+def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Cut tensors of one shape alike, into views that an elementwise update takes one by one.
+
+    On the CPU a dozen operations on a chunk then read and write main memory once. Elsewhere, and
+    where the layout in memory allows no flat view, the tensors stay whole.
+    """
+    if tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
+        return [tensors]
+    return zip(*(torch.split(x.view(-1), CPU_CHUNK) for x in tensors), strict=True)
 
 
 @dataclass(frozen=True)
@@ -40,25 +55,33 @@ class TaskContext:
 class Optimizer(torch.optim.Optimizer):
     """Turns gradients into the next weights; everything but the deployed weights is its state.
 
-    It has two parameter groups: the binary parameters (`group["binary"]` is true) and the real
-    ones, which may have a learning rate of their own. After `step` every binary parameter is
-    exactly -1 or +1.
+    It has two parameter groups: the weights that the method learns, which are the binary
+    parameters (`group["binary"]` is true) unless a subclass names others, and the real rest, which
+    may have a learning rate of its own. After `step` every binary parameter is exactly -1 or +1.
+
+    State follows a model that is moved to another device or dtype; it is in `state_dict()`, the
+    generator's included.
 
     Args:
         model: Its parameters are optimised; which of them are binary is the model's to say.
-        lr: Learning rate of the binary parameters.
+        lr: Learning rate of the first group.
         real_lr: Learning rate of biases, norms and scales; `lr` if None.
         settings: What a subclass keeps in its groups beside `lr` and `binary`.
+        weights: The first group's parameters; the binary ones if None.
+        generator: What a subclass draws from during training; None if it draws nothing.
+
+    Attributes:
+        test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
 
     Raises:
         ValueError: If a binary parameter holds anything but -1 and +1.
     """
 
+    test_draws = 0
+
     # torch shields these from its compiler, which it imports at their first call: seconds at the
     # start of every run. Optimizers are not compiled here, so the bare functions do.
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
     def __init__(
@@ -68,18 +91,23 @@ class Optimizer(torch.optim.Optimizer):
         lr: float,
         real_lr: float | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
+        weights: Sequence[Tensor] | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         binary = model.binary_parameters()
-        ids = {id(parameter) for parameter in binary.values()}
-        real = [parameter for parameter in model.parameters() if id(parameter) not in ids]
         for name, parameter in binary.items():
             if not bool((parameter.detach().abs() == 1).all()):
                 raise ValueError(f"binary parameter {name!r} holds more than -1 and +1")
+        learned = list(binary.values()) if weights is None else list(weights)
+        ids = {id(parameter) for parameter in learned}
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
         groups: list[Group] = [
-            {"params": list(binary.values()), "binary": True},
-            {"params": real, "binary": False, "lr": lr if real_lr is None else real_lr},
+            {"params": learned, "binary": weights is None},
+            {"params": rest, "binary": False, "lr": lr if real_lr is None else real_lr},
         ]
         super().__init__(groups, {"lr": lr, **settings})
+        self._generator = generator
+        self.register_step_pre_hook(_move_state)
 
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -93,15 +121,104 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             UsageError: If n > 0 and the optimizer has no posterior.
         """
-        if n:
+        if n == 0:
+            yield
+            return
+        if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        yield
+        learned = self.param_groups[0]["params"]
+        deployed = [parameter.data for parameter in learned]
+        try:
+            for _ in range(n):
+                for parameter in learned:
+                    parameter.data = self.draw(parameter)
+                yield
+        finally:
+            for parameter, data in zip(learned, deployed, strict=True):
+                parameter.data = data
+
+    def draw(self, parameter: Tensor) -> Tensor:  # noqa: ARG002
+        """Return one draw of a parameter of the first group from its posterior.
+
+        Raises:
+            UsageError: If there is no posterior.
+        """
+        raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return the optimizer's generator on a device, seeded from the one it had before."""
+        assert self._generator is not None, "this optimizer was made without a generator"
+        if self._generator.device != device:
+            before = self._generator
+            seed = torch.empty((), dtype=torch.int64, device=before.device)
+            self._generator = torch.Generator(device).manual_seed(
+                int(seed.random_(generator=before))
+            )
+        return self._generator
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
+        return {}
+
+    def step_real(self) -> None:
+        """Update the second group by Adam (Kingma and Ba, ICLR 2015), with the group's `lr`."""
+        group = self.param_groups[1]
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        states = [self.state[p] for p in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        adam(
+            parameters,
+            [cast(Tensor, p.grad) for p in parameters],
+            [state["m"] for state in states],
+            [state["v"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return torch's state, and the generator's."""
+        state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
+        if self._generator is not None:
+            device = str(self._generator.device)
+            state["generator"] = {"device": device, "state": self._generator.get_state()}
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
+        saved = state_dict.get("generator")
+        if saved and self._generator is not None:
+            self._generator = torch.Generator(saved["device"])
+            self._generator.set_state(saved["state"].cpu())
 
     def task_started(self, context: TaskContext) -> None:
         """Hear that a task begins; nothing by default."""
 
     def task_ended(self, context: TaskContext) -> None:
         """Hear that a task is over; nothing by default."""
+
+
+def _move_state(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Bring the state of parameters that were moved to another device or dtype to them."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                continue
+            if value.is_floating_point():
+                state[name] = value.to(parameter)
 
 
 class LatentOptimizer(Optimizer):

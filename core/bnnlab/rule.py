@@ -1,7 +1,7 @@
 """The learning-rule interface: a batch becomes gradients at the weights the model holds now."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,11 +23,26 @@ class Batch(NamedTuple):
     loss: Loss = F.cross_entropy
 
 
+class Draws(NamedTuple):
+    """What a rule found at S weight draws.
+
+    Attributes:
+        losses: `(S,)`.
+        logits: `(S, B, K)`.
+        grads: Per parameter of the model that has a gradient, by name: `(S, *parameter.shape)`.
+    """
+
+    losses: Tensor
+    logits: Tensor
+    grads: dict[str, Tensor]
+
+
 class Closure:
     """Evaluates a batch at the weights as they are when it is called.
 
     Attributes:
-        logits: Those of the last call, `(B, K)`, detached; None before it.
+        logits: Those of the last call, `(B, K)`, detached; None before it. After `at`, the
+            logarithm of the probabilities' mean over the draws.
     """
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
@@ -56,6 +71,80 @@ class Closure:
         self.logits = logits.detach()
         return loss.detach()
 
+    def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
+        """Evaluate the batch at S weight draws, in one go where rule and model allow it.
+
+        The drawn parameters themselves are left alone; `.grad` of all others becomes the mean over
+        the draws.
+
+        Args:
+            draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
+
+        Returns:
+            The mean loss, and per drawn parameter its gradients, `(S, *parameter.shape)`.
+        """
+        names: dict[Tensor, str] = {p: name for name, p in self._model.named_parameters()}
+        found = None
+        if len(next(iter(draws.values()))) > 1:
+            named = {names[parameter]: drawn for parameter, drawn in draws.items()}
+            found = self._rule.differentiate_draws(self._model, self._batch, named)
+        if found is None:
+            found = self._one_by_one(draws, names)
+        for parameter, name in names.items():
+            if parameter not in draws:
+                own = found.grads.get(name)
+                parameter.grad = None if own is None else own.mean(0)
+        self.logits = found.logits.softmax(-1).mean(0).log()
+        grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+        return found.losses.mean(), grads
+
+    def _one_by_one(self, draws: Mapping[Tensor, Tensor], names: Mapping[Tensor, str]) -> Draws:
+        logits = []
+
+        def call() -> Tensor:
+            loss = self()
+            assert self.logits is not None
+            logits.append(self.logits)
+            return loss
+
+        losses, grads = evaluate_draws(call, draws, names)
+        return Draws(losses, torch.stack(logits), {names[p]: each for p, each in grads.items()})
+
+
+def evaluate_draws(
+    closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
+) -> tuple[Tensor, dict[Tensor, Tensor]]:
+    """Call a closure at each of S weight draws in turn, and put the weights back.
+
+    Args:
+        closure: Leaves gradients in `.grad` and returns the loss.
+        draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
+        parameters: All whose gradients are wanted.
+
+    Returns:
+        The losses `(S,)`, and the gradients `(S, *shape)` of each parameter that has some.
+    """
+    parameters = list(parameters)
+    count = len(next(iter(draws.values())))
+    grads: dict[Tensor, Tensor] = {}
+    losses = []
+    kept = {parameter: parameter.data for parameter in draws}
+    try:
+        for number in range(count):
+            for parameter, drawn in draws.items():
+                parameter.data = drawn[number]
+                parameter.grad = None
+            losses.append(closure())
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    if parameter not in grads:
+                        grads[parameter] = parameter.new_zeros((count, *parameter.shape))
+                    grads[parameter][number] = parameter.grad
+    finally:
+        for parameter, data in kept.items():
+            parameter.data = data
+    return torch.stack(losses), grads
+
 
 class LearningRule(nn.Module, ABC):
     """Turns a batch into gradients; knows nothing of the optimizer that uses them.
@@ -76,6 +165,20 @@ class LearningRule(nn.Module, ABC):
         """Leave in `.grad` the gradient of the batch-mean loss; return (loss, logits).
 
         Called with gradients enabled and every `.grad` None.
+        """
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        """Do `differentiate` at S weight draws in one go; None if that cannot be done.
+
+        The gradients are returned, not left in `.grad`. By default it cannot be done, and the
+        closure calls `differentiate` once per draw.
+
+        Args:
+            model: As in `differentiate`.
+            batch: As in `differentiate`.
+            draws: Per drawn parameter, by name, its values `(S, *shape)`.
         """
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from bnnlab import building
 from bnnlab.components import Kind
-from bnnlab.config import Choice
+from bnnlab.config import Choice, choose
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
-from bnnlab.optimizer import Optimizer
+from bnnlab.optimizer import Optimizer, TaskContext
+from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.component_contract import ComponentContract
 
@@ -107,8 +108,71 @@ class OptimizerContract(ComponentContract):
         for (name, one), two in zip(model.named_parameters(), copy.parameters(), strict=True):
             assert torch.equal(one, two), f"{name} goes another way after loading the state"
 
+    def test_its_state_is_as_large_as_declared(self) -> None:
+        """Bytes of state per learned weight, after steps and a task's end, are `state_bytes`."""
+        declared = self.component.state_bytes
+        if declared is None:
+            pytest.skip("it does not declare state_bytes")
+        choice = choose(self.host, self.kind, self.name, {})
+        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
+        optimizer = self.make(0, model, choice)
+        toy.train(model, rule, optimizer, task, steps=3)
+        optimizer.task_ended(TaskContext(task, model, rule, toy.BATCH_SIZE, 3))
+        for parameter in optimizer.param_groups[0]["params"]:
+            tensors = [v for v in optimizer.state[parameter].values() if isinstance(v, Tensor)]
+            own = sum(v.numel() * v.element_size() for v in tensors if v.shape == parameter.shape)
+            rest = sum(v.numel() * v.element_size() for v in tensors if v.shape != parameter.shape)
+            assert own == declared * parameter.numel(), (
+                f"{own / parameter.numel():g} bytes a weight"
+            )
+            assert rest <= 64, f"{rest} bytes of state beside what each weight has"
+
+    def test_its_state_follows_the_model_to_another_dtype(self) -> None:
+        """After `model.double()` a step works, in float64."""
+        model, optimizer = self.trained()
+        model.double()
+        closure = toy.ToyRule().closure(model, _double(toy.make_task()))
+        assert optimizer.step(closure).dtype == torch.float64
+        _assert_signs(model)
+        for parameter in model.parameters():
+            assert parameter.dtype == torch.float64
+            assert bool(parameter.isfinite().all())
+
+    def test_the_order_of_parameters_does_not_matter(self) -> None:
+        """A model that registers its parameters in another order trains alike.
+
+        What each one draws may depend on the order, so only deterministic methods are compared.
+        """
+        if self.provides("posterior"):
+            pytest.skip("draws follow the order of parameters")
+        model, copy = self.make_model(), self.make_model()
+        for module in copy.modules():
+            module._parameters = dict(reversed(module._parameters.items()))
+        ends = []
+        for each in (model, copy):
+            toy.train(each, toy.ToyRule(), self.make(0, each), toy.make_task(), steps=5)
+            ends.append(dict(each.named_parameters()))
+        for name, one in ends[0].items():
+            assert torch.allclose(one, ends[1][name], atol=1e-6), f"{name} depends on the order"
+
+    def test_a_huge_gradient_leaves_finite_numbers(self) -> None:
+        """Gradients of 1e6 in every element break neither weights nor state."""
+        model, optimizer = self.trained(1)
+
+        def closure() -> Tensor:
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, 1e6)
+            return torch.zeros(())
+
+        for _ in range(3):
+            optimizer.step(closure)
+        _assert_signs(model)
+        _assert_finite(model, optimizer)
+
     def test_it_finds_the_best_of_all_weights(self) -> None:
         """With ten binary weights it ends among the best 2 % of all 1024 possible ones."""
+        if "real-weights" in self.component.requires:
+            pytest.skip("it learns real weights")
         model, task, weights, losses = toy.make_enumerable()
         optimizer = self.make(0, model)
         toy.train(model, toy.ToyRule(), optimizer, task, steps=self.steps)
@@ -138,7 +202,7 @@ class OptimizerContract(ComponentContract):
         _assert_unchanged(model, before)
 
     def test_drawn_weights_are_signs_and_differ(self) -> None:
-        """Of `predictive(3)`, each draw is -1 and +1, and at least two are not the same."""
+        """Of `predictive(3)`, binary weights are -1 and +1, and at least two are not the same."""
         one, *others = self._draws(*self._with_posterior())
         assert any(not torch.equal(one, other) for other in others), "three draws are all the same"
 
@@ -173,7 +237,7 @@ class OptimizerContract(ComponentContract):
         found = []
         for _ in optimizer.predictive(3):
             _assert_signs(model)
-            weights = model.binary_parameters().values()
+            weights = optimizer.param_groups[0]["params"]
             found.append(torch.cat([weight.detach().flatten() for weight in weights]))
         return found
 
@@ -201,10 +265,19 @@ class OptimizerContract(ComponentContract):
         for _ in range(5):
             optimizer.step(closure)
         _assert_signs(model)
-        state = [each for each in optimizer.state.values() if isinstance(each, Mapping)]
-        for value in (*model.parameters(), *(value for each in state for value in each.values())):
-            if isinstance(value, Tensor) and value.is_floating_point():
-                assert bool(value.isfinite().all()), "a gradient of zero leaves numbers not finite"
+        _assert_finite(model, optimizer)
+
+
+def _double(task: Task) -> tuple[Tensor, Tensor]:
+    inputs, targets = next(task.train.batches(toy.BATCH_SIZE))
+    return inputs.double(), targets
+
+
+def _assert_finite(model: Model, optimizer: Optimizer) -> None:
+    state = [each for each in optimizer.state.values() if isinstance(each, Mapping)]
+    for value in (*model.parameters(), *(value for each in state for value in each.values())):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            assert bool(value.isfinite().all()), "weights or state are not finite"
 
 
 def _copy(model: Model) -> list[Tensor]:

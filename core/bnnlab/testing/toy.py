@@ -47,6 +47,24 @@ def make_model(seed: int = 0) -> Model:
     )
 
 
+def make_real_model(seed: int = 0) -> Model:
+    """Return a convolution and a linear layer with real weights and biases."""
+    generator = seeds.generator(seed, "toy model")
+    with torch.random.fork_rng(devices=[]):  # torch's own initialisation is replaced below
+        convolution, linear = nn.Conv2d(1, 4, 3), nn.Linear(64, CLASSES)
+    model = Model(
+        [nn.Sequential(convolution, nn.ReLU(), nn.Flatten()), linear],
+        INPUT_SHAPE,
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
+            else:
+                parameter.zero_()
+    return model
+
+
 def make_normalised_model() -> Model:
     """Return two binary linear layers with a batch normalisation by running averages between."""
     generator = seeds.generator(0, "toy model")

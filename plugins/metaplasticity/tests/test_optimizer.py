@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, LearningRule, Model, Sign, TaskContext, UsageError
+from bnnlab import optimizer as core
 from bnnlab.stream import Examples, Task
-from bnnlab_metaplasticity import optimizer as home
 from bnnlab_metaplasticity.optimizer import MetaplasticAdam
 
 STEPS = 20
@@ -198,8 +198,8 @@ def test_updating_in_chunks_changes_nothing(chunk: int, monkeypatch: pytest.Monk
         return latents, [p.detach() for p in model.parameters()]
 
     whole = train()
-    assert all(tensor.numel() < home.CPU_CHUNK for part in whole for tensor in part)
-    monkeypatch.setattr(home, "CPU_CHUNK", chunk)
+    assert all(tensor.numel() < core.CPU_CHUNK for part in whole for tensor in part)
+    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
     chunked = train()
     for a, b in zip([*whole[0], *whole[1]], [*chunked[0], *chunked[1]], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)

@@ -65,6 +65,7 @@ ADAM = Component(
         *LATENT,
     ),
     requires=frozenset({"gradients"}),
+    state_bytes=12,
 )
 
 SGD = Component(
@@ -81,6 +82,7 @@ SGD = Component(
         *LATENT,
     ),
     requires=frozenset({"gradients"}),
+    state_bytes=8,
 )
 
 

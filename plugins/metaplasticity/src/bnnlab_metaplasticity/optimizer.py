@@ -5,7 +5,7 @@ networks", Nature Communications 12:2549, 2021, eqs. 1-2 and algorithm 1.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,10 +13,7 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
-from bnnlab.optimizer import Group, LatentOptimizer, TaskContext
-
-CPU_CHUNK = 1 << 19
-"""Elements updated together on the CPU: what a step touches of them stays in its last cache."""
+from bnnlab.optimizer import CPU_CHUNK, Group, LatentOptimizer, TaskContext, chunks
 
 
 class MetaplasticAdam(LatentOptimizer):
@@ -112,11 +109,7 @@ class MetaplasticAdam(LatentOptimizer):
         m_of = dict(zip(map(id, group["params"]), group["m"], strict=True))
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             state = self.state[parameter]
-            tensors = (value, grad, state["M"], state["V"])
-            chunks: Iterable[tuple[Tensor, ...]] = [tensors]
-            if value.device.type == "cpu" and all(x.is_contiguous() for x in tensors):
-                chunks = zip(*(x.view(-1).split(CPU_CHUNK) for x in tensors), strict=True)
-            for W, g, M, V in chunks:
+            for W, g, M, V in chunks(value, grad, state["M"], state["V"]):
                 if group["weight_decay"]:
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)

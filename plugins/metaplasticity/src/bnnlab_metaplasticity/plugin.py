@@ -52,6 +52,7 @@ META = Component(
         ),
     ),
     requires=frozenset({"gradients", "binary-weights"}),
+    state_bytes=12,
 )
 
 

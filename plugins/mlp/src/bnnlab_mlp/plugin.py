@@ -21,7 +21,7 @@ MLP = Component(
             Literal["binary", "real"],
             "binary",
             "Weights of every layer, the first and the last included.",
-            provides={"binary": ("binary-weights",)},
+            provides={"binary": ("binary-weights",), "real": ("real-weights",)},
         ),
         Option(
             "activation",
