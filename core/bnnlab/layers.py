@@ -75,6 +75,27 @@ class Sign(nn.Module):
         return self.surrogate
 
 
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Return `x @ weight.T`; weights with a leading draw dimension give `(S, B, outputs)`."""
+    if weight.ndim == 2:
+        return F.linear(x, weight)
+    if x.ndim == 2:  # the first layer: one product for all draws
+        together = F.linear(x, weight.flatten(0, 1))  # (B, S * outputs)
+        return together.view(len(x), *weight.shape[:2]).transpose(0, 1)
+    return torch.matmul(x, weight.mT)
+
+
+class Linear(nn.Linear):
+    """A real linear layer that also takes weights `(S, outputs, inputs)`, one per draw."""
+
+    leading_draws = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(..., inputs)` to `(..., outputs)`."""
+        y = linear(x, self.weight)
+        return y if self.bias is None else y.add(self.bias)
+
+
 class _BinaryLayer(nn.Module):
     """What binary layers share: signs for weights, a scale on the sums, a real bias."""
 
@@ -118,6 +139,8 @@ class BinaryLinear(_BinaryLayer, nn.Linear):
         generator: Draws the initial signs; torch's default generator if None.
     """
 
+    leading_draws = True
+
     def __init__(
         self,
         in_features: int,
@@ -131,7 +154,7 @@ class BinaryLinear(_BinaryLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        return self._scale_and_shift(F.linear(x, self.weight), (-1,))
+        return self._scale_and_shift(linear(x, self.weight), (-1,))
 
 
 class BinaryConv2d(_BinaryLayer, nn.Conv2d):

@@ -130,7 +130,8 @@ class Optimizer(torch.optim.Optimizer):
         deployed = [parameter.data for parameter in learned]
         try:
             for _ in range(n):
-                for parameter in learned:
+                for parameter, data in zip(learned, deployed, strict=True):
+                    parameter.data = data  # a posterior's mean may be the weight itself
                     parameter.data = self.draw(parameter)
                 yield
         finally:

@@ -27,12 +27,13 @@ class Draws(NamedTuple):
     """What a rule found at S weight draws.
 
     Attributes:
-        losses: `(S,)`.
+        loss: Mean over the draws, a scalar.
         logits: `(S, B, K)`.
-        grads: Per parameter of the model that has a gradient, by name: `(S, *parameter.shape)`.
+        grads: Per parameter that has a gradient, by name: `(S, *shape)`. Of a parameter that was
+            not drawn, one for each draw or only their mean, `(1, *shape)`.
     """
 
-    losses: Tensor
+    loss: Tensor
     logits: Tensor
     grads: dict[str, Tensor]
 
@@ -96,7 +97,7 @@ class Closure:
                 parameter.grad = None if own is None else own.mean(0)
         self.logits = found.logits.softmax(-1).mean(0).log()
         grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
-        return found.losses.mean(), grads
+        return found.loss, grads
 
     def _one_by_one(self, draws: Mapping[Tensor, Tensor], names: Mapping[Tensor, str]) -> Draws:
         logits = []
@@ -108,7 +109,8 @@ class Closure:
             return loss
 
         losses, grads = evaluate_draws(call, draws, names)
-        return Draws(losses, torch.stack(logits), {names[p]: each for p, each in grads.items()})
+        named = {names[parameter]: each for parameter, each in grads.items()}
+        return Draws(losses.mean(), torch.stack(logits), named)
 
 
 def evaluate_draws(

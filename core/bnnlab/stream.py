@@ -12,6 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+PIECE = 1 << 20
+"""Numbers in a piece of inputs that small batches are cut from."""
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """A part of a data set: images as stored, on the device, turned into inputs batch by batch.
@@ -62,11 +66,17 @@ class Examples:
         """
         if order is None:
             order = torch.arange(len(self))
-        parts = list(torch.split(order.to(self.rows.device), size))
-        if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [torch.cat(parts[-2:])]
-        for positions in parts:
-            yield self.batch(positions)
+        order = order.to(self.rows.device)
+        count = self.count_batches(size)
+        # Small batches are cut from a larger piece that is looked up and normalised at once.
+        together = max(1, PIECE // (size * self.pixels[0].numel()))
+        for first in range(0, count, together):
+            last = min(first + together, count)
+            stop = len(order) if last == count else last * size
+            inputs, targets = self.batch(order[first * size : stop])
+            sizes = [size] * (last - first - 1)
+            sizes.append(len(targets) - sum(sizes))
+            yield from zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
 
     def count_batches(self, size: int) -> int:
         """Return how many batches `batches` yields."""

@@ -1,9 +1,12 @@
 """Backpropagation: autograd over the whole network."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
+from bnnlab.draws import backpropagate
 from bnnlab.model import Model
-from bnnlab.rule import Batch, LearningRule
+from bnnlab.rule import Batch, Draws, LearningRule
 
 
 class Backpropagation(LearningRule):
@@ -18,3 +21,9 @@ class Backpropagation(LearningRule):
         loss = batch.loss(logits, batch.targets)
         loss.backward()
         return loss, logits
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        """Run all draws forward and backward together, where the model allows it."""
+        return backpropagate(model, batch, draws)
