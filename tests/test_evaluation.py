@@ -1,4 +1,4 @@
-"""Accuracy and the continual-learning metrics against numbers worked out by hand."""
+"""What is predicted for the tasks of a stream, and with which weights and statistics."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,58 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab import BatchNorm, Model, Optimizer, evaluation
-from bnnlab.evaluation import Evaluator
+from bnnlab.evaluation import Evaluator, Prediction
 from bnnlab.stream import Examples, Task
-
-MATRIX: list[list[float | None]] = [[0.9, 0.1, None], [0.7, 0.8, 0.2], [0.6, 0.85, 0.95]]
-
-
-def test_average_accuracy_is_the_last_rows_mean() -> None:
-    assert evaluation.average_accuracy(MATRIX) == pytest.approx(0.8)  # (.6 + .85 + .95) / 3
-
-
-def test_average_accuracy_of_an_unfinished_run_is_over_the_tasks_learned() -> None:
-    assert evaluation.average_accuracy(MATRIX[:2]) == pytest.approx(0.75)  # not the 0.2 ahead
-    assert evaluation.average_accuracy([]) is None
-
-
-def test_forgetting_is_the_mean_drop_from_the_best() -> None:
-    assert evaluation.forgetting(MATRIX) == pytest.approx((0.3 - 0.05) / 2)
-
-
-def test_forgetting_counts_a_best_that_came_later_than_learning() -> None:
-    matrix = [[0.5, None, None], [0.9, 0.8, None], [0.6, 0.8, 0.9]]
-    assert evaluation.forgetting(matrix) == pytest.approx((0.3 + 0.0) / 2)
-
-
-def test_backward_transfer_is_the_mean_change_since_learned() -> None:
-    assert evaluation.backward_transfer(MATRIX) == pytest.approx((-0.3 + 0.05) / 2)
-
-
-def test_forward_transfer_is_the_mean_gain_before_learning_over_the_untrained_model() -> None:
-    untrained = [0.1, 0.12, 0.08]
-    assert evaluation.forward_transfer(MATRIX, untrained) == pytest.approx((-0.02 + 0.12) / 2)
-
-
-def test_plasticity_is_the_mean_of_the_diagonal() -> None:
-    assert evaluation.plasticity(MATRIX) == pytest.approx((0.9 + 0.8 + 0.95) / 3)
-
-
-def test_what_was_not_measured_is_none_and_never_a_number() -> None:
-    holes: list[list[float | None]] = [[0.9, None], [None, 0.8]]
-    assert evaluation.average_accuracy(holes) is None
-    assert evaluation.forgetting(holes) is None
-    assert evaluation.backward_transfer(holes) is None
-    assert evaluation.forward_transfer(holes, [0.1, 0.1]) is None
-    assert evaluation.plasticity(holes) == pytest.approx(0.85)
-    assert evaluation.forward_transfer([[0.9, 0.3], [0.9, 0.8]], [None, None]) is None
-
-
-def test_a_single_task_has_neither_forgetting_nor_transfer() -> None:
-    assert evaluation.average_accuracy([[0.7]]) == evaluation.plasticity([[0.7]]) == 0.7
-    for metric in (evaluation.forgetting, evaluation.backward_transfer):
-        assert metric([[0.7]]) is None
-    assert evaluation.forward_transfer([[0.7]], [0.1]) is None
 
 
 class Still(Optimizer):
@@ -170,16 +120,78 @@ def test_a_task_is_scored_among_its_own_classes_only() -> None:
     one = task()
     assert scores(model, [one]) == [float((one.test.labels == 0).sum()) / 53]
     told = replace(one, classes=torch.tensor([False, False, True, True]))
-    assert scores(model, [told]) == [float((one.test.labels == 2).sum()) / 53]
+    assert scores(model, [told], task_ids=True) == [float((one.test.labels == 2).sum()) / 53]
+
+
+def predict(
+    model: Model, optimizer: Optimizer, tasks: list[Task], **told: bool
+) -> list[Prediction]:
+    evaluator = Evaluator(model, optimizer, told.get("task_ids", False))
+    return evaluator.predict(tasks, tasks, lambda t: t.test)
 
 
 def test_probabilities_add_up_to_1_over_the_tasks_classes() -> None:
     model = model_with("running").eval()
     told = task(classes=torch.tensor([True, False, True, False]))
-    p = evaluation.probabilities(model, Still(model, lr=0.1), told, told.test)
-    assert p.shape == (53, 4)
-    torch.testing.assert_close(p.sum(1), torch.ones(53))
-    assert not p[:, [1, 3]].any()
+    (found,) = predict(model, Still(model, lr=0.1), [told], task_ids=True)
+    assert found.probabilities.shape == (53, 4)
+    torch.testing.assert_close(found.probabilities.sum(1), torch.ones(53))
+    assert not found.probabilities[:, [1, 3]].any()
+    assert found.entropies.isfinite().all()
+
+
+@pytest.mark.parametrize("task_ids", [False, True])
+def test_tasks_predicted_together_are_those_predicted_alone(task_ids: bool) -> None:
+    model, tasks = model_with("running"), [task(0), task(1), task(2)]
+    together = predict(model, Still(model, lr=0.1), tasks, task_ids=task_ids)
+    for each, own in zip(tasks, together, strict=True):
+        (alone,) = predict(model, Still(model, lr=0.1), [each], task_ids=task_ids)
+        torch.testing.assert_close(own.probabilities, alone.probabilities)
+        assert torch.equal(own.targets, each.test.labels)
+
+
+def test_a_part_that_tasks_share_is_predicted_once() -> None:
+    model, one = model_with("running"), task()
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    first, second = predict(model, Still(model, lr=0.1), [one, replace(one, index=1)])
+    assert sum(seen) == 53
+    assert first is second
+
+
+class Drawing(Still):
+    """Draws the first layer's weights from the numbers it is given."""
+
+    test_draws = 3
+
+    def __init__(self, model: Model) -> None:
+        first = model.get_parameter("segments.1.weight")
+        super().__init__(model, lr=0.1, weights=[first])
+        self.drawn: list[Tensor] = []
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        g = torch.Generator().manual_seed(len(self.drawn))
+        self.drawn.append(torch.randn(parameter.shape, generator=g))
+        return self.drawn[-1]
+
+
+def test_weights_are_drawn_once_per_evaluation_and_probabilities_averaged() -> None:
+    model, tasks = model_with("running").eval(), [task(0), task(1)]
+    before = model.segments[1].weight.detach().clone()
+    optimizer = Drawing(model)
+    found = predict(model, optimizer, tasks)
+    assert len(optimizer.drawn) == 3
+    assert torch.equal(model.segments[1].weight, before)
+    for each, own in zip(tasks, found, strict=True):
+        inputs, _ = each.test.batch(torch.arange(53))
+        draws = []
+        for weight in optimizer.drawn:
+            model.segments[1].weight.data = weight
+            draws.append(model(inputs).detach().softmax(-1))
+        model.segments[1].weight.data = before
+        p = torch.stack(draws)
+        torch.testing.assert_close(own.probabilities, p.mean(0))
+        torch.testing.assert_close(own.entropies, -(p * p.log2()).sum(-1).mean(0))
 
 
 def test_an_optimizer_without_a_posterior_draws_nothing() -> None:

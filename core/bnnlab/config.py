@@ -19,6 +19,19 @@ RUN_OPTIONS = (
     Option("batch_size", int, 100, "Examples per step.", minimum=1, below=2**31),
     Option("seed", int, 0, "Root of all randomness.", minimum=0, below=2**63),
     Option("device", str, "auto", "'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."),
+    Option(
+        "uncertainty",
+        bool,
+        False,
+        "Whether calibration and out-of-distribution detection are measured; "
+        "with a posterior they always are.",
+    ),
+    Option(
+        "fresh",
+        bool,
+        False,
+        "Whether a fresh model learns each task alone, for plasticity; it doubles the time.",
+    ),
     Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
     Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
     Option("name", str | None, None, "Name of the run's folder; 'none' for one that says what."),
@@ -46,6 +59,8 @@ class RunConfig:
     batch_size: int
     seed: int
     device: str
+    uncertainty: bool
+    fresh: bool
     data: str | None
     out: str | None
     name: str | None

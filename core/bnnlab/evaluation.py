@@ -1,7 +1,8 @@
-"""Accuracy, and what a matrix of accuracies says of learning and forgetting."""
+"""What a model predicts for the tasks of a stream."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
@@ -16,24 +17,37 @@ RECALIBRATION_IMAGES = 5000
 """Training images from which recalibrated statistics are measured, over all tasks concerned."""
 RECALIBRATION_BATCHES = 10
 
-Matrix = Sequence[Sequence[float | None]]
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What is predicted for N examples.
+
+    Attributes:
+        probabilities: Mean over the weight draws, `(N, K)`.
+        entropies: Mean over the weight draws of each one's entropy, in bits, `(N,)`.
+        targets: `(N,)`.
+    """
+
+    probabilities: Tensor
+    entropies: Tensor
+    targets: Tensor
+
+    def accuracy(self) -> float:
+        """Return the share of examples whose most probable class is the target."""
+        correct = self.probabilities.argmax(-1) == self.targets
+        return float(correct.sum()) / len(self.targets)
 
 
-def probabilities(model: Model, optimizer: Optimizer, task: Task, examples: Examples) -> Tensor:
-    """Return the predicted class probabilities `(N, K)` of the deployed weights."""
-    with torch.no_grad():
-        total = torch.zeros(())
-        for _ in optimizer.predictive(0):
-            parts = [
-                task.mask(model(inputs)).softmax(-1)
-                for inputs, _ in examples.batches(EVALUATION_BATCH)
-            ]
-            total = total + torch.cat(parts)
-        return total
+def entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy, in bits, over the last dimension."""
+    nats: Tensor = torch.special.entr(probabilities).sum(-1)
+    return nats / log(2)
 
 
 class Evaluator:
-    """Scores tasks with the statistics and the task identity that the protocol allows.
+    """Predicts with the statistics and the task identity that the protocol allows.
+
+    Weights are drawn once per call and serve all tasks; the probabilities are averaged.
 
     Args:
         model: The model that is trained.
@@ -47,36 +61,71 @@ class Evaluator:
     def accuracies(
         self, tasks: Sequence[Task], seen: Sequence[Task], part: Callable[[Task], Examples]
     ) -> list[float]:
-        """Return the accuracy, a fraction, on a part of each task.
+        """Return the accuracy, a fraction, on a part of each task; arguments as in `predict`."""
+        return [prediction.accuracy() for prediction in self.predict(tasks, seen, part)]
+
+    def predict(
+        self, tasks: Sequence[Task], seen: Sequence[Task], part: Callable[[Task], Examples]
+    ) -> list[Prediction]:
+        """Predict a part of each task.
 
         Args:
-            tasks: What is scored.
+            tasks: What is predicted.
             seen: The tasks learned so far, whose training images may recalibrate statistics.
             part: Which examples of a task, e.g. its test part.
         """
         training = self.model.training
         self.model.eval()
-        afresh = needs_recalibration(self.model)
-        if afresh and not self.task_ids:
-            recalibrate(self.model, _calibration(seen))
-        done: dict[int, float] = {}  # parts of a chunked data set share one test part
-        result = []
-        for task in tasks:
-            examples = part(task)
-            if self.task_ids:
-                self.model.select_task(task.index)
-                if afresh:
-                    recalibrate(self.model, _calibration([task]))
-            if id(examples) not in done or self.task_ids:
-                done[id(examples)] = self._accuracy(task, examples)
-            result.append(done[id(examples)])
+        parts = [part(task) for task in tasks]
+        if self.task_ids:  # the model is told something else for each
+            predicted = [self._predict([p], [t], t) for t, p in zip(tasks, parts, strict=True)]
+            found = [each[0] for each in predicted]
+        else:
+            distinct = {id(p): p for p in parts}  # parts of a chunked data set share a test part
+            predictions = self._predict([*distinct.values()], seen, None)
+            of = dict(zip(distinct, predictions, strict=True))
+            found = [of[id(p)] for p in parts]
         self.model.train(training)
-        return result
+        return found
 
-    def _accuracy(self, task: Task, examples: Examples) -> float:
-        predicted = probabilities(self.model, self.optimizer, task, examples).argmax(-1)
-        targets = examples.labels[examples.rows]
-        return float((predicted == targets).sum()) / len(targets)
+    @torch.no_grad()
+    def _predict(
+        self, parts: Sequence[Examples], seen: Sequence[Task], told: Task | None
+    ) -> list[Prediction]:
+        probabilities = entropies = torch.zeros(())
+        draws = self.optimizer.test_draws
+        for _ in self.optimizer.predictive(draws):
+            if told is not None:
+                self.model.select_task(told.index)
+            if needs_recalibration(self.model):
+                recalibrate(self.model, _calibration(seen))
+            logits = torch.cat([self.model(inputs) for inputs in _batches(parts)])
+            p = (logits if told is None else told.mask(logits)).softmax(-1)
+            probabilities = probabilities + p / max(1, draws)
+            entropies = entropies + entropy(p) / max(1, draws)
+        sizes = [len(part) for part in parts]
+        pairs = zip(torch.split(probabilities, sizes), torch.split(entropies, sizes), strict=True)
+        return [
+            Prediction(p, h, part.labels[part.rows])
+            for (p, h), part in zip(pairs, parts, strict=True)
+        ]
+
+
+def _batches(parts: Sequence[Examples]) -> Iterator[Tensor]:
+    """Yield the inputs of all parts in turn, in batches that cross the borders between them."""
+    pending: list[Tensor] = []
+    room = EVALUATION_BATCH
+    for part in parts:
+        positions = torch.arange(len(part))
+        while len(positions):
+            taken, positions = positions[:room], positions[room:]
+            pending.append(part.batch(taken)[0])
+            room -= len(taken)
+            if not room:
+                yield torch.cat(pending)
+                pending, room = [], EVALUATION_BATCH
+    if pending:
+        yield torch.cat(pending)
 
 
 def _calibration(tasks: Sequence[Task]) -> Iterator[Tensor]:
@@ -91,54 +140,3 @@ def _calibration(tasks: Sequence[Task]) -> Iterator[Tensor]:
                 for task, positions in zip(tasks, spread, strict=True)
             ]
         )
-
-
-def average_accuracy(matrix: Matrix) -> float | None:
-    """Return the mean over all tasks learned, after the last of them."""
-    return _mean(matrix[-1][: len(matrix)]) if matrix else None
-
-
-def forgetting(matrix: Matrix) -> float | None:
-    """Return the mean over earlier tasks of (best accuracy so far - accuracy at the end).
-
-    Source: Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018, eq. 3.
-    """
-    last = len(matrix) - 1
-    losses = []
-    for task in range(last):
-        history = [a for row in matrix[task:last] if (a := row[task]) is not None]
-        final = matrix[last][task]
-        losses.append(None if final is None or not history else max(history) - final)
-    return _mean(losses)
-
-
-def backward_transfer(matrix: Matrix) -> float | None:
-    """Return the mean over earlier tasks of (accuracy at the end - accuracy when learned).
-
-    Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory", NeurIPS 2017, eq. 3.
-    """
-    last = len(matrix) - 1
-    return _mean([_minus(matrix[last][task], matrix[task][task]) for task in range(last)])
-
-
-def forward_transfer(matrix: Matrix, untrained: Sequence[float | None]) -> float | None:
-    """Return the mean over later tasks of (accuracy just before learning - untrained model's).
-
-    Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory", NeurIPS 2017, eq. 4.
-    """
-    steps = pairwise(range(len(matrix)))
-    return _mean([_minus(matrix[before][task], untrained[task]) for before, task in steps])
-
-
-def plasticity(matrix: Matrix) -> float | None:
-    """Return the mean over tasks of the accuracy right after learning the task."""
-    return _mean([row[task] for task, row in enumerate(matrix)])
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    measured = [value for value in values if value is not None]
-    return sum(measured) / len(measured) if measured and len(measured) == len(values) else None

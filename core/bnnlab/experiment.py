@@ -4,19 +4,23 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from bnnlab import building, evaluation
+from bnnlab import building, continual
 from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import RunConfig
 from bnnlab.discovery import Status
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain
 from bnnlab.host import PluginHost
+from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
+from bnnlab.optimizer import Optimizer
 from bnnlab.records import RunFolder
 from bnnlab.result import Result
 from bnnlab.result import Status as RunStatus
+from bnnlab.rule import LearningRule
 from bnnlab.stream import protocol_hash
 from bnnlab.training import Progress, Trainer
 
@@ -52,21 +56,24 @@ class Experiment:
             seed=seed,
         )
         self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
-        self.model = building.make_model(
+        self.model, self.rule, self.optimizer = self._make_learner()
+        self.progress = Progress()
+        self.folder = resume or self._new_folder()
+        if resume:
+            self._restore(resume)
+
+    def _make_learner(self) -> tuple[Model, LearningRule, Optimizer]:
+        host, choices, seed = self.host, self.config.choices, self.config.seed
+        model = building.make_model(
             host,
             choices[Kind.MODEL],
             input_shape=self.stream.input_shape,
             classes=self.stream.classes,
             seed=seed,
-        ).to(device)
-        self.rule = building.make_rule(host, choices[Kind.RULE], self.model, seed=seed)
-        self.optimizer = building.make_optimizer(
-            host, choices[Kind.OPTIMIZER], self.model, seed=seed
-        )
-        self.progress = Progress()
-        self.folder = resume or self._new_folder()
-        if resume:
-            self._restore(resume)
+        ).to(self.device)
+        rule = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
+        optimizer = building.make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)
+        return model, rule, optimizer
 
     def run(self, stepped: Stepped = lambda *_: None) -> Result:
         """Train on what is left of the stream and return the result, also written to the folder.
@@ -82,14 +89,12 @@ class Experiment:
             self.rule,
             self.optimizer,
             self.tasks,
-            task_ids=self.stream.gives_task_ids,
-            epochs=self.config.epochs,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
+            measure_uncertainty=self.config.uncertainty or self.optimizer.test_draws > 0,
+            unknown=None if self.stream.gives_task_ids else self.stream.out_of_distribution(),
             progress=self.progress,
             logged=self._logged,
             saved=self._save,
-            stepped=stepped,
+            **self._schedule(stepped),
         )
         if self.folder:
             self.folder.start_log()
@@ -102,6 +107,8 @@ class Experiment:
         )
         try:
             trainer.run()
+            if self.config.fresh:
+                self._learn_alone(stepped)
         except KeyboardInterrupt:
             self._finish("interrupted")
             raise
@@ -117,6 +124,35 @@ class Experiment:
         finally:
             if self.folder:
                 self.folder.stop_log()
+
+    def _schedule(self, stepped: Stepped) -> dict[str, Any]:
+        return {
+            "task_ids": self.stream.gives_task_ids,
+            "epochs": self.config.epochs,
+            "batch_size": self.config.batch_size,
+            "seed": self.config.seed,
+            "stepped": stepped,
+        }
+
+    def _learn_alone(self, stepped: Stepped) -> None:
+        """Teach each task to a fresh model, to see what the tasks before it cost or gave."""
+        fresh, began = self.progress.fresh, self.progress.seconds
+        for task in self.tasks[len(fresh) :]:
+            alone = Progress(untrained=[None])
+            Trainer(
+                *self._make_learner(),
+                [replace(task, index=0)],
+                measure_uncertainty=False,
+                unknown=None,
+                progress=alone,
+                logged=lambda _: None,
+                saved=lambda: None,
+                **self._schedule(stepped),
+            ).run()
+            fresh.append(alone.accuracy[0][0])
+            began += alone.seconds
+            self.progress.seconds = began
+            self._save()
 
     # -------------------------------------------------------------------- what it writes
 
@@ -183,7 +219,8 @@ class Experiment:
                 raise UsageError(
                     f"the checkpoint in {folder.path} does not fit its run.toml: {reason}"
                 ) from error
-        if self.progress.task == len(self.tasks):
+        alone = self.config.fresh and len(self.progress.fresh) < len(self.tasks)
+        if self.progress.task == len(self.tasks) and not alone:
             raise UsageError(f"{folder.path} is complete: there is nothing to resume")
         folder.keep_metrics(self.progress.lines)
 
@@ -198,11 +235,13 @@ class Experiment:
 
     def protocol(self) -> dict[str, Any]:
         """Describe what is learned from, in which order, how it is split and scored."""
+        draws = self.optimizer.test_draws
+        predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
         return {
             "stream": self.stream.protocol(),
             "epochs": self.config.epochs,
             "batch_size": self.config.batch_size,
-            "score": "top-1 accuracy of the deployed weights on each task's whole test part",
+            "score": f"top-1 accuracy of {predictor} on each task's whole test part",
             "task_ids_at_test": self.stream.gives_task_ids,
             "revisits_training_images": needs_recalibration(self.model),
         }
@@ -213,12 +252,18 @@ class Experiment:
             status=status,
             accuracy=matrix,
             untrained_accuracy=self.progress.untrained,
-            average_accuracy=evaluation.average_accuracy(matrix),
-            forgetting=evaluation.forgetting(matrix),
-            backward_transfer=evaluation.backward_transfer(matrix),
-            forward_transfer=evaluation.forward_transfer(matrix, self.progress.untrained),
-            plasticity=evaluation.plasticity(matrix),
+            fresh_accuracy=self.progress.fresh,
+            average_accuracy=continual.average_accuracy(matrix),
+            recent_accuracy=continual.recent_accuracy(matrix),
+            learning_accuracy=continual.learning_accuracy(matrix),
+            forgetting=continual.forgetting(matrix),
+            backward_transfer=continual.backward_transfer(matrix),
+            forward_transfer=continual.forward_transfer(matrix, self.progress.untrained),
+            plasticity=continual.plasticity(matrix, self.progress.fresh),
+            retention=continual.retention(matrix),
+            uncertainty=self.progress.uncertainty[-1] if self.progress.uncertainty else {},
             flips=self.progress.flips,
+            diagnostics=self.progress.diagnostics,
             tasks=[task.name for task in self.tasks],
             protocol=protocol_hash(protocol),
             protocol_description=protocol,

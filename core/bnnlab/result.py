@@ -19,12 +19,19 @@ class Result:
         status: `complete`, `failed` or `interrupted`.
         accuracy: T x T matrix: row i after learning task i, column j on the test part of task j.
         untrained_accuracy: Of the model before training, per task.
+        fresh_accuracy: Of a fresh model that learned one task alone, per task; [] if not measured.
         average_accuracy: Mean over all tasks after the last one.
+        recent_accuracy: Mean over the last five tasks after the last one.
+        learning_accuracy: Mean accuracy on each task right after learning it.
         forgetting: Mean drop from each earlier task's best accuracy to its last.
         backward_transfer: Mean change of earlier tasks' accuracy since each was learned.
         forward_transfer: Mean gain on a task from the tasks before it, over the untrained model.
-        plasticity: Mean accuracy on each task right after learning it.
+        plasticity: Mean of (accuracy on each task right after learning it - a fresh model's).
+        retention: Per lag k, mean accuracy on a task k tasks after it was learned.
+        uncertainty: Of the predictions for all tasks after the last one; see
+            `bnnlab.uncertainty.uncertainty`. Empty if not measured.
         flips: Per task, the share of binary weights it changed.
+        diagnostics: Per task, what the optimizer said of itself at its end.
         tasks: Names of the tasks.
         protocol: Hash of what was learned from, in which order, how it was split and scored.
         protocol_description: What was hashed.
@@ -38,12 +45,18 @@ class Result:
     status: Status
     accuracy: list[list[float | None]]
     untrained_accuracy: list[float | None]
+    fresh_accuracy: list[float | None]
     average_accuracy: float | None
+    recent_accuracy: float | None
+    learning_accuracy: float | None
     forgetting: float | None
     backward_transfer: float | None
     forward_transfer: float | None
     plasticity: float | None
+    retention: list[float | None]
+    uncertainty: dict[str, float | list[float]]
     flips: list[float | None]
+    diagnostics: list[dict[str, float]]
     tasks: list[str]
     protocol: str
     protocol_description: dict[str, Any]

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 PIECE = 1 << 20
 """Numbers in a piece of inputs that small batches are cut from."""
 
@@ -141,6 +140,10 @@ class TaskStream(ABC):
         Raises:
             IndexError: Past the last task.
         """
+
+    def out_of_distribution(self) -> Examples | None:
+        """Return examples that belong to no task, for a score of how well they are told apart."""
+        return None
 
     def __iter__(self) -> Iterator[Task]:
         return (self[index] for index in range(len(self)))

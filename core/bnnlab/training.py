@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnnlab import seeds
+from bnnlab import seeds, uncertainty
 from bnnlab.errors import RunError
 from bnnlab.evaluation import Evaluator
 from bnnlab.model import Model
@@ -35,6 +35,9 @@ class Progress:
         untrained: Accuracy of the untrained model per task.
         accuracy: Rows of the accuracy matrix, T numbers each, None where not measured.
         flips: Per task, the share of binary weights that differ from the task's beginning.
+        diagnostics: Per task, what the optimizer said of itself at its end.
+        uncertainty: Per task, what was measured of the predictions for the tasks seen; may be {}.
+        fresh: Per task, the accuracy of a fresh model that learned it alone, if that is measured.
         seconds: Time spent, evaluation included.
         start_signs: The binary weights at the current task's beginning, as bool.
     """
@@ -46,6 +49,9 @@ class Progress:
     untrained: list[float | None] = field(default_factory=list)
     accuracy: list[list[float | None]] = field(default_factory=list)
     flips: list[float | None] = field(default_factory=list)
+    diagnostics: list[dict[str, float]] = field(default_factory=list)
+    uncertainty: list[dict[str, Any]] = field(default_factory=list)
+    fresh: list[float | None] = field(default_factory=list)
     seconds: float = 0.0
     start_signs: list[Tensor] = field(default_factory=list)
 
@@ -59,6 +65,8 @@ class Trainer:
         optimizer: Made for the model.
         tasks: What is learned, in order.
         task_ids: Whether the model is told which task it is tested on.
+        measure_uncertainty: Whether calibration and the like are measured after every task.
+        unknown: Examples of no task, for out-of-distribution detection, or None.
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
         seed: Root of the order of examples.
@@ -76,6 +84,8 @@ class Trainer:
         tasks: Sequence[Task],
         *,
         task_ids: bool,
+        measure_uncertainty: bool,
+        unknown: Examples | None,
         epochs: int,
         batch_size: int,
         seed: int,
@@ -87,6 +97,7 @@ class Trainer:
         self.model, self.rule, self.optimizer = model, rule, optimizer
         self.tasks, self.task_ids = list(tasks), task_ids
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.measure_uncertainty, self.unknown = measure_uncertainty, unknown
         self.progress = progress
         self._logged, self._saved, self._stepped = logged, saved, stepped
         self.evaluator = Evaluator(model, optimizer, task_ids)
@@ -119,7 +130,7 @@ class Trainer:
             self.optimizer.task_started(context)
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
-            metrics = self._epoch(task, epoch)
+            metrics = {**self._epoch(task, epoch), **self.optimizer.diagnostics()}
             held = task.validation
             if held is not None and len(held):
                 metrics["validation_accuracy"] = self._validate(task, held)
@@ -180,21 +191,31 @@ class Trainer:
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
         self._check_signs()
-        started = time.perf_counter()
+        progress, started = self.progress, time.perf_counter()
         seen = self.tasks[: task.index + 1]
         shown = seen if self.task_ids else self.tasks[: task.index + 2]
-        scores: list[float | None] = [*self._test(shown, seen)]
-        row = scores + [None] * (len(self.tasks) - len(scores))
-        self.progress.accuracy.append(row)
-        self.progress.flips.append(self._flipped())
-        self.progress.seconds += time.perf_counter() - started
+        asked = shown
+        if self.measure_uncertainty and self.unknown is not None:
+            asked = [*shown, replace(task, test=self.unknown)]
+        predictions = self.evaluator.predict(asked, seen, lambda task: task.test)
+        row: list[float | None] = [each.accuracy() for each in predictions[: len(shown)]]
+        progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
+        progress.flips.append(self._flipped())
+        progress.diagnostics.append(self.optimizer.diagnostics())
+        measured: dict[str, Any] = {}
+        if self.measure_uncertainty:
+            unknown = predictions[-1] if len(asked) > len(shown) else None
+            measured = uncertainty.uncertainty(predictions[: len(seen)], unknown)
+        progress.uncertainty.append(measured)
+        progress.seconds += time.perf_counter() - started
         self._log(
             {
                 "event": "evaluation",
                 "task": task.index,
-                "step": self.progress.steps,
-                "accuracy": row,
-                "flips": self.progress.flips[-1],
+                "step": progress.steps,
+                "accuracy": progress.accuracy[-1],
+                "flips": progress.flips[-1],
+                **({"uncertainty": measured} if measured else {}),
             }
         )
 

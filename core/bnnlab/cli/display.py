@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnnlab.cli.console import print_out
+from bnnlab.continual import RECENT
 from bnnlab.experiment import Experiment
 from bnnlab.hookspecs import hookimpl
 from bnnlab.result import Result
@@ -93,18 +94,41 @@ def result_lines(result: Result) -> list[Table | Text]:
     if count > SHOWN:
         parts.append(Text(f"{SHOWN} of {count} tasks are shown; result.json holds all."))
     lines = [("average accuracy", result.average_accuracy, "over all tasks after the last one")]
+    if count > RECENT:
+        lines.append(("recent accuracy", result.recent_accuracy, f"over the last {RECENT} tasks"))
     if count > 1:
         lines += [
+            ("learning accuracy", result.learning_accuracy, "mean accuracy when just learned"),
             ("forgetting", result.forgetting, "mean drop from a task's best"),
             ("backward transfer", result.backward_transfer, "mean change since learned"),
             ("forward transfer", result.forward_transfer, "mean gain before learning"),
-            ("plasticity", result.plasticity, "mean accuracy when just learned"),
         ]
+    if result.fresh_accuracy:
+        meaning = "mean of just learned minus a fresh model's"
+        lines.append(("plasticity", result.plasticity, meaning))
     for name, value, meaning in lines:
         shown = "n/a" if value is None else f"{100 * value:.1f} %"
         parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
+    parts += _uncertainty_lines(result)
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
+
+
+def _uncertainty_lines(result: Result) -> list[Text]:
+    found = result.uncertainty
+    names = {
+        "nll": ("negative log-likelihood, nats", "NLL"),
+        "brier": ("0 is perfect, 2 the worst", "Brier score"),
+        "ece": ("mean of |accuracy - confidence|", "ECE"),
+        "aleatoric": ("bits of entropy that every draw has", "aleatoric"),
+        "epistemic": ("bits of entropy that the draws disagree by", "epistemic"),
+        "ood_auroc": ("telling unknown inputs apart; 0.5 is chance", "OOD AUROC"),
+    }
+    return [
+        Text.assemble(f"{name:18}{found[key]:>8.3f}  ", (meaning, "dim"))
+        for key, (meaning, name) in names.items()
+        if key in found
+    ]
 
 
 def matrix_table(result: Result) -> Table:

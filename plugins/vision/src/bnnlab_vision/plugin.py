@@ -62,6 +62,13 @@ _VALIDATION = Option(
     minimum=0,
     below=1,
 )
+_UNKNOWN = Option(
+    "unknown",
+    str,
+    "permutation",
+    "What belongs to no task, for out-of-distribution detection: a data set of equal shape, or "
+    "'permutation' for the test images with their pixels in an order of their own.",
+)
 
 
 def _tasks(default: int, help: str) -> Option:
@@ -82,7 +89,7 @@ def _stream(
         f"bnnlab_vision.scenarios:{scenario}",
         summary,
         source,
-        (*options, _VALIDATION),
+        (*options, _VALIDATION, _UNKNOWN),
         provides=frozenset() if scenario == "Single" else frozenset({"boundaries"}),
         preset=preset or {},
     )

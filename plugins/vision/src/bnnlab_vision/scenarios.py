@@ -12,7 +12,7 @@ from bnnlab.seeds import permutation
 from bnnlab.stream import Examples, Task
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.preparation import Prepared
-from bnnlab_vision.scenario import Scenario
+from bnnlab_vision.scenario import PERMUTATION, Scenario
 
 _DEFAULT_DATASETS = ["mnist", "fashion-mnist"]
 
@@ -28,9 +28,11 @@ class Single(Scenario):
         seed: int,
         dataset: str,
         validation: float = 0.0,
+        unknown: str = PERMUTATION,
     ) -> None:
         source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        super().__init__([source], 1, {"validation": float(validation)})
+        options = {"validation": float(validation)}
+        super().__init__([source], 1, options, unknown=unknown, data=data, seed=seed)
 
     def _make(self, index: int) -> Task:
         source = self._prepared[0]
@@ -59,12 +61,12 @@ class Permuted(Scenario):
         tasks: int = 10,
         task_ids: bool = False,
         validation: float = 0.0,
+        unknown: str = PERMUTATION,
     ) -> None:
         source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
         options = {"tasks": tasks, "task_ids": task_ids, "validation": float(validation)}
-        super().__init__([source], tasks, options)
+        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
         self.gives_task_ids = task_ids
-        self._seed = seed
 
     def _make(self, index: int) -> Task:
         source = self._prepared[0]
@@ -101,6 +103,7 @@ class Split(Scenario):
         tasks: int = 5,
         incremental: Literal["class", "task"] = "class",
         validation: float = 0.0,
+        unknown: str = PERMUTATION,
     ) -> None:
         classes = find_source(dataset).classes
         divisors = [number for number in range(1, classes + 1) if classes % number == 0]
@@ -111,7 +114,7 @@ class Split(Scenario):
             )
         source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
         options = {"tasks": tasks, "incremental": incremental, "validation": float(validation)}
-        super().__init__([source], tasks, options)
+        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
         self.gives_task_ids = incremental == "task"
 
     def _make(self, index: int) -> Task:
@@ -152,9 +155,11 @@ class Chunked(Scenario):
         dataset: str,
         tasks: int = 10,
         validation: float = 0.0,
+        unknown: str = PERMUTATION,
     ) -> None:
         source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        super().__init__([source], tasks, {"tasks": tasks, "validation": float(validation)})
+        options = {"tasks": tasks, "validation": float(validation)}
+        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
         rows = source.train.rows
         if tasks > len(rows):
             raise UsageError(f"tasks: {tasks} parts of {len(rows)} examples leave some empty.")
@@ -187,6 +192,7 @@ class Sequence(Scenario):
         datasets: Ordered[str] = _DEFAULT_DATASETS,
         task_ids: bool = False,
         validation: float = 0.0,
+        unknown: str = PERMUTATION,
     ) -> None:
         shapes = {name: find_source(name).shape for name in datasets}
         if not shapes:
@@ -203,7 +209,7 @@ class Sequence(Scenario):
             "task_ids": task_ids,
             "validation": float(validation),
         }
-        super().__init__(sources, len(sources), options)
+        super().__init__(sources, len(sources), options, unknown=unknown, data=data, seed=seed)
         self.gives_task_ids = task_ids
 
     def _make(self, index: int) -> Task:

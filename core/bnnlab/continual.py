@@ -1,0 +1,88 @@
+"""What a matrix of accuracies says of learning and forgetting.
+
+Row i of the matrix is measured after learning task i, column j on the test part of task j; None is
+"not measured", and what needs it is None too.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+Matrix = Sequence[Sequence[float | None]]
+
+RECENT = 5
+"""How many of the last tasks `recent_accuracy` averages over."""
+
+
+def average_accuracy(matrix: Matrix) -> float | None:
+    """Return the mean over all tasks learned, after the last of them."""
+    return _mean(matrix[-1][: len(matrix)]) if matrix else None
+
+
+def recent_accuracy(matrix: Matrix, k: int = RECENT) -> float | None:
+    """Return the mean over the last k tasks learned, after the last of them."""
+    return _mean(matrix[-1][: len(matrix)][-k:]) if matrix else None
+
+
+def forgetting(matrix: Matrix) -> float | None:
+    """Return the mean over earlier tasks of (best accuracy so far - accuracy at the end).
+
+    Source: Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018, eq. 3.
+    """
+    last = len(matrix) - 1
+    losses = []
+    for task in range(last):
+        history = [a for row in matrix[task:last] if (a := row[task]) is not None]
+        final = matrix[last][task]
+        losses.append(None if final is None or not history else max(history) - final)
+    return _mean(losses)
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """Return the mean over earlier tasks of (accuracy at the end - accuracy when learned).
+
+    Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory", NeurIPS 2017, eq. 3.
+    """
+    last = len(matrix) - 1
+    return _mean([_minus(matrix[last][task], matrix[task][task]) for task in range(last)])
+
+
+def forward_transfer(matrix: Matrix, untrained: Sequence[float | None]) -> float | None:
+    """Return the mean over later tasks of (accuracy just before learning - untrained model's).
+
+    Source: Lopez-Paz and Ranzato, "Gradient Episodic Memory", NeurIPS 2017, eq. 4.
+    """
+    steps = pairwise(range(len(matrix)))
+    return _mean([_minus(matrix[before][task], untrained[task]) for before, task in steps])
+
+
+def learning_accuracy(matrix: Matrix) -> float | None:
+    """Return the mean over tasks of the accuracy right after learning the task.
+
+    Source: Riemer et al., "Learning to Learn without Forgetting", ICLR 2019.
+    """
+    return _mean([row[task] for task, row in enumerate(matrix)])
+
+
+def plasticity(matrix: Matrix, fresh: Sequence[float | None]) -> float | None:
+    """Return the mean over tasks of (accuracy right after learning - a fresh model's on it alone).
+
+    Below 0, what was learned before stands in the way of learning.
+    """
+    if len(fresh) < len(matrix):
+        return None
+    return _mean([_minus(row[task], fresh[task]) for task, row in enumerate(matrix)])
+
+
+def retention(matrix: Matrix) -> list[float | None]:
+    """Return, per lag k = 0, 1, ..., the mean accuracy on a task k tasks after it was learned."""
+    count = len(matrix)
+    return [_mean([matrix[t + k][t] for t in range(count - k)]) for k in range(count)]
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured) if measured and len(measured) == len(values) else None

@@ -1,0 +1,97 @@
+"""Calibration, entropies and detection of the unknown against plain NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnnlab.evaluation import Prediction, entropy
+from bnnlab.uncertainty import expected_calibration_error, uncertainty
+
+
+def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:
+    """Return a prediction of 50 examples and 4 classes, and the draws' probabilities."""
+    g = torch.Generator().manual_seed(seed)
+    p = (torch.randn(draws, 50, 4, generator=g) * sharpness).softmax(-1)
+    targets = torch.randint(0, 4, (50,), generator=g)
+    return Prediction(p.mean(0), entropy(p).mean(0), targets), p.double().numpy()
+
+
+def bits(p: np.ndarray) -> np.ndarray:
+    return -(p * np.log2(p)).sum(-1)
+
+
+def test_entropy_is_in_bits_and_0_for_the_certain() -> None:
+    p = torch.tensor([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]])
+    wanted = torch.tensor([1.0, 0.0, 0.8112781])
+    torch.testing.assert_close(entropy(p), wanted)
+
+
+def test_scores_of_several_tasks_are_those_of_all_their_examples() -> None:
+    (one, p1), (two, p2) = prediction(0), prediction(1)
+    found = uncertainty([one, two])
+    p = np.concatenate([p1.mean(0), p2.mean(0)])
+    y = torch.cat([one.targets, two.targets]).numpy()
+    hot = np.eye(4)[y]
+    assert found["nll"] == pytest.approx(-np.log(p[np.arange(100), y]).mean())
+    assert found["brier"] == pytest.approx(((p - hot) ** 2).sum(-1).mean(), rel=1e-5)
+    total, aleatoric = bits(p), bits(np.concatenate([p1, p2], axis=1)).mean(0)
+    assert found["entropy"] == pytest.approx(total.mean(), rel=1e-5)
+    assert found["aleatoric"] == pytest.approx(aleatoric.mean(), rel=1e-5)
+    assert found["epistemic"] == pytest.approx((total - aleatoric).mean(), rel=1e-4)
+    assert found["epistemic"] > 0.01
+    assert "ood_auroc" not in found
+
+
+def test_calibration_error_is_the_weighted_gap_of_each_bin() -> None:
+    p = prediction(3)[1].mean(0)
+    y = prediction(3)[0].targets.numpy()
+    confidence, correct = p.max(-1), p.argmax(-1) == y
+    gap = 0.0
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15)
+        if inside.any():
+            gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert expected_calibration_error(p, y) == pytest.approx(gap)
+    certain = np.eye(4)[y]
+    assert expected_calibration_error(certain, y) == 0
+    assert expected_calibration_error(certain, (y + 1) % 4) == 1
+
+
+def test_calibration_error_agrees_with_torchmetrics() -> None:
+    """Where it is installed: importing it takes seconds, which is why the core does not use it."""
+    metrics = pytest.importorskip("torchmetrics.functional.classification")
+    p, y = prediction(5)[0].probabilities, prediction(5)[0].targets
+    theirs = float(metrics.multiclass_calibration_error(p, y, num_classes=4, n_bins=15))
+    assert expected_calibration_error(p.double().numpy(), y.numpy()) == pytest.approx(theirs, 1e-5)
+
+
+def test_detection_is_the_chance_that_the_unknown_is_less_certain() -> None:
+    (one, _), (two, _) = prediction(0, sharpness=4), prediction(1, sharpness=1.5)
+    unknown, _ = prediction(2, sharpness=1)
+    found = uncertainty([one, two], unknown)
+
+    def rank(known: Prediction) -> float:
+        a, b = entropy(known.probabilities), entropy(unknown.probabilities)
+        pairs = b[None, :] - a[:, None]
+        return float(((pairs > 0).double() + 0.5 * (pairs == 0).double()).mean())
+
+    assert found["ood_auroc_tasks"] == pytest.approx([rank(one), rank(two)])
+    assert found["ood_auroc"] == pytest.approx((rank(one) + rank(two)) / 2)
+    assert found["ood_auroc"] == found["ood_auroc_recent"]
+    assert rank(one) > rank(two) > 0.5
+
+
+def test_without_disagreement_the_epistemic_part_tells_nothing_apart() -> None:
+    known, _ = prediction(0, draws=1)
+    unknown, _ = prediction(1, draws=1)
+    found = uncertainty([known], unknown)
+    assert found["epistemic"] == 0
+    assert found["ood_auroc_epistemic"] == 0.5
+
+
+def test_a_certain_and_wrong_prediction_leaves_finite_numbers() -> None:
+    p = torch.eye(3)
+    found = uncertainty([Prediction(p, torch.zeros(3), torch.tensor([1, 2, 0]))])
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["ece"] == 1
+    assert found["brier"] == 2
