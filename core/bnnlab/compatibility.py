@@ -66,8 +66,23 @@ def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
 
 def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:
     """Return single changes that fit: first of an option's value, then of a component."""
+    found = _other_options(choices, tuple(choices))
+    for kind in choices:
+        for plugin, component in host.components(kind):
+            defaults: dict[str, Any] = {o.name: o.default for o in component.options}
+            other = Choice(plugin, component, defaults)
+            if component.name != choices[kind].component.name and not unmet(
+                {**choices, kind: other}
+            ):
+                found.append(f"--{kind} {component.name}")
+    return found
+
+
+def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> list[str]:
+    """Return changes of a single option, of a component of these kinds, that fit."""
     found = []
-    for kind, choice in choices.items():
+    for kind in kinds:
+        choice = choices[kind]
         for option in choice.component.options:
             if not option.requires and not option.provides:
                 continue
@@ -77,14 +92,6 @@ def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]
                 options = {**choice.options, option.name: value}
                 if not unmet({**choices, kind: replace(choice, options=options)}):
                     found.append(f"--set {kind}.{option.name}={_text(value)}")
-    for kind in choices:
-        for plugin, component in host.components(kind):
-            defaults: dict[str, Any] = {o.name: o.default for o in component.options}
-            other = Choice(plugin, component, defaults)
-            if component.name != choices[kind].component.name and not unmet(
-                {**choices, kind: other}
-            ):
-                found.append(f"--{kind} {component.name}")
     return found
 
 
@@ -107,10 +114,11 @@ def require(host: PluginHost, config: RunConfig) -> None:
     raise UsageError(message)
 
 
-def matrix(
-    host: PluginHost, model: Choice, stream: Choice
-) -> list[tuple[Choice, Choice, tuple[str, ...]]]:
-    """Return (rule, optimizer, reasons) for every pair, with default options."""
+def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice, Choice, Verdict]]:
+    """Judge every (rule, optimizer) with default options.
+
+    The alternatives are other options of the model and the stream.
+    """
 
     def every(kind: Kind) -> list[Choice]:
         return [
@@ -118,19 +126,16 @@ def matrix(
             for plugin, component in host.components(kind)
         ]
 
-    return [
-        (
-            rule,
-            optimizer,
-            unmet(
-                {
-                    Kind.RULE: rule,
-                    Kind.OPTIMIZER: optimizer,
-                    Kind.MODEL: model,
-                    Kind.STREAM: stream,
-                }
-            ),
-        )
-        for rule in every(Kind.RULE)
-        for optimizer in every(Kind.OPTIMIZER)
-    ]
+    found = []
+    for rule in every(Kind.RULE):
+        for optimizer in every(Kind.OPTIMIZER):
+            choices = {
+                Kind.RULE: rule,
+                Kind.OPTIMIZER: optimizer,
+                Kind.MODEL: model,
+                Kind.STREAM: stream,
+            }
+            reasons = unmet(choices)
+            others = _other_options(choices, (Kind.MODEL, Kind.STREAM)) if reasons else []
+            found.append((rule, optimizer, Verdict(reasons, tuple(others))))
+    return found

@@ -75,7 +75,7 @@ def matrix(
         raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
     choices = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
     pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
-    named = [(_name(host, rule), _name(host, opt), reasons) for rule, opt, reasons in pairs]
+    named = [(_name(host, rule), _name(host, opt), verdict) for rule, opt, verdict in pairs]
     if json:
         print_json(
             {
@@ -85,10 +85,11 @@ def matrix(
                     {
                         "rule": rule,
                         "optimizer": optimizer,
-                        "compatible": not reasons,
-                        "reasons": list(reasons),
+                        "compatible": verdict.compatible,
+                        "reasons": list(verdict.reasons),
+                        "alternatives": list(verdict.alternatives),
                     }
-                    for rule, optimizer, reasons in named
+                    for rule, optimizer, verdict in named
                 ],
             }
         )
@@ -97,16 +98,21 @@ def matrix(
     from rich.text import Text
 
     cells: dict[str, list[Any]] = {}
-    for _, optimizer, reasons in named:
-        mark = Text("no", style="red") if reasons else Text("yes", style="green")
+    for _, optimizer, verdict in named:
+        mark = Text("yes", style="green") if verdict.compatible else Text("no", style="red")
         cells.setdefault(optimizer, []).append(mark)
     rules = dict.fromkeys(rule for rule, *_ in named)
     table = Table("optimizer \\ rule", *rules, box=None, pad_edge=False)
     for name, marks in cells.items():
         table.add_row(name, *marks)
     print_out(table)
-    for reason in dict.fromkeys(reason for *_, reasons in named for reason in reasons):
-        print_out(Text(f"no: {reason}"))
+    for line in dict.fromkeys(line for *_, verdict in named for line in _why(verdict)):
+        print_out(Text(line))
+
+
+def _why(verdict: Any) -> list[str]:
+    instead = f"; yes with {' or '.join(verdict.alternatives)}" if verdict.alternatives else ""
+    return [f"no: {reason}{instead}" for reason in verdict.reasons]
 
 
 def _name(host: Any, choice: Any) -> str:

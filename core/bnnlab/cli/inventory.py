@@ -116,6 +116,7 @@ def info(
                 "source": component.source,
                 "provides": sorted(component.provides),
                 "requires": sorted(component.requires),
+                "state_bytes": component.state_bytes,
                 "options": [
                     {
                         "name": option.name,
@@ -154,11 +155,17 @@ def info(
         for capability in sorted(names):
             meaning = CAPABILITIES.get(capability, "the plugin's own")
             print_out(Text(f"{word} {capability}  ({meaning})"))
+    if component.state_bytes is not None:
+        print_out(Text(_memory(component.state_bytes)))
     example = f"bnn run --{component.kind} {component.name}"
     if component.options:
         option = component.options[0]
         example += f" --set '{component.kind}.{option.name}={_typed(option.default)}'"
     print_out(Text(f"Example: {example}"), soft_wrap=True)
+
+
+def _memory(count: int) -> str:
+    return f"keeps {count} bytes per weight (float32, default options) beside the model's 4"
 
 
 def _typed(value: Any) -> str:
