@@ -7,14 +7,11 @@ tables are printed as Markdown. Figures of different protocols never stand in on
 """
 
 import argparse
-import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
-
-import bnnlab
+from tables import result_of, show
 
 SEEDS = (0, 1, 2)
 META, BASELINE, DFA = (
@@ -40,21 +37,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def result_of(row: str, seed: int, out: Path) -> dict[str, Any]:
-    """Return the result of one run, from its folder if it is there."""
+def run(row: str, seed: int, out: Path) -> dict[str, Any]:
+    """Return the result of one run."""
     recipe, changes = ROWS[row]
     name = f"{row}-{seed}".replace(" ", "").replace(",", "-").replace("=", "")
-    file = out / name / "result.json"
-    if not file.exists():
-        bnnlab.run(recipe=recipe, seed=seed, set=changes, out=out, name=name)
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
-
-
-def show(values: list[float]) -> str:
-    """Return the mean and the seeds' values, in per cent."""
-    each = ", ".join(f"{100 * value:.1f}" for value in values)
-    return f"{100 * statistics.mean(values):.1f} ({each})"
+    return result_of(name, out, recipe=recipe, seed=seed, set=changes)
 
 
 def main() -> None:
@@ -66,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     tables: dict[str, list[str]] = {}
     for row in ROWS:
-        results = [result_of(row, seed, arguments.out) for seed in SEEDS]
+        results = [run(row, seed, arguments.out) for seed in SEEDS]
         (protocol,) = {result["protocol"] for result in results}
         tables.setdefault(protocol, []).append(
             f"| {row} "

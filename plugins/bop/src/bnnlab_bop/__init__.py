@@ -1,0 +1,1 @@
+"""bnnlab plugin: Bop for bnnlab: averaged gradients flip binary weights; no latent weights."""

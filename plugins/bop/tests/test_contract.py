@@ -1,0 +1,5 @@
+from bnnlab.testing import OptimizerContract
+
+
+class TestBop(OptimizerContract):
+    name = "bop"

@@ -1,0 +1,446 @@
+"""Bop against algorithm 1 of Helwegen et al., transcribed to float64 NumPy."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import bnnlab
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab import optimizer as core
+from bnnlab_bop.optimizer import Bop
+
+STEPS = 50
+FORMS = ("average", "accumulator")
+
+
+def make_model() -> Model:
+    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
+    draws = torch.Generator().manual_seed(1)
+    return Model(
+        [
+            nn.Sequential(
+                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
+                nn.Flatten(),
+                nn.LayerNorm(4 * 6 * 6),
+                Sign(),
+            ),
+            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
+            BinaryLinear(20, 10, scale="learned", generator=draws),
+        ],
+        input_shape=(1, 8, 8),
+    )
+
+
+def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(16, 1, 8, 8, generator=draws).to(next(model.parameters()))
+    targets = torch.randint(0, 10, (16,), generator=draws)
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(inputs), targets)
+            loss.backward()
+        return loss.detach()
+
+    return closure
+
+
+def float64(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy().copy()
+
+
+class Paper:
+    """Algorithm 1 for one array, with the published staircase for gamma."""
+
+    def __init__(self, w: np.ndarray, gamma: float, tau: float, decay: float, every: int) -> None:
+        self.w, self.m = w, np.zeros_like(w)
+        self.gamma, self.tau, self.decay, self.every = gamma, tau, decay, every
+        self.t = self.flips = 0
+        # How near each weight's |m| ever came to tau, relative to the largest |m|.
+        self.margin = np.full_like(w, np.inf)
+
+    def step(self, g: np.ndarray) -> None:
+        gamma = self.gamma * self.decay ** (self.t // self.every)
+        self.t += 1
+        self.m = (1 - gamma) * self.m + gamma * g
+        largest = np.abs(self.m).max() or 1.0
+        self.margin = np.minimum(self.margin, np.abs(np.abs(self.m) - self.tau) / largest)
+        flip = (np.abs(self.m) > self.tau) & (np.sign(self.m) == np.sign(self.w))
+        self.flips += int(flip.sum())
+        self.w = np.where(flip, -self.w, self.w)
+
+
+class PaperAdam:
+    """Kingma and Ba, algorithm 1, for one array."""
+
+    def __init__(self, w: np.ndarray, lr: float) -> None:
+        self.w, self.lr, self.t = w, lr, 0
+        self.m, self.v = np.zeros_like(w), np.zeros_like(w)
+
+    def step(self, g: np.ndarray) -> None:
+        self.t += 1
+        self.m = 0.9 * self.m + 0.1 * g
+        self.v = 0.999 * self.v + 0.001 * g**2
+        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
+        self.w = self.w - self.lr * m / (np.sqrt(v) + 1e-8)
+
+
+class OneLayer:
+    """A layer of four binary weights that is given its gradients."""
+
+    def __init__(self, weights: list[float], **options: Any) -> None:
+        self.model = Model([BinaryLinear(4, 1, scale="none")])
+        (self.weight,) = self.model.parameters()
+        self.weight.data.copy_(torch.tensor([weights]))
+        self.optimizer = Bop(self.model, **options)
+        self.group = self.optimizer.param_groups[0]
+
+    def step(self, grad: list[float]) -> list[float]:
+        def closure() -> Tensor:
+            self.weight.grad = torch.tensor([grad], dtype=self.weight.dtype)
+            return torch.zeros(())
+
+        self.optimizer.step(closure)
+        return self.weight.tolist()[0]
+
+    def kept(self, name: str) -> list[float]:
+        return self.optimizer.state[self.weight][name].tolist()[0]
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "the defaults": {},
+    "a short memory": {"gamma": 0.1, "threshold": 1e-3},
+    "no memory": {"gamma": 1.0, "threshold": 1e-3},
+    "no threshold": {"gamma": 0.01, "threshold": 0.0},
+}
+STAIRCASE = {"gamma": 0.1, "threshold": 1e-4, "gamma_decay": 0.5, "gamma_decay_steps": 15}
+RUNS = [(form, options) for form in FORMS for options in CASES.values()]
+RUNS.append(("average", STAIRCASE))
+
+
+@pytest.mark.parametrize(("form", "options"), RUNS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_50_steps_agree_with_the_papers_equations_flip_for_flip(
+    form: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float
+) -> None:
+    model = make_model().to(dtype)
+    optimizer = Bop(model, form=form, real_lr=0.002, **options)
+    gamma, tau = options.get("gamma", 1e-4), options.get("threshold", 1e-8)
+    decay, every = options.get("gamma_decay", 1.0), options.get("gamma_decay_steps", 10000)
+    binary = model.binary_parameters()
+    papers = {
+        name: Paper(float64(parameter), gamma, tau, decay, every)
+        if name in binary
+        else PaperAdam(float64(parameter), 0.002)
+        for name, parameter in model.named_parameters()
+    }
+    for step in range(STEPS):
+        optimizer.step(make_closure(model, step))
+        for name, parameter in model.named_parameters():
+            paper = papers[name]
+            assert parameter.grad is not None
+            paper.step(float64(parameter.grad))
+            if isinstance(paper, Paper):
+                assert parameter.abs().eq(1).all(), f"{name} is not binary after step {step}"
+                sure = paper.margin > tolerance
+                assert sure.mean() > 0.98, f"{name}: nearly all weights must be compared"
+                assert np.array_equal(float64(parameter)[sure], paper.w[sure]), (name, step)
+    for name, parameter in model.named_parameters():
+        paper, found = papers[name], float64(parameter)
+        if isinstance(paper, Paper):
+            assert paper.flips > 0, f"{name}: nothing was compared"
+            kept = float64(optimizer.state[parameter]["m" if form == "average" else "a"])
+            found, wanted = kept * (1 if form == "average" else gamma), paper.m
+        else:
+            wanted = paper.w
+        assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max(), name
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_both_forms_flip_alike_while_gamma_is_constant(options: dict[str, Any]) -> None:
+    """Each on its own gradients, in float64: one flip that differs would part them for good."""
+    models = [make_model().double() for _ in FORMS]
+    optimizers = [
+        Bop(model, form=form, **options) for model, form in zip(models, FORMS, strict=True)
+    ]
+    start = deepcopy(models[0].binary_parameters())
+    for step in range(STEPS):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.step(make_closure(model, step))
+        one, two = (model.binary_parameters() for model in models)
+        assert all(torch.equal(one[name], two[name]) for name in one), step
+    assert any(not torch.equal(start[name], one[name]) for name in one)
+
+
+def test_a_weight_flips_where_m_is_large_and_of_its_sign_and_nowhere_else() -> None:
+    layer = OneLayer([1, 1, -1, -1], gamma=0.5, threshold=1.0)
+    assert layer.step([4, -4, -4, 4]) == [-1, 1, 1, -1]
+    assert layer.kept("m") == [2, -2, -2, 2]
+    assert layer.step([1.9, -1, 0, 0]) == [-1, 1, 1, -1]
+
+
+@pytest.mark.parametrize(("form", "kept"), [("average", 0.5), ("accumulator", 1.0)])
+def test_at_the_threshold_itself_a_weight_neither_flips_nor_becomes_zero(
+    form: str, kept: float
+) -> None:
+    layer = OneLayer([1, 1, -1, -1], gamma=0.5, threshold=0.5, form=form)
+    assert layer.step([1, -1, -1, 1]) == [1, 1, -1, -1]
+    assert layer.kept("m" if form == "average" else "a") == [kept, -kept, -kept, kept]
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 0}
+
+
+def test_the_average_is_not_reset_by_a_flip_so_that_flipping_back_takes_as_much_again() -> None:
+    layer = OneLayer([1, -1, -1, -1], gamma=0.125, threshold=1.0, form="accumulator")
+    assert layer.step([16, 0, 0, 0]) == [-1, -1, -1, -1]  # theta = 8, a = 16
+    assert layer.step([-16, 0, 0, 0]) == [-1, -1, -1, -1]  # a = 14 - 16
+    assert layer.step([-6, 0, 0, 0]) == [-1, -1, -1, -1]  # a = -1.75 - 6, not yet beyond -8
+    assert layer.step([-6, 0, 0, 0]) == [1, -1, -1, -1]
+
+
+def test_gamma_goes_down_a_staircase() -> None:
+    layer = OneLayer([1, 1, -1, -1], gamma=0.1, gamma_decay=0.1, gamma_decay_steps=3)
+    gammas = []
+    for _ in range(7):
+        gammas.append(layer.group["lr"])
+        layer.step([0, 0, 0, 0])
+    assert gammas == pytest.approx([0.1] * 3 + [0.01] * 3 + [0.001])
+    assert layer.optimizer.param_groups[1]["lr"] == 0.01, "the real parameters' rate stays"
+
+
+def test_the_accumulators_theta_follows_gamma() -> None:
+    options = {"gamma": 0.5, "gamma_decay": 0.5, "gamma_decay_steps": 1, "threshold": 1.0}
+    layer = OneLayer([1, 1, 1, 1], form="accumulator", **options)
+    assert layer.step([1.5, 2.5, 0, 0]) == [1, -1, 1, 1]  # theta = 2
+    assert layer.step([0, 0, 3, 5]) == [1, -1, 1, -1]  # theta = 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_torchs_schedulers_schedule_gamma(form: str) -> None:
+    """From step 2 on gamma is a tenth: m is what the equation gives with these two gammas."""
+    layer = OneLayer([1, -1, 1, -1], gamma=0.5, threshold=0.2, form=form)
+    scheduler = torch.optim.lr_scheduler.StepLR(layer.optimizer, step_size=1, gamma=0.1)
+    layer.step([1, 0, 0, 0])
+    scheduler.step()
+    assert layer.group["lr"] == pytest.approx(0.05)
+    layer.step([1, 0, 0, 0])
+    expected = 0.95 * 0.5 + 0.05 if form == "average" else 0.95 + 1
+    assert layer.kept("m" if form == "average" else "a")[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_flips_where_a_scheduler_ends_at_zero(form: str) -> None:
+    layer = OneLayer([1, 1, -1, -1], form=form)
+    layer.group["lr"] = 0.0
+    assert layer.step([1, 1, -1, -1]) == [1, 1, -1, -1]
+
+
+def test_flips_are_counted_since_the_last_call() -> None:
+    layer = OneLayer([1, 1, 1, 1], gamma=1.0, threshold=0.5)
+    layer.step([1, 1, 1, 0])
+    layer.step([-1, 0, 0, 0])
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 1.0}
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 0.0}
+    layer.step([0, 0, 0, 1])
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 0.25}
+
+
+def test_flips_of_all_layers_are_counted_over_all_weights() -> None:
+    model = make_model()
+    optimizer = Bop(model)
+    before = float64(nn.utils.parameters_to_vector(model.binary_parameters().values()))
+    optimizer.step(make_closure(model, 0))
+    after = float64(nn.utils.parameters_to_vector(model.binary_parameters().values()))
+    changed = float((before != after).mean())
+    assert changed > 0
+    assert optimizer.diagnostics() == {"flips_per_weight": changed}
+
+
+def test_a_model_without_binary_weights_has_no_flips_to_report() -> None:
+    assert Bop(Model([nn.Linear(4, 2)])).diagnostics() == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_count_survives_the_state_dict_exactly(dtype: torch.dtype) -> None:
+    """An odd number above 2^24 is no float32, and torch makes the state's numbers the weights'."""
+    layer, other = (OneLayer([1, 1, 1, 1]) for _ in range(2))
+    layer.model.to(dtype)
+    other.model.to(dtype)
+    layer.group["flips"] += 2**24 + 1
+    other.optimizer.load_state_dict(deepcopy(layer.optimizer.state_dict()))
+    assert other.group["flips"].dtype == torch.int64
+    other.step([0, 0, 0, 0])
+    assert other.optimizer.diagnostics() == {"flips_per_weight": (2**24 + 1) / 4}
+
+
+def test_a_loaded_count_is_not_shared_with_the_optimizer_that_was_saved() -> None:
+    layer, other = (OneLayer([1, 1, 1, 1], gamma=1.0) for _ in range(2))
+    layer.step([1, 1, 0, 0])
+    other.optimizer.load_state_dict(layer.optimizer.state_dict())
+    other.step([0, 0, 1, 0])
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 0.5}
+    assert other.optimizer.diagnostics() == {"flips_per_weight": 0.75}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_training_goes_on_bit_for_bit_from_a_state_dict(form: str) -> None:
+    """Across a stair of gamma; the saved form holds."""
+    options = {"gamma": 0.01, "threshold": 1e-5, "gamma_decay": 0.5, "gamma_decay_steps": 4}
+    model = make_model()
+    optimizer = Bop(model, form=form, **options)
+    for step in range(3):
+        optimizer.step(make_closure(model, step))
+    again = make_model()
+    again.load_state_dict(deepcopy(model.state_dict()))
+    resumed = Bop(again)
+    resumed.load_state_dict(deepcopy(optimizer.state_dict()))
+    for step in range(3, 8):
+        optimizer.step(make_closure(model, step))
+        resumed.step(make_closure(again, step))
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert optimizer.diagnostics() == resumed.diagnostics()
+    assert resumed.param_groups[0]["lr"] == 0.0025
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+@pytest.mark.parametrize("form", FORMS)
+def test_updating_in_chunks_changes_nothing(
+    form: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train() -> tuple[list[Tensor], dict[str, float]]:
+        model = make_model().double()
+        optimizer = Bop(model, form=form, gamma=0.01, threshold=1e-5)
+        for step in range(3):
+            optimizer.step(make_closure(model, step))
+        return list(model.binary_parameters().values()), optimizer.diagnostics()
+
+    whole = train()
+    assert all(tensor.numel() < core.CPU_CHUNK for tensor in whole[0])
+    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
+    chunked = train()
+    assert all(map(torch.equal, whole[0], chunked[0]))
+    assert whole[1] == chunked[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_layout_in_memory_changes_nothing(form: str) -> None:
+    def step(layout: torch.memory_format) -> tuple[Tensor, Tensor]:
+        draws = torch.Generator().manual_seed(4)
+        model = Model([BinaryConv2d(2, 3, 3, generator=draws)]).to(memory_format=layout)
+        (weight,) = model.parameters()
+        before = weight.detach().clone()
+        optimizer = Bop(model, form=form, gamma=0.5, threshold=0.2)
+        grad = torch.randn(weight.shape, generator=draws)
+
+        def closure() -> Tensor:
+            weight.grad = grad
+            return torch.zeros(())
+
+        optimizer.step(closure)
+        return before, weight.detach()
+
+    before, after = step(torch.contiguous_format)
+    assert not torch.equal(before, after)
+    assert torch.equal(after, step(torch.channels_last)[1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("threshold", [0.0, 1e-8])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_gradients_of_zero_flip_nothing(form: str, threshold: float, zero: float) -> None:
+    layer = OneLayer([1, 1, -1, -1], form=form, threshold=threshold)
+    for _ in range(5):
+        assert layer.step([zero] * 4) == [1, 1, -1, -1]
+    assert layer.optimizer.diagnostics() == {"flips_per_weight": 0}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [1e6, 1e30])
+@pytest.mark.parametrize("gamma", [1e-4, 1.0])
+def test_huge_gradients_leave_finite_numbers(form: str, size: float, gamma: float) -> None:
+    layer = OneLayer([1, 1, -1, -1], form=form, gamma=gamma)
+    for sign in (1, -1, 1, 1):
+        layer.step([sign * size, -sign * size, sign * size, 0])
+    assert np.isfinite(layer.kept("m" if form == "average" else "a")).all()
+    assert layer.weight.abs().eq(1).all()
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights_signs() -> None:
+    layer = OneLayer([1, 1, -1, -1])
+    assert layer.step([float("nan")] * 4) == [1, 1, -1, -1]
+
+
+def test_in_float16_the_accumulator_sees_what_the_average_loses() -> None:
+    """gamma g = 2e-8 is 0 there, where the smallest number is 6e-8; theta is 1e-3."""
+    flipped = {}
+    for form in FORMS:
+        layer = OneLayer([1, 1, 1, 1], form=form, gamma=1e-5, threshold=1e-8)
+        layer.model.half()
+        flipped[form] = layer.step([2e-3] * 4)
+        layer.optimizer.step(lambda: torch.zeros(()))  # the state has followed to float16
+        assert layer.optimizer.state[layer.weight]["m" if form == "average" else "a"].dtype == (
+            torch.float16
+        )
+    assert flipped == {"average": [1, 1, 1, 1], "accumulator": [-1, -1, -1, -1]}
+
+
+def test_a_parameter_without_a_gradient_is_left_alone() -> None:
+    model = make_model()
+    optimizer = Bop(model)
+    *_, last = model.binary_parameters().values()
+    closure = make_closure(model, 0)
+
+    def without_last() -> Tensor:
+        loss = closure()
+        last.grad = None
+        return loss
+
+    before = last.detach().clone()
+    optimizer.step(without_last)
+    assert torch.equal(last, before)
+    assert not optimizer.state[last]["m"].any()
+    assert optimizer.diagnostics()["flips_per_weight"] > 0
+
+
+def test_one_example_of_one_class_trains() -> None:
+    """Its loss is 0 whatever the weights are, and so are the gradients."""
+    draws = torch.Generator().manual_seed(0)
+    model = Model([BinaryLinear(8, 1, bias=True, generator=draws)])
+    optimizer = Bop(model)
+    inputs, target = torch.randn(1, 8, generator=draws), torch.zeros(1, dtype=torch.int64)
+
+    def closure() -> Tensor:
+        model.zero_grad()
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(inputs), target)
+            loss.backward()
+        return loss.detach()
+
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for _ in range(3):
+        assert optimizer.step(closure) == 0
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+@pytest.mark.parametrize("rule", ["bp", "dfa"])
+@pytest.mark.parametrize("form", FORMS)
+def test_it_learns_permuted_digits_with_its_defaults(rule: str, form: str) -> None:
+    result = bnnlab.run(
+        rule=rule,
+        optimizer="bop",
+        stream="permuted-digits",
+        epochs=3,
+        device="cpu",
+        set={"stream.tasks": 2, "optimizer.form": form},
+    )
+    newest = result.accuracy[-1][-1]
+    assert newest is not None
+    assert newest > 0.85

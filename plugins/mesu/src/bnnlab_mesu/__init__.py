@@ -1,0 +1,1 @@
+"""bnnlab plugin: Gaussian weights that learn at the rate of their uncertainty, for bnnlab."""

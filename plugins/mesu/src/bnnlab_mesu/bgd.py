@@ -1,0 +1,59 @@
+"""Bayesian gradient descent (BGD).
+
+Source: Zeno, Golan, Hoffer and Soudry, "Task Agnostic Continual Learning Using Online Variational
+Bayes", 2018 (arXiv 1803.10123).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.model import Model
+from bnnlab.optimizer import Group
+from bnnlab_mesu.gaussian import GaussianOptimizer
+
+
+class BGD(GaussianOptimizer):
+    """Gaussian weights, each step's posterior being the next one's prior: online variational Bayes.
+
+    With the gradients g_mu and g_sigma of `GaussianOptimizer`, both steps taken from the old sigma:
+
+        mu    <- mu - eta sigma^2 g_mu
+        sigma <- sigma sqrt(1 + (sigma g_sigma / 2)^2) - sigma^2 g_sigma / 2
+
+    With x = sigma g_sigma / 2 the factor of sigma is sqrt(1 + x^2) - x, which is positive for every
+    x; for x > 0 it is computed as 1 / (sqrt(1 + x^2) + x), whose digits do not cancel. It was
+    published without a forgetting term: sigma shrinks with what is learned, and so does plasticity.
+
+    Where this differs from the published codes: in four of them, baselines of later papers, the
+    square root has the wrong sign, 2 - sqrt(1 + x^2) - x, which shrinks sigma too fast and makes it
+    negative above x = 0.75. The right rule without a clamp lets sigma grow by 2 |x| in a step, and
+    can diverge with small batches. `clamp` = c keeps the factor within
+    sqrt(1 + c^2 / 4) +- c / 2; for the default of 1 that is 0.62 to 1.62.
+
+    Args:
+        model: As in `GaussianOptimizer`, as are the options not named here.
+        lr: eta.
+        sigma_init: As in `GaussianOptimizer`.
+        train_draws: S.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 1.0,
+        sigma_init: float = 0.5,
+        train_draws: int = 3,
+        **gaussian: Any,
+    ) -> None:
+        super().__init__(model, lr=lr, sigma_init=sigma_init, train_draws=train_draws, **gaussian)
+
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+        """Apply the equations above."""
+        mu.addcmul_(sigma.square(), g_mu, value=-group["lr"])
+        x = g_sigma.mul_(sigma).mul_(0.5)
+        size = x.abs()
+        factor = torch.hypot(size, torch.ones_like(size[:1])).add_(size)
+        sigma.mul_(torch.where(x > 0, factor.reciprocal(), factor))

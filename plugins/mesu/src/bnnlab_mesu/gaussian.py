@@ -1,0 +1,132 @@
+"""Gaussian weights: what MESU and BGD share."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, chunks
+from bnnlab.posterior import PosteriorOptimizer
+
+
+class GaussianOptimizer(PosteriorOptimizer):
+    """A posterior in which real weights are independent: q(w) = N(mu, sigma^2).
+
+    The mean mu is the model's own weight, and what is deployed; the standard deviation is
+    `self.state[w]["sigma"]`. Gaussian are all parameters of two or more dimensions (matrices and
+    kernels); biases, gains and shifts are trained by Adam.
+
+    With eps_s ~ N(0, 1), weights w_s = mu + sigma eps_s, S draws a step, and L the loss *summed*
+    over the batch, subclasses get the gradients of the expected loss:
+
+        g_mu    = 1/S sum_s dL/dw_s
+        g_sigma = 1/S sum_s dL/dw_s eps_s
+
+    each cut to [-clamp / sigma, clamp / sigma].
+
+    Whatever the gradient, sigma stays within [sqrt(tiny), sqrt(max)] and mu within
+    [-sqrt(max), sqrt(max)] of its floating-point type (1e-19 and 1.8e19 in float32), so that the
+    squares of both are numbers. That is only a guard against overflow: without a clamp a huge
+    gradient can still throw a weight so far that it never returns. An element whose gradient is NaN
+    counts as having none.
+
+    Args:
+        model: One without binary weights. The options not named here are `PosteriorOptimizer`'s.
+        generator: Draws the weights.
+        sigma_init: A fresh sigma is sigma_init / sqrt(fan-in).
+        clamp: See above; None for no bound.
+        settings: As in `Optimizer`.
+
+    Raises:
+        UsageError: If the model has binary weights.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        sigma_init: float = 0.5,
+        clamp: float | None = 1.0,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        **posterior: Any,
+    ) -> None:
+        binary = model.binary_parameters()
+        if binary:
+            raise UsageError(
+                f"{type(self).__name__} learns real weights, but the model has {len(binary)} "
+                "binary parameters: choose a model of real weights, as --set model.weights=real"
+            )
+        super().__init__(
+            model,
+            generator=generator,
+            settings={**settings, "clamp": clamp},
+            weights=[parameter for parameter in model.parameters() if parameter.ndim > 1],
+            **posterior,
+        )
+        for parameter in self.param_groups[0]["params"]:
+            sigma = sigma_init * parameter[0].numel() ** -0.5
+            self.state[parameter]["sigma"] = torch.full_like(parameter, sigma)
+
+    @abstractmethod
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+        """Update mu and sigma in place, both from the old sigma.
+
+        Args:
+            group: The parameter group, with its settings.
+            mu: Means, of any shape.
+            sigma: Standard deviations.
+            g_mu: See the class.
+            g_sigma: See the class.
+        """
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Return mu + sigma eps and eps, both `(S, *parameter.shape)`."""
+        noise = parameter.new_empty((self.train_draws, *parameter.shape))
+        noise.normal_(generator=self.generator(parameter.device))
+        return torch.addcmul(parameter.detach(), self.state[parameter]["sigma"], noise), noise
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        """Return weights drawn from the posterior."""
+        mu = parameter.detach()
+        eps = torch.empty_like(mu).normal_(generator=self.generator(mu.device))
+        return torch.addcmul(mu, self.state[parameter]["sigma"].to(mu), eps)
+
+    def update(
+        self,
+        group: Group,
+        parameter: Tensor,
+        weights: Tensor,  # noqa: ARG002
+        noise: Tensor,
+        grads: Tensor,
+    ) -> None:
+        """Estimate the gradients, cut them, and `move`; a chunk of each tensor at a time."""
+        batch_size, clamp = self.count(group, "batch_size"), group["clamp"]
+        finfo = torch.finfo(parameter.dtype)
+        smallest, largest = finfo.tiny**0.5, finfo.max**0.5
+        means, sigmas = grads.mean(0), grads.mul(noise).mean(0)
+        for mu, sigma, g_mu, g_sigma in chunks(
+            parameter, self.state[parameter]["sigma"], means, sigmas
+        ):
+            for g in (g_mu, g_sigma):
+                g.mul_(batch_size).nan_to_num_(nan=0.0)
+            if clamp is not None:
+                bound = clamp / sigma
+                for g in (g_mu, g_sigma):
+                    torch.clamp(g, -bound, bound, out=g)
+            self.move(group, mu, sigma, g_mu, g_sigma)
+            mu.clamp_(-largest, largest)
+            sigma.clamp_(smallest, largest)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the mean of sigma over all Gaussian weights."""
+        sigmas = [self.state[parameter]["sigma"] for parameter in self.param_groups[0]["params"]]
+        if not sigmas:
+            return {}
+        total = sum(float(sigma.sum()) for sigma in sigmas)
+        return {"sigma": total / sum(sigma.numel() for sigma in sigmas)}

@@ -1,0 +1,89 @@
+"""Metaplasticity from synaptic uncertainty (MESU).
+
+Source: Bonnet et al., "Bayesian continual learning and forgetting in neural networks", Nature
+Communications 2025 (arXiv 2504.13569).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.model import Model
+from bnnlab.optimizer import Group
+from bnnlab_mesu.gaussian import GaussianOptimizer
+
+SHRINK = 0.25
+"""A step leaves at least this share of sigma."""
+
+
+class MESU(GaussianOptimizer):
+    """Gaussian weights that learn at the rate of their variance, and forget towards a prior.
+
+    With the gradients g_mu and g_sigma of `GaussianOptimizer`, prior N(mu_p, sigma_p^2) and memory
+    window N, both steps taken from the old sigma:
+
+        Delta mu    = lr_mu [-sigma^2 g_mu + sigma^2 (mu_p - mu) / (N sigma_p^2)]
+        Delta sigma = lr_sigma / 2 [-sigma^2 g_sigma
+                                    + sigma (sigma_p^2 - sigma^2) / (N sigma_p^2)]
+
+    A weight that the data determine gets a small sigma and hardly moves; one that they do not goes
+    back to the prior, and is free to learn again. N counts steps: it is how many of them the
+    posterior remembers, and `memory=None` is infinity: nothing is forgotten.
+
+    Where this differs from the published codes: one of them multiplies the pull on mu by sigma_p^2,
+    where the equation divides, takes the initial sigma for the prior's, and leaves the pull out of
+    the learning rates. Without a clamp, sigma there turns negative where
+    lr_sigma sigma g_sigma > 2; here a step leaves at least a quarter of it, which comes into play
+    only where lr_sigma clamp > 1.5, or where sigma is far above sigma_p and N small.
+
+    Args:
+        model: As in `GaussianOptimizer`, as are the options not named here.
+        lr: lr_mu.
+        sigma_lr: lr_sigma.
+        sigma_init: As in `GaussianOptimizer`.
+        prior_mean: mu_p.
+        prior_sigma: sigma_p, of every weight.
+        memory: N, in steps; None for infinity.
+        train_draws: S.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 1.0,
+        sigma_lr: float = 1.0,
+        sigma_init: float = 0.5,
+        prior_mean: float = 0.0,
+        prior_sigma: float = 0.1,
+        memory: float | None = 1e6,
+        train_draws: int = 3,
+        **gaussian: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            lr=lr,
+            sigma_init=sigma_init,
+            train_draws=train_draws,
+            settings={
+                "sigma_lr": sigma_lr,
+                "prior_mean": prior_mean,
+                "prior_sigma": prior_sigma,
+                "memory": memory,
+            },
+            **gaussian,
+        )
+
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+        """Apply the equations above."""
+        variance, prior_variance = sigma.square(), group["prior_sigma"] ** 2
+        memory = math.inf if group["memory"] is None else group["memory"]
+        pull = 1 / (memory * prior_variance)
+        step = torch.sub(group["prior_mean"], mu).mul_(pull).sub_(g_mu)
+        mu.addcmul_(variance, step, value=group["lr"])
+        # Delta sigma / sigma, so that its bound is a number.
+        growth = torch.sub(prior_variance, variance, out=variance).mul_(pull)
+        growth.addcmul_(sigma, g_sigma, value=-1).mul_(group["sigma_lr"] / 2)
+        sigma.mul_(growth.add_(1).clamp_(min=SHRINK))

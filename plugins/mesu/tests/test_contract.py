@@ -1,0 +1,25 @@
+import torch
+
+from bnnlab import Model
+from bnnlab.testing import OptimizerContract, toy
+
+
+class GaussianContract(OptimizerContract):
+    def make_model(self) -> Model:
+        return toy.make_real_model()  # the weights are Gaussian, so the model must be real
+
+    def test_what_is_gaussian_has_two_or_more_dimensions(self) -> None:
+        model = self.make_model()
+        gaussian, real = self.make(0, model).param_groups
+        assert [p.ndim for p in gaussian["params"]] == [4, 2]
+        assert [p.ndim for p in real["params"]] == [1, 1]
+        assert not gaussian["binary"]
+        assert all(isinstance(p, torch.nn.Parameter) for p in gaussian["params"])
+
+
+class TestMESU(GaussianContract):
+    name = "mesu"
+
+
+class TestBGD(GaussianContract):
+    name = "bgd"
