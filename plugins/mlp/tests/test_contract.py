@@ -13,3 +13,13 @@ class TestRealMLPWithEverything(ModelContract):
 class TestMLPWithLearnedScales(ModelContract):
     name = "mlp"
     options = {"scale": "learned", "activation": "hardtanh", "norm": "none", "hidden": [32]}
+
+
+class TestMLPWithGatesAndNormalisedLogits(ModelContract):
+    name = "mlp"
+    options = {"activation": "gate", "output_norm": True, "hidden": [32]}
+
+
+class TestMLPWithBinaryGates(ModelContract):
+    name = "mlp"
+    options = {"activation": "reverse-binary-gate", "width": 1.25, "hidden": [32]}

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnnlab import BatchNorm, BinaryLinear, Sign
+from bnnlab import BatchNorm, BinaryLinear, Sign, UsageError
+from bnnlab_mlp.activations import Gate, ReverseBinaryGate
 from bnnlab_mlp.mlp import MLP
 
 
@@ -23,6 +24,8 @@ ACTIVATIONS = {
     "sign": lambda a: np.where(a >= 0, 1.0, -1.0),
     "relu": lambda a: np.maximum(a, 0),
     "hardtanh": lambda a: np.clip(a, -1, 1),
+    "gate": lambda a: np.where(np.abs(a) < 1, 1.0, -1.0),
+    "reverse-binary-gate": lambda a: np.where(np.abs(a) <= 1, 0.0, 1.0),
 }
 
 
@@ -105,3 +108,31 @@ def test_weights_depend_on_the_generator_alone(weights: Any) -> None:
     for a, b, c in pairs:
         assert torch.equal(a, b)
         assert a.ndim == 1 or not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("hidden", [[], [12, 7]])
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_output_norm_normalises_the_logits(norm: Any, hidden: list[int], affine: bool) -> None:
+    model = make(norm=norm, output_norm=True, hidden=hidden, affine=affine).double()
+    plain = make(norm=norm, hidden=hidden, affine=affine).double()
+    axis = 1 if norm == "layer" else 0
+    a = plain(X.double()).detach()
+    a = a - a.mean(axis, keepdim=True)
+    a = a / ((a**2).mean(axis, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(model(X.double()).detach(), a)
+    assert len(list(model.parameters())) - len(list(plain.parameters())) == (2 if affine else 0)
+    assert len(model.segments) == len(hidden) + 1
+
+
+def test_output_norm_without_a_norm_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"set model\.norm to 'layer' or 'batch'"):
+        make(norm="none", output_norm=True)
+
+
+@pytest.mark.parametrize(("activation", "kind"), [
+    ("gate", Gate), ("reverse-binary-gate", ReverseBinaryGate),
+])  # fmt: skip
+def test_the_width_reaches_the_gates(activation: Any, kind: type[nn.Module]) -> None:
+    model = make(activation=activation, width=1.25)
+    assert [part.width for part in model.modules() if isinstance(part, kind)] == [1.25] * 2

@@ -25,7 +25,7 @@ MLP = Component(
         ),
         Option(
             "activation",
-            Literal["sign", "relu", "hardtanh"],
+            Literal["sign", "relu", "hardtanh", "gate", "reverse-binary-gate"],
             "sign",
             "Activation of the hidden layers.",
         ),
@@ -56,6 +56,20 @@ MLP = Component(
             "Factor on a binary layer's sums: 1, 1/sqrt(inputs), or learned per unit.",
         ),
         Option("bias", bool, False, "Whether layers have real biases."),
+        Option(
+            "width",
+            float,
+            1.0,
+            "With gate and reverse-binary-gate: the size of a sum where the output changes.",
+            above=0,
+            search=(0.8, 1.4),
+        ),
+        Option(
+            "output_norm",
+            bool,
+            False,
+            "Whether the logits are normalised too, as norm says.",
+        ),
     ),
     provides=frozenset({"segments"}),
 )

@@ -1,0 +1,140 @@
+"""BiMU, and its earlier form BHU.
+
+Source: "Active Continual Learning with Metaplastic Binary Bayesian Neural Networks", ICML 2026
+(arXiv 2605.30198).
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, chunks
+from bnnlab.posterior import BernoulliOptimizer
+
+NEAREST = 1e-7
+"""Uniform noise is kept this far from 0 and 1, where its logit is infinite."""
+
+
+class BiMU(BernoulliOptimizer):
+    """A Bernoulli posterior whose certainty about a weight sets how fast that weight is learned.
+
+    A binary weight w has P(w = +1) = sigmoid(2 lambda). A step learns at S draws of all weights,
+    with u uniform in (0, 1) and temperature tau:
+
+        rho_s = lambda + log(u_s / (1 - u_s)) / 2
+        w_s = tanh(rho_s / tau),  dw_s/dlambda = (1 - w_s^2) / tau      draws = relaxed
+        w_s = sign(rho_s),        dw_s/dlambda := 1                     draws = hard
+
+    L being the loss summed over the B examples of the batch, g is the mean of dL/dlambda over the
+    draws. With kappa = `likelihood_weight`, rho = `kl_weight` and N = `memory`:
+
+        q = kappa g
+        h = rho (1 - tanh^2 lambda)
+        eta = 1 / (h + 2 q tanh(lambda) + 2 |q| + 1 / lr_max)
+        lambda <- lambda - eta (lr q + lambda h / N)
+
+    h is the curvature of the divergence between the posterior before and after the step, and
+    2 q tanh(lambda) + 2 |q| bounds that of the expected loss. The second is at least 0, so the
+    denominator is at least 1 / lr_max and eta lies in (0, lr_max]. A step that weakens a weight
+    (q lambda > 0) moves a fresh one by at most lr / 2 and a certain one by at most lr / 4, however
+    large q is; one that consolidates a certain weight (q lambda < 0) has eta near lr_max. Towards
+    the uniform prior, lambda = 0, a weight is pulled all the time, unless N is infinite.
+
+    BHU, the earlier form, is eta = 1 / (m (rho (1 - tanh^2 lambda) + 2 g tanh(lambda) + 2 |g|)
+    + 1 / lr_max), lambda <- lambda - eta g: kappa = m, lr = 1 / m, N infinite, and m rho for rho.
+
+    Source: "Active Continual Learning with Metaplastic Binary Bayesian Neural Networks", ICML 2026
+    (arXiv 2605.30198), update rule of BiMU. It differs from the published code in these points:
+
+    - A training draw is shared by the batch, as there, but the loss at each is the
+      cross-entropy itself: the code of BHU clamps log-probabilities to [-10, -1e-4], which takes
+      the gradient from what is badly wrong.
+    - lambda starts between 0 and 1 / sqrt(fan-in) with the weight's sign, as uniform in both signs
+      as there; BHU's code starts at exactly 0, whatever its option says.
+    - Real parameters (biases, norms, scales), of which the published networks have none, are
+      learned by Adam with `real_lr`.
+    - A batch whose gradients are all 0 still forgets; where the published code leaves examples
+      out to save labels, it skips the forgetting too.
+
+    N is no number of examples: the pull is also multiplied by eta and by h.
+
+    Args:
+        model: As in `BernoulliOptimizer`, as are the options not named here.
+        lr: See above.
+        lr_max: Largest eta, above 0.
+        likelihood_weight: kappa, above 0.
+        kl_weight: rho of the equations of the update, at least 0.
+        memory: N, at least 1, so that the pull never overshoots 0; infinite for no forgetting.
+        draws: `relaxed` or `hard`, see above.
+        temperature: tau of relaxed draws, above 0.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float = 1.0,
+        lr_max: float = 5.0,
+        likelihood_weight: float = 1.0,
+        kl_weight: float = 0.1,
+        memory: float = 1000.0,
+        draws: Literal["relaxed", "hard"] = "relaxed",
+        temperature: float = 1.0,
+        train_draws: int = 2,
+        **posterior: Any,
+    ) -> None:
+        settings = {
+            "lr_max": lr_max,
+            "likelihood_weight": likelihood_weight,
+            "kl_weight": kl_weight,
+            "memory": memory,
+            "temperature": temperature,
+        }
+        super().__init__(model, lr=lr, train_draws=train_draws, settings=settings, **posterior)
+        self.draws = draws
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Return S draws, twice: the derivative is a function of the draw, so no noise is kept."""
+        value = self.state[parameter]["lambda"]
+        u = value.new_empty((self.train_draws, *value.shape))
+        u.uniform_(generator=self.generator(value.device))
+        if self.draws == "hard":
+            drawn = u.lt_(torch.sigmoid(2 * value)).mul_(2).sub_(1)
+        else:
+            # tanh(rho / tau) = 2 sigmoid(2 rho / tau) - 1, in a quarter of tanh's time.
+            drawn = u.logit_(NEAREST).add_(value, alpha=2)
+            if group["temperature"] != 1:
+                drawn.div_(group["temperature"])
+            drawn.sigmoid_().mul_(2).sub_(1)
+        return drawn, drawn
+
+    def update(
+        self,
+        group: Group,
+        parameter: Tensor,
+        weights: Tensor,
+        noise: Tensor,  # noqa: ARG002
+        grads: Tensor,
+    ) -> None:
+        """Apply the equations above, a chunk of the parameter at a time; overwrites `weights`."""
+        lr, rho, memory = group["lr"], group["kl_weight"], group["memory"]
+        factor = group["likelihood_weight"] * self.count(group, "batch_size") / len(weights)
+        if self.draws == "hard":
+            summed = grads.sum(0)
+        else:
+            factor /= -group["temperature"]
+            summed = weights.square_().sub_(1).mul_(grads).sum(0)
+        for value, q in chunks(self.state[parameter]["lambda"], summed):
+            q.mul_(factor)
+            h = torch.mul(value, 2).sigmoid_().mul_(2).sub_(1)  # tanh(lambda), so far
+            bottom = torch.mul(h, q).add_(q.abs()).mul_(2).add_(1 / group["lr_max"])
+            h.square_().mul_(-rho).add_(rho)
+            bottom.add_(h)
+            top = q.mul_(lr)
+            if not math.isinf(memory):
+                top.addcmul_(h, value, value=1 / memory)
+            value.addcdiv_(top, bottom, value=-1)
+        self.write(parameter)
