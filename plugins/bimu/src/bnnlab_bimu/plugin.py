@@ -1,6 +1,5 @@
 """What this plugin offers. Imports no torch."""
 
-import math
 from typing import Literal
 
 from bnnlab.components import Component, Kind, Option
@@ -13,9 +12,9 @@ SOURCE = (
 )
 MEMORY = Option(
     "memory",
-    float,
+    float | None,
     1000.0,
-    "N, what the pull to the uniform prior is divided by; for no pull take `bhu`.",
+    "N, what the pull to the uniform prior is divided by; 'none' for no pull, as `bhu`.",
     minimum=1,
     search=(100.0, 10000.0),
 )
@@ -112,7 +111,7 @@ BHU = Component(
     options=OPTIONS,
     requires=REQUIRES,
     provides=PROVIDES,
-    preset={"memory": math.inf},
+    preset={"memory": None},
     state_bytes=4,
 )
 

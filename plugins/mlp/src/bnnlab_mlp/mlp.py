@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bnnlab.errors import UsageError
-from bnnlab.layers import BinaryLinear, Scale, Sign, Surrogate
+from bnnlab.layers import BinaryLinear, Linear, Scale, Sign, Surrogate
 from bnnlab.model import Model
 from bnnlab.normalization import Norm, Statistics, make_norm
 from bnnlab_mlp.activations import Gate, ReverseBinaryGate
@@ -99,9 +99,9 @@ class MLP(Model):
         super().__init__(segments, tuple(input_shape))
 
 
-def _real_linear(inputs: int, outputs: int, bias: bool, generator: torch.Generator) -> nn.Linear:
+def _real_linear(inputs: int, outputs: int, bias: bool, generator: torch.Generator) -> Linear:
     """Return a linear layer with He-normal weights (He et al., 2015) and zero bias."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias)
+    layer: Linear = nn.utils.skip_init(Linear, inputs, outputs, bias)
     with torch.no_grad():
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         if bias:
