@@ -169,7 +169,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         states = [self.state[p] for p in parameters]
         for parameter, state in zip(parameters, states, strict=True):
-            if not state:
+            if "m" not in state:
                 state["step"] = torch.zeros((), device=parameter.device)
                 state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         adam(

@@ -1,0 +1,1 @@
+"""bnnlab plugin: Elastic weight consolidation and synaptic intelligence, on any optimizer."""

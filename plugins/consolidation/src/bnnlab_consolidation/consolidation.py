@@ -1,0 +1,181 @@
+"""What the methods here share: another optimizer, made by name, whose gradients get a penalty."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab import api
+from bnnlab.components import Kind
+from bnnlab.config import parse_value
+from bnnlab.errors import UsageError
+from bnnlab.host import PluginHost
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, Optimizer, TaskContext
+from bnnlab.options import check_values
+from bnnlab.posterior import PosteriorOptimizer
+
+
+class Consolidation(Optimizer):
+    """A base optimizer that is held back where earlier tasks need the weights as they are.
+
+    What is consolidated, theta, is the latent weight of a binary parameter, and a real parameter
+    itself. The gradient of a quadratic penalty in theta is added to the loss's gradient, and the
+    base steps on the sum: what it does to gradients, clipping included, it does to the penalty too.
+    `step` returns the loss without the penalty.
+
+    The end of a task must be told (`task_ended`); until the first one the base learns as it would
+    alone. No example of an earlier task is kept.
+
+    Parameter groups and state are the base's own: schedulers act on the base, and what is kept per
+    parameter here lies in the same `state[p]`, under names that begin with the method's.
+
+    Args:
+        model: As in `Optimizer`.
+        generator: Seeds the base, and draws what a method draws at a task's end.
+        strength: Factor on the penalty, at least 0.
+        base: Name of the base, or `distribution/name`.
+        base_options: Its options, each as `name=value`.
+        lr: Its option `lr`; None for what it is by default.
+
+    Attributes:
+        base: The optimizer that makes the steps.
+
+    Raises:
+        UsageError: If the base is unknown, has no such option, samples its weights, has no latent
+            weights for the model's binary parameters, or consolidates already.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        strength: float,
+        base: str = "sgd",
+        base_options: Sequence[str] = (),
+        lr: float | None = None,
+    ) -> None:
+        given = _parse(base_options)
+        if lr is not None and "lr" in given:
+            raise UsageError("optimizer.base_options: 'lr' is given by optimizer.lr already")
+        _check(base, given if lr is None else {**given, "lr": lr}, lr is not None)
+        if lr is not None:
+            given["lr"] = lr
+        seed = int(torch.randint(2**62, (), generator=generator))
+        self.base: Optimizer = api.create("optimizer", base, model, seed=seed, **given)
+        self._refuse_unsuitable(base, model)
+        super().__init__(model, lr=self.base.param_groups[0]["lr"], generator=generator)
+        self._share(self.base.param_groups, self.base.state)
+        for group in self.param_groups:
+            group["consolidation_strength"] = strength
+
+    def _refuse_unsuitable(self, name: str, model: Model) -> None:
+        if isinstance(self.base, Consolidation):
+            raise UsageError(f"optimizer.base: {name!r} consolidates already; give its own base")
+        if isinstance(self.base, PosteriorOptimizer):
+            raise UsageError(
+                f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty holds "
+                "single values; bases that work are, for example, adam, sgd and meta"
+            )
+        state = self.base.state
+        if any("latent" not in state[p] for p in model.binary_parameters().values()):
+            raise UsageError(
+                f"optimizer.base: {name!r} keeps no latent weights, and signs cannot be held by a "
+                "penalty; bases that work are, for example, adam, sgd and meta"
+            )
+
+    def _share(self, groups: list[Group], state: Any) -> None:
+        """Let the base and this optimizer have the same groups and the same state."""
+        self.param_groups = self.base.param_groups = groups
+        self.state = self.base.state = state
+
+    def theta(self, parameter: Tensor) -> Tensor:
+        """Return what is consolidated: the latent weight, or the real parameter; not a copy."""
+        latent: Tensor = self.state[parameter].get("latent", parameter.data)
+        return latent
+
+    @abstractmethod
+    def penalty(self, parameter: Tensor) -> Tensor | None:
+        """Return the gradient by theta of the penalty with strength 1; None before a task's end."""
+
+    @abstractmethod
+    def consolidate(self, context: TaskContext) -> None:
+        """Take into the penalty what the task that ends has taught; called without gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Let the base make one step with the penalised gradients."""
+        return self.base.step(lambda: self._penalised(closure))
+
+    def _penalised(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = closure()
+        for group in self.param_groups:
+            strength = group["consolidation_strength"]
+            for parameter in group["params"]:
+                if not strength or parameter.grad is None:
+                    continue
+                penalty = self.penalty(parameter)
+                if penalty is not None:
+                    parameter.grad = torch.add(parameter.grad, penalty, alpha=strength)
+        return loss
+
+    def task_started(self, context: TaskContext) -> None:
+        """Tell the base."""
+        self.base.task_started(context)
+
+    def task_ended(self, context: TaskContext) -> None:
+        """Tell the base, then consolidate what it leaves."""
+        self.base.task_ended(context)
+        with torch.no_grad():
+            self.consolidate(context)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the base's."""
+        return self.base.diagnostics()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the shared state, this generator's, and what else the base saves."""
+        shared = ("state", "param_groups")
+        own = {key: each for key, each in self.base.state_dict().items() if key not in shared}
+        return {**super().state_dict(), "base": own}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        shared = {key: state_dict[key] for key in ("state", "param_groups")}
+        self.base.load_state_dict({**shared, **state_dict["base"]})
+        super().load_state_dict(state_dict)
+        self._share(self.param_groups, self.state)
+
+
+def _parse(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn `["momentum=0.5"]` into `{"momentum": 0.5}`; values are TOML."""
+    given: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            raise UsageError(f"optimizer.base_options: {text!r} is not name=value, as momentum=0.5")
+        if name in given:
+            raise UsageError(f"optimizer.base_options: {name!r} is given twice")
+        given[name] = parse_value(value)
+    return given
+
+
+def _check(base: str, given: Mapping[str, Any], has_lr: bool) -> None:
+    """Raise UsageError, in this optimizer's own options, if the base cannot be made so."""
+    try:
+        _, component = PluginHost().resolve(Kind.OPTIMIZER, base)
+    except UsageError as error:
+        raise UsageError(f"optimizer.base: {error}") from error
+    _, faults = check_values(component.options, given)
+    if faults:
+        raise UsageError(
+            " ".join(
+                f"optimizer.{fault}"
+                if has_lr and fault.startswith("lr:")
+                else f"optimizer.base_options: {fault}"
+                for fault in faults
+            )
+        )

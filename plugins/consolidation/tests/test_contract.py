@@ -1,0 +1,9 @@
+from bnnlab.testing import OptimizerContract
+
+
+class TestEWC(OptimizerContract):
+    name = "ewc"
+
+
+class TestSI(OptimizerContract):
+    name = "si"
