@@ -153,7 +153,8 @@ class BernoulliOptimizer(PosteriorOptimizer):
         super().__init__(model, generator=generator, **posterior)
         self._warned = False
         for parameter in self.param_groups[0]["params"]:
-            largest = lambda_init or parameter[0].numel() ** -0.5
+            fan_in = parameter[0].numel()
+            largest = fan_in**-0.5 if lambda_init is None else lambda_init
             size = torch.rand(parameter.shape, generator=generator) * largest
             self.state[parameter]["lambda"] = parameter.detach() * size.to(parameter)
 

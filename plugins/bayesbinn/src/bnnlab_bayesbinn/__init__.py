@@ -1,0 +1,1 @@
+"""bnnlab plugin: BayesBiNN, a posterior over binary weights by the Bayesian learning rule."""

@@ -1,0 +1,215 @@
+"""BayesBiNN.
+
+Source: Meng, Bachmann and Khan, "Training Binary Neural Networks using the Bayesian Learning Rule",
+ICML 2020, eqs. 8-12, table 1 and section 3.3.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, TaskContext, chunks
+from bnnlab.posterior import BernoulliOptimizer
+
+LARGEST_LAMBDA = 1e6
+"""|lambda| is kept below this. P(w) is exactly 0 or 1 in float32 from 52 on."""
+
+_LARGEST_EXPONENT = 60.0  # of cosh^2(lambda) / cosh^2(rho / tau), so that it stays finite
+_LARGEST_TERM = 1e18  # of that ratio times a gradient; beyond it lambda is at its bound anyway
+
+
+def relaxed_scale(lamda: Tensor, rho: Tensor, temperature: float) -> Tensor:
+    """Return dw/dmu of w = tanh(rho / temperature), times the temperature.
+
+    That is (1 - w^2) / (1 - mu^2) = cosh^2(lambda) / cosh^2(rho / temperature), with mu =
+    tanh(lambda) and rho = lambda + noise. The cosines' exponentials are taken together, so nothing
+    overflows or cancels where w or mu rounds to -1 or +1. The exponent is cut at 60, which only
+    temperatures above 1 can reach.
+
+    Args:
+        lamda: Natural parameters, any shape.
+        rho: Same shape.
+        temperature: Above 0.
+    """
+    size, noisy = lamda.abs(), rho.div(temperature).abs_()
+    ratio = torch.exp(size.mul(-2)).add_(1).div_(torch.exp(noisy.mul(-2)).add_(1)).square_()
+    return size.sub_(noisy).mul_(2).clamp_max_(_LARGEST_EXPONENT).exp_().mul_(ratio)
+
+
+class BayesBiNN(BernoulliOptimizer):
+    """The Bayesian learning rule for independent binary weights, or its limit, a sign of averages.
+
+    Mode "posterior". With natural parameter lambda, mean mu = tanh(lambda), P(w = +1) =
+    sigmoid(2 lambda), M training examples, S draws, u uniform in (0, 1), and g the gradient of the
+    batch-mean loss at the relaxed weight w:
+
+        rho    = lambda + log(u / (1 - u)) / 2                          (eq. 10)
+        w      = tanh(rho / tau)                                        (eq. 11)
+        s      = (1 - w^2) / (tau (1 - mu^2)) = dw/dmu                  (eq. 12)
+        ghat   = M / S sum_s s g
+        m      <- beta m + (1 - beta) (ghat + kappa (lambda - lambda_prior))
+        lambda <- lambda - alpha m / (1 - beta^t)
+
+    beta = 0 and kappa = 1 is the paper's update (table 1). lambda_prior is 0 in the first task;
+    prior "previous" makes it lambda as each task ends (section 3.3), "uniform" leaves it at 0, and
+    with "none" the pull towards it is left out. The deployed weights are the signs of lambda. The
+    default kappa is less than 1, the exact posterior's: where there are far more weights than
+    examples, that one stays so close to its prior that draws from it predict little.
+
+    |lambda| is bounded by 1e6. No gradient within float32 makes it anything but finite.
+
+    Mode "sign". One gradient g at the deployed weights w, no draws, and no posterior:
+
+        lambda <- (1 - alpha) lambda - alpha g
+        w      = sign(lambda)
+
+    This is Bop with threshold 0, and equally SGD with weight decay through a straight-through sign.
+    It is what the published image results were, which have tau = 1e-10 in float32: see below.
+    There lambda starts at next to nothing, so that the first gradients flip half of all weights;
+    here at `lambda_init`, which wants to be some 1e-4, as lambda has the gradients' size.
+
+    Where the published code differs, and this does not follow:
+
+    - It adds 1e-10 to both factors of s. At tau = 1e-10 both are rounded to 0, so that s is 1 / tau
+      for every weight, M and tau cancel, and what remains is mode "sign". At tau = 1e-2 the same
+      guard lets lambda jump to 1e10. Here s is exact; at tau = 1e-10 that is 0: nothing is learned.
+    - Its mu is that of the step before.
+    - lambda starts at -10 or +10, where the exact s is 0; here at most at `lambda_init`.
+    - Its predictions average logits; here the run averages probabilities, as in the paper.
+    - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
+
+    Args:
+        model: As in `BernoulliOptimizer`, as are the options not named here.
+        generator: Draws the weights.
+        mode: "posterior" or "sign". With "sign", only lr, lambda_init and real_lr are read of all
+            other options.
+        lr: alpha, in (0, 1].
+        temperature: tau, above 0.
+        momentum: beta, in [0, 1).
+        prior: "previous", "uniform" or "none".
+        prior_precision: kappa, at least 0.
+        lambda_init: As in `BernoulliOptimizer`, above 0.
+
+    Raises:
+        UsageError: From `step` in mode "posterior", if nothing said how many examples there are.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        mode: Literal["posterior", "sign"] = "posterior",
+        lr: float = 0.03,
+        temperature: float = 0.1,
+        momentum: float = 0.0,
+        prior: Literal["previous", "uniform", "none"] = "previous",
+        prior_precision: float = 0.1,
+        lambda_init: float = 0.1,
+        **posterior: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            generator=generator,
+            lr=lr,
+            lambda_init=lambda_init,
+            settings={
+                "temperature": temperature,
+                "momentum": momentum,
+                "prior_precision": prior_precision,
+            },
+            **posterior,
+        )
+        self.mode, self.prior = mode, prior
+        if mode == "sign":
+            self.test_draws = 0
+        self.param_groups[0]["t"] = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Make one step of the mode's equations, and one of Adam on the real parameters."""
+        group = self.param_groups[0]
+        if self.mode == "posterior":
+            self.count(group, "examples")  # if unknown, say so before anything is drawn
+            group["t"] += 1
+            return super().step(closure)
+        loss = closure()
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                self._average(parameter, parameter.grad, group["lr"])
+        self.step_real()
+        return loss
+
+    def _average(self, parameter: Tensor, grad: Tensor, lr: float) -> None:
+        """Make the step of mode "sign", a chunk of each tensor at a time."""
+        one = parameter.new_ones(())
+        for lamda, g, w in chunks(self.state[parameter]["lambda"], grad, parameter):
+            lamda.mul_(1 - lr).sub_(g, alpha=lr)
+            torch.copysign(one, lamda, out=w)
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Return S relaxed weights, and the rho behind them."""
+        rho = self.rho(parameter, self.train_draws)
+        return rho.div(group["temperature"]).tanh_(), rho
+
+    def update(
+        self,
+        group: Group,
+        parameter: Tensor,
+        weights: Tensor,  # noqa: ARG002
+        noise: Tensor,
+        grads: Tensor,
+    ) -> None:
+        """Apply the equations of mode "posterior", a chunk of each tensor at a time."""
+        state = self.state[parameter]
+        lamda, tau = state["lambda"], group["temperature"]
+        natural = torch.zeros_like(lamda)  # ghat, then the whole natural gradient
+        factor = self.count(group, "examples") / (tau * len(grads))
+        for rho_s, g_s in zip(noise, grads, strict=True):
+            for value, rho, g, ghat in chunks(lamda, rho_s, g_s, natural):
+                term = relaxed_scale(value, rho, tau).mul_(g)
+                ghat.add_(term.clamp_(-_LARGEST_TERM, _LARGEST_TERM), alpha=factor)
+        self._pull(group, parameter, natural)
+        beta = group["momentum"]
+        step = group["lr"]
+        if beta:
+            if "m" not in state:
+                state["m"] = torch.zeros_like(lamda)
+            natural = state["m"].lerp_(natural, 1 - beta)
+            step /= 1 - beta ** group["t"]
+        lamda.sub_(natural, alpha=step).clamp_(-LARGEST_LAMBDA, LARGEST_LAMBDA)
+        self.write(parameter)
+
+    def _pull(self, group: Group, parameter: Tensor, natural: Tensor) -> None:
+        """Add kappa (lambda - lambda_prior) to the natural gradient."""
+        state, kappa = self.state[parameter], group["prior_precision"]
+        if self.prior == "none":
+            return
+        natural.add_(state["lambda"], alpha=kappa)
+        if "prior" in state:
+            natural.sub_(state["prior"], alpha=kappa)
+
+    def task_ended(self, context: TaskContext) -> None:  # noqa: ARG002
+        """Make the posterior the next task's prior, if it is `previous`."""
+        if self.mode == "posterior" and self.prior == "previous":
+            for parameter in self.param_groups[0]["params"]:
+                state = self.state[parameter]
+                state["prior"] = state["lambda"].clone()
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        """Return signs drawn from the posterior.
+
+        Raises:
+            UsageError: In mode "sign", which has none.
+        """
+        if self.mode == "sign":
+            raise UsageError("BayesBiNN has no posterior to draw weights from with mode='sign'")
+        return super().draw(parameter)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the share of saturated weights; nothing in mode "sign"."""
+        return super().diagnostics() if self.mode == "posterior" else {}

@@ -1,0 +1,428 @@
+"""BayesBiNN against the equations of Meng, Bachmann and Khan, transcribed to float64 NumPy."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import bnnlab
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, TaskContext, UsageError
+from bnnlab import optimizer as core
+from bnnlab.testing import toy
+from bnnlab_bayesbinn.optimizer import LARGEST_LAMBDA, BayesBiNN, relaxed_scale
+
+STEPS = 50
+EXAMPLES = 300
+
+
+def make_model() -> Model:
+    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
+    draws = torch.Generator().manual_seed(1)
+    return Model(
+        [
+            nn.Sequential(
+                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
+                nn.Flatten(),
+                nn.LayerNorm(4 * 6 * 6),
+                Sign(),
+            ),
+            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
+            BinaryLinear(20, 10, scale="learned", generator=draws),
+        ],
+        input_shape=(1, 8, 8),
+    )
+
+
+def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(16, 1, 8, 8, generator=draws).to(next(model.parameters()))
+    targets = torch.randint(0, 10, (16,), generator=draws)
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(inputs), targets)
+            loss.backward()
+        return loss.detach()
+
+    return closure
+
+
+def make_optimizer(model: Model, **options: Any) -> BayesBiNN:
+    options = {"examples": EXAMPLES, **options}
+    return BayesBiNN(model, generator=torch.Generator().manual_seed(2), **options)
+
+
+def make_single(**options: Any) -> tuple[Model, Tensor, BayesBiNN]:
+    """Return one binary layer of 4 weights, its weights and an optimizer."""
+    model = Model([BinaryLinear(4, 1, scale="none", generator=torch.Generator().manual_seed(3))])
+    (weight,) = model.parameters()
+    return model, weight, make_optimizer(model, **options)
+
+
+def constant(weight: Tensor, value: float) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        weight.grad = torch.full_like(weight, value)
+        return torch.zeros(())
+
+    return closure
+
+
+def end_task(model: Model, optimizer: BayesBiNN) -> None:
+    optimizer.task_ended(TaskContext(toy.make_task(), model, toy.ToyRule(), 20, 1))
+
+
+def float64(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy().copy()
+
+
+class Paper:
+    """Table 1 of the paper for one array, with momentum, a prior and S draws."""
+
+    def __init__(self, lam: np.ndarray, tau: float, beta: float, kappa: float | None) -> None:
+        self.lam, self.tau, self.beta, self.kappa = lam, tau, beta, kappa
+        self.prior, self.m, self.t = np.zeros_like(lam), np.zeros_like(lam), 0
+
+    def step(self, alpha: float, delta: np.ndarray, g: np.ndarray) -> None:
+        self.t += 1
+        w = np.tanh((self.lam + delta) / self.tau)
+        s = (1 - w**2) / (self.tau * (1 - np.tanh(self.lam) ** 2))
+        natural = EXAMPLES * (s * g).mean(0)
+        if self.kappa is not None:
+            natural = natural + self.kappa * (self.lam - self.prior)
+        self.m = self.beta * self.m + (1 - self.beta) * natural
+        self.lam = self.lam - alpha * self.m / (1 - self.beta**self.t)
+
+
+class RecordingBiNN(BayesBiNN):
+    """Notes the noise and the gradients that each step got, and the relaxed weights."""
+
+    def update(
+        self, group: Any, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
+    ) -> None:
+        delta = float64(noise) - float64(self.state[parameter]["lambda"])
+        self.seen = getattr(self, "seen", {})
+        self.seen[parameter] = (delta, float64(grads), float64(weights))
+        super().update(group, parameter, weights, noise, grads)
+
+
+CASES = {
+    "the paper's": {"prior_precision": 1.0},
+    "momentum": {"momentum": 0.9},
+    "three draws and a soft prior": {"train_draws": 3, "prior_precision": 0.3},
+    "no prior": {"prior": "none", "momentum": 0.5},
+    "uniform prior": {"prior": "uniform"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
+def test_50_steps_in_two_tasks_agree_with_the_papers_equations(
+    case: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    options, alpha, tau = CASES[case], 0.01, 0.5
+    model = make_model().to(dtype)
+    generator = torch.Generator().manual_seed(2)
+    optimizer = RecordingBiNN(
+        model, generator=generator, examples=EXAMPLES, lr=alpha, temperature=tau, **options
+    )
+    kappa = None if options.get("prior") == "none" else options.get("prior_precision", 0.1)
+    weights = list(model.binary_parameters().values())
+    papers = {
+        w: Paper(float64(optimizer.state[w]["lambda"]), tau, options.get("momentum", 0.0), kappa)
+        for w in weights
+    }
+    real = [p for p in model.parameters() if p not in set(weights)]
+    shadows = [p.detach().clone().requires_grad_() for p in real]
+    adam = torch.optim.Adam(shadows, lr=0.001)
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            end_task(model, optimizer)
+            for paper in papers.values():
+                if options.get("prior", "previous") == "previous":
+                    paper.prior = paper.lam.copy()
+        optimizer.step(make_closure(model, step))
+        for shadow, parameter in zip(shadows, real, strict=True):
+            shadow.grad = parameter.grad
+        adam.step()
+        for w in weights:
+            delta, g, relaxed = optimizer.seen[w]
+            expected = np.tanh((papers[w].lam + delta) / tau)
+            assert np.abs(relaxed - expected).max() < 10 * tolerance
+            papers[w].step(alpha, delta, g)
+    for w in weights:
+        found, wanted = float64(optimizer.state[w]["lambda"]), papers[w].lam
+        scale = np.abs(wanted).max()
+        assert np.abs(found - wanted).max() < tolerance * scale
+        sure = np.abs(wanted) > tolerance * scale
+        assert np.array_equal(float64(w)[sure], np.sign(wanted)[sure])
+    for shadow, parameter in zip(shadows, real, strict=True):
+        torch.testing.assert_close(parameter.detach(), shadow.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_50_steps_of_mode_sign_agree_with_the_average_in_numpy() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, mode="sign", lr=0.05, lambda_init=1e-3)
+    weights = list(model.binary_parameters().values())
+    expected = [float64(optimizer.state[w]["lambda"]) for w in weights]
+    for step in range(STEPS):
+        optimizer.step(make_closure(model, step))
+        for number, w in enumerate(weights):
+            assert w.grad is not None
+            expected[number] = 0.95 * expected[number] - 0.05 * float64(w.grad)
+    for w, wanted in zip(weights, expected, strict=True):
+        found = float64(optimizer.state[w]["lambda"])
+        scale = np.abs(wanted).max()
+        assert np.abs(found - wanted).max() < 1e-5 * scale
+        sure = np.abs(wanted) > 1e-5 * scale
+        assert np.array_equal(float64(w)[sure], np.sign(wanted)[sure])
+
+
+@pytest.mark.parametrize("size", [0.0, 0.1, 1.0, 8.0])
+@pytest.mark.parametrize("tau", [0.1, 1.0, 3.0])
+def test_the_scale_is_the_relaxed_weights_derivative_by_its_mean(size: float, tau: float) -> None:
+    """artanh by log1p, so that autograd itself is exact to 1e-15 at |lambda| = 8."""
+    mu = torch.tensor([-size, size], dtype=torch.float64).tanh().repeat(50, 1)
+    mu.requires_grad_()
+    lamda = (mu.log1p() - (-mu).log1p()) / 2
+    # Noise that makes rho small, where the weight is not saturated, and noise of either sign.
+    draws = torch.Generator().manual_seed(0)
+    rho = torch.randn(mu.shape, generator=draws, dtype=torch.float64) * tau
+    w = ((lamda + (rho - lamda).detach()) / tau).tanh()
+    (expected,) = torch.autograd.grad(w.sum(), mu)
+    found = relaxed_scale(lamda.detach(), rho, tau) / tau
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=0)
+    single = relaxed_scale(lamda.detach().float(), rho.float(), tau) / tau
+    torch.testing.assert_close(single.double(), expected, rtol=1e-4, atol=0)
+
+
+def test_in_float32_the_naive_scale_fails_where_this_one_holds() -> None:
+    lamda, rho = torch.tensor([8.0]), torch.tensor([0.3])
+    exact = np.cosh(8.0) ** 2 / np.cosh(0.3) ** 2
+    naive = (1 - rho.tanh() ** 2) / (1 - lamda.tanh() ** 2)
+    assert abs(float(naive) / exact - 1) > 0.01
+    assert float(relaxed_scale(lamda, rho, 1.0)) == pytest.approx(exact, rel=1e-5)
+
+
+def test_the_scale_stays_finite_whatever_it_is_given() -> None:
+    values = torch.tensor([0.0, 1.0, -30.0, 100.0, -LARGEST_LAMBDA, LARGEST_LAMBDA])
+    lamda, rho = torch.meshgrid(values, values, indexing="ij")
+    for tau in (1e-30, 1e-10, 1.0, 100.0):
+        assert relaxed_scale(lamda, rho, tau).isfinite().all()
+
+
+@pytest.mark.parametrize("prior", ["previous", "uniform", "none"])
+def test_without_gradients_lambda_goes_to_its_prior(prior: str) -> None:
+    model, weight, optimizer = make_single(lr=0.1, prior=prior, prior_precision=1.0)
+    lamda = optimizer.state[weight]["lambda"]
+    lamda.copy_(torch.tensor([[1.0, -2.0, 0.5, 3.0]]))
+    end_task(model, optimizer)
+    moved = torch.tensor([[-1.0, 2.0, 0.25, 4.0]])
+    lamda.copy_(moved)
+    for _ in range(300):
+        optimizer.step(constant(weight, 0.0))
+    goal = {"previous": [1.0, -2.0, 0.5, 3.0], "uniform": [0.0] * 4, "none": moved[0].tolist()}
+    torch.testing.assert_close(lamda, torch.tensor([goal[prior]]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_tasks_prior_is_uniform() -> None:
+    _, weight, optimizer = make_single(lr=0.1, prior_precision=1.0)
+    for _ in range(300):
+        optimizer.step(constant(weight, 0.0))
+    assert optimizer.state[weight]["lambda"].abs().max() < 1e-10
+
+
+def test_momentum_is_corrected_for_its_start() -> None:
+    """With a constant natural gradient, the first steps are as large as all others."""
+    _, weight, optimizer = make_single(lr=0.01, momentum=0.99, prior="none", temperature=1.0)
+    optimizer.rho = lambda p, n: optimizer.state[p]["lambda"].expand(n, *p.shape)  # then s = 1
+    positions = [optimizer.state[weight]["lambda"].clone()]
+    for _ in range(5):
+        optimizer.step(constant(weight, 0.1))
+        positions.append(optimizer.state[weight]["lambda"].clone())
+    for before, after in itertools.pairwise(positions):
+        wanted = torch.full_like(after, -0.01 * EXAMPLES * 0.1)
+        torch.testing.assert_close(after - before, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, 8),
+        ({"momentum": 0.9}, 12),
+        ({"prior": "uniform"}, 4),
+        ({"prior": "none"}, 4),
+        ({"prior": "none", "momentum": 0.9}, 8),
+        ({"mode": "sign"}, 4),
+    ],
+)
+def test_state_is_kept_only_where_the_options_need_it(options: dict[str, Any], size: int) -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, **options)
+    optimizer.step(make_closure(model, 0))
+    end_task(model, optimizer)
+    for w in model.binary_parameters().values():
+        tensors = [v for v in optimizer.state[w].values() if isinstance(v, Tensor)]
+        assert sum(v.numel() * v.element_size() for v in tensors) == size * w.numel()
+
+
+def test_the_prior_and_the_momentum_come_back_from_a_state_dict() -> None:
+    options = {"momentum": 0.5, "lr": 0.01, "temperature": 0.5}
+    model = make_model()
+    optimizer = make_optimizer(model, **options)
+    for step in range(3):
+        optimizer.step(make_closure(model, step))
+    end_task(model, optimizer)
+    saved, weights = deepcopy(optimizer.state_dict()), deepcopy(model.state_dict())
+    again = make_model()
+    again.load_state_dict(weights)
+    resumed = make_optimizer(again, **options)
+    resumed.load_state_dict(saved)
+    for step in range(3, 6):
+        optimizer.step(make_closure(model, step))
+        resumed.step(make_closure(again, step))
+    for a, b in zip(optimizer.state.values(), resumed.state.values(), strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    first = next(iter(model.binary_parameters().values()))
+    assert {"lambda", "prior", "m"} == optimizer.state[first].keys()
+
+
+def test_a_loop_that_names_no_examples_is_told_so_before_it_evaluates() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, examples=None)
+
+    def closure() -> Tensor:
+        raise AssertionError("evaluated")
+
+    with pytest.raises(UsageError, match="must know examples"):
+        optimizer.step(closure)
+
+
+def test_mode_sign_needs_no_examples_and_calls_the_closure_once_at_the_deployed_weights() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, examples=None, mode="sign", train_draws=5)
+    closure, calls = make_closure(model, 0), []
+
+    def counting() -> Tensor:
+        calls.append([w.detach().abs().eq(1).all() for w in model.binary_parameters().values()])
+        return closure()
+
+    optimizer.step(counting)
+    assert len(calls) == 1
+    assert all(calls[0])
+
+
+def test_mode_sign_has_no_posterior() -> None:
+    _, weight, optimizer = make_single(mode="sign", test_draws=7)
+    assert optimizer.test_draws == 0
+    assert optimizer.diagnostics() == {}
+    with pytest.raises(UsageError, match="no posterior"):
+        optimizer.draw(weight)
+
+
+@pytest.mark.parametrize("mode", ["posterior", "sign"])
+@pytest.mark.parametrize("value", [0.0, 1e6, -1e6, 1e30, -1e30])
+@pytest.mark.parametrize("temperature", [1e-10, 0.01, 5.0])
+def test_whatever_the_gradient_lambda_is_finite_and_weights_are_signs(
+    mode: str, value: float, temperature: float
+) -> None:
+    _, weight, optimizer = make_single(
+        mode=mode, temperature=temperature, lr=1.0, momentum=0.9, train_draws=2
+    )
+    for _ in range(5):
+        optimizer.step(constant(weight, value))
+        optimizer.step(constant(weight, -value))
+    assert all(v.isfinite().all() for v in optimizer.state[weight].values())
+    assert weight.abs().eq(1).all()
+    if mode == "posterior":
+        assert optimizer.state[weight]["lambda"].abs().max() <= LARGEST_LAMBDA
+
+
+@pytest.mark.parametrize("u", [0.0, 1.0])
+def test_uniform_noise_at_its_ends_does_no_harm(u: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, weight, optimizer = make_single(temperature=0.5)
+    before = optimizer.state[weight]["lambda"].clone()
+    monkeypatch.setattr(Tensor, "uniform_", lambda self, *_, **__: self.fill_(u))
+    optimizer.step(constant(weight, 1.0))
+    after = optimizer.state[weight]["lambda"]
+    assert after.isfinite().all()
+    assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("mode", ["posterior", "sign"])
+def test_one_example_of_one_class_is_enough(mode: str) -> None:
+    model = Model([BinaryLinear(4, 1, generator=torch.Generator().manual_seed(0))])
+    optimizer = make_optimizer(model, mode=mode, examples=1)
+    (weight,) = model.parameters()
+
+    def closure() -> Tensor:
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(torch.ones(1, 4)), torch.zeros(1, dtype=torch.int64))
+            weight.grad = None
+            loss.backward()
+        return loss.detach()
+
+    optimizer.step(closure)
+    assert optimizer.state[weight]["lambda"].isfinite().all()
+    assert weight.abs().eq(1).all()
+
+
+@pytest.mark.parametrize("mode", ["posterior", "sign"])
+def test_updating_in_chunks_changes_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> list[Tensor]:
+        model = make_model()
+        optimizer = make_optimizer(model, mode=mode, train_draws=2, temperature=0.5)
+        for step in range(3):
+            optimizer.step(make_closure(model, step))
+        return [optimizer.state[w]["lambda"] for w in model.binary_parameters().values()]
+
+    whole = train()
+    monkeypatch.setattr(core, "CPU_CHUNK", 7)
+    for a, b in zip(whole, train(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_saturated_posterior_is_measured_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    _, weight, optimizer = make_single()
+    assert optimizer.diagnostics() == {"saturated": 0.0}
+    optimizer.state[weight]["lambda"].fill_(9.0)
+    with caplog.at_level(logging.WARNING):
+        assert optimizer.diagnostics() == {"saturated": 1.0}
+    assert "saturated" in caplog.text
+
+
+def test_draws_follow_lambda() -> None:
+    model = Model([BinaryLinear(4000, 1, generator=torch.Generator().manual_seed(0))])
+    optimizer = make_optimizer(model)
+    (weight,) = model.parameters()
+    optimizer.state[weight]["lambda"].fill_(0.5)
+    share = float((optimizer.draw(weight) > 0).float().mean())
+    assert share == pytest.approx(1 / (1 + np.exp(-1.0)), abs=0.03)
+    rho = optimizer.rho(weight, 1)
+    assert float((rho > 0).float().mean()) == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("rule", ["bp", "dfa"])
+@pytest.mark.parametrize("options", [{}, {"mode": "sign", "lr": 0.001, "lambda_init": 1e-4}])
+def test_it_learns_a_task_after_another(rule: str, options: dict[str, Any]) -> None:
+    """The newest of two permutations of digits; chance is 10 %."""
+    result = bnnlab.run(
+        rule=rule,
+        optimizer={"name": "bayesbinn", **options},
+        model={"name": "mlp", "hidden": [128]},
+        stream={"name": "permuted-digits", "tasks": 2},
+        epochs=6,
+        batch_size=50,
+    )
+    newest = result.accuracy[1][1]
+    assert newest is not None
+    assert newest > 0.8

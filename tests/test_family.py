@@ -1,0 +1,54 @@
+"""Every optimizer learns under every rule, and the matrix says so."""
+
+import pytest
+
+import bnnlab
+from bnnlab.compatibility import matrix
+from bnnlab.components import Kind
+from bnnlab.config import resolve
+from bnnlab.host import PluginHost
+
+HOST = PluginHost()
+OPTIMIZERS = sorted(component.name for _, component in HOST.components(Kind.OPTIMIZER))
+RULES = ("bp", "dfa")
+EPOCHS = {"bop": 5}  # without latent weights it takes a little longer
+
+
+def model_for(optimizer: str) -> dict[str, object]:
+    component = HOST.resolve(Kind.OPTIMIZER, optimizer)[1]
+    weights = "real" if "real-weights" in component.requires else "binary"
+    return {"name": "mlp", "hidden": [128], "weights": weights}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns_under_every_rule(optimizer: str, rule: str) -> None:
+    """With its default options, the newest of two tasks far above chance, which is 0.1."""
+    result = bnnlab.run(
+        rule=rule,
+        optimizer=optimizer,
+        model=model_for(optimizer),
+        stream={"name": "permuted-digits", "tasks": 2},
+        epochs=EPOCHS.get(optimizer, 3),
+        batch_size=50,
+        device="cpu",
+    )
+    newest = result.accuracy[1][1]
+    assert newest is not None
+    assert newest > 0.7, f"{newest:.2f} with {optimizer} under {rule}"
+    assert result.diagnostics[-1].keys() <= {"saturated", "flips_per_weight", "sigma"}
+    has_posterior = "epistemic" in result.uncertainty
+    assert has_posterior == (optimizer in {"bayesbinn", "bhu", "bimu", "bgd", "mesu"})
+
+
+@pytest.mark.parametrize("weights", ["binary", "real"])
+def test_the_matrix_says_so(weights: str) -> None:
+    config = resolve(HOST, [{"model": {"name": "mlp", "weights": weights}}])
+    pairs = matrix(HOST, config.choices[Kind.MODEL], config.choices[Kind.STREAM])
+    for rule, optimizer, verdict in pairs:
+        name = optimizer.component.name
+        fits = model_for(name)["weights"] == weights or name in ("adam", "sgd", "ewc", "si")
+        assert verdict.compatible == fits, (rule.component.name, name)
+        if not fits:
+            other = "real" if weights == "binary" else "binary"
+            assert f"--set model.weights={other}" in verdict.alternatives
