@@ -28,7 +28,8 @@ def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     On the CPU a dozen operations on a chunk then read and write main memory once. Elsewhere, and
     where the layout in memory allows no flat view, the tensors stay whole.
     """
-    if tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
+    small = tensors[0].numel() <= CPU_CHUNK
+    if small or tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
         return [tensors]
     return zip(*(torch.split(x.view(-1), CPU_CHUNK) for x in tensors), strict=True)
 

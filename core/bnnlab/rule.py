@@ -48,6 +48,7 @@ class Closure:
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
         self._rule, self._model, self._batch = rule, model, batch
+        self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
         self.logits: Tensor | None = None
 
     def __call__(self) -> Tensor:
@@ -56,7 +57,7 @@ class Closure:
         Raises:
             RunError: If the rule does not do what its interface says.
         """
-        for parameter in self._model.parameters():
+        for parameter in self._names:
             parameter.grad = None
         with torch.enable_grad():
             answer = self._rule.differentiate(self._model, self._batch)
@@ -67,7 +68,7 @@ class Closure:
         if loss.ndim or logits.ndim != 2:
             shapes = f"{tuple(loss.shape)} and {tuple(logits.shape)}"
             raise RunError(f"{name}: loss and logits have shapes {shapes}, not () and (B, K)")
-        if all(parameter.grad is None for parameter in self._model.parameters()):
+        if all(parameter.grad is None for parameter in self._names):
             raise RunError(f"{name}.differentiate() left no gradient in any parameter")
         self.logits = logits.detach()
         return loss.detach()
@@ -84,13 +85,12 @@ class Closure:
         Returns:
             The mean loss, and per drawn parameter its gradients, `(S, *parameter.shape)`.
         """
-        names: dict[Tensor, str] = {p: name for name, p in self._model.named_parameters()}
-        found = None
+        names, found = self._names, None
         if len(next(iter(draws.values()))) > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
             found = self._rule.differentiate_draws(self._model, self._batch, named)
         if found is None:
-            found = self._one_by_one(draws, names)
+            found = self._one_by_one(draws)
         for parameter, name in names.items():
             if parameter not in draws:
                 own = found.grads.get(name)
@@ -99,7 +99,7 @@ class Closure:
         grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
         return found.loss, grads
 
-    def _one_by_one(self, draws: Mapping[Tensor, Tensor], names: Mapping[Tensor, str]) -> Draws:
+    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> Draws:
         logits = []
 
         def call() -> Tensor:
@@ -108,8 +108,8 @@ class Closure:
             logits.append(self.logits)
             return loss
 
-        losses, grads = evaluate_draws(call, draws, names)
-        named = {names[parameter]: each for parameter, each in grads.items()}
+        losses, grads = evaluate_draws(call, draws, self._names)
+        named = {self._names[parameter]: each for parameter, each in grads.items()}
         return Draws(losses.mean(), torch.stack(logits), named)
 
 

@@ -129,11 +129,12 @@ class MetaplasticAdam(LatentOptimizer):
 
     def _scratch(self, like: Tensor) -> Tensor:
         """Return room for three tensors like this one; for the CPU's chunks always the same."""
-        if like.device.type != "cpu" or like.ndim != 1 or len(like) > CPU_CHUNK:
+        count = like.numel()
+        if like.device.type != "cpu" or count > CPU_CHUNK:
             return like.new_empty((3, *like.shape))
         if self._room.dtype != like.dtype:
             self._room = like.new_empty((3, CPU_CHUNK))
-        return self._room[:, : len(like)]
+        return self._room[:, :count].view(3, *like.shape)
 
 
 def _one_each(m: float | Sequence[float], count: int) -> list[float]:
