@@ -82,8 +82,10 @@ def test_the_matrix_holds_every_rule_with_every_optimizer(host: PluginHost) -> N
 
 def test_the_matrix_agrees_with_single_checks(host: PluginHost) -> None:
     choices = resolve(host, [{"model": {"weights": "real"}}]).choices
-    for rule, optimizer, reasons in matrix(host, choices[Kind.MODEL], choices[Kind.STREAM]):
+    for rule, optimizer, verdict in matrix(host, choices[Kind.MODEL], choices[Kind.STREAM]):
         both = {**choices, Kind.RULE: rule, Kind.OPTIMIZER: optimizer}
-        assert check(host, both).reasons == reasons
+        assert check(host, both).reasons == verdict.reasons
+        assert set(verdict.alternatives) <= set(check(host, both).alternatives)
         if optimizer.component.name == "meta":
-            assert any("binary-weights" in reason for reason in reasons)
+            assert any("binary-weights" in reason for reason in verdict.reasons)
+            assert verdict.alternatives == ("--set model.weights=binary",)

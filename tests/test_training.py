@@ -41,6 +41,13 @@ PAIRS: dict[str, dict[str, Any]] = {
         "optimizer": "meta",
         "model": {"norm": "batch", "statistics": "recalibrated"},
     },
+    "bp and bimu": {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 2}},
+    "dfa and mesu": {
+        "rule": "dfa",
+        "optimizer": {"name": "mesu", "test_draws": 2},
+        "model": {"weights": "real", "bias": True},
+    },
+    "bp and ewc on adam": {"rule": "bp", "optimizer": {"name": "ewc", "base": "adam"}},
 }
 
 
@@ -384,3 +391,77 @@ def test_components_that_do_not_fit_leave_no_folder(host: PluginHost, tmp_path: 
     with pytest.raises(UsageError, match="do not fit together"):
         experiment(host, tmp_path, {"model": {"norm": "batch", "statistics": "per-task"}})
     assert not list(tmp_path.iterdir())
+
+
+POSTERIOR = {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 3}}
+
+
+def test_with_a_posterior_uncertainty_is_measured_after_every_task(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    result = experiment(host, tmp_path, POSTERIOR).run()
+    rows = [line for line in metrics(tmp_path / "run") if line["event"] == "evaluation"]
+    assert [len(row["uncertainty"]["ood_auroc_tasks"]) for row in rows] == [1, 2]
+    assert rows[-1]["uncertainty"] == result.uncertainty
+    assert result.uncertainty["epistemic"] > 0
+    assert 0 < result.uncertainty["ood_auroc"] <= 1
+    assert "the mean of 3 weight draws" in result.protocol_description["score"]
+    assert [each.keys() for each in result.diagnostics] == [{"saturated"}] * 2
+
+
+def test_without_a_posterior_it_is_measured_where_asked_for(host: PluginHost) -> None:
+    silent = experiment(host, None).run()
+    asked = experiment(host, None, {"uncertainty": True}).run()
+    assert silent.uncertainty == {}
+    assert asked.uncertainty["epistemic"] == 0
+    assert asked.uncertainty["nll"] > 0
+    assert asked.accuracy == silent.accuracy
+    assert asked.protocol == silent.protocol
+    assert "the deployed weights" in asked.protocol_description["score"]
+
+
+def test_a_told_task_has_no_unknown_inputs(host: PluginHost) -> None:
+    layer = {"uncertainty": True, "stream": {"task_ids": True}}
+    assert "ood_auroc" not in experiment(host, None, layer).run().uncertainty
+
+
+def test_evaluating_more_changes_nothing_in_training(host: PluginHost) -> None:
+    few = experiment(host, None, POSTERIOR, {"optimizer": {"test_draws": 1}}).run()
+    many = experiment(host, None, POSTERIOR, {"optimizer": {"test_draws": 7}}).run()
+    for one, other in zip(few.model.parameters(), many.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_fresh_models_learn_each_task_alone(host: PluginHost, tmp_path: Path) -> None:
+    plain = experiment(host, None).run()
+    result = experiment(host, tmp_path, {"fresh": True}).run()
+    assert result.accuracy == plain.accuracy
+    assert plain.fresh_accuracy == []
+    assert plain.plasticity is None
+    assert len(result.fresh_accuracy) == 2
+    assert result.fresh_accuracy[0] == result.accuracy[0][0]  # the first task is learned by one
+    first, second = result.accuracy[1][1], result.fresh_accuracy[1]
+    assert first is not None
+    assert second is not None
+    assert result.plasticity == pytest.approx((first - second) / 2)
+
+
+def test_an_interrupted_comparison_with_fresh_models_goes_on(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    whole = experiment(host, tmp_path / "whole", {"fresh": True}).run()
+    torn = experiment(host, tmp_path / "torn", {"fresh": True})
+    steps = len(metrics(tmp_path / "whole" / "run"))
+    assert steps == 7  # what the fresh models do is not logged
+    seen: list[int] = []
+
+    def stepped(*_: int) -> None:
+        seen.append(1)
+        if len(seen) == 5 * math.ceil(1437 / 200):  # in the second epoch of the first fresh one
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        torn.run(stepped)
+    again = resume(host, tmp_path / "torn" / "run")
+    assert again.progress.task == 2
+    assert found(again.run()) == found(whole)

@@ -117,7 +117,8 @@ class Optimizer(torch.optim.Optimizer):
     def predictive(self, n: int) -> Iterator[None]:
         """Write `n` weight draws into the model in turn, for evaluation, then restore it.
 
-        n = 0 is the deployed weights, and all there is without a posterior.
+        n = 0 is the deployed weights, and all there is without a posterior. The generator is
+        restored too, so that what is evaluated, and when, changes nothing in training.
 
         Raises:
             UsageError: If n > 0 and the optimizer has no posterior.
@@ -129,6 +130,8 @@ class Optimizer(torch.optim.Optimizer):
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
         learned = self.param_groups[0]["params"]
         deployed = [parameter.data for parameter in learned]
+        generator = self._generator
+        state = None if generator is None else generator.get_state()
         try:
             for _ in range(n):
                 for parameter, data in zip(learned, deployed, strict=True):
@@ -138,6 +141,9 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             for parameter, data in zip(learned, deployed, strict=True):
                 parameter.data = data
+            self._generator = generator
+            if generator is not None and state is not None:
+                generator.set_state(state)
 
     def draw(self, parameter: Tensor) -> Tensor:  # noqa: ARG002
         """Return one draw of a parameter of the first group from its posterior.
