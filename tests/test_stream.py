@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bnnlab import stream
 from bnnlab.stream import Examples, Task, protocol_hash
 
 
@@ -63,3 +64,21 @@ def test_a_protocols_hash_depends_on_content_not_on_order() -> None:
     assert protocol_hash({"a": 1, "b": [2]}) == protocol_hash({"b": [2], "a": 1})
     assert protocol_hash({"a": 1}) != protocol_hash({"a": 2})
     assert protocol_hash({"b": None, "a": 1}) == "46e0ff59f6164548"  # of {"a":1,"b":null}
+
+
+@pytest.mark.parametrize("piece", [1, 100, 10**9])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_batches_are_the_same_however_much_is_looked_up_at_once(
+    piece: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = examples(25)
+    order = torch.randperm(25, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(stream, "PIECE", piece)
+    found = list(part.batches(size, order))
+    start = 0
+    for inputs, targets in found:
+        wanted = part.batch(order[start : start + len(targets)])
+        assert torch.equal(inputs, wanted[0])
+        assert torch.equal(targets, wanted[1])
+        start += len(targets)
+    assert start == 25

@@ -291,3 +291,47 @@ def test_data_sets_of_unequal_shape_are_refused_before_anything_is_read() -> Non
         make(Sequence, datasets=["digits", "mnist"])
     with pytest.raises(UsageError, match="at least one"):
         make(Sequence, datasets=[])
+
+
+# ---------------------------------------------------------------------------- what is unknown
+
+
+@EACH
+def test_unknown_inputs_are_test_images_in_an_order_of_no_task(kind: Any) -> None:
+    stream = make(kind, seed=3)
+    unknown = stream.out_of_distribution()
+    known = stream[0].test
+    assert unknown.pixels is known.pixels
+    assert len(unknown) == 360
+    assert unknown.permutation is not None
+    assert sorted(unknown.permutation.tolist()) == list(range(64))
+    orders = [task.test.permutation for task in stream]
+    assert not any(torch.equal(unknown.permutation, o) for o in orders if o is not None)
+    assert content(unknown) == content(make(kind, seed=3).out_of_distribution())
+    assert content(unknown) != content(make(kind, seed=4).out_of_distribution())
+    assert "unknown" not in stream.protocol()
+
+
+def test_another_data_set_may_be_unknown_and_then_the_protocol_says_so(
+    tmp_path: Path, write_mnist: Writer
+) -> None:
+    write_mnist(tmp_path)
+    other = write_mnist(tmp_path, "FashionMNIST", seed=1)
+    options = {"dataset": "mnist", "data": tmp_path, "unknown": "fashion-mnist"}
+    stream = make(Permuted, **options)
+    unknown = stream.out_of_distribution()
+    pixels, _ = unknown.raw(torch.arange(len(unknown)))
+    assert np.array_equal(pixels[:, 0].numpy(), other[2])
+    assert torch.equal(unknown.mean, stream[0].test.mean)  # normalised as what is known
+    assert stream.protocol()["unknown"] == "fashion-mnist"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "words"),
+    [("mnist", r"mnist is \(1, 28, 28\), the stream \(1, 8, 8\)"), ("minst", "'mnist'")],
+)
+def test_what_cannot_be_unknown_is_refused_before_anything_is_read(
+    unknown: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        make(Permuted, unknown=unknown)
