@@ -465,3 +465,13 @@ def test_an_interrupted_comparison_with_fresh_models_goes_on(
     again = resume(host, tmp_path / "torn" / "run")
     assert again.progress.task == 2
     assert found(again.run()) == found(whole)
+
+
+def test_what_an_optimizer_says_of_itself_is_asked_for_once_an_epoch(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    result = experiment(host, tmp_path, {"optimizer": {"name": "bop", "threshold": 1e-6}}).run()
+    lines = [line for line in metrics(tmp_path / "run") if line["event"] == "epoch"]
+    flips = [line["flips_per_weight"] for line in lines]
+    assert all(share > 0 for share in flips)
+    assert [each["flips_per_weight"] for each in result.diagnostics] == [flips[1], flips[3]]

@@ -31,7 +31,7 @@ class Result:
         uncertainty: Of the predictions for all tasks after the last one; see
             `bnnlab.uncertainty.uncertainty`. Empty if not measured.
         flips: Per task, the share of binary weights it changed.
-        diagnostics: Per task, what the optimizer said of itself at its end.
+        diagnostics: Per task, what the optimizer said of itself after its last epoch.
         tasks: Names of the tasks.
         protocol: Hash of what was learned from, in which order, how it was split and scored.
         protocol_description: What was hashed.

@@ -35,7 +35,7 @@ class Progress:
         untrained: Accuracy of the untrained model per task.
         accuracy: Rows of the accuracy matrix, T numbers each, None where not measured.
         flips: Per task, the share of binary weights that differ from the task's beginning.
-        diagnostics: Per task, what the optimizer said of itself at its end.
+        diagnostics: Per task, what the optimizer said of itself after its last epoch.
         uncertainty: Per task, what was measured of the predictions for the tasks seen; may be {}.
         fresh: Per task, the accuracy of a fresh model that learned it alone, if that is measured.
         seconds: Time spent, evaluation included.
@@ -130,7 +130,9 @@ class Trainer:
             self.optimizer.task_started(context)
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
-            metrics = {**self._epoch(task, epoch), **self.optimizer.diagnostics()}
+            metrics = self._epoch(task, epoch)
+            diagnostics = self.optimizer.diagnostics()
+            metrics.update(diagnostics)
             held = task.validation
             if held is not None and len(held):
                 metrics["validation_accuracy"] = self._validate(task, held)
@@ -140,6 +142,7 @@ class Trainer:
             if progress.epoch < self.epochs:
                 self._saved()
         self.optimizer.task_ended(context)
+        progress.diagnostics.append(diagnostics)
         self._evaluate(task)
         progress.task, progress.epoch = task.index + 1, 0
         self._saved()
@@ -201,7 +204,6 @@ class Trainer:
         row: list[float | None] = [each.accuracy() for each in predictions[: len(shown)]]
         progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
         progress.flips.append(self._flipped())
-        progress.diagnostics.append(self.optimizer.diagnostics())
         measured: dict[str, Any] = {}
         if self.measure_uncertainty:
             unknown = predictions[-1] if len(asked) > len(shown) else None
