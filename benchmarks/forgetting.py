@@ -2,7 +2,7 @@
 
     BNNLAB_DATA=... python benchmarks/forgetting.py [--out runs/forgetting] [--threads 1]
 
-Every run is kept in a folder of its own under --out; what is complete there is not run again. The
+Every result is kept in a file under --out; what is there is not run again. The
 tables are printed as Markdown. Figures of different protocols never stand in one table.
 """
 

@@ -1,4 +1,4 @@
-"""What the tables of results share: runs that are kept, and numbers that show their spread."""
+"""What the tables of results share: results that are kept, and numbers that show their spread."""
 
 import json
 import statistics
@@ -9,11 +9,15 @@ from typing import Any
 import bnnlab
 
 
-def result_of(name: str, out: Path, **arguments: Any) -> dict[str, Any]:
-    """Return the result of one `bnnlab.run`, from its folder if it is complete there."""
-    file = out / name / "result.json"
+def result_of(name: str, folder: Path, **arguments: Any) -> dict[str, Any]:
+    """Return the result of one `bnnlab.run`, from its file in the folder if it is there."""
+    file = folder / f"{name}.json"
     if not file.exists():
-        bnnlab.run(out=out, name=name, **arguments)
+        result = bnnlab.run(**arguments).as_dict()
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(result, indent=1) + "\n")
+        partial.replace(file)
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
