@@ -18,19 +18,20 @@ SEEDS = (0, 1, 2)
 EPOCHS = 2
 BINARY: dict[str, Any] = {"activation": "gate", "width": 1.25, "output_norm": True}
 REAL: dict[str, Any] = {"weights": "real", "activation": "relu", "norm": "none"}
+BAYESBINN = {"temperature": 0.1, "lr": 0.003, "prior_precision": 1.0, "test_draws": 5}
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "bimu": ({"name": "bimu"}, BINARY),
-    "bhu": ({"name": "bhu"}, BINARY),
-    "mesu": ({"name": "mesu"}, REAL),
-    "bgd": ({"name": "bgd"}, REAL),
-    "ewc": ({"name": "ewc"}, REAL),
-    "si": ({"name": "si"}, REAL),
-    "bayesbinn": ({"name": "bayesbinn"}, BINARY),
-    "bayesbinn-uniform-prior": ({"name": "bayesbinn", "prior": "uniform"}, BINARY),
-    "meta": ({"name": "meta"}, BINARY),
-    "adam": ({"name": "adam"}, BINARY),
+    "bimu": ({"name": "bimu", "memory": 10000.0, "test_draws": 5}, BINARY),
+    "bhu": ({"name": "bhu", "test_draws": 5}, BINARY),
+    "mesu": ({"name": "mesu", "sigma_init": 0.7, "test_draws": 5}, REAL),
+    "bgd": ({"name": "bgd", "sigma_init": 0.7, "test_draws": 5}, REAL),
+    "ewc": ({"name": "ewc", "lr": 0.01, "strength": 30.0}, REAL),
+    "si": ({"name": "si", "lr": 0.01, "strength": 10.0}, REAL),
+    "bayesbinn": ({"name": "bayesbinn", **BAYESBINN}, BINARY),
+    "bayesbinn-uniform-prior": ({"name": "bayesbinn", **BAYESBINN, "prior": "uniform"}, BINARY),
+    "meta": ({"name": "meta", "lr": 0.0005, "m": 20.0}, BINARY),
+    "adam": ({"name": "adam", "lr": 0.0005}, BINARY),
     "bop": ({"name": "bop"}, BINARY),
-    "sgd": ({"name": "sgd"}, REAL),
+    "sgd": ({"name": "sgd", "lr": 0.01}, REAL),
 }
 """Per row: the optimizer and its options, and the options of the network."""
 
