@@ -16,7 +16,7 @@ demo: $(READY)  ## Train a binary network with dfa and meta on five tasks, in ab
 		--set stream.tasks=5 --set optimizer.m=5
 
 test: $(READY)  ## Run all tests that need no download
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
 	$(BIN)/python -m pytest -m slow

@@ -1,12 +1,14 @@
 """Every optimizer learns under every rule, and the matrix says so."""
 
 import pytest
+import torch
 
 import bnnlab
 from bnnlab.compatibility import matrix
 from bnnlab.components import Kind
 from bnnlab.config import resolve
 from bnnlab.host import PluginHost
+from bnnlab.testing import toy
 
 HOST = PluginHost()
 OPTIMIZERS = sorted(component.name for _, component in HOST.components(Kind.OPTIMIZER))
@@ -52,3 +54,38 @@ def test_the_matrix_says_so(weights: str) -> None:
         if not fits:
             other = "real" if weights == "binary" else "binary"
             assert f"--set model.weights={other}" in verdict.alternatives
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop", "ewc", "si"])
+def test_parted_parameter_groups_are_learned_as_one(name: str) -> None:
+    ends = []
+    for parted in (False, True):
+        model = toy.make_model()
+        optimizer = bnnlab.create("optimizer", name, model)
+        if parted:
+            for group in list(optimizer.param_groups):
+                settings = dict(group)
+                first, *rest = settings.pop("params")
+                group["params"] = rest
+                optimizer.add_param_group({**settings, "params": [first]})
+            assert len(optimizer.param_groups) == 4
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
+        ends.append(dict(model.named_parameters()))
+    for key, one in ends[0].items():
+        torch.testing.assert_close(one, ends[1][key], msg=key)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop"])
+def test_a_group_of_its_own_has_a_learning_rate_of_its_own(name: str) -> None:
+    model = toy.make_model()
+    optimizer = bnnlab.create("optimizer", name, model)
+    settings = dict(optimizer.param_groups[0])
+    first, *rest = settings.pop("params")
+    optimizer.param_groups[0]["params"] = rest
+    optimizer.add_param_group({**settings, "params": [first], "lr": 0.0})
+    before = first.detach().clone()
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=10)
+    assert torch.equal(first, before)
+    fresh = toy.make_model().binary_parameters().values()
+    others = list(model.binary_parameters().values())[1:]
+    assert any(not torch.equal(a, b) for a, b in zip(others, list(fresh)[1:], strict=True))

@@ -56,9 +56,10 @@ class TaskContext:
 class Optimizer(torch.optim.Optimizer):
     """Turns gradients into the next weights; everything but the deployed weights is its state.
 
-    It has two parameter groups: the weights that the method learns, which are the binary
-    parameters (`group["binary"]` is true) unless a subclass names others, and the real rest, which
-    may have a learning rate of its own. After `step` every binary parameter is exactly -1 or +1.
+    It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
+    which are the binary parameters (`group["binary"]`) unless a subclass names others, and the real
+    rest, which may have a learning rate of its own. Either may be parted into several. After `step`
+    every binary parameter is exactly -1 or +1.
 
     State follows a model that is moved to another device or dtype; it is in `state_dict()`, the
     generator's included.
@@ -103,12 +104,25 @@ class Optimizer(torch.optim.Optimizer):
         ids = {id(parameter) for parameter in learned}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
         groups: list[Group] = [
-            {"params": learned, "binary": weights is None},
-            {"params": rest, "binary": False, "lr": lr if real_lr is None else real_lr},
+            {"params": learned, "learned": True, "binary": weights is None},
+            {
+                "params": rest,
+                "learned": False,
+                "binary": False,
+                "lr": lr if real_lr is None else real_lr,
+            },
         ]
         super().__init__(groups, {"lr": lr, **settings})
         self._generator = generator
         self.register_step_pre_hook(_move_state)
+
+    def learned_groups(self) -> list[Group]:
+        """Return the groups of the weights that the method learns."""
+        return [group for group in self.param_groups if group["learned"]]
+
+    def learned(self) -> list[Tensor]:
+        """Return the weights that the method learns."""
+        return [parameter for group in self.learned_groups() for parameter in group["params"]]
 
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -128,7 +142,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        learned = self.param_groups[0]["params"]
+        learned = self.learned()
         deployed = [parameter.data for parameter in learned]
         generator = self._generator
         state = None if generator is None else generator.get_state()
@@ -146,7 +160,7 @@ class Optimizer(torch.optim.Optimizer):
                 generator.set_state(state)
 
     def draw(self, parameter: Tensor) -> Tensor:  # noqa: ARG002
-        """Return one draw of a parameter of the first group from its posterior.
+        """Return one draw of a learned weight from its posterior.
 
         Raises:
             UsageError: If there is no posterior.
@@ -169,11 +183,16 @@ class Optimizer(torch.optim.Optimizer):
         return {}
 
     def step_real(self) -> None:
-        """Update the second group by Adam (Kingma and Ba, ICLR 2015), with the group's `lr`."""
-        group = self.param_groups[1]
-        parameters = [p for p in group["params"] if p.grad is not None]
-        if not parameters:
-            return
+        """Update what is not learned by the method by Adam (Kingma and Ba, ICLR 2015).
+
+        The learning rate is the group's `lr`.
+        """
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters and not group["learned"]:
+                self._adam(parameters, group["lr"])
+
+    def _adam(self, parameters: list[Tensor], lr: float) -> None:
         states = [self.state[p] for p in parameters]
         for parameter, state in zip(parameters, states, strict=True):
             if "m" not in state:
@@ -190,7 +209,7 @@ class Optimizer(torch.optim.Optimizer):
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=group["lr"],
+            lr=lr,
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,
@@ -221,7 +240,9 @@ class Optimizer(torch.optim.Optimizer):
 
 def _move_state(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     """Bring the state of parameters that were moved to another device or dtype to them."""
-    for parameter, state in optimizer.state.items():
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for parameter in parameters:
+        state = optimizer.state.get(parameter, {})
         for name, value in state.items():
             if not isinstance(value, Tensor) or value.shape != parameter.shape:
                 continue

@@ -57,7 +57,7 @@ class PosteriorOptimizer(Optimizer):
         )
         self.train_draws, self.test_draws = train_draws, test_draws
         self._told = {"examples": examples, "batch_size": batch_size}
-        self.param_groups[0].update(examples=examples, batch_size=batch_size)
+        self.param_groups[0].update(self._told)
 
     @abstractmethod
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,16 +80,16 @@ class PosteriorOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step: draw, evaluate, update the posterior and the real parameters."""
-        group = self.param_groups[0]
-        if not group["params"]:
+        groups = {p: group for group in self.learned_groups() for p in group["params"]}
+        if not groups:
             loss = closure()
             self.step_real()
             return loss
-        drawn = {parameter: self.sample(group, parameter) for parameter in group["params"]}
+        drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
         loss, grads = self._evaluate(closure, {p: weights for p, (weights, _) in drawn.items()})
         for parameter, (weights, noise) in drawn.items():
             if parameter in grads:
-                self.update(group, parameter, weights, noise, grads[parameter])
+                self.update(groups[parameter], parameter, weights, noise, grads[parameter])
         self.step_real()
         return loss
 
@@ -99,7 +99,8 @@ class PosteriorOptimizer(Optimizer):
         """Return the mean loss and the drawn weights' gradients; the rest's are in `.grad`."""
         if isinstance(closure, Closure):
             return closure.at(draws)
-        real = self.param_groups[1]["params"]
+        groups = [group for group in self.param_groups if not group["learned"]]
+        real = [parameter for group in groups for parameter in group["params"]]
         losses, grads = evaluate_draws(closure, draws, [*draws, *real])
         for parameter in real:
             parameter.grad = grads[parameter].mean(0) if parameter in grads else None
@@ -123,7 +124,8 @@ class PosteriorOptimizer(Optimizer):
         """Take over the sizes of the task, where no option fixed them."""
         sizes = {"examples": len(context.task.train), "batch_size": context.batch_size}
         told = {name: size for name, size in sizes.items() if self._told[name] is None}
-        self.param_groups[0].update(told)
+        for group in self.learned_groups():
+            group.update(told)
 
 
 class BernoulliOptimizer(PosteriorOptimizer):
@@ -152,7 +154,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
     ) -> None:
         super().__init__(model, generator=generator, **posterior)
         self._warned = False
-        for parameter in self.param_groups[0]["params"]:
+        for parameter in self.learned():
             fan_in = parameter[0].numel()
             largest = fan_in**-0.5 if lambda_init is None else lambda_init
             size = torch.rand(parameter.shape, generator=generator) * largest
@@ -180,7 +182,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
 
     def diagnostics(self) -> dict[str, float]:
         """Return the share of saturated weights, and warn once where hardly any is left."""
-        values = [self.state[parameter]["lambda"] for parameter in self.param_groups[0]["params"]]
+        values = [self.state[parameter]["lambda"] for parameter in self.learned()]
         if not values:
             return {}
         p_other = [torch.sigmoid(-2 * value.abs()) for value in values]

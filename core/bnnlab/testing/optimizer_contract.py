@@ -155,6 +155,19 @@ class OptimizerContract(ComponentContract):
         for name, one in ends[0].items():
             assert torch.allclose(one, ends[1][name], atol=1e-6), f"{name} depends on the order"
 
+    def test_a_parameter_group_may_be_parted(self) -> None:
+        """A weight that is moved to a group of its own, with the same settings, is learned."""
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        settings = dict(optimizer.param_groups[0])
+        first, *rest = settings.pop("params")
+        optimizer.param_groups[0]["params"] = rest
+        optimizer.add_param_group({**settings, "params": [first]})
+        before = [value.clone() for value in _tensors(optimizer, first)]
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2)
+        pairs = zip(before, _tensors(optimizer, first), strict=True)
+        assert any(not torch.equal(a, b) for a, b in pairs), "a parted weight is not learned"
+
     def test_a_huge_gradient_leaves_finite_numbers(self) -> None:
         """Gradients of 1e6 in every element break neither weights nor state."""
         model, optimizer = self.trained(1)
@@ -279,6 +292,11 @@ def _assert_finite(model: Model, optimizer: Optimizer) -> None:
     for value in (*model.parameters(), *(value for each in state for value in each.values())):
         if isinstance(value, Tensor) and value.is_floating_point():
             assert bool(value.isfinite().all()), "weights or state are not finite"
+
+
+def _tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
+    state = optimizer.state[parameter]
+    return [parameter.detach(), *(v for v in state.values() if isinstance(v, Tensor))]
 
 
 def _copy(model: Model) -> list[Tensor]:

@@ -132,15 +132,16 @@ class BayesBiNN(BernoulliOptimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step of the mode's equations, and one of Adam on the real parameters."""
-        group = self.param_groups[0]
         if self.mode == "posterior":
-            self.count(group, "examples")  # if unknown, say so before anything is drawn
-            group["t"] += 1
+            for group in self.learned_groups():
+                self.count(group, "examples")  # if unknown, say so before anything is drawn
+                group["t"] += 1
             return super().step(closure)
         loss = closure()
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                self._average(parameter, parameter.grad, group["lr"])
+        for group in self.learned_groups():
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._average(parameter, parameter.grad, group["lr"])
         self.step_real()
         return loss
 
@@ -196,7 +197,7 @@ class BayesBiNN(BernoulliOptimizer):
     def task_ended(self, context: TaskContext) -> None:  # noqa: ARG002
         """Make the posterior the next task's prior, if it is `previous`."""
         if self.mode == "posterior" and self.prior == "previous":
-            for parameter in self.param_groups[0]["params"]:
+            for parameter in self.learned():
                 state = self.state[parameter]
                 state["prior"] = state["lambda"].clone()
 

@@ -82,20 +82,20 @@ class Bop(Optimizer):
             flips=torch.zeros((), dtype=torch.int64),
         )
         name = "m" if form == "average" else "a"
-        for parameter in self.param_groups[0]["params"]:
+        for parameter in self.learned():
             self.state[parameter][name] = torch.zeros_like(parameter)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step: evaluate, flip weights, update the real parameters."""
         loss = closure()
-        group = self.param_groups[0]
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                self.update(group, parameter, parameter.grad)
-        group["t"] += 1
-        if group["t"] % group["gamma_decay_steps"] == 0:
-            group["lr"] *= group["gamma_decay"]
+        for group in self.learned_groups():
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(group, parameter, parameter.grad)
+            group["t"] += 1
+            if group["t"] % group["gamma_decay_steps"] == 0:
+                group["lr"] *= group["gamma_decay"]
         self.step_real()
         return loss
 
@@ -111,7 +111,7 @@ class Bop(Optimizer):
         average = group["form"] == "average"
         if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips
             threshold = threshold / gamma if gamma else math.inf
-        flips = group["flips"] = group["flips"].to(parameter.device)
+        flips = group["flips"].to(parameter.device, copy=True)
         for w, g, kept in chunks(parameter, grad, state["m" if average else "a"]):
             if average:
                 kept.lerp_(g, gamma)
@@ -121,13 +121,15 @@ class Bop(Optimizer):
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and takes a tenth of count_nonzero's time.
             flips.add_(flipped.sum(dtype=torch.float32).long())
+        group["flips"] = flips
 
     def diagnostics(self) -> dict[str, float]:
         """Return the flips since the last call, per weight, and count anew."""
-        group = self.param_groups[0]
-        weights = sum(parameter.numel() for parameter in group["params"])
+        weights = sum(parameter.numel() for parameter in self.learned())
         if not weights:
             return {}
-        flips = int(group["flips"])
-        group["flips"].zero_()
+        flips = 0
+        for group in self.learned_groups():
+            flips += int(group["flips"])
+            group["flips"] = torch.zeros_like(group["flips"])
         return {"flips_per_weight": flips / weights}

@@ -69,7 +69,7 @@ class GaussianOptimizer(PosteriorOptimizer):
             weights=[parameter for parameter in model.parameters() if parameter.ndim > 1],
             **posterior,
         )
-        for parameter in self.param_groups[0]["params"]:
+        for parameter in self.learned():
             sigma = sigma_init * parameter[0].numel() ** -0.5
             self.state[parameter]["sigma"] = torch.full_like(parameter, sigma)
 
@@ -125,7 +125,7 @@ class GaussianOptimizer(PosteriorOptimizer):
 
     def diagnostics(self) -> dict[str, float]:
         """Return the mean of sigma over all Gaussian weights."""
-        sigmas = [self.state[parameter]["sigma"] for parameter in self.param_groups[0]["params"]]
+        sigmas = [self.state[parameter]["sigma"] for parameter in self.learned()]
         if not sigmas:
             return {}
         total = sum(float(sigma.sum()) for sigma in sigmas)

@@ -69,20 +69,21 @@ class MetaplasticAdam(LatentOptimizer):
             settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
             **latent,
         )
-        binary, real = self.param_groups
-        count = len(binary["params"])
-        if not isinstance(m, str | int | float) and len(m) != count:
+        binary = self.learned()
+        if not isinstance(m, str | int | float) and len(m) != len(binary):
             raise UsageError(
-                f"optimizer.m has {len(m)} values, but the model has {count} binary parameters: "
-                "give one value for each, or a single one for all"
+                f"optimizer.m has {len(m)} values, but the model has {len(binary)} binary "
+                "parameters: give one value for each, or a single one for all"
             )
-        binary["m"] = m if isinstance(m, str) else _one_each(m, count)
-        real["m"] = [0.0] * len(real["params"])
+        each = [m] * len(binary) if isinstance(m, str | int | float) else m
+        of_binary = dict(zip(binary, each, strict=True))
         for group in self.param_groups:
             group["t"] = 0
             for parameter in group["params"]:
                 self.state[parameter].update(
-                    M=torch.zeros_like(parameter), V=torch.zeros_like(parameter)
+                    M=torch.zeros_like(parameter),
+                    V=torch.zeros_like(parameter),
+                    m=of_binary.get(parameter, 0.0),
                 )
         self._auto = m == "auto"
         self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type
@@ -90,15 +91,15 @@ class MetaplasticAdam(LatentOptimizer):
     def task_started(self, context: TaskContext) -> None:
         """Set m from the steps of the task that begins, if it is `auto`."""
         if self._auto:
-            group = self.param_groups[0]
-            m = 1 / (group["lr"] * math.sqrt(context.steps))
-            group["m"] = _one_each(m, len(group["params"]))
+            for group in self.learned_groups():
+                for parameter in group["params"]:
+                    self.state[parameter]["m"] = 1 / (group["lr"] * math.sqrt(context.steps))
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Apply the equations above, a chunk of each tensor at a time."""
-        if group["m"] == "auto":
+        if any(self.state[parameter]["m"] == "auto" for parameter in parameters):
             raise UsageError(
                 "m='auto' needs the number of steps per task: give m a number, or call "
                 "optimizer.task_started(bnnlab.TaskContext(...)) before the first step"
@@ -106,9 +107,9 @@ class MetaplasticAdam(LatentOptimizer):
         group["t"] += 1
         beta1, beta2, t = group["beta1"], group["beta2"], group["t"]
         s = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-        m_of = dict(zip(map(id, group["params"]), group["m"], strict=True))
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             state = self.state[parameter]
+            m = state["m"]
             for W, g, M, V in chunks(value, grad, state["M"], state["V"]):
                 if group["weight_decay"]:
                     g = g.add(W, alpha=group["weight_decay"])
@@ -117,7 +118,6 @@ class MetaplasticAdam(LatentOptimizer):
                 U, half, damping = self._scratch(W)
                 torch.sqrt(V, out=U).add_(group["eps"])
                 torch.div(M, U, out=U)
-                m = m_of[id(parameter)]
                 if m:
                     # With T = tanh(mW): T U > 0 exactly where the step shrinks |W|, and there
                     # U - T (T U) = U (1 - T^2), so one clamp stands for the case distinction.
@@ -135,7 +135,3 @@ class MetaplasticAdam(LatentOptimizer):
         if self._room.dtype != like.dtype:
             self._room = like.new_empty((3, CPU_CHUNK))
         return self._room[:, :count].view(3, *like.shape)
-
-
-def _one_each(m: float | Sequence[float], count: int) -> list[float]:
-    return [float(m)] * count if isinstance(m, int | float) else [float(x) for x in m]
