@@ -203,6 +203,22 @@ def test_the_matrix_shows_every_pair(bnn: Bnn, document: Callable[..., Any]) -> 
     assert "no: optimizer:meta requires 'binary-weights'" in plain
 
 
+def test_an_optimizer_says_how_much_it_keeps(bnn: Bnn, document: Callable[..., Any]) -> None:
+    """The numbers themselves are measured by each optimizer's contract."""
+    assert document("info", "optimizer", "bimu")["state_bytes"] == 4
+    assert document("info", "rule", "bp")["state_bytes"] is None
+    plain = bnn("info", "optimizer", "adam").out
+    assert "keeps 12 bytes per weight (float32, default options) beside the model's 4" in plain
+
+
+def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any]) -> None:
+    pairs = {(p["rule"], p["optimizer"]): p for p in document("matrix")["pairs"]}
+    assert not pairs["bp", "mesu"]["compatible"]
+    assert pairs["bp", "mesu"]["alternatives"] == ["--set model.weights=real"]
+    line = "no: optimizer:mesu requires 'real-weights'; yes with --set model.weights=real"
+    assert line in bnn("matrix").out
+
+
 def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., Any]) -> None:
     from bnnlab.compatibility import check
     from bnnlab.config import resolve
