@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from bnnlab.errors import UsageError as UsageError
     from bnnlab.hookspecs import hookimpl as hookimpl
     from bnnlab.host import PluginHost as PluginHost
+    from bnnlab.latent import LatentOptimizer as LatentOptimizer
     from bnnlab.layers import BinaryConv2d as BinaryConv2d
     from bnnlab.layers import BinaryLinear as BinaryLinear
     from bnnlab.layers import Sign as Sign
     from bnnlab.model import Model as Model
     from bnnlab.normalization import BatchNorm as BatchNorm
-    from bnnlab.optimizer import LatentOptimizer as LatentOptimizer
     from bnnlab.optimizer import Optimizer as Optimizer
     from bnnlab.optimizer import TaskContext as TaskContext
     from bnnlab.posterior import BernoulliOptimizer as BernoulliOptimizer
@@ -47,10 +47,11 @@ _HOMES = {
     "result": ("Result",),
     "hookspecs": ("hookimpl",),
     "host": ("PluginHost",),
+    "latent": ("LatentOptimizer",),
     "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),
     "model": ("Model",),
     "normalization": ("BatchNorm",),
-    "optimizer": ("LatentOptimizer", "Optimizer", "TaskContext"),
+    "optimizer": ("Optimizer", "TaskContext"),
     "posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
     "rule": ("Batch", "Closure", "LearningRule"),
     "stream": ("Examples", "Task", "TaskStream"),

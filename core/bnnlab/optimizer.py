@@ -1,4 +1,4 @@
-"""The optimizer interface, and the family that keeps a latent weight per binary weight."""
+"""The optimizer interface."""
 
 import inspect
 from abc import abstractmethod
@@ -248,82 +248,3 @@ def _move_state(optimizer: torch.optim.Optimizer, *_: Any) -> None:
                 continue
             if value.is_floating_point():
                 state[name] = value.to(parameter)
-
-
-class LatentOptimizer(Optimizer):
-    """A method that updates a latent weight per binary weight, through a straight-through sign.
-
-    The gradient at the binary weight is given to the latent weight unchanged (Hinton, 2012;
-    Courbariaux, Bengio and David, "BinaryConnect", NeurIPS 2015), the latent weight is updated,
-    and the model gets its sign. Real parameters are updated by the same method, directly.
-
-    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init).
-
-    Args:
-        model: As in `Optimizer`.
-        generator: Draws the sizes of the latent weights.
-        lr: As in `Optimizer`.
-        real_lr: As in `Optimizer`.
-        latent_init: Largest size of a fresh latent weight.
-        latent_clip: Latent weights are kept in [-latent_clip, latent_clip]; None for no bound.
-        gradient_clip: The gradient's norm over all parameters is cut to this; None for no bound.
-        settings: As in `Optimizer`.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        generator: torch.Generator,
-        lr: float,
-        real_lr: float | None = None,
-        latent_init: float = 0.05,
-        latent_clip: float | None = None,
-        gradient_clip: float | None = None,
-        settings: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
-        super().__init__(model, lr=lr, real_lr=real_lr, settings=settings)
-        self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
-        for parameter in self.param_groups[0]["params"]:
-            size = torch.rand(parameter.shape, generator=generator) * latent_init
-            self.state[parameter]["latent"] = parameter.detach() * size.to(parameter)
-
-    @abstractmethod
-    def update(
-        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
-    ) -> None:
-        """Update `values` in place: latent weights in a binary group, parameters in a real one.
-
-        Args:
-            group: The parameter group, with its settings.
-            parameters: Keys of `self.state`.
-            values: The tensors to update, in the same order.
-            grads: Their gradients.
-        """
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Make one step: evaluate, update the latent weights, give the model their signs."""
-        loss = closure()
-        if self.gradient_clip is not None:
-            every = [p for group in self.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(every, self.gradient_clip)
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            grads = [cast(Tensor, p.grad) for p in parameters]
-            if not group["binary"]:
-                self.update(group, parameters, parameters, grads)
-                continue
-            latents = [self.state[p]["latent"] for p in parameters]
-            self.update(group, parameters, latents, grads)
-            self.write(parameters, latents)
-        return loss
-
-    def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
-        """Bound the latent weights and give the model their signs."""
-        for parameter, latent in zip(parameters, latents, strict=True):
-            if self.latent_clip is not None:
-                latent.clamp_(-self.latent_clip, self.latent_clip)
-            torch.copysign(torch.ones_like(latent[:1]), latent, out=parameter)

@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import seeds
+from bnnlab.latent import LatentOptimizer
 from bnnlab.layers import BinaryConv2d, BinaryLinear, Sign, random_signs
 from bnnlab.model import Model
 from bnnlab.normalization import BatchNorm
-from bnnlab.optimizer import Group, LatentOptimizer, Optimizer, TaskContext
+from bnnlab.optimizer import Group, Optimizer, TaskContext
 from bnnlab.rule import Batch, LearningRule
 from bnnlab.stream import Examples, Task
 

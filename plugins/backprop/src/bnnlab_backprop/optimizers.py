@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from bnnlab.latent import LatentOptimizer
 from bnnlab.model import Model
-from bnnlab.optimizer import Group, LatentOptimizer
+from bnnlab.optimizer import Group
 
 
 class LatentAdam(LatentOptimizer):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.latent import LatentOptimizer
 from bnnlab.model import Model
-from bnnlab.optimizer import CPU_CHUNK, Group, LatentOptimizer, TaskContext, chunks
+from bnnlab.optimizer import CPU_CHUNK, Group, TaskContext, chunks
 
 
 class MetaplasticAdam(LatentOptimizer):
