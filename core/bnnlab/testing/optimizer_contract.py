@@ -11,15 +11,14 @@ from torch import Tensor
 from bnnlab import building
 from bnnlab.components import Kind
 from bnnlab.config import Choice, choose
-from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
 from bnnlab.stream import Task
 from bnnlab.testing import toy
-from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.posterior_checks import PosteriorChecks, assert_signs
 
 
-class OptimizerContract(ComponentContract):
+class OptimizerContract(PosteriorChecks):
     """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
 
     Attributes:
@@ -60,7 +59,7 @@ class OptimizerContract(ComponentContract):
         optimizer = self.make(0, model)
         for done in range(5):
             toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1, done=done)
-            _assert_signs(model)
+            assert_signs(model)
 
     def test_real_parameters_are_trained_and_stay_real(self) -> None:
         """Biases, norms and scales change, and not to signs."""
@@ -133,7 +132,7 @@ class OptimizerContract(ComponentContract):
         model.double()
         closure = toy.ToyRule().closure(model, _double(toy.make_task()))
         assert optimizer.step(closure).dtype == torch.float64
-        _assert_signs(model)
+        assert_signs(model)
         for parameter in model.parameters():
             assert parameter.dtype == torch.float64
             assert bool(parameter.isfinite().all())
@@ -179,7 +178,7 @@ class OptimizerContract(ComponentContract):
 
         for _ in range(3):
             optimizer.step(closure)
-        _assert_signs(model)
+        assert_signs(model)
         _assert_finite(model, optimizer)
 
     def test_it_finds_the_best_of_all_weights(self) -> None:
@@ -193,66 +192,6 @@ class OptimizerContract(ComponentContract):
         loss = losses[(weights == found).all(2).all(1)]
         better = int((losses < loss).sum())
         assert better <= 20, f"{better} of 1024 weights have a lower loss than {float(loss):.4f}"
-
-    def test_the_deployed_weights_are_what_predictive_of_zero_shows(self) -> None:
-        """`predictive(0)` yields once and leaves the weights alone."""
-        model, optimizer = self.trained()
-        before = _copy(model)
-        for count, _ in enumerate(optimizer.predictive(0)):
-            assert count == 0, "predictive(0) yields more than once"
-            _assert_unchanged(model, before)
-        _assert_unchanged(model, before)
-
-    def test_drawn_weights_are_put_back(self) -> None:
-        """`predictive(3)` yields three times and restores; without a posterior it is refused."""
-        model, optimizer = self.trained()
-        if not self.provides("posterior"):
-            with pytest.raises(UsageError, match="posterior"):
-                list(optimizer.predictive(1))
-            return
-        before = _copy(model)
-        assert len([None for _ in optimizer.predictive(3)]) == 3
-        _assert_unchanged(model, before)
-
-    def test_drawn_weights_are_signs_and_differ(self) -> None:
-        """Of `predictive(3)`, binary weights are -1 and +1, and at least two are not the same."""
-        one, *others = self._draws(*self._with_posterior())
-        assert any(not torch.equal(one, other) for other in others), "three draws are all the same"
-
-    def test_a_draw_that_is_cut_short_is_put_back(self) -> None:
-        """Closed after its first draw, `predictive(3)` restores the deployed weights."""
-        model, optimizer = self._with_posterior()
-        before = _copy(model)
-        draws = optimizer.predictive(3)
-        next(draws)
-        closing = getattr(draws, "close", None)
-        assert closing is not None, "predictive() must be a generator: it cannot be closed"
-        closing()
-        _assert_unchanged(model, before)
-
-    def test_draws_come_from_the_seed(self) -> None:
-        """Two seeds with one posterior draw different weights."""
-        (model, optimizer), (copy, other) = self._with_posterior(), self.trained(3, 1)
-        copy.load_state_dict(model.state_dict())
-        for parameter, its in zip(model.parameters(), copy.parameters(), strict=True):
-            for name, value in optimizer.state[parameter].items():
-                if isinstance(value, Tensor) and value.is_floating_point():
-                    other.state[its][name].copy_(value)
-        pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
-        assert any(not torch.equal(one, two) for one, two in pairs), "two seeds draw the same"
-
-    def _with_posterior(self) -> tuple[Model, Optimizer]:
-        if not self.provides("posterior"):
-            pytest.skip("it does not provide 'posterior'")
-        return self.trained()
-
-    def _draws(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
-        found = []
-        for _ in optimizer.predictive(3):
-            _assert_signs(model)
-            weights = optimizer.param_groups[0]["params"]
-            found.append(torch.cat([weight.detach().flatten() for weight in weights]))
-        return found
 
     def test_real_lr_is_the_real_parameters_own(self) -> None:
         """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""
@@ -278,7 +217,7 @@ class OptimizerContract(ComponentContract):
 
         for _ in range(5):
             optimizer.step(closure)
-        _assert_signs(model)
+        assert_signs(model)
         _assert_finite(model, optimizer)
 
 
@@ -297,17 +236,3 @@ def _assert_finite(model: Model, optimizer: Optimizer) -> None:
 def _tensors(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
     state = optimizer.state[parameter]
     return [parameter.detach(), *(v for v in state.values() if isinstance(v, Tensor))]
-
-
-def _copy(model: Model) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in model.parameters()]
-
-
-def _assert_unchanged(model: Model, before: list[Tensor]) -> None:
-    for (name, now), then in zip(model.named_parameters(), before, strict=True):
-        assert torch.equal(now, then), f"{name} changed"
-
-
-def _assert_signs(model: Model) -> None:
-    for name, parameter in model.binary_parameters().items():
-        assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"

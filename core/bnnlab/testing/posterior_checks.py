@@ -1,0 +1,97 @@
+"""What an optimizer owes of the weights that it predicts with."""
+
+from abc import abstractmethod
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.model import Model
+from bnnlab.optimizer import Optimizer
+from bnnlab.testing.component_contract import ComponentContract
+
+
+class PosteriorChecks(ComponentContract):
+    """The part of `OptimizerContract` that is about `predictive`."""
+
+    @abstractmethod
+    def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
+        """Return a model that was trained for some steps, and its optimizer."""
+
+    def test_the_deployed_weights_are_what_predictive_of_zero_shows(self) -> None:
+        """`predictive(0)` yields once and leaves the weights alone."""
+        model, optimizer = self.trained()
+        before = copy_of(model)
+        for count, _ in enumerate(optimizer.predictive(0)):
+            assert count == 0, "predictive(0) yields more than once"
+            assert_unchanged(model, before)
+        assert_unchanged(model, before)
+
+    def test_drawn_weights_are_put_back(self) -> None:
+        """`predictive(3)` yields three times and restores; without a posterior it is refused."""
+        model, optimizer = self.trained()
+        if not self.provides("posterior"):
+            with pytest.raises(UsageError, match="posterior"):
+                list(optimizer.predictive(1))
+            return
+        before = copy_of(model)
+        assert len([None for _ in optimizer.predictive(3)]) == 3
+        assert_unchanged(model, before)
+
+    def test_drawn_weights_are_signs_and_differ(self) -> None:
+        """Of `predictive(3)`, binary weights are -1 and +1, and at least two are not the same."""
+        one, *others = self._draws(*self._with_posterior())
+        assert any(not torch.equal(one, other) for other in others), "three draws are all the same"
+
+    def test_a_draw_that_is_cut_short_is_put_back(self) -> None:
+        """Closed after its first draw, `predictive(3)` restores the deployed weights."""
+        model, optimizer = self._with_posterior()
+        before = copy_of(model)
+        draws = optimizer.predictive(3)
+        next(draws)
+        closing = getattr(draws, "close", None)
+        assert closing is not None, "predictive() must be a generator: it cannot be closed"
+        closing()
+        assert_unchanged(model, before)
+
+    def test_draws_come_from_the_seed(self) -> None:
+        """Two seeds with one posterior draw different weights."""
+        (model, optimizer), (copy, other) = self._with_posterior(), self.trained(3, 1)
+        copy.load_state_dict(model.state_dict())
+        for parameter, its in zip(model.parameters(), copy.parameters(), strict=True):
+            for name, value in optimizer.state[parameter].items():
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    other.state[its][name].copy_(value)
+        pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
+        assert any(not torch.equal(one, two) for one, two in pairs), "two seeds draw the same"
+
+    def _with_posterior(self) -> tuple[Model, Optimizer]:
+        if not self.provides("posterior"):
+            pytest.skip("it does not provide 'posterior'")
+        return self.trained()
+
+    def _draws(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
+        found = []
+        for _ in optimizer.predictive(3):
+            assert_signs(model)
+            weights = optimizer.param_groups[0]["params"]
+            found.append(torch.cat([weight.detach().flatten() for weight in weights]))
+        return found
+
+
+def copy_of(model: Model) -> list[Tensor]:
+    """Return copies of a model's parameters."""
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def assert_unchanged(model: Model, before: list[Tensor]) -> None:
+    """Check that parameters are what they were, bit for bit."""
+    for (name, now), then in zip(model.named_parameters(), before, strict=True):
+        assert torch.equal(now, then), f"{name} changed"
+
+
+def assert_signs(model: Model) -> None:
+    """Check that every binary parameter is -1 or +1."""
+    for name, parameter in model.binary_parameters().items():
+        assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
