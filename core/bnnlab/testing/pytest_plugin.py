@@ -16,6 +16,7 @@ import pytest
 # Failing checks of the contracts then show the values that they compared.
 pytest.register_assert_rewrite(
     *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
+    "bnnlab.testing.posterior_checks",
     "bnnlab.testing.stream_contract",
 )
 
