@@ -27,18 +27,20 @@ NETWORK: dict[str, Any] = {
 """The network of the published comparison, for all rows; its weights are binary or real."""
 
 BINARY, REAL = {"weights": "binary"}, {"weights": "real"}
+EWC = {"name": "ewc", "lr": 0.01, "strength": 30.0}
 BAYESBINN = {"temperature": 0.1, "lr": 0.003, "prior_precision": 1.0, "test_draws": 5}
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bimu": ({"name": "bimu", "memory": 10000.0, "test_draws": 5}, BINARY),
     "bhu": ({"name": "bhu", "test_draws": 5}, BINARY),
     "mesu": ({"name": "mesu", "sigma_init": 1.0, "test_draws": 5}, REAL),
     "bgd": ({"name": "bgd", "sigma_init": 1.0, "test_draws": 5}, REAL),
-    "ewc": ({"name": "ewc", "lr": 0.01, "strength": 30.0}, REAL),
+    "ewc": ({**EWC, "variant": "online"}, REAL),
+    "ewc-offline": ({**EWC, "variant": "offline"}, REAL),
     "si": ({"name": "si", "lr": 0.01, "strength": 10.0}, REAL),
     "bayesbinn": ({"name": "bayesbinn", **BAYESBINN}, BINARY),
     "bayesbinn-uniform-prior": ({"name": "bayesbinn", **BAYESBINN, "prior": "uniform"}, BINARY),
-    "meta": ({"name": "meta", "lr": 0.0005, "m": 20.0}, BINARY),
-    "adam": ({"name": "adam", "lr": 0.0005}, BINARY),
+    "meta": ({"name": "meta", "lr": 0.0005, "m": 10.0}, BINARY),
+    "adam": ({"name": "adam", "lr": 0.0001}, BINARY),
     "bop": ({"name": "bop"}, BINARY),
     "sgd": ({"name": "sgd", "lr": 0.01}, REAL),
 }
