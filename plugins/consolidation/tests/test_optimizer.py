@@ -201,10 +201,15 @@ def run_both(
 
 
 CASES: dict[str, tuple[type[Consolidation], dict[str, Any], type[PaperSGD], dict[str, Any]]] = {
-    "ewc, offline": (EWC, {"strength": 0.4}, PaperEWC, {"lam": 0.4, "gamma": None}),
+    "ewc, offline": (
+        EWC,
+        {"strength": 0.4, "variant": "offline"},
+        PaperEWC,
+        {"lam": 0.4, "gamma": None},
+    ),
     "ewc, online": (
         EWC,
-        {"strength": 0.4, "variant": "online", "decay": 0.7},
+        {"strength": 0.4, "decay": 0.7},
         PaperEWC,
         {"lam": 0.4, "gamma": 0.7},
     ),

@@ -30,14 +30,18 @@ class EWC(Consolidation):
     After tasks k = 1 ... K, with their Fisher information F_k and parameters theta_k at their ends,
     the loss L of the task being learned becomes
 
-        offline:  L + (lambda / 2) sum_k sum_i F_k,i (theta_i - theta_k,i)^2
         online:   L + (lambda / 2) sum_i F_i (theta_i - theta_K,i)^2,     F <- gamma F + F_K
+        offline:  L + (lambda / 2) sum_k sum_i F_k,i (theta_i - theta_k,i)^2
 
-    The sum over k is kept as one quadratic, which has the same gradient: with F = sum_k F_k,
+    theta_K was already the best for L_K and the penalty of the tasks before, so with gamma = 1
+    `online` is the repeated Laplace approximation (Huszár). The sum over k counts earlier tasks
+    twice: where they held a parameter more firmly than task K does, it returns to where they left
+    it, and the newest tasks are lost. The sum is kept as one quadratic, which has the same
+    gradient: with F = sum_k F_k,
 
         sum_k F_k (theta - theta_k) = F (theta - theta*),    theta* = (sum_k F_k theta_k) / F
 
-    so memory does not grow with K. F_k is the diagonal of the true Fisher information,
+    so memory does not grow with K in either. F_k is the diagonal of the true Fisher information,
 
         F_k,i = mean over x of (d log p(y|x) / d theta_i)^2,    y drawn from p(y|x),
 
@@ -59,7 +63,7 @@ class EWC(Consolidation):
     Args:
         model: As in `Consolidation`, as are base, base_options and lr.
         strength: lambda.
-        variant: `offline` or `online`.
+        variant: `online` or `offline`.
         decay: gamma, in [0, 1]; only online.
         fisher_samples: Examples from which F_k is found; all if the task has fewer.
     """
@@ -69,7 +73,7 @@ class EWC(Consolidation):
         model: Model,
         *,
         strength: float = 300.0,
-        variant: Literal["offline", "online"] = "offline",
+        variant: Literal["online", "offline"] = "online",
         decay: float = 1.0,
         fisher_samples: int = 1000,
         **base: Any,

@@ -34,9 +34,9 @@ EWC = Component(
         ),
         Option(
             "variant",
-            Literal["offline", "online"],
-            "offline",
-            "'offline': each task is held where it ended; 'online': all where the last one ended.",
+            Literal["online", "offline"],
+            "online",
+            "'online': all tasks are held where the last one ended; 'offline': each where it did.",
         ),
         Option(
             "decay",
