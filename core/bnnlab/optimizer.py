@@ -53,6 +53,51 @@ class TaskContext:
     steps: int
 
 
+def adam_step(
+    values: list[Tensor],
+    grads: list[Tensor],
+    states: list[dict[str, Any]],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    """Step Adam (Kingma and Ba, ICLR 2015, algorithm 1) on values in place, by torch's fused code.
+
+    Args:
+        values: What is learned.
+        grads: Their gradients.
+        states: Where each one's `step`, `m` and `v` are kept; made where they are missing.
+        lr: Learning rate.
+        beta1: Decay of the first moment m, in [0, 1).
+        beta2: Decay of the second moment v, in [0, 1).
+        eps: Added to the root of the bias-corrected second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+    for value, state in zip(values, states, strict=True):
+        if "m" not in state:
+            state["step"] = torch.zeros((), device=value.device)
+            state["m"], state["v"] = torch.zeros_like(value), torch.zeros_like(value)
+    adam(
+        values,
+        grads,
+        [state["m"] for state in states],
+        [state["v"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=lr,
+        weight_decay=weight_decay,
+        eps=eps,
+        maximize=False,
+    )
+
+
 class Optimizer(torch.optim.Optimizer):
     """Turns gradients into the next weights; everything but the deployed weights is its state.
 
@@ -190,30 +235,8 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters and not group["learned"]:
-                self._adam(parameters, group["lr"])
-
-    def _adam(self, parameters: list[Tensor], lr: float) -> None:
-        states = [self.state[p] for p in parameters]
-        for parameter, state in zip(parameters, states, strict=True):
-            if "m" not in state:
-                state["step"] = torch.zeros((), device=parameter.device)
-                state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        adam(
-            parameters,
-            [cast(Tensor, p.grad) for p in parameters],
-            [state["m"] for state in states],
-            [state["v"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=lr,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+                grads = [cast(Tensor, p.grad) for p in parameters]
+                adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return torch's state, and the generator's."""

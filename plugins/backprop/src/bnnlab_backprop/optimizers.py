@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from bnnlab.latent import LatentOptimizer
 from bnnlab.model import Model
-from bnnlab.optimizer import Group
+from bnnlab.optimizer import Group, adam_step
 
 
 class LatentAdam(LatentOptimizer):
@@ -47,34 +46,20 @@ class LatentAdam(LatentOptimizer):
             settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
             **latent,
         )
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter].update(
-                    step=torch.zeros((), device=parameter.device),
-                    m=torch.zeros_like(parameter),
-                    v=torch.zeros_like(parameter),
-                )
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Step Adam on `values`."""
-        states = [self.state[parameter] for parameter in parameters]
-        adam(
+        adam_step(
             values,
             grads,
-            [state["m"] for state in states],
-            [state["v"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
+            [self.state[parameter] for parameter in parameters],
+            lr=group["lr"],
             beta1=group["beta1"],
             beta2=group["beta2"],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
             eps=group["eps"],
-            maximize=False,
+            weight_decay=group["weight_decay"],
         )
 
 
