@@ -294,6 +294,18 @@ def test_a_target_of_another_kind_is_refused(make_plugin: MakePlugin) -> None:
             create("rule", name, model)
 
 
+def test_a_method_that_was_forgotten_is_named(make_plugin: MakePlugin) -> None:
+    from bnnlab import create
+
+    model = create("model", "mlp", input_shape=(4,), classes=2, hidden=[4])
+    thing = "from bnnlab import LearningRule\nclass Thing(LearningRule): ..."
+    make_plugin("acme", offering("acme"), modules={"acme_missing": thing})
+    with pytest.raises(
+        UsageError, match=r"rule:acme of acme has no method \w+: acme_missing:Thing"
+    ):
+        create("rule", "acme", model)
+
+
 # -------------------------------------------------------------------- observing
 
 

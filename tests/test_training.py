@@ -321,8 +321,10 @@ def test_an_error_in_a_component_becomes_a_failed_run(
         raise ZeroDivisionError("in the rule")
 
     monkeypatch.setattr(run.rule, "differentiate", fail)
-    with pytest.raises(RunError, match="the run failed: ZeroDivisionError: in the rule") as caught:
+    place = r"the run failed at tests/test_training\.py:\d+: ZeroDivisionError: in the rule"
+    with pytest.raises(RunError, match=place) as caught:
         run.run()
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert read_json(tmp_path / "run" / "result.json")["status"] == "failed"
 
@@ -475,3 +477,32 @@ def test_what_an_optimizer_says_of_itself_is_asked_for_once_an_epoch(
     flips = [line["flips_per_weight"] for line in lines]
     assert all(share > 0 for share in flips)
     assert [each["flips_per_weight"] for each in result.diagnostics] == [flips[1], flips[3]]
+
+
+def test_nothing_that_an_optimizer_says_of_itself_spoils_the_metrics(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, tmp_path)
+    said = {"size": torch.tensor(2), "ratio": math.nan, "task": 99, "event": 1, "loss": -1.0}
+    monkeypatch.setattr(run.optimizer, "diagnostics", lambda: said)
+    result = run.run()
+    line = next(line for line in metrics(tmp_path / "run") if line["event"] == "epoch")
+    assert (line["size"], line["ratio"], line["task"]) == (2.0, None, 0)
+    assert line["loss"] > 0
+    assert read_json(tmp_path / "run" / "result.json")["diagnostics"] == result.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda closure: closure() and None, "returned NoneType, not the closure's loss"),
+        (lambda _: torch.zeros(()), "did not call the closure"),
+    ],
+)
+def test_a_step_that_does_not_do_its_duty_is_named(
+    step: Any, message: str, host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, None)
+    monkeypatch.setattr(run.optimizer, "step", step)
+    with pytest.raises(RunError, match=rf"{type(run.optimizer).__name__}\.step\(\) {message}"):
+        run.run()

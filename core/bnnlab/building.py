@@ -72,6 +72,16 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
             f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "
             f"{choice.component.target} must derive from bnnlab.{base.__name__}"
         )
+    missing = [
+        name
+        for name in dir(made)
+        if getattr(getattr(made, name, None), "__isabstractmethod__", False)
+    ]
+    if missing:
+        raise UsageError(
+            f"{choice} of {choice.plugin.distribution} has no method {', '.join(missing)}: "
+            f"{choice.component.target} must define what bnnlab.{base.__name__} leaves to it"
+        )
     with _named(choice, "when it was made"):
         return made(*args, **given, **choice.component.preset, **choice.options)
 

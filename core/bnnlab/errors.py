@@ -1,7 +1,9 @@
 """The errors that people see: what was wrong, where, and what to do."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class BnnlabError(Exception):
@@ -41,6 +43,18 @@ def explain(error: BaseException) -> str:
     """Return `Type: first line` of an error."""
     kind, text = type(error).__name__, first_line(error)
     return kind if text == kind else f"{kind}: {text}"
+
+
+def place(error: BaseException) -> str:
+    """Return `folder/file.py:line` of where an error arose, outside torch; empty if unknown."""
+    frames = traceback.extract_tb(error.__traceback__)
+    paths = [(Path(frame.filename), frame.lineno) for frame in frames]
+    own = [
+        f"{path.parent.name}/{path.name}:{line}"
+        for path, line in paths
+        if "torch" not in path.parts
+    ]
+    return own[-1] if own else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import RunConfig
 from bnnlab.discovery import Status
-from bnnlab.errors import BnnlabError, RunError, UsageError, explain
+from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
@@ -113,12 +113,12 @@ class Experiment:
             self._finish("interrupted")
             raise
         except Exception as error:
-            log.error("%s", error)
+            log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
             with suppress(OSError):  # the disk may be what failed; the first error is the news
                 self._finish("failed")
             if isinstance(error, BnnlabError):
                 raise
-            raise RunError(f"the run failed: {explain(error)}") from error
+            raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
         else:
             return self._finish("complete")
         finally:

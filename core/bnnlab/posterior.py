@@ -116,7 +116,8 @@ class PosteriorOptimizer(Optimizer):
         if value is None:
             raise UsageError(
                 f"{type(self).__name__} must know {what}: give the option {what}, or call "
-                "optimizer.task_started(bnnlab.TaskContext(...)) before the first step"
+                "optimizer.task_started(bnnlab.TaskContext(...)) before the first step; a "
+                "task_started of your own begins with super().task_started(context)"
             )
         return value
 

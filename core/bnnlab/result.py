@@ -31,7 +31,8 @@ class Result:
         uncertainty: Of the predictions for all tasks after the last one; see
             `bnnlab.uncertainty.uncertainty`. Empty if not measured.
         flips: Per task, the share of binary weights it changed.
-        diagnostics: Per task, what the optimizer said of itself after its last epoch.
+        diagnostics: Per task, what the optimizer said of itself after its last epoch; None for
+            what was not finite.
         tasks: Names of the tasks.
         protocol: Hash of what was learned from, in which order, how it was split and scored.
         protocol_description: What was hashed.
@@ -56,7 +57,7 @@ class Result:
     retention: list[float | None]
     uncertainty: dict[str, float | list[float]]
     flips: list[float | None]
-    diagnostics: list[dict[str, float]]
+    diagnostics: list[dict[str, float | None]]
     tasks: list[str]
     protocol: str
     protocol_description: dict[str, Any]

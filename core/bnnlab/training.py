@@ -1,8 +1,9 @@
 """The loop over tasks, epochs and batches."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from bnnlab.errors import RunError
 from bnnlab.evaluation import Evaluator
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
-from bnnlab.rule import Batch, LearningRule
+from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.stream import Examples, Task
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Progress:
     untrained: list[float | None] = field(default_factory=list)
     accuracy: list[list[float | None]] = field(default_factory=list)
     flips: list[float | None] = field(default_factory=list)
-    diagnostics: list[dict[str, float]] = field(default_factory=list)
+    diagnostics: list[dict[str, float | None]] = field(default_factory=list)
     uncertainty: list[dict[str, Any]] = field(default_factory=list)
     fresh: list[float | None] = field(default_factory=list)
     seconds: float = 0.0
@@ -131,8 +132,8 @@ class Trainer:
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
             metrics = self._epoch(task, epoch)
-            diagnostics = self.optimizer.diagnostics()
-            metrics.update(diagnostics)
+            diagnostics = _numbers(self.optimizer.diagnostics())
+            metrics = {**diagnostics, **metrics}
             held = task.validation
             if held is not None and len(held):
                 metrics["validation_accuracy"] = self._validate(task, held)
@@ -157,9 +158,8 @@ class Trainer:
         checked = 0
         for step, (inputs, targets) in enumerate(task.train.batches(self.batch_size, order)):
             closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
-            losses[step] = self.optimizer.step(closure)
-            assert closure.logits is not None
-            correct += (task.mask(closure.logits).argmax(-1) == targets).sum()
+            losses[step], logits = self._step(closure)
+            correct += (task.mask(logits).argmax(-1) == targets).sum()
             self.progress.steps += 1
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == count:
                 self._check(losses[checked : step + 1], task, epoch, checked)
@@ -173,6 +173,15 @@ class Trainer:
             "loss": float(losses.mean()),
             "train_accuracy": int(correct) / len(task.train),
         }
+
+    def _step(self, closure: Closure) -> tuple[Tensor, Tensor]:
+        """Return a step's loss and the logits it was made at."""
+        loss, name = self.optimizer.step(closure), type(self.optimizer).__name__
+        if closure.logits is None:
+            raise RunError(f"{name}.step() did not call the closure that it was given")
+        if not isinstance(loss, Tensor):
+            raise RunError(f"{name}.step() returned {type(loss).__name__}, not the closure's loss")
+        return loss, closure.logits
 
     def _check(self, losses: Tensor, task: Task, epoch: int, first: int) -> None:
         finite = losses.isfinite()
@@ -250,6 +259,12 @@ class Trainer:
             for a, b in zip(now, self.progress.start_signs, strict=True)
         )
         return changed / sum(signs.numel() for signs in now)
+
+
+def _numbers(diagnostics: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what JSON can say of them: floats, and None for what is not finite."""
+    numbers = {name: float(value) for name, value in diagnostics.items()}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def _percent(fraction: float | None) -> str:

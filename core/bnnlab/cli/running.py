@@ -134,6 +134,7 @@ def list_recipes(json: Json = False) -> None:
                         "title": recipe.title,
                         "reproduces": recipe.reproduces,
                         "settings": recipe.settings,
+                        "fault": recipe.fault or None,
                     }
                     for recipe in recipes
                 ]
@@ -144,6 +145,7 @@ def list_recipes(json: Json = False) -> None:
 
     for recipe in recipes:
         print_out(Text.assemble((recipe.name, "bold"), f"  {recipe.title}"))
-        print_out(Text(f"    {recipe.reproduces}"))
+        about = f"broken: {recipe.fault}" if recipe.fault else recipe.reproduces
+        print_out(Text(f"    {about}"))
     if not recipes:
         print_out("No installed plugin brings a recipe.")
