@@ -127,7 +127,7 @@ def predict(
     model: Model, optimizer: Optimizer, tasks: list[Task], **told: bool
 ) -> list[Prediction]:
     evaluator = Evaluator(model, optimizer, told.get("task_ids", False))
-    return evaluator.predict(tasks, tasks, lambda t: t.test)
+    return list(evaluator.predict(tasks, tasks, lambda t: t.test))
 
 
 def test_probabilities_add_up_to_1_over_the_tasks_classes() -> None:
@@ -192,6 +192,42 @@ def test_weights_are_drawn_once_per_evaluation_and_probabilities_averaged() -> N
         p = torch.stack(draws)
         torch.testing.assert_close(own.probabilities, p.mean(0))
         torch.testing.assert_close(own.entropies, -(p * p.log2()).sum(-1).mean(0))
+
+
+class Seeded(Still):
+    """Draws the first layer's weights from its generator."""
+
+    test_draws = 2
+
+    def __init__(self, model: Model) -> None:
+        first, seed = model.get_parameter("segments.1.weight"), torch.Generator().manual_seed(5)
+        super().__init__(model, lr=0.1, weights=[first], generator=seed)
+        self.count = 0
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        self.count += 1
+        return torch.randn(parameter.shape, generator=self.generator(parameter.device))
+
+
+def test_few_predictions_are_held_and_the_draws_are_the_same_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, tasks = model_with("running"), [task(0), task(1), task(2)]
+    whole = predict(model, Seeded(model), tasks)
+    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 2 * 53)
+    optimizer = Seeded(model)
+    parted = predict(model, optimizer, tasks)
+    assert optimizer.count == 2 * 2
+    for one, other in zip(whole, parted, strict=True):
+        torch.testing.assert_close(one.probabilities, other.probabilities)
+    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 1)
+    assert len(predict(model, Seeded(model), tasks)) == 3
+
+
+def test_a_model_trains_again_once_all_is_predicted() -> None:
+    model = model_with("running").train()
+    predict(model, Still(model, lr=0.1), [task(0), task(1)])
+    assert model.training
 
 
 def test_an_optimizer_without_a_posterior_draws_nothing() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnnlab.evaluation import Prediction, entropy
-from bnnlab.uncertainty import expected_calibration_error, uncertainty
+from bnnlab.uncertainty import calibration_gaps, summarise, uncertainty
 
 
 def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:
@@ -14,6 +14,16 @@ def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Predi
     p = (torch.randn(draws, 50, 4, generator=g) * sharpness).softmax(-1)
     targets = torch.randint(0, 4, (50,), generator=g)
     return Prediction(p.mean(0), entropy(p).mean(0), targets), p.double().numpy()
+
+
+def measure(
+    predictions: list[Prediction], unknown: Prediction | None = None
+) -> dict[str, float | list[float]]:
+    return uncertainty([summarise(each, unknown) for each in predictions])
+
+
+def expected_calibration_error(p: np.ndarray, y: np.ndarray) -> float:
+    return float(np.abs(calibration_gaps(p, y)).sum() / len(y))
 
 
 def bits(p: np.ndarray) -> np.ndarray:
@@ -28,7 +38,7 @@ def test_entropy_is_in_bits_and_0_for_the_certain() -> None:
 
 def test_scores_of_several_tasks_are_those_of_all_their_examples() -> None:
     (one, p1), (two, p2) = prediction(0), prediction(1)
-    found = uncertainty([one, two])
+    found = measure([one, two])
     p = np.concatenate([p1.mean(0), p2.mean(0)])
     y = torch.cat([one.targets, two.targets]).numpy()
     hot = np.eye(4)[y]
@@ -40,6 +50,7 @@ def test_scores_of_several_tasks_are_those_of_all_their_examples() -> None:
     assert found["epistemic"] == pytest.approx((total - aleatoric).mean(), rel=1e-4)
     assert found["epistemic"] > 0.01
     assert "ood_auroc" not in found
+    assert found["ece"] == pytest.approx(expected_calibration_error(p, y), rel=1e-5)
 
 
 def test_calibration_error_is_the_weighted_gap_of_each_bin() -> None:
@@ -68,7 +79,7 @@ def test_calibration_error_agrees_with_torchmetrics() -> None:
 def test_detection_is_the_chance_that_the_unknown_is_less_certain() -> None:
     (one, _), (two, _) = prediction(0, sharpness=4), prediction(1, sharpness=1.5)
     unknown, _ = prediction(2, sharpness=1)
-    found = uncertainty([one, two], unknown)
+    found = measure([one, two], unknown)
 
     def rank(known: Prediction) -> float:
         a, b = entropy(known.probabilities), entropy(unknown.probabilities)
@@ -84,14 +95,14 @@ def test_detection_is_the_chance_that_the_unknown_is_less_certain() -> None:
 def test_without_disagreement_the_epistemic_part_tells_nothing_apart() -> None:
     known, _ = prediction(0, draws=1)
     unknown, _ = prediction(1, draws=1)
-    found = uncertainty([known], unknown)
+    found = measure([known], unknown)
     assert found["epistemic"] == 0
     assert found["ood_auroc_epistemic"] == 0.5
 
 
 def test_a_certain_and_wrong_prediction_leaves_finite_numbers() -> None:
     p = torch.eye(3)
-    found = uncertainty([Prediction(p, torch.zeros(3), torch.tensor([1, 2, 0]))])
+    found = measure([Prediction(p, torch.zeros(3), torch.tensor([1, 2, 0]))])
     assert all(np.isfinite(value) for value in found.values())
     assert found["ece"] == 1
     assert found["brier"] == 2

@@ -13,6 +13,8 @@ from bnnlab.optimizer import Optimizer
 from bnnlab.stream import Examples, Task
 
 EVALUATION_BATCH = 2000
+HELD_EXAMPLES = 100_000
+"""Examples whose predictions are held at once, so that memory does not grow with the tasks."""
 RECALIBRATION_IMAGES = 5000
 """Training images from which recalibrated statistics are measured, over all tasks concerned."""
 RECALIBRATION_BATCHES = 10
@@ -47,7 +49,7 @@ def entropy(probabilities: Tensor) -> Tensor:
 class Evaluator:
     """Predicts with the statistics and the task identity that the protocol allows.
 
-    Weights are drawn once per call and serve all tasks; the probabilities are averaged.
+    The same weight draws serve all tasks; the probabilities are averaged.
 
     Args:
         model: The model that is trained.
@@ -66,8 +68,8 @@ class Evaluator:
 
     def predict(
         self, tasks: Sequence[Task], seen: Sequence[Task], part: Callable[[Task], Examples]
-    ) -> list[Prediction]:
-        """Predict a part of each task.
+    ) -> Iterator[Prediction]:
+        """Predict a part of each task, in turn; the model evaluates until the last is taken.
 
         Args:
             tasks: What is predicted.
@@ -77,16 +79,18 @@ class Evaluator:
         training = self.model.training
         self.model.eval()
         parts = [part(task) for task in tasks]
-        if self.task_ids:  # the model is told something else for each
-            predicted = [self._predict([p], [t], t) for t, p in zip(tasks, parts, strict=True)]
-            found = [each[0] for each in predicted]
-        else:
-            distinct = {id(p): p for p in parts}  # parts of a chunked data set share a test part
-            predictions = self._predict([*distinct.values()], seen, None)
-            of = dict(zip(distinct, predictions, strict=True))
-            found = [of[id(p)] for p in parts]
-        self.model.train(training)
-        return found
+        try:
+            if self.task_ids:  # the model is told something else for each
+                for task, each in zip(tasks, parts, strict=True):
+                    yield from self._predict([each], [task], task)
+                return
+            for group in _groups(parts):
+                distinct = {id(each): each for each in group}
+                predictions = self._predict([*distinct.values()], seen, None)
+                of = dict(zip(distinct, predictions, strict=True))
+                yield from (of[id(each)] for each in group)
+        finally:
+            self.model.train(training)
 
     @torch.no_grad()
     def _predict(
@@ -109,6 +113,19 @@ class Evaluator:
             Prediction(p, h, part.labels[part.rows])
             for (p, h), part in zip(pairs, parts, strict=True)
         ]
+
+
+def _groups(parts: Sequence[Examples]) -> Iterator[list[Examples]]:
+    """Part them so that each group's examples may be held; chunks that share a part count once."""
+    group: list[Examples] = []
+    for part in parts:
+        sizes = {id(each): len(each) for each in [*group, part]}
+        if group and sum(sizes.values()) > HELD_EXAMPLES:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
 
 
 def _batches(parts: Sequence[Examples]) -> Iterator[Tensor]:

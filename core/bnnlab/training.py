@@ -206,17 +206,18 @@ class Trainer:
         progress, started = self.progress, time.perf_counter()
         seen = self.tasks[: task.index + 1]
         shown = seen if self.task_ids else self.tasks[: task.index + 2]
-        asked = shown
-        if self.measure_uncertainty and self.unknown is not None:
-            asked = [*shown, replace(task, test=self.unknown)]
-        predictions = self.evaluator.predict(asked, seen, lambda task: task.test)
-        row: list[float | None] = [each.accuracy() for each in predictions[: len(shown)]]
+        none = self._of_no_task(task)
+        predictions = self.evaluator.predict([*none, *shown], seen, lambda task: task.test)
+        unknown = next(predictions) if none else None
+        row: list[float | None] = []
+        summaries: list[uncertainty.Summary] = []
+        for each in predictions:
+            row.append(each.accuracy())
+            if self.measure_uncertainty and len(row) <= len(seen):
+                summaries.append(uncertainty.summarise(each, unknown))
         progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
         progress.flips.append(self._flipped())
-        measured: dict[str, Any] = {}
-        if self.measure_uncertainty:
-            unknown = predictions[-1] if len(asked) > len(shown) else None
-            measured = uncertainty.uncertainty(predictions[: len(seen)], unknown)
+        measured: dict[str, Any] = uncertainty.uncertainty(summaries) if summaries else {}
         progress.uncertainty.append(measured)
         progress.seconds += time.perf_counter() - started
         self._log(
@@ -229,6 +230,12 @@ class Trainer:
                 **({"uncertainty": measured} if measured else {}),
             }
         )
+
+    def _of_no_task(self, task: Task) -> list[Task]:
+        """Return the task with test inputs that belong to none, if those are to be detected."""
+        if not self.measure_uncertainty or self.unknown is None:
+            return []
+        return [replace(task, test=self.unknown)]
 
     def _validate(self, task: Task, held: Examples) -> float:
         seen = self.tasks[: task.index + 1]

@@ -1,6 +1,7 @@
 """How far predicted probabilities can be trusted, and whether they tell the unknown apart."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,14 +14,56 @@ BINS = 15
 """Bins of equal width of the expected calibration error."""
 
 
-def uncertainty(
-    predictions: Sequence[Prediction], unknown: Prediction | None = None
-) -> dict[str, float | list[float]]:
-    """Measure the predictions for the tasks seen, all examples together.
+@dataclass(frozen=True)
+class Summary:
+    """What is kept of the predictions for one task: a few numbers for any number of examples.
+
+    Attributes:
+        count: How many examples.
+        means: Of `nll`, `brier`, `entropy`, `aleatoric` and `epistemic` over the examples.
+        gaps: Per bin of confidence, the sum of (correct - confidence), `(BINS,)`.
+        auroc: With `entropy` and with `epistemic` as the score for "unknown"; None without such.
+    """
+
+    count: int
+    means: dict[str, float]
+    gaps: np.ndarray
+    auroc: tuple[float, float] | None
+
+
+def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summary:
+    """Measure the predictions for one task.
 
     Args:
-        predictions: One per task seen, in order.
+        prediction: Of the task's test part.
         unknown: Of inputs that belong to no task, for out-of-distribution detection.
+    """
+    from sklearn.metrics import brier_score_loss, log_loss
+
+    probabilities = prediction.probabilities.double().cpu()
+    p = (probabilities / probabilities.sum(-1, keepdim=True)).numpy()
+    targets = prediction.targets.cpu().numpy()
+    labels = np.arange(p.shape[1])
+    total, epistemic = _scores(prediction)
+    means = {
+        "nll": float(log_loss(targets, p, labels=labels)),
+        "brier": float(brier_score_loss(targets, p, labels=labels, scale_by_half=False)),
+        "entropy": float(total.mean()),
+        "aleatoric": float((total - epistemic).mean()),
+        "epistemic": float(epistemic.mean()),
+    }
+    auroc = None
+    if unknown is not None:
+        other, its_epistemic = _scores(unknown)
+        auroc = _auroc(total, other), _auroc(epistemic, its_epistemic)
+    return Summary(len(targets), means, calibration_gaps(p, targets), auroc)
+
+
+def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
+    """Join what was measured of the tasks seen, all examples together.
+
+    Args:
+        summaries: One per task seen, in order.
 
     Returns:
         `nll` (nats), `brier` (sum over classes, 0 to 2), `ece` (0 to 1); the entropy of the mean
@@ -34,35 +77,26 @@ def uncertainty(
     Calibration of Modern Neural Networks", ICML 2017, eq. 3 (ECE); Brier, "Verification of
     Forecasts", Monthly Weather Review 78, 1950.
     """
-    from sklearn.metrics import brier_score_loss, log_loss
-
-    joined = torch.cat([each.probabilities for each in predictions]).double().cpu()
-    p = (joined / joined.sum(-1, keepdim=True)).numpy()
-    targets = torch.cat([each.targets for each in predictions]).cpu().numpy()
-    labels = np.arange(p.shape[1])
-    scores = [_scores(each) for each in predictions]
-    total, epistemic = (torch.cat(each) for each in zip(*scores, strict=True))
+    count = sum(each.count for each in summaries)
     found: dict[str, float | list[float]] = {
-        "nll": float(log_loss(targets, p, labels=labels)),
-        "brier": float(brier_score_loss(targets, p, labels=labels, scale_by_half=False)),
-        "ece": expected_calibration_error(p, targets),
-        "entropy": float(total.mean()),
-        "aleatoric": float((total - epistemic).mean()),
-        "epistemic": float(epistemic.mean()),
+        name: sum(each.count * each.means[name] for each in summaries) / count
+        for name in summaries[0].means
     }
-    if unknown is not None:
-        others = _scores(unknown)
-        each = [_auroc(own[0], others[0]) for own in scores]
-        found["ood_auroc"] = sum(each) / len(each)
-        found["ood_auroc_recent"] = sum(each[-RECENT:]) / len(each[-RECENT:])
-        found["ood_auroc_tasks"] = each
-        second = [_auroc(own[1], others[1]) for own in scores]
+    found["ece"] = float(np.abs(sum(each.gaps for each in summaries)).sum() / count)
+    aurocs = [each.auroc for each in summaries if each.auroc is not None]
+    if aurocs:
+        first, second = ([*each] for each in zip(*aurocs, strict=True))
+        found["ood_auroc"] = sum(first) / len(first)
+        found["ood_auroc_recent"] = sum(first[-RECENT:]) / len(first[-RECENT:])
+        found["ood_auroc_tasks"] = first
         found["ood_auroc_epistemic"] = sum(second) / len(second)
     return found
 
 
-def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Return the mean over examples of |accuracy - confidence| of their bin.
+def calibration_gaps(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return per bin of confidence the sum over its examples of (correct - confidence).
+
+    The expected calibration error of N examples is the sum of their sizes over N.
 
     Args:
         probabilities: `(N, K)`.
@@ -71,7 +105,7 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray) -
     confidence = probabilities.max(-1)
     correct = probabilities.argmax(-1) == targets
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=correct - confidence)).sum() / len(targets))
+    return np.bincount(bins, weights=correct - confidence, minlength=BINS)
 
 
 def _scores(prediction: Prediction) -> tuple[Tensor, Tensor]:
