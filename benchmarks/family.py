@@ -75,7 +75,6 @@ def line(row: str, results: list[dict[str, Any]]) -> str:
         show([result["learning_accuracy"] for result in results]),
         show([each["ood_auroc"] for each in uncertain], 1, 3),
         show([each["ece"] for each in uncertain], 1, 3),
-        f"{sum(result['seconds'] for result in results) / len(results):.0f}",
         f"`{protocol[:8]}`",
     ]
     return f"| {' | '.join(cells)} |"
@@ -93,8 +92,8 @@ def main() -> None:
         for seed in SEEDS:  # a whole table of one seed first
             for row in arguments.only:
                 result(row, seed)
-    print("| optimizer | average | newest | when learned | OOD AUROC | ECE | seconds | protocol |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| optimizer | average | newest | when learned | OOD AUROC | ECE | protocol |")
+    print("|---|---|---|---|---|---|---|")
     for row in arguments.only:
         kept = [seed for seed in SEEDS if (KEPT / f"{row}-{seed}.json").exists()]
         if kept:

@@ -15,7 +15,8 @@ from bnnlab.components import Kind
 from bnnlab.layers import BinaryLinear, Sign, random_signs
 from bnnlab.model import Model
 from bnnlab.normalization import BatchNorm, Statistics
-from bnnlab.optimizer import Group
+from bnnlab.optimizer import Group, Optimizer, TaskContext
+from bnnlab.posterior import BernoulliOptimizer
 from bnnlab.rule import Batch, Closure
 from bnnlab.stream import Examples, Task, TaskStream
 from bnnlab.testing import (
@@ -415,10 +416,8 @@ class KeepsAGenerator(FineOptimizer):
     ) -> None:
         state: dict[Any, Any] = self.state
         self.generator.set_state(state["generator"])
-        noise = [1e-3 * torch.rand(grad.shape, generator=self.generator) for grad in grads]
-        super().update(
-            group, parameters, values, [g + n for g, n in zip(grads, noise, strict=True)]
-        )
+        noise = 1e-3 * torch.rand((), generator=self.generator)
+        super().update(group, parameters, values, [grad + noise for grad in grads])
         state["generator"] = self.generator.get_state()
 
 
@@ -500,6 +499,246 @@ class IgnoresRealLR(FineOptimizer):
         real_lr: float | None = None,
     ) -> None:
         super().__init__(model, generator=generator, lr=lr)
+
+
+class ByIndex(FineOptimizer):
+    """Learns the later weights of a group faster."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        scaled = [grad * (1 + index) for index, grad in enumerate(grads)]
+        super().update(group, parameters, values, scaled)
+
+
+class KeepsItsAnchors(FineOptimizer):
+    """Is held where the last task ended, by anchors outside `state_dict`."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.anchors: dict[Tensor, Tensor] = {}
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        pulls = [v - self.anchors.get(p, v) for p, v in zip(parameters, values, strict=True)]
+        super().update(
+            group, parameters, values, [g + p for g, p in zip(grads, pulls, strict=True)]
+        )
+
+    def task_ended(self, context: TaskContext) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                value = self.state[parameter].get("latent", parameter)
+                self.anchors[parameter] = value.detach().clone()
+
+
+class CountsTasks(FineOptimizer):
+    """Learns slower in each task, whose number is an attribute."""
+
+    tasks = 0
+
+    def task_started(self, context: TaskContext) -> None:
+        self.tasks += 1
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update(group, parameters, values, [g / max(1, self.tasks) for g in grads])
+
+
+class CountsSteps(FineOptimizer):
+    """Divides by the steps of the task at its end; they are an attribute."""
+
+    steps = 0
+
+    def task_started(self, context: TaskContext) -> None:
+        self.steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        self.steps += 1
+        return super().step(closure)
+
+    def task_ended(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            self.state[parameter]["latent"] /= self.steps
+
+
+class HalvesAtTheEnd(FineOptimizer):
+    """Leaves averaged weights when a task ends."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            parameter.data.mul_(0.5)
+
+
+class LeavesItEvaluating(FineOptimizer):
+    """Evaluates the model when a task ends, and leaves it so."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        context.model.eval()
+
+
+class Freezes(FineOptimizer):
+    """Needs no gradients when a task ends, nor after it."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        context.model.requires_grad_(False)
+
+
+class DrawsAtTheEnd(FineOptimizer):
+    """Draws from torch's global generator when a task ends."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        torch.rand(())
+
+
+class LearnsOnce(FineOptimizer):
+    """Breaks where a second task begins."""
+
+    started = False
+
+    def task_started(self, context: TaskContext) -> None:
+        assert not self.started, "one task is enough"
+        self.started = True
+
+
+class ReturnsNothing(FineOptimizer):
+    """Returns no loss."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        super().step(closure)
+        return None  # type: ignore[return-value]
+
+
+class FixesLR(FineOptimizer):
+    """Has the learning rate that it was made with."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.lr = lr
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update({**group, "lr": self.lr}, parameters, values, grads)
+
+
+class FixesBinaryLR(FixesLR):
+    """Reads the learning rate of real parameters alone."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        if group["binary"]:
+            super().update(group, parameters, values, grads)
+        else:
+            FineOptimizer.update(self, group, parameters, values, grads)
+
+
+class ReadsTheFirstLR(FineOptimizer):
+    """Reads the learning rate of the first group for all binary weights."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        lr = self.param_groups[0]["lr"] if group["binary"] else group["lr"]
+        super().update({**group, "lr": lr}, parameters, values, grads)
+
+
+class Wraps(Optimizer):
+    """Lets another optimizer make the steps, with groups of its own."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator) -> None:
+        super().__init__(model, lr=0.05, generator=generator)
+        self.inner = FineOptimizer(model, generator=generator)
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        return self.inner.step(closure)
+
+
+class IgnoresADecay(FineOptimizer):
+    """Has an option that does nothing."""
+
+    declared = LR + "Option('decay', float, 0.0, 'Weight decay.', minimum=0),"
+
+    def __init__(
+        self, model: Model, *, generator: torch.Generator, lr: float = 0.05, decay: float = 0.0
+    ) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+
+
+class SaysTensors(FineOptimizer):
+    """Has a tensor among its diagnostics."""
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"size": torch.ones(3)}  # type: ignore[dict-item]
+
+
+class SaysTheLoss(FineOptimizer):
+    """Calls a diagnostic as the core does a number of its own."""
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"loss": 0.5}
+
+
+class Samples(BernoulliOptimizer):
+    """Learns lambda at draws of the weights."""
+
+    provides = ["posterior"]
+    declared = LR + "Option('test_draws', int, 10, 'Draws per evaluation.', minimum=0),"
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        lr: float = 0.05,
+        test_draws: int = 10,
+    ) -> None:
+        super().__init__(model, generator=generator, lr=lr, test_draws=test_draws)
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        rho = self.rho(parameter, 1)
+        return torch.where(rho > 0, 1.0, -1.0).to(rho), rho
+
+    def update(
+        self, group: Group, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
+    ) -> None:
+        value = self.state[parameter]["lambda"]
+        value.sub_(grads[0], alpha=group["lr"]).clamp_(-2, 2)
+        self.write(parameter)
+
+
+class AdvancesTheGenerator(Samples):
+    """Draws for evaluations as for training, and does not turn the generator back."""
+
+    def predictive(self, n: int) -> Iterator[None]:
+        yield from super().predictive(n)
+        torch.rand(n, generator=self._generator)
+
+
+class WearsOut(Samples):
+    """Makes the posterior wider with each draw."""
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        self.state[parameter]["lambda"].mul_(0.9)
+        return super().draw(parameter)
+
+
+class EvaluatesUnseeded(Samples):
+    """Draws for evaluations from torch's global generator."""
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        p = torch.sigmoid(2 * self.state[parameter]["lambda"])
+        return torch.where(torch.rand_like(p) < p, 1.0, -1.0).to(p)
+
+
+class FixesItsDraws(Samples):
+    """Draws ten times, whatever the option says."""
+
+    def __init__(self, model: Model, *, test_draws: int = 10, **rest: Any) -> None:
+        super().__init__(model, **rest)
 
 
 # -------------------------------------------------------------------- models
@@ -860,6 +1099,7 @@ RIGHT = [
     (Kind.STREAM, FineStream),
     (Kind.OPTIMIZER, KeepsAGenerator),
     (Kind.OPTIMIZER, FinePosterior),
+    (Kind.OPTIMIZER, Samples),
     (Kind.MODEL, FineStatistics),
     (Kind.STREAM, Floats),
     (Kind.STREAM, FineShare),
@@ -901,6 +1141,28 @@ WRONG = [
     (Kind.OPTIMIZER, Divides, "test_gradients_of_zero_do_no_harm"),
     (Kind.OPTIMIZER, Unseeded, "test_the_same_seed_gives_the_same"),
     (Kind.OPTIMIZER, Unseeded, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, ByIndex, "test_the_order_of_parameters_does_not_matter"),
+    (Kind.OPTIMIZER, KeepsItsAnchors, "test_its_state_survives_saving"),
+    (Kind.OPTIMIZER, KeepsItsAnchors, "test_its_state_survives_saving_between_tasks"),
+    (Kind.OPTIMIZER, CountsTasks, "test_its_state_survives_saving"),
+    (Kind.OPTIMIZER, CountsTasks, "test_its_state_survives_saving_between_tasks"),
+    (Kind.OPTIMIZER, CountsSteps, "test_its_state_survives_saving"),
+    (Kind.OPTIMIZER, HalvesAtTheEnd, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
+    (Kind.OPTIMIZER, LeavesItEvaluating, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
+    (Kind.OPTIMIZER, Freezes, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
+    (Kind.OPTIMIZER, DrawsAtTheEnd, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, LearnsOnce, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
+    (Kind.OPTIMIZER, AdvancesTheGenerator, "test_evaluation_changes_no_state"),
+    (Kind.OPTIMIZER, WearsOut, "test_evaluation_changes_no_state"),
+    (Kind.OPTIMIZER, EvaluatesUnseeded, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, FixesItsDraws, "test_test_draws_is_what_the_option_says"),
+    (Kind.OPTIMIZER, ReadsTheFirstLR, "test_a_parted_group_has_an_lr_of_its_own"),
+    (Kind.OPTIMIZER, FixesLR, "test_the_lr_of_every_group_is_read_at_each_step"),
+    (Kind.OPTIMIZER, FixesBinaryLR, "test_the_lr_of_every_group_is_read_at_each_step"),
+    (Kind.OPTIMIZER, Wraps, "test_the_lr_of_every_group_is_read_at_each_step"),
+    (Kind.OPTIMIZER, IgnoresADecay, "test_no_option_that_is_a_number_is_ignored"),
+    (Kind.OPTIMIZER, SaysTensors, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
+    (Kind.OPTIMIZER, SaysTheLoss, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
     (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
     (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),
@@ -1000,6 +1262,12 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
             "test_its_real_weights_are_named",
             {"real": {"segments.2.weight": "the last layer stays real"}},
         ),
+        (
+            Kind.OPTIMIZER,
+            IgnoresADecay,
+            "test_no_option_that_is_a_number_is_ignored",
+            {"without_effect": {"decay": "kept for old configurations"}},
+        ),
     ],
 )
 def test_a_contract_can_excuse_what_is_meant_so(
@@ -1008,10 +1276,30 @@ def test_a_contract_can_excuse_what_is_meant_so(
     assert not failures(make_plugin, kind, made, only=check, attributes=excuse)
 
 
-def test_an_excuse_for_nothing_is_refused(make_plugin: MakePlugin) -> None:
-    check, excuse = "test_its_real_weights_are_named", {"real": {"segments.9.weight": "gone"}}
-    failed = failures(make_plugin, Kind.MODEL, FineModel, only=check, attributes=excuse)
-    assert "segments.9.weight" in failed[check]
+@pytest.mark.parametrize(
+    ("kind", "made", "check", "attribute", "name"),
+    [
+        (Kind.MODEL, FineModel, "test_its_real_weights_are_named", "real", "segments.9.weight"),
+        (
+            Kind.OPTIMIZER,
+            FineOptimizer,
+            "test_no_option_that_is_a_number_is_ignored",
+            "without_effect",
+            "lr",
+        ),
+    ],
+)
+def test_an_excuse_for_nothing_is_refused(
+    make_plugin: MakePlugin, kind: Kind, made: type, check: str, attribute: str, name: str
+) -> None:
+    excuse = {attribute: {name: "gone"}}
+    assert name in failures(make_plugin, kind, made, only=check, attributes=excuse)[check]
+
+
+def test_a_step_that_returns_no_loss_is_told_so(make_plugin: MakePlugin) -> None:
+    check = "test_a_step_calls_the_closure_and_returns_a_loss"
+    failed = failures(make_plugin, Kind.OPTIMIZER, ReturnsNothing, only=check)
+    assert "must return the loss as a tensor; it returned None" in failed[check]
 
 
 def test_a_default_outside_its_own_bounds_is_found(make_plugin: MakePlugin) -> None:

@@ -1,7 +1,5 @@
 """What an optimizer owes of the weights that it predicts with."""
 
-from abc import abstractmethod
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,15 +7,17 @@ from torch import Tensor
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
-from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.optimizer_checks import (
+    OptimizerChecks,
+    assert_signs,
+    copy_of,
+    differing,
+    flat,
+)
 
 
-class PosteriorChecks(ComponentContract):
+class PosteriorChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about `predictive`."""
-
-    @abstractmethod
-    def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
-        """Return a model that was trained for some steps, and its optimizer."""
 
     def test_the_deployed_weights_are_what_predictive_of_zero_shows(self) -> None:
         """`predictive(0)` yields once and leaves the weights alone."""
@@ -66,6 +66,24 @@ class PosteriorChecks(ComponentContract):
         pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
         assert any(not torch.equal(one, two) for one, two in pairs), "two seeds draw the same"
 
+    def test_evaluation_changes_no_state(self) -> None:
+        """After `predictive`, state_dict() is the same bit for bit: training goes on alike."""
+        _, optimizer = self.trained()
+        before = flat(optimizer.state_dict())
+        for _ in optimizer.predictive(3 if self.provides("posterior") else 0):
+            pass
+        places = differing(before, flat(optimizer.state_dict()))
+        assert not places, f"predictive() changes state_dict() at {', '.join(places)}"
+
+    def test_test_draws_is_what_the_option_says(self) -> None:
+        """An evaluation averages over as many draws as the option of that name, if it has one."""
+        self._with_posterior()
+        if all(option.name != "test_draws" for option in self.component.options):
+            pytest.skip("it has no option 'test_draws'")
+        draws = self.choice.options["test_draws"] + 1
+        found = self.make(0, choice=self.with_options(test_draws=draws)).test_draws
+        assert found == draws, f"with the option test_draws={draws}, `test_draws` is {found}"
+
     def _with_posterior(self) -> tuple[Model, Optimizer]:
         if not self.provides("posterior"):
             pytest.skip("it does not provide 'posterior'")
@@ -80,18 +98,7 @@ class PosteriorChecks(ComponentContract):
         return found
 
 
-def copy_of(model: Model) -> list[Tensor]:
-    """Return copies of a model's parameters."""
-    return [parameter.detach().clone() for parameter in model.parameters()]
-
-
 def assert_unchanged(model: Model, before: list[Tensor]) -> None:
     """Check that parameters are what they were, bit for bit."""
     for (name, now), then in zip(model.named_parameters(), before, strict=True):
         assert torch.equal(now, then), f"{name} changed"
-
-
-def assert_signs(model: Model) -> None:
-    """Check that every binary parameter is -1 or +1."""
-    for name, parameter in model.binary_parameters().items():
-        assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"

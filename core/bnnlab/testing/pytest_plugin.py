@@ -16,7 +16,7 @@ import pytest
 # Failing checks of the contracts then show the values that they compared.
 pytest.register_assert_rewrite(
     *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
-    "bnnlab.testing.posterior_checks",
+    *(f"bnnlab.testing.{part}_checks" for part in ("optimizer", "posterior", "setting", "task")),
     "bnnlab.testing.stream_contract",
 )
 

@@ -18,21 +18,21 @@ CLASSES = 3
 BATCH_SIZE = 20
 
 
-def make_task() -> Task:
+def make_task(index: int = 0) -> Task:
     """Return 60 images, each a noisy copy of one of three: separable. 20 of them are for test."""
-    generator = seeds.generator(0, "toy data")
+    generator = seeds.generator(index, "toy data")
     templates = torch.randint(0, 256, (CLASSES, *INPUT_SHAPE), generator=generator)
     labels = torch.arange(60) % CLASSES
     noise = torch.randint(-40, 41, (60, *INPUT_SHAPE), generator=generator)
     pixels = (templates[labels] + noise).clamp(0, 255).to(torch.uint8)
     rows = torch.arange(60)
-    return _task(pixels, labels, rows[:40], rows[40:])
+    return _task(pixels, labels, rows[:40], rows[40:], index)
 
 
-def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor) -> Task:
+def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor, index: int = 0) -> Task:
     mean, std = torch.full((1, 1, 1), 127.5), torch.full((1, 1, 1), 74.0)
     learned, scored = (Examples(pixels, labels, rows, mean, std) for rows in (train, test))
-    return Task(0, "toy", learned, scored)
+    return Task(index, "toy", learned, scored)
 
 
 def make_model(seed: int = 0) -> Model:
@@ -105,17 +105,32 @@ def make_optimizer(model: Model) -> ToyOptimizer:
 
 
 def train(
-    model: Model, rule: LearningRule, optimizer: Optimizer, task: Task, *, steps: int, done: int = 0
+    model: Model,
+    rule: LearningRule,
+    optimizer: Optimizer,
+    task: Task,
+    *,
+    steps: int,
+    done: int = 0,
+    end: bool = False,
 ) -> list[float]:
-    """Train for some steps, announcing the task unless steps were `done` before; return losses."""
+    """Train for some steps and return the losses.
+
+    The task's start is announced unless steps were `done` before; its end is if asked for.
+    """
+    context = TaskContext(task, model, rule, BATCH_SIZE, done + steps)
     if not done:
-        optimizer.task_started(TaskContext(task, model, rule, BATCH_SIZE, steps))
+        optimizer.task_started(context)
     batches = list(task.train.batches(BATCH_SIZE))
     losses = []
     for step in range(done, done + steps):
         inputs, targets = batches[step % len(batches)]
-        closure = rule.closure(model, Batch(inputs, targets, task.loss))
-        losses.append(float(optimizer.step(closure)))
+        loss = optimizer.step(rule.closure(model, Batch(inputs, targets, task.loss)))
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"step() must return the loss as a tensor; it returned {loss!r}")
+        losses.append(float(loss))
+    if end:
+        optimizer.task_ended(context)
     return losses
 
 

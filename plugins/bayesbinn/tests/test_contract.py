@@ -8,3 +8,7 @@ class TestBayesBiNN(OptimizerContract):
 class TestSigns(OptimizerContract):
     name = "bayesbinn"
     options = {"mode": "sign"}
+    without_effect = dict.fromkeys(
+        ("examples", "momentum", "prior_precision", "temperature", "test_draws", "train_draws"),
+        "signs of an average of gradients have no posterior to draw from",
+    )

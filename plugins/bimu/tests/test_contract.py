@@ -8,6 +8,7 @@ class TestBiMU(OptimizerContract):
 class TestBiMUWithHardDraws(OptimizerContract):
     name = "bimu"
     options = {"draws": "hard"}
+    without_effect = {"temperature": "only relaxed draws have one"}
 
 
 class TestBHU(OptimizerContract):

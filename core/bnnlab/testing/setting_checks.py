@@ -1,0 +1,133 @@
+"""What an optimizer owes of its settings: that each has the effect that it is there for."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.components import Option
+from bnnlab.config import Choice
+from bnnlab.errors import BnnlabError
+from bnnlab.model import Model
+from bnnlab.optimizer import Group, Optimizer
+from bnnlab.options import check_value
+from bnnlab.testing import toy
+from bnnlab.testing.optimizer_checks import OptimizerChecks, flat, tensors_of
+
+
+class SettingChecks(OptimizerChecks):
+    """The part of `OptimizerContract` that is about options and parameter groups.
+
+    Attributes:
+        without_effect: Options that change nothing in two short tasks, each with the reason.
+    """
+
+    without_effect: ClassVar[Mapping[str, str]] = {}
+
+    def has_option(self, name: str) -> bool:
+        """Return whether the component has an option of that name."""
+        return any(option.name == name for option in self.component.options)
+
+    def test_a_parameter_group_may_be_parted(self) -> None:
+        """A weight that is moved to a group of its own, with the same settings, is learned."""
+        model, optimizer, weight = self._parted()
+        before = [value.clone() for value in tensors_of(optimizer, weight)]
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2)
+        pairs = zip(before, tensors_of(optimizer, weight), strict=True)
+        assert any(not torch.equal(a, b) for a, b in pairs), "a parted weight is not learned"
+
+    def test_a_parted_group_has_an_lr_of_its_own(self) -> None:
+        """With a smaller `lr` there, the next step makes something else of the parted weight."""
+        if not self.has_option("lr"):
+            pytest.skip("it has no option 'lr'")
+        ends = []
+        for factor in (1.0, 1e-3):
+            model, optimizer, weight = self._parted()
+            optimizer.param_groups[-1]["lr"] *= factor
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            ends.append(flat(tensors_of(optimizer, weight)))
+        assert ends[0] != ends[1], "the lr of a parted group is not read"
+
+    def test_the_lr_of_every_group_is_read_at_each_step(self) -> None:
+        """Lowered after construction, as by a scheduler, it changes the next step."""
+        ends = []
+        for factor in (1.0, 1e-3):
+            model = self.make_model()
+            optimizer = self.make(0, model)
+            for group in optimizer.param_groups:
+                group["lr"] *= factor
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            ends.append([_contents(optimizer, group) for group in optimizer.param_groups])
+        for group, usual, slow in zip(optimizer.param_groups, *ends, strict=True):
+            if not group["params"] or (group["learned"] and not self.has_option("lr")):
+                continue
+            which = "learned weights" if group["learned"] else "other parameters"
+            assert usual != slow, f"a change of the {which}' group['lr'] has no effect"
+
+    def test_real_lr_is_the_real_parameters_own(self) -> None:
+        """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""
+        if not self.has_option("real_lr"):
+            pytest.skip("it has no option 'real_lr'")
+        model, before = self.make_model(), self.make_model()
+        optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
+        learned = {id(parameter) for parameter in optimizer.param_groups[0]["params"]}
+        for name, parameter in model.named_parameters():
+            moved = float((parameter - before.get_parameter(name)).detach().abs().max())
+            slow = id(parameter) in learned or moved < 1e-5
+            assert slow, f"{name} moves by {moved:g} with real_lr = 1e-9"
+
+    def test_no_option_that_is_a_number_is_ignored(self) -> None:
+        """Some other value of each changes weights, state or draws within two short tasks."""
+        usual = self._behaviour(self.choice)
+        idle = {option.name for option in self.component.options if self._is_idle(option, usual)}
+        ignored = sorted(idle - self.without_effect.keys())
+        assert not ignored, f"no effect: {ignored}; if that is right, say why in `without_effect`"
+        excused = sorted(self.without_effect.keys() - idle)
+        assert not excused, f"`without_effect` names what has an effect or is no number: {excused}"
+
+    def _is_idle(self, option: Option, usual: list[dict[str, Any]]) -> bool:
+        values = _other_values(option, self.choice.options[option.name])
+        return bool(values) and not any(self._changes(option.name, each, usual) for each in values)
+
+    def _changes(self, name: str, value: Any, usual: list[dict[str, Any]]) -> bool:
+        try:
+            return self._behaviour(self.with_options(**{name: value})) != usual
+        except BnnlabError:
+            return False  # not with the other options
+
+    def _behaviour(self, choice: Choice) -> list[dict[str, Any]]:
+        """Return all that training and evaluation show; no settings, which differ anyway."""
+        _, optimizer, seen = self.used(0, choice)
+        return [flat(seen), *(_contents(optimizer, group) for group in optimizer.param_groups)]
+
+    def _parted(self) -> tuple[Model, Optimizer, Tensor]:
+        """Return a model and its optimizer, with the first learned weight in the last group."""
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        settings = dict(optimizer.param_groups[0])
+        first, *rest = settings.pop("params")
+        optimizer.param_groups[0]["params"] = rest
+        optimizer.add_param_group({**settings, "params": [first]})
+        return model, optimizer, first
+
+
+def _contents(optimizer: Optimizer, group: Group) -> dict[str, Any]:
+    return flat([tensors_of(optimizer, parameter) for parameter in group["params"]])
+
+
+def _other_values(option: Option, value: Any) -> list[Any]:
+    """Return other numbers that an option may be, to be tried in this order; none if it is none."""
+    start = 1 if isinstance(value, bool) or not isinstance(value, int | float) else value
+    bounds = [bound for bound in (option.minimum, option.maximum) if bound is not None]
+    found = []
+    for number in (start / 2, start // 2, 2 * start + 1, 1e-3, 1, *bounds):
+        try:
+            checked = check_value(option, number)
+        except ValueError:
+            continue  # of another type, or out of range
+        if checked != value:
+            found.append(checked)
+    return found
