@@ -11,6 +11,7 @@ import tomli_w
 from bnnlab import Kind, PluginHost, UsageError
 from bnnlab.config import (
     RunConfig,
+    joined,
     parse_assignment,
     parse_value,
     read_config,
@@ -177,6 +178,20 @@ def test_a_broken_components_own_error_stays_the_cause(
 )
 def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None:
     assert parse_assignment(text) == layer
+
+
+@pytest.mark.parametrize(
+    ("texts", "layer"),
+    [
+        (["rule=bp", "epochs=1", "epochs=2"], {"rule": {"name": "bp"}, "epochs": 2}),
+        (["optimizer.lr=1", "optimizer=sgd"], {"optimizer": {"lr": 1, "name": "sgd"}}),
+        (["optimizer=sgd", "optimizer.lr=1"], {"optimizer": {"lr": 1, "name": "sgd"}}),
+        (["optimizer=3", "optimizer.lr=1"], {"optimizer": 3}),
+        (["optimizer.lr=1", "optimizer=3"], {"optimizer": 3}),
+    ],
+)
+def test_the_order_of_assignments_does_not_matter(texts: list[str], layer: dict[str, Any]) -> None:
+    assert joined(map(parse_assignment, texts)) == layer
 
 
 @pytest.mark.parametrize("text", ["optimizer.lr", "", "=3", "optimizer.=3", ".lr=3", "a.b.c=1"])

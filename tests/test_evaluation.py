@@ -192,6 +192,8 @@ def test_weights_are_drawn_once_per_evaluation_and_probabilities_averaged() -> N
         p = torch.stack(draws)
         torch.testing.assert_close(own.probabilities, p.mean(0))
         torch.testing.assert_close(own.entropies, -(p * p.log2()).sum(-1).mean(0))
+        wanted = p.mean(0)[torch.arange(53), own.targets].log()
+        torch.testing.assert_close(own.log_likelihoods, wanted)
 
 
 class Seeded(Still):

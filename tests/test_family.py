@@ -89,3 +89,23 @@ def test_a_group_of_its_own_has_a_learning_rate_of_its_own(name: str) -> None:
     fresh = toy.make_model().binary_parameters().values()
     others = list(model.binary_parameters().values())[1:]
     assert any(not torch.equal(a, b) for a, b in zip(others, list(fresh)[1:], strict=True))
+
+
+@pytest.mark.parametrize("name", ["bimu", "bhu", "mesu", "bgd"])
+def test_a_short_batch_counts_as_many_examples_as_it_has(name: str) -> None:
+    """Those that learn from the summed loss multiply the mean by the batch's own size."""
+    ends = []
+    for size in (7, 20):
+        options = {**model_for(name), "hidden": [8], "input_shape": (64,), "classes": 10}
+        model = bnnlab.create("model", str(options.pop("name")), **options)
+        rule, optimizer = (
+            bnnlab.create("rule", "bp", model),
+            bnnlab.create("optimizer", name, model),
+        )
+        (task,) = bnnlab.create("stream", "digits")
+        optimizer.task_started(bnnlab.TaskContext(task, model, rule, size, 10))
+        optimizer.step(rule.closure(model, next(task.train.batches(7))))
+        ends.append([optimizer.state[p] for p in optimizer.learned()])
+    for one, other in zip(*ends, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)

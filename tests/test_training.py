@@ -506,3 +506,22 @@ def test_a_step_that_does_not_do_its_duty_is_named(
     monkeypatch.setattr(run.optimizer, "step", step)
     with pytest.raises(RunError, match=rf"{type(run.optimizer).__name__}\.step\(\) {message}"):
         run.run()
+
+
+def test_a_model_that_diverged_in_its_last_step_is_no_result(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, None, {"model": {"weights": "real"}, "optimizer": "sgd"})
+    (first, *_) = run.optimizer.learned() or [*run.model.parameters()]
+    whole = 2 * run.tasks[0].train.count_batches(200)
+    step, steps = run.optimizer.step, []
+
+    def spoiled(closure: Any) -> torch.Tensor:
+        steps.append(step(closure))
+        if len(steps) == whole:
+            first.data.fill_(math.nan)
+        return steps[-1]
+
+    monkeypatch.setattr(run.optimizer, "step", spoiled)
+    with pytest.raises(RunError, match=r"after task 1 .* numbers that are not finite"):
+        run.run()

@@ -13,7 +13,8 @@ def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Predi
     g = torch.Generator().manual_seed(seed)
     p = (torch.randn(draws, 50, 4, generator=g) * sharpness).softmax(-1)
     targets = torch.randint(0, 4, (50,), generator=g)
-    return Prediction(p.mean(0), entropy(p).mean(0), targets), p.double().numpy()
+    likelihoods = p.mean(0)[torch.arange(50), targets].log()
+    return Prediction(p.mean(0), entropy(p).mean(0), likelihoods, targets), p.double().numpy()
 
 
 def measure(
@@ -102,7 +103,9 @@ def test_without_disagreement_the_epistemic_part_tells_nothing_apart() -> None:
 
 def test_a_certain_and_wrong_prediction_leaves_finite_numbers() -> None:
     p = torch.eye(3)
-    found = measure([Prediction(p, torch.zeros(3), torch.tensor([1, 2, 0]))])
+    far = torch.full((3,), -1e4)  # the logarithm of what float32 rounds to 0
+    found = measure([Prediction(p, torch.zeros(3), far, torch.tensor([1, 2, 0]))])
     assert all(np.isfinite(value) for value in found.values())
+    assert found["nll"] == 1e4
     assert found["ece"] == 1
     assert found["brier"] == 2

@@ -6,7 +6,7 @@ from typing import Any
 
 from bnnlab import building
 from bnnlab.components import Kind
-from bnnlab.config import assignment, choose, read_config, resolve
+from bnnlab.config import assignment, choose, joined, read_config, resolve
 from bnnlab.errors import UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
@@ -87,6 +87,8 @@ def run(
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    uncertainty: bool | None = None,
+    fresh: bool | None = None,
     device: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -109,6 +111,8 @@ def run(
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
         seed: Root of all randomness.
+        uncertainty: Measure calibration and the like also without a posterior.
+        fresh: Compare with fresh models that learn each task alone.
         device: `auto`, `cpu`, `cuda`, ...
         data: The data folder.
         out: Folder to make the run's folder in.
@@ -129,6 +133,8 @@ def run(
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
+        "uncertainty": uncertainty,
+        "fresh": fresh,
         "device": device,
         "data": None if data is None else str(data),
         "name": name,
@@ -139,6 +145,6 @@ def run(
     if config is not None:
         layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))
     layers.append({key: value for key, value in said.items() if value is not None})
-    layers += [assignment(key, value) for key, value in (set or {}).items()]
+    layers.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     layers.append({"out": None if out is None else str(out)})
     return Experiment(host, resolve(host, layers)).run()

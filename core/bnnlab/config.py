@@ -1,6 +1,6 @@
 """Layers of settings become one typed configuration, or a list of what is wrong with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,20 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
     if not kind or (dot and not name) or "." in name:
         raise UsageError(f"--set {key!r}: write NAME or KIND.NAME, as optimizer.lr")
     return {kind: {name: value}} if dot else {kind: value}
+
+
+def joined(assignments: Iterable[Settings]) -> dict[str, Any]:
+    """Return one layer of several assignments, in which their order does not matter."""
+    layer: dict[str, Any] = {}
+    for each in assignments:
+        for key, value in each.items():
+            if key not in list(Kind):
+                layer[key] = value
+                continue
+            before, table = layer.get(key, {}), {"name": value} if isinstance(value, str) else value
+            if isinstance(before, Mapping):  # `resolve` says what is wrong with anything else
+                layer[key] = {**before, **table} if isinstance(table, Mapping) else table
+    return layer
 
 
 def parse_value(text: str) -> Any:

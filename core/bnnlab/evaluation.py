@@ -27,11 +27,14 @@ class Prediction:
     Attributes:
         probabilities: Mean over the weight draws, `(N, K)`.
         entropies: Mean over the weight draws of each one's entropy, in bits, `(N,)`.
+        log_likelihoods: Logarithm of the targets' mean probability, in nats, `(N,)`: a number
+            also where the probability itself is too small for one.
         targets: `(N,)`.
     """
 
     probabilities: Tensor
     entropies: Tensor
+    log_likelihoods: Tensor
     targets: Tensor
 
     def accuracy(self) -> float:
@@ -98,20 +101,24 @@ class Evaluator:
     ) -> list[Prediction]:
         probabilities = entropies = torch.zeros(())
         draws = self.optimizer.test_draws
+        targets = torch.cat([part.labels[part.rows] for part in parts])
+        likelihoods: list[Tensor] = []
         for _ in self.optimizer.predictive(draws):
             if told is not None:
                 self.model.select_task(told.index)
             if needs_recalibration(self.model):
                 recalibrate(self.model, _calibration(seen))
             logits = torch.cat([self.model(inputs) for inputs in _batches(parts)])
-            p = (logits if told is None else told.mask(logits)).softmax(-1)
+            log_p = (logits if told is None else told.mask(logits)).log_softmax(-1)
+            likelihoods.append(log_p.gather(-1, targets[:, None].to(log_p.device))[:, 0])
+            p = log_p.exp()
             probabilities = probabilities + p / max(1, draws)
             entropies = entropies + entropy(p) / max(1, draws)
         sizes = [len(part) for part in parts]
-        pairs = zip(torch.split(probabilities, sizes), torch.split(entropies, sizes), strict=True)
+        likelihood = torch.stack(likelihoods).logsumexp(0) - log(len(likelihoods))
+        every = (probabilities, entropies, likelihood, targets)
         return [
-            Prediction(p, h, part.labels[part.rows])
-            for (p, h), part in zip(pairs, parts, strict=True)
+            Prediction(*each) for each in zip(*(torch.split(x, sizes) for x in every), strict=True)
         ]
 
 

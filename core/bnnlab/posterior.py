@@ -35,7 +35,8 @@ class PosteriorOptimizer(Optimizer):
         train_draws: S, weight draws per step, at least 1.
         test_draws: C, weight draws that an evaluation averages over; 0 for the deployed weights.
         examples: Examples in the training data; None to hear it from `task_started`.
-        batch_size: Examples per step; None to hear it from `task_started`.
+        batch_size: Examples per step; None for what a rule's closure has, which at the end of an
+            epoch may be fewer, and with other closures for what `task_started` says.
     """
 
     def __init__(
@@ -85,6 +86,9 @@ class PosteriorOptimizer(Optimizer):
             loss = closure()
             self.step_real()
             return loss
+        if isinstance(closure, Closure) and self._told["batch_size"] is None:
+            for group in self.learned_groups():
+                group["batch_size"] = closure.batch_size
         drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
         loss, grads = self._evaluate(closure, {p: weights for p, (weights, _) in drawn.items()})
         for parameter, (weights, noise) in drawn.items():

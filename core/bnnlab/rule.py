@@ -42,12 +42,14 @@ class Closure:
     """Evaluates a batch at the weights as they are when it is called.
 
     Attributes:
+        batch_size: B, examples in the batch.
         logits: Those of the last call, `(B, K)`, detached; None before it. After `at`, the
             logarithm of the probabilities' mean over the draws.
     """
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
         self._rule, self._model, self._batch = rule, model, batch
+        self.batch_size = len(batch.targets)
         self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
         self.logits: Tensor | None = None
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnnlab import seeds, uncertainty
 from bnnlab.errors import RunError
-from bnnlab.evaluation import Evaluator
+from bnnlab.evaluation import Evaluator, Prediction
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
 from bnnlab.rule import Batch, Closure, LearningRule
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 CHECK_EVERY = 50
 """Steps between looks at the loss: each look waits for the device."""
+ADVICE = (
+    "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
+)
 
 
 @dataclass
@@ -197,7 +200,7 @@ class Trainer:
         )
         raise RunError(
             f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
-            f"epoch {epoch + 1}, step {step}; {last}. Try a smaller learning rate or gradient_clip."
+            f"epoch {epoch + 1}, step {step}; {last}. {ADVICE}"
         )
 
     def _evaluate(self, task: Task) -> None:
@@ -211,10 +214,18 @@ class Trainer:
         unknown = next(predictions) if none else None
         row: list[float | None] = []
         summaries: list[uncertainty.Summary] = []
+        before: Prediction | None = None
         for each in predictions:
+            if not bool(each.probabilities.isfinite().all()):
+                raise RunError(
+                    f"after task {task.index + 1} ({task.name}) the model predicts numbers that "
+                    f"are not finite. {ADVICE}"
+                )
             row.append(each.accuracy())
             if self.measure_uncertainty and len(row) <= len(seen):
-                summaries.append(uncertainty.summarise(each, unknown))
+                shared = each is before  # tasks may share a test part
+                summaries.append(summaries[-1] if shared else uncertainty.summarise(each, unknown))
+            before = each
         progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
         progress.flips.append(self._flipped())
         measured: dict[str, Any] = uncertainty.uncertainty(summaries) if summaries else {}

@@ -38,7 +38,7 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
         prediction: Of the task's test part.
         unknown: Of inputs that belong to no task, for out-of-distribution detection.
     """
-    from sklearn.metrics import brier_score_loss, log_loss
+    from sklearn.metrics import brier_score_loss
 
     probabilities = prediction.probabilities.double().cpu()
     p = (probabilities / probabilities.sum(-1, keepdim=True)).numpy()
@@ -46,7 +46,7 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
     labels = np.arange(p.shape[1])
     total, epistemic = _scores(prediction)
     means = {
-        "nll": float(log_loss(targets, p, labels=labels)),
+        "nll": -float(prediction.log_likelihoods.double().mean()),
         "brier": float(brier_score_loss(targets, p, labels=labels, scale_by_half=False)),
         "entropy": float(total.mean()),
         "aleatoric": float((total - epistemic).mean()),

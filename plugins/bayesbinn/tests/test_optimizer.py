@@ -307,6 +307,13 @@ def test_a_loop_that_names_no_examples_is_told_so_before_it_evaluates() -> None:
         optimizer.step(closure)
 
 
+def test_a_pull_that_would_overshoot_the_prior_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"lr 0\.5 times prior_precision 3 is above 1"):
+        make_single(lr=0.5, prior_precision=3.0)
+    make_single(lr=0.5, prior_precision=3.0, prior="none")
+    make_single(lr=0.5, prior_precision=2.0)
+
+
 def test_mode_sign_needs_no_examples_and_calls_the_closure_once_at_the_deployed_weights() -> None:
     model = make_model()
     optimizer = make_optimizer(model, examples=None, mode="sign", train_draws=5)

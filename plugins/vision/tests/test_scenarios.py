@@ -335,3 +335,10 @@ def test_what_cannot_be_unknown_is_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         make(Permuted, unknown=unknown)
+
+
+def test_what_the_tasks_are_made_of_is_not_unknown() -> None:
+    with pytest.raises(UsageError, match="the tasks are made of digits"):
+        make(Split, unknown="digits")
+    known = make(Permuted, unknown="digits")  # whose tasks show it in other orders
+    assert known.out_of_distribution().permutation is None

@@ -95,7 +95,8 @@ class BayesBiNN(BernoulliOptimizer):
         lambda_init: As in `BernoulliOptimizer`, above 0.
 
     Raises:
-        UsageError: From `step` in mode "posterior", if nothing said how many examples there are.
+        UsageError: If alpha kappa is above 1, where a step would overshoot the prior. From `step`
+            in mode "posterior", if nothing said how many examples there are.
     """
 
     def __init__(
@@ -112,6 +113,11 @@ class BayesBiNN(BernoulliOptimizer):
         lambda_init: float = 0.1,
         **posterior: Any,
     ) -> None:
+        if mode == "posterior" and prior != "none" and lr * prior_precision > 1:
+            raise UsageError(
+                f"lr {lr:g} times prior_precision {prior_precision:g} is above 1: a step would "
+                "overshoot the prior; lower one of them"
+            )
         super().__init__(
             model,
             generator=generator,

@@ -7,7 +7,7 @@ _SIGMA_INIT = Option(
     "sigma_init",
     float,
     0.5,
-    "A fresh weight's standard deviation, times sqrt(fan-in).",
+    "A fresh weight's standard deviation is this over sqrt(fan-in).",
     above=0,
     search=(0.1, 3.0),
 )

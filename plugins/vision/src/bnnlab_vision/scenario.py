@@ -23,7 +23,12 @@ class Scenario(TaskStream):
     data that is held out, in [0, 1)) and `unknown` (what belongs to no task: a data set of equal
     shape, or `permutation` for the test images with their pixels in an order of their own), and
     with what each one documents.
+
+    Attributes:
+        permutes: Whether tasks show the data set's images with their pixels in another order.
     """
+
+    permutes = False
 
     def __init__(
         self,
@@ -45,6 +50,8 @@ class Scenario(TaskStream):
         self._unknown, self._data, self._seed = unknown, data, seed
         if unknown != PERMUTATION:
             self._options["unknown"] = unknown
+            if not self.permutes and unknown in {each.name for each in prepared}:
+                raise UsageError(f"unknown: the tasks are made of {unknown}; choose another.")
             shape = find_source(unknown).shape
             if shape != self.input_shape:
                 raise UsageError(f"unknown: {unknown} is {shape}, the stream {self.input_shape}.")

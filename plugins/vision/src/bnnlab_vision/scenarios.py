@@ -51,6 +51,8 @@ class Permuted(Scenario):
         task_ids: Whether the model may be told the task at test.
     """
 
+    permutes = True
+
     def __init__(
         self,
         *,
