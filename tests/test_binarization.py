@@ -110,16 +110,16 @@ class Block(nn.Module):
 def test_nested_modules_are_reached_and_a_skip_connection_stays_inside_its_segment() -> None:
     model = binarize(nn.Sequential(nn.Linear(4, 6), Block(), Block(), nn.Linear(6, 2)))
     assert list(model.binary_parameters()) == [
-        "segments.1.0.inner.0.weight",
-        "segments.1.0.inner.2.weight",
-        "segments.2.0.inner.0.weight",
-        "segments.2.0.inner.2.weight",
+        "segments.1.1.inner.0.weight",
+        "segments.1.1.inner.2.weight",
+        "segments.2.2.inner.0.weight",
+        "segments.2.2.inner.2.weight",
     ]
     assert len(model.segments) == 4
     assert model(torch.ones(3, 4)).shape == (3, 2)
 
 
-def test_a_module_that_is_no_sequential_is_one_segment() -> None:
+def test_a_residual_block_is_one_segment() -> None:
     assert len(binarize(Block(), "all").segments) == 1
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnnlab.layers import BinaryConv2d as BinaryConv2d
     from bnnlab.layers import BinaryLinear as BinaryLinear
     from bnnlab.layers import Sign as Sign
+    from bnnlab.local import LocalRule as LocalRule
     from bnnlab.model import Model as Model
     from bnnlab.normalization import BatchNorm as BatchNorm
     from bnnlab.optimizer import Optimizer as Optimizer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from bnnlab.rule import Batch as Batch
     from bnnlab.rule import Closure as Closure
     from bnnlab.rule import LearningRule as LearningRule
+    from bnnlab.segments import cut as cut
     from bnnlab.stream import Examples as Examples
     from bnnlab.stream import Task as Task
     from bnnlab.stream import TaskStream as TaskStream
@@ -49,11 +51,13 @@ _HOMES = {
     "host": ("PluginHost",),
     "latent": ("LatentOptimizer",),
     "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),
+    "local": ("LocalRule",),
     "model": ("Model",),
     "normalization": ("BatchNorm",),
     "optimizer": ("Optimizer", "TaskContext"),
     "posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
     "rule": ("Batch", "Closure", "LearningRule"),
+    "segments": ("cut",),
     "stream": ("Examples", "Task", "TaskStream"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,6 +8,7 @@ from torch import nn
 
 from bnnlab.layers import BinaryConv2d, BinaryLinear, Scale, Sign, Surrogate, sign
 from bnnlab.model import Model
+from bnnlab.segments import cut
 
 Policy = Callable[[str, nn.Module], bool]
 
@@ -29,8 +30,7 @@ def binarize(
     """Replace weight layers of a module by binary ones, in place, and return it as a `Model`.
 
     A binary layer starts from the signs of the real weights it replaces and keeps their bias.
-    An `nn.Sequential` becomes one segment per weight layer with what follows it; any other module
-    is a single segment, so a local rule refuses it.
+    The module is cut into segments, see `cut`.
 
     Args:
         module: Any module whose `nn.Linear` and `nn.Conv2d` layers are called as modules.
@@ -63,7 +63,7 @@ def binarize(
     for name, part in list(module.named_modules(remove_duplicate=False)):  # shared ones stay shared
         if part in new:
             module = _replace(module, name, new[part])
-    return Model(_segments(module), input_shape)
+    return Model(cut(module), input_shape)
 
 
 def _weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
@@ -115,17 +115,3 @@ def _replace(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
     parent, _, child = name.rpartition(".")
     setattr(module.get_submodule(parent), child, new)
     return module
-
-
-def _segments(module: nn.Module) -> list[nn.Module]:
-    if type(module) is not nn.Sequential:
-        return [module]
-    groups: list[list[nn.Module]] = [[]]
-    has_weights = False
-    for part in module:
-        weighs = any(isinstance(inner, nn.Linear | nn.Conv2d) for inner in part.modules())
-        if weighs and has_weights:
-            groups.append([])
-        has_weights = has_weights or weighs
-        groups[-1].append(part)
-    return [nn.Sequential(*group) for group in groups]

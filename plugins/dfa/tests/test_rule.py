@@ -1,4 +1,4 @@
-"""Direct feedback alignment against a forward and backward pass written out in NumPy."""
+"""Random feedback against a forward and backward pass written out in NumPy."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, binarize
+from bnnlab_dfa.drtp import DirectRandomTargetProjection
+from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
 
 STEPS = 20
@@ -21,8 +23,13 @@ def draws(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def attached(model: Model, seed: int = 3, **options: Any) -> DirectFeedbackAlignment:
-    rule = DirectFeedbackAlignment(**options)
+def attached(
+    model: Model,
+    seed: int = 3,
+    kind: type[RandomFeedback] = DirectFeedbackAlignment,
+    **options: Any,
+) -> RandomFeedback:
+    rule = kind(**options)
     rule.attach(model, draws(seed))
     return rule
 
@@ -122,6 +129,28 @@ def softmax_error(logits: Array, targets: Array) -> tuple[float, Array]:
 # ------------------------------------------------------------- the two networks
 
 Params = dict[str, Array]
+Teach = Callable[[Array, Array], Array]
+
+
+def error(e: Array, _: Array) -> Array:
+    """What direct feedback alignment projects: the loss's gradient at the logits, (B, K)."""
+    return e
+
+
+def target(_: Array, y: Array) -> Array:
+    """What direct random target projection does: minus the one-hot target, over B."""
+    return -np.eye(4)[y] / len(y)
+
+
+def centred(_: Array, y: Array) -> Array:
+    return -(np.eye(4)[y] - 1 / 4) / len(y)
+
+
+def spread(signal: Array, h: Array) -> Array:
+    """A number for every neuron, or one for each channel at all its positions."""
+    if signal.shape[1] == h[0].size:
+        return signal.reshape(h.shape)
+    return np.broadcast_to(signal[:, :, None, None], h.shape)
 
 
 def dense_model(norm: Literal["layer", "batch"]) -> Model:
@@ -148,7 +177,7 @@ def dense_model(norm: Literal["layer", "batch"]) -> Model:
 
 
 def dense_gradients(
-    norm: Literal["layer", "batch"], p: Params, B: list[Array], x: Array, y: Array
+    norm: Literal["layer", "batch"], p: Params, B: list[Array], x: Array, y: Array, teach: Teach
 ) -> tuple[float, Params]:
     axes = (1,) if norm == "layer" else (0,)
     gain, shift = ("weight", "bias") if norm == "layer" else ("gamma", "beta")
@@ -175,8 +204,8 @@ def dense_gradients(
     loss, e = softmax_error(logits, y)
     _, of_last = back3(e)  # exact
     grads.update({f"{at}.{name}": value for name, value in of_last.items()})
-    back1(e @ B[0])  # the error through fixed matrices, in place of W^T delta
-    back2(e @ B[1])
+    back1(teach(e, y) @ B[0])  # through fixed matrices, in place of W^T delta
+    back2(teach(e, y) @ B[1])
     return loss, grads
 
 
@@ -197,7 +226,9 @@ def conv_model() -> Model:
     ).double()
 
 
-def conv_gradients(p: Params, B: list[Array], x: Array, y: Array) -> tuple[float, Params]:
+def conv_gradients(
+    p: Params, B: list[Array], x: Array, y: Array, teach: Teach
+) -> tuple[float, Params]:
     one, zero = np.ones(1), np.zeros(1)
     a1, a1_back = conv(x, p["segments.0.0.weight"], 1 / math.sqrt(9), 1)
     m1, m1_back = max_pool(a1)
@@ -209,10 +240,10 @@ def conv_gradients(p: Params, B: list[Array], x: Array, y: Array) -> tuple[float
     logits, back3 = linear(flat, p["segments.2.1.weight"], np.full(4, 1 / math.sqrt(16)), zero)
     loss, e = softmax_error(logits, y)
     _, of_last = back3(e)
-    d1, _ = h1_back((e @ B[0]).reshape(h1.shape))  # a number of its own for every neuron
+    d1, _ = h1_back(spread(teach(e, y) @ B[0], h1))
     d1, _ = n1_back(d1)
     d1, _ = m1_back(d1)
-    d2, _ = h2_back((e @ B[1]).reshape(h2.shape))
+    d2, _ = h2_back(spread(teach(e, y) @ B[1], h2))
     return loss, {
         "segments.0.0.weight": a1_back(d1)[1]["weight"],
         "segments.1.0.weight": a2_back(d2)[1]["weight"],
@@ -237,14 +268,29 @@ def relative_error(found: Array, wanted: Array) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("feedback", ["normal", "uniform", "sign"])
+RULES: dict[str, tuple[type[RandomFeedback], Teach, dict[str, Any]]] = {
+    "dfa, normal": (DirectFeedbackAlignment, error, {}),
+    "dfa, uniform": (DirectFeedbackAlignment, error, {"feedback": "uniform"}),
+    "dfa, sign, recomputed": (
+        DirectFeedbackAlignment, error, {"feedback": "sign", "recompute": True},
+    ),
+    "dfa per channel": (DirectFeedbackAlignment, error, {"per": "channel"}),
+    "dfa leaking": (DirectFeedbackAlignment, error, {"skip": "leak"}),
+    "drtp": (DirectRandomTargetProjection, target, {}),
+    "drtp centred": (DirectRandomTargetProjection, centred, {"targets": "centred"}),
+    "drtp per channel": (DirectRandomTargetProjection, target, {"per": "channel"}),
+    "drtp leaking": (DirectRandomTargetProjection, target, {"skip": "leak"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("net", NETS)
-def test_20_training_steps_agree_with_numpy(net: str, feedback: Any, recompute: bool) -> None:
+def test_20_training_steps_agree_with_numpy(net: str, name: str) -> None:
     """Each side trains a network of its own: latent weights by plain gradient descent."""
     make, differentiate = NETS[net]
+    kind, teach, options = RULES[name]
     model = make()
-    rule = attached(model, feedback=feedback, scale=1.7, recompute=recompute)
+    rule = attached(model, kind=kind, scale=1.7, **options)
     B = [float64(rule.get_buffer(f"B{number}")) for number in (1, 2)]
     binary = model.binary_parameters()
     sizes = {
@@ -262,22 +308,22 @@ def test_20_training_steps_agree_with_numpy(net: str, feedback: Any, recompute: 
         y = torch.randint(0, 4, (6,), generator=draws(200 + step))
         loss = rule.closure(model, (x, y))()
         p = {k: np.where(v >= 0, 1.0, -1.0) if k in binary else v for k, v in theirs.items()}
-        wanted, grads = differentiate(p, B, float64(x), y.numpy())
+        wanted, grads = differentiate(p, B, float64(x), y.numpy(), teach)
         assert loss.item() == pytest.approx(wanted, rel=1e-9)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for key, parameter in model.named_parameters():
                 assert parameter.grad is not None
                 found = float64(parameter.grad)
                 # A normalised layer's bias has no gradient; what is left of it is rounding.
-                np.testing.assert_allclose(found, grads[name], rtol=1e-7, atol=1e-12, err_msg=name)
-                theirs[name] = theirs[name] - 0.1 * grads[name]
-                value = latents.get(name, parameter)
+                np.testing.assert_allclose(found, grads[key], rtol=1e-7, atol=1e-12, err_msg=key)
+                theirs[key] = theirs[key] - 0.1 * grads[key]
+                value = latents.get(key, parameter)
                 value -= 0.1 * parameter.grad
-                if name in binary:
+                if key in binary:
                     parameter.copy_(torch.where(value >= 0, 1.0, -1.0))
-    for name, parameter in model.named_parameters():
-        found = float64(latents.get(name, parameter))
-        assert relative_error(found, theirs[name]) < 1e-5, name
+    for key, parameter in model.named_parameters():
+        found = float64(latents.get(key, parameter))
+        assert relative_error(found, theirs[key]) < 1e-5, key
 
 
 # ------------------------------------------------------------- against backpropagation
@@ -346,6 +392,81 @@ def test_the_batchs_own_loss_is_used() -> None:
         torch.testing.assert_close(parameter.grad, 3 * grad)
 
 
+# ------------------------------------------------------------- skip connections
+
+
+class Residual(nn.Module):
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(BinaryLinear(6, 6, generator=generator), nn.Hardtanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.inner(x)
+        return y
+
+
+def residual_model() -> Model:
+    g = draws(1)
+    first, last = BinaryLinear(12, 6, generator=g), BinaryLinear(6, 4, generator=g)
+    return Model([nn.Sequential(first, Sign()), Residual(g), last], input_shape=(12,)).double()
+
+
+@pytest.mark.parametrize("name", ["dfa, normal", "drtp"])
+@pytest.mark.parametrize("skip", ["cut", "leak"])
+def test_a_skip_connection_is_cut_or_leaks(name: str, skip: str) -> None:
+    kind, teach, _ = RULES[name]
+    model = residual_model()
+    rule = attached(model, kind=kind, skip=skip)
+    x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
+    rule.closure(model, (x, y))()
+
+    W1, W2, W3 = (float64(p) for p in model.parameters())
+    B1, B2 = (float64(rule.get_buffer(name)) for name in ("B1", "B2"))
+    x1, s1, s2, nothing = float64(x), np.full(6, 12**-0.5), np.full(6, 6**-0.5), np.zeros(1)
+    a1, a1_back = linear(x1, W1, s1, nothing)
+    h1, h1_back = sign(a1)
+    a2, a2_back = linear(h1, W2, s2, nothing)
+    inner, inner_back = hardtanh(a2)
+    logits, out_back = linear(h1 + inner, W3, s2[:4], nothing)
+    _, e = softmax_error(logits, y.numpy())
+    signal = teach(e, y.numpy())
+    identity = signal @ B2 if skip == "leak" else 0  # what goes round the block
+    wanted = [
+        a1_back(h1_back(signal @ B1 + identity)[0])[1]["weight"],
+        a2_back(inner_back(signal @ B2)[0])[1]["weight"],
+        out_back(e)[1]["weight"],
+    ]
+    for parameter, each in zip(model.parameters(), wanted, strict=True):
+        assert parameter.grad is not None
+        np.testing.assert_allclose(float64(parameter.grad), each, rtol=1e-9, atol=1e-12)
+
+
+def test_leaking_and_recomputing_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match=r"recompute.*rule\.skip to 'cut'"):
+        DirectFeedbackAlignment(skip="leak", recompute=True)
+
+
+def test_leaking_leaves_no_hook_behind() -> None:
+    model = residual_model()
+    rule = attached(model, skip="leak")
+    x = torch.randn(6, 12, generator=draws(0), dtype=torch.float64)
+    rule.closure(model, (x, torch.arange(6) % 4))()
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_tokens_share_feedback_per_channel_over_their_positions() -> None:
+    model = Model(
+        [nn.Sequential(BinaryLinear(4, 6), Sign()), nn.Sequential(nn.Flatten(), nn.Linear(30, 3))],
+        input_shape=(5, 4),
+    )
+    rule = attached(model, per="channel")
+    assert rule.get_buffer("B1").shape == (3, 6)
+    e = torch.randn(2, 3)
+    signal = rule.project(1, e, torch.zeros(2, 5, 6))
+    for position in range(5):
+        assert torch.equal(signal[:, position], e @ rule.get_buffer("B1"))
+
+
 # ------------------------------------------------------------- recompute
 
 
@@ -401,6 +522,18 @@ def test_after_recomputing_statistics_are_tracked_as_before() -> None:
     assert not torch.equal(ours.mean, ours_again)
 
 
+def test_target_projection_holds_one_segments_activations_instead_of_all() -> None:
+    x, y = torch.randn(512, 64, generator=draws(1)), torch.arange(512) % 4
+    model = deep_model()
+    kept, freed = (
+        peak_bytes(
+            attached(model, kind=DirectRandomTargetProjection, skip=skip).closure(model, (x, y))
+        )
+        for skip in ("leak", "cut")
+    )
+    assert freed < 0.5 * kept
+
+
 def peak_bytes(work: Callable[[], object]) -> int:
     """Return the most bytes that torch's CPU allocator had given out at once during `work`."""
     with torch.profiler.profile(
@@ -414,16 +547,20 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return int(np.cumsum(sizes).max())
 
 
-def test_recomputing_holds_one_segments_activations_instead_of_all() -> None:
-    width, depth, batch = 64, 8, 512
+def deep_model(width: int = 64, depth: int = 8) -> Model:
     g = draws(1)
-    model = Model(
+    return Model(
         [nn.Sequential(BinaryLinear(width, width, generator=g), nn.LayerNorm(width), Sign())
          for _ in range(depth)]
         + [BinaryLinear(width, 4, generator=g)],
         input_shape=(width,),
     )  # fmt: skip
-    x, y = torch.randn(batch, width, generator=g), torch.arange(batch) % 4
+
+
+def test_recomputing_holds_one_segments_activations_instead_of_all() -> None:
+    width, depth, batch = 64, 8, 512
+    model = deep_model()
+    x, y = torch.randn(batch, width, generator=draws(1)), torch.arange(batch) % 4
     kept, freed = (
         peak_bytes(attached(model, recompute=recompute).closure(model, (x, y)))
         for recompute in (False, True)
@@ -500,10 +637,10 @@ def test_a_model_of_one_segment_is_refused_and_told_how_to_be_cut() -> None:
     class Residual(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.outer(x + self.inner(x))
+            y: Tensor = x + self.outer(self.inner(x))
             return y
 
     model = binarize(Residual(), "all", input_shape=(4,))

@@ -5,6 +5,37 @@ from typing import Literal
 from bnnlab.components import Component, Kind, Option
 from bnnlab.hookspecs import hookimpl
 
+_SHARED = (
+    Option(
+        "feedback",
+        Literal["normal", "uniform", "sign"],
+        "normal",
+        "Distribution of the feedback matrices' elements.",
+    ),
+    Option(
+        "scale",
+        float,
+        1.0,
+        "Standard deviation of the feedback onto a segment of d outputs, times sqrt(d).",
+        above=0,
+        search=(0.1, 10.0),
+    ),
+    Option(
+        "per",
+        Literal["neuron", "channel"],
+        "neuron",
+        "What has a feedback weight of its own; per channel, all positions share one.",
+    ),
+    Option(
+        "skip",
+        Literal["cut", "leak"],
+        "cut",
+        "What skip connections carry: nothing from segment to segment, or the later feedback.",
+    ),
+)
+_PROVIDES = frozenset({"gradients", "reevaluable"})
+_REQUIRES = frozenset({"segments"})
+
 DFA = Component(
     kind=Kind.RULE,
     name="dfa",
@@ -15,20 +46,7 @@ DFA = Component(
         "NeurIPS 2016 (arXiv 1609.01596)"
     ),
     options=(
-        Option(
-            "feedback",
-            Literal["normal", "uniform", "sign"],
-            "normal",
-            "Distribution of the feedback matrices' elements.",
-        ),
-        Option(
-            "scale",
-            float,
-            1.0,
-            "Standard deviation of the feedback onto a segment of d outputs, times sqrt(d).",
-            above=0,
-            search=(0.1, 10.0),
-        ),
+        *_SHARED,
         Option(
             "recompute",
             bool,
@@ -36,12 +54,35 @@ DFA = Component(
             "Build, use and free each segment's graph in turn: less memory, a second forward pass.",
         ),
     ),
-    provides=frozenset({"gradients", "reevaluable"}),
-    requires=frozenset({"segments"}),
+    provides=_PROVIDES,
+    requires=_REQUIRES,
+)
+
+DRTP = Component(
+    kind=Kind.RULE,
+    name="drtp",
+    target="bnnlab_dfa.drtp:DirectRandomTargetProjection",
+    summary="Direct random target projection: the target through fixed random matrices.",
+    source=(
+        "Frenkel, Lefebvre and Bol, 'Learning Without Feedback: Fixed Random Learning Signals "
+        "Allow for Feedforward Training of Deep Neural Networks', Front. Neurosci. 15:629892, 2021 "
+        "(arXiv 1909.01311)"
+    ),
+    options=(
+        *_SHARED,
+        Option(
+            "targets",
+            Literal["one-hot", "centred"],
+            "one-hot",
+            "What is projected: the target as it is, or less its mean over the classes.",
+        ),
+    ),
+    provides=_PROVIDES,
+    requires=_REQUIRES,
 )
 
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Offer the rule `dfa`."""
-    return [DFA]
+    """Offer the rules `dfa` and `drtp`."""
+    return [DFA, DRTP]

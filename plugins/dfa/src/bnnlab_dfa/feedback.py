@@ -1,0 +1,154 @@
+"""Fixed random feedback matrices, and the two ways in which they reach a network."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bnnlab.errors import UsageError
+from bnnlab.layers import random_signs
+from bnnlab.local import output_shapes
+from bnnlab.model import Model
+from bnnlab.rule import Batch, LearningRule
+
+Feedback = Literal["normal", "uniform", "sign"]
+Per = Literal["neuron", "channel"]
+Skip = Literal["cut", "leak"]
+
+
+class RandomFeedback(LearningRule):
+    """What rules with fixed random feedback share: a matrix B_l for each hidden place l.
+
+    With `skip="cut"` the places are the outputs of the hidden segments, and nothing reaches the
+    segment before. With `skip="leak"` they are the inputs of the weight layers after the first,
+    and the gradient passes unchanged where the network goes round them: identity connections then
+    sum the feedback of all blocks behind them. In a chain of segments both are the same.
+
+    The elements of B_l, of shape (K, d_l) for d_l numbers per example, have mean 0 and standard
+    deviation scale / sqrt(d_l): the size of a backpropagated error under a binary layer with
+    fan-in scale. With `per="channel"` all positions of a channel share one element.
+
+    Args:
+        feedback: `normal`, `uniform` or `sign` (two values of equal size).
+        scale: See above.
+        per: Whether an element belongs to a `neuron`, as published, or to a `channel`: dimension 1
+            of images (B, C, H, W), the last one of tokens (B, T, D). Far smaller for large images.
+        skip: See above.
+    """
+
+    name = ""
+
+    def __init__(
+        self,
+        feedback: Feedback = "normal",
+        scale: float = 1.0,
+        per: Per = "neuron",
+        skip: Skip = "cut",
+    ) -> None:
+        super().__init__()
+        self.feedback, self.scale, self.per, self.skip = feedback, scale, per, skip
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        """Draw the feedback matrices B_1, B_2, ... and keep them as buffers.
+
+        Raises:
+            UsageError: If the model has a single segment or does not know its input's shape.
+        """
+        *hidden, (classes,) = output_shapes(model, self.name)
+        if self.skip == "leak":
+            hidden = _input_shapes(model, self.name)
+        like = next(model.parameters())
+        for number, shape in enumerate(hidden, start=1):
+            neurons = math.prod(shape)
+            columns = shape[_channel_dim(shape)] if self.per == "channel" else neurons
+            matrix = _draw(self.feedback, (classes, columns), generator)
+            self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(neurons)))
+
+    def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
+        """Return e B of shape (B, ...) as the output has it, for e of shape (B, K)."""
+        signal = e @ self.get_buffer(f"B{number}")
+        if self.per == "neuron":
+            return signal.view_as(output)
+        shape = [len(e)] + [1] * (output.ndim - 1)
+        shape[1 + _channel_dim(tuple(output.shape[1:]))] = -1
+        return signal.view(shape).expand_as(output)
+
+    def differentiate_leaking(
+        self, model: Model, batch: Batch, teach: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Backpropagate, with e B for the gradient at the input of every weight layer.
+
+        Args:
+            model: As in `differentiate`.
+            batch: As in `differentiate`.
+            teach: Makes e, of shape (B, K), of the loss's gradient at the logits.
+        """
+        e: list[Tensor] = []
+
+        def inject(number: int, x: Tensor) -> Tensor:
+            branch = x.view_as(x)  # so that what goes round this layer keeps its gradient
+            branch.register_hook(lambda _: self.project(number, e[0], branch))
+            return branch
+
+        with _weight_layers_fed_by(model, inject):
+            output = model(batch.inputs)
+        logits = output.detach().requires_grad_()
+        loss = batch.loss(logits, batch.targets)
+        (error,) = torch.autograd.grad(loss, logits)
+        e.append(teach(error))
+        output.backward(error)
+        return loss, logits
+
+
+@contextmanager
+def _weight_layers_fed_by(
+    model: nn.Module, change: Callable[[int, Tensor], Tensor]
+) -> Iterator[None]:
+    """Change the inputs of weight layers, numbered as they are called, the first as 0."""
+    calls = 0
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal calls
+        number, calls = calls, calls + 1
+        return (change(number, args[0]), *args[1:]) if number else args
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    handles: list[RemovableHandle] = [m.register_forward_pre_hook(hook) for m in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _input_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
+    """Return the shape per example of what is fed to the second weight layer, the third, ..."""
+    shapes: list[tuple[int, ...]] = []
+
+    def note(_: int, x: Tensor) -> Tensor:
+        shapes.append(tuple(x.shape[1:]))
+        return x
+
+    with _weight_layers_fed_by(model, note):
+        output_shapes(model, rule)
+    if not shapes:
+        raise UsageError(f"{rule} with skip=leak needs at least two nn.Linear or nn.Conv2d layers")
+    return shapes
+
+
+def _channel_dim(shape: tuple[int, ...]) -> int:
+    """Return the dimension of channels in (C, H, W), (T, D) or (D,)."""
+    return 0 if len(shape) == 3 else len(shape) - 1
+
+
+def _draw(feedback: Feedback, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return a matrix with elements of mean 0 and standard deviation 1."""
+    if feedback == "normal":
+        return torch.randn(shape, generator=generator)
+    if feedback == "uniform":
+        return (torch.rand(shape, generator=generator) * 2 - 1) * math.sqrt(3)
+    return random_signs(shape, generator)

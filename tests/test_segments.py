@@ -1,0 +1,209 @@
+"""Any torch module is cut where a single value is passed on."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from bnnlab import binarize, cut
+
+
+def seeded(make: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make()
+
+
+def inputs(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def run(segments: list[nn.Module], x: Tensor) -> Tensor:
+    for segment in segments:
+        x = segment(x)
+    return x
+
+
+def weights_of(segments: list[nn.Module]) -> list[list[tuple[int, ...]]]:
+    return [[tuple(p.shape) for p in each.parameters() if p.ndim > 1] for each in segments]
+
+
+class Branching(nn.Module):
+    """A stem, a residual block, two parallel branches and a functional head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.relu = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True)
+        self.inner = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True),
+                                   nn.Conv2d(4, 4, 3, padding=1, groups=4))  # fmt: skip
+        self.left, self.right = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.stem(x))
+        x = self.relu(x + self.inner(x))
+        x = F.adaptive_avg_pool2d(torch.cat([self.left(x), self.right(x)], 1), 1)
+        y: Tensor = self.head(self.relu(x.flatten(1)))
+        return y
+
+
+def test_blocks_stay_whole_and_the_rest_is_one_weight_layer_with_what_follows() -> None:
+    module = seeded(Branching)
+    expected = module(inputs(2, 1, 6, 6))
+    segments = cut(module)
+    assert weights_of(segments) == [
+        [(4, 1, 3, 3)],
+        [(4, 4, 3, 3), (4, 1, 3, 3)],
+        [(2, 4, 1, 1), (3, 4, 1, 1)],
+        [(3, 5)],
+    ]
+    assert torch.equal(run(segments, inputs(2, 1, 6, 6)), expected)
+    assert segments[2](segments[1](segments[0](inputs(2, 1, 6, 6)))).shape == (2, 5)
+
+
+def test_parameters_are_the_modules_own_and_gradients_are_the_same() -> None:
+    module, twin = seeded(Branching), seeded(Branching)
+    segments = cut(module)
+    mine = {id(p) for segment in segments for p in segment.parameters()}
+    assert mine == {id(p) for p in module.parameters()}
+    run(segments, inputs(2, 1, 6, 6)).square().sum().backward()
+    twin(inputs(2, 1, 6, 6)).square().sum().backward()
+    for one, other in zip(module.parameters(), twin.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_modules_work_out_of_place_afterwards() -> None:
+    x = inputs(2, 4, 6, 6)
+    segments = cut(nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1), nn.Hardswish(True),
+                                 nn.Conv2d(4, 4, 1)))  # fmt: skip
+    before = x.clone()
+    run(segments, x)
+    assert torch.equal(x, before)
+
+
+class Moody(nn.Module):
+    """Asks whether it is training, as functional dropout makes modules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return -y if self.training else y
+
+
+def test_training_mode_still_matters() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), Moody(), nn.Dropout(0.5), nn.Linear(4, 2))
+    segments = nn.ModuleList(cut(module))
+    assert len(segments) == 3
+    segments.eval()
+    calm = segments[1](inputs(2, 4))
+    segments.train()
+    assert torch.equal(segments[1][0](inputs(2, 4)), -calm)  # type: ignore[index]
+    with torch.random.fork_rng():
+        assert not torch.equal(segments[1](inputs(2, 4)), -calm)
+
+
+class Undecided(nn.Module):
+    """Its control flow depends on values, which nothing can record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y if y.sum() > 0 else 2 * y
+
+
+def test_a_block_that_cannot_be_recorded_is_kept_whole() -> None:
+    segments = cut(nn.Sequential(nn.Linear(4, 4), Undecided(), nn.Linear(4, 2)))
+    assert [[type(part) for part in each] for each in segments] == [  # type: ignore[attr-defined]
+        [nn.Linear],
+        [Undecided],
+        [nn.Linear],
+    ]
+    for sign in (-1, 1):
+        assert run(segments, sign * inputs(2, 4)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("make", [Undecided, nn.ReLU, Moody])
+def test_a_module_without_a_place_to_cut_is_its_own_segment(make: type[nn.Module]) -> None:
+    module = make()
+    assert cut(module) == [module]
+
+
+class Attention(nn.Module):
+    """Tokens from a projection and a class token; attention and its weights come as a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.token = nn.Linear(6, 8), nn.Parameter(torch.randn(1, 1, 8))
+        self.norm, self.attend = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        normed = self.norm(x)
+        attended, _ = self.attend(normed, normed, normed, need_weights=False)
+        y: Tensor = self.head((x + attended)[:, 0])
+        return y
+
+
+def test_attention_stays_whole_and_tokens_keep_their_gradient() -> None:
+    module = seeded(Attention)
+    x = inputs(5, 7, 6)
+    expected = module(x)
+    segments = cut(module)
+    assert weights_of(segments) == [
+        [(1, 1, 8), (8, 6)], [(24, 8), (8, 8)], [(3, 8)],
+    ]  # fmt: skip
+    torch.testing.assert_close(run(segments, x[:2]), expected[:2])
+    run(segments, x).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_a_tuple_is_not_passed_from_segment_to_segment() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.left = nn.Linear(4, 4), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, two = self.first(x).chunk(2, dim=1)
+            return torch.cat([self.left(one), two], 1)
+
+    segments = cut(Halves())
+    assert all(isinstance(x, Tensor) for x in [segments[0](inputs(3, 4))])
+    assert run(segments, inputs(3, 4)).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    # The stem, the blocks and the head; two halves per transformer block; convolutions apart.
+    [("resnet18", 10), ("vgg11_bn", 11), ("mobilenet_v3_small", 28), ("shufflenet_v2_x0_5", 19)],
+)
+def test_torchvisions_models_compose_to_themselves(name: str, expected: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = get_model(name, weights=None, num_classes=4).eval()
+    x = inputs(2, 3, 64, 64)
+    logits = module(x)
+    segments = cut(module)
+    assert len(segments) == expected
+    assert torch.equal(run(segments, x), logits)
+
+
+def test_a_model_of_them_can_be_saved_and_copied() -> None:
+    model, other = (binarize(seeded(Branching), input_shape=(1, 6, 6)) for _ in range(2))
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.neg_()
+    other.load_state_dict(model.state_dict())
+    x = inputs(2, 1, 6, 6)
+    assert torch.equal(model(x), other(x))
