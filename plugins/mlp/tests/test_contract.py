@@ -23,3 +23,9 @@ class TestMLPWithGatesAndNormalisedLogits(ModelContract):
 class TestMLPWithBinaryGates(ModelContract):
     name = "mlp"
     options = {"activation": "reverse-binary-gate", "width": 1.25, "hidden": [32]}
+
+
+class TestMLPWithARealOutput(ModelContract):
+    name = "mlp"
+    options = {"real_output": True, "hidden": [32]}
+    real = {"segments.1.0.weight": "the option real_output asks for it"}

@@ -33,6 +33,7 @@ class MLP(Model):
         generator: Draws the initial weights.
         hidden: Units of each hidden layer.
         weights: `binary` (-1 or +1) or `real` in every layer.
+        real_output: Whether the output layer's weights are real also where the others are binary.
         activation: Of the hidden layers; see `bnnlab.Sign`, `Gate` and `ReverseBinaryGate`.
         surrogate: Surrogate gradient of `sign`.
         norm: Before each hidden activation.
@@ -55,6 +56,7 @@ class MLP(Model):
         generator: torch.Generator,
         hidden: Sequence[int] = (512, 512),
         weights: Literal["binary", "real"] = "binary",
+        real_output: bool = False,
         activation: Activation = "sign",
         surrogate: Surrogate = "saturating",
         norm: Norm = "layer",
@@ -71,8 +73,8 @@ class MLP(Model):
                 "set model.norm to 'layer' or 'batch', or leave output_norm out"
             )
 
-        def weigh(inputs: int, outputs: int) -> nn.Module:
-            if weights == "binary":
+        def weigh(inputs: int, outputs: int, real: bool = False) -> nn.Module:
+            if weights == "binary" and not real:
                 return BinaryLinear(inputs, outputs, bias, scale, generator)
             return _real_linear(inputs, outputs, bias, generator)
 
@@ -91,7 +93,7 @@ class MLP(Model):
             parts = [weigh(inputs, outputs), normalise, activate()]
             segments.append(nn.Sequential(*[part for part in parts if part is not None]))
         last = hidden[-1] if hidden else math.prod(input_shape)
-        segments.append(nn.Sequential(weigh(last, classes)))
+        segments.append(nn.Sequential(weigh(last, classes, real_output)))
         final = make_norm(norm, classes, statistics, affine) if output_norm else None
         if final is not None:
             segments[-1].append(final)

@@ -24,6 +24,12 @@ MLP = Component(
             provides={"binary": ("binary-weights",), "real": ("real-weights",)},
         ),
         Option(
+            "real_output",
+            bool,
+            False,
+            "Whether the output layer's weights are real also where the others are binary.",
+        ),
+        Option(
             "activation",
             Literal["sign", "relu", "hardtanh", "gate", "reverse-binary-gate"],
             "sign",

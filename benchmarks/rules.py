@@ -1,0 +1,139 @@
+"""Backpropagation, dfa and drtp on the study's perceptron, with and without scale: rules.md.
+
+    BNNLAB_DATA=... python benchmarks/rules.py [--threads 1] [--only ROW ...] [--run]
+
+Prints docs/results/rules.md's table from the results kept in docs/results/rules, one file a run.
+With --run those that are missing are made first: for every row the learning rate with the best
+accuracy on a tenth of the training images, held out, on a seed that is not shown; then, with that
+one and on all training images, the seeds that are. Test images choose nothing.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from tables import result_of, show
+
+import bnnlab
+
+KEPT = Path(__file__).parents[1] / "docs" / "results" / "rules"
+SEEDS = (0, 1, 2)
+TUNING_SEED = 9
+LEARNING_RATES = (0.01, 0.001, 0.0001)
+EPOCHS, TUNING_EPOCHS = {"mnist": 10, "cifar10": 10}, 2
+RULES = ("bp", "dfa", "drtp")
+NETWORK: dict[str, Any] = {
+    "name": "mlp",
+    "hidden": [700, 500, 300, 200],
+    "weights": "binary",
+    "real_output": True,
+    "activation": "sign",
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "batch-norm": {"norm": "batch", "affine": True},
+    "scale": {"norm": "none", "scale": "fan-in"},
+    "neither": {"norm": "none", "scale": "none"},
+}
+"""How the sums are brought into the surrogate's window: by normalisation, a factor, not at all."""
+
+PUBLISHED = {
+    ("mnist", "batch-norm"): (97.1, 97.4, 92.2),
+    ("mnist", "neither"): (60.4, 95.8, 92.1),
+    ("cifar10", "batch-norm"): (46.7, 49.0, 44.9),
+    ("cifar10", "neither"): (26.8, 45.8, 42.5),
+}
+"""Test accuracy in per cent of bp, dfa and drtp in the study."""
+
+
+def settings(variant: str, rule: str, lr: float) -> dict[str, Any]:
+    """Return what both tuning and the runs shown have in common."""
+    return {
+        "rule": rule,
+        "optimizer": {"name": "adam", "lr": lr},
+        "model": {**NETWORK, **VARIANTS[variant]},
+        "batch_size": 128,
+    }
+
+
+def held_out_accuracy(data: str, variant: str, rule: str, lr: float) -> float:
+    """Return the accuracy on held-out training images after the last epoch of tuning."""
+    file = KEPT / "tuning" / f"{data}-{variant}-{rule}-{lr:g}.json"
+    if not file.exists():
+        with tempfile.TemporaryDirectory() as out:
+            result = bnnlab.run(
+                **settings(variant, rule, lr),
+                stream={"name": data, "validation": 0.1},
+                epochs=TUNING_EPOCHS,
+                seed=TUNING_SEED,
+                out=out,
+            )
+            assert result.folder is not None
+            lines = (result.folder / "metrics.jsonl").read_text().splitlines()
+        found = [json.loads(line).get("validation_accuracy") for line in lines]
+        last = [accuracy for accuracy in found if accuracy is not None][-1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"validation_accuracy": last}) + "\n")
+    accuracy: float = json.loads(file.read_text())["validation_accuracy"]
+    return accuracy
+
+
+def best_rate(data: str, variant: str, rule: str) -> float:
+    """Return the learning rate that did best on held-out images."""
+    return max(LEARNING_RATES, key=lambda lr: held_out_accuracy(data, variant, rule, lr))
+
+
+def result(data: str, variant: str, rule: str, seed: int) -> dict[str, Any]:
+    """Return the result of one run that is shown."""
+    return result_of(
+        f"{data}-{variant}-{rule}-{seed}",
+        KEPT,
+        **settings(variant, rule, best_rate(data, variant, rule)),
+        stream=data,
+        epochs=EPOCHS[data],
+        seed=seed,
+    )
+
+
+def line(data: str, variant: str) -> str:
+    """Return a row of the table: the three rules' accuracies, and the published ones."""
+    cells = []
+    for number, rule in enumerate(RULES):
+        kept = [
+            result(data, variant, rule, seed)["accuracy"][0][0]
+            for seed in SEEDS
+            if (KEPT / f"{data}-{variant}-{rule}-{seed}.json").exists()
+        ]
+        published = PUBLISHED.get((data, variant))
+        rate = f" at {best_rate(data, variant, rule):g}" if kept else ""
+        cells.append(f"{show(kept)}{rate}")
+        cells.append(f"{published[number]:.1f}" if published else "")
+    return f"| {data} | {variant} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Run what is missing, if asked to, and print the table."""
+    rows = [(data, variant) for data in EPOCHS for variant in VARIANTS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=[f"{d}-{v}" for d, v in rows])
+    parser.add_argument("--run", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.only:
+        rows = [row for row in rows if "-".join(row) in arguments.only]
+    if arguments.run:
+        for seed in SEEDS:
+            for data, variant in rows:
+                for rule in RULES:
+                    result(data, variant, rule, seed)
+    print("| data | sums | bp | published | dfa | published | drtp | published |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(line(*row))
+
+
+if __name__ == "__main__":
+    main()
