@@ -160,6 +160,24 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain
 
 
+def test_a_models_segments_are_shown(bnn: Bnn, document: Callable[..., Any]) -> None:
+    words = ["info", "model", "mlp", "--input", "1,28,28", "--set", "model.hidden=[32]"]
+    first, second = document(*words)["segments"]
+    assert (first["output"], second["output"]) == ([32], [10])
+    assert first["binary"] == first["other_macs"] == 28 * 28 * 32  # the image is not binary
+    assert (second["binary"], second["binary_macs"], second["other_macs"]) == (320, 320, 0)
+    plain = bnn(*words).out
+    assert "100.0 % of the parameters are binary: 3.18 kB packed, 102 kB at float32" in plain
+    assert all(len(line) <= 80 for line in plain[plain.index("Its segments") :].splitlines())
+
+
+def test_info_says_what_is_wrong_with_its_options(bnn: Bnn) -> None:
+    assert_refused(bnn("info", "model", "mlp", "--input", "28x28"), "--input '28x28'", "1,28,28")
+    assert_refused(
+        bnn("info", "rule", "dfa", "--set", "model.bias=true"), "model", "options of the rule only"
+    )
+
+
 def test_the_example_of_every_component_can_be_typed(bnn: Bnn, no_network: None) -> None:
     import shlex
 

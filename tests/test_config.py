@@ -1,6 +1,7 @@
 """Layers of settings become one configuration; what is wrong is told, and how to mend it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tomli_w
 from bnnlab import Kind, PluginHost, UsageError
 from bnnlab.config import (
     RunConfig,
+    choose,
     joined,
     parse_assignment,
     parse_value,
@@ -48,6 +50,23 @@ def test_a_later_layer_comes_before_an_earlier_one(host: PluginHost) -> None:
     assert (config.epochs, config.seed) == (7, 1)
     assert options(config, Kind.OPTIMIZER)["lr"] == 0.25
     assert options(config, Kind.OPTIMIZER)["beta1"] == 0.5
+
+
+def test_a_name_may_carry_an_argument(host: PluginHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, component = host.resolve(Kind.MODEL, "mlp")
+    taking = replace(component, argument="norm")
+    monkeypatch.setattr(host, "resolve", lambda kind, name: (plugin, taking))
+    assert choose(host, Kind.MODEL, "mlp:batch", {}).options["norm"] == "batch"
+    assert choose(host, Kind.MODEL, "mlp:batch", {"norm": "none"}).options["norm"] == "none"
+    with pytest.raises(UsageError, match=r"model\.norm: 'bath' is not.*'batch'"):
+        choose(host, Kind.MODEL, "mlp:bath", {})
+
+
+def test_an_argument_that_is_not_taken_is_refused(host: PluginHost) -> None:
+    with pytest.raises(UsageError, match="model 'mlp' takes no argument: leave out ':x'"):
+        resolve(host, [{"model": "mlp:x"}])
+    with pytest.raises(ValueError, match="argument 'depth' is none of its options"):
+        replace(host.resolve(Kind.MODEL, "mlp")[1], argument="depth")
 
 
 def test_naming_another_component_drops_the_options_of_the_one_before(host: PluginHost) -> None:

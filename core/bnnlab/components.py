@@ -97,11 +97,13 @@ class Component:
         provides: Capabilities it always has.
         requires: Capabilities that another component of the run must have.
         preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
+        argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
         state_bytes: Of an optimizer: bytes of state per weight it learns, at float32 and with the
             default options, beside the weight that the model holds.
 
     Raises:
-        ValueError: On a malformed name or target, an unknown capability or a repeated option.
+        ValueError: On a malformed name or target, an unknown capability, a repeated option, or an
+            argument that is none of the options.
     """
 
     kind: Kind
@@ -113,6 +115,7 @@ class Component:
     provides: frozenset[str] = frozenset()
     requires: frozenset[str] = frozenset()
     preset: Mapping[str, Any] = field(default_factory=dict)
+    argument: str | None = None
     state_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -127,6 +130,8 @@ class Component:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"{self}: option {repeated.pop()!r} is declared twice")
+        if self.argument is not None and self.argument not in names:
+            raise ValueError(f"{self}: argument {self.argument!r} is none of its options")
         for capability in self._all_capabilities():
             if capability not in CAPABILITIES and not capability.startswith("x-"):
                 known = ", ".join(CAPABILITIES)

@@ -180,10 +180,21 @@ def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:
 def choose(host: PluginHost, kind: Kind, name: str, given: Mapping[str, Any]) -> Choice:
     """Resolve a component and check its options.
 
+    Args:
+        host: The plugins.
+        kind: Of the component.
+        name: Its name, or `NAME:VALUE` where it takes an argument.
+        given: Options by name.
+
     Raises:
         UsageError: If the name or an option is wrong.
     """
+    name, colon, argument = name.partition(":")
     plugin, component = host.resolve(kind, name)
+    if colon:
+        if component.argument is None:
+            raise UsageError(f"{kind} {name!r} takes no argument: leave out ':{argument}'.")
+        given = {component.argument: argument, **given}
     options, faults = check_values(component.options, given, f"{kind}.")
     if faults:
         raise UsageError(" ".join(faults))

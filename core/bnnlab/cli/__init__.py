@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli import fit, inventory, running
+from bnnlab.cli import fit, info, inventory, running
 from bnnlab.cli.console import report_error
 from bnnlab.errors import BnnlabError
 
@@ -49,7 +49,7 @@ for command in (
     running.run,
     running.list_recipes,
     inventory.list_plugins,
-    inventory.info,
+    info.info,
     fit.check,
     fit.matrix,
     inventory.doctor,

@@ -1,4 +1,4 @@
-"""What there is: `list-plugins`, `info`, `doctor`."""
+"""What there is: `list-plugins`, `doctor`."""
 
 import logging
 from typing import Annotated, Any
@@ -85,109 +85,6 @@ def _grouped(components: list[str]) -> str:
     return "; ".join(
         f"{kind}: {', '.join(names)}" if kind else ", ".join(names) for kind, names in kinds.items()
     )
-
-
-def info(
-    kind: Annotated[str, typer.Argument(help="model, rule, optimizer or stream")],
-    name: Annotated[str, typer.Argument(help="The component's name.")],
-    json: Json = False,
-) -> None:
-    """Explain a component: what it is, where it comes from, and every option.
-
-    Examples:  bnn info rule dfa   |   bnn info stream permuted-mnist
-    """
-    from bnnlab.components import CAPABILITIES, Kind
-    from bnnlab.errors import UsageError, did_you_mean
-    from bnnlab.host import PluginHost
-    from bnnlab.options import describe_type
-
-    if kind not in list(Kind):
-        hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
-        raise UsageError(f"unknown kind {kind!r}.{hint}")
-    plugin, component = PluginHost().resolve(Kind(kind), name)
-    if json:
-        print_json(
-            {
-                "kind": str(component.kind),
-                "name": component.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "summary": component.summary,
-                "source": component.source,
-                "provides": sorted(component.provides),
-                "requires": sorted(component.requires),
-                "state_bytes": component.state_bytes,
-                "options": [
-                    {
-                        "name": option.name,
-                        "type": describe_type(option.type),
-                        "default": option.default,
-                        "help": option.help,
-                        **_limits(option),
-                    }
-                    for option in component.options
-                ],
-            }
-        )
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    print_out(
-        Text(f"{component.kind} {component.name}", style="bold").append(
-            f"   from {plugin.distribution} {plugin.version}", style="not bold dim"
-        )
-    )
-    print_out(Text(component.summary))
-    print_out(Text(f"Source: {component.source}\n", style="dim"))
-    table = Table("option", "type", "default", "meaning", box=None, pad_edge=False)
-    for option in component.options:
-        default = "none" if option.default is None else str(option.default)
-        table.add_row(
-            option.name,
-            Text(describe_type(option.type)),
-            Text(default),
-            Text(option.help + _conditions(option)),
-        )
-    print_out(table if component.options else "It has no options.")
-    print_out()
-    for word, names in (("needs", component.requires), ("gives", component.provides)):
-        for capability in sorted(names):
-            meaning = CAPABILITIES.get(capability, "the plugin's own")
-            print_out(Text(f"{word} {capability}  ({meaning})"))
-    if component.state_bytes is not None:
-        print_out(Text(_memory(component.state_bytes)))
-    example = f"bnn run --{component.kind} {component.name}"
-    if component.options:
-        option = component.options[0]
-        example += f" --set '{component.kind}.{option.name}={_typed(option.default)}'"
-    print_out(Text(f"Example: {example}"), soft_wrap=True)
-
-
-def _memory(count: int) -> str:
-    return f"keeps {count} bytes per weight (float32, default options) beside the model's 4"
-
-
-def _typed(value: Any) -> str:
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
-
-
-def _limits(option: Any) -> dict[str, float]:
-    """Return the bounds of an option that has some, by their names."""
-    names = ("minimum", "above", "below", "maximum")
-    return {name: bound for name in names if (bound := getattr(option, name)) is not None}
-
-
-def _conditions(option: Any) -> str:
-    words = {"minimum": "at least", "maximum": "at most"}
-    bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
-    parts = [f" ({', '.join(bounds)})"] if bounds else []
-    for word, table in (("needs", option.requires), ("gives", option.provides)):
-        for value, names in table.items():
-            parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
-    return "".join(parts)
 
 
 def doctor(json: Json = False) -> None:

@@ -1,0 +1,227 @@
+"""What a component is: `info`."""
+
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnnlab.cli.choosing import Assignments
+from bnnlab.cli.console import Json, print_json, print_out
+
+if TYPE_CHECKING:
+    from bnnlab.config import Choice
+    from bnnlab.host import PluginHost
+    from bnnlab.summary import Counts, Segment
+
+_WIDTH = 25
+"""Of a segment's contents, so that a row fits into 80 columns."""
+
+
+def info(
+    kind: Annotated[str, typer.Argument(help="model, rule, optimizer or stream")],
+    name: Annotated[str, typer.Argument(help="The component's name.")],
+    set: Assignments = None,
+    input: Annotated[
+        str, typer.Option("--input", help="Of a model: shape of one input.", metavar="C,H,W")
+    ] = "3,32,32",
+    classes: Annotated[int, typer.Option("--classes", help="Of a model: logits.", min=1)] = 10,
+    json: Json = False,
+) -> None:
+    """Explain a component: what it is, where it comes from, and every option.
+
+    A model is built, for --input and with the options of --set, and its segments are shown: where
+    local rules cut it, how binary it is, what it stores and computes.
+
+    Examples:
+      bnn info rule dfa
+
+      bnn info model mlp --input 1,28,28 --set 'model.hidden=[256]'
+    """
+    from bnnlab.components import Kind
+    from bnnlab.config import joined, parse_assignment, resolve_components
+    from bnnlab.errors import UsageError, did_you_mean
+    from bnnlab.host import PluginHost
+
+    if kind not in list(Kind):
+        hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
+        raise UsageError(f"unknown kind {kind!r}.{hint}")
+    host = PluginHost()
+    layers = [{kind: name}, joined(map(parse_assignment, set or []))]
+    for key in (key for layer in layers for key in layer if key != kind):
+        raise UsageError(f"--set {key}: info takes options of the {kind} only")
+    choice = resolve_components(host, layers, [Kind(kind)])[Kind(kind)]
+    anatomy = _anatomy(host, choice, _shape(input), classes) if kind == Kind.MODEL else []
+    if json:
+        print_json(_document(choice, anatomy))
+        return
+    _print_component(choice)
+    if not isinstance(anatomy, str):
+        _print_anatomy(anatomy, input)
+    else:
+        print_out(f"\nNot built for --input {input}: {anatomy}")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    from bnnlab.errors import UsageError
+
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--input {text!r}: write the shape of one input, as 1,28,28")
+    return shape
+
+
+def _anatomy(
+    host: "PluginHost", choice: "Choice", shape: tuple[int, ...], classes: int
+) -> "list[Segment] | str":
+    """Return the model's segments, or why there is none of this shape."""
+    from bnnlab import building
+    from bnnlab.errors import UsageError
+    from bnnlab.summary import summarise
+
+    try:
+        return summarise(
+            building.make_model(host, choice, input_shape=shape, classes=classes, seed=0)
+        )
+    except UsageError as error:
+        return str(error)
+
+
+def _document(choice: "Choice", anatomy: "list[Segment] | str") -> dict[str, Any]:
+    from bnnlab.options import describe_type
+
+    component = choice.component
+    return {
+        "kind": str(component.kind),
+        "name": component.name,
+        "distribution": choice.plugin.distribution,
+        "version": choice.plugin.version,
+        "summary": component.summary,
+        "source": component.source,
+        "provides": sorted(component.provides),
+        "requires": sorted(component.requires),
+        "argument": component.argument,
+        "state_bytes": component.state_bytes,
+        "options": [
+            {
+                "name": option.name,
+                "type": describe_type(option.type),
+                "default": option.default,
+                "help": option.help,
+                **_limits(option),
+            }
+            for option in component.options
+        ],
+        "segments": [
+            {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
+            for row in anatomy
+            if not isinstance(row, str)
+        ],
+    }
+
+
+def _print_component(choice: "Choice") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bnnlab.components import CAPABILITIES
+    from bnnlab.options import describe_type
+
+    component, plugin = choice.component, choice.plugin
+    print_out(
+        Text(f"{component.kind} {component.name}", style="bold").append(
+            f"   from {plugin.distribution} {plugin.version}", style="not bold dim"
+        )
+    )
+    print_out(Text(component.summary))
+    print_out(Text(f"Source: {component.source}\n", style="dim"))
+    table = Table("option", "type", "default", "meaning", box=None, pad_edge=False)
+    for option in component.options:
+        default = "none" if option.default is None else str(option.default)
+        table.add_row(
+            option.name,
+            Text(describe_type(option.type)),
+            Text(default),
+            Text(option.help + _conditions(option)),
+        )
+    print_out(table if component.options else "It has no options.")
+    print_out()
+    for word, names in (("needs", component.requires), ("gives", component.provides)):
+        for capability in sorted(names):
+            meaning = CAPABILITIES.get(capability, "the plugin's own")
+            print_out(Text(f"{word} {capability}  ({meaning})"))
+    if component.state_bytes is not None:
+        print_out(Text(_memory(component.state_bytes)))
+    example = f"bnn run --{component.kind} {component.name}"
+    if component.argument is not None:
+        example += f":{choice.options[component.argument]}"
+    elif component.options:
+        option = component.options[0]
+        example += f" --set '{component.kind}.{option.name}={_typed(option.default)}'"
+    print_out(Text(f"Example: {example}"), soft_wrap=True)
+
+
+def _print_anatomy(rows: "list[Segment]", shape: str) -> None:
+    from rich.table import Table
+
+    from bnnlab.summary import Counts
+
+    if not rows:
+        return
+    print_out(f"\nIts segments for --input {shape}, and multiply-accumulates per example:")
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    total = sum((row.counts for row in rows), Counts())
+    for head, footer in (("", ""), ("contents", "all"), ("output", "")):
+        table.add_column(head, footer, no_wrap=True)
+    heads = ("1-bit", "real", "1-bit MACs", "other MACs")
+    for head, footer in zip(heads, _cells(total), strict=True):
+        table.add_column(head, footer, justify="right", no_wrap=True)
+    for number, row in enumerate(rows, start=1):
+        output = "x".join(map(str, row.output))
+        contents = shorten(row.contents, _WIDTH, placeholder=" ...")
+        table.add_row(str(number), contents, output, *_cells(row.counts))
+    print_out(table)
+    print_out(
+        f"{100 * total.share:.1f} % of the parameters are binary: "
+        f"{_short(total.bytes_packed)}B packed, {_short(total.bytes_unpacked)}B at float32"
+    )
+
+
+def _cells(counts: "Counts") -> list[str]:
+    return [_short(each) for each in vars(counts).values()]
+
+
+def _short(number: int) -> str:
+    """Return a number with three digits and a unit: 139 M."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number} "
+
+
+def _memory(count: int) -> str:
+    return f"keeps {count} bytes per weight (float32, default options) beside the model's 4"
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
+
+
+def _limits(option: Any) -> dict[str, float]:
+    """Return the bounds of an option that has some, by their names."""
+    names = ("minimum", "above", "below", "maximum")
+    return {name: bound for name in names if (bound := getattr(option, name)) is not None}
+
+
+def _conditions(option: Any) -> str:
+    words = {"minimum": "at least", "maximum": "at most"}
+    bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
+    parts = [f" ({', '.join(bounds)})"] if bounds else []
+    for word, table in (("needs", option.requires), ("gives", option.provides)):
+        for value, names in table.items():
+            parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
+    return "".join(parts)

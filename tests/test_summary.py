@@ -1,0 +1,70 @@
+"""What a model stores and computes, against arithmetic and torchvision's own figures."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_weights
+
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, cut
+from bnnlab.summary import Counts, summarise
+
+
+def model() -> Model:
+    return Model(
+        [
+            nn.Sequential(BinaryConv2d(3, 8, 3, padding=1), BatchNorm(8), Sign()),
+            nn.Sequential(BinaryConv2d(8, 6, 3, stride=2, groups=2, bias=True), Sign()),
+            nn.Sequential(nn.Flatten(), nn.Linear(6 * 3 * 3, 5)),
+        ],
+        (3, 8, 8),
+    )
+
+
+def test_each_segment_is_counted_by_hand() -> None:
+    first, second, third = summarise(model())
+    assert first.counts == Counts(8 * 3 * 9, 16, 0, 8 * 8 * 8 * 3 * 9)  # the image is not binary
+    assert second.counts == Counts(6 * 4 * 9, 6, 6 * 3 * 3 * 4 * 9, 0)
+    assert third.counts == Counts(0, 5 * 54 + 5, 0, 5 * 54)
+    assert [row.output for row in (first, second, third)] == [(8, 8, 8), (6, 3, 3), (5,)]
+    assert first.contents == "BinaryConv2d, BatchNorm, Sign"
+
+
+def test_sizes_count_a_bit_for_a_sign_and_four_bytes_for_a_real_number() -> None:
+    counts = Counts(binary=12, real=3)
+    assert counts.bytes_packed == 2 + 12
+    assert counts.bytes_unpacked == 60
+    assert counts.share == 0.8
+
+
+def test_shared_parameters_are_counted_once() -> None:
+    layer = BinaryLinear(4, 4)
+    first, second = summarise(Model([layer, layer], (4,)))
+    assert (first.counts.binary, second.counts.binary) == (16, 0)
+    assert first.counts.other_macs == second.counts.other_macs == 16
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    each = model().train()
+    each.segments[1].eval()
+    before = {name: value.clone() for name, value in each.state_dict().items()}
+    state = torch.get_rng_state()
+    summarise(each)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in each.state_dict().items())
+    assert [segment.training for segment in each.segments] == [True, False, True]
+    assert not any(module._forward_hooks for module in each.modules())
+
+
+def test_a_model_without_an_input_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="input_shape="):
+        summarise(Model([nn.Linear(2, 2)]))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "vit_b_32"])
+def test_the_totals_are_those_that_torchvision_publishes(name: str) -> None:
+    with torch.random.fork_rng():
+        network = get_model(name, weights=None)
+    published = get_model_weights(name).DEFAULT.meta  # type: ignore[attr-defined]
+    total = sum((row.counts for row in summarise(Model(cut(network), (3, 224, 224)))), Counts())
+    assert total.real == published["num_params"]
+    assert total.other_macs == pytest.approx(published["_ops"] * 1e9, rel=0.02)
