@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PLUGINS := $(sort $(wildcard plugins/*))
 PACKAGES := -e . $(addprefix -e ,$(PLUGINS))
-TOOLS := build hatchling mypy pre-commit pytest pytest-xdist ruff torchmetrics
+TOOLS := build hatchling matplotlib mypy pre-commit pytest pytest-xdist ruff torchmetrics
 
 .PHONY: demo test test-slow lint format clean
 

@@ -19,7 +19,7 @@ from bnnlab.cli import main
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
-COMMANDS = ["run", "list-recipes", "list-plugins", "info", "check", "matrix", "doctor"]
+COMMANDS = ["run", "list-recipes", "list-plugins", "info", "check", "matrix", "doctor", "plot"]
 
 
 @dataclass(frozen=True)

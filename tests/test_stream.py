@@ -1,11 +1,17 @@
 """Examples are turned into batches without losing or repeating any."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from bnnlab import stream
-from bnnlab.stream import Examples, Task, protocol_hash
+from bnnlab.stream import Examples, StoredImages, Task, protocol_hash
+from bnnlab.testing import StreamContract
+from bnnlab.testing.stream_contract import _data
 
 
 def examples(count: int, permutation: torch.Tensor | None = None) -> Examples:
@@ -82,3 +88,81 @@ def test_batches_are_the_same_however_much_is_looked_up_at_once(
         assert torch.equal(targets, wanted[1])
         start += len(targets)
     assert start == 25
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 3), (7, 3), (20, 6)])
+def test_batches_of_some_positions_are_those_and_no_more(count: int, size: int) -> None:
+    part = examples(49)
+    order = torch.randperm(49, generator=torch.Generator().manual_seed(1))[:count]
+    found = [inputs for inputs, _ in part.batches(size, order)]
+    assert torch.equal(torch.cat([part.batch(order[:0])[0], *found]), part.batch(order)[0])
+
+
+def add_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images + torch.rand(len(images), 1, generator=generator).view(-1, 1, 1, 1)
+
+
+def test_images_are_augmented_before_all_else_and_only_by_draws() -> None:
+    plain = examples(9, torch.tensor([7, 0, 6, 1, 5, 2, 4, 3]))
+    part = replace(plain, augment=add_noise)
+    at = torch.arange(9)
+    images = add_noise(plain.pixels[plain.rows], torch.Generator().manual_seed(3))
+    expected = ((images - plain.mean) / plain.std).flatten(1)[:, plain.permutation]
+    inputs, targets = part.batch(at, torch.Generator().manual_seed(3))
+    assert torch.equal(inputs.flatten(1), expected)
+    assert torch.equal(targets, plain.batch(at)[1])
+    assert torch.equal(part.batch(at)[0], plain.batch(at)[0])
+    assert torch.equal(part.raw(at)[0], plain.raw(at)[0])
+    for size in (1, 4):
+        draws = torch.Generator().manual_seed(3)
+        batches = [inputs for inputs, _ in part.batches(size, draws=draws)]
+        assert torch.equal(torch.cat(batches), inputs)
+
+
+class Shelf(StoredImages):
+    """Notes which rows are asked for at a time."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels, self.shape = pixels, pixels.shape
+        self.asked: list[list[int]] = []
+
+    def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        self.asked.append([len(piece) for piece in pieces])
+        return (self.pixels[piece] for piece in pieces)
+
+
+def test_stored_images_give_the_same_batches_and_are_asked_for_in_one_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "PIECE", 8 * 10)
+    monkeypatch.setattr(stream, "LOOKED_UP_TOGETHER", 7)
+    held = examples(25)
+    shelf = Shelf(held.pixels)
+    read = replace(held, pixels=shelf)
+    order = torch.randperm(25, generator=torch.Generator().manual_seed(0))
+    for one, other in zip(held.batches(4, order), read.batches(4, order), strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+    for one, other in ((held.raw(order), read.raw(order)), (held.batch(order), read.batch(order))):
+        assert torch.equal(one[0], other[0])
+    assert shelf.asked == [[8, 8, 9], [7, 7, 7, 4], [7, 7, 7, 4]]
+
+
+class Augmented(StreamContract):
+    """A contract on a stream that is made here."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def make(self, seed: int = 0, choice: object = None) -> list[Task]:
+        return [self.task]
+
+
+def test_the_kit_finds_what_is_scored_and_augmented() -> None:
+    plain = examples(9)
+    noisy = replace(plain, augment=add_noise)
+    Augmented(Task(0, "t", noisy, plain, plain)).test_only_what_is_trained_on_is_augmented()
+    for wrong in (Task(0, "t", plain, noisy), Task(0, "t", plain, plain, noisy)):
+        with pytest.raises(AssertionError, match=r"augmented: (test|validation) of task 0"):
+            Augmented(wrong).test_only_what_is_trained_on_is_augmented()
+    assert _data([Task(0, "t", plain, plain)]) != _data([Task(0, "t", noisy, plain)])

@@ -89,6 +89,9 @@ def run(
     seed: int | None = None,
     uncertainty: bool | None = None,
     fresh: bool | None = None,
+    diagnose: bool | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
     device: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -113,6 +116,9 @@ def run(
         seed: Root of all randomness.
         uncertainty: Measure calibration and the like also without a posterior.
         fresh: Compare with fresh models that learn each task alone.
+        diagnose: Compare the rule's gradient with the exact one, per segment, in every epoch.
+        precision: `float32`, or `bfloat16` for the products in training.
+        compile: Compile each segment.
         device: `auto`, `cpu`, `cuda`, ...
         data: The data folder.
         out: Folder to make the run's folder in.
@@ -135,6 +141,9 @@ def run(
         "seed": seed,
         "uncertainty": uncertainty,
         "fresh": fresh,
+        "diagnose": diagnose,
+        "precision": precision,
+        "compile": compile,
         "device": device,
         "data": None if data is None else str(data),
         "name": name,

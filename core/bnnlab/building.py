@@ -12,7 +12,7 @@ import torch
 
 from bnnlab import seeds
 from bnnlab.components import Kind
-from bnnlab.config import Choice
+from bnnlab.config import Choice, RunConfig
 from bnnlab.errors import BnnlabError, UsageError, explain, first_line
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
@@ -154,3 +154,31 @@ def make_optimizer(host: PluginHost, choice: Choice, model: Model, *, seed: int)
     """Make an optimizer for the model."""
     optimizer: Optimizer = _make(host, choice, model, generator=seeds.generator(seed, "optimizer"))
     return optimizer
+
+
+def make_learner(
+    host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device
+) -> tuple[Model, LearningRule, Optimizer]:
+    """Make a model for a stream, on the device, with its rule and its optimizer.
+
+    Raises:
+        UsageError: If one cannot be made, or precision or compile does not fit.
+    """
+    choices, seed = config.choices, config.seed
+    shape, classes = stream.input_shape, stream.classes
+    model = make_model(host, choices[Kind.MODEL], input_shape=shape, classes=classes, seed=seed)
+    model.to(device)
+    rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
+    if config.precision == "bfloat16":
+        if not torch.amp.is_autocast_available(device.type):
+            raise UsageError(f"precision: torch has no bfloat16 for {device.type}; use float32.")
+        rule.precision = torch.bfloat16
+    if config.compile:
+        if not rule.whole_segments:
+            raise UsageError(
+                f"compile: {choices[Kind.RULE]} looks into the segments, which compiling would "
+                "hide; leave compile out"
+            )
+        for segment in model.segments:
+            segment.compile()
+    return model, rule, make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)

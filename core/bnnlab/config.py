@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli
 
@@ -31,6 +31,24 @@ RUN_OPTIONS = (
         bool,
         False,
         "Whether a fresh model learns each task alone, for plasticity; it doubles the time.",
+    ),
+    Option(
+        "diagnose",
+        bool,
+        False,
+        "Whether the rule's gradient is compared with the exact one, per segment, in every epoch.",
+    ),
+    Option(
+        "precision",
+        Literal["float32", "bfloat16"],
+        "float32",
+        "Of the products in training; with bfloat16 weights and gradients stay float32.",
+    ),
+    Option(
+        "compile",
+        bool,
+        False,
+        "Whether each segment is compiled by torch.compile: slow to start, then often faster.",
     ),
     Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
     Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
@@ -61,6 +79,9 @@ class RunConfig:
     device: str
     uncertainty: bool
     fresh: bool
+    diagnose: bool
+    precision: str
+    compile: bool
     data: str | None
     out: str | None
     name: str | None

@@ -17,12 +17,13 @@ from bnnlab.host import PluginHost
 from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
 from bnnlab.optimizer import Optimizer
+from bnnlab.progress import Progress
 from bnnlab.records import RunFolder
 from bnnlab.result import Result
 from bnnlab.result import Status as RunStatus
 from bnnlab.rule import LearningRule
 from bnnlab.stream import protocol_hash
-from bnnlab.training import Progress, Trainer
+from bnnlab.training import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +64,7 @@ class Experiment:
             self._restore(resume)
 
     def _make_learner(self) -> tuple[Model, LearningRule, Optimizer]:
-        host, choices, seed = self.host, self.config.choices, self.config.seed
-        model = building.make_model(
-            host,
-            choices[Kind.MODEL],
-            input_shape=self.stream.input_shape,
-            classes=self.stream.classes,
-            seed=seed,
-        ).to(self.device)
-        rule = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
-        optimizer = building.make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)
-        return model, rule, optimizer
+        return building.make_learner(self.host, self.config, self.stream, self.device)
 
     def run(self, stepped: Stepped = lambda *_: None) -> Result:
         """Train on what is left of the stream and return the result, also written to the folder.
@@ -90,6 +81,7 @@ class Experiment:
             self.optimizer,
             self.tasks,
             measure_uncertainty=self.config.uncertainty or self.optimizer.test_draws > 0,
+            diagnose=self.config.diagnose,
             unknown=None if self.stream.gives_task_ids else self.stream.out_of_distribution(),
             progress=self.progress,
             logged=self._logged,
@@ -143,6 +135,7 @@ class Experiment:
                 *self._make_learner(),
                 [replace(task, index=0)],
                 measure_uncertainty=False,
+                diagnose=False,
                 unknown=None,
                 progress=alone,
                 logged=lambda _: None,
@@ -264,6 +257,7 @@ class Experiment:
             uncertainty=self.progress.uncertainty[-1] if self.progress.uncertainty else {},
             flips=self.progress.flips,
             diagnostics=self.progress.diagnostics,
+            diagnosis=self.progress.diagnosis,
             tasks=[task.name for task in self.tasks],
             protocol=protocol_hash(protocol),
             protocol_description=protocol,

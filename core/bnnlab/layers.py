@@ -70,6 +70,12 @@ class Sign(nn.Module):
         result: Tensor = _SurrogateSign.apply(x, self.surrogate)
         return result
 
+    def is_open(self, x: Tensor) -> Tensor:
+        """Return where the surrogate gradient is not zero, bool in the shape of `x`."""
+        if self.surrogate == "identity":
+            return torch.ones_like(x, dtype=torch.bool)
+        return x.abs() < 1 if self.surrogate == "polynomial" else x.abs() <= 1
+
     def extra_repr(self) -> str:
         """Show the surrogate when the module is printed."""
         return self.surrogate

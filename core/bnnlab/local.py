@@ -50,6 +50,8 @@ class LocalRule(LearningRule):
     segment are held at a time. The last segment learns from the batch's loss, exactly.
     """
 
+    whole_segments = True
+
     @abstractmethod
     def signal(self, number: int, output: Tensor, batch: Batch) -> Tensor:
         """Return what stands for the gradient of the batch-mean loss at a segment's output.

@@ -19,8 +19,8 @@ from bnnlab.errors import UsageError, first_line
 log = logging.getLogger("bnnlab")
 
 CHECKPOINT = Path("checkpoint") / "state.pt"
-LINES_BEFORE_CHECKPOINT = 3
-"""Lines of metrics there may be before the first checkpoint: untrained, epoch, evaluation."""
+LINES_BEFORE_CHECKPOINT = 4
+"""Lines there may be before the first checkpoint: untrained, epoch, diagnosis, evaluation."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

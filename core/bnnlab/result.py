@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from bnnlab.diagnosis import Diagnosis
 from bnnlab.model import Model
 
 Status = Literal["complete", "failed", "interrupted"]
@@ -33,6 +34,8 @@ class Result:
         flips: Per task, the share of binary weights it changed.
         diagnostics: Per task, what the optimizer said of itself after its last epoch; None for
             what was not finite.
+        diagnosis: Per task, per segment, how the rule's gradient compared with the exact one after
+            the last epoch; see `bnnlab.diagnosis.diagnose`. Empty if not measured.
         tasks: Names of the tasks.
         protocol: Hash of what was learned from, in which order, how it was split and scored.
         protocol_description: What was hashed.
@@ -58,6 +61,7 @@ class Result:
     uncertainty: dict[str, float | list[float]]
     flips: list[float | None]
     diagnostics: list[dict[str, float | None]]
+    diagnosis: list[list[Diagnosis]]
     tasks: list[str]
     protocol: str
     protocol_description: dict[str, Any]

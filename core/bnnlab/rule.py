@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ class Closure:
         """
         for parameter in self._names:
             parameter.grad = None
-        with torch.enable_grad():
+        with torch.enable_grad(), self._rule.autocast(self._batch.inputs.device):
             answer = self._rule.differentiate(self._model, self._batch)
         name = type(self._rule).__name__
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -72,7 +73,7 @@ class Closure:
             raise RunError(f"{name}: loss and logits have shapes {shapes}, not () and (B, K)")
         if all(parameter.grad is None for parameter in self._names):
             raise RunError(f"{name}.differentiate() left no gradient in any parameter")
-        self.logits = logits.detach()
+        self.logits = logits.detach().float() if logits.dtype.itemsize < 4 else logits.detach()
         return loss.detach()
 
     def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
@@ -90,7 +91,8 @@ class Closure:
         names, found = self._names, None
         if len(next(iter(draws.values()))) > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
-            found = self._rule.differentiate_draws(self._model, self._batch, named)
+            with self._rule.autocast(self._batch.inputs.device):
+                found = self._rule.differentiate_draws(self._model, self._batch, named)
         if found is None:
             found = self._one_by_one(draws)
         for parameter, name in names.items():
@@ -155,7 +157,20 @@ class LearningRule(nn.Module, ABC):
 
     A rule is a module only so that what it registers in `attach` (feedback matrices and the like)
     is in `state_dict()` and moves with `to(device)`.
+
+    Attributes:
+        whole_segments: Whether it runs segments as they are, so that they may be compiled; one
+            that hooks into the layers inside must leave this False.
+        precision: To what `torch.autocast` casts products in forward and backward passes
+            (`torch.bfloat16`), or None for no casting. Parameters and gradients stay float32.
     """
+
+    whole_segments = False
+    precision: torch.dtype | None = None
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return the context that the rule's passes run in."""
+        return torch.autocast(device.type, self.precision) if self.precision else nullcontext()
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Prepare for a model: draw what is random from `generator` (on the CPU) and register it.

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,30 +12,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""Maps images as stored `(B, C, H, W)` to changed ones; what is random comes from the generator."""
+
 PIECE = 1 << 20
 """Numbers in a piece of inputs that small batches are cut from."""
+LOOKED_UP_TOGETHER = 100
+"""Stored images in a piece of a single look-up, so that several are read at a time."""
+
+
+class StoredImages(ABC):
+    """Images that are read whenever they are looked up, for those that do not fit into memory.
+
+    Attributes:
+        shape: (N, C, H, W).
+    """
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images `(B, C, H, W)` of each piece of rows `(B,)`, in order, on the device.
+
+        The next pieces are read while one is in use.
+        """
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Return the images `(B, C, H, W)` of rows `(B,)`."""
+        return torch.cat(list(self.read(torch.split(rows, LOOKED_UP_TOGETHER))))
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A part of a data set: images as stored, on the device, turned into inputs batch by batch.
+    """A part of a data set: images as stored, turned into inputs batch by batch.
 
     Attributes:
-        pixels: uint8, or float32 where that is what the data are, of shape (N, C, H, W); shared by
-            all tasks that are cut from one data set.
-        labels: int64 of shape (N,).
+        pixels: uint8, or float32 where that is what the data are, of shape (N, C, H, W), on the
+            device or stored; shared by all tasks that are cut from one data set.
+        labels: int64 of shape (N,), on the device.
         rows: int64 of shape (M,): which of the N belong to this part, in order.
         mean: Per channel, in units of a pixel, shape (C, 1, 1).
         std: Per channel, in units of a pixel, shape (C, 1, 1).
         permutation: int64 of shape (C*H*W,): input i is pixel permutation[i]; None for none.
+        augment: What training changes in images anew each time; None for nothing.
     """
 
-    pixels: Tensor
+    pixels: Tensor | StoredImages
     labels: Tensor
     rows: Tensor
     mean: Tensor
     std: Tensor
     permutation: Tensor | None = None
+    augment: Augmentation | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,46 +71,63 @@ class Examples:
     def raw(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return (pixels as stored (B, C, H, W), labels (B,)) at these positions of the part."""
         rows = self.rows[positions.to(self.rows.device)]
-        return self._permute(self.pixels[rows]), self.labels[rows]
+        return self._permute(self._look_up(rows)), self.labels[rows]
 
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, positions: Tensor, draws: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (inputs float32 (B, C, H, W), targets (B,)).
 
-        Pixels are normalised by their own channel, then permuted across all.
+        Images are augmented if `draws`, a generator on the CPU, is given; pixels are then
+        normalised by their own channel, and permuted across all.
         """
         rows = self.rows[positions.to(self.rows.device)]
-        inputs = (self.pixels[rows].float() - self.mean) / self.std
-        return self._permute(inputs), self.labels[rows]
+        return self._inputs(self._look_up(rows), draws), self.labels[rows]
+
+    def batches(
+        self, size: int, order: Tensor | None = None, draws: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches of `size`, in `order` (positions) or as they lie; `draws` as in `batch`.
+
+        A last batch of one example is joined to the one before: batch statistics need two.
+        """
+        rows = self.rows if order is None else self.rows[order.to(self.rows.device)]
+        sizes = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
+        if len(sizes) > 1 and size > 1 == sizes[-1]:
+            sizes[-2:] = [size + 1]
+        # Small batches are cut from a larger piece that is looked up and normalised at once.
+        together = max(1, PIECE // (size * math.prod(self.pixels.shape[1:])))
+        groups = [sizes[first : first + together] for first in range(0, len(sizes), together)]
+        pieces = torch.split(rows, [sum(group) for group in groups])
+        for group, piece, images in zip(groups, pieces, self._read(pieces), strict=True):
+            inputs, targets = self._inputs(images, draws), self.labels[piece]
+            yield from zip(torch.split(inputs, group), torch.split(targets, group), strict=True)
+
+    def count_batches(self, size: int) -> int:
+        """Return how many batches `batches` yields of the whole part."""
+        full, rest = divmod(len(self), size)
+        joined = rest == 1 and size > 1 and full > 0
+        return full + (rest > 0) - joined
+
+    def _look_up(self, rows: Tensor) -> Tensor:
+        if isinstance(self.pixels, StoredImages):
+            return self.pixels[rows]
+        return self.pixels.index_select(0, rows)  # far faster on the CPU than pixels[rows]
+
+    def _read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        if isinstance(self.pixels, StoredImages):
+            return self.pixels.read(pieces)
+        return map(self._look_up, pieces)
+
+    def _inputs(self, images: Tensor, draws: torch.Generator | None) -> Tensor:
+        if self.augment is not None and draws is not None:
+            images = self.augment(images, draws)
+        return self._permute((images.float() - self.mean) / self.std)
 
     def _permute(self, images: Tensor) -> Tensor:
         if self.permutation is None:
             return images
         return images.flatten(1).index_select(1, self.permutation).view_as(images)
-
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of `size`, in `order` (positions) or as they lie.
-
-        A last batch of one example is joined to the one before: batch statistics need two.
-        """
-        if order is None:
-            order = torch.arange(len(self))
-        order = order.to(self.rows.device)
-        count = self.count_batches(size)
-        # Small batches are cut from a larger piece that is looked up and normalised at once.
-        together = max(1, PIECE // (size * self.pixels[0].numel()))
-        for first in range(0, count, together):
-            last = min(first + together, count)
-            stop = len(order) if last == count else last * size
-            inputs, targets = self.batch(order[first * size : stop])
-            sizes = [size] * (last - first - 1)
-            sizes.append(len(targets) - sum(sizes))
-            yield from zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
-
-    def count_batches(self, size: int) -> int:
-        """Return how many batches `batches` yields."""
-        full, rest = divmod(len(self), size)
-        joined = rest == 1 and size > 1 and full > 0
-        return full + (rest > 0) - joined
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,17 +4,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bnnlab import seeds, uncertainty
+from bnnlab.diagnosis import Diagnosis, diagnose
 from bnnlab.errors import RunError
 from bnnlab.evaluation import Evaluator, Prediction
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
+from bnnlab.progress import Progress
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.stream import Examples, Task
 
@@ -27,39 +29,6 @@ ADVICE = (
 )
 
 
-@dataclass
-class Progress:
-    """How far a run has come; everything in it is in the checkpoint.
-
-    Attributes:
-        task: The task to go on with.
-        epoch: Its epoch to go on with.
-        steps: Optimizer steps made.
-        lines: Lines of metrics written.
-        untrained: Accuracy of the untrained model per task.
-        accuracy: Rows of the accuracy matrix, T numbers each, None where not measured.
-        flips: Per task, the share of binary weights that differ from the task's beginning.
-        diagnostics: Per task, what the optimizer said of itself after its last epoch.
-        uncertainty: Per task, what was measured of the predictions for the tasks seen; may be {}.
-        fresh: Per task, the accuracy of a fresh model that learned it alone, if that is measured.
-        seconds: Time spent, evaluation included.
-        start_signs: The binary weights at the current task's beginning, as bool.
-    """
-
-    task: int = 0
-    epoch: int = 0
-    steps: int = 0
-    lines: int = 0
-    untrained: list[float | None] = field(default_factory=list)
-    accuracy: list[list[float | None]] = field(default_factory=list)
-    flips: list[float | None] = field(default_factory=list)
-    diagnostics: list[dict[str, float | None]] = field(default_factory=list)
-    uncertainty: list[dict[str, Any]] = field(default_factory=list)
-    fresh: list[float | None] = field(default_factory=list)
-    seconds: float = 0.0
-    start_signs: list[Tensor] = field(default_factory=list)
-
-
 class Trainer:
     """Trains a model on a stream; tells what happens through two callbacks.
 
@@ -70,6 +39,7 @@ class Trainer:
         tasks: What is learned, in order.
         task_ids: Whether the model is told which task it is tested on.
         measure_uncertainty: Whether calibration and the like are measured after every task.
+        diagnose: Whether the rule's gradient is compared with the exact one after every epoch.
         unknown: Examples of no task, for out-of-distribution detection, or None.
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
@@ -89,6 +59,7 @@ class Trainer:
         *,
         task_ids: bool,
         measure_uncertainty: bool,
+        diagnose: bool,
         unknown: Examples | None,
         epochs: int,
         batch_size: int,
@@ -102,6 +73,7 @@ class Trainer:
         self.tasks, self.task_ids = list(tasks), task_ids
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.measure_uncertainty, self.unknown = measure_uncertainty, unknown
+        self.diagnose = diagnose
         self.progress = progress
         self._logged, self._saved, self._stepped = logged, saved, stepped
         self.evaluator = Evaluator(model, optimizer, task_ids)
@@ -143,10 +115,13 @@ class Trainer:
             progress.epoch = epoch + 1
             progress.seconds += time.perf_counter() - started
             self._log(metrics)
+            diagnosis = self._diagnose(task)
             if progress.epoch < self.epochs:
                 self._saved()
         self.optimizer.task_ended(context)
         progress.diagnostics.append(diagnostics)
+        if diagnosis:
+            progress.diagnosis.append(diagnosis)
         self._evaluate(task)
         progress.task, progress.epoch = task.index + 1, 0
         self._saved()
@@ -159,7 +134,9 @@ class Trainer:
         losses = torch.zeros(count, device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         checked = 0
-        for step, (inputs, targets) in enumerate(task.train.batches(self.batch_size, order)):
+        draws = seeds.generator(self.seed, "augmentation", task.index, epoch)
+        batches = task.train.batches(self.batch_size, order, draws)
+        for step, (inputs, targets) in enumerate(batches):
             closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
             losses[step], logits = self._step(closure)
             correct += (task.mask(logits).argmax(-1) == targets).sum()
@@ -247,6 +224,19 @@ class Trainer:
         if not self.measure_uncertainty or self.unknown is None:
             return []
         return [replace(task, test=self.unknown)]
+
+    def _diagnose(self, task: Task) -> list[Diagnosis]:
+        """Compare the rule's gradient with the exact one on the task's first training examples."""
+        if not self.diagnose:
+            return []
+        progress, started = self.progress, time.perf_counter()
+        examples = min(len(task.train), self.batch_size)
+        batch = Batch(*task.train.batch(torch.arange(examples)), task.loss)
+        found = diagnose(self.rule, self.model, batch)
+        progress.seconds += time.perf_counter() - started
+        where = {"task": task.index, "epoch": progress.epoch - 1, "step": progress.steps}
+        self._log({"event": "diagnosis", **where, "segments": found})
+        return found
 
     def _validate(self, task: Task, held: Examples) -> float:
         seen = self.tasks[: task.index + 1]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli import fit, info, inventory, running
+from bnnlab.cli import fit, info, inventory, plotting, running
 from bnnlab.cli.console import report_error
 from bnnlab.errors import BnnlabError
 
@@ -55,6 +55,7 @@ for command in (
     inventory.doctor,
 ):
     app.command()(command)
+app.add_typer(plotting.app, name="plot")
 
 
 def _messages(debug: bool) -> logging.Handler:

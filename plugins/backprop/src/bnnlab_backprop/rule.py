@@ -15,6 +15,8 @@ class Backpropagation(LearningRule):
     Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
+    whole_segments = True
+
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""
         logits = model(batch.inputs)

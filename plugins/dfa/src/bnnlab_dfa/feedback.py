@@ -51,6 +51,7 @@ class RandomFeedback(LearningRule):
     ) -> None:
         super().__init__()
         self.feedback, self.scale, self.per, self.skip = feedback, scale, per, skip
+        self.whole_segments = skip == "cut"
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Draw the feedback matrices B_1, B_2, ... and keep them as buffers.
