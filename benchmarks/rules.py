@@ -9,19 +9,15 @@ one and on all training images, the seeds that are. Test images choose nothing.
 """
 
 import argparse
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from tables import result_of, show
-
-import bnnlab
+from tuning import held_out_accuracy
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "rules"
 SEEDS = (0, 1, 2)
-TUNING_SEED = 9
 LEARNING_RATES = (0.01, 0.001, 0.0001)
 EPOCHS, TUNING_EPOCHS = {"mnist": 10, "cifar10": 10}, 2
 RULES = ("bp", "dfa", "drtp")
@@ -58,31 +54,15 @@ def settings(variant: str, rule: str, lr: float) -> dict[str, Any]:
     }
 
 
-def held_out_accuracy(data: str, variant: str, rule: str, lr: float) -> float:
-    """Return the accuracy on held-out training images after the last epoch of tuning."""
-    file = KEPT / "tuning" / f"{data}-{variant}-{rule}-{lr:g}.json"
-    if not file.exists():
-        with tempfile.TemporaryDirectory() as out:
-            result = bnnlab.run(
-                **settings(variant, rule, lr),
-                stream={"name": data, "validation": 0.1},
-                epochs=TUNING_EPOCHS,
-                seed=TUNING_SEED,
-                out=out,
-            )
-            assert result.folder is not None
-            lines = (result.folder / "metrics.jsonl").read_text().splitlines()
-        found = [json.loads(line).get("validation_accuracy") for line in lines]
-        last = [accuracy for accuracy in found if accuracy is not None][-1]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"validation_accuracy": last}) + "\n")
-    accuracy: float = json.loads(file.read_text())["validation_accuracy"]
-    return accuracy
-
-
 def best_rate(data: str, variant: str, rule: str) -> float:
     """Return the learning rate that did best on held-out images."""
-    return max(LEARNING_RATES, key=lambda lr: held_out_accuracy(data, variant, rule, lr))
+
+    def accuracy(lr: float) -> float:
+        file = KEPT / "tuning" / f"{data}-{variant}-{rule}-{lr:g}.json"
+        given = {**settings(variant, rule, lr), "epochs": TUNING_EPOCHS}
+        return held_out_accuracy(file, data, **given)
+
+    return max(LEARNING_RATES, key=accuracy)
 
 
 def result(data: str, variant: str, rule: str, seed: int) -> dict[str, Any]:

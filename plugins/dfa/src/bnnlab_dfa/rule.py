@@ -4,6 +4,7 @@ Source: Nøkland, "Direct Feedback Alignment Provides Learning in Deep Neural Ne
 NeurIPS 2016, eq. 6.
 """
 
+from collections import deque
 from contextlib import nullcontext
 
 import torch
@@ -59,17 +60,19 @@ class DirectFeedbackAlignment(RandomFeedback):
         """Run the segments apart from one another, then send each its error."""
         if self.skip == "leak":
             return self.differentiate_leaking(model, batch, lambda error: error)
-        outputs = [batch.inputs]
+        outputs, x = deque[Tensor](), batch.inputs
         for segment in model.segments:
-            outputs.append(self._run(segment, outputs[-1].detach()))
-        logits = outputs[-1].detach().requires_grad_()
+            outputs.append(self._run(segment, x.detach()))
+            x = outputs[-1]
+        logits = x.detach().requires_grad_()
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)  # (B, K)
         outputs.pop().backward(error)
-        while len(outputs) > 1:  # a segment's graph is freed with its output
-            output = outputs.pop()
+        for number in range(1, len(model.segments)):
+            # In this order the large activations go first, before the gradients have piled up.
+            output = outputs.popleft()
             if output.requires_grad:
-                output.backward(self.project(len(outputs), error, output))
+                output.backward(self.project(number, error, output))
         return loss, logits
 
     def _run(self, segment: nn.Module, inputs: Tensor) -> Tensor:

@@ -1,0 +1,125 @@
+"""Peak memory and time of a learning rule's gradients on VGG19, against backpropagation.
+
+    python benchmarks/memory.py [--model vgg19] [--side 32] [--batch 64] [--rounds 3] [--threads 2]
+
+Memory is what torch's allocator has given out at most while a rule turns one batch into gradients:
+activations, gradients and what lies between, beside the model's parameters, which are there before,
+and the rule's own matrices, which are counted. On the CPU it is found from the profiler's record of
+every allocation, on a GPU from the allocator's statistics.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import bnnlab
+
+RULES: dict[str, dict[str, Any]] = {
+    "bp": {"name": "bp"},
+    "dfa": {"name": "dfa"},
+    "dfa, recompute": {"name": "dfa", "recompute": True},
+    "drtp": {"name": "drtp"},
+    "hsic": {"name": "hsic"},
+    "pepita": {"name": "pepita"},
+}
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
+    """Return the most bytes that were allocated at once by `work`."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        work()
+    assert profile.profiler is not None
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long `work` takes."""
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def prepare(
+    rule: dict[str, Any], arguments: argparse.Namespace, device: torch.device
+) -> tuple[Callable[[], object], int, int]:
+    """Return what is measured, the bytes of the parameters, and those of the rule."""
+    shape = (3, arguments.side, arguments.side)
+    model = bnnlab.create("model", arguments.model, input_shape=shape, classes=10).to(device)
+    made = bnnlab.create("rule", rule["name"], model, **{k: rule[k] for k in rule if k != "name"})
+    made.to(device)
+    draws = torch.Generator().manual_seed(0)
+    inputs = torch.randn(arguments.batch, *shape, generator=draws).to(device)
+    targets = (torch.arange(arguments.batch) % 10).to(device)
+
+    def work() -> object:
+        for parameter in model.parameters():
+            parameter.grad = None  # what the last call left is no part of this one's peak
+        return made.closure(model, (inputs, targets))()
+
+    sizes = [
+        sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        for tensors in (model.parameters(), made.buffers())
+    ]
+    return work, sizes[0], sizes[1]
+
+
+def main() -> None:
+    """Measure all rules in turn, several times, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="vgg19")
+    parser.add_argument("--side", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    memory: dict[str, tuple[int, int, int]] = {}
+    times: dict[str, list[float]] = {name: [] for name in RULES}
+    for _ in range(arguments.rounds):
+        for name, rule in RULES.items():
+            work, parameters, own = prepare(rule, arguments, device)
+            work()  # the first call warms caches up
+            times[name].append(seconds(work, device))
+            if name not in memory:
+                memory[name] = (peak_bytes(work, device) + own, own, parameters)
+    base = memory["bp"]
+    print(
+        f"{arguments.model}, {arguments.side}x{arguments.side}, batch {arguments.batch}; {device}"
+    )
+    print(f"parameters: {base[2] / 1e6:.0f} MB\n")
+    print("| rule | peak MB | of it the rule's own | / bp | with parameters / bp | s | / bp |")
+    print("|---|---|---|---|---|---|---|")
+    for name, (peak, own, parameters) in memory.items():
+        ratios = [mine / bp for mine, bp in zip(times[name], times["bp"], strict=True)]
+        cells = [
+            name,
+            f"{peak / 1e6:.0f}",
+            f"{own / 1e6:.0f}",
+            f"{peak / base[0]:.2f}",
+            f"{(peak + parameters) / (base[0] + base[2]):.2f}",
+            f"{statistics.median(times[name]):.2f}",
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        ]
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
