@@ -1,0 +1,1 @@
+"""bnnlab plugin: PEPITA and signal propagation, learning by two forward passes."""

@@ -1,0 +1,57 @@
+"""What this plugin offers. Imports no torch."""
+
+from bnnlab.components import Component, Kind, Option
+from bnnlab.hookspecs import hookimpl
+
+
+def _rule(name: str, presynaptic: str, summary: str, source: str) -> Component:
+    return Component(
+        kind=Kind.RULE,
+        name=name,
+        target="bnnlab_pepita.rule:InputModulation",
+        summary=summary,
+        source=source,
+        options=(
+            Option(
+                "gain",
+                float,
+                1.0,
+                "Factor on the projection of the error onto the input; 1 is the paper's size.",
+                minimum=0,
+                search=(0.1, 10.0),
+            ),
+            Option(
+                "decay",
+                float,
+                1.0,
+                "Factor on the gain with every training step.",
+                above=0,
+                maximum=1,
+            ),
+        ),
+        provides=frozenset({"gradients", "reevaluable"}),
+        preset={"presynaptic": presynaptic},
+    )
+
+
+PEPITA = _rule(
+    "pepita",
+    "modulated",
+    "PEPITA: a second forward pass on the input with the error projected onto it.",
+    "Dellaferrera and Kreiman, 'Error-driven Input Modulation: Solving the Credit Assignment "
+    "Problem without a Backward Pass', ICML 2022 (arXiv 2201.11665)",
+)
+SIGPROP_TL = _rule(
+    "sigprop-tl",
+    "clean",
+    "Signal propagation with a target loop: as pepita, with the clean presynaptic activity.",
+    "Kohan, Rietman and Siegelmann, 'Signal Propagation: The Framework for Learning and Inference "
+    "in a Forward Pass', IEEE TNNLS 2023 (arXiv 2204.01723), and 'Error Forward-Propagation', 2018 "
+    "(arXiv 1808.03357); as in Crulis et al., 2024 (arXiv 2408.04460)",
+)
+
+
+@hookimpl
+def bnnlab_components() -> list[Component]:
+    """Offer the rules `pepita` and `sigprop-tl`."""
+    return [PEPITA, SIGPROP_TL]

@@ -1,0 +1,110 @@
+"""PEPITA and signal propagation with a target loop: two forward passes, and none backward.
+
+Sources: Dellaferrera and Kreiman, "Error-driven Input Modulation: Solving the Credit Assignment
+Problem without a Backward Pass", ICML 2022, algorithm 1; Kohan, Rietman and Siegelmann, "Signal
+Propagation: The Framework for Learning and Inference in a Forward Pass", IEEE TNNLS 2023.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError, UsageError
+from bnnlab.model import Model
+from bnnlab.rule import Batch, Closure, LearningRule
+from bnnlab_pepita.passes import WEIGHT_LAYERS, CleanPass, ModulatedPass
+
+
+class InputModulation(LearningRule):
+    """Teaches a layer by how its activity changes when the error is projected onto the input.
+
+    A clean pass over inputs x, shape (B, n), gives the activities h_l, the logits y and the error
+    e = B dL/dy, shape (B, K), where L is the batch-mean loss: softmax(y) - onehot for
+    cross-entropy. A second pass, over x' = x + g e F^T, gives h'_l. Then
+
+        dW_l = (h_l - h'_l)^T h'_{l-1} / B  in hidden layers,  dW_L = e^T h'_{L-1} / B,
+
+    with h_{l-1} in place of h'_{l-1} in signal propagation. F, of shape (n, K), is drawn once,
+    uniform in +-0.05 sqrt(6 / n), and the gain g is `gain * decay^t` at step t = 1, 2, ...
+
+    Layers are the `nn.Linear` and `nn.Conv2d` that are called as modules, in order of execution;
+    what h is, `Pass` says. All parameters of a layer get the product of this signal with the
+    layer's own Jacobian; where something follows the output layer, e / B is dL/dz at its output z.
+    Other parameters get no gradient. Both passes have the same random numbers (dropout) and the
+    clean pass's batch statistics.
+
+    Args:
+        presynaptic: The activity a layer is taught at: `modulated` (PEPITA) or `clean`
+            (signal propagation).
+        gain: At least 0; see above.
+        decay: In (0, 1]; see above.
+    """
+
+    steps: Tensor
+    F: Tensor
+
+    def __init__(
+        self, presynaptic: Literal["modulated", "clean"], gain: float = 1.0, decay: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.presynaptic, self.gain, self.decay = presynaptic, gain, decay
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        """Count the layers and draw F, which is kept as a buffer.
+
+        Raises:
+            UsageError: If the model does not know its input's shape or calls no weight layer.
+        """
+        if model.input_shape is None:
+            raise UsageError(
+                "pepita and sigprop-tl must know the shape of an input to project the error onto "
+                "it: pass input_shape=(...) to binarize() or Model()"
+            )
+        like = next(model.parameters(), torch.empty(0))
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        probe = CleanPass(0, keep_graphs=False)
+        classes = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).shape[1]
+        for module, training in modes:
+            module.training = training
+        if not probe.seen:
+            raise UsageError(
+                "pepita and sigprop-tl teach nn.Linear and nn.Conv2d layers, and this model calls "
+                "none: give it one, or use rule=bp"
+            )
+        self.layers = probe.seen
+        size = math.prod(model.input_shape)
+        uniform = torch.rand(size, classes, generator=generator) * 2 - 1
+        self.register_buffer("F", uniform.to(like) * (0.05 * math.sqrt(6 / size)))
+
+    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
+        """Return what `optimizer.step` calls; it counts as one step, however often it is called."""
+        self.steps.add_(1)
+        return super().closure(model, batch)
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Run the clean pass, then the modulated one, which teaches each layer as it goes."""
+        inputs, targets, mean_loss = batch
+        layers = [module for module in model.modules() if isinstance(module, WEIGHT_LAYERS)]
+        taught = {parameter for layer in layers for parameter in layer.parameters()}
+        fixed = {name: p.detach() for name, p in model.named_parameters() if p not in taught}
+        clean = CleanPass(self.layers, keep_graphs=self.presynaptic == "clean")
+        device = inputs.device
+        devices = [] if device.type == "cpu" else [device]
+        with torch.random.fork_rng(devices, device_type=device.type):  # the same draws twice
+            logits = clean.run(model, fixed, inputs)
+        if clean.seen != self.layers:
+            raise RunError(
+                f"this model called {clean.seen} weight layers in training, and {self.layers} when "
+                "the rule was attached: pepita and sigprop-tl need the same ones every time"
+            )
+        loss = mean_loss(logits, targets)
+        error, delta = torch.autograd.grad(loss, [logits, clean.top])
+        gain = len(inputs) * self.gain * self.decay**self.steps  # a mean loss's error, times B
+        modulation = (gain * error @ self.F.mT).view_as(inputs)
+        copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        ModulatedPass(self.layers, clean, delta).run(model, fixed | copies, inputs + modulation)
+        return loss, logits

@@ -1,0 +1,9 @@
+from bnnlab.testing import LearningRuleContract
+
+
+class TestPepita(LearningRuleContract):
+    name = "pepita"
+
+
+class TestSignalPropagation(LearningRuleContract):
+    name = "sigprop-tl"
