@@ -1,0 +1,1 @@
+"""bnnlab plugin: The kernelised information bottleneck for bnnlab."""

@@ -1,0 +1,85 @@
+"""Kernel matrices of a batch, and measures of dependence between two of them.
+
+A kernel matrix of B examples is (B, B) and symmetric. Sources:
+
+- Pogodin and Latham, "Kernelized information bottleneck leads to biologically plausible 3-factor
+  Hebbian learning in deep networks", NeurIPS 2020.
+- Ma, Lewis and Kleijn, "The HSIC Bottleneck: Deep Learning without Back-Propagation", AAAI 2020.
+"""
+
+import torch
+from torch import Tensor
+
+DELTA = 1.0  # smooths a group's variance, as in the experiments of Pogodin and Latham
+EPSILON = 1e-5  # of the normalised measure, as in Ma et al.
+ROUNDING = 1e-6  # centred features smaller than this share of the original ones are 0
+
+
+def group(Z: Tensor, groups: int, power: float) -> Tensor:
+    """Return the spread of each group of channels, v_alpha^(1 - p), of shape (B, groups).
+
+    v_alpha = (delta + sum_n z~_{alpha n}^2) / c, where z~ is z minus the mean of its group and c
+    the units of a group, every place of its channels (Pogodin and Latham, section on grouping).
+
+    Args:
+        Z: `(B, D)`, tokens `(B, T, D)` or images `(B, D, H, W)` of D channels; a group is D /
+            groups channels that follow each other.
+        groups: A divisor of D.
+        power: p, in [0, 1).
+    """
+    if Z.ndim == 3:
+        Z = Z.transpose(1, 2)
+    Z = Z.reshape(len(Z), groups, -1)
+    z = Z - Z.mean(2, keepdim=True)
+    v = (DELTA + z.square().sum(2)) / z.shape[2]
+    spread: Tensor = v ** (1 - power)
+    return spread
+
+
+def centred(F: Tensor) -> Tensor:
+    """Return features `(B, d)` minus each example's mean over the d; equal ones give exactly 0."""
+    C = F - F.mean(1, keepdim=True)
+    rounding = C.norm(dim=1, keepdim=True) <= ROUNDING * F.norm(dim=1, keepdim=True)
+    result: Tensor = C - C.detach() * rounding
+    return result
+
+
+def cosine(F: Tensor) -> Tensor:
+    """Return k(f, f') = f.f' / (|f| |f'|) for features `(B, d)`; 0, and no gradient, at f = 0."""
+    norm = F.norm(dim=1, keepdim=True)
+    U: Tensor = F / norm.where(norm > 0, torch.inf)
+    return U @ U.T
+
+
+def gaussian(F: Tensor, sigma: float) -> Tensor:
+    """Return k(f, f') = exp(-|f - f'|^2 / (2 sigma^2 d)) for features `(B, d)`."""
+    squares = F.square().sum(1)
+    distances = squares[:, None] + squares - 2 * F @ F.T
+    return (distances / (-2 * sigma**2 * F.shape[1])).exp()
+
+
+def hsic(A: Tensor, B: Tensor) -> Tensor:
+    """Return the biased estimate of HSIC, tr(HAHB) / m^2 with H = I - 11'/m and m examples."""
+    return (_doubly_centred(A) * B).mean()
+
+
+def phsic(A: Tensor, B: Tensor) -> Tensor:
+    """Return the plausible pHSIC, the mean of (A - mean A) o B (Pogodin and Latham)."""
+    return ((A - A.mean()) * B).mean()
+
+
+def nhsic(A: Tensor, B: Tensor) -> Tensor:
+    """Return nHSIC = tr(R_A R_B), in [0, m), with R = HKH (HKH + eps m I)^-1 (Ma et al.)."""
+    return (_normalised(A) * _normalised(B).T).sum()
+
+
+def _normalised(K: Tensor) -> Tensor:
+    K = _doubly_centred(K)
+    ridge = EPSILON * len(K) * torch.eye(len(K), dtype=K.dtype, device=K.device)
+    R: Tensor = torch.linalg.solve(K + ridge, K)
+    return R
+
+
+def _doubly_centred(K: Tensor) -> Tensor:
+    """Return HKH."""
+    return K - K.mean(0) - K.mean(1, keepdim=True) + K.mean()

@@ -1,0 +1,131 @@
+"""The kernelised information bottleneck at the outputs of segments; sources in `dependence`."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.local import LocalRule, output_shapes
+from bnnlab.model import Model
+from bnnlab.rule import Batch
+from bnnlab_hsic import dependence
+
+Form = Literal["zz", "xz"]
+Estimator = Literal["biased", "plausible", "normalised"]
+Kernel = Literal["cosine", "gaussian"]
+
+_MEASURES = {
+    "biased": dependence.hsic,
+    "plausible": dependence.phsic,
+    "normalised": dependence.nhsic,
+}
+
+
+class HSICBottleneck(LocalRule):
+    """Teaches every hidden segment to depend on the class and on little else.
+
+    A segment with output Z of shape (B, ...), targets Y and the network's inputs X minimises
+
+    - `zz`: M(Z, Z) - gamma M(Y, Z) (Pogodin and Latham, NeurIPS 2020), or
+    - `xz`: M(X, Z) - gamma M(Y, Z) (Ma, Lewis and Kleijn, AAAI 2020),
+
+    with M a measure of dependence between two kernel matrices of the batch. Every M goes with both
+    forms; Ma et al. use `normalised`, Gaussian kernels and no centring. The signal is the
+    objective's gradient at Z. It is a mean over pairs of examples, so that every example twice in
+    the batch changes no weight's gradient; a batch of one example has none.
+
+    The kernel of Y is the cosine of centred one-hot codes: 1 within a class, -1 / (C - 1) between
+    two of the model's C classes. Gaussian kernels have width sigma sqrt(d) for d features.
+
+    With `groups`, Z is represented in the kernel by v_alpha^(1 - p), the spread of the activity in
+    each group of channels (see `dependence.group`). What is passed on to the next segment is Z
+    itself: divisive normalisation of it, as in the paper, would be part of the network.
+
+    Args:
+        form: `zz` or `xz`.
+        estimator: M: `biased` HSIC, `plausible` pHSIC or `normalised` nHSIC.
+        gamma: Weight of the dependence on the class.
+        kernel: Of Z and X: `cosine` or `gaussian`.
+        sigma: With the Gaussian kernel: its width in units of sqrt(d).
+        centre: Whether from each example's features their own mean is taken before the kernel: over
+            all units of the segment (or pixels of X), or over the groups. Not over the batch.
+        groups: Number of groups of channels of each hidden segment; 1 for none.
+        power: With groups: p.
+    """
+
+    def __init__(
+        self,
+        form: Form = "zz",
+        estimator: Estimator = "biased",
+        gamma: float = 2.0,
+        kernel: Kernel = "cosine",
+        sigma: float = 5.0,
+        centre: bool = True,
+        groups: int = 1,
+        power: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.form, self.measure, self.gamma = form, _MEASURES[estimator], gamma
+        self.kernel, self.sigma, self.centre = kernel, sigma, centre
+        self.groups, self.power = groups, power
+
+    def attach(self, model: Model, _generator: torch.Generator) -> None:
+        """Count the classes, and see that the groups suit every hidden segment.
+
+        Raises:
+            UsageError: If they do not, if the model has a single segment, or if it does not know
+                its input's shape.
+        """
+        *hidden, (self.classes,) = output_shapes(model, "hsic")
+        if self.groups > 1:
+            self._check_groups(hidden)
+
+    def _check_groups(self, shapes: list[tuple[int, ...]]) -> None:
+        # Two numbers minus their mean are (a, -a): their cosine is -1 or +1, without a gradient.
+        fewest = 3 if self.centre and self.kernel == "cosine" else 2
+        sizes = [(shape[-1] if len(shape) == 2 else shape[0], math.prod(shape)) for shape in shapes]
+
+        def suit(groups: int, channels: int, units: int) -> bool:
+            return groups >= fewest and channels % groups == 0 and units > groups
+
+        for number, (channels, units) in enumerate(sizes, start=1):
+            if suit(self.groups, channels, units):
+                continue
+            others = [n for n in range(channels + 1) if all(suit(n, *size) for size in sizes)]
+            nearest = min([1, *others], key=lambda n: abs(n - self.groups))
+            raise UsageError(
+                f"hsic: groups={self.groups} does not suit segment {number}, which has {channels} "
+                f"channels and {units} units: it must divide the channels, be at least {fewest} "
+                "and leave two units to a group. The nearest that suits every hidden segment is "
+                f"groups={nearest}" + " (none)" * (nearest == 1)
+            )
+
+    def signal(self, _number: int, output: Tensor, batch: Batch) -> Tensor:
+        """Return the gradient of the segment's objective at its output."""
+        Z = output.detach().requires_grad_()
+        # Kernels and inverses in float32 or better, whatever the segments are run in.
+        with torch.autocast(Z.device.type, enabled=False):
+            loss = self.objective(Z.to(torch.promote_types(Z.dtype, torch.float32)), batch)
+            (gradient,) = torch.autograd.grad(loss, Z)
+        return gradient
+
+    def objective(self, Z: Tensor, batch: Batch) -> Tensor:
+        """Return what a hidden segment with output Z `(B, ...)` minimises, a scalar."""
+        Y = F.one_hot(batch.targets, self.classes).to(Z.dtype)
+        K_Y = dependence.cosine(dependence.centred(Y))
+        K_Z = self._compare(
+            dependence.group(Z, self.groups, self.power) if self.groups > 1 else Z.flatten(1)
+        )
+        K = K_Z if self.form == "zz" else self._compare(batch.inputs.flatten(1))
+        return self.measure(K, K_Z) - self.gamma * self.measure(K_Y, K_Z)
+
+    def _compare(self, features: Tensor) -> Tensor:
+        """Return the kernel matrix of features `(B, d)`."""
+        if self.centre:
+            features = dependence.centred(features)
+        if self.kernel == "cosine":
+            return dependence.cosine(features)
+        return dependence.gaussian(features, self.sigma)

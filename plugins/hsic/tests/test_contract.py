@@ -1,0 +1,21 @@
+from bnnlab.testing import LearningRuleContract
+
+
+class TestHSICBottleneck(LearningRuleContract):
+    name = "hsic"
+    own_objective = True
+
+
+class TestNormalisedHSICBottleneck(LearningRuleContract):
+    name = "hsic"
+    own_objective = True
+    options = {
+        "form": "xz", "estimator": "normalised", "gamma": 200.0, "kernel": "gaussian",
+        "centre": False,
+    }  # fmt: skip
+
+
+class TestGroupedHSICBottleneck(LearningRuleContract):
+    name = "hsic"
+    own_objective = True
+    options = {"estimator": "plausible", "groups": 4, "power": 0.2}
