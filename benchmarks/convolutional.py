@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from tables import result_of, show
-from tuning import held_out_accuracy
+from tuning import CIFAR10, held_out_accuracy
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "convolutional"
 SEEDS = (0, 1, 2)
 LEARNING_RATES = (0.01, 0.001, 0.0001)
-EPOCHS, TUNING_EPOCHS = 5, 1
+EPOCHS, TUNING_EPOCHS = 3, 1
 RULES: dict[str, dict[str, Any]] = {
     "bp": {"name": "bp"},
     "dfa": {"name": "dfa"},
@@ -42,7 +42,7 @@ NETWORK: dict[str, Any] = {
 def settings(rule: str, lr: float) -> dict[str, Any]:
     """Return what both tuning and the runs shown have in common."""
     optimizer = {"name": "adam", "lr": lr}
-    return {"rule": RULES[rule], "optimizer": optimizer, "model": NETWORK, "batch_size": 64}
+    return {"rule": RULES[rule], "optimizer": optimizer, "model": NETWORK, "batch_size": 128}
 
 
 def best_rate(rule: str) -> tuple[float, float]:
@@ -51,14 +51,14 @@ def best_rate(rule: str) -> tuple[float, float]:
     for lr in LEARNING_RATES:
         file = KEPT / "tuning" / f"{rule}-{lr:g}.json"
         given = {**settings(rule, lr), "epochs": TUNING_EPOCHS}
-        found.append((held_out_accuracy(file, "cifar10", **given), lr))
+        found.append((held_out_accuracy(file, CIFAR10, **given), lr))
     return max(found)
 
 
 def result(rule: str, seed: int) -> dict[str, Any]:
     """Return the result of one run that is shown."""
     given = settings(rule, best_rate(rule)[1])
-    return result_of(f"{rule}-{seed}", KEPT, **given, stream="cifar10", epochs=EPOCHS, seed=seed)
+    return result_of(f"{rule}-{seed}", KEPT, **given, stream=CIFAR10, epochs=EPOCHS, seed=seed)
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from tables import result_of, show
-from tuning import held_out_accuracy
+from tuning import CIFAR10, held_out_accuracy
 
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "rules"
 SEEDS = (0, 1, 2)
 LEARNING_RATES = (0.01, 0.001, 0.0001)
-EPOCHS, TUNING_EPOCHS = {"mnist": 10, "cifar10": 10}, 2
+STREAMS: dict[str, dict[str, Any]] = {"mnist": {"name": "mnist"}, "cifar10": CIFAR10}
+EPOCHS, TUNING_EPOCHS = 10, 2
 RULES = ("bp", "dfa", "drtp")
 NETWORK: dict[str, Any] = {
     "name": "mlp",
@@ -60,7 +61,7 @@ def best_rate(data: str, variant: str, rule: str) -> float:
     def accuracy(lr: float) -> float:
         file = KEPT / "tuning" / f"{data}-{variant}-{rule}-{lr:g}.json"
         given = {**settings(variant, rule, lr), "epochs": TUNING_EPOCHS}
-        return held_out_accuracy(file, data, **given)
+        return held_out_accuracy(file, STREAMS[data], **given)
 
     return max(LEARNING_RATES, key=accuracy)
 
@@ -71,8 +72,8 @@ def result(data: str, variant: str, rule: str, seed: int) -> dict[str, Any]:
         f"{data}-{variant}-{rule}-{seed}",
         KEPT,
         **settings(variant, rule, best_rate(data, variant, rule)),
-        stream=data,
-        epochs=EPOCHS[data],
+        stream=STREAMS[data],
+        epochs=EPOCHS,
         seed=seed,
     )
 
@@ -95,7 +96,7 @@ def line(data: str, variant: str) -> str:
 
 def main() -> None:
     """Run what is missing, if asked to, and print the table."""
-    rows = [(data, variant) for data in EPOCHS for variant in VARIANTS]
+    rows = [(data, variant) for data in STREAMS for variant in VARIANTS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=[f"{d}-{v}" for d, v in rows])

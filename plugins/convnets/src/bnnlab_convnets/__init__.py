@@ -1,0 +1,1 @@
+"""bnnlab plugin: image networks with binary or real weights."""

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from bnnlab.config import Choice
+from bnnlab.model import Model
+from bnnlab.testing import ModelContract
+
+
+def ends(last: int, layer: str = "0") -> dict[str, str]:
+    """The weights that `keep=first-and-last` names, in a model of `last + 1` segments."""
+    return {
+        "segments.0.0.weight": "the first weight layer",
+        f"segments.{last}.{layer}.weight": "the last weight layer",
+    }
+
+
+class MeasuredContract(ModelContract):
+    """Of models that have seen a batch.
+
+    Before, normalisation shifts nothing, and many sums of equal terms are 0 but for rounding, which
+    depends on the batch's size and decides the sign.
+    """
+
+    def make(self, seed: int = 0, choice: Choice | None = None) -> Model:
+        model = super().make(seed, choice)
+        with torch.no_grad():
+            model(self.inputs())
+        return model
+
+
+class TestVGGBinaryConnect(ModelContract):
+    name = "vgg-binaryconnect"
+    options = {"width": 0.05}
+
+
+class TestVGGBinaryConnectWithEverything(ModelContract):
+    name = "vgg-binaryconnect"
+    options = {"width": 0.05, "activations": "binary", "keep": "first-and-last",
+               "scale": "learned", "surrogate": "polynomial"}  # fmt: skip
+    real = ends(8)
+
+
+class TestVGG16(ModelContract):
+    name = "vgg16"
+    options = {"width": 0.05}
+    real = ends(15)
+
+
+class TestRealVGG19(ModelContract):
+    name = "vgg19"
+    options = {"width": 0.05, "weights": "real", "activations": "real"}
+
+
+@pytest.mark.slow  # there are 11 and 24 million weights
+class TestResNet18(ModelContract):
+    name = "resnet18"
+    real = ends(9)
+
+
+@pytest.mark.slow
+class TestResNet50(MeasuredContract):
+    name = "resnet50"
+    real = ends(17)
+
+
+class TestMobileNetV2(MeasuredContract):
+    name = "mobilenet_v2"
+    options = {"width": 0.1}
+    real = ends(31)
+
+
+class TestMobileNetV3Small(ModelContract):
+    name = "mobilenet_v3_small"
+    options = {"width": 0.1, "keep": "none", "remove_skips": True}
+
+
+class TestMLPMixer(ModelContract):
+    name = "mlp-mixer"
+    options = {"patch": 2, "dim": 12, "depth": 2}
+    real = ends(5)
+
+
+class TestMLPMixerWithoutSkips(ModelContract):
+    name = "mlp-mixer"
+    options = {"patch": 2, "dim": 12, "depth": 1, "keep": "none", "remove_skips": True}
+
+
+class TestTorchvision(ModelContract):
+    name = "torchvision"
+    options = {"architecture": "squeezenet1_1"}
+    input_shape = (3, 20, 20)
+    real = ends(17, "classifier.1")

@@ -1,0 +1,387 @@
+"""What all models share, and the shapes, sizes and layers of each."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.ops import StochasticDepth
+
+import bnnlab
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
+from bnnlab_convnets.mixer import mlp_mixer
+from bnnlab_convnets.network import Network
+from bnnlab_convnets.vgg import vgg, vgg_binaryconnect
+from bnnlab_convnets.zoo import Torchvision, zoo_network
+
+SMALL: dict[str, dict[str, Any]] = {
+    "vgg-binaryconnect": {"width": 0.1},
+    "vgg16": {"width": 0.1},
+    "vgg19": {"width": 0.1},
+    "resnet18": {},
+    "mobilenet_v2": {"width": 0.2},
+    "mobilenet_v3_small": {"width": 0.2},
+    "mlp-mixer": {"dim": 32, "depth": 2},
+}
+HOST = bnnlab.PluginHost()
+WEIGHTS = (nn.Linear, nn.Conv2d)
+BINARY = (BinaryLinear, BinaryConv2d)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(name: str, shape: tuple[int, ...] = (3, 32, 32), **options: Any) -> Model:
+    given = {"input_shape": shape, "classes": 10, **SMALL.get(name, {}), **options}
+    model: Model = bnnlab.create("model", f"bnnlab-convnets/{name}", host=HOST, **given)
+    return model
+
+
+def kinds(model: nn.Module, *types: type) -> list[Any]:
+    return [part for part in model.modules() if isinstance(part, types)]
+
+
+def size(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# ------------------------------------------------------------- images
+
+
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
+CASES = [(name, shape) for name in SMALL for shape in SHAPES]
+
+
+@pytest.mark.parametrize(("name", "shape"), [*CASES, ("resnet50", (1, 28, 28))])
+def test_images_become_logits(name: str, shape: tuple[int, ...]) -> None:
+    model = make(name, shape)
+    with torch.no_grad():
+        logits = model(torch.randn(2, *shape, generator=draws()))
+    assert logits.shape == (2, 10)
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+    assert len(model.segments) > 5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_small"])
+def test_the_stem_keeps_the_size_of_small_images_alone(name: str) -> None:
+    factor = 4 if name == "resnet18" else 2
+    for side, reached in ((63, 63), (64, 64 // factor)):
+        stem = make(name, (1, side, side)).eval().segments[0]
+        assert stem(torch.zeros(1, 1, side, side)).shape[2:] == (reached, reached)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "units"),
+    [((1, 28, 28), 1, 512), ((3, 63, 80), 1, 512), ((3, 64, 64), 2, 4096),
+     ((3, 224, 224), 7, 4096), ((3, 512, 512), 7, 4096)],
+)  # fmt: skip
+def test_vgg_fits_its_linear_layers_to_the_images(
+    shape: tuple[int, ...], grid: int, units: int
+) -> None:
+    with torch.device("meta"):
+        network = vgg(shape, 10, 16, width=1)
+        assert network(torch.zeros(2, *shape)).shape == (2, 10)
+    linear = kinds(network, nn.Linear)
+    expected = [(512 * grid**2, units), (units, units), (units, 10)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == expected
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 7), (3, 32, 7), (784,), (32, 32)])
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "mlp-mixer", "torchvision"])
+def test_what_is_no_image_or_too_small_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"images \(C, H, W\) of at least 8x8 pixels"):
+        make(name, shape)
+
+
+def test_torchvision_says_itself_which_images_a_network_cannot_take() -> None:
+    with pytest.raises(UsageError, match=r"\(1, 28, 28\): .*Output size is too small; use images"):
+        make("torchvision:densenet121", (1, 28, 28))
+    with pytest.raises(UsageError, match="indivisible by patch size!; use images of another"):
+        make("torchvision:vit_b_16", (1, 28, 28))
+
+
+# ------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "vit_b_16", "densenet121"],
+)
+def test_a_network_of_torchvision_has_as_many_parameters_as_there(name: str) -> None:
+    published = get_model_weights(name).DEFAULT.meta["num_params"]
+    with torch.device("meta"):
+        assert size(zoo_network(name, (3, 224, 224), 1000)) == published
+
+
+@pytest.mark.parametrize("depth", [16, 19])
+def test_vgg_has_as_many_parameters_as_torchvisions_and_two_normalisations(depth: Any) -> None:
+    published = get_model_weights(f"vgg{depth}_bn").DEFAULT.meta["num_params"]
+    with torch.device("meta"):
+        network = vgg((3, 224, 224), 1000, depth, width=1)
+    assert size(network) == published + 4 * 4096
+
+
+@pytest.mark.parametrize(("classes", "published"), [(10, 14_022_016), (100, 14_114_176)])
+def test_the_binaryconnect_vgg_has_as_many_parameters_as_the_papers(
+    classes: int, published: int
+) -> None:
+    with torch.device("meta"):
+        assert size(vgg_binaryconnect((3, 32, 32), classes, width=1)) == published
+
+
+def test_the_binaryconnect_vgg_has_the_papers_layers() -> None:
+    layers = vgg_binaryconnect((3, 32, 32), 10, width=1 / 32)
+    letters = "".join(type(layer).__name__[0] for layer in layers)
+    # convolution, max pooling, batch normalisation, ReLU, average pooling, flattening, linear
+    assert letters == "CBRCMBR" * 3 + "AF" + "LBRLBR" + "LB"
+    images = layers[:-8](torch.randn(2, 3, 32, 32, generator=draws()))
+    assert images.shape == (2, 8192 // 32)
+
+
+def test_networks_have_as_many_parameters_as_those_of_crulis_and_others() -> None:
+    shape, expansions = (3, 224, 224), (4.0, 0.5)
+    with torch.device("meta"):
+        assert size(mlp_mixer(shape, 10, 16, 512, 12, expansions, False)) == 7_279_098
+        assert size(zoo_network("mobilenet_v2", shape, 10)) == 2_236_682
+
+
+# Mixer-S/16 and Mixer-B/16 of the paper's table 1: 18 and 59 million parameters.
+@pytest.mark.parametrize(("dim", "depth", "published"), [(512, 8, 18), (768, 12, 59)])
+def test_the_mixer_has_as_many_parameters_as_the_papers(
+    dim: int, depth: int, published: int
+) -> None:
+    expansions = (dim / 2 / 196, 4.0)
+    with torch.device("meta"):
+        network = mlp_mixer((3, 224, 224), 1000, 16, dim, depth, expansions, False)
+    assert size(network) // 10**6 == published
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_a_real_model_computes_what_torchvisions_does(name: str) -> None:
+    real = {"weights": "real", "activations": "real"}
+    model = Torchvision(
+        input_shape=(3, 64, 64), classes=10, generator=draws(1), architecture=name, **real
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=draws(1))))
+        reference = get_model(name, num_classes=10)
+    first = next(part for part in reference.modules() if isinstance(part, nn.Conv2d))
+    with torch.no_grad():
+        first.weight.copy_(next(model.parameters()))
+        for part in kinds(reference, nn.Dropout):
+            part.p = 0.0
+        x = torch.randn(4, 3, 64, 64, generator=draws(2))
+        torch.testing.assert_close(model(x), reference(x))
+        torch.testing.assert_close(model.eval()(x), reference.eval()(x))
+
+
+# ------------------------------------------------------------- what becomes binary
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_keep_says_which_weights_stay_real(name: str) -> None:
+    for keep, count in (("first-and-last", 2), ("none", 0)):
+        layers = kinds(make(name, keep=keep), *WEIGHTS)
+        real = [number for number, layer in enumerate(layers) if not isinstance(layer, BINARY)]
+        assert real == ([0, len(layers) - 1] if count else [])
+    real_model = make(name, weights="real", scale="none")
+    assert not real_model.binary_parameters()
+    assert not kinds(real_model, *BINARY)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_activations_are_all_signs_or_none_is(name: str) -> None:
+    plain = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
+    real = kinds(make(name, activations="real"), *plain, Sign)
+    signs = kinds(make(name, activations="binary", surrogate="identity"), *plain, Sign)
+    assert not [part for part in real if isinstance(part, Sign)]
+    assert {getattr(part, "surrogate", part) for part in signs} == {"identity"}
+    assert len(signs) >= len(real) > 0  # a block of a ResNet uses one ReLU again
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_all_normalisation_over_batches_is_ours_and_dropout_is_gone(name: str) -> None:
+    model = make(name, **({} if name == "mlp-mixer" else {"statistics": "recalibrated"}))
+    assert not kinds(model, nn.modules.batchnorm._BatchNorm, nn.Dropout, StochasticDepth)
+    assert {norm.statistics for norm in kinds(model, BatchNorm)} <= {"recalibrated"}
+    assert bool(kinds(model, BatchNorm)) != bool(kinds(model, nn.LayerNorm))
+
+
+def test_normalisation_keeps_its_settings() -> None:
+    found = {(n.eps, n.momentum) for n in kinds(make("mobilenet_v3_small"), BatchNorm)}
+    assert found == {(0.001, 0.01)}
+    momenta = [norm.momentum for norm in kinds(make("vgg-binaryconnect"), BatchNorm)]
+    assert momenta == [0.2] * 6 + [0.1] * 3
+    assert all(norm.gamma is None for norm in kinds(make("vgg-binaryconnect"), BatchNorm))
+
+
+@pytest.mark.parametrize("scale", ["none", "fan-in", "learned"])
+def test_the_scale_reaches_the_binary_layers(scale: str) -> None:
+    for layer in kinds(make("vgg16", scale=scale), *BINARY):
+        fan_in = layer.weight[0].numel() ** -0.5
+        assert (layer.scale is None) == (scale != "learned")
+        assert layer.fixed_scale == (fan_in if scale == "fan-in" else 1)
+
+
+class Borrowed(nn.Module):
+    """Reads the weights of one layer, and calls the one that was made first last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.read, self.act = nn.Linear(8, 10), nn.Linear(8, 8), nn.ReLU()
+        self.first, self.middle = nn.Conv2d(1, 8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.act(self.first(x).flatten(1)))
+        return self.last(x @ self.read.weight)
+
+
+def test_first_and_last_go_by_the_calls_and_weights_that_are_only_read_stay_real() -> None:
+    names: Any = {"first-and-last": {"middle"}, "none": {"first", "middle", "last"}}
+    for keep, expected in names.items():
+        network = Borrowed()
+        Network(lambda n=network: n, input_shape=(1, 8, 8), generator=draws(), keep=keep)
+        assert {name for name, part in network.named_children() if isinstance(part, BINARY)} == (
+            expected
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("googlenet", {}, "activations of GoogLeNet are functions.*'real'"),
+        ("resnet19", {}, "no 'resnet19'. Did you mean 'resnet1"),
+        ("resnet18", {"width": 0.5}, "width is for MobileNets; resnet18"),
+        ("squeezenet1_1", {"remove_skips": True}, "squeezenet1_1 has others"),
+    ],
+)
+def test_what_a_network_cannot_do_is_refused(
+    name: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        make(f"torchvision:{name}", **options)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+def test_signs_come_after_pooling_and_real_activations_before(name: str) -> None:
+    def order(**options: Any) -> str:
+        parts = make(name, (3, 64, 64), **options).segments[0 if name == "resnet18" else 1]
+        return "".join(type(part).__name__[0] for part in parts)
+
+    assert order(activations="binary") in ("CMBS", "BMBS")  # weight, pooling, normalisation, sign
+    assert order(activations="real") in ("CBRM", "BBRM")
+
+
+# ------------------------------------------------------------- shortcuts
+
+
+def silence(network: nn.Module) -> None:
+    """Let the branch of every block that has an identity shortcut return 0."""
+    for block in network.modules():
+        shortcut = getattr(block, "use_res_connect", getattr(block, "downsample", 0) is None)
+        if shortcut:
+            norm = kinds(block, nn.BatchNorm2d)[-1]
+            nn.init.zeros_(norm.weight)
+            nn.init.zeros_(norm.bias)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"])
+def test_without_shortcuts_silent_blocks_let_nothing_through(name: str) -> None:
+    x = torch.randn(2, 3, 32, 32, generator=draws())
+    for removed in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            with_shortcuts = zoo_network(name, (3, 32, 32), 10).eval()
+        silence(with_shortcuts)
+        network = with_shortcuts
+        if removed:
+            network = zoo_network(name, (3, 32, 32), 10, remove_skips=True).eval()
+            network.load_state_dict(renamed(with_shortcuts, network))
+        one, other = network(x)
+        assert torch.equal(one, other) == removed
+
+
+def renamed(network: nn.Module, chain: nn.Module) -> dict[str, Tensor]:
+    """Return a network's state without its shortcuts, under the names of its chain."""
+    values = [v for name, v in network.state_dict().items() if "downsample" not in name]
+    return dict(zip(chain.state_dict(), values, strict=True))
+
+
+def test_blocks_without_shortcuts_are_cut_at_every_layer() -> None:
+    for name in ("resnet18", "mobilenet_v2", "mlp-mixer"):
+        model = make(name, remove_skips=True)
+        assert len(model.segments) == len(kinds(model, *WEIGHTS))
+        assert len(model.segments) > len(make(name).segments)
+
+
+# ------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_backpropagation_passes_every_sign(name: str) -> None:
+    """At the start, a good part of what every sign sees lies where its surrogate is 1."""
+    model = make(name, activations="binary")
+    shares: list[float] = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        shares.append(inputs[0].abs().le(1).float().mean().item())
+
+    for part in kinds(model, Sign):
+        part.register_forward_pre_hook(look)
+    with torch.no_grad():
+        model(torch.randn(16, 3, 32, 32, generator=draws()))
+    assert min(shares) > 0.4
+
+
+LEARNING = [  # without shortcuts, signs let deep networks learn too slowly for this
+    ("vgg-binaryconnect", {"activations": "binary"}, 0.9),
+    ("vgg16", {"activations": "real"}, 0.9),
+    ("vgg19", {"activations": "real"}, 0.9),
+    ("mobilenet_v2", {"activations": "real"}, 0.95),
+    ("mobilenet_v3_small", {"activations": "real"}, 0.9),
+    ("mlp-mixer", {}, 0.5),
+    pytest.param("resnet18", {}, 0.5, marks=pytest.mark.slow),
+    pytest.param("resnet50", {"activations": "real"}, 0.9, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "falls_to"), LEARNING)
+def test_twenty_steps_on_sixteen_images_reduce_the_loss(
+    name: str, options: dict[str, Any], falls_to: float
+) -> None:
+    model = make(name, (3, 8, 8), **options)
+    rule = bnnlab.create("rule", "bnnlab-backprop/bp", model)
+    optimizer = bnnlab.create("optimizer", "bnnlab-backprop/adam", model, lr=0.001)
+    batch = (torch.randn(16, 3, 8, 8, generator=draws()), torch.arange(16) % 10)
+    losses = [float(optimizer.step(rule.closure(model, batch))) for _ in range(20)]
+    assert sum(losses[-5:]) / 5 < falls_to * losses[0]
+
+
+# ------------------------------------------------------------- all of torchvision
+
+FAMILIES = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0",
+    "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
+    "mobilenet_v3_large", "regnet_y_400mf", "resnext50_32x4d", "shufflenet_v2_x0_5",
+    "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11_bn",
+    "vit_b_32",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_of_torchvision_learns(name: str) -> None:
+    functional = name in ("googlenet", "inception_v3")
+    model = make(
+        f"torchvision:{name}",
+        (1, 224, 224),
+        activations="real" if functional else "binary",
+    )
+    assert len(model.segments) > 1
+    assert len(model.binary_parameters()) > 3
+    loss = nn.functional.cross_entropy(model(torch.randn(2, 1, 224, 224)), torch.arange(2))
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -1,0 +1,88 @@
+"""Every rule teaches every model, on real images."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+import bnnlab
+from bnnlab import Kind, PluginHost
+from bnnlab.components import Component
+
+HOST = PluginHost()
+RULES = sorted(component.name for _, component in HOST.components(Kind.RULE))
+MODELS = {c.name: c for _, c in HOST.components(Kind.MODEL) if c.name != "torchvision"}
+SMALL: dict[str, Any] = {"width": 0.125, "hidden": [32, 32], "dim": 32, "depth": 2, "patch": 2}
+"""Options that make a model small, for those that have them."""
+
+
+def small(component: Component) -> dict[str, Any]:
+    """Return the options that make a model small: the test is of how they fit."""
+    return {o.name: SMALL[o.name] for o in component.options if o.name in SMALL}
+
+
+def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches of handwritten digits, (B, 1, 8, 8)."""
+    (task,) = bnnlab.create("stream", "digits")
+    yield from task.train.batches(size, torch.arange(count * size))
+
+
+def train(model: bnnlab.Model, rule: str, steps: int) -> None:
+    """Train for some steps, and see that weights change and stay what they are."""
+    made = bnnlab.create("rule", rule, model)
+    optimizer = bnnlab.create("optimizer", "sgd", model, lr=0.01)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    model.train()
+    for inputs, targets in batches(steps):
+        if model.input_shape != inputs.shape[1:]:
+            assert model.input_shape is not None
+            scaled = torch.nn.functional.interpolate(inputs, model.input_shape[1:])
+            inputs = scaled.expand(-1, *model.input_shape)
+        loss = optimizer.step(made.closure(model, (inputs, targets)))
+        assert bool(loss.isfinite())
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    assert all(bool((p.abs() == 1).all()) for p in model.binary_parameters().values())
+    changed = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert any(name in model.binary_parameters() for name in changed), "no sign has flipped"
+
+
+SLOW = {"resnet50"}  # twenty steps of it take seconds
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_takes_20_steps_with_every_model(rule: str, name: str) -> None:
+    model = bnnlab.create("model", name, input_shape=(1, 8, 8), classes=10, **small(MODELS[name]))
+    train(model, rule, steps=20)
+
+
+TRIED = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",
+    "inception_v3", "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_large",
+    "mobilenet_v3_small", "regnet_x_400mf", "regnet_x_800mf", "regnet_y_400mf", "regnet_y_800mf",
+    "resnet18", "resnet34", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0", "squeezenet1_0", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11",
+    "vgg11_bn", "vgg13_bn", "vit_b_32", "wide_resnet50_2",
+)  # fmt: skip
+SIDES = {"inception_v3": 96, "maxvit_t": 224}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", TRIED)
+@pytest.mark.parametrize("rule", ["dfa", "drtp"])
+def test_local_rules_teach_torchvisions_networks(rule: str, architecture: str) -> None:
+    assert architecture in torchvision.models.list_models(module=torchvision.models)
+    side = SIDES.get(architecture, 64)
+    model = bnnlab.create(
+        "model",
+        f"torchvision:{architecture}",
+        input_shape=(3, side, side),
+        classes=10,
+        activations="real",  # in some they are functions, which cannot be replaced
+    )
+    train(model, rule, steps=2)
