@@ -122,7 +122,8 @@ class Examples:
     def _inputs(self, images: Tensor, draws: torch.Generator | None) -> Tensor:
         if self.augment is not None and draws is not None:
             images = self.augment(images, draws)
-        return self._permute((images.float() - self.mean) / self.std)
+        inputs = images.to(torch.float32, copy=True)  # one copy, changed in place
+        return self._permute(inputs.sub_(self.mean).div_(self.std))
 
     def _permute(self, images: Tensor) -> Tensor:
         if self.permutation is None:

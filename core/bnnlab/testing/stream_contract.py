@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnlab import building
+from bnnlab import building, seeds
 from bnnlab.components import Kind, Option
 from bnnlab.config import Choice
 from bnnlab.errors import BnnlabError
@@ -34,10 +34,11 @@ class StreamContract(ComponentContract):
         return building.make_stream(self.host, choice, data=folder, device=device, seed=seed)
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
-        """Take three examples of every part of every task, and the order of all."""
+        """Take three examples of every part of every task, augmented too, and the order of all."""
         found = []
         for _, _, part in _parts(self.make(seed)):
-            found += [*part.raw(torch.arange(min(3, len(part)))), part.rows]
+            first = torch.arange(min(3, len(part)))
+            found += [*part.raw(first), part.batch(first, _draws(seed))[0], part.rows]
             if part.permutation is not None:
                 found.append(part.permutation)
         return found
@@ -65,10 +66,10 @@ class StreamContract(ComponentContract):
         stream = self.make()
         for _, name, part in _parts(stream):
             assert len(part), f"{name} has no example"
-            pixels = part.pixels.dtype
-            assert pixels in (torch.uint8, torch.float32), f"{name}: pixels are {pixels}"
             count = min(2, len(part))
-            inputs, targets = part.batch(torch.arange(count))
+            pixels = part.raw(torch.arange(count))[0].dtype
+            assert pixels in (torch.uint8, torch.float32), f"{name}: pixels are {pixels}"
+            inputs, targets = part.batch(torch.arange(count), _draws(0))
             assert inputs.shape == (count, *stream.input_shape), f"{name}: {inputs.shape}"
             assert inputs.dtype == torch.float32, f"{name}: inputs are {inputs.dtype}"
             assert bool(inputs.isfinite().all()), f"{name}: inputs are not finite"
@@ -93,7 +94,7 @@ class StreamContract(ComponentContract):
             for name, part in _named(task):
                 rows = part.rows
                 assert len(torch.unique(rows)) == len(rows), f"{name} holds an example twice"
-                data = part.pixels.data_ptr()
+                data = _place(part)
                 others = seen.get(data, rows[:0])
                 assert not bool(torch.isin(rows, others).any()), f"{name} shares examples"
                 seen[data] = torch.cat([others, rows])
@@ -106,7 +107,7 @@ class StreamContract(ComponentContract):
             if part is task.test:
                 continue
             for test in tested:
-                if part.pixels.data_ptr() == test.pixels.data_ptr():
+                if _place(part) == _place(test):
                     shared = torch.isin(part.rows, test.rows).sum()
                     assert not shared, f"{name} holds {shared} test examples"
 
@@ -140,6 +141,15 @@ class StreamContract(ComponentContract):
                 if changes and get_origin(option.type) is not Literal:
                     break
 
+    def test_only_what_is_trained_on_is_augmented(self) -> None:
+        """What is scored or chosen by is shown as it is."""
+        changed = [
+            name
+            for task, name, part in _parts(self.make())
+            if part is not task.train and part.augment
+        ]
+        assert not changed, f"augmented: {', '.join(changed)}"
+
     def test_the_protocol_is_data_and_does_not_hold_the_seed(self) -> None:
         """It is JSON, and equal for two seeds: runs that differ in the seed are repetitions."""
         one, other = (
@@ -170,6 +180,15 @@ def _parts(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
             yield task, name, part
 
 
+def _draws(seed: int) -> torch.Generator:
+    return seeds.generator(seed, "augmentation")
+
+
+def _place(part: Examples) -> int:
+    """Return where the images lie, as far as parts that share them agree on it."""
+    return part.pixels.data_ptr() if isinstance(part.pixels, Tensor) else id(part.pixels)
+
+
 def _contents(part: Examples) -> list[int]:
     """Return a hash of each example, its label included."""
     found = []
@@ -182,8 +201,13 @@ def _contents(part: Examples) -> list[int]:
 
 
 def _data(stream: TaskStream) -> tuple[int, list[list[int]]]:
-    """Return the number of tasks, and what the first one holds."""
-    return len(stream), [_contents(part) for _, part in _named(stream[0])]
+    """Return the number of tasks, and what the first one holds and shows in training."""
+    contents = [_contents(part) for _, part in _named(stream[0])]
+    train = stream[0].train
+    if train.augment is not None:
+        first = torch.arange(min(100, len(train)))
+        contents.append([hash(train.batch(first, _draws(0))[0].cpu().numpy().tobytes())])
+    return len(stream), contents
 
 
 def _other_values(option: Option, value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision import datasets
 
 Arrays = list[np.ndarray]  # train pixels (N, H, W) or (N, 3072), train labels, test ..., test ...
@@ -66,3 +67,25 @@ def write_cifar10(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Arrays]:
         return [np.concatenate([x1, x2]), np.concatenate([y1, y2]), x3, y3]
 
     return write
+
+
+def write_images(folder: Path, classes: str = "abcd", count: int = 6, seed: int = 0) -> None:
+    """Write `folder`/CLASS/0.png, ..., of unequal sizes: noise around a shade of each class."""
+    random = np.random.RandomState(seed)
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            height, width = random.randint(8, 20, 2)
+            shade = random.randint(0, 60, (height, width, 3)) + 190 * number // len(classes)
+            image = Image.fromarray(shade.astype(np.uint8))
+            image.save(folder / name / f"{index}.png")
+
+
+@pytest.fixture(scope="session")
+def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with `parted`, which has a test part, and `whole`, which has none."""
+    data = tmp_path_factory.mktemp("data")
+    write_images(data / "parted" / "train")
+    write_images(data / "parted" / "val", count=3, seed=1)
+    write_images(data / "whole", count=10, seed=2)
+    return data

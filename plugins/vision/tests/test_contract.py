@@ -1,3 +1,7 @@
+from pathlib import Path
+
+import pytest
+
 from bnnlab.testing import StreamContract
 
 
@@ -17,12 +21,48 @@ class TestSplitDigitsWithTaskIds(StreamContract):
 
 class TestChunkedDigits(StreamContract):
     name = "chunked-digits"
+    options = {"augment": "imagenet"}
 
 
 class TestDigits(StreamContract):
     name = "digits"
+    options = {"augment": "cifar", "validation": 0.1}
 
 
 class TestSequence(StreamContract):
     name = "sequence"
     options = {"datasets": ["digits"], "task_ids": True}
+
+
+class FolderContract(StreamContract):
+    @pytest.fixture(autouse=True)
+    def find_folders(self, image_folders: Path) -> None:
+        type(self).data = str(image_folders)
+
+
+class TestImageFolder(FolderContract):
+    name = "image-folder"
+    options = {"folder": "parted", "image_size": 8, "workers": 0, "augment": "cifar"}
+
+
+class TestPermutedImageFolder(FolderContract):
+    name = "permuted-image-folder"
+    options = {"folder": "whole", "image_size": 8, "workers": 0, "tasks": 2, "validation": 0.1}
+
+
+class TestSplitImageFolder(FolderContract):
+    name = "split-image-folder"
+    options = {
+        "folder": "whole",
+        "image_size": 8,
+        "workers": 0,
+        "tasks": 2,
+        "incremental": "task",
+        "in_memory": "never",
+        "augment": "imagenet",
+    }
+
+
+class TestChunkedImageFolder(FolderContract):
+    name = "chunked-image-folder"
+    options = {"folder": "parted", "image_size": 8, "workers": 0, "tasks": 3, "grey": True}

@@ -14,20 +14,21 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from bnnlab.errors import DataError, UsageError
-from bnnlab_vision.datasets import Dataset, load
+from bnnlab_vision.datasets import find_source
+from bnnlab_vision.source import Dataset
 
 CPU = torch.device("cpu")
 RAW = Path("MNIST", "raw")
 Writer = Callable[..., list[np.ndarray]]
 
 
+def load(name: str, data: Path, device: torch.device) -> Dataset:
+    return find_source(name).load(data, device, seed=0)
+
+
 def tensors(dataset: Dataset) -> list[torch.Tensor]:
-    return [
-        dataset.train_pixels,
-        dataset.train_labels,
-        dataset.test_pixels,
-        dataset.test_labels,
-    ]
+    parts = dataset.train, dataset.test
+    return [tensor for part in parts for tensor in part.raw(torch.arange(len(part)))]
 
 
 @pytest.fixture
@@ -75,10 +76,11 @@ def served(
 
 def test_digits_are_those_of_scikit_learn_each_once(tmp_path: Path) -> None:
     digits = load("digits", tmp_path, CPU)
-    assert digits.train_pixels.shape == (1437, 1, 8, 8)
-    assert digits.test_pixels.shape == (360, 1, 8, 8)
-    ours = torch.cat([digits.train_pixels, digits.test_pixels]).flatten(1)
-    labelled = torch.cat([ours, torch.cat([digits.train_labels, digits.test_labels])[:, None]], 1)
+    pixels, labels, test_pixels, test_labels = tensors(digits)
+    assert pixels.shape == (1437, 1, 8, 8)
+    assert test_pixels.shape == (360, 1, 8, 8)
+    ours = torch.cat([pixels, test_pixels]).flatten(1)
+    labelled = torch.cat([ours, torch.cat([labels, test_labels])[:, None]], 1)
     bunch = load_digits()
     theirs = np.concatenate([bunch.data, bunch.target[:, None]], 1)
     assert sorted(labelled.tolist()) == sorted(theirs.astype(int).tolist())
@@ -95,11 +97,10 @@ def test_an_mnist_folder_is_read_as_it_was_written(tmp_path: Path, write_mnist: 
 
 def test_a_cifar10_folder_is_read_as_it_was_written(tmp_path: Path, write_cifar10: Writer) -> None:
     pixels, labels, test_pixels, test_labels = write_cifar10(tmp_path)
-    cifar = load("cifar10", tmp_path, CPU)
-    assert np.array_equal(cifar.train_pixels.numpy(), pixels.reshape(20, 3, 32, 32))
-    assert np.array_equal(cifar.test_pixels.numpy(), test_pixels.reshape(10, 3, 32, 32))
-    assert cifar.train_labels.tolist() == labels.tolist()
-    assert cifar.test_labels.tolist() == test_labels.tolist()
+    expected = [pixels.reshape(20, 3, 32, 32), labels, test_pixels.reshape(10, 3, 32, 32)]
+    found = tensors(load("cifar10", tmp_path, CPU))
+    for one, written in zip(found, [*expected, test_labels], strict=True):
+        assert np.array_equal(one.numpy(), written)
 
 
 def test_the_digest_tells_contents_apart(tmp_path: Path, write_mnist: Writer) -> None:
@@ -148,8 +149,9 @@ def test_missing_data_is_fetched(
 ) -> None:
     data = tmp_path / "new" / "data"
     mnist = load("mnist", data, CPU)
-    assert np.array_equal(mnist.train_pixels[:, 0].numpy(), served[0])
-    assert mnist.test_labels.tolist() == served[3].tolist()
+    pixels, _, _, test_labels = tensors(mnist)
+    assert np.array_equal(pixels[:, 0].numpy(), served[0])
+    assert test_labels.tolist() == served[3].tolist()
     assert [path.name for path in data.iterdir()] == ["MNIST"]
     assert len(list((data / RAW).iterdir())) == 4
     assert capfd.readouterr().out == ""
@@ -161,8 +163,9 @@ def test_fetching_completes_a_folder_and_overwrites_nothing(
     own = write_mnist(tmp_path, seed=1)
     (tmp_path / RAW / "t10k-images-idx3-ubyte").unlink()
     mnist = load("mnist", tmp_path, CPU)
-    assert np.array_equal(mnist.train_pixels[:, 0].numpy(), own[0])
-    assert np.array_equal(mnist.test_pixels[:, 0].numpy(), served[2])
+    pixels, _, test_pixels, _ = tensors(mnist)
+    assert np.array_equal(pixels[:, 0].numpy(), own[0])
+    assert np.array_equal(test_pixels[:, 0].numpy(), served[2])
 
 
 @pytest.mark.usefixtures("served")

@@ -15,30 +15,34 @@ from bnnlab_vision.plugin import bnnlab_components
 COMPONENTS = {component.name: component for component in bnnlab_components()}
 
 
-def test_there_are_four_streams_for_each_data_set_and_a_sequence() -> None:
-    expected = {
-        f"{way}{name}" for way in ("", "permuted-", "split-", "chunked-") for name in SOURCES
-    }
+NAMES = [*SOURCES, "image-folder"]
+
+
+def test_there_are_four_streams_for_each_data_set_and_for_folders_and_a_sequence() -> None:
+    expected = {f"{way}{name}" for way in ("", "permuted-", "split-", "chunked-") for name in NAMES}
     assert {*expected, "sequence"} == set(COMPONENTS)
-    assert len(bnnlab_components()) == 21
+    assert len(bnnlab_components()) == 25
     assert all(component.kind is Kind.STREAM for component in COMPONENTS.values())
 
 
 @pytest.mark.parametrize("component", COMPONENTS.values(), ids=str)
 def test_options_are_the_constructors_keywords_and_defaults(component: Component) -> None:
     module, _, name = component.target.partition(":")
-    parameters = dict(inspect.signature(getattr(import_module(module), name)).parameters)
-    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
-    for given in ("data", "device", "seed", *component.preset):
-        assert parameters.pop(given).default is inspect.Parameter.empty
+    taken = {}
+    for cls in reversed(getattr(import_module(module), name).__mro__[:-1]):
+        taken.update(
+            inspect.signature(cls.__init__).parameters
+        )  # what it does not name it hands on
+    defaults = {key: parameter.default for key, parameter in taken.items()}
     declared = {option.name: option.default for option in component.options}
-    assert declared == {key: parameter.default for key, parameter in parameters.items()}
+    assert declared == {k: v for k, v in defaults.items() if v is not inspect.Parameter.empty}
+    assert {"data", "device", "seed", *component.preset} <= defaults.keys() - declared.keys()
     assert check_values(component.options, {}) == (declared, [])
 
 
 def test_only_streams_of_several_tasks_announce_boundaries() -> None:
     silent = {name for name, each in COMPONENTS.items() if "boundaries" not in each.provides}
-    assert silent == set(SOURCES)
+    assert silent == set(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import torch
 
 from bnnlab.errors import UsageError
 from bnnlab.stream import Examples, protocol_hash
-from bnnlab_vision.preparation import channel_statistics
+from bnnlab_vision.augmentation import shift_and_flip
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Sequence, Single, Split
+from bnnlab_vision.source import channel_statistics
 
 Writer = Callable[..., list[np.ndarray]]
 CPU = torch.device("cpu")
@@ -28,6 +29,13 @@ GOLDEN_DIGITS = {
 GOLDEN_MNIST = {
     0: "43505743679127c09985acddc4aedc2bab95d4b43530599fe4ea07d428016411",
     2: "520aff551638c4321b57d259a24e831ee8afbd97956e3ddda9704ee8f712a148",
+}
+# Of the digits with all options at their defaults: figures keep their protocols.
+GOLDEN_PROTOCOLS = {
+    Single: "b3ffb8519ced42bd",
+    Permuted: "869c573a10bbe8b7",
+    Split: "9d20ab68666e1e2f",
+    Chunked: "8e3fd937cade6c15",
 }
 
 
@@ -137,6 +145,11 @@ def test_the_protocol_is_of_the_content_and_the_options_and_not_of_the_seed(
     assert json.loads(json.dumps(protocols[0])) == protocols[0]
 
 
+@pytest.mark.parametrize(("kind", "golden"), GOLDEN_PROTOCOLS.items())
+def test_protocols_do_not_change(kind: type[Scenario], golden: str) -> None:
+    assert protocol_hash(make(kind).protocol()) == golden
+
+
 @pytest.mark.parametrize("validation", [-0.1, 1.0])
 def test_a_share_that_leaves_nothing_to_learn_is_refused(validation: float) -> None:
     with pytest.raises(UsageError, match="at least 0 and below 1"):
@@ -169,6 +182,31 @@ def test_the_statistics_are_of_the_whole_training_part_whatever_is_held_out() ->
     torch.testing.assert_close(inputs.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(inputs.std(correction=0), torch.tensor(1.0))
     assert torch.equal(plain.test.mean, parted.train.mean)
+
+
+# ---------------------------------------------------------------------------- augmentation
+
+
+@EACH
+def test_training_images_alone_are_augmented_and_only_when_draws_are_given(
+    kind: type[Scenario],
+) -> None:
+    plain, augmented = make(kind, validation=0.1), make(kind, validation=0.1, augment="cifar")
+    assert augmented.protocol() == {**plain.protocol(), "augment": "cifar"}
+    at = torch.arange(20)
+    for before, task in zip(plain, augmented, strict=True):
+        draws = [torch.Generator().manual_seed(seed) for seed in (5, 5, 6)]
+        inputs, targets = task.train.batch(at, draws[0])
+        images = shift_and_flip(task.train.pixels[task.train.rows[at]], draws[1])
+        expected = ((images.float() - task.train.mean) / task.train.std).flatten(1)
+        order = task.train.permutation
+        assert torch.equal(inputs.flatten(1), expected if order is None else expected[:, order])
+        assert not torch.equal(inputs, task.train.batch(at, draws[2])[0])
+        assert torch.equal(targets, before.train.batch(at)[1])
+        for part in ("train", "validation", "test"):
+            one, other = getattr(before, part), getattr(task, part)
+            given = None if part == "train" else draws[2]
+            assert torch.equal(other.batch(at, given)[0], one.batch(at)[0])
 
 
 # ---------------------------------------------------------------------------- permuted
@@ -277,12 +315,7 @@ def test_a_sequence_gives_each_data_set_whole_and_normalised_by_itself(
 def test_a_sequence_has_logits_for_the_largest_number_of_classes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare(name: str, **_: object) -> Any:
-        prepared = type("Prepared", (), {})()
-        prepared.shape, prepared.classes = (3, 32, 32), {"cifar10": 10, "cifar100": 100}[name]
-        return prepared
-
-    monkeypatch.setattr("bnnlab_vision.scenarios.Prepared", prepare)
+    monkeypatch.setattr("bnnlab_vision.scenario.Prepared", lambda *_, **__: None)
     assert make(Sequence, datasets=["cifar10", "cifar100"]).classes == 100
 
 

@@ -1,1 +1,1 @@
-"""Streams of tasks over digits, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100."""
+"""Streams of tasks over published image data sets and folders of images."""

@@ -1,4 +1,4 @@
-"""Read the data sets whole, as uint8 tensors; fetch what is missing; say what is damaged."""
+"""Read published data sets whole; fetch what is missing; say what is damaged."""
 
 import hashlib
 import socket
@@ -16,94 +16,77 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import DataError, UsageError, did_you_mean
+from bnnlab.stream import Examples
+from bnnlab_vision.source import Dataset, Source, channel_statistics
 
 _TIMEOUT = 20.0  # seconds without an answer until a download is given up
 
 
 @dataclass(frozen=True)
-class Source:
-    """What is known of a data set before it is read.
+class Published(Source):
+    """A data set that is known by its name; see `Source`.
 
     Attributes:
+        name: As typed.
         shape: Of one image, (C, H, W).
         classes: Number of classes.
         label: What a class is called, in the plural.
         reader: Its class in torchvision.datasets; empty for scikit-learn's digits.
     """
 
+    name: str
     shape: tuple[int, int, int]
     classes: int
     label: str = "classes"
     reader: str = ""
 
+    def load(self, data: Path, device: torch.device, seed: int) -> Dataset:  # noqa: ARG002
+        """Read it from the folder `data`, or fetch it into there where files are missing.
 
-SOURCES = {
-    "digits": Source((1, 8, 8), 10, label="digits"),
-    "mnist": Source((1, 28, 28), 10, label="digits", reader="MNIST"),
-    "fashion-mnist": Source((1, 28, 28), 10, reader="FashionMNIST"),
-    "cifar10": Source((3, 32, 32), 10, reader="CIFAR10"),
-    "cifar100": Source((3, 32, 32), 100, reader="CIFAR100"),
-}
+        `digits` comes with scikit-learn and needs no folder. The digest is over the pixels and
+        labels of the training part and of the test part, in this order.
 
+        Raises:
+            DataError: If it is damaged, or missing and cannot be fetched.
+        """
+        parts = _read(self, data) if self.reader else _read_digits()
+        digest = hashlib.sha256()
+        for tensor in parts:
+            array = tensor.contiguous().numpy()
+            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        pixels, labels, *test = (part.to(device) for part in parts)
+        mean, std = channel_statistics(pixels)
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A data set on the device.
+        def whole(pixels: Tensor, labels: Tensor) -> Examples:
+            return Examples(pixels, labels, torch.arange(len(labels), device=device), mean, std)
 
-    Attributes:
-        train_pixels: uint8 of shape (N, C, H, W).
-        train_labels: int64 of shape (N,).
-        test_pixels: uint8 of shape (M, C, H, W).
-        test_labels: int64 of shape (M,).
-        classes: Number of classes.
-        digest: First 16 hexadecimal digits of SHA-256 over the four tensors, in this order.
-    """
-
-    train_pixels: Tensor
-    train_labels: Tensor
-    test_pixels: Tensor
-    test_labels: Tensor
-    classes: int
-    digest: str
+        return Dataset(whole(pixels, labels), whole(*test), digest.hexdigest()[:16])
 
 
-def find_source(name: str) -> Source:
-    """Return what is known of a data set.
+_PUBLISHED = (
+    Published("digits", (1, 8, 8), 10, label="digits"),
+    Published("mnist", (1, 28, 28), 10, label="digits", reader="MNIST"),
+    Published("fashion-mnist", (1, 28, 28), 10, reader="FashionMNIST"),
+    Published("cifar10", (3, 32, 32), 10, reader="CIFAR10"),
+    Published("cifar100", (3, 32, 32), 100, reader="CIFAR100"),
+)
+SOURCES = {source.name: source for source in _PUBLISHED}
+
+
+def find_source(source: str | Source) -> Source:
+    """Return the published data set of a name; what is a source already, as it is.
 
     Raises:
         UsageError: If there is none of this name.
     """
-    if name not in SOURCES:
+    if isinstance(source, Source):
+        return source
+    if source not in SOURCES:
         raise UsageError(
-            f"no data set {name!r}.{did_you_mean(name, SOURCES)} There are: {', '.join(SOURCES)}."
+            f"no data set {source!r}.{did_you_mean(source, SOURCES)} "
+            f"There are: {', '.join(SOURCES)}."
         )
-    return SOURCES[name]
-
-
-def load(name: str, data: Path, device: torch.device) -> Dataset:
-    """Return a data set, read from the folder `data`, or fetched into it where files are missing.
-
-    `digits` comes with scikit-learn and needs no folder.
-
-    Raises:
-        UsageError: If there is no data set of this name.
-        DataError: If it is damaged, or missing and cannot be fetched.
-    """
-    source = find_source(name)
-    parts = _read(name, source, data) if source.reader else _read_digits()
-    digest = hashlib.sha256()
-    for tensor in parts:
-        array = tensor.contiguous().numpy()
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-    train_pixels, train_labels, test_pixels, test_labels = (part.to(device) for part in parts)
-    return Dataset(
-        train_pixels,
-        train_labels,
-        test_pixels,
-        test_labels,
-        classes=source.classes,
-        digest=digest.hexdigest()[:16],
-    )
+    return SOURCES[source]
 
 
 def _read_digits() -> list[Tensor]:
@@ -120,11 +103,11 @@ def _read_digits() -> list[Tensor]:
     return [pixels[:1437], labels[:1437], pixels[1437:], labels[1437:]]
 
 
-def _read(name: str, source: Source, data: Path) -> list[Tensor]:
+def _read(source: Published, data: Path) -> list[Tensor]:
     """Return training and test pixels and labels by torchvision's reader of these files."""
     from torchvision import datasets
 
-    reader = getattr(datasets, source.reader)
+    name, reader = source.name, getattr(datasets, source.reader)
     files = _list_files(reader)
     folder = data / files[0].parent
     missing = [file.name for file in files if not (data / file).is_file()]
@@ -181,7 +164,7 @@ def _quiet_network() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _check(part: Any, source: Source) -> tuple[Tensor, Tensor]:
+def _check(part: Any, source: Published) -> tuple[Tensor, Tensor]:
     """Return the pixels (N, C, H, W) and labels (N,) of one of torchvision's data sets.
 
     Raises:

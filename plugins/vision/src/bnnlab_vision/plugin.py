@@ -1,7 +1,7 @@
 """What this plugin offers. Nothing here imports torch."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from bnnlab.components import Component, Kind, Option
 from bnnlab.hookspecs import hookimpl
@@ -69,74 +69,113 @@ _UNKNOWN = Option(
     "What belongs to no task, for out-of-distribution detection: a data set of equal shape, or "
     "'permutation' for the test images with their pixels in an order of their own.",
 )
+_AUGMENT = Option(
+    "augment",
+    Literal["none", "cifar", "imagenet"],
+    "none",
+    "How training images are changed at random: 'cifar', shifted by up to 4 pixels and mirrored "
+    "(He et al. 2016); 'imagenet', cropped, enlarged and mirrored (Szegedy et al. 2015).",
+)
+_FOLDER_OPTIONS = (
+    Option("folder", str, "", "The folder of images, absolute or in the data folder; needed."),
+    Option(
+        "image_size",
+        int,
+        64,
+        "Side in pixels: the shorter side is resized to it, and the centre cut out.",
+        minimum=1,
+    ),
+    Option("grey", bool, False, "Whether images have one channel in place of three."),
+    Option(
+        "test_share",
+        float,
+        0.2,
+        "Share of each class for test, where there is no folder test, val or validation.",
+        above=0,
+        below=1,
+    ),
+    Option(
+        "in_memory",
+        Literal["auto", "always", "never"],
+        "auto",
+        "Whether decoded images are held in memory; 'auto' for up to 4 GiB of them.",
+    ),
+    Option("workers", int, 2, "Processes that read and decode; 0 for the main one.", minimum=0),
+    Option(
+        "corrupt",
+        Literal["refuse", "skip"],
+        "refuse",
+        "What is done where files cannot be read: they are refused, or skipped; named either way.",
+    ),
+)
 
 
 def _tasks(default: int, help: str) -> Option:
     return Option("tasks", int, default, help, minimum=1)
 
 
-def _stream(
-    name: str,
-    scenario: str,
-    summary: str,
-    source: str,
-    *options: Option,
-    preset: Mapping[str, Any] | None = None,
-) -> Component:
+def _stream(name: str, target: str, summary: str, source: str, *options: Option) -> Component:
     return Component(
         Kind.STREAM,
         name,
-        f"bnnlab_vision.scenarios:{scenario}",
+        f"bnnlab_vision.{target}",
         summary,
         source,
-        (*options, _VALIDATION, _UNKNOWN),
-        provides=frozenset() if scenario == "Single" else frozenset({"boundaries"}),
-        preset=preset or {},
+        (*options, _VALIDATION, _UNKNOWN, _AUGMENT),
+        provides=frozenset() if target.endswith("Single") else frozenset({"boundaries"}),
     )
 
 
-def _streams_over(dataset: str, paper: str) -> list[Component]:
-    preset = {"dataset": dataset}
+def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[Component]:
+    """Return the four streams over a data set; `target` is what their classes' names begin with."""
     return [
-        _stream(dataset, "Single", f"{dataset}, all at once.", paper, preset=preset),
+        _stream(name, f"{target}Single", f"{name}, all at once.", paper, *options),
         _stream(
-            f"permuted-{dataset}",
-            "Permuted",
-            f"{dataset} again and again, the pixels in another order in each task.",
+            f"permuted-{name}",
+            f"{target}Permuted",
+            f"{name} again and again, the pixels in another order in each task.",
             f"{paper}; {_PERMUTED}",
+            *options,
             _tasks(10, "Number of tasks, each with a permutation of its own."),
             _TASK_IDS,
-            preset=preset,
         ),
         _stream(
-            f"split-{dataset}",
-            "Split",
-            f"The classes of {dataset}, some in each task.",
+            f"split-{name}",
+            f"{target}Split",
+            f"The classes of {name}, some in each task.",
             f"{paper}; {_SPLIT}",
+            *options,
             _tasks(5, "Number of tasks; divides the number of classes."),
             _INCREMENTAL,
-            preset=preset,
         ),
         _stream(
-            f"chunked-{dataset}",
-            "Chunked",
-            f"The training data of {dataset} in equal parts, none seen twice.",
+            f"chunked-{name}",
+            f"{target}Chunked",
+            f"The training data of {name} in equal parts, none seen twice.",
             f"{paper}; {_LABORIEUX}",
+            *options,
             _tasks(10, "Number of parts, equal up to one example."),
-            preset=preset,
         ),
     ]
 
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Return four streams for each data set, and the sequence of data sets."""
-    streams = [
-        stream for dataset, paper in _DATASETS.items() for stream in _streams_over(dataset, paper)
+    """Return four streams for each data set and for folders, and the sequence of data sets."""
+    published = [
+        replace(stream, preset={"dataset": dataset})
+        for dataset, paper in _DATASETS.items()
+        for stream in _streams_over(dataset, paper, "scenarios:")
     ]
+    folders = _streams_over(
+        "image-folder",
+        "a folder of the user's, laid out as for torchvision.datasets.ImageFolder",
+        "folders:Folder",
+        *_FOLDER_OPTIONS,
+    )
     sequence = _stream(
         "sequence",
-        "Sequence",
+        "scenarios:Sequence",
         "One data set after another, of equal input shape.",
         _LABORIEUX,
         Option(
@@ -147,4 +186,4 @@ def bnnlab_components() -> list[Component]:
         ),
         _TASK_IDS,
     )
-    return [*streams, sequence]
+    return [*published, *folders, sequence]

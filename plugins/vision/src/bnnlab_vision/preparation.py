@@ -1,7 +1,7 @@
-"""A data set made ready for tasks: normalised, and parted into train, held out and test."""
+"""A data set made ready for tasks: parted into train, held out and test."""
 
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,8 @@ from torch import Tensor
 from bnnlab.errors import UsageError
 from bnnlab.seeds import permutation
 from bnnlab.stream import Examples, Task
-from bnnlab_vision.datasets import find_source, load
-
-
-def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (mean, std), float32 of shape (C, 1, 1), of uint8 pixels of shape (N, C, H, W).
-
-    With n_v pixels of value v in a channel, N = Σ n_v: mean = Σ n_v v / N and
-    std = √(N Σ n_v v² - (Σ n_v v)²) / N, in integers up to the root and the quotients, so that
-    they are the same on every machine. A channel of one value has std 1.
-    """
-    means, stds = [], []
-    for channel in pixels.unbind(1):
-        counts = torch.bincount(channel.flatten(), minlength=256).tolist()
-        total = sum(counts)
-        first = sum(count * value for value, count in enumerate(counts))
-        second = sum(count * value**2 for value, count in enumerate(counts))
-        means.append(first / total)
-        stds.append(math.sqrt(total * second - first**2) / total or 1.0)
-    shape = (-1, 1, 1)
-    return (
-        torch.tensor(means, dtype=torch.float32, device=pixels.device).view(shape),
-        torch.tensor(stds, dtype=torch.float32, device=pixels.device).view(shape),
-    )
+from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
+from bnnlab_vision.source import Source
 
 
 def _same(examples: Examples) -> Examples:
@@ -44,37 +23,35 @@ class Prepared:
     """A data set whose training part is divided into what is learned from and what is held out.
 
     Attributes:
-        name: Of the data set.
-        shape: Of one image, (C, H, W).
-        classes: Number of classes.
-        train: What is learned from, in published order.
+        source: Where it comes from.
+        train: What is learned from, in published order, augmented in training.
         held: What is held out of the training part, chosen by the seed; may be empty.
         test: The whole test part.
     """
 
     def __init__(
-        self, name: str, *, data: Path, device: torch.device, seed: int, validation: float
+        self,
+        source: Source,
+        *,
+        data: Path,
+        device: torch.device,
+        seed: int,
+        validation: float = 0.0,
+        augment: Augment = "none",
     ) -> None:
         if not 0 <= validation < 1:
             raise UsageError(f"validation: {validation!r} must be at least 0 and below 1.")
-        self.name = name
-        self.shape = find_source(name).shape
-        dataset = load(name, data, device)
-        self.classes = dataset.classes
-        self._digest = dataset.digest
-        mean, std = channel_statistics(dataset.train_pixels)
+        self.source = source
+        dataset = source.load(data, device, seed)
+        self._digest, self._facts = dataset.digest, dataset.facts
+        whole, self.test = dataset.train, dataset.test
 
-        count = len(dataset.train_labels)
+        count = len(whole)
         held = min(round(validation * count), count - 1)
-        order = permutation(count, seed, "validation", name).to(device)
-
-        def of_train(rows: Tensor) -> Examples:
-            return Examples(dataset.train_pixels, dataset.train_labels, rows, mean, std)
-
-        self.held = of_train(order[:held].sort().values)
-        self.train = of_train(order[held:].sort().values)
-        every = torch.arange(len(dataset.test_labels), device=device)
-        self.test = Examples(dataset.test_pixels, dataset.test_labels, every, mean, std)
+        order = permutation(count, seed, "validation", source.name).to(device)
+        self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
+        rows = whole.rows[order[held:].sort().values]
+        self.train = replace(whole, rows=rows, augment=AUGMENTATIONS[augment])
 
     def task(
         self,
@@ -95,11 +72,12 @@ class Prepared:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return name, digest of the content and sizes, in JSON types."""
+        """Return name, digest of the content, sizes and the source's facts, in JSON types."""
         return {
-            "name": self.name,
+            "name": self.source.name,
             "digest": self._digest,
             "train": len(self.train),
             "validation": len(self.held),
             "test": len(self.test),
+            **self._facts,
         }

@@ -1,16 +1,21 @@
 """What the scenarios have in common."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from bnnlab.errors import UsageError
 from bnnlab.seeds import permutation
 from bnnlab.stream import Examples, Task, TaskStream
+from bnnlab_vision.augmentation import Augment
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.preparation import Prepared
+from bnnlab_vision.source import Source
 
 PERMUTATION = "permutation"
 
@@ -18,43 +23,68 @@ PERMUTATION = "permutation"
 class Scenario(TaskStream):
     """A number of tasks over prepared data sets, and their protocol.
 
-    All are made with `data` (folder of the data sets), `device` (where they are put),
-    `seed` (chooses what is held out), `dataset` (its name), `validation` (share of the training
-    data that is held out, in [0, 1)) and `unknown` (what belongs to no task: a data set of equal
-    shape, or `permutation` for the test images with their pixels in an order of their own), and
-    with what each one documents.
+    A scenario hands on what it does not document itself.
+
+    Args:
+        datasets: The data sets, by their names or as sources.
+        tasks: Number of tasks.
+        options: What the protocol says beside the options below.
+        data: Folder of the data sets.
+        device: Where inputs are needed.
+        seed: Chooses what is held out.
+        validation: Share of the training data that is held out, in [0, 1).
+        unknown: What belongs to no task: a data set of equal shape, or `permutation` for the test
+            images with their pixels in an order of their own.
+        augment: How training images are changed at random: see `bnnlab_vision.augmentation`.
 
     Attributes:
+        scenario: Its name in the protocol.
         permutes: Whether tasks show the data set's images with their pixels in another order.
+
+    Raises:
+        UsageError: If there is no task, or what is to be unknown is known or has another shape.
+        DataError: If a data set is damaged or missing.
     """
 
-    permutes = False
+    scenario: ClassVar[str]
+    permutes: ClassVar[bool] = False
 
     def __init__(
         self,
-        prepared: Sequence[Prepared],
+        *,
+        datasets: Sequence[str | Source],
         tasks: int,
         options: Mapping[str, Any],
-        *,
-        unknown: str,
         data: Path,
+        device: torch.device,
         seed: int,
+        validation: float = 0.0,
+        unknown: str = PERMUTATION,
+        augment: Augment = "none",
     ) -> None:
         if tasks < 1:
             raise UsageError(f"tasks: {tasks} must be at least 1.")
-        self.input_shape = prepared[0].shape
-        self.classes = max(each.classes for each in prepared)
-        self._prepared = prepared
+        sources = [find_source(each) for each in datasets]
+        self.input_shape = sources[0].shape
+        self.classes = max(source.classes for source in sources)
         self._tasks = tasks
-        self._options = dict(options)
         self._unknown, self._data, self._seed = unknown, data, seed
+        self._options = {**options, "validation": float(validation)}
+        if augment != "none":
+            self._options["augment"] = augment
         if unknown != PERMUTATION:
             self._options["unknown"] = unknown
-            if not self.permutes and unknown in {each.name for each in prepared}:
+            if not self.permutes and unknown in {source.name for source in sources}:
                 raise UsageError(f"unknown: the tasks are made of {unknown}; choose another.")
             shape = find_source(unknown).shape
             if shape != self.input_shape:
                 raise UsageError(f"unknown: {unknown} is {shape}, the stream {self.input_shape}.")
+        self._prepared = [
+            Prepared(
+                source, data=data, device=device, seed=seed, validation=validation, augment=augment
+            )
+            for source in sources
+        ]
 
     def __len__(self) -> int:
         return self._tasks
@@ -69,22 +99,21 @@ class Scenario(TaskStream):
     def out_of_distribution(self) -> Examples:
         """Return test images of no task, normalised as the stream's first data set is."""
         known = self._prepared[0].test
+        device = known.rows.device
         if self._unknown == PERMUTATION:
-            order = permutation(known.pixels[0].numel(), self._seed, "unknown")
-            return replace(known, permutation=order.to(known.pixels.device))
-        device = known.pixels.device
-        other = Prepared(
-            self._unknown, data=self._data, device=device, seed=self._seed, validation=0.0
-        )
+            order = permutation(math.prod(self.input_shape), self._seed, "unknown")
+            return replace(known, permutation=order.to(device))
+        source = find_source(self._unknown)
+        other = Prepared(source, data=self._data, device=device, seed=self._seed)
         return replace(other.test, mean=known.mean, std=known.std)
 
     def protocol(self) -> dict[str, Any]:
         """Return the scenario, the data sets with digests and sizes, and all options.
 
-        `unknown` is left out where it is the default.
+        `unknown` and `augment` are left out where they are the default.
         """
         return {
-            "scenario": type(self).__name__.lower(),
+            "scenario": self.scenario,
             "data": [each.describe() for each in self._prepared],
             **self._options,
         }

@@ -1,9 +1,9 @@
 """The scenarios: ways in which data sets become tasks."""
 
+import math
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -11,32 +11,28 @@ from bnnlab.errors import UsageError
 from bnnlab.seeds import permutation
 from bnnlab.stream import Examples, Task
 from bnnlab_vision.datasets import find_source
-from bnnlab_vision.preparation import Prepared
-from bnnlab_vision.scenario import PERMUTATION, Scenario
+from bnnlab_vision.scenario import Scenario
+from bnnlab_vision.source import Source
 
 _DEFAULT_DATASETS = ["mnist", "fashion-mnist"]
 
 
 class Single(Scenario):
-    """A data set as one task."""
+    """A data set as one task.
 
-    def __init__(
-        self,
-        *,
-        data: Path,
-        device: torch.device,
-        seed: int,
-        dataset: str,
-        validation: float = 0.0,
-        unknown: str = PERMUTATION,
-    ) -> None:
-        source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        options = {"validation": float(validation)}
-        super().__init__([source], 1, options, unknown=unknown, data=data, seed=seed)
+    Args:
+        dataset: The data set, by its name or as a source.
+        given: See `Scenario`.
+    """
+
+    scenario = "single"
+
+    def __init__(self, *, dataset: str | Source, **given: Any) -> None:
+        super().__init__(datasets=[dataset], tasks=1, options={}, **given)
 
     def _make(self, index: int) -> Task:
-        source = self._prepared[0]
-        return source.task(index, source.name)
+        prepared = self._prepared[0]
+        return prepared.task(index, prepared.source.name)
 
 
 class Permuted(Scenario):
@@ -46,39 +42,31 @@ class Permuted(Scenario):
     Kirkpatrick et al. 2017.
 
     Args:
-        seed: Chooses the permutations too.
+        dataset: The data set, by its name or as a source.
         tasks: Number of tasks.
         task_ids: Whether the model may be told the task at test.
+        given: See `Scenario`; the seed chooses the permutations too.
     """
 
+    scenario = "permuted"
     permutes = True
 
     def __init__(
-        self,
-        *,
-        data: Path,
-        device: torch.device,
-        seed: int,
-        dataset: str,
-        tasks: int = 10,
-        task_ids: bool = False,
-        validation: float = 0.0,
-        unknown: str = PERMUTATION,
+        self, *, dataset: str | Source, tasks: int = 10, task_ids: bool = False, **given: Any
     ) -> None:
-        source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        options = {"tasks": tasks, "task_ids": task_ids, "validation": float(validation)}
-        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
+        options = {"tasks": tasks, "task_ids": task_ids}
+        super().__init__(datasets=[dataset], tasks=tasks, options=options, **given)
         self.gives_task_ids = task_ids
 
     def _make(self, index: int) -> Task:
-        source = self._prepared[0]
-        order = permutation(source.train.pixels[0].numel(), self._seed, "permutation", index)
-        order = order.to(source.train.pixels.device)
+        prepared = self._prepared[0]
+        order = permutation(math.prod(self.input_shape), self._seed, "permutation", index)
+        order = order.to(prepared.train.rows.device)
 
         def permute(examples: Examples) -> Examples:
             return replace(examples, permutation=order)
 
-        return source.task(index, f"permutation {index + 1}", permute)
+        return prepared.task(index, f"permutation {index + 1}", permute)
 
 
 class Split(Scenario):
@@ -88,39 +76,38 @@ class Split(Scenario):
     2017; "class" and "task" are class- and task-incremental learning of van de Ven & Tolias 2019.
 
     Args:
+        dataset: The data set, by its name or as a source.
         tasks: Number of tasks; divides the number of classes.
         incremental: "class" to choose among all classes, "task" among those of the task.
+        given: See `Scenario`.
 
     Raises:
         UsageError: If `tasks` does not divide the number of classes.
     """
 
+    scenario = "split"
+
     def __init__(
         self,
         *,
-        data: Path,
-        device: torch.device,
-        seed: int,
-        dataset: str,
+        dataset: str | Source,
         tasks: int = 5,
         incremental: Literal["class", "task"] = "class",
-        validation: float = 0.0,
-        unknown: str = PERMUTATION,
+        **given: Any,
     ) -> None:
-        classes = find_source(dataset).classes
-        divisors = [number for number in range(1, classes + 1) if classes % number == 0]
+        source = find_source(dataset)
+        divisors = [n for n in range(1, source.classes + 1) if source.classes % n == 0]
         if tasks not in divisors:
             raise UsageError(
-                f"tasks: {tasks} does not divide the {classes} classes of {dataset}; "
+                f"tasks: {tasks} does not divide the {source.classes} classes of {source.name}; "
                 f"use one of {', '.join(map(str, divisors))}."
             )
-        source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        options = {"tasks": tasks, "incremental": incremental, "validation": float(validation)}
-        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
+        options = {"tasks": tasks, "incremental": incremental}
+        super().__init__(datasets=[source], tasks=tasks, options=options, **given)
         self.gives_task_ids = incremental == "task"
 
     def _make(self, index: int) -> Task:
-        source = self._prepared[0]
+        prepared = self._prepared[0]
         size = self.classes // self._tasks
         first, last = index * size, (index + 1) * size - 1
 
@@ -128,10 +115,10 @@ class Split(Scenario):
             labels = examples.labels[examples.rows]
             return replace(examples, rows=examples.rows[(labels >= first) & (labels <= last)])
 
-        among = torch.arange(self.classes, device=source.train.labels.device)
+        among = torch.arange(self.classes, device=prepared.train.labels.device)
         mask = (among >= first) & (among <= last) if self.gives_task_ids else None
         span = f"{first}-{last}" if size > 1 else f"{first}"
-        return source.task(index, f"{find_source(source.name).label} {span}", select, mask)
+        return prepared.task(index, f"{prepared.source.label} {span}", select, mask)
 
 
 class Chunked(Scenario):
@@ -141,31 +128,23 @@ class Chunked(Scenario):
     2021.
 
     Args:
-        seed: Chooses the parts too.
+        dataset: The data set, by its name or as a source.
         tasks: Number of parts.
+        given: See `Scenario`; the seed chooses the parts too.
 
     Raises:
         UsageError: If there are more parts than examples.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Path,
-        device: torch.device,
-        seed: int,
-        dataset: str,
-        tasks: int = 10,
-        validation: float = 0.0,
-        unknown: str = PERMUTATION,
-    ) -> None:
-        source = Prepared(dataset, data=data, device=device, seed=seed, validation=validation)
-        options = {"tasks": tasks, "validation": float(validation)}
-        super().__init__([source], tasks, options, unknown=unknown, data=data, seed=seed)
-        rows = source.train.rows
+    scenario = "chunked"
+
+    def __init__(self, *, dataset: str | Source, tasks: int = 10, **given: Any) -> None:
+        super().__init__(datasets=[dataset], tasks=tasks, options={"tasks": tasks}, **given)
+        rows = self._prepared[0].train.rows
         if tasks > len(rows):
             raise UsageError(f"tasks: {tasks} parts of {len(rows)} examples leave some empty.")
-        self._chunks = rows[permutation(len(rows), seed, "chunks").to(device)].tensor_split(tasks)
+        order = permutation(len(rows), self._seed, "chunks").to(rows.device)
+        self._chunks = rows[order].tensor_split(tasks)
 
     def _make(self, index: int) -> Task:
         task = self._prepared[0].task(index, f"part {index + 1} of {self._tasks}")
@@ -180,21 +159,20 @@ class Sequence(Scenario):
     Args:
         datasets: Names of the data sets, of equal input shape.
         task_ids: Whether the model may be told the task at test.
+        given: See `Scenario`.
 
     Raises:
         UsageError: If there are none, or their input shapes differ.
     """
 
+    scenario = "sequence"
+
     def __init__(
         self,
         *,
-        data: Path,
-        device: torch.device,
-        seed: int,
         datasets: Ordered[str] = _DEFAULT_DATASETS,
         task_ids: bool = False,
-        validation: float = 0.0,
-        unknown: str = PERMUTATION,
+        **given: Any,
     ) -> None:
         shapes = {name: find_source(name).shape for name in datasets}
         if not shapes:
@@ -202,18 +180,10 @@ class Sequence(Scenario):
         if len(set(shapes.values())) > 1:
             listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise UsageError(f"datasets: inputs must have one shape, but these differ: {listed}.")
-        sources = [
-            Prepared(name, data=data, device=device, seed=seed, validation=validation)
-            for name in datasets
-        ]
-        options = {
-            "datasets": list(datasets),
-            "task_ids": task_ids,
-            "validation": float(validation),
-        }
-        super().__init__(sources, len(sources), options, unknown=unknown, data=data, seed=seed)
+        options = {"datasets": list(datasets), "task_ids": task_ids}
+        super().__init__(datasets=datasets, tasks=len(datasets), options=options, **given)
         self.gives_task_ids = task_ids
 
     def _make(self, index: int) -> Task:
-        source = self._prepared[index]
-        return source.task(index, source.name)
+        prepared = self._prepared[index]
+        return prepared.task(index, prepared.source.name)

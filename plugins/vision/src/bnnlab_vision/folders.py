@@ -1,0 +1,68 @@
+"""The scenarios over a folder of images."""
+
+from pathlib import Path
+from typing import Any
+
+from bnnlab.building import expand
+from bnnlab.errors import UsageError
+from bnnlab_vision.folder import Corrupt, Folder, InMemory
+from bnnlab_vision.scenario import Scenario
+from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
+
+
+class _OverFolder(Scenario):
+    """Makes a folder the data set of the scenario that it is mixed into; options as in `Folder`.
+
+    Args:
+        data: The data folder.
+        folder: The folder of images, absolute or in the data folder.
+        given: Of the scenario.
+
+    Raises:
+        UsageError: If no folder is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path,
+        folder: str = "",
+        image_size: int = 64,
+        grey: bool = False,
+        test_share: float = 0.2,
+        in_memory: InMemory = "auto",
+        workers: int = 2,
+        corrupt: Corrupt = "refuse",
+        **given: Any,
+    ) -> None:
+        if not folder:
+            raise UsageError(
+                "folder: say which folder of images, absolute or below the data folder: "
+                "--set stream.folder=PATH."
+            )
+        source = Folder(
+            data / expand(folder),
+            image_size=image_size,
+            grey=grey,
+            test_share=test_share,
+            in_memory=in_memory,
+            workers=workers,
+            corrupt=corrupt,
+        )
+        super().__init__(**{**given, "data": data, "dataset": source})
+
+
+class FolderSingle(_OverFolder, Single):
+    """A folder of images as one task: see `Single` and `bnnlab_vision.folder.Folder`."""
+
+
+class FolderPermuted(_OverFolder, Permuted):
+    """A folder of images, permuted: see `Permuted` and `bnnlab_vision.folder.Folder`."""
+
+
+class FolderSplit(_OverFolder, Split):
+    """The classes of a folder of images: see `Split` and `bnnlab_vision.folder.Folder`."""
+
+
+class FolderChunked(_OverFolder, Chunked):
+    """A folder of images in parts: see `Chunked` and `bnnlab_vision.folder.Folder`."""
