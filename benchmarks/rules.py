@@ -78,20 +78,22 @@ def result(data: str, variant: str, rule: str, seed: int) -> dict[str, Any]:
     )
 
 
+def kept(data: str, variant: str, rule: str) -> list[dict[str, Any]]:
+    """Return the results that are there."""
+    found = [seed for seed in SEEDS if (KEPT / f"{data}-{variant}-{rule}-{seed}.json").exists()]
+    return [result(data, variant, rule, seed) for seed in found]
+
+
 def line(data: str, variant: str) -> str:
     """Return a row of the table: the three rules' accuracies, and the published ones."""
-    cells = []
-    for number, rule in enumerate(RULES):
-        kept = [
-            result(data, variant, rule, seed)["accuracy"][0][0]
-            for seed in SEEDS
-            if (KEPT / f"{data}-{variant}-{rule}-{seed}.json").exists()
-        ]
-        published = PUBLISHED.get((data, variant))
-        rate = f" at {best_rate(data, variant, rule):g}" if kept else ""
-        cells.append(f"{show(kept)}{rate}")
-        cells.append(f"{published[number]:.1f}" if published else "")
-    return f"| {data} | {variant} | {' | '.join(cells)} |"
+    cells, protocols = [], set()
+    published = PUBLISHED.get((data, variant), ("", "", ""))
+    for rule, other in zip(RULES, published, strict=True):
+        results = kept(data, variant, rule)
+        protocols |= {each["protocol"][:8] for each in results}
+        rate = f" at {best_rate(data, variant, rule):g}" if results else ""
+        cells += [f"{show([each['accuracy'][0][0] for each in results])}{rate}", str(other)]
+    return f"| {data} | {variant} | {' | '.join(cells)} | {', '.join(sorted(protocols))} |"
 
 
 def main() -> None:
@@ -110,10 +112,11 @@ def main() -> None:
             for data, variant in rows:
                 for rule in RULES:
                     result(data, variant, rule, seed)
-    print("| data | sums | bp | published | dfa | published | drtp | published |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| data | sums | bp | published | dfa | published | drtp | published | protocol |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
-        print(line(*row))
+        if any(kept(*row, rule) for rule in RULES):
+            print(line(*row))
 
 
 if __name__ == "__main__":
