@@ -58,8 +58,8 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def prepare(
     rule: dict[str, Any], arguments: argparse.Namespace, device: torch.device
-) -> tuple[Callable[[], object], int, int]:
-    """Return what is measured, the bytes of the parameters, and those of the rule."""
+) -> tuple[bnnlab.Model, Callable[[], object], int]:
+    """Return the model, what is measured, and the bytes of the rule's own matrices."""
     shape = (3, arguments.side, arguments.side)
     model = bnnlab.create("model", arguments.model, input_shape=shape, classes=10).to(device)
     made = bnnlab.create("rule", rule["name"], model, **{k: rule[k] for k in rule if k != "name"})
@@ -68,16 +68,8 @@ def prepare(
     inputs = torch.randn(arguments.batch, *shape, generator=draws).to(device)
     targets = (torch.arange(arguments.batch) % 10).to(device)
 
-    def work() -> object:
-        for parameter in model.parameters():
-            parameter.grad = None  # what the last call left is no part of this one's peak
-        return made.closure(model, (inputs, targets))()
-
-    sizes = [
-        sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        for tensors in (model.parameters(), made.buffers())
-    ]
-    return work, sizes[0], sizes[1]
+    own = sum(matrix.numel() * matrix.element_size() for matrix in made.buffers())
+    return model, lambda: made.closure(model, (inputs, targets))(), own
 
 
 def main() -> None:
@@ -95,10 +87,12 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in RULES}
     for _ in range(arguments.rounds):
         for name, rule in RULES.items():
-            work, parameters, own = prepare(rule, arguments, device)
+            model, work, own = prepare(rule, arguments, device)
             work()  # the first call warms caches up
             times[name].append(seconds(work, device))
             if name not in memory:
+                model.zero_grad(set_to_none=True)  # or the peak would begin with freeing them
+                parameters = sum(p.numel() * p.element_size() for p in model.parameters())
                 memory[name] = (peak_bytes(work, device) + own, own, parameters)
     base = memory["bp"]
     print(

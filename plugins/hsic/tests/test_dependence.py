@@ -17,7 +17,8 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def kernels() -> tuple[Tensor, Tensor]:
-    return dependence.gaussian(draw(M, D), 0.7), dependence.cosine(draw(M, D, seed=1))
+    F, other = dependence.gram(draw(M, D)), dependence.gram(draw(M, D, seed=1))
+    return dependence.gaussian(F, 0.7 * math.sqrt(D)), dependence.cosine(other)
 
 
 H = np.eye(M) - np.ones((M, M)) / M
@@ -57,14 +58,17 @@ def test_every_example_twice_changes_no_measure(measure: object) -> None:
 def test_the_cosine_kernel() -> None:
     F = draw(M, D).numpy()
     wanted = [[a @ b / math.sqrt((a @ a) * (b @ b)) for b in F] for a in F]
-    np.testing.assert_allclose(dependence.cosine(draw(M, D)).numpy(), wanted, **EXACT)
+    np.testing.assert_allclose(
+        dependence.cosine(dependence.gram(draw(M, D))).numpy(), wanted, **EXACT
+    )
 
 
-def test_the_gaussian_kernels_width_is_sigma_roots_of_the_number_of_features() -> None:
+def test_the_gaussian_kernel() -> None:
     F = draw(M, D).numpy()
     width = 0.7 * math.sqrt(D)
     wanted = [[math.exp(-((a - b) @ (a - b)) / (2 * width**2)) for b in F] for a in F]
-    np.testing.assert_allclose(dependence.gaussian(draw(M, D), 0.7).numpy(), wanted, **EXACT)
+    found = dependence.gaussian(dependence.gram(draw(M, D)), width)
+    np.testing.assert_allclose(found.numpy(), wanted, **EXACT)
 
 
 def test_centring_is_over_the_features_of_an_example() -> None:

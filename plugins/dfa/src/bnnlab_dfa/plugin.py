@@ -51,7 +51,7 @@ DFA = Component(
             "recompute",
             bool,
             False,
-            "Build, use and free each segment's graph in turn: less memory, a second forward pass.",
+            "Find the error in a first forward pass, teach each segment in a second: less memory.",
         ),
     ),
     provides=_PROVIDES,

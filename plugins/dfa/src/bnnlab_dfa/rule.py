@@ -4,21 +4,18 @@ Source: Nøkland, "Direct Feedback Alignment Provides Learning in Deep Neural Ne
 NeurIPS 2016, eq. 6.
 """
 
-from collections import deque
-from contextlib import nullcontext
-
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.local import LocalRule
 from bnnlab.model import Model
 from bnnlab.normalization import frozen_statistics
 from bnnlab.rule import Batch
 from bnnlab_dfa.feedback import Feedback, Per, RandomFeedback, Skip
 
 
-class DirectFeedbackAlignment(RandomFeedback):
+class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     """Sends the output error straight to every hidden segment, through a fixed random matrix.
 
     With logits y, loss L and e = dL/dy of shape (B, K), a hidden segment l with output h_l of
@@ -31,8 +28,9 @@ class DirectFeedbackAlignment(RandomFeedback):
         scale: See `RandomFeedback`.
         per: See `RandomFeedback`.
         skip: See `RandomFeedback`.
-        recompute: Build each segment's graph only when its error is there, use it and free it:
-            one segment's activations are held instead of all, for a second forward pass.
+        recompute: Find the error in a forward pass that keeps nothing, and teach each segment
+            in a second one, as soon as its output is there: one segment's activations are held
+            instead of all.
 
     Raises:
         UsageError: If `recompute` is set where skip connections leak.
@@ -57,32 +55,37 @@ class DirectFeedbackAlignment(RandomFeedback):
             )
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Run the segments apart from one another, then send each its error."""
+        """Find the output error, then send it to each segment apart from the others."""
         if self.skip == "leak":
             return self.differentiate_leaking(model, batch, lambda error: error)
-        outputs, x = deque[Tensor](), batch.inputs
+        if self.recompute:
+            self._error = _find_error(model, batch)
+            return super().differentiate(model, batch)
+        outputs, x = [], batch.inputs
         for segment in model.segments:
-            outputs.append(self._run(segment, x.detach()))
-            x = outputs[-1]
-        logits = x.detach().requires_grad_()
+            outputs.append(segment(x))
+            x = outputs[-1].detach()
+        logits = x.requires_grad_()
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)  # (B, K)
         outputs.pop().backward(error)
-        for number in range(1, len(model.segments)):
-            # In this order the large activations go first, before the gradients have piled up.
-            output = outputs.popleft()
+        for number, output in enumerate(outputs, start=1):
             if output.requires_grad:
                 output.backward(self.project(number, error, output))
         return loss, logits
 
-    def _run(self, segment: nn.Module, inputs: Tensor) -> Tensor:
-        if not self.recompute:
-            output: Tensor = segment(inputs)
-            return output
-        again: Tensor = checkpoint(
-            segment,
-            inputs,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), frozen_statistics(segment)),
-        )
-        return again
+    def signal(self, number: int, output: Tensor, _batch: Batch) -> Tensor:
+        """Return e B_l in the output's shape, for the error found in a pass before."""
+        return self.project(number, self._error, output)
+
+
+def _find_error(model: Model, batch: Batch) -> Tensor:
+    """Return dL/dy, (B, K), from a forward pass that leaves no trace and keeps no activations."""
+    device = batch.inputs.device
+    devices = [] if device.type == "cpu" else [device]
+    fork = torch.random.fork_rng(devices, device_type=device.type)  # equal dropout masks later
+    with torch.no_grad(), fork, frozen_statistics(model):
+        logits = model(batch.inputs)
+    logits.requires_grad_()
+    (error,) = torch.autograd.grad(batch.loss(logits, batch.targets), logits)
+    return error

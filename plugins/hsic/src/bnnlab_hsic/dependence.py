@@ -40,22 +40,25 @@ def centred(F: Tensor) -> Tensor:
     """Return features `(B, d)` minus each example's mean over the d; equal ones give exactly 0."""
     C = F - F.mean(1, keepdim=True)
     rounding = C.norm(dim=1, keepdim=True) <= ROUNDING * F.norm(dim=1, keepdim=True)
-    result: Tensor = C - C.detach() * rounding
-    return result
+    return C.masked_fill_(rounding, 0)
 
 
-def cosine(F: Tensor) -> Tensor:
-    """Return k(f, f') = f.f' / (|f| |f'|) for features `(B, d)`; 0, and no gradient, at f = 0."""
-    norm = F.norm(dim=1, keepdim=True)
-    U: Tensor = F / norm.where(norm > 0, torch.inf)
-    return U @ U.T
+def gram(F: Tensor) -> Tensor:
+    """Return f.f' for features `(B, d)`: all that the kernels depend on."""
+    return F @ F.T
 
 
-def gaussian(F: Tensor, sigma: float) -> Tensor:
-    """Return k(f, f') = exp(-|f - f'|^2 / (2 sigma^2 d)) for features `(B, d)`."""
-    squares = F.square().sum(1)
-    distances = squares[:, None] + squares - 2 * F @ F.T
-    return (distances / (-2 * sigma**2 * F.shape[1])).exp()
+def cosine(G: Tensor) -> Tensor:
+    """Return k(f, f') = f.f' / (|f| |f'|) from the Gram matrix; 0, and no gradient, at f = 0."""
+    squares = G.diagonal()
+    inverse = squares.where(squares > 0, torch.inf).rsqrt()
+    return G * inverse * inverse[:, None]
+
+
+def gaussian(G: Tensor, width: float) -> Tensor:
+    """Return k(f, f') = exp(-|f - f'|^2 / (2 width^2)) from the Gram matrix."""
+    squares = G.diagonal()
+    return ((squares[:, None] + squares - 2 * G) / (-2 * width**2)).exp()
 
 
 def hsic(A: Tensor, B: Tensor) -> Tensor:

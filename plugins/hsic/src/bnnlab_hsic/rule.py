@@ -104,28 +104,47 @@ class HSICBottleneck(LocalRule):
             )
 
     def signal(self, _number: int, output: Tensor, batch: Batch) -> Tensor:
-        """Return the gradient of the segment's objective at its output."""
-        Z = output.detach().requires_grad_()
+        """Return the gradient of the segment's objective at its output.
+
+        The objective depends on features f through the Gram matrix G = f f^T alone: with A = dL/dG,
+        a small matrix, the gradient at f is (A + A^T) f. Where features are centred it has mean 0
+        as they have, and so it is the gradient before centring too.
+        """
         # Kernels and inverses in float32 or better, whatever the segments are run in.
-        with torch.autocast(Z.device.type, enabled=False):
-            loss = self.objective(Z.to(torch.promote_types(Z.dtype, torch.float32)), batch)
-            (gradient,) = torch.autograd.grad(loss, Z)
-        return gradient
+        with torch.autocast(output.device.type, enabled=False):
+            Z = output.detach().to(torch.promote_types(output.dtype, torch.float32))
+            Z.requires_grad_(self.groups > 1)
+            features = self._represent(Z)
+            f = self._centre(features.detach())
+            G = dependence.gram(f).requires_grad_()
+            (A,) = torch.autograd.grad(self._loss(G, f.shape[1], batch), G)
+            gradient = (A + A.T) @ f
+            if self.groups > 1:
+                (gradient,) = torch.autograd.grad(features, Z, gradient)
+        return gradient.view_as(output).to(output.dtype)
 
     def objective(self, Z: Tensor, batch: Batch) -> Tensor:
         """Return what a hidden segment with output Z `(B, ...)` minimises, a scalar."""
-        Y = F.one_hot(batch.targets, self.classes).to(Z.dtype)
-        K_Y = dependence.cosine(dependence.centred(Y))
-        K_Z = self._compare(
-            dependence.group(Z, self.groups, self.power) if self.groups > 1 else Z.flatten(1)
-        )
-        K = K_Z if self.form == "zz" else self._compare(batch.inputs.flatten(1))
+        f = self._centre(self._represent(Z))
+        return self._loss(dependence.gram(f), f.shape[1], batch)
+
+    def _loss(self, G: Tensor, d: int, batch: Batch) -> Tensor:
+        """Return the objective from the Gram matrix of d features."""
+        Y = F.one_hot(batch.targets, self.classes).to(G.dtype)
+        K_Y = dependence.cosine(dependence.gram(dependence.centred(Y)))
+        K_Z = K = self._kernel(G, d)
+        if self.form == "xz":
+            x = self._centre(batch.inputs.flatten(1))
+            K = self._kernel(dependence.gram(x), x.shape[1])
         return self.measure(K, K_Z) - self.gamma * self.measure(K_Y, K_Z)
 
-    def _compare(self, features: Tensor) -> Tensor:
-        """Return the kernel matrix of features `(B, d)`."""
-        if self.centre:
-            features = dependence.centred(features)
+    def _represent(self, Z: Tensor) -> Tensor:
+        return dependence.group(Z, self.groups, self.power) if self.groups > 1 else Z.flatten(1)
+
+    def _centre(self, features: Tensor) -> Tensor:
+        return dependence.centred(features) if self.centre else features
+
+    def _kernel(self, G: Tensor, d: int) -> Tensor:
         if self.kernel == "cosine":
-            return dependence.cosine(features)
-        return dependence.gaussian(features, self.sigma)
+            return dependence.cosine(G)
+        return dependence.gaussian(G, self.sigma * math.sqrt(d))
