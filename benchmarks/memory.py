@@ -9,6 +9,7 @@ every allocation, on a GPU from the allocator's statistics.
 """
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Return the most bytes that were allocated at once by `work`."""
+    gc.collect()  # or what others left is freed meanwhile, and counted
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -94,6 +96,7 @@ def main() -> None:
                 model.zero_grad(set_to_none=True)  # or the peak would begin with freeing them
                 parameters = sum(p.numel() * p.element_size() for p in model.parameters())
                 memory[name] = (peak_bytes(work, device) + own, own, parameters)
+                model.zero_grad(set_to_none=True)
     base = memory["bp"]
     print(
         f"{arguments.model}, {arguments.side}x{arguments.side}, batch {arguments.batch}; {device}"
