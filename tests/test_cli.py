@@ -126,7 +126,10 @@ def test_plugins_are_listed_with_what_they_offer(bnn: Bnn, document: Callable[..
     plugins = {plugin["distribution"]: plugin for plugin in document("list-plugins")["plugins"]}
     dfa = plugins["bnnlab-dfa"]
     assert (dfa["name"], dfa["status"], dfa["error"]) == ("dfa", "ok", None)
-    assert [(c["kind"], c["name"]) for c in dfa["components"]] == [("rule", "dfa")]
+    assert [(c["kind"], c["name"]) for c in dfa["components"]] == [
+        ("rule", "dfa"),
+        ("rule", "drtp"),
+    ]
     assert set(dfa) == {"name", "distribution", "version", "status", "error", "components"}
     assert set(dfa["components"][0]) == {"kind", "name", "summary"}
     plain = bnn("list-plugins")

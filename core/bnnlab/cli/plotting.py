@@ -18,7 +18,10 @@ Out = Annotated[
 
 @app.callback()
 def plot() -> None:
-    """Draw what runs recorded. Needs matplotlib."""
+    """Draw what runs recorded. Needs matplotlib.
+
+    Example:  bnn plot diagnosis runs/NAME
+    """
 
 
 @app.command()
