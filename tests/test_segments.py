@@ -207,3 +207,37 @@ def test_a_model_of_them_can_be_saved_and_copied() -> None:
     other.load_state_dict(model.state_dict())
     x = inputs(2, 1, 6, 6)
     assert torch.equal(model(x), other(x))
+
+
+class Dropping(nn.Module):
+    """Asks whether it is training where nothing can record it: in a function, at the root."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(F.dropout(self.first(x), 0.5, training=self.training))
+        return y
+
+
+class Noisy(Dropping):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.first(x) + torch.randn(4))
+        return y
+
+
+class Masked(Dropping):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.first(x)
+        y: Tensor = self.last(x if mask is None else x * mask)
+        return y
+
+
+@pytest.mark.parametrize("make", [Dropping, Noisy, Masked])
+def test_what_a_recording_would_not_say_is_kept_whole(make: type[nn.Module]) -> None:
+    module = make()
+    module.first.eval()
+    with torch.random.fork_rng():
+        assert cut(module) == [module]
+    assert [part.training for part in module.modules()] == [True, False, True]

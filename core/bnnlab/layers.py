@@ -96,9 +96,9 @@ class Linear(nn.Linear):
 
     leading_draws = True
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map `(..., inputs)` to `(..., outputs)`."""
-        y = linear(x, self.weight)
+        y = linear(input, self.weight)
         return y if self.bias is None else y.add(self.bias)
 
 
@@ -158,9 +158,9 @@ class BinaryLinear(_BinaryLayer, nn.Linear):
         super().__init__(in_features, out_features, bias)
         self._make_binary(scale, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        return self._scale_and_shift(linear(x, self.weight), (-1,))
+        return self._scale_and_shift(linear(input, self.weight), (-1,))
 
 
 class BinaryConv2d(_BinaryLayer, nn.Conv2d):
@@ -197,9 +197,9 @@ class BinaryConv2d(_BinaryLayer, nn.Conv2d):
         )
         self._make_binary(scale, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to `(B, out_channels, H', W')`."""
-        return self._scale_and_shift(self._conv_forward(x, self.weight, None), (-1, 1, 1))
+        return self._scale_and_shift(self._conv_forward(input, self.weight, None), (-1, 1, 1))
 
 
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

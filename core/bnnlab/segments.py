@@ -2,12 +2,17 @@
 
 import logging
 import operator
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 log = logging.getLogger(__name__)
+
+_CONSTANT = "_tensor_constant"
+"""What `torch.fx` calls a tensor that was made while it recorded, before a number."""
 
 
 def cut(module: nn.Module) -> list[nn.Module]:
@@ -17,8 +22,9 @@ def cut(module: nn.Module) -> list[nn.Module]:
     passed on, so that residual blocks, parallel branches and attention stay whole; there is one
     wherever a weight layer, or a block with some, begins. A block whose control flow depends on
     values, or that asks whether it is training, is kept whole; so is everything if the module
-    itself is of that kind. Modules are made to work out of place, for a segment must not change
-    what the one before gave it.
+    itself is of that kind, makes random tensors or takes other arguments.
+    Modules are made to work out of place, for a segment must not change what the one before gave
+    it.
 
     Args:
         module: Takes one tensor and returns one.
@@ -30,14 +36,10 @@ def cut(module: nn.Module) -> list[nn.Module]:
     for part in module.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
-    try:
-        graph = _Tracer().trace(module)
-    except Exception as error:  # user code may fail in any way when it is fed with placeholders
-        log.info("%s is kept whole: it cannot be traced: %s", type(module).__name__, error)
+    graph = _record(module)
+    if graph is None:
         return [module]
-    source, end = next(iter(graph.nodes)), graph.output_node()
-    if source.op != "placeholder" or not isinstance(end.args[0], fx.Node):
-        return [module]
+    source = next(iter(graph.nodes))
     segments: list[nn.Module] = []
     begun: list[fx.Node] = []
     for piece in _pieces(graph):
@@ -48,6 +50,38 @@ def cut(module: nn.Module) -> list[nn.Module]:
     if not segments:
         return [module]
     return [*segments, _segment(module, source, begun)]
+
+
+def _record(module: nn.Module) -> fx.Graph | None:
+    """Return the module's operations, or None if they do not say all that it does."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        graph, evaluating = (_Tracer().trace(module.train(mode)) for mode in (True, False))
+    except Exception as error:  # user code may fail in any way when it is fed with placeholders
+        log.info("%s is kept whole: it cannot be traced: %s", type(module).__name__, error)
+        return None
+    finally:
+        for part, training in modes:
+            part.training = training
+    ops = [node.op for node in graph.nodes]
+    texts = [re.sub(_CONSTANT + r"\d+", _CONSTANT, str(each)) for each in (graph, evaluating)]
+    pairs = zip(_constants(module, graph), _constants(module, evaluating), strict=False)
+    faults = {
+        "it does other things in training": texts[0] != texts[1],
+        "it makes random tensors": not all(torch.equal(*pair) for pair in pairs),
+        "it takes more than one argument": ops.count("placeholder") != 1,
+        "it does not return one tensor": not isinstance(graph.output_node().args[0], fx.Node),
+    }
+    for why in (why for why, is_so in faults.items() if is_so):
+        log.info("%s is kept whole: %s", type(module).__name__, why)
+        return None
+    return graph
+
+
+def _constants(module: nn.Module, graph: fx.Graph) -> list[Tensor]:
+    """Return the tensors that were made while recording, from buffers for example."""
+    names = [str(node.target) for node in graph.nodes if str(node.target).startswith(_CONSTANT)]
+    return [getattr(module, name) for name in names]
 
 
 class _Tracer(fx.Tracer):

@@ -226,12 +226,12 @@ class Trainer:
         return [replace(task, test=self.unknown)]
 
     def _diagnose(self, task: Task) -> list[Diagnosis]:
-        """Compare the rule's gradient with the exact one on the task's first training examples."""
+        """Compare the rule's gradient with the exact one on a batch that the seed chooses."""
         if not self.diagnose:
             return []
         progress, started = self.progress, time.perf_counter()
-        examples = min(len(task.train), self.batch_size)
-        batch = Batch(*task.train.batch(torch.arange(examples)), task.loss)
+        order = seeds.permutation(len(task.train), self.seed, "diagnosis", task.index)
+        batch = Batch(*task.train.batch(order[: self.batch_size]), task.loss)
         found = diagnose(self.rule, self.model, batch)
         progress.seconds += time.perf_counter() - started
         where = {"task": task.index, "epoch": progress.epoch - 1, "step": progress.steps}

@@ -446,6 +446,22 @@ def test_leaking_and_recomputing_exclude_each_other() -> None:
         DirectFeedbackAlignment(skip="leak", recompute=True)
 
 
+def test_leaking_leaves_layers_that_read_the_networks_input_alone() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.c(torch.tanh(self.a(x) + self.b(x)))
+            return y
+
+    model = Model([Two(), nn.Linear(3, 3)], input_shape=(4,))
+    rule = attached(model, skip="leak")
+    rule.closure(model, (torch.randn(6, 4, generator=draws(0)), torch.arange(6) % 3))()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
 def test_leaking_leaves_no_hook_behind() -> None:
     model = residual_model()
     rule = attached(model, skip="leak")

@@ -91,6 +91,8 @@ class RandomFeedback(LearningRule):
         e: list[Tensor] = []
 
         def inject(number: int, x: Tensor) -> Tensor:
+            if not x.requires_grad:  # an input of the network
+                return x
             branch = x.view_as(x)  # so that what goes round this layer keeps its gradient
             branch.register_hook(lambda _: self.project(number, e[0], branch))
             return branch
