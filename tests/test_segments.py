@@ -227,17 +227,62 @@ class Noisy(Dropping):
         return y
 
 
-class Masked(Dropping):
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = self.first(x)
-        y: Tensor = self.last(x if mask is None else x * mask)
+class Skipping(Dropping):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.first(x) if torch.rand(1).item() < 0.5 else x)
         return y
 
 
-@pytest.mark.parametrize("make", [Dropping, Noisy, Masked])
+class Remembering(Dropping):
+    def forward(self, x: Tensor) -> Tensor:
+        self.hidden = self.first(x)
+        y: Tensor = self.last(self.hidden)
+        return y
+
+
+class Counting(Dropping):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        y: Tensor = self.last(self.first(x) / self.calls)
+        return y
+
+
+IMPURE = (Dropping, Noisy, Skipping, Remembering, Counting)
+
+
+@pytest.mark.parametrize("make", IMPURE)
 def test_what_a_recording_would_not_say_is_kept_whole(make: type[nn.Module]) -> None:
     module = make()
     module.first.eval()
     with torch.random.fork_rng():
         assert cut(module) == [module]
     assert [part.training for part in module.modules()] == [True, False, True]
+    assert vars(module).keys() == vars(make()).keys(), "something of the recording is left"
+    assert all(torch.equal(buffer, torch.zeros(())) for buffer in module.buffers())
+
+
+@pytest.mark.parametrize("make", IMPURE[1:])
+def test_a_block_of_that_kind_is_kept_whole_and_the_rest_is_cut(make: type[nn.Module]) -> None:
+    block = make()
+    segments = cut(nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), block)))
+    assert len(segments) == 3
+    assert [*segments[2].children()] == [block]
+    assert vars(block).keys() == vars(make()).keys()
+
+
+class Masked(Dropping):
+    def forward(self, x: Tensor, mask: Tensor | None = None, *more: Tensor, by: int = 2) -> Tensor:
+        x = self.first(x)
+        y: Tensor = self.last(x if mask is None else x * mask) * by
+        return y
+
+
+def test_other_arguments_have_their_defaults() -> None:
+    module, x = seeded(Masked), inputs(3, 4)
+    segments = cut(module)
+    assert len(segments) == 2
+    assert torch.equal(run(segments, x), module(x))

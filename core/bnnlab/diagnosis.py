@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bnnlab.layers import Sign
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 from bnnlab.normalization import frozen_statistics
 from bnnlab.rule import Batch, LearningRule
 
@@ -104,15 +105,17 @@ def _windows(model: Model) -> Iterator[list[list[Tensor]]]:
 def _untouched(rule: LearningRule, model: Model) -> Iterator[None]:
     """Put back what an evaluation changes: mode, statistics, the rule's state, random numbers."""
     state = {name: value.clone() for name, value in rule.state_dict().items()}
-    modes = [(module, module.training) for module in model.modules()]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    model.train()
+    uncompiled = torch.compiler.set_stance("force_eager")  # compiled segments hide their layers
     try:
-        with torch.random.fork_rng(devices), frozen_statistics(model):
+        with (
+            in_mode(model, training=True),
+            torch.random.fork_rng(devices),
+            frozen_statistics(model),
+            uncompiled,
+        ):
             yield
     finally:
         rule.load_state_dict(state)
-        for module, training in modes:
-            module.training = training
         for parameter in model.parameters():
             parameter.grad = None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 from bnnlab.normalization import needs_recalibration, recalibrate
 from bnnlab.optimizer import Optimizer
 from bnnlab.stream import Examples, Task
@@ -79,10 +80,8 @@ class Evaluator:
             seen: The tasks learned so far, whose training images may recalibrate statistics.
             part: Which examples of a task, e.g. its test part.
         """
-        training = self.model.training
-        self.model.eval()
         parts = [part(task) for task in tasks]
-        try:
+        with in_mode(self.model, training=False):
             if self.task_ids:  # the model is told something else for each
                 for task, each in zip(tasks, parts, strict=True):
                     yield from self._predict([each], [task], task)
@@ -92,8 +91,6 @@ class Evaluator:
                 predictions = self._predict([*distinct.values()], seen, None)
                 of = dict(zip(distinct, predictions, strict=True))
                 yield from (of[id(each)] for each in group)
-        finally:
-            self.model.train(training)
 
     @torch.no_grad()
     def _predict(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 from bnnlab.rule import Batch, LearningRule
 
 
@@ -19,7 +20,8 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
         rule: Who asks, for the errors.
 
     Raises:
-        UsageError: If the model has a single segment or does not know its input's shape.
+        UsageError: If the model has a single segment, does not know its input's shape, or passes
+            something other than one tensor from segment to segment.
     """
     if len(model.segments) < 2:
         raise UsageError(
@@ -31,15 +33,18 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
             f"{rule} must know the shape of an input: "
             "pass input_shape=(...) to binarize() or Model()"
         )
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     x = next(model.parameters()).new_zeros(1, *model.input_shape)
     shapes = []
-    for segment in model.segments:
-        x = segment(x)
-        shapes.append(tuple(x.shape[1:]))
-    for module, training in modes:
-        module.training = training
+    with in_mode(model, training=False):
+        for number, segment in enumerate(model.segments, start=1):
+            x = segment(x)
+            if not isinstance(x, Tensor):
+                raise UsageError(
+                    f"{rule} teaches what passes from segment to segment, which must be one "
+                    f"tensor, and segment {number}, {type(segment).__name__}, returns a "
+                    f"{type(x).__name__}: put it and the one that takes this into one segment"
+                )
+            shapes.append(tuple(x.shape[1:]))
     return shapes
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnnlab.modes import in_mode
+
 Norm = Literal["batch", "layer", "none"]
 Statistics = Literal["running", "per-task", "recalibrated"]
 
@@ -134,19 +136,16 @@ def needs_recalibration(model: nn.Module) -> bool:
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Measure the test-time statistics as plain averages over `batches` of training inputs."""
     norms = [norm for norm in _batch_norms(model) if norm.statistics == "recalibrated"]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    for norm in norms:
-        norm.train()
-        norm.measured = 0
-    try:
-        for inputs in batches:
-            model(inputs)
-    finally:
+    with in_mode(model, training=False):
         for norm in norms:
-            norm.measured = None
-        for module, training in modes:
-            module.training = training
+            norm.train()
+            norm.measured = 0
+        try:
+            for inputs in batches:
+                model(inputs)
+        finally:
+            for norm in norms:
+                norm.measured = None
 
 
 @contextmanager

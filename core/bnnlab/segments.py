@@ -4,15 +4,19 @@ import logging
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
+
+from bnnlab.errors import first_line
+from bnnlab.modes import in_mode
 
 log = logging.getLogger(__name__)
 
-_CONSTANT = "_tensor_constant"
-"""What `torch.fx` calls a tensor that was made while it recorded, before a number."""
+_CONSTANT = re.compile(r"_tensor_constant\d+")
+"""What `torch.fx` calls a tensor that was made while it recorded, an attribute of the root."""
 
 
 def cut(module: nn.Module) -> list[nn.Module]:
@@ -20,9 +24,9 @@ def cut(module: nn.Module) -> list[nn.Module]:
 
     The module's operations are recorded by `torch.fx`. A cut is possible where a single value is
     passed on, so that residual blocks, parallel branches and attention stay whole; there is one
-    wherever a weight layer, or a block with some, begins. A block whose control flow depends on
-    values, or that asks whether it is training, is kept whole; so is everything if the module
-    itself is of that kind, makes random tensors or takes other arguments.
+    wherever a weight layer, or a block with some, begins. A block is kept whole if its control flow
+    depends on values, if it asks whether it is training, draws random numbers or changes itself;
+    so is everything if the module itself does. Arguments after the first have their defaults.
     Modules are made to work out of place, for a segment must not change what the one before gave
     it.
 
@@ -54,37 +58,35 @@ def cut(module: nn.Module) -> list[nn.Module]:
 
 def _record(module: nn.Module) -> fx.Graph | None:
     """Return the module's operations, or None if they do not say all that it does."""
-    modes = [(part, part.training) for part in module.modules()]
+    graphs: list[fx.Graph] = []
     try:
-        graph, evaluating = (_Tracer().trace(module.train(mode)) for mode in (True, False))
+        for training in (True, False):
+            with in_mode(module, training=training), _only_computing(module):
+                graphs.append(_Tracer().trace(module))
+        learning, evaluating = (_CONSTANT.sub("constant", str(graph)) for graph in graphs)
+        if learning != evaluating:
+            raise ValueError("it does other things in training")
+        if not isinstance(graphs[0].output_node().args[0], fx.Node):
+            raise ValueError("it does not return one tensor")
     except Exception as error:  # user code may fail in any way when it is fed with placeholders
-        log.info("%s is kept whole: it cannot be traced: %s", type(module).__name__, error)
-        return None
-    finally:
-        for part, training in modes:
-            part.training = training
-    ops = [node.op for node in graph.nodes]
-    texts = [re.sub(_CONSTANT + r"\d+", _CONSTANT, str(each)) for each in (graph, evaluating)]
-    pairs = zip(_constants(module, graph), _constants(module, evaluating), strict=False)
-    faults = {
-        "it does other things in training": texts[0] != texts[1],
-        "it makes random tensors": not all(torch.equal(*pair) for pair in pairs),
-        "it takes more than one argument": ops.count("placeholder") != 1,
-        "it does not return one tensor": not isinstance(graph.output_node().args[0], fx.Node),
-    }
-    for why in (why for why, is_so in faults.items() if is_so):
-        log.info("%s is kept whole: %s", type(module).__name__, why)
-        return None
-    return graph
-
-
-def _constants(module: nn.Module, graph: fx.Graph) -> list[Tensor]:
-    """Return the tensors that were made while recording, from buffers for example."""
-    names = [str(node.target) for node in graph.nodes if str(node.target).startswith(_CONSTANT)]
-    return [getattr(module, name) for name in names]
+        log.info("%s is kept whole: %s", type(module).__name__, first_line(error))
+        graphs = []
+    used = {str(node.target) for graph in graphs[:1] for node in graph.nodes}
+    for name in [name for name in vars(module) if _CONSTANT.fullmatch(name) and name not in used]:
+        delattr(module, name)
+    return graphs[0] if graphs else None
 
 
 class _Tracer(fx.Tracer):
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: ARG002
+        concrete_args: Any = None,  # noqa: ARG002
+    ) -> tuple[Any, list[Any]]:
+        x = self.create_proxy("placeholder", "x", (), {})
+        return root_fn, [self.root, x]  # other arguments have their defaults
+
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
         code = getattr(type(module).forward, "__code__", None)
         asks_mode = code is not None and "training" in code.co_names
@@ -100,12 +102,46 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         before = len(self.graph.nodes)
         try:
-            return super().call_module(m, forward, args, kwargs)
+            with _only_computing(m):
+                return super().call_module(m, forward, args, kwargs)
         except Exception as error:
-            log.info("%s is kept whole: %s", type(m).__name__, error)
+            log.info("%s is kept whole: %s", type(m).__name__, first_line(error))
             for node in reversed(list(self.graph.nodes)[before:]):
                 self.graph.erase_node(node)
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
+
+
+@contextmanager
+def _only_computing(module: nn.Module) -> Iterator[None]:
+    """Raise if a module changes itself or draws random numbers, which is not recorded; undo it."""
+    before, state = _attributes(module), torch.get_rng_state()
+    buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
+    try:
+        yield
+        after = _attributes(module)
+        names = before.keys() | after.keys()
+        if any(before.get(name, names) is not after.get(name, names) for name in names) or any(
+            each._version != version for each, version, _ in buffers
+        ):
+            raise ValueError("it changes itself")
+        if not torch.equal(torch.get_rng_state(), state):
+            raise ValueError("it draws random numbers")
+    finally:
+        torch.set_rng_state(state)
+        with torch.no_grad():
+            for each, version, value in buffers:
+                if each._version != version:
+                    each.copy_(value)
+        for name in _attributes(module).keys() - before.keys():
+            delattr(module, name)
+        for name, value in before.items():
+            (module._buffers if name in module._buffers else vars(module))[name] = value
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Return a module's attributes and buffers, without those that a recording adds."""
+    own = {name: value for name, value in vars(module).items() if not _CONSTANT.match(name)}
+    return {**own, **module._buffers}
 
 
 def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,19 @@ def summarise(model: Model) -> list[Segment]:
     """
     if model.input_shape is None:
         raise ValueError("the model must know its input's shape: pass input_shape=(...) to Model()")
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(1, *model.input_shape, generator=draws).to(next(model.parameters()))
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
     rows = []
     for segment in model.segments:
-        x, binary_macs, macs = _run(segment, x.detach(), binary)
+        with in_mode(segment, training=False):
+            x, binary_macs, macs = _run(segment, x.detach(), binary)
         fresh = [p for p in segment.parameters() if p not in counted]
         counted.update(fresh)
         signs = sum(p.numel() for p in fresh if p in binary)
         reals = sum(p.numel() for p in fresh) - signs
         counts = Counts(signs, reals, binary_macs, macs - binary_macs)
         rows.append(Segment(_contents(segment), tuple(x.shape[1:]), counts))
-    for module, training in modes:
-        module.training = training
     return rows
 
 

@@ -1,7 +1,5 @@
 """Elastic weight consolidation: a quadratic penalty, weighted by the Fisher information."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 from bnnlab.normalization import needs_recalibration, recalibrate
 from bnnlab.optimizer import TaskContext
 from bnnlab.stream import Task
@@ -116,7 +115,7 @@ class EWC(Consolidation):
         like = next(model.parameters())
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-        with _evaluating(model):
+        with in_mode(model, training=False):
             for part in positions.split(max(1, GRADIENT_BYTES // size)):
                 inputs = task.train.batch(part)[0].to(like)
                 p = task.mask(model(inputs)).softmax(-1)
@@ -150,15 +149,3 @@ def sum_of_squares(model: Model, task: Task, inputs: Tensor, targets: Tensor) ->
         losses = vmap(loss)(views, inputs, targets)
         grads = torch.autograd.grad(losses.sum(), list(views.values()))
     return {name: each.square().sum(0) for name, each in zip(views, grads, strict=True)}
-
-
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """Put the model into evaluation mode, and every module back into its own."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

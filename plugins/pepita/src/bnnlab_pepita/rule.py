@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
 from bnnlab.model import Model
+from bnnlab.modes import in_mode
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab_pepita.passes import WEIGHT_LAYERS, CleanPass, ModulatedPass
 
@@ -64,12 +65,9 @@ class InputModulation(LearningRule):
                 "it: pass input_shape=(...) to binarize() or Model()"
             )
         like = next(model.parameters(), torch.empty(0))
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
         probe = CleanPass(0, keep_graphs=False)
-        classes = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).shape[1]
-        for module, training in modes:
-            module.training = training
+        with in_mode(model, training=False):
+            classes = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).shape[1]
         if not probe.seen:
             raise UsageError(
                 "pepita and sigprop-tl teach nn.Linear and nn.Conv2d layers, and this model calls "
