@@ -179,6 +179,9 @@ def make_learner(
                 f"compile: {choices[Kind.RULE]} looks into the segments, which compiling would "
                 "hide; leave compile out"
             )
+        # torch counts the versions of all segments together, and gives up beyond its limit
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(limits.recompile_limit, 8 * len(model.segments))
         for segment in model.segments:
             segment.compile()
     return model, rule, make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)

@@ -18,7 +18,7 @@ from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
 from bnnlab.optimizer import Optimizer
 from bnnlab.progress import Progress
-from bnnlab.records import RunFolder
+from bnnlab.records import RunFolder, hear
 from bnnlab.result import Result
 from bnnlab.result import Status as RunStatus
 from bnnlab.rule import LearningRule
@@ -49,15 +49,16 @@ class Experiment:
         self.host, self.config = host, config
         choices, seed = config.choices, config.seed
         self.device = device = building.find_device(config.device)
-        self.stream = building.make_stream(
-            host,
-            choices[Kind.STREAM],
-            data=building.data_folder(config.data),
-            device=device,
-            seed=seed,
-        )
-        self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
-        self.model, self.rule, self.optimizer = self._make_learner()
+        with hear() as self._heard:
+            self.stream = building.make_stream(
+                host,
+                choices[Kind.STREAM],
+                data=building.data_folder(config.data),
+                device=device,
+                seed=seed,
+            )
+            self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
+            self.model, self.rule, self.optimizer = self._make_learner()
         self.progress = Progress()
         self.folder = resume or self._new_folder()
         if resume:
@@ -89,7 +90,7 @@ class Experiment:
             **self._schedule(stepped),
         )
         if self.folder:
-            self.folder.start_log()
+            self.folder.start_log(self._heard)
         path = self.folder.path if self.folder else None
         self.host.notify(
             "bnnlab_run_started",

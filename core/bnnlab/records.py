@@ -2,12 +2,14 @@
 
 import json
 import logging
+import logging.handlers
 import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,17 @@ def to_json(value: Any) -> str:
         return "[" + re.sub(r"\n *", " ", found[1]).strip() + "]"  # strings hold no line break
 
     return re.sub(r"\[([^\[\]{}]*)\]", flatten, text) + "\n"
+
+
+@contextmanager
+def hear() -> Iterator[list[logging.LogRecord]]:
+    """Collect what the `bnnlab` loggers say before there is a folder for it."""
+    said = logging.handlers.BufferingHandler(sys.maxsize)
+    log.addHandler(said)
+    try:
+        yield said.buffer
+    finally:
+        log.removeHandler(said)
 
 
 class RunFolder:
@@ -161,10 +174,12 @@ class RunFolder:
 
     # -------------------------------------------------------------------- the log
 
-    def start_log(self) -> None:
-        """Send what the `bnnlab` loggers say to log.txt until `stop_log`."""
+    def start_log(self, earlier: Iterable[logging.LogRecord] = ()) -> None:
+        """Send what the `bnnlab` loggers said earlier, and say until `stop_log`, to log.txt."""
         self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        for record in earlier:
+            self._handler.handle(record)
         log.addHandler(self._handler)
 
     def stop_log(self) -> None:

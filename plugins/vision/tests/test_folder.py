@@ -70,6 +70,21 @@ def test_an_image_is_resized_by_its_shorter_side_and_its_centre_cut_out(tmp_path
     assert decode(content, 4, grey=False).shape == (3, 4, 4)
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path, grey: bool) -> None:
+    values = np.array([[0, 128], [129, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "16.png")
+    pixels = decode((tmp_path / "16.png").read_bytes(), 2, grey)
+    assert torch.equal(pixels, torch.tensor([[0, 0], [1, 255]]).expand_as(pixels))
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.int32(-1), np.int32(65536)])
+def test_values_of_unknown_range_are_refused(tmp_path: Path, value: np.generic) -> None:
+    Image.fromarray(np.full((4, 4), value)).save(tmp_path / "odd.tiff")
+    with pytest.raises(ValueError, match="are not of 8 or 16 bits"):
+        decode((tmp_path / "odd.tiff").read_bytes(), 4, grey=True)
+
+
 @pytest.mark.parametrize("test", ["test", "val", "validation"])
 def test_a_folder_with_a_test_part_is_taken_as_it_is(own: Path, test: str) -> None:
     (own / "parted" / "val").rename(own / "parted" / test)
@@ -278,6 +293,42 @@ def test_a_class_without_images_is_named(own: Path) -> None:
 def test_what_is_no_folder_of_classes_is_named(image_folders: Path, folder: str) -> None:
     with pytest.raises(DataError, match=f"{image_folders / folder} is no folder of images"):
         make(FolderSingle, image_folders, folder)
+
+
+def test_a_single_class_is_refused(own: Path) -> None:
+    for name in "bcd":
+        shutil.rmtree(own / "whole" / name)
+    with pytest.raises(DataError, match="needs two classes at least, and has 1"):
+        make(FolderSingle, own, "whole")
+
+
+def test_one_image_per_class_leaves_nothing_to_test_on(own: Path) -> None:
+    for name in files(own / "whole"):
+        if not name.endswith("/0.png"):
+            (own / "whole" / name).unlink()
+    with pytest.raises(DataError, match="has one image per class, and no test part"):
+        make(FolderSingle, own, "whole")
+
+
+def test_a_test_part_without_classes_is_not_passed_over(own: Path) -> None:
+    shutil.rmtree(own / "parted" / "val")
+    (own / "parted" / "test").mkdir()
+    shutil.copy(own / "whole" / "a" / "0.png", own / "parted" / "test")
+    with pytest.raises(DataError, match=r"test must have one folder per class, as .*train has"):
+        make(FolderSingle, own)
+
+
+def test_hidden_folders_are_no_classes(own: Path) -> None:
+    before = make(FolderSingle, own).protocol()
+    for part in ("", "train", "val"):
+        (own / "parted" / part / ".ipynb_checkpoints").mkdir()
+    assert make(FolderSingle, own).protocol() == before
+
+
+def test_a_link_that_leads_round_is_named(own: Path) -> None:
+    (own / "whole" / "b" / "again").symlink_to(own / "whole" / "b", target_is_directory=True)
+    with pytest.raises(DataError, match=r"b.again.* by a link: remove the link"):
+        make(FolderSingle, own, "whole")
 
 
 def test_a_folder_must_be_given_and_may_be_absolute(image_folders: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import RunError, UsageError
 from bnnlab.layers import random_signs
 from bnnlab.local import output_shapes
 from bnnlab.model import Model
@@ -91,6 +91,11 @@ class RandomFeedback(LearningRule):
         e: list[Tensor] = []
 
         def inject(number: int, x: Tensor) -> Tensor:
+            if f"B{number}" not in self._buffers:
+                raise RunError(
+                    f"this model calls more weight layers in training than the {number} of "
+                    f"evaluation, for which skip=leak has feedback: use {self.name} with skip=cut"
+                )
             if not x.requires_grad:  # an input of the network
                 return x
             branch = x.view_as(x)  # so that what goes round this layer keeps its gradient

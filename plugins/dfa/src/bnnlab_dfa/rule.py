@@ -85,7 +85,7 @@ def _find_error(model: Model, batch: Batch) -> Tensor:
     devices = [] if device.type == "cpu" else [device]
     fork = torch.random.fork_rng(devices, device_type=device.type)  # equal dropout masks later
     with torch.no_grad(), fork, frozen_statistics(model):
-        logits = model(batch.inputs)
+        logits = model(batch.inputs.clone())  # a model may work in place
     logits.requires_grad_()
     (error,) = torch.autograd.grad(batch.loss(logits, batch.targets), logits)
     return error

@@ -35,7 +35,8 @@ class Folder(Source):
     """A folder of images, `CLASS/*`, or `train/CLASS/*` beside `test/CLASS/*`.
 
     `val` and `validation` stand for `test` where there is none. Classes are sorted by name, and
-    images are found as `torchvision.datasets.ImageFolder` finds them. Where there is no test part,
+    images are found as `torchvision.datasets.ImageFolder` finds them; folders whose names begin
+    with a dot are no classes. Where there is no test part,
     the seed takes a share of each class for it.
 
     Args:
@@ -48,7 +49,7 @@ class Folder(Source):
         corrupt: Whether files that cannot be read are refused or skipped.
 
     Raises:
-        DataError: If it is no such folder, or the test part has other classes.
+        DataError: If it is no such folder, has a single class, or the test part has other ones.
     """
 
     name = "image-folder"
@@ -67,6 +68,12 @@ class Folder(Source):
         parted = _holds_folders(root / "train")
         train = root / "train" if parted else root
         tests = [root / name for name in TEST_FOLDERS if _holds_folders(root / name)]
+        flat = [root / name for name in TEST_FOLDERS if (root / name).is_dir()]
+        if parted and flat and not tests:
+            raise DataError(
+                f"{flat[0]} must have one folder per class, as {train} has. Without it, a share of "
+                f"{train.name} would be tested (test_share)."
+            )
         names, samples = _list(train)
         self._first_test = None
         if parted and tests:
@@ -159,6 +166,11 @@ class Folder(Source):
         if not learned.all():
             name = self._names[int(learned.argmin())]
             raise DataError(f"{self._root} has no image of class {name!r} to learn from.")
+        if not tested.any():
+            raise DataError(
+                f"{self._root} has one image per class, and no test part: "
+                "nothing is left to test on."
+            )
         return good[~tested], good[tested]
 
     def _digest(self, rows: Sequence[int], digests: Sequence[str]) -> str:
@@ -172,7 +184,19 @@ class Folder(Source):
 
 
 def _holds_folders(path: Path) -> bool:
-    return path.is_dir() and any(each.is_dir() for each in path.iterdir())
+    return path.is_dir() and any(each.is_dir() and _is_seen(each.name) for each in path.iterdir())
+
+
+def _is_seen(name: str) -> bool:
+    return not name.startswith(".")  # what editors and desktops leave is no class
+
+
+class _Images(ImageFolder):
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        names = [name for name in super().find_classes(directory)[0] if _is_seen(name)]
+        if len(names) < 2:
+            raise FileNotFoundError(f"it needs two classes at least, and has {len(names)}.")
+        return names, {name: label for label, name in enumerate(names)}
 
 
 def _list(part: Path) -> tuple[list[str], list[tuple[str, int]]]:
@@ -182,7 +206,12 @@ def _list(part: Path) -> tuple[list[str], list[tuple[str, int]]]:
         DataError: If there is no class, or one without an image.
     """
     try:
-        found = ImageFolder(part)
+        found = _Images(part)
     except OSError as error:  # its message says what is missing
         raise DataError(f"{part} is no folder of images: {error}") from error
+    homes: dict[Path, Path] = {}
+    for folder in dict.fromkeys(Path(file).parent for file, _ in found.samples):
+        first = homes.setdefault(folder.resolve(), folder)
+        if first != folder:
+            raise DataError(f"{folder} is {first} again, by a link: remove the link.")
     return found.classes, found.samples

@@ -34,14 +34,24 @@ def decode(content: bytes, size: int, grey: bool) -> Tensor:
     """Return an image, uint8 of shape (1 if grey else 3, size, size).
 
     Its shorter side is resized to `size`, bilinearly with antialiasing, and the centre cut out.
+    Grey values of 16 bits are rounded to 8.
 
     Raises:
         Exception: Of any type, if it is no image or damaged.
     """
     with Image.open(BytesIO(content)) as image:
-        whole = transforms.resize(image.convert("L" if grey else "RGB"), [size])
+        whole = transforms.resize(_eight_bits(image).convert("L" if grey else "RGB"), [size])
     pixels: Tensor = transforms.pil_to_tensor(transforms.center_crop(whole, [size]))
     return pixels
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    low, high = image.getextrema() if image.mode in ("F", "I") else (0, 0)
+    if image.mode == "F" or low < 0 or high > 65535:
+        raise ValueError(f"values from {low} to {high}, mode {image.mode}, are not of 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return image.point(lambda x: x / 257 + 0.5).convert("L")  # convert() alone would clip
+    return image
 
 
 class _Files(Dataset[tuple[Tensor, str, str]]):
