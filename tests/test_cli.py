@@ -179,6 +179,18 @@ def test_info_says_what_is_wrong_with_its_options(bnn: Bnn) -> None:
     assert_refused(
         bnn("info", "rule", "dfa", "--set", "model.bias=true"), "model", "options of the rule only"
     )
+    assert_refused(bnn("info", "rule", "dfa", "--input", "1,28,28"), "a rule has none")
+    assert_refused(bnn("info", "rule", "dfa", "--classes", "3"), "a rule has none")
+
+
+def test_a_model_that_cannot_be_built_is_refused(bnn: Bnn) -> None:
+    answer = bnn("info", "model", "torchvision:resnet181")
+    assert_refused(answer, "not built for --input 3,32,32", "'resnet181'", "'resnet18'")
+
+
+def test_an_argument_and_its_option_must_agree(bnn: Bnn) -> None:
+    words = ["info", "model", "torchvision:resnet18", "--set", "model.architecture=vgg11"]
+    assert_refused(bnn(*words), "model.architecture is said twice", "'resnet18'", "'vgg11'")
 
 
 def test_the_example_of_every_component_can_be_typed(bnn: Bnn, no_network: None) -> None:

@@ -195,7 +195,7 @@ def test_frozen_statistics_stay_as_they_are_while_outputs_are_the_same() -> None
 
 def test_a_batch_of_one_is_refused_in_training_and_welcome_at_test() -> None:
     norm = BatchNorm(5)
-    with pytest.raises(ValueError, match=r"more than one value.*larger batch.*'layer' or 'none'"):
+    with pytest.raises(ValueError, match=r"more than one value.*larger batch.*normalisation"):
         norm(torch.ones(1, 5))
     norm(torch.randn(1, 5, 2, 2, generator=torch.Generator().manual_seed(0)))
     norm.eval()(torch.ones(1, 5))

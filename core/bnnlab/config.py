@@ -215,6 +215,11 @@ def choose(host: PluginHost, kind: Kind, name: str, given: Mapping[str, Any]) ->
     if colon:
         if component.argument is None:
             raise UsageError(f"{kind} {name!r} takes no argument: leave out ':{argument}'.")
+        if given.get(component.argument, argument) != argument:
+            raise UsageError(
+                f"{kind}.{component.argument} is said twice: {argument!r} by the name and "
+                f"{given[component.argument]!r} by the option."
+            )
         given = {component.argument: argument, **given}
     options, faults = check_values(component.options, given, f"{kind}.")
     if faults:

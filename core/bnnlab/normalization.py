@@ -76,7 +76,7 @@ class BatchNorm(nn.Module):
         if self.training and x.numel() == x.shape[1]:
             raise ValueError(
                 "batch normalisation needs more than one value per feature in training: "
-                "use a larger batch, or normalise with 'layer' or 'none'"
+                "use a larger batch, or another normalisation where the model has the choice"
             )
         if self.measured is not None:
             self.measured += 1

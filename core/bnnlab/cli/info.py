@@ -22,9 +22,12 @@ def info(
     name: Annotated[str, typer.Argument(help="The component's name.")],
     set: Assignments = None,
     input: Annotated[
-        str, typer.Option("--input", help="Of a model: shape of one input.", metavar="C,H,W")
-    ] = "3,32,32",
-    classes: Annotated[int, typer.Option("--classes", help="Of a model: logits.", min=1)] = 10,
+        str | None,
+        typer.Option("--input", help="Of a model: one input; else 3,32,32.", metavar="C,H,W"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", help="Of a model: logits; else 10.", min=1)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Explain a component: what it is, where it comes from, and every option.
@@ -50,15 +53,15 @@ def info(
     for key in (key for layer in layers for key in layer if key != kind):
         raise UsageError(f"--set {key}: info takes options of the {kind} only")
     choice = resolve_components(host, layers, [Kind(kind)])[Kind(kind)]
-    anatomy = _anatomy(host, choice, _shape(input), classes) if kind == Kind.MODEL else []
+    if kind != Kind.MODEL and (input or classes):
+        raise UsageError(f"--input and --classes are for building a model; a {kind} has none")
+    shape = input or "3,32,32"
+    anatomy = _anatomy(host, choice, shape, classes or 10) if kind == Kind.MODEL else []
     if json:
         print_json(_document(choice, anatomy))
         return
     _print_component(choice)
-    if not isinstance(anatomy, str):
-        _print_anatomy(anatomy, input)
-    else:
-        print_out(f"\nNot built for --input {input}: {anatomy}")
+    _print_anatomy(anatomy, shape)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -73,23 +76,20 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _anatomy(
-    host: "PluginHost", choice: "Choice", shape: tuple[int, ...], classes: int
-) -> "list[Segment] | str":
-    """Return the model's segments, or why there is none of this shape."""
+def _anatomy(host: "PluginHost", choice: "Choice", shape: str, classes: int) -> "list[Segment]":
     from bnnlab import building
     from bnnlab.errors import UsageError
     from bnnlab.summary import summarise
 
+    input_shape = _shape(shape)
     try:
-        return summarise(
-            building.make_model(host, choice, input_shape=shape, classes=classes, seed=0)
-        )
+        model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
     except UsageError as error:
-        return str(error)
+        raise UsageError(f"the model is not built for --input {shape}: {error}") from error
+    return summarise(model)
 
 
-def _document(choice: "Choice", anatomy: "list[Segment] | str") -> dict[str, Any]:
+def _document(choice: "Choice", anatomy: "list[Segment]") -> dict[str, Any]:
     from bnnlab.options import describe_type
 
     component = choice.component
@@ -117,7 +117,6 @@ def _document(choice: "Choice", anatomy: "list[Segment] | str") -> dict[str, Any
         "segments": [
             {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
             for row in anatomy
-            if not isinstance(row, str)
         ],
     }
 

@@ -10,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, binarize
+from bnnlab import (
+    Batch,
+    BatchNorm,
+    BinaryConv2d,
+    BinaryLinear,
+    Model,
+    RunError,
+    Sign,
+    UsageError,
+    binarize,
+)
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
@@ -460,6 +470,39 @@ def test_leaking_leaves_layers_that_read_the_networks_input_alone() -> None:
     rule = attached(model, skip="leak")
     rule.closure(model, (torch.randn(6, 4, generator=draws(0)), torch.arange(6) % 3))()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_leaking_names_a_layer_that_runs_in_training_only() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 5), nn.Linear(5, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.a(x)
+            return y + self.b(y) if self.training else y
+
+    model = Model([Auxiliary(), nn.Linear(5, 3)], input_shape=(4,))
+    rule = attached(model, skip="leak")
+    with pytest.raises(RunError, match=r"more weight layers in training than the 2 .*skip=cut"):
+        rule.closure(model, (torch.randn(6, 4), torch.arange(6) % 3))()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_model_may_work_in_place_on_its_input(recompute: bool) -> None:
+    class Shift(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sub_(1)
+
+    hidden = nn.Sequential(Shift(), nn.Linear(4, 5))
+    model = Model([hidden, nn.Linear(5, 3)], input_shape=(4,))
+    rule = attached(model, recompute=recompute)
+    x = torch.randn(6, 4, generator=draws(0))
+    expected = model(x.clone()).detach()
+    closure = rule.closure(model, (x, torch.arange(6) % 3))
+    closure()
+    assert closure.logits is not None
+    torch.testing.assert_close(closure.logits, expected)
 
 
 def test_leaking_leaves_no_hook_behind() -> None:

@@ -73,7 +73,7 @@ def mlp_mixer(
     """Return the network of `MLPMixer`, with real weights and GELU."""
     channels, height, width = input_shape
     if height % patch or width % patch:
-        both = [n for n in range(1, height) if not height % n and not width % n]
+        both = [n for n in range(1, height + 1) if not height % n and not width % n]
         raise UsageError(
             f"model.patch: {patch} does not divide {height}x{width} pixels; "
             f"use one of {', '.join(map(str, both))}"
