@@ -175,6 +175,24 @@ def test_what_looks_into_segments_is_not_compiled(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_all_segments_of_a_deep_model_are_compiled_and_can_be_diagnosed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._dynamo.utils import counters
+
+    with_inductor = nn.Module.compile  # which needs a C++ compiler
+    monkeypatch.setattr(nn.Module, "compile", lambda module: with_inductor(module, backend="eager"))
+    counters.clear()
+    model = {"name": "vgg-binaryconnect", "width": 0.02, "activations": "binary"}
+    result = bnnlab.run(
+        model=model, stream="digits", device="cpu", out=tmp_path, compile=True, diagnose=True
+    )
+    assert counters["stats"]["unique_graphs"] > 9
+    assert not counters["unimplemented"], "what torch says when it gives up"
+    assert all(segment["window"] is not None for segment in result.diagnosis[0][:-1])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["bp", "dfa", "drtp"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks
 def test_compiled_segments_give_equal_gradients(rule: str) -> None:
