@@ -48,7 +48,7 @@ RUN_OPTIONS = (
         "compile",
         bool,
         False,
-        "Whether each segment is compiled by torch.compile: slow to start, then often faster.",
+        "Whether each segment is compiled by torch.compile, which takes up to minutes at first.",
     ),
     Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
     Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
