@@ -9,7 +9,6 @@ every allocation, on a GPU from the allocator's statistics.
 """
 
 import argparse
-import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 import bnnlab
+from bnnlab.testing.memory import peak_bytes
 
 RULES: dict[str, dict[str, Any]] = {
     "bp": {"name": "bp"},
@@ -27,26 +27,6 @@ RULES: dict[str, dict[str, Any]] = {
     "hsic": {"name": "hsic"},
     "pepita": {"name": "pepita"},
 }
-
-
-def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes that were allocated at once by `work`."""
-    gc.collect()  # or what others left is freed meanwhile, and counted
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        work()
-        return torch.cuda.max_memory_allocated(device) - before
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        work()
-    assert profile.profiler is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -21,6 +21,7 @@ from bnnlab import (
     UsageError,
     binarize,
 )
+from bnnlab.testing.memory import peak_bytes
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
@@ -591,19 +592,6 @@ def test_target_projection_holds_one_segments_activations_instead_of_all() -> No
         for skip in ("leak", "cut")
     )
     assert freed < 0.5 * kept
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Return the most bytes that torch's CPU allocator had given out at once during `work`."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        work()
-    assert profile.profiler is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
-    assert sizes
-    return int(np.cumsum(sizes).max())
 
 
 def deep_model(width: int = 64, depth: int = 8) -> Model:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
+from bnnlab.testing.memory import peak_bytes
 from bnnlab_hsic.rule import HSICBottleneck
 
 Array = np.ndarray
@@ -422,19 +423,6 @@ def test_under_autocast_kernels_are_in_float32(estimator: Any, kernel: Any, grou
 
 
 # ------------------------------------------------------------- memory
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Return the most bytes that torch's CPU allocator had given out at once during `work`."""
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        work()
-    assert profile.profiler is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
-    assert sizes
-    return int(np.cumsum(sizes).max())
 
 
 def test_one_segments_activations_are_held_at_a_time() -> None:

@@ -13,6 +13,7 @@ from torch.nn.modules import activation
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, create
 from bnnlab.errors import RunError
+from bnnlab.testing.memory import peak_bytes
 from bnnlab_pepita.passes import CleanPass
 from bnnlab_pepita.rule import InputModulation
 
@@ -521,15 +522,8 @@ def test_one_activity_a_layer_is_held() -> None:
     segments = [*(Skip(width) for _ in range(depth)), nn.Linear(width, 4)]
     model = Model(segments, (width,))
     closure = attached(model).closure(model, some(model, count=count))
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        closure()
-    assert profile.profiler is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
     activation = 4 * count * width
-    assert depth < held.max() / activation < depth + 12
+    assert depth < peak_bytes(closure) / activation < depth + 12
 
 
 # ------------------------------------------------------------- any architecture

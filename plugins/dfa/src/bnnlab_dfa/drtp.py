@@ -4,7 +4,7 @@ Source: Frenkel, Lefebvre and Bol, "Learning Without Feedback: Fixed Random Lear
 for Feedforward Training of Deep Neural Networks", Frontiers in Neuroscience 15:629892, 2021.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor
 from bnnlab.local import LocalRule
 from bnnlab.model import Model
 from bnnlab.rule import Batch
-from bnnlab_dfa.feedback import Feedback, Per, RandomFeedback, Skip
+from bnnlab_dfa.feedback import RandomFeedback
 
 
 class DirectRandomTargetProjection(RandomFeedback, LocalRule):
@@ -26,24 +26,14 @@ class DirectRandomTargetProjection(RandomFeedback, LocalRule):
     exact.
 
     Args:
-        feedback: See `RandomFeedback`.
-        scale: See `RandomFeedback`.
-        per: See `RandomFeedback`.
-        skip: See `RandomFeedback`; with `leak` learning waits for the backward pass.
         targets: y* `one-hot`, as published, or `centred`: less its mean over the classes, 1/K.
+        options: Of `RandomFeedback`; with `skip="leak"` learning waits for the backward pass.
     """
 
     name = "drtp"
 
-    def __init__(
-        self,
-        feedback: Feedback = "normal",
-        scale: float = 1.0,
-        per: Per = "neuron",
-        skip: Skip = "cut",
-        targets: Literal["one-hot", "centred"] = "one-hot",
-    ) -> None:
-        super().__init__(feedback, scale, per, skip)
+    def __init__(self, targets: Literal["one-hot", "centred"] = "one-hot", **options: Any) -> None:
+        super().__init__(**options)
         self.targets = targets
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

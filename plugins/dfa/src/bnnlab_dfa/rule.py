@@ -4,6 +4,8 @@ Source: Nøkland, "Direct Feedback Alignment Provides Learning in Deep Neural Ne
 NeurIPS 2016, eq. 6.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from bnnlab.local import LocalRule
 from bnnlab.model import Model
 from bnnlab.normalization import frozen_statistics
 from bnnlab.rule import Batch
-from bnnlab_dfa.feedback import Feedback, Per, RandomFeedback, Skip
+from bnnlab_dfa.feedback import RandomFeedback
 
 
 class DirectFeedbackAlignment(RandomFeedback, LocalRule):
@@ -24,13 +26,10 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     convolutional segment d_l counts every neuron, C*H*W, as in the paper.
 
     Args:
-        feedback: See `RandomFeedback`.
-        scale: See `RandomFeedback`.
-        per: See `RandomFeedback`.
-        skip: See `RandomFeedback`.
         recompute: Find the error in a forward pass that keeps nothing, and teach each segment
             in a second one, as soon as its output is there: one segment's activations are held
             instead of all.
+        options: Of `RandomFeedback`.
 
     Raises:
         UsageError: If `recompute` is set where skip connections leak.
@@ -38,17 +37,10 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
 
     name = "dfa"
 
-    def __init__(
-        self,
-        feedback: Feedback = "normal",
-        scale: float = 1.0,
-        per: Per = "neuron",
-        skip: Skip = "cut",
-        recompute: bool = False,
-    ) -> None:
-        super().__init__(feedback, scale, per, skip)
+    def __init__(self, recompute: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.recompute = recompute
-        if recompute and skip == "leak":
+        if recompute and self.skip == "leak":
             raise UsageError(
                 "rule.recompute frees one segment after the other, and skip=leak backpropagates "
                 "through all: leave out recompute, or set rule.skip to 'cut'"
