@@ -24,7 +24,7 @@ RULES: dict[str, dict[str, Any]] = {
     "bp": {"name": "bp"},
     "dfa": {"name": "dfa"},
     "drtp": {"name": "drtp"},
-    "hsic": {"name": "hsic"},
+    "hsic": {"name": "hsic", "gamma": 20.0},
     "pepita": {"name": "pepita"},
     "sigprop-tl": {"name": "sigprop-tl"},
     "last-layer-alone": {"name": "pepita", "gain": 0.0},

@@ -162,7 +162,7 @@ def test_the_global_generator_is_untouched() -> None:
     "module", [nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), nn.ReLU(), nn.Linear(3, 3)]
 )
 def test_nothing_to_binarise_is_refused_with_a_way_out(module: nn.Module) -> None:
-    with pytest.raises(ValueError, match=r"no weight layer to binarise.*policy='all'"):
+    with pytest.raises(ValueError, match=r"no weight layer to binarise: (0 of nn|.*policy='all')"):
         binarize(module)
 
 
@@ -172,6 +172,8 @@ def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
 
 
 def test_a_padding_that_is_not_zeros_is_refused() -> None:
+    with pytest.raises(ValueError, match="activations 'signs': choose 'keep' or 'sign'"):
+        binarize(nn.Sequential(nn.Linear(2, 2)), "all", activations="signs")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="padding_mode 'reflect'"):
         binarize(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), "all")
 

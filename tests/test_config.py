@@ -57,7 +57,9 @@ def test_a_name_may_carry_an_argument(host: PluginHost, monkeypatch: pytest.Monk
     taking = replace(component, argument="norm")
     monkeypatch.setattr(host, "resolve", lambda kind, name: (plugin, taking))
     assert choose(host, Kind.MODEL, "mlp:batch", {}).options["norm"] == "batch"
-    assert choose(host, Kind.MODEL, "mlp:batch", {"norm": "none"}).options["norm"] == "none"
+    assert choose(host, Kind.MODEL, "mlp:batch", {"norm": "batch"}).options["norm"] == "batch"
+    with pytest.raises(UsageError, match=r"model\.norm is said twice: 'batch' .* 'none'"):
+        choose(host, Kind.MODEL, "mlp:batch", {"norm": "none"})
     with pytest.raises(UsageError, match=r"model\.norm: 'bath' is not.*'batch'"):
         choose(host, Kind.MODEL, "mlp:bath", {})
 

@@ -14,11 +14,12 @@ from torch import nn
 import bnnlab
 from bnnlab.building import make_tasks
 from bnnlab.cli import main
-from bnnlab.components import Kind
+from bnnlab.components import Kind, Option
 from bnnlab.config import choose, parse_value, resolve
 from bnnlab.errors import BnnlabError, RunError, UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
+from bnnlab.local import LocalRule
 from bnnlab.records import RunFolder
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Examples
@@ -51,6 +52,69 @@ def test_an_optimizer_that_leaves_real_weights_ends_the_run(host: PluginHost) ->
         run.run()
 
 
+class Local(LocalRule):
+    def __init__(self, answer: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def signal(self, _number: int, output: torch.Tensor, _batch: Any) -> Any:
+        return self.answer(output)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: None, r"returned NoneType, not a floating-point tensor of shape \(3, 8\)"),
+        (lambda x: x.long(), r"returned torch.int64, not a floating-point tensor"),
+        (lambda x: x.sum(), r"returned the shape \(\), not \(3, 8\)"),
+        (lambda x: x.mul_(2), r"changed the output it was given"),
+    ],
+)
+def test_a_signal_of_another_kind_is_refused_by_name(
+    answer: Callable[[torch.Tensor], Any], message: str
+) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(4,), classes=3, hidden=[8])
+    closure = Local(answer).closure(model, (torch.randn(3, 4), torch.arange(3)))
+    with pytest.raises(RunError, match=rf"Local\.signal\(\) for segment 1 {message}"):
+        closure()
+
+
+def test_gradients_that_are_not_finite_end_the_run_though_signs_hide_them(
+    host: PluginHost,
+) -> None:
+    run = make(host)
+    exact = run.rule.differentiate
+
+    def differentiate(model: Any, batch: Any) -> Any:
+        answer = exact(model, batch)
+        model.segments[0][1].weight.grad.fill_(torch.nan)
+        return answer
+
+    run.rule.differentiate = differentiate
+    message = r"Backpropagation left a gradient that is not finite in segments\.0\.1\.weight"
+    with pytest.raises(RunError, match=message):
+        run.run()
+
+
+def test_a_model_of_other_classes_is_refused_by_name(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=7, hidden=[8])
+    monkeypatch.setattr("bnnlab.building.make_model", lambda *_, **__: made)
+    with pytest.raises(UsageError, match=r"model:mlp returns 7 logits, and .* has 10 classes"):
+        make(host)
+    made.segments[1] = nn.Linear(5, 10)
+    with pytest.raises(UsageError, match=r"model:mlp: segment 2 .*Linear, cannot take \(B, 8\)"):
+        make(host)
+
+
+def test_an_option_may_not_have_a_name_of_the_cores(host: PluginHost) -> None:
+    _, component = host.resolve(Kind.RULE, "dfa")
+    for name in ("name", "seed", "device"):
+        with pytest.raises(ValueError, match=f"an option cannot be called '{name}'"):
+            replace(component, options=(Option(name, str, "x", "?"),))
+
+
 class Wrong(LearningRule):
     def __init__(self, answer: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -65,6 +129,7 @@ class Wrong(LearningRule):
     [
         (lambda logits: None, "must return"),
         (lambda logits: logits.sum(), "must return"),
+        (lambda logits: (logits.sum().item(), logits), "two tensors"),
         (lambda logits: (logits.sum(1), logits), r"shapes \(3,\)"),
         (lambda logits: (logits.sum(), logits), "left no gradient"),
     ],

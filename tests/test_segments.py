@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from bnnlab import binarize, cut
+from bnnlab import Model, UsageError, binarize, cut
+from bnnlab.model import segment_shapes
 
 
 def seeded(make: type[nn.Module]) -> nn.Module:
@@ -272,6 +273,24 @@ def test_a_block_of_that_kind_is_kept_whole_and_the_rest_is_cut(make: type[nn.Mo
     assert len(segments) == 3
     assert [*segments[2].children()] == [block]
     assert vars(block).keys() == vars(make()).keys()
+
+
+def test_a_tuple_between_segments_is_refused_by_name() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    with pytest.raises(UsageError, match=r"segment 2 of the model, Two, makes tuple"):
+        segment_shapes(Model([nn.Linear(4, 4), Two(), nn.Linear(4, 2)]), (4,))
+
+
+def test_a_segment_that_cannot_take_what_it_is_given_is_named() -> None:
+    model = Model([nn.Linear(4, 4), nn.Linear(5, 2)])
+    with pytest.raises(UsageError, match=r"segment 2 of the model, Linear, cannot take \(B, 4\)"):
+        segment_shapes(model, (4,))
+    with pytest.raises(UsageError, match=r"segment 1 .*cannot take \(B, 3\)"):
+        segment_shapes(model, (3,))
+    assert segment_shapes(Model([nn.Linear(4, 5), model.segments[1]]), (4,)) == [(5,), (2,)]
 
 
 class Masked(Dropping):

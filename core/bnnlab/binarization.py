@@ -37,24 +37,26 @@ def binarize(
         policy: `inner` keeps the first and the last weight layer real, the field's habit; `all`
             keeps none; or a function of a layer's name and the layer that says if it is binarised.
         scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
-        activations: `keep` them, or replace every activation module by `Sign`.
+        activations: `keep` them, or `sign` to replace every activation module by `Sign`.
         surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
         input_shape: Shape of one input without the batch; rules such as dfa need it.
 
     Raises:
-        ValueError: If no layer is left to binarise, or the policy is unknown.
+        ValueError: If no layer is left to binarise, or an argument is none of its choices.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10))
         >>> list(binarize(net, input_shape=(64,)).binary_parameters())
         ['segments.1.0.weight']
     """
+    if activations not in ("keep", "sign"):
+        raise ValueError(f"activations {activations!r}: choose 'keep' or 'sign'")
     layers = dict(_weight_layers(module))
     chosen = [name for name in layers if _is_chosen(policy, name, list(layers), layers[name])]
     if not chosen:
         raise ValueError(
-            f"no weight layer to binarise: {len(layers)} found and all kept real "
-            f"by policy {policy!r}; try policy='all'"
+            f"no weight layer to binarise: {len(layers)} of nn.Linear and nn.Conv2d found"
+            + (f", all kept real by policy {policy!r}; try policy='all'" if layers else "")
         )
     new: dict[nn.Module, nn.Module] = {layers[n]: _binary_layer(layers[n], scale) for n in chosen}
     if activations == "sign":

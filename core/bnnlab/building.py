@@ -13,9 +13,9 @@ import torch
 from bnnlab import seeds
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
-from bnnlab.errors import BnnlabError, UsageError, explain, first_line
+from bnnlab.errors import BnnlabError, UsageError, explain, first_line, place
 from bnnlab.host import PluginHost
-from bnnlab.model import Model
+from bnnlab.model import Model, segment_shapes
 from bnnlab.optimizer import Optimizer
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task, TaskStream
@@ -80,7 +80,7 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
     if missing:
         raise UsageError(
             f"{choice} of {choice.plugin.distribution} has no method {', '.join(missing)}: "
-            f"{choice.component.target} must define what bnnlab.{base.__name__} leaves to it"
+            f"{choice.component.target} must define what its base class leaves to it"
         )
     with _named(choice, "when it was made"):
         return made(*args, **given, **choice.component.preset, **choice.options)
@@ -95,7 +95,8 @@ def _named(choice: Choice, when: str) -> Iterator[None]:
         raise
     except Exception as error:
         where = f"{choice} of {choice.plugin.distribution}"
-        raise UsageError(f"{where} failed {when}: {explain(error)}") from error
+        at = "" if isinstance(error, ValueError) else f" at {place(error)}"  # made for people
+        raise UsageError(f"{where} failed {when}{at}: {explain(error)}") from error
 
 
 def make_stream(
@@ -168,6 +169,15 @@ def make_learner(
     shape, classes = stream.input_shape, stream.classes
     model = make_model(host, choices[Kind.MODEL], input_shape=shape, classes=classes, seed=seed)
     model.to(device)
+    try:
+        *_, (logits,) = segment_shapes(model, shape)
+    except UsageError as error:
+        raise UsageError(f"{choices[Kind.MODEL]}: {error}") from error
+    if logits != classes:
+        raise UsageError(
+            f"{choices[Kind.MODEL]} returns {logits} logits, and {choices[Kind.STREAM]} has "
+            f"{classes} classes"
+        )
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
     if config.precision == "bfloat16":
         if not torch.amp.is_autocast_available(device.type):

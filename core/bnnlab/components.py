@@ -21,6 +21,11 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
 )
 """The core's names, and who provides them; a plugin's own are written `x-<distribution>:<name>`."""
 
+RESERVED = frozenset(
+    {"name", "data", "device", "seed", "host", "model", "generator", "input_shape", "classes"}
+)
+"""What constructors, run files and `bnnlab.create` mean something else by."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[\w.]+:\w+")
 
@@ -102,8 +107,8 @@ class Component:
             default options, beside the weight that the model holds.
 
     Raises:
-        ValueError: On a malformed name or target, an unknown capability, a repeated option, or an
-            argument that is none of the options.
+        ValueError: On a malformed name or target, an unknown capability, a repeated option or one
+            with a name of the core's (`RESERVED`), or an argument that is none of the options.
     """
 
     kind: Kind
@@ -130,6 +135,9 @@ class Component:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise ValueError(f"{self}: option {repeated.pop()!r} is declared twice")
+        taken = sorted(RESERVED & {*names})
+        if taken:
+            raise ValueError(f"{self}: an option cannot be called {taken[0]!r}; it is the core's")
         if self.argument is not None and self.argument not in names:
             raise ValueError(f"{self}: argument {self.argument!r} is none of its options")
         for capability in self._all_capabilities():

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -182,7 +183,7 @@ class Experiment:
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
             self.folder.append_metrics(metrics)
-        self.host.notify("bnnlab_metrics_logged", metrics=metrics)
+        self.host.notify("bnnlab_metrics_logged", metrics=deepcopy(metrics))
         if metrics["event"] == "evaluation":
             task, accuracy = metrics["task"], metrics["accuracy"]
             self.host.notify("bnnlab_task_ended", task=task, accuracy=accuracy)

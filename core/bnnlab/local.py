@@ -5,13 +5,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from bnnlab.errors import UsageError
-from bnnlab.model import Model
-from bnnlab.modes import in_mode
+from bnnlab.errors import RunError, UsageError
+from bnnlab.model import Model, segment_shapes
 from bnnlab.rule import Batch, LearningRule
 
 
-@torch.no_grad()
 def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch, the logits `(K,)` last.
 
@@ -20,8 +18,8 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
         rule: Who asks, for the errors.
 
     Raises:
-        UsageError: If the model has a single segment, does not know its input's shape, or passes
-            something other than one tensor from segment to segment.
+        UsageError: If the model has a single segment or does not know its input's shape; see also
+            `bnnlab.model.segment_shapes`.
     """
     if len(model.segments) < 2:
         raise UsageError(
@@ -33,19 +31,7 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
             f"{rule} must know the shape of an input: "
             "pass input_shape=(...) to binarize() or Model()"
         )
-    x = next(model.parameters()).new_zeros(1, *model.input_shape)
-    shapes = []
-    with in_mode(model, training=False):
-        for number, segment in enumerate(model.segments, start=1):
-            x = segment(x)
-            if not isinstance(x, Tensor):
-                raise UsageError(
-                    f"{rule} teaches what passes from segment to segment, which must be one "
-                    f"tensor, and segment {number}, {type(segment).__name__}, returns a "
-                    f"{type(x).__name__}: put it and the one that takes this into one segment"
-                )
-            shapes.append(tuple(x.shape[1:]))
-    return shapes
+    return segment_shapes(model, model.input_shape)
 
 
 class LocalRule(LearningRule):
@@ -70,6 +56,19 @@ class LocalRule(LearningRule):
             A tensor of the output's shape.
         """
 
+    def _checked_signal(self, number: int, x: Tensor, batch: Batch) -> Tensor:
+        version, shape = x._version, tuple(x.shape)
+        signal = self.signal(number, x, batch)
+        who = f"{type(self).__name__}.signal() for segment {number}"
+        if not isinstance(signal, Tensor) or not signal.is_floating_point():
+            kind = signal.dtype if isinstance(signal, Tensor) else type(signal).__name__
+            raise RunError(f"{who} returned {kind}, not a floating-point tensor of shape {shape}")
+        if signal.shape != x.shape:
+            raise RunError(f"{who} returned the shape {tuple(signal.shape)}, not {shape}")
+        if x._version != version:
+            raise RunError(f"{who} changed the output it was given, which the next segment takes")
+        return signal
+
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run one segment after the other and teach each at once."""
         *hidden, last = model.segments
@@ -78,7 +77,7 @@ class LocalRule(LearningRule):
             output = segment(x)
             x = output.detach()
             if output.requires_grad:
-                output.backward(self.signal(number, x, batch))
+                output.backward(self._checked_signal(number, x, batch))
         logits = last(x)
         loss = batch.loss(logits, batch.targets)
         torch.autograd.backward(loss)

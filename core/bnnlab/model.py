@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
+from bnnlab.errors import UsageError, explain
 from bnnlab.layers import binary_parameters
+from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
 
 
@@ -49,3 +52,39 @@ class Model(nn.Module):
     def select_task(self, task: int) -> None:
         """Say which task the inputs come from; only per-task statistics listen."""
         select_task(self, task)
+
+
+@torch.no_grad()
+def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shape of each segment's output without the batch, the logits `(K,)` last.
+
+    Args:
+        model: Run on zeros in evaluation mode, and left as it was.
+        input_shape: Of one input, without the batch.
+
+    Raises:
+        UsageError: If a segment cannot take what it is given or returns something other than one
+            tensor with the batch as its first dimension, or the last one no logits.
+    """
+    x = next(model.parameters(), torch.empty(0)).new_zeros(2, *input_shape)
+    shapes: list[tuple[int, ...]] = []
+    with in_mode(model, training=False):
+        for number, segment in enumerate(model.segments, start=1):
+            who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
+            try:
+                x = segment(x)
+            except Exception as error:
+                raise UsageError(
+                    f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
+                    f"Inputs are {tuple(input_shape)}"
+                ) from error
+            if not isinstance(x, Tensor) or not x.ndim or len(x) != 2:
+                found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise UsageError(
+                    f"{who} makes {found} of a batch of 2, and not one tensor of 2 rows: what "
+                    "passes a tuple on, and what takes it, belong into one segment"
+                )
+            shapes.append(tuple(x.shape[1:]))
+    if len(shapes[-1]) != 1 or not x.is_floating_point():
+        raise UsageError(f"the model returns (B, *{shapes[-1]}) of {x.dtype}, no logits (B, K)")
+    return shapes

@@ -65,8 +65,9 @@ class Closure:
         with torch.enable_grad(), self._rule.autocast(self._batch.inputs.device):
             answer = self._rule.differentiate(self._model, self._batch)
         name = type(self._rule).__name__
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise RunError(f"{name}.differentiate() must return (loss, logits)")
+        are_two = isinstance(answer, tuple) and len(answer) == 2
+        if not are_two or not all(isinstance(each, Tensor) for each in answer):
+            raise RunError(f"{name}.differentiate() must return (loss, logits), two tensors")
         loss, logits = answer
         if loss.ndim or logits.ndim != 2:
             shapes = f"{tuple(loss.shape)} and {tuple(logits.shape)}"

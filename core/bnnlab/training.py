@@ -143,6 +143,7 @@ class Trainer:
             self.progress.steps += 1
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == count:
                 self._check(losses[checked : step + 1], task, epoch, checked)
+                self._check_gradients()
                 checked = step + 1
             self._stepped(task.index, epoch, step + 1, count)
         return {
@@ -179,6 +180,13 @@ class Trainer:
             f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
             f"epoch {epoch + 1}, step {step}; {last}. {ADVICE}"
         )
+
+    def _check_gradients(self) -> None:
+        """See that they are finite: signs hide it from the loss where they are not."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                rule = type(self.rule).__name__
+                raise RunError(f"{rule} left a gradient that is not finite in {name}. {ADVICE}")
 
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""

@@ -67,11 +67,15 @@ class ModelContract(ComponentContract):
             assert bool(logits.isfinite().all()), "the logits are not finite"
 
     def test_its_segments_compose_to_it(self) -> None:
-        """Running the segments one after the other is running the model."""
+        """Running the segments one after the other is running the model, one tensor passed on."""
         model = self.make().eval()
         x = self.inputs()
-        for segment in model.segments:
-            x = segment(x)
+        for number, segment in enumerate(model.segments, start=1):
+            before = x.clone()
+            y = segment(x)
+            assert isinstance(y, torch.Tensor), f"segment {number} returns {type(y).__name__}"
+            assert torch.equal(x, before), f"segment {number} changes its input in place"
+            x = y
         torch.testing.assert_close(x, model(self.inputs()))
         if self.provides("segments"):
             assert len(model.segments) > 1, "'segments' is declared, but it has only one"

@@ -203,10 +203,11 @@ class LearningRuleContract(ComponentContract):
         assert end < self.falls_to * losses[0], f"the loss went from {losses[0]:.3f} to {end:.3f}"
 
     def test_its_state_survives_saving(self) -> None:
-        """A rule with another seed that loads the state gives the same gradients."""
+        """A rule with another seed that loads the state, after a step, gives the same gradients."""
         model = self.make_model()
         rule, other = self.make(0, model), self.make(1, model)
-        other.load_state_dict(rule.state_dict())
+        rule.closure(model, self.batch())()
+        other.load_state_dict(rule.state_dict())  # what is registered, attach() must register
         rule.closure(model, self.batch())()
         gradients = _gradients(model)
         other.closure(model, self.batch())()
