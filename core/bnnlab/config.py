@@ -1,5 +1,6 @@
 """Layers of settings become one typed configuration, or a list of what is wrong with them."""
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,9 @@ def resolve_components(
             kind = Kind(key)
             table = {"name": value} if isinstance(value, str) else value
             if not isinstance(table, Mapping):
-                faults.append(f"{key}: {value!r} is neither a name nor a table with one.")
+                faults.append(
+                    f"{key}: {reprlib.repr(value)} is neither a name nor a table with one."
+                )
                 continue
             before = named.get(kind, "")
             named[kind] = str(table.get("name", before))

@@ -24,7 +24,8 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
     if len(model.segments) < 2:
         raise UsageError(
             f"{rule} needs a model of at least two segments, and this one has one: give it a "
-            "hidden layer, or put a module's layers into an nn.Sequential before binarize()"
+            "hidden layer, or put a module's layers into an nn.Sequential before binarize(). The "
+            "log says why a module was kept whole"
         )
     if model.input_shape is None:
         raise UsageError(

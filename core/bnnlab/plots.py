@@ -48,6 +48,9 @@ def plot_diagnosis(run: Path) -> "Figure":
     upper.axhline(90, color="grey", linewidth=0.8, linestyle=":")
     middle.set(ylabel=_NORMS, yscale="log")
     lower.set(ylabel=_WINDOWS, ylim=(0, 1), xlabel="optimizer steps")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    if not lower.lines:
+        lower.text(0.5, 0.5, "no sign activation", ha="center", transform=lower.transAxes)
     _part_tasks([upper, middle, lower], rows)
     columns = -(-len(colours) // 20)  # twenty names fit beside the panels
     figure.legend(

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,7 +107,7 @@ class Trainer:
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
             metrics = self._epoch(task, epoch)
-            diagnostics = _numbers(self.optimizer.diagnostics())
+            diagnostics = _numbers(self.optimizer)
             metrics = {**diagnostics, **metrics}
             held = task.validation
             if held is not None and len(held):
@@ -277,9 +277,13 @@ class Trainer:
         return changed / sum(signs.numel() for signs in now)
 
 
-def _numbers(diagnostics: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return what JSON can say of them: floats, and None for what is not finite."""
-    numbers = {name: float(value) for name, value in diagnostics.items()}
+def _numbers(optimizer: Optimizer) -> dict[str, float | None]:
+    """Return what JSON can say of its diagnostics: floats, and None for what is not finite."""
+    try:
+        numbers = {name: float(value) for name, value in optimizer.diagnostics().items()}
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        name = type(optimizer).__name__
+        raise RunError(f"{name}.diagnostics() must return numbers by name: {error}") from error
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
