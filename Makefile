@@ -19,7 +19,7 @@ test: $(READY)  ## Run all tests that need no download
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

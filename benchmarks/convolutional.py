@@ -26,7 +26,6 @@ RULES: dict[str, dict[str, Any]] = {
     "drtp": {"name": "drtp"},
     "hsic": {"name": "hsic", "gamma": 20.0},
     "pepita": {"name": "pepita"},
-    "sigprop-tl": {"name": "sigprop-tl"},
     "last-layer-alone": {"name": "pepita", "gain": 0.0},
 }
 NETWORK: dict[str, Any] = {
