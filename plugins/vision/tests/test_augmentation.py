@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,8 @@ from torchvision.transforms.v2 import functional as plain
 from bnnlab.stream import Augmentation
 from bnnlab_vision.augmentation import crop_and_flip, draw_crops, draw_shifts, shift_and_flip
 
-EACH = pytest.mark.parametrize("augment", [shift_and_flip, crop_and_flip])
+shift_with_edge = partial(shift_and_flip, edge=True)
+EACH = pytest.mark.parametrize("augment", [shift_and_flip, shift_with_edge, crop_and_flip])
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -34,6 +36,20 @@ def test_shifts_are_those_of_torchvision_image_by_image(shape: tuple[int, ...]) 
     found = shift_and_flip(images, generator())
     assert found.dtype == torch.uint8
     assert torch.equal(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("edge", [False, True])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 1, 5)])
+def test_shifts_are_those_of_a_plain_transcription(shape: tuple[int, ...], edge: bool) -> None:
+    images = some_images(200, *shape)
+    top, left, flip = draw_shifts(200, generator())
+    expected = []
+    for image, t, x, mirrored in zip(images.numpy(), top, left, flip, strict=True):
+        image = image[:, :, ::-1] if mirrored else image
+        border = [(0, 0), (4, 4), (4, 4)]
+        image = np.pad(image, border, mode="edge") if edge else np.pad(image, border)
+        expected.append(image[:, t : t + shape[1], x : x + shape[2]])
+    assert np.array_equal(shift_and_flip(images, generator(), edge), np.stack(expected))
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 12, 20)])

@@ -29,6 +29,11 @@ class TestDigits(StreamContract):
     options = {"augment": "cifar", "validation": 0.1}
 
 
+class TestDigitsAsTheyAre(StreamContract):
+    name = "digits"
+    options = {"augment": "cifar-edge", "normalise": False}
+
+
 class TestSequence(StreamContract):
     name = "sequence"
     options = {"datasets": ["digits"], "task_ids": True}

@@ -211,6 +211,20 @@ def test_the_statistics_are_of_a_sample_of_the_training_images(
     assert not torch.equal(sampled[0], task.train.mean)
 
 
+@EACH
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_images_that_are_not_normalised_are_pixels_between_zero_and_one(
+    kind: Kind, in_memory: str, image_folders: Path
+) -> None:
+    stream = make(kind, image_folders, in_memory=in_memory, normalise=False)
+    assert stream.protocol() == {**make(kind, image_folders).protocol(), "normalise": False}
+    unknown = stream.out_of_distribution()
+    assert unknown is not None
+    for part in (stream[1 % len(stream)].train, stream[0].test, unknown):
+        at = torch.arange(len(part))
+        assert torch.equal(part.batch(at)[0], part.raw(at)[0] / 255)
+
+
 def test_an_image_that_vanishes_is_named(own: Path) -> None:
     (task,) = make(FolderSingle, own, in_memory="never")
     (own / "parted" / "train" / "b" / "2.png").unlink()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.functional import to_tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.stream import Examples, protocol_hash
@@ -184,20 +185,45 @@ def test_the_statistics_are_of_the_whole_training_part_whatever_is_held_out() ->
     assert torch.equal(plain.test.mean, parted.train.mean)
 
 
+@EACH
+def test_inputs_that_are_not_normalised_are_pixels_between_zero_and_one(kind: Any) -> None:
+    stream = make(kind, validation=0.1, normalise=False)
+    assert stream.protocol() == {**make(kind, validation=0.1).protocol(), "normalise": False}
+    parts = [part for task in stream for part in (task.train, task.validation, task.test)]
+    for part in (*parts, stream.out_of_distribution()):
+        at = torch.arange(len(part))
+        assert torch.equal(part.batch(at)[0], part.raw(at)[0] / 16)
+
+
+def test_they_are_those_of_torchvision_of_each_data_set_and_of_what_is_unknown(
+    tmp_path: Path, write_mnist: Writer
+) -> None:
+    write_mnist(tmp_path)
+    write_mnist(tmp_path, "FashionMNIST", seed=1)
+    sequence = make(Sequence, data=tmp_path, normalise=False)
+    permuted = make(
+        Permuted, data=tmp_path, dataset="mnist", unknown="fashion-mnist", normalise=False
+    )
+    for part in (sequence[0].train, sequence[1].test, permuted.out_of_distribution()):
+        expected = [to_tensor(pixels[0].numpy()) for pixels in part.pixels]
+        assert torch.equal(part.batch(torch.arange(len(part)))[0], torch.stack(expected))
+
+
 # ---------------------------------------------------------------------------- augmentation
 
 
+@pytest.mark.parametrize(("augment", "edge"), [("cifar", False), ("cifar-edge", True)])
 @EACH
 def test_training_images_alone_are_augmented_and_only_when_draws_are_given(
-    kind: type[Scenario],
+    kind: type[Scenario], augment: str, edge: bool
 ) -> None:
-    plain, augmented = make(kind, validation=0.1), make(kind, validation=0.1, augment="cifar")
-    assert augmented.protocol() == {**plain.protocol(), "augment": "cifar"}
+    plain, augmented = make(kind, validation=0.1), make(kind, validation=0.1, augment=augment)
+    assert augmented.protocol() == {**plain.protocol(), "augment": augment}
     at = torch.arange(20)
     for before, task in zip(plain, augmented, strict=True):
         draws = [torch.Generator().manual_seed(seed) for seed in (5, 5, 6)]
         inputs, targets = task.train.batch(at, draws[0])
-        images = shift_and_flip(task.train.pixels[task.train.rows[at]], draws[1])
+        images = shift_and_flip(task.train.pixels[task.train.rows[at]], draws[1], edge)
         expected = ((images.float() - task.train.mean) / task.train.std).flatten(1)
         order = task.train.permutation
         assert torch.equal(inputs.flatten(1), expected if order is None else expected[:, order])

@@ -8,6 +8,7 @@ parameters however the images are cut into batches.
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from bnnlab.stream import Augmentation
 
-Augment = Literal["none", "cifar", "imagenet"]
+Augment = Literal["none", "cifar", "cifar-edge", "imagenet"]
 
 PADDING = 4
-"""Black pixels on each side (He et al. 2016, section 4.2)."""
+"""Pixels on each side (He et al. 2016, section 4.2)."""
 AREA = (0.08, 1.0)
 """Of a crop, as a share of the image (Szegedy et al. 2015, section 6)."""
 RATIO = (3 / 4, 4 / 3)
@@ -35,14 +36,16 @@ def draw_shifts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor,
     return (top * offsets).long(), (left * offsets).long(), flip < 0.5
 
 
-def shift_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Cut each image out of itself padded with zeros, or out of the mirror image of that.
+def shift_and_flip(images: Tensor, generator: torch.Generator, edge: bool = False) -> Tensor:
+    """Cut each image out of itself, padded, or out of the mirror image of that.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
 
     Args:
         images: `(B, C, H, W)`.
         generator: On the CPU.
+        edge: Whether the outermost pixels are repeated in the padding, in place of zeros
+            (the published code of Laydevant et al., CVPR Workshops 2021).
 
     Returns:
         Images of the same shape and type.
@@ -54,6 +57,10 @@ def shift_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     plain, mirrored = padded[..., PADDING:-PADDING, PADDING:-PADDING]
     plain.copy_(images)
     mirrored.copy_(images.flip(-1))
+    if edge:
+        for lines in (padded, padded.mT):  # the second time with the corners
+            lines[..., :PADDING, :] = lines[..., PADDING : PADDING + 1, :]
+            lines[..., -PADDING:, :] = lines[..., -PADDING - 1 : -PADDING, :]
     # A line of a crop is `width` neighbours in memory: all are copied by where they begin.
     line = torch.arange(channels * tall, device=images.device).view(channels, -1)
     first = (flip * count + torch.arange(count, device=images.device)) * line.numel() + top
@@ -121,5 +128,6 @@ def _sources(start: Tensor, size: Tensor, full: int) -> Tensor:
 AUGMENTATIONS: Mapping[Augment, Augmentation | None] = {
     "none": None,
     "cifar": shift_and_flip,
+    "cifar-edge": partial(shift_and_flip, edge=True),
     "imagenet": crop_and_flip,
 }

@@ -31,6 +31,7 @@ class Published(Source):
         shape: Of one image, (C, H, W).
         classes: Number of classes.
         label: What a class is called, in the plural.
+        white: The largest value that a pixel can have.
         reader: Its class in torchvision.datasets; empty for scikit-learn's digits.
     """
 
@@ -38,6 +39,7 @@ class Published(Source):
     shape: tuple[int, int, int]
     classes: int
     label: str = "classes"
+    white: int = 255
     reader: str = ""
 
     def load(self, data: Path, device: torch.device, seed: int) -> Dataset:  # noqa: ARG002
@@ -64,7 +66,7 @@ class Published(Source):
 
 
 _PUBLISHED = (
-    Published("digits", (1, 8, 8), 10, label="digits"),
+    Published("digits", (1, 8, 8), 10, label="digits", white=16),
     Published("mnist", (1, 28, 28), 10, label="digits", reader="MNIST"),
     Published("fashion-mnist", (1, 28, 28), 10, reader="FashionMNIST"),
     Published("cifar10", (3, 32, 32), 10, reader="CIFAR10"),

@@ -71,10 +71,18 @@ _UNKNOWN = Option(
 )
 _AUGMENT = Option(
     "augment",
-    Literal["none", "cifar", "imagenet"],
+    Literal["none", "cifar", "cifar-edge", "imagenet"],
     "none",
     "How training images are changed at random: 'cifar', shifted by up to 4 pixels and mirrored "
-    "(He et al. 2016); 'imagenet', cropped, enlarged and mirrored (Szegedy et al. 2015).",
+    "(He et al. 2016); 'cifar-edge', the same with the edge repeated in place of black pixels "
+    "(Laydevant et al. 2021); 'imagenet', cropped, enlarged and mirrored (Szegedy et al. 2015).",
+)
+_NORMALISE = Option(
+    "normalise",
+    bool,
+    True,
+    "Whether inputs are normalised per channel by the training data's mean and standard "
+    "deviation; else they are pixels in [0, 1].",
 )
 _FOLDER_OPTIONS = (
     Option("folder", str, "", "The folder of images, absolute or in the data folder; needed."),
@@ -121,7 +129,7 @@ def _stream(name: str, target: str, summary: str, source: str, *options: Option)
         f"bnnlab_vision.{target}",
         summary,
         source,
-        (*options, _VALIDATION, _UNKNOWN, _AUGMENT),
+        (*options, _VALIDATION, _UNKNOWN, _AUGMENT, _NORMALISE),
         provides=frozenset() if target.endswith("Single") else frozenset({"boundaries"}),
     )
 

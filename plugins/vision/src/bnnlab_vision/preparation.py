@@ -38,6 +38,7 @@ class Prepared:
         seed: int,
         validation: float = 0.0,
         augment: Augment = "none",
+        normalise: bool = True,
     ) -> None:
         if not 0 <= validation < 1:
             raise UsageError(f"validation: {validation!r} must be at least 0 and below 1.")
@@ -45,6 +46,9 @@ class Prepared:
         dataset = source.load(data, device, seed)
         self._digest, self._facts = dataset.digest, dataset.facts
         whole, self.test = dataset.train, dataset.test
+        if not normalise:
+            mean, std = torch.zeros_like(whole.mean), torch.full_like(whole.std, source.white)
+            whole, self.test = (replace(part, mean=mean, std=std) for part in (whole, self.test))
 
         count = len(whole)
         held = min(round(validation * count), count - 1)

@@ -36,6 +36,8 @@ class Scenario(TaskStream):
         unknown: What belongs to no task: a data set of equal shape, or `permutation` for the test
             images with their pixels in an order of their own.
         augment: How training images are changed at random: see `bnnlab_vision.augmentation`.
+        normalise: Whether inputs are normalised by the training data's mean and standard deviation;
+            else they are pixels in [0, 1].
 
     Attributes:
         scenario: Its name in the protocol.
@@ -61,6 +63,7 @@ class Scenario(TaskStream):
         validation: float = 0.0,
         unknown: str = PERMUTATION,
         augment: Augment = "none",
+        normalise: bool = True,
     ) -> None:
         if tasks < 1:
             raise UsageError(f"tasks: {tasks} must be at least 1.")
@@ -72,6 +75,8 @@ class Scenario(TaskStream):
         self._options = {**options, "validation": float(validation)}
         if augment != "none":
             self._options["augment"] = augment
+        if not normalise:
+            self._options["normalise"] = False
         if unknown != PERMUTATION:
             self._options["unknown"] = unknown
             if not self.permutes and unknown in {source.name for source in sources}:
@@ -81,7 +86,13 @@ class Scenario(TaskStream):
                 raise UsageError(f"unknown: {unknown} is {shape}, the stream {self.input_shape}.")
         self._prepared = [
             Prepared(
-                source, data=data, device=device, seed=seed, validation=validation, augment=augment
+                source,
+                data=data,
+                device=device,
+                seed=seed,
+                validation=validation,
+                augment=augment,
+                normalise=normalise,
             )
             for source in sources
         ]
@@ -110,7 +121,7 @@ class Scenario(TaskStream):
     def protocol(self) -> dict[str, Any]:
         """Return the scenario, the data sets with digests and sizes, and all options.
 
-        `unknown` and `augment` are left out where they are the default.
+        `unknown`, `augment` and `normalise` are left out where they are the default.
         """
         return {
             "scenario": self.scenario,

@@ -38,12 +38,14 @@ class Source(ABC):
         shape: Of one image, (C, H, W).
         classes: Number of classes.
         label: What a class is called, in the plural.
+        white: The largest value that a pixel can have.
     """
 
     name: str
     shape: tuple[int, int, int]
     classes: int
     label: str = "classes"
+    white: int = 255
 
     @abstractmethod
     def load(self, data: Path, device: torch.device, seed: int) -> Dataset:
