@@ -183,6 +183,7 @@ def make_learner(
         if not torch.amp.is_autocast_available(device.type):
             raise UsageError(f"precision: torch has no bfloat16 for {device.type}; use float32.")
         rule.precision = torch.bfloat16
+        rule.autocast(device)  # a rule that cannot says so
     if config.compile:
         if not rule.whole_segments:
             raise UsageError(

@@ -103,6 +103,7 @@ class Component:
         requires: Capabilities that another component of the run must have.
         preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
         argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
+        default_model: Of a rule: the model of a run that names none.
         state_bytes: Of an optimizer: bytes of state per weight it learns, at float32 and with the
             default options, beside the weight that the model holds.
 
@@ -121,6 +122,7 @@ class Component:
     requires: frozenset[str] = frozenset()
     preset: Mapping[str, Any] = field(default_factory=dict)
     argument: str | None = None
+    default_model: str | None = None
     state_bytes: int | None = None
 
     def __post_init__(self) -> None:

@@ -147,7 +147,7 @@ def resolve_components(
     faults: list[str] = []
     named: dict[Kind, str] = {}
     options: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
-    for layer in (_qualified(host, host.index.defaults), *layers):
+    for layer in (_qualified(host, host.index.defaults), _default_model(host, layers), *layers):
         for key, value in layer.items():
             if key not in list(Kind):
                 continue
@@ -190,6 +190,18 @@ def _qualified(host: PluginHost, defaults: Settings) -> Settings:
         return f"{offering.distribution}/{value}" if offering else value
 
     return {key: qualify(key, value) for key, value in defaults.items()}
+
+
+def _default_model(host: PluginHost, layers: Sequence[Settings]) -> Settings:
+    """Return the model that the rule is used with where none is named, if it says one."""
+    rules = [layer.get(Kind.RULE) for layer in (host.index.defaults, *layers)]
+    names = [table.get("name") if isinstance(table, Mapping) else table for table in rules]
+    said = [name for name in names if isinstance(name, str)]
+    try:
+        _, rule = host.resolve(Kind.RULE, said[-1].partition(":")[0])
+    except UsageError:
+        return {}  # `resolve_components` says so
+    return {Kind.MODEL: rule.default_model} if rule.default_model else {}
 
 
 def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def diagnose(rule: LearningRule, model: Model, batch: Batch) -> list[Diagnosis]:
         owned = _owned(model)
         taught = [_flat([p.grad for p in each], each) for each in owned]
         with _windows(model) as windows:
-            loss = batch.loss(model(batch.inputs), batch.targets)
+            loss = rule.objective(batch)(model(batch.inputs), batch.targets)
         every = [p for each in owned for p in each]
         exact = dict(zip(every, torch.autograd.grad(loss, every, allow_unused=True), strict=True))
         rows = zip(owned, taught, windows, strict=True)

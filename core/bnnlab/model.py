@@ -1,6 +1,6 @@
 """The model interface: a chain of segments that maps inputs to logits."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,14 @@ class Model(nn.Module):
     Attributes:
         segments: The modules, an `nn.ModuleList`.
         input_shape: As given; None if unknown.
+        inference: Maps the model and inputs to logits in place of the segments' composition. A rule
+            whose network settles by feedback sets it in `attach`; None for the composition.
 
     Raises:
         ValueError: If there is no segment.
     """
+
+    inference: Callable[["Model", Tensor], Tensor] | None = None
 
     def __init__(
         self, segments: Iterable[nn.Module], input_shape: tuple[int, ...] | None = None
@@ -41,6 +45,8 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs `(B, *input_shape)` to logits `(B, K)`."""
+        if self.inference is not None:
+            return self.inference(self, x)
         for segment in self.segments:
             x = segment(x)
         return x

@@ -3,12 +3,14 @@
 import math
 import reprlib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from bnnlab.components import Option
-from bnnlab.errors import did_you_mean
+from bnnlab.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
 
 _SHORT = reprlib.Repr()  # values in messages: whole, unless they are absurdly long
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -121,3 +123,26 @@ def check_values(
         except ValueError as error:
             faults.append(str(error))
     return values, faults
+
+
+def per_layer(option: str, value: T | Sequence[T], layers: int, what: str = "layer") -> list[T]:
+    """Return a value for each layer, from input to output: the same for all, or one each.
+
+    Args:
+        option: Its name, for the error.
+        value: One value, or a list of as many as there are layers.
+        layers: How many there are.
+        what: What the layers are, for the error.
+
+    Raises:
+        UsageError: On a list of another length.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return [value] * layers
+    if len(value) != layers:
+        raise UsageError(
+            f"{option}: {len(value)} values, {_SHORT.repr(list(value))}, for {layers} "
+            f"{what}{'' if layers == 1 else 's'}. Give one value for all, or one for each "
+            f"{what} from input to output."
+        )
+    return list(value)

@@ -176,6 +176,8 @@ class LearningRule(nn.Module, ABC):
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Prepare for a model: draw what is random from `generator` (on the CPU) and register it.
 
+        The model's parameters, buffers and mode stay as they are; its `inference` may be set.
+
         Raises:
             UsageError: If the rule cannot work on this model, with the reason.
         """
@@ -200,6 +202,14 @@ class LearningRule(nn.Module, ABC):
             batch: As in `differentiate`.
             draws: Per drawn parameter, by name, its values `(S, *shape)`.
         """
+
+    def objective(self, batch: Batch) -> Loss:
+        """Return the loss whose exact gradient the rule's is compared with; the batch's own."""
+        return batch.loss
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
+        return {}
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
         """Return what `optimizer.step` calls, once or once per drawn weight sample."""

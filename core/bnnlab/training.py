@@ -107,7 +107,7 @@ class Trainer:
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
             metrics = self._epoch(task, epoch)
-            diagnostics = _numbers(self.optimizer)
+            diagnostics = {**_numbers(self.rule), **_numbers(self.optimizer)}
             metrics = {**diagnostics, **metrics}
             held = task.validation
             if held is not None and len(held):
@@ -277,12 +277,12 @@ class Trainer:
         return changed / sum(signs.numel() for signs in now)
 
 
-def _numbers(optimizer: Optimizer) -> dict[str, float | None]:
+def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:
     """Return what JSON can say of its diagnostics: floats, and None for what is not finite."""
     try:
-        numbers = {name: float(value) for name, value in optimizer.diagnostics().items()}
+        numbers = {name: float(value) for name, value in source.diagnostics().items()}
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        name = type(optimizer).__name__
+        name = type(source).__name__
         raise RunError(f"{name}.diagnostics() must return numbers by name: {error}") from error
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 

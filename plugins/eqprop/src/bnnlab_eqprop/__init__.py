@@ -1,0 +1,1 @@
+"""bnnlab plugin: Equilibrium propagation for bnnlab."""

@@ -1,0 +1,28 @@
+"""Backpropagation through time over the relaxation: what equilibrium propagation approximates."""
+
+import torch
+from torch import Tensor
+
+from bnnlab.model import Model
+from bnnlab.rule import Batch
+from bnnlab_eqprop.inference import RelaxingRule
+
+
+class BackpropagationThroughTime(RelaxingRule):
+    """Differentiates the last K of the T updates of a relaxation by autograd.
+
+    The states before them count as constants (Ernoult et al., NeurIPS 2019; Laydevant et al., CVPR
+    Workshops 2021, section 3).
+
+    Args:
+        free_steps: T, updates of every state, at most; at least 1.
+        nudge_steps: K, at least 1; all T where K is larger.
+        options: See `RelaxingRule`.
+    """
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Relax, and go back through the last updates."""
+        logits = model(batch.inputs)
+        loss = self.objective(batch)(logits, batch.targets)
+        torch.autograd.backward(loss)
+        return loss, logits

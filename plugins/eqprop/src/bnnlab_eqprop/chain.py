@@ -1,0 +1,204 @@
+"""A model's segments as the layers of a dynamical network.
+
+The states are s_0 = x, the input, and s_1, ..., s_L, one behind each weight layer, in the shape of
+what the layer and its pooling return. The primitive function (Ernoult et al., "Updates of
+Equilibrium Prop Match Gradients of Backprop Through Time", NeurIPS 2019) is
+
+    Phi = sum_l s_l . a_l,    a_l = pool_l(W_l * s_{l-1} + b_l),
+
+with * a product or a convolution and W_l = alpha_l w_l, the weights times the layer's scale.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+from bnnlab.errors import UsageError
+from bnnlab.layers import BinaryConv2d, BinaryLinear, Linear
+from bnnlab_eqprop.units import ACTIVATIONS, BinaryUnit, MeanOfCopies
+
+WEIGHTS = (nn.Linear, nn.Conv2d, Linear, BinaryLinear, BinaryConv2d)
+
+
+class Layer:
+    """A weight layer, the pooling behind it, and its units.
+
+    Args:
+        weights: One of `WEIGHTS`.
+        pool: Max pooling of what the weights return, if any.
+        unit: sigma, or a `BinaryUnit`.
+
+    Attributes:
+        shape: Of the state behind it, without the batch.
+    """
+
+    shape: tuple[int, ...]
+
+    def __init__(
+        self, weights: nn.Linear | nn.Conv2d, pool: nn.MaxPool2d | None, unit: nn.Module
+    ) -> None:
+        self.weights, self.pool, self.unit = weights, pool, unit
+
+    def alpha(self, dims: int) -> Tensor | float:
+        """Return the weights' scale, viewed for a tensor of so many dimensions, outputs first."""
+        learned = getattr(self.weights, "scale", None)
+        if isinstance(learned, Tensor):
+            return learned.view(-1, *[1] * (dims - 1))
+        return float(getattr(self.weights, "fixed_scale", 1.0))
+
+    def weight(self) -> Tensor:
+        """Return W = alpha w."""
+        w = self.weights.weight
+        return w * self.alpha(w.ndim)
+
+    def drive(self, below: Tensor, W: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return a, which drives the state from below, and the places that pooling chose.
+
+        Args:
+            below: What the state below puts out, `(B, ...)`.
+            W: As `weight` returned it; None to scale the product in place of the weights.
+        """
+        layer = self.weights
+        x = below.flatten(1) if isinstance(layer, nn.Linear) else below
+        if W is None:
+            z = layer(x)
+        elif isinstance(layer, nn.Linear):
+            z = F.linear(x, W, layer.bias)
+        else:
+            z = F.conv2d(x, W, layer.bias, **_geometry(layer))
+        pool = self.pool
+        if pool is None:
+            return z, None
+        self.unpooled = z.shape[1:]
+        a, chosen = F.max_pool2d(
+            z, pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, True
+        )
+        return a, chosen
+
+    def unpool(self, above: Tensor, chosen: Tensor | None) -> Tensor:
+        """Return a state put back to the places that pooling chose, zeros elsewhere."""
+        if chosen is None:
+            return above
+        flat = above.new_zeros(len(above), self.unpooled[0], self.unpooled[1:].numel())
+        flat = flat.scatter_add(2, chosen.flatten(2), above.flatten(2))
+        return flat.view(-1, *self.unpooled)
+
+    def feedback(self, a: Tensor, above: Tensor, chosen: Tensor | None, W: Tensor) -> Tensor:
+        """Return a, plus what drives the state below from above: the transpose of `drive`.
+
+        Args:
+            a: What is added to, in the shape of the state below.
+            above: What the state above puts out.
+            chosen: As `drive` returned it for the state below.
+            W: As `weight` returned it.
+        """
+        layer = self.weights
+        if isinstance(layer, nn.Linear):
+            return torch.addmm(a.flatten(1), above, W).view_as(a)
+        above = self.unpool(above, chosen)
+        return a + conv2d_input(a.shape, W, above, **_geometry(layer))
+
+    def derivative(
+        self, below: Tensor, above: Tensor, chosen: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return dPhi/dW and dPhi/db, summed over the batch."""
+        layer = self.weights
+        if isinstance(layer, nn.Linear):
+            return above.mT @ below.flatten(1), above.sum(0)
+        above = self.unpool(above, chosen)
+        G = conv2d_weight(below, layer.weight.shape, above, **_geometry(layer))
+        return G, above.sum((0, 2, 3))
+
+    def leave(self, dW: Tensor, db: Tensor, effective: bool) -> None:
+        """Add to `.grad` of the weights, their scale and bias.
+
+        Args:
+            dW: Derivative with respect to W = alpha w.
+            db: Derivative with respect to the bias.
+            effective: Whether weights get dW and not alpha dW, and the scale alpha dW . w and
+                not dW . w.
+        """
+        w, alpha = self.weights.weight, self.alpha(dW.ndim)
+        learned = getattr(self.weights, "scale", None)
+        if learned is not None:
+            dalpha = (dW * w).flatten(1).sum(1)
+            dalpha = dalpha if len(learned) > 1 else dalpha.sum(0, keepdim=True)
+            _add(learned, dalpha * learned if effective else dalpha)
+        _add(w, dW if effective else dW.mul_(alpha))
+        if self.weights.bias is not None:
+            _add(self.weights.bias, db)
+
+
+def _add(parameter: Tensor, grad: Tensor) -> None:
+    if parameter.requires_grad:
+        grad = grad.to(parameter.dtype)
+        parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+
+
+def _geometry(layer: nn.Conv2d) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
+@torch.no_grad()
+def layers_of(
+    segments: Iterable[nn.Module], input_shape: tuple[int, ...]
+) -> tuple[list[Layer], MeanOfCopies | None]:
+    """Return the layers of segments that are a chain of weight layers, and the read-out's mean.
+
+    Raises:
+        UsageError: If there is something else in a segment, with its name.
+    """
+    layers: list[Layer] = []
+    copies: MeanOfCopies | None = None
+    one = torch.zeros(1, *input_shape)
+    for number, segment in enumerate(segments, start=1):
+        if copies is not None:
+            raise UsageError(f"segment {number - 1}: MeanOfCopies belongs in the last one")
+        *parts, last = [p for p in _leaves(segment) if not isinstance(p, nn.Flatten)] or [segment]
+        copies = last if isinstance(last, MeanOfCopies) else None
+        layer = _layer(number, parts if copies else [*parts, last])
+        one = layer.drive(one.to(layer.weights.weight))[0]
+        layer.shape = tuple(one.shape[1:])
+        layers.append(layer)
+    return layers, copies
+
+
+def _layer(number: int, parts: list[nn.Module]) -> Layer:
+    weights: nn.Linear | nn.Conv2d | None = None
+    pool: nn.MaxPool2d | None = None
+    unit: nn.Module | None = None
+    for part in parts:
+        if weights is None and type(part) in WEIGHTS:
+            assert isinstance(part, nn.Linear | nn.Conv2d)
+            weights = part
+        elif weights is not None and pool is None and isinstance(part, nn.MaxPool2d):
+            pool = part
+        elif weights is not None and unit is None and isinstance(part, (*ACTIVATIONS, BinaryUnit)):
+            unit = part
+        else:
+            raise UsageError(
+                f"segment {number} has {type(part).__name__}, and for a relaxation it must be one "
+                "linear or convolutional layer, max pooling or none, and an activation with an "
+                f"energy: {', '.join(each.__name__ for each in ACTIVATIONS)}. Take "
+                "--model eqprop-mlp or eqprop-conv, or mlp with norm=none and activation=hardtanh"
+            )
+    if weights is None:
+        raise UsageError(f"segment {number} has no linear or convolutional layer to relax through")
+    if isinstance(weights, nn.Conv2d) and (
+        isinstance(weights.padding, str) or weights.padding_mode != "zeros"
+    ):
+        raise UsageError(f"segment {number}: a convolution's padding must be zeros, and a number")
+    return Layer(weights, pool, unit or nn.Identity())
+
+
+def _leaves(segment: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules of a segment in order, out of nested `nn.Sequential`s."""
+    if isinstance(segment, nn.Sequential):
+        for part in segment:
+            yield from _leaves(part)
+    else:
+        yield segment

@@ -1,0 +1,154 @@
+"""The free phase as a model's inference, and what the two rules that relax have in common."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnnlab.errors import RunError, UsageError
+from bnnlab.model import Model
+from bnnlab.rule import Batch, LearningRule, Loss
+from bnnlab_eqprop.chain import Layer, layers_of
+from bnnlab_eqprop.relaxation import Network, Order, States
+
+Objective = Literal["squared", "cross-entropy"]
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Maps a model's inputs to logits by letting its states come to rest.
+
+    With gradients enabled, the last `graph_steps` are those that autograd sees.
+
+    Attributes:
+        layers: Those of the dynamics, from input to output.
+        read_out: Maps what is read to logits.
+        reads_state: Whether that is the last state, or what it puts out.
+        steps: T, updates of every state, at most.
+        graph_steps: K, updates that are differentiated.
+        order: See `Network`.
+        tolerance: See `Network.settle`.
+        initial: Value of all states at the start.
+    """
+
+    layers: list[Layer]
+    read_out: nn.Module
+    reads_state: bool
+    steps: int
+    graph_steps: int
+    order: Order
+    tolerance: float
+    initial: float
+
+    def network(self, x: Tensor) -> Network:
+        """Return the network, driven by a batch."""
+        return Network(self.layers, x, self.order)
+
+    def logits(self, states: States) -> Tensor:
+        """Return logits `(B, K)`."""
+        read = states.s[-1] if self.reads_state else states.z[-1]
+        logits: Tensor = self.read_out(read)
+        return logits
+
+    def __call__(self, _model: Model, x: Tensor) -> Tensor:
+        """Return logits `(B, K)` of inputs `(B, ...)`."""
+        network = self.network(x)
+        states = network.start(self.initial)
+        seen = min(self.graph_steps, self.steps) if torch.is_grad_enabled() else 0
+        with torch.no_grad():
+            network.settle(states, self.steps - seen, self.tolerance)
+        for _ in range(seen):
+            network.step(states)
+        return self.logits(states)
+
+
+def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the batch's mean of 1/2 |o - y|^2, y one-hot."""
+    y = F.one_hot(targets, logits.shape[1]).to(logits)
+    return (logits - y).square().sum() / (2 * len(logits))
+
+
+class RelaxingRule(LearningRule):
+    """What rules have in common under which a model's states come to rest.
+
+    Attached, such a rule is also how the model infers (`Model.inference`).
+
+    Args:
+        free_steps: T, updates of every state in the free phase, at most.
+        nudge_steps: K, updates in the nudged phase, or those that are differentiated.
+        objective: `squared`: 1/2 |o - y|^2, where the outputs o are states; `cross-entropy`: the
+            task's own loss, where the last segment reads the states out and gets no feedback
+            from itself (Laborieux et al., 2021).
+        order: `synchronous` or `even-odd`; see `Network`.
+        tolerance: The free phase ends when no state moves by more; 0: when nothing moves at all,
+            so that the steps left out would have changed nothing.
+        initial: Value of all states at the start.
+    """
+
+    relaxation: Relaxation
+
+    def __init__(
+        self,
+        free_steps: int = 50,
+        nudge_steps: int = 10,
+        loss: Objective = "squared",
+        order: Order = "even-odd",
+        tolerance: float = 0.0,
+        initial: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.free_steps, self.nudge_steps = free_steps, nudge_steps
+        self.loss, self.order, self.tolerance, self.initial = loss, order, tolerance, initial
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:  # noqa: ARG002
+        """Take the model's segments for the layers of a dynamical network.
+
+        Raises:
+            UsageError: If one is more than a weight layer with an activation that has an energy.
+        """
+        if model.input_shape is None:
+            raise UsageError(
+                "a relaxation must know the shape of an input: pass input_shape=(...) to "
+                "binarize() or Model()"
+            )
+        squared = self.loss == "squared"
+        segments = list(model.segments)
+        if not squared and len(segments) < 2:
+            raise UsageError(
+                "with loss=cross-entropy the last segment only reads the states out, and this "
+                "model has no other: give it a hidden layer, or set rule.loss=squared"
+            )
+        layers, copies = layers_of(segments if squared else segments[:-1], model.input_shape)
+        read_out = nn.Sequential(nn.Flatten(), *([copies] if copies else []))
+        self.relaxation = Relaxation(
+            layers,
+            read_out if squared else segments[-1],
+            squared,
+            self.free_steps,
+            self.nudge_steps,
+            self.order,
+            self.tolerance,
+            self.initial,
+        )
+        model.inference = self.relaxation
+
+    def objective(self, batch: Batch) -> Loss:
+        """Return the loss that is learned by."""
+        return squared_error if self.loss == "squared" else batch.loss
+
+
+def check_finite(states: States, phase: str) -> None:
+    """See that a phase has not diverged.
+
+    Raises:
+        RunError: If a state is not finite.
+    """
+    for number, s in enumerate(states.s, start=1):
+        if not bool(s.isfinite().all()):
+            raise RunError(
+                f"the states of segment {number} are no finite numbers after the {phase} phase: "
+                "the relaxation diverges. Take an activation with bounds (hard sigmoid, hardtanh), "
+                "weights of a smaller scale, or a smaller beta"
+            )

@@ -1,0 +1,187 @@
+"""What this plugin offers. Imports no torch."""
+
+from typing import Literal
+
+from bnnlab.components import Component, Kind, Option
+from bnnlab.hookspecs import hookimpl
+
+_SOURCE = (
+    "Laydevant, Ernoult, Querlioz and Grollier, 'Training Dynamical Binary Neural Networks with "
+    "Equilibrium Propagation', CVPR Workshops 2021 (arXiv 2103.08953)"
+)
+_STEPS = Option(
+    "free_steps", int, 50, "T: updates of every state in the free phase, at most.", minimum=1
+)
+_RELAXING = (
+    Option(
+        "loss",
+        Literal["squared", "cross-entropy"],
+        "squared",
+        "'squared': of output states; 'cross-entropy': the task's loss, read out by the last "
+        "segment.",
+    ),
+    Option(
+        "order",
+        Literal["synchronous", "even-odd"],
+        "even-odd",
+        "Whether all states are updated at once, or those of even number after the others.",
+    ),
+    Option(
+        "tolerance",
+        float,
+        0.0,
+        "The free phase ends when no state moves by more; at 0, when nothing moves at all.",
+        minimum=0,
+    ),
+    Option("initial", float, 0.0, "Value of all states at the start."),
+)
+
+EQPROP = Component(
+    kind=Kind.RULE,
+    name="eqprop",
+    target="bnnlab_eqprop.rule:EquilibriumPropagation",
+    summary="Equilibrium propagation: relax, nudge the output, and compare the states at rest.",
+    source=(
+        "Scellier and Bengio, 'Equilibrium Propagation: Bridging the Gap between Energy-Based "
+        "Models and Backpropagation', Front. Comput. Neurosci. 11:24, 2017 (arXiv 1602.05179); "
+        + _SOURCE
+    ),
+    options=(
+        _STEPS,
+        Option("nudge_steps", int, 10, "K: updates of every state in the nudged phase.", minimum=1),
+        Option(
+            "beta", float, 0.3, "Strength of the nudge towards the target.", above=0,
+            search=(0.1, 1.0),
+        ),
+        Option(
+            "nudging",
+            Literal["one-sided", "random-sign", "centred"],
+            "centred",
+            "By beta, by a sign drawn per batch, or by both signs in one doubled batch.",
+        ),
+        *_RELAXING,
+        Option(
+            "nudge",
+            Literal["drive", "state", "clamped"],
+            "clamped",
+            "What the nudge is added to: the output's drive, the output, or the output within its "
+            "bounds.",
+        ),
+        Option(
+            "error",
+            Literal["live", "free"],
+            "live",
+            "Whether the nudge follows the output, or stays what it was after the free phase.",
+        ),
+        Option(
+            "gradient",
+            Literal["exact", "effective"],
+            "exact",
+            "Of the weights w and their scale alpha; 'effective': of alpha w and log alpha, as "
+            "published.",
+        ),
+    ),
+    provides=frozenset({"gradients", "reevaluable"}),
+    default_model="eqprop-mlp",
+)  # fmt: skip
+
+BPTT = Component(
+    kind=Kind.RULE,
+    name="bptt",
+    target="bnnlab_eqprop.bptt:BackpropagationThroughTime",
+    summary="Backpropagation through the last steps of a relaxation.",
+    source=_SOURCE,
+    options=(
+        _STEPS,
+        Option("nudge_steps", int, 10, "K: the last updates, which are differentiated.", minimum=1),
+        *_RELAXING,
+    ),
+    provides=frozenset({"gradients", "reevaluable"}),
+    default_model="eqprop-mlp",
+)
+
+_LAYERS = (
+    Option(
+        "weights",
+        Literal["binary", "real"],
+        "binary",
+        "Weights of every layer.",
+        provides={"binary": ("binary-weights",), "real": ("real-weights",)},
+    ),
+    Option(
+        "activation",
+        Literal["hard-sigmoid", "binary"],
+        "hard-sigmoid",
+        "Real states in [0, 1], or a slow membrane with binary output.",
+    ),
+    Option(
+        "gamma",
+        float,
+        0.5,
+        "With activation=binary: share of the drive in the new membrane.",
+        above=0,
+        maximum=1,
+    ),
+    Option("copies", int, 1, "Output units per class, which are averaged.", minimum=1),
+    Option(
+        "scale",
+        Literal["fixed", "learned"],
+        "fixed",
+        "Factor on binary weights: 1 / (2 sqrt(inputs)), or learned from there.",
+    ),
+)
+_BIAS = Option(
+    "bias", Literal["uniform", "zero"], "uniform", "Initial biases: within 1/sqrt(inputs), or 0."
+)
+
+MLP = Component(
+    kind=Kind.MODEL,
+    name="eqprop-mlp",
+    target="bnnlab_eqprop.models:EqPropMLP",
+    summary="Multi-layer perceptron that can be relaxed, with binary or real weights and units.",
+    source=_SOURCE,
+    options=(
+        Option("hidden", list[int], [4096], "Units of each hidden layer.", minimum=1),
+        *_LAYERS,
+        Option(
+            "scale_per",
+            Literal["layer", "unit"],
+            "layer",
+            "Whether a layer has one learned factor, or one for each of its units.",
+        ),
+        _BIAS,
+    ),
+    provides=frozenset({"segments"}),
+)
+
+CONV = Component(
+    kind=Kind.MODEL,
+    name="eqprop-conv",
+    target="bnnlab_eqprop.models:EqPropConv",
+    summary="Convolutional network that can be relaxed, with binary or real weights and units.",
+    source=_SOURCE,
+    options=(
+        Option("channels", list[int], [32, 64], "Of each block, input to output.", minimum=1),
+        Option("kernel", int | list[int], 5, "Side of the convolutions, one or each.", minimum=1),
+        Option("padding", int | list[int], 2, "Zeros on each side, one or each.", minimum=0),
+        Option(
+            "pooling", int | list[int], 2, "Side and stride of max pooling; 1: none.", minimum=1
+        ),
+        Option("hidden", list[int], [], "Units of hidden linear layers.", minimum=1),
+        *_LAYERS,
+        Option(
+            "scale_per",
+            Literal["layer", "channel"],
+            "channel",
+            "Whether a convolution has one learned factor, or one for each of its channels.",
+        ),
+        _BIAS,
+    ),
+    provides=frozenset({"segments"}),
+)
+
+
+@hookimpl
+def bnnlab_components() -> list[Component]:
+    """Offer the rules `eqprop` and `bptt` and the models `eqprop-mlp` and `eqprop-conv`."""
+    return [EQPROP, BPTT, MLP, CONV]

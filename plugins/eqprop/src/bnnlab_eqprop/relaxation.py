@@ -1,0 +1,170 @@
+"""How the states of a network come to rest, and what a nudge adds to that."""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab_eqprop.chain import Layer
+from bnnlab_eqprop.units import BinaryUnit
+
+Order = Literal["synchronous", "even-odd"]
+
+CHECK_EVERY = 10
+"""Steps between looks at whether the states still move, on an accelerator: each look waits."""
+
+
+@dataclass
+class States:
+    """The states s_1, ..., s_L of a batch. Lists change; the tensors in them never do.
+
+    Attributes:
+        s: Each `(B, ...)`.
+        z: What each puts out: s itself, or the binary output of a membrane s.
+        chosen: The places that each layer's pooling chose for the output below it.
+    """
+
+    s: list[Tensor]
+    z: list[Tensor]
+    chosen: list[Tensor | None]
+
+    def copy(self) -> "States":
+        """Return states that may be updated while these stay."""
+        return States(list(self.s), list(self.z), list(self.chosen))
+
+    def join(self, other: "States") -> "States":
+        """Return the states of this batch and then of another."""
+        return States(
+            [torch.cat(pair) for pair in zip(self.s, other.s, strict=True)],
+            [torch.cat(pair) for pair in zip(self.z, other.z, strict=True)],
+            [
+                None if one is None or two is None else torch.cat([one, two])
+                for one, two in zip(self.chosen, other.chosen, strict=True)
+            ],
+        )
+
+
+class Nudge(NamedTuple):
+    """What pulls the last state towards the target.
+
+    Attributes:
+        force: Maps the last state and its output to what is added.
+        inside: Whether that is added to the state's drive, or to the state.
+        bounds: Between which the nudged state is kept, where it is added to the state.
+    """
+
+    force: Callable[[Tensor, Tensor], Tensor]
+    inside: bool
+    bounds: tuple[float, float] | None = None
+
+
+class Network:
+    """Layers at the weights that they hold now, driven by a batch.
+
+    What the input drives is computed once; every step uses it.
+
+    Args:
+        layers: From input to output.
+        x: Inputs `(B, ...)`.
+        order: `synchronous`: every state is updated from the others as they were; `even-odd`:
+            first those of odd number, then those of even number from the new ones.
+    """
+
+    def __init__(self, layers: Sequence[Layer], x: Tensor, order: Order) -> None:
+        self.layers, self.x = layers, x
+        self.W = [layer.weight() if number else None for number, layer in enumerate(layers)]
+        self._driven = layers[0].drive(x)
+        numbers = range(len(layers))
+        self._groups = [numbers] if order == "synchronous" else [numbers[::2], numbers[1::2]]
+
+    def twice(self) -> "Network":
+        """Return the network driven by the batch and the batch again."""
+        network = copy(self)
+        a, chosen = self._driven
+        network._driven = torch.cat([a, a]), None if chosen is None else torch.cat([chosen, chosen])
+        return network
+
+    def start(self, value: float) -> States:
+        """Return states of one value."""
+        a = self._driven[0].detach()
+        s = [a.new_full((len(a), *layer.shape), value) for layer in self.layers]
+        z = [_output(layer.unit, each) for layer, each in zip(self.layers, s, strict=True)]
+        return States(s, z, [None] * len(s))
+
+    def drive(self, number: int, states: States) -> Tensor:
+        """Return what drives a state from below, and note the places that pooling chose."""
+        if number == 0:
+            a, states.chosen[0] = self._driven
+        else:
+            below = states.z[number - 1]
+            a, states.chosen[number] = self.layers[number].drive(below, self.W[number])
+        return a
+
+    def choose(self, states: States) -> None:
+        """Let pooling choose its places anew, for the states as they are."""
+        for number, layer in enumerate(self.layers):
+            if layer.pool is not None:
+                self.drive(number, states)
+
+    def step(self, states: States, nudge: Nudge | None = None) -> None:
+        """Update every state once."""
+        for group in self._groups:
+            driven = [self.drive(number, states) for number in group]
+            fresh = [self._pull(n, a, states) for n, a in zip(group, driven, strict=True)]
+            for number, p in zip(group, fresh, strict=True):
+                is_last = number + 1 == len(self.layers)
+                self._update(number, p, states, nudge if is_last else None)
+
+    def _pull(self, number: int, a: Tensor, states: States) -> Tensor:
+        """Return dPhi/ds of a state, from below and from above."""
+        if number + 1 == len(self.layers):
+            return a
+        above = self.layers[number + 1]
+        if above.pool is not None and states.chosen[number + 1] is None:
+            self.drive(number + 1, states)
+        W = self.W[number + 1]
+        assert W is not None
+        return above.feedback(a, states.z[number + 1], states.chosen[number + 1], W)
+
+    def _update(self, number: int, p: Tensor, states: States, nudge: Nudge | None) -> None:
+        unit, s = self.layers[number].unit, states.s[number]
+        if nudge and nudge.inside:
+            p = p + nudge.force(s, states.z[number])
+        new = unit.follow(s, p) if isinstance(unit, BinaryUnit) else unit(p)
+        if nudge and not nudge.inside:
+            new = new + nudge.force(s, states.z[number])
+            if nudge.bounds is not None:
+                new = new.clamp_(*nudge.bounds)
+        states.s[number], states.z[number] = new, _output(unit, new)
+
+    def settle(self, states: States, steps: int, tolerance: float) -> tuple[int, list[Tensor]]:
+        """Update the states so often, or until no element moves by more than `tolerance`.
+
+        A step that changes nothing at all ends it with tolerance 0, too: so would every other.
+
+        Returns:
+            The number of steps made, and s_1, ..., s_L before the last one.
+        """
+        every = 1 if self.x.device.type == "cpu" else CHECK_EVERY
+        before = list(states.s)
+        for step in range(1, steps + 1):
+            before = list(states.s)
+            self.step(states)
+            if step % every == 0 and _at_rest(before, states.s, tolerance):
+                return step, before
+        return steps, before
+
+
+def _output(unit: nn.Module, s: Tensor) -> Tensor:
+    return unit.output(s) if isinstance(unit, BinaryUnit) else s
+
+
+def _at_rest(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:
+    """Compare states, the last and smallest first."""
+    pairs = zip(reversed(before), reversed(after), strict=True)
+    if tolerance == 0:
+        return all(torch.equal(old, new) for old, new in pairs)
+    return all(float((new - old).abs().max()) <= tolerance for old, new in pairs)

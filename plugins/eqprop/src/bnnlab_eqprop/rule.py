@@ -1,0 +1,213 @@
+"""Equilibrium propagation: a network relaxes, is nudged, and relaxes again; no error goes back.
+
+Sources: Scellier and Bengio, "Equilibrium Propagation: Bridging the Gap between Energy-Based Models
+and Backpropagation", Frontiers in Computational Neuroscience 11:24, 2017; Ernoult, Grollier,
+Querlioz, Bengio and Scellier, "Updates of Equilibrium Prop Match Gradients of Backprop Through Time
+in an RNN with Static Input", NeurIPS 2019; Laborieux et al., "Scaling Equilibrium Propagation to
+Deep ConvNets by Drastically Reducing its Gradient Estimator Bias", Frontiers in Neuroscience
+15:633674, 2021; and, with binary weights and units, Laydevant, Ernoult, Querlioz and Grollier,
+"Training Dynamical Binary Neural Networks with Equilibrium Propagation", CVPR Workshops 2021.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnlab import seeds
+from bnnlab.model import Model
+from bnnlab.rule import Batch, Closure
+from bnnlab_eqprop.inference import RelaxingRule, check_finite
+from bnnlab_eqprop.relaxation import Nudge, States
+from bnnlab_eqprop.units import bounds, saturated
+
+Nudging = Literal["one-sided", "random-sign", "centred"]
+
+
+class EquilibriumPropagation(RelaxingRule):
+    """Learns from how the states at rest move when the last one is nudged towards the target.
+
+    With the primitive function Phi of `bnnlab_eqprop.chain`, every state is updated by
+
+        s_l <- sigma_l(dPhi/ds_l),
+
+    the free phase, T times, to s^0. The nudged phase goes on from there for K updates, to s^beta,
+    with a force on the last state: beta (y - s_L), where y is the one-hot target, or, with a loss
+    that reads the states out, -beta N dL/ds_L. Then, for a batch of N,
+
+        dL/dtheta = -(dPhi/dtheta(s^beta) - dPhi/dtheta(s^0)) / (beta N),
+
+    which beta -> 0 makes the gradient of backpropagation through the last K of the T updates
+    (Ernoult et al., theorem 1). `centred` takes s^beta and s^-beta, both in one doubled batch, and
+    2 beta: its error falls as beta squared, and not as beta (Laborieux et al., section 2.4).
+
+    This holds for a force on the drive, inside sigma_L. Published is one on the state, outside. As
+    beta -> 0 it gives the gradient of another loss, dL/da_L = s_L - y, which has no factor
+    sigma_L': outputs that are saturated on the wrong side still learn. The two are equal where
+    sigma_L' = 1.
+
+    The gradients of a binary layer, y = alpha w x + b, are those of its weights w and, if it is
+    learned, of its scale alpha. With `gradient="effective"` they are those of W = alpha w and of
+    log alpha, as in Laydevant et al.: they differ by a factor of alpha.
+
+    Args:
+        free_steps: T, updates of every state in the free phase, at most; at least 1.
+        nudge_steps: K, updates in the nudged phase, at least 1.
+        beta: Strength of the nudge, above 0.
+        nudging: `one-sided`: +beta; `random-sign`: +beta or -beta, drawn for each batch; `centred`.
+        loss: See `RelaxingRule`; so for the next three.
+        order: See above.
+        tolerance: See above.
+        initial: See above.
+        nudge: Where the force of a squared error is added: to the `drive`; to the `state`; or to
+            the state, which is then `clamped` to the bounds of its activation.
+        error: y - s_L at the state as it is, `live`, or as the free phase left it, `free`.
+        gradient: `exact` or `effective`.
+    """
+
+    sign_seed: Tensor
+    batches: Tensor
+
+    def __init__(
+        self,
+        free_steps: int = 50,
+        nudge_steps: int = 10,
+        beta: float = 0.3,
+        nudging: Nudging = "centred",
+        nudge: Literal["drive", "state", "clamped"] = "clamped",
+        error: Literal["live", "free"] = "live",
+        gradient: Literal["exact", "effective"] = "exact",
+        **options: Any,
+    ) -> None:
+        super().__init__(free_steps, nudge_steps, **options)
+        self.beta, self.nudging, self.nudge, self.error = beta, nudging, nudge, error
+        self.gradient = gradient
+        self.register_buffer("sign_seed", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self._batches = self._free_steps = 0
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        """Take the model's segments for layers, and draw what decides the signs of beta."""
+        super().attach(model, generator)
+        self.sign_seed.random_(generator=generator)
+
+    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
+        """Return what `optimizer.step` calls; the sign of beta is its own, however often called."""
+        self.batches.add_(1)
+        return super().closure(model, batch)
+
+    @torch.no_grad()
+    def differentiate(
+        self,
+        model: Model,  # noqa: ARG002
+        batch: Batch,
+    ) -> tuple[Tensor, Tensor]:
+        """Relax, nudge, and leave the difference in `.grad`."""
+        relaxation = self.relaxation
+        network = relaxation.network(batch.inputs)
+        free = network.start(relaxation.initial)
+        steps, self._before = network.settle(free, self.free_steps, self.tolerance)
+        check_finite(free, "free")
+        self._batches, self._free_steps = self._batches + 1, self._free_steps + steps
+        self._free = free
+        loss, logits = self._read(free, batch)
+        beta = self.beta if self.nudging != "random-sign" else self._sign() * self.beta
+        centred = self.nudging == "centred"
+        nudged = free.copy()
+        if centred:
+            network, nudged = network.twice(), free.join(free)
+        nudge = self._nudge(batch, nudged, beta)
+        for _ in range(self.nudge_steps):
+            network.step(nudged, nudge)
+        check_finite(nudged, "nudged")
+        network.choose(nudged)
+        if not centred:
+            network.choose(free)
+            nudged = nudged.join(free)
+        self._teach(batch.inputs, nudged, 2 * beta if centred else beta)
+        return loss, logits
+
+    def _read(self, states: States, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return loss and logits; a segment that reads out learns from the loss, exactly."""
+        with torch.enable_grad():
+            logits = self.relaxation.logits(states)
+            loss = self.objective(batch)(logits, batch.targets)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        return loss, logits
+
+    def _sign(self) -> int:
+        """Return -1 or +1, drawn for the batch."""
+        draws = seeds.generator(int(self.sign_seed), "sign", int(self.batches))
+        return int(torch.randint(0, 2, (), generator=draws)) * 2 - 1
+
+    def _nudge(self, batch: Batch, states: States, beta: float) -> Nudge:
+        """Return the nudge by beta, or by beta in one half of the states and -beta in the other."""
+        unit, s = self.relaxation.layers[-1].unit, states.s[-1]
+        copies = len(s) // len(batch.targets)
+        targets = batch.targets.repeat(copies)
+        strength = s.new_full((len(s), *[1] * (s.ndim - 1)), beta)
+        strength[len(batch.targets) :].neg_()
+        if self.loss == "cross-entropy":
+            read_out = self.relaxation.read_out
+
+            def pull(_s: Tensor, z: Tensor) -> Tensor:
+                with torch.enable_grad():
+                    z = z.detach().requires_grad_()
+                    loss = batch.loss(read_out(z), targets)
+                    (gradient,) = torch.autograd.grad(loss, z)
+                return gradient * (strength * -len(z))
+
+            return Nudge(pull, inside=True)
+        classes = self.relaxation.logits(states).shape[1]
+        y = F.one_hot(targets, classes).to(s).repeat(1, s[0].numel() // classes).view_as(s)
+
+        fixed = strength * (y - s)
+
+        def attract(s: Tensor, _z: Tensor) -> Tensor:
+            return fixed if self.error == "free" else (y - s).mul_(strength)
+
+        if self.nudge == "drive":
+            return Nudge(attract, inside=True)
+        return Nudge(
+            attract, inside=False, bounds=bounds(unit) if self.nudge == "clamped" else None
+        )
+
+    def _teach(self, x: Tensor, both: States, distance: float) -> None:
+        """Leave -(dPhi of one half of the states - dPhi of the other) / distance in `.grad`."""
+        size = len(x)
+        factor = x.new_full((2 * size,), -1 / (distance * size))
+        factor[size:].neg_()
+        for number, layer in enumerate(self.relaxation.layers):
+            above, chosen = both.z[number], both.chosen[number]
+            above = above * factor.view(-1, *[1] * (above.ndim - 1))
+            below = x
+            if number:
+                below = both.z[number - 1]
+            else:  # x is the same in both halves
+                above = above[:size] + above[size:]
+                chosen = None if chosen is None else chosen[:size]
+            layer.leave(*layer.derivative(below, above, chosen), self.gradient == "effective")
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return, of the last batch's free phase, the residual and each segment's saturation.
+
+        The `residual` is the largest change of a state in the last step; `saturation.1` the share
+        of the first segment's states at a bound of their activation, and so on; `free_steps` the
+        steps made, on average since the last call.
+        """
+        if not self._batches:
+            return {}
+        pairs = zip(self._free.s, self._before, strict=True)
+        found = {
+            "residual": max(float((new - old).abs().max()) for new, old in pairs),
+            "free_steps": self._free_steps / self._batches,
+        }
+        self._batches = self._free_steps = 0
+        layers = zip(self.relaxation.layers, self._free.s, strict=True)
+        for number, (layer, s) in enumerate(layers, start=1):
+            at_bounds = saturated(layer.unit, s)
+            if at_bounds is not None:
+                found[f"saturation.{number}"] = float(at_bounds.float().mean())
+        return found
