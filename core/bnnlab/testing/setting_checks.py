@@ -73,7 +73,7 @@ class SettingChecks(OptimizerChecks):
         model, before = self.make_model(), self.make_model()
         optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
         toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
-        learned = {id(parameter) for parameter in optimizer.param_groups[0]["params"]}
+        learned = {id(parameter) for parameter in optimizer.learned()}
         for name, parameter in model.named_parameters():
             moved = float((parameter - before.get_parameter(name)).detach().abs().max())
             slow = id(parameter) in learned or moved < 1e-5

@@ -5,14 +5,16 @@ Rethinking Binarized Neural Network Optimization", NeurIPS 2019, algorithm 1.
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Group, Optimizer, chunks
+from bnnlab.options import per_layer
 
 
 class Bop(Optimizer):
@@ -42,7 +44,15 @@ class Bop(Optimizer):
 
     gamma is the first group's `lr`, so that torch's schedulers schedule it. `gamma_decay` is the
     published staircase, gamma <- gamma_decay gamma after every `gamma_decay_steps` steps; use that
-    or a scheduler. Real parameters get Adam, as in the paper.
+    or a scheduler. Real parameters get Adam, as in Helwegen et al., or plain gradient descent,
+    p <- p - real_lr g, as in Laydevant et al. By the same method, the scaling factors alpha of
+    binary layers learn with a rate of their own if there is a `scale_lr`, which goes down a
+    staircase as gamma does. They are the parameters `scale` of modules with `binary_names`.
+
+    Options that may be lists have a value per layer from input to output, the layers being the
+    model's segments that hold parameters, whatever these are. A list parts its parameters into a
+    group per layer: weights by `gamma` and `threshold`, the rest by `real_lr`, scaling factors by
+    `scale_lr`, in this order. A parameter that segments share is the first one's.
 
     Published code differs where w m = tau: the original then sets w to +1 whatever it was, and a
     port to PyTorch sets it to 0, for ever. The port also starts from real weights, whose size then
@@ -51,12 +61,20 @@ class Bop(Optimizer):
     Args:
         model: As in `Optimizer`.
         generator: Not used: nothing is drawn.
-        gamma: Adaptivity rate, in (0, 1].
-        threshold: tau, at least 0.
+        gamma: Adaptivity rate, in (0, 1], or a list.
+        threshold: tau, at least 0, or a list.
         gamma_decay: Factor on gamma, in (0, 1].
         gamma_decay_steps: Steps between two decays, at least 1.
         form: What is kept, m or a, as `self.state[w]["m"]` or `self.state[w]["a"]`.
-        real_lr: Adam's learning rate for real parameters.
+        real_optimizer: What updates real parameters.
+        real_lr: Its learning rate, or a list.
+        scale_lr: Its learning rate for scaling factors, at least 0, or a list; None for `real_lr`.
+        scale_lr_decay: Factor on scale_lr, in (0, 1].
+        scale_lr_decay_steps: Steps between two decays, at least 1.
+
+    Raises:
+        UsageError: On a list with another number of values than there are layers, or a `scale_lr`
+            for a model without learned scaling factors.
     """
 
     def __init__(
@@ -64,26 +82,59 @@ class Bop(Optimizer):
         model: Model,
         *,
         generator: torch.Generator | None = None,
-        gamma: float = 1e-4,
-        threshold: float = 1e-8,
+        gamma: float | list[float] = 1e-4,
+        threshold: float | list[float] = 1e-8,
         gamma_decay: float = 1.0,
         gamma_decay_steps: int = 10000,
         form: Literal["average", "accumulator"] = "average",
-        real_lr: float = 0.01,
+        real_optimizer: Literal["adam", "sgd"] = "adam",
+        real_lr: float | list[float] = 0.01,
+        scale_lr: float | list[float] | None = None,
+        scale_lr_decay: float = 1.0,
+        scale_lr_decay_steps: int = 10000,
     ) -> None:
-        super().__init__(model, lr=gamma, real_lr=real_lr, generator=generator)
-        self.param_groups[0].update(
-            threshold=threshold,
-            gamma_decay=gamma_decay,
-            gamma_decay_steps=gamma_decay_steps,
-            form=form,
-            t=0,
-            # Of all weights together, on their device: in the state, torch would load it as float.
-            flips=torch.zeros((), dtype=torch.int64),
-        )
+        super().__init__(model, lr=0.0, generator=generator)  # each group below has its own
+        weights, rest = (group["params"] for group in self.param_groups)
+        ids = set() if scale_lr is None else _scaling_factors(model)
+        scales = [parameter for parameter in rest if id(parameter) in ids]
+        rest = [parameter for parameter in rest if id(parameter) not in ids]
+        if scale_lr and not scales:
+            raise UsageError(
+                "optimizer.scale_lr: the model has no scaling factors to learn. Give its binary "
+                "layers some (scale='learned'), or leave scale_lr out."
+            )
+        self.param_groups.clear()
+        for part, lr, tau in _parted(model, weights, gamma=gamma, threshold=threshold):
+            self.add_param_group(
+                {
+                    "params": part,
+                    "learned": True,
+                    "binary": True,
+                    "lr": lr,
+                    "threshold": tau,
+                    "gamma_decay": gamma_decay,
+                    "gamma_decay_steps": gamma_decay_steps,
+                    "form": form,
+                    "t": 0,
+                    # Of each binary parameter. In the state, torch would load it as float.
+                    "flips": torch.zeros(len(weights), dtype=torch.int64),
+                }
+            )
+        real = {"learned": False, "binary": False}
+        for part, lr in _parted(model, rest, real_lr=real_lr):
+            self.add_param_group({"params": part, "lr": lr, **real})
+        if scale_lr is not None:
+            stairs = {
+                "scale_lr_decay": scale_lr_decay,
+                "scale_lr_decay_steps": scale_lr_decay_steps,
+            }
+            for part, lr in _parted(model, scales, scale_lr=scale_lr):
+                self.add_param_group({"params": part, "lr": lr, "t": 0, **real, **stairs})
         name = "m" if form == "average" else "a"
-        for parameter in self.learned():
+        for parameter in weights:
             self.state[parameter][name] = torch.zeros_like(parameter)
+        self.real_optimizer = real_optimizer
+        self._numbers = {parameter: number for number, parameter in enumerate(weights)}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -93,17 +144,30 @@ class Bop(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self.update(group, parameter, parameter.grad)
-            group["t"] += 1
-            if group["t"] % group["gamma_decay_steps"] == 0:
-                group["lr"] *= group["gamma_decay"]
         self.step_real()
+        for group in self.param_groups:
+            for lr in ("gamma", "scale_lr"):
+                if f"{lr}_decay" in group:
+                    group["t"] += 1
+                    if group["t"] % group[f"{lr}_decay_steps"] == 0:
+                        group["lr"] *= group[f"{lr}_decay"]
         return loss
+
+    def step_real(self) -> None:
+        """Update what is not flipped, by Adam or by plain gradient descent."""
+        if self.real_optimizer == "adam":
+            super().step_real()
+            return
+        for group in self.param_groups:
+            for parameter in () if group["learned"] else group["params"]:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=group["lr"])
 
     def update(self, group: Group, parameter: Tensor, grad: Tensor) -> None:
         """Apply the equations above to a binary parameter, in place.
 
         Args:
-            group: The first parameter group, with its settings.
+            group: Its parameter group, with its settings.
             parameter: The weights, -1 and +1.
             grad: The mean loss's gradient, of the same shape.
         """
@@ -111,7 +175,8 @@ class Bop(Optimizer):
         average = group["form"] == "average"
         if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips
             threshold = threshold / gamma if gamma else math.inf
-        flips = group["flips"].to(parameter.device, copy=True)
+        group["flips"] = group["flips"].to(parameter.device, copy=True)
+        flips = group["flips"][self._numbers[parameter]]
         for w, g, kept in chunks(parameter, grad, state["m" if average else "a"]):
             if average:
                 kept.lerp_(g, gamma)
@@ -121,15 +186,42 @@ class Bop(Optimizer):
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and faster than count_nonzero.
             flips.add_(flipped.sum(dtype=torch.float32).long())
-        group["flips"] = flips
 
     def diagnostics(self) -> dict[str, float]:
-        """Return the flips since the last call, per weight, and count anew."""
-        weights = sum(parameter.numel() for parameter in self.learned())
-        if not weights:
+        """Return the flips since the last call, per weight, and count anew.
+
+        `flips_per_weight` is over all weights. With several binary parameters,
+        `flips_per_weight.1`, `.2`, ... are over one each, from input to output.
+        """
+        sizes = [parameter.numel() for parameter in self._numbers]
+        if not sizes:
             return {}
-        flips = 0
-        for group in self.learned_groups():
-            flips += int(group["flips"])
+        groups = self.learned_groups()
+        flips = torch.stack([group["flips"].cpu() for group in groups]).sum(0).tolist()
+        for group in groups:
             group["flips"] = torch.zeros_like(group["flips"])
-        return {"flips_per_weight": flips / weights}
+        found = {"flips_per_weight": sum(flips) / sum(sizes)}
+        if len(sizes) > 1:
+            for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
+                found[f"flips_per_weight.{number}"] = count / size
+        return found
+
+
+def _scaling_factors(model: Model) -> set[int]:
+    """Return the ids of what binary layers have as their `scale`."""
+    return {id(getattr(m, "scale", None)) for m in model.modules() if hasattr(m, "binary_names")}
+
+
+def _parted(
+    model: Model, parameters: list[Tensor], **values: float | list[float]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield parameters and their values: of all together, or of each layer if one is a list."""
+    if not any(isinstance(value, Sequence) for value in values.values()):
+        yield parameters, *values.values()
+        return
+    segments = [{id(p) for p in segment.parameters()} for segment in model.segments]
+    layers = [ids for ids in segments if ids]
+    lists = [per_layer(f"optimizer.{name}", value, len(layers)) for name, value in values.items()]
+    for ids, *own in zip(layers, *lists, strict=True):
+        yield [p for p in parameters if id(p) in ids], *own
+        parameters = [p for p in parameters if id(p) not in ids]
