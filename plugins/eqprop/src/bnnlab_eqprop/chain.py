@@ -42,6 +42,11 @@ class Layer:
         self, weights: nn.Linear | nn.Conv2d, pool: nn.MaxPool2d | None, unit: nn.Module
     ) -> None:
         self.weights, self.pool, self.unit = weights, pool, unit
+        # Windows that overlap may choose a place twice.
+        self._overlap = pool is not None and any(
+            stride < kernel
+            for stride, kernel in zip(_pair(pool.stride), _pair(pool.kernel_size), strict=True)
+        )
 
     def alpha(self, dims: int) -> Tensor | float:
         """Return the weights' scale, viewed for a tensor of so many dimensions, outputs first."""
@@ -84,8 +89,8 @@ class Layer:
         if chosen is None:
             return above
         flat = above.new_zeros(len(above), self.unpooled[0], self.unpooled[1:].numel())
-        flat = flat.scatter_add(2, chosen.flatten(2), above.flatten(2))
-        return flat.view(-1, *self.unpooled)
+        put = flat.scatter_add_ if self._overlap else flat.scatter_  # the latter is 10 times faster
+        return put(2, chosen.flatten(2), above.flatten(2)).view(-1, *self.unpooled)
 
     def feedback(self, a: Tensor, above: Tensor, chosen: Tensor | None, W: Tensor) -> Tensor:
         """Return a, plus what drives the state below from above: the transpose of `drive`.
@@ -137,6 +142,10 @@ def _add(parameter: Tensor, grad: Tensor) -> None:
     if parameter.requires_grad:
         grad = grad.to(parameter.dtype)
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+
+
+def _pair(side: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (side, side) if isinstance(side, int) else side
 
 
 def _geometry(layer: nn.Conv2d) -> dict[str, Any]:
