@@ -9,7 +9,8 @@ in passes of their own. The other two are the recipe eqprop/fc-1h or fc-2h as it
 recipe, and see the same batches of 64 MNIST images and the same signs of beta, in turn within every
 round. Printed: medians, the median over rounds of the ratio (smallest to largest), and in what the
 weights differ at the end from those of the published loop. In float32 they do, since it subtracts
-large sums; `--double` shows that the numbers are the same.
+large sums; `--double` shows that the numbers are the same. `--profile` says where the recipe's own
+time goes, or with `--fast` that of the faster settings.
 """
 
 import argparse
@@ -21,12 +22,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 import bnnlab
 from bnnlab.host import PluginHost
 from bnnlab.recipes import find_recipe
 
 Step = Callable[[Tensor, Tensor], None]
+FAST = {"order": "even-odd", "tolerance": 0.001}
 RECIPES = {1: "eqprop/fc-1h", 2: "eqprop/fc-2h"}
 
 
@@ -89,7 +92,7 @@ def compared(stream: Any, settings: dict[str, Any], after: int, rounds: int, dou
     """Train for some batches, then time the three in turn and print the table."""
     learners = [
         learner(settings, stream),
-        learner(settings, stream, order="even-odd", tolerance=0.001),
+        learner(settings, stream, **FAST),
     ]
     model, rule, optimizer = learners[0]
     order = torch.randperm(60000, generator=torch.Generator().manual_seed(0))
@@ -137,12 +140,32 @@ def compared(stream: Any, settings: dict[str, Any], after: int, rounds: int, dou
         print(f"| {name} | {statistics.median(row[column] for row in times):.0f} | {spread} {ends}")
 
 
+def profiled(stream: Any, settings: dict[str, Any], after: int, rounds: int, fast: bool) -> None:
+    """Train for some batches, and print the ten largest shares of the time of the next ones."""
+    model, rule, optimizer = learner(settings, stream, **(FAST if fast else {}))
+    batches = stream[0].train.batches(64, torch.arange(60000))
+    for _ in range(after):
+        optimizer.step(rule.closure(model, next(batches)))
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        for _ in range(rounds):
+            optimizer.step(rule.closure(model, next(batches)))
+    events = seen.key_averages(group_by_input_shape=True)
+    whole = sum(event.self_cpu_time_total for event in events)
+    print("| operation | shapes | calls a batch | share, % |\n|---|---|---|---|")
+    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:10]:
+        shapes = [shape for shape in event.input_shapes if shape]
+        share = 100 * event.self_cpu_time_total / whole
+        print(f"| {event.key} | {shapes} | {event.count / rounds:.1f} | {share:.1f} |")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, default=1, choices=RECIPES, help="hidden layers")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--after", type=int, default=100, help="batches before the first round")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--fast", action="store_true")
     parser.add_argument("--double", action="store_true", help="in float64")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -150,7 +173,11 @@ def main() -> None:
     settings = find_recipe(PluginHost(), RECIPES[arguments.hidden]).settings
     stream = make("stream", settings["stream"])
     print(f"torch {torch.__version__}, {arguments.threads} threads, {RECIPES[arguments.hidden]}\n")
-    compared(stream, settings, arguments.after, arguments.rounds, arguments.double)
+    after, rounds = arguments.after, arguments.rounds
+    if arguments.profile:
+        profiled(stream, settings, after, rounds, arguments.fast)
+    else:
+        compared(stream, settings, after, rounds, arguments.double)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from bnnlab.config import (
     read_config,
     resolve,
 )
+from bnnlab.testing.pytest_plugin import MakePlugin
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +251,61 @@ def test_a_run_file_needs_only_what_differs_from_the_defaults(
     assert config.choices[Kind.RULE].component.name == "bp"
     assert options(config, Kind.MODEL)["hidden"] == [8]
     assert tomli.loads(path.read_text(encoding="utf-8"))["rule"] == "bp"
+
+
+# ------------------------------------------------------------- a rule's own model
+
+PAIR = """
+from bnnlab import Component, Kind, Option, hookimpl
+
+def component(kind, name, **more):
+    return Component(Kind(kind), name, "acme_missing:Thing", "A thing.", "Nobody, 2020", **more)
+
+@hookimpl
+def bnnlab_components():
+    return [
+        component("rule", "choosy", default_model="its-own", argument="way", options=(
+            Option("way", str, "a", "A way."),
+        )),
+        component("model", "its-own", options=(Option("size", int, 3, "A size."),)),
+    ]
+"""
+
+
+def model_of(*layers: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    choice = resolve(PluginHost(), layers).choices[Kind.MODEL]
+    return choice.component.name, choice.options
+
+
+@pytest.mark.parametrize(
+    "rule", ["choosy", {"name": "choosy", "way": "b"}, "acme/choosy", "choosy:b"]
+)
+def test_a_rules_own_model_is_used_where_none_is_named(make_plugin: MakePlugin, rule: Any) -> None:
+    make_plugin("acme", PAIR)
+    assert model_of({"rule": rule}) == ("its-own", {"size": 3})
+    assert model_of({"rule": rule, "model": {"size": 5}}) == ("its-own", {"size": 5})
+
+
+def test_a_model_that_is_named_comes_before_the_rules_own(
+    host: PluginHost, make_plugin: MakePlugin
+) -> None:
+    make_plugin("acme", PAIR)
+    usual = host.index.defaults["model"]
+    assert model_of({"rule": "choosy", "model": usual})[0] == usual
+    assert model_of({"model": usual}, {"rule": "choosy"})[0] == usual
+
+
+def test_the_own_model_of_a_rule_that_is_not_used_in_the_end_does_not_count(
+    host: PluginHost, make_plugin: MakePlugin
+) -> None:
+    make_plugin("acme", PAIR)
+    usual, rule = host.index.defaults["model"], host.index.defaults["rule"]
+    assert model_of()[0] == usual
+    assert model_of({"rule": "choosy"}, {"rule": rule})[0] == usual
+    assert model_of({"rule": rule}, {"rule": "choosy"}, {"rule": {"way": "b"}})[0] == "its-own"
+
+
+def test_an_own_model_that_is_not_installed_is_told(make_plugin: MakePlugin) -> None:
+    make_plugin("acme", PAIR.replace('"model", "its-own"', '"model", "another"'))
+    with pytest.raises(UsageError, match="unknown model 'its-own'"):
+        model_of({"rule": "choosy"})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import bnnlab
 from bnnlab import Batch, BatchNorm, BinaryLinear, LearningRule, Model, Sign
 from bnnlab.diagnosis import diagnose
+from bnnlab.rule import Loss
 from bnnlab.testing import toy
 
 
@@ -133,6 +134,43 @@ def test_a_run_logs_it_in_every_epoch_and_is_not_changed_by_it(tmp_path: Path) -
         assert 0 < hidden["angle"] < 90  # aligned, and not equal
         assert last["angle"] == pytest.approx(0, abs=0.1)
         assert 0.3 < hidden["window"] < 1
+
+
+def squared(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits - nn.functional.one_hot(targets, logits.shape[1])).square().mean()
+
+
+class Squared(toy.ToyRule):
+    """Learns by another loss than the batch's."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().differentiate(model, batch._replace(loss=squared))
+
+
+class SquaredAndSaysSo(Squared):
+    def objective(self, batch: Batch) -> Loss:
+        return squared
+
+
+def test_a_rule_is_compared_with_the_gradient_of_its_own_objective() -> None:
+    for rule, is_exact in ((Squared(), False), (SquaredAndSaysSo(), True)):
+        first, _, last = diagnose(rule, model(), batch())
+        for row in (first, last):
+            assert row["angle"] is not None
+            assert (row["angle"] < 0.1) == is_exact
+            assert (row["norm"] == pytest.approx(row["exact_norm"])) == is_exact
+
+
+def test_the_exact_gradient_goes_through_the_models_inference() -> None:
+    net = model()
+    net.inference = lambda each, x: each.segments[2](3 * each.segments[0](x))
+    first, _, last = diagnose(toy.ToyRule(), net, batch())
+    inputs, targets, loss = batch()
+    wanted = torch.autograd.grad(
+        loss(net.segments[2](3 * net.segments[0](inputs)), targets), [*net.parameters()]
+    )
+    for row, grad in zip((first, last), wanted, strict=True):
+        assert row["exact_norm"] == pytest.approx(float(grad.norm()), rel=1e-5)
 
 
 # ------------------------------------------------------------- precision and compilation

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import pytest
 
-from bnnlab import Option
-from bnnlab.options import check_value, check_values, describe_type
+from bnnlab import Option, UsageError
+from bnnlab.options import check_value, check_values, describe_type, per_layer
 
 ACCEPTED: list[tuple[Any, Any, Any]] = [
     (int, 3, 3),
@@ -128,3 +128,34 @@ def test_an_unknown_option_without_a_near_one_is_answered_with_all_there_are() -
 )
 def test_a_type_is_described_as_people_write_it(kind: Any, text: str) -> None:
     assert describe_type(kind) == text
+
+
+def test_one_value_is_for_all_layers_and_a_list_has_one_for_each() -> None:
+    assert per_layer("x", 3, 2) == [3, 3]
+    assert per_layer("x", [3, 5], 2) == [3, 5]
+    assert per_layer("x", (3, 5), 2) == [3, 5]
+    assert per_layer("x", "auto", 2) == ["auto", "auto"]
+    assert per_layer("x", None, 1) == [None]
+    assert per_layer("x", 3, 0) == []
+
+
+def test_the_list_of_layers_is_not_the_one_that_was_given() -> None:
+    given = [1, 2]
+    per_layer("x", given, 2).append(3)
+    assert given == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "layers", "what", "message"),
+    [
+        ([1, 2, 3], 2, "layer", "model.size: 3 values, [1, 2, 3], for 2 layers. Give one value"),
+        ((1, 2), 1, "block", "model.size: 2 values, [1, 2], for 1 block. Give one value"),
+        ([], 4, "block", "for 4 blocks. Give one value for all, or one for each block from input"),
+    ],
+)
+def test_another_number_of_values_is_refused_with_both(
+    value: Any, layers: int, what: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        per_layer("model.size", value, layers, what)
+    assert message in str(caught.value)

@@ -61,7 +61,9 @@ SLOW = {"resnet50"}  # twenty steps of it take seconds
 def test_every_rule_takes_20_steps_with_every_model(rule: str, name: str) -> None:
     model = bnnlab.create("model", name, input_shape=(1, 8, 8), classes=10, **small(MODELS[name]))
     if rule in RELAXING and not name.startswith("eqprop-"):
-        with pytest.raises(bnnlab.UsageError, match="segment 1 has .* for a relaxation it must be"):
+        with pytest.raises(
+            bnnlab.UsageError, match=r"segment 1 has .* for a relaxation it must be"
+        ):
             bnnlab.create("rule", rule, model)
         return
     train(model, rule, steps=20)

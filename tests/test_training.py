@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnnlab import BatchNorm, PluginHost, Result, RunError, UsageError, hookimpl
+from bnnlab import BatchNorm, Kind, PluginHost, Result, RunError, UsageError, hookimpl
 from bnnlab.config import read_config, resolve
 from bnnlab.experiment import Experiment
 from bnnlab.records import RunFolder
@@ -525,3 +525,77 @@ def test_a_model_that_diverged_in_its_last_step_is_no_result(
     monkeypatch.setattr(run.optimizer, "step", spoiled)
     with pytest.raises(RunError, match=r"after task 1 .* numbers that are not finite"):
         run.run()
+
+
+def test_a_rules_diagnostics_are_logged_after_every_epoch_beside_the_optimizers(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, tmp_path)
+    asked: list[int] = []
+
+    def of_rule() -> dict[str, float]:
+        asked.append(run.progress.steps)
+        return {"at": float(len(asked)), "lost": math.inf, "both": 1.0, "loss": -1.0}
+
+    monkeypatch.setattr(run.rule, "diagnostics", of_rule)
+    monkeypatch.setattr(run.optimizer, "diagnostics", lambda: {"both": 2.0})
+    result = run.run()
+    epochs = [line for line in metrics(tmp_path / "run") if line["event"] == "epoch"]
+    assert [line["at"] for line in epochs] == [1, 2, 3, 4]
+    assert asked == [line["step"] for line in epochs]
+    assert all(line["lost"] is None and line["both"] == 2 for line in epochs)
+    assert all(line["loss"] > 0 for line in epochs), "a name of the core's is the core's"
+    assert [each["at"] for each in result.diagnostics] == [2, 4]
+
+
+@pytest.mark.parametrize("answer", [3, {"x": "many"}, None])
+def test_a_rules_diagnostics_that_are_no_numbers_name_the_rule(
+    answer: Any, host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment(host, None)
+    monkeypatch.setattr(run.rule, "diagnostics", lambda: answer)
+    name = type(run.rule).__name__
+    with pytest.raises(RunError, match=rf"{name}\.diagnostics\(\) must return numbers by name"):
+        run.run()
+
+
+def test_what_is_scored_is_the_models_inference(host: PluginHost) -> None:
+    """One that always answers 3 is right for every 3, before training and after it."""
+    run = experiment(host, None, {"epochs": 1})
+    run.model.inference = lambda model, x: torch.eye(10)[torch.full((len(x),), 3)]
+    result = run.run()
+    for index, task in enumerate(run.stream):
+        share = (task.test.labels[task.test.rows] == 3).double().mean().item()
+        assert result.untrained_accuracy[index] == pytest.approx(share)
+        assert result.accuracy[-1][index] == pytest.approx(share)
+
+
+def test_a_rule_that_sets_the_models_inference_sets_that_of_the_results_model(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = resolve(host, [SMALL]).choices[Kind.RULE]
+    kind = host.load(rule.plugin, rule.component)
+    attach = kind.attach
+
+    def reverse(self: Any, model: Any, generator: torch.Generator) -> None:
+        attach(self, model, generator)
+        model.inference = lambda model, x: -model.segments[1](model.segments[0](x))
+
+    monkeypatch.setattr(kind, "attach", reverse)
+    model = experiment(host, None, {"epochs": 1}).run().model
+    x = torch.ones(3, 1, 8, 8)
+    assert torch.equal(model(x), -model.segments[1](model.segments[0](x)))
+
+
+def test_a_rule_that_cannot_cast_is_refused_before_anything_is_written(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = resolve(host, [SMALL]).choices[Kind.RULE]
+
+    def refuse(self: Any, device: torch.device) -> None:
+        raise UsageError(f"not in {self.precision} on {device.type}")
+
+    monkeypatch.setattr(host.load(rule.plugin, rule.component), "autocast", refuse)
+    with pytest.raises(UsageError, match=r"not in torch\.bfloat16 on cpu"):
+        experiment(host, tmp_path, {"precision": "bfloat16", "device": "cpu"}).run()
+    assert not list(tmp_path.iterdir())

@@ -146,6 +146,7 @@ def make_model(
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
     """Make a rule and attach it to the model."""
     rule: LearningRule = _make(host, choice)
+    model.inference = None  # an earlier rule's
     with _named(choice, "in attach()"):
         rule.attach(model, seeds.generator(seed, "feedback"))
     return rule

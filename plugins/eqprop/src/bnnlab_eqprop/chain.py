@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, explain
 from bnnlab.layers import BinaryConv2d, BinaryLinear, Linear
 from bnnlab_eqprop.units import ACTIVATIONS, BinaryUnit, MeanOfCopies
 
@@ -42,11 +42,7 @@ class Layer:
         self, weights: nn.Linear | nn.Conv2d, pool: nn.MaxPool2d | None, unit: nn.Module
     ) -> None:
         self.weights, self.pool, self.unit = weights, pool, unit
-        # Windows that overlap may choose a place twice.
-        self._overlap = pool is not None and any(
-            stride < kernel
-            for stride, kernel in zip(_pair(pool.stride), _pair(pool.kernel_size), strict=True)
-        )
+        self._overlap = pool is not None and _overlaps(pool)
 
     def alpha(self, dims: int) -> Tensor | float:
         """Return the weights' scale, viewed for a tensor of so many dimensions, outputs first."""
@@ -105,18 +101,27 @@ class Layer:
         if isinstance(layer, nn.Linear):
             return torch.addmm(a.flatten(1), above, W).view_as(a)
         above = self.unpool(above, chosen)
-        return a + conv2d_input(a.shape, W, above, **_geometry(layer))
+        transposed: Tensor = conv2d_input(a.shape, W, above, **_geometry(layer))  # type: ignore[no-untyped-call]
+        return a + transposed
 
     def derivative(
-        self, below: Tensor, above: Tensor, chosen: Tensor | None
+        self, below: Tensor, above: Tensor, chosen: Tensor | None, out: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return dPhi/dW and dPhi/db, summed over the batch."""
+        """Return dPhi/dW and dPhi/db, summed over the batch.
+
+        Args:
+            below: What the state below puts out.
+            above: What the state above puts out.
+            chosen: The places that pooling chose for `below`.
+            out: Memory for dPhi/dW that may be written over, in a linear layer.
+        """
         layer = self.weights
         if isinstance(layer, nn.Linear):
-            return above.mT @ below.flatten(1), above.sum(0)
+            return torch.mm(above.mT, below.flatten(1), out=out), above.sum(0)
         above = self.unpool(above, chosen)
-        G = conv2d_weight(below, layer.weight.shape, above, **_geometry(layer))
-        return G, above.sum((0, 2, 3))
+        W = layer.weight
+        dW: Tensor = conv2d_weight(below, W.shape, above, **_geometry(layer))  # type: ignore[no-untyped-call]
+        return dW, above.sum((0, 2, 3))
 
     def leave(self, dW: Tensor, db: Tensor, effective: bool) -> None:
         """Add to `.grad` of the weights, their scale and bias.
@@ -144,8 +149,11 @@ def _add(parameter: Tensor, grad: Tensor) -> None:
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad
 
 
-def _pair(side: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (side, side) if isinstance(side, int) else side
+def _overlaps(pool: nn.MaxPool2d) -> bool:
+    """Say whether two windows may choose the same place."""
+    sides = (pool.kernel_size, pool.stride, pool.dilation)
+    pairs = zip(*(side if isinstance(side, tuple) else (side, side) for side in sides), strict=True)
+    return any(stride < kernel or dilation > 1 for kernel, stride, dilation in pairs)
 
 
 def _geometry(layer: nn.Conv2d) -> dict[str, Any]:
@@ -170,7 +178,13 @@ def layers_of(
         *parts, last = [p for p in _leaves(segment) if not isinstance(p, nn.Flatten)] or [segment]
         copies = last if isinstance(last, MeanOfCopies) else None
         layer = _layer(number, parts if copies else [*parts, last])
-        one = layer.drive(one.to(layer.weights.weight))[0]
+        try:
+            one = layer.drive(one.to(layer.weights.weight))[0]
+        except RuntimeError as error:
+            raise UsageError(
+                f"segment {number} cannot be driven by (B, {', '.join(map(str, one.shape[1:]))}): "
+                f"{explain(error)}"
+            ) from error
         layer.shape = tuple(one.shape[1:])
         layers.append(layer)
     return layers, copies

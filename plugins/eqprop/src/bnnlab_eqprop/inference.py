@@ -1,5 +1,6 @@
 """The free phase as a model's inference, and what the two rules that relax have in common."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from bnnlab.model import Model
 from bnnlab.rule import Batch, LearningRule, Loss
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.relaxation import Network, Order, States
+from bnnlab_eqprop.units import bounds
 
 Objective = Literal["squared", "cross-entropy"]
 
@@ -61,6 +63,8 @@ class Relaxation:
             network.settle(states, self.steps - seen, self.tolerance)
         for _ in range(seen):
             network.step(states)
+        if seen:
+            check_finite(states, "free")
         return self.logits(states)
 
 
@@ -120,6 +124,11 @@ class RelaxingRule(LearningRule):
                 "with loss=cross-entropy the last segment only reads the states out, and this "
                 "model has no other: give it a hidden layer, or set rule.loss=squared"
             )
+        if not squared and (bounded := [p for p in segments[-1].modules() if bounds(p)]):
+            raise UsageError(
+                f"with loss=cross-entropy the last segment returns logits, and this one bounds them "
+                f"by {type(bounded[0]).__name__}: set model.output=linear, or rule.loss=squared"
+            )
         layers, copies = layers_of(segments if squared else segments[:-1], model.input_shape)
         read_out = nn.Sequential(nn.Flatten(), *([copies] if copies else []))
         self.relaxation = Relaxation(
@@ -134,6 +143,19 @@ class RelaxingRule(LearningRule):
         )
         model.inference = self.relaxation
 
+    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return a context without casting.
+
+        Raises:
+            UsageError: If `precision` asks for any.
+        """
+        if self.precision is not None:
+            raise UsageError(
+                "precision: the states of two phases differ by little, at a small beta by less than "
+                "bfloat16 can tell. Use precision=float32 under eqprop and bptt"
+            )
+        return super().autocast(device)
+
     def objective(self, batch: Batch) -> Loss:
         """Return the loss that is learned by."""
         return squared_error if self.loss == "squared" else batch.loss
@@ -145,10 +167,11 @@ def check_finite(states: States, phase: str) -> None:
     Raises:
         RunError: If a state is not finite.
     """
-    for number, s in enumerate(states.s, start=1):
-        if not bool(s.isfinite().all()):
-            raise RunError(
-                f"the states of segment {number} are no finite numbers after the {phase} phase: "
-                "the relaxation diverges. Take an activation with bounds (hard sigmoid, hardtanh), "
-                "weights of a smaller scale, or a smaller beta"
-            )
+    finite = torch.stack([s.sum() for s in states.s]).isfinite()
+    if not bool(finite.all()):
+        number = int((~finite).nonzero()[0]) + 1
+        raise RunError(
+            f"the states of segment {number} are no finite numbers after the {phase} phase: the "
+            "relaxation diverges. Take an activation with bounds (hard sigmoid, hardtanh), weights "
+            "of a smaller scale, or a smaller beta"
+        )

@@ -7,10 +7,10 @@ Equilibrium Propagation", CVPR Workshops 2021.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
 from bnnlab.layers import BinaryConv2d, BinaryLinear
@@ -28,6 +28,7 @@ class Builder:
         activation: `hard-sigmoid`, or `binary` for `BinaryUnit`.
         gamma: Of `BinaryUnit`.
         copies: Output units per class, which are averaged.
+        output: Whether the output layer has `units` as others have, or none: `linear`.
         scale: Whether alpha is `fixed` or `learned`; it starts at 1 / (2 √fan-in), the mean size of
             the real weights, or at that size for good.
         bias: Initial biases, `uniform` in ±1/√fan-in or `zero`.
@@ -40,11 +41,13 @@ class Builder:
         activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
         gamma: float = 0.5,
         copies: int = 1,
+        output: Literal["units", "linear"] = "units",
         scale: Literal["fixed", "learned"] = "fixed",
         bias: Literal["uniform", "zero"] = "uniform",
     ) -> None:
         self.generator, self.weights, self.activation = generator, weights, activation
-        self.gamma, self.copies, self.scale, self.bias = gamma, copies, scale, bias
+        self.gamma, self.copies, self.output = gamma, copies, output
+        self.scale, self.bias = scale, bias
 
     def unit(self) -> nn.Module:
         """Return the units behind a layer."""
@@ -55,22 +58,18 @@ class Builder:
         if self.weights == "binary":
             layer = BinaryLinear(inputs, outputs, True, "none", self.generator)
             return self._initialised(layer, alphas)
-        return self._initialised(nn.utils.skip_init(nn.Linear, inputs, outputs), alphas)
+        return self._initialised(_empty(nn.Linear, inputs, outputs), alphas)
 
     def convolution(
         self, inputs: int, outputs: int, kernel: int, padding: int, alphas: int
     ) -> nn.Module:
         """Return a convolution with so many factors alpha, if they are learned."""
         if self.weights == "binary":
-            return self._initialised(
-                BinaryConv2d(
-                    inputs, outputs, kernel, padding=padding, bias=True, scale="none",
-                    generator=self.generator,
-                ),
-                alphas,
-            )  # fmt: skip
-        layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=padding)
-        return self._initialised(layer, alphas)
+            layer = BinaryConv2d(
+                inputs, outputs, kernel, 1, padding, 1, 1, True, "none", self.generator
+            )
+            return self._initialised(layer, alphas)
+        return self._initialised(_empty(nn.Conv2d, inputs, outputs, kernel, 1, padding), alphas)
 
     @torch.no_grad()
     def _initialised(self, layer: nn.Linear | nn.Conv2d, alphas: int) -> nn.Module:
@@ -81,10 +80,10 @@ class Builder:
             layer.scale = nn.Parameter(torch.full((alphas,), bound / 2))
         else:
             layer.fixed_scale = bound / 2
+        bias: Tensor = layer.bias  # type: ignore[assignment]
+        bias.zero_()
         if self.bias == "uniform":
-            layer.bias.uniform_(-bound, bound, generator=self.generator)
-        else:
-            layer.bias.zero_()
+            bias.uniform_(-bound, bound, generator=self.generator)
         return layer
 
     def classifier(
@@ -95,10 +94,17 @@ class Builder:
             nn.Sequential(self.linear(one, two, two if per_unit else 1), self.unit())
             for one, two in pairwise([*sizes, self.copies * classes])
         ]
+        if self.output == "linear":
+            segments[-1].pop(-1)
         segments[0].insert(0, nn.Flatten())
         if self.copies > 1:
             segments[-1].append(MeanOfCopies(self.copies))
         return list(segments)
+
+
+def _empty(kind: Any, *sizes: int) -> Any:
+    """Return a layer whose own initialisation, from the global generator, is left out."""
+    return nn.utils.skip_init(kind, *sizes)  # type: ignore[no-untyped-call]
 
 
 class EqPropMLP(Model):
@@ -106,13 +112,14 @@ class EqPropMLP(Model):
 
     Args:
         input_shape: Shape of one input; it is flattened.
-        classes: Number of logits, which are states in [0, 1].
+        classes: Number of logits, which are states in [0, 1] unless the output is linear.
         generator: Draws the initial weights.
         hidden: Units of each hidden layer.
-        weights: See `Builder`; so for the next six.
+        weights: See `Builder`; so for the next seven.
         activation: See above.
         gamma: See above.
         copies: See above.
+        output: See above.
         scale: See above.
         scale_per: Whether a learned alpha belongs to a `layer` or to each `unit`.
         bias: See above.
@@ -129,11 +136,12 @@ class EqPropMLP(Model):
         activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
         gamma: float = 0.5,
         copies: int = 1,
+        output: Literal["units", "linear"] = "units",
         scale: Literal["fixed", "learned"] = "fixed",
         scale_per: Literal["layer", "unit"] = "layer",
         bias: Literal["uniform", "zero"] = "uniform",
     ) -> None:
-        build = Builder(generator, weights, activation, gamma, copies, scale, bias)
+        build = Builder(generator, weights, activation, gamma, copies, output, scale, bias)
         sizes = [math.prod(input_shape), *hidden]
         super().__init__(build.classifier(sizes, classes, scale_per == "unit"), tuple(input_shape))
 
@@ -145,17 +153,18 @@ class EqPropConv(Model):
 
     Args:
         input_shape: `(C, H, W)`.
-        classes: Number of logits, which are states in [0, 1].
+        classes: Number of logits, which are states in [0, 1] unless the output is linear.
         generator: Draws the initial weights.
         channels: Of each block.
         kernel: Side of the convolutions, in pixels.
         padding: Zeros on each side of the convolutions' inputs, in pixels.
         pooling: Side and stride of the pooling, in pixels; 1 for none.
         hidden: Units of the hidden linear layers.
-        weights: See `Builder`; so for the next six.
+        weights: See `Builder`; so for the next seven.
         activation: See above.
         gamma: See above.
         copies: See above.
+        output: See above.
         scale: See above.
         scale_per: Whether a learned alpha belongs to a `layer`, or in convolutions to a `channel`.
         bias: See above.
@@ -179,13 +188,14 @@ class EqPropConv(Model):
         activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
         gamma: float = 0.5,
         copies: int = 1,
+        output: Literal["units", "linear"] = "units",
         scale: Literal["fixed", "learned"] = "fixed",
         scale_per: Literal["layer", "channel"] = "channel",
         bias: Literal["uniform", "zero"] = "uniform",
     ) -> None:
         if len(input_shape) != 3:
             raise UsageError(f"eqprop-conv takes images (C, H, W), and inputs are {input_shape}")
-        build = Builder(generator, weights, activation, gamma, copies, scale, bias)
+        build = Builder(generator, weights, activation, gamma, copies, output, scale, bias)
         inputs, height, width = input_shape
         count = len(channels)
         geometry = zip(

@@ -64,7 +64,7 @@ EQPROP = Component(
             "nudge",
             Literal["drive", "state", "clamped"],
             "clamped",
-            "What the nudge is added to: the output's drive, the output, or the output within its "
+            "What the nudge by a squared error is added to: the output's drive, the output, or the output within its "
             "bounds.",
         ),
         Option(
@@ -123,6 +123,12 @@ _LAYERS = (
         maximum=1,
     ),
     Option("copies", int, 1, "Output units per class, which are averaged.", minimum=1),
+    Option(
+        "output",
+        Literal["units", "linear"],
+        "units",
+        "Whether outputs have units as other layers have, or none, as for loss=cross-entropy.",
+    ),
     Option(
         "scale",
         Literal["fixed", "learned"],

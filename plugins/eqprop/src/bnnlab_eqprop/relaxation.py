@@ -133,6 +133,8 @@ class Network:
         unit, s = self.layers[number].unit, states.s[number]
         if nudge and nudge.inside:
             p = p + nudge.force(s, states.z[number])
+        if getattr(unit, "inplace", False):
+            p = p.clone()  # it may be what the input drives, which every step uses
         new = unit.follow(s, p) if isinstance(unit, BinaryUnit) else unit(p)
         if nudge and not nudge.inside:
             new = new + nudge.force(s, states.z[number])

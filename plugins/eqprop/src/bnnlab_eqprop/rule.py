@@ -68,6 +68,8 @@ class EquilibriumPropagation(RelaxingRule):
 
     sign_seed: Tensor
     batches: Tensor
+    relaxed: Tensor
+    """Batches since the last call of `diagnostics`, and the steps of their free phases."""
 
     def __init__(
         self,
@@ -85,15 +87,17 @@ class EquilibriumPropagation(RelaxingRule):
         self.gradient = gradient
         self.register_buffer("sign_seed", torch.zeros((), dtype=torch.int64))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self._batches = self._free_steps = 0
+        self.register_buffer("relaxed", torch.zeros(2, dtype=torch.int64))
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Take the model's segments for layers, and draw what decides the signs of beta."""
         super().attach(model, generator)
+        # Gradients are written over those of the batch before: fresh memory costs more than they.
+        self._memory: dict[int, Tensor] = {}
         self.sign_seed.random_(generator=generator)
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return what `optimizer.step` calls; the sign of beta is its own, however often called."""
+        """Return what `optimizer.step` calls; until the next one, beta has a sign of its own."""
         self.batches.add_(1)
         return super().closure(model, batch)
 
@@ -109,7 +113,7 @@ class EquilibriumPropagation(RelaxingRule):
         free = network.start(relaxation.initial)
         steps, self._before = network.settle(free, self.free_steps, self.tolerance)
         check_finite(free, "free")
-        self._batches, self._free_steps = self._batches + 1, self._free_steps + steps
+        self.relaxed += torch.tensor([1, steps])
         self._free = free
         loss, logits = self._read(free, batch)
         beta = self.beta if self.nudging != "random-sign" else self._sign() * self.beta
@@ -145,8 +149,7 @@ class EquilibriumPropagation(RelaxingRule):
     def _nudge(self, batch: Batch, states: States, beta: float) -> Nudge:
         """Return the nudge by beta, or by beta in one half of the states and -beta in the other."""
         unit, s = self.relaxation.layers[-1].unit, states.s[-1]
-        copies = len(s) // len(batch.targets)
-        targets = batch.targets.repeat(copies)
+        targets = batch.targets.repeat(len(s) // len(batch.targets))
         strength = s.new_full((len(s), *[1] * (s.ndim - 1)), beta)
         strength[len(batch.targets) :].neg_()
         if self.loss == "cross-entropy":
@@ -162,17 +165,13 @@ class EquilibriumPropagation(RelaxingRule):
             return Nudge(pull, inside=True)
         classes = self.relaxation.logits(states).shape[1]
         y = F.one_hot(targets, classes).to(s).repeat(1, s[0].numel() // classes).view_as(s)
-
         fixed = strength * (y - s)
 
         def attract(s: Tensor, _z: Tensor) -> Tensor:
             return fixed if self.error == "free" else (y - s).mul_(strength)
 
-        if self.nudge == "drive":
-            return Nudge(attract, inside=True)
-        return Nudge(
-            attract, inside=False, bounds=bounds(unit) if self.nudge == "clamped" else None
-        )
+        kept_within = bounds(unit) if self.nudge == "clamped" else None
+        return Nudge(attract, inside=self.nudge == "drive", bounds=kept_within)
 
     def _teach(self, x: Tensor, both: States, distance: float) -> None:
         """Leave -(dPhi of one half of the states - dPhi of the other) / distance in `.grad`."""
@@ -188,7 +187,12 @@ class EquilibriumPropagation(RelaxingRule):
             else:  # x is the same in both halves
                 above = above[:size] + above[size:]
                 chosen = None if chosen is None else chosen[:size]
-            layer.leave(*layer.derivative(below, above, chosen), self.gradient == "effective")
+            memory = self._memory.get(number)
+            if memory is not None and (memory.device, memory.dtype) != (above.device, above.dtype):
+                memory = None
+            dW, db = layer.derivative(below, above, chosen, memory)
+            self._memory[number] = dW
+            layer.leave(dW, db, self.gradient == "effective")
 
     def diagnostics(self) -> dict[str, float]:
         """Return, of the last batch's free phase, the residual and each segment's saturation.
@@ -197,14 +201,15 @@ class EquilibriumPropagation(RelaxingRule):
         of the first segment's states at a bound of their activation, and so on; `free_steps` the
         steps made, on average since the last call.
         """
-        if not self._batches:
+        batches, steps = self.relaxed.tolist()
+        if not batches:
             return {}
         pairs = zip(self._free.s, self._before, strict=True)
         found = {
             "residual": max(float((new - old).abs().max()) for new, old in pairs),
-            "free_steps": self._free_steps / self._batches,
+            "free_steps": steps / batches,
         }
-        self._batches = self._free_steps = 0
+        self.relaxed.zero_()
         layers = zip(self.relaxation.layers, self._free.s, strict=True)
         for number, (layer, s) in enumerate(layers, start=1):
             at_bounds = saturated(layer.unit, s)

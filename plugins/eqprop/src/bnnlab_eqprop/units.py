@@ -26,6 +26,7 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        s: Tensor
         (s,) = ctx.saved_tensors
         return grad * ((s - 0.5).abs() <= 0.5)
 
