@@ -126,7 +126,7 @@ class RelaxingRule(LearningRule):
             )
         if not squared and (bounded := [p for p in segments[-1].modules() if bounds(p)]):
             raise UsageError(
-                f"with loss=cross-entropy the last segment returns logits, and this one bounds them "
+                "with loss=cross-entropy the last segment returns logits, and this one bounds them "
                 f"by {type(bounded[0]).__name__}: set model.output=linear, or rule.loss=squared"
             )
         layers, copies = layers_of(segments if squared else segments[:-1], model.input_shape)
@@ -151,8 +151,8 @@ class RelaxingRule(LearningRule):
         """
         if self.precision is not None:
             raise UsageError(
-                "precision: the states of two phases differ by little, at a small beta by less than "
-                "bfloat16 can tell. Use precision=float32 under eqprop and bptt"
+                "precision: the states of two phases differ by little, at a small beta by less "
+                "than bfloat16 can tell. Use precision=float32 under eqprop and bptt"
             )
         return super().autocast(device)
 

@@ -64,8 +64,8 @@ EQPROP = Component(
             "nudge",
             Literal["drive", "state", "clamped"],
             "clamped",
-            "What the nudge by a squared error is added to: the output's drive, the output, or the output within its "
-            "bounds.",
+            "What the nudge by a squared error is added to: the output's drive, the output, or the "
+            "output within its bounds.",
         ),
         Option(
             "error",

@@ -113,7 +113,8 @@ class EquilibriumPropagation(RelaxingRule):
         free = network.start(relaxation.initial)
         steps, self._before = network.settle(free, self.free_steps, self.tolerance)
         check_finite(free, "free")
-        self.relaxed += torch.tensor([1, steps])
+        self.relaxed[0] += 1
+        self.relaxed[1] += steps
         self._free = free
         loss, logits = self._read(free, batch)
         beta = self.beta if self.nudging != "random-sign" else self._sign() * self.beta
