@@ -177,12 +177,15 @@ class Bop(Optimizer):
             threshold = threshold / gamma if gamma else math.inf
         group["flips"] = group["flips"].to(parameter.device, copy=True)
         flips = group["flips"][self._numbers[parameter]]
+        flipped = parameter.new_empty(0)
         for w, g, kept in chunks(parameter, grad, state["m" if average else "a"]):
             if average:
                 kept.lerp_(g, gamma)
             else:
                 kept.mul_(1 - gamma).add_(g)
-            flipped = torch.mul(w, kept).gt_(threshold)  # 1 where the weight flips, else 0
+            if flipped.shape != w.shape:  # once: fresh memory costs more than the product
+                flipped = torch.empty_like(w)
+            torch.mul(w, kept, out=flipped).gt_(threshold)  # 1 where the weight flips, else 0
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and faster than count_nonzero.
             flips.add_(flipped.sum(dtype=torch.float32).long())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab_eqprop.chain import Layer
@@ -35,16 +36,17 @@ class States:
         """Return states that may be updated while these stay."""
         return States(list(self.s), list(self.z), list(self.chosen))
 
-    def join(self, other: "States") -> "States":
-        """Return the states of this batch and then of another."""
-        return States(
-            [torch.cat(pair) for pair in zip(self.s, other.s, strict=True)],
-            [torch.cat(pair) for pair in zip(self.z, other.z, strict=True)],
-            [
-                None if one is None or two is None else torch.cat([one, two])
-                for one, two in zip(self.chosen, other.chosen, strict=True)
-            ],
-        )
+    def twice(self) -> "States":
+        """Return the states of this batch and then of the same again."""
+        return self._each(lambda x: torch.cat([x, x]))
+
+    def half(self, number: int) -> "States":
+        """Return the states of the first (0) or the second (1) half of the batch."""
+        return self._each(lambda x: x.chunk(2)[number])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "States":
+        chosen = [None if each is None else change(each) for each in self.chosen]
+        return States([change(s) for s in self.s], [change(z) for z in self.z], chosen)
 
 
 class Nudge(NamedTuple):
@@ -119,9 +121,9 @@ class Network:
                 self._update(number, p, states, nudge if is_last else None)
 
     def _pull(self, number: int, a: Tensor, states: States) -> Tensor:
-        """Return dPhi/ds of a state, from below and from above."""
+        """Return dPhi/ds of a state, from below and from above, in memory of its own."""
         if number + 1 == len(self.layers):
-            return a
+            return a.clone() if number == 0 else a  # what the input drives serves every step
         above = self.layers[number + 1]
         if above.pool is not None and states.chosen[number + 1] is None:
             self.drive(number + 1, states)
@@ -133,9 +135,12 @@ class Network:
         unit, s = self.layers[number].unit, states.s[number]
         if nudge and nudge.inside:
             p = p + nudge.force(s, states.z[number])
-        if getattr(unit, "inplace", False):
-            p = p.clone()  # it may be what the input drives, which every step uses
-        new = unit.follow(s, p) if isinstance(unit, BinaryUnit) else unit(p)
+        if isinstance(unit, BinaryUnit):
+            new = unit.follow(s, p)
+        elif isinstance(unit, nn.Hardtanh):
+            new = F.hardtanh_(p, unit.min_val, unit.max_val)  # no fresh memory
+        else:
+            new = unit(p)
         if nudge and not nudge.inside:
             new = new + nudge.force(s, states.z[number])
             if nudge.bounds is not None:

@@ -9,7 +9,7 @@ Deep ConvNets by Drastically Reducing its Gradient Estimator Bias", Frontiers in
 "Training Dynamical Binary Neural Networks with Equilibrium Propagation", CVPR Workshops 2021.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -121,16 +121,17 @@ class EquilibriumPropagation(RelaxingRule):
         centred = self.nudging == "centred"
         nudged = free.copy()
         if centred:
-            network, nudged = network.twice(), free.join(free)
+            network, nudged = network.twice(), free.twice()
         nudge = self._nudge(batch, nudged, beta)
         for _ in range(self.nudge_steps):
             network.step(nudged, nudge)
         check_finite(nudged, "nudged")
         network.choose(nudged)
-        if not centred:
+        if centred:
+            self._teach(batch.inputs, nudged.half(0), nudged.half(1), 2 * beta)
+        else:
             network.choose(free)
-            nudged = nudged.join(free)
-        self._teach(batch.inputs, nudged, 2 * beta if centred else beta)
+            self._teach(batch.inputs, nudged, free, beta)
         return loss, logits
 
     def _read(self, states: States, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -174,24 +175,22 @@ class EquilibriumPropagation(RelaxingRule):
         kept_within = bounds(unit) if self.nudge == "clamped" else None
         return Nudge(attract, inside=self.nudge == "drive", bounds=kept_within)
 
-    def _teach(self, x: Tensor, both: States, distance: float) -> None:
-        """Leave -(dPhi of one half of the states - dPhi of the other) / distance in `.grad`."""
-        size = len(x)
-        factor = x.new_full((2 * size,), -1 / (distance * size))
-        factor[size:].neg_()
+    def _teach(self, x: Tensor, plus: States, minus: States, distance: float) -> None:
+        """Leave -(dPhi(plus) - dPhi(minus)) / distance, per example, in `.grad`."""
+        factor = -1 / (distance * len(x))
         for number, layer in enumerate(self.relaxation.layers):
-            above, chosen = both.z[number], both.chosen[number]
-            above = above * factor.view(-1, *[1] * (above.ndim - 1))
-            below = x
-            if number:
-                below = both.z[number - 1]
-            else:  # x is the same in both halves
-                above = above[:size] + above[size:]
-                chosen = None if chosen is None else chosen[:size]
+            chosen = plus.chosen[number]
+            if number == 0:  # x is the same in both: the difference is enough
+                below, above = x, plus.z[0] - minus.z[0]
+            else:
+                above = torch.cat([plus.z[number], -minus.z[number]])
+                below = torch.cat([plus.z[number - 1], minus.z[number - 1]])
+                if chosen is not None:
+                    chosen = torch.cat([chosen, cast(Tensor, minus.chosen[number])])
             memory = self._memory.get(number)
             if memory is not None and (memory.device, memory.dtype) != (above.device, above.dtype):
                 memory = None
-            dW, db = layer.derivative(below, above, chosen, memory)
+            dW, db = layer.derivative(below, above.mul_(factor), chosen, memory)
             self._memory[number] = dW
             layer.leave(dW, db, self.gradient == "effective")
 
