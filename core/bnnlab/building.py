@@ -144,11 +144,17 @@ def make_model(
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
-    """Make a rule and attach it to the model."""
+    """Make a rule and attach it to the model; how it infers is now this rule's to say."""
     rule: LearningRule = _make(host, choice)
-    model.inference = None  # an earlier rule's
-    with _named(choice, "in attach()"):
-        rule.attach(model, seeds.generator(seed, "feedback"))
+    before, model.inference = model.inference, None
+    try:
+        with _named(choice, "in attach()"):
+            rule.attach(model, seeds.generator(seed, "feedback"))
+            if "inference" in dict(model.named_children()):
+                raise ValueError("model.inference must be a function or the like, no nn.Module")
+    except Exception:
+        model.inference = before
+        raise
     return rule
 
 

@@ -103,7 +103,8 @@ class Component:
         requires: Capabilities that another component of the run must have.
         preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
         argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
-        default_model: Of a rule: the model of a run that names none.
+        default_model: Of a rule: name of the model of a run that names none, in place of the
+            registry's default.
         state_bytes: Of an optimizer: bytes of state per weight it learns, at float32 and with the
             default options, beside the weight that the model holds.
 

@@ -198,10 +198,13 @@ def _default_model(host: PluginHost, layers: Sequence[Settings]) -> Settings:
     names = [table.get("name") if isinstance(table, Mapping) else table for table in rules]
     said = [name for name in names if isinstance(name, str)]
     try:
-        _, rule = host.resolve(Kind.RULE, said[-1].partition(":")[0])
+        plugin, rule = host.resolve(Kind.RULE, said[-1].partition(":")[0])
     except UsageError:
         return {}  # `resolve_components` says so
-    return {Kind.MODEL: rule.default_model} if rule.default_model else {}
+    if rule.default_model is None:
+        return {}
+    own = f"{Kind.MODEL}:{rule.default_model}" in map(str, plugin.components)
+    return {Kind.MODEL: f"{plugin.distribution}/" * own + rule.default_model}
 
 
 def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnnlab.errors import RunError
 from bnnlab.layers import Sign
 from bnnlab.model import Model
 from bnnlab.modes import in_mode
@@ -43,6 +44,9 @@ def diagnose(rule: LearningRule, model: Model, batch: Batch) -> list[Diagnosis]:
         taught = [_flat([p.grad for p in each], each) for each in owned]
         with _windows(model) as windows:
             loss = rule.objective(batch)(model(batch.inputs), batch.targets)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            name = type(rule).__name__
+            raise RunError(f"{name}.objective() of what the model infers is no scalar with a graph")
         every = [p for each in owned for p in each]
         exact = dict(zip(every, torch.autograd.grad(loss, every, allow_unused=True), strict=True))
         rows = zip(owned, taught, windows, strict=True)

@@ -26,7 +26,8 @@ class Model(nn.Module):
         segments: The modules, an `nn.ModuleList`.
         input_shape: As given; None if unknown.
         inference: Maps the model and inputs to logits in place of the segments' composition. A rule
-            whose network settles by feedback sets it in `attach`; None for the composition.
+            whose network settles by feedback sets it in `attach`; None for the composition. No
+            `nn.Module`, which would become a part of the model.
 
     Raises:
         ValueError: If there is no segment.

@@ -32,8 +32,8 @@ class Result:
         uncertainty: Of the predictions for all tasks after the last one; see
             `bnnlab.uncertainty.uncertainty`. Empty if not measured.
         flips: Per task, the share of binary weights it changed.
-        diagnostics: Per task, what the optimizer said of itself after its last epoch; None for
-            what was not finite.
+        diagnostics: Per task, what rule and optimizer said of themselves after the last epoch;
+            None for what was not finite.
         diagnosis: Per task, per segment, how the rule's gradient compared with the exact one after
             the last epoch; see `bnnlab.diagnosis.diagnose`. Empty if not measured.
         tasks: Names of the tasks.

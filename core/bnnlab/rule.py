@@ -57,6 +57,8 @@ class Closure:
     def __call__(self) -> Tensor:
         """Overwrite `.grad` of the model's parameters and return the loss, a detached scalar.
 
+        The memory of earlier gradients may be written over: clone what is to be kept.
+
         Raises:
             RunError: If the rule does not do what its interface says.
         """

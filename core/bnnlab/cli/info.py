@@ -151,6 +151,8 @@ def _print_component(choice: "Choice") -> None:
         for capability in sorted(names):
             meaning = CAPABILITIES.get(capability, "the plugin's own")
             print_out(Text(f"{word} {capability}  ({meaning})"))
+    if component.default_model is not None:
+        print_out(Text(f"Without --model a run has the model {component.default_model}."))
     if component.state_bytes is not None:
         print_out(Text(_memory(component.state_bytes)))
     example = f"bnn run --{component.kind} {component.name}"

@@ -1,5 +1,6 @@
 """What a learning rule owes: gradients at the weights that the model holds now."""
 
+import pickle
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.testing import toy
 from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.task_checks import RECORD
 
 
 class LearningRuleContract(ComponentContract):
@@ -177,6 +179,35 @@ class LearningRuleContract(ComponentContract):
         _assert_same_state(model, untouched, "attaching changes it")
         modes = [[module.training for module in each.modules()] for each in (model, untouched)]
         assert modes[0] == modes[1], "attaching changes the model's mode"
+
+    def test_what_the_model_infers_are_logits_with_a_graph(self) -> None:
+        """It maps inputs to (B, K), also when saved; the objective of that is a scalar."""
+        model, batch = self.make_model().eval(), self.batch()
+        rule = self.make(0, model)
+        with torch.no_grad():
+            logits = model(batch.inputs)
+            again = pickle.loads(pickle.dumps(model))(batch.inputs)
+        assert logits.shape == (toy.BATCH_SIZE, toy.CLASSES), f"it infers {tuple(logits.shape)}"
+        _assert_equal([logits], [again], "model.inference is other when pickled")
+        loss = rule.objective(batch)(model(batch.inputs), batch.targets)
+        assert loss.ndim == 0, "objective() of the logits is no scalar"
+        assert loss.requires_grad, "autograd does not go through model.inference or objective()"
+
+    def test_its_diagnostics_are_numbers_by_name(self) -> None:
+        """After a step each is a number, and none is called like what the core writes itself."""
+        model = self.make_model()
+        rule = self.make(0, model)
+        rule.closure(model, self.batch())()
+        found = rule.diagnostics()
+        assert not found.keys() & RECORD, f"named like the core's own: {found.keys() & RECORD}"
+        assert all(isinstance(name, str) for name in found), "a name is no text"
+        assert all(isinstance(float(value), float) for value in found.values())
+
+    def test_its_default_model_is_there(self) -> None:
+        """`default_model` is an installed model's name."""
+        if self.component.default_model is None:
+            pytest.skip("it has no default_model")
+        self.host.resolve(Kind.MODEL, self.component.default_model)
 
     def test_running_averages_see_a_batch_once(self) -> None:
         """They move as in a single forward pass in training mode."""

@@ -71,7 +71,7 @@ class TestEffectiveGradientsOfFixedErrors(Relaxing):
 
 class TestBinaryUnits(Relaxing):
     name = "eqprop"
-    options = {"free_steps": 15, "beta": 2.0}
+    options = {"free_steps": 15, "beta": 2.0, "nudge": "drive"}
     own_objective = True
     unit = BinaryUnit
     size = 1.0

@@ -205,12 +205,13 @@ CASES: dict[str, tuple[dict[str, Any], float | None, int, str]] = {
     "one-sided": ({"nudging": "one-sided"}, None, 1, "learned"),
     "-beta": ({"nudging": "one-sided", "beta": -0.3}, None, 1, "fan-in"),
     "on the drive": ({"nudge": "drive", "order": "synchronous"}, None, 2, "learned"),
-    "on the state": ({"nudge": "state", "beta": 1.5}, None, 1, "fan-in"),
+    "on the state, far": ({"nudging": "one-sided", "beta": 1.5}, None, 1, "fan-in"),
+    "clamped": ({"nudge": "clamped", "beta": 0.8}, None, 1, "fan-in"),
     "fixed errors": ({"error": "free", "nudging": "one-sided", "beta": 0.8}, None, 2, "learned"),
     "fixed errors, on the drive": ({"error": "free", "nudge": "drive"}, None, 1, "fan-in"),
     "effective gradients": ({"gradient": "effective"}, None, 2, "learned"),
     "effective, fixed alpha": ({"gradient": "effective", "initial": 0.5}, None, 1, "fan-in"),
-    "binary units": ({"beta": 2.0}, 0.5, 4, "learned"),
+    "binary units": ({"beta": 4.0, "nudge": "drive"}, 0.5, 4, "learned"),
     "slow binary units": (
         {"beta": 2.0, "nudge": "drive", "nudging": "one-sided", "initial": 0.5}, 0.2, 3, "fan-in",
     ),
@@ -969,7 +970,7 @@ def test_a_relaxation_that_diverges_names_its_segment_and_phase() -> None:
 
 def test_a_nudge_that_diverges_names_its_phase() -> None:
     model = redrawn([nn.Linear(5, 6), nn.Linear(6, 3)], (5,), size=0.3)
-    rule = eqprop(model, nudge="state", beta=1e40)
+    rule = eqprop(model, nudging="one-sided", beta=1e40)
     with pytest.raises(RunError, match=r"the nudged phase.*smaller beta"):
         rule.closure(model, batch_for(model))()
 
@@ -983,3 +984,71 @@ def test_states_are_not_rounded_to_bfloat16(rule: str) -> None:
 def test_segments_are_not_compiled() -> None:
     with pytest.raises(UsageError, match="compile: rule:eqprop looks into the segments"):
         run(optimizer="adam", compile=True, set={"model.hidden": [16]})
+
+
+@pytest.mark.parametrize("nudging", ["centred", "random-sign"])
+@pytest.mark.parametrize("nudge", ["state", "clamped"])
+def test_a_negative_nudge_as_large_as_the_state_is_refused(nudging: str, nudge: str) -> None:
+    with pytest.raises(UsageError, match=r"rule.beta: 1 must be below 1"):
+        bnnlab.create("rule", "eqprop", dense(), beta=1.0, nudging=nudging, nudge=nudge)
+    bnnlab.create("rule", "eqprop", dense(), beta=2.0, nudging=nudging, nudge="drive")
+    bnnlab.create("rule", "eqprop", dense(), beta=2.0, nudging="one-sided", nudge=nudge)
+
+
+@pytest.mark.parametrize("rule", ["eqprop", "bptt"])
+def test_another_model_than_the_one_attached_to_is_refused(rule: str) -> None:
+    model = dense()
+    made = bnnlab.create("rule", rule, model)
+    batch = torch.zeros(1, *model.input_shape), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(UsageError, match="attached to another model"):
+        made.closure(copy.deepcopy(model), batch)()
+
+
+@pytest.mark.parametrize("rule", ["eqprop", "bptt"])
+def test_tasks_with_classes_of_their_own_need_the_tasks_loss(rule: str) -> None:
+    stream = {"name": "split-digits", "incremental": "task"}
+    given = {"optimizer": "adam", "stream": stream, "batch_size": 50, "device": "cpu"}
+    model = {"name": "eqprop-mlp", "hidden": [32]}
+    with pytest.raises(UsageError, match=r"rule.loss=cross-entropy and model.output=linear"):
+        bnnlab.run(rule=rule, model=model, **given)
+    result = bnnlab.run(
+        rule={"name": rule, "loss": "cross-entropy"},
+        model={**model, "output": "linear"},
+        epochs=3,
+        **given,
+    )
+    assert result.accuracy[-1][-1] is not None
+    assert result.accuracy[-1][-1] > 0.8
+
+
+def test_consolidation_goes_through_the_relaxation_example_by_example() -> None:
+    result = bnnlab.run(
+        rule="eqprop",
+        model={"name": "eqprop-mlp", "hidden": [32]},
+        optimizer={"name": "ewc", "base": "adam"},
+        stream={"name": "permuted-digits", "tasks": 2},
+        batch_size=50,
+        device="cpu",
+    )
+    assert all(accuracy is not None and accuracy > 0.3 for accuracy in result.accuracy[-1])
+
+
+def test_an_earlier_rule_still_teaches_the_model_that_a_later_one_infers_with() -> None:
+    model = dense()
+    rule = bnnlab.create("rule", "bptt", model)
+    batch = batch_for(model)
+    rule.closure(model, batch)()
+    before = [p.grad.clone() for p in model.parameters()]
+    bnnlab.create("rule", "bp", model)
+    assert model.inference is None
+    rule.closure(model, batch)()
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), before, strict=True))
+
+
+def test_a_refused_rule_leaves_the_model_to_the_one_before() -> None:
+    model = bnnlab.create("model", "eqprop-mlp", input_shape=(4,), classes=3, hidden=[8])
+    bnnlab.create("rule", "eqprop", model)
+    inference = model.inference
+    with pytest.raises(UsageError, match="output=linear"):
+        bnnlab.create("rule", "eqprop", model, loss="cross-entropy")
+    assert model.inference is inference

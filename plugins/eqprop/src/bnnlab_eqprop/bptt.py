@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bnnlab.model import Model
 from bnnlab.rule import Batch
-from bnnlab_eqprop.inference import RelaxingRule
+from bnnlab_eqprop.inference import RelaxingRule, check_finite
 
 
 class BackpropagationThroughTime(RelaxingRule):
@@ -22,7 +22,10 @@ class BackpropagationThroughTime(RelaxingRule):
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Relax, and go back through the last updates."""
-        logits = model(batch.inputs)
+        self.check(model, batch)
+        states = self.relaxation.rest(batch.inputs, self.tolerance)
+        check_finite(states, "free")
+        logits = self.relaxation.logits(states)
         loss = self.objective(batch)(logits, batch.targets)
         torch.autograd.backward(loss)
         return loss, logits

@@ -206,8 +206,8 @@ def _layer(number: int, parts: list[nn.Module]) -> Layer:
             raise UsageError(
                 f"segment {number} has {type(part).__name__}, and for a relaxation it must be one "
                 "linear or convolutional layer, max pooling or none, and an activation with an "
-                f"energy: {', '.join(each.__name__ for each in ACTIVATIONS)}. Take "
-                "--model eqprop-mlp or eqprop-conv, or mlp with norm=none and activation=hardtanh"
+                f"energy: {', '.join(each.__name__ for each in ACTIVATIONS)}, alone or in an "
+                "nn.Sequential. Take --model eqprop-mlp or eqprop-conv"
             )
     if weights is None:
         raise UsageError(f"segment {number} has no linear or convolutional layer to relax through")

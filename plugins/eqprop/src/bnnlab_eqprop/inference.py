@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bnnlab.errors import RunError, UsageError
 from bnnlab.model import Model
 from bnnlab.rule import Batch, LearningRule, Loss
+from bnnlab.stream import Task
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.relaxation import Network, Order, States
 from bnnlab_eqprop.units import bounds
@@ -55,21 +56,22 @@ class Relaxation:
         return logits
 
     def __call__(self, _model: Model, x: Tensor) -> Tensor:
-        """Return logits `(B, K)` of inputs `(B, ...)`."""
+        """Return logits `(B, K)` of inputs `(B, ...)`; with gradients enabled no step is spared."""
+        return self.logits(self.rest(x, None if torch.is_grad_enabled() else self.tolerance))
+
+    def rest(self, x: Tensor, tolerance: float | None) -> States:
+        """Return the states at rest; the last steps have a graph where gradients are enabled."""
         network = self.network(x)
         states = network.start(self.initial)
         seen = min(self.graph_steps, self.steps) if torch.is_grad_enabled() else 0
         with torch.no_grad():
-            network.settle(states, self.steps - seen, self.tolerance)
-        for _ in range(seen):
-            network.step(states)
-        if seen:
-            check_finite(states, "free")
-        return self.logits(states)
+            network.settle(states, self.steps - seen, tolerance)
+        network.settle(states, seen, None)
+        return states
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the batch's mean of 1/2 |o - y|^2, y one-hot."""
+    """Return the batch's mean of 1/2 |o - y|^2, y one-hot; o is the mean over copies."""
     y = F.one_hot(targets, logits.shape[1]).to(logits)
     return (logits - y).square().sum() / (2 * len(logits))
 
@@ -155,6 +157,24 @@ class RelaxingRule(LearningRule):
                 "than bfloat16 can tell. Use precision=float32 under eqprop and bptt"
             )
         return super().autocast(device)
+
+    def check(self, model: Model, batch: Batch) -> None:
+        """See that the model is the one attached to, and that the loss is what the task asks for.
+
+        Raises:
+            UsageError: If it is not.
+        """
+        weights = self.relaxation.layers[0].weights
+        if not any(part is weights for part in model.modules()):
+            raise UsageError("this rule was attached to another model: attach one to this model")
+        if self.loss == "squared" and getattr(batch.loss, "__func__", None) is Task.loss:
+            task: Task = batch.loss.__self__  # type: ignore[attr-defined]
+            if task.classes is not None:
+                raise UsageError(
+                    "a squared error pulls the outputs of other tasks' classes to 0. For tasks "
+                    "that choose among classes of their own set rule.loss=cross-entropy and "
+                    "model.output=linear"
+                )
 
     def objective(self, batch: Batch) -> Loss:
         """Return the loss that is learned by."""

@@ -51,7 +51,7 @@ EQPROP = Component(
         Option("nudge_steps", int, 10, "K: updates of every state in the nudged phase.", minimum=1),
         Option(
             "beta", float, 0.3, "Strength of the nudge towards the target.", above=0,
-            search=(0.1, 1.0),
+            search=(0.05, 0.5),
         ),
         Option(
             "nudging",
@@ -63,7 +63,7 @@ EQPROP = Component(
         Option(
             "nudge",
             Literal["drive", "state", "clamped"],
-            "clamped",
+            "state",
             "What the nudge by a squared error is added to: the output's drive, the output, or the "
             "output within its bounds.",
         ),

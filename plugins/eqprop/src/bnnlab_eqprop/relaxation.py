@@ -147,10 +147,13 @@ class Network:
                 new = new.clamp_(*nudge.bounds)
         states.s[number], states.z[number] = new, _output(unit, new)
 
-    def settle(self, states: States, steps: int, tolerance: float) -> tuple[int, list[Tensor]]:
+    def settle(
+        self, states: States, steps: int, tolerance: float | None
+    ) -> tuple[int, list[Tensor]]:
         """Update the states so often, or until no element moves by more than `tolerance`.
 
-        A step that changes nothing at all ends it with tolerance 0, too: so would every other.
+        A step that changes nothing at all ends it with tolerance 0, too: so would every other. With
+        None all steps are made, and no number is looked at, so that vmap can go through it.
 
         Returns:
             The number of steps made, and s_1, ..., s_L before the last one.
@@ -160,7 +163,9 @@ class Network:
         for step in range(1, steps + 1):
             before = list(states.s)
             self.step(states)
-            if step % every == 0 and _at_rest(before, states.s, tolerance):
+            if tolerance is None or step % every:
+                continue
+            if _at_rest(before, states.s, tolerance):
                 return step, before
         return steps, before
 

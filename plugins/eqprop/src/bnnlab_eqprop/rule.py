@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab import seeds
+from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
@@ -38,14 +39,21 @@ class EquilibriumPropagation(RelaxingRule):
 
         dL/dtheta = -(dPhi/dtheta(s^beta) - dPhi/dtheta(s^0)) / (beta N),
 
-    which beta -> 0 makes the gradient of backpropagation through the last K of the T updates
-    (Ernoult et al., theorem 1). `centred` takes s^beta and s^-beta, both in one doubled batch, and
-    2 beta: its error falls as beta squared, and not as beta (Laborieux et al., section 2.4).
+    which beta -> 0 makes the gradient of backpropagation through the last K of the T updates, if
+    they are synchronous and the states at rest before (Ernoult et al., theorem 1); with even-odd
+    updates that takes a larger K. `centred` takes s^beta and s^-beta, both in one doubled batch,
+    and 2 beta: its error falls as beta squared, not as beta (Laborieux et al., section 2.4).
 
     This holds for a force on the drive, inside sigma_L. Published is one on the state, outside. As
     beta -> 0 it gives the gradient of another loss, dL/da_L = s_L - y, which has no factor
     sigma_L': outputs that are saturated on the wrong side still learn. The two are equal where
-    sigma_L' = 1.
+    sigma_L' = 1. A state that is `clamped` as well, as published for fully connected networks, does
+    not move where the force points out of its bounds: there one sign of beta gives this gradient
+    and the other none, so that `random-sign` gives it every other time and `centred` half of it.
+    At a negative beta the nudged state is (sigma - |beta| y) / (1 - |beta|), so that |beta| < 1.
+
+    With several output units per class each is pulled to y, as published: the loss that falls is
+    the sum of their squared errors, while the one returned, and `bptt`'s, is that of their mean.
 
     The gradients of a binary layer, y = alpha w x + b, are those of its weights w and, if it is
     learned, of its scale alpha. With `gradient="effective"` they are those of W = alpha w and of
@@ -77,12 +85,18 @@ class EquilibriumPropagation(RelaxingRule):
         nudge_steps: int = 10,
         beta: float = 0.3,
         nudging: Nudging = "centred",
-        nudge: Literal["drive", "state", "clamped"] = "clamped",
+        nudge: Literal["drive", "state", "clamped"] = "state",
         error: Literal["live", "free"] = "live",
         gradient: Literal["exact", "effective"] = "exact",
         **options: Any,
     ) -> None:
         super().__init__(free_steps, nudge_steps, **options)
+        on_state = self.loss == "squared" and nudge != "drive" and error == "live"
+        if beta >= 1 and nudging != "one-sided" and on_state:
+            raise UsageError(
+                f"rule.beta: {beta:g} must be below 1 where the negative nudge of a state follows "
+                "it, or the state runs away. Or set rule.nudging=one-sided, or rule.nudge=drive"
+            )
         self.beta, self.nudging, self.nudge, self.error = beta, nudging, nudge, error
         self.gradient = gradient
         self.register_buffer("sign_seed", torch.zeros((), dtype=torch.int64))
@@ -104,10 +118,11 @@ class EquilibriumPropagation(RelaxingRule):
     @torch.no_grad()
     def differentiate(
         self,
-        model: Model,  # noqa: ARG002
+        model: Model,
         batch: Batch,
     ) -> tuple[Tensor, Tensor]:
         """Relax, nudge, and leave the difference in `.grad`."""
+        self.check(model, batch)
         relaxation = self.relaxation
         network = relaxation.network(batch.inputs)
         free = network.start(relaxation.initial)

@@ -19,10 +19,15 @@ class HardSigmoid(nn.Hardtanh):
 class _Step(torch.autograd.Function):
     """z = 1 where s >= 1/2, else 0; dz/ds = 1 where |s - 1/2| <= 1/2, else 0."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, s: Tensor) -> Tensor:
-        ctx.save_for_backward(s)
+    def forward(s: Tensor) -> Tensor:
         return (s >= 0.5).to(s.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
