@@ -184,6 +184,8 @@ class LearningRuleContract(ComponentContract):
         """It maps inputs to (B, K), also when saved; the objective of that is a scalar."""
         model, batch = self.make_model().eval(), self.batch()
         rule = self.make(0, model)
+        if model.inference is None:
+            pytest.skip("the model infers by the composition of its segments")
         with torch.no_grad():
             logits = model(batch.inputs)
             again = pickle.loads(pickle.dumps(model))(batch.inputs)
