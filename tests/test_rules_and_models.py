@@ -51,7 +51,7 @@ def train(model: bnnlab.Model, rule: str, steps: int) -> None:
 
 RELAXING = {"bptt", "eqprop"}
 """Rules under which states come to rest: no normalisation, no signs."""
-SLOW = {"resnet50"}  # twenty steps of it take seconds
+SLOW = {"resnet18", "resnet50"}  # twenty steps of them take seconds
 
 
 @pytest.mark.parametrize(
