@@ -51,7 +51,8 @@ def train(model: bnnlab.Model, rule: str, steps: int) -> None:
 
 RELAXING = {"bptt", "eqprop"}
 """Rules under which states come to rest: no normalisation, no signs."""
-SLOW = {"resnet18", "resnet50"}  # twenty steps of them take seconds
+# Twenty steps of them take seconds.
+SLOW = {"resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"}
 
 
 @pytest.mark.parametrize(
