@@ -152,7 +152,7 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     info = document("info", "optimizer", "meta")
     assert (info["kind"], info["name"]) == ("optimizer", "meta")
     assert "Laborieux" in info["source"]
-    assert info["requires"] == ["binary-weights", "gradients"]
+    assert info["requires"] == ["gradients"]
     options = {option["name"]: option for option in info["options"]}
     assert options["lr"]["default"] == 0.005
     assert options["m"]["type"] == "float or list of float or 'auto'"
@@ -219,7 +219,9 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     words = ["check", "--optimizer", "meta", "--set", "model.weights=real"]
     verdict = document(*words, code=1)
     assert verdict["compatible"] is False
-    assert verdict["reasons"] == ["optimizer:meta requires 'binary-weights'"]
+    assert verdict["reasons"] == [
+        "optimizer:meta requires 'binary-weights' (because of weights=binary)"
+    ]
     assert "--set model.weights=binary" in verdict["alternatives"]
     plain = bnn(*words)
     assert plain.code == 1

@@ -299,7 +299,7 @@ def test_a_run_file_that_was_changed_is_not_continued(host: PluginHost, stopped:
 
 @pytest.mark.parametrize(
     ("lost", "message"),
-    [("metrics.jsonl", "is cut short: 0 lines of 5"), ("checkpoint/state.pt", "is missing")],
+    [("metrics.jsonl", "is cut short: 0 lines of 6"), ("checkpoint/state.pt", "is missing")],
 )
 def test_records_that_are_lost_are_missed(
     host: PluginHost, stopped: Path, lost: str, message: str

@@ -682,6 +682,14 @@ class SaysTheLoss(FineOptimizer):
         return {"loss": 0.5}
 
 
+class SaysTheNegative(FineOptimizer):
+    """Has the signs of its latent weights wrong."""
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        latent = super().latent(parameter)
+        return None if latent is None else -latent
+
+
 class Samples(BernoulliOptimizer):
     """Learns lambda at draws of the weights."""
 
@@ -1163,6 +1171,7 @@ WRONG = [
     (Kind.OPTIMIZER, IgnoresADecay, "test_no_option_that_is_a_number_is_ignored"),
     (Kind.OPTIMIZER, SaysTensors, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.OPTIMIZER, SaysTheLoss, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
+    (Kind.OPTIMIZER, SaysTheNegative, "test_what_it_keeps_behind_a_weight_has_its_shape_and_sign"),
     (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
     (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
     (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),

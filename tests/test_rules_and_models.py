@@ -13,7 +13,8 @@ from bnnlab import Kind, PluginHost
 from bnnlab.components import Component
 
 HOST = PluginHost()
-RULES = sorted(component.name for _, component in HOST.components(Kind.RULE))
+RULES = sorted({component.name for _, component in HOST.components(Kind.RULE)} - {"distill"})
+"""`distill`, which differentiates as `bp` does, needs a teacher on the model's own inputs."""
 MODELS = {c.name: c for _, c in HOST.components(Kind.MODEL) if c.name != "torchvision"}
 SMALL: dict[str, Any] = {"width": 0.125, "hidden": [32, 32], "dim": 32, "depth": 2, "patch": 2}
 """Options that make a model small, for those that have them."""

@@ -177,16 +177,18 @@ def test_metrics_hold_a_line_for_every_epoch_and_evaluation(
         ("untrained", None, None),
         ("epoch", 0, 0),
         ("epoch", 0, 1),
+        ("weights", 0, None),
         ("evaluation", 0, None),
         ("epoch", 1, 0),
         ("epoch", 1, 1),
+        ("weights", 1, None),
         ("evaluation", 1, None),
     ]
     rows = [line["accuracy"] for line in lines if line["event"] == "evaluation"]
     assert rows == result.accuracy
     assert lines[0]["accuracy"] == result.untrained_accuracy
     steps = math.ceil(1437 / 200)
-    assert [line["step"] for line in lines[1:]] == [steps * n for n in (1, 2, 2, 3, 4, 4)]
+    assert [line["step"] for line in lines[1:]] == [steps * n for n in (1, 2, 2, 2, 3, 4, 4, 4)]
     losses = [line["loss"] for line in lines if line["event"] == "epoch"]
     assert losses[1] < losses[0]
 
@@ -359,8 +361,8 @@ def test_observers_hear_of_a_run_and_a_failing_one_is_switched_off(
     host.observe(Good())
     host.observe(Bad())
     experiment(host, None, {"epochs": 1}).run()
-    rest = ["epoch", "evaluation", "task 0", "epoch", "evaluation", "task 1", "complete"]
-    assert heard == ["started 1", "untrained", *rest]
+    rest = [each for task in (0, 1) for each in ("epoch", "weights", "evaluation", f"task {task}")]
+    assert heard == ["started 1", "untrained", *rest, "complete"]
     assert [record.message for record in caplog.records if "no connection" in record.message] == [
         message for message in caplog.messages if "switched off for this run" in message
     ]
@@ -454,7 +456,7 @@ def test_an_interrupted_comparison_with_fresh_models_goes_on(
     whole = experiment(host, tmp_path / "whole", {"fresh": True}).run()
     torn = experiment(host, tmp_path / "torn", {"fresh": True})
     steps = len(metrics(tmp_path / "whole" / "run"))
-    assert steps == 7  # what the fresh models do is not logged
+    assert steps == 9  # what the fresh models do is not logged
     seen: list[int] = []
 
     def stepped(*_: int) -> None:

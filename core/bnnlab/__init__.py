@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnnlab.layers import BinaryConv2d as BinaryConv2d
     from bnnlab.layers import BinaryLinear as BinaryLinear
     from bnnlab.layers import Sign as Sign
+    from bnnlab.loading import load as load
     from bnnlab.local import LocalRule as LocalRule
     from bnnlab.model import Model as Model
     from bnnlab.normalization import BatchNorm as BatchNorm
@@ -51,6 +52,7 @@ _HOMES = {
     "host": ("PluginHost",),
     "latent": ("LatentOptimizer",),
     "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),
+    "loading": ("load",),
     "local": ("LocalRule",),
     "model": ("Model",),
     "normalization": ("BatchNorm",),

@@ -197,6 +197,10 @@ class Experiment:
                     "optimizer": self.optimizer.state_dict(),
                     "progress": vars(self.progress),
                     "identity": self._identity(),
+                    "data": {
+                        "input_shape": list(self.stream.input_shape),
+                        "classes": self.stream.classes,
+                    },
                 }
             )
 

@@ -41,7 +41,7 @@ def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: 
 
 @hookspec
 def bnnlab_metrics_logged(metrics: Mapping[str, Any]) -> None:
-    """An epoch or an evaluation ended. `metrics` is the line of metrics.jsonl."""
+    """A line was added to metrics.jsonl, as after an epoch or an evaluation: `metrics`."""
 
 
 @hookspec

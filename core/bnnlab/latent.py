@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from bnnlab.layers import sign
 from bnnlab.model import Model
 from bnnlab.optimizer import Group, Optimizer
 
@@ -19,7 +20,8 @@ class LatentOptimizer(Optimizer):
     Courbariaux, Bengio and David, "BinaryConnect", NeurIPS 2015), the latent weight is updated,
     and the model gets its sign. Real parameters are updated by the same method, directly.
 
-    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init).
+    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init), or
+    as what the model says of it in `initial_latents`, as long as that has the weight's sign.
 
     Args:
         model: As in `Optimizer`.
@@ -30,6 +32,7 @@ class LatentOptimizer(Optimizer):
         latent_clip: Latent weights are kept in [-latent_clip, latent_clip]; None for no bound.
         gradient_clip: The gradient's norm over all parameters is cut to this; None for no bound.
         settings: As in `Optimizer`.
+        weights: As in `Optimizer`; real weights are their own latent weights.
     """
 
     def __init__(
@@ -43,12 +46,18 @@ class LatentOptimizer(Optimizer):
         latent_clip: float | None = None,
         gradient_clip: float | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
+        weights: Sequence[Tensor] | None = None,
     ) -> None:
-        super().__init__(model, lr=lr, real_lr=real_lr, settings=settings)
+        super().__init__(model, lr=lr, real_lr=real_lr, settings=settings, weights=weights)
         self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
-        for parameter in self.param_groups[0]["params"]:
+        names: dict[Tensor, str] = {p: name for name, p in model.binary_parameters().items()}
+        for parameter in self.learned() if weights is None else ():
             size = torch.rand(parameter.shape, generator=generator) * latent_init
-            self.state[parameter]["latent"] = parameter.detach() * size.to(parameter)
+            latent = parameter.detach() * size.to(parameter)
+            given = model.initial_latents.get(names[parameter])
+            if given is not None and torch.equal(sign(given.to(parameter)), parameter):
+                latent = given.to(parameter, copy=True)
+            self.state[parameter]["latent"] = latent
 
     @abstractmethod
     def update(
@@ -82,6 +91,11 @@ class LatentOptimizer(Optimizer):
             self.update(group, parameters, latents, grads)
             self.write(parameters, latents)
         return loss
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return the latent weight of a binary parameter, and a real one itself."""
+        latent: Tensor | None = self.state.get(parameter, {}).get("latent")
+        return super().latent(parameter) if latent is None else latent
 
     def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
         """Bound the latent weights and give the model their signs."""

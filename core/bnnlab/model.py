@@ -28,6 +28,8 @@ class Model(nn.Module):
         inference: Maps the model and inputs to logits in place of the segments' composition. A rule
             whose network settles by feedback sets it in `attach`; None for the composition. No
             `nn.Module`, which would become a part of the model.
+        initial_latents: Real weights that binary parameters are the signs of, by name, where the
+            model was made from some. A method with latent weights begins with them.
 
     Raises:
         ValueError: If there is no segment.
@@ -41,6 +43,7 @@ class Model(nn.Module):
         super().__init__()
         self.segments = nn.ModuleList(segments)
         self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.initial_latents: dict[str, Tensor] = {}
         if not len(self.segments):
             raise ValueError("a model needs at least one segment")
 

@@ -223,6 +223,15 @@ class Optimizer(torch.optim.Optimizer):
             )
         return self._generator
 
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return what the method keeps behind a learned weight, in its shape; not a copy.
+
+        That is a latent weight or a natural parameter, whose sign the weight has; the weight itself
+        where it is real; None where nothing is kept behind a binary one.
+        """
+        binary = [p for group in self.param_groups if group["binary"] for p in group["params"]]
+        return None if any(parameter is p for p in binary) else parameter.detach()
+
     def diagnostics(self) -> dict[str, float]:
         """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
         return {}

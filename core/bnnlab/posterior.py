@@ -165,6 +165,11 @@ class BernoulliOptimizer(PosteriorOptimizer):
             size = torch.rand(parameter.shape, generator=generator) * largest
             self.state[parameter]["lambda"] = parameter.detach() * size.to(parameter)
 
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return lambda of a binary parameter, and a real one itself."""
+        value: Tensor | None = self.state.get(parameter, {}).get("lambda")
+        return super().latent(parameter) if value is None else value
+
     def rho(self, parameter: Tensor, count: int) -> Tensor:
         """Return `count` values of lambda + log(u / (1 - u)) / 2: `(count, *parameter.shape)`."""
         u = parameter.new_empty((count, *parameter.shape))

@@ -26,7 +26,7 @@ class Progress:
         diagnosis: Per task, per segment, how the rule's gradient compared with the exact one after
             the last epoch, if that is measured.
         seconds: Time spent, evaluation included.
-        start_signs: The binary weights at the current task's beginning, as bool.
+        start_signs: Where each learned weight was positive at the task's beginning, as bool.
     """
 
     task: int = 0

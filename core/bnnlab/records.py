@@ -20,9 +20,10 @@ from bnnlab.errors import UsageError, first_line
 
 log = logging.getLogger("bnnlab")
 
+CONFIG = "run.toml"
 CHECKPOINT = Path("checkpoint") / "state.pt"
-LINES_BEFORE_CHECKPOINT = 4
-"""Lines there may be before the first checkpoint: untrained, epoch, diagnosis, evaluation."""
+LINES_BEFORE_CHECKPOINT = 5
+"""Those there may be before the first: untrained, epoch, diagnosis, weights, evaluation."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -97,7 +98,7 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write run.toml, which `bnn run --config` repeats."""
-        write_atomically(self.path / "run.toml", tomli_w.dumps(dict(config)).encode())
+        write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
 
     def write_environment(self, plugins: Mapping[str, str]) -> None:
         """Write environment.json: versions, machine, threads, plugins."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnlab import seeds, uncertainty
+from bnnlab import seeds, uncertainty, weights
 from bnnlab.diagnosis import Diagnosis, diagnose
 from bnnlab.errors import RunError
 from bnnlab.evaluation import Evaluator, Prediction
@@ -102,7 +102,7 @@ class Trainer:
         steps = self.epochs * task.train.count_batches(self.batch_size)
         context = TaskContext(task, self.model, self.rule, self.batch_size, steps)
         if progress.epoch == 0:
-            progress.start_signs = self._signs()
+            progress.start_signs = weights.signs(self.model)
             self.optimizer.task_started(context)
         for epoch in range(progress.epoch, self.epochs):
             started = time.perf_counter()
@@ -190,7 +190,7 @@ class Trainer:
 
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
-        self._check_signs()
+        weights.check_signs(self.model, self.optimizer)
         progress, started = self.progress, time.perf_counter()
         seen = self.tasks[: task.index + 1]
         shown = seen if self.task_ids else self.tasks[: task.index + 2]
@@ -212,15 +212,17 @@ class Trainer:
                 summaries.append(summaries[-1] if shared else uncertainty.summarise(each, unknown))
             before = each
         progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
-        progress.flips.append(self._flipped())
+        progress.flips.append(weights.flipped(self.model, progress.start_signs))
         measured: dict[str, Any] = uncertainty.uncertainty(summaries) if summaries else {}
         progress.uncertainty.append(measured)
+        layers = weights.describe(self.model, self.optimizer, progress.start_signs)
         progress.seconds += time.perf_counter() - started
+        where = {"task": task.index, "step": progress.steps}
+        self._log({"event": "weights", **where, "layers": layers})
         self._log(
             {
                 "event": "evaluation",
-                "task": task.index,
-                "step": progress.steps,
+                **where,
                 "accuracy": progress.accuracy[-1],
                 "flips": progress.flips[-1],
                 **({"uncertainty": measured} if measured else {}),
@@ -256,25 +258,6 @@ class Trainer:
     def _log(self, metrics: dict[str, Any]) -> None:
         self.progress.lines += 1
         self._logged({**metrics, "seconds": round(self.progress.seconds, 3)})
-
-    def _check_signs(self) -> None:
-        for name, parameter in self.model.binary_parameters().items():
-            if not bool((parameter.detach().abs() == 1).all()):
-                optimizer = type(self.optimizer).__name__
-                raise RunError(f"{optimizer} left binary parameter {name!r} at more than -1 and +1")
-
-    def _signs(self) -> list[Tensor]:
-        return [parameter.detach() > 0 for parameter in self.model.binary_parameters().values()]
-
-    def _flipped(self) -> float | None:
-        now = self._signs()
-        if not now:
-            return None
-        changed = sum(
-            int((a != b.to(a.device)).sum())
-            for a, b in zip(now, self.progress.start_signs, strict=True)
-        )
-        return changed / sum(signs.numel() for signs in now)
 
 
 def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:

@@ -1,18 +1,24 @@
 """Pictures: `plot`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnnlab.cli.console import print_out
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 app = typer.Typer(no_args_is_help=True)
 
 Run = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
+Runs = Annotated[list[Path], typer.Argument(help="Runs' folders.", metavar="RUN...")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="File to write, .png or .svg; by default in the run's folder."),
+    typer.Option(
+        "--out", help="File to write, .png or .svg; by default in the (first) run's folder."
+    ),
 ]
 
 
@@ -20,8 +26,30 @@ Out = Annotated[
 def plot() -> None:
     """Draw what runs recorded. Needs matplotlib.
 
-    Example:  bnn plot diagnosis runs/NAME
+    Example:  bnn plot accuracy runs/NAME
     """
+
+
+@app.command()
+def accuracy(runs: Runs, out: Out = None) -> None:
+    """Draw the accuracy on each task over time and the accuracy matrix; compare several runs.
+
+    Example:  bnn plot accuracy runs/NAME runs/OTHER --out compared.svg
+    """
+    from bnnlab.plots import plot_accuracy
+
+    _write(plot_accuracy(runs), out or runs[0] / "accuracy.png")
+
+
+@app.command()
+def weights(run: Run, out: Out = None) -> None:
+    """Draw latent weights, learned scales and flips of a run, per layer over the tasks.
+
+    Example:  bnn plot weights runs/NAME
+    """
+    from bnnlab.plots import plot_weights
+
+    _write(plot_weights(run), out or run / "weights.png")
 
 
 @app.command()
@@ -32,8 +60,13 @@ def diagnosis(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot diagnosis runs/NAME
     """
-    from bnnlab.plots import plot_diagnosis, save
+    from bnnlab.plots import plot_diagnosis
 
-    file = out or run / "diagnosis.png"
-    save(plot_diagnosis(run), file)
+    _write(plot_diagnosis(run), out or run / "diagnosis.png")
+
+
+def _write(figure: "Figure", file: Path) -> None:
+    from bnnlab.plots import save
+
+    save(figure, file)
     print_out(f"written to {file}", soft_wrap=True)

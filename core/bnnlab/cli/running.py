@@ -7,6 +7,7 @@ import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
 from bnnlab.cli.console import Json, print_json, print_out, report_note
+from bnnlab.records import CONFIG
 
 
 def run(
@@ -85,7 +86,7 @@ def run(
     if resume:
         if any(spoken) or config or recipe:
             raise UsageError("--resume repeats the run's own configuration: give it alone")
-        resolved: RunConfig = resolve(host, [read_config(resume / "run.toml")])
+        resolved: RunConfig = resolve(host, [read_config(resume / CONFIG)])
     else:
         lower: list[Any] = [] if recipe is None else [find_recipe(host, recipe).settings]
         if config:

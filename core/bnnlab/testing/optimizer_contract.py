@@ -46,6 +46,18 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks):
             assert bool(parameter.isfinite().all()), f"{name} is not finite"
             assert not bool((parameter.abs() == 1).all()), f"{name} was made binary"
 
+    def test_what_it_keeps_behind_a_weight_has_its_shape_and_sign(self) -> None:
+        """`latent()` is None, or finite numbers whose signs are those of the weights."""
+        model, optimizer = self.trained()
+        for name, parameter in model.named_parameters():
+            latent = optimizer.latent(parameter)
+            if latent is None:
+                continue
+            assert latent.shape == parameter.shape, f"{name}: latent() has shape {latent.shape}"
+            assert bool(latent.isfinite().all()), f"{name}: latent() is not finite"
+            agree = (latent.sign() == parameter.sign()) | (latent == 0)
+            assert bool(agree.all()), f"{name}: latent() and the weight differ in sign"
+
     def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
         """At least once; the loss is a finite scalar, cut off from autograd."""
         model = self.make_model()
@@ -132,7 +144,7 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks):
 
     def test_it_finds_the_best_of_all_weights(self) -> None:
         """With ten binary weights it ends among the best 2 % of all 1024 possible ones."""
-        if "real-weights" in self.component.requires:
+        if "real-weights" in self.component.capabilities(self.choice.options)[1]:
             pytest.skip("it learns real weights")
         model, task, weights, losses = toy.make_enumerable()
         optimizer = self.make(0, model)

@@ -1,5 +1,15 @@
-from bnnlab.testing import OptimizerContract
+from bnnlab import Model
+from bnnlab.testing import OptimizerContract, toy
 
 
 class TestMetaplasticAdam(OptimizerContract):
     name = "meta"
+
+
+class TestOnRealWeights(OptimizerContract):
+    name = "meta"
+    options = {"weights": "real"}
+    without_effect = {"latent_init": "real weights are their own latent ones"}
+
+    def make_model(self) -> Model:
+        return toy.make_real_model()

@@ -170,6 +170,26 @@ def test_real_parameters_use_lr_where_no_real_lr_is_given() -> None:
     assert_agreement(model, optimizer, papers, 1e-5)
 
 
+def test_real_weights_are_metaplastic_where_there_are_no_binary_ones() -> None:
+    layers = nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LayerNorm(144), nn.Linear(144, 10)
+    model = Model([nn.Sequential(*layers)]).double()
+    with torch.no_grad():
+        model.get_parameter("segments.0.3.weight").mul_(20)  # so that damping is felt
+    optimizer = make_optimizer(model, lr=0.005, m=[3.0, 7.0], weights="real", weight_decay=1e-3)
+    coefficients = {"segments.0.0.weight": 3.0, "segments.0.3.weight": 7.0}
+    papers = {
+        name: Paper(float64(parameter), 0.005, coefficients.get(name, 0.0), 1e-3)
+        for name, parameter in model.named_parameters()
+    }
+    train_both(model, optimizer, papers)
+    assert_agreement(model, optimizer, papers, 1e-10)
+
+
+def test_binary_weights_are_not_taken_for_real_ones() -> None:
+    with pytest.raises(UsageError, match="the model has binary weights"):
+        make_optimizer(make_model(), weights="real")
+
+
 def test_m_0_is_adam_with_eps_before_the_bias_correction() -> None:
     """Old-style Adam equals torch's with eps divided by the root of the correction, per step."""
     model = make_model().double()

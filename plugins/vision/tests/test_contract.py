@@ -68,6 +68,17 @@ class TestSplitImageFolder(FolderContract):
     }
 
 
+class TestImgNet5(FolderContract):
+    name = "imgnet-5"
+    options = {
+        "folder": "whole",
+        "class_order": "",
+        "image_size": 8,
+        "workers": 0,
+        "tasks": 2,
+    }
+
+
 class TestChunkedImageFolder(FolderContract):
     name = "chunked-image-folder"
     options = {"folder": "parted", "image_size": 8, "workers": 0, "tasks": 3, "grey": True}

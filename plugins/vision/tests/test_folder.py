@@ -13,7 +13,13 @@ from PIL import Image
 from bnnlab.errors import DataError, UsageError
 from bnnlab.stream import Examples, StoredImages, protocol_hash
 from bnnlab_vision import folder as folder_module
-from bnnlab_vision.folders import FolderChunked, FolderPermuted, FolderSingle, FolderSplit
+from bnnlab_vision.folders import (
+    FolderChunked,
+    FolderPermuted,
+    FolderSingle,
+    FolderSplit,
+    TinyImageNet,
+)
 from bnnlab_vision.reading import decode
 from bnnlab_vision.scenario import Scenario
 
@@ -355,3 +361,44 @@ def test_a_folder_must_be_given_and_may_be_absolute(image_folders: Path) -> None
 def test_a_split_that_does_not_divide_the_classes_is_refused(image_folders: Path) -> None:
     with pytest.raises(UsageError, match=r"3 does not divide the 4 classes of image-folder"):
         make(FolderSplit, image_folders, tasks=3)
+
+
+# ---------------------------------------------------------------------------- the classes' order
+
+
+def test_a_file_says_the_order_of_the_classes(own: Path) -> None:
+    """Tiny-ImageNet's layout: the file lies above the classes, and images in folders below them."""
+    for name in "abcd":
+        images = own / "whole" / name / "images"
+        images.mkdir()
+        for file in (own / "whole" / name).glob("*.png"):
+            file.rename(images / file.name)
+    (own / "wnids.txt").write_text("c\na\nd\nb\n")
+    ordered = make(TinyImageNet, own, "whole", tasks=2)
+    plain = make(FolderSplit, own, "whole", tasks=2)
+    for index, classes in enumerate(("ca", "db")):
+        task = ordered[index]
+        for part in (task.train, task.test):
+            labels = part.labels[part.rows]
+            assert labels.unique().tolist() == [2 * index, 2 * index + 1]
+            assert len(labels)
+        found = {image for image, _ in shown(task.train)} | {i for i, _ in shown(task.test)}
+        names = [f"{c}/images/{f.name}" for c in classes for f in (own / "whole" / c).rglob("*.p*")]
+        assert found == {i for i, _ in expected_in(own / "whole", names)}
+    assert protocol_hash(ordered.protocol()) != protocol_hash(plain.protocol())
+
+
+def expected_in(root: Path, names: list[str]) -> list[tuple[bytes, int]]:
+    return [(decode((root / n).read_bytes(), 8, grey=False).numpy().tobytes(), 0) for n in names]
+
+
+def test_an_order_that_is_none_of_the_classes_is_refused(own: Path) -> None:
+    (own / "wnids.txt").write_text("a b c e")
+    with pytest.raises(DataError, match=r"each of the 4 classes once; wrong: d, e"):
+        make(TinyImageNet, own, "whole")
+    (own / "wnids.txt").write_text("a b c d a")
+    with pytest.raises(DataError, match="wrong: one of them twice"):
+        make(TinyImageNet, own, "whole")
+    (own / "wnids.txt").unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        make(TinyImageNet, own, "whole")

@@ -132,6 +132,10 @@ class Consolidation(Optimizer):
         with torch.no_grad():
             self.consolidate(context)
 
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return what the base keeps."""
+        return self.base.latent(parameter)
+
     def diagnostics(self) -> dict[str, float]:
         """Return the base's."""
         return self.base.diagnostics()

@@ -42,14 +42,18 @@ class MetaplasticAdam(LatentOptimizer):
     Args:
         model: As in `LatentOptimizer`, as are the options not named here.
         lr: Learning rate.
-        m: Metaplasticity coefficient; a list has one per binary parameter, from input to output.
+        m: Metaplasticity coefficient; a list has one per weight tensor, from input to output.
         beta1: Decay of M, in [0, 1).
         beta2: Decay of V, in [0, 1).
         eps: See above.
         weight_decay: L2 penalty; it shrinks, so it is damped too.
+        weights: What is metaplastic: the `binary` weights, by their latent ones; or in a model
+            without them the `real` ones, parameters of two dimensions or more, as in the paper's
+            comparison with real networks.
 
     Raises:
-        UsageError: If a list of coefficients does not fit the model's binary parameters.
+        UsageError: If a list of coefficients does not fit the model's weights, or those that are
+            to be real are binary.
     """
 
     def __init__(
@@ -62,29 +66,36 @@ class MetaplasticAdam(LatentOptimizer):
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        weights: Literal["binary", "real"] = "binary",
         **latent: Any,
     ) -> None:
+        if weights == "real" and model.binary_parameters():
+            raise UsageError(
+                "optimizer.weights is 'real', but the model has binary weights: take 'binary', or "
+                "a model without them"
+            )
         super().__init__(
             model,
             lr=lr,
             settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
+            weights=None if weights == "binary" else [p for p in model.parameters() if p.ndim > 1],
             **latent,
         )
-        binary = self.learned()
-        if not isinstance(m, str | int | float) and len(m) != len(binary):
+        learned = self.learned()
+        if not isinstance(m, str | int | float) and len(m) != len(learned):
             raise UsageError(
-                f"optimizer.m has {len(m)} values, but the model has {len(binary)} binary "
-                "parameters: give one value for each, or a single one for all"
+                f"optimizer.m has {len(m)} values, but the model has {len(learned)} {weights} "
+                "weights: give one value for each, or a single one for all"
             )
-        each = [m] * len(binary) if isinstance(m, str | int | float) else m
-        of_binary = dict(zip(binary, each, strict=True))
+        each = [m] * len(learned) if isinstance(m, str | int | float) else m
+        of_learned = dict(zip(learned, each, strict=True))
         for group in self.param_groups:
             group["t"] = 0
             for parameter in group["params"]:
                 self.state[parameter].update(
                     M=torch.zeros_like(parameter),
                     V=torch.zeros_like(parameter),
-                    m=of_binary.get(parameter, 0.0),
+                    m=of_learned.get(parameter, 0.0),
                 )
         self._auto = m == "auto"
         self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type

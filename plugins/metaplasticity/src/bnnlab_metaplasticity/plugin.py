@@ -20,7 +20,7 @@ META = Component(
             "m",
             float | list[float] | Literal["auto"],
             1.35,
-            "Metaplasticity, 0 for none; a list gives one per binary layer; "
+            "Metaplasticity, 0 for none; a list gives one per layer of weights; "
             "'auto' is 1 / (lr sqrt(steps per task)).",
             minimum=0,
             search=(0.5, 20.0),
@@ -50,8 +50,15 @@ META = Component(
             "The gradient's norm over all parameters is cut to this; 'none' for no bound.",
             above=0,
         ),
+        Option(
+            "weights",
+            Literal["binary", "real"],
+            "binary",
+            "What is metaplastic: binary weights, by their latent ones, or real ones.",
+            requires={"binary": ("binary-weights",), "real": ("real-weights",)},
+        ),
     ),
-    requires=frozenset({"gradients", "binary-weights"}),
+    requires=frozenset({"gradients"}),
     state_bytes=12,
 )
 

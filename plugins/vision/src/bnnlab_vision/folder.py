@@ -47,9 +47,12 @@ class Folder(Source):
         in_memory: Whether decoded images are held: `auto` for up to `IN_MEMORY_BYTES`.
         workers: Processes that decode images.
         corrupt: Whether files that cannot be read are refused or skipped.
+        class_order: A text file, absolute or in the folder, with the classes' names in their order,
+            one in a line; empty for sorted ones.
 
     Raises:
-        DataError: If it is no such folder, has a single class, or the test part has other ones.
+        DataError: If it is no such folder, has a single class, the test part has other ones, or
+            the file of their order has.
     """
 
     name = "image-folder"
@@ -64,6 +67,7 @@ class Folder(Source):
         in_memory: InMemory,
         workers: int,
         corrupt: Corrupt,
+        class_order: str = "",
     ) -> None:
         parted = _holds_folders(root / "train")
         train = root / "train" if parted else root
@@ -87,6 +91,11 @@ class Folder(Source):
                 )
             self._first_test = len(samples)
             samples = samples + more
+        self._order = _ordered(names, root / class_order) if class_order else []
+        if self._order:
+            place = {name: label for label, name in enumerate(self._order)}
+            samples = [(file, place[names[label]]) for file, label in samples]
+            names = self._order
         self.shape = (1 if grey else 3, image_size, image_size)
         self.classes = len(names)
         self._names, self._root, self._test_share = names, root, test_share
@@ -97,7 +106,8 @@ class Folder(Source):
     def load(self, data: Path, device: torch.device, seed: int) -> Dataset:  # noqa: ARG002
         """Read every file once, so that a corrupt one is known before training.
 
-        The digest is over the names, relative to the folder, and contents of all files used.
+        The digest is over the names, relative to the folder, and contents of all files used, and
+        over the classes in their order if a file says it.
         Normalisation is by `STATISTICS_IMAGES` training images, always the same of equal ones.
 
         Raises:
@@ -177,10 +187,27 @@ class Folder(Source):
         found = hashlib.sha256()
         for name, digest in sorted((self._relative(row), digests[row]) for row in rows):
             found.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+        for name in self._order:
+            found.update(f"{name}\n".encode(errors="surrogateescape"))
         return found.hexdigest()[:16]
 
     def _relative(self, row: int) -> str:
         return Path(self._files[row]).relative_to(self._root).as_posix()
+
+
+def _ordered(names: Sequence[str], file: Path) -> list[str]:
+    """Return the classes' names as a file lists them."""
+    try:
+        listed = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"class_order: {file} cannot be read: {error}") from error
+    if sorted(listed) != sorted(names):
+        odd = sorted({*names} ^ {*listed}) or ["one of them twice"]
+        raise DataError(
+            f"class_order: {file} must list each of the {len(names)} classes once; wrong: "
+            f"{', '.join(odd[:NAMED])}"
+        )
+    return listed
 
 
 def _holds_folders(path: Path) -> bool:

@@ -33,6 +33,7 @@ class _OverFolder(Scenario):
         in_memory: InMemory = "auto",
         workers: int = 2,
         corrupt: Corrupt = "refuse",
+        class_order: str = "",
         **given: Any,
     ) -> None:
         if not folder:
@@ -48,6 +49,7 @@ class _OverFolder(Scenario):
             in_memory=in_memory,
             workers=workers,
             corrupt=corrupt,
+            class_order=class_order,
         )
         super().__init__(**{**given, "data": data, "dataset": source})
 
@@ -66,3 +68,25 @@ class FolderSplit(_OverFolder, Split):
 
 class FolderChunked(_OverFolder, Chunked):
     """A folder of images in parts: see `Chunked` and `bnnlab_vision.folder.Folder`."""
+
+
+class TinyImageNet(FolderSplit):
+    """The training images of Tiny-ImageNet, 200 classes of 500 images, 64x64 pixels.
+
+    The folder is the archive's, unpacked; its file `wnids.txt` says the order of the classes. Its
+    own test part has no labels, and is not used: a share of each class is tested.
+
+    Args:
+        folder: See `FolderSplit`, as are the others.
+        class_order: See `bnnlab_vision.folder.Folder`.
+        given: As in `FolderSplit`.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str = "tiny-imagenet-200/train",
+        class_order: str = "../wnids.txt",
+        **given: Any,
+    ) -> None:
+        super().__init__(folder=folder, class_order=class_order, **given)

@@ -84,8 +84,21 @@ _NORMALISE = Option(
     "Whether inputs are normalised per channel by the training data's mean and standard "
     "deviation; else they are pixels in [0, 1].",
 )
+
+
+def _tasks(default: int, help: str) -> Option:
+    return Option("tasks", int, default, help, minimum=1)
+
+
+_FOLDER = Option("folder", str, "", "The folder of images, absolute or in the data folder; needed.")
+_ORDER = Option(
+    "class_order",
+    str,
+    "",
+    "A text file, absolute or in the folder, with the classes' names in order; else they are "
+    "sorted.",
+)
 _FOLDER_OPTIONS = (
-    Option("folder", str, "", "The folder of images, absolute or in the data folder; needed."),
     Option(
         "image_size",
         int,
@@ -116,10 +129,7 @@ _FOLDER_OPTIONS = (
         "What is done where files cannot be read: they are refused, or skipped; named either way.",
     ),
 )
-
-
-def _tasks(default: int, help: str) -> Option:
-    return Option("tasks", int, default, help, minimum=1)
+_SPLIT_OPTIONS = (_tasks(5, "Number of tasks; divides the number of classes."), _INCREMENTAL)
 
 
 def _stream(name: str, target: str, summary: str, source: str, *options: Option) -> Component:
@@ -153,8 +163,7 @@ def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[
             f"The classes of {name}, some in each task.",
             f"{paper}; {_SPLIT}",
             *options,
-            _tasks(5, "Number of tasks; divides the number of classes."),
-            _INCREMENTAL,
+            *_SPLIT_OPTIONS,
         ),
         _stream(
             f"chunked-{name}",
@@ -169,7 +178,7 @@ def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Return four streams for each data set and for folders, and the sequence of data sets."""
+    """Return four streams for each data set and for folders, and two more."""
     published = [
         replace(stream, preset={"dataset": dataset})
         for dataset, paper in _DATASETS.items()
@@ -179,7 +188,19 @@ def bnnlab_components() -> list[Component]:
         "image-folder",
         "a folder of the user's, laid out as for torchvision.datasets.ImageFolder",
         "folders:Folder",
+        _FOLDER,
+        _ORDER,
         *_FOLDER_OPTIONS,
+    )
+    tiny = _stream(
+        "imgnet-5",
+        "folders:TinyImageNet",
+        "Tiny-ImageNet, 40 of its 200 classes in each of five tasks.",
+        f"Le and Yang, Tiny ImageNet visual recognition challenge, Stanford CS231N, 2015; {_SPLIT}",
+        replace(_FOLDER, default="tiny-imagenet-200/train"),
+        replace(_ORDER, default="../wnids.txt"),
+        *_FOLDER_OPTIONS,
+        *_SPLIT_OPTIONS,
     )
     sequence = _stream(
         "sequence",
@@ -194,4 +215,4 @@ def bnnlab_components() -> list[Component]:
         ),
         _TASK_IDS,
     )
-    return [*published, *folders, sequence]
+    return [*published, *folders, tiny, sequence]

@@ -1,0 +1,1 @@
+"""bnnlab plugin: vision transformers with binary or real weights, and distillation."""

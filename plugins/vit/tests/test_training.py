@@ -1,0 +1,111 @@
+"""Binary blocks learn: every part of every one, by every kind of rule."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bnnlab
+from bnnlab import Model
+from bnnlab.stream import Task
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("vit", {}), ("hybrid", {}), ("bvit", {}), ("bvit", {"attention": "binary", "pooling": "token"})
+]  # fmt: skip
+SMALL = {"patch": 2, "dim": 32, "depth": 4, "heads": 4}
+
+
+def make(name: str, **options: Any) -> Model:
+    model = bnnlab.create("model", name, input_shape=(1, 8, 8), classes=10, **{**SMALL, **options})
+    assert isinstance(model, Model)
+    return model
+
+
+def digits() -> Task:
+    (task,) = bnnlab.create("stream", "digits")
+    assert isinstance(task, Task)
+    return task
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize("rule", ["bp", "dfa", "drtp"])
+def test_every_parameter_gets_a_gradient_and_changes(
+    rule: str, name: str, options: dict[str, Any]
+) -> None:
+    model, task = make(name, **options), digits()
+    optimizer = bnnlab.create("optimizer", "adam", model)
+    made = bnnlab.create("rule", rule, model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    made.closure(model, next(task.train.batches(64)))()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert not silent, "no gradient at initialisation"
+    for step in range(50):
+        rows = torch.arange(32 * step, 32 * step + 32) % len(task.train)
+        optimizer.step(made.closure(model, task.train.batch(rows)))
+    binary = model.binary_parameters()
+    assert bool(binary) == (name != "vit")
+    same = [n for n, p in model.named_parameters() if torch.equal(p, before[n])]
+    assert not same, "nothing has changed, or flipped, in 50 steps"
+    assert all(bool((parameter.abs() == 1).all()) for parameter in binary.values())
+
+
+def overfits(model: Model, task: Task, epochs: int) -> float:
+    """Return the accuracy on 256 training images after so many passes, at a falling rate."""
+    rule = bnnlab.create("rule", "bp", model)
+    optimizer = bnnlab.create("optimizer", "adam", model)
+    for epoch in range(epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * (1 - epoch / epochs)
+        order = torch.randperm(256, generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split(64):
+            optimizer.step(rule.closure(model, task.train.batch(rows)))
+    inputs, targets = task.train.batch(torch.arange(256))
+    with torch.no_grad():
+        return float((model.eval()(inputs).argmax(1) == targets).float().mean())
+
+
+@pytest.mark.parametrize("name", ["hybrid", "bvit"])
+def test_it_overfits_256_digits(name: str) -> None:
+    assert overfits(make(name, depth=2), digits(), epochs=80) > 0.95
+
+
+DATA = os.environ.get("BNNLAB_DATA", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (Path(DATA) / "cifar10-images" / "train").is_dir(),
+    reason="real CIFAR-10 is needed: set BNNLAB_DATA to a folder with cifar10-images",
+)
+@pytest.mark.parametrize(("name", "options"), CASES[1:])
+def test_it_overfits_256_photographs(name: str, options: dict[str, Any]) -> None:
+    stream = bnnlab.create(
+        "stream", "image-folder", data=DATA, folder="cifar10-images", image_size=32
+    )
+    sizes = {**SMALL, "patch": 4, "dim": 64}
+    model = bnnlab.create("model", name, input_shape=(3, 32, 32), classes=10, **sizes, **options)
+    assert overfits(model, stream[0], epochs=100) > 0.95
+
+
+def test_several_draws_of_the_weights_pass_at_once() -> None:
+    """Fused attention has no rule for it, and torch warns where it makes a loop of it."""
+    model, task = make("bvit", dim=16, depth=1), digits()
+    rule = bnnlab.create("rule", "bp", model)
+    batch = task.train.batch(torch.arange(16))
+    generator = torch.Generator().manual_seed(0)
+    draws = {
+        parameter: torch.randint(0, 2, (3, *parameter.shape), generator=generator) * 2.0 - 1
+        for parameter in model.binary_parameters().values()
+    }
+    loss, grads = rule.closure(model, batch).at(draws)
+    losses = []
+    for number in range(3):
+        with torch.no_grad():
+            for parameter, drawn in draws.items():
+                parameter.copy_(drawn[number])
+        losses.append(rule.closure(model, batch)())
+        for parameter in draws:
+            torch.testing.assert_close(grads[parameter][number], parameter.grad)
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
