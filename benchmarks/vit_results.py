@@ -88,14 +88,16 @@ PARTS = {"continual": continual, "single": single, "rules": rules}
 
 def line(name: str, results: list[dict[str, Any]]) -> str:
     """Return a row: continual ones have more tasks than one, the rules' their angles."""
-    matrices = [each["accuracy"] for each in results]
+    last = [each["accuracy"][-1] for each in results]
     cells = [name, results[0]["protocol"][:8], show([each["average_accuracy"] for each in results])]
-    if len(matrices[0]) > 1:
-        cells.append(show([matrix[-1][-1] for matrix in matrices]))
-        cells += [show([each[key] for each in results]) for key in ("learning_accuracy", "forgetting")]
+    if len(last[0]) > 1:
+        cells.append(show([row[-1] for row in last]))
+        cells.append(show([each["learning_accuracy"] for each in results]))
+        cells.append(show([each["forgetting"] for each in results]))
     elif results[0]["diagnosis"]:
-        angles = zip(*([each["angle"] for each in r["diagnosis"][-1]] for r in results), strict=True)
-        cells.append("; ".join(show(list(each), 1, 0) for each in angles))
+        ends = [each["diagnosis"][-1] for each in results]
+        of_segments = zip(*([found["angle"] for found in end] for end in ends), strict=True)
+        cells.append("; ".join(show(angles, 1, 0) for angles in of_segments))
     cells.append(show([flips for each in results if (flips := each["flips"][-1]) is not None]))
     cells.append(show([each["seconds"] / 60 for each in results], 1, 0))
     return f"| {' | '.join(cells)} |"
