@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LAYERS = 8
-"""Layers in a picture: what a page holds."""
+LAYERS = 16
+"""Layers in a picture: what a tall page holds, as of a transformer of four blocks."""
 TASKS = 8
 """Distributions in a panel: what can be told apart."""
 DECADES = 30
@@ -28,7 +28,7 @@ def plot_weights(run: Path) -> "Figure":
     weights, natural parameters; real weights themselves) after each task, from early, dark, to
     late, light; median, quartiles and range of the learned scale over the tasks; and the share of
     the weights whose sign each task changed. The first two are left out where no layer has them.
-    Of more than eight layers or distributions eight are shown, evenly chosen.
+    Of more than `LAYERS` layers or `TASKS` distributions so many are shown, evenly chosen.
 
     Raises:
         UsageError: If the run recorded no weights, or matplotlib is not installed.
