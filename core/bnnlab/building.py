@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,12 @@ def make_model(
         host, choice, input_shape=tuple(input_shape), classes=classes, generator=drawn
     )
     return model
+
+
+def without_files(choice: Choice) -> Choice:
+    """Return the choice of a model without what its weights begin as: saved ones follow."""
+    blank = {option.name: option.default for option in choice.component.options if option.path}
+    return replace(choice, options={**choice.options, **blank})
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:

@@ -58,6 +58,8 @@ class Option:
         search: (low, high) or the values worth trying when tuning.
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
+        path: Whether it is a file or folder, made absolute so that a run can be continued from
+            elsewhere. A model's says what weights begin as: it is not read where saved ones follow.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Option:
     search: tuple[Any, ...] | None = None
     provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
+    path: bool = False
 
     def __post_init__(self) -> None:
         if not _is_typeable(self.type):

@@ -11,7 +11,7 @@ from typing import Any
 from bnnlab import building, continual
 from bnnlab.compatibility import require
 from bnnlab.components import Kind
-from bnnlab.config import RunConfig
+from bnnlab.config import Choice, RunConfig
 from bnnlab.discovery import Status
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
@@ -59,14 +59,17 @@ class Experiment:
                 seed=seed,
             )
             self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
-            self.model, self.rule, self.optimizer = self._make_learner()
+            if resume:
+                choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
+            self.model, self.rule, self.optimizer = self._make_learner(choices)
         self.progress = Progress()
         self.folder = resume or self._new_folder()
         if resume:
             self._restore(resume)
 
-    def _make_learner(self) -> tuple[Model, LearningRule, Optimizer]:
-        return building.make_learner(self.host, self.config, self.stream, self.device)
+    def _make_learner(self, choices: dict[Kind, Choice]) -> tuple[Model, LearningRule, Optimizer]:
+        config = replace(self.config, choices=choices)
+        return building.make_learner(self.host, config, self.stream, self.device)
 
     def run(self, stepped: Stepped = lambda *_: None) -> Result:
         """Train on what is left of the stream and return the result, also written to the folder.
@@ -134,7 +137,7 @@ class Experiment:
         for task in self.tasks[len(fresh) :]:
             alone = Progress(untrained=[None])
             Trainer(
-                *self._make_learner(),
+                *self._make_learner(self.config.choices),
                 [replace(task, index=0)],
                 measure_uncertainty=False,
                 diagnose=False,
@@ -200,6 +203,7 @@ class Experiment:
                     "data": {
                         "input_shape": list(self.stream.input_shape),
                         "classes": self.stream.classes,
+                        "rule_infers": self.model.inference is not None,
                     },
                 }
             )

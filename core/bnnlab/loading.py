@@ -31,15 +31,16 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     choices, data, seed = config.choices, state["data"], config.seed
     model = building.make_model(
         host,
-        choices[Kind.MODEL],
+        building.without_files(choices[Kind.MODEL]),
         input_shape=tuple(data["input_shape"]),
         classes=data["classes"],
         seed=seed,
     )
-    rule = building.make_rule(host, choices[Kind.RULE], model, seed=seed)  # says how it infers
     try:
         model.load_state_dict(state["model"])
-        rule.load_state_dict(state["rule"])
+        if data["rule_infers"]:
+            rule = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
+            rule.load_state_dict(state["rule"])
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(

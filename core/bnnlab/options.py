@@ -5,6 +5,7 @@ import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from bnnlab.components import Option
@@ -92,6 +93,8 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
     fault = _range_fault(option, converted)
     if fault:
         raise ValueError(f"{name}: {_SHORT.repr(value)} {fault}.")
+    if option.path and converted:
+        return str(Path(converted).expanduser().absolute())
     return converted
 
 

@@ -36,7 +36,7 @@ def save(figure: "Figure", file: Path) -> None:
         UsageError: If there is no such format, or the file cannot be written.
     """
     formats = figure.canvas.get_supported_filetypes()
-    if file.suffix[1:] not in formats:
+    if file.suffix[1:].lower() not in formats:
         raise UsageError(f"{file}: end the name with one of .{', .'.join(sorted(formats))}")
     try:
         figure.savefig(file, dpi=150)
@@ -58,16 +58,18 @@ def recorded(run: Path, event: str) -> list[dict[str, Any]]:
         raise UsageError(f"{run} is no run's folder: there is no {file.name} to read") from error
     except ValueError as error:
         raise UsageError(f"{file} is damaged: {error}") from error
-    return [line for line in metrics if line["event"] == event]
+    if not all(isinstance(line, dict) for line in metrics):
+        raise UsageError(f"{file} is damaged: a line of it is no object")
+    return [line for line in metrics if line.get("event") == event]
 
 
 def result(run: Path) -> dict[str, Any]:
     """Return what result.json holds; nothing of a run that has not ended."""
     try:
-        found: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        found = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) and "components" in found else {}
 
 
 def title(run: Path) -> str:

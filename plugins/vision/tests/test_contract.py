@@ -70,13 +70,11 @@ class TestSplitImageFolder(FolderContract):
 
 class TestImgNet5(FolderContract):
     name = "imgnet-5"
-    options = {
-        "folder": "whole",
-        "class_order": "",
-        "image_size": 8,
-        "workers": 0,
-        "tasks": 2,
-    }
+    options = {"folder": "parted", "image_size": 8, "workers": 0, "tasks": 2}
+
+    @pytest.fixture(autouse=True)
+    def order(self, image_folders: Path) -> None:
+        (image_folders / "parted" / "wnids.txt").write_text("b\nd\na\nc\n")
 
 
 class TestChunkedImageFolder(FolderContract):

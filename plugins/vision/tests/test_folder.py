@@ -31,7 +31,7 @@ Kind = Callable[..., Scenario]
 
 def make(kind: Kind, data: Path, folder: str = "parted", seed: int = 0, **options: Any) -> Scenario:
     options = {"image_size": 8, "workers": 0, **options}
-    if kind in (FolderPermuted, FolderSplit, FolderChunked):
+    if kind in (FolderPermuted, FolderSplit, FolderChunked, TinyImageNet):
         options = {"tasks": 2, **options}
     return kind(data=data, device=torch.device("cpu"), seed=seed, folder=folder, **options)
 
@@ -366,39 +366,53 @@ def test_a_split_that_does_not_divide_the_classes_is_refused(image_folders: Path
 # ---------------------------------------------------------------------------- the classes' order
 
 
-def test_a_file_says_the_order_of_the_classes(own: Path) -> None:
-    """Tiny-ImageNet's layout: the file lies above the classes, and images in folders below them."""
+def lay_out(own: Path, order: str) -> None:
+    """Turn a folder of classes into Tiny-ImageNet's layout, with images in folders below them."""
+    (own / "whole").rename(own / "train")
+    (own / "whole").mkdir()
+    (own / "train").rename(own / "whole" / "train")
     for name in "abcd":
-        images = own / "whole" / name / "images"
-        images.mkdir()
-        for file in (own / "whole" / name).glob("*.png"):
-            file.rename(images / file.name)
-    (own / "wnids.txt").write_text("c\na\nd\nb\n")
+        folder = own / "whole" / "train" / name
+        (folder / "images").mkdir()
+        for file in folder.glob("*.png"):
+            file.rename(folder / "images" / file.name)
+    (own / "whole" / "wnids.txt").write_text(order)
+
+
+def test_a_file_says_the_order_of_the_classes(own: Path) -> None:
+    lay_out(own, "c\na\n\nd\nb\n")
+    root = own / "whole" / "train"
     ordered = make(TinyImageNet, own, "whole", tasks=2)
-    plain = make(FolderSplit, own, "whole", tasks=2)
+    plain = make(FolderSplit, own, "whole/train", tasks=2)
     for index, classes in enumerate(("ca", "db")):
         task = ordered[index]
-        for part in (task.train, task.test):
-            labels = part.labels[part.rows]
-            assert labels.unique().tolist() == [2 * index, 2 * index + 1]
-            assert len(labels)
-        found = {image for image, _ in shown(task.train)} | {i for i, _ in shown(task.test)}
-        names = [f"{c}/images/{f.name}" for c in classes for f in (own / "whole" / c).rglob("*.p*")]
-        assert found == {i for i, _ in expected_in(own / "whole", names)}
+        found = [*shown(task.train), *shown(task.test)]
+        names = [f.relative_to(root).as_posix() for c in classes for f in (root / c).rglob("*.png")]
+        wanted = [
+            (decode((root / name).read_bytes(), 8, grey=False).numpy().tobytes(),
+             "cadb".index(name[0]))
+            for name in names
+        ]  # fmt: skip
+        assert sorted(found) == sorted(wanted)
     assert protocol_hash(ordered.protocol()) != protocol_hash(plain.protocol())
 
 
-def expected_in(root: Path, names: list[str]) -> list[tuple[bytes, int]]:
-    return [(decode((root / n).read_bytes(), 8, grey=False).numpy().tobytes(), 0) for n in names]
-
-
 def test_an_order_that_is_none_of_the_classes_is_refused(own: Path) -> None:
-    (own / "wnids.txt").write_text("a b c e")
+    lay_out(own, "a\nb\nc\ne")
+    file = own / "whole" / "wnids.txt"
     with pytest.raises(DataError, match=r"each of the 4 classes once; wrong: d, e"):
         make(TinyImageNet, own, "whole")
-    (own / "wnids.txt").write_text("a b c d a")
+    file.write_text("a\nb\nc\nd\na")
     with pytest.raises(DataError, match="wrong: one of them twice"):
         make(TinyImageNet, own, "whole")
-    (own / "wnids.txt").unlink()
+    file.write_text("a\nb c\nd\na")  # a name may have spaces
+    with pytest.raises(DataError, match="wrong: b, b c, c"):
+        make(TinyImageNet, own, "whole")
+    file.unlink()
     with pytest.raises(DataError, match="cannot be read"):
         make(TinyImageNet, own, "whole")
+
+
+def test_where_tiny_imagenet_is_looked_for_is_said(own: Path) -> None:
+    with pytest.raises(DataError, match=r"read from .*nowhere/train, .* unpack the archive"):
+        make(TinyImageNet, own, "nowhere")

@@ -76,7 +76,7 @@ def test_a_classifier_of_other_classes_is_left_as_drawn(
         ours("vit", saved, classes=4),
         bnnlab.create("model", "vit", input_shape=(3, 16, 16), classes=4, **SIZES),
     )
-    assert "its classifier is not taken" in caplog.text
+    assert "it begins as drawn" in caplog.text
     last = "segments.3.classifier.weight"
     assert torch.equal(model.get_parameter(last), fresh.get_parameter(last))
     first = "segments.0.patches.weight"
@@ -150,19 +150,65 @@ def test_a_run_begins_where_another_ended(tmp_path: Path, source: str, target: s
         assert torch.equal(model.get_parameter("segments.1.mlp.fc1.weight"), W.sign())
 
 
+def test_heads_that_no_shape_shows_are_compared_with_the_runs(tmp_path: Path) -> None:
+    folder = run(tmp_path, "vit")
+    sizes = {"patch": 4, "dim": 8, "depth": 1, "heads": 4, "checkpoint": str(folder)}
+    with pytest.raises(UsageError, match=r"heads is 2 in .* and 4 here; take --set model\.heads=2"):
+        bnnlab.create("model", "bvit", input_shape=(1, 8, 8), classes=10, **sizes)
+
+
+def test_a_run_is_loaded_without_what_it_began_as(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    first = run(tmp_path / "first", "vit")
+    second = run(tmp_path, "bvit", checkpoint=str(first))
+    x = torch.randn(3, 1, 8, 8)
+    logits = bnnlab.load(second)(x)
+    first.rename(tmp_path / "elsewhere")
+    assert torch.equal(bnnlab.load(second)(x), logits)
+
+
 def test_what_does_not_fit_is_said(saved: Path, tmp_path: Path) -> None:
     for options, message in (
-        ({"depth": 3}, "is missing in .*, and .* in this model: patch, dim, depth"),
-        ({"depth": 1}, "and missing in this model"),
-        ({"dim": 12}, r"is \(.*\) in .*, and \(.*\) in this model"),
-        ({"input_shape": (3, 16, 8)}, r"segments.0.position is \(1, 17, 24\)"),
+        ({"depth": 3}, r"depth is 2 in .* and 3 here; take --set model\.depth=2"),
+        ({"depth": 1}, "depth is 2 in .* and 1 here"),
+        ({"dim": 12}, r"segments\.0\.token is \(1, 1, 24\) in .*, and \(1, 1, 12\) in this model"),
+        ({"input_shape": (3, 16, 8)}, "positions are of square images, and images are 16x8 here"),
     ):
         with pytest.raises(UsageError, match=message):
             ours("vit", saved, **options)
-    with pytest.raises(UsageError, match="cannot be read as saved weights"):
+    binary = run(tmp_path, "bvit")
+    sizes = {"patch": 4, "dim": 8, "depth": 1, "heads": 2, "checkpoint": str(binary)}
+    with pytest.raises(UsageError, match="holds binary layers where this model has real ones"):
+        bnnlab.create("model", "vit", input_shape=(1, 8, 8), classes=10, **sizes)
+
+
+def test_a_checkpoint_without_a_classifier_will_do(
+    saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = torch.load(saved, weights_only=True)
+    torch.save({name: v for name, v in state.items() if not name.startswith("heads")}, saved)
+    ours("vit", saved)
+    assert "it begins as drawn" in caplog.text
+
+
+def test_files_that_are_no_weights_are_refused(saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    cases: list[tuple[Any, str]] = [
+        ({"weight": torch.zeros(1)}, "holds no vision transformer"),
+        ({"model": 3}, "holds no state_dict"),
+        ([1], "holds no state_dict"),
+        ({"conv_proj.weight": 3}, "holds no state_dict"),
+        ({**torch.load(saved, weights_only=True), "encoder.ln.bias": torch.tensor([torch.nan])},
+         "encoder.ln.bias is not finite"),
+    ]  # fmt: skip
+    for content, message in cases:
+        torch.save(content, file)
+        with pytest.raises(UsageError, match=message):
+            ours("vit", file)
+    file.write_text("text")
+    with pytest.raises(UsageError, match="is damaged, or was not made with torch"):
+        ours("vit", file)
+    with pytest.raises(UsageError, match=r"there is no .*nothing\.pth"):
         ours("vit", tmp_path / "nothing.pth")
-    with pytest.raises(UsageError, match="cannot be read as saved weights"):
+    with pytest.raises(UsageError, match=r"there is no .*state\.pt"):
         ours("vit", tmp_path)  # a folder, of no run
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(UsageError, match="holds no vision transformer"):
-        ours("vit", tmp_path / "other.pth")

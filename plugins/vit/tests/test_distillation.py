@@ -61,8 +61,7 @@ def test_loss_and_gradient_are_those_of_the_equation(teacher: Path) -> None:
     at_logits = (at_logits + share * tau * (np.exp(log_softmax(z / tau)) - p_T)) / 20
     bias = model.get_parameter("segments.2.classifier.bias")
     np.testing.assert_allclose(bias.grad, at_logits.sum(0), rtol=1e-4, atol=1e-6)
-    assert all(parameter.grad is None for parameter in rule.teacher.parameters())
-    assert not rule.teacher.training
+    assert not rule.state_dict(), "the teacher is no part of what is saved"
 
 
 def test_without_the_teachers_share_it_is_backpropagation(teacher: Path) -> None:
@@ -101,7 +100,54 @@ def test_a_teacher_that_cannot_teach_is_refused(teacher: Path, tmp_path: Path) -
 
     with pytest.raises(UsageError, match="say which run trained the teacher"):
         make(10)
-    with pytest.raises(UsageError, match=r"run\.toml"):
+    with pytest.raises(UsageError, match=r"rule\.teacher: .*run\.toml"):
         make(10, teacher=str(tmp_path))
     with pytest.raises(UsageError, match=r"to 10 classes, and here .* classes 4"):
         make(4, teacher=str(teacher))
+
+
+def test_a_teacher_that_must_be_told_the_task_is_refused(tmp_path: Path) -> None:
+    result = bnnlab.run(
+        rule="bp",
+        optimizer="adam",
+        model={"name": "mlp", "hidden": [8], "norm": "batch", "statistics": "per-task"},
+        stream={"name": "split-digits", "incremental": "task"},
+        epochs=1,
+        device="cpu",
+        out=tmp_path,
+    )
+    model = bnnlab.create("model", "vit", input_shape=(1, 8, 8), classes=10, **SIZES)
+    with pytest.raises(UsageError, match="statistics per task"):
+        bnnlab.create("rule", "distill", model, teacher=str(result.folder))
+
+
+def test_the_teacher_is_where_the_student_is(teacher: Path) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=10, hidden=[]).to("meta")
+    rule = bnnlab.create("rule", "distill", model, teacher=str(teacher))
+    inputs, targets = torch.empty(4, 1, 8, 8, device="meta"), torch.empty(4, device="meta").long()
+    loss, logits = rule.differentiate(model, Batch(inputs, targets))
+    assert loss.is_meta
+    assert logits.shape == (4, 10)
+
+
+def test_a_student_is_loaded_and_resumed_from_elsewhere(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(teacher.parent)
+    result = bnnlab.run(
+        rule={"name": "distill", "teacher": "teacher"},
+        optimizer="adam",
+        model={"name": "bvit", **SIZES},
+        stream={"name": "digits", "validation": 0.8},
+        epochs=1,
+        device="cpu",
+        out=tmp_path,
+        name="student",
+    )
+    monkeypatch.chdir(tmp_path)
+    assert str(teacher) in (tmp_path / "student" / "run.toml").read_text()
+    x = torch.randn(3, 1, 8, 8)
+    (tmp_path / "student" / "run.toml").write_text(
+        (tmp_path / "student" / "run.toml").read_text().replace(str(teacher), "gone")
+    )
+    assert torch.equal(bnnlab.load("student")(x), result.model.eval()(x))

@@ -28,11 +28,11 @@ def test_each_command_fits_together(size: str, net: str, m: float | str, increme
     ("net", "count", "binary"),
     [
         ("vit", 29_249_480, 0),  # as many as the published network has
-        ("hybrid", 29_264_840, 4 * 8 * 768**2),  # and a scale per output of a binary layer
+        ("hybrid", 29_264_840, 4 * 8 * 768**2),  # and a scale per output of the binary layers
         ("bvit", 29_277_128, 4 * 12 * 768**2),
     ],
 )
-def test_the_full_size_is_the_published_one(net: str, count: int, binary: int) -> None:
+def test_the_full_size_is_that_of_the_published_vit(net: str, count: int, binary: int) -> None:
     shape, classes = SIZES["imgnet-5"]
     options = find_recipe(HOST, f"vit/imgnet-5-{net}").settings["model"]
     name, sizes = options["name"], {k: v for k, v in options.items() if k != "name"}

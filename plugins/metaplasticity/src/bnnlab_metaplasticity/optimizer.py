@@ -83,9 +83,11 @@ class MetaplasticAdam(LatentOptimizer):
         )
         learned = self.learned()
         if not isinstance(m, str | int | float) and len(m) != len(learned):
+            names = {parameter: name for name, parameter in model.named_parameters()}
             raise UsageError(
                 f"optimizer.m has {len(m)} values, but the model has {len(learned)} {weights} "
-                "weights: give one value for each, or a single one for all"
+                "weights: give one value for each, or a single one for all. They are "
+                f"{', '.join(names[parameter] for parameter in learned)}"
             )
         each = [m] * len(learned) if isinstance(m, str | int | float) else m
         of_learned = dict(zip(learned, each, strict=True))

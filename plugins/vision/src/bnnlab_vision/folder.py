@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
+from bnnlab.building import expand
 from bnnlab.errors import DataError
 from bnnlab.seeds import permutation
 from bnnlab.stream import LOOKED_UP_TOGETHER, Examples
@@ -91,7 +92,7 @@ class Folder(Source):
                 )
             self._first_test = len(samples)
             samples = samples + more
-        self._order = _ordered(names, root / class_order) if class_order else []
+        self._order = _ordered(names, root / expand(class_order)) if class_order else []
         if self._order:
             place = {name: label for label, name in enumerate(self._order)}
             samples = [(file, place[names[label]]) for file, label in samples]
@@ -198,9 +199,10 @@ class Folder(Source):
 def _ordered(names: Sequence[str], file: Path) -> list[str]:
     """Return the classes' names as a file lists them."""
     try:
-        listed = file.read_text(encoding="utf-8").split()
+        lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"class_order: {file} cannot be read: {error}") from error
+    listed = [line.strip() for line in lines if line.strip()]
     if sorted(listed) != sorted(names):
         odd = sorted({*names} ^ {*listed}) or ["one of them twice"]
         raise DataError(

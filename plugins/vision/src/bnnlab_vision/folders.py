@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.building import expand
-from bnnlab.errors import UsageError
+from bnnlab.errors import DataError, UsageError
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
@@ -73,20 +73,24 @@ class FolderChunked(_OverFolder, Chunked):
 class TinyImageNet(FolderSplit):
     """The training images of Tiny-ImageNet, 200 classes of 500 images, 64x64 pixels.
 
-    The folder is the archive's, unpacked; its file `wnids.txt` says the order of the classes. Its
-    own test part has no labels, and is not used: a share of each class is tested.
+    The file `wnids.txt` of its archive says the order of the classes. Its test part has no labels,
+    and its `val` is not laid out by class: neither is used, and a share of each class is tested.
 
     Args:
-        folder: See `FolderSplit`, as are the others.
-        class_order: See `bnnlab_vision.folder.Folder`.
+        data: The data folder.
+        folder: The archive, unpacked; absolute or in the data folder.
         given: As in `FolderSplit`.
+
+    Raises:
+        DataError: If it is not there.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: str = "tiny-imagenet-200/train",
-        class_order: str = "../wnids.txt",
-        **given: Any,
-    ) -> None:
-        super().__init__(folder=folder, class_order=class_order, **given)
+    def __init__(self, *, data: Path, folder: str = "tiny-imagenet-200", **given: Any) -> None:
+        train = data / expand(folder) / "train"
+        if not train.is_dir():
+            raise DataError(
+                f"Tiny-ImageNet is read from {train}, which is not there: unpack the archive "
+                "tiny-imagenet-200 into the data folder, or say where it is with "
+                "--set stream.folder=PATH"
+            )
+        super().__init__(data=data, folder=str(train), class_order="../wnids.txt", **given)

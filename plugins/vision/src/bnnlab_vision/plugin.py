@@ -197,8 +197,12 @@ def bnnlab_components() -> list[Component]:
         "folders:TinyImageNet",
         "Tiny-ImageNet, 40 of its 200 classes in each of five tasks.",
         f"Le and Yang, Tiny ImageNet visual recognition challenge, Stanford CS231N, 2015; {_SPLIT}",
-        replace(_FOLDER, default="tiny-imagenet-200/train"),
-        replace(_ORDER, default="../wnids.txt"),
+        Option(
+            "folder",
+            str,
+            "tiny-imagenet-200",
+            "Its archive, unpacked; absolute or in the data folder.",
+        ),
         *_FOLDER_OPTIONS,
         *_SPLIT_OPTIONS,
     )

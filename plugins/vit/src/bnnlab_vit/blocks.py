@@ -66,9 +66,9 @@ class BinaryProduct(nn.Module):
     1 where P < alpha, and dA/dalpha = round(P / alpha) - P / alpha there (Esser et al., "Learned
     Step Size Quantization", ICLR 2020, eq. 3).
 
-    alpha is learned as its logarithm, which keeps it positive, and starts at 2 / T: weights above
-    the mean are alpha, the others 0. What the values' biases would shift the next sign by is lost
-    in their signs, so there is a shift behind.
+    alpha is learned as its logarithm, which keeps it positive, and starts at min(1, 2 / T): weights
+    above the mean are alpha, the others 0. What the values' biases would shift the next sign by is
+    lost in their signs, so there is a shift behind.
 
     Args:
         heads: Number of heads.
@@ -80,7 +80,7 @@ class BinaryProduct(nn.Module):
     def __init__(self, heads: int, head_dim: int, tokens: int, surrogate: Surrogate) -> None:
         super().__init__()
         self.sign = Sign(surrogate)
-        self.log_alpha = nn.Parameter(torch.full((heads, 1, 1), math.log(2 / tokens)))
+        self.log_alpha = nn.Parameter(torch.full((heads, 1, 1), math.log(min(1, 2 / tokens))))
         self.shift = nn.Parameter(torch.zeros(heads, 1, head_dim))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

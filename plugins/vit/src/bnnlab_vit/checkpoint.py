@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision.models.vision_transformer import interpolate_embeddings
+from torch import Tensor, nn
 
-from bnnlab.errors import UsageError, first_line
+from bnnlab.config import read_config
+from bnnlab.errors import UsageError
 from bnnlab.layers import sign
 from bnnlab.model import Model
-from bnnlab.records import CHECKPOINT
+from bnnlab.records import CHECKPOINT, CONFIG
 
 log = logging.getLogger("bnnlab.vit")
 
@@ -42,42 +42,67 @@ def start_from(model: Model, path: Path) -> None:
     """Give a vision transformer the weights of a file or of a run's folder.
 
     torchvision's positions are interpolated to another number of patches by its own function. What
-    the checkpoint cannot say stays as it was drawn: a classifier for another number of classes (the
-    log says so), and what binary attention has besides.
+    the checkpoint cannot say stays as it was drawn: the classifier, where it has none or one for
+    another number of classes (the log says so), and what binary attention has besides.
 
     Args:
         model: Of `bnnlab_vit.network`.
         path: A file of torchvision's state, or the folder of a run of `vit`, `bvit` or `hybrid`.
 
     Raises:
-        UsageError: If it cannot be read, or is of another depth, width or patch size.
+        UsageError: If it cannot be read, or is of another depth, width or patch size, or holds
+            binary layers where the model has real ones.
     """
-    state, last = _read(path), len(model.segments) - 1
+    state, parameters = _read(path), dict(model.named_parameters())
+    last = len(model.segments) - 1
     if "conv_proj.weight" in state:
         state = _renamed(_resized(state, model), last)
     _fit_tokens(state, model)
-    binary, parameters = model.binary_parameters(), dict(model.named_parameters())
-    classifier = f"segments.{last}.classifier."
-    for name in [name for name in binary if name in state]:
-        scale = f"{name.removesuffix('weight')}scale"
-        if scale not in state:  # they are real weights
-            state[scale] = state[name].abs().mean(1)
-            model.initial_latents[name] = state[name].float()
-        state[name] = sign(state[name])
-    if len(state[f"{classifier}bias"]) != len(parameters[f"{classifier}bias"]):
-        log.warning("%s is for another number of classes: its classifier is not taken", path)
-        state = {name: value for name, value in state.items() if not name.startswith(classifier)}
-    for name in parameters.keys() | state.keys():
+    said = read_config(path / CONFIG)["model"] if path.is_dir() else {}
+    _agree(path, "depth", sum(name.endswith(".norm1.weight") for name in state), last - 1)
+    heads = model.get_submodule("segments.1.attention").heads  # in the shape of nothing
+    _agree(path, "heads", said.get("heads", heads), heads)
+    _binarise(state, model)
+    optional = {name for name in parameters if ".product." in name}
+    classifier = {name for name in parameters if name.startswith(f"segments.{last}.classifier.")}
+    if any(_shape(state.get(name)) != _shape(parameters[name]) for name in classifier):
+        log.warning("%s has no classifier for these classes: it begins as drawn", path)
+        optional |= classifier
+        state = {name: value for name, value in state.items() if name not in classifier}
+    for name in [*parameters, *sorted(state.keys() - parameters.keys())]:
         mine, found = parameters.get(name), state.get(name)
-        if found is None and (name.startswith(classifier) or ".product." in name):
+        if found is None and name in optional:
             continue
+        if mine is None and name.endswith((".scale", ".log_alpha", ".shift")):
+            raise UsageError(
+                f"model.checkpoint: {path} holds binary layers where this model has real ones: "
+                f"{name.rpartition('.')[0]}"
+            )
         if mine is None or found is None or mine.shape != found.shape:
             raise UsageError(
                 f"model.checkpoint: {name} is {_shape(found)} in {path}, and {_shape(mine)} in "
-                "this model: patch, dim, depth, mlp_ratio, pooling and the images must be those "
-                "that it was made with"
+                "this model: patch, dim, mlp_ratio, pooling and the images must be those that it "
+                "was made with"
             )
         mine.copy_(found)
+
+
+def _agree(path: Path, option: str, theirs: object, mine: object) -> None:
+    if theirs != mine:
+        raise UsageError(
+            f"model.checkpoint: {option} is {theirs} in {path} and {mine} here; take "
+            f"--set model.{option}={theirs}"
+        )
+
+
+def _binarise(state: dict[str, Tensor], model: Model) -> None:
+    """Put signs and scales where the model is binary and the state is real."""
+    for name in [name for name in model.binary_parameters() if name in state]:
+        scale = f"{name.removesuffix('weight')}scale"
+        if scale not in state:
+            W = state[name]
+            state[scale], model.initial_latents[name] = W.abs().mean(1), W.float()
+        state[name] = sign(state[name])
 
 
 def _shape(value: Tensor | None) -> str:
@@ -86,28 +111,41 @@ def _shape(value: Tensor | None) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     file = path / CHECKPOINT if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"model.checkpoint: there is no {file}")
     try:
         found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for what it cannot read
+    except Exception as error:  # torch raises many types, and messages of many lines
         raise UsageError(
-            f"model.checkpoint: {file} cannot be read as saved weights: {first_line(error)}"
+            f"model.checkpoint: {file} is damaged, or was not made with "
+            "torch.save(network.state_dict(), FILE)"
         ) from error
-    state = found.get("model", found) if isinstance(found, dict) else {}
+    state = found.get("model", found) if isinstance(found, dict) else None
+    if not isinstance(state, dict) or not {*map(type, state.values())} <= {Tensor, nn.Parameter}:
+        raise UsageError(f"model.checkpoint: {file} holds no state_dict, of tensors by name")
     known = ("conv_proj.weight", "segments.0.patches.weight")
     if not any(name in state for name in known):
         raise UsageError(
             f"model.checkpoint: {path} holds no vision transformer: neither {known[0]}, as in "
             f"torchvision's, nor {known[1]}, as in a run of vit, bvit or hybrid"
         )
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if broken:
+        raise UsageError(f"model.checkpoint: {broken[0]} is not finite in {path}")
     return dict(state)
 
 
 def _resized(state: dict[str, Tensor], model: Model) -> dict[str, Tensor]:
-    """Interpolate torchvision's positions to square images of the model's size."""
+    """Interpolate torchvision's positions, which are those of square images."""
+    from torchvision.models.vision_transformer import interpolate_embeddings  # takes seconds
+
     assert model.input_shape is not None
     _, height, width = model.input_shape
     if height != width:
-        return state
+        raise UsageError(
+            f"model.checkpoint: torchvision's positions are of square images, and images are "
+            f"{height}x{width} here"
+        )
     patch = state["conv_proj.weight"].shape[-1]
     return dict(interpolate_embeddings(height, patch, OrderedDict(state)))
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.loading import load
-from bnnlab.local import output_shapes
-from bnnlab.model import Model
+from bnnlab.model import Model, segment_shapes
+from bnnlab.normalization import BatchNorm
 from bnnlab.rule import Batch, LearningRule, Loss
 
 
@@ -32,6 +32,8 @@ class Distillation(LearningRule):
         temperature: tau, above 0.
     """
 
+    whole_segments = True
+
     def __init__(self, *, teacher: str = "", share: float = 0.5, temperature: float = 3.0) -> None:
         super().__init__()
         if not teacher:
@@ -46,23 +48,33 @@ class Distillation(LearningRule):
         """Load the teacher.
 
         Raises:
-            UsageError: If it cannot be loaded, or takes other inputs or has other classes.
+            UsageError: If it cannot be loaded, takes other inputs, has other classes, or would have
+                to be told the task.
         """
-        self.teacher = load(self._run).requires_grad_(False)
-        here, there = (
-            (each.input_shape, *output_shapes(each, "distill")[-1])
-            for each in (model, self.teacher)
-        )
-        if here != there:
+        try:
+            teacher = load(self._run)
+        except UsageError as error:
+            raise UsageError(f"rule.teacher: {error}") from error
+        shape = teacher.input_shape if model.input_shape is None else model.input_shape
+        assert shape is not None
+        classes = segment_shapes(model, shape)[-1], segment_shapes(teacher, shape)[-1]
+        if teacher.input_shape != shape or classes[0] != classes[1]:
             raise UsageError(
-                f"rule.teacher: {self._run} maps inputs {there[0]} to {there[1]} classes, and "
-                f"here inputs are {here[0]} and classes {here[1]}"
+                f"rule.teacher: {self._run} maps inputs {teacher.input_shape} to {classes[1][0]} "
+                f"classes, and here inputs are {shape} and classes {classes[0][0]}"
             )
+        if any(isinstance(m, BatchNorm) and m.statistics == "per-task" for m in teacher.modules()):
+            raise UsageError(
+                f"rule.teacher: {self._run} has statistics per task, and a teacher is not told the "
+                "task: train one with model.statistics=running"
+            )
+        # A function and no part of the rule, in whose saved state it would be.
+        self._teach = teacher.to(next(model.parameters()).device).forward
 
     def objective(self, batch: Batch) -> Loss:
         """Return the loss above, of the batch's inputs."""
         with torch.no_grad():
-            soft = (self.teacher.eval()(batch.inputs) / self.temperature).log_softmax(-1)
+            soft = (self._teach(batch.inputs) / self.temperature).log_softmax(-1)
 
         def loss(logits: Tensor, targets: Tensor) -> Tensor:
             student = (logits / self.temperature).log_softmax(-1)

@@ -10,8 +10,9 @@ _DOSOVITSKIY = (
     "Scale', ICLR 2021 (arXiv 2010.11929)"
 )
 _BINARY = (
-    f"{_DOSOVITSKIY}; Liu et al., 'ReActNet: Towards Precise Binary Neural Network with "
-    "Generalized Activation Functions', ECCV 2020 (arXiv 2003.03488)"
+    f"{_DOSOVITSKIY}; Liu et al., 'ReActNet', ECCV 2020 (arXiv 2003.03488), 'Bi-Real Net', ECCV "
+    "2018 (arXiv 1808.00278), and 'BiT: Robustly Binarized Multi-distilled Transformer', NeurIPS "
+    "2022 (arXiv 2205.13016)"
 )
 _SIZES = (
     Option("patch", int, 4, "Side of a patch in pixels; divides the image's.", minimum=1),
@@ -32,6 +33,7 @@ _CHECKPOINT = Option(
     "",
     "What weights begin as: a file with the state of torchvision's VisionTransformer, or the "
     "folder of a run.",
+    path=True,
 )
 _SURROGATE = Option(
     "surrogate",
@@ -71,7 +73,9 @@ DISTILL = Component(
     "1503.02531); Touvron et al., 'Training data-efficient image transformers & distillation "
     "through attention', ICML 2021 (arXiv 2012.12877), eq. 2",
     (
-        Option("teacher", str, "", "The folder of the run that trained the teacher; needed."),
+        Option(
+            "teacher", str, "", "The folder of the run that trained the teacher; needed.", path=True
+        ),
         Option(
             "share",
             float,
