@@ -382,7 +382,7 @@ def lay_out(own: Path, order: str) -> None:
 def test_a_file_says_the_order_of_the_classes(own: Path) -> None:
     lay_out(own, "c\na\n\nd\nb\n")
     root = own / "whole" / "train"
-    ordered = make(TinyImageNet, own, "whole", tasks=2)
+    ordered = make(TinyImageNet, own, "whole", class_order="../wnids.txt", tasks=2)
     plain = make(FolderSplit, own, "whole/train", tasks=2)
     for index, classes in enumerate(("ca", "db")):
         task = ordered[index]
@@ -401,16 +401,16 @@ def test_an_order_that_is_none_of_the_classes_is_refused(own: Path) -> None:
     lay_out(own, "a\nb\nc\ne")
     file = own / "whole" / "wnids.txt"
     with pytest.raises(DataError, match=r"each of the 4 classes once; wrong: d, e"):
-        make(TinyImageNet, own, "whole")
+        make(TinyImageNet, own, "whole", class_order="../wnids.txt")
     file.write_text("a\nb\nc\nd\na")
     with pytest.raises(DataError, match="wrong: one of them twice"):
-        make(TinyImageNet, own, "whole")
+        make(TinyImageNet, own, "whole", class_order="../wnids.txt")
     file.write_text("a\nb c\nd\na")  # a name may have spaces
     with pytest.raises(DataError, match="wrong: b, b c, c"):
-        make(TinyImageNet, own, "whole")
+        make(TinyImageNet, own, "whole", class_order="../wnids.txt")
     file.unlink()
     with pytest.raises(DataError, match="cannot be read"):
-        make(TinyImageNet, own, "whole")
+        make(TinyImageNet, own, "whole", class_order="../wnids.txt")
 
 
 def test_where_tiny_imagenet_is_looked_for_is_said(own: Path) -> None:

@@ -18,10 +18,10 @@ COMPONENTS = {component.name: component for component in bnnlab_components()}
 NAMES = [*SOURCES, "image-folder"]
 
 
-def test_there_are_four_streams_for_each_data_set_and_for_folders_and_a_sequence() -> None:
+def test_there_are_four_streams_for_each_data_set_and_for_folders_and_two_more() -> None:
     expected = {f"{way}{name}" for way in ("", "permuted-", "split-", "chunked-") for name in NAMES}
-    assert {*expected, "sequence"} == set(COMPONENTS)
-    assert len(bnnlab_components()) == 25
+    assert {*expected, "sequence", "imgnet-5"} == set(COMPONENTS)
+    assert len(bnnlab_components()) == 26
     assert all(component.kind is Kind.STREAM for component in COMPONENTS.values())
 
 
@@ -35,7 +35,8 @@ def test_options_are_the_constructors_keywords_and_defaults(component: Component
         )  # what it does not name it hands on
     defaults = {key: parameter.default for key, parameter in taken.items()}
     declared = {option.name: option.default for option in component.options}
-    assert declared == {k: v for k, v in defaults.items() if v is not inspect.Parameter.empty}
+    given = {k: v for k, v in defaults.items() if v is not inspect.Parameter.empty}
+    assert declared == {k: v for k, v in given.items() if k not in component.preset}
     assert {"data", "device", "seed", *component.preset} <= defaults.keys() - declared.keys()
     assert check_values(component.options, {}) == (declared, [])
 

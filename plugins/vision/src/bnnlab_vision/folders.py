@@ -73,8 +73,9 @@ class FolderChunked(_OverFolder, Chunked):
 class TinyImageNet(FolderSplit):
     """The training images of Tiny-ImageNet, 200 classes of 500 images, 64x64 pixels.
 
-    The file `wnids.txt` of its archive says the order of the classes. Its test part has no labels,
-    and its `val` is not laid out by class: neither is used, and a share of each class is tested.
+    The file `wnids.txt` of its archive says the order of the classes, for which `class_order` is
+    `../wnids.txt`. Its test part has no labels, and its `val` is not laid out by class: neither is
+    used, and a share of each class is tested.
 
     Args:
         data: The data folder.
@@ -93,4 +94,4 @@ class TinyImageNet(FolderSplit):
                 "tiny-imagenet-200 into the data folder, or say where it is with "
                 "--set stream.folder=PATH"
             )
-        super().__init__(data=data, folder=str(train), class_order="../wnids.txt", **given)
+        super().__init__(data=data, folder=str(train), **given)

@@ -192,19 +192,22 @@ def bnnlab_components() -> list[Component]:
         _ORDER,
         *_FOLDER_OPTIONS,
     )
-    tiny = _stream(
-        "imgnet-5",
-        "folders:TinyImageNet",
-        "Tiny-ImageNet, 40 of its 200 classes in each of five tasks.",
-        f"Le and Yang, Tiny ImageNet visual recognition challenge, Stanford CS231N, 2015; {_SPLIT}",
-        Option(
-            "folder",
-            str,
-            "tiny-imagenet-200",
-            "Its archive, unpacked; absolute or in the data folder.",
+    tiny = replace(
+        _stream(
+            "imgnet-5",
+            "folders:TinyImageNet",
+            "Tiny-ImageNet, 40 of its 200 classes in each of five tasks.",
+            f"Le and Yang, Tiny ImageNet visual recognition challenge, CS231N, 2015; {_SPLIT}",
+            Option(
+                "folder",
+                str,
+                "tiny-imagenet-200",
+                "Its archive, unpacked; absolute or in the data folder.",
+            ),
+            *_FOLDER_OPTIONS,
+            *_SPLIT_OPTIONS,
         ),
-        *_FOLDER_OPTIONS,
-        *_SPLIT_OPTIONS,
+        preset={"class_order": "../wnids.txt"},
     )
     sequence = _stream(
         "sequence",
