@@ -113,6 +113,7 @@ def test_the_author_guides_examples_pass_their_contracts(written):
     run("pytest -q -p no:cacheprovider tests", written)
 
 
+@pytest.mark.slow
 def test_the_author_guides_examples_run_together(written, monkeypatch):
     (words,) = re.findall(r"`bnn (run --rule dfa .*?)`", PLUGINS)
     more = "--epochs 1 --set model.channels=8 --set stream.tasks=2 --out . --name all -q"

@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import pytest
 import torch
 from torch import nn
 
@@ -63,6 +64,7 @@ class TestRandomSign(Relaxing):
     own_objective = True
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestEffectiveGradientsOfFixedErrors(Relaxing):
     name = "eqprop"
     options = {"free_steps": 15, "gradient": "effective", "error": "free"}
@@ -89,6 +91,7 @@ class TestBackpropagationThroughTime(Relaxing):
     own_objective = True
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestBackpropagationThroughTimeFromAReadOut(Relaxing):
     name = "bptt"
     options = {"free_steps": 15, "loss": "cross-entropy"}
@@ -112,6 +115,7 @@ class TestMLPWithBinaryUnitsCopiesAndAScalePerLayer(ModelContract):
     }  # fmt: skip
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestMLPWithAScalePerUnit(ModelContract):
     name = "eqprop-mlp"
     options = {"hidden": [32], "scale": "learned", "scale_per": "unit"}
@@ -122,6 +126,7 @@ class TestConv(ModelContract):
     options = {"channels": [8, 16], "kernel": [3, 5], "scale": "learned"}
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestRealConv(ModelContract):
     name = "eqprop-conv"
     options = {"channels": [8], "pooling": [1], "hidden": [20], "weights": "real", "bias": "zero"}

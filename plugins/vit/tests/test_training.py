@@ -15,6 +15,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("vit", {}), ("hybrid", {}), ("bvit", {}), ("bvit", {"attention": "binary", "pooling": "token"})
 ]  # fmt: skip
 SMALL = {"patch": 2, "dim": 32, "depth": 4, "heads": 4}
+NARROW = {"dim": 16, "mlp_ratio": 2.0}
 
 
 def make(name: str, **options: Any) -> Model:
@@ -34,15 +35,15 @@ def digits() -> Task:
 def test_every_parameter_gets_a_gradient_and_changes(
     rule: str, name: str, options: dict[str, Any]
 ) -> None:
-    model, task = make(name, **options), digits()
-    optimizer = bnnlab.create("optimizer", "adam", model)
+    model, task = make(name, **NARROW, **options), digits()
+    optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003)
     made = bnnlab.create("rule", rule, model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     made.closure(model, next(task.train.batches(64)))()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert not silent, "no gradient at initialisation"
     for step in range(50):
-        rows = torch.arange(32 * step, 32 * step + 32) % len(task.train)
+        rows = torch.arange(16 * step, 16 * step + 16) % len(task.train)
         optimizer.step(made.closure(model, task.train.batch(rows)))
     binary = model.binary_parameters()
     assert bool(binary) == (name != "vit")
@@ -66,6 +67,7 @@ def overfits(model: Model, task: Task, epochs: int) -> float:
         return float((model.eval()(inputs).argmax(1) == targets).float().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hybrid", "bvit"])
 def test_it_overfits_256_digits(name: str) -> None:
     assert overfits(make(name, depth=2), digits(), epochs=80) > 0.95
