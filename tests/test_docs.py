@@ -109,6 +109,7 @@ def run(words: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_author_guides_examples_pass_their_contracts(written):
     run("pytest -q -p no:cacheprovider tests", written)
 

@@ -53,7 +53,7 @@ def train(model: bnnlab.Model, rule: str, steps: int, by: str = "sgd") -> None:
 RELAXING = {"bptt", "eqprop"}
 """Rules under which states come to rest: no normalisation, no signs."""
 # Twenty steps of them take seconds.
-SLOW = {"resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"}
+SLOW = {"vgg19", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"}
 
 
 @pytest.mark.parametrize(
