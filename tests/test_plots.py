@@ -246,7 +246,7 @@ def assert_heat_map(axes: Any, rows: list[list[float | None]]) -> None:
     assert discs == following
 
 
-@pytest.mark.parametrize(("tasks", "text"), [(1, "90.0"), (5, "90.0"), (20, "90"), (60, None)])
+@pytest.mark.parametrize(("tasks", "text"), [(2, "90.0"), (5, "90.0"), (20, "90"), (60, None)])
 def test_one_runs_accuracies_are_those_of_its_matrix(
     tmp_path: Path, tasks: int, text: str | None
 ) -> None:
@@ -266,6 +266,11 @@ def test_one_runs_accuracies_are_those_of_its_matrix(
     numbers = {each.get_position(): each.get_text() for each in lower.texts}
     assert numbers.get((1, 1)) == text
     assert notes(figure) == "a-rule + a-optimizer + a-model + a-stream, seed 3"
+
+
+def test_of_one_task_no_matrix_is_drawn(tmp_path: Path) -> None:
+    (axes,) = plot_accuracy([record_accuracy(tmp_path / "run", matrix(1), "abc")]).axes
+    assert axes.lines[0].get_ydata() == pytest.approx([90.0])
 
 
 def test_a_run_that_has_not_ended_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +76,14 @@ def _lead(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
     return Draws(loss.detach(), logits.detach(), grads)
 
 
-def _map(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
+def plain_attention() -> AbstractContextManager[None]:
+    """Return a context in which attention is made of products: vmap knows no fused kernel."""
     from torch.nn.attention import SDPBackend, sdpa_kernel  # a tenth of a second for few runs
 
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def _map(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
     rest = {name: p for name, p in model.named_parameters() if name not in draws}
 
     def evaluate(drawn: dict[str, Tensor], shared: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -86,6 +92,6 @@ def _map(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
 
     differentiate = grad_and_value(evaluate, argnums=(0, 1), has_aux=True)
     mapped = vmap(differentiate, in_dims=(0, None), randomness="different")
-    with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused kernels of attention
+    with plain_attention():
         grads, (losses, logits) = mapped(dict(draws), {n: p.detach() for n, p in rest.items()})
     return Draws(losses.mean().detach(), logits.detach(), {**grads[0], **grads[1]})

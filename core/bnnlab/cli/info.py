@@ -160,7 +160,8 @@ def _print_component(choice: "Choice") -> None:
         example += f":{choice.options[component.argument]}"
     elif component.options:
         option = component.options[0]
-        example += f" --set '{component.kind}.{option.name}={_typed(option.default)}'"
+        value = "PATH" if option.path else _typed(option.default)
+        example += f" --set '{component.kind}.{option.name}={value}'"
     print_out(Text(f"Example: {example}"), soft_wrap=True)
 
 

@@ -40,10 +40,10 @@ DIFFER = "The protocols differ: these runs did not learn the same, or were not s
 def plot_accuracy(runs: Sequence[Path]) -> "Figure":
     """Return a picture of a run's accuracies, or of several runs side by side.
 
-    Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix. Of
-    several: the average over the tasks seen, the latest accuracy on each of them, and the first
-    six matrices; runs of different protocols have their hash beside their name. A run that has not
-    ended is shown as far as it came.
+    Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix where
+    there are several. Of several runs: the average over the tasks seen, the latest accuracy on
+    each of them, and the first six matrices; runs of different protocols have their hash beside
+    their name. A run that has not ended is shown as far as it came.
 
     Raises:
         UsageError: If a run has evaluated nothing, or matplotlib is not installed.
@@ -54,8 +54,10 @@ def plot_accuracy(runs: Sequence[Path]) -> "Figure":
 def _plot_one(run: Path) -> "Figure":
     percent = _percent(run)
     learned, tasks = percent.shape
-    figure = new_figure(8.5)
-    upper, lower = figure.subplots(2, 1, height_ratios=(2, 3))
+    several = tasks > 1
+    figure = new_figure(8.5 if several else 3.5)
+    panels = figure.subplots(2, 1, height_ratios=(2, 3)) if several else [figure.subplots()]
+    upper = panels[0]
     for task, colour in enumerate(shades(learned)):
         look: dict[str, Any] = {"color": colour, "marker": MARKERS[task % len(MARKERS)]}
         after = range(task + 1, learned + 1)
@@ -63,9 +65,10 @@ def _plot_one(run: Path) -> "Figure":
     _finish_lines(upper, tasks, "tasks learned", "test accuracy (%)")
     handles = [upper.lines[task] for task in spread(learned, NAMED)]
     upper.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=SMALL)
-    image = _draw_matrix(lower, percent, inches=4.2)
-    lower.set(xlabel=f"on task\n({READING})", ylabel="after task")
-    figure.colorbar(image, ax=lower, label="test accuracy (%)")
+    if several:
+        image = _draw_matrix(panels[1], percent, inches=4.2)
+        panels[1].set(xlabel=f"on task\n({READING})", ylabel="after task")
+        figure.colorbar(image, ax=panels[1], label="test accuracy (%)")
     ended = "" if learned == tasks else f"\n{learned} of {tasks} tasks learned"
     figure.suptitle(title(run) + ended, fontsize=10)
     return figure

@@ -10,8 +10,10 @@ from bnnlab.errors import UsageError
 from bnnlab.plots.figure import SMALL, integer_ticks, new_figure, recorded, shades, spread, title
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 LAYERS = 16
 """Layers in a picture: what a tall page holds, as of a transformer of four blocks."""
@@ -56,28 +58,12 @@ def plot_weights(run: Path) -> "Figure":
                 axes.set_axis_off()
             else:
                 draw(axes, tasks, found)
+    _scale_flips(panels[:, -1], [100 * each["flips"] for n in shown for each in layers[n]])
     if kept:
         real = bool(evaluated) and evaluated[0]["flips"] is None
         panels[-1, 0].set_xlabel("weight" if real else "latent weight or natural parameter")
-    _scale_flips(panels[:, -1], [100 * each["flips"] for n in shown for each in layers[n]])
-    for axes in panels[:, int(kept) :].flat:
-        axes.set_xlim(tasks[0] - 0.5, tasks[-1] + 0.5)
-        integer_ticks(axes.xaxis)
-    for axes in panels[-1, int(kept) :]:
-        axes.set_xlabel("task")
-    for axes in panels.flat:
-        axes.tick_params(labelsize=SMALL)
-        axes.xaxis.label.set_size(SMALL + 1)
-        axes.yaxis.label.set_size(SMALL)
-    handles = {
-        label: handle
-        for axes in panels.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if handles:
-        figure.legend(
-            handles.values(), handles, loc="outside lower center", ncols=4, fontsize=SMALL
-        )
+    _number_tasks(panels[:, int(kept) :], tasks)
+    _add_legend(figure, panels)
     notes = [title(run)]
     if len(shown) < len(layers):
         notes.append(f"{len(shown)} of {len(layers)} layers are shown")
@@ -85,6 +71,29 @@ def plot_weights(run: Path) -> "Figure":
         notes.append("the method keeps nothing behind the weights")
     figure.suptitle("\n".join(notes), fontsize=10)
     return figure
+
+
+def _number_tasks(panels: "NDArray[Any]", tasks: Sequence[int]) -> None:
+    for axes in panels.flat:
+        axes.set_xlim(tasks[0] - 0.5, tasks[-1] + 0.5)
+        integer_ticks(axes.xaxis)
+    for axes in panels[-1]:
+        axes.set_xlabel("task")
+
+
+def _add_legend(figure: "Figure", panels: "NDArray[Any]") -> None:
+    """Name once what several panels show, in letters that fit them."""
+    handles: dict[str, Artist] = {}
+    for axes in panels.flat:
+        axes.tick_params(labelsize=SMALL)
+        axes.xaxis.label.set_size(SMALL + 1)
+        axes.yaxis.label.set_size(SMALL)
+        drawn, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, drawn, strict=True))
+    if handles:
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=4, fontsize=SMALL
+        )
 
 
 def _draw_latents(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from bnnlab.draws import plain_attention
 from bnnlab.model import Model
 from bnnlab.modes import in_mode
 from bnnlab.normalization import needs_recalibration, recalibrate
@@ -134,7 +135,6 @@ def sum_of_squares(model: Model, task: Task, inputs: Tensor, targets: Tensor) ->
         inputs: `(B, ...)`.
         targets: `(B,)`: the gradient is that of log p(target | input).
     """
-    from torch.nn.attention import SDPBackend, sdpa_kernel  # a tenth of a second for few runs
 
     def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         logits = functional_call(model, parameters, (x[None],))
@@ -147,7 +147,7 @@ def sum_of_squares(model: Model, task: Task, inputs: Tensor, targets: Tensor) ->
             name: p.detach().expand(len(inputs), *p.shape).requires_grad_()
             for name, p in model.named_parameters()
         }
-        with sdpa_kernel(SDPBackend.MATH):  # vmap has no rule for the fused kernels of attention
+        with plain_attention():
             losses = vmap(loss)(views, inputs, targets)
         grads = torch.autograd.grad(losses.sum(), list(views.values()))
     return {name: each.square().sum(0) for name, each in zip(views, grads, strict=True)}
