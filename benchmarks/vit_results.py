@@ -11,7 +11,7 @@ the accuracy on held-out training images of one task, with a seed that is not sh
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +86,103 @@ def rules() -> Iterator[tuple[str, dict[str, Any]]]:
 PARTS = {"continual": continual, "single": single, "rules": rules}
 
 
-def line(name: str, results: list[dict[str, Any]]) -> str:
-    """Return a row: continual ones have more tasks than one, the rules' their angles."""
-    last = [each["accuracy"][-1] for each in results]
-    cells = [name, results[0]["protocol"][:8], show([each["average_accuracy"] for each in results])]
-    if len(last[0]) > 1:
-        cells.append(show([row[-1] for row in last]))
-        cells.append(show([each["learning_accuracy"] for each in results]))
-        cells.append(show([each["forgetting"] for each in results]))
-    elif results[0]["diagnosis"]:
-        ends = [each["diagnosis"][-1] for each in results]
-        of_segments = zip(*([found["angle"] for found in end] for end in ends), strict=True)
-        cells.append("; ".join(show(angles, 1, 0) for angles in of_segments))
-    cells.append(show([flips for each in results if (flips := each["flips"][-1]) is not None]))
-    cells.append(show([each["seconds"] / 60 for each in results], 1, 0))
-    return f"| {' | '.join(cells)} |"
+def kept(name: str) -> list[dict[str, Any]]:
+    """Return a run's results, of all its seeds."""
+    return [json.loads(file.read_text()) for file in sorted(KEPT.glob(f"{name}-[0-9].json"))]
+
+
+def print_table(title: str, *columns: str, rows: Iterable[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def of(results: list[dict[str, Any]], key: str) -> str:
+    """Return a figure of each seed."""
+    return show([each[key] for each in results])
+
+
+def outcome(results: list[dict[str, Any]]) -> list[str]:
+    """Return what five tasks left."""
+    newest = show([each["accuracy"][-1][-1] for each in results])
+    flips = [share for each in results if (share := each["flips"][-1]) is not None]
+    scores = (of(results, key) for key in ("average_accuracy", "forgetting", "learning_accuracy"))
+    return [*scores, newest, show(flips)]
+
+
+def effect(results: list[dict[str, Any]], without: list[dict[str, Any]]) -> list[str]:
+    """Return what a coefficient changed, seed by seed, from m = 0."""
+    pairs = list(zip(results, without, strict=True))
+    keys = ("average_accuracy", "forgetting", "learning_accuracy")
+    return [show([a[key] - b[key] for a, b in pairs]) for key in keys]
+
+
+def matrix(result: dict[str, Any]) -> list[str]:
+    """Return the accuracies on the tasks learned, after each task."""
+    rows = enumerate(result["accuracy"])
+    return [" ".join(f"{100 * value:.0f}" for value in row[: task + 1]) for task, row in rows]
+
+
+def print_continual() -> None:
+    """Print what five tasks left, what m changed, and all accuracy matrices."""
+    for incremental in ("class", "task"):
+        runs = [
+            (net, m, results)
+            for net in NETS
+            for m in COEFFICIENTS
+            if (results := kept(f"{incremental}-{net}-{m}"))
+        ]
+        without = {net: results for net, m, results in runs if m == 0}
+        columns = ("average", "forgetting", "when learned")
+        print_table(
+            f"{incremental}-incremental, %",
+            *("net", "m", *columns, "last task", "flips in the last task"),
+            rows=[(net, str(m), *outcome(results)) for net, m, results in runs],
+        )
+        print_table(
+            f"{incremental}-incremental, change from m = 0, %",
+            *("net", "m", *columns),
+            rows=[(net, str(m), *effect(found, without[net])) for net, m, found in runs if m],
+        )
+        print_table(
+            f"{incremental}-incremental, accuracy on each task, %",
+            *("net", "m", "seed", *(f"after task {number}" for number in range(1, 6))),
+            rows=[
+                (net, str(m), str(result["seed"]), *matrix(result))
+                for net, m, results in runs
+                for result in results
+            ],
+        )
+
+
+def print_single() -> None:
+    """Print the accuracy on ten classes of each net, and of each rule the angles."""
+    named = ((name, results) for name, _ in single() if (results := kept(name)))
+    print_table(
+        "one task, test accuracy, %",
+        *("net", "accuracy", "minutes"),
+        rows=[
+            (name, of(found, "average_accuracy"), show([r["seconds"] / 60 for r in found], 1, 0))
+            for name, found in named
+        ],
+    )
+
+
+def print_rules() -> None:
+    """Print the accuracy under each rule, and the angles between its and the exact gradients."""
+    rows = []
+    for name, _ in rules():
+        if results := kept(name):
+            ends = [each["diagnosis"][-1] for each in results if each["diagnosis"]]
+            segments = zip(*([found["angle"] for found in end] for end in ends), strict=True)
+            angles = "; ".join(show(angles, 1, 0) for angles in segments)
+            rows.append((name, of(results, "average_accuracy"), angles))
+    print_table(
+        "rules, test accuracy, %, and angles, degrees",
+        *("net and rule", "accuracy", "angles from the first segment to the last"),
+        rows=rows,
+    )
 
 
 def main() -> None:
@@ -116,10 +198,9 @@ def main() -> None:
             for name, given in PARTS[part]():
                 if arguments.only in name:
                     result_of(f"{name}-{seed}", KEPT, **given, seed=seed, device="cpu")
-    names = sorted({file.stem.rpartition("-")[0] for file in KEPT.glob("*-[0-9].json")})
-    for name in names:
-        files = sorted(KEPT.glob(f"{name}-[0-9].json"))
-        print(line(name, [json.loads(file.read_text()) for file in files]))
+    print_continual()
+    print_single()
+    print_rules()
 
 
 if __name__ == "__main__":

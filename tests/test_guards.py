@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import bnnlab
-from bnnlab.building import make_tasks
+from bnnlab.building import make_model, make_tasks
 from bnnlab.cli import main
 from bnnlab.components import Kind, Option
 from bnnlab.config import choose, parse_value, resolve
@@ -25,6 +25,7 @@ from bnnlab.rule import LearningRule
 from bnnlab.stream import Examples
 
 TINY = {"rule": "bp", "stream": {"name": "permuted-digits", "tasks": 2}, "epochs": 2}
+WEIGHT = "segments.0.1.weight"
 SMALL = {"model": {"name": "mlp", "hidden": [8]}, "device": "cpu", "batch_size": 500}
 
 
@@ -266,6 +267,42 @@ def test_bnn_alone_shows_its_help_and_no_error(capsys: Any) -> None:
     answer = capsys.readouterr()
     assert "Usage" in answer.out + answer.err
     assert "error:" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bias": torch.ones(8)}, "'bias' is not the name of a binary parameter"),
+        ({WEIGHT: torch.ones(8)}, r"has shape \(8,\), and its weight \(8, 64\)"),
+        ({WEIGHT: torch.full((8, 64), torch.inf)}, "is not finite"),
+        ({WEIGHT: torch.ones(8, 64)}, "has not everywhere the sign of its weight"),
+        ({WEIGHT: [1.0]}, "AttributeError"),
+    ],
+)
+def test_initial_latent_weights_must_be_of_the_weights(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], message: str
+) -> None:
+    choice = choose(host, Kind.MODEL, "mlp", {"hidden": [8]})
+    network = host.load(choice.plugin, choice.component)
+
+    class Given(network):  # type: ignore[misc, valid-type]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.initial_latents = given
+
+    monkeypatch.setattr(PluginHost, "load", lambda *_: Given)
+    with pytest.raises(
+        UsageError, match=rf"model:mlp .*failed with its initial_latents.*{message}"
+    ):
+        make_model(host, choice, input_shape=(1, 8, 8), classes=10, seed=0)
+
+
+def test_an_optimizer_that_describes_its_weights_wrongly_learns_nothing(host: PluginHost) -> None:
+    run = make(host)
+    run.optimizer.latent = lambda _: torch.zeros(3)
+    with pytest.raises(RunError, match=r"latent\(\) of 'segments\.0\.1\.weight'"):
+        run.run()
+    assert run.progress.steps == 0
 
 
 # -------------------------------------------------------------------- resuming

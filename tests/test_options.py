@@ -1,5 +1,6 @@
 """Values are checked against declared types, and a refusal says what to type."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -159,3 +160,20 @@ def test_another_number_of_values_is_refused_with_both(
     with pytest.raises(UsageError) as caught:
         per_layer("model.size", value, layers, what)
     assert message in str(caught.value)
+
+
+def test_text_that_reads_as_something_else_is_asked_for_in_quotes() -> None:
+    with pytest.raises(ValueError, match=r"1 is not str\..*--set 'folder=\"\.\.\.\"'"):
+        check_value(Option("folder", str, "", "A folder."), 1)
+
+
+def test_a_path_is_made_absolute_where_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    option = Option("folder", str, "", "A folder.", path=True)
+    assert check_value(option, "../runs") == str(tmp_path.resolve() / "runs")
+    assert check_value(option, "") == ""
+    with pytest.raises(ValueError, match="folder: '~nobody-here/x'"):
+        check_value(option, "~nobody-here/x")

@@ -344,3 +344,15 @@ def test_pictures_are_written_beside_the_first_run(
     assert "is no run's folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has not learned a task yet"):
         plot_accuracy([write(tmp_path / "new", [{"event": "epoch"}])])
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1$", "a$b_{x}", "_under"])
+def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
+    runs = [record_accuracy(tmp_path / each, matrix(2), "abc") for each in (name, "other")]
+    figure = plot_accuracy(runs)
+    save(figure, tmp_path / "accuracy.svg")
+    (legend,) = figure.legends
+    drawn = [text.get_text().strip().replace(r"\$", "$") for text in legend.get_texts()]
+    assert drawn == [name, "other"]
+    record_weights(tmp_path / "run", layers=1, tasks=2, name=name)
+    save(plot_weights(tmp_path / "run"), tmp_path / "weights.svg")

@@ -155,7 +155,9 @@ def test_what_is_not_finite_is_null_and_the_log_says_so(
 
 
 @pytest.mark.parametrize(
-    ("latent", "found"), [(torch.zeros(3), r"\(3,\)"), (0.5, "float")], ids=["shape", "type"]
+    ("latent", "found"),
+    [(torch.zeros(3), r"torch.float32 of shape \(3,\)"), (0.5, "float")],
+    ids=["shape", "type"],
 )
 def test_a_latent_of_another_shape_or_type_names_the_optimizer(latent: Any, found: str) -> None:
     with pytest.raises(RunError, match=rf"Keeps\.latent\(\) of .*\(20, 30\) or None, not {found}"):

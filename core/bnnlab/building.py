@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,10 @@ from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.errors import BnnlabError, UsageError, explain, first_line, place
 from bnnlab.host import PluginHost
+from bnnlab.layers import sign
 from bnnlab.model import Model, segment_shapes
 from bnnlab.optimizer import Optimizer
+from bnnlab.records import digest
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task, TaskStream
 
@@ -136,11 +138,27 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
 def make_model(
     host: PluginHost, choice: Choice, *, input_shape: tuple[int, ...], classes: int, seed: int
 ) -> Model:
-    """Make a model with freshly drawn weights, on the CPU."""
+    """Make a model with freshly drawn weights, on the CPU.
+
+    Raises:
+        UsageError: If it cannot be made, or its initial latent weights are not its weights'.
+    """
     drawn = seeds.generator(seed, "initialisation")
     model: Model = _make(
         host, choice, input_shape=tuple(input_shape), classes=classes, generator=drawn
     )
+    binary = model.binary_parameters()
+    with _named(choice, "with its initial_latents"):
+        for name, latent in model.initial_latents.items():
+            if name not in binary:
+                raise ValueError(f"{name!r} is not the name of a binary parameter")
+            if latent.shape != binary[name].shape:
+                shapes = tuple(latent.shape), tuple(binary[name].shape)
+                raise ValueError(f"{name} has shape {shapes[0]}, and its weight {shapes[1]}")
+            if not bool(latent.isfinite().all()):
+                raise ValueError(f"{name} is not finite")
+            if not torch.equal(sign(latent.to(binary[name])), binary[name]):
+                raise ValueError(f"{name} has not everywhere the sign of its weight")
     return model
 
 
@@ -148,6 +166,19 @@ def without_files(choice: Choice) -> Choice:
     """Return the choice of a model without what its weights begin as: saved ones follow."""
     blank = {option.name: option.default for option in choice.component.options if option.path}
     return replace(choice, options={**choice.options, **blank})
+
+
+def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
+    """Return a digest of each file or folder that a run is given, by its option.
+
+    Streams are left out: their protocols say what their data are.
+    """
+    return {
+        f"{kind}.{option.name}": digest(Path(choice.options[option.name]))
+        for kind, choice in choices.items()
+        for option in choice.component.options
+        if kind is not Kind.STREAM and option.path and choice.options[option.name]
+    }
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:

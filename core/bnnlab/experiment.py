@@ -59,13 +59,16 @@ class Experiment:
                 seed=seed,
             )
             self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
-            if resume:
+            state = resume.load_checkpoint() if resume else None
+            if state:
                 choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
             self.model, self.rule, self.optimizer = self._make_learner(choices)
+            read = config.choices if config.fresh else choices  # fresh models begin from them, too
+            self.files = {**(state or {}).get("files", {}), **building.digests(read)}
         self.progress = Progress()
         self.folder = resume or self._new_folder()
         if resume:
-            self._restore(resume)
+            self._restore(resume, state)
 
     def _make_learner(self, choices: dict[Kind, Choice]) -> tuple[Model, LearningRule, Optimizer]:
         config = replace(self.config, choices=choices)
@@ -200,6 +203,7 @@ class Experiment:
                     "optimizer": self.optimizer.state_dict(),
                     "progress": vars(self.progress),
                     "identity": self._identity(),
+                    "files": self.files,
                     "data": {
                         "input_shape": list(self.stream.input_shape),
                         "classes": self.stream.classes,
@@ -208,8 +212,7 @@ class Experiment:
                 }
             )
 
-    def _restore(self, folder: RunFolder) -> None:
-        state = folder.load_checkpoint()
+    def _restore(self, folder: RunFolder, state: dict[str, Any] | None) -> None:
         if state:
             self._compare(folder, state.get("identity", {}))
             try:
@@ -232,8 +235,8 @@ class Experiment:
         changed = [key for key in mine if mine[key] != saved.get(key)]
         if changed:
             raise UsageError(
-                f"{folder.path} cannot be continued: its run.toml or data have changed since the "
-                f"checkpoint ({', '.join(changed)}). Start a new run."
+                f"{folder.path} cannot be continued: its run.toml, its data or a file that it "
+                f"names changed since the checkpoint ({', '.join(changed)}). Start a new run."
             )
 
     def protocol(self) -> dict[str, Any]:
@@ -241,6 +244,7 @@ class Experiment:
         draws = self.optimizer.test_draws
         predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
         return {
+            **({"files": self.files} if self.files else {}),
             "stream": self.stream.protocol(),
             "epochs": self.config.epochs,
             "batch_size": self.config.batch_size,

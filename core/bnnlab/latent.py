@@ -57,6 +57,8 @@ class LatentOptimizer(Optimizer):
             given = model.initial_latents.get(names[parameter])
             if given is not None and torch.equal(sign(given.to(parameter)), parameter):
                 latent = given.to(parameter, copy=True)
+                if latent_clip is not None:
+                    latent.clamp_(-latent_clip, latent_clip)
             self.state[parameter]["latent"] = latent
 
     @abstractmethod

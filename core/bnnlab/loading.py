@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bnnlab import building
 from bnnlab.components import Kind
-from bnnlab.config import read_config, resolve
+from bnnlab.config import read_config, resolve_components
 from bnnlab.errors import UsageError
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
@@ -14,21 +14,28 @@ from bnnlab.records import CONFIG, RunFolder
 def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     """Return the model of a run as it was at its last checkpoint, on the CPU and to be evaluated.
 
+    Statistics per task are those of the last task (`select_task`), and no logits are masked.
+
     Args:
-        run: The run's folder.
-        host: The plugins to make it with; all installed ones by default.
+        run: The run's folder; that of a run which is not complete will do.
+        host: The plugins to make it with; all installed ones by default. Those of the model are
+            needed, and of a rule that says how the model infers.
 
     Raises:
         UsageError: If it is no run's folder, has no checkpoint yet, or needs a plugin that is not
             installed.
     """
     host, folder = host or PluginHost(), RunFolder(building.expand(str(run)))
-    config = resolve(host, [read_config(folder.path / CONFIG)])
+    if not (folder.path / CONFIG).exists():
+        raise UsageError(f"{folder.path} is no run's folder: there is no {CONFIG} to read")
+    settings = read_config(folder.path / CONFIG)
     state = folder.load_checkpoint()
     if state is None or "data" not in state:
         why = "no checkpoint yet" if state is None else "a checkpoint of an earlier version"
         raise UsageError(f"{folder.path} has {why}: no model can be loaded from it")
-    choices, data, seed = config.choices, state["data"], config.seed
+    data, seed = state["data"], settings.get("seed", 0)
+    kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
+    choices = resolve_components(host, [settings], kinds)
     model = building.make_model(
         host,
         building.without_files(choices[Kind.MODEL]),
@@ -38,7 +45,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     )
     try:
         model.load_state_dict(state["model"])
-        if data["rule_infers"]:
+        if Kind.RULE in choices:
             rule = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
             rule.load_state_dict(state["rule"])
     except (KeyError, RuntimeError) as error:

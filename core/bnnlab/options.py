@@ -88,13 +88,18 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             what = "a finite number"
         message = f"{name}: {_SHORT.repr(value)} is not {what}."
+        if option.type is str:
+            message += f" Text that reads as something else needs quotes: --set '{name}=\"...\"'."
         choices = [choice for choice in _literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(str(value), choices)) from None
     fault = _range_fault(option, converted)
     if fault:
         raise ValueError(f"{name}: {_SHORT.repr(value)} {fault}.")
     if option.path and converted:
-        return str(Path(converted).expanduser().absolute())
+        try:
+            return str(Path(converted).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{name}: {_SHORT.repr(converted)}: {error}.") from None
     return converted
 
 

@@ -1,5 +1,6 @@
 """The run's folder: what a run leaves. Files are replaced whole; metrics and log grow by lines."""
 
+import hashlib
 import json
 import logging
 import logging.handlers
@@ -37,6 +38,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """Return 16 digits of the SHA-256 of a file, a run's checkpoint, or a folder's files in order.
+
+    Of what does not exist it is that of nothing.
+    """
+    checkpoint = path / CHECKPOINT
+    found = checkpoint if checkpoint.exists() else path
+    sha = hashlib.sha256()
+    for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
+        if file.is_file():
+            with file.open("rb") as content:
+                sha.update(hashlib.file_digest(content, "sha256").digest())
+    return sha.hexdigest()[:16]
 
 
 def to_json(value: Any) -> str:

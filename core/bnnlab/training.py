@@ -82,8 +82,9 @@ class Trainer:
         """Train on every task that is left.
 
         Raises:
-            RunError: If the loss is not finite.
+            RunError: If the loss is not finite, or the optimizer describes its weights wrongly.
         """
+        weights.describe(self.model, self.optimizer, weights.signs(self.model))  # before any work
         if not self.progress.untrained:
             # With task ids an unseen task has no statistics of its own yet: not measured.
             self.progress.untrained = (

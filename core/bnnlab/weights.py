@@ -73,7 +73,7 @@ def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> li
         finite, of which the log warns.
 
     Raises:
-        RunError: If what is kept behind a weight has not its shape.
+        RunError: If what is kept behind a weight is no tensor of floats of its shape.
     """
     layers = []
     for (name, parameter), sign in zip(learned_weights(model).items(), before, strict=True):
@@ -92,13 +92,18 @@ def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> li
 
 def _latent(optimizer: Optimizer, name: str, parameter: Tensor) -> Tensor | None:
     latent = optimizer.latent(parameter)
-    if latent is None or (isinstance(latent, Tensor) and latent.shape == parameter.shape):
-        return latent
-    found = tuple(latent.shape) if isinstance(latent, Tensor) else type(latent).__name__
+    if latent is None:
+        return None
+    if isinstance(latent, Tensor):
+        if latent.shape == parameter.shape and latent.is_floating_point():
+            return latent
+        found = f"{latent.dtype} of shape {tuple(latent.shape)}"
+    else:
+        found = type(latent).__name__
     who = type(optimizer).__name__
     raise RunError(
-        f"{who}.latent() of {name!r} must return a tensor of shape {tuple(parameter.shape)} or "
-        f"None, not {found}"
+        f"{who}.latent() of {name!r} must return a tensor of floats of shape "
+        f"{tuple(parameter.shape)} or None, not {found}"
     )
 
 

@@ -12,6 +12,7 @@ from bnnlab.plots.figure import (
     SMALL,
     integer_ticks,
     new_figure,
+    plain,
     recorded,
     result,
     shades,
@@ -128,9 +129,9 @@ def _percent(run: Path) -> "NDArray[np.float64]":
 
 def _names(runs: Sequence[Path]) -> tuple[list[str], str | None]:
     """Return what tells the runs apart, and a note if their protocols differ."""
-    names = [run.resolve().name for run in runs]
+    names = [plain(run.resolve().name) for run in runs]
     if len(set(names)) < len(names):
-        names = [str(run) for run in runs]
+        names = [plain(str(run)) for run in runs]
     protocols = [result(run).get("protocol") for run in runs]
     if len(set(protocols)) > 1:
         hashes = [each or "not known yet" for each in protocols]

@@ -76,9 +76,14 @@ def title(run: Path) -> str:
     """Return what learned with what, or the name of a run that has not ended."""
     ended = result(run)
     if not ended:
-        return run.resolve().name
+        return plain(run.resolve().name)
     names = [ended["components"][kind]["name"] for kind in ("rule", "optimizer", "model", "stream")]
     return " + ".join(names) + f", seed {ended['seed']}"
+
+
+def plain(name: str) -> str:
+    """Return a name that is drawn as it is: dollars begin no formula, and none is left out."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def shades(count: int) -> list[Any]:

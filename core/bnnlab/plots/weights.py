@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnlab.errors import UsageError
-from bnnlab.plots.figure import SMALL, integer_ticks, new_figure, recorded, shades, spread, title
+from bnnlab.plots.figure import (
+    SMALL,
+    integer_ticks,
+    new_figure,
+    plain,
+    recorded,
+    shades,
+    spread,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -51,7 +60,7 @@ def plot_weights(run: Path) -> "Figure":
     figure = new_figure(1.5 + 1.15 * len(shown))
     panels = figure.subplots(len(shown), len(columns), squeeze=False)
     for number, row in zip(shown, panels, strict=True):
-        row[0].set_title(layers[number][0]["name"], loc="left", fontsize=SMALL)
+        row[0].set_title(plain(layers[number][0]["name"]), loc="left", fontsize=SMALL)
         for (key, draw), axes in zip(columns, row, strict=True):
             found = [each[key] for each in layers[number]]
             if all(each is None for each in found):

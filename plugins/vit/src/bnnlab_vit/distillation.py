@@ -63,7 +63,7 @@ class Distillation(LearningRule):
                 f"rule.teacher: {self._run} maps inputs {teacher.input_shape} to {classes[1][0]} "
                 f"classes, and here inputs are {shape} and classes {classes[0][0]}"
             )
-        if any(isinstance(m, BatchNorm) and m.statistics == "per-task" for m in teacher.modules()):
+        if any(isinstance(m, BatchNorm) and len(m.mean) > 1 for m in teacher.modules()):
             raise UsageError(
                 f"rule.teacher: {self._run} has statistics per task, and a teacher is not told the "
                 "task: train one with model.statistics=running"
