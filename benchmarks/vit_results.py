@@ -25,7 +25,8 @@ COEFFICIENTS = (0.0, 0.5, 1.0, 1.35, "auto")
 RULES = ("bp", "dfa", "drtp")
 RATES = (0.0003, 0.001, 0.003, 0.01)
 SIZES = {"dim": 64, "depth": 4, "heads": 4}
-LARGER = {"dim": 128, "depth": 6, "heads": 4}
+RUNS = Path("runs")
+"""Where the folders of runs that teach are."""
 SPLIT = {**CIFAR10, "name": "split-image-folder", "tasks": 5}
 
 
@@ -46,7 +47,7 @@ def metaplastic(net: str, m: float | str, lr: float) -> dict[str, Any]:
     return {"name": "meta", "lr": lr, "m": m, "weights": weights}
 
 
-def continual() -> Iterator[tuple[str, dict[str, Any]]]:
+def continual(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the runs on five tasks."""
     for incremental in ("class", "task"):
         for m in COEFFICIENTS:
@@ -61,18 +62,24 @@ def continual() -> Iterator[tuple[str, dict[str, Any]]]:
                 )
 
 
-def single() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the runs on one task of all classes."""
-    for net, more in (("vit", {}), ("hybrid", {}), ("bvit", {}), ("bvit", {"attention": "binary"})):
-        stream = {**CIFAR10, "augment": "cifar"}
-        model = {"name": net, **LARGER, **more}
+def single(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the runs on one task of all classes; the first one teaches the last."""
+    stream = {**CIFAR10, "augment": "cifar"}
+    teacher = f"single-vit-{seed}"
+    distill = {"name": "distill", "teacher": str(RUNS / teacher)}
+    for name, net, rule, more in (
+        ("vit", "vit", "bp", {"out": RUNS, "name": teacher}),
+        ("bvit", "bvit", "bp", {}),
+        ("hybrid", "hybrid", "bp", {}),
+        ("bvit-distilled", "bvit", distill, {}),
+    ):
+        given = {"rule": rule, "model": {"name": net, **SIZES}, "stream": stream}
         optimizer = {"name": "adam", "lr": rate(net)}
-        name = "-".join([net, *more])
-        given = {"rule": "bp", "model": model, "stream": stream, "optimizer": optimizer}
-        yield f"single-{name}", {**given, "epochs": 10, "batch_size": 100}
+        more = {**more, "optimizer": optimizer, "epochs": 10, "batch_size": 50}
+        yield f"single-{name}", {**given, **more}
 
 
-def rules() -> Iterator[tuple[str, dict[str, Any]]]:
+def rules(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the runs of each rule on one task, with the angles of their gradients."""
     for net in ("vit", "bvit"):
         for rule in (*RULES, {"name": "pepita", "gain": 0.0}):
@@ -158,7 +165,7 @@ def print_continual() -> None:
 
 def print_single() -> None:
     """Print the accuracy on ten classes of each net, and of each rule the angles."""
-    named = ((name, results) for name, _ in single() if (results := kept(name)))
+    named = ((name, results) for name, _ in single(0) if (results := kept(name)))
     print_table(
         "one task, test accuracy, %",
         *("net", "accuracy", "minutes"),
@@ -172,7 +179,7 @@ def print_single() -> None:
 def print_rules() -> None:
     """Print the accuracy under each rule, and the angles between its and the exact gradients."""
     rows = []
-    for name, _ in rules():
+    for name, _ in rules(0):
         if results := kept(name):
             ends = [each["diagnosis"][-1] for each in results if each["diagnosis"]]
             segments = zip(*([found["angle"] for found in end] for end in ends), strict=True)
@@ -195,7 +202,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for part in arguments.run or ():
         for seed in arguments.seeds:
-            for name, given in PARTS[part]():
+            for name, given in PARTS[part](seed):
                 if arguments.only in name:
                     result_of(f"{name}-{seed}", KEPT, **given, seed=seed, device="cpu")
     print_continual()
