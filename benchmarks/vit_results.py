@@ -3,7 +3,8 @@
     BNNLAB_DATA=... python benchmarks/vit_results.py [--run PART ...] [--seeds 0 1] [--only TEXT]
 
 Parts are `continual` (five tasks of two classes, three nets, five coefficients m, class- and
-task-incremental), `single` (one task of ten classes) and `rules`. Tables are printed from the
+task-incremental), `slow` (m = 0 and a tenth of the learning rate for binary weights, to compare
+with), `single` (one task of ten classes) and `rules`. Tables are printed from the
 results that are kept in docs/results/vit, one file a run; --run makes those that are missing first,
 of which --only takes those with a text in their name. Learning rates are chosen per net by
 the accuracy on held-out training images of one task, with a seed that is not shown.
@@ -22,6 +23,8 @@ from tuning import CIFAR10, held_out_accuracy
 KEPT = Path(__file__).parents[1] / "docs" / "results" / "vit"
 NETS = ("vit", "hybrid", "bvit")
 COEFFICIENTS = (0.0, 0.5, 1.0, 1.35, "auto")
+SLOW = "slow"
+"""Name of the coefficient 0 with a tenth of the learning rate for binary weights."""
 RULES = ("bp", "dfa", "drtp")
 RATES = (0.0003, 0.001, 0.003, 0.01)
 SIZES = {"dim": 64, "depth": 4, "heads": 4}
@@ -47,19 +50,27 @@ def metaplastic(net: str, m: float | str, lr: float) -> dict[str, Any]:
     return {"name": "meta", "lr": lr, "m": m, "weights": weights}
 
 
+def five_tasks(incremental: str, net: str, optimizer: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run on five tasks is given."""
+    stream = {**SPLIT, "incremental": incremental}
+    given = {"rule": "bp", "model": {"name": net, **SIZES}, "stream": stream}
+    return {**given, "optimizer": optimizer, "epochs": 1, "batch_size": 50}
+
+
 def continual(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the runs on five tasks."""
     for incremental in ("class", "task"):
         for m in COEFFICIENTS:
             for net in NETS:
-                stream = {**SPLIT, "incremental": incremental}
-                model = {"name": net, **SIZES}
-                given = {"rule": "bp", "model": model, "stream": stream}
                 optimizer = metaplastic(net, m, rate(net))
-                yield (
-                    f"{incremental}-{net}-{m}",
-                    {**given, "optimizer": optimizer, "epochs": 1, "batch_size": 50},
-                )
+                yield f"{incremental}-{net}-{m}", five_tasks(incremental, net, optimizer)
+
+
+def slow(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the runs whose binary weights are not metaplastic, but slow."""
+    for net in ("hybrid", "bvit"):
+        optimizer = metaplastic(net, 0.0, rate(net) / 10) | {"real_lr": rate(net)}
+        yield f"task-{net}-{SLOW}", five_tasks("task", net, optimizer)
 
 
 def single(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -90,7 +101,7 @@ def rules(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"rules-{net}-{name}", {**given, "optimizer": optimizer, **more}
 
 
-PARTS = {"continual": continual, "single": single, "rules": rules}
+PARTS = {"continual": continual, "slow": slow, "single": single, "rules": rules}
 
 
 def kept(name: str) -> list[dict[str, Any]]:
@@ -137,7 +148,7 @@ def print_continual() -> None:
         runs = [
             (net, m, results)
             for net in NETS
-            for m in COEFFICIENTS
+            for m in (*COEFFICIENTS, SLOW)
             if (results := kept(f"{incremental}-{net}-{m}"))
         ]
         without = {net: results for net, m, results in runs if m == 0}
