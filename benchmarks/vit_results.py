@@ -131,7 +131,8 @@ def outcome(results: list[dict[str, Any]]) -> list[str]:
 
 def effect(results: list[dict[str, Any]], without: list[dict[str, Any]]) -> list[str]:
     """Return what a coefficient changed, seed by seed, from m = 0."""
-    pairs = list(zip(results, without, strict=True))
+    plain = {each["seed"]: each for each in without}
+    pairs = [(each, plain[each["seed"]]) for each in results if each["seed"] in plain]
     keys = ("average_accuracy", "forgetting", "learning_accuracy")
     return [show([a[key] - b[key] for a, b in pairs]) for key in keys]
 
