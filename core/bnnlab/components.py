@@ -59,8 +59,8 @@ class Option:
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
         path: Whether it is a file or folder, made absolute so that a run can be continued from
-            elsewhere. A model's says what weights begin as: where saved ones follow it is not read but
-            for fresh models (the setting `fresh`).
+            elsewhere. A model's says what weights begin as: where saved ones follow, it is read
+            for fresh models alone (the setting `fresh`).
     """
 
     name: str
