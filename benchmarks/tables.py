@@ -9,7 +9,7 @@ from typing import Any
 import bnnlab
 
 
-def result_of(name: str, folder: Path, **arguments: Any) -> dict[str, Any]:
+def result_of(name: str, folder: Path, /, **arguments: Any) -> dict[str, Any]:
     """Return the result of one `bnnlab.run`, from its file in the folder if it is there."""
     file = folder / f"{name}.json"
     if not file.exists():
