@@ -6,8 +6,8 @@ Parts are `continual` (five tasks of two classes, three nets, five coefficients 
 task-incremental), `slow` (m = 0 and a tenth of the learning rate for binary weights, to compare
 with), `single` (one task of ten classes) and `rules`. Tables are printed from the
 results that are kept in docs/results/vit, one file a run; --run makes those that are missing first,
-of which --only takes those with a text in their name. Learning rates are chosen per net by
-the accuracy on held-out training images of one task, with a seed that is not shown.
+of which --only takes those with a text in their name. Learning rates are chosen first, for all runs
+of a part, by the accuracy on held-out training images of one task, with a seed that is not shown.
 """
 
 import argparse
@@ -25,8 +25,19 @@ NETS = ("vit", "hybrid", "bvit")
 COEFFICIENTS = (0.0, 0.5, 1.0, 1.35, "auto")
 SLOW = "slow"
 """Name of the coefficient 0 with a tenth of the learning rate for binary weights."""
-RULES = ("bp", "dfa", "drtp")
+RULES: dict[str, dict[str, Any]] = {
+    "bp": {"name": "bp"},
+    "dfa": {"name": "dfa"},
+    "drtp": {"name": "drtp"},
+    "dfa-channel": {"name": "dfa", "per": "channel"},
+    "drtp-channel": {"name": "drtp", "per": "channel", "targets": "centred"},
+    "last-layer-alone": {"name": "pepita", "gain": 0.0},
+}
+LOCAL_RATES = (0.0001, 0.0003, 0.001)
+"""For rules whose feedback is shared among tokens; the others run at the last one."""
 RATES = (0.0003, 0.001, 0.003, 0.01)
+FASTER = 0.001
+"""For `bvit`, whose rate was chosen after one epoch: that of the other nets."""
 SIZES = {"dim": 64, "depth": 4, "heads": 4}
 RUNS = Path("runs")
 """Where the folders of runs that teach are."""
@@ -41,6 +52,19 @@ def rate(net: str) -> float:
         file = KEPT / "tuning" / f"{net}-{lr:g}.json"
         accuracy = held_out_accuracy(file, CIFAR10, rule="bp", epochs=1, batch_size=50, **given)
         found.append((accuracy, lr))
+    return max(found)[1]
+
+
+def local_rate(net: str, name: str) -> float:
+    """Return a rule's learning rate: the best for feedback shared among tokens."""
+    if not name.endswith("-channel"):
+        return LOCAL_RATES[-1]
+    found = []
+    for lr in LOCAL_RATES:
+        given = {"optimizer": {"name": "adam", "lr": lr}, "model": {"name": net, **SIZES}}
+        file = KEPT / "tuning" / f"{net}-{name}-{lr:g}.json"
+        more = {"rule": RULES[name], "epochs": 1, "batch_size": 50}
+        found.append((held_out_accuracy(file, CIFAR10, **given, **more), lr))
     return max(found)[1]
 
 
@@ -74,18 +98,19 @@ def slow(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def single(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the runs on one task of all classes; the first one teaches the last."""
+    """Yield the runs on one task of all classes; the first one teaches another."""
     stream = {**CIFAR10, "augment": "cifar"}
     teacher = f"single-vit-{seed}"
     distill = {"name": "distill", "teacher": str(RUNS / teacher)}
-    for name, net, rule, more in (
-        ("vit", "vit", "bp", {"out": RUNS, "name": teacher}),
-        ("bvit", "bvit", "bp", {}),
-        ("hybrid", "hybrid", "bp", {}),
-        ("bvit-distilled", "bvit", distill, {}),
+    for name, net, rule, lr, more in (
+        ("vit", "vit", "bp", rate("vit"), {"out": RUNS, "name": teacher}),
+        ("bvit", "bvit", "bp", rate("bvit"), {}),
+        (f"bvit-lr-{FASTER}", "bvit", "bp", FASTER, {}),
+        ("hybrid", "hybrid", "bp", rate("hybrid"), {}),
+        ("bvit-distilled", "bvit", distill, rate("bvit"), {}),
     ):
         given = {"rule": rule, "model": {"name": net, **SIZES}, "stream": stream}
-        optimizer = {"name": "adam", "lr": rate(net)}
+        optimizer = {"name": "adam", "lr": lr}
         more = {**more, "optimizer": optimizer, "epochs": 10, "batch_size": 50}
         yield f"single-{name}", {**given, **more}
 
@@ -93,11 +118,10 @@ def single(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
 def rules(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the runs of each rule on one task, with the angles of their gradients."""
     for net in ("vit", "bvit"):
-        for rule in (*RULES, {"name": "pepita", "gain": 0.0}):
-            name = rule if isinstance(rule, str) else "last-layer-alone"
+        for name, rule in RULES.items():
             given = {"rule": rule, "model": {"name": net, **SIZES}, "stream": CIFAR10}
-            optimizer = {"name": "adam", "lr": 0.001}
-            more = {"epochs": 2, "batch_size": 50, "diagnose": name in RULES}
+            optimizer = {"name": "adam", "lr": local_rate(net, name)}
+            more = {"epochs": 2, "batch_size": 50, "diagnose": rule["name"] != "pepita"}
             yield f"rules-{net}-{name}", {**given, "optimizer": optimizer, **more}
 
 
