@@ -29,12 +29,10 @@ RULES: dict[str, dict[str, Any]] = {
     "bp": {"name": "bp"},
     "dfa": {"name": "dfa"},
     "drtp": {"name": "drtp"},
-    "dfa-channel": {"name": "dfa", "per": "channel"},
-    "drtp-channel": {"name": "drtp", "per": "channel", "targets": "centred"},
+    "dfa-norm": {"name": "dfa", "per": "channel", "at": "norm"},
+    "drtp-norm": {"name": "drtp", "per": "channel", "at": "norm", "targets": "centred"},
     "last-layer-alone": {"name": "pepita", "gain": 0.0},
 }
-LOCAL_RATES = (0.0001, 0.0003, 0.001)
-"""For rules whose feedback is shared among tokens; the others run at the last one."""
 RATES = (0.0003, 0.001, 0.003, 0.01)
 FASTER = 0.001
 """For `bvit`, whose rate was chosen after one epoch: that of the other nets."""
@@ -52,19 +50,6 @@ def rate(net: str) -> float:
         file = KEPT / "tuning" / f"{net}-{lr:g}.json"
         accuracy = held_out_accuracy(file, CIFAR10, rule="bp", epochs=1, batch_size=50, **given)
         found.append((accuracy, lr))
-    return max(found)[1]
-
-
-def local_rate(net: str, name: str) -> float:
-    """Return a rule's learning rate: the best for feedback shared among tokens."""
-    if not name.endswith("-channel"):
-        return LOCAL_RATES[-1]
-    found = []
-    for lr in LOCAL_RATES:
-        given = {"optimizer": {"name": "adam", "lr": lr}, "model": {"name": net, **SIZES}}
-        file = KEPT / "tuning" / f"{net}-{name}-{lr:g}.json"
-        more = {"rule": RULES[name], "epochs": 1, "batch_size": 50}
-        found.append((held_out_accuracy(file, CIFAR10, **given, **more), lr))
     return max(found)[1]
 
 
@@ -120,7 +105,7 @@ def rules(_: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for net in ("vit", "bvit"):
         for name, rule in RULES.items():
             given = {"rule": rule, "model": {"name": net, **SIZES}, "stream": CIFAR10}
-            optimizer = {"name": "adam", "lr": local_rate(net, name)}
+            optimizer = {"name": "adam", "lr": 0.001}
             more = {"epochs": 2, "batch_size": 50, "diagnose": rule["name"] != "pepita"}
             yield f"rules-{net}-{name}", {**given, "optimizer": optimizer, **more}
 

@@ -527,6 +527,44 @@ def test_tokens_share_feedback_per_channel_over_their_positions() -> None:
         assert torch.equal(signal[:, position], e @ rule.get_buffer("B1"))
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((5, 6), 2), ((6, 3, 4), 1), ((6,), 1)])
+@pytest.mark.parametrize("per", ["neuron", "channel"])
+def test_feedback_may_be_the_gradient_of_an_outputs_normalisation(
+    shape: tuple[int, ...], axis: int, per: str
+) -> None:
+    segment = nn.Sequential(nn.Linear(2, math.prod(shape)), nn.Unflatten(1, shape))
+    tail = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 3))
+    model = Model([segment, tail], input_shape=(2,)).double()
+    rule, plain = (attached(model, per=per, at=at) for at in ("norm", "output"))
+    e, h = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, *shape, dtype=torch.float64) * 7
+    found, g = (float64(each.project(1, e, h)) for each in (rule, plain))
+
+    x = float64(h)
+    sigma = np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    u = (x - x.mean(axis, keepdims=True)) / sigma
+    wanted = g - g.mean(axis, keepdims=True) - u * (g * u).mean(axis, keepdims=True)
+    np.testing.assert_allclose(found, wanted / sigma, atol=1e-12)
+    # Nothing pushes an output to grow.
+    assert np.abs((found * x).sum(axis)).max() < 1e-4 * np.abs((g * x).sum(axis)).max()
+
+
+@pytest.mark.parametrize("kind", [DirectFeedbackAlignment, DirectRandomTargetProjection])
+@pytest.mark.parametrize("skip", ["cut", "leak"])
+def test_both_rules_teach_normalised_outputs(kind: type[RandomFeedback], skip: str) -> None:
+    def gradient(at: str) -> Tensor:
+        model = Model([nn.Linear(4, 8), nn.Linear(8, 3)], input_shape=(4,))
+        model.load_state_dict(state)
+        rule = attached(model, kind=kind, at=at, skip=skip)
+        rule.closure(model, (x, y))()
+        found = model.segments[0].weight.grad
+        assert isinstance(found, Tensor)
+        return found
+
+    state = Model([nn.Linear(4, 8), nn.Linear(8, 3)], input_shape=(4,)).state_dict()
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    assert not torch.allclose(gradient("norm"), gradient("output"))
+
+
 # ------------------------------------------------------------- recompute
 
 

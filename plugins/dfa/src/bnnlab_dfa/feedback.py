@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -18,6 +19,7 @@ from bnnlab.rule import Batch, LearningRule
 Feedback = Literal["normal", "uniform", "sign"]
 Per = Literal["neuron", "channel"]
 Skip = Literal["cut", "leak"]
+At = Literal["output", "norm"]
 
 
 class RandomFeedback(LearningRule):
@@ -38,6 +40,10 @@ class RandomFeedback(LearningRule):
         per: Whether an element belongs to a `neuron`, as published, or to a `channel`: dimension 1
             of images (B, C, H, W), the last one of tokens (B, T, D). Far smaller for large images.
         skip: See above.
+        at: What the feedback is the gradient of: a place's `output`, as published, or its layer
+            normalisation over channels, `norm`, which is what the next block of a transformer
+            reads. Then nothing is taught to grow, as a residual stream does without limit when
+            whoever reads it normalises it.
     """
 
     name = ""
@@ -48,9 +54,10 @@ class RandomFeedback(LearningRule):
         scale: float = 1.0,
         per: Per = "neuron",
         skip: Skip = "cut",
+        at: At = "output",
     ) -> None:
         super().__init__()
-        self.feedback, self.scale, self.per, self.skip = feedback, scale, per, skip
+        self.feedback, self.scale, self.per, self.skip, self.at = feedback, scale, per, skip, at
         self.whole_segments = skip == "cut"
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
@@ -70,13 +77,16 @@ class RandomFeedback(LearningRule):
             self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(neurons)))
 
     def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
-        """Return e B of shape (B, ...) as the output has it, for e of shape (B, K)."""
+        """Return what stands for dL/doutput, of the output's shape, for e of shape (B, K)."""
         signal = e @ self.get_buffer(f"B{number}")
+        channels = 1 + _channel_dim(tuple(output.shape[1:]))
         if self.per == "neuron":
-            return signal.view_as(output)
-        shape = [len(e)] + [1] * (output.ndim - 1)
-        shape[1 + _channel_dim(tuple(output.shape[1:]))] = -1
-        return signal.view(shape).expand_as(output)
+            signal = signal.view_as(output)
+        else:
+            shape = [len(e)] + [1] * (output.ndim - 1)
+            shape[channels] = -1
+            signal = signal.view(shape).expand_as(output)
+        return signal if self.at == "output" else _through_norm(output, signal, channels)
 
     def differentiate_leaking(
         self, model: Model, batch: Batch, teach: Callable[[Tensor], Tensor]
@@ -151,6 +161,16 @@ def _input_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
 def _channel_dim(shape: tuple[int, ...]) -> int:
     """Return the dimension of channels in (C, H, W), (T, D) or (D,)."""
     return 0 if len(shape) == 3 else len(shape) - 1
+
+
+def _through_norm(output: Tensor, signal: Tensor, dim: int) -> Tensor:
+    """Return the output's gradient, given that of its layer normalisation over a dimension."""
+    with torch.enable_grad():
+        h = output.detach().requires_grad_()
+        channels_last = h.movedim(dim, -1)
+        normalised = F.layer_norm(channels_last, channels_last.shape[-1:]).movedim(-1, dim)
+    (gradient,) = torch.autograd.grad(normalised, h, signal)
+    return gradient
 
 
 def _draw(feedback: Feedback, shape: tuple[int, int], generator: torch.Generator) -> Tensor:

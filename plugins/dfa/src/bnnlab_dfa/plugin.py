@@ -32,6 +32,12 @@ _SHARED = (
         "cut",
         "What skip connections carry: nothing from segment to segment, or the later feedback.",
     ),
+    Option(
+        "at",
+        Literal["output", "norm"],
+        "output",
+        "What is taught: an output, or its layer normalisation, as transformers need.",
+    ),
 )
 _PROVIDES = frozenset({"gradients", "reevaluable"})
 _REQUIRES = frozenset({"segments"})
