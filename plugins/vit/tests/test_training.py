@@ -52,6 +52,51 @@ def test_every_parameter_gets_a_gradient_and_changes(
     assert all(bool((parameter.abs() == 1).all()) for parameter in binary.values())
 
 
+LOCAL: dict[str, dict[str, Any]] = {
+    "dfa": {"per": "channel", "at": "norm"},
+    "drtp": {"per": "channel", "at": "norm", "targets": "centred"},
+}
+"""Feedback that fits a residual stream."""
+
+
+@pytest.mark.parametrize("rule", sorted(LOCAL))
+@pytest.mark.parametrize("net", ["vit", "bvit"])
+def test_the_angle_of_every_block_is_known(net: str, rule: str) -> None:
+    result = bnnlab.run(
+        model={"name": net, **SMALL, "depth": 2, "dim": 16},
+        rule={"name": rule, **LOCAL[rule]},
+        optimizer="adam",
+        stream="digits",
+        epochs=1,
+        diagnose=True,
+    )
+    *hidden, last = [found["angle"] for found in result.diagnosis[-1]]
+    assert len(hidden) == 3, "an embedding and two blocks"
+    assert all(1 < angle < 179 for angle in hidden), "no block is given its exact gradient"
+    assert last < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["vit", "bvit"])
+def test_blocks_learn_with_nothing_propagated_through_them(net: str) -> None:
+    def learned(rule: str, **options: Any) -> float:
+        """Return the test accuracy after four passes."""
+        model, task = make(net, depth=2, heads=2), digits()
+        made = bnnlab.create("rule", rule, model, **options)
+        optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003)
+        draws = torch.Generator().manual_seed(0)
+        for _ in range(4):
+            for rows in torch.randperm(len(task.train), generator=draws).split(32):
+                optimizer.step(made.closure(model, task.train.batch(rows)))
+        inputs, targets = task.test.batch(torch.arange(len(task.test)))
+        with torch.no_grad():
+            return float((model.eval()(inputs).argmax(1) == targets).float().mean())
+
+    last_layer_alone = learned("pepita", gain=0.0)
+    for rule, options in LOCAL.items():
+        assert learned(rule, **options) > last_layer_alone + 0.05
+
+
 def overfits(model: Model, task: Task, epochs: int) -> float:
     """Return the accuracy on 256 training images after so many passes, at a falling rate."""
     rule = bnnlab.create("rule", "bp", model)
