@@ -42,8 +42,8 @@ class RandomFeedback(LearningRule):
         skip: See above.
         at: What the feedback is the gradient of: a place's `output`, as published, or its layer
             normalisation over channels, `norm`, which is what the next block of a transformer
-            reads. Then nothing is taught to grow, as a residual stream does without limit when
-            whoever reads it normalises it.
+            reads. The gradient is then orthogonal to the output, which feedback onto a residual
+            stream itself may make grow, since nothing behind it sees its size.
     """
 
     name = ""

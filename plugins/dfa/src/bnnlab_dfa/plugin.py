@@ -36,7 +36,7 @@ _SHARED = (
         "at",
         Literal["output", "norm"],
         "output",
-        "What is taught: an output, or its layer normalisation, as transformers need.",
+        "What is taught: an output, or its layer normalisation, which transformers read.",
     ),
 )
 _PROVIDES = frozenset({"gradients", "reevaluable"})
