@@ -79,10 +79,13 @@ def _owned(model: Model) -> list[list[nn.Parameter]]:
 
 
 def _flat(grads: list[Tensor | None], parameters: list[nn.Parameter]) -> Tensor:
-    """Return gradients as one float64 vector, zeros for those that are None."""
+    """Return gradients as one float64 vector, zeros for those that are None.
+
+    It is on the CPU: some devices have no float64.
+    """
     pairs = zip(grads, parameters, strict=True)
     parts = [(torch.zeros_like(p) if g is None else g).detach().flatten() for g, p in pairs]
-    return torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64)
+    return torch.cat(parts).cpu().double() if parts else torch.zeros(0, dtype=torch.float64)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The optimizer interface."""
 
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
+
+log = logging.getLogger(__name__)
 
 Group = dict[str, Any]
 
@@ -106,8 +110,9 @@ class Optimizer(torch.optim.Optimizer):
     rest, which may have a learning rate of its own. Either may be parted into several. After `step`
     every binary parameter is exactly -1 or +1.
 
-    State follows a model that is moved to another device or dtype; it is in `state_dict()`, the
-    generator's included.
+    State follows a model that is moved to another device or dtype: what a parameter has in
+    `self.state`, of any shape, also in lists and dicts. It is in `state_dict()`, the generator's
+    included.
 
     Args:
         model: Its parameters are optimised; which of them are binary is the model's to say.
@@ -187,6 +192,7 @@ class Optimizer(torch.optim.Optimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
+        _move_state(self)
         learned = self.learned()
         deployed = [parameter.data for parameter in learned]
         generator = self._generator
@@ -256,12 +262,28 @@ class Optimizer(torch.optim.Optimizer):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned, on whatever device it was.
+
+        Where the parameters are on another kind of device than the generator was, its draws cannot
+        go on: a new one on the CPU is seeded from what was saved, and the log says so.
+        """
         inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
+        _move_state(self)  # torch leaves what is called `step` where it was read to
         saved = state_dict.get("generator")
         if saved and self._generator is not None:
-            self._generator = torch.Generator(saved["device"])
-            self._generator.set_state(saved["state"].cpu())
+            self._generator = self._restored(torch.device(saved["device"]), saved["state"].cpu())
+
+    def _restored(self, device: torch.device, state: Tensor) -> torch.Generator:
+        here = next((p.device for g in self.param_groups for p in g["params"]), device)
+        if device.type in ("cpu", here.type):
+            generator = torch.Generator("cpu" if device.type == "cpu" else here)
+            return generator.set_state(state)
+        log.warning(
+            "%s drew its weights from a generator on %s, and now learns on %s: "
+            "its draws are others from here",
+            *(type(self).__name__, device, here),
+        )
+        return seeds.generator(0, state.numpy().tobytes().hex())
 
     def task_started(self, context: TaskContext) -> None:
         """Hear that a task begins; nothing by default."""
@@ -272,11 +294,25 @@ class Optimizer(torch.optim.Optimizer):
 
 def _move_state(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     """Bring the state of parameters that were moved to another device or dtype to them."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for parameter in parameters:
-        state = optimizer.state.get(parameter, {})
-        for name, value in state.items():
-            if not isinstance(value, Tensor) or value.shape != parameter.shape:
-                continue
-            if value.is_floating_point():
-                state[name] = value.to(parameter)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter in optimizer.state:
+                _moved(optimizer.state[parameter], parameter)
+
+
+def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:
+    """Return state on its parameter's device; of the parameter's shape also in its dtype.
+
+    Dicts and lists are changed in place. What is called `step` keeps its dtype, as in torch.
+    """
+    if isinstance(value, Tensor):
+        alike = value.is_floating_point() and value.shape == parameter.shape and name != "step"
+        return value.to(parameter) if alike else value.to(parameter.device)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = _moved(each, parameter, key)
+    elif isinstance(value, list):
+        value[:] = [_moved(each, parameter) for each in value]
+    elif isinstance(value, tuple):
+        return tuple(_moved(each, parameter) for each in value)
+    return value

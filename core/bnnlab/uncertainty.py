@@ -40,13 +40,13 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
     """
     from sklearn.metrics import brier_score_loss
 
-    probabilities = prediction.probabilities.double().cpu()
+    probabilities = prediction.probabilities.cpu().double()  # some devices have no float64
     p = (probabilities / probabilities.sum(-1, keepdim=True)).numpy()
     targets = prediction.targets.cpu().numpy()
     labels = np.arange(p.shape[1])
     total, epistemic = _scores(prediction)
     means = {
-        "nll": -float(prediction.log_likelihoods.double().mean()),
+        "nll": -float(prediction.log_likelihoods.cpu().double().mean()),
         "brier": float(brier_score_loss(targets, p, labels=labels, scale_by_half=False)),
         "entropy": float(total.mean()),
         "aleatoric": float((total - epistemic).mean()),

@@ -1,0 +1,137 @@
+"""What moves from one device to another, where there is no accelerator to see it on."""
+
+import logging
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.model import Model
+from bnnlab.optimizer import Group
+from bnnlab.posterior import BernoulliOptimizer
+from bnnlab.testing import toy
+
+META = torch.device("meta")
+
+
+class KeepsAll(toy.ToyOptimizer):
+    """Keeps state of every shape."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        super().update(group, parameters, values, grads)
+        for parameter in parameters:
+            self.state[parameter].update(
+                step=torch.zeros(()),
+                row=parameter.detach().flatten()[:2].clone(),
+                seen=torch.arange(3),
+                deep={"several": [torch.ones(2), (torch.ones(()), "text", None)]},
+            )
+
+
+def places(value: Any) -> set[torch.device]:
+    """Return the devices of all tensors in nested state."""
+    if isinstance(value, Tensor):
+        return {value.device}
+    parts = value.values() if isinstance(value, dict) else value
+    nested = isinstance(value, dict | list | tuple)
+    return set().union(*(places(part) for part in parts)) if nested else set()
+
+
+def keeps_all() -> tuple[Model, toy.ToyOptimizer]:
+    """Return a model and an optimizer that made a step."""
+    model = toy.make_model()
+    optimizer = KeepsAll(model, generator=torch.Generator(), lr=0.05)
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+    return model, optimizer
+
+
+def move(model: Model) -> None:
+    """Move a model's parameters as a move to an accelerator does: they stay the same objects."""
+    for parameter in model.parameters():
+        parameter.grad = None
+        torch.utils.swap_tensors(parameter, torch.nn.Parameter(parameter.detach().to(META)))
+
+
+def test_state_of_any_shape_follows_a_model_that_is_moved() -> None:
+    model, optimizer = keeps_all()
+    move(model)
+    optimizer.step(lambda: torch.zeros(()))
+    assert places(dict(optimizer.state)) == {META}
+
+
+def test_state_of_any_shape_is_loaded_to_where_its_parameter_is() -> None:
+    _, optimizer = keeps_all()
+    saved = optimizer.state_dict()
+    model, other = keeps_all()
+    move(model)
+    other.load_state_dict(saved)
+    assert places(dict(other.state)) == {META}
+
+
+class Draws(BernoulliOptimizer):
+    """Learns nothing."""
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def update(self, *_: Any) -> None:
+        raise NotImplementedError
+
+
+def draws(seed: int = 0) -> tuple[Model, Draws]:
+    """Return a model and an optimizer that draws weights."""
+    model = toy.make_model()
+    return model, Draws(model, generator=torch.Generator().manual_seed(seed), lr=0.05)
+
+
+def drawn(optimizer: Draws) -> list[Tensor]:
+    """Return a draw of all weights."""
+    return [optimizer.draw(parameter) for parameter in optimizer.learned()]
+
+
+def loaded(state: dict[str, Any]) -> Draws:
+    """Return an optimizer of another seed that has loaded a state."""
+    optimizer = draws()[1]
+    optimizer.load_state_dict(deepcopy(state))
+    return optimizer
+
+
+def test_weights_are_drawn_where_the_model_was_moved_to() -> None:
+    class Certain(Draws):
+        def draw(self, parameter: Tensor) -> Tensor:  # a generator on META there is none
+            return self.state[parameter]["lambda"].sign()
+
+    model = toy.make_model()
+    optimizer = Certain(model, generator=torch.Generator(), lr=0.05)
+    move(model)
+    for _ in optimizer.predictive(1):
+        assert places(list(model.parameters())) == {META}
+
+
+def test_draws_of_another_device_go_on_from_a_seed_that_follows_from_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = draws()[1].state_dict()
+    saved = [
+        {**state, "generator": {"device": "cuda:0", "state": torch.arange(16).byte() + each}}
+        for each in range(2)
+    ]
+    one, again, other = (drawn(loaded(each)) for each in (saved[0], saved[0], saved[1]))
+    assert all(map(torch.equal, one, again))
+    assert not all(map(torch.equal, one, other))
+    said = {record.message for record in caplog.records if record.levelno == logging.WARNING}
+    assert said == {
+        "Draws drew its weights from a generator on cuda:0, and now learns on cpu: its draws are "
+        "others from here"
+    }
+
+
+def test_draws_on_the_same_device_go_on_as_they_would(caplog: pytest.LogCaptureFixture) -> None:
+    _, optimizer = draws(1)
+    other = loaded(optimizer.state_dict())
+    assert all(map(torch.equal, drawn(other), drawn(optimizer)))
+    assert not caplog.records
