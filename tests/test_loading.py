@@ -26,9 +26,9 @@ def test_it_is_the_model_that_the_run_ended_with(rule: str, tmp_path: Path) -> N
     model = {"name": "eqprop-mlp", "hidden": [16]} if rule == "eqprop" else "mlp"
     result = run(tmp_path, rule=rule, model=model)
     loaded = bnnlab.load(tmp_path / "made")
-    assert not loaded.training
+    assert not any(part.training for model in (loaded, result.model) for part in model.modules())
     x = torch.rand(5, 1, 8, 8)
-    assert torch.equal(loaded(x), result.model.eval()(x))
+    assert torch.equal(loaded(x), result.model(x))
     assert (loaded.inference is None) == (rule == "dfa")
 
 

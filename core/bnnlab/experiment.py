@@ -285,7 +285,7 @@ class Experiment:
                 }
                 for kind, choice in self.config.choices.items()
             },
-            model=self.model,
+            model=self.model.eval(),
             folder=self.folder.path if self.folder else None,
         )
         if self.folder:

@@ -42,7 +42,7 @@ class Result:
         seed: Root seed.
         seconds: Training and evaluation.
         components: Per kind: name, distribution and version.
-        model: The trained model.
+        model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
         folder: Where the run was written, or None.
     """
 
