@@ -363,10 +363,10 @@ def test_an_interrupted_run_is_resumed(
 
     plain = Trainer._epoch
 
-    def interrupted(self: Trainer, task: Any, epoch: int) -> Any:
-        if epoch == 1:
+    def interrupted(self: Trainer, task: Any) -> Any:
+        if self.progress.epoch == 1:
             raise KeyboardInterrupt
-        return plain(self, task, epoch)
+        return plain(self, task)
 
     words = ["run", "--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "3"]
     whole = document(*words, "--name", "whole")
@@ -377,7 +377,9 @@ def test_an_interrupted_run_is_resumed(
     assert "Traceback" not in answer.err
     resumed = document("run", "--resume", "runs/torn", "--quiet")
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
-    assert_refused(bnn("run", "--resume", "runs/torn"), "runs/torn is complete")
+    again = bnn("run", "--resume", "runs/torn", "--quiet", "--json")
+    assert (again.code, json.loads(again.out)) == (0, resumed)
+    assert "runs/torn is complete" in again.err
 
 
 def test_out_none_writes_nothing(bnn: Bnn, tmp_path: Path) -> None:
@@ -538,8 +540,10 @@ def test_a_corrupt_data_folder_is_named(bnn: Bnn, no_network: None, tmp_path: Pa
 
 def test_a_damaged_checkpoint_is_named(bnn: Bnn, tmp_path: Path) -> None:
     assert bnn("run", *TINY, "--name", "x", "-q").code == 0
-    (tmp_path / "runs" / "x" / "checkpoint" / "state.pt").write_bytes(b"junk")
-    assert_refused(bnn("run", "--resume", "runs/x"), "state.pt is damaged")
+    for name in ("state.pt", "previous.pt"):
+        (tmp_path / "runs" / "x" / "checkpoint" / name).write_bytes(b"junk")
+    answer = bnn("run", "--resume", "runs/x")
+    assert_refused(answer, "state.pt is damaged", "previous.pt is damaged")
 
 
 def test_a_checkpoint_of_another_network_is_refused(bnn: Bnn, tmp_path: Path) -> None:

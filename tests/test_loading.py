@@ -8,6 +8,7 @@ import torch
 
 import bnnlab
 from bnnlab import Result, UsageError
+from bnnlab.checkpoint import CHECKPOINT, load, read, save
 
 
 def run(out: Path, **arguments: Any) -> Result:
@@ -36,14 +37,39 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"run\.toml"):
         bnnlab.load(tmp_path)
     run(tmp_path, rule="bp")
-    file = tmp_path / "made" / "checkpoint" / "state.pt"
-    state = torch.load(file, weights_only=True)
-    torch.save({key: value for key, value in state.items() if key != "data"}, file)
-    with pytest.raises(UsageError, match="a checkpoint of an earlier version"):
-        bnnlab.load(tmp_path / "made")
-    torch.save({**state, "model": {}}, file)
-    with pytest.raises(UsageError, match=r"does not fit its run\.toml"):
-        bnnlab.load(tmp_path / "made")
+    folder = tmp_path / "made"
+    file = folder / CHECKPOINT
+    state = read(file)
+    name = next(name for name in state["model"] if name.endswith("weight"))
+    other = {**state["model"], name: state["model"][name] * 1.5}
+    for changed, message in (
+        ({"model": {}}, r"does not fit its run\.toml: model"),
+        ({"model": [1, 2]}, r"does not fit its run\.toml: model"),
+        ({"model": other}, f"more than -1 and \\+1 in binary parameter '{name}'"),
+        ({"identity": {}}, r"does not go with its checkpoint: .* \(model\)"),
+    ):
+        save(folder, {**state, **changed})
+        with pytest.raises(UsageError, match=message):
+            bnnlab.load(folder)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UsageError, match=r"state\.pt is damaged"):
+        bnnlab.load(folder)
     file.unlink()
     with pytest.raises(UsageError, match="no checkpoint yet"):
-        bnnlab.load(tmp_path / "made")
+        bnnlab.load(folder)
+
+
+def test_a_folder_of_an_earlier_version_is_loaded_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = run(tmp_path, rule="bp")
+    folder = tmp_path / "made"
+    state = read(folder / CHECKPOINT)
+    for key in ("alone", "versions", "metrics"):
+        del state[key]
+    torch.save(state, folder / CHECKPOINT)
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(bnnlab.load(folder)(x), result.model(x))
+    assert caplog.text.count("is of an earlier version of bnnlab") == 1
+    with pytest.raises(UsageError, match="it can be loaded, but the run cannot be continued"):
+        load(folder)

@@ -2,7 +2,8 @@
 
 import json
 import logging
-import pickle
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RunFolder.create(tmp_path, "x", "described")
-    folder.save_checkpoint({"step": torch.tensor(1)})
-
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        folder.save_checkpoint({"step": torch.tensor(2)})
-    state = folder.load_checkpoint()
-    assert state is not None
-    assert state["step"] == 1
-
-
 def test_json_never_holds_what_is_not_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"loss": float("nan")})
@@ -71,15 +55,21 @@ def test_metrics_that_are_not_json_are_refused_and_leave_no_line(tmp_path: Path)
     assert (folder.path / "metrics.jsonl").read_text(encoding="utf-8") == '{"loss": 1.0}\n'
 
 
-def test_metrics_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+def test_metrics_are_those_at_the_checkpoint_whatever_became_of_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = RunFolder.create(tmp_path, "x", "described")
+    path = folder.path / "metrics.jsonl"
     for number in range(4):
         folder.append_metrics({"n": number})
-    with (folder.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"n": 4, "los')  # the machine stopped here
-    folder.keep_metrics(3)
-    lines = (folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["n"] for line in lines] == [0, 1, 2]
+    whole = path.read_text(encoding="utf-8")
+    for text in (whole + '{"n": 4, "los', whole[:20], "", whole.replace("1", "7")):
+        path.write_text(text, encoding="utf-8")
+        caplog.clear()
+        folder.restore_metrics(folder.lines[:3])
+        assert path.read_text(encoding="utf-8") == "".join(folder.lines)
+        assert ("written anew" in caplog.text) == (not text.startswith(whole))
+        folder.append_metrics({"n": 3})
 
 
 def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
@@ -91,9 +81,35 @@ def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_name_never_meet(tmp_path: Path) -> None:
-    paths = {RunFolder.create(tmp_path / "new" / "runs", None, "dfa-meta").path for _ in range(3)}
-    assert len(paths) == 3
-    assert all(path.name.startswith("dfa-meta-") for path in paths)
+    """Not even those that begin at the same moment: each finds the other's folder made."""
+    out = tmp_path / "new" / "runs"
+    with ThreadPoolExecutor(8) as threads:
+        folders = list(threads.map(lambda _: RunFolder.create(out, None, "dfa-meta"), range(24)))
+    assert len({folder.path for folder in folders}) == 24
+    assert all(folder.path.name.startswith("dfa-meta-") for folder in folders)
+
+
+def test_a_folder_is_one_writers(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    owner = rf"x is in use by process {os.getpid()} on .*, since .*: wait until it ends"
+    with pytest.raises(UsageError, match=owner):
+        RunFolder(folder.path).lock()
+    folder.unlock()
+    second = RunFolder(folder.path)
+    second.lock()
+    with pytest.raises(UsageError, match=owner):
+        folder.lock()
+
+
+def test_what_a_killed_process_left_unfinished_is_swept_away(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    folder.unlock()
+    inner = folder.path / "checkpoint"
+    inner.mkdir()
+    for part in (folder.path / ".result.json.123.part", inner / ".state.pt.123.part"):
+        part.write_bytes(b"half")
+    folder.lock()
+    assert not list(folder.path.rglob("*.part"))
 
 
 def test_a_file_in_the_output_folders_place_is_named(tmp_path: Path) -> None:
@@ -125,21 +141,6 @@ def test_a_name_that_is_a_path_is_refused_and_nothing_is_made(name: str, tmp_pat
         RunFolder.create(out, name.replace("/abs", str(tmp_path / "abs")), "described")
     made = {path.name for path in tmp_path.rglob("*")}
     assert made <= {"runs"}
-
-
-def test_there_is_no_checkpoint_before_the_first(tmp_path: Path) -> None:
-    assert RunFolder.create(tmp_path, "x", "described").load_checkpoint() is None
-
-
-def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "x", "described")
-    folder.save_checkpoint({"w": torch.zeros(100)})
-    path = folder.path / "checkpoint" / "state.pt"
-    for content in (pickle.dumps(Path), b"junk", b"", path.read_bytes()[:200]):
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"state\.pt is damaged") as caught:
-            folder.load_checkpoint()
-        assert "\n" not in str(caught.value)
 
 
 def test_configuration_and_environment_are_readable(tmp_path: Path) -> None:

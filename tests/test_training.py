@@ -116,12 +116,19 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         assert torch.equal(value, wanted[key]), key
 
 
-def test_a_complete_run_is_not_resumed(host: PluginHost, tmp_path: Path) -> None:
-    experiment(host, tmp_path, {"epochs": 1}).run()
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="run is complete: there is nothing to resume"):
-        resume(host, tmp_path / "run")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+@pytest.mark.parametrize("lost", [None, "result.json"])
+def test_a_complete_run_is_finished_again(
+    lost: str | None, host: PluginHost, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it was stopped between its last checkpoint and its result."""
+    experiment(host, tmp_path, {"epochs": 1, "fresh": True}).run()
+    folder = tmp_path / "run"
+    before = {path: path.read_bytes() for path in folder.glob("*.json*")}
+    if lost:
+        (folder / lost).unlink()
+    resume(host, folder).run()
+    assert {path: path.read_bytes() for path in folder.glob("*.json*")} == before
+    assert "run is complete: only its result is written again" in caplog.text
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -148,6 +155,8 @@ def test_the_folder_holds_what_the_result_holds(host: PluginHost, tmp_path: Path
     assert result.folder == folder
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
+        ".lock",
+        "checkpoint/previous.pt",
         "checkpoint/state.pt",
         "environment.json",
         "log.txt",

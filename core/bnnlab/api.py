@@ -92,6 +92,7 @@ def run(
     diagnose: bool | None = None,
     precision: str | None = None,
     compile: bool | None = None,
+    checkpoint_minutes: float | None = None,
     device: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
@@ -119,6 +120,7 @@ def run(
         diagnose: Compare the rule's gradient with the exact one, per segment, in every epoch.
         precision: `float32`, or `bfloat16` for the products in training.
         compile: Compile each segment.
+        checkpoint_minutes: Between checkpoints within an epoch or an evaluation.
         device: `auto`, `cpu`, `cuda`, ...
         data: The data folder.
         out: Folder to make the run's folder in.
@@ -144,6 +146,7 @@ def run(
         "diagnose": diagnose,
         "precision": precision,
         "compile": compile,
+        "checkpoint_minutes": checkpoint_minutes,
         "device": device,
         "data": None if data is None else str(data),
         "name": name,

@@ -12,6 +12,7 @@ import platformdirs
 import torch
 
 from bnnlab import seeds
+from bnnlab.checkpoint import digest
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.errors import BnnlabError, UsageError, explain, first_line, place
@@ -19,7 +20,6 @@ from bnnlab.host import PluginHost
 from bnnlab.layers import sign
 from bnnlab.model import Model, segment_shapes
 from bnnlab.optimizer import Optimizer
-from bnnlab.records import digest
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task, TaskStream
 

@@ -51,6 +51,13 @@ RUN_OPTIONS = (
         False,
         "Whether each segment is compiled by torch.compile, which takes up to minutes at first.",
     ),
+    Option(
+        "checkpoint_minutes",
+        float,
+        10.0,
+        "Minutes between checkpoints within an epoch or an evaluation; 0 for after every step.",
+        minimum=0,
+    ),
     Option("data", str | None, None, "Folder of the data sets; 'none' for the cache folder."),
     Option("out", str | None, "runs", "Folder that run folders are made in; 'none' for no files."),
     Option("name", str | None, None, "Name of the run's folder; 'none' for one that says what."),
@@ -83,6 +90,7 @@ class RunConfig:
     diagnose: bool
     precision: str
     compile: bool
+    checkpoint_minutes: float
     data: str | None
     out: str | None
     name: str | None

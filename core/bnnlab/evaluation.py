@@ -71,26 +71,37 @@ class Evaluator:
         return [prediction.accuracy() for prediction in self.predict(tasks, seen, part)]
 
     def predict(
-        self, tasks: Sequence[Task], seen: Sequence[Task], part: Callable[[Task], Examples]
+        self,
+        tasks: Sequence[Task],
+        seen: Sequence[Task],
+        part: Callable[[Task], Examples],
+        first: int = 0,
     ) -> Iterator[Prediction]:
         """Predict a part of each task, in turn; the model evaluates until the last is taken.
+
+        Whenever one is taken, the model holds the deployed weights.
 
         Args:
             tasks: What is predicted.
             seen: The tasks learned so far, whose training images may recalibrate statistics.
             part: Which examples of a task, e.g. its test part.
+            first: How many predictions to leave out; the rest is the same with and without them.
         """
         parts = [part(task) for task in tasks]
         with in_mode(self.model, training=False):
             if self.task_ids:  # the model is told something else for each
-                for task, each in zip(tasks, parts, strict=True):
+                for task, each in zip(tasks[first:], parts[first:], strict=True):
                     yield from self._predict([each], [task], task)
                 return
             for group in _groups(parts):
+                if first >= len(group):
+                    first -= len(group)
+                    continue
                 distinct = {id(each): each for each in group}
                 predictions = self._predict([*distinct.values()], seen, None)
                 of = dict(zip(distinct, predictions, strict=True))
-                yield from (of[id(each)] for each in group)
+                yield from (of[id(each)] for each in group[first:])
+                first = 0
 
     @torch.no_grad()
     def _predict(

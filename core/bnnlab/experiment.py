@@ -2,28 +2,30 @@
 
 import logging
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from bnnlab import building, continual
+from bnnlab import building, checkpoint
 from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.discovery import Status
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
+from bnnlab.interruption import Interruption, StoppedError
+from bnnlab.learner import Learner
 from bnnlab.model import Model
-from bnnlab.normalization import needs_recalibration
 from bnnlab.optimizer import Optimizer
 from bnnlab.progress import Progress
+from bnnlab.protocol import compare, describe, identity, join_versions, versions
 from bnnlab.records import RunFolder, hear
-from bnnlab.result import Result
+from bnnlab.result import Result, measures
 from bnnlab.result import Status as RunStatus
 from bnnlab.rule import LearningRule
-from bnnlab.stream import protocol_hash
+from bnnlab.stream import Task, protocol_hash
 from bnnlab.training import Trainer
 
 log = logging.getLogger(__name__)
@@ -38,122 +40,182 @@ class Experiment:
         host: Where the components come from.
         config: The resolved configuration.
         resume: A run's folder to continue; None for a new run.
+        allow_changed_versions: Whether it may be continued with other versions of torch, bnnlab or
+            a plugin than it was begun with.
 
     Raises:
-        UsageError: If the components do not fit, or one cannot be made.
+        UsageError: If the components do not fit, one cannot be made, or the run cannot be
+            continued.
     """
 
     def __init__(
-        self, host: PluginHost, config: RunConfig, resume: RunFolder | None = None
+        self,
+        host: PluginHost,
+        config: RunConfig,
+        resume: RunFolder | None = None,
+        *,
+        allow_changed_versions: bool = False,
     ) -> None:
         require(host, config)
-        self.host, self.config = host, config
-        choices, seed = config.choices, config.seed
-        self.device = device = building.find_device(config.device)
-        with hear() as self._heard:
-            self.stream = building.make_stream(
-                host,
-                choices[Kind.STREAM],
-                data=building.data_folder(config.data),
-                device=device,
-                seed=seed,
-            )
-            self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
-            state = resume.load_checkpoint() if resume else None
-            if state:
-                choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
-            self.model, self.rule, self.optimizer = self._make_learner(choices)
-            read = config.choices if config.fresh else choices  # fresh models begin from them, too
-            self.files = {**(state or {}).get("files", {}), **building.digests(read)}
-        self.progress = Progress()
-        self.folder = resume or self._new_folder()
-        if resume:
-            self._restore(resume, state)
+        self.host, self.config, self.folder = host, config, resume
+        self.device = building.find_device(config.device)
+        with ExitStack() as undo, hear() as self._heard:
+            if resume:
+                resume.lock()
+                undo.callback(resume.unlock)
+            state = checkpoint.load(resume.path) if resume else None
+            self._make(state)
+            self.versions = versions(config)
+            self._all_versions = {name: [version] for name, version in self.versions.items()}
+            if resume:
+                self._restore(resume, state, allow_changed_versions)
+            else:
+                self.folder = self._new_folder()
+            undo.pop_all()
+        self._resumed = state is not None
+        self._interruption = Interruption(config.checkpoint_minutes)
 
-    def _make_learner(self, choices: dict[Kind, Choice]) -> tuple[Model, LearningRule, Optimizer]:
+    def _make(self, state: Mapping[str, Any] | None) -> None:
+        """Make the components; a model whose state follows begins as no file."""
+        config, choices = self.config, self.config.choices
+        self.stream = building.make_stream(
+            self.host,
+            choices[Kind.STREAM],
+            data=building.data_folder(config.data),
+            device=self.device,
+            seed=config.seed,
+        )
+        self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
+        if state:
+            choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
+        self.learner = self._make_learner(choices)
+        self.alone: Learner | None = None
+        read = config.choices if config.fresh else choices  # fresh models begin from them, too
+        self.files = {**(state or {}).get("files", {}), **building.digests(read)}
+
+    def _make_learner(self, choices: dict[Kind, Choice]) -> Learner:
         config = replace(self.config, choices=choices)
-        return building.make_learner(self.host, config, self.stream, self.device)
+        return Learner(*building.make_learner(self.host, config, self.stream, self.device))
 
     def run(self, stepped: Stepped = lambda *_: None) -> Result:
         """Train on what is left of the stream and return the result, also written to the folder.
+
+        With a folder, and in the main thread, the first SIGINT, SIGTERM, SIGHUP or SIGQUIT lets the
+        run save its state after the step, and stop; a second one stops it at once.
 
         Args:
             stepped: Called after each step with (task, epoch, step, steps in the epoch).
 
         Raises:
             RunError: If the run fails; what was measured until then is in the folder.
+            KeyboardInterrupt: If SIGINT stopped it.
+            StoppedError: If another signal did.
         """
-        trainer = Trainer(
-            self.model,
-            self.rule,
-            self.optimizer,
+        listening = self._interruption.listening() if self.folder else nullcontext()
+        with ExitStack() as ending:
+            if self.folder:
+                ending.callback(self.folder.unlock)
+                self.folder.start_log(self._heard)
+                ending.callback(self.folder.stop_log)
+            ending.enter_context(listening)
+            self.host.notify(
+                "bnnlab_run_started",
+                config=self.config.as_dict(),
+                folder=self.folder.path if self.folder else None,
+                resumed=self._resumed,
+            )
+            try:
+                self._learn(stepped)
+            except (KeyboardInterrupt, StoppedError):
+                self._finish("interrupted")
+                raise
+            except (Exception, SystemExit) as error:
+                log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
+                with suppress(OSError):  # the disk may be what failed; the first error is the news
+                    self._finish("failed")
+                if isinstance(error, BnnlabError):
+                    raise
+                raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
+            return self._finish("complete")
+
+    def _learn(self, stepped: Stepped) -> None:
+        if not self._resumed:
+            self._save()
+        self._train(
+            self.learner,
             self.tasks,
+            stepped,
             measure_uncertainty=self.config.uncertainty or self.optimizer.test_draws > 0,
             diagnose=self.config.diagnose,
             unknown=None if self.stream.gives_task_ids else self.stream.out_of_distribution(),
-            progress=self.progress,
             logged=self._logged,
-            saved=self._save,
-            **self._schedule(stepped),
         )
-        if self.folder:
-            self.folder.start_log(self._heard)
-        path = self.folder.path if self.folder else None
-        self.host.notify(
-            "bnnlab_run_started",
-            config=self.config.as_dict(),
-            folder=path,
-            resumed=self.progress.lines > 0,
-        )
-        try:
-            trainer.run()
-            if self.config.fresh:
-                self._learn_alone(stepped)
-        except KeyboardInterrupt:
-            self._finish("interrupted")
-            raise
-        except Exception as error:
-            log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
-            with suppress(OSError):  # the disk may be what failed; the first error is the news
-                self._finish("failed")
-            if isinstance(error, BnnlabError):
-                raise
-            raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
-        else:
-            return self._finish("complete")
-        finally:
-            if self.folder:
-                self.folder.stop_log()
-
-    def _schedule(self, stepped: Stepped) -> dict[str, Any]:
-        return {
-            "task_ids": self.stream.gives_task_ids,
-            "epochs": self.config.epochs,
-            "batch_size": self.config.batch_size,
-            "seed": self.config.seed,
-            "stepped": stepped,
-        }
+        if self.config.fresh:
+            self._learn_alone(stepped)
 
     def _learn_alone(self, stepped: Stepped) -> None:
         """Teach each task to a fresh model, to see what the tasks before it cost or gave."""
-        fresh, began = self.progress.fresh, self.progress.seconds
+        fresh = self.progress.fresh
         for task in self.tasks[len(fresh) :]:
-            alone = Progress(untrained=[None])
-            Trainer(
-                *self._make_learner(self.config.choices),
+            if self.alone is None:
+                self.alone = self._make_learner(self.config.choices)
+                self.alone.progress.untrained = [None]
+            self._train(
+                self.alone,
                 [replace(task, index=0)],
+                stepped,
                 measure_uncertainty=False,
                 diagnose=False,
                 unknown=None,
-                progress=alone,
                 logged=lambda _: None,
-                saved=lambda: None,
-                **self._schedule(stepped),
-            ).run()
-            fresh.append(alone.accuracy[0][0])
-            began += alone.seconds
-            self.progress.seconds = began
+            )
+            fresh.append(self.alone.progress.accuracy[0][0])
+            self.progress.seconds += self.alone.progress.seconds
+            self.alone = None
             self._save()
+
+    def _train(
+        self, learner: Learner, tasks: Sequence[Task], stepped: Stepped, **measured: Any
+    ) -> None:
+        """Train on what is left of the tasks."""
+        Trainer(
+            **vars(learner),
+            tasks=tasks,
+            task_ids=self.stream.gives_task_ids,
+            epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            due=self._interruption.due if self.folder else lambda: False,
+            saved=self._save,
+            stepped=stepped,
+            **measured,
+        ).run()
+
+    # -------------------------------------------------------------------- what it is made of
+
+    @property
+    def model(self) -> Model:
+        """The model that learns all tasks."""
+        return self.learner.model
+
+    @property
+    def rule(self) -> LearningRule:
+        """Its rule."""
+        return self.learner.rule
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Its optimizer."""
+        return self.learner.optimizer
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return self.learner.progress
+
+    def protocol(self) -> dict[str, Any]:
+        """Describe what is learned from, in which order, how it is split and scored."""
+        return describe(self.config, self.stream, self.model, self.optimizer, self.files)
 
     # -------------------------------------------------------------------- what it writes
 
@@ -168,6 +230,7 @@ class Experiment:
             folder.write_config(self._repeatable())
             folder.write_environment({plugin.distribution: plugin.version for plugin in loaded})
         except OSError as error:
+            folder.unlock()
             shutil.rmtree(folder.path, ignore_errors=True)  # made a moment ago
             raise UsageError(f"cannot write to {folder.path}: {error.strerror}.") from error
         return folder
@@ -180,12 +243,6 @@ class Experiment:
         del config["name"]
         return config
 
-    def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree on with the run that continues it."""
-        config = self.config.as_dict()
-        kept = {key: value for key, value in config.items() if key not in _ELSEWHERE}
-        return {**kept, "protocol": protocol_hash(self.protocol())}
-
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
             self.folder.append_metrics(metrics)
@@ -195,88 +252,52 @@ class Experiment:
             self.host.notify("bnnlab_task_ended", task=task, accuracy=accuracy)
 
     def _save(self) -> None:
-        if self.folder:
-            self.folder.save_checkpoint(
-                {
-                    "model": self.model.state_dict(),
-                    "rule": self.rule.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "progress": vars(self.progress),
-                    "identity": self._identity(),
-                    "files": self.files,
-                    "data": {
-                        "input_shape": list(self.stream.input_shape),
-                        "classes": self.stream.classes,
-                        "rule_infers": self.model.inference is not None,
-                    },
-                }
-            )
+        if not self.folder:
+            return
+        state = {
+            **self.learner.state_dict(),
+            "alone": self.alone.state_dict() if self.alone else None,
+            "identity": identity(self.config, self.protocol()),
+            "versions": self._all_versions,
+            "files": self.files,
+            "data": {
+                "input_shape": list(self.stream.input_shape),
+                "classes": self.stream.classes,
+                "rule_infers": self.model.inference is not None,
+            },
+            "metrics": self.folder.lines,
+        }
+        checkpoint.save(self.folder.path, state)
+        self._interruption.saved()
 
-    def _restore(self, folder: RunFolder, state: dict[str, Any] | None) -> None:
-        if state:
-            self._compare(folder, state.get("identity", {}))
-            try:
-                self.model.load_state_dict(state["model"])
-                self.rule.load_state_dict(state["rule"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                self.progress = Progress(**state["progress"])
-            except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                raise UsageError(
-                    f"the checkpoint in {folder.path} does not fit its run.toml: {reason}"
-                ) from error
+    def _restore(
+        self, folder: RunFolder, state: Mapping[str, Any] | None, allow_changed_versions: bool
+    ) -> None:
+        if state is None:
+            folder.begin_anew()
+            return
+        compare(folder.path, state["identity"], identity(self.config, self.protocol()))
+        self._all_versions = join_versions(
+            folder.path, state["versions"], self.versions, allow_changed_versions
+        )
+        self.learner.load_state_dict(state, folder.path)
+        if state["alone"]:
+            self.alone = self._make_learner(self.config.choices)
+            self.alone.load_state_dict(state["alone"], folder.path)
+        folder.restore_metrics(state["metrics"])
         alone = self.config.fresh and len(self.progress.fresh) < len(self.tasks)
         if self.progress.task == len(self.tasks) and not alone:
-            raise UsageError(f"{folder.path} is complete: there is nothing to resume")
-        folder.keep_metrics(self.progress.lines)
-
-    def _compare(self, folder: RunFolder, saved: dict[str, Any]) -> None:
-        mine = self._identity()
-        changed = [key for key in mine if mine[key] != saved.get(key)]
-        if changed:
-            raise UsageError(
-                f"{folder.path} cannot be continued: its run.toml, its data or a file that it "
-                f"names changed since the checkpoint ({', '.join(changed)}). Start a new run."
-            )
-
-    def protocol(self) -> dict[str, Any]:
-        """Describe what is learned from, in which order, how it is split and scored."""
-        draws = self.optimizer.test_draws
-        predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
-        return {
-            **({"files": self.files} if self.files else {}),
-            "stream": self.stream.protocol(),
-            "epochs": self.config.epochs,
-            "batch_size": self.config.batch_size,
-            "score": f"top-1 accuracy of {predictor} on each task's whole test part",
-            "task_ids_at_test": self.stream.gives_task_ids,
-            "revisits_training_images": needs_recalibration(self.model),
-        }
+            log.warning("%s is complete: only its result is written again", folder.path)
 
     def _finish(self, status: RunStatus) -> Result:
-        matrix, protocol = self.progress.accuracy, self.protocol()
+        protocol = self.protocol()
         result = Result(
             status=status,
-            accuracy=matrix,
-            untrained_accuracy=self.progress.untrained,
-            fresh_accuracy=self.progress.fresh,
-            average_accuracy=continual.average_accuracy(matrix),
-            recent_accuracy=continual.recent_accuracy(matrix),
-            learning_accuracy=continual.learning_accuracy(matrix),
-            forgetting=continual.forgetting(matrix),
-            backward_transfer=continual.backward_transfer(matrix),
-            forward_transfer=continual.forward_transfer(matrix, self.progress.untrained),
-            plasticity=continual.plasticity(matrix, self.progress.fresh),
-            retention=continual.retention(matrix),
-            uncertainty=self.progress.uncertainty[-1] if self.progress.uncertainty else {},
-            flips=self.progress.flips,
-            diagnostics=self.progress.diagnostics,
-            diagnosis=self.progress.diagnosis,
+            **measures(self.progress),
             tasks=[task.name for task in self.tasks],
             protocol=protocol_hash(protocol),
             protocol_description=protocol,
             seed=self.config.seed,
-            seconds=round(self.progress.seconds, 3),
             components={
                 str(kind): {
                     "name": choice.component.name,
@@ -285,6 +306,7 @@ class Experiment:
                 }
                 for kind, choice in self.config.choices.items()
             },
+            changed_versions={n: made for n, made in self._all_versions.items() if len(made) > 1},
             model=self.model.eval(),
             folder=self.folder.path if self.folder else None,
         )
@@ -295,4 +317,3 @@ class Experiment:
 
 
 _NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
-_ELSEWHERE = ("data", "out", "name", "device")  # may differ where a run is continued

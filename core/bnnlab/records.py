@@ -1,6 +1,5 @@
 """The run's folder: what a run leaves. Files are replaced whole; metrics and log grow by lines."""
 
-import hashlib
 import json
 import logging
 import logging.handlers
@@ -9,9 +8,10 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +22,32 @@ from bnnlab.errors import UsageError, first_line
 log = logging.getLogger("bnnlab")
 
 CONFIG = "run.toml"
-CHECKPOINT = Path("checkpoint") / "state.pt"
-LINES_BEFORE_CHECKPOINT = 5
-"""Those there may be before the first: untrained, epoch, diagnosis, weights, evaluation."""
+METRICS = "metrics.jsonl"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it."""
+def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it.
+
+    Args:
+        path: The file.
+        content: Written one after another.
+        keep: Where the file of before is kept; None for nowhere.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            keep.unlink(missing_ok=True)
+            try:
+                keep.hardlink_to(path)
+            except OSError:  # a file system without links
+                path.replace(keep)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def digest(path: Path) -> str:
-    """Return 16 digits of the SHA-256 of a file, a run's checkpoint, or a folder's files in order.
-
-    Of what does not exist it is that of nothing.
-    """
-    checkpoint = path / CHECKPOINT
-    found = checkpoint if checkpoint.exists() else path
-    sha = hashlib.sha256()
-    for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
-        if file.is_file():
-            with file.open("rb") as content:
-                sha.update(hashlib.file_digest(content, "sha256").digest())
-    return sha.hexdigest()[:16]
 
 
 def to_json(value: Any) -> str:
@@ -77,11 +72,18 @@ def hear() -> Iterator[list[logging.LogRecord]]:
 
 
 class RunFolder:
-    """One run's folder: run.toml, environment.json, metrics.jsonl, result.json, checkpoint/."""
+    """One run's folder, and what is in it but for the checkpoints.
+
+    Attributes:
+        path: Where it is.
+        lines: Those of metrics.jsonl that this process wrote or took over.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lines: list[str] = []
         self._handler: logging.Handler | None = None
+        self._lock: Any = None
 
     @classmethod
     def create(cls, out: Path, name: str | None, described: str) -> "RunFolder":
@@ -93,13 +95,17 @@ class RunFolder:
         if name is not None and (name in ("", "..") or Path(name).name != name):
             raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
         chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
-        path, tries = out / chosen, 1
+        path = out / chosen
         try:
             out.mkdir(parents=True, exist_ok=True)
-            while path.exists() and name is None:
-                tries += 1
-                path = out / f"{chosen}-{tries}"
-            path.mkdir()
+            for tries in count(2):
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:  # another run may have begun at the same moment
+                    if name is not None:
+                        raise
+                    path = out / f"{chosen}-{tries}"
         except FileExistsError as error:
             if not out.is_dir():
                 raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
@@ -108,7 +114,47 @@ class RunFolder:
             ) from error
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
-        return cls(path)
+        folder = cls(path)
+        folder.lock()
+        return folder
+
+    # -------------------------------------------------------------------- whose it is
+
+    def lock(self) -> None:
+        """Keep other processes from writing here until `unlock`, or until this process ends.
+
+        What a process that was killed left unfinished is swept away.
+
+        Raises:
+            UsageError: If another one writes here.
+        """
+        from filelock import FileLock, Timeout  # takes a moment
+
+        lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
+        owner = self.path / ".owner"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            raise UsageError(
+                f"{self.path} is in use by {who}: wait until it ends, or stop it first."
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s cannot be locked (%s): nothing else may write there", self.path, error)
+            return
+        self._lock = lock
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        who = f"process {os.getpid()} on {platform.node()}, since {now}"
+        write_atomically(owner, who.encode())
+        for part in self.path.rglob(".*.part"):
+            part.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        """Let other processes write here."""
+        if self._lock:
+            (self.path / ".owner").unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     # -------------------------------------------------------------------- the small files
 
@@ -137,57 +183,33 @@ class RunFolder:
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics, allow_nan=False) + "\n")
+        line = json.dumps(metrics, allow_nan=False) + "\n"
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line)
+        self.lines.append(line)
 
-    def keep_metrics(self, lines: int) -> None:
-        """Drop what was logged after the checkpoint that a resumed run starts from.
+    def begin_anew(self) -> None:
+        """See that nothing was logged yet: the first checkpoint comes before the first line.
 
         Raises:
-            UsageError: If there is less than was logged at the checkpoint, or so much that there
-                must have been a checkpoint and there is none.
+            UsageError: If there is more.
         """
-        path = self.path / "metrics.jsonl"
-        logged = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if len(logged) < lines:
-            raise UsageError(f"{path} is cut short: {len(logged)} lines of {lines} are there.")
-        if not lines and len(logged) > LINES_BEFORE_CHECKPOINT:
-            raise UsageError(f"{self.path / CHECKPOINT} is missing: the run cannot be continued.")
-        write_atomically(path, b"".join(logged[:lines]))
+        path = self.path / METRICS
+        if path.exists() and path.stat().st_size:
+            raise UsageError(f"the checkpoint in {self.path} is missing: it cannot be continued.")
+
+    def restore_metrics(self, lines: Sequence[str]) -> None:
+        """Let metrics.jsonl hold these lines, those at the checkpoint that a run goes on from."""
+        path, self.lines = self.path / METRICS, list(lines)
+        whole = "".join(lines).encode()
+        logged = path.read_bytes() if path.exists() else b""
+        if not logged.startswith(whole):
+            log.warning("%s was cut short or changed: written anew from the checkpoint", path)
+        write_atomically(path, whole)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json."""
         write_atomically(self.path / "result.json", to_json(dict(result)).encode())
-
-    # -------------------------------------------------------------------- checkpoints
-
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by this state."""
-        import io
-
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        (self.path / CHECKPOINT).parent.mkdir(exist_ok=True)
-        write_atomically(self.path / CHECKPOINT, buffer.getvalue())
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the last saved state, or None if there is none.
-
-        Raises:
-            UsageError: If the file is damaged.
-        """
-        import torch
-
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise UsageError(f"{path} is damaged or cut short.") from error
-        return state
 
     # -------------------------------------------------------------------- the log
 

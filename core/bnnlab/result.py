@@ -4,8 +4,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from bnnlab import continual
 from bnnlab.diagnosis import Diagnosis
 from bnnlab.model import Model
+from bnnlab.progress import Progress
 
 Status = Literal["complete", "failed", "interrupted"]
 
@@ -42,6 +44,8 @@ class Result:
         seed: Root seed.
         seconds: Training and evaluation.
         components: Per kind: name, distribution and version.
+        changed_versions: Of torch, bnnlab and the plugins in use, those that a resumed run went on
+            with another version of: all that parts of it were made with, in order.
         model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
         folder: Where the run was written, or None.
     """
@@ -68,6 +72,7 @@ class Result:
     seed: int
     seconds: float
     components: dict[str, dict[str, str]]
+    changed_versions: dict[str, list[str]]
     model: Model = field(repr=False)
     folder: Path | None
 
@@ -75,3 +80,26 @@ class Result:
         """Return what result.json holds."""
         own = {"model", "folder"}
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+
+
+def measures(progress: Progress) -> dict[str, Any]:
+    """Return the part of a result that follows from how far a run has come."""
+    matrix = progress.accuracy
+    return {
+        "accuracy": matrix,
+        "untrained_accuracy": progress.untrained,
+        "fresh_accuracy": progress.fresh,
+        "average_accuracy": continual.average_accuracy(matrix),
+        "recent_accuracy": continual.recent_accuracy(matrix),
+        "learning_accuracy": continual.learning_accuracy(matrix),
+        "forgetting": continual.forgetting(matrix),
+        "backward_transfer": continual.backward_transfer(matrix),
+        "forward_transfer": continual.forward_transfer(matrix, progress.untrained),
+        "plasticity": continual.plasticity(matrix, progress.fresh),
+        "retention": continual.retention(matrix),
+        "uncertainty": progress.uncertainty[-1] if progress.uncertainty else {},
+        "flips": progress.flips,
+        "diagnostics": progress.diagnostics,
+        "diagnosis": progress.diagnosis,
+        "seconds": round(progress.seconds, 3),
+    }

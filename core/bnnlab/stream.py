@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -85,23 +86,34 @@ class Examples:
         return self._inputs(self._look_up(rows), draws), self.labels[rows]
 
     def batches(
-        self, size: int, order: Tensor | None = None, draws: torch.Generator | None = None
+        self,
+        size: int,
+        order: Tensor | None = None,
+        draws: torch.Generator | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of `size`, in `order` (positions) or as they lie; `draws` as in `batch`.
 
         A last batch of one example is joined to the one before: batch statistics need two.
+
+        Batches are augmented piece by piece. To leave out the `first` of them, `draws` must be as
+        it was before the piece that the last of these is cut from.
         """
         rows = self.rows if order is None else self.rows[order.to(self.rows.device)]
-        sizes = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
+        sizes = [min(size, len(rows) - start) for start in range(0, len(rows), size)]
         if len(sizes) > 1 and size > 1 == sizes[-1]:
             sizes[-2:] = [size + 1]
         # Small batches are cut from a larger piece that is looked up and normalised at once.
         together = max(1, PIECE // (size * math.prod(self.pixels.shape[1:])))
-        groups = [sizes[first : first + together] for first in range(0, len(sizes), together)]
-        pieces = torch.split(rows, [sum(group) for group in groups])
-        for group, piece, images in zip(groups, pieces, self._read(pieces), strict=True):
+        groups = [sizes[start : start + together] for start in range(0, len(sizes), together)]
+        begun = max(0, first - 1) // together
+        pieces = torch.split(rows, [sum(group) for group in groups])[begun:]
+        first -= begun * together
+        for group, piece, images in zip(groups[begun:], pieces, self._read(pieces), strict=True):
             inputs, targets = self._inputs(images, draws), self.labels[piece]
-            yield from zip(torch.split(inputs, group), torch.split(targets, group), strict=True)
+            cut = zip(torch.split(inputs, group), torch.split(targets, group), strict=True)
+            yield from islice(cut, first, None)
+            first = 0
 
     def count_batches(self, size: int) -> int:
         """Return how many batches `batches` yields of the whole part."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from bnnlab import seeds, uncertainty, weights
 from bnnlab.diagnosis import Diagnosis, diagnose
 from bnnlab.errors import RunError
-from bnnlab.evaluation import Evaluator, Prediction
+from bnnlab.evaluation import Evaluator
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer, TaskContext
 from bnnlab.progress import Progress
@@ -46,6 +46,7 @@ class Trainer:
         seed: Root of the order of examples.
         progress: Where to begin; fresh, or from a checkpoint.
         logged: Called with a line of metrics after every epoch and evaluation.
+        due: Asked after every step and every scored task whether to take a checkpoint there.
         saved: Called when a checkpoint may be taken.
         stepped: Called after every step with (task, epoch, step, steps in the epoch).
     """
@@ -66,6 +67,7 @@ class Trainer:
         seed: int,
         progress: Progress,
         logged: Callable[[dict[str, Any]], None],
+        due: Callable[[], bool],
         saved: Callable[[], None],
         stepped: Callable[[int, int, int, int], None],
     ) -> None:
@@ -75,86 +77,104 @@ class Trainer:
         self.measure_uncertainty, self.unknown = measure_uncertainty, unknown
         self.diagnose = diagnose
         self.progress = progress
-        self._logged, self._saved, self._stepped = logged, saved, stepped
+        self._logged, self._stepped = logged, stepped
+        self._due, self._saved = due, saved
         self.evaluator = Evaluator(model, optimizer, task_ids)
 
     def run(self) -> None:
-        """Train on every task that is left.
+        """Train on every task that is left, from where the progress says.
 
         Raises:
             RunError: If the loss is not finite, or the optimizer describes its weights wrongly.
         """
         weights.describe(self.model, self.optimizer, weights.signs(self.model))  # before any work
+        self._ticked = time.perf_counter()
         if not self.progress.untrained:
-            # With task ids an unseen task has no statistics of its own yet: not measured.
-            self.progress.untrained = (
-                [None] * len(self.tasks)
-                if self.task_ids
-                else [*self._test(self.tasks, self.tasks[:1])]
-            )
-            self._log({"event": "untrained", "accuracy": self.progress.untrained})
+            self._measure_untrained()
         for task in self.tasks[self.progress.task :]:
             self._learn(task)
 
+    def _measure_untrained(self) -> None:
+        progress = self.progress
+        if not self.task_ids:  # else an unseen task has no statistics of its own yet
+            self._score([], self.tasks, self.tasks[:1])
+        progress.untrained = progress.end_evaluation() or [None] * len(self.tasks)
+        self._log({"event": "untrained", "accuracy": progress.untrained})
+
     def _learn(self, task: Task) -> None:
+        """Do what is left of a task: hear of its start, learn, hear of its end, be evaluated."""
         progress = self.progress
         if self.task_ids:
             self.model.select_task(task.index)
         steps = self.epochs * task.train.count_batches(self.batch_size)
         context = TaskContext(task, self.model, self.rule, self.batch_size, steps)
-        if progress.epoch == 0:
+        if progress.phase == "start":
             progress.start_signs = weights.signs(self.model)
             self.optimizer.task_started(context)
-        for epoch in range(progress.epoch, self.epochs):
-            started = time.perf_counter()
-            metrics = self._epoch(task, epoch)
-            diagnostics = {**_numbers(self.rule), **_numbers(self.optimizer)}
-            metrics = {**diagnostics, **metrics}
-            held = task.validation
-            if held is not None and len(held):
-                metrics["validation_accuracy"] = self._validate(task, held)
-            progress.epoch = epoch + 1
-            progress.seconds += time.perf_counter() - started
-            self._log(metrics)
-            diagnosis = self._diagnose(task)
-            if progress.epoch < self.epochs:
-                self._saved()
-        self.optimizer.task_ended(context)
-        progress.diagnostics.append(diagnostics)
-        if diagnosis:
-            progress.diagnosis.append(diagnosis)
+            progress.phase = "epochs"
+        while progress.epoch < self.epochs:
+            self._epoch(task)
+            self._save()
+        if progress.phase == "epochs":
+            self.optimizer.task_ended(context)
+            progress.phase = "evaluation"
         self._evaluate(task)
-        progress.task, progress.epoch = task.index + 1, 0
-        self._saved()
+        progress.task, progress.phase, progress.epoch = task.index + 1, "start", 0
+        self._save()
 
-    def _epoch(self, task: Task, epoch: int) -> dict[str, Any]:
-        self.model.train()
-        order = seeds.permutation(len(task.train), self.seed, "order", task.index, epoch)
-        count = task.train.count_batches(self.batch_size)
-        device = task.train.rows.device
-        losses = torch.zeros(count, device=device)
-        correct = torch.zeros((), dtype=torch.int64, device=device)
-        checked = 0
-        draws = seeds.generator(self.seed, "augmentation", task.index, epoch)
-        batches = task.train.batches(self.batch_size, order, draws)
-        for step, (inputs, targets) in enumerate(batches):
-            closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
-            losses[step], logits = self._step(closure)
-            correct += (task.mask(logits).argmax(-1) == targets).sum()
-            self.progress.steps += 1
-            if (step + 1) % CHECK_EVERY == 0 or step + 1 == count:
-                self._check(losses[checked : step + 1], task, epoch, checked)
-                self._check_gradients()
-                checked = step + 1
-            self._stepped(task.index, epoch, step + 1, count)
-        return {
+    def _epoch(self, task: Task) -> None:
+        """Make the steps that are left of an epoch, and say what came of it."""
+        self._make_steps(task)
+        progress = self.progress
+        diagnostics = {**_numbers(self.rule), **_numbers(self.optimizer)}
+        metrics = {
+            **diagnostics,
             "event": "epoch",
             "task": task.index,
-            "epoch": epoch,
-            "step": self.progress.steps,
-            "loss": float(losses.mean()),
-            "train_accuracy": int(correct) / len(task.train),
+            "epoch": progress.epoch,
+            "step": progress.steps,
+            "loss": float(progress.losses.mean()),
+            "train_accuracy": int(progress.correct) / len(task.train),
         }
+        held = task.validation
+        if held is not None and len(held):
+            metrics["validation_accuracy"] = self._validate(task, held)
+        self._log(metrics)
+        diagnosis = self._diagnose(task)
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        if progress.epoch == self.epochs:
+            progress.diagnostics.append(diagnostics)
+            if diagnosis:
+                progress.diagnosis.append(diagnosis)
+
+    def _make_steps(self, task: Task) -> None:
+        progress, device = self.progress, task.train.rows.device
+        where, count = (task.index, progress.epoch), task.train.count_batches(self.batch_size)
+        if progress.step == 0:
+            progress.begin_epoch(count, device)
+        losses = progress.losses = progress.losses.to(device)
+        correct = progress.correct = progress.correct.to(device)
+        order = seeds.permutation(len(task.train), self.seed, "order", *where)
+        draws = seeds.generator(self.seed, "augmentation", *where)
+        if progress.draws is not None:
+            draws.set_state(progress.draws)
+        self.model.train()
+        checked = progress.step
+        examples = _remembering(task.train, progress)
+        for inputs, targets in examples.batches(self.batch_size, order, draws, progress.step):
+            closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
+            losses[progress.step], logits = self._step(closure)
+            correct += (task.mask(logits).argmax(-1) == targets).sum()
+            progress.step += 1
+            progress.steps += 1
+            due = self._due()
+            if due or progress.step % CHECK_EVERY == 0 or progress.step == count:
+                self._check(losses[checked : progress.step], task, checked)
+                self._check_gradients()
+                checked = progress.step
+            self._stepped(*where, progress.step, count)
+            if due:
+                self._save()
 
     def _step(self, closure: Closure) -> tuple[Tensor, Tensor]:
         """Return a step's loss and the logits it was made at."""
@@ -165,7 +185,7 @@ class Trainer:
             raise RunError(f"{name}.step() returned {type(loss).__name__}, not the closure's loss")
         return loss, closure.logits
 
-    def _check(self, losses: Tensor, task: Task, epoch: int, first: int) -> None:
+    def _check(self, losses: Tensor, task: Task, first: int) -> None:
         finite = losses.isfinite()
         if bool(finite.all()):
             return
@@ -179,7 +199,7 @@ class Trainer:
         )
         raise RunError(
             f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
-            f"epoch {epoch + 1}, step {step}; {last}. {ADVICE}"
+            f"epoch {self.progress.epoch + 1}, step {step}; {last}. {ADVICE}"
         )
 
     def _check_gradients(self) -> None:
@@ -192,32 +212,18 @@ class Trainer:
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
         weights.check_signs(self.model, self.optimizer)
-        progress, started = self.progress, time.perf_counter()
+        progress = self.progress
         seen = self.tasks[: task.index + 1]
         shown = seen if self.task_ids else self.tasks[: task.index + 2]
-        none = self._of_no_task(task)
-        predictions = self.evaluator.predict([*none, *shown], seen, lambda task: task.test)
-        unknown = next(predictions) if none else None
-        row: list[float | None] = []
-        summaries: list[uncertainty.Summary] = []
-        before: Prediction | None = None
-        for each in predictions:
-            if not bool(each.probabilities.isfinite().all()):
-                raise RunError(
-                    f"after task {task.index + 1} ({task.name}) the model predicts numbers that "
-                    f"are not finite. {ADVICE}"
-                )
-            row.append(each.accuracy())
-            if self.measure_uncertainty and len(row) <= len(seen):
-                shared = each is before  # tasks may share a test part
-                summaries.append(summaries[-1] if shared else uncertainty.summarise(each, unknown))
-            before = each
+        summarised = len(seen) if self.measure_uncertainty else 0
+        self._score(self._of_no_task(task), shown, seen, summarised)
+        summaries = progress.summaries
+        measured: dict[str, Any] = uncertainty.uncertainty(summaries) if summaries else {}
+        row = progress.end_evaluation()
         progress.accuracy.append(row + [None] * (len(self.tasks) - len(row)))
         progress.flips.append(weights.flipped(self.model, progress.start_signs))
-        measured: dict[str, Any] = uncertainty.uncertainty(summaries) if summaries else {}
         progress.uncertainty.append(measured)
         layers = weights.describe(self.model, self.optimizer, progress.start_signs)
-        progress.seconds += time.perf_counter() - started
         where = {"task": task.index, "step": progress.steps}
         self._log({"event": "weights", **where, "layers": layers})
         self._log(
@@ -230,6 +236,35 @@ class Trainer:
             }
         )
 
+    def _score(
+        self, none: list[Task], tasks: list[Task], seen: list[Task], summarised: int = 0
+    ) -> None:
+        """Score test parts into the progress, from where it is.
+
+        Args:
+            none: A task with inputs of no task for its test part, if those are to be detected.
+            tasks: Whose test parts are scored.
+            seen: The tasks learned so far.
+            summarised: Of how many tasks the predictions are summarised, too.
+        """
+        progress, before = self.progress, None
+        done = len(progress.row) + (progress.unknown is not None)
+        when = f"after task {seen[-1].index + 1} ({seen[-1].name})"
+        when = when if progress.phase == "evaluation" else "before training"
+        for each in self.evaluator.predict([*none, *tasks], seen, lambda task: task.test, done):
+            if none and progress.unknown is None:
+                progress.unknown = each
+                continue
+            if not bool(each.probabilities.isfinite().all()):
+                raise RunError(f"{when} the model predicts numbers that are not finite. {ADVICE}")
+            progress.row.append(each.accuracy())
+            if len(progress.row) <= summarised:
+                known, shared = progress.summaries, each is before  # tasks may share a test part
+                known.append(known[-1] if shared else uncertainty.summarise(each, progress.unknown))
+            before = each
+            if self._due():
+                self._save()
+
     def _of_no_task(self, task: Task) -> list[Task]:
         """Return the task with test inputs that belong to none, if those are to be detected."""
         if not self.measure_uncertainty or self.unknown is None:
@@ -240,12 +275,11 @@ class Trainer:
         """Compare the rule's gradient with the exact one on a batch that the seed chooses."""
         if not self.diagnose:
             return []
-        progress, started = self.progress, time.perf_counter()
+        progress = self.progress
         order = seeds.permutation(len(task.train), self.seed, "diagnosis", task.index)
         batch = Batch(*task.train.batch(order[: self.batch_size]), task.loss)
         found = diagnose(self.rule, self.model, batch)
-        progress.seconds += time.perf_counter() - started
-        where = {"task": task.index, "epoch": progress.epoch - 1, "step": progress.steps}
+        where = {"task": task.index, "epoch": progress.epoch, "step": progress.steps}
         self._log({"event": "diagnosis", **where, "segments": found})
         return found
 
@@ -253,12 +287,33 @@ class Trainer:
         seen = self.tasks[: task.index + 1]
         return self.evaluator.accuracies([task], seen, lambda _: held)[0]
 
-    def _test(self, tasks: list[Task], seen: list[Task]) -> list[float]:
-        return self.evaluator.accuracies(tasks, seen, lambda task: task.test)
-
     def _log(self, metrics: dict[str, Any]) -> None:
-        self.progress.lines += 1
+        self._tick()
         self._logged({**metrics, "seconds": round(self.progress.seconds, 3)})
+
+    def _save(self) -> None:
+        self._tick()
+        self._saved()
+        self._ticked = time.perf_counter()
+
+    def _tick(self) -> None:
+        """Count the time since the last tick; a clock that was set back counts nothing."""
+        now = time.perf_counter()
+        self.progress.seconds += max(0.0, now - self._ticked)
+        self._ticked = now
+
+
+def _remembering(examples: Examples, progress: Progress) -> Examples:
+    """Return examples whose augmentation notes in the progress where its draws begin."""
+    augment = examples.augment
+    if augment is None:
+        return examples
+
+    def augmented(images: Tensor, draws: torch.Generator) -> Tensor:
+        progress.draws = draws.get_state()
+        return augment(images, draws)
+
+    return replace(examples, augment=augmented)
 
 
 def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:

@@ -21,13 +21,13 @@ class Summary:
     Attributes:
         count: How many examples.
         means: Of `nll`, `brier`, `entropy`, `aleatoric` and `epistemic` over the examples.
-        gaps: Per bin of confidence, the sum of (correct - confidence), `(BINS,)`.
+        gaps: Per bin of confidence, the sum of (correct - confidence).
         auroc: With `entropy` and with `epistemic` as the score for "unknown"; None without such.
     """
 
     count: int
     means: dict[str, float]
-    gaps: np.ndarray
+    gaps: list[float]
     auroc: tuple[float, float] | None
 
 
@@ -56,7 +56,7 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
     if unknown is not None:
         other, its_epistemic = _scores(unknown)
         auroc = _auroc(total, other), _auroc(epistemic, its_epistemic)
-    return Summary(len(targets), means, calibration_gaps(p, targets), auroc)
+    return Summary(len(targets), means, calibration_gaps(p, targets).tolist(), auroc)
 
 
 def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
@@ -82,7 +82,7 @@ def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
         name: sum(each.count * each.means[name] for each in summaries) / count
         for name in summaries[0].means
     }
-    found["ece"] = float(np.abs(sum(each.gaps for each in summaries)).sum() / count)
+    found["ece"] = float(np.abs(sum(np.array(each.gaps) for each in summaries)).sum() / count)
     aurocs = [each.auroc for each in summaries if each.auroc is not None]
     if aurocs:
         first, second = ([*each] for each in zip(*aurocs, strict=True))

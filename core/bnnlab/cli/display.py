@@ -110,6 +110,8 @@ def result_lines(result: Result) -> list[Table | Text]:
         shown = "n/a" if value is None else f"{100 * value:.1f} %"
         parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
     parts += _uncertainty_lines(result)
+    for name, versions in result.changed_versions.items():
+        parts.append(Text(f"parts of it were made with {name} {', '.join(versions)}"))
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
 

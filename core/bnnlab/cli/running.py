@@ -1,12 +1,13 @@
 """What trains: `run`, and `list-recipes`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
-from bnnlab.cli.console import Json, print_json, print_out, report_note
+from bnnlab.cli.console import Json, print_json, print_out, report_error, report_note
 from bnnlab.records import CONFIG
 
 
@@ -45,12 +46,22 @@ def run(
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Continue the run in this folder.")
     ] = None,
+    allow_changed_versions: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-versions",
+            help="With --resume: go on with other versions of torch, bnnlab or a plugin; the "
+            "result says so.",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network on a stream of tasks, and see what it learned and forgot.
 
     Writes a folder with the configuration, metrics, result and checkpoint.
+
+    Ctrl-C, SIGTERM, SIGHUP and SIGQUIT let it save and stop after the step; a second one at once.
 
     Flags come before the run file, and the run file before the defaults.
 
@@ -92,24 +103,31 @@ def run(
         if config:
             lower.append(read_config(config))
         resolved = resolve(host, [*lower, *spoken])
-    _execute(host, resolved, resume, quiet, json)
-
-
-def _execute(host: Any, config: Any, resume: Path | None, quiet: bool, json: bool) -> None:
-    from bnnlab.cli.display import Display, print_result
+    if allow_changed_versions and not resume:
+        raise UsageError("--allow-changed-versions: a new run has no other versions; see --resume")
     from bnnlab.experiment import Experiment
     from bnnlab.records import RunFolder
 
-    experiment = Experiment(host, config, RunFolder(resume) if resume else None)
+    folder = RunFolder(resume) if resume else None
+    again = {"allow_changed_versions": allow_changed_versions}
+    _execute(Experiment(host, resolved, folder, **again), quiet, json)
+
+
+def _execute(experiment: Any, quiet: bool, json: bool) -> None:
+    from bnnlab.cli.display import Display, print_result
+    from bnnlab.interruption import StoppedError
+
     try:
         if quiet:
             result = experiment.run()
         else:
             with Display(experiment) as display:
                 result = experiment.run(display.stepped)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError) as error:
+        if isinstance(error, StoppedError):
+            report_error(f"stopped by {error.signal}")
         if experiment.folder:
-            report_note(f"to go on: bnn run --resume {experiment.folder.path}")
+            report_note(f"to go on: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
         raise
     if json:
         print_json(result.as_dict())

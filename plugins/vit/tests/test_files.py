@@ -9,10 +9,11 @@ import torch
 
 import bnnlab
 from bnnlab import UsageError
+from bnnlab.checkpoint import CHECKPOINT, digest, read, save
 from bnnlab.config import resolve
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
-from bnnlab.records import RunFolder, digest
+from bnnlab.records import RunFolder
 
 SIZES = {"patch": 4, "dim": 8, "depth": 1, "heads": 2}
 STREAM = {"name": "split-digits", "tasks": 2, "validation": 0.9}
@@ -58,8 +59,7 @@ def resume(host: PluginHost, folder: Path) -> Experiment:
 
 
 def change(run: Path) -> None:
-    file = run / "checkpoint" / "state.pt"
-    torch.save({**torch.load(file, weights_only=True), "more": 1}, file)
+    save(run, {**read(run / CHECKPOINT), "more": 1})
 
 
 def begun(before: Path) -> dict[str, Any]:

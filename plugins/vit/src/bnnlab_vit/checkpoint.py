@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnnlab.checkpoint import CHECKPOINT, MAGIC, read, unpack
 from bnnlab.config import read_config
 from bnnlab.errors import UsageError
 from bnnlab.layers import sign
 from bnnlab.model import Model
-from bnnlab.records import CHECKPOINT, CONFIG
+from bnnlab.records import CONFIG
 
 log = logging.getLogger("bnnlab.vit")
 
@@ -113,13 +114,17 @@ def _read(path: Path) -> dict[str, Tensor]:
     file = path / CHECKPOINT if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"model.checkpoint: there is no {file}")
-    try:
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types, and messages of many lines
-        raise UsageError(
-            f"model.checkpoint: {file} is damaged, or was not made with "
-            "torch.save(network.state_dict(), FILE)"
-        ) from error
+    content = file.read_bytes()
+    if path.is_dir() or content.startswith(MAGIC):
+        found: Any = read(file, old=True)
+    else:
+        try:
+            found = unpack(file, content)
+        except UsageError as error:
+            raise UsageError(
+                f"model.checkpoint: {error} Was it made with "
+                "torch.save(network.state_dict(), FILE)?"
+            ) from error
     state = found.get("model", found) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not {*map(type, state.values())} <= {Tensor, nn.Parameter}:
         raise UsageError(f"model.checkpoint: {file} holds no state_dict, of tensors by name")
