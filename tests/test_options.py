@@ -28,6 +28,9 @@ ACCEPTED: list[tuple[Any, Any, Any]] = [
     (float | list[float] | Literal["auto"], "auto", "auto"),
     (float | list[float] | Literal["auto"], [1, 2], [1.0, 2.0]),
     (float | list[float] | Literal["auto"], 1, 1.0),
+    (str, Path("a") / "b", str(Path("a", "b"))),
+    (str | None, Path("none"), "none"),
+    (list[str], [Path("a"), "b"], ["a", "b"]),
 ]
 
 

@@ -1,9 +1,14 @@
 """The errors that people see: what was wrong, where, and what to do."""
 
+import logging
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+
+NOTE = logging.INFO + 5
+"""Level of a message that `bnn` shows though it is no warning: how it understands what is given."""
+logging.addLevelName(NOTE, "note")
 
 
 class BnnlabError(Exception):

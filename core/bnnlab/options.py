@@ -5,7 +5,7 @@ import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from bnnlab.components import Option
@@ -54,6 +54,8 @@ def _convert(kind: Any, value: Any) -> Any:
             with suppress(OverflowError):  # an integer too large for a float
                 if math.isfinite(number := float(value)):
                     return number
+    elif kind is str and isinstance(value, PurePath):
+        return str(value)
     elif type(value) is kind:
         return value
     raise ValueError

@@ -62,12 +62,14 @@ def to_json(value: Any) -> str:
 
 @contextmanager
 def hear() -> Iterator[list[logging.LogRecord]]:
-    """Collect what the `bnnlab` loggers say before there is a folder for it."""
-    said = logging.handlers.BufferingHandler(sys.maxsize)
+    """Collect what the `bnnlab` loggers say, from INFO on, before there is a folder for it."""
+    said, level = logging.handlers.BufferingHandler(sys.maxsize), log.level
     log.addHandler(said)
+    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
     try:
         yield said.buffer
     finally:
+        log.setLevel(level)
         log.removeHandler(said)
 
 

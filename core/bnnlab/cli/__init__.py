@@ -11,7 +11,7 @@ import typer
 from bnnlab import __version__
 from bnnlab.cli import fit, info, inventory, plotting, running
 from bnnlab.cli.console import report_error
-from bnnlab.errors import BnnlabError
+from bnnlab.errors import NOTE, BnnlabError
 
 
 def _show_version(wanted: bool) -> None:
@@ -59,10 +59,10 @@ app.add_typer(plotting.app, name="plot")
 
 
 def _messages(debug: bool) -> logging.Handler:
-    """Send warnings (with --debug, everything) to standard error; `main` reports errors."""
+    """Send notes and warnings (with --debug, all) to standard error; `main` reports errors."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("{levelname}: {message}", style="{"))
-    handler.addFilter(lambda record: debug or record.levelno == logging.WARNING)
+    handler.addFilter(lambda record: debug or NOTE <= record.levelno <= logging.WARNING)
     return handler
 
 
