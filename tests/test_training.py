@@ -98,11 +98,11 @@ def interrupt_in(task: int, epoch: int, step: int = 3) -> Callable[[int, int, in
 def test_an_interrupted_run_goes_on_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path
 ) -> None:
-    """Interrupted in the midst of every epoch in turn, and continued after each."""
+    """Stopped at once in the midst of an epoch, and continued from its beginning; twice."""
     whole = experiment(host, tmp_path / "whole", PAIRS[name]).run()
     torn = experiment(host, tmp_path / "torn", PAIRS[name])
     folder = tmp_path / "torn" / "run"
-    for task, epoch in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for task, epoch in ((0, 1), (1, 0)):
         with pytest.raises(KeyboardInterrupt):
             torn.run(interrupt_in(task, epoch))
         assert read_json(folder / "result.json")["status"] == "interrupted"

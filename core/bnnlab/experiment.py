@@ -17,15 +17,11 @@ from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
 from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner
-from bnnlab.model import Model
-from bnnlab.optimizer import Optimizer
-from bnnlab.progress import Progress
 from bnnlab.protocol import compare, describe, identity, join_versions, versions
 from bnnlab.records import RunFolder, hear
-from bnnlab.result import Result, measures
+from bnnlab.result import Result, conclude
 from bnnlab.result import Status as RunStatus
-from bnnlab.rule import LearningRule
-from bnnlab.stream import Task, protocol_hash
+from bnnlab.stream import Task
 from bnnlab.training import Trainer
 
 log = logging.getLogger(__name__)
@@ -65,8 +61,7 @@ class Experiment:
                 undo.callback(resume.unlock)
             state = checkpoint.load(resume.path) if resume else None
             self._make(state)
-            self.versions = versions(config)
-            self._all_versions = {name: [version] for name, version in self.versions.items()}
+            self._versions = {name: [version] for name, version in versions(config).items()}
             if resume:
                 self._restore(resume, state, allow_changed_versions)
             else:
@@ -88,7 +83,9 @@ class Experiment:
         self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
         if state:
             choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
-        self.learner = self._make_learner(choices)
+        self.learner = learner = self._make_learner(choices)
+        self.model, self.rule = learner.model, learner.rule
+        self.optimizer, self.progress = learner.optimizer, learner.progress
         self.alone: Learner | None = None
         read = config.choices if config.fresh else choices  # fresh models begin from them, too
         self.files = {**(state or {}).get("files", {}), **building.digests(read)}
@@ -111,13 +108,11 @@ class Experiment:
             KeyboardInterrupt: If SIGINT stopped it.
             StoppedError: If another signal did.
         """
-        listening = self._interruption.listening() if self.folder else nullcontext()
         with ExitStack() as ending:
             if self.folder:
                 ending.callback(self.folder.unlock)
                 self.folder.start_log(self._heard)
                 ending.callback(self.folder.stop_log)
-            ending.enter_context(listening)
             self.host.notify(
                 "bnnlab_run_started",
                 config=self.config.as_dict(),
@@ -125,7 +120,8 @@ class Experiment:
                 resumed=self._resumed,
             )
             try:
-                self._learn(stepped)
+                with self._interruption.listening() if self.folder else nullcontext():
+                    self._learn(stepped)
             except (KeyboardInterrupt, StoppedError):
                 self._finish("interrupted")
                 raise
@@ -191,32 +187,6 @@ class Experiment:
             **measured,
         ).run()
 
-    # -------------------------------------------------------------------- what it is made of
-
-    @property
-    def model(self) -> Model:
-        """The model that learns all tasks."""
-        return self.learner.model
-
-    @property
-    def rule(self) -> LearningRule:
-        """Its rule."""
-        return self.learner.rule
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """Its optimizer."""
-        return self.learner.optimizer
-
-    @property
-    def progress(self) -> Progress:
-        """How far it has come."""
-        return self.learner.progress
-
-    def protocol(self) -> dict[str, Any]:
-        """Describe what is learned from, in which order, how it is split and scored."""
-        return describe(self.config, self.stream, self.model, self.optimizer, self.files)
-
     # -------------------------------------------------------------------- what it writes
 
     def _new_folder(self) -> RunFolder | None:
@@ -243,6 +213,10 @@ class Experiment:
         del config["name"]
         return config
 
+    def protocol(self) -> dict[str, Any]:
+        """Describe what is learned from, in which order, how it is split and scored."""
+        return describe(self.config, self.stream, self.model, self.optimizer, self.files)
+
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
             self.folder.append_metrics(metrics)
@@ -258,7 +232,7 @@ class Experiment:
             **self.learner.state_dict(),
             "alone": self.alone.state_dict() if self.alone else None,
             "identity": identity(self.config, self.protocol()),
-            "versions": self._all_versions,
+            "versions": self._versions,
             "files": self.files,
             "data": {
                 "input_shape": list(self.stream.input_shape),
@@ -276,10 +250,10 @@ class Experiment:
         if state is None:
             folder.begin_anew()
             return
-        compare(folder.path, state["identity"], identity(self.config, self.protocol()))
-        self._all_versions = join_versions(
-            folder.path, state["versions"], self.versions, allow_changed_versions
+        self._versions = join_versions(
+            folder.path, state["versions"], versions(self.config), allow_changed_versions
         )
+        compare(folder.path, state["identity"], identity(self.config, self.protocol()))
         self.learner.load_state_dict(state, folder.path)
         if state["alone"]:
             self.alone = self._make_learner(self.config.choices)
@@ -290,25 +264,14 @@ class Experiment:
             log.warning("%s is complete: only its result is written again", folder.path)
 
     def _finish(self, status: RunStatus) -> Result:
-        protocol = self.protocol()
-        result = Result(
-            status=status,
-            **measures(self.progress),
-            tasks=[task.name for task in self.tasks],
-            protocol=protocol_hash(protocol),
-            protocol_description=protocol,
-            seed=self.config.seed,
-            components={
-                str(kind): {
-                    "name": choice.component.name,
-                    "distribution": choice.plugin.distribution,
-                    "version": choice.plugin.version,
-                }
-                for kind, choice in self.config.choices.items()
-            },
-            changed_versions={n: made for n, made in self._all_versions.items() if len(made) > 1},
-            model=self.model.eval(),
-            folder=self.folder.path if self.folder else None,
+        result = conclude(
+            status,
+            self.config,
+            self.learner,
+            self.tasks,
+            self.protocol(),
+            self._versions,
+            self.folder.path if self.folder else None,
         )
         if self.folder:
             self.folder.write_result(result.as_dict())

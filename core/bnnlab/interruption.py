@@ -16,11 +16,16 @@ SIGNALS = tuple(
 
 
 class StoppedError(SystemExit):
-    """A signal stopped the run; its `code`, 128 + the signal's number, is the process's."""
+    """A signal stopped the run.
+
+    Attributes:
+        signal: Its name.
+        exit_code: What the process exits with: 128 + the signal's number.
+    """
 
     def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.signal = signal.Signals(number).name
+        self.signal, self.exit_code = signal.Signals(number).name, 128 + number
+        super().__init__(self.exit_code)
 
 
 def stop(number: int) -> BaseException:
@@ -40,27 +45,31 @@ class Interruption:
         self._saved = time.monotonic()
         self._asked: int | None = None
 
+    def stop_if_asked(self) -> None:
+        """Stop where a signal asked for it.
+
+        Raises:
+            KeyboardInterrupt: If that was SIGINT, as of Ctrl-C.
+            StoppedError: If it was another.
+        """
+        if self._asked is not None:
+            raise stop(self._asked)
+
     def due(self) -> bool:
         """Return whether a checkpoint should be taken now."""
         return self._asked is not None or time.monotonic() - self._saved >= self._seconds
 
     def saved(self) -> None:
-        """Hear that a checkpoint was taken.
-
-        Raises:
-            KeyboardInterrupt: If SIGINT, as of Ctrl-C, asked to stop.
-            StoppedError: If another signal did.
-        """
+        """Hear that a checkpoint was taken: a signal's moment, see `stop_if_asked`."""
         self._saved = time.monotonic()
-        if self._asked is not None:
-            raise stop(self._asked)
+        self.stop_if_asked()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Let the first signal ask to stop, and a second one stop at once.
 
         Only the main thread may listen; what is ignored, as SIGHUP under nohup, stays so. Worker
-        processes that are forked meanwhile leave Ctrl-C to this process, as they should.
+        processes that are forked meanwhile leave all but SIGTERM to this process.
         """
         owner, before = os.getpid(), {}
 
@@ -81,6 +90,9 @@ class Interruption:
             signal.signal(number, heard)
         try:
             yield
+        except Exception:
+            self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
+            raise
         finally:
             for number, old in before.items():
                 signal.signal(number, old)

@@ -32,8 +32,7 @@ class Learner:
         Raises:
             UsageError: If it is of something else, or binary weights are not -1 and +1.
         """
-        restore(source, state, model=self.model, rule=self.rule, optimizer=self.optimizer)
-        self.progress = Progress.from_state(state["progress"])
+        restore(source, state, **vars(self))
 
 
 def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:

@@ -81,9 +81,9 @@ class Progress:
         summaries = [vars(each) for each in self.summaries]
         return {**vars(self), "unknown": unknown, "summaries": summaries}
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
-        """Return what `state_dict` was asked of."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         unknown = None if state["unknown"] is None else Prediction(**state["unknown"])
         summaries = [Summary(**each) for each in state["summaries"]]
-        return cls(**{**state, "unknown": unknown, "summaries": summaries})
+        saved = Progress(**{**state, "unknown": unknown, "summaries": summaries})
+        vars(self).update(vars(saved))

@@ -1,13 +1,16 @@
 """What a run found."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from bnnlab import continual
+from bnnlab.config import RunConfig
 from bnnlab.diagnosis import Diagnosis
+from bnnlab.learner import Learner
 from bnnlab.model import Model
-from bnnlab.progress import Progress
+from bnnlab.stream import Task, protocol_hash
 
 Status = Literal["complete", "failed", "interrupted"]
 
@@ -82,24 +85,58 @@ class Result:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
 
 
-def measures(progress: Progress) -> dict[str, Any]:
-    """Return the part of a result that follows from how far a run has come."""
-    matrix = progress.accuracy
-    return {
-        "accuracy": matrix,
-        "untrained_accuracy": progress.untrained,
-        "fresh_accuracy": progress.fresh,
-        "average_accuracy": continual.average_accuracy(matrix),
-        "recent_accuracy": continual.recent_accuracy(matrix),
-        "learning_accuracy": continual.learning_accuracy(matrix),
-        "forgetting": continual.forgetting(matrix),
-        "backward_transfer": continual.backward_transfer(matrix),
-        "forward_transfer": continual.forward_transfer(matrix, progress.untrained),
-        "plasticity": continual.plasticity(matrix, progress.fresh),
-        "retention": continual.retention(matrix),
-        "uncertainty": progress.uncertainty[-1] if progress.uncertainty else {},
-        "flips": progress.flips,
-        "diagnostics": progress.diagnostics,
-        "diagnosis": progress.diagnosis,
-        "seconds": round(progress.seconds, 3),
-    }
+def conclude(
+    status: Status,
+    config: RunConfig,
+    learner: Learner,
+    tasks: Sequence[Task],
+    protocol: dict[str, Any],
+    versions: Mapping[str, list[str]],
+    folder: Path | None,
+) -> Result:
+    """Return the result of a run that has come as far as its learner's progress says.
+
+    Args:
+        status: How it ended.
+        config: What was run.
+        learner: What learned.
+        tasks: All of the stream.
+        protocol: What figures depend on, see `bnnlab.protocol.describe`.
+        versions: All that parts of the run were made with, by name.
+        folder: Where it was written, or None.
+    """
+    progress, matrix = learner.progress, learner.progress.accuracy
+    return Result(
+        status=status,
+        accuracy=matrix,
+        untrained_accuracy=progress.untrained,
+        fresh_accuracy=progress.fresh,
+        average_accuracy=continual.average_accuracy(matrix),
+        recent_accuracy=continual.recent_accuracy(matrix),
+        learning_accuracy=continual.learning_accuracy(matrix),
+        forgetting=continual.forgetting(matrix),
+        backward_transfer=continual.backward_transfer(matrix),
+        forward_transfer=continual.forward_transfer(matrix, progress.untrained),
+        plasticity=continual.plasticity(matrix, progress.fresh),
+        retention=continual.retention(matrix),
+        uncertainty=progress.uncertainty[-1] if progress.uncertainty else {},
+        flips=progress.flips,
+        diagnostics=progress.diagnostics,
+        diagnosis=progress.diagnosis,
+        tasks=[task.name for task in tasks],
+        protocol=protocol_hash(protocol),
+        protocol_description=protocol,
+        seed=config.seed,
+        seconds=round(progress.seconds, 3),
+        components={
+            str(kind): {
+                "name": choice.component.name,
+                "distribution": choice.plugin.distribution,
+                "version": choice.plugin.version,
+            }
+            for kind, choice in config.choices.items()
+        },
+        changed_versions={name: each for name, each in versions.items() if len(each) > 1},
+        model=learner.model.eval(),
+        folder=folder,
+    )

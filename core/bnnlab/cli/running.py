@@ -124,11 +124,12 @@ def _execute(experiment: Any, quiet: bool, json: bool) -> None:
             with Display(experiment) as display:
                 result = experiment.run(display.stepped)
     except (KeyboardInterrupt, StoppedError) as error:
-        if isinstance(error, StoppedError):
-            report_error(f"stopped by {error.signal}")
         if experiment.folder:
             report_note(f"to go on: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
-        raise
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        report_error(f"stopped by {error.signal}")
+        raise typer.Exit(error.exit_code) from None
     if json:
         print_json(result.as_dict())
     else:
