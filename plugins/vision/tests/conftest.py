@@ -3,7 +3,8 @@
 import hashlib
 import pickle
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,11 @@ def write_cifar10(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Arrays]:
     return write
 
 
-def write_images(folder: Path, classes: str = "abcd", count: int = 6, seed: int = 0) -> None:
+def write_images(
+    folder: Path, classes: Iterable[str] = "abcd", count: int = 6, seed: int = 0
+) -> None:
     """Write `folder`/CLASS/0.png, ..., of unequal sizes: noise around a shade of each class."""
+    classes = list(classes)
     random = np.random.RandomState(seed)
     for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
@@ -79,6 +83,19 @@ def write_images(folder: Path, classes: str = "abcd", count: int = 6, seed: int 
             shade = random.randint(0, 60, (height, width, 3)) + 190 * number // len(classes)
             image = Image.fromarray(shade.astype(np.uint8))
             image.save(folder / name / f"{index}.png")
+
+
+@pytest.fixture
+def lay_out(tmp_path: Path) -> Callable[..., Path]:
+    """Write images of these classes into these folders of a new folder, and return it."""
+
+    def lay(*folders: str, classes: Iterable[str] = "ab", count: int = 4) -> Path:
+        for folder in folders:
+            seed = zlib.crc32(folder.encode())
+            write_images(tmp_path / "set" / folder, classes, count, seed)
+        return tmp_path / "set"
+
+    return lay
 
 
 @pytest.fixture(scope="session")

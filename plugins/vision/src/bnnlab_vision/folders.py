@@ -5,6 +5,7 @@ from typing import Any
 
 from bnnlab.building import expand
 from bnnlab.errors import DataError, UsageError
+from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
@@ -29,10 +30,12 @@ class _OverFolder(Scenario):
         folder: str = "",
         image_size: int = 64,
         grey: bool = False,
+        exif: bool = True,
         test_share: float = 0.2,
         in_memory: InMemory = "auto",
         workers: int = 2,
         corrupt: Corrupt = "refuse",
+        copies: Copies = "warn",
         class_order: str = "",
         **given: Any,
     ) -> None:
@@ -45,10 +48,12 @@ class _OverFolder(Scenario):
             data / expand(folder),
             image_size=image_size,
             grey=grey,
+            exif=exif,
             test_share=test_share,
             in_memory=in_memory,
             workers=workers,
             corrupt=corrupt,
+            copies=copies,
             class_order=class_order,
         )
         super().__init__(**{**given, "data": data, "dataset": source})

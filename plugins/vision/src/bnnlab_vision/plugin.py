@@ -107,11 +107,12 @@ _FOLDER_OPTIONS = (
         minimum=1,
     ),
     Option("grey", bool, False, "Whether images have one channel in place of three."),
+    Option("exif", bool, True, "Whether images are turned as their EXIF orientation says."),
     Option(
         "test_share",
         float,
         0.2,
-        "Share of each class for test, where there is no folder test, val or validation.",
+        "Share of each class for test, where there is no test or validation part.",
         above=0,
         below=1,
     ),
@@ -127,6 +128,12 @@ _FOLDER_OPTIONS = (
         Literal["refuse", "skip"],
         "refuse",
         "What is done where files cannot be read: they are refused, or skipped; named either way.",
+    ),
+    Option(
+        "copies",
+        Literal["warn", "refuse"],
+        "warn",
+        "What is done where images of the test or validation part are learned from, too.",
     ),
 )
 _SPLIT_OPTIONS = (_tasks(5, "Number of tasks; divides the number of classes."), _INCREMENTAL)

@@ -19,13 +19,18 @@ def _same(examples: Examples) -> Examples:
     return examples
 
 
+def _none_of(examples: Examples) -> Examples:
+    return replace(examples, rows=examples.rows[:0])
+
+
 class Prepared:
     """A data set whose training part is divided into what is learned from and what is held out.
 
     Attributes:
         source: Where it comes from.
         train: What is learned from, in published order, augmented in training.
-        held: What is held out of the training part, chosen by the seed; may be empty.
+        held: What is held out: the data's own validation part, or what the seed chooses of the
+            training part; may be empty.
         test: The whole test part.
     """
 
@@ -45,17 +50,25 @@ class Prepared:
         self.source = source
         dataset = source.load(data, device, seed)
         self._digest, self._facts = dataset.digest, dataset.facts
-        whole, self.test = dataset.train, dataset.test
+        if dataset.held and validation:
+            raise UsageError(
+                f"validation: {source.name} has a validation part of its own, which is held out; "
+                "leave validation out, or move that part away."
+            )
+        parts = [dataset.train, dataset.test, dataset.held or _none_of(dataset.train)]
         if not normalise:
-            mean, std = torch.zeros_like(whole.mean), torch.full_like(whole.std, source.white)
-            whole, self.test = (replace(part, mean=mean, std=std) for part in (whole, self.test))
+            mean = torch.zeros_like(dataset.train.mean)
+            std = torch.full_like(dataset.train.std, source.white)
+            parts = [replace(part, mean=mean, std=std) for part in parts]
+        whole, self.test, self.held = parts
 
-        count = len(whole)
-        held = min(round(validation * count), count - 1)
-        order = permutation(count, seed, "validation", source.name).to(device)
-        self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
-        rows = whole.rows[order[held:].sort().values]
-        self.train = replace(whole, rows=rows, augment=AUGMENTATIONS[augment])
+        if validation:
+            count = len(whole)
+            held = min(round(validation * count), count - 1)
+            order = permutation(count, seed, "validation", source.name).to(device)
+            self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
+            whole = replace(whole, rows=whole.rows[order[held:].sort().values])
+        self.train = replace(whole, augment=AUGMENTATIONS[augment])
 
     def task(
         self,

@@ -22,12 +22,14 @@ class Dataset:
         test: Its whole test part, normalised as the training part is.
         digest: First 16 hexadecimal digits of SHA-256 over its content.
         facts: What else the protocol says of it, in JSON types.
+        held: What is held out of the training part, where the data have such a part.
     """
 
     train: Examples
     test: Examples
     digest: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    held: Examples | None = None
 
 
 class Source(ABC):

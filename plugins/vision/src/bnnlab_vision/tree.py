@@ -1,0 +1,89 @@
+"""A folder as it lies on the disk, without what is hidden."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnnlab.errors import DataError
+from bnnlab_vision.names import is_hidden, normal, printable
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder.
+
+    Attributes:
+        path: Where it is.
+        folders: Those in it by name, sorted; names that look alike are one name (Unicode NFC).
+        files: Names of the files in it, sorted; of links that lead nowhere, too.
+        special: Names of what is no file and no folder: pipes, sockets, devices.
+        hidden: How many names in it are hidden: see `bnnlab_vision.names`.
+    """
+
+    path: Path
+    folders: dict[str, "Tree"]
+    files: list[str]
+    special: list[str]
+    hidden: int
+
+    def below(self) -> Iterator["Tree"]:
+        """Yield this folder and all below it."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.below()
+
+    def paths(self) -> list[Path]:
+        """Return all files below, sorted by their folders and then by their names."""
+        folders = sorted(self.below(), key=lambda tree: normal(str(tree.path)))
+        return [tree.path / name for tree in folders for name in tree.files]
+
+
+def read_tree(root: Path) -> Tree:
+    """Read a folder and all below it; links are followed.
+
+    Raises:
+        DataError: If one cannot be read, or is there twice: by a link, or by two spellings.
+    """
+    return _read(root, {})
+
+
+def _read(path: Path, homes: dict[Path, Path]) -> Tree:
+    try:
+        first = homes.setdefault(path.resolve(), path)
+        with os.scandir(path) as found:
+            entries = sorted(found, key=lambda entry: (normal(entry.name), entry.name))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
+        why = error.strerror if isinstance(error, OSError) else "a link that leads round"
+        raise DataError(f"{printable(path)} is no folder of images: {why}.") from error
+    if first != path:
+        raise DataError(
+            f"{printable(path)} is {printable(first)} again, by a link: remove the link."
+        )
+    seen = [entry for entry in entries if not is_hidden(entry.name)]
+    kinds = [_kind(entry) for entry in seen]
+    folders: dict[str, Tree] = {}
+    for entry, kind in zip(seen, kinds, strict=True):
+        name = normal(entry.name)
+        if kind == "folder" and name in folders:
+            raise DataError(
+                f"{printable(path)} has the folder {name} twice, its name in two spellings "
+                "(Unicode NFC and NFD): join them."
+            )
+        if kind == "folder":
+            folders[name] = _read(Path(entry), homes)
+
+    def of(wanted: str) -> list[str]:
+        return [entry.name for entry, kind in zip(seen, kinds, strict=True) if kind == wanted]
+
+    return Tree(path, folders, of("file"), of("special"), len(entries) - len(seen))
+
+
+def _kind(entry: "os.DirEntry[str]") -> str:
+    """Return `folder`, `file` or `special`; a link that leads nowhere is a file that is missing."""
+    if entry.is_symlink():
+        path = Path(entry)
+        folder, file = path.is_dir(), path.is_file() or not path.exists()
+    else:
+        folder, file = entry.is_dir(), entry.is_file()
+    return "folder" if folder else "file" if file else "special"
