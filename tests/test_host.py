@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 from bnnlab.components import Component, Kind
 from bnnlab.discovery import Plugin, Status, find_plugins, normalise
 from bnnlab.errors import UsageError
-from bnnlab.hookspecs import hookimpl
 from bnnlab.host import PluginHost
 from bnnlab.testing.pytest_plugin import MakePlugin
 
@@ -304,59 +302,6 @@ def test_a_method_that_was_forgotten_is_named(make_plugin: MakePlugin) -> None:
         UsageError, match=r"rule:acme of acme has no method \w+: acme_missing:Thing"
     ):
         create("rule", "acme", model)
-
-
-# -------------------------------------------------------------------- observing
-
-
-class Observer:
-    """Sees what it is told, and fails once if asked to."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.seen: list[Any] = []
-        self.error = error
-
-    @hookimpl
-    def bnnlab_task_ended(self, task: int) -> None:
-        self.seen.append(task)
-        if self.error:
-            raise self.error
-
-
-@pytest.fixture
-def host() -> Iterator[PluginHost]:
-    return PluginHost()
-
-
-def test_an_observer_takes_the_arguments_it_names(host: PluginHost) -> None:
-    observer = Observer()
-    host.observe(observer)
-    host.notify("bnnlab_task_ended", task=3, accuracy=[0.5])
-    assert observer.seen == [3]
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), SystemExit(1)], ids=["error", "exit"])
-def test_an_observer_that_fails_is_warned_about_once_and_switched_off(
-    host: PluginHost, caplog: pytest.LogCaptureFixture, error: BaseException
-) -> None:
-    failing, other = Observer(error), Observer()
-    host.observe(failing)
-    host.observe(other)
-    for task in range(3):
-        host.notify("bnnlab_task_ended", task=task, accuracy=[])
-    assert failing.seen == [0]
-    assert other.seen == [0, 1, 2]
-    (record,) = (each for each in caplog.records if each.levelname == "WARNING")
-    assert "failed in bnnlab_task_ended and is switched off" in record.getMessage()
-
-
-def test_the_observing_hooks_of_a_plugin_are_called(
-    make_plugin: MakePlugin,
-) -> None:
-    more = "seen = []\n@hookimpl\ndef bnnlab_run_ended(result): seen.append(result)\n"
-    make_plugin("acme-watch", offering(more=more))
-    PluginHost().notify("bnnlab_run_ended", result={"status": "complete"})
-    assert sys.modules["acme_watch"].seen == [{"status": "complete"}]
 
 
 def test_a_component_says_what_is_wrong_with_it() -> None:

@@ -214,6 +214,22 @@ class DrawsAnywhere(toy.ToyRule):
         self.register_buffer("B", torch.randn(3))
 
 
+class SetsTheDtype(toy.ToyRule):
+    """Sets a default of torch's for everybody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_default_dtype(torch.float64)
+
+
+class SetsAFlag(toy.ToyRule):
+    """Sets a flag of torch's in every step."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        torch.backends.cudnn.benchmark = True
+        return super().differentiate(model, batch)
+
+
 class Forgets(toy.ToyRule):
     """Keeps its random factor where `state_dict` does not look."""
 
@@ -1122,8 +1138,10 @@ WRONG = [
     (Kind.RULE, KeepsTheGraph, "test_the_closure_returns_the_loss_and_keeps_the_logits"),
     (Kind.RULE, Meddles, "test_the_weights_are_left_to_the_optimizer"),
     (Kind.RULE, Climbs, "test_the_loss_falls_on_separable_data"),
-    (Kind.RULE, DrawsAnywhere, "test_the_global_generators_are_left_alone"),
+    (Kind.RULE, DrawsAnywhere, "test_the_global_state_is_left_alone"),
     (Kind.RULE, DrawsAnywhere, "test_the_same_seed_gives_the_same"),
+    (Kind.RULE, SetsTheDtype, "test_the_global_state_is_left_alone"),
+    (Kind.RULE, SetsAFlag, "test_the_global_state_is_left_alone"),
     (Kind.RULE, Forgets, "test_its_state_survives_saving"),
     (Kind.RULE, Usual, "test_the_loss_is_the_batchs_own"),
     (Kind.RULE, UsualWithin, "test_the_loss_is_the_batchs_own"),
@@ -1148,7 +1166,7 @@ WRONG = [
     (Kind.OPTIMIZER, IgnoresRealLR, "test_real_lr_is_the_real_parameters_own"),
     (Kind.OPTIMIZER, Divides, "test_gradients_of_zero_do_no_harm"),
     (Kind.OPTIMIZER, Unseeded, "test_the_same_seed_gives_the_same"),
-    (Kind.OPTIMIZER, Unseeded, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, Unseeded, "test_the_global_state_is_left_alone"),
     (Kind.OPTIMIZER, ByIndex, "test_the_order_of_parameters_does_not_matter"),
     (Kind.OPTIMIZER, KeepsItsAnchors, "test_its_state_survives_saving"),
     (Kind.OPTIMIZER, KeepsItsAnchors, "test_its_state_survives_saving_between_tasks"),
@@ -1158,11 +1176,11 @@ WRONG = [
     (Kind.OPTIMIZER, HalvesAtTheEnd, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
     (Kind.OPTIMIZER, LeavesItEvaluating, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
     (Kind.OPTIMIZER, Freezes, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
-    (Kind.OPTIMIZER, DrawsAtTheEnd, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, DrawsAtTheEnd, "test_the_global_state_is_left_alone"),
     (Kind.OPTIMIZER, LearnsOnce, "test_a_tasks_end_leaves_the_model_fit_to_go_on"),
     (Kind.OPTIMIZER, AdvancesTheGenerator, "test_evaluation_changes_no_state"),
     (Kind.OPTIMIZER, WearsOut, "test_evaluation_changes_no_state"),
-    (Kind.OPTIMIZER, EvaluatesUnseeded, "test_the_global_generators_are_left_alone"),
+    (Kind.OPTIMIZER, EvaluatesUnseeded, "test_the_global_state_is_left_alone"),
     (Kind.OPTIMIZER, FixesItsDraws, "test_test_draws_is_what_the_option_says"),
     (Kind.OPTIMIZER, ReadsTheFirstLR, "test_a_parted_group_has_an_lr_of_its_own"),
     (Kind.OPTIMIZER, FixesLR, "test_the_lr_of_every_group_is_read_at_each_step"),
@@ -1182,7 +1200,7 @@ WRONG = [
     (Kind.MODEL, PartlyReal, "test_its_real_weights_are_named"),
     (Kind.MODEL, PartlyDrawn, "test_every_binary_weight_is_drawn"),
     (Kind.MODEL, Mixes, "test_a_task_keeps_what_was_measured_in_it"),
-    (Kind.MODEL, Elsewhere, "test_the_global_generators_are_left_alone"),
+    (Kind.MODEL, Elsewhere, "test_the_global_state_is_left_alone"),
     (Kind.MODEL, Unsaved, "test_its_state_survives_saving"),
     (Kind.STREAM, Endless, "test_tasks_are_numbered_and_end"),
     (Kind.STREAM, Leaks, "test_no_example_is_in_two_parts_of_a_task"),
@@ -1203,7 +1221,7 @@ WRONG = [
     (Kind.STREAM, TellsTheSeed, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
     (Kind.STREAM, NoData, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
     (Kind.STREAM, Shuffles, "test_a_task_is_the_same_at_every_call"),
-    (Kind.STREAM, Shuffles, "test_the_global_generators_are_left_alone"),
+    (Kind.STREAM, Shuffles, "test_the_global_state_is_left_alone"),
     (Kind.STREAM, TellsTasks, "test_task_ids_are_given_exactly_where_declared"),
 ]
 
@@ -1227,11 +1245,12 @@ def test_a_component_that_is_wrong_fails_the_check_for_it(
     [
         ({"source": " "}, "test_it_says_what_it_is_and_where_it_comes_from", "say which paper"),
         ({"summary": ""}, "test_it_says_what_it_is_and_where_it_comes_from", "summary is empty"),
-        ({"top": "import torch"}, "test_the_entry_module_imports_no_torch", "imports torch"),
+        ({"top": "import torch"}, "test_the_entry_module_is_data_alone", "imports torch"),
+        ({"top": "import os; os.chdir('/')"}, "test_the_entry_module_is_data_alone", "changes the"),
         ({"provides": ["posterior"]}, "test_its_capabilities_are_those_of_its_kind", "an? optimiz"),
         ({"made": "acme_none:Thing"}, "test_its_class_loads_and_is_documented", "does not load"),
     ],
-    ids=["source", "summary", "torch", "capability", "target"],
+    ids=["source", "summary", "torch", "folder", "capability", "target"],
 )
 def test_a_declaration_that_is_wrong_fails_the_check_for_it(
     make_plugin: MakePlugin, fields: dict[str, Any], check: str, message: str

@@ -11,12 +11,13 @@ from typing import Any
 import platformdirs
 import torch
 
-from bnnlab import seeds
+from bnnlab import ambient, seeds
 from bnnlab.checkpoint import digest
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.errors import BnnlabError, UsageError, explain, first_line, place
 from bnnlab.host import PluginHost
+from bnnlab.interruption import StoppedError
 from bnnlab.layers import sign
 from bnnlab.model import Model, segment_shapes
 from bnnlab.optimizer import Optimizer
@@ -91,13 +92,14 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
 
 @contextmanager
 def _named(choice: Choice, when: str) -> Iterator[None]:
-    """Turn whatever a component raises into an error that names it."""
+    """Turn whatever a component raises into an error that names it, and undo what it leaves."""
+    where = f"{choice} of {choice.plugin.distribution}"
     try:
-        yield
-    except BnnlabError:
+        with ambient.kept(f"{where}, {when},"):
+            yield
+    except (BnnlabError, StoppedError):
         raise
-    except Exception as error:
-        where = f"{choice} of {choice.plugin.distribution}"
+    except (Exception, SystemExit) as error:
         at = "" if isinstance(error, ValueError) else f" at {place(error)}"  # made for people
         raise UsageError(f"{where} failed {when}{at}: {explain(error)}") from error
 

@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +53,7 @@ class Experiment:
     ) -> None:
         require(host, config)
         self.host, self.config, self.folder = host, config, resume
+        self.observers = host.observers()
         self.device = building.find_device(config.device)
         with ExitStack() as undo, hear() as self._heard:
             if resume:
@@ -113,7 +113,7 @@ class Experiment:
                 ending.callback(self.folder.unlock)
                 self.folder.start_log(self._heard)
                 ending.callback(self.folder.stop_log)
-            self.host.notify(
+            self.observers.notify(
                 "bnnlab_run_started",
                 config=self.config.as_dict(),
                 folder=self.folder.path if self.folder else None,
@@ -220,10 +220,10 @@ class Experiment:
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
             self.folder.append_metrics(metrics)
-        self.host.notify("bnnlab_metrics_logged", metrics=deepcopy(metrics))
+        self.observers.notify("bnnlab_metrics_logged", metrics=metrics)
         if metrics["event"] == "evaluation":
             task, accuracy = metrics["task"], metrics["accuracy"]
-            self.host.notify("bnnlab_task_ended", task=task, accuracy=accuracy)
+            self.observers.notify("bnnlab_task_ended", task=task, accuracy=accuracy)
 
     def _save(self) -> None:
         if not self.folder:
@@ -275,7 +275,7 @@ class Experiment:
         )
         if self.folder:
             self.folder.write_result(result.as_dict())
-        self.host.notify("bnnlab_run_ended", result=result.as_dict())
+        self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result
 
 

@@ -1,7 +1,8 @@
 """The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
 
-No hook is called inside a training step. All are optional. An observing hook that raises is
-warned about once and switched off; the run goes on. Implement any subset of the arguments.
+No hook is called inside a training step. All are optional. Implement any subset of the arguments;
+what an observing hook is handed are copies of its own. One that raises is warned about once, and
+its observer is off for the rest of the run, which goes on.
 """
 
 from collections.abc import Mapping, Sequence

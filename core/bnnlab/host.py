@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import logging
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pluggy
 
-from bnnlab import hookspecs
+from bnnlab import ambient, hookspecs
 from bnnlab.components import Component, Kind
 from bnnlab.discovery import (
     Found,
@@ -25,6 +26,8 @@ from bnnlab.discovery import (
 )
 from bnnlab.errors import UsageError, did_you_mean, explain
 from bnnlab.index import Index, load_index
+from bnnlab.interruption import StoppedError
+from bnnlab.observing import Observers
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +66,9 @@ class PluginHost:
             return replace(plugin, status=Status.BROKEN, error=reason)
         started = time.perf_counter()
         try:
-            module, components = self._import(found)
+            components = self._import(found)
         except KeyboardInterrupt:
+            log.warning("interrupted while %s was imported", found.distribution)
             raise
         except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -74,30 +78,32 @@ class PluginHost:
         return replace(
             plugin,
             components=components,
-            package=module.__name__.partition(".")[0],
+            package=found.entry_point.module.partition(".")[0],
             import_seconds=time.perf_counter() - started,
         )
 
-    def _import(self, found: Found) -> tuple[Any, tuple[Component, ...]]:
+    def _import(self, found: Found) -> tuple[Component, ...]:
         printed = io.StringIO()
         # Standard output belongs to the command: it may be a JSON document.
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        name = f"{found.distribution}/{found.entry_point.name}"
+        with (
+            contextlib.redirect_stdout(printed),
+            warnings.catch_warnings(),
+            ambient.kept(f"{name}, while it was imported,"),
+        ):
             warnings.simplefilter("ignore")
             module = found.entry_point.load()
-            name = f"{found.distribution}/{found.entry_point.name}"
             if self._manager.is_registered(module):
                 raise ValueError(f"is the same object as {self._manager.get_name(module)}")
+            self._register(module, name)
             try:
-                self._manager.register(module, name)
-                self._manager.check_pending()
                 components = self._ask(module)
             except BaseException:
-                if self._manager.is_registered(module):  # pluggy keeps what it refuses halfway
-                    self._manager.unregister(module)
+                self._manager.unregister(module)
                 raise
         if printed.getvalue():
             log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
-        return module, components
+        return components
 
     def _ask(self, module: Any) -> tuple[Component, ...]:
         if not self._manager.get_hookcallers(module):
@@ -198,8 +204,9 @@ class PluginHost:
         """
         module, _, attribute = component.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except KeyboardInterrupt:
+            with ambient.kept(f"{plugin.distribution}, while {component.target} was imported,"):
+                return getattr(importlib.import_module(module), attribute)
+        except (KeyboardInterrupt, StoppedError):
             raise
         except BaseException as error:
             raise UsageError(
@@ -220,20 +227,30 @@ class PluginHost:
 
     def observe(self, observer: object) -> None:
         """Let an object with hook implementations watch the runs of this host."""
-        self._manager.register(observer)
-        self._manager.check_pending()
+        self._register(observer)
 
-    def notify(self, hook: str, **arguments: Any) -> None:
-        """Call an observing hook's implementations; one that raises is switched off."""
-        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
-            wanted = {name: arguments[name] for name in implementation.argnames}
-            try:
-                implementation.function(**wanted)
-            except (Exception, SystemExit) as error:
-                self._manager.unregister(implementation.plugin)
-                log.warning(
-                    "%s failed in %s and is switched off for this run: %s",
-                    implementation.plugin_name,
-                    hook,
-                    explain(error),
-                )
+    def observers(self) -> Observers:
+        """Return who watches the next run."""
+        return Observers(self._manager)
+
+    def _register(self, plugin: object, name: str | None = None) -> None:
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+            for caller in self._manager.get_hookcallers(plugin) or []:
+                for implementation in caller.get_hookimpls():
+                    function = implementation.function
+                    if implementation.plugin is plugin and not _runs(function):
+                        raise TypeError(
+                            f"{caller.name} is a wrapper, generator or coroutine, whose body would "
+                            "not run: make it a plain function"
+                        )
+        except BaseException:
+            if self._manager.is_registered(plugin):  # pluggy keeps what it refuses halfway
+                self._manager.unregister(plugin)
+            raise
+
+
+def _runs(function: Any) -> bool:
+    """Return whether calling a function runs its body."""
+    return not (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function))

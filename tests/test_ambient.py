@@ -1,0 +1,181 @@
+"""What code of others sets for the whole process is put back, and said with its name."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.random
+import pytest
+import torch
+
+import bnnlab
+from bnnlab import PluginHost, ambient
+from bnnlab.testing.pytest_plugin import MakePlugin
+
+PLUGIN = """
+from bnnlab import Component, Kind, hookimpl
+
+{top}
+
+@hookimpl
+def bnnlab_components():
+    given = frozenset({{"gradients", "reevaluable"}})
+    component = Component(
+        Kind.RULE, "acme-rule", "acme_rule:Rule", "A thing.", "Nobody, 2020", provides=given
+    )
+    return [component]
+"""
+RULE = """
+import torch
+from bnnlab_backprop.rule import Backpropagation
+
+{top}
+
+class Rule(Backpropagation):
+    def __init__(self):
+        super().__init__()
+        {made}
+
+    def attach(self, model, generator):
+        {attached}
+"""
+DOUBLE = "torch.set_default_dtype(torch.float64)"
+CHANGES = {
+    "torch's default dtype": DOUBLE,
+    "torch's default device": "torch.set_default_device('meta')",
+    "torch's number of threads": "torch.set_num_threads(torch.get_num_threads() + 1)",
+    "torch's gradient mode": "torch.set_grad_enabled(False)",
+    "torch's deterministic mode": "torch.use_deterministic_algorithms(True, warn_only=True)",
+    "torch's matmul precision": "torch.set_float32_matmul_precision('medium')",
+    "torch's autocast on cpu": "torch.set_autocast_enabled('cpu', True)",
+    "torch's random generator": "torch.manual_seed(7)",
+    "torch.backends.mkldnn.enabled": "torch.backends.mkldnn.enabled = False",
+    "torch.backends.cudnn.benchmark": "torch.backends.cudnn.benchmark = True",
+    "torch.backends.cuda.matmul.allow_tf32": "torch.backends.cuda.matmul.allow_tf32 = True",
+    "NumPy's random generator": "np.random.seed(7)",
+    "the working directory": "os.chdir('..')",
+    "the environment variable OMP_NUM_THREADS": "os.environ['OMP_NUM_THREADS'] = '77'",
+    "the environment variable BNNLAB_DATA": "os.environ['BNNLAB_DATA'] = '/nowhere'",
+}
+
+
+SLOW = "torch's deterministic mode"  # imports torch's compiler
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == SLOW)) for n in CHANGES]
+)
+def test_what_changes_is_put_back_and_named(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    before = ambient.look()
+    with ambient.kept("acme"):
+        exec(CHANGES[name], {"torch": torch, "np": np, "os": os})
+        assert name in ambient.differing(before)
+    assert not ambient.differing(before)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("acme changed ")
+    assert name in record.getMessage()
+
+
+def test_where_nothing_changes_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with ambient.kept("acme"), torch.no_grad():
+        torch.rand(3, generator=torch.Generator())
+    assert not caplog.records
+
+
+def test_libraries_may_draw_from_pythons_generator_and_it_is_put_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = random.getstate()
+    with ambient.kept("acme"):
+        random.random()
+    assert random.getstate() == before
+    assert not caplog.records
+
+
+def test_what_an_error_leaves_is_put_back_too() -> None:
+    def leave() -> None:
+        torch.set_grad_enabled(False)
+        raise LookupError
+
+    with pytest.raises(LookupError), ambient.kept("acme"):
+        leave()
+    assert torch.is_grad_enabled()
+
+
+def test_what_cannot_be_put_back_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    monkeypatch.chdir(lost)
+
+    def leave() -> None:
+        os.chdir("..")
+        lost.rmdir()
+
+    message = "changed the working directory, which cannot be put back"
+    with pytest.raises(RuntimeError, match=message), ambient.kept("acme"):
+        leave()
+
+
+RUN = {
+    "stream": {"name": "digits"},
+    "model": {"name": "mlp", "hidden": [4]},
+    "optimizer": "adam",
+    "device": "cpu",
+    "epochs": 1,
+}
+
+
+@pytest.mark.parametrize("at", ["plugin", "top", "made", "attached"])
+def test_a_plugin_that_sets_a_default_dtype_changes_no_figure(
+    make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture, at: str
+) -> None:
+    plain = bnnlab.run({**RUN, "rule": "bp"})
+    places = {"top": "", "made": "pass", "attached": "pass", at: DOUBLE}
+    top = f"import torch; {DOUBLE}" if at == "plugin" else ""
+    make_plugin("acme-odd", PLUGIN.format(top=top), modules={"acme_rule": RULE.format_map(places)})
+    host = PluginHost()
+    own = bnnlab.run({**RUN, "rule": "acme-rule"}, host=host)
+    assert own.accuracy == bnnlab.run({**RUN, "rule": "bp"}, host=host).accuracy == plain.accuracy
+    assert torch.get_default_dtype() is torch.float32
+    said = [each.getMessage() for each in caplog.records]
+    assert len(said) == 1
+    assert "acme-odd" in said[0]
+    assert "changed torch's default dtype: put back" in said[0]
+
+
+FRESH = """
+import sys
+from bnnlab import PluginHost
+
+PluginHost()
+assert "torch" in sys.modules, "the plugin imports it"
+import os
+import torch
+print(torch.get_default_dtype(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"])
+"""
+
+
+def test_a_plugin_that_imports_torch_itself_cannot_set_its_defaults_either(
+    make_plugin: MakePlugin,
+) -> None:
+    top = f"import os; os.environ['OMP_NUM_THREADS'] = '3'\nimport torch; {DOUBLE}"
+    make_plugin("acme-odd", PLUGIN.format(top=top))
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["torch.float32", "1", "1"]
+    assert "acme-odd/acme_odd" in done.stderr
+    assert "the environment variable OMP_NUM_THREADS, torch's default dtype" in done.stderr
