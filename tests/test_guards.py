@@ -93,7 +93,7 @@ def test_gradients_that_are_not_finite_end_the_run_though_signs_hide_them(
         return answer
 
     run.rule.differentiate = differentiate
-    message = r"Backpropagation left a gradient that is not finite in segments\.0\.1\.weight"
+    message = r"the gradient of segments\.0\.1\.weight is not finite"
     with pytest.raises(RunError, match=message):
         run.run()
 

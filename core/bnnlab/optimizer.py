@@ -15,12 +15,13 @@ from torch.optim.adam import adam
 from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
+from bnnlab.moving import move_state
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
+from bnnlab.watched import Group as Group
+from bnnlab.watched import WatchedOptimizer
 
 log = logging.getLogger(__name__)
-
-Group = dict[str, Any]
 
 CPU_CHUNK = 1 << 19
 """Elements updated together on the CPU: what a step touches of them stays in its last cache."""
@@ -102,7 +103,7 @@ def adam_step(
     )
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(WatchedOptimizer):
     """Turns gradients into the next weights; everything but the deployed weights is its state.
 
     It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
@@ -131,11 +132,6 @@ class Optimizer(torch.optim.Optimizer):
 
     test_draws = 0
 
-    # torch shields these from its compiler, which it imports at their first call: seconds at the
-    # start of every run. Optimizers are not compiled here, so the bare functions do.
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
-
     def __init__(
         self,
         model: Model,
@@ -162,9 +158,8 @@ class Optimizer(torch.optim.Optimizer):
                 "lr": lr if real_lr is None else real_lr,
             },
         ]
-        super().__init__(groups, {"lr": lr, **settings})
+        super().__init__(model, groups, {"lr": lr, **settings})
         self._generator = generator
-        self.register_step_pre_hook(_move_state)
 
     def learned_groups(self) -> list[Group]:
         """Return the groups of the weights that the method learns."""
@@ -192,8 +187,8 @@ class Optimizer(torch.optim.Optimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        _move_state(self)
-        learned = self.learned()
+        move_state(self)
+        learned = [parameter for parameter in self.learned() if parameter.requires_grad]
         deployed = [parameter.data for parameter in learned]
         generator = self._generator
         state = None if generator is None else generator.get_state()
@@ -268,7 +263,7 @@ class Optimizer(torch.optim.Optimizer):
         go on: a new one on the CPU is seeded from what was saved, and the log says so.
         """
         inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
-        _move_state(self)  # torch leaves what is called `step` where it was read to
+        move_state(self)  # torch leaves what is called `step` where it was read to
         saved = state_dict.get("generator")
         if saved and self._generator is not None:
             self._generator = self._restored(torch.device(saved["device"]), saved["state"].cpu())
@@ -290,29 +285,3 @@ class Optimizer(torch.optim.Optimizer):
 
     def task_ended(self, context: TaskContext) -> None:
         """Hear that a task is over; nothing by default."""
-
-
-def _move_state(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Bring the state of parameters that were moved to another device or dtype to them."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter in optimizer.state:
-                _moved(optimizer.state[parameter], parameter)
-
-
-def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:
-    """Return state on its parameter's device; of the parameter's shape also in its dtype.
-
-    Dicts and lists are changed in place. What is called `step` keeps its dtype, as in torch.
-    """
-    if isinstance(value, Tensor):
-        alike = value.is_floating_point() and value.shape == parameter.shape and name != "step"
-        return value.to(parameter) if alike else value.to(parameter.device)
-    if isinstance(value, dict):
-        for key, each in value.items():
-            value[key] = _moved(each, parameter, key)
-    elif isinstance(value, list):
-        value[:] = [_moved(each, parameter) for each in value]
-    elif isinstance(value, tuple):
-        return tuple(_moved(each, parameter) for each in value)
-    return value

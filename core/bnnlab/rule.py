@@ -43,13 +43,14 @@ class Closure:
     """Evaluates a batch at the weights as they are when it is called.
 
     Attributes:
+        model: Whose weights they are.
         batch_size: B, examples in the batch.
         logits: Those of the last call, `(B, K)`, detached; None before it. After `at`, the
             logarithm of the probabilities' mean over the draws.
     """
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
-        self._rule, self._model, self._batch = rule, model, batch
+        self._rule, self.model, self._batch = rule, model, batch
         self.batch_size = len(batch.targets)
         self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
         self.logits: Tensor | None = None
@@ -65,7 +66,7 @@ class Closure:
         for parameter in self._names:
             parameter.grad = None
         with torch.enable_grad(), self._rule.autocast(self._batch.inputs.device):
-            answer = self._rule.differentiate(self._model, self._batch)
+            answer = self._rule.differentiate(self.model, self._batch)
         name = type(self._rule).__name__
         are_two = isinstance(answer, tuple) and len(answer) == 2
         if not are_two or not all(isinstance(each, Tensor) for each in answer):
@@ -95,7 +96,7 @@ class Closure:
         if len(next(iter(draws.values()))) > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
             with self._rule.autocast(self._batch.inputs.device):
-                found = self._rule.differentiate_draws(self._model, self._batch, named)
+                found = self._rule.differentiate_draws(self.model, self._batch, named)
         if found is None:
             found = self._one_by_one(draws)
         for parameter, name in names.items():

@@ -19,14 +19,9 @@ from bnnlab.optimizer import Optimizer, TaskContext
 from bnnlab.progress import Progress
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.stream import Examples, Task
+from bnnlab.watched import ADVICE, LOOK_EVERY
 
 log = logging.getLogger(__name__)
-
-CHECK_EVERY = 50
-"""Steps between looks at the loss: each look waits for the device."""
-ADVICE = (
-    "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
-)
 
 
 class Trainer:
@@ -168,9 +163,9 @@ class Trainer:
             progress.step += 1
             progress.steps += 1
             due = self._due()
-            if due or progress.step % CHECK_EVERY == 0 or progress.step == count:
+            if due or progress.step % LOOK_EVERY == 0 or progress.step == count:
                 self._check(losses[checked : progress.step], task, checked)
-                self._check_gradients()
+                self.optimizer.look()
                 checked = progress.step
             self._stepped(*where, progress.step, count)
             if due:
@@ -201,13 +196,6 @@ class Trainer:
             f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
             f"epoch {self.progress.epoch + 1}, step {step}; {last}. {ADVICE}"
         )
-
-    def _check_gradients(self) -> None:
-        """See that they are finite: signs hide it from the loss where they are not."""
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-                rule = type(self.rule).__name__
-                raise RunError(f"{rule} left a gradient that is not finite in {name}. {ADVICE}")
 
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""

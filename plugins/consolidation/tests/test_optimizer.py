@@ -393,7 +393,7 @@ def test_options_reach_the_base(kind: str) -> None:
     given = ["beta1=0.5", "latent_clip='none'", " latent_init = 0.5", "gradient_clip=2"]
     optimizer = make(KINDS[kind], model, base="bnnlab-backprop/adam", base_options=given, lr=0.02)
     group = optimizer.base.param_groups[0]
-    assert (group["lr"], group["beta1"]) == (0.02, 0.5)
+    assert (group["lr"], group["betas"]) == (0.02, (0.5, 0.999))
     assert (optimizer.base.latent_clip, optimizer.base.gradient_clip) == (None, 2.0)
     latents = [optimizer.theta(p).abs().max() for p in model.binary_parameters().values()]
     assert 0.3 < max(latents) <= 0.5

@@ -43,7 +43,7 @@ class LatentAdam(LatentOptimizer):
             model,
             lr=lr,
             latent_clip=latent_clip,
-            settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
+            settings={"betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay},
             **latent,
         )
 
@@ -51,13 +51,14 @@ class LatentAdam(LatentOptimizer):
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Step Adam on `values`."""
+        beta1, beta2 = group["betas"]
         adam_step(
             values,
             grads,
             [self.state[parameter] for parameter in parameters],
             lr=group["lr"],
-            beta1=group["beta1"],
-            beta2=group["beta2"],
+            beta1=beta1,
+            beta2=beta2,
             eps=group["eps"],
             weight_decay=group["weight_decay"],
         )
@@ -89,14 +90,14 @@ class LatentSGD(LatentOptimizer):
             settings={"momentum": momentum, "weight_decay": weight_decay},
             **latent,
         )
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Step SGD on `values`."""
+        for parameter, value in zip(parameters, values, strict=True):
+            if "velocity" not in self.state[parameter]:
+                self.state[parameter]["velocity"] = torch.zeros_like(value)
         sgd(
             values,
             grads,

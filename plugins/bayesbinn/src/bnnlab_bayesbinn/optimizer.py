@@ -176,10 +176,13 @@ class BayesBiNN(BernoulliOptimizer):
         lamda, tau = state["lambda"], group["temperature"]
         natural = torch.zeros_like(lamda)  # ghat, then the whole natural gradient
         factor = self.count(group, "examples") / (tau * len(grads))
+        finfo = torch.finfo(lamda.dtype)  # of float16, 65504
+        largest = min(_LARGEST_TERM, finfo.max / (4 * len(grads) * max(1.0, factor)))
+        bound = min(LARGEST_LAMBDA, finfo.max)
         for rho_s, g_s in zip(noise, grads, strict=True):
             for value, rho, g, ghat in chunks(lamda, rho_s, g_s, natural):
                 term = relaxed_scale(value, rho, tau).mul_(g)
-                ghat.add_(term.clamp_(-_LARGEST_TERM, _LARGEST_TERM), alpha=factor)
+                ghat.add_(term.clamp_(-largest, largest), alpha=factor)
         self._pull(group, parameter, natural)
         beta = group["momentum"]
         step = group["lr"]
@@ -188,7 +191,7 @@ class BayesBiNN(BernoulliOptimizer):
                 state["m"] = torch.zeros_like(lamda)
             natural = state["m"].lerp_(natural, 1 - beta)
             step /= 1 - beta ** group["t"]
-        lamda.sub_(natural, alpha=step).clamp_(-LARGEST_LAMBDA, LARGEST_LAMBDA)
+        lamda.sub_(natural, alpha=step).clamp_(-bound, bound)
         self.write(parameter)
 
     def _pull(self, group: Group, parameter: Tensor, natural: Tensor) -> None:

@@ -27,6 +27,9 @@ class Bop(Optimizer):
         w <- -w    if |m| > tau and sign(m) = sign(w), which is w m > tau
         w <-  w    otherwise
 
+    Weights that others write (`load_state_dict`) keep their averages, but one that would flip what
+    was written at once, being of gradients at other weights, turns its sign.
+
     m is not reset by a flip, so a weight flips back only where m has crossed from beyond tau to
     beyond -tau. A gradient that is always zero flips nothing, even where tau = 0.
 
@@ -115,6 +118,7 @@ class Bop(Optimizer):
                     "gamma_decay": gamma_decay,
                     "gamma_decay_steps": gamma_decay_steps,
                     "form": form,
+                    "limit": math.inf,
                     "t": 0,
                     # Of each binary parameter. In the state, torch would load it as float.
                     "flips": torch.zeros(len(weights), dtype=torch.int64),
@@ -175,6 +179,7 @@ class Bop(Optimizer):
         average = group["form"] == "average"
         if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips
             threshold = threshold / gamma if gamma else math.inf
+        group["limit"] = threshold  # beyond which no average is left
         group["flips"] = group["flips"].to(parameter.device, copy=True)
         flips = group["flips"][self._numbers[parameter]]
         flipped = parameter.new_empty(0)
@@ -189,6 +194,16 @@ class Bop(Optimizer):
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and faster than count_nonzero.
             flips.add_(flipped.sum(dtype=torch.float32).long())
+
+    def adopt(self, parameter: Tensor) -> None:
+        """Take over weights that others wrote: an average that would flip them turns its sign.
+
+        It is one of gradients at other weights.
+        """
+        group = next(each for each in self.learned_groups() if _holds(each, parameter))
+        state = self.state[parameter]
+        kept = state["m" if group["form"] == "average" else "a"]
+        kept.copy_(torch.where(kept * parameter > group["limit"], -kept, kept))
 
     def diagnostics(self) -> dict[str, float]:
         """Return the flips since the last call, per weight, and count anew.
@@ -208,6 +223,10 @@ class Bop(Optimizer):
             for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
                 found[f"flips_per_weight.{number}"] = count / size
         return found
+
+
+def _holds(group: Group, parameter: Tensor) -> bool:
+    return any(each is parameter for each in group["params"])
 
 
 def _scaling_factors(model: Model) -> set[int]:

@@ -69,6 +69,8 @@ class Consolidation(Optimizer):
         self._refuse_unsuitable(base, model)
         super().__init__(model, lr=self.base.param_groups[0]["lr"], generator=generator)
         self._share(self.base.param_groups, self.base.state)
+        # What a group has that is added later, and what torch's schedulers ask for.
+        self.defaults = {**self.base.defaults, "consolidation_strength": strength}
         for group in self.param_groups:
             group["consolidation_strength"] = strength
 

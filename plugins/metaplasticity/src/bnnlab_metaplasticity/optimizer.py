@@ -53,7 +53,7 @@ class MetaplasticAdam(LatentOptimizer):
 
     Raises:
         UsageError: If a list of coefficients does not fit the model's weights, or those that are
-            to be real are binary.
+            to be real are binary. From `step`, if eps is too small for the model's float16.
     """
 
     def __init__(
@@ -77,7 +77,12 @@ class MetaplasticAdam(LatentOptimizer):
         super().__init__(
             model,
             lr=lr,
-            settings={"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay},
+            settings={
+                "betas": (beta1, beta2),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "t": 0,
+            },
             weights=None if weights == "binary" else [p for p in model.parameters() if p.ndim > 1],
             **latent,
         )
@@ -90,15 +95,8 @@ class MetaplasticAdam(LatentOptimizer):
                 f"{', '.join(names[parameter] for parameter in learned)}"
             )
         each = [m] * len(learned) if isinstance(m, str | int | float) else m
-        of_learned = dict(zip(learned, each, strict=True))
-        for group in self.param_groups:
-            group["t"] = 0
-            for parameter in group["params"]:
-                self.state[parameter].update(
-                    M=torch.zeros_like(parameter),
-                    V=torch.zeros_like(parameter),
-                    m=of_learned.get(parameter, 0.0),
-                )
+        for parameter, its in zip(learned, each, strict=True):
+            self.state[parameter]["m"] = its
         self._auto = m == "auto"
         self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type
 
@@ -113,24 +111,32 @@ class MetaplasticAdam(LatentOptimizer):
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Apply the equations above, a chunk of each tensor at a time."""
-        if any(self.state[parameter]["m"] == "auto" for parameter in parameters):
+        if any(self.state[parameter].get("m") == "auto" for parameter in parameters):
             raise UsageError(
                 "m='auto' needs the number of steps per task: give m a number, or call "
                 "optimizer.task_started(bnnlab.TaskContext(...)) before the first step"
             )
+        dtype, eps = values[0].dtype, group["eps"]
+        if 0 < eps < torch.finfo(dtype).tiny:
+            raise UsageError(
+                f"eps {eps:g} is too small for {dtype}, where second moments underflow and steps "
+                "are not finite: keep the model in float32, or give a larger optimizer.eps"
+            )
         group["t"] += 1
-        beta1, beta2, t = group["beta1"], group["beta2"], group["t"]
+        (beta1, beta2), t = group["betas"], group["t"]
         s = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             state = self.state[parameter]
-            m = state["m"]
+            if "M" not in state:
+                state["M"], state["V"] = torch.zeros_like(value), torch.zeros_like(value)
+            m = state.get("m", 0.0)  # what is not learned by the method has none
             for W, g, M, V in chunks(value, grad, state["M"], state["V"]):
                 if group["weight_decay"]:
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)
                 V.mul_(beta2).addcmul_(g, g, value=1 - beta2)
                 U, half, damping = self._scratch(W)
-                torch.sqrt(V, out=U).add_(group["eps"])
+                torch.sqrt(V, out=U).add_(eps)
                 torch.div(M, U, out=U)
                 if m:
                     # With T = tanh(mW): T U > 0 exactly where the step shrinks |W|, and there

@@ -1,0 +1,240 @@
+"""An optimizer that agrees with its model, and gets on with torch's tools, whatever others do."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError, UsageError
+from bnnlab.model import Model
+from bnnlab.moving import move_state
+from bnnlab.rule import Closure
+from bnnlab.watch import Watch
+
+Group = dict[str, Any]
+
+LOOK_EVERY = 50
+"""Steps between looks: each one waits for the device."""
+ADVICE = (
+    "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
+)
+
+
+class WatchedOptimizer(torch.optim.Optimizer):
+    """Keeps an optimizer and its model in agreement, whatever is done to either between steps.
+
+    - A binary weight that others wrote, as `load_state_dict` does, is adopted at the next step:
+      what the method keeps behind it takes the new sign, and keeps its size. What else there is,
+      as moments, stays. The weights count as written after the optimizer's own state was loaded.
+    - What goes round torch's count of writes (`parameter.data`) is refused at the next look; so is
+      a parameter that was replaced, a binary weight that is no sign, and a loss, a gradient, a
+      parameter or state that is not finite. There is a look every 50 steps.
+    - A parameter with `requires_grad=False` is left alone, with its state: `step` never sees it.
+    - Copies by `copy.deepcopy`, `pickle` or `torch.save` go on as the original does. A copy without
+      its model refuses to learn another.
+
+    Args:
+        model: Its parameters are optimised.
+        groups: Parameter groups, with `learned` and `binary`.
+        defaults: What a group has where it says nothing else.
+    """
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if "step" in vars(cls):
+            cls.step = _watched(cls.step)  # type: ignore[assignment, arg-type]
+
+    def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
+        names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
+        self._watch = Watch(model.binary_parameters().values(), names)
+        super().__init__(groups, defaults)
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return what is kept behind a weight, not a copy; None if nothing is."""
+        raise NotImplementedError
+
+    def adopt(self, parameter: Tensor) -> None:
+        """Take over a binary weight that others wrote: give what is behind it the new signs.
+
+        A method that keeps more than `latent` that depends on the signs overrides this.
+        """
+        latent = self.latent(parameter)
+        if latent is not None:
+            latent.copysign_(parameter)
+
+    def look(self) -> None:
+        """See that nothing went wrong that signs hide, since the last look; wait for the device.
+
+        A step does so itself where there was no look for 50 steps.
+
+        Raises:
+            RunError: If a loss, a gradient, a parameter or state of it is not finite, or a binary
+                weight is no sign or was written through `.data`.
+        """
+        watch, who = self._watch, type(self).__name__
+        numbers = [*_numbers(self)]
+        total = torch.nn.utils.get_total_norm([values for _, values in numbers])
+        every = [each.to(total.device, torch.float32) for each in (total, *watch.verdicts())]
+        norm, *verdicts = torch.stack(every).tolist()
+        watch.start()
+        if not math.isfinite(norm):  # squares may overflow where the numbers do not
+            for what, values in numbers:
+                if not bool(values.isfinite().all()):
+                    raise RunError(f"{who}: {what} is not finite. {ADVICE}")
+        for weight, changed, off in zip(watch.weights, verdicts[::2], verdicts[1::2], strict=True):
+            name = watch.name(weight)
+            if changed:
+                raise RunError(
+                    f"{name} was written through `.data`, which torch does not count, and may be "
+                    "lost by now: write it by load_state_dict, or by copy_ under torch.no_grad()"
+                )
+            if off:
+                raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
+
+    # -------------------------------------------------------------------- groups and copies
+
+    # torch shields its methods from its compiler, which it imports at their first call: seconds at
+    # the start of every run. Optimizers are not compiled here, so the bare functions do.
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a parameter group, as torch has it.
+
+        Unless it says otherwise it is one of real parameters that the method does not learn, and
+        has the learning rate that others of that kind have.
+
+        Raises:
+            UsageError: If the method is to learn what the model did not have when the optimizer was
+                made, or if a parameter is binary and its group is not, or the reverse.
+        """
+        group = {"learned": False, "binary": False, **param_group}
+        given = group["params"]
+        group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        for each in group["params"]:
+            self._check_member(each[1] if isinstance(each, tuple) else each, group)
+        rates = [each["lr"] for each in self.param_groups if not each["learned"]]
+        if rates and not group["learned"]:
+            group.setdefault("lr", rates[0])
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, group)
+
+    def _check_member(self, parameter: Tensor, group: Group) -> None:
+        watch, who, name = self._watch, type(self).__name__, self._watch.name(parameter)
+        if parameter not in watch.names and (group["learned"] or group["binary"]):
+            raise UsageError(
+                f"{who} cannot learn {name}, which its model did not have when it was made: make a "
+                "new optimizer, or leave 'learned' and 'binary' out if it is real"
+            )
+        if any(parameter is weight for weight in watch.weights) != group["binary"]:
+            kind = "real" if group["binary"] else "binary"
+            raise UsageError(
+                f"{name} is {kind}: its group needs 'learned' and 'binary' as the group has them "
+                "that it comes from"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return every attribute but hooks, and what a scheduler put in the place of `step`."""
+        kept = self.__dict__.items()
+        return {k: v for k, v in kept if k != "step" and not k.startswith("_optimizer_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was copied or loaded."""
+        super().__setstate__(state)
+        self._watch.forget()
+
+
+def _watched(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let an optimizer look around before each step, and remember what it wrote."""
+
+    @wraps(step)
+    def watched(self: WatchedOptimizer, *args: Any, **given: Any) -> Tensor:
+        watch = self._watch
+        if watch.stepping:  # a step within a step, as by super()
+            return step(self, *args, **given)
+        _look_around(self, args[0] if args else given.get("closure"))
+        whole = [(group, group["params"]) for group in self.param_groups]
+        for group, parameters in whole:
+            if not all(parameter.requires_grad for parameter in parameters):
+                group["params"] = [p for p in parameters if p.requires_grad]
+        watch.stepping = True
+        try:
+            loss = step(self, *args, **given)
+        finally:
+            watch.stepping = False
+            for group, parameters in whole:
+                group["params"] = parameters
+        watch.wrote(loss)
+        return loss
+
+    return watched
+
+
+def _look_around(optimizer: WatchedOptimizer, closure: object) -> None:
+    move_state(optimizer)
+    watch = optimizer._watch
+    if watch.steps >= LOOK_EVERY:
+        optimizer.look()
+    if isinstance(closure, Closure) and watch.is_new(closure.model):
+        _recognise(optimizer, closure.model)
+    written = watch.written()
+    if written:
+        _adopt(optimizer, written)
+    watch.compare(written)
+
+
+def _recognise(optimizer: WatchedOptimizer, model: Model) -> None:
+    """See that the model has the parameters that the optimizer has."""
+    who, names = type(optimizer).__name__, optimizer._watch.names
+    groups, known = optimizer.param_groups, {*names.values()}
+    mine = {*names, *(p for group in groups for p in group["params"])}
+    theirs = dict(model.named_parameters())
+    replaced = [name for name, p in theirs.items() if name in known and p not in mine]
+    if replaced and len(replaced) == len(theirs):
+        raise RunError(
+            f"{who} was made for another model than the one it is to learn. A copy goes with its "
+            "model: copy.deepcopy((model, optimizer))"
+        )
+    if replaced:
+        raise RunError(
+            f"{replaced[0]} is no longer the parameter that {who} was made for: it was replaced, "
+            "as by load_state_dict(assign=True). Load without assign, or make a new optimizer"
+        )
+    real = {p for group in groups if not group["binary"] for p in group["params"]}
+    for name, parameter in model.binary_parameters().items():
+        if parameter in real:
+            raise RunError(
+                f"{name} is binary, and {who} has it in a group of real parameters: make a new "
+                "optimizer for a model with new binary weights"
+            )
+
+
+@torch.no_grad()
+def _adopt(optimizer: WatchedOptimizer, written: Sequence[Tensor]) -> None:
+    for weight in written:
+        if not weight.is_meta and not bool((weight.abs() == 1).all()):
+            raise RunError(
+                f"binary parameter {optimizer._watch.name(weight)!r} was given more than -1 and "
+                "+1: write signs into it, as bnnlab.layers.sign makes them"
+            )
+    for weight in written:
+        optimizer.adopt(weight)
+
+
+def _numbers(optimizer: WatchedOptimizer) -> Iterator[tuple[str, Tensor]]:
+    """Yield what must be finite, and what it is called."""
+    losses = optimizer._watch.losses
+    if losses:
+        yield "the loss", torch.stack([loss.to(losses[-1]) for loss in losses])
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = optimizer._watch.name(parameter)
+            if parameter.grad is not None:
+                yield f"the gradient of {name}", parameter.grad
+            if not group["binary"]:
+                yield name, parameter.detach()
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    yield f"{key!r}, kept behind {name},", value
