@@ -610,15 +610,18 @@ def test_the_launcher_of_a_checkout_is_the_command() -> None:
     assert launched.stdout == f"bnnlab {bnnlab.__version__}\n"
 
 
-def test_listing_plugins_imports_no_torch() -> None:
-    listed = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "bnnlab.cli", "list-plugins"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    imported = [line.rpartition("|")[2].strip() for line in listed.stderr.splitlines()]
-    assert "bnnlab.cli" in imported
-    assert not [name for name in imported if name.partition(".")[0] in ("torch", "numpy")]
+def test_listing_plugins_and_explaining_what_is_no_model_import_no_torch() -> None:
+    script = (
+        "import sys; from bnnlab.cli import main\n"
+        "for words in ('list-plugins', 'info rule dfa', 'info optimizer adam',"
+        "'info stream digits'):"
+        " assert main(words.split()) == 0\n"
+        "assert not {'torch', 'numpy'} & {*sys.modules}"
+    )
+    listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (listed.returncode, listed.stderr) == (0, "")
     assert "bnnlab-dfa" in listed.stdout
+    assert "Example: bnn run --stream digits" in listed.stdout
 
 
 def test_the_installed_command_exits_with_its_code() -> None:

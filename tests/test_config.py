@@ -126,7 +126,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"stream": "permuted-minst"}, "Did you mean 'permuted-mnist'?"),
     ({"rule": 3}, "rule: 3 is neither a name nor a table with one."),
     ({"rule": ["dfa"]}, "rule: ['dfa'] is neither a name nor a table with one."),
-    ({"rule": {"name": 5}}, "unknown rule '5'."),
+    ({"rule": {"name": 5}}, "rule: {'name': 5} is neither a name nor a table with one."),
     ({"optimzer": "adam"}, "optimzer: no such setting. Did you mean 'optimizer'?"),
     ({"epoch": 3}, "epoch: no such setting. Did you mean 'epochs'?"),
     ({"zzz": 3}, "zzz: no such setting. It takes: epochs, batch_size, seed,"),

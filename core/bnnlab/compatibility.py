@@ -110,7 +110,7 @@ def require(host: PluginHost, config: RunConfig) -> None:
         return
     message = f"these components do not fit together: {'; '.join(verdict.reasons)}."
     if verdict.alternatives:
-        message += f"\nWhat would fit: {' or '.join(verdict.alternatives[:5])}"
+        message += f" What would fit: {' or '.join(verdict.alternatives[:5])}"
     raise UsageError(message)
 
 

@@ -1,6 +1,5 @@
 """Layers of settings become one typed configuration, or a list of what is wrong with them."""
 
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from bnnlab.components import Component, Kind, Option
 from bnnlab.discovery import Plugin
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.host import PluginHost
-from bnnlab.index import read_toml
-from bnnlab.options import check_values
+from bnnlab.index import as_table, read_toml, user_file
+from bnnlab.options import check_values, shown
 
 RUN_OPTIONS = (
     Option("epochs", int, 1, "Passes over each task's training data.", minimum=1, below=2**31),
@@ -134,7 +133,7 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
         if key not in list(Kind)
     }
     values, wrong = check_values(RUN_OPTIONS, own)
-    faults = [_with_kinds(fault, own) for fault in wrong]
+    faults = [_with_kinds(fault, own) + _origin(host, layers, fault) for fault in wrong]
     try:
         choices = resolve_components(host, layers, tuple(Kind))
     except UsageError as error:
@@ -160,28 +159,34 @@ def resolve_components(
             if key not in list(Kind):
                 continue
             kind = Kind(key)
-            table = {"name": value} if isinstance(value, str) else value
-            if not isinstance(table, Mapping):
-                faults.append(
-                    f"{key}: {reprlib.repr(value)} is neither a name nor a table with one."
-                )
+            before, table = named.get(kind, ""), as_table(value)
+            if table is None:
+                faults.append(f"{key}: {shown(value)} is neither a name nor a table with one.")
                 continue
-            before = named.get(kind, "")
-            named[kind] = str(table.get("name", before))
+            named[kind] = table.get("name", before)
             if not _is_same(before, named[kind]):
                 options[kind] = {}
             options[kind].update({k: v for k, v in table.items() if k != "name"})
     choices: dict[Kind, Choice] = {}
     cause: BaseException | None = None
     for kind in kinds:
+        if kind not in named:  # the one that is said is of another type: told above
+            continue
         try:
             choices[kind] = choose(host, kind, named[kind], options[kind])
         except UsageError as error:
-            faults.append(str(error))
+            faults.append(str(error) + _origin(host, layers, kind))
             cause = cause or error.__cause__
     if faults:
         raise UsageError(" ".join(faults)) from cause
     return choices
+
+
+def _origin(host: PluginHost, layers: Sequence[Settings], fault: str) -> str:
+    """Return where a fault's setting comes from if it is the user's registry alone."""
+    key = fault.partition(":")[0]
+    own = key in host.index.own and not any(key in layer for layer in layers)
+    return f" It is said in {user_file()}." if own else ""
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -202,9 +207,8 @@ def _qualified(host: PluginHost, defaults: Settings) -> Settings:
 
 def _default_model(host: PluginHost, layers: Sequence[Settings]) -> Settings:
     """Return the model that the rule is used with where none is named, if it says one."""
-    rules = [layer.get(Kind.RULE) for layer in (host.index.defaults, *layers)]
-    names = [table.get("name") if isinstance(table, Mapping) else table for table in rules]
-    said = [name for name in names if isinstance(name, str)]
+    rules = [as_table(layer.get(Kind.RULE)) or {} for layer in (host.index.defaults, *layers)]
+    said = [table["name"] for table in rules if "name" in table]
     try:
         plugin, rule = host.resolve(Kind.RULE, said[-1].partition(":")[0])
     except UsageError:
@@ -264,7 +268,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(
-            f"--set {text!r}: write NAME=VALUE or KIND.NAME=VALUE, as optimizer.lr=0.1"
+            f"--set {shown(text)}: write NAME=VALUE or KIND.NAME=VALUE, as optimizer.lr=0.1"
         )
     return assignment(key.strip(), parse_value(value.strip()))
 
@@ -275,9 +279,9 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
     Raises:
         UsageError: If the key is not a name, or two with a dot between.
     """
-    kind, dot, name = key.partition(".")
+    kind, dot, name = key.partition(".") if isinstance(key, str) else ("", "", "")
     if not kind or (dot and not name) or "." in name:
-        raise UsageError(f"--set {key!r}: write NAME or KIND.NAME, as optimizer.lr")
+        raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
     return {kind: {name: value}} if dot else {kind: value}
 
 
@@ -298,9 +302,10 @@ def joined(assignments: Iterable[Settings]) -> dict[str, Any]:
 def parse_value(text: str) -> Any:
     """Return a TOML value, or the text itself if it is not one."""
     try:
-        return tomli.loads(f"value = {text}")["value"]
+        found = tomli.loads(f"value = {text}")
     except (ValueError, RecursionError):  # what is no TOML, and numbers and lists beyond reason
         return text
+    return found["value"] if len(found) == 1 else text  # a line break begins another key
 
 
 def read_config(path: Path) -> dict[str, Any]:

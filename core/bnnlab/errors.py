@@ -5,6 +5,9 @@ import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
+
+_LONGEST_NAME = 100
 
 NOTE = logging.INFO + 5
 """Level of a message that `bnn` shows though it is no warning: how it understands what is given."""
@@ -62,7 +65,30 @@ def place(error: BaseException) -> str:
     return own[-1] if own else ""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or an empty string."""
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        return ""
     close = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {str(close[0])!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    r"""Return text in which control characters are written out, as `\n` and `\x1b`.
+
+    Names and messages of users and plugins may hold any; raw, they would move the cursor, colour
+    the terminal, or look like a line of ours.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class LogFormatter(logging.Formatter):
+    """Formats records so that each message is one line of printable text."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: D102, N802
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: D102, N802
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))

@@ -1,5 +1,6 @@
 """registry.toml: an index of known plugins and the defaults. An index, never a loader."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import tomli
 
 from bnnlab.components import Kind
 from bnnlab.discovery import normalise
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, first_line
 
 _HOMES = (  # beside the package in a wheel, at the root in a checkout
     Path(__file__).with_name("registry.toml"),
@@ -29,11 +30,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """The registry after the user's own file was laid over it."""
+    """The registry after the user's own file was laid over it.
+
+    Attributes:
+        plugins: Those that are known.
+        defaults: A layer of settings, as a run file holds them.
+        disabled: Distributions and entry points that are not imported.
+        own: The defaults that the user's own file says.
+    """
 
     plugins: tuple[Entry, ...]
     defaults: dict[str, Any]
     disabled: frozenset[str]
+    own: frozenset[str] = frozenset()
 
     def offering(self, component: str) -> Entry | None:
         """Return the known plugin that offers `kind:name`."""
@@ -65,8 +74,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:  # TOML or UTF-8 that is none
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply.") from error
+    except ValueError as error:  # TOML or UTF-8 that is none, an integer of too many digits
+        reason = first_line(error).partition("; use sys.")[0]
+        raise UsageError(f"{path} is not valid TOML: {reason}.") from error
 
 
 def load_index() -> Index:
@@ -78,23 +90,41 @@ def load_index() -> Index:
     )
     defaults: dict[str, Any] = data["defaults"]
     disabled = set(data["disabled"])
-    if user_file().exists():
-        own = read_toml(user_file())
-        unknown = own.keys() - {"defaults", "disabled"}
-        if unknown:
+    own = _read_own(user_file()) if user_file().exists() else {}
+    disabled |= {normalise(name) for name in own.get("disabled", [])}
+    tables = own.get("defaults", {})
+    defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
+    return Index(entries, defaults, frozenset(disabled), frozenset(tables))
+
+
+def _read_own(file: Path) -> dict[str, Any]:
+    """Read the user's overrides; the options in it are checked where they are used."""
+    own = read_toml(file)
+    unknown = sorted(own.keys() - {"defaults", "disabled"})
+    if unknown:
+        raise UsageError(f"{file}: unknown key {unknown[0]!r}. It takes 'disabled', [defaults].")
+    names, tables = own.get("disabled", []), own.get("defaults", {})
+    are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not are_names or not isinstance(tables, dict):
+        raise UsageError(f"{file}: 'disabled' is a list of names, [defaults] a table.")
+    for kind in Kind:
+        if kind in tables and as_table(tables[kind]) is None:
             raise UsageError(
-                f"{user_file()}: unknown key {unknown.pop()!r}. It takes 'disabled', [defaults]."
+                f"{file}: {kind} in [defaults] is the name of a {kind}, or a table of its options."
             )
-        names, tables = own.get("disabled", []), own.get("defaults", {})
-        if not isinstance(names, list) or not isinstance(tables, dict):
-            raise UsageError(f"{user_file()}: 'disabled' is a list of names, [defaults] a table.")
-        disabled |= {normalise(str(name)) for name in names}
-        defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
-    return Index(entries, defaults, frozenset(disabled))
+    return own
+
+
+def as_table(value: Any) -> Mapping[str, Any] | None:
+    """Return a component's settings as a table; None if they are neither a name nor a table."""
+    table = {"name": value} if isinstance(value, str) else value
+    if isinstance(table, Mapping) and isinstance(table.get("name", ""), str):
+        return table
+    return None
 
 
 def _with_name(default: Any, own: Any) -> Any:
     """Return a user's default; options without a `name` are those of the curated default."""
-    if not isinstance(own, dict) or "name" in own or default is None:
+    if not isinstance(own, dict) or not isinstance(default, str):
         return own
-    return {**(default if isinstance(default, dict) else {"name": default}), **own}
+    return {"name": default, **own}

@@ -13,9 +13,31 @@ from bnnlab.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
 
-_SHORT = reprlib.Repr()  # values in messages: whole, unless they are absurdly long
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-_SHORT.maxlist = 20
+SMALLEST = 2.0**-126
+"""Of the numbers that float32 holds in full; many devices take smaller ones for 0."""
+LARGEST = (2 - 2.0**-23) * 2.0**127
+"""Of float32."""
+_MOST_NAMES = 10  # that one message looks at
+_MOST_DIGITS = 4000  # Python refuses to write a little more
+
+
+class _Short(reprlib.Repr):
+    """Values in messages: whole, unless they are absurdly long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 80
+        self.maxlist = self.maxtuple = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = round(x.bit_length() * math.log10(2))
+        if digits > _MOST_DIGITS:
+            return f"an integer of some {digits} digits"
+        return super().repr_int(x, level)
+
+
+shown = _Short().repr
+"""Return a value as a message shows it: as Python writes it, the middle of long ones left out."""
 
 
 def describe_type(kind: Any) -> str:
@@ -73,6 +95,12 @@ def _range_fault(option: Option, value: Any) -> str | None:
             return f"must be below {option.below:g}"
         if option.maximum is not None and number > option.maximum:
             return f"must be at most {option.maximum:g}"
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            return "is too large: whole numbers have at most 64 bits"
+        if isinstance(number, float) and abs(number) > LARGEST:
+            return f"is too large: networks compute in float32, which ends at {LARGEST:.3g}"
+        if option.above == 0 and number < SMALLEST:
+            return f"must be above 0, and float32 takes what is below {SMALLEST:.3g} for 0"
     return None
 
 
@@ -89,20 +117,27 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
         what = describe_type(option.type)
         if isinstance(value, float) and not math.isfinite(value):
             what = "a finite number"
-        message = f"{name}: {_SHORT.repr(value)} is not {what}."
+        message = f"{name}: {shown(value)} is not {what}."
         if option.type is str:
             message += f" Text that reads as something else needs quotes: --set '{name}=\"...\"'."
         choices = [choice for choice in _literals(option.type) if isinstance(choice, str)]
-        raise ValueError(message + did_you_mean(str(value), choices)) from None
+        raise ValueError(message + did_you_mean(value, choices)) from None
     fault = _range_fault(option, converted)
     if fault:
-        raise ValueError(f"{name}: {_SHORT.repr(value)} {fault}.")
+        raise ValueError(f"{name}: {shown(value)} {fault}.")
+    if isinstance(converted, str) and not _is_storable(converted):
+        raise ValueError(f"{name}: {shown(converted)} is no text that a run file can hold.")
     if option.path and converted:
         try:
             return str(Path(converted).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{name}: {_SHORT.repr(converted)}: {error}.") from None
+            raise ValueError(f"{name}: {shown(converted)}: {error}.") from None
     return converted
+
+
+def _is_storable(text: str) -> bool:
+    """Whether text is Unicode (bytes of another encoding are not) and holds no NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _literals(kind: Any) -> Iterable[Any]:
@@ -118,14 +153,14 @@ def check_values(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return all options' values, defaults filled in, and a list of what is wrong."""
     declared = {option.name: option for option in options}
+    unknown = [name for name in given if name not in declared]
     faults = []
-    for name in given:
-        if name not in declared:
-            hint = did_you_mean(name, declared)
-            if not hint:
-                listed = ", ".join(declared) or "none"
-                hint = f" It takes: {listed}."
-            faults.append(f"{prefix}{name}: no such option.{hint}")
+    for name in unknown[:_MOST_NAMES]:
+        known = ", ".join(declared) or "none"
+        hint = did_you_mean(name, declared) or f" It takes: {known}."
+        written = name if isinstance(name, str) else shown(name)
+        faults.append(f"{prefix}{written}: no such option.{hint}")
+    faults += [f"And {left:,} more such names."] if (left := len(unknown) - _MOST_NAMES) > 0 else []
     values = {}
     for name, option in declared.items():
         try:
@@ -151,7 +186,7 @@ def per_layer(option: str, value: T | Sequence[T], layers: int, what: str = "lay
         return [value] * layers
     if len(value) != layers:
         raise UsageError(
-            f"{option}: {len(value)} values, {_SHORT.repr(list(value))}, for {layers} "
+            f"{option}: {len(value)} values, {shown(list(value))}, for {layers} "
             f"{what}{'' if layers == 1 else 's'}. Give one value for all, or one for each "
             f"{what} from input to output."
         )

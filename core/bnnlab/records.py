@@ -17,7 +17,7 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import UsageError, first_line
+from bnnlab.errors import LogFormatter, UsageError, first_line
 
 log = logging.getLogger("bnnlab")
 
@@ -218,7 +218,7 @@ class RunFolder:
     def start_log(self, earlier: Iterable[logging.LogRecord] = ()) -> None:
         """Send what the `bnnlab` loggers said earlier, and say until `stop_log`, to log.txt."""
         self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
         for record in earlier:
             self._handler.handle(record)
         log.addHandler(self._handler)

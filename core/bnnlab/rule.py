@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnnlab import batch_checks
 from bnnlab.errors import RunError
 from bnnlab.model import Model
 
@@ -61,12 +62,12 @@ class Closure:
         The memory of earlier gradients may be written over: clone what is to be kept.
 
         Raises:
-            RunError: If the rule does not do what its interface says.
+            RunError: If the rule does not do what its interface says, or the batch does not fit.
         """
         for parameter in self._names:
             parameter.grad = None
-        with torch.enable_grad(), self._rule.autocast(self._batch.inputs.device):
-            answer = self._rule.differentiate(self.model, self._batch)
+        with torch.enable_grad():
+            answer: tuple[Tensor, Tensor] = self._ask(self._rule.differentiate)
         name = type(self._rule).__name__
         are_two = isinstance(answer, tuple) and len(answer) == 2
         if not are_two or not all(isinstance(each, Tensor) for each in answer):
@@ -95,8 +96,7 @@ class Closure:
         names, found = self._names, None
         if len(next(iter(draws.values()))) > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
-            with self._rule.autocast(self._batch.inputs.device):
-                found = self._rule.differentiate_draws(self.model, self._batch, named)
+            found = self._ask(self._rule.differentiate_draws, named)
         if found is None:
             found = self._one_by_one(draws)
         for parameter, name in names.items():
@@ -106,6 +106,18 @@ class Closure:
         self.logits = found.logits.softmax(-1).mean(0).log()
         grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
         return found.loss, grads
+
+    def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
+        """Call a method of the rule; where it fails at the batch, say what is wrong with that."""
+        inputs, targets, _ = self._batch
+        try:
+            with self._rule.autocast(inputs.device):
+                return method(self.model, self._batch, *more)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            reason = batch_checks.reason(self.model, inputs, targets)
+            if not reason:
+                raise
+            raise RunError(f"the step cannot be made: {reason}") from error
 
     def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> Draws:
         logits = []
@@ -215,5 +227,10 @@ class LearningRule(nn.Module, ABC):
         return {}
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return what `optimizer.step` calls, once or once per drawn weight sample."""
+        """Return what `optimizer.step` calls, once or once per drawn weight sample.
+
+        Raises:
+            UsageError: If the model is no bnnlab model, or the batch not inputs with their labels.
+        """
+        batch_checks.check(model, batch)
         return Closure(self, model, Batch(*batch))

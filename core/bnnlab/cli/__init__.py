@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from bnnlab import __version__
 from bnnlab.cli import fit, info, inventory, plotting, running
-from bnnlab.cli.console import report_error
-from bnnlab.errors import NOTE, BnnlabError
+from bnnlab.cli.console import finish, prepare, report_error, report_traceback
+from bnnlab.errors import NOTE, BnnlabError, LogFormatter, first_line
 
 
 def _show_version(wanted: bool) -> None:
@@ -61,13 +60,14 @@ app.add_typer(plotting.app, name="plot")
 def _messages(debug: bool) -> logging.Handler:
     """Send notes and warnings (with --debug, all) to standard error; `main` reports errors."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("{levelname}: {message}", style="{"))
+    handler.setFormatter(LogFormatter("{levelname}: {message}", style="{"))
     handler.addFilter(lambda record: debug or NOTE <= record.levelno <= logging.WARNING)
     return handler
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     handler, logger = _messages(debug), logging.getLogger("bnnlab")
@@ -75,28 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         answer = app([word for word in words if word != "--debug"], standalone_mode=False)
+        finish()
         return answer if isinstance(answer, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # typer may turn the one into the other
         report_error("interrupted")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        sys.stderr.close()
         return 0
     except BnnlabError as error:
         if debug:
-            traceback.print_exc()
+            report_traceback()
         report_error(str(error))
         return error.exit_code
     except OSError as error:
         if debug:
-            traceback.print_exc()
-        report_error(str(error))
+            report_traceback()
+        report_error(first_line(error))
         return 1
     except Exception as error:
         # typer brings its own copy of click, or uses the installed one: known by what they do.
         explain = getattr(error, "format_message", None)
         if debug or explain is None:
-            traceback.print_exc()
+            report_traceback()
         if explain is None:
             report_error("this is a fault of bnnlab or of a plugin; please report it as above")
             return 1

@@ -1,43 +1,180 @@
-"""Where output goes: results to standard output, all else to standard error."""
+"""Where output goes: results to standard output, all else to standard error.
 
+Whatever is printed, is printed: text of users and plugins goes through `line`, which writes control
+characters out, and what the terminal's encoding lacks is written as Python's escapes.
+"""
+
+import io
 import json
+import os
+import re
 import sys
-from typing import Annotated, Any
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from bnnlab.errors import RunError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")
 ]
 
+Part = str | tuple[str, str]
+"""A string, or a string and its style."""
+
+NARROWEST = 20
+"""Columns that output is laid out for at least; a smaller COLUMNS, such as 0, says nothing."""
+_UNBOUNDED = 100_000
+LONGEST = 2000
+"""Characters of an error that are shown; of a longer one, its beginning and its end."""
+
+
+def prepare() -> None:
+    """Make standard output and standard error take any text, also where they are closed."""
+    for size in ("COLUMNS", "LINES"):
+        said = os.environ.get(size, "")
+        if not re.fullmatch("[0-9]{1,4}", said) or int(said) < NARROWEST:
+            os.environ.pop(size, None)  # rich and typer then ask the terminal, or take 80
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def line(*parts: Part) -> "Text":
+    """Return one text of several parts, with control characters written out."""
+    from rich.text import Text
+
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Text.assemble(*((printable(text), style) for text, style in pairs))
+
+
+def terminal_width() -> int:
+    """Return the columns that standard output is laid out for."""
+    return _console().width
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
+    """Print a table, in which what is too long for its column is folded."""
+    print_out(_table(heads, rows))
+
+
+def print_entries(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
+    """Print a table; where its longest words have no room, each row's cells below each other."""
+    console, shown = _console(), _table(heads, rows)
+    unbounded = console.options.update(width=_UNBOUNDED)
+    if console.measure(shown, options=unbounded).minimum <= console.width:
+        print_out(shown)
+        return
+    for name, *cells in rows:
+        print_out(line(name))
+        for head, cell in zip(heads[1:], cells, strict=True):
+            print_out(line(f"  {head}: ", cell))
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> "Table":
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False)
+    for head in heads:
+        made.add_column(line(head), overflow="fold")
+    for row in rows:
+        made.add_row(*map(line, row))
+    return made
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document to standard output."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    with _writing():
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
-def print_out(*renderables: Any, soft_wrap: bool = False) -> None:
+def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False) -> None:
     """Print to standard output, wrapped to the terminal unless `soft_wrap` leaves lines whole."""
+    shown = line(content) if isinstance(content, str) else content
+    with _writing():
+        _console().print(shown, soft_wrap=soft_wrap)
+
+
+def report_error(message: str) -> None:
+    """Print an error to standard error in one line: a command in it can be copied."""
+    half, left = LONGEST // 2, len(message) - LONGEST
+    text = message if left <= 0 else f"{message[:half]}... ({left:,} more) ...{message[-half:]}"
+    error_console().print(line(("error: ", "bold red"), text), soft_wrap=True)
+
+
+def report_note(message: str) -> None:
+    """Print a line to standard error, as it is but for control characters."""
+    with suppress(OSError):
+        sys.stderr.write(printable(message) + "\n")
+
+
+def report_traceback() -> None:
+    """Print the traceback of the error that is being handled to standard error."""
+    for text in traceback.format_exc().splitlines():
+        report_note(text)
+
+
+def finish() -> None:
+    """Write out what is left of standard output, so that a full disk does not pass unseen."""
+    with _writing():
+        pass
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at its end, and complain; what is left goes nowhere instead.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise RunError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _console() -> "Console":
     from rich.console import Console
 
     class Piped(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would exit with 1; `main` knows better
 
-    Piped(highlight=False).print(*renderables, soft_wrap=soft_wrap)
+    return Piped(highlight=False)
 
 
-def report_error(message: str) -> None:
-    """Print an error to standard error, as it is: a command in it can be copied."""
+def error_console() -> "Console":
+    """Return a console on standard error; no run fails because that cannot be written."""
     from rich.console import Console
-    from rich.text import Text
 
-    console = Console(stderr=True, highlight=False)
-    console.print(
-        Text("error: ", style="bold red").append(message, style="not bold default"), soft_wrap=True
-    )
+    return Console(file=cast(IO[str], _Forgiving(sys.stderr)), highlight=False)
 
 
-def report_note(message: str) -> None:
-    """Print a line to standard error, as it is."""
-    sys.stderr.write(message + "\n")
+class _Forgiving:
+    """A stream that drops what cannot be written to it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()

@@ -5,19 +5,18 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from bnnlab.cli.console import print_out
+from bnnlab.cli.console import error_console, print_out, terminal_width
 from bnnlab.continual import RECENT
 from bnnlab.experiment import Experiment
 from bnnlab.hookspecs import hookimpl
 from bnnlab.result import Result
 
 REFRESH = 0.1  # seconds between updates of the bar
-SHOWN = 10  # tasks in the matrix; more do not fit 80 columns
+MOST = 10  # tasks in the matrix
 
 
 class Display:
@@ -33,7 +32,7 @@ class Display:
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=error_console(),
             transient=True,
         )
         self._bar = self._progress.add_task("starting", total=self._tasks)
@@ -80,10 +79,10 @@ class Display:
 
 def print_result(result: Result) -> None:
     """Print the accuracy matrix and what it says, to standard output."""
-    for line in result_lines(result):
-        print_out(line)
+    for part in result_lines(result):
+        print_out(part)
     if result.folder:
-        print_out(Text(f"written to {result.folder}"), soft_wrap=True)
+        print_out(f"written to {result.folder}", soft_wrap=True)
 
 
 def result_lines(result: Result) -> list[Table | Text]:
@@ -91,8 +90,8 @@ def result_lines(result: Result) -> list[Table | Text]:
     head = Text("test accuracy in %; flips: % of the binary weights that the task changed")
     parts: list[Table | Text] = [head, matrix_table(result)]
     count = len(result.accuracy)
-    if count > SHOWN:
-        parts.append(Text(f"{SHOWN} of {count} tasks are shown; result.json holds all."))
+    if count > (listed := len(_shown(count))):
+        parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
     lines = [("average accuracy", result.average_accuracy, "over all tasks after the last one")]
     if count > RECENT:
         lines.append(("recent accuracy", result.recent_accuracy, f"over the last {RECENT} tasks"))
@@ -133,18 +132,23 @@ def _uncertainty_lines(result: Result) -> list[Text]:
     ]
 
 
+def _shown(count: int) -> list[int]:
+    """Return the tasks of the matrix: all, or as many as the terminal has room for, spread out."""
+    room = max(2, min(MOST, (terminal_width() - 10) // 7))
+    if count <= room:
+        return list(range(count))
+    return [round(i * (count - 1) / (room - 1)) for i in range(room)]
+
+
 def matrix_table(result: Result) -> Table:
     """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
     count = len(result.accuracy)
-    if count <= SHOWN:
-        shown = list(range(count))
-    else:
-        shown = [round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)]
+    shown = _shown(count)
     table = Table(box=None, pad_edge=False)
-    table.add_column("after")
+    table.add_column("after", overflow="fold")
     for j in shown:
-        table.add_column(f"on {j + 1}", justify="right")
-    table.add_column("flips", justify="right", style="dim")
+        table.add_column(f"on {j + 1}", justify="right", overflow="fold")
+    table.add_column("flips", justify="right", style="dim", overflow="fold")
     for i in shown:
         flips = result.flips[i]
         table.add_row(

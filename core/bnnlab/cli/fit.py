@@ -1,11 +1,14 @@
 """What fits together: `check`, `matrix`."""
 
+from itertools import accumulate
 from typing import Any
 
 import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
+
+_MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
 
 def check(
@@ -41,17 +44,15 @@ def check(
             }
         )
     else:
-        from rich.text import Text
-
         listed = ", ".join(f"{kind} {name}" for kind, name in names.items())
         if verdict.compatible:
-            print_out(Text.assemble(("compatible", "green"), f": {listed}"))
+            print_out(line(("compatible", "green"), f": {listed}"))
         else:
-            print_out(Text.assemble(("not compatible", "red"), f": {listed}"))
+            print_out(line(("not compatible", "red"), f": {listed}"))
         for reason in verdict.reasons:
-            print_out(Text(f"  {reason}"))
+            print_out(f"  {reason}")
         for alternative in verdict.alternatives:
-            print_out(Text(f"  would fit: {alternative}"))
+            print_out(f"  would fit: {alternative}")
     if not verdict.compatible:
         raise typer.Exit(1)
 
@@ -94,20 +95,27 @@ def matrix(
             }
         )
         return
-    from rich.table import Table
-    from rich.text import Text
+    fits = {(rule, optimizer): verdict.compatible for rule, optimizer, verdict in named}
+    _print_grid(fits)
+    for why in dict.fromkeys(why for *_, verdict in named for why in _why(verdict)):
+        print_out(why)
 
-    cells: dict[str, list[Any]] = {}
-    for _, optimizer, verdict in named:
-        mark = Text("yes", style="green") if verdict.compatible else Text("no", style="red")
-        cells.setdefault(optimizer, []).append(mark)
-    rules = dict.fromkeys(rule for rule, *_ in named)
-    table = Table("optimizer \\ rule", *rules, box=None, pad_edge=False)
-    for name, marks in cells.items():
-        table.add_row(name, *marks)
-    print_out(table)
-    for line in dict.fromkeys(line for *_, verdict in named for line in _why(verdict)):
-        print_out(Text(line))
+
+def _print_grid(fits: dict[tuple[str, str], bool]) -> None:
+    """Print a row per optimizer and a column per rule, in as many tables as the width asks for."""
+    rules = list(dict.fromkeys(rule for rule, _ in fits))
+    optimizers = list(dict.fromkeys(optimizer for _, optimizer in fits))
+    corner = "optimizer \\ rule"
+    while rules:
+        width = terminal_width()
+        left = width - min(width // 2, max(map(len, [corner, *optimizers])))
+        widths = accumulate(max(len(rule), len("yes")) + 2 for rule in rules)
+        count = max(1, sum(width <= left for width in widths))
+        shown, rules = rules[:count], rules[count:]
+        rows = [[name, *(_MARKS[fits[rule, name]] for rule in shown)] for name in optimizers]
+        print_table((corner, *shown), rows)
+        if rules:
+            print_out()
 
 
 def _why(verdict: Any) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import Assignments
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
 
 if TYPE_CHECKING:
     from bnnlab.config import Choice
@@ -122,39 +122,33 @@ def _document(choice: "Choice", anatomy: "list[Segment]") -> dict[str, Any]:
 
 
 def _print_component(choice: "Choice") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from bnnlab.components import CAPABILITIES
     from bnnlab.options import describe_type
 
     component, plugin = choice.component, choice.plugin
-    print_out(
-        Text(f"{component.kind} {component.name}", style="bold").append(
-            f"   from {plugin.distribution} {plugin.version}", style="not bold dim"
-        )
-    )
-    print_out(Text(component.summary))
-    print_out(Text(f"Source: {component.source}\n", style="dim"))
-    table = Table("option", "type", "default", "meaning", box=None, pad_edge=False)
+    origin = f"   from {plugin.distribution} {plugin.version}"
+    print_out(line((f"{component.kind} {component.name}", "bold"), (origin, "dim")))
+    print_out(component.summary)
+    print_out(line((f"Source: {component.source}", "dim")))
+    print_out()
+    rows = []
     for option in component.options:
         default = "none" if option.default is None else str(option.default)
-        table.add_row(
-            option.name,
-            Text(describe_type(option.type)),
-            Text(default),
-            Text(option.help + _conditions(option)),
-        )
-    print_out(table if component.options else "It has no options.")
+        meaning = option.help + _conditions(option)
+        rows.append((option.name, describe_type(option.type), default, meaning))
+    if rows:
+        print_entries(("option", "type", "default", "meaning"), rows)
+    else:
+        print_out("It has no options.")
     print_out()
     for word, names in (("needs", component.requires), ("gives", component.provides)):
         for capability in sorted(names):
             meaning = CAPABILITIES.get(capability, "the plugin's own")
-            print_out(Text(f"{word} {capability}  ({meaning})"))
+            print_out(f"{word} {capability}  ({meaning})")
     if component.default_model is not None:
-        print_out(Text(f"Without --model a run has the model {component.default_model}."))
+        print_out(f"Without --model a run has the model {component.default_model}.")
     if component.state_bytes is not None:
-        print_out(Text(_memory(component.state_bytes)))
+        print_out(_memory(component.state_bytes))
     example = f"bnn run --{component.kind} {component.name}"
     if component.argument is not None:
         example += f":{choice.options[component.argument]}"
@@ -162,17 +156,18 @@ def _print_component(choice: "Choice") -> None:
         option = component.options[0]
         value = "PATH" if option.path else _typed(option.default)
         example += f" --set '{component.kind}.{option.name}={value}'"
-    print_out(Text(f"Example: {example}"), soft_wrap=True)
+    print_out(f"Example: {example}", soft_wrap=True)
 
 
 def _print_anatomy(rows: "list[Segment]", shape: str) -> None:
+    if not rows:
+        return
     from rich.table import Table
 
     from bnnlab.summary import Counts
 
-    if not rows:
-        return
-    print_out(f"\nIts segments for --input {shape}, and multiply-accumulates per example:")
+    print_out()
+    print_out(f"Its segments for --input {shape}, and multiply-accumulates per example:")
     table = Table(box=None, pad_edge=False, show_footer=True)
     total = sum((row.counts for row in rows), Counts())
     for head, footer in (("", ""), ("contents", "all"), ("output", "")):
@@ -183,7 +178,7 @@ def _print_anatomy(rows: "list[Segment]", shape: str) -> None:
     for number, row in enumerate(rows, start=1):
         output = "x".join(map(str, row.output))
         contents = shorten(row.contents, _WIDTH, placeholder=" ...")
-        table.add_row(str(number), contents, output, *_cells(row.counts))
+        table.add_row(str(number), line(contents), output, *_cells(row.counts))
     print_out(table)
     print_out(
         f"{100 * total.share:.1f} % of the parameters are binary: "
@@ -223,7 +218,7 @@ def _conditions(option: Any) -> str:
     words = {"minimum": "at least", "maximum": "at most"}
     bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
     parts = [f" ({', '.join(bounds)})"] if bounds else []
-    for word, table in (("needs", option.requires), ("gives", option.provides)):
-        for value, names in table.items():
+    for word, given in (("needs", option.requires), ("gives", option.provides)):
+        for value, names in given.items():
             parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
     return "".join(parts)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, Part, print_entries, print_json, print_out
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +52,19 @@ def list_plugins(
     if json:
         print_json({"plugins": [row(plugin) for plugin in plugins]})
         return
-    from rich.table import Table
-
-    table = Table("plugin", "version", "status", "components", box=None, pad_edge=False)
+    if not plugins:
+        print_out("No plugin is installed. Try: bnn list-plugins --all")
+        return
+    rows: list[list[Part]] = []
     for plugin in plugins:
         status = str(plugin.status)
         components = [str(component) for component in plugin.components]
         if plugin.status == "available":
             known = next(e for e in host.index.plugins if e.distribution == plugin.distribution)
             components = [f"pip install {plugin.distribution}", *known.components]
-        table.add_row(
-            plugin.distribution,
-            plugin.version,
-            f"[{_COLOURS[status]}]{status}",
-            _plain(plugin.error or _grouped(components)),
-        )
-    print_out(table if plugins else "No plugin is installed. Try: bnn list-plugins --all")
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
+        what = plugin.error or _grouped(components)
+        rows.append([plugin.distribution, plugin.version, (status, _COLOURS[status]), what])
+    print_entries(("plugin", "version", "status", "components"), rows)
 
 
 def _grouped(components: list[str]) -> str:
@@ -143,17 +134,15 @@ def doctor(json: Json = False) -> None:
     if json:
         print_json(report)
     else:
-        from rich.text import Text
-
         for key, value in report.items():
             if key == "plugins":
                 continue
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
-            print_out(Text(f"{key:25} {shown}"), soft_wrap=True)
+            print_out(f"{key:25} {shown}", soft_wrap=True)
         for plugin in report["plugins"]:
             error = f"   {plugin['error']}" if plugin["error"] else ""
-            line = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
-            print_out(Text(f"{line}{plugin['import_ms']:7.1f} ms{error}"), soft_wrap=True)
+            what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
+            print_out(f"{what}{plugin['import_ms']:7.1f} ms{error}", soft_wrap=True)
         print_out("All is well." if not broken else f"Broken: {len(broken)} of the plugins.")
     if broken:
         raise typer.Exit(1)

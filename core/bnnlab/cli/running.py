@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
-from bnnlab.cli.console import Json, print_json, print_out, report_error, report_note
+from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
 from bnnlab.records import CONFIG
 
 
@@ -161,11 +161,9 @@ def list_recipes(json: Json = False) -> None:
             }
         )
         return
-    from rich.text import Text
-
     for recipe in recipes:
-        print_out(Text.assemble((recipe.name, "bold"), f"  {recipe.title}"))
+        print_out(line((recipe.name, "bold"), f"  {recipe.title}"))
         about = f"broken: {recipe.fault}" if recipe.fault else recipe.reproduces
-        print_out(Text(f"    {about}"))
+        print_out(f"    {about}")
     if not recipes:
         print_out("No installed plugin brings a recipe.")
