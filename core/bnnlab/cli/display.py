@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from bnnlab.cli.console import error_console, print_out, terminal_width
+from bnnlab.cli.console import error_console, line, print_out, terminal_width
 from bnnlab.continual import RECENT
 from bnnlab.experiment import Experiment
 from bnnlab.hookspecs import hookimpl
@@ -110,7 +110,7 @@ def result_lines(result: Result) -> list[Table | Text]:
         parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
     parts += _uncertainty_lines(result)
     for name, versions in result.changed_versions.items():
-        parts.append(Text(f"parts of it were made with {name} {', '.join(versions)}"))
+        parts.append(line(f"parts of it were made with {name} {', '.join(versions)}"))
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
 
