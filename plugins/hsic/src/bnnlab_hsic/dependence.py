@@ -79,7 +79,8 @@ def nhsic(A: Tensor, B: Tensor) -> Tensor:
 def _normalised(K: Tensor) -> Tensor:
     K = _doubly_centred(K)
     ridge = EPSILON * len(K) * torch.eye(len(K), dtype=K.dtype, device=K.device)
-    R: Tensor = torch.linalg.solve(K + ridge, K)
+    # solve() would wait for the device to see whether K + ridge is singular, which it cannot be.
+    R: Tensor = torch.linalg.solve_ex(K + ridge, K)[0]
     return R
 
 
