@@ -284,7 +284,7 @@ def test_a_checkpoint_of_another_kind_is_refused_in_words(folder: Path) -> None:
     state = read(folder / CHECKPOINT)
     for content, message in (
         ([1, 2], "holds a list, and no run's state"),
-        ({"model": {}}, "is no whole checkpoint: it lacks alone, data, files"),
+        ({"model": {}}, "is no whole checkpoint: it lacks alone, data, device, files"),
         (folder, "cannot be read: .*[Ww]eights.only"),  # would run code where it is unpickled
     ):
         write(folder, content)

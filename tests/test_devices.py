@@ -2,15 +2,20 @@
 
 import logging
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from bnnlab import PluginHost, checkpoint
+from bnnlab.config import resolve
+from bnnlab.experiment import Experiment
 from bnnlab.model import Model
 from bnnlab.optimizer import Group
 from bnnlab.posterior import BernoulliOptimizer
+from bnnlab.records import RunFolder
 from bnnlab.testing import toy
 
 META = torch.device("meta")
@@ -135,3 +140,34 @@ def test_draws_on_the_same_device_go_on_as_they_would(caplog: pytest.LogCaptureF
     other = loaded(optimizer.state_dict())
     assert all(map(torch.equal, drawn(other), drawn(optimizer)))
     assert not caplog.records
+
+
+def stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_changes_its_device_says_so_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {
+        "epochs": 1,
+        "device": "cpu",
+        "out": str(tmp_path),
+        "stream": {"name": "permuted-digits", "tasks": 1},
+        "model": {"name": "mlp", "hidden": [4]},
+        "rule": "bp",
+        "optimizer": {"name": "bayesbinn", "test_draws": 1},
+    }
+    host = PluginHost()
+    config = resolve(host, [settings])
+    begun = Experiment(host, config)
+    assert begun.folder
+    with pytest.raises(KeyboardInterrupt):
+        begun.run(stop)
+    state = checkpoint.load(begun.folder.path)
+    assert state
+    generator = {"device": "cuda:0", "state": torch.zeros(16, dtype=torch.uint8)}
+    state = {**state, "device": "cuda", "optimizer": {**state["optimizer"], "generator": generator}}
+    checkpoint.save(begun.folder.path, state)
+    assert Experiment(host, config, RunFolder(begun.folder.path)).run().status == "complete"
+    assert "was saved on cuda and continues on cpu" in caplog.text

@@ -23,8 +23,10 @@ MAGIC = b"bnnlab checkpoint\n"
 VERSION = b"1\n"
 KEYS = frozenset(
     {"model", "rule", "optimizer", "progress", "alone", "identity", "versions", "files", "data"}
-    | {"metrics"}
+    | {"metrics", "device"}
 )
+_NEW = {"alone", "versions", "metrics", "device"}
+"""Those that a file of before lacks."""
 _OLD = b"PK"
 """What a file of before, that is torch's alone, begins with."""
 
@@ -92,7 +94,7 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
                 "but the run cannot be continued. Start a new run."
             )
         log.warning("%s is of an earlier version of bnnlab: whether it is damaged is unknown", path)
-        return _checked(unpack(path, content), path, KEYS - {"alone", "versions", "metrics"})
+        return _checked(unpack(path, content), path, KEYS - _NEW)
     head, body = content[: len(MAGIC) + 65], memoryview(content)[len(MAGIC) + 65 :]
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise DamagedError(f"{path} is damaged: it is not what was written.")

@@ -232,6 +232,7 @@ class Experiment:
             **self.learner.state_dict(),
             "alone": self.alone.state_dict() if self.alone else None,
             "identity": identity(self.config, self.protocol()),
+            "device": self.device.type,
             "versions": self._versions,
             "files": self.files,
             "data": {
@@ -254,6 +255,12 @@ class Experiment:
             folder.path, state["versions"], versions(self.config), allow_changed_versions
         )
         compare(folder.path, state["identity"], identity(self.config, self.protocol()))
+        if state["device"] != self.device.type:
+            log.warning(
+                "%s was saved on %s and continues on %s: from here on it differs from an "
+                "uninterrupted run, in rounding and in what an optimizer draws",
+                *(folder.path, state["device"], self.device.type),
+            )
         self.learner.load_state_dict(state, folder.path)
         if state["alone"]:
             self.alone = self._make_learner(self.config.choices)
