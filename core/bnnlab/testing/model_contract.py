@@ -1,6 +1,6 @@
 """What a model owes: segments that map inputs to logits, and binary weights that are binary."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import pytest
@@ -12,11 +12,12 @@ from bnnlab.components import Kind
 from bnnlab.config import Choice
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
+from bnnlab.rule import Batch
 from bnnlab.testing import toy
-from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.device_checks import DeviceChecks, reread, written
 
 
-class ModelContract(ComponentContract):
+class ModelContract(DeviceChecks):
     """Checks a model.
 
     Attributes:
@@ -48,6 +49,26 @@ class ModelContract(ComponentContract):
     def targets(self, count: int = 16) -> Tensor:
         """Return targets (count,)."""
         return torch.arange(count) % self.classes
+
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return a step by a plain rule and optimizer."""
+        return self._step(self.make().to(device))
+
+    def work_on(self, device: torch.device) -> None:
+        """Learn, save and load on a device; move to the CPU and back, and learn at each."""
+        model, other = self.make(0).to(device), self.make(1).to(device)
+        self._step(model)()
+        other.load_state_dict(reread(written(model.state_dict())))
+        x = self.inputs(4).to(device)
+        assert torch.equal(model.eval()(x), other.eval()(x)), "loaded, it gives other logits"
+        for place in (torch.device("cpu"), device):
+            self._step(other.to(place))()
+
+    def _step(self, model: Model) -> Callable[[], Tensor]:
+        rule, optimizer = toy.ToyRule(), toy.make_optimizer(model)
+        device = next(model.parameters()).device
+        batch = Batch(self.inputs(4).to(device), self.targets(4).to(device))
+        return lambda: optimizer.step(rule.closure(model.train(), batch))
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Train for three steps."""

@@ -8,17 +8,19 @@ import torch
 from torch import Tensor
 
 from bnnlab.config import choose
+from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
 from bnnlab.stream import Task
 from bnnlab.testing import toy
+from bnnlab.testing.device_checks import LearnerChecks
 from bnnlab.testing.optimizer_checks import assert_signs, flat
 from bnnlab.testing.posterior_checks import PosteriorChecks
 from bnnlab.testing.setting_checks import SettingChecks
 from bnnlab.testing.task_checks import TaskChecks
 
 
-class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks):
+class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks, LearnerChecks):
     """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
 
     Attributes:
@@ -26,6 +28,11 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks):
     """
 
     steps: ClassVar[int] = 500
+
+    def learner(self, device: torch.device, seed: int = 0) -> Learner:
+        """Make the optimizer, and a rule that gives exact gradients."""
+        model = self.make_model().to(device)
+        return Learner(model, toy.ToyRule(), self.make(seed, model))
 
     def test_binary_weights_are_exactly_signs_after_every_step(self) -> None:
         """In linear and convolutional layers, every one is -1 or +1."""

@@ -12,14 +12,15 @@ from torch import Tensor
 from bnnlab import building
 from bnnlab.components import Kind
 from bnnlab.errors import UsageError
+from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure, LearningRule
 from bnnlab.testing import toy
-from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.device_checks import LearnerChecks
 from bnnlab.testing.task_checks import RECORD
 
 
-class LearningRuleContract(ComponentContract):
+class LearningRuleContract(LearnerChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
@@ -54,6 +55,11 @@ class LearningRuleContract(ComponentContract):
     def closure(self, model: Model, seed: int = 0, batch: Batch | None = None) -> Closure:
         """Return the closure of a fresh rule on the batch."""
         return self.make(seed, model).closure(model, self.batch() if batch is None else batch)
+
+    def learner(self, device: torch.device, seed: int = 0) -> Learner:
+        """Make the rule, and a plain optimizer."""
+        model = self.make_model().to(device)
+        return Learner(model, self.make(seed, model), toy.make_optimizer(model))
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Train for three steps."""

@@ -1,7 +1,7 @@
 """What a stream owes: tasks whose test data is never learned from, and an honest protocol."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pytest
@@ -13,10 +13,10 @@ from bnnlab.components import Kind, Option
 from bnnlab.config import Choice
 from bnnlab.errors import BnnlabError
 from bnnlab.stream import Examples, Task, TaskStream
-from bnnlab.testing.component_contract import ComponentContract
+from bnnlab.testing.device_checks import CPU, DeviceChecks
 
 
-class StreamContract(ComponentContract):
+class StreamContract(DeviceChecks):
     """Checks a stream, with data that is here; choose small data by `options`.
 
     Attributes:
@@ -27,9 +27,11 @@ class StreamContract(ComponentContract):
     given = frozenset({"data", "device", "seed"})
     data: ClassVar[str | None] = None
 
-    def make(self, seed: int = 0, choice: Choice | None = None) -> TaskStream:
-        """Make the stream, on the CPU."""
-        folder, device = building.data_folder(self.data), torch.device("cpu")
+    def make(
+        self, seed: int = 0, choice: Choice | None = None, device: torch.device = CPU
+    ) -> TaskStream:
+        """Make the stream."""
+        folder = building.data_folder(self.data)
         choice = self.choice if choice is None else choice
         return building.make_stream(self.host, choice, data=folder, device=device, seed=seed)
 
@@ -42,6 +44,23 @@ class StreamContract(ComponentContract):
             if part.permutation is not None:
                 found.append(part.permutation)
         return found
+
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return what looks up a batch to train on."""
+        train = self.make(device=device)[0].train
+        return lambda: next(train.batches(2, draws=_draws(0)))
+
+    def work_on(self, device: torch.device) -> None:
+        """Have on a device the data that there are on the CPU, and classes to choose among."""
+        here, there = self.make(), self.make(device=device)
+        for (_, name, part), (task, _, other) in zip(_parts(here), _parts(there), strict=True):
+            first = torch.arange(min(3, len(part)))
+            for one, two in zip(part.batch(first), other.batch(first), strict=True):
+                assert two.device == device, f"{name}: the data are on {two.device}"
+                assert torch.equal(one, two.cpu()), f"{name}: the data differ from the CPU's"
+            inputs, targets = next(other.batches(2, torch.arange(len(other)), _draws(0)))
+            logits = inputs.flatten(1).new_zeros(len(inputs), there.classes)
+            assert task.loss(logits, targets).device == device
 
     def test_tasks_are_numbered_and_end(self) -> None:
         """Tasks 0 to len - 1 have their index and a name; there is none after them."""

@@ -1,5 +1,8 @@
 """What the contracts train on: nothing here needs a plugin to be installed."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,6 +36,19 @@ def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor, index: in
     mean, std = torch.full((1, 1, 1), 127.5), torch.full((1, 1, 1), 74.0)
     learned, scored = (Examples(pixels, labels, rows, mean, std) for rows in (train, test))
     return Task(index, "toy", learned, scored)
+
+
+def to(device: torch.device, task: Task) -> Task:
+    """Return a task whose data are on a device."""
+    train, test = (_to(device, part) for part in (task.train, task.test))
+    moved: Task = replace(_to(device, task), train=train, test=test)
+    return moved
+
+
+def _to(device: torch.device, data: Any) -> Any:
+    values = {each.name: getattr(data, each.name) for each in fields(data)}
+    tensors = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
+    return replace(data, **tensors)
 
 
 def make_model(seed: int = 0) -> Model:

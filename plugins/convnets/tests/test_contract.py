@@ -28,6 +28,18 @@ class MeasuredContract(ModelContract):
         return model
 
 
+class DeepContract(ModelContract):
+    """Of models with many layers, which other models here have too."""
+
+    @pytest.mark.slow
+    def test_it_works_on_every_device(self) -> None:
+        super().test_it_works_on_every_device()
+
+    @pytest.mark.slow
+    def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
+        super().test_a_step_waits_for_the_device_as_often_as_declared()
+
+
 class TestVGGBinaryConnect(ModelContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05}
@@ -40,13 +52,13 @@ class TestVGGBinaryConnectWithEverything(ModelContract):
     real = ends(8)
 
 
-class TestVGG16(ModelContract):
+class TestVGG16(DeepContract):
     name = "vgg16"
     options = {"width": 0.05}
     real = ends(15)
 
 
-class TestRealVGG19(ModelContract):
+class TestRealVGG19(DeepContract):
     name = "vgg19"
     options = {"width": 0.05, "weights": "real", "activations": "real"}
 
@@ -63,13 +75,13 @@ class TestResNet50(MeasuredContract):
     real = ends(17)
 
 
-class TestMobileNetV2(MeasuredContract):
+class TestMobileNetV2(DeepContract, MeasuredContract):
     name = "mobilenet_v2"
     options = {"width": 0.1}
     real = ends(31)
 
 
-class TestMobileNetV3Small(ModelContract):
+class TestMobileNetV3Small(DeepContract):
     name = "mobilenet_v3_small"
     options = {"width": 0.1, "keep": "none", "remove_skips": True}
 
@@ -85,7 +97,7 @@ class TestMLPMixerWithoutSkips(ModelContract):
     options = {"patch": 2, "dim": 12, "depth": 1, "keep": "none", "remove_skips": True}
 
 
-class TestTorchvision(ModelContract):
+class TestTorchvision(DeepContract):
     name = "torchvision"
     options = {"architecture": "squeezenet1_1"}
     input_shape = (3, 20, 20)

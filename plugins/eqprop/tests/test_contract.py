@@ -19,6 +19,7 @@ class Relaxing(LearningRuleContract):
     """
 
     steps = 100
+    waits = 9  # two looks for what is not finite, and five of which the last sees all three states
     unit: ClassVar[type[nn.Module]] = HardSigmoid
     size: ClassVar[float] = 0.5
 

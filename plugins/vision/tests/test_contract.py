@@ -22,16 +22,19 @@ class TestSplitDigitsWithTaskIds(StreamContract):
 class TestChunkedDigits(StreamContract):
     name = "chunked-digits"
     options = {"augment": "imagenet"}
+    waits = 5  # for what is drawn, once for many batches
 
 
 class TestDigits(StreamContract):
     name = "digits"
     options = {"augment": "cifar", "validation": 0.1}
+    waits = 3
 
 
 class TestDigitsAsTheyAre(StreamContract):
     name = "digits"
     options = {"augment": "cifar-edge", "normalise": False}
+    waits = 3
 
 
 class TestSequence(StreamContract):
@@ -42,12 +45,13 @@ class TestSequence(StreamContract):
 class FolderContract(StreamContract):
     @pytest.fixture(autouse=True)
     def find_folders(self, image_folders: Path) -> None:
-        type(self).data = str(image_folders)
+        self.data = str(image_folders)
 
 
 class TestImageFolder(FolderContract):
     name = "image-folder"
     options = {"folder": "parted", "image_size": 8, "workers": 0, "augment": "cifar"}
+    waits = 3
 
 
 class TestPermutedImageFolder(FolderContract):
@@ -66,6 +70,7 @@ class TestSplitImageFolder(FolderContract):
         "in_memory": "never",
         "augment": "imagenet",
     }
+    waits = 8  # three for the images, once for many batches too
 
 
 class TestImgNet5(FolderContract):

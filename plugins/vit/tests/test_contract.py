@@ -3,7 +3,7 @@ from functools import cache
 
 import pytest
 
-from bnnlab import Model
+from bnnlab import LearningRule, Model
 from bnnlab.testing import LearningRuleContract, ModelContract, toy
 from bnnlab_vit import distillation
 
@@ -65,10 +65,11 @@ class TestDistill(LearningRuleContract):
     options = {"teacher": "a run"}
     own_objective = True
 
-    @pytest.fixture(autouse=True)
-    def no_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(self, seed: int = 0, model: Model | None = None) -> LearningRule:
         """Take a toy for what the run's folder holds; there is no run on the contract's toys."""
-        monkeypatch.setattr(distillation, "load", lambda _: deepcopy(teacher()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(distillation, "load", lambda _: deepcopy(teacher()))
+            return super().make(seed, model)
 
     def make_model(self) -> Model:
         return toy.make_model()
