@@ -16,7 +16,7 @@ import bnnlab
 from bnnlab.cli import main
 from bnnlab.components import Kind
 from bnnlab.config import RUN_OPTIONS, parse_assignment, resolve
-from bnnlab.errors import LogFormatter, RunError, UsageError
+from bnnlab.errors import RunError, UsageError
 from bnnlab.host import PluginHost
 from bnnlab.options import check_value, check_values
 
@@ -99,9 +99,8 @@ def test_a_narrow_terminal_is_shown_every_word(
     assert "…" not in shown
 
 
-@pytest.mark.parametrize("columns", [40, 80])
 def test_the_matrix_names_any_number_of_components(
-    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: Any
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"{'long-' * (i % 5)}name-{i}" for i in range(59)] + ["x" * 120]
     components = PluginHost.components
@@ -113,10 +112,9 @@ def test_the_matrix_names_any_number_of_components(
         return [(plugin, replace(component, name=name)) for name in names]
 
     monkeypatch.setattr(PluginHost, "components", many)
-    monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["matrix", "--model", "mlp", "--stream", "digits"]) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= columns
+    assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
     words = shown.split()
     assert set(names) - {*words} <= {names[-1]}  # that one is in pieces
@@ -154,6 +152,8 @@ def test_control_characters_of_users_and_plugins_are_written_out(
 
 
 def test_control_characters_are_written_out_in_the_log() -> None:
+    from bnnlab.errors import LogFormatter
+
     record = logging.LogRecord("bnnlab", logging.WARNING, "", 0, "%s", ("a\n\x1b[0mb",), None)
     assert LogFormatter("%(message)s").format(record) == r"a\n\x1b[0mb"
     try:
@@ -345,3 +345,23 @@ def test_any_configuration_is_resolved_or_refused_in_words(host: PluginHost) -> 
             resolve(host, [layer])
         except UsageError:
             continue  # the only error there may be
+
+
+def test_anything_that_the_python_api_is_given_is_taken_or_refused_in_words(
+    host: PluginHost,
+) -> None:
+    odd = [HUGE, -1, 1.5, float("nan"), "x", "a\0b", b"x", (), [1], {1: 2}, object(), len]
+    said = ["rule", "model", "epochs", "data", "out", "name", "set", "config", "recipe", "host"]
+    net = {"input_shape": (4,), "classes": 3, "host": host}
+    for value in odd:
+        for name in said:
+            with pytest.raises(UsageError):
+                bnnlab.run(**{"host": host, "stream": "none-such", name: value})
+        for name in ("input_shape", "classes", "hidden", "host", "seed"):
+            if value not in ((), [1]) or name not in ("input_shape", "hidden"):
+                with pytest.raises(UsageError):
+                    bnnlab.create("model", "mlp", **{**net, name: value})
+        with pytest.raises(UsageError):
+            bnnlab.create("stream", value, host=host)
+        with pytest.raises(UsageError):
+            bnnlab.create(value, "digits", host=host)

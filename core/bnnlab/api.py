@@ -1,7 +1,10 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
 from collections.abc import Mapping
+from operator import index
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from bnnlab import building
@@ -11,6 +14,7 @@ from bnnlab.errors import UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
+from bnnlab.options import shown
 from bnnlab.recipes import find_recipe
 from bnnlab.result import Result
 
@@ -48,8 +52,14 @@ def create(
         >>> model = create("model", "mlp", input_shape=(64,), classes=10, hidden=[32])
         >>> rule = create("rule", "bp", model)
     """
+    _expect("kind", kind, str)
+    _expect("name", name, str)
+    _expect("device", device, str)
+    _expect("data", data, str, PathLike, NoneType)
+    _expect("host", host, PluginHost, NoneType)
+    seed = _whole("seed", seed, least=0)
     if kind not in list(Kind):
-        raise UsageError(f"kind {kind!r}: choose from {', '.join(Kind)}")
+        raise UsageError(f"kind {shown(kind)}: choose from {', '.join(Kind)}")
     host = host or PluginHost()
     if kind == Kind.STREAM:
         choice = choose(host, Kind.STREAM, name, given)
@@ -59,11 +69,12 @@ def create(
         )
     if kind == Kind.MODEL:
         try:
-            shape, classes = tuple(given.pop("input_shape")), int(given.pop("classes"))
+            shape, classes = given.pop("input_shape"), given.pop("classes")
         except KeyError as error:
             raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
-        except TypeError as error:
-            raise UsageError(f"model {name!r}: input_shape is a tuple, classes a number") from error
+        _expect("input_shape", shape, tuple, list)
+        shape = tuple(_whole("input_shape", side, least=1) for side in shape)
+        classes = _whole("classes", classes, least=1)
         choice = choose(host, Kind.MODEL, name, given)
         return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
     if not isinstance(model, Model):
@@ -132,6 +143,10 @@ def run(
         UsageError: If something cannot start as given.
         RunError: If the run fails.
     """
+    _expect("config", config, str, PathLike, Mapping, NoneType)
+    _expect("recipe", recipe, str, NoneType)
+    _expect("set", set, Mapping, NoneType)
+    _expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
     said = {
         "rule": rule,
@@ -148,7 +163,7 @@ def run(
         "compile": compile,
         "checkpoint_minutes": checkpoint_minutes,
         "device": device,
-        "data": None if data is None else str(data),
+        "data": data,
         "name": name,
     }
     layers: list[Mapping[str, Any]] = []
@@ -158,5 +173,22 @@ def run(
         layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))
     layers.append({key: value for key, value in said.items() if value is not None})
     layers.append(joined(assignment(key, value) for key, value in (set or {}).items()))
-    layers.append({"out": None if out is None else str(out)})
+    layers.append({"out": out})
     return Experiment(host, resolve(host, layers)).run()
+
+
+def _expect(name: str, value: Any, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        names = [kind.__name__ for kind in kinds if kind is not NoneType]
+        raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number of any library's type."""
+    try:
+        number = index(value)
+    except TypeError:
+        raise UsageError(f"{name}: {shown(value)} is not a whole number.") from None
+    if not least <= number < 2**63:
+        raise UsageError(f"{name}: {shown(number)} is not from {least} to 2**63 - 1.")
+    return number

@@ -10,7 +10,7 @@ import typer
 from bnnlab import __version__
 from bnnlab.cli import fit, info, inventory, plotting, running
 from bnnlab.cli.console import finish, prepare, report_error, report_traceback
-from bnnlab.errors import NOTE, BnnlabError, LogFormatter, first_line
+from bnnlab.errors import NOTE, BnnlabError, LogFormatter, UsageError, first_line
 
 
 def _show_version(wanted: bool) -> None:
@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
+        if "\0" in "".join(words):
+            raise UsageError("a word of the command holds a NUL character")
         answer = app([word for word in words if word != "--debug"], standalone_mode=False)
         finish()
         return answer if isinstance(answer, int) else 0

@@ -1,12 +1,16 @@
 """What fits together: `check`, `matrix`."""
 
+from collections import Counter
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
+
+if TYPE_CHECKING:
+    from bnnlab.config import Choice
 
 _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
@@ -76,7 +80,14 @@ def matrix(
         raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
     choices = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
     pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
-    named = [(_name(host, rule), _name(host, opt), verdict) for rule, opt, verdict in pairs]
+    offered = Counter(str(component) for _, component in host.components())
+
+    def name(choice: "Choice") -> str:
+        """Return a component's name, with its distribution if another one offers it too."""
+        short, several = choice.component.name, offered[str(choice)] > 1
+        return f"{choice.plugin.distribution}/{short}" if several else short
+
+    named = [(name(rule), name(optimizer), verdict) for rule, optimizer, verdict in pairs]
     if json:
         print_json(
             {
@@ -121,10 +132,3 @@ def _print_grid(fits: dict[tuple[str, str], bool]) -> None:
 def _why(verdict: Any) -> list[str]:
     instead = f"; yes with {' or '.join(verdict.alternatives)}" if verdict.alternatives else ""
     return [f"no: {reason}{instead}" for reason in verdict.reasons]
-
-
-def _name(host: Any, choice: Any) -> str:
-    """Return a component's name, with its distribution if another one offers that name too."""
-    name: str = choice.component.name
-    offered = [c.name for _, c in host.components(choice.component.kind)]
-    return f"{choice.plugin.distribution}/{name}" if offered.count(name) > 1 else name
