@@ -24,10 +24,10 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks, LearnerCheck
     """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
 
     Attributes:
-        steps: Steps within which the best of 1024 possible weights must be found.
+        steps: Steps within which the best of all weights of a linear layer must be found.
     """
 
-    steps: ClassVar[int] = 500
+    steps: ClassVar[int] = 200
 
     def learner(self, device: torch.device, seed: int = 0) -> Learner:
         """Make the optimizer, and a rule that gives exact gradients."""
@@ -150,16 +150,15 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks, LearnerCheck
         _assert_finite(model, optimizer)
 
     def test_it_finds_the_best_of_all_weights(self) -> None:
-        """With ten binary weights it ends among the best 2 % of all 1024 possible ones."""
+        """Where the loss is linear in the weights, every one gets the sign that lowers it."""
         if "real-weights" in self.component.capabilities(self.choice.options)[1]:
             pytest.skip("it learns real weights")
-        model, task, weights, losses = toy.make_enumerable()
+        model, task, best = toy.make_linear()
         optimizer = self.make(0, model)
         toy.train(model, toy.ToyRule(), optimizer, task, steps=self.steps)
         (found,) = model.binary_parameters().values()
-        loss = losses[(weights == found).all(2).all(1)]
-        better = int((losses < loss).sum())
-        assert better <= 20, f"{better} of 1024 weights have a lower loss than {float(loss):.4f}"
+        wrong = int((found != best).sum())
+        assert not wrong, f"{wrong} of {best.numel()} weights have the sign that raises the loss"
 
     def test_gradients_of_zero_do_no_harm(self) -> None:
         """Where nothing is to be learned, weights and state stay finite."""

@@ -24,13 +24,13 @@ class LearningRuleContract(LearnerChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
-        steps: Training steps within which the loss on a separable toy must fall.
-        falls_to: To which part of its first value.
+        steps: Training steps within which the loss on each of three separable toys must fall.
+        falls_to: To which part of its first value, in the mean.
         own_objective: Whether it minimises something of its own, not the batch's mean loss.
     """
 
     kind = Kind.RULE
-    steps: ClassVar[int] = 200
+    steps: ClassVar[int] = 60
     falls_to: ClassVar[float] = 0.7
     own_objective: ClassVar[bool] = False
 
@@ -234,12 +234,19 @@ class LearningRuleContract(LearnerChecks):
             pytest.skip(f"make_normalised_model() does not suit it: {error}")
 
     def test_the_loss_falls_on_separable_data(self) -> None:
-        """With plain descent on latent weights, the toy is learned."""
-        model = self.make_model()
-        rule, optimizer = self.make(0, model), toy.make_optimizer(model)
-        losses = toy.train(model, rule, optimizer, toy.make_task(), steps=self.steps)
-        end = sum(losses[-10:]) / 10
-        assert end < self.falls_to * losses[0], f"the loss went from {losses[0]:.3f} to {end:.3f}"
+        """With plain descent on latent weights, toys are learned.
+
+        A single short training goes one way or another as the sums of a processor are rounded; over
+        the rules of this project, that moves the mean of three by at most a tenth.
+        """
+        ends = []
+        for seed in range(3):
+            model = self.make_model()
+            rule, optimizer = self.make(seed, model), toy.make_optimizer(model)
+            losses = toy.train(model, rule, optimizer, toy.make_task(seed), steps=self.steps)
+            ends.append(sum(losses[-10:]) / 10 / losses[0])
+        mean = sum(ends) / 3
+        assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
 
     def test_its_state_survives_saving(self) -> None:
         """A rule with another seed that loads the state, after a step, gives the same gradients."""

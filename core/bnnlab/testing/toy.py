@@ -4,12 +4,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import seeds
 from bnnlab.latent import LatentOptimizer
-from bnnlab.layers import BinaryConv2d, BinaryLinear, Sign, random_signs
+from bnnlab.layers import BinaryConv2d, BinaryLinear, Sign
 from bnnlab.model import Model
 from bnnlab.normalization import BatchNorm
 from bnnlab.optimizer import Group, Optimizer, TaskContext
@@ -150,20 +149,26 @@ def train(
     return losses
 
 
-def make_enumerable() -> tuple[Model, Task, Tensor, Tensor]:
-    """Return a model with ten binary weights, its task, and all 1024 weights with their losses.
+class _LinearTask(Task):
+    """A task whose loss is linear in the logits."""
 
-    The model is `logits = x @ W.T / sqrt(5)` with W of shape (2, 5); the labels come from a planted
-    W, so that the lowest cross-entropy is its alone. Weights (1024, 2, 5), losses (1024,).
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of the labels' logits, negative."""
+        return -logits.gather(1, targets[:, None]).mean()
+
+
+def make_linear() -> tuple[Model, Task, Tensor]:
+    """Return a binary linear layer, a task whose loss is linear in its weights, and the best ones.
+
+    All images of a class are the same, and no pixel is near the mean. So the gradient is the same
+    at all weights, and of 2^108 weights those are the best that have the signs of their class's
+    image, (3, 36).
     """
-    generator = seeds.generator(0, "enumerable")
-    model = Model([nn.Sequential(nn.Flatten(), BinaryLinear(5, 2, generator=generator))], (1, 1, 5))
-    pixels = torch.randint(0, 256, (60, 1, 1, 5), generator=generator).to(torch.uint8)
-    x = ((pixels.float() - 127.5) / 74.0).flatten(1)  # (60, 5)
-    labels = (x @ random_signs((5,), generator) > 0).long()
-    rows = torch.arange(60)
-    signs = torch.tensor([-1.0, 1.0])
-    weights = torch.cartesian_prod(*[signs] * 10).view(-1, 2, 5)
-    logits = torch.einsum("ni,wki->wnk", x, weights) / 5**0.5
-    losses = torch.stack([F.cross_entropy(each, labels) for each in logits])
-    return model, _task(pixels, labels, rows, rows), weights, losses
+    generator = seeds.generator(0, "linear")
+    layer = BinaryLinear(36, CLASSES, generator=generator)
+    model = Model([nn.Sequential(nn.Flatten(), layer)], INPUT_SHAPE)
+    templates = 85 * torch.randint(0, 4, (CLASSES, *INPUT_SHAPE), generator=generator)
+    labels, rows = torch.arange(60) % CLASSES, torch.arange(60)
+    task = _task(templates[labels].to(torch.uint8), labels, rows, rows)
+    best = torch.where(templates.flatten(1) > 127, 1.0, -1.0)
+    return model, _LinearTask(0, "linear", task.train, task.test), best

@@ -18,7 +18,7 @@ class Relaxing(LearningRuleContract):
             sigmoid between their bounds, where they can learn.
     """
 
-    steps = 100
+    falls_to = 0.85
     waits = 9  # two looks for what is not finite, and five of which the last sees all three states
     unit: ClassVar[type[nn.Module]] = HardSigmoid
     size: ClassVar[float] = 0.5
@@ -77,7 +77,6 @@ class TestBinaryUnits(Relaxing):
     options = {"free_steps": 15, "beta": 2.0, "nudge": "drive"}
     own_objective = True
     unit = BinaryUnit
-    size = 1.0
 
 
 class TestReadOut(Relaxing):

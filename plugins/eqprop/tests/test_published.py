@@ -57,11 +57,12 @@ def conv_transposed(y: Array, W: Array, P: int) -> Array:
     return x[:, P : x.shape[1] - P, P : x.shape[2] - P].transpose(0, 3, 1, 2)
 
 
-def pool(y: Array, F: int) -> tuple[Array, Array]:
-    """The largest of each F x F square, and which of them it is, row by row."""
+def pool(y: Array, F: int) -> tuple[Array, Array, float]:
+    """The largest of each F x F square, which it is, row by row, and how near the next comes."""
     squares = sliding_window_view(y, (F, F), (2, 3))[:, :, ::F, ::F]
     squares = squares.reshape(*squares.shape[:4], F * F)
-    return squares.max(-1), squares.argmax(-1)
+    gaps = np.diff(np.sort(squares)[..., -2:])
+    return squares.max(-1), squares.argmax(-1), gaps.min(initial=np.inf)
 
 
 def unpool(s: Array, ind: Array, F: int, shape: tuple[int, int]) -> Array:
@@ -162,6 +163,7 @@ class Published:
         self.P, self.F = net.model.get("padding", 0), [1, *net.model.get("pooling", [])[::-1]]
         self.flips: list[list[int]] = []  # per batch and layer
         self.margin = np.inf  # how near any |m| came to its tau, relative to that
+        self.gap = np.inf  # how near pooling came to another place
 
     def W(self, i: int) -> Array:
         return self.w[i] * self.alpha[i].reshape(-1, *[1] * (self.w[i].ndim - 1))
@@ -171,7 +173,8 @@ class Published:
         if self.w[i].ndim == 2:
             return below.reshape(len(below), -1) @ self.W(i).T, None
         y = conv(below, self.W(i), self.P)
-        largest, ind = pool(y, self.F[i])
+        largest, ind, gap = pool(y, self.F[i])
+        self.gap = min(self.gap, gap)
         return largest, (ind, self.F[i], y.shape[2:])
 
     def down(self, i: int, above: Array, ind: Any) -> Array:
@@ -256,14 +259,14 @@ class Published:
         return o, ((o - y) ** 2).sum() / (2 * len(x))
 
 
-# Where states are equal, at the start or at a bound, so are the sums of a convolution, and pooling
-# must find the first of them in both. They are exact where states are 0, or where units are binary
-# and alpha and biases short binary fractions; elsewhere rounding decides. So "conv", which starts
-# from 1/2, pools only what the data drive, and the deeper one starts from 0.
+# Where states are equal, at the start or at a bound, so are the sums of a convolution. With binary
+# units, and alpha and biases short binary fractions, they are exact, and pooling finds the first of
+# them in both; elsewhere rounding would decide. So real units pool only what the data drive, which
+# is nowhere equal.
 MLP = {"input_shape": (20,), "hidden": [32, 24]}
 SHALLOW = {"input_shape": (20,), "hidden": [32]}
 CONV = {"input_shape": (2, 7, 7), "channels": [4, 5], "kernel": 3, "padding": 1, "pooling": [2, 1]}
-DEEP = {**CONV, "input_shape": (1, 9, 9), "channels": [4, 5, 6], "pooling": [2, 2, 2]}
+DEEP = {**CONV, "input_shape": (1, 9, 9), "channels": [4, 5, 6], "pooling": [2, 1, 1]}
 BINARY_MLP = {**MLP, "activation": "binary", "copies": 3}
 BINARY_CONV = {**CONV, "input_shape": (1, 6, 6), "channels": [4, 16], "kernel": 4, "padding": 2,
                "pooling": [3, 3], "bias": "zero", "activation": "binary", "copies": 2}  # fmt: skip
@@ -304,6 +307,7 @@ def test_20_batches_agree_flip_for_flip(name: str) -> None:
         np.testing.assert_allclose(float64(closure.logits), o, rtol=0, atol=1e-9)
         assert float(loss) == pytest.approx(wanted, rel=1e-9)
         assert theirs.margin > 1e-9
+        assert theirs.gap > 1e-9 or net.is_binary
         for i, layer in enumerate(layers(model)):
             where = f"layer {i}, batch {batch}"
             np.testing.assert_array_equal(float64(layer.weight), theirs.w[i], where)
