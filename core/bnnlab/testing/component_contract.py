@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -58,10 +58,10 @@ class ComponentContract(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     xfail: ClassVar[Mapping[str, str]] = {}
 
-    @cached_property
+    @property
     def host(self) -> PluginHost:
         """The plugins of this environment."""
-        return PluginHost()
+        return _host(tuple(sys.path))
 
     @cached_property
     def choice(self) -> Choice:
@@ -98,15 +98,10 @@ class ComponentContract(ABC):
 
     def test_the_entry_module_is_data_alone(self) -> None:
         """It is imported at every start: it imports no torch, and changes nothing others share."""
-        done = subprocess.run(
-            [sys.executable, "-c", _ENTRY, self.plugin.distribution, self.plugin.name],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode != 42, f"the entry module of {self.plugin.name} {done.stderr}"
-        assert done.returncode == 0, done.stderr
+        path = os.pathsep.join(filter(None, sys.path))
+        code, said = _import_entry(self.plugin.distribution, self.plugin.name, path)
+        assert code != 42, f"the entry module of {self.plugin.name} {said}"
+        assert code == 0, said
 
     def test_it_says_what_it_is_and_where_it_comes_from(self) -> None:
         """A summary of one line, the paper or data set, and a sentence for every option."""
@@ -186,6 +181,25 @@ class ComponentContract(ABC):
         """Exercise it where nobody puts back what it changes."""
         with patch.object(ambient, "kept", nullcontext):
             return self.exercise()
+
+
+@lru_cache(maxsize=1)
+def _host(_path: tuple[str, ...]) -> PluginHost:
+    """Find the plugins once for many checks, and anew where a test has installed another."""
+    return PluginHost()
+
+
+@cache
+def _import_entry(distribution: str, entry: str, path: str) -> tuple[int, str]:
+    """Import a plugin's entry module in a fresh interpreter; return its exit code and errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, distribution, entry],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
 
 
 def _keywords(made: type) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -174,6 +174,7 @@ class ModelContract(DeviceChecks):
         x = self.inputs()
         assert torch.equal(model.eval()(x), other.eval()(x)), "the state holds less than the model"
 
+    @pytest.mark.rounding
     def test_at_test_an_example_is_judged_by_itself(self) -> None:
         """In evaluation mode the rest of the batch does not change the logits."""
         model = self.make().eval()

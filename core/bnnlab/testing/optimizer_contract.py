@@ -149,6 +149,7 @@ class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks, LearnerCheck
         assert_signs(model)
         _assert_finite(model, optimizer)
 
+    @pytest.mark.rounding
     def test_it_finds_the_best_of_all_weights(self) -> None:
         """Where the loss is linear in the weights, every one gets the sign that lowers it."""
         if "real-weights" in self.component.capabilities(self.choice.options)[1]:

@@ -72,6 +72,13 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
     importlib.invalidate_caches()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the mark of the checks that a processor may decide; `-m rounding` runs them alone."""
+    config.addinivalue_line(
+        "markers", "rounding: it compares numbers that come out otherwise on another processor"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a contract's `xfail` names: it must fail, for the reason given."""
     for item in items:

@@ -233,6 +233,7 @@ class LearningRuleContract(LearnerChecks):
         except UsageError as error:
             pytest.skip(f"make_normalised_model() does not suit it: {error}")
 
+    @pytest.mark.rounding
     def test_the_loss_falls_on_separable_data(self) -> None:
         """With plain descent on latent weights, toys are learned.
 

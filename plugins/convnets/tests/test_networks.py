@@ -322,6 +322,7 @@ def test_blocks_without_shortcuts_are_cut_at_every_layer() -> None:
 # ------------------------------------------------------------- learning
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", SMALL)
 def test_backpropagation_passes_every_sign(name: str) -> None:
     """At the start, a good part of what every sign sees lies where its surrogate is 1."""
@@ -369,6 +370,7 @@ LEARNING = [
 ]
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize(("name", "options"), LEARNING)
 def test_a_small_step_lowers_the_loss_as_the_gradient_says(
     name: str, options: dict[str, Any]

@@ -292,6 +292,7 @@ NETS = {
 }
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", NETS)
 def test_20_batches_agree_flip_for_flip(name: str) -> None:
     net = NETS[name]
@@ -338,6 +339,7 @@ def unrelaxed(name: str, order: Order, factor: float) -> tuple[Network, States]:
     return network, network.start(net.rule["initial"])
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", NETS)
 @torch.no_grad()
 def test_states_at_rest_do_not_depend_on_the_order_of_updates(name: str) -> None:
@@ -351,6 +353,7 @@ def test_states_at_rest_do_not_depend_on_the_order_of_updates(name: str) -> None
         np.testing.assert_allclose(float64(one), float64(other), rtol=0, atol=1e-10)
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("order", get_args(Order))
 @pytest.mark.parametrize(
     "name", ["fc, one hidden layer", "conv, learned alpha", "fc, binary units"]

@@ -819,8 +819,10 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_it_learns_with_every_kind_of_optimizer(name: str) -> None:
+    """Five seeds gave from 0.70 to 0.95, one optimizer's at most 0.14 apart."""
     result = run(
         model={"name": "eqprop-mlp", "hidden": [32]},
         optimizer={"name": name, **OPTIMIZERS[name]},
@@ -851,6 +853,7 @@ def test_without_a_model_the_rules_own_is_used_and_another_one_wins() -> None:
     assert other.components["model"]["name"] == "mlp"
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("rule", ["eqprop", "bptt"])
 def test_diagnosed_angles_are_between_the_rule_and_its_own_objective(rule: str) -> None:
     result = run(
@@ -1004,6 +1007,7 @@ def test_another_model_than_the_one_attached_to_is_refused(rule: str) -> None:
         made.closure(copy.deepcopy(model), batch)()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("rule", ["eqprop", "bptt"])
 def test_tasks_with_classes_of_their_own_need_the_tasks_loss(rule: str) -> None:
     stream = {"name": "split-digits", "incremental": "task"}
@@ -1018,9 +1022,10 @@ def test_tasks_with_classes_of_their_own_need_the_tasks_loss(rule: str) -> None:
         **given,
     )
     assert result.accuracy[-1][-1] is not None
-    assert result.accuracy[-1][-1] > 0.8
+    assert result.accuracy[-1][-1] > 0.7  # of two classes; five seeds gave from 0.87 to 0.94
 
 
+@pytest.mark.rounding
 def test_consolidation_goes_through_the_relaxation_example_by_example() -> None:
     result = bnnlab.run(
         rule="eqprop",
@@ -1030,6 +1035,7 @@ def test_consolidation_goes_through_the_relaxation_example_by_example() -> None:
         batch_size=50,
         device="cpu",
     )
+    # Five seeds gave from 0.63 to 0.94; chance is 0.1.
     assert all(accuracy is not None and accuracy > 0.3 for accuracy in result.accuracy[-1])
 
 

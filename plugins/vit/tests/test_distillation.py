@@ -75,6 +75,7 @@ def test_without_the_teachers_share_it_is_backpropagation(teacher: Path) -> None
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.rounding
 def test_a_student_learns_in_a_run_that_can_be_loaded(teacher: Path, tmp_path: Path) -> None:
     result = bnnlab.run(
         rule={"name": "distill", "teacher": str(teacher)},
@@ -87,7 +88,7 @@ def test_a_student_learns_in_a_run_that_can_be_loaded(teacher: Path, tmp_path: P
     )
     (accuracy,) = result.accuracy[0]
     assert accuracy is not None
-    assert accuracy > 0.5
+    assert accuracy > 0.4  # five seeds gave from 0.65 to 0.73; chance is 0.1
     assert result.folder is not None
     x = torch.randn(3, 1, 8, 8)
     assert torch.equal(bnnlab.load(result.folder)(x), result.model.eval()(x))
