@@ -41,7 +41,7 @@ def run(torch_level: str, onednn: str | None, threads: int, words: list[str]) ->
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rfE", "--no-header", *chosen, *words],
         cwd=ROOT,
-        env={**others, **given},
+        env={"OMP_WAIT_POLICY": "passive", **others, **given},
         capture_output=True,
         text=True,
         check=False,

@@ -150,7 +150,6 @@ PRECISIONS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.rounding
 @PRECISIONS
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 @pytest.mark.parametrize(("name", "lr"), [("adam", 0.005), ("sgd", 0.05)])

@@ -123,7 +123,6 @@ CASES = {
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
 def test_50_steps_in_two_tasks_agree_with_the_papers_equations(
@@ -169,7 +168,6 @@ def test_50_steps_in_two_tasks_agree_with_the_papers_equations(
         torch.testing.assert_close(parameter.detach(), shadow.detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.rounding
 def test_50_steps_of_mode_sign_agree_with_the_average_in_numpy() -> None:
     model = make_model()
     optimizer = make_optimizer(model, mode="sign", lr=0.05, lambda_init=1e-3)

@@ -159,7 +159,6 @@ CASES = {
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])

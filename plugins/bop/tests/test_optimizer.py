@@ -173,7 +173,6 @@ def compare(
         assert np.abs(found - wanted).max() < tolerance * np.abs(wanted).max(), name
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize(("form", "options"), RUNS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
 def test_50_steps_agree_with_the_papers_equations_flip_for_flip(
@@ -355,7 +354,6 @@ LISTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("real_optimizer", ["adam", "sgd"])
 def test_50_steps_agree_with_the_equations_with_values_of_its_own_for_each_layer(
@@ -650,7 +648,7 @@ def test_one_example_of_one_class_trains() -> None:
 @pytest.mark.rounding
 @pytest.mark.parametrize("rule", ["bp", "dfa"])
 def test_the_accumulator_learns_permuted_digits(rule: str) -> None:
-    """Five seeds gave from 0.91 to 0.97."""
+    """Five seeds gave from 0.91 to 0.96."""
     result = bnnlab.run(
         rule=rule,
         optimizer="bop",
@@ -658,7 +656,7 @@ def test_the_accumulator_learns_permuted_digits(rule: str) -> None:
         epochs=5,
         batch_size=50,
         device="cpu",
-        set={"stream.tasks": 2, "optimizer.form": "accumulator"},
+        set={"stream.tasks": 2, "model.hidden": [128], "optimizer.form": "accumulator"},
     )
     newest = result.accuracy[-1][-1]
     assert newest is not None

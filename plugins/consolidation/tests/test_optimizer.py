@@ -217,7 +217,6 @@ CASES: dict[str, tuple[type[Consolidation], dict[str, Any], type[PaperSGD], dict
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_50_steps_over_tasks_agree_with_the_papers_equations(

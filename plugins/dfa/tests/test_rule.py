@@ -294,7 +294,6 @@ RULES: dict[str, tuple[type[RandomFeedback], Teach, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("net", NETS)
 def test_20_training_steps_agree_with_numpy(net: str, name: str) -> None:

@@ -145,7 +145,6 @@ CASES: dict[str, tuple[type[GaussianOptimizer], type[Paper], dict[str, Any]]] = 
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("draws", [1, 3])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])

@@ -129,7 +129,6 @@ COEFFICIENTS = {
 }
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3])
 @pytest.mark.parametrize("case", COEFFICIENTS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])

