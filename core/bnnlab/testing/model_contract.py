@@ -11,10 +11,13 @@ from bnnlab import building, seeds
 from bnnlab.components import Kind
 from bnnlab.config import Choice
 from bnnlab.errors import UsageError
+from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.rule import Batch
+from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.device_checks import DeviceChecks, reread, written
+from bnnlab.testing.lives import assert_goes_on
 
 
 class ModelContract(DeviceChecks):
@@ -166,13 +169,15 @@ class ModelContract(DeviceChecks):
                 model.eval()(x), before, msg="task 1 changes task 0's logits"
             )
 
-    def test_its_state_survives_saving(self) -> None:
-        """A model with another seed that loads the state gives the same logits."""
-        model, other = self.make(0), self.make(1)
-        toy.ToyRule().closure(model.train(), (self.inputs(), self.targets()))()
-        other.load_state_dict(model.state_dict())
-        x = self.inputs()
-        assert torch.equal(model.eval()(x), other.eval()(x)), "the state holds less than the model"
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; a model of another seed goes on."""
+
+        def make(restarts: int) -> tuple[Learner, list[Task]]:
+            model = self.make(restarts)
+            learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+            return learner, [toy.task_of(self.inputs(), self.targets(), index=i) for i in range(2)]
+
+        assert_goes_on(make, ((0, 0, 1), (1, 0, 0)), epochs=1, batch_size=4)
 
     @pytest.mark.rounding
     def test_at_test_an_example_is_judged_by_itself(self) -> None:

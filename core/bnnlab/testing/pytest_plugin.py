@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
     *(f"bnnlab.testing.{part}_checks" for part in ("optimizer", "posterior", "setting", "task")),
     "bnnlab.testing.stream_contract",
+    "bnnlab.testing.lives",
 )
 
 MakePlugin = Callable[..., None]

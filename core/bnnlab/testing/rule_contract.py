@@ -15,8 +15,10 @@ from bnnlab.errors import UsageError
 from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure, LearningRule
+from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.device_checks import LearnerChecks
+from bnnlab.testing.lives import assert_goes_on
 from bnnlab.testing.task_checks import RECORD
 
 
@@ -249,18 +251,15 @@ class LearningRuleContract(LearnerChecks):
         mean = sum(ends) / 3
         assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
 
-    def test_its_state_survives_saving(self) -> None:
-        """A rule with another seed that loads the state, after a step, gives the same gradients."""
-        model = self.make_model()
-        rule, other = self.make(0, model), self.make(1, model)
-        rule.closure(model, self.batch())()
-        other.load_state_dict(rule.state_dict())  # what is registered, attach() must register
-        rule.closure(model, self.batch())()
-        gradients = _gradients(model)
-        other.closure(model, self.batch())()
-        _assert_equal(
-            gradients, _gradients(model), "the state holds less than the gradients depend on"
-        )
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; a rule of another seed goes on."""
+
+        def make(restarts: int) -> tuple[Learner, list[Task]]:
+            model = self.make_model()
+            learner = Learner(model, self.make(restarts, model), toy.make_optimizer(model))
+            return learner, [toy.make_task(index) for index in range(2)]
+
+        assert_goes_on(make)
 
 
 def _gradients(model: Model) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pytest
@@ -12,8 +14,11 @@ from bnnlab import building, seeds
 from bnnlab.components import Kind, Option
 from bnnlab.config import Choice
 from bnnlab.errors import BnnlabError
+from bnnlab.learner import Learner
 from bnnlab.stream import Examples, Task, TaskStream
+from bnnlab.testing import toy
 from bnnlab.testing.device_checks import CPU, DeviceChecks
+from bnnlab.testing.lives import assert_goes_on
 
 
 class StreamContract(DeviceChecks):
@@ -160,6 +165,17 @@ class StreamContract(DeviceChecks):
                 if changes and get_origin(option.type) is not Literal:
                     break
 
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; a stream that is made anew goes on."""
+
+        def make(_: int) -> tuple[Learner, list[Task]]:
+            stream = self.make()
+            model = toy.make_linear_model(stream.input_shape, stream.classes)
+            learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+            return learner, [_shortened(task) for task in islice(stream, 2)]
+
+        assert_goes_on(make, task_ids=self.make().gives_task_ids)
+
     def test_only_what_is_trained_on_is_augmented(self) -> None:
         """What is scored or chosen by is shown as it is."""
         changed = [
@@ -197,6 +213,11 @@ def _parts(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
     for task in stream:
         for name, part in _named(task):
             yield task, name, part
+
+
+def _shortened(task: Task) -> Task:
+    train, test = (replace(part, rows=part.rows[:40]) for part in (task.train, task.test))
+    return replace(task, train=train, test=test, validation=None)
 
 
 def _draws(seed: int) -> torch.Generator:

@@ -1,12 +1,11 @@
 """What an optimizer owes from one task to the next: nothing is lost, and nothing left behind."""
 
-import io
-
-import torch
-
+from bnnlab.learner import Learner
 from bnnlab.model import Model
+from bnnlab.stream import Task
 from bnnlab.testing import toy
-from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
+from bnnlab.testing.lives import assert_goes_on
+from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing
 
 RECORD = {
     *("event", "task", "epoch", "step", "seconds"),
@@ -18,33 +17,15 @@ RECORD = {
 class TaskChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about several tasks, and saving within them."""
 
-    def test_its_state_survives_saving(self) -> None:
-        """Saved within a second task, and loaded with another seed, it goes on bit for bit."""
-        self._save_and_go_on(2)
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; an optimizer of another seed goes on."""
 
-    def test_its_state_survives_saving_between_tasks(self) -> None:
-        """Saved after a task's end, and loaded with another seed, it goes on bit for bit."""
-        self._save_and_go_on(0)
+        def make(restarts: int) -> tuple[Learner, list[Task]]:
+            model = self.make_model()
+            learner = Learner(model, toy.ToyRule(), self.make(restarts, model))
+            return learner, [toy.make_task(index) for index in range(2)]
 
-    def _save_and_go_on(self, done: int) -> None:
-        """Save after a task and `done` steps of the next; then end that, and begin a third."""
-        rule, (first, second, third) = toy.ToyRule(), map(toy.make_task, range(3))
-        model, copy = self.make_model(), self.make_model()
-        optimizer, other = self.make(0, model), self.make(1, copy)
-        toy.train(model, rule, optimizer, first, steps=3, end=True)
-        if done:
-            toy.train(model, rule, optimizer, second, steps=done)
-        copy.load_state_dict(model.state_dict())
-        saved = io.BytesIO()
-        torch.save(optimizer.state_dict(), saved)  # as in a run's checkpoint
-        other.load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
-        for each, its in ((model, optimizer), (copy, other)):
-            toy.train(each, rule, its, second, steps=3, done=done, end=True)
-            toy.train(each, rule, its, third, steps=2)
-        for (name, one), two in zip(model.named_parameters(), copy.parameters(), strict=True):
-            assert torch.equal(one, two), f"{name} goes another way after loading the state"
-        places = differing(flat(optimizer.state_dict()), flat(other.state_dict()))
-        assert not places, f"after loading, state_dict() goes another way at {', '.join(places)}"
+        assert_goes_on(make)
 
     def test_a_tasks_end_leaves_the_model_fit_to_go_on(self) -> None:
         """Binary weights are signs, and training modes and requires_grad as before."""

@@ -1,5 +1,6 @@
 """What the contracts train on: nothing here needs a plugin to be installed."""
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -50,6 +51,16 @@ def _to(device: torch.device, data: Any) -> Any:
     return replace(data, **tensors)
 
 
+def task_of(inputs: Tensor, labels: Tensor, index: int = 0) -> Task:
+    """Return a task whose inputs are as they are; the second half is for test."""
+    half, rows = len(inputs) // 2, torch.arange(len(inputs))
+    mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    learned, scored = (
+        Examples(inputs, labels, part, mean, std) for part in (rows[:half], rows[half:])
+    )
+    return Task(index, "toy", learned, scored)
+
+
 def make_model(seed: int = 0) -> Model:
     """Return a convolution and two linear layers, binary, with signs between and real biases."""
     generator = seeds.generator(seed, "toy model")
@@ -79,6 +90,13 @@ def make_real_model(seed: int = 0) -> Model:
             else:
                 parameter.zero_()
     return model
+
+
+def make_linear_model(input_shape: tuple[int, ...], classes: int) -> Model:
+    """Return a binary linear layer for inputs of any shape."""
+    generator = seeds.generator(0, "toy model")
+    layer = BinaryLinear(math.prod(input_shape), classes, generator=generator)
+    return Model([nn.Sequential(nn.Flatten(), layer)], input_shape)
 
 
 def make_normalised_model() -> Model:
