@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bnnlab.cli import main
 from bnnlab.errors import DataError, UsageError
 from bnnlab_vision.folders import FolderSingle, FolderSplit
 
@@ -91,7 +93,7 @@ def test_a_validation_part_beside_a_test_part_is_held_out(lay_out: LayOut) -> No
         (("cat/train", "cat/test", "dog/train", "dog/test"), "is called like a part"),
         (("data/train", "data/test"), r"has 1\. Is it .*data that is meant\?"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_may_be_parts_or_classes_is_refused(
     lay_out: LayOut, folders: tuple[str, ...], message: str
@@ -218,7 +220,6 @@ def test_files_that_are_not_used_are_warned_of_by_kind(
     (root / "train" / "loose.png").write_bytes(b"")
     (root / "test" / "b" / "notes.txt").write_text("blue")
     (root / "labels.csv").write_text("0,a")
-    os.mkfifo(root / "train" / "a" / "pipe.png")
     with caplog.at_level(logging.INFO):
         assert counts(root) == (8, 0, 8)
     warned = said(caplog, logging.WARNING)
@@ -226,11 +227,33 @@ def test_files_that_are_not_used_are_warned_of_by_kind(
         "3 .gif (0.GIF, ...)",
         "1 no suffix (portrait",
         "1 beside the classes (loose.png",
-        "1 no regular file (pipe.png",
     ):
         assert what in warned
     assert "notes.txt" not in warned  # it is no image, and none is missed
     assert "1 .txt (notes.txt" in said(caplog, logging.INFO)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_what_is_no_regular_file_is_not_waited_for(lay_out: LayOut) -> None:
+    from bnnlab_vision.layout import read_layout
+
+    root = lay_out("")
+    pipe = root / "a" / "pipe.png"
+    os.mkfifo(pipe)
+    assert read_layout(root).left_out == {"no regular file": [pipe]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
+def test_names_that_do_not_print_are_written_out(
+    lay_out: LayOut, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = lay_out("", classes=["two\nlines", "\x1b[31mred", "\udcff"])
+    (root / "two\nlines" / "\x1b[2J.gif").write_bytes(b"GIF89a")
+    words = ["run", "-q", "--stream", "image-folder", "--out", str(root / ".."), "--name", "run"]
+    sets = [f"stream.folder={root}", "stream.image_size=8", "stream.workers=0", "model.hidden=[4]"]
+    assert main([*words, *(word for each in sets for word in ("--set", each))]) == 0
+    assert r"1 .gif (\x1b[2J.gif, ...)" in capsys.readouterr().err
+    assert r"two\nlines 4" in (root / ".." / "run" / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_class_of_files_that_are_no_images_is_refused(lay_out: LayOut) -> None:

@@ -17,7 +17,7 @@ from bnnlab.seeds import permutation
 from bnnlab.stream import LOOKED_UP_TOGETHER, Examples
 from bnnlab_vision.copies import Copies, look_for_copies, look_for_two_classes
 from bnnlab_vision.layout import read_layout
-from bnnlab_vision.names import NAMED, ROLES, Role, listed, normal, printable
+from bnnlab_vision.names import NAMED, ROLES, Role, listed, normal
 from bnnlab_vision.reading import TURNED, Decoded, ImageFiles
 from bnnlab_vision.source import Dataset, Source, channel_statistics
 
@@ -161,7 +161,7 @@ class Folder(Source):
     def _tell(self) -> None:
         """Say what the folder was understood to hold, before the time that reading takes."""
         layout = self._layout
-        log.log(NOTE, "%s: %s", printable(self._root.name), layout.summary(self._test_share))
+        log.log(NOTE, "%s: %s", self._root.resolve().name, layout.summary(self._test_share))
         for line in layout.details():
             log.info("%s", line)
         odd = layout.odd_files()
@@ -187,7 +187,7 @@ class Folder(Source):
             raise DataError(
                 f"{what}{listed(named)}. Mend or delete them, or leave them out with corrupt=skip."
             )
-        log.warning("%s%s. They are left out.", what, ", ".join(map(printable, named)))
+        log.warning("%s%s. They are left out.", what, ", ".join(named))
 
     def _divide(self, good: Tensor, seed: int) -> dict[Role, Tensor]:
         """Return the rows of each part, among the good ones."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from bnnlab.errors import DataError
-from bnnlab_vision.names import ROLES, Role, hints_at, listed, printable, role_of
+from bnnlab_vision.names import ROLES, Role, hints_at, listed, role_of
 from bnnlab_vision.tree import Tree, read_tree
 
 REMEDY = (
@@ -45,7 +45,7 @@ class Layout:
         """Return in a line what was understood."""
         uses = {"train": "to learn from", "validation": "held out", "test": "to test"}
         said = [
-            f"{len(self.images[role])} {use} ({printable(self.folders[role].name)}/)"
+            f"{len(self.images[role])} {use} ({self.folders[role].name}/)"
             for role, use in uses.items()
             if role in self.images
         ]
@@ -64,7 +64,7 @@ class Layout:
             f"{name} {'+'.join(str(count[role, name]) for role in roles)}" for name in self.classes
         ]
         return [
-            f"parts: {', '.join(f'{role} {printable(self.folders[role])}' for role in roles)}",
+            f"parts: {', '.join(f'{role} {self.folders[role]}' for role in roles)}",
             f"classes, with their images of {' + '.join(roles)}: {listed(classes)}",
             f"left out: {_counted(self.left_out) or 'none'}; hidden and passed over: {self.hidden}",
         ]
@@ -80,7 +80,7 @@ class Layout:
 
 def _counted(files: Mapping[str, list[Path]]) -> str:
     named = [f"{len(paths)} {why} ({paths[0].name}, ...)" for why, paths in files.items()]
-    return ", ".join(map(printable, named))
+    return ", ".join(named)
 
 
 def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
@@ -154,7 +154,7 @@ def _find_parts(tree: Tree) -> dict[Role, Tree]:
             held = "images, but no folders" if _has_image(part) else "no images"
             raise _doubt(
                 tree,
-                f"{printable(part.path.name)} must have one folder per class, and has {held}",
+                f"{part.path.name} must have one folder per class, and has {held}",
             )
     return parts
 
@@ -168,7 +168,7 @@ def _is_image(name: str) -> bool:
 
 
 def _doubt(tree: Tree, message: str) -> DataError:
-    return DataError(f"{printable(tree.path)}: {message}. {REMEDY}")
+    return DataError(f"{tree.path}: {message}. {REMEDY}")
 
 
 # ---------------------------------------------------------------------------- classes
@@ -185,7 +185,7 @@ def _check_classes(part: Tree, named: Collection[str]) -> None:
         below = [name for name, folder in part.folders.items() if len(folder.folders) > 1]
         hint = f" Is it {part.path / below[0]} that is meant?" if below else ""
         raise DataError(
-            f"{printable(part.path)} is no folder of images: "
+            f"{part.path} is no folder of images: "
             f"it needs two classes at least, and has {count}.{hint}"
         )
     if not named:  # else the names decide, and are compared with them
@@ -195,7 +195,7 @@ def _check_classes(part: Tree, named: Collection[str]) -> None:
     empty = [name for name, folder in part.folders.items() if not _has_image(folder)]
     if empty:
         raise DataError(
-            f"{printable(part.path)} is no folder of images: no image in {listed(empty)}. "
+            f"{part.path} is no folder of images: no image in {listed(empty)}. "
             f"Images end in {' '.join(IMG_EXTENSIONS)}."
         )
 
@@ -209,7 +209,7 @@ def _doubts(part: Tree) -> Iterator[str]:
         for inner in folder.below():
             if role_of(inner.path.name):
                 place = inner.path.relative_to(part.path).as_posix()
-                yield f"{printable(place)} is called like a part, where a class is expected"
+                yield f"{place} is called like a part, where a class is expected"
         alike = cases.setdefault(name.casefold(), name)
         if alike != name:
             yield f"{listed([alike, name])} differ in case alone: one class, or two"
@@ -231,7 +231,7 @@ def _compare(train: Tree, part: Tree) -> None:
     besides = part.folders.keys() - train.folders.keys()
     if lacks or besides:
         raise DataError(
-            f"{printable(part.path)} must have the classes of {printable(train.path)}. "
+            f"{part.path} must have the classes of {train.path}. "
             f"Missing: {listed(sorted(lacks)) or 'none'}. "
             f"Not in {train.path.name}: {listed(sorted(besides)) or 'none'}."
         )

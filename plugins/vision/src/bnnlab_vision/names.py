@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 Role = Literal["train", "validation", "test"]
@@ -63,14 +62,8 @@ def hints_at(name: str) -> Role | None:
     return None
 
 
-def printable(name: str | Path) -> str:
-    """Return a name for a message: as it is, or quoted where it would not print as it is."""
-    text = str(name)
-    return text if text.isprintable() else ascii(text)
-
-
 def listed(names: Iterable[str]) -> str:
     """Return the first names of a list for a message, and how many more there are."""
-    found = [printable(name) for name in names]
+    found = list(names)
     more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return ", ".join(found[:NAMED]) + more

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnlab.errors import DataError
-from bnnlab_vision.names import is_hidden, normal, printable
+from bnnlab_vision.names import is_hidden, normal
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,9 @@ def _read(path: Path, homes: dict[Path, Path]) -> Tree:
             entries = sorted(found, key=lambda entry: (normal(entry.name), entry.name))
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
         why = error.strerror if isinstance(error, OSError) else "a link that leads round"
-        raise DataError(f"{printable(path)} is no folder of images: {why}.") from error
+        raise DataError(f"{path} is no folder of images: {why}.") from error
     if first != path:
-        raise DataError(
-            f"{printable(path)} is {printable(first)} again, by a link: remove the link."
-        )
+        raise DataError(f"{path} is {first} again, by a link: remove the link.")
     seen = [entry for entry in entries if not is_hidden(entry.name)]
     kinds = [_kind(entry) for entry in seen]
     folders: dict[str, Tree] = {}
@@ -67,7 +65,7 @@ def _read(path: Path, homes: dict[Path, Path]) -> Tree:
         name = normal(entry.name)
         if kind == "folder" and name in folders:
             raise DataError(
-                f"{printable(path)} has the folder {name} twice, its name in two spellings "
+                f"{path} has the folder {name} twice, its name in two spellings "
                 "(Unicode NFC and NFD): join them."
             )
         if kind == "folder":
