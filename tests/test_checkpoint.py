@@ -33,24 +33,16 @@ SMALL: dict[str, Any] = {
     "model": {"name": "mlp", "hidden": [8]},
 }
 LEARNERS: dict[str, dict[str, Any]] = {
-    "meta, augmented, and fresh models": {
+    "meta, augmented, told the tasks, and fresh models": {
         "rule": "dfa",
         "optimizer": "meta",
-        "stream": {"augment": "cifar"},
-        "fresh": True,
-    },
-    "bimu, told of the unknown": {
-        "rule": "bp",
-        "optimizer": {"name": "bimu", "test_draws": 2},
-    },
-    "adam, told the tasks": {
-        "rule": "bp",
-        "optimizer": "adam",
         "model": {"norm": "batch", "statistics": "per-task", "affine": True},
-        "stream": {"task_ids": True},
+        "stream": {"task_ids": True, "augment": "cifar"},
         "uncertainty": True,
         "diagnose": True,
+        "fresh": True,
     },
+    "bimu, with inputs of no task": {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 2}},
 }
 
 
