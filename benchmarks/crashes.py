@@ -125,7 +125,8 @@ class Bench:
                     self.counts[name] += 1
                     self.counts[f"{name} within an epoch or an evaluation"] += inside(folder)
                     told = f"to go on: bnn run --resume {folder}" in self.said.read_text()
-                    self.counts["WRONG: stops without a word"] += not told and number != signal.SIGKILL
+                    told = told or number == signal.SIGKILL
+                    self.counts["WRONG: stops without a word"] += not told
                 elif code != -number:  # it reached a run that did not train yet, or any more
                     self.counts[f"WRONG: exit code {code}"] += 1
                     break

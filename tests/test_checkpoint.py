@@ -1,245 +1,76 @@
-"""Wherever a run stops, it goes on bit for bit; what is damaged is told, and never used."""
+"""A checkpoint's file is what was written, or it is not read."""
 
 import hashlib
 import io
-import json
-import os
 import pickle
 import random
-import re
-import shutil
-import signal
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
-from bnnlab import Kind, PluginHost, UsageError, checkpoint
-from bnnlab.checkpoint import CHECKPOINT, MAGIC, PREVIOUS, VERSION, DamagedError, load, read, save
-from bnnlab.config import read_config, resolve
-from bnnlab.experiment import Experiment
-from bnnlab.records import RunFolder
-
-SMALL: dict[str, Any] = {
-    "epochs": 1,
-    "batch_size": 300,
-    "checkpoint_minutes": 0,
-    "device": "cpu",
-    "stream": {"name": "permuted-digits", "tasks": 2, "validation": 0.2},
-    "model": {"name": "mlp", "hidden": [8]},
-}
-LEARNERS: dict[str, dict[str, Any]] = {
-    "meta, augmented, told the tasks, and fresh models": {
-        "rule": "dfa",
-        "optimizer": "meta",
-        "model": {"norm": "batch", "statistics": "per-task", "affine": True},
-        "stream": {"task_ids": True, "augment": "cifar"},
-        "uncertainty": True,
-        "diagnose": True,
-        "fresh": True,
-    },
-    "bimu, with inputs of no task": {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 2}},
-}
+from bnnlab import UsageError
+from bnnlab.checkpoint import (
+    CHECKPOINT,
+    KEYS,
+    MAGIC,
+    NEW_KEYS,
+    PREVIOUS,
+    VERSION,
+    DamagedError,
+    load,
+    read,
+    save,
+)
 
 
-class Crash(BaseException):
-    """What no part of a run expects."""
-
-
-@pytest.fixture(scope="module")
-def host() -> PluginHost:
-    return PluginHost()
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch, digits: Any) -> None:
-    """Dozens of runs begin here: the digits are parsed once, and no disk is waited for."""
-    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def digits() -> Any:
-    return load_digits()
-
-
-def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experiment:
-    return Experiment(host, resolve(host, [SMALL, *layers, {"out": str(out), "name": "run"}]))
-
-
-def resume(host: PluginHost, folder: Path, **more: Any) -> Experiment:
-    return Experiment(
-        host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder), **more
-    )
-
-
-def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
-    """What must not depend on where a run was stopped: its metrics, result and weights."""
-    result = run.run()
-    assert result.folder is not None
-    text = (result.folder / "metrics.jsonl").read_text(encoding="utf-8")
-    found = {key: value for key, value in result.as_dict().items() if key != "seconds"}
-    return re.sub(r', "seconds": [\d.]+', "", text), found, result.model.state_dict()
-
-
-def assert_same(one: Any, other: Any) -> None:
-    assert one[:2] == other[:2]
-    for name, value in one[2].items():
-        assert torch.equal(value, other[2][name]), name
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
-    name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It crashes after each of them: between steps, scored tasks, epochs, tasks, fresh models."""
-    monkeypatch.setattr("bnnlab.stream.PIECE", 2 * 300 * 64)  # so that an epoch has two pieces
-    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 500)  # and an evaluation several groups
-    whole = left(experiment(host, tmp_path / "whole", LEARNERS[name]))
-    save = checkpoint.save
-
-    def crashing(*args: Any) -> None:
-        save(*args)
-        raise Crash
-
-    monkeypatch.setattr("bnnlab.checkpoint.save", crashing)
-    run = experiment(host, tmp_path / "torn", LEARNERS[name])
-    crashes = 0
-    while True:
-        try:
-            torn = left(run)
-            break
-        except Crash:
-            crashes += 1
-            run = resume(host, tmp_path / "torn" / "run")
-    steps = run.progress.steps
-    assert crashes > steps + 3, "after every step, and every scored task"
-    assert_same(torn, whole)
-
-
-# -------------------------------------------------------------------- signals
-
-
-def kill_at(step: int, *numbers: int) -> Any:
-    def stepped(task: int, epoch: int, now: int, steps: int) -> None:
-        if (task, now) == (1, step):
-            for number in numbers:
-                signal.raise_signal(number)
-
-    return stepped
-
-
-@pytest.fixture(scope="module")
-def whole(host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return left(experiment(host, tmp_path_factory.mktemp("whole"), MINUTES))
-
-
-MINUTES = {"checkpoint_minutes": 1000}
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
-def test_a_signal_lets_a_run_save_and_stop_after_its_step(
-    name: str, host: PluginHost, tmp_path: Path, whole: Any
-) -> None:
-    number = signal.Signals[name]
-    before = signal.getsignal(number)
-    run = experiment(host, tmp_path, MINUTES)
-    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
-        run.run(kill_at(2, number))
-    if number == signal.SIGINT:
-        assert caught.type is KeyboardInterrupt
-    else:
-        assert caught.value.code == 128 + number
-    assert signal.getsignal(number) is before
-    status = json.loads((tmp_path / "run" / "result.json").read_text())["status"]
-    assert status == "interrupted"
-    again = resume(host, tmp_path / "run")
-    assert (again.progress.task, again.progress.step) == (1, 3)
-    assert_same(left(again), whole)
-
-
-def test_a_second_signal_stops_a_run_at_once(host: PluginHost, tmp_path: Path, whole: Any) -> None:
-    run = experiment(host, tmp_path, MINUTES)
-    with pytest.raises(SystemExit) as caught:
-        run.run(kill_at(2, signal.SIGTERM, signal.SIGTERM))
-    assert caught.value.code == 143
-    again = resume(host, tmp_path / "run")
-    assert (again.progress.task, again.progress.step) == (1, 0)
-    assert_same(left(again), whole)
-
-
-def test_an_error_after_a_signal_is_that_signals(
-    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Worker processes that were sent it, too, are not the run's failure."""
-    run = experiment(host, tmp_path, MINUTES)
-
-    def fail(*_: Any) -> None:
-        signal.raise_signal(signal.SIGTERM)
-        raise RuntimeError("DataLoader worker is killed by signal: Terminated")
-
-    monkeypatch.setattr(run.rule, "differentiate", fail)
-    with pytest.raises(SystemExit) as caught:
-        run.run()
-    assert caught.value.code == 143
-
-
-def test_a_signal_that_is_ignored_stays_so(host: PluginHost, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        run = experiment(host, tmp_path, MINUTES)
-        assert run.run(kill_at(2, signal.SIGHUP)).status == "complete"
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_a_run_in_another_thread_leaves_signals_alone(host: PluginHost, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    seen = []
-    run = experiment(host, tmp_path, MINUTES)
-    with ThreadPoolExecutor(1) as thread:
-        look = thread.submit(run.run, lambda *_: seen.append(signal.getsignal(signal.SIGTERM)))
-        assert look.result().status == "complete"
-    assert set(seen) == {before}
-
-
-# -------------------------------------------------------------------- damage
-
-
-@pytest.fixture(scope="module")
-def stopped(host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was stopped in its second task; not to be changed."""
-    out = tmp_path_factory.mktemp("stopped")
-    with pytest.raises(SystemExit):
-        experiment(host, out, MINUTES).run(kill_at(2, signal.SIGTERM))
-    return out / "run"
+def state(number: int) -> dict[str, Any]:
+    return {**dict.fromkeys(KEYS | NEW_KEYS), "model": {"w": torch.full((3000,), number)}}
 
 
 @pytest.fixture
-def folder(stopped: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return shutil.copytree(stopped, tmp_path / "run")
+def folder(tmp_path: Path) -> Path:
+    """A run's folder with the checkpoints 1 and 2."""
+    assert load(tmp_path) is None
+    save(tmp_path, state(1))
+    save(tmp_path, state(2))
+    return tmp_path
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on(
-    host: PluginHost, folder: Path, whole: Any, caplog: pytest.LogCaptureFixture
+def number(found: dict[str, Any] | None) -> int:
+    assert found is not None
+    return int(found["model"]["w"][0])
+
+
+def test_the_newest_and_the_one_before_are_kept(folder: Path) -> None:
+    save(folder, state(3))
+    assert number(read(folder / PREVIOUS)) == 2
+    assert number(load(folder)) == 3
+    assert sorted(path.name for path in (folder / "checkpoint").iterdir()) == [
+        "previous.pt",
+        "state.pt",
+    ]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace", "hardlink_to"])
+def test_whatever_fails_in_the_writing_no_checkpoint_is_lost(
+    failing: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = folder / CHECKPOINT
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    (folder / "metrics.jsonl").write_text("")
-    run = resume(host, folder)
-    assert (run.progress.task, run.progress.step) == (1, 0)
-    assert_same(left(run), whole)
-    for text in ("state.pt is damaged", "goes on from the checkpoint before it", "written anew"):
-        assert text in caplog.text
-        assert text in (folder / "log.txt").read_text()
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync" if failing == "fsync" else f"pathlib.Path.{failing}", fail)
+        if failing == "hardlink_to":  # a file system that has no links
+            save(folder, state(3))
+            assert number(read(folder / PREVIOUS)) == 2
+        else:
+            with pytest.raises(OSError, match="No space left"):
+                save(folder, state(3))
+    assert number(load(folder)) == (3 if failing == "hardlink_to" else 2)
+    assert not list(folder.rglob("*.part"))
 
 
 def test_no_damage_is_accepted(folder: Path) -> None:
@@ -248,11 +79,15 @@ def test_no_damage_is_accepted(folder: Path) -> None:
     damaged = [b"", b"junk", whole[:-1], whole + b"\0", whole[:200], pickle.dumps(Path)]
     damaged += [flipped(whole, draw.randrange(8 * len(whole))) for _ in range(100)]
     damaged += [flipped(whole, 8 * byte + byte % 8) for byte in range(84)]  # all of the head
-    damaged += [whole[:page] + bytes(4096) + whole[page + 4096 :] for page in range(0, 9, 4096)]
+    pages = range(0, len(whole), 4096)
+    damaged += [
+        whole[:page] + bytes(len(whole[page:][:4096])) + whole[page + 4096 :] for page in pages
+    ]
     for content in damaged:
         file.write_bytes(content)
-        with pytest.raises(DamagedError):
+        with pytest.raises(DamagedError, match=r"state\.pt is damaged") as caught:
             read(file)
+        assert "\n" not in str(caught.value)
 
 
 def flipped(content: bytes, place: int) -> bytes:
@@ -261,97 +96,53 @@ def flipped(content: bytes, place: int) -> bytes:
     return bytes(changed)
 
 
-def test_a_lost_checkpoint_is_fallen_back_from_and_two_are_refused(folder: Path) -> None:
-    (folder / CHECKPOINT).unlink()
-    state = load(folder)
-    assert state is not None
-    assert state["progress"]["step"] == 0
-    assert not (folder / PREVIOUS).exists()
-    (folder / CHECKPOINT).write_bytes(b"junk")
+@pytest.mark.parametrize("damaged", [None, b"junk"])
+def test_the_one_before_is_fallen_back_to_aloud_and_two_lost_ones_are_refused(
+    damaged: bytes | None, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest = folder / CHECKPOINT
+    newest.unlink()
+    if damaged:
+        newest.write_bytes(damaged)
+    assert number(load(folder)) == 1
+    assert "The run goes on from the checkpoint before it." in caplog.text
+    assert number(load(folder)) == 1, "it is the newest now"
+    newest.write_bytes(b"junk")
     with pytest.raises(UsageError, match=r"state\.pt is damaged.*previous\.pt is missing"):
         load(folder)
 
 
-def test_a_checkpoint_of_another_kind_is_refused_in_words(folder: Path) -> None:
-    state = read(folder / CHECKPOINT)
-    for content, message in (
-        ([1, 2], "holds a list, and no run's state"),
-        ({"model": {}}, "is no whole checkpoint: it lacks alone, data, device, files"),
-        (folder, "cannot be read: .*[Ww]eights.only"),  # would run code where it is unpickled
-    ):
-        write(folder, content)
-        with pytest.raises(UsageError, match=message):
-            load(folder)
-    write(folder, state, version=b"2\n")
-    with pytest.raises(UsageError, match="is of another version of bnnlab's format"):
-        load(folder)
-
-
-def write(folder: Path, content: Any, version: bytes = VERSION, *, packed: bytes = b"") -> None:
-    """Write a checkpoint that is what somebody wanted to write, and has its digest."""
+def written(
+    folder: Path, content: Any = None, packed: bytes = b"", version: bytes = VERSION
+) -> Path:
+    """Write a checkpoint that has its digest, whatever is in it."""
     file = io.BytesIO()
     torch.save(content, file)
     body = version + (packed or file.getvalue())
     head = MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n"
     (folder / CHECKPOINT).write_bytes(head + body)
+    return folder / CHECKPOINT
 
 
-def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_refused(folder: Path) -> None:
+def test_what_is_no_runs_state_is_refused_in_words(folder: Path) -> None:
+    for content, message in (
+        ([1, 2], "holds a list, and no run's state"),
+        ({"model": {}}, "is no whole checkpoint: it lacks alone, data, device"),
+        (folder, r"cannot be read: .*[Ww]eights.only"),  # unpickling it would run code
+    ):
+        with pytest.raises(UsageError, match=message):
+            read(written(folder, content))
+    with pytest.raises(UsageError, match="is of another version of bnnlab's format"):
+        load(written(folder, state(3), version=b"2\n").parents[1])
+
+
+def test_what_unpacks_to_more_than_its_size_is_refused(folder: Path) -> None:
     plain, packed = io.BytesIO(), io.BytesIO()
     torch.save({"w": torch.zeros(10**6)}, plain)
     with zipfile.ZipFile(plain) as found, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as to:
         for name in found.namelist():
             to.writestr(name, found.read(name))
-    write(folder, None, packed=packed.getvalue())
-    with pytest.raises(UsageError, match="it would unpack to more than its size"):
-        read(folder / CHECKPOINT)
-
-
-def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Path) -> None:
-    state = read(folder / CHECKPOINT)
-    name = next(name for name in state["model"] if name.endswith("weight"))
-    model = {**state["model"], name: state["model"][name] * 1.5}
-    for changed, message in (
-        ({"model": model}, f"holds more than -1 and .1 in binary parameter '{name}'"),
-        ({"progress": {"task": 1}}, r"does not fit its run\.toml: progress"),
-        ({"rule": [1]}, r"does not fit its run\.toml: rule"),
-        ({"identity": {**state["identity"], "seed": 1}}, r"does not go with .* \(seed\)"),
-    ):
-        save(folder, {**state, **changed})
-        with pytest.raises(UsageError, match=message):
-            resume(host, folder)
-
-
-def test_other_versions_are_refused_or_told_in_the_result(
-    host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
-    monkeypatch.setattr("bnnlab.__version__", "9.9")
-    object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
-    try:
-        with pytest.raises(UsageError, match=r"bnnlab .* is 9\.9 now, bnnlab-\w+ .* is 2\.0 now"):
-            resume(host, folder)
-        result = resume(host, folder, allow_changed_versions=True).run()
-        first = result.changed_versions["bnnlab"][0]
-        assert result.changed_versions["bnnlab"] == [first, "9.9"]
-        assert result.changed_versions[plugin.distribution][-1] == "2.0"
-        assert resume(host, folder).run().changed_versions == result.changed_versions
-    finally:
-        object.__setattr__(plugin, "version", first)
-
-
-def test_a_run_is_one_processes(host: PluginHost, folder: Path) -> None:
-    run = resume(host, folder)
-    with pytest.raises(UsageError, match=f"is in use by process {os.getpid()}"):
-        resume(host, folder)
-    run.run()
-    resume(host, folder)
-
-
-def test_a_clock_that_is_set_back_takes_no_time(
-    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter(range(10**6, 0, -100))
-    run = experiment(host, tmp_path, MINUTES)
-    monkeypatch.setattr("bnnlab.training.time.perf_counter", lambda: float(next(clock)))
-    assert run.run().seconds == 0
+    for file in (written(folder, packed=packed.getvalue()), folder / "old.pt"):
+        (folder / "old.pt").write_bytes(packed.getvalue())
+        with pytest.raises(UsageError, match="it would unpack to more than its size"):
+            read(file, old=True)

@@ -21,12 +21,9 @@ CHECKPOINT = Path("checkpoint") / "state.pt"
 PREVIOUS = Path("checkpoint") / "previous.pt"
 MAGIC = b"bnnlab checkpoint\n"
 VERSION = b"1\n"
-KEYS = frozenset(
-    {"model", "rule", "optimizer", "progress", "alone", "identity", "versions", "files", "data"}
-    | {"metrics", "device"}
-)
-_NEW = {"alone", "versions", "metrics", "device"}
-"""Those that a file of before lacks."""
+KEYS = {"model", "rule", "optimizer", "progress", "identity", "files", "data"}
+NEW_KEYS = {"alone", "device", "metrics", "versions"}
+"""What the format of before did not hold."""
 _OLD = b"PK"
 """What a file of before, that is torch's alone, begins with."""
 
@@ -94,16 +91,16 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
                 "but the run cannot be continued. Start a new run."
             )
         log.warning("%s is of an earlier version of bnnlab: whether it is damaged is unknown", path)
-        return _checked(unpack(path, content), path, KEYS - _NEW)
+        return _checked(unpack(path, content), path, KEYS)
     head, body = content[: len(MAGIC) + 65], memoryview(content)[len(MAGIC) + 65 :]
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise DamagedError(f"{path} is damaged: it is not what was written.")
     if body[: len(VERSION)] != VERSION:
         raise UsageError(f"{path} is of another version of bnnlab's format: use that version.")
-    return _checked(unpack(path, body[len(VERSION) :]), path, KEYS)
+    return _checked(unpack(path, body[len(VERSION) :]), path, KEYS | NEW_KEYS)
 
 
-def _checked(state: Any, path: Path, keys: frozenset[str]) -> dict[str, Any]:
+def _checked(state: Any, path: Path, keys: set[str]) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UsageError(f"{path} holds a {type(state).__name__}, and no run's state.")
     missing = sorted(keys - state.keys())

@@ -1,0 +1,333 @@
+"""Whatever stops a run or becomes of its folder: it goes on bit for bit, or is refused in words."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+import bnnlab
+from bnnlab import Kind, PluginHost, UsageError
+from bnnlab.config import read_config, resolve
+from bnnlab.experiment import Experiment
+from bnnlab.records import RunFolder
+
+STATE = Path("checkpoint") / "state.pt"
+SMALL: dict[str, Any] = {
+    "epochs": 1,
+    "batch_size": 300,
+    "device": "cpu",
+    "stream": {"name": "permuted-digits", "tasks": 2, "validation": 0.2},
+    "model": {"name": "mlp", "hidden": [8]},
+}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "meta, augmented, told the tasks, and fresh models": {
+        "rule": "dfa",
+        "optimizer": "meta",
+        "model": {"norm": "batch", "statistics": "per-task", "affine": True},
+        "stream": {"task_ids": True, "augment": "cifar"},
+        "uncertainty": True,
+        "diagnose": True,
+        "fresh": True,
+    },
+    "bimu, with inputs of no task": {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 2}},
+}
+
+
+class Crash(BaseException):
+    """What no part of a run expects."""
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return PluginHost()
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch, digits: Any) -> None:
+    """Dozens of runs begin here: the digits are parsed once, and no disk is waited for."""
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Any:
+    return load_digits()
+
+
+def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experiment:
+    return Experiment(host, resolve(host, [SMALL, *layers, {"out": str(out), "name": "run"}]))
+
+
+def resume(host: PluginHost, folder: Path, **more: Any) -> Experiment:
+    return Experiment(
+        host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder), **more
+    )
+
+
+def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    """What must not depend on where a run was stopped: its metrics, result and weights."""
+    result = run.run()
+    assert result.folder is not None
+    text = (result.folder / "metrics.jsonl").read_text(encoding="utf-8")
+    found = {key: value for key, value in result.as_dict().items() if key != "seconds"}
+    return re.sub(r', "seconds": [\d.]+', "", text), found, result.model.state_dict()
+
+
+def assert_same(one: Any, other: Any) -> None:
+    assert one[:2] == other[:2]
+    for name, value in one[2].items():
+        assert torch.equal(value, other[2][name]), name
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
+    name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It crashes after each of them: between steps, scored tasks, epochs, tasks, fresh models."""
+    monkeypatch.setattr("bnnlab.stream.PIECE", 2 * 300 * 64)  # so that an epoch has two pieces
+    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 500)  # and an evaluation several groups
+    settings = {**LEARNERS[name], "checkpoint_minutes": 0}
+    whole = left(experiment(host, tmp_path / "whole", settings))
+    from bnnlab import checkpoint
+
+    save = checkpoint.save
+
+    def crashing(*args: Any) -> None:
+        save(*args)
+        raise Crash
+
+    monkeypatch.setattr("bnnlab.checkpoint.save", crashing)
+    run = experiment(host, tmp_path / "torn", settings)
+    crashes = 0
+    while True:
+        try:
+            torn = left(run)
+            break
+        except Crash:
+            crashes += 1
+            run = resume(host, tmp_path / "torn" / "run")
+    steps = run.progress.steps
+    assert crashes > steps + 3, "after every step, and every scored task"
+    assert_same(torn, whole)
+
+
+# -------------------------------------------------------------------- signals
+
+
+def kill_at(step: int, *numbers: int) -> Any:
+    def stepped(task: int, epoch: int, now: int, steps: int) -> None:
+        if (task, now) == (1, step):
+            for number in numbers:
+                signal.raise_signal(number)
+
+    return stepped
+
+
+@pytest.fixture(scope="module")
+def whole(host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return left(experiment(host, tmp_path_factory.mktemp("whole")))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_signal_lets_a_run_save_and_stop_after_its_step(
+    name: str, host: PluginHost, tmp_path: Path, whole: Any
+) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    run = experiment(host, tmp_path)
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+        run.run(kill_at(2, number))
+    if number == signal.SIGINT:
+        assert caught.type is KeyboardInterrupt
+    else:
+        assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    status = json.loads((tmp_path / "run" / "result.json").read_text())["status"]
+    assert status == "interrupted"
+    again = resume(host, tmp_path / "run")
+    assert (again.progress.task, again.progress.step) == (1, 3)
+    assert_same(left(again), whole)
+
+
+def test_a_second_signal_stops_a_run_at_once(host: PluginHost, tmp_path: Path, whole: Any) -> None:
+    run = experiment(host, tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        run.run(kill_at(2, signal.SIGTERM, signal.SIGTERM))
+    assert caught.value.code == 143
+    again = resume(host, tmp_path / "run")
+    assert (again.progress.task, again.progress.step) == (1, 0)
+    assert_same(left(again), whole)
+
+
+def test_an_error_after_a_signal_is_that_signals(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worker processes that were sent it, too, are not the run's failure."""
+    run = experiment(host, tmp_path)
+
+    def fail(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated")
+
+    monkeypatch.setattr(run.rule, "differentiate", fail)
+    with pytest.raises(SystemExit) as caught:
+        run.run()
+    assert caught.value.code == 143
+
+
+def test_a_signal_that_is_ignored_stays_so(host: PluginHost, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        run = experiment(host, tmp_path)
+        assert run.run(kill_at(2, signal.SIGHUP)).status == "complete"
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(host: PluginHost, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+    run = experiment(host, tmp_path)
+    with ThreadPoolExecutor(1) as thread:
+        look = thread.submit(run.run, lambda *_: seen.append(signal.getsignal(signal.SIGTERM)))
+        assert look.result().status == "complete"
+    assert set(seen) == {before}
+
+
+# -------------------------------------------------------------------- what becomes of a folder
+
+
+def interrupt(task: int, epoch: int, step: int, steps: int) -> None:
+    if (task, step) == (1, 2):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def stopped(host: PluginHost, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped at once in its second task; not to be changed."""
+    out = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(KeyboardInterrupt):
+        experiment(host, out).run(interrupt)
+    return out / "run"
+
+
+@pytest.fixture
+def folder(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+def flip(file: Path, place: float) -> None:
+    """Change a bit of a file, at a place from 0 to 1."""
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.8, 0.99])
+def test_from_a_damaged_checkpoint_a_run_goes_on_from_the_one_before_and_says_so(
+    place: float, host: PluginHost, folder: Path, whole: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    flip(folder / STATE, place)
+    with pytest.raises(UsageError, match=r"state\.pt is damaged"):
+        bnnlab.load(folder)
+    assert_same(left(resume(host, folder)), whole)
+    for text in ("state.pt is damaged", "goes on from the checkpoint before it"):
+        assert text in caplog.text
+        assert text in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("text", ["", '{"event": "untr'])
+def test_metrics_that_are_lost_are_written_anew(
+    text: str, host: PluginHost, folder: Path, whole: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "metrics.jsonl").write_text(text)
+    assert_same(left(resume(host, folder)), whole)
+    assert "written anew from the checkpoint" in caplog.text
+
+
+def test_what_a_killed_process_left_unfinished_is_swept_away(
+    host: PluginHost, folder: Path
+) -> None:
+    for part in (folder / ".result.json.123.part", folder / "checkpoint" / ".state.pt.123.part"):
+        part.write_bytes(b"half")
+    resume(host, folder).run()
+    assert not list(folder.rglob("*.part"))
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Path) -> None:
+    from bnnlab.checkpoint import read, save
+
+    state = read(folder / STATE)
+    name = next(name for name in state["model"] if name.endswith("weight"))
+    model = {**state["model"], name: state["model"][name] * 1.5}
+    for changed, message in (
+        ({"model": model}, f"holds more than -1 and .1 in binary parameter '{name}'"),
+        ({"progress": {"task": 1}}, r"does not fit its run\.toml: progress"),
+        ({"rule": [1]}, r"does not fit its run\.toml: rule"),
+        ({"identity": {**state["identity"], "seed": 1}}, r"does not go with .* \(seed\)"),
+    ):
+        save(folder, {**state, **changed})
+        with pytest.raises(UsageError, match=message):
+            resume(host, folder)
+
+
+def test_other_versions_are_refused_or_told_in_the_result(
+    host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
+    monkeypatch.setattr("bnnlab.__version__", "9.9")
+    object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
+    try:
+        with pytest.raises(UsageError, match=r"bnnlab .* is 9\.9 now, bnnlab-\w+ .* is 2\.0 now"):
+            resume(host, folder)
+        result = resume(host, folder, allow_changed_versions=True).run()
+        first = result.changed_versions["bnnlab"][0]
+        assert result.changed_versions["bnnlab"] == [first, "9.9"]
+        assert result.changed_versions[plugin.distribution][-1] == "2.0"
+        assert resume(host, folder).run().changed_versions == result.changed_versions
+    finally:
+        object.__setattr__(plugin, "version", first)
+
+
+def test_a_run_is_one_processes(host: PluginHost, folder: Path) -> None:
+    run = resume(host, folder)
+    with pytest.raises(UsageError, match=f"is in use by process {os.getpid()}"):
+        resume(host, folder)
+    run.run()
+    resume(host, folder)
+
+
+def test_a_clock_that_is_set_back_takes_no_time(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10**6, 0, -100))
+    run = experiment(host, tmp_path)
+    monkeypatch.setattr("bnnlab.training.time.perf_counter", lambda: float(next(clock)))
+    assert run.run().seconds == 0
+
+
+def test_a_run_that_is_killed_goes_on_bit_for_bit(host: PluginHost, tmp_path: Path) -> None:
+    """By `kill -9`, as soon as it has saved within an epoch."""
+    more = {"checkpoint_minutes": 0, "batch_size": 2, "stream": {"validation": 0.8}}
+    whole = left(experiment(host, tmp_path / "whole", more))
+    folder = tmp_path / "torn" / "run"
+    words = ["run", "--config", "whole/run/run.toml", "--out", "torn", "--name", "run", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "bnnlab.cli", *words], cwd=tmp_path)
+    while process.poll() is None and not (folder / "checkpoint" / "previous.pt").exists():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    assert_same(left(resume(host, folder)), whole)
