@@ -155,6 +155,9 @@ class Faulty:
     def __iter__(self) -> Any:
         return iter(task for task in self.tasks if task is not None)
 
+    def __len__(self) -> int:
+        return len(self.tasks)
+
     def protocol(self) -> Any:
         return self.said
 
@@ -167,7 +170,7 @@ class Faulty:
             lambda: Faulty(lambda task: replace(task, classes=torch.ones(10).bool())),
             "gives_task_ids",
         ),
-        (lambda: Faulty(lambda task: task, protocol=torch.ones(1)), "not JSON serializable"),
+        (lambda: Faulty(lambda task: task, {"data": torch.ones(1)}), "not JSON serializable"),
         (
             lambda: Faulty(
                 lambda task: replace(task, train=replace(task.train, rows=task.train.rows[:0]))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -934,6 +935,7 @@ class FineStream(TaskStream):
 
     def __init__(self, *, data: object, device: torch.device, seed: int) -> None:
         self.seed, self.task = seed, toy.make_task()
+        self.digest = sha256(self.task.train.pixels.numpy().tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return 2
@@ -946,7 +948,7 @@ class FineStream(TaskStream):
         return task
 
     def protocol(self) -> dict[str, Any]:
-        return {"scenario": "toy"}
+        return {"scenario": "toy", "data": self.digest}
 
 
 def _with(part: Examples, **changes: Any) -> Examples:
@@ -1046,6 +1048,35 @@ class NoData(FineStream):
         return {"pixels": self.task.train.pixels}
 
 
+class SaysNothing(FineStream):
+    """Has an empty protocol."""
+
+    def protocol(self) -> dict[str, Any]:
+        return {}
+
+
+class SaysTheSame(FineStream):
+    """Has the same protocol whatever its data are."""
+
+    def protocol(self) -> dict[str, Any]:
+        return {"scenario": "toy", "tasks": len(self)}
+
+
+class NumbersAllZero(FineStream):
+    """Calls each task the first."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, index=0)
+
+
+class Miscounts(FineStream):
+    """Has a task more than it says, for who iterates."""
+
+    def __iter__(self) -> Iterator[Task]:
+        yield from super().__iter__()
+        yield replace(self.task, index=len(self))
+
+
 class FineShare(FineStream):
     """Can leave out some of the training data."""
 
@@ -1060,7 +1091,7 @@ class FineShare(FineStream):
         return replace(task, train=_with(task.train, rows=rows))
 
     def protocol(self) -> dict[str, Any]:
-        return {"scenario": "toy", "share": self.share}
+        return {**super().protocol(), "share": self.share}
 
 
 class HidesAShare(FineShare):
@@ -1265,6 +1296,11 @@ WRONG = [
     (Kind.STREAM, OddTypes, "test_batches_have_the_conventional_shapes"),
     (Kind.STREAM, TellsTheSeed, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
     (Kind.STREAM, NoData, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
+    (Kind.STREAM, SaysNothing, "test_the_protocol_is_data_and_does_not_hold_the_seed"),
+    (Kind.STREAM, SaysTheSame, "test_the_protocol_names_the_data_by_a_digest"),
+    (Kind.STREAM, NumbersAllZero, "test_tasks_are_numbered_and_end"),
+    (Kind.STREAM, Miscounts, "test_a_run_accepts_its_tasks"),
+    (Kind.STREAM, LeaksACopy, "test_a_run_accepts_its_tasks"),
     (Kind.STREAM, Shuffles, "test_a_task_is_the_same_at_every_call"),
     (Kind.STREAM, Shuffles, "test_the_global_state_is_left_alone"),
     (Kind.STREAM, TellsTasks, "test_task_ids_are_given_exactly_where_declared"),

@@ -1,6 +1,5 @@
 """Make components from choices: the one place that knows each kind's constructor."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import platformdirs
 import torch
 
 from bnnlab import ambient, seeds
+from bnnlab.checking import check_tasks
 from bnnlab.checkpoint import digest
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
@@ -118,22 +118,11 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
     """Return all tasks of a stream.
 
     Raises:
-        UsageError: If there is none, if one contradicts the stream, or if making them fails.
+        UsageError: If one is not what it must be, see `check_tasks`, or if making them fails.
     """
     with _named(choice, "when its tasks were made"):
         tasks = list(stream)
-        if not tasks:
-            raise ValueError("there is no task")
-        for task in tasks:
-            if not len(task.train) or not len(task.test):
-                raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
-            if task.classes is not None and not stream.gives_task_ids:
-                raise ValueError("a task says its classes, but gives_task_ids is false")
-            for part in (task.train, task.test):
-                labels = part.labels[part.rows]
-                if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
-                    raise ValueError(f"labels of {task.name!r} beyond 0 to {stream.classes - 1}")
-        json.dumps(stream.protocol())
+        check_tasks(stream, tasks)
     return tasks
 
 

@@ -1,6 +1,7 @@
 """What a stream owes: tasks whose test data is never learned from, and an honest protocol."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -193,6 +194,15 @@ class StreamContract(DeviceChecks):
         )
         assert one == other, "the protocol differs with the seed"
         assert json.loads(one), "the protocol is empty"
+
+    def test_the_protocol_names_the_data_by_a_digest(self) -> None:
+        """It holds eight hexadecimal digits at least: other data have another protocol."""
+        said = json.dumps(self.make().protocol())
+        assert re.search(r'"[0-9a-f]{8,}"', said), f"there is no digest of the data in {said}"
+
+    def test_a_run_accepts_its_tasks(self) -> None:
+        """They are what the core looks at before it learns anything, see `check_tasks`."""
+        building.make_tasks(self.choice, self.make())
 
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
         """`gives_task_ids` says what the capability 'task-ids' says, and masks need it."""

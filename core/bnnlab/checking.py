@@ -1,0 +1,154 @@
+"""What the tasks of a stream must be, looked at before anything is learned from them."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bnnlab.stream import Examples, StoredImages, Task, TaskStream
+
+log = logging.getLogger(__name__)
+
+TOLERATED = 0.5
+"""Share of a test part that may be learned from, too: real data sets have copies."""
+NAMED = 3
+"""Tasks that a warning names."""
+_TOGETHER = 10_000  # rows that are hashed at a time
+_ODD = 0x9E3779B97F4A7C1  # spreads labels over 64 bits
+
+Hashes = npt.NDArray[np.int64]
+
+
+def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
+    """See that a stream's tasks and its protocol say what they must, and say what looks wrong.
+
+    Raises:
+        ValueError: If there is no task, if the tasks are not numbered 0 to len(stream) - 1 in
+            order, if one contradicts the stream, has no examples, or is tested mostly on what is
+            learned from, or if the protocol is not a dict of JSON types that says something.
+    """
+    if not tasks:
+        raise ValueError("there is no task")
+    if len(tasks) != len(stream):
+        raise ValueError(f"it has {len(tasks)} tasks, and its len() is {len(stream)}")
+    for index, task in enumerate(tasks):
+        if task.index != index:
+            raise ValueError(f"task {index} ({task.name}) has the index {task.index}")
+        _check_task(stream, task)
+    protocol = stream.protocol()
+    if not isinstance(protocol, dict) or all(v in (None, "", [], {}) for v in protocol.values()):
+        raise ValueError(f"protocol() must describe the data in a dict, and returned {protocol!r}")
+    json.dumps(protocol, allow_nan=False)
+    hashes = _Hasher()
+    _look_for_copies(tasks, hashes)
+    _look_for_repetitions(tasks, hashes)
+
+
+def _check_task(stream: TaskStream, task: Task) -> None:
+    if not len(task.train) or not len(task.test):
+        raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
+    if task.classes is not None and not stream.gives_task_ids:
+        raise ValueError("a task says its classes, but gives_task_ids is false")
+    for part in (task.train, task.test):
+        labels = part.labels[part.rows]
+        if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
+            raise ValueError(f"labels of {task.name!r} beyond 0 to {stream.classes - 1}")
+
+
+class _Hasher:
+    """Knows each example by 64 bits; data that parts share are looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], Hashes] = {}
+
+    def examples(self, part: Examples) -> Hashes:
+        """Return a hash of each example: of its pixels as stored, and its label.
+
+        Stored images are known by where they are stored: reading them takes too long here.
+        """
+        return self._once(lambda: self._examples(part), part.pixels, part.labels, part.rows)
+
+    def _examples(self, part: Examples) -> Hashes:
+        pixels, rows = part.pixels, _array(part.rows)
+        if isinstance(pixels, StoredImages):
+            images = rows + hash((id(pixels),))
+        else:
+            images = self._once(lambda: _rows(pixels), pixels)[rows]
+        return images + _array(part.labels[part.rows]) * _ODD
+
+    def _once(self, make: Callable[[], Hashes], *data: object) -> Hashes:
+        key = tuple(map(id, data))  # all tasks are alive: what is the same object is the same data
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.int64]:
+    return tensor.cpu().numpy().astype(np.int64)
+
+
+def _rows(pixels: Tensor) -> Hashes:
+    """Return a hash of each of the first dimension's entries."""
+    found = [np.zeros(0, np.int64)]
+    for part in torch.split(pixels, _TOGETHER):
+        content = part.reshape(len(part), -1).contiguous().cpu().view(torch.uint8).numpy()
+        lines = content.view(np.dtype((np.void, content.shape[1])))[:, 0].tolist()
+        found.append(np.fromiter(map(hash, lines), np.int64, len(lines)))
+    return np.concatenate(found)
+
+
+def _look_for_copies(tasks: Sequence[Task], hashes: _Hasher) -> None:
+    """Warn of test examples that any task learns from or chooses by; refuse where most are.
+
+    Raises:
+        ValueError: If more than `TOLERATED` of a task's test part are.
+    """
+    parts = [part for task in tasks for part in (task.train, task.validation) if part is not None]
+    each = {id(found): found for found in map(hashes.examples, parts)}
+    learned = np.unique(np.concatenate(list(each.values())))
+    said = []
+    for task in tasks:
+        tested = hashes.examples(task.test)
+        places = np.searchsorted(learned, tested).clip(max=len(learned) - 1)
+        copies, count = int((learned[places] == tested).sum()), len(tested)
+        if copies > TOLERATED * count:
+            raise ValueError(f"{copies} of {count} test examples of {task.name!r} are learned from")
+        if copies:
+            said.append(f"{copies} of {count} ({copies / count:.1%}) in task {task.name!r}")
+    if said:
+        log.warning(
+            "test examples that some task learns from, too, pixels and label alike: %s. What is "
+            "measured on them says nothing of new examples.",
+            _listed(said),
+        )
+
+
+def _look_for_repetitions(tasks: Sequence[Task], hashes: _Hasher) -> None:
+    first: dict[Any, Task] = {}
+    said = []
+    for task in tasks:
+        parts = [_identity(part, hashes) for part in (task.train, task.test)]
+        before = first.setdefault((*parts, _content(task.classes)), task)
+        if before is not task:
+            said.append(f"{task.index + 1} ({task.name}) is {before.index + 1} ({before.name})")
+    if said:
+        log.warning("tasks that are an earlier one again, train and test: %s", _listed(said))
+
+
+def _identity(part: Examples, hashes: _Hasher) -> tuple[Any, ...]:
+    shown = map(_content, (part.mean, part.std, part.permutation))
+    return hash(np.sort(hashes.examples(part)).tobytes()), *shown, part.augment
+
+
+def _content(tensor: Tensor | None) -> bytes | None:
+    return None if tensor is None else tensor.cpu().numpy().tobytes()
+
+
+def _listed(said: Sequence[str]) -> str:
+    more = f", and {len(said) - NAMED} more" if len(said) > NAMED else ""
+    return ", ".join(said[:NAMED]) + more

@@ -1,0 +1,213 @@
+"""What is wrong with a stream is refused, or said, before anything is learned from it."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import bnnlab
+from bnnlab.building import make_tasks
+from bnnlab.components import Kind
+from bnnlab.config import choose
+from bnnlab.errors import UsageError
+from bnnlab.host import PluginHost
+from bnnlab.stream import Examples, StoredImages, Task, TaskStream
+from bnnlab.testing import toy
+
+Change = Callable[[list[Task]], list[Task]]
+
+
+class Given(TaskStream):
+    """The tasks that it is given."""
+
+    input_shape, classes = toy.INPUT_SHAPE, toy.CLASSES
+
+    def __init__(self, tasks: Sequence[Task], said: Any = None, length: int | None = None) -> None:
+        self.tasks = tasks
+        self.said = {"scenario": "toy"} if said is None else said
+        self.length = len(tasks) if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Task:
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def protocol(self) -> Any:
+        return self.said
+
+
+def make(tasks: Sequence[Task], **more: Any) -> list[Task]:
+    return make_tasks(choose(PluginHost(), Kind.STREAM, "digits", {}), Given(tasks, **more))
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """Return three tasks with data of their own: 40 images to learn from, 20 to test on."""
+    return [replace(toy.make_task(index), index=index, name=f"t{index}") for index in range(3)]
+
+
+def copied(task: Task, count: int, onto: Task, *, label: int = 0) -> Task:
+    """Return a task that learns from copies of `count` of the test images of another."""
+    pixels, labels = onto.train.pixels.clone(), onto.train.labels.clone()
+    pixels[onto.train.rows[:count]] = task.test.pixels[task.test.rows[:count]]
+    labels[onto.train.rows[:count]] = (task.test.labels[task.test.rows[:count]] + label) % 3
+    train = replace(onto.train, pixels=pixels, labels=labels)
+    return replace(onto, train=train, test=replace(onto.test, pixels=onto.test.pixels.clone()))
+
+
+def test_tasks_as_they_should_be_are_taken_without_a_word(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make(tasks) == tasks
+    shuffled = [torch.randperm(36, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    first = tasks[0]
+    make(
+        [
+            replace(
+                first,
+                index=index,
+                train=replace(first.train, permutation=order),
+                test=replace(first.test, permutation=order),
+            )
+            for index, order in enumerate(shuffled)
+        ]
+    )
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tasks: [replace(task, index=0) for task in tasks],
+            r"task 1 \(t1\) has the index 0",
+        ),
+        (lambda tasks: tasks[::-1], r"task 0 \(t2\) has the index 2"),
+        (lambda tasks: [replace(t, index=t.index + 1) for t in tasks], "task 0 .* has the index 1"),
+        (lambda tasks: [], "there is no task"),
+    ],
+    ids=["all 0", "backwards", "from 1", "none"],
+)
+def test_tasks_that_are_not_numbered_in_order_are_refused(
+    tasks: list[Task], change: Change, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(change(tasks))
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_a_length_that_is_not_the_number_of_tasks_is_refused(
+    tasks: list[Task], length: int
+) -> None:
+    with pytest.raises(UsageError, match=rf"it has 3 tasks, and its len\(\) is {length}"):
+        make(tasks, length=length)
+
+
+@pytest.mark.parametrize(
+    "said", [{}, [], "mnist", 7, {"data": None}, {"data": "", "order": []}], ids=repr
+)
+def test_a_protocol_that_says_nothing_is_refused(tasks: list[Task], said: Any) -> None:
+    with pytest.raises(UsageError, match=r"protocol\(\) must describe the data in a dict"):
+        make(tasks, said=said)
+
+
+def test_a_protocol_that_no_json_holds_is_refused(tasks: list[Task]) -> None:
+    with pytest.raises(UsageError, match="JSON compliant"):
+        make(tasks, said={"share": math.nan})
+
+
+def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]) -> None:
+    first = tasks[0]
+    with pytest.raises(UsageError, match="11 of 20 test examples of 't0' are learned from"):
+        make([copied(first, 11, onto=first), *tasks[1:]])
+    with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
+        make([replace(first, train=first.test), *tasks[1:]])
+    with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
+        make([first, tasks[1], copied(first, 20, onto=tasks[2])])
+    with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
+        make([replace(first, validation=first.test), *tasks[1:]])
+
+
+def test_some_copies_are_warned_of_with_their_number(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    make([copied(tasks[0], 3, onto=tasks[0]), tasks[1], copied(tasks[1], 1, onto=tasks[2])])
+    (record,) = caplog.records
+    assert "3 of 20 (15.0%) in task 't0', 1 of 20 (5.0%) in task 't1'" in record.getMessage()
+
+
+def test_an_image_with_another_label_is_another_example(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    make([copied(tasks[0], 20, onto=tasks[0], label=1), *tasks[1:]])
+    assert not caplog.records
+
+
+def test_floats_are_compared_as_bytes_are(tasks: list[Task]) -> None:
+    pixels = tasks[0].train.pixels.float() / 255
+    train = replace(tasks[0].train, pixels=pixels)
+    test = replace(train, pixels=pixels.clone(), rows=train.rows[:20])
+    make([replace(tasks[0], train=train, test=replace(tasks[0].test, pixels=pixels)), *tasks[1:]])
+    with pytest.raises(UsageError, match="20 of 20 test examples"):
+        make([replace(tasks[0], train=train, test=test), *tasks[1:]])
+
+
+class Stored(StoredImages):
+    """Images that nobody may read."""
+
+    shape = (60, *toy.INPUT_SHAPE)
+
+    def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        raise NotImplementedError
+
+
+def test_stored_images_are_told_apart_by_their_place_without_reading_them(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    def stored(part: Examples) -> Examples:
+        return replace(part, pixels=images)
+
+    images = Stored()
+    first, *rest = tasks
+    fine = replace(first, train=stored(first.train), test=stored(first.test))
+    make([fine, *rest])
+    assert not caplog.records
+    with pytest.raises(UsageError, match="20 of 20 test examples"):
+        make([replace(fine, train=fine.test), *rest])
+
+
+def test_tasks_that_share_everything_are_said(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, _ = tasks
+    again = replace(copied(first, 0, onto=first), index=2, name="t2")
+    make([first, second, again])
+    (record,) = caplog.records
+    assert "an earlier one again, train and test: 3 (t2) is 1 (t0)" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["digits", "permuted-digits", "split-digits", "chunked-digits"])
+def test_the_streams_of_digits_have_nothing_to_be_warned_of(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    host = PluginHost()
+    make_tasks(choose(host, Kind.STREAM, name, {}), bnnlab.create("stream", name, host=host))
+    assert not caplog.records
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BNNLAB_DATA" not in os.environ, reason="BNNLAB_DATA names no real data")
+def test_mnist_has_no_copies_across_its_parts(caplog: pytest.LogCaptureFixture) -> None:
+    host = PluginHost()
+    for name in ("mnist", "permuted-mnist"):
+        make_tasks(choose(host, Kind.STREAM, name, {}), bnnlab.create("stream", name, host=host))
+    assert not caplog.records
