@@ -130,7 +130,9 @@ def test_plugins_are_listed_with_what_they_offer(bnn: Bnn, document: Callable[..
         ("rule", "dfa"),
         ("rule", "drtp"),
     ]
-    assert set(dfa) == {"name", "distribution", "version", "status", "error", "components"}
+    assert dfa["unmet"] == []
+    keys = {"name", "distribution", "version", "status", "error", "unmet", "components"}
+    assert set(dfa) == keys
     assert set(dfa["components"][0]) == {"kind", "name", "summary"}
     plain = bnn("list-plugins")
     assert plain.code == 0

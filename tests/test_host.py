@@ -74,18 +74,6 @@ def test_the_first_of_two_copies_on_the_path_is_the_one(
     assert plugin(PluginHost(), "acme-twin").version == "2.0"
 
 
-@pytest.mark.parametrize("file", ["entry_points.txt", "METADATA"])
-def test_damaged_metadata_of_any_distribution_stops_nothing(
-    make_plugin: MakePlugin, tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str
-) -> None:
-    make_plugin("acme-damaged", offering("twin"))
-    (damaged,) = (tmp_path / "site-packages").glob("*.dist-info")
-    (damaged / file).write_bytes(b"[bnnlab.v1]\nno equals sign \xff\n")
-    found = {each.distribution for each in find_plugins()}
-    assert "bnnlab-dfa" in found
-    assert "acme-damaged" not in found
-
-
 def test_one_distribution_may_have_several_entry_points(
     make_plugin: MakePlugin, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner
 from bnnlab.protocol import compare, describe, identity, join_versions, versions
 from bnnlab.records import RunFolder, hear
+from bnnlab.requirements import warn_of_unmet
 from bnnlab.result import Result, conclude
 from bnnlab.result import Status as RunStatus
 from bnnlab.stream import Task
@@ -60,6 +61,7 @@ class Experiment:
                 resume.lock()
                 undo.callback(resume.unlock)
             state = checkpoint.load(resume.path) if resume else None
+            warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
             self._make(state)
             self._versions = {name: [version] for name, version in versions(config).items()}
             if resume:

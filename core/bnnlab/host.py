@@ -19,9 +19,8 @@ from bnnlab.discovery import (
     Found,
     Plugin,
     Status,
-    disabled_in_environment,
     find_plugins,
-    incompatibility,
+    names_in,
     normalise,
 )
 from bnnlab.errors import UsageError, did_you_mean, explain
@@ -37,7 +36,7 @@ class PluginHost:
 
     Args:
         disabled: Distributions (or entry-point names) that are not imported, beside those that
-            registry.toml and BNNLAB_DISABLE name.
+            registry.toml and BNNLAB_DISABLE name. If BNNLAB_ONLY names some, they alone are.
 
     Attributes:
         index: The curated registry.
@@ -51,19 +50,26 @@ class PluginHost:
         self._disabled = {
             *map(normalise, disabled),
             *self.index.disabled,
-            *disabled_in_environment(),
+            *names_in("BNNLAB_DISABLE"),
         }
-        self.plugins: list[Plugin] = [self._load(found) for found in find_plugins()]
+        found, self._only = find_plugins(), names_in("BNNLAB_ONLY")
+        for name in sorted(self._only - {name for each in found for name in each.names}):
+            known = [each.distribution for each in found]
+            hint = did_you_mean(name, known)
+            raise UsageError(f"BNNLAB_ONLY names {name!r}, and no such plugin is installed.{hint}")
+        self.plugins: list[Plugin] = [self._load(each) for each in found]
 
     # -------------------------------------------------------------------- loading
 
     def _load(self, found: Found) -> Plugin:
-        plugin = Plugin(found.distribution, found.version, found.entry_point.name, Status.OK)
+        plugin = Plugin(found.distribution, found.version, found.name, Status.OK)
         if self._disabled & found.names:
             return replace(plugin, status=Status.DISABLED)
-        reason = incompatibility(found)
-        if reason:
-            return replace(plugin, status=Status.BROKEN, error=reason)
+        if self._only and not self._only & found.names:
+            error = "BNNLAB_ONLY does not name it"
+            return replace(plugin, status=Status.DISABLED, error=error)
+        if found.fault:
+            return replace(plugin, status=Status.BROKEN, error=found.fault)
         started = time.perf_counter()
         try:
             components = self._import(found)
@@ -85,7 +91,7 @@ class PluginHost:
     def _import(self, found: Found) -> tuple[Component, ...]:
         printed = io.StringIO()
         # Standard output belongs to the command: it may be a JSON document.
-        name = f"{found.distribution}/{found.entry_point.name}"
+        name = f"{found.distribution}/{found.name}"
         with (
             contextlib.redirect_stdout(printed),
             warnings.catch_warnings(),

@@ -1,11 +1,15 @@
 """What there is: `list-plugins`, `doctor`."""
 
 import logging
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnnlab.cli.console import Json, Part, print_entries, print_json, print_out
+
+if TYPE_CHECKING:
+    from bnnlab.discovery import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +25,9 @@ def list_plugins(
     """List plugins, what became of them, and what they offer.
 
     Status: [green]ok[/green], [red]broken[/red] (with the reason; all of it with --debug),
-    [yellow]disabled[/yellow] (by registry.toml or BNNLAB_DISABLE), or [cyan]available[/cyan]
-    (known, not installed).
+    [yellow]disabled[/yellow] (by registry.toml, BNNLAB_DISABLE or BNNLAB_ONLY), or
+    [cyan]available[/cyan] (known, not installed). What an ok plugin requires and is not installed
+    is said with it.
 
     Examples:  bnn list-plugins   |   bnn list-plugins --all --json
     """
@@ -31,6 +36,7 @@ def list_plugins(
 
     host = PluginHost()
     plugins = [*host.plugins, *(host.unavailable() if all else [])]
+    lacking = _unmet(host.plugins)
 
     for plugin in plugins:
         if plugin.exception:
@@ -43,6 +49,7 @@ def list_plugins(
             "version": plugin.version,
             "status": str(plugin.status),
             "error": plugin.error,
+            "unmet": lacking.get(plugin.distribution, []),
             "components": [
                 {"kind": str(c.kind), "name": c.name, "summary": c.summary}
                 for c in plugin.components
@@ -62,9 +69,19 @@ def list_plugins(
         if plugin.status == "available":
             known = next(e for e in host.index.plugins if e.distribution == plugin.distribution)
             components = [f"pip install {plugin.distribution}", *known.components]
-        what = plugin.error or _grouped(components)
+        lines = [plugin.error or _grouped(components), *lacking.get(plugin.distribution, [])]
+        what = "; ".join(line for line in lines if line)
         rows.append([plugin.distribution, plugin.version, (status, _COLOURS[status]), what])
     print_entries(("plugin", "version", "status", "components"), rows)
+
+
+def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
+    """Return by distribution what the plugins that are loaded require, and is not there."""
+    from bnnlab.discovery import Status
+    from bnnlab.requirements import unmet
+
+    found = {p.distribution: unmet(p.distribution) for p in plugins if p.status is Status.OK}
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def _grouped(components: list[str]) -> str:
@@ -81,7 +98,7 @@ def _grouped(components: list[str]) -> str:
 def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
-    Exits with 1 if a plugin is broken.
+    Exits with 1 if a plugin is broken, or requires what is not installed.
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
@@ -110,6 +127,7 @@ def doctor(json: Json = False) -> None:
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
     folder = data_folder(None)
     broken = [plugin for plugin in host.plugins if plugin.status is Status.BROKEN]
+    lacking = _unmet(host.plugins)
     report: dict[str, Any] = {
         "bnnlab": __version__,
         "python": platform.python_version(),
@@ -127,6 +145,7 @@ def doctor(json: Json = False) -> None:
                 "status": str(plugin.status),
                 "import_ms": round(1000 * plugin.import_seconds, 1),
                 "error": plugin.error,
+                "unmet": lacking.get(plugin.distribution, []),
             }
             for plugin in host.plugins
         ],
@@ -140,9 +159,12 @@ def doctor(json: Json = False) -> None:
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
             print_out(f"{key:25} {shown}", soft_wrap=True)
         for plugin in report["plugins"]:
-            error = f"   {plugin['error']}" if plugin["error"] else ""
+            faults = [plugin["error"], *plugin["unmet"]]
+            error = "".join(f"   {fault}" for fault in faults if fault)
             what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
             print_out(f"{what}{plugin['import_ms']:7.1f} ms{error}", soft_wrap=True)
-        print_out("All is well." if not broken else f"Broken: {len(broken)} of the plugins.")
-    if broken:
+        said = [f"Broken: {len(broken)} of the plugins."] if broken else []
+        said += [f"Unmet requirements: of {', '.join(lacking)}."] if lacking else []
+        print_out(" ".join(said) or "All is well.")
+    if broken or lacking:
         raise typer.Exit(1)

@@ -31,7 +31,7 @@ from bnnlab.discovery import find_plugins
 keeper = Keeper()
 with keeper.first_sight():
     for found in find_plugins():
-        if (found.distribution, found.entry_point.name) == (sys.argv[1], sys.argv[2]):
+        if (found.distribution, found.name) == (sys.argv[1], sys.argv[2]):
             module = found.entry_point.load()
             getattr(module, "bnnlab_components", list)()
 keeper.put_back()

@@ -1,0 +1,67 @@
+"""What an installed distribution requires, and is not there."""
+
+import logging
+import platform
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, distribution, version
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_unmet(names: Iterable[str]) -> None:
+    """Say which of these distributions require what is not there: they are used all the same."""
+    for name in sorted(set(names)):
+        for line in unmet(name):
+            log.warning("%s %s", name, line)
+
+
+def unmet(name: str, extras: Iterable[str] = ()) -> list[str]:
+    """Return a line for each requirement of a distribution that this environment does not meet.
+
+    Args:
+        name: Of the distribution, which is installed.
+        extras: Its optional features that are asked for.
+    """
+    return list(dict.fromkeys(_unmet(name, frozenset(extras), set())))
+
+
+def _unmet(
+    name: str, extras: frozenset[str], seen: set[tuple[str, frozenset[str]]]
+) -> Iterator[str]:
+    if (name, extras) in seen:  # a distribution may ask for an extra of its own
+        return
+    seen.add((name, extras))
+    found = distribution(name)
+    for python in found.metadata.get_all("Requires-Python") or []:
+        if not _contains(python, platform.python_version()):
+            yield f"requires Python {python}, and this is {platform.python_version()}"
+    for text in found.requires or ():
+        try:
+            wanted = Requirement(text)
+        except InvalidRequirement:
+            yield f"has a requirement that cannot be read: {text!r}"
+            continue
+        if wanted.marker and not any(
+            wanted.marker.evaluate({"extra": extra}) for extra in extras or [""]
+        ):
+            continue
+        try:
+            installed = version(wanted.name)
+        except PackageNotFoundError:
+            yield f"requires {wanted.name}{wanted.specifier}, which is not installed"
+            continue
+        if not _contains(str(wanted.specifier), installed):
+            yield f"requires {wanted.name}{wanted.specifier}, and {installed} is installed"
+        if wanted.extras:
+            yield from _unmet(wanted.name, frozenset(wanted.extras), seen)
+
+
+def _contains(specifier: str, installed: str) -> bool:
+    try:
+        return SpecifierSet(specifier).contains(installed, prereleases=True)
+    except (InvalidSpecifier, InvalidVersion, TypeError):  # damaged metadata meet nothing
+        return False
