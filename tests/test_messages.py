@@ -365,3 +365,7 @@ def test_anything_that_the_python_api_is_given_is_taken_or_refused_in_words(
             bnnlab.create("stream", value, host=host)
         with pytest.raises(UsageError):
             bnnlab.create(value, "digits", host=host)
+        with pytest.raises(UsageError):
+            bnnlab.load(value, host=host)
+    with pytest.raises(UsageError, match="is no run's folder"):
+        bnnlab.load("x" * 5000, host=host)

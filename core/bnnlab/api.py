@@ -14,7 +14,7 @@ from bnnlab.errors import UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
 from bnnlab.model import Model
-from bnnlab.options import shown
+from bnnlab.options import expect, shown
 from bnnlab.recipes import find_recipe
 from bnnlab.result import Result
 
@@ -52,11 +52,11 @@ def create(
         >>> model = create("model", "mlp", input_shape=(64,), classes=10, hidden=[32])
         >>> rule = create("rule", "bp", model)
     """
-    _expect("kind", kind, str)
-    _expect("name", name, str)
-    _expect("device", device, str)
-    _expect("data", data, str, PathLike, NoneType)
-    _expect("host", host, PluginHost, NoneType)
+    expect("kind", kind, str)
+    expect("name", name, str)
+    expect("device", device, str)
+    expect("data", data, str, PathLike, NoneType)
+    expect("host", host, PluginHost, NoneType)
     seed = _whole("seed", seed, least=0)
     if kind not in list(Kind):
         raise UsageError(f"kind {shown(kind)}: choose from {', '.join(Kind)}")
@@ -72,7 +72,7 @@ def create(
             shape, classes = given.pop("input_shape"), given.pop("classes")
         except KeyError as error:
             raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
-        _expect("input_shape", shape, tuple, list)
+        expect("input_shape", shape, tuple, list)
         shape = tuple(_whole("input_shape", side, least=1) for side in shape)
         classes = _whole("classes", classes, least=1)
         choice = choose(host, Kind.MODEL, name, given)
@@ -143,10 +143,10 @@ def run(
         UsageError: If something cannot start as given.
         RunError: If the run fails.
     """
-    _expect("config", config, str, PathLike, Mapping, NoneType)
-    _expect("recipe", recipe, str, NoneType)
-    _expect("set", set, Mapping, NoneType)
-    _expect("host", host, PluginHost, NoneType)
+    expect("config", config, str, PathLike, Mapping, NoneType)
+    expect("recipe", recipe, str, NoneType)
+    expect("set", set, Mapping, NoneType)
+    expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
     said = {
         "rule": rule,
@@ -175,12 +175,6 @@ def run(
     layers.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     layers.append({"out": out})
     return Experiment(host, resolve(host, layers)).run()
-
-
-def _expect(name: str, value: Any, *kinds: type) -> None:
-    if not isinstance(value, kinds):
-        names = [kind.__name__ for kind in kinds if kind is not NoneType]
-        raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -1,5 +1,6 @@
 """A trained model, out of a run's folder."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from bnnlab.errors import UsageError
 from bnnlab.host import PluginHost
 from bnnlab.learner import restore
 from bnnlab.model import Model
+from bnnlab.options import expect
 from bnnlab.protocol import compare
 from bnnlab.records import CONFIG
 
@@ -28,8 +30,13 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         UsageError: If it is no run's folder, has no checkpoint yet or one that is damaged or of
             another run, or needs a plugin that is not installed.
     """
+    expect("run", run, str, PathLike)
     host, path = host or PluginHost(), building.expand(str(run))
-    if not (path / CONFIG).exists():
+    try:
+        there = (path / CONFIG).exists()
+    except OSError:  # a name too long
+        there = False
+    if not there:
         raise UsageError(f"{path} is no run's folder: there is no {CONFIG} to read")
     settings, file = read_config(path / CONFIG), path / checkpoint.CHECKPOINT
     if not file.exists():

@@ -170,6 +170,17 @@ def check_values(
     return values, faults
 
 
+def expect(name: str, value: Any, *kinds: type) -> None:
+    """See that an argument of the Python API is of one of these types.
+
+    Raises:
+        UsageError: If it is of another, with both.
+    """
+    if not isinstance(value, kinds):
+        names = [kind.__name__ for kind in kinds if kind is not types.NoneType]
+        raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")
+
+
 def per_layer(option: str, value: T | Sequence[T], layers: int, what: str = "layer") -> list[T]:
     """Return a value for each layer, from input to output: the same for all, or one each.
 
