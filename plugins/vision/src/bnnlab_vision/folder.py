@@ -86,6 +86,7 @@ class Folder(Source):
             for path, name in layout.images.get(role, [])
         ]
         self._files = [path for path, _, _ in images]
+        self._paths = [normal(path.relative_to(root).as_posix()) for path in self._files]
         self._labels = torch.tensor([label for _, label, _ in images])
         self._roles = torch.tensor([role for _, _, role in images])
         self.shape = (1 if grey else 3, image_size, image_size)
@@ -173,13 +174,11 @@ class Folder(Source):
         made: dict[str, list[str]] = defaultdict(list)
         for row, remarks in enumerate(found.remarks):
             for remark in remarks:
-                made[remark].append(self._relative(row))
+                made[remark].append(self._paths[row])
         for remark, names in made.items():
             level = logging.INFO if remark == TURNED else logging.WARNING
             log.log(level, "%d images are %s: %s", len(names), remark, listed(names))
-        named = [
-            f"{self._relative(row)} ({fault})" for row, fault in enumerate(found.faults) if fault
-        ]
+        named = [f"{self._paths[row]} ({fault})" for row, fault in enumerate(found.faults) if fault]
         if not named:
             return
         what = f"{len(named)} of {len(self._files)} images in {self._root} cannot be read: "
@@ -221,23 +220,19 @@ class Folder(Source):
         return {role: rows for role, rows in parts.items() if len(rows)}
 
     def _look_for_copies(self, parts: dict[Role, Tensor], shown: Sequence[bytes]) -> None:
-        names = [self._relative(row) for row in range(len(self._files))]
         learned = parts["train"].tolist()
         for role, rows in parts.items():
             if role != "train":
-                look_for_copies(names, shown, learned, rows.tolist(), role, self._copies)
-        look_for_two_classes(names, shown, self._labels.tolist(), learned)
+                look_for_copies(self._paths, shown, learned, rows.tolist(), role, self._copies)
+        look_for_two_classes(self._paths, shown, self._labels.tolist(), learned)
 
     def _digest(self, rows: Sequence[int], digests: Sequence[str]) -> str:
         found = hashlib.sha256()
-        for name, digest in sorted((self._relative(row), digests[row]) for row in rows):
+        for name, digest in sorted((self._paths[row], digests[row]) for row in rows):
             found.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
         for name in self._names if self._ordered else []:
             found.update(f"{name}\n".encode(errors="surrogateescape"))
         return found.hexdigest()[:16]
-
-    def _relative(self, row: int) -> str:
-        return normal(self._files[row].relative_to(self._root).as_posix())
 
 
 def _read_order(file: Path) -> list[str]:
