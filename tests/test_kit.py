@@ -469,7 +469,7 @@ class FinePosterior(FineOptimizer):
 
     @torch.no_grad()
     def predictive(self, n: int) -> Iterator[None]:
-        parameters = self.param_groups[0]["params"]
+        parameters = [parameter for parameter in self.learned() if parameter.requires_grad]
         deployed = [parameter.clone() for parameter in parameters]
         try:
             for _ in range(n or 1):
@@ -698,6 +698,127 @@ class IgnoresADecay(FineOptimizer):
         self, model: Model, *, generator: torch.Generator, lr: float = 0.05, decay: float = 0.0
     ) -> None:
         super().__init__(model, generator=generator, lr=lr)
+
+
+class SignsAtTheEnd(FineOptimizer):
+    """Has the latent weights in the model, and signs only when a task ends."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        loss = super().step(closure)
+        for parameter in self.learned():
+            parameter.data.copy_(self.state[parameter]["latent"])
+        return loss
+
+    def task_ended(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            parameter.data.copy_(torch.copysign(torch.ones(()), parameter.data))
+
+
+class KnowsItsParameters(FineOptimizer):
+    """Decays what the model had when it was made, frozen or not."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.real = [p for group in self.param_groups[1:] for p in group["params"]]
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        loss = super().step(closure)
+        for parameter in self.real:
+            parameter.data.mul_(0.99)
+        return loss
+
+
+class DrawsFrozenOnes(FinePosterior):
+    """Draws every weight of its group, frozen or not."""
+
+    def predictive(self, n: int) -> Iterator[None]:
+        frozen = [parameter for parameter in self.learned() if not parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield from super().predictive(n)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+class KeepsALambda(FineOptimizer):
+    """Has an attribute that nothing can copy to another process."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.schedule = lambda step: step
+
+
+class KnowsItsWeights(FineOptimizer):
+    """Keeps numbers by the address of their parameter, which a copy has not."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.rates = {id(parameter): 1.0 for parameter in model.parameters()}
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        pairs = zip(parameters, grads, strict=True)
+        scaled = [self.rates.get(id(p), 1e-3) * grad for p, grad in pairs]
+        super().update(group, parameters, values, scaled)
+
+
+class HidesItsLatents(FineOptimizer):
+    """Writes weights from what it keeps, and shows a copy of that."""
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        latent = super().latent(parameter)
+        return None if latent is None else latent.clone()
+
+
+class WritesAsItWas(FineOptimizer):
+    """Keeps no latent weights behind its own: it says so, and writes them all the same."""
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        return None
+
+
+class PreparesItsState(FineOptimizer):
+    """Makes state when it is made, and none for what comes later."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        for parameter in model.parameters():
+            self.state[parameter]["velocity"] = torch.zeros_like(parameter)
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        pairs = zip(parameters, grads, strict=True)
+        moved = [self.state[p]["velocity"].mul_(0.5).add_(grad) for p, grad in pairs]
+        super().update(group, parameters, values, moved)
+
+
+class LooksAway(FineOptimizer):
+    """Does not look at what signs hide."""
+
+    def look(self) -> None:
+        pass
+
+
+class CountsOnItsSchedule(FineOptimizer):
+    """Fails where a scheduler wrote something into its groups."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        assert "initial_lr" not in group
+        super().update(group, parameters, values, grads)
+
+
+class RoundsItsLatents(FineOptimizer):
+    """Divides by what float16 rounds to 0."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        scaled = [grad / (grad * 0 + 1e-9) * 1e-9 for grad in grads]
+        super().update(group, parameters, values, scaled)
 
 
 class SaysTensors(FineOptimizer):
@@ -1264,6 +1385,19 @@ WRONG = [
     (Kind.OPTIMIZER, SaysTensors, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.OPTIMIZER, SaysTheLoss, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.OPTIMIZER, SaysTheNegative, "test_what_it_keeps_behind_a_weight_has_its_shape_and_sign"),
+    (Kind.OPTIMIZER, SignsAtTheEnd, "test_binary_weights_are_exactly_signs_after_every_step"),
+    (Kind.OPTIMIZER, SignsAtTheEnd, "test_an_interrupted_run_goes_on_bit_for_bit"),
+    (Kind.OPTIMIZER, KnowsItsParameters, "test_a_frozen_parameter_is_left_alone"),
+    (Kind.OPTIMIZER, DrawsFrozenOnes, "test_a_frozen_parameter_is_left_alone"),
+    (Kind.OPTIMIZER, KeepsALambda, "test_copies_go_on_as_the_original"),
+    (Kind.OPTIMIZER, KnowsItsWeights, "test_copies_go_on_as_the_original"),
+    (Kind.OPTIMIZER, HidesItsLatents, "test_weights_that_are_loaded_are_learned_from"),
+    (Kind.OPTIMIZER, WritesAsItWas, "test_weights_that_are_loaded_are_learned_from"),
+    (Kind.OPTIMIZER, PreparesItsState, "test_a_group_of_new_real_parameters_is_learned"),
+    (Kind.OPTIMIZER, LooksAway, "test_what_signs_hide_is_noticed"),
+    (Kind.OPTIMIZER, LooksAway, "test_what_goes_round_torchs_count_of_writes_is_refused"),
+    (Kind.OPTIMIZER, CountsOnItsSchedule, "test_torchs_schedulers_work_or_are_refused"),
+    (Kind.OPTIMIZER, RoundsItsLatents, "test_it_learns_in_half_precision_or_refuses"),
     (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
     (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
     (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),

@@ -13,6 +13,7 @@ from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
 from bnnlab.stream import Task
 from bnnlab.testing import toy
+from bnnlab.testing.citizenship_checks import CitizenshipChecks
 from bnnlab.testing.device_checks import LearnerChecks
 from bnnlab.testing.optimizer_checks import assert_signs, flat
 from bnnlab.testing.posterior_checks import PosteriorChecks
@@ -20,7 +21,9 @@ from bnnlab.testing.setting_checks import SettingChecks
 from bnnlab.testing.task_checks import TaskChecks
 
 
-class OptimizerContract(PosteriorChecks, TaskChecks, SettingChecks, LearnerChecks):
+class OptimizerContract(
+    CitizenshipChecks, PosteriorChecks, TaskChecks, SettingChecks, LearnerChecks
+):
     """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
 
     Attributes:

@@ -17,8 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
     *(f"bnnlab.testing.{part}_checks" for part in ("optimizer", "posterior", "setting", "task")),
-    "bnnlab.testing.stream_contract",
-    "bnnlab.testing.lives",
+    *(f"bnnlab.testing.{other}" for other in ("citizenship_checks", "lives", "stream_contract")),
 )
 
 MakePlugin = Callable[..., None]

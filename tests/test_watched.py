@@ -1,0 +1,299 @@
+"""Model and optimizer agree, whatever is done to either between two steps."""
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+import bnnlab
+from bnnlab import BinaryLinear, Model, Optimizer, RunError, UsageError
+from bnnlab.testing import toy
+from bnnlab.testing.optimizer_checks import flat
+
+BINARY = ("adam", "sgd", "meta", "bop", "bayesbinn", "bimu", "bhu", "ewc", "si")
+REAL = ("mesu", "bgd")
+
+
+def trained(name: str, steps: int = 3, **options: Any) -> tuple[Model, Optimizer]:
+    """Return a model that was trained for some steps, and its optimizer."""
+    model = toy.make_real_model() if name in REAL else toy.make_model()
+    optimizer = bnnlab.create("optimizer", name, model, seed=0, **options)
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
+    return model, optimizer
+
+
+def go_on(model: Model, optimizer: Optimizer, steps: int = 1) -> list[float]:
+    return toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps, done=3)
+
+
+def first_weight(model: Model) -> nn.Parameter:
+    return next(iter(model.binary_parameters().values()))
+
+
+# -------------------------------------------------------------------- others write
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_weights_that_are_loaded_after_the_optimizer_was_made_are_learned_from(name: str) -> None:
+    model, optimizer = trained(name)
+    signs = {name: -value for name, value in model.state_dict().items()}
+    model.load_state_dict(signs)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-9
+    go_on(model, optimizer)
+    for key, parameter in model.binary_parameters().items():
+        assert torch.equal(parameter, signs[key])
+
+
+def test_a_written_weight_keeps_the_size_behind_it_and_its_moments() -> None:
+    model, optimizer = trained("adam")
+    weight = first_weight(model)
+    size, moment = (optimizer.state[weight][key].clone() for key in ("latent", "m"))
+    with torch.no_grad():
+        weight.neg_()
+    seen = {}
+
+    def closure() -> Tensor:
+        seen.update({key: value.clone() for key, value in optimizer.state[weight].items()})
+        return torch.zeros(())
+
+    optimizer.step(closure)
+    assert torch.equal(seen["latent"], -size)
+    assert torch.equal(seen["m"], moment)
+
+
+@pytest.mark.parametrize("name", ["adam", "bop", "bimu", "ewc", "mesu"])
+@pytest.mark.parametrize("model_first", [True, False])
+def test_states_are_loaded_in_any_order(name: str, model_first: bool) -> None:
+    model, optimizer = trained(name)
+    copied, other = trained(name, steps=1)
+    parts = [(copied, model.state_dict()), (other, copy.deepcopy(optimizer.state_dict()))]
+    for part, state in parts if model_first else reversed(parts):
+        part.load_state_dict(state)
+    for both in ((model, optimizer), (copied, other)):
+        go_on(*both, steps=3)
+    assert flat(optimizer.state_dict()) == flat(other.state_dict())
+    assert flat(model.state_dict()) == flat(copied.state_dict())
+
+
+def test_the_weights_in_the_model_are_the_truth_where_only_state_is_loaded() -> None:
+    (model, optimizer), (_, other) = trained("adam"), trained("adam", latent_init=0.5)
+    before = first_weight(model).clone()
+    optimizer.load_state_dict(copy.deepcopy(other.state_dict()))
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-9
+    go_on(model, optimizer)
+    assert torch.equal(first_weight(model), before)
+
+
+def test_what_is_no_sign_is_refused_by_name() -> None:
+    model, optimizer = trained("adam")
+    with torch.no_grad():
+        first_weight(model).mul_(0.5)
+    with pytest.raises(RunError, match=r"'segments\.0\.0\.weight' was given more than -1 and \+1"):
+        go_on(model, optimizer)
+
+
+def _replace_data(weight: nn.Parameter) -> None:
+    weight.data = -weight.data
+
+
+def _write_data(weight: nn.Parameter) -> None:
+    weight.data.neg_()
+
+
+def _write_one(weight: nn.Parameter) -> None:
+    weight.data[0, 0, 0, 0] *= -1
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("adam", _replace_data), ("bimu", _write_data), ("bop", _write_data), ("ewc", _write_one)],
+)
+def test_what_goes_round_the_count_of_writes_is_refused_within_50_steps(
+    name: str, write: Callable[[nn.Parameter], None]
+) -> None:
+    model, optimizer = trained(name)
+    write(first_weight(model))
+    with pytest.raises(RunError, match=r"segments\.0\.0\.weight was written through `\.data`"):
+        go_on(model, optimizer, steps=50)
+
+
+def test_data_that_is_put_back_is_nobodys_business() -> None:
+    model, optimizer = trained("adam")
+    weight = first_weight(model)
+    kept, weight.data = weight.data, -weight.data
+    weight.data = kept
+    go_on(model, optimizer, steps=50)
+    optimizer.look()
+
+
+@pytest.mark.parametrize("change", [Model.double, lambda model: model.to(torch.bfloat16)])
+def test_a_model_that_is_converted_is_no_other(change: Callable[[Model], Model]) -> None:
+    model, optimizer = trained("bop")
+    change(model)
+    inputs, targets = next(toy.make_task().train.batches(20))
+    batch = inputs.to(first_weight(model).dtype), targets
+    optimizer.step(toy.ToyRule().closure(model, batch))
+    model.to(memory_format=torch.channels_last)
+    optimizer.step(toy.ToyRule().closure(model, batch))
+    optimizer.look()
+
+
+def test_a_parameter_that_was_replaced_is_refused_by_name() -> None:
+    model, optimizer = trained("adam")
+    optimizer.look()
+    model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+    with pytest.raises(RunError, match="another model"):
+        go_on(model, optimizer)
+    model, optimizer = trained("adam")
+    model.segments[2][0].bias = nn.Parameter(torch.zeros(3))
+    with pytest.raises(RunError, match=r"segments\.2\.0\.bias is no longer the parameter"):
+        go_on(model, optimizer, steps=50)
+
+
+# -------------------------------------------------------------------- frozen
+
+
+@pytest.mark.parametrize("name", ["adam", "bimu", "bhu", *REAL])
+def test_frozen_parameters_stay_as_they_are(name: str) -> None:
+    model, optimizer = trained(name)
+    model.requires_grad_(False)
+    model.segments[-1].requires_grad_(True)
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    before = [parameter.clone() for parameter in frozen]
+    go_on(model, optimizer, steps=5)
+    for _ in optimizer.predictive(optimizer.test_draws):
+        assert all(map(torch.equal, frozen, before))
+    assert all(map(torch.equal, frozen, before))
+
+
+# -------------------------------------------------------------------- copies, groups, schedulers
+
+
+@pytest.mark.parametrize("name", ["adam", "bop", "bimu", "ewc"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_both_goes_on_bit_for_bit(name: str, copied: Callable[[Any], Any]) -> None:
+    both = trained(name)
+    twins = both, copied(both)
+    assert len({tuple(go_on(*each, steps=3)) for each in twins}) == 1
+    (model, optimizer), (other, its) = twins
+    assert flat(optimizer.state_dict()) == flat(its.state_dict())
+    assert flat(model.state_dict()) == flat(other.state_dict())
+
+
+def test_a_copy_without_its_model_is_refused_at_once() -> None:
+    model, optimizer = trained("adam")
+    with pytest.raises(RunError, match="made for another model"):
+        go_on(model, copy.deepcopy(optimizer))
+
+
+def test_a_scheduled_optimizer_is_copied() -> None:
+    both = trained("adam")
+    scheduler = OneCycleLR(both[1], 0.01, total_steps=9)
+    go_on(*both)
+    scheduler.step()
+    _, optimizer, its = copy.deepcopy((*both, scheduler))
+    its.step()
+    assert optimizer.param_groups[0]["lr"] == its.get_last_lr()[0] != scheduler.get_last_lr()[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop", "bimu", "ewc"])
+def test_a_group_that_is_added_is_learned_as_other_real_parameters_are(name: str) -> None:
+    _, optimizer = trained(name)
+    new = nn.Parameter(torch.full((4,), 0.5))
+    optimizer.add_param_group({"params": [new]})
+    assert optimizer.param_groups[-1]["lr"] == optimizer.param_groups[-2]["lr"]
+    new.grad = torch.ones(4)
+    optimizer.step(lambda: torch.zeros(()))
+    assert bool((new < 0.5).all())
+
+
+def test_a_group_of_new_binary_weights_is_refused_in_words() -> None:
+    model, optimizer = trained("adam")
+    model.segments.append(BinaryLinear(3, 3))
+    weight = model.segments[3].get_parameter("weight")
+    with pytest.raises(UsageError, match="make a new optimizer"):
+        optimizer.add_param_group({"params": [weight], "learned": True, "binary": True})
+    optimizer.add_param_group({"params": [weight]})
+    with pytest.raises(RunError, match=r"segments\.3\.weight is binary, and LatentAdam has it in"):
+        go_on(model, optimizer, steps=50)
+
+
+@pytest.mark.parametrize("name", ["adam", "meta", "sgd", "ewc"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda it: OneCycleLR(it, 0.01, total_steps=6),
+        lambda it: CyclicLR(it, 0.001, 0.01, step_size_up=2),
+    ],
+)
+def test_schedulers_that_cycle_momentum_do(name: str, make: Callable[[Optimizer], Any]) -> None:
+    model, optimizer = trained(name)
+    scheduler, seen = make(optimizer), set()
+    for _ in range(3):
+        go_on(model, optimizer)
+        scheduler.step()
+        group = optimizer.param_groups[0]
+        seen.add(group["betas"][0] if "betas" in group else group["momentum"])
+    assert len(seen) > 1
+
+
+# -------------------------------------------------------------------- what signs hide
+
+
+@pytest.mark.parametrize("name", ["adam", "bop", "bimu", "mesu"])
+def test_inputs_that_are_no_numbers_are_noticed_within_50_steps(name: str) -> None:
+    model, optimizer = trained(name)
+    inputs, targets = next(toy.make_task().train.batches(20))
+    optimizer.step(toy.ToyRule().closure(model, (inputs * math.nan, targets)))
+    with pytest.raises(RunError, match="is not finite"):
+        go_on(model, optimizer, steps=50)
+
+
+def test_a_loss_that_is_no_number_is_noticed_within_50_steps() -> None:
+    model, optimizer = trained("adam")
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():  # as of an empty batch
+            parameter.grad = torch.zeros_like(parameter)
+        return torch.tensor(math.nan)
+
+    optimizer.step(closure)
+    with pytest.raises(RunError, match="LatentAdam: the loss is not finite"):
+        go_on(model, optimizer, steps=50)
+
+
+def test_numbers_whose_squares_are_infinite_are_finite() -> None:
+    model, optimizer = trained("adam")
+    with torch.no_grad():
+        model.segments[2][0].bias.fill_(1e30)
+    optimizer.look()
+
+
+def test_float16_is_learned_in_or_refused_by_name() -> None:
+    model = toy.make_model().half()
+    optimizer = bnnlab.create("optimizer", "meta", model)
+    inputs, targets = next(toy.make_task().train.batches(20))
+    with pytest.raises(UsageError, match=r"eps 1e-08 is too small for torch\.float16"):
+        optimizer.step(toy.ToyRule().closure(model, (inputs.half(), targets)))
+
+
+def test_a_step_that_fails_leaves_the_optimizer_as_it_was() -> None:
+    model, optimizer = trained("adam")
+    first_weight(model).requires_grad_(False)
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+
+    def closure() -> Tensor:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(closure)
+    assert [len(group["params"]) for group in optimizer.param_groups] == sizes
+    go_on(model, optimizer)
