@@ -69,7 +69,7 @@ def test_the_angle_of_every_block_is_known(net: str, rule: str) -> None:
         model={"name": net, **SMALL, "depth": 2, "dim": 16},
         rule={"name": rule, **LOCAL[rule]},
         optimizer="adam",
-        stream="digits",
+        stream={"name": "digits", "validation": 0.8},
         epochs=1,
         diagnose=True,
     )
