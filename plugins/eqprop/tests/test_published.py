@@ -360,10 +360,11 @@ def test_states_at_rest_do_not_depend_on_the_order_of_updates(name: str) -> None
 )
 @torch.no_grad()
 def test_steps_that_are_left_out_at_rest_would_change_no_bit(name: str, order: Order) -> None:
-    network, settled = unrelaxed(name, order, 1 / 8)
+    # With 1/8, torch's kernels without vector instructions never came to rest.
+    network, settled = unrelaxed(name, order, 1 / 64)
     steps, _ = network.settle(settled, 100, tolerance=0.0)
     assert steps < 100
-    network, stepped = unrelaxed(name, order, 1 / 8)
+    network, stepped = unrelaxed(name, order, 1 / 64)
     for _ in range(100):
         network.step(stepped)
     for one, other in zip((*settled.s, *settled.z), (*stepped.s, *stepped.z), strict=True):
