@@ -171,11 +171,9 @@ def test_an_unknown_policy_is_refused_with_those_that_there_are() -> None:
         binarize(net(), "outer")  # type: ignore[arg-type]
 
 
-def test_a_padding_that_is_not_zeros_is_refused() -> None:
+def test_unknown_activations_are_refused_with_those_that_there_are() -> None:
     with pytest.raises(ValueError, match="activations 'signs': choose 'keep' or 'sign'"):
         binarize(nn.Sequential(nn.Linear(2, 2)), "all", activations="signs")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="padding_mode 'reflect'"):
-        binarize(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), "all")
 
 
 def test_a_resnet_trains_after_binarize() -> None:

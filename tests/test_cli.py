@@ -176,6 +176,16 @@ def test_a_models_segments_are_shown(bnn: Bnn, document: Callable[..., Any]) -> 
     assert all(len(line) <= 80 for line in plain[plain.index("Its segments") :].splitlines())
 
 
+def test_info_says_what_a_conversion_left_real(bnn: Bnn, document: Any) -> None:
+    words = ["info", "model", "torchvision:squeezenet1_0", "--input", "3,64,64"]
+    shown = bnn(*words).out
+    assert "Made from a real network: " in shown
+    assert "in features.0 (Conv2d), classifier.1 (Conv2d): the policy leaves it real" in shown
+    found = document(*words)["conversion"]
+    assert [part["name"] for part in found["real"]] == ["features.0", "classifier.1"]
+    assert document("info", "model", "mlp", "--input", "1,8,8")["conversion"] is None
+
+
 def test_info_says_what_is_wrong_with_its_options(bnn: Bnn) -> None:
     assert_refused(bnn("info", "model", "mlp", "--input", "28x28"), "--input '28x28'", "1,28,28")
     assert_refused(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, layers
 from bnnlab.layers import binary_parameters, random_signs, sign
 
 
@@ -189,3 +189,39 @@ def test_a_model_composes_its_segments() -> None:
 def test_a_model_without_segments_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one segment"):
         Model([])
+
+
+@pytest.mark.parametrize("scale", ["none", "fan-in", "learned"])
+@pytest.mark.parametrize(
+    ("kind", "geometry", "fan_in"),
+    [
+        ("Conv1d", {"kernel_size": 3, "stride": 2, "padding": 1, "groups": 2}, 6),
+        ("Conv3d", {"kernel_size": 2, "dilation": 2}, 32),
+        ("ConvTranspose1d", {"kernel_size": 4, "stride": 2, "output_padding": 1}, 8),
+        ("ConvTranspose2d", {"kernel_size": 3, "stride": (1, 2), "padding": 1, "groups": 2}, 9),
+        ("ConvTranspose3d", {"kernel_size": 2, "stride": 3, "dilation": 2, "output_padding": 1}, 4),
+    ],
+)
+def test_other_convolutions_agree_with_torchs(
+    kind: str, geometry: dict[str, Any], fan_in: int, scale: Any
+) -> None:
+    """`fan_in` by hand: in a transposed convolution a sum has kernel / stride products per side."""
+    layer = getattr(layers, f"Binary{kind}")(
+        4, 6, bias=True, scale=scale, generator=draws(), **geometry
+    )
+    twin = getattr(nn, kind)(4, 6, **geometry)
+    factor = 1 if scale == "none" else fan_in**-0.5
+    with torch.no_grad():
+        twin.weight.copy_(layer.weight * factor)
+        twin.bias.copy_(layer.bias.normal_(generator=draws(2)))
+    x = torch.randn(2, 4, *[6] * len(layer.kernel_size), generator=draws(1))
+    torch.testing.assert_close(layer(x), twin(x))
+    torch.testing.assert_close(layer(x[0]), twin(x[0]), msg="one example without a batch")
+    mapped = torch.func.vmap(lambda w: torch.func.functional_call(layer, {"weight": w}, (x,)))
+    draws_of_weights = torch.stack([layer.weight, -layer.weight])
+    torch.testing.assert_close(mapped(draws_of_weights)[0], layer(x))
+
+
+def test_a_transposed_convolution_takes_an_output_size() -> None:
+    layer = layers.BinaryConvTranspose2d(2, 3, 3, stride=2, generator=draws())
+    assert layer(torch.ones(1, 2, 4, 4), output_size=[10, 10]).shape == (1, 3, 10, 10)

@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, cut
+from bnnlab import (
+    BatchNorm,
+    BinaryConv1d,
+    BinaryConv2d,
+    BinaryConvTranspose1d,
+    BinaryLinear,
+    Model,
+    Sign,
+    cut,
+)
 from bnnlab.summary import Counts, summarise
 
 
@@ -27,6 +36,17 @@ def test_each_segment_is_counted_by_hand() -> None:
     assert third.counts == Counts(0, 5 * 54 + 5, 0, 5 * 54)
     assert [row.output for row in (first, second, third)] == [(8, 8, 8), (6, 3, 3), (5,)]
     assert first.contents == "BinaryConv2d, BatchNorm, Sign"
+
+
+def test_other_convolutions_and_token_ids_are_counted_by_hand() -> None:
+    embed = nn.Sequential(nn.Embedding(7, 4), Sign())
+    up = BinaryConvTranspose1d(6, 2, 4, stride=2)
+    net = Model([embed, nn.Sequential(BinaryConv1d(6, 6, 3), Sign()), up], (6,))
+    first, second, third = summarise(net)
+    assert first.counts == Counts(0, 28, 0, 0)
+    assert second.counts == Counts(6 * 6 * 3, 0, 6 * 2 * 6 * 3, 0)
+    assert third.counts == Counts(6 * 2 * 4, 0, 6 * 2 * 2 * 4, 0)  # each input is spread over 2 x 4
+    assert third.output == (2, 6)
 
 
 def test_sizes_count_a_bit_for_a_sign_and_four_bytes_for_a_real_number() -> None:

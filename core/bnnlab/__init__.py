@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bnnlab.components import Component as Component
     from bnnlab.components import Kind as Kind
     from bnnlab.components import Option as Option
+    from bnnlab.conversion import Conversion as Conversion
     from bnnlab.errors import BnnlabError as BnnlabError
     from bnnlab.errors import DataError as DataError
     from bnnlab.errors import RunError as RunError
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
     from bnnlab.hookspecs import hookimpl as hookimpl
     from bnnlab.host import PluginHost as PluginHost
     from bnnlab.latent import LatentOptimizer as LatentOptimizer
+    from bnnlab.layers import BinaryConv1d as BinaryConv1d
     from bnnlab.layers import BinaryConv2d as BinaryConv2d
+    from bnnlab.layers import BinaryConv3d as BinaryConv3d
+    from bnnlab.layers import BinaryConvTranspose1d as BinaryConvTranspose1d
+    from bnnlab.layers import BinaryConvTranspose2d as BinaryConvTranspose2d
+    from bnnlab.layers import BinaryConvTranspose3d as BinaryConvTranspose3d
     from bnnlab.layers import BinaryLinear as BinaryLinear
     from bnnlab.layers import Sign as Sign
     from bnnlab.loading import load as load
@@ -46,12 +52,22 @@ _HOMES = {
     "api": ("create", "run"),
     "binarization": ("binarize",),
     "components": ("Component", "Kind", "Option"),
+    "conversion": ("Conversion",),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
     "result": ("Result",),
     "hookspecs": ("hookimpl",),
     "host": ("PluginHost",),
     "latent": ("LatentOptimizer",),
-    "layers": ("BinaryConv2d", "BinaryLinear", "Sign"),
+    "layers": (
+        "BinaryConv1d",
+        "BinaryConv2d",
+        "BinaryConv3d",
+        "BinaryConvTranspose1d",
+        "BinaryConvTranspose2d",
+        "BinaryConvTranspose3d",
+        "BinaryLinear",
+        "Sign",
+    ),
     "loading": ("load",),
     "local": ("LocalRule",),
     "model": ("Model",),

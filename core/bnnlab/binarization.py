@@ -1,16 +1,21 @@
 """Binarise an arbitrary torch module and cut it into segments."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
-import torch
 from torch import nn
 
-from bnnlab.layers import BinaryConv2d, BinaryLinear, Scale, Sign, Surrogate, sign
+from bnnlab.conversion import parts_with_weights, report
+from bnnlab.layers import BINARY, Scale, Sign, Surrogate, weight_of
 from bnnlab.model import Model
-from bnnlab.segments import cut
+from bnnlab.probing import check_fits, probe_inputs
+from bnnlab.segments import record, segments_of
+from bnnlab.selection import Policy, select, unseen
+from bnnlab.selfcheck import self_check
 
-Policy = Callable[[str, nn.Module], bool]
+log = logging.getLogger(__name__)
 
 _ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh, nn.GELU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU,
@@ -27,93 +32,119 @@ def binarize(
     surrogate: Surrogate = "saturating",
     input_shape: tuple[int, ...] | None = None,
 ) -> Model:
-    """Replace weight layers of a module by binary ones, in place, and return it as a `Model`.
+    """Make weight layers of a module binary, in place, and return it as a `Model`.
 
-    A binary layer starts from the signs of the real weights it replaces and keeps their bias.
-    The module is cut into segments, see `cut`.
+    Linear layers, convolutions and transposed convolutions become binary: each layer itself, so
+    that what is frozen, shared, hooked or put on it stays as it was. It starts from the signs of
+    its real weights and keeps its bias. What cannot become binary stays real: a subclass, a layer
+    whose weight is computed (a norm, pruning), shared with something real, or read by others than
+    the layer itself. `Model.conversion` says what became of each part, and so does the log.
+
+    With `input_shape` the module is run on two probe inputs: the outputs must be the same with
+    gradients, without, under `torch.inference_mode`, and segment by segment. The module is cut into
+    segments, see `cut`. If anything is refused, the module is as it was.
 
     Args:
-        module: Any module whose `nn.Linear` and `nn.Conv2d` layers are called as modules.
-        policy: `inner` keeps the first and the last weight layer real, the field's habit; `all`
-            keeps none; or a function of a layer's name and the layer that says if it is binarised.
+        module: Takes one tensor and returns one.
+        policy: `inner` keeps the first and the last of these layers to be called real, the field's
+            habit; `all` keeps none; or a function of a layer's name and the layer that says if it
+            becomes binary.
         scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
-        activations: `keep` them, or `sign` to replace every activation module by `Sign`.
+        activations: `keep` them, or `sign` to make every activation module of torch a `Sign`.
         surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
-        input_shape: Shape of one input without the batch; rules such as dfa need it.
+        input_shape: Shape of one input without the batch; rules such as dfa need it. Inputs are
+            token ids where the module takes no other.
 
     Raises:
         ValueError: If no layer is left to binarise, or an argument is none of its choices.
+        UsageError: If the module does not take and return one tensor, has no values yet, or does
+            not give the same outputs on every path.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10))
-        >>> list(binarize(net, input_shape=(64,)).binary_parameters())
+        >>> model = binarize(net, input_shape=(64,))
+        >>> list(model.binary_parameters())
         ['segments.1.0.weight']
+        >>> print(model.conversion)
+        1,024 of 3,392 weights became binary, in 1 part; these stay real:
+          2,048 in 0 (Linear): the policy leaves the first layer real
+          320 in 3 (Linear): the policy leaves the last layer real
     """
     if activations not in ("keep", "sign"):
         raise ValueError(f"activations {activations!r}: choose 'keep' or 'sign'")
-    layers = dict(_weight_layers(module))
-    chosen = [name for name in layers if _is_chosen(policy, name, list(layers), layers[name])]
-    if not chosen:
+    Sign(surrogate)
+    check_fits(module)
+    graph = record(module)
+    x = None if input_shape is None else probe_inputs(module, input_shape)
+    kinds = {name: type(part).__name__ for part, name in parts_with_weights(module).items()}
+    layers, reasons, missed = select(module, policy, graph, x)
+    with _all_or_nothing(module, layers):
+        for layer in layers:
+            BINARY[type(layer)].take_over(layer, scale)
+        signs = _activations_to_signs(module, surrogate) if activations == "sign" else {}
+        _keep_off_fused_paths(module, layers.keys() | signs.keys())
+        segments = segments_of(module, graph)
+        if x is not None:
+            self_check(module, segments, x)
+    model = Model(segments, input_shape)
+    model.conversion = report(module, kinds, reasons, signs.values(), checked=x is not None)
+    log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
+    if x is None and not callable(policy) and (names := unseen(module, graph, layers)):
+        log.warning(
+            "binarize: not known how %s and others are used, in code that cannot be recorded: "
+            "pass input_shape=(...), of one input, and it is tried",
+            names[0],
+        )
+    return model
+
+
+@contextmanager
+def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
+    """Put a module back as it was if what is done to it fails."""
+    parts = [(p, type(p), dict(vars(p)), dict(p._parameters)) for p in module.modules()]
+    weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
+    try:
+        yield
+    except BaseException:
+        for part, kind, attributes, parameters in parts:
+            part.__class__ = kind
+            vars(part).clear()
+            vars(part).update(attributes)
+            part._parameters.clear()
+            part._parameters.update(parameters)
+        for weight, value in weights:
+            weight.data.copy_(value)
+        raise
+
+
+def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Module, str]:
+    """Turn every activation itself into a `Sign`, and return them with their names."""
+    found: dict[nn.Module, str] = {
+        p: name for name, p in module.named_modules() if isinstance(p, _ACTIVATIONS)
+    }
+    if not found:
         raise ValueError(
-            f"no weight layer to binarise: {len(layers)} of nn.Linear and nn.Conv2d found"
-            + (f", all kept real by policy {policy!r}; try policy='all'" if layers else "")
+            f"activations 'sign': {type(module).__name__} has no activation module of torch; "
+            "functions in a forward cannot be replaced"
         )
-    new: dict[nn.Module, nn.Module] = {layers[n]: _binary_layer(layers[n], scale) for n in chosen}
-    if activations == "sign":
-        old = [part for part in module.modules() if isinstance(part, _ACTIVATIONS)]
-        new |= {part: Sign(surrogate) for part in old}
-    for name, part in list(module.named_modules(remove_duplicate=False)):  # shared ones stay shared
-        if part in new:
-            module = _replace(module, name, new[part])
-    return Model(cut(module), input_shape)
+    for part, name in found.items():
+        if type(part) not in _ACTIVATIONS or "forward" in vars(part):
+            kind = type(part).__name__
+            raise ValueError(f"activations 'sign': {name!r} is {kind}, a kind of its own")
+        part.__class__ = Sign
+        part._parameters.clear()  # of PReLU
+        part.surrogate = surrogate  # type: ignore[assignment]
+    return found
 
 
-def _weight_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    for name, part in module.named_modules():
-        if type(part) in (nn.Linear, nn.Conv2d):
-            assert isinstance(part, nn.Linear | nn.Conv2d)
-            yield name, part
+def _keep_off_fused_paths(module: nn.Module, changed: Collection[nn.Module]) -> None:
+    """Let torch's encoders call their layers where some have changed, not compute in one kernel.
 
-
-def _is_chosen(policy: str | Policy, name: str, names: list[str], layer: nn.Module) -> bool:
-    if callable(policy):
-        return policy(name, layer)
-    if policy == "inner":
-        return name not in (names[0], names[-1])
-    if policy == "all":
-        return True
-    raise ValueError(f"policy {policy!r}: choose 'inner', 'all' or a function (name, layer)")
-
-
-def _binary_layer(layer: nn.Linear | nn.Conv2d, scale: Scale) -> nn.Module:
-    binary: BinaryLinear | BinaryConv2d
-    # The constructor's own random signs are replaced at once; they leave the global generator be.
-    throw_away = torch.Generator().manual_seed(0)
-    if isinstance(layer, nn.Linear):
-        binary = BinaryLinear(
-            layer.in_features, layer.out_features, layer.bias is not None, scale, throw_away
-        )
-    else:
-        if layer.padding_mode != "zeros":
-            raise ValueError(f"padding_mode {layer.padding_mode!r} of {layer} is not supported")
-        kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
-        padding = layer.padding
-        binary = BinaryConv2d(
-            layer.in_channels, layer.out_channels, (kernel[0], kernel[1]), (stride[0], stride[1]),
-            padding if isinstance(padding, str) else (padding[0], padding[1]),
-            (dilation[0], dilation[1]), layer.groups, layer.bias is not None, scale, throw_away,
-        )  # fmt: skip
-    with torch.no_grad():
-        binary.to(layer.weight.device, layer.weight.dtype)
-        binary.weight.copy_(sign(layer.weight))
-        if layer.bias is not None and binary.bias is not None:
-            binary.bias.copy_(layer.bias)
-    return binary
-
-
-def _replace(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    if not name:
-        return new
-    parent, _, child = name.rpartition(".")
-    setattr(module.get_submodule(parent), child, new)
-    return module
+    The kernel reads `weight` and knows neither scales nor signs.
+    """
+    for part in module.modules():
+        if any(each in changed for each in part.modules()):
+            if isinstance(part, nn.TransformerEncoderLayer):
+                part.activation_relu_or_gelu = 0
+            if isinstance(part, nn.TransformerEncoder):
+                part.use_nested_tensor = part.enable_nested_tensor = False

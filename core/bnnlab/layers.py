@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 Scale = Literal["none", "fan-in", "learned"]
 Surrogate = Literal["saturating", "identity", "polynomial"]
+Sides = int | tuple[int, ...]
 
 
 def sign(x: Tensor) -> Tensor:
@@ -109,15 +110,39 @@ class _BinaryLayer(nn.Module):
     weight: Tensor
     bias: Any  # Tensor or None; torch types it in two ways
     scale: nn.Parameter | None
+    fixed_scale: float
+
+    @classmethod
+    def take_over(cls, layer: nn.Module, scale: Scale) -> None:
+        """Turn a real layer itself into a binary one, with the signs of its weights.
+
+        The layer stays the same object, and so do its parameters: who shares them, hooks, modes,
+        what is frozen, and whatever else somebody has put on it are as before.
+        """
+        layer.__class__ = cls
+        assert isinstance(layer, _BinaryLayer)
+        layer._give_scale(scale)
+        layer.weight.data.copy_(sign(layer.weight.data))
 
     def _make_binary(self, scale: Scale, generator: torch.Generator | None) -> None:
+        self._give_scale(scale)
+        self.weight = nn.Parameter(random_signs(tuple(self.weight.shape), generator))
+
+    def _give_scale(self, scale: Scale) -> None:
         if scale not in get_args(Scale):
             raise ValueError(f"scale {scale!r}: choose from {get_args(Scale)}")
-        inverse_root = 1 / math.sqrt(self.weight[0].numel())
-        learned = torch.full((len(self.weight),), inverse_root) if scale == "learned" else None
-        self.register_parameter("scale", None if learned is None else nn.Parameter(learned))
+        outputs, fan_in = self._sizes()
+        inverse_root = 1 / math.sqrt(fan_in)
+        learned = self.weight.new_full((outputs,), inverse_root) if scale == "learned" else None
+        self.register_parameter(
+            "scale",
+            None if learned is None else nn.Parameter(learned, self.weight.requires_grad),
+        )
         self.fixed_scale = inverse_root if scale == "fan-in" else 1.0
-        self.weight = nn.Parameter(random_signs(tuple(self.weight.shape), generator))
+
+    def _sizes(self) -> tuple[int, float]:
+        """Return the number of outputs or output channels, and the products in a sum."""
+        return len(self.weight), self.weight[0].numel()
 
     def reset_parameters(self) -> None:
         """Set the bias to zero; the constructor draws the signs."""
@@ -163,30 +188,33 @@ class BinaryLinear(_BinaryLayer, nn.Linear):
         return self._scale_and_shift(linear(input, self.weight), (-1,))
 
 
-class BinaryConv2d(_BinaryLayer, nn.Conv2d):
-    """2-d convolution, times a scale, plus a bias, with every weight exactly -1 or +1.
+class BinaryConvolution(_BinaryLayer):
+    """Convolution, times a scale, plus a bias, with every weight exactly -1 or +1.
 
     Args:
         in_channels: Input channels C.
         out_channels: Output channels.
-        kernel_size: Side (or height and width) of the kernel.
-        stride: As in `torch.nn.Conv2d`.
-        padding: As in `torch.nn.Conv2d`; the border is padded with zeros.
-        dilation: As in `torch.nn.Conv2d`.
-        groups: As in `torch.nn.Conv2d`.
+        kernel_size: Side (or sides) of the kernel.
+        stride: As in torch's layer; so for the next three.
+        padding: See stride; the border is padded with zeros.
+        dilation: See stride.
+        groups: See stride.
         bias: Whether to add a real bias.
-        scale: As for `BinaryLinear`; the fan-in is C / groups * height * width of the kernel.
+        scale: As for `BinaryLinear`; the fan-in is C / groups times the kernel's places.
         generator: Draws the initial signs; torch's default generator if None.
     """
+
+    kernel_size: Any  # torch types these per layer
+    _conv_forward: Any
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        dilation: Sides = 1,
         groups: int = 1,
         bias: bool = False,
         scale: Scale = "fan-in",
@@ -198,8 +226,121 @@ class BinaryConv2d(_BinaryLayer, nn.Conv2d):
         self._make_binary(scale, generator)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map `(B, C, H, W)` to `(B, out_channels, H', W')`."""
-        return self._scale_and_shift(self._conv_forward(input, self.weight, None), (-1, 1, 1))
+        """Map `(B, C, ...)` to `(B, out_channels, ...)`."""
+        shape = (-1, *[1] * len(self.kernel_size))
+        return self._scale_and_shift(self._conv_forward(input, self.weight, None), shape)
+
+
+class BinaryConv1d(BinaryConvolution, nn.Conv1d):
+    """`torch.nn.Conv1d` with signs for weights; its arguments are those of its first base."""
+
+
+class BinaryConv2d(BinaryConvolution, nn.Conv2d):
+    """`torch.nn.Conv2d` with signs for weights; its arguments are those of its first base."""
+
+
+class BinaryConv3d(BinaryConvolution, nn.Conv3d):
+    """`torch.nn.Conv3d` with signs for weights; its arguments are those of its first base."""
+
+
+class BinaryTransposed(_BinaryLayer):
+    """Transposed convolution, times a scale, plus a bias, with every weight exactly -1 or +1.
+
+    Args:
+        in_channels: Input channels C.
+        out_channels: Output channels.
+        kernel_size: Side (or sides) of the kernel.
+        stride: As in torch's layer; so for the next three.
+        padding: See stride.
+        output_padding: See stride.
+        groups: See stride.
+        bias: Whether to add a real bias.
+        dilation: See stride.
+        scale: As for `BinaryLinear`; the fan-in is C / groups times the kernel's side over the
+            stride, per dimension: so many products are in a sum on average.
+        generator: Draws the initial signs; torch's default generator if None.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Any  # torch types these per layer
+    stride: Any
+    padding: Any
+    dilation: Any
+    groups: int
+    _output_padding: Any
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        output_padding: Sides = 0,
+        groups: int = 1,
+        bias: bool = False,
+        dilation: Sides = 1,
+        scale: Scale = "fan-in",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias,
+            dilation,
+        )  # fmt: skip
+        self._make_binary(scale, generator)
+
+    def _sizes(self) -> tuple[int, float]:
+        places = zip(self.kernel_size, self.stride, strict=True)
+        fan_in = self.in_channels / self.groups * math.prod(max(1, k / s) for k, s in places)
+        return self.out_channels, fan_in
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map `(B, C, ...)` to `(B, out_channels, ...)`, of `output_size` if it is given."""
+        dims = len(self.kernel_size)
+        more = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, dims, self.dilation
+        )
+        convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[dims - 1]
+        sums = convolve(
+            input, self.weight, None, self.stride, self.padding, more, self.groups, self.dilation
+        )
+        return self._scale_and_shift(sums, (-1, *[1] * dims))
+
+
+class BinaryConvTranspose1d(BinaryTransposed, nn.ConvTranspose1d):
+    """`torch.nn.ConvTranspose1d` with signs for weights; its arguments are its first base's."""
+
+
+class BinaryConvTranspose2d(BinaryTransposed, nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` with signs for weights; its arguments are its first base's."""
+
+
+class BinaryConvTranspose3d(BinaryTransposed, nn.ConvTranspose3d):
+    """`torch.nn.ConvTranspose3d` with signs for weights; its arguments are its first base's."""
+
+
+BINARY: dict[type[nn.Module], type[_BinaryLayer]] = {
+    nn.Linear: BinaryLinear,
+    Linear: BinaryLinear,
+    nn.Conv1d: BinaryConv1d,
+    nn.Conv2d: BinaryConv2d,
+    nn.Conv3d: BinaryConv3d,
+    nn.ConvTranspose1d: BinaryConvTranspose1d,
+    nn.ConvTranspose2d: BinaryConvTranspose2d,
+    nn.ConvTranspose3d: BinaryConvTranspose3d,
+}
+"""What real layers become."""
+
+WEIGHT_LAYERS = tuple(BINARY)
+"""The linear and convolutional layers, binary ones and other subclasses with them."""
+
+
+def weight_of(layer: nn.Module) -> nn.Parameter:
+    """Return the weight of a linear or convolutional layer."""
+    weight = layer._parameters["weight"]
+    assert weight is not None
+    return weight
 
 
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from bnnlab.conversion import Conversion
 from bnnlab.errors import UsageError, explain
 from bnnlab.layers import binary_parameters
 from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
+from bnnlab.probing import check_fits, numbers_and_tokens, one_tensor
 
 
 class Model(nn.Module):
@@ -28,14 +30,17 @@ class Model(nn.Module):
         inference: Maps the model and inputs to logits in place of the segments' composition. A rule
             whose network settles by feedback sets it in `attach`; None for the composition. No
             `nn.Module`, which would become a part of the model.
+        conversion: What became binary and what stayed real, where `binarize` made the model.
         initial_latents: Real weights that binary parameters are the signs of, by name, where the
             model was made from some. A method with latent weights begins with them.
 
     Raises:
         ValueError: If there is no segment.
+        UsageError: If a segment does not take one tensor, or has no values yet.
     """
 
     inference: Callable[["Model", Tensor], Tensor] | None = None
+    conversion: Conversion | None = None
 
     def __init__(
         self, segments: Iterable[nn.Module], input_shape: tuple[int, ...] | None = None
@@ -46,13 +51,21 @@ class Model(nn.Module):
         self.initial_latents: dict[str, Tensor] = {}
         if not len(self.segments):
             raise ValueError("a model needs at least one segment")
+        for segment in self.segments:
+            check_fits(segment)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map inputs `(B, *input_shape)` to logits `(B, K)`."""
+        """Map inputs `(B, *input_shape)` to logits `(B, K)`.
+
+        Raises:
+            UsageError: If the last segment returns several things.
+        """
         if self.inference is not None:
             return self.inference(self, x)
         for segment in self.segments:
             x = segment(x)
+        if isinstance(x, tuple | list | dict):
+            raise UsageError(one_tensor(type(self.segments[-1]).__name__, x))
         return x
 
     def binary_parameters(self) -> dict[str, nn.Parameter]:
@@ -69,20 +82,20 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     """Return the shape of each segment's output without the batch, the logits `(K,)` last.
 
     Args:
-        model: Run on zeros in evaluation mode, and left as it was.
+        model: Run on zeros, or tokens 0, in evaluation mode, and left as it was.
         input_shape: Of one input, without the batch.
 
     Raises:
         UsageError: If a segment cannot take what it is given or returns something other than one
             tensor with the batch as its first dimension, or the last one no logits.
     """
-    x = next(model.parameters(), torch.empty(0)).new_zeros(2, *input_shape)
+    x, tokens = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
     shapes: list[tuple[int, ...]] = []
     with in_mode(model, training=False):
         for number, segment in enumerate(model.segments, start=1):
             who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
             try:
-                x = segment(x)
+                x = segment(x) if number > 1 else _enter(segment, x, tokens)
             except Exception as error:
                 raise UsageError(
                     f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
@@ -98,3 +111,15 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     if len(shapes[-1]) != 1 or not x.is_floating_point():
         raise UsageError(f"the model returns (B, *{shapes[-1]}) of {x.dtype}, no logits (B, K)")
     return shapes
+
+
+def _enter(segment: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
+    """Return what the first segment makes of numbers, or of tokens where it takes no numbers."""
+    try:
+        y: Tensor = segment(numbers)
+    except Exception as error:
+        try:
+            y = segment(tokens)
+        except Exception:
+            raise error from None
+    return y

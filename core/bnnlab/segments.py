@@ -10,8 +10,17 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from bnnlab.errors import first_line
+from bnnlab.errors import UsageError, first_line
 from bnnlab.modes import in_mode
+from bnnlab.probing import (
+    asks_mode,
+    check_fits,
+    generators_kept,
+    is_hooked,
+    one_tensor,
+    probe_inputs,
+)
+from bnnlab.selfcheck import self_check
 
 log = logging.getLogger(__name__)
 
@@ -19,28 +28,42 @@ _CONSTANT = re.compile(r"_tensor_constant\d+")
 """What `torch.fx` calls a tensor that was made while it recorded, an attribute of the root."""
 
 
-def cut(module: nn.Module) -> list[nn.Module]:
+def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[nn.Module]:
     """Return modules that one after the other do what this one does, and share its parameters.
 
     The module's operations are recorded by `torch.fx`. A cut is possible where a single value is
     passed on, so that residual blocks, parallel branches and attention stay whole; there is one
     wherever a weight layer, or a block with some, begins. A block is kept whole if its control flow
     depends on values, if it asks whether it is training, draws random numbers or changes itself;
-    so is everything if the module itself does. Arguments after the first have their defaults.
-    Modules are made to work out of place, for a segment must not change what the one before gave
-    it.
+    so is one with hooks, or a `train` of its own; so is everything if the module itself does.
+    Arguments after the first have their defaults. Modules are made to work out of place, for a
+    segment must not change what the one before gave it.
 
     Args:
         module: Takes one tensor and returns one.
+        input_shape: Shape of one input without the batch. If it is given, the module is run on two
+            probe inputs: on every path, and segment by segment, the outputs must be the same.
 
     Returns:
         At least one segment: an `nn.Sequential` of the module's own parts where they form a
         chain, else an `fx.GraphModule`.
+
+    Raises:
+        UsageError: If the module does not take and return one tensor, has no values yet, or does
+            not give the same outputs on every path.
     """
+    check_fits(module)
+    segments = segments_of(module, record(module))
+    if input_shape is not None:
+        self_check(module, segments, probe_inputs(module, input_shape))
+    return segments
+
+
+def segments_of(module: nn.Module, graph: fx.Graph | None) -> list[nn.Module]:
+    """Return the segments of a module whose operations are recorded; see `cut`."""
     for part in module.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
-    graph = _record(module)
     if graph is None:
         return [module]
     source = next(iter(graph.nodes))
@@ -56,25 +79,37 @@ def cut(module: nn.Module) -> list[nn.Module]:
     return [*segments, _segment(module, source, begun)]
 
 
-def _record(module: nn.Module) -> fx.Graph | None:
-    """Return the module's operations, or None if they do not say all that it does."""
+def record(module: nn.Module) -> fx.Graph | None:
+    """Return the module's operations, or None if they do not say all that it does.
+
+    Raises:
+        UsageError: If it returns something other than one tensor.
+    """
     graphs: list[fx.Graph] = []
     try:
+        if _is_more(module):
+            raise ValueError("it has hooks, or a train() of its own")
         for training in (True, False):
             with in_mode(module, training=training), _only_computing(module):
                 graphs.append(_Tracer().trace(module))
         learning, evaluating = (_CONSTANT.sub("constant", str(graph)) for graph in graphs)
         if learning != evaluating:
             raise ValueError("it does other things in training")
-        if not isinstance(graphs[0].output_node().args[0], fx.Node):
-            raise ValueError("it does not return one tensor")
     except Exception as error:  # user code may fail in any way when it is fed with placeholders
         log.info("%s is kept whole: %s", type(module).__name__, first_line(error))
         graphs = []
     used = {str(node.target) for graph in graphs[:1] for node in graph.nodes}
     for name in [name for name in vars(module) if _CONSTANT.fullmatch(name) and name not in used]:
         delattr(module, name)
+    for graph in graphs[:1]:
+        if not isinstance(found := graph.output_node().args[0], fx.Node):
+            raise UsageError(one_tensor(type(module).__name__, found))
     return graphs[0] if graphs else None
+
+
+def _is_more(module: nn.Module) -> bool:
+    """Return whether a module does something that its operations do not say."""
+    return is_hooked(module) or type(module).train is not nn.Module.train
 
 
 class _Tracer(fx.Tracer):
@@ -88,10 +123,9 @@ class _Tracer(fx.Tracer):
         return root_fn, [self.root, x]  # other arguments have their defaults
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        code = getattr(type(module).forward, "__code__", None)
-        asks_mode = code is not None and "training" in code.co_names
         known = super().is_leaf_module(module, module_qualified_name)
-        return known or asks_mode or not any(True for _ in module.children())
+        whole = asks_mode(module) or _is_more(module)
+        return known or whole or not any(True for _ in module.children())
 
     def call_module(
         self,
@@ -114,20 +148,20 @@ class _Tracer(fx.Tracer):
 @contextmanager
 def _only_computing(module: nn.Module) -> Iterator[None]:
     """Raise if a module changes itself or draws random numbers, which is not recorded; undo it."""
-    before, state = _attributes(module), torch.get_rng_state()
+    before = _attributes(module)
     buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
     try:
-        yield
-        after = _attributes(module)
-        names = before.keys() | after.keys()
-        if any(before.get(name, names) is not after.get(name, names) for name in names) or any(
-            each._version != version for each, version, _ in buffers
-        ):
-            raise ValueError("it changes itself")
-        if not torch.equal(torch.get_rng_state(), state):
-            raise ValueError("it draws random numbers")
+        with generators_kept(module) as has_drawn:
+            yield
+            after = _attributes(module)
+            names = before.keys() | after.keys()
+            if any(before.get(name, names) is not after.get(name, names) for name in names) or any(
+                each._version != version for each, version, _ in buffers
+            ):
+                raise ValueError("it changes itself")
+            if has_drawn():
+                raise ValueError("it draws random numbers")
     finally:
-        torch.set_rng_state(state)
         with torch.no_grad():
             for each, version, value in buffers:
                 if each._version != version:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from itertools import groupby
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bnnlab.layers import WEIGHT_LAYERS
 from bnnlab.model import Model
 from bnnlab.modes import in_mode
+from bnnlab.probing import probe_inputs
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,14 @@ class Segment:
 
 
 def summarise(model: Model) -> list[Segment]:
-    """Return what each segment is, from a run on one random input.
+    """Return what each segment is, from a run on one random input, of numbers or of token ids.
 
     Raises:
         ValueError: If the model does not know its input's shape.
     """
     if model.input_shape is None:
         raise ValueError("the model must know its input's shape: pass input_shape=(...) to Model()")
-    draws = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *model.input_shape, generator=draws).to(next(model.parameters()))
+    x = probe_inputs(model.segments[0], model.input_shape)[:1]
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
     rows = []
     for segment in model.segments:
@@ -94,9 +94,11 @@ def _run(segment: nn.Module, x: Tensor, binary: set[nn.Parameter]) -> tuple[Tens
         nonlocal binary_macs
         weight = getattr(layer, "weight", None)
         if weight in binary and bool((inputs[0].abs() == 1).all()):
-            binary_macs += output.numel() * weight[0].numel()
+            # An output is a sum over weight[0]; in a transposed convolution an input is spread so.
+            each = inputs[0] if getattr(layer, "transposed", False) else output
+            binary_macs += each.numel() * weight[0].numel()
 
-    layers = [m for m in segment.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers = [part for part in segment.modules() if isinstance(part, WEIGHT_LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     try:
         with FlopCounterMode(display=False) as counter:

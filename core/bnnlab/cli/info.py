@@ -10,6 +10,7 @@ from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
 
 if TYPE_CHECKING:
     from bnnlab.config import Choice
+    from bnnlab.conversion import Conversion
     from bnnlab.host import PluginHost
     from bnnlab.summary import Counts, Segment
 
@@ -33,13 +34,16 @@ def info(
     """Explain a component: what it is, where it comes from, and every option.
 
     A model is built, for --input and with the options of --set, and its segments are shown: where
-    local rules cut it, how binary it is, what it stores and computes.
+    local rules cut it, how binary it is, what it stores and computes. If it was made binary from a
+    real network, what stayed real is shown, and why.
 
     Examples:
       bnn info rule dfa
 
       bnn info model mlp --input 1,28,28 --set 'model.hidden=[256]'
     """
+    from rich.text import Text
+
     from bnnlab.components import Kind
     from bnnlab.config import joined, parse_assignment, resolve_components
     from bnnlab.errors import UsageError, did_you_mean
@@ -56,12 +60,16 @@ def info(
     if kind != Kind.MODEL and (input or classes):
         raise UsageError(f"--input and --classes are for building a model; a {kind} has none")
     shape = input or "3,32,32"
-    anatomy = _anatomy(host, choice, shape, classes or 10) if kind == Kind.MODEL else []
+    anatomy, conversion = (
+        _anatomy(host, choice, shape, classes or 10) if kind == Kind.MODEL else ([], None)
+    )
     if json:
-        print_json(_document(choice, anatomy))
+        print_json(_document(choice, anatomy, conversion))
         return
     _print_component(choice)
     _print_anatomy(anatomy, shape)
+    if conversion is not None:
+        print_out(Text(f"\nMade from a real network: {conversion}"), soft_wrap=True)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -76,7 +84,9 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _anatomy(host: "PluginHost", choice: "Choice", shape: str, classes: int) -> "list[Segment]":
+def _anatomy(
+    host: "PluginHost", choice: "Choice", shape: str, classes: int
+) -> "tuple[list[Segment], Conversion | None]":
     from bnnlab import building
     from bnnlab.errors import UsageError
     from bnnlab.summary import summarise
@@ -86,10 +96,14 @@ def _anatomy(host: "PluginHost", choice: "Choice", shape: str, classes: int) -> 
         model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
     except UsageError as error:
         raise UsageError(f"the model is not built for --input {shape}: {error}") from error
-    return summarise(model)
+    return summarise(model), model.conversion
 
 
-def _document(choice: "Choice", anatomy: "list[Segment]") -> dict[str, Any]:
+def _document(
+    choice: "Choice", anatomy: "list[Segment]", conversion: "Conversion | None"
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from bnnlab.options import describe_type
 
     component = choice.component
@@ -118,6 +132,7 @@ def _document(choice: "Choice", anatomy: "list[Segment]") -> dict[str, Any]:
             {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
             for row in anatomy
         ],
+        "conversion": None if conversion is None else asdict(conversion),
     }
 
 

@@ -81,13 +81,15 @@ class Network(Model):
                 f"{first_line(error)}; use images of another size, or another model"
             ) from error
         _replace_modules(network, surrogate if activations == "binary" else None, statistics)
+        conversion = None
         if weights == "binary":
             chosen = layers[1:-1] if keep == "first-and-last" else layers
             model = binarize(network, lambda name, _: name in chosen, scale=scale)
-            segments = list(model.segments)
+            segments, conversion = list(model.segments), model.conversion
         else:
             segments = cut(network)
         super().__init__(segments, tuple(input_shape))
+        self.conversion = conversion
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.layers import random_signs
+from bnnlab.layers import WEIGHT_LAYERS, random_signs
 from bnnlab.local import output_shapes
 from bnnlab.model import Model
 from bnnlab.rule import Batch, LearningRule
@@ -20,6 +20,8 @@ Feedback = Literal["normal", "uniform", "sign"]
 Per = Literal["neuron", "channel"]
 Skip = Literal["cut", "leak"]
 At = Literal["output", "norm"]
+
+_OTHER_CHANNELS = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d)
 
 
 class RandomFeedback(LearningRule):
@@ -64,8 +66,15 @@ class RandomFeedback(LearningRule):
         """Draw the feedback matrices B_1, B_2, ... and keep them as buffers.
 
         Raises:
-            UsageError: If the model has a single segment or does not know its input's shape.
+            UsageError: If the model has a single segment, does not know its input's shape, or has
+                channels where `per` and `at` do not look for them.
         """
+        by_channel = self.per == "channel" or self.at == "norm"
+        if by_channel and any(isinstance(part, _OTHER_CHANNELS) for part in model.modules()):
+            raise UsageError(
+                f"{self.name} with per=channel or at=norm knows the channels of images and of "
+                "tokens, not of 1-d and 3-d convolutions: leave per=neuron and at=output"
+            )
         *hidden, (classes,) = output_shapes(model, self.name)
         if self.skip == "leak":
             hidden = _input_shapes(model, self.name)
@@ -134,7 +143,7 @@ def _weight_layers_fed_by(
         number, calls = calls, calls + 1
         return (change(number, args[0]), *args[1:]) if number else args
 
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers = [m for m in model.modules() if isinstance(m, WEIGHT_LAYERS)]
     handles: list[RemovableHandle] = [m.register_forward_pre_hook(hook) for m in layers]
     try:
         yield
@@ -154,7 +163,7 @@ def _input_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
     with _weight_layers_fed_by(model, note):
         output_shapes(model, rule)
     if not shapes:
-        raise UsageError(f"{rule} with skip=leak needs at least two nn.Linear or nn.Conv2d layers")
+        raise UsageError(f"{rule} with skip=leak needs at least two linear or convolutional layers")
     return shapes
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
+from bnnlab.layers import WEIGHT_LAYERS
 from bnnlab.model import Model
 from bnnlab.modes import in_mode
 from bnnlab.rule import Batch, Closure, LearningRule
-from bnnlab_pepita.passes import WEIGHT_LAYERS, CleanPass, ModulatedPass
+from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
 
 class InputModulation(LearningRule):
@@ -30,7 +31,7 @@ class InputModulation(LearningRule):
     with h_{l-1} in place of h'_{l-1} in signal propagation. F, of shape (n, K), is drawn once,
     uniform in +-0.05 sqrt(6 / n), and the gain g is `gain * decay^t` at step t = 1, 2, ...
 
-    Layers are the `nn.Linear` and `nn.Conv2d` that are called as modules, in order of execution;
+    Layers are the linear and convolutional ones that are called as modules, in order of execution;
     what h is, `Pass` says. All parameters of a layer get the product of this signal with the
     layer's own Jacobian; where something follows the output layer, e / B is dL/dz at its output z.
     Other parameters get no gradient. Both passes have the same random numbers (dropout) and the
@@ -70,7 +71,7 @@ class InputModulation(LearningRule):
             classes = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).shape[1]
         if not probe.seen:
             raise UsageError(
-                "pepita and sigprop-tl teach nn.Linear and nn.Conv2d layers, and this model calls "
+                "pepita and sigprop-tl teach linear and convolutional layers, and this model calls "
                 "none: give it one, or use rule=bp"
             )
         self.layers = probe.seen

@@ -1,0 +1,169 @@
+"""Run a module on two probe inputs, on each path by which it is run later, and change nothing."""
+
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from bnnlab.errors import UsageError, explain
+
+TRAINING, GRADIENTS = "in training mode", "in evaluation mode with gradients"
+PATHS: dict[str, tuple[bool, Callable[[], Any]]] = {
+    GRADIENTS: (False, torch.enable_grad),
+    "under torch.no_grad": (False, torch.no_grad),
+    "under torch.inference_mode": (False, torch.inference_mode),
+    TRAINING: (True, torch.enable_grad),
+}
+
+
+@contextmanager
+def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
+    """Put the global generators back afterwards: torch's, Python's and NumPy's.
+
+    Yields:
+        Whether anything has been drawn on the CPU since.
+    """
+    torchs, pythons = torch.get_rng_state(), random.getstate()
+    numpys: Any = numpy.random.get_state()
+
+    def has_drawn() -> bool:
+        _, keys, *rest = numpy.random.get_state()
+        same = random.getstate() == pythons and torch.equal(torch.get_rng_state(), torchs)
+        return not same or rest != [*numpys[2:]] or not numpy.array_equal(keys, numpys[1])
+
+    kinds = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
+    devices = [device for device in kinds if device.type not in ("cpu", "meta")]
+    kind = devices[0].type if devices else "cuda"
+    try:
+        with torch.random.fork_rng(devices, device_type=kind):
+            yield has_drawn
+    finally:
+        random.setstate(pythons)
+        numpy.random.set_state(numpys)
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Put a module's modes, attributes and buffers, and the global generators, back afterwards."""
+    parts = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
+    values = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with generators_kept(module):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)
+        for part, attributes, buffers in parts:
+            vars(part).clear()
+            vars(part).update(attributes)
+            part._buffers.clear()
+            part._buffers.update(buffers)
+
+
+def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return two inputs `(2, *input_shape)` of either kind that a module may take.
+
+    Numbers are normally distributed, of its parameters' dtype and on their device; token ids are
+    int64, below the size of its smallest embedding, or 2.
+    """
+    draws = torch.Generator().manual_seed(0)
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+    count = min((table.num_embeddings for table in tables), default=2)
+    numbers = torch.randn(2, *input_shape, generator=draws).to(like)
+    return numbers, torch.randint(0, count, (2, *input_shape), generator=draws).to(like.device)
+
+
+def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return two inputs that a module can be run on: token ids where it takes no numbers.
+
+    Where it takes neither, running it on them says why.
+    """
+    numbers, tokens = numbers_and_tokens(module, input_shape)
+    for x in (numbers, tokens):
+        try:
+            with undisturbed(module), torch.no_grad():
+                module.eval()(x.clone())
+        except Exception:  # any code may fail in any way
+            continue
+        return x
+    return numbers
+
+
+def run(module: nn.Module, x: Tensor, path: str = "under torch.no_grad") -> Tensor:
+    """Return the module's output, and leave the module as it was.
+
+    Raises:
+        UsageError: If it cannot take these inputs, or returns something other than one tensor.
+    """
+    who, (training, mode) = type(module).__name__, PATHS[path]
+    given = x.clone()
+    with undisturbed(module), mode():
+        module.train(training)
+        try:
+            y = module(given)
+        except Exception as error:
+            shape = ", ".join(map(str, x.shape[1:]))
+            raise UsageError(
+                f"{who} cannot take inputs (B, {shape}) of {x.dtype} {path}: {explain(error)}. "
+                "Say the shape of one input, without the batch, in input_shape"
+            ) from error
+    if not isinstance(y, Tensor):
+        raise UsageError(one_tensor(who, y, path))
+    return y.detach()
+
+
+def one_tensor(who: str, found: Any, where: str = "") -> str:
+    """Return the words for a module that returns something other than a tensor."""
+    kind = type(found).__name__.removeprefix("immutable_")  # as a recording has it
+    return (
+        f"{who} returns a {kind} {where}".rstrip() + ", and a model must return one tensor, the "
+        "logits: wrap it in a module that returns them alone"
+    )
+
+
+def check_fits(module: nn.Module) -> None:
+    """See that a module has its weights, and takes one tensor.
+
+    Raises:
+        UsageError: If it has none yet, with what to do, or needs other arguments.
+    """
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(tensor):
+            raise UsageError(f"{name!r} has no values yet: run a batch through the module first")
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):  # it does not say
+        return
+    try:
+        signature.bind(torch.empty(0))
+    except TypeError:
+        raise UsageError(
+            f"{type(module).__name__} takes ({', '.join(signature.parameters)}), and a model must "
+            "take one tensor: wrap it in a module that does"
+        ) from None
+
+
+def asks_mode(module: nn.Module) -> bool:
+    """Return whether a module's own code asks if it is training."""
+    code = getattr(type(module).forward, "__code__", None)
+    return code is not None and "training" in code.co_names
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Return whether something is registered to run with a module's forward or backward."""
+    return any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )

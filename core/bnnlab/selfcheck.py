@@ -1,0 +1,152 @@
+"""A module is the same on every path by which it is run, or what is not is named."""
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.errors import UsageError
+from bnnlab.layers import weight_of
+from bnnlab.probing import GRADIENTS, PATHS, TRAINING, asks_mode, is_hooked, run, undisturbed
+
+
+def self_check(module: nn.Module, segments: Sequence[nn.Module], x: Tensor) -> None:
+    """See that a module and its segments give the same outputs on every path.
+
+    Training mode may differ from evaluation mode where a part of the module asks which it is. The
+    outputs are equal to rounding: within the root of the dtype's epsilon, relative to the largest.
+    Where they are not, which rounding and a sign may do, they must be in float64.
+
+    Raises:
+        UsageError: If they differ, with the part where that begins, or the module cannot be run.
+    """
+    chain = module if list(segments) == [module] else nn.Sequential(*segments)
+    difference = _difference(module, chain, x)
+    if difference is None:
+        return
+    try:
+        exact = copy.deepcopy(nn.ModuleList([module, chain])).double()
+        x = x.double() if x.is_floating_point() else x
+        difference = _difference(exact[0], exact[1], x)
+    except Exception:
+        pass
+    if difference is not None:
+        raise UsageError(difference)
+
+
+def _difference(module: nn.Module, chain: nn.Module, x: Tensor) -> str | None:
+    who, first = type(module).__name__, run(module, x, GRADIENTS)
+    may_differ = any(asks_mode(part) or is_hooked(part) for part in module.modules())
+    for path in PATHS:
+        y = run(module, x, path)
+        if not _agree(y, first) and not (path == TRAINING and may_differ):
+            where = _first_to_differ(module, x, path)
+            return (
+                f"{who} gives other outputs {path} than {GRADIENTS}{where}: what is evaluated "
+                "would not be what is trained"
+            )
+        if chain is not module and path != GRADIENTS and not _agree(run(chain, x, path), y):
+            return f"{who} gives other outputs {path} than its segments one after the other"
+    return None
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    finite = one[one.isfinite()].abs()
+    largest = float(finite.max()) if len(finite) else 0.0
+    tolerance = largest * float(torch.finfo(one.dtype).eps) ** 0.5
+    return torch.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True)
+
+
+Call = Callable[..., Any]
+
+
+def _around(parts: Collection[nn.Module], call: Call) -> None:
+    """Let `call(part, forward, *args)` run in place of each part's forward.
+
+    No hooks are used, for torch computes in other ways where there are some. `undisturbed` ends it.
+    """
+    for part in parts:
+        if not isinstance(part, torch.jit.ScriptModule):
+            vars(part)["forward"] = partial(call, part, part.forward)
+
+
+def _first_to_differ(module: nn.Module, x: Tensor, path: str) -> str:
+    """Return the innermost part that makes other outputs of the same inputs, in words, if seen."""
+    names = {part: name for name, part in module.named_modules()}
+    seen: list[dict[tuple[str, int], tuple[list[Tensor], Tensor]]] = []
+
+    def note(part: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        given = [each.detach().clone() for each in args if isinstance(each, Tensor)]
+        y = forward(*args, **more)
+        if isinstance(y, Tensor):
+            calls = sum(name == names[part] for name, _ in seen[-1])
+            seen[-1][names[part], calls] = given, y.detach().clone()
+        return y
+
+    for each in (GRADIENTS, path):
+        seen.append({})
+        with undisturbed(module):
+            _around(names, note)
+            run(module, x, each)
+    for call, (given, y) in seen[0].items():
+        others, other = seen[1].get(call, ([], y))
+        if not _agree(y, other) and all(map(_agree, given, others)) and call[0]:
+            return f", beginning at {call[0]!r} ({type(module.get_submodule(call[0])).__name__})"
+    return ""
+
+
+def calls_of(
+    module: nn.Module, layers: Collection[nn.Module], x: Tensor
+) -> tuple[list[nn.Module], set[nn.Parameter]]:
+    """Return the layers in order of their calls, and the weights that others read as well.
+
+    A weight is read by others if the output changes when it is only there while its own layer runs,
+    and another one in its place for everybody else.
+    """
+    calls: list[nn.Module] = []
+    weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
+
+    def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        calls.append(layer)
+        return forward(*args, **more)
+
+    def show(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        weight = weight_of(layer)
+        weight.data.copy_(weights[weight])
+        try:
+            return forward(*args, **more)
+        finally:
+            weight.data.mul_(-3)
+
+    def is_read(hidden: set[nn.Parameter]) -> bool:
+        try:
+            with undisturbed(module):
+                _around([layer for layer in layers if weight_of(layer) in hidden], show)
+                for weight in hidden:
+                    weight.data.mul_(-3)
+                return not _agree(first, run(module, x))
+        except UsageError:  # for what was read is not what it must be
+            return True
+        finally:
+            for weight in hidden:
+                weight.data.copy_(weights[weight])
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it reads weights; `binarize` ends that
+    try:
+        with undisturbed(module):
+            _around(layers, note)
+            first = run(module, x)
+        read = (
+            {weight for weight in weights if is_read({weight})} if is_read(set(weights)) else set()
+        )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return calls, read

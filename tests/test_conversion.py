@@ -1,0 +1,524 @@
+"""A conversion carries everything over, or says by name what stays real or is refused."""
+
+import copy
+import logging
+import pickle
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune, spectral_norm
+
+import bnnlab
+from bnnlab import Model, Sign, UsageError, binarize, cut
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nested.*", "ignore:.*weight_norm.*:FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def reasons(model: Model) -> dict[str, str]:
+    assert model.conversion is not None
+    return {part.name: part.reason for part in model.conversion.real}
+
+
+def binary(model: Model) -> list[str]:
+    assert model.conversion is not None
+    return [part.name for part in model.conversion.binary]
+
+
+def outputs(module: nn.Module, x: Tensor) -> list[Tensor]:
+    module.eval()
+    found = [module(x).detach()]
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found.append(module(x).clone())
+    return found
+
+
+# ------------------------------------------------------------ torch's fused paths
+
+
+def encoder(**more: Any) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, **more)
+
+
+class Reader(nn.Module):
+    """Token ids, 0 for padding, become logits."""
+
+    def __init__(self, tied: bool = False) -> None:
+        super().__init__()
+        self.embed, self.encode = nn.Embedding(9, 8), nn.TransformerEncoder(encoder(), 2)
+        self.head = nn.Linear(8, 9)
+        if tied:
+            self.head.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.encode(self.embed(ids), src_key_padding_mask=ids.eq(0))
+        y: Tensor = self.head(x.mean(1))
+        return y
+
+
+@pytest.mark.parametrize("more", [{}, {"activation": nn.GELU(), "norm_first": True}])
+def test_a_binary_encoder_layer_gives_the_same_outputs_on_every_path(more: Any) -> None:
+    net = nn.Sequential(encoder(**more), nn.Flatten(), nn.Linear(40, 3))
+    signs = "sign" if more else "keep"
+    model = binarize(net, "all", activations=signs, input_shape=(5, 8))
+    assert binary(model) == ["0.linear1", "0.linear2", "2"]
+    for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        first, *others = outputs(each, torch.randn(3, 5, 8))
+        for other in others:
+            torch.testing.assert_close(other, first)
+
+
+def test_a_binary_encoder_with_masks_takes_token_ids_on_every_path() -> None:
+    model = binarize(Reader(), "all", input_shape=(6,))
+    ids = torch.randint(1, 9, (4, 6))
+    ids[:, 4:] = 0
+    first, *others = outputs(model, ids)
+    for other in others:
+        torch.testing.assert_close(other, first)
+    assert bnnlab.model.segment_shapes(model, (6,))[-1] == (9,)
+
+
+def test_an_encoder_in_which_nothing_changed_keeps_its_fused_path() -> None:
+    net = nn.Sequential(encoder(), nn.Flatten(), nn.Linear(40, 3))
+    binarize(net, lambda name, _: name == "2", input_shape=(5, 8))
+    assert net[0].activation_relu_or_gelu == 1
+
+
+# ------------------------------------------------------------ what is carried over
+
+
+@pytest.mark.parametrize("scale", ["fan-in", "learned"])
+def test_what_is_frozen_stays_frozen(scale: Any) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).requires_grad_(False)
+    net[1].bias.requires_grad_()
+    model = binarize(net, "all", scale=scale)
+    assert [n for n, p in model.named_parameters() if p.requires_grad] == ["segments.1.0.bias"]
+
+
+def test_parameters_that_are_shared_stay_shared() -> None:
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    two.weight, two.bias = one.weight, one.bias
+    net = nn.Sequential(one, two, nn.Linear(4, 2))
+    model = binarize(net, "all")
+    assert len(model.binary_parameters()) == 3
+    assert sum(p.numel() for p in model.parameters()) == 16 + 4 + 8 + 2
+    assert one.weight is two.weight
+
+
+def test_hooks_attributes_buffers_and_modes_of_a_layer_stay_on_it() -> None:
+    layer, seen = nn.Linear(4, 4), []
+    handles = [
+        layer.register_forward_pre_hook(lambda *_: seen.append("before")),
+        layer.register_forward_hook(lambda *_, **__: seen.append("after"), with_kwargs=True),
+        layer.register_full_backward_hook(lambda *_: seen.append("back")),
+        layer.register_state_dict_pre_hook(lambda *_: seen.append("saved")),
+    ]
+    layer.note = "mine"  # type: ignore[assignment]
+    layer.register_buffer("calls", torch.ones(2))
+    layer.eval()
+    model = binarize(nn.Sequential(layer, nn.Linear(4, 2)), "all", input_shape=(4,))
+    found = model.segments[0][0]  # type: ignore[index]
+    assert isinstance(found, bnnlab.BinaryLinear)
+    assert (found.note, found.training, len(list(found.buffers()))) == ("mine", False, 1)
+    seen.clear()
+    model(torch.randn(2, 4, requires_grad=True)).sum().backward()
+    model.state_dict()
+    assert seen == ["before", "after", "back", "saved"]
+    for handle in handles:
+        handle.remove()
+    seen.clear()
+    model(torch.randn(2, 4)).sum().backward()
+    assert seen == []
+
+
+def test_a_container_with_hooks_or_a_train_of_its_own_is_kept_whole() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.norm(self.layer(x))
+            return y
+
+        def train(self, mode: bool = True) -> nn.Module:
+            super().train(mode)
+            self.norm.eval()
+            return self
+
+    hooked, seen = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), []
+    hooked.register_forward_hook(lambda *_: seen.append(1))
+    model = binarize(nn.Sequential(Frozen(), hooked, nn.Linear(4, 2)), "all", input_shape=(4,))
+    assert len(model.segments) == 3
+    seen.clear()
+    model.train()(torch.randn(3, 4))
+    assert seen == [1]
+    assert not model.get_submodule("segments.0.0.norm").training
+
+
+def test_a_prelus_weight_goes_and_its_hooks_stay() -> None:
+    net, seen = nn.Sequential(nn.Linear(4, 4), nn.PReLU(), nn.Linear(4, 2)), []
+    net[1].register_forward_hook(lambda *_: seen.append(1))
+    model = binarize(net, "all", activations="sign", surrogate="identity")
+    model(torch.randn(2, 4)).sum().backward()
+    assert seen == [1]
+    assert isinstance(net[1], Sign)
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.conversion is not None
+    assert model.conversion.signs == ("1",)
+
+
+def test_padding_modes_are_carried_over() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"))
+    twin = copy.deepcopy(net)
+    x = torch.randn(2, 1, 5, 5)
+    with torch.no_grad():
+        twin[0].weight.copy_(torch.where(twin[0].weight >= 0, 1 / 3, -1 / 3))
+    torch.testing.assert_close(binarize(net, "all")(x), twin(x))
+
+
+# ------------------------------------------------------------ what becomes binary
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.ConvTranspose1d(4, 2, 3, 2)), (2, 6)),
+        (nn.Sequential(nn.ConvTranspose2d(2, 4, 3, 2, 1, 1), nn.Conv2d(4, 2, 3)), (2, 4, 4)),
+        (nn.Sequential(nn.Conv3d(1, 2, 2), nn.ConvTranspose3d(2, 2, 2)), (1, 3, 3, 3)),
+    ],
+)
+def test_all_reaches_every_kind_of_convolution(net: nn.Sequential, shape: tuple[int, ...]) -> None:
+    model = binarize(copy.deepcopy(net), "all", input_shape=shape)
+    real = [p for p in model.parameters() if p.ndim > 1 and not bool(p.abs().eq(1).all())]
+    assert real == []
+    assert reasons(model) == {}
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.read(x)[0][:, -1])
+        return y
+
+
+class Doubled(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+def replaced() -> nn.Linear:
+    layer = nn.Linear(4, 4)
+    layer.forward = lambda x: 2 * F.linear(x, layer.weight, layer.bias)  # type: ignore[method-assign]
+    return layer
+
+
+def taken() -> nn.Linear:
+    layer = nn.Linear(4, 4)
+    layer.scale = 3.0  # type: ignore[assignment]
+    return layer
+
+
+COMPUTED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "weight_norm": (lambda: nn.utils.weight_norm(nn.Linear(4, 4)), "computed from .*weight_g"),
+    "spectral_norm": (lambda: spectral_norm(nn.Linear(4, 4)), "computed from .*weight_orig"),
+    "prune": (lambda: prune.random_unstructured(nn.Linear(4, 4), "weight", 0.5), "pruning"),  # type: ignore[no-untyped-call]
+    "parametrize": (lambda: parametrizations.orthogonal(nn.Linear(4, 4)), "a parametrization"),
+    "subclass": (lambda: Doubled(4, 4), "a subclass of Linear"),
+    "forward": (replaced, "its forward was replaced"),
+    "attribute": (taken, "a 'scale' of its own"),
+    "complex": (lambda: nn.Sequential(Real(), nn.Linear(4, 4, dtype=torch.complex64), Real(False)),
+                "torch.complex64"),
+}  # fmt: skip
+
+
+class Real(nn.Module):
+    def __init__(self, to: bool = True) -> None:
+        super().__init__()
+        self.to_complex = to
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.complex64) if self.to_complex else x.real
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_a_layer_that_computes_otherwise_stays_real_as_it_was_and_is_named(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, reason = COMPUTED[name]
+    odd, x = make().eval(), torch.randn(2, 4)
+    with torch.no_grad():
+        expected = odd(x)
+    model = binarize(nn.Sequential(odd, nn.Linear(4, 2)), "all", input_shape=(4,))
+    with torch.no_grad():
+        torch.testing.assert_close(odd(x), expected)
+    assert binary(model) == ["1"]
+    ((where, why),) = reasons(model).items()
+    assert where.startswith("0")
+    assert re.search(reason, why), why
+    (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert why in warning.getMessage()
+
+
+def test_all_says_what_it_leaves_real_and_how_much(caplog: pytest.LogCaptureFixture) -> None:
+    model = binarize(Recurrent(), "all", input_shape=(5, 4))
+    said = str(model.conversion)
+    assert said.startswith("16 of 400 weights became binary, in 1 part; these stay real:")
+    assert "384 in read (LSTM): no linear or convolutional layer" in said
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert said in caplog.text
+
+
+def test_what_a_policy_leaves_real_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model = binarize(net, input_shape=(4,))
+    assert reasons(model) == {
+        "0": "the policy leaves the first layer real",
+        "2": "the policy leaves the last layer real",
+    }
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_weight_that_an_embedding_has_stays_real_and_tied() -> None:
+    net = Reader(tied=True)
+    model = binarize(net, "all", input_shape=(6,))
+    assert reasons(model)["head"] == "its weight is 'embed.weight', which stays real"
+    assert net.head.weight is net.embed.weight
+    assert not bool(net.head.weight.abs().eq(1).all())
+
+
+def test_weights_in_the_same_memory_stay_real() -> None:
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    two.weight = nn.Parameter(one.weight.detach().t())
+    model = binarize(nn.Sequential(one, two, nn.Linear(4, 2)), "all")
+    assert reasons(model) == {
+        "0": "its weight shares its memory with '1.weight', which stays real",
+        "1": "its weight shares its memory with '0.weight', which stays real",
+    }
+
+
+class Tied(nn.Module):
+    """An autoencoder whose decoder reads the encoder's weight, in several ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.encode, self.mid, self.way = nn.Linear(6, 4), nn.Linear(4, 4), way
+        self.alias = self.encode.weight.data
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mid(self.encode(x).relu())
+        ways = {"parameter": self.encode.weight, "data": self.encode.weight.data}
+        return F.linear(x, ways.get(self.way, self.alias).t()).sign()
+
+
+@pytest.mark.parametrize("way", ["parameter", "data", "alias"])
+def test_a_weight_that_other_code_reads_stays_real(way: str) -> None:
+    model = binarize(Tied(way), "all", input_shape=(6,))
+    assert reasons(model) == {"encode": "its weight is read by others than the layer itself"}
+
+
+def test_a_layer_that_no_input_reaches_is_named() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare, self.used = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.used(x) if len(x) else self.spare(x)
+            return y
+
+    assert reasons(binarize(Spare(), "all", input_shape=(4,))) == {
+        "spare": "no probe input reaches it"
+    }
+
+
+# ------------------------------------------------------------ the order of execution
+
+
+class HeadFirst(nn.Module):
+    """Registers its parts from the last to the first, and has two heads."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 2), nn.Linear(4, 1)
+        self.second, self.first = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.first(x))
+        if self.whole and x.sum() > 0:
+            x = 2 * x
+        return torch.cat([self.left(x), self.right(x)], 1)
+
+
+@pytest.mark.parametrize("shape", [None, (4,)])
+def test_inner_goes_by_the_order_of_execution(shape: Any) -> None:
+    assert binary(binarize(HeadFirst(whole=False), input_shape=shape)) == ["second"]
+
+
+def test_inner_of_what_cannot_be_recorded_needs_a_probe() -> None:
+    with pytest.raises(UsageError, match=r"which layer is called first.*pass input_shape="):
+        binarize(HeadFirst(whole=True))
+    assert "first" not in binary(binarize(HeadFirst(whole=True), input_shape=(4,)))
+
+
+def test_all_of_what_cannot_be_recorded_says_that_nothing_was_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    binarize(HeadFirst(whole=True), "all")
+    assert "pass input_shape=(...)" in caplog.text
+
+
+# ------------------------------------------------------------ the self-check
+
+
+class Other(nn.Module):
+    """Computes in another way on one path."""
+
+    def __init__(self, way: Callable[[], bool]) -> None:
+        super().__init__()
+        self.one, self.two, self.way = nn.Linear(4, 4), nn.Linear(4, 2), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.one.weight) if self.way() else self.one(x)
+        y: Tensor = self.two(x)
+        return y
+
+
+WAYS = {
+    "torch.no_grad": lambda: not torch.is_grad_enabled() and not torch.is_inference_mode_enabled(),
+    "torch.inference_mode": torch.is_inference_mode_enabled,
+}
+
+
+@pytest.mark.parametrize("path", WAYS)
+def test_another_result_on_a_path_is_refused_and_nothing_is_changed(path: str) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), Other(WAYS[path]))
+    state, twin = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
+    with pytest.raises(UsageError, match=rf"outputs under {path}.*beginning at '2' \(Other\)"):
+        binarize(net, "all", activations="sign", input_shape=(4,))
+    assert [type(part) for part in net.modules()] == [type(part) for part in twin.modules()]
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    with pytest.raises(UsageError, match=rf"outputs under {path}"):
+        cut(net, (4,))
+
+
+class Touching(nn.Module):
+    """Draws from every generator and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm1d(4), nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.latest = x
+        y: Tensor = self.layer(self.norm(x)) + torch.rand(2) + random.random()
+        return y * float(numpy.random.rand()) / self.calls
+
+
+def test_the_check_leaves_the_module_and_the_generators_as_they_were() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), Touching())
+    net[0].eval()
+    net[0].bias.grad = torch.ones(4)
+    names = [list(vars(part)) for part in net.modules()]
+    states = random.getstate(), str(numpy.random.get_state()), torch.get_rng_state()
+    model = binarize(net, "all", input_shape=(4,))
+    assert random.getstate() == states[0]
+    assert str(numpy.random.get_state()) == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert [part.training for part in net.modules()] == [True, False, True, True, True]
+    left = [[name for name in vars(part) if name != "fixed_scale"] for part in net.modules()]
+    assert left == names
+    assert net[0].bias.grad.eq(1).all()
+    assert net[1].calls == 0
+    assert net[1].norm.num_batches_tracked == 0
+    assert model.conversion is not None
+    assert model.conversion.checked
+
+
+class Several(nn.Module):
+    def __init__(self, answer: Callable[[Tensor], Any], sequence: bool = False) -> None:
+        super().__init__()
+        self.layer, self.answer, self.sequence = nn.Linear(4, 4), answer, sequence
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    "convert", [lambda net: binarize(net, "all"), cut], ids=["binarize", "cut"]
+)
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Several(lambda y: (y, y)), "Several returns a tuple, and a model must return one tensor"),
+        (Several(lambda y: {"logits": y}), "Several returns a dict"),
+        (nn.Bilinear(2, 3, 4), r"Bilinear takes \(input1, input2\), and a model must take one"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(3)), r"'1\.weight' has no values yet: run"),
+    ],
+)
+def test_several_inputs_or_outputs_and_lazy_layers_are_refused_in_words(
+    net: nn.Module, message: str, convert: Callable[[nn.Module], Any]
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        convert(net)
+
+
+def test_a_model_refuses_several_inputs_and_several_outputs() -> None:
+    with pytest.raises(UsageError, match=r"Bilinear takes \(input1, input2\)"):
+        Model([nn.Bilinear(2, 3, 4)])
+    with pytest.raises(UsageError, match="LSTM returns a tuple, and a model must return one"):
+        Model([nn.LSTM(4, 2)])(torch.randn(3, 5, 4))
+    with pytest.raises(UsageError, match=r"LSTM returns a tuple in evaluation mode"):
+        cut(nn.LSTM(4, 2), (5, 4))
+
+
+def test_an_input_of_another_shape_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match=r"cannot take inputs \(B, 5\).*in input_shape"):
+        binarize(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "all", input_shape=(5,))
+
+
+def test_no_activation_to_replace_is_refused() -> None:
+    with pytest.raises(ValueError, match="no activation module of torch"):
+        binarize(nn.Sequential(nn.Linear(4, 2)), "all", activations="sign")
+    with pytest.raises(ValueError, match="'0' is Leaky, a kind of its own"):
+        binarize(nn.Sequential(Leaky(), nn.Linear(4, 2)), "all", activations="sign")
+
+
+class Leaky(nn.ReLU):
+    pass
+
+
+def test_rounding_that_a_sign_enlarges_is_not_taken_for_a_difference() -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if torch.is_grad_enabled() else x * (1 + 1e-6) - 1e-6 * x
+
+    class Edge(nn.Module):
+        """Its sign is that of rounding, in float32 alone."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            noise = 0.0 if torch.is_grad_enabled() or x.dtype == torch.float64 else -1e-7
+            return torch.where(x * 0 + noise >= 0, 1.0, -1.0).to(x.dtype)
+
+    net = nn.Sequential(nn.Linear(4, 4), Rounded(), Edge(), nn.Linear(4, 2))
+    assert len(binarize(net, "all", input_shape=(4,)).binary_parameters()) == 2
