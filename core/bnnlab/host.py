@@ -54,9 +54,12 @@ class PluginHost:
         }
         found, self._only = find_plugins(), names_in("BNNLAB_ONLY")
         for name in sorted(self._only - {name for each in found for name in each.names}):
-            known = [each.distribution for each in found]
-            hint = did_you_mean(name, known)
-            raise UsageError(f"BNNLAB_ONLY names {name!r}, and no such plugin is installed.{hint}")
+            hint = did_you_mean(name, [each.distribution for each in found])
+            if name in {entry.distribution for entry in self.index.plugins}:
+                hint = f" To install it: pip install {name}"
+            raise UsageError(
+                f"plugin {name!r}, which BNNLAB_ONLY or --isolated names, is not installed.{hint}"
+            )
         self.plugins: list[Plugin] = [self._load(each) for each in found]
 
     # -------------------------------------------------------------------- loading
@@ -66,7 +69,7 @@ class PluginHost:
         if self._disabled & found.names:
             return replace(plugin, status=Status.DISABLED)
         if self._only and not self._only & found.names:
-            error = "BNNLAB_ONLY does not name it"
+            error = "neither BNNLAB_ONLY nor --isolated names it"
             return replace(plugin, status=Status.DISABLED, error=error)
         if found.fault:
             return replace(plugin, status=Status.BROKEN, error=found.fault)

@@ -1,6 +1,7 @@
 """What trains: `run`, and `list-recipes`."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,10 @@ def run(
             "result says so.",
         ),
     ] = False,
+    isolated: Annotated[
+        bool,
+        typer.Option("--isolated", help="Load only the plugins that the run or BNNLAB_ONLY names."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
@@ -74,10 +79,10 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    from bnnlab.config import RunConfig, read_config, resolve
+    from bnnlab.config import read_config
     from bnnlab.errors import UsageError
-    from bnnlab.host import PluginHost
-    from bnnlab.recipes import find_recipe
+    from bnnlab.index import load_index
+    from bnnlab.isolation import named_plugins, only
 
     said = {
         "rule": rule,
@@ -93,30 +98,43 @@ def run(
         "name": name,
     }
     spoken = layers(said, set)
-    host = PluginHost()
-    if resume:
-        if any(spoken) or config or recipe:
-            raise UsageError("--resume repeats the run's own configuration: give it alone")
-        resolved: RunConfig = resolve(host, [read_config(resume / CONFIG)])
-    else:
-        lower: list[Any] = [] if recipe is None else [find_recipe(host, recipe).settings]
-        if config:
-            lower.append(read_config(config))
-        resolved = resolve(host, [*lower, *spoken])
+    if resume and (any(spoken) or config or recipe):
+        raise UsageError("--resume repeats the run's own configuration: give it alone")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions: a new run has no other versions; see --resume")
+    file = resume / CONFIG if resume else config
+    settings: list[Any] = [read_config(file)] if file else []
+    if recipe:
+        with only([recipe.partition("/")[0]]) if isolated else nullcontext():
+            settings.insert(0, _read_recipe(recipe))
+    settings += spoken
+    with only(named_plugins(load_index(), settings)) if isolated else nullcontext():
+        _execute(settings, resume, allow_changed_versions, quiet, json)
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    from bnnlab.host import PluginHost
+    from bnnlab.recipes import find_recipe
+
+    return find_recipe(PluginHost(), name).settings
+
+
+def _execute(
+    settings: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
+) -> None:
+    from bnnlab.config import resolve
+    from bnnlab.host import PluginHost
+
+    host = PluginHost()
+    config = resolve(host, settings)
+    from bnnlab.cli.display import Display, print_result
     from bnnlab.experiment import Experiment
+    from bnnlab.interruption import StoppedError
     from bnnlab.records import RunFolder
 
     folder = RunFolder(resume) if resume else None
     again = {"allow_changed_versions": allow_changed_versions}
-    _execute(Experiment(host, resolved, folder, **again), quiet, json)
-
-
-def _execute(experiment: Any, quiet: bool, json: bool) -> None:
-    from bnnlab.cli.display import Display, print_result
-    from bnnlab.interruption import StoppedError
-
+    experiment = Experiment(host, config, folder, **again)
     try:
         if quiet:
             result = experiment.run()
