@@ -20,6 +20,7 @@ from bnnlab.config import choose, parse_value, resolve
 from bnnlab.errors import RunError, UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost
+from bnnlab.layers import sign
 from bnnlab.local import LocalRule
 from bnnlab.records import RunFolder
 from bnnlab.rule import LearningRule
@@ -51,6 +52,27 @@ def test_an_optimizer_that_leaves_real_weights_ends_the_run(host: PluginHost) ->
 
     run.optimizer.step = step
     with pytest.raises(RunError, match=r"left binary parameter 'segments.0.1.weight' at more than"):
+        run.run()
+
+
+def test_weights_that_are_signs_only_at_a_tasks_end_end_the_run(host: PluginHost) -> None:
+    run = make(host)
+    weight = run.model.get_parameter("segments.0.1.weight")
+    step, end = run.optimizer.step, run.optimizer.task_ended
+
+    def blur(closure: Callable[[], torch.Tensor]) -> torch.Tensor:
+        loss = step(closure)
+        with torch.no_grad():
+            weight.mul_(0.5)
+        return loss
+
+    def sharpen(context: Any) -> None:
+        end(context)
+        with torch.no_grad():
+            weight.copy_(sign(weight))
+
+    run.optimizer.step, run.optimizer.task_ended = blur, sharpen
+    with pytest.raises(RunError, match=r"'segments\.0\.1\.weight'.* more than -1 and \+1"):
         run.run()
 
 
