@@ -30,11 +30,28 @@ from bnnlab.testing import (
 from bnnlab.testing.component_contract import ComponentContract
 from bnnlab.testing.pytest_plugin import MakePlugin
 
+
+class OfARule(LearningRuleContract):
+    name = "thing"
+
+
+class OfAnOptimizer(OptimizerContract):
+    name = "thing"
+
+
+class OfAModel(ModelContract):
+    name = "thing"
+
+
+class OfAStream(StreamContract):
+    name = "thing"
+
+
 CONTRACTS: dict[Kind, type[ComponentContract]] = {
-    Kind.RULE: LearningRuleContract,
-    Kind.OPTIMIZER: OptimizerContract,
-    Kind.MODEL: ModelContract,
-    Kind.STREAM: StreamContract,
+    Kind.RULE: OfARule,
+    Kind.OPTIMIZER: OfAnOptimizer,
+    Kind.MODEL: OfAModel,
+    Kind.STREAM: OfAStream,
 }
 PROVIDES = {
     Kind.RULE: ["gradients", "reevaluable"],
@@ -84,12 +101,13 @@ def bnnlab_components():
     ]
 """,
     )
-    contract = type("TestThing", (CONTRACTS[kind],), {"name": "thing", **(attributes or {})})
     failed = {}
-    for check in dir(contract):
+    for check in dir(CONTRACTS[kind]):
         if check == only or (check.startswith("test_") and not only):
+            contract = CONTRACTS[kind]()
+            vars(contract).update(attributes or {})
             try:
-                getattr(contract(), check)()
+                getattr(contract, check)()
             except pytest.skip.Exception:
                 continue
             except (Exception, pytest.fail.Exception) as error:
@@ -465,7 +483,7 @@ class FinePosterior(FineOptimizer):
     def draw(self, weight: Tensor) -> Tensor:
         """Return a draw; where the wrong ones go wrong."""
         flipped = torch.rand(weight.shape, generator=self.generator) < 0.2
-        return torch.where(flipped, -weight, weight)
+        return torch.where(flipped.to(weight.device), -weight, weight)
 
     @torch.no_grad()
     def predictive(self, n: int) -> Iterator[None]:
@@ -1055,8 +1073,8 @@ class FineStream(TaskStream):
     input_shape, classes = toy.INPUT_SHAPE, toy.CLASSES
 
     def __init__(self, *, data: object, device: torch.device, seed: int) -> None:
-        self.seed, self.task = seed, toy.make_task()
-        self.digest = sha256(self.task.train.pixels.numpy().tobytes()).hexdigest()
+        self.seed, self.task = seed, toy.to(toy.make_task(), device)
+        self.digest = sha256(self.task.train.pixels.cpu().numpy().tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return 2

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bnnlab.errors import BnnlabError
-
 SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -92,8 +90,6 @@ class Interruption:
             signal.signal(number, heard)
         try:
             yield
-        except BnnlabError:
-            raise
         except Exception:
             self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
             raise

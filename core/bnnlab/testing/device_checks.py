@@ -1,22 +1,19 @@
 """What every component owes to devices: it works on any, and what was begun on one goes on."""
 
-import io
 from abc import abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 
 from bnnlab.learner import Learner
 from bnnlab.optimizer import TaskContext
 from bnnlab.rule import Batch
+from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.component_contract import ComponentContract
 from bnnlab.testing.device_process import call_with_device
-from bnnlab.testing.optimizer_checks import differing, flat
-from bnnlab.training import Trainer
+from bnnlab.testing.lives import Make, assert_goes_on, live
 
 CPU = torch.device("cpu")
 
@@ -70,73 +67,30 @@ class LearnerChecks(DeviceChecks):
 
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return a step on the toy."""
-        learner, task = self.learner(device), toy.to(device, toy.make_task())
+        learner, task = self.learner(device), toy.to(toy.make_task(), device)
         model, rule, optimizer = learner.model.train(), learner.rule, learner.optimizer
         optimizer.task_started(TaskContext(task, model, rule, toy.BATCH_SIZE, steps=2))
         batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
         return lambda: optimizer.step(rule.closure(model, batch))
 
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; what has another seed goes on."""
+        assert_goes_on(self._lives([CPU], tasks=2))
+
     def work_on(self, device: torch.device) -> None:
-        """Learn a task and be evaluated; go on from within it, on this device and on others.
+        """Go on there bit for bit after an interruption; go on from there on the CPU, and back."""
+        whole_batch = {"batch_size": 2 * toy.BATCH_SIZE}  # one step an epoch
+        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], **whole_batch)
+        there_and_back = self._lives([device, CPU, device], tasks=2)
+        live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, **whole_batch)
 
-        On the same device it goes on bit for bit.
-        """
-        within, ended = self._learn(device, 2)
-        (resumed,) = self._learn(device, 1, within)
-        places = differing(*(flat(_without_time(each)) for each in (ended, resumed)))
-        assert not places, f"after resuming, it goes another way at {', '.join(places)}"
-        (elsewhere,) = self._learn(CPU, 1, within)
-        self._learn(device, 1, elsewhere)
+    def _lives(self, devices: Sequence[torch.device], tasks: int) -> Make:
+        """Return what makes learners and tasks anew, each on the next device, then on the last."""
 
-    def _learn(self, device: torch.device, count: int, saved: bytes | None = None) -> list[bytes]:
-        """Learn on from a checkpoint, or from the start, and return the next checkpoints."""
-        learner = self.learner(device, 0 if saved is None else 1)
-        learner.progress.untrained = [None]  # not evaluated before: that takes time
-        if saved is not None:
-            learner.load_state_dict(reread(saved), Path())
-        checkpoints: list[bytes] = []
+        def make(restarts: int) -> tuple[Learner, list[Task]]:
+            device = devices[min(restarts, len(devices) - 1)]
+            learner = self.learner(device, seed=restarts)
+            learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
+            return learner, [toy.to(toy.make_task(index), device) for index in range(tasks)]
 
-        def save() -> None:
-            checkpoints.append(written(learner.state_dict()))
-            if len(checkpoints) == count:
-                raise _Enough
-
-        with suppress(_Enough):
-            Trainer(
-                **vars(learner),
-                tasks=[toy.to(device, toy.make_task(index)) for index in range(2)],
-                task_ids=False,
-                measure_uncertainty=False,
-                diagnose=False,
-                unknown=None,
-                epochs=2,
-                batch_size=2 * toy.BATCH_SIZE,
-                seed=0,
-                logged=lambda _: None,
-                due=lambda: False,
-                saved=save,
-                stepped=lambda *_: None,
-            ).run()
-        return checkpoints
-
-
-class _Enough(Exception):  # noqa: N818
-    """Ends a run at a checkpoint."""
-
-
-def written(state: Any) -> bytes:
-    """Return a state as it lies in a file."""
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.getvalue()
-
-
-def reread(file: bytes) -> Any:
-    """Return a state as a run reads it."""
-    return torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
-
-
-def _without_time(checkpoint: bytes) -> dict[str, Any]:
-    state: dict[str, Any] = reread(checkpoint)
-    del state["progress"]["seconds"]
-    return state
+        return make

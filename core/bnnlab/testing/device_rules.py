@@ -16,6 +16,8 @@ WAITS = {
     *("_linalg_check_errors", "repeat_interleave"),
 }
 """Operations whose result, or its shape, the host must know."""
+COPIES = {"_to_copy", "copy_", "_foreach_copy_"}
+"""Operations that bring values from one device to another."""
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 """Operations that take indices from the CPU, too."""
 TAKES_NUMBERS = {"masked_fill", "masked_fill_", "fill_", "index_put", "index_put_"}
@@ -57,19 +59,17 @@ def check(operation: Any, name: str, args: Any, kwargs: dict[str, Any], here: bo
         here: Whether its results are on the device.
     """
     given = flat((*args, *kwargs.values()))
-    for each in given:
-        if isinstance(each, _TorchGenerator) and _is_generator_here(each) != here:
-            other, place = ("cpu", NAME) if here else (NAME, "cpu")
-            raise DeviceError(f"{name} on {place} draws from a generator on {other}")
-    if name in ("copy_", "_foreach_copy_"):
-        in_background = here and any(each is True for each in given)  # non_blocking
-        if is_here(flat(args[1:2])[0]) != here and not in_background:
+    tensors = [each for each in given if isinstance(each, Tensor)]
+    apart = [each for each in tensors if not is_here(each)]
+    if len(tensors) < len(given):
+        _check_generators(name, given, here)
+    if name in COPIES:
+        in_background = kwargs.get("non_blocking", any(each is True for each in given))
+        if is_here(tensors[-1]) != here and not (here and in_background):
             note(name)
-    elif name == "_to_copy":
-        if is_here(args[0]) != here and not (here and kwargs.get("non_blocking")):
-            note(name)
-    elif any(map(is_here, given)):
-        _check_places(operation, name, args, kwargs)
+    elif len(apart) < len(tensors):
+        if apart:
+            _check_places(operation, name, args, kwargs, apart)
         if name in WAITS or (name in INDEXING and _waits_for_indices(*args)):
             note(name)
 
@@ -77,24 +77,29 @@ def check(operation: Any, name: str, args: Any, kwargs: dict[str, Any], here: bo
 _TorchGenerator = torch.Generator  # registering the device replaces the name
 
 
-def _is_generator_here(generator: torch.Generator) -> bool:
-    return generator._cdata in generators  # type: ignore[attr-defined]
+def _check_generators(name: str, given: list[Any], here: bool) -> None:
+    """Raise where random numbers come from a generator of another device."""
+    for each in given:
+        if isinstance(each, _TorchGenerator):
+            other = each._cdata in generators  # type: ignore[attr-defined]
+            if other != here:
+                there, place = (NAME, "cpu") if other else ("cpu", NAME)
+                raise DeviceError(f"{name} on {place} draws from a generator on {there}")
 
 
-def _check_places(operation: Any, name: str, args: Any, kwargs: dict[str, Any]) -> None:
-    """Raise where tensors of two devices meet, unless those on the CPU are indices or numbers."""
+def _check_places(
+    operation: Any, name: str, args: Any, kwargs: dict[str, Any], apart: list[Tensor]
+) -> None:
+    """Raise where tensors meet some `apart`, on the CPU, that are neither indices nor numbers."""
     indices = {id(each) for each in args[1]} if name in INDEXING else set[int]()
-    apart = [
-        each
-        for each in flat((*args, *kwargs.values()))
-        if isinstance(each, Tensor) and not is_here(each) and id(each) not in indices
-    ]
-    if not apart:
-        return
     elementwise = torch.Tag.pointwise in operation.tags or name.startswith("_foreach_")
     takes_numbers = elementwise or name in TAKES_NUMBERS
     written = {id(x) for x in flat(args[:1] if name.endswith("_") else [kwargs.get("out")])}
-    refused = [x for x in apart if x.ndim or not takes_numbers or id(x) in written]
+    refused = [
+        each
+        for each in apart
+        if id(each) not in indices and (each.ndim or not takes_numbers or id(each) in written)
+    ]
     if refused:
         shapes = ", ".join(str(tuple(each.shape)) for each in refused)
         raise DeviceError(f"{name} mixes devices: beside {NAME}, the CPU has {shapes}")

@@ -15,10 +15,8 @@ from bnnlab.errors import UsageError
 from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.rule import Batch, Closure, LearningRule
-from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.device_checks import LearnerChecks
-from bnnlab.testing.lives import assert_goes_on
 from bnnlab.testing.task_checks import RECORD
 
 
@@ -62,6 +60,16 @@ class LearningRuleContract(LearnerChecks):
         """Make the rule, and a plain optimizer."""
         model = self.make_model().to(device)
         return Learner(model, self.make(seed, model), toy.make_optimizer(model))
+
+    def work_on(self, device: torch.device) -> None:
+        """Learn; and be asked at several weight draws at once, where it can be."""
+        super().work_on(device)
+        if self.provides("reevaluable"):
+            learner, task = self.learner(device), toy.to(toy.make_task(), device)
+            batch = next(task.train.batches(toy.BATCH_SIZE))
+            weights = learner.model.binary_parameters().values()
+            closure = learner.rule.closure(learner.model, batch)
+            closure.at({each: torch.stack([each.detach(), -each.detach()]) for each in weights})
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Train for three steps."""
@@ -250,16 +258,6 @@ class LearningRuleContract(LearnerChecks):
             ends.append(sum(losses[-10:]) / 10 / losses[0])
         mean = sum(ends) / 3
         assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
-
-    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
-        """The trainer is stopped within tasks and between; a rule of another seed goes on."""
-
-        def make(restarts: int) -> tuple[Learner, list[Task]]:
-            model = self.make_model()
-            learner = Learner(model, self.make(restarts, model), toy.make_optimizer(model))
-            return learner, [toy.make_task(index) for index in range(2)]
-
-        assert_goes_on(make)
 
 
 def _gradients(model: Model) -> list[Tensor]:

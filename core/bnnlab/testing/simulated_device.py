@@ -205,15 +205,18 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def wrapped(value: Any) -> Any:
         if not here or not isinstance(value, Tensor):
             return value
-        known = wrappers.get(id(value))  # an operation in place
-        if known is not None and known.shape != value.shape:
-            raise UnsupportedError(f"the simulated device changes no shape in place ({name})")
-        return SimulatedTensor(value) if known is None else known
+        known = wrappers.get(id(value))  # the operation is in place
+        if known is None:
+            return SimulatedTensor(value)
+        if (known.shape, known.stride()) != (value.shape, value.stride()):
+            with torch._C._DisableTorchDispatch():  # the shape outside must change, too
+                operation(*args, **kwargs)
+        return known
 
-    kwargs = {key: _map(_held, value) for key, value in kwargs.items()}
+    inner = {key: _map(_held, value) for key, value in kwargs.items()}
     if device is not None:
-        kwargs["device"] = torch.device("cpu")
-    return _map(wrapped, operation(*_map(_held, args), **kwargs))
+        inner["device"] = torch.device("cpu")
+    return _map(wrapped, operation(*_map(_held, args), **inner))
 
 
 def _held(value: Any) -> Any:

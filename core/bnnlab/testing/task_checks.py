@@ -1,10 +1,7 @@
 """What an optimizer owes from one task to the next: nothing is lost, and nothing left behind."""
 
-from bnnlab.learner import Learner
 from bnnlab.model import Model
-from bnnlab.stream import Task
 from bnnlab.testing import toy
-from bnnlab.testing.lives import assert_goes_on
 from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing
 
 RECORD = {
@@ -16,16 +13,6 @@ RECORD = {
 
 class TaskChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about several tasks, and saving within them."""
-
-    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
-        """The trainer is stopped within tasks and between; an optimizer of another seed goes on."""
-
-        def make(restarts: int) -> tuple[Learner, list[Task]]:
-            model = self.make_model()
-            learner = Learner(model, toy.ToyRule(), self.make(restarts, model))
-            return learner, [toy.make_task(index) for index in range(2)]
-
-        assert_goes_on(make)
 
     def test_a_tasks_end_leaves_the_model_fit_to_go_on(self) -> None:
         """Binary weights are signs, and training modes and requires_grad as before."""

@@ -38,14 +38,14 @@ def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor, index: in
     return Task(index, "toy", learned, scored)
 
 
-def to(device: torch.device, task: Task) -> Task:
+def to(task: Task, device: torch.device) -> Task:
     """Return a task whose data are on a device."""
-    train, test = (_to(device, part) for part in (task.train, task.test))
-    moved: Task = replace(_to(device, task), train=train, test=test)
+    train, test = (_to(part, device) for part in (task.train, task.test))
+    moved: Task = replace(_to(task, device), train=train, test=test)
     return moved
 
 
-def _to(device: torch.device, data: Any) -> Any:
+def _to(data: Any, device: torch.device) -> Any:
     values = {each.name: getattr(data, each.name) for each in fields(data)}
     tensors = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
     return replace(data, **tensors)
