@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -386,12 +387,33 @@ def test_an_interrupted_run_is_resumed(
         patch.setattr(Trainer, "_epoch", interrupted)
         answer = bnn(*words, "--name", "torn")
     assert answer.code == 130
-    assert "Traceback" not in answer.err
+    lines = ["to go on: bnn run --resume runs/torn", "error: stopped by SIGINT"]
+    assert answer.err.splitlines()[-2:] == lines
     resumed = document("run", "--resume", "runs/torn", "--quiet")
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
     again = bnn("run", "--resume", "runs/torn", "--quiet", "--json")
     assert (again.code, json.loads(again.out)) == (0, resumed)
     assert "runs/torn is complete" in again.err
+
+
+def test_a_run_that_is_told_to_stop_says_how_to_go_on(
+    bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnlab.training import Trainer
+
+    def told(self: Trainer, *_: Any) -> None:
+        if self.progress.step == 15:
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = document("run", *TINY, "--name", "whole", "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_check", told)
+        answer = bnn("run", *TINY, "--name", "torn", "--quiet")
+    assert (answer.code, answer.out) == (143, "")
+    lines = ["to go on: bnn run --resume runs/torn", "error: stopped by SIGTERM"]
+    assert answer.err.splitlines() == lines
+    resumed = document("run", "--resume", "runs/torn", "--quiet")
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_out_none_writes_nothing(bnn: Bnn, tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_it_is_written_where_it_was_asked_for(tmp_path: Path, suffix: str) -> No
     assert other.stat().st_size > 10_000
 
 
+def test_a_folder_of_an_earlier_version_is_drawn_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint").mkdir()
+    (tmp_path / "run" / "checkpoint" / "state.pt").write_bytes(b"PK\3\4")
+    assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count("state.pt is of an earlier version of bnnlab") == 1
+
+
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is no run's folder: there is no metrics\.jsonl"):
         plot_diagnosis(tmp_path)

@@ -26,6 +26,7 @@ NEW_KEYS = {"alone", "device", "metrics", "versions"}
 """What the format of before did not hold."""
 _OLD = b"PK"
 """What a file of before, that is torch's alone, begins with."""
+_EARLIER = "%s is of an earlier version of bnnlab: whether it is damaged is unknown"
 
 
 class DamagedError(UsageError):
@@ -90,7 +91,7 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
                 f"{path} is of an earlier version of bnnlab, without a digest: it can be loaded, "
                 "but the run cannot be continued. Start a new run."
             )
-        log.warning("%s is of an earlier version of bnnlab: whether it is damaged is unknown", path)
+        log.warning(_EARLIER, path)
         return _checked(unpack(path, content), path, KEYS)
     head, body = content[: len(MAGIC) + 65], memoryview(content)[len(MAGIC) + 65 :]
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n":
@@ -98,6 +99,15 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
     if body[: len(VERSION)] != VERSION:
         raise UsageError(f"{path} is of another version of bnnlab's format: use that version.")
     return _checked(unpack(path, body[len(VERSION) :]), path, KEYS | NEW_KEYS)
+
+
+def warn_if_old(folder: Path) -> None:
+    """Say so if a run's folder is of the format of before."""
+    path = folder / CHECKPOINT
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_OLD)) == _OLD:
+                log.warning(_EARLIER, path)
 
 
 def _checked(state: Any, path: Path, keys: set[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bnnlab.errors import BnnlabError
+
 SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -90,6 +92,8 @@ class Interruption:
             signal.signal(number, heard)
         try:
             yield
+        except BnnlabError:
+            raise
         except Exception:
             self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
             raise

@@ -38,7 +38,7 @@ def accuracy(runs: Runs, out: Out = None) -> None:
     """
     from bnnlab.plots import plot_accuracy
 
-    _write(plot_accuracy(runs), out or runs[0] / "accuracy.png")
+    _write(runs, plot_accuracy(runs), out or runs[0] / "accuracy.png")
 
 
 @app.command()
@@ -49,7 +49,7 @@ def weights(run: Run, out: Out = None) -> None:
     """
     from bnnlab.plots import plot_weights
 
-    _write(plot_weights(run), out or run / "weights.png")
+    _write([run], plot_weights(run), out or run / "weights.png")
 
 
 @app.command()
@@ -62,11 +62,14 @@ def diagnosis(run: Run, out: Out = None) -> None:
     """
     from bnnlab.plots import plot_diagnosis
 
-    _write(plot_diagnosis(run), out or run / "diagnosis.png")
+    _write([run], plot_diagnosis(run), out or run / "diagnosis.png")
 
 
-def _write(figure: "Figure", file: Path) -> None:
+def _write(runs: list[Path], figure: "Figure", file: Path) -> None:
+    from bnnlab.checkpoint import warn_if_old
     from bnnlab.plots import save
 
+    for run in runs:
+        warn_if_old(run)
     save(figure, file)
     print_out(f"written to {file}", soft_wrap=True)

@@ -144,10 +144,11 @@ def _execute(
     except (KeyboardInterrupt, StoppedError) as error:
         if experiment.folder:
             report_note(f"to go on: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        report_error(f"stopped by {error.signal}")
-        raise typer.Exit(error.exit_code) from None
+        by, code = "SIGINT", 130
+        if isinstance(error, StoppedError):
+            by, code = error.signal, error.exit_code
+        report_error(f"stopped by {by}")
+        raise typer.Exit(code) from None
     if json:
         print_json(result.as_dict())
     else:

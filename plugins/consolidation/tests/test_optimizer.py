@@ -772,10 +772,10 @@ def test_elastic_weights_forget_less_than_their_base() -> None:
 @pytest.mark.rounding
 @pytest.mark.slow
 def test_synaptic_intelligence_forgets_less_than_its_base() -> None:
-    """Single seeds forget from 0.08 to 0.23 less, five together from 0.12 to 0.16."""
+    """Single seeds forget from 0.14 to 0.25 less, five together 0.2."""
     pairs = [(run("sgd", 3, seed), run("si", 3, seed)) for seed in range(5)]
     saved = sum(base.forgetting - held.forgetting for base, held in pairs) / len(pairs)
-    assert saved > 0.04
+    assert saved > 0.08
     assert min(held.accuracy[2][2] for _, held in pairs) > 0.6
 
 
