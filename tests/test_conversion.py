@@ -92,6 +92,14 @@ def test_a_binary_encoder_with_masks_takes_token_ids_on_every_path() -> None:
     assert bnnlab.model.segment_shapes(model, (6,))[-1] == (9,)
 
 
+def test_a_model_with_a_binary_layer_put_into_an_encoder_by_hand_is_right_too() -> None:
+    layer = encoder()
+    layer.linear1 = bnnlab.BinaryLinear(8, 12, bias=True)
+    first, *others = outputs(Model([layer, nn.Flatten(), nn.Linear(40, 2)]), torch.randn(2, 5, 8))
+    for other in others:
+        torch.testing.assert_close(other, first)
+
+
 def test_an_encoder_in_which_nothing_changed_keeps_its_fused_path() -> None:
     net = nn.Sequential(encoder(), nn.Flatten(), nn.Linear(40, 3))
     binarize(net, lambda name, _: name == "2", input_shape=(5, 8))
@@ -345,7 +353,7 @@ def test_a_layer_that_no_input_reaches_is_named() -> None:
             return y
 
     assert reasons(binarize(Spare(), "all", input_shape=(4,))) == {
-        "spare": "no probe input reaches it"
+        "spare": "it is never called, though others may read its weight"
     }
 
 
@@ -509,16 +517,47 @@ class Leaky(nn.ReLU):
 
 
 def test_rounding_that_a_sign_enlarges_is_not_taken_for_a_difference() -> None:
-    class Rounded(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x if torch.is_grad_enabled() else x * (1 + 1e-6) - 1e-6 * x
-
     class Edge(nn.Module):
-        """Its sign is that of rounding, in float32 alone."""
+        """Its sign is that of rounding, on one path and in float32 alone."""
 
         def forward(self, x: Tensor) -> Tensor:
-            noise = 0.0 if torch.is_grad_enabled() or x.dtype == torch.float64 else -1e-7
-            return torch.where(x * 0 + noise >= 0, 1.0, -1.0).to(x.dtype)
+            noise = 1e-7 if torch.is_grad_enabled() or x.dtype == torch.float64 else -1e-7
+            return x * 0 + noise
 
-    net = nn.Sequential(nn.Linear(4, 4), Rounded(), Edge(), nn.Linear(4, 2))
+    net = nn.Sequential(nn.Linear(4, 4), Edge(), Sign(), nn.Linear(4, 2))
     assert len(binarize(net, "all", input_shape=(4,)).binary_parameters()) == 2
+
+
+def test_a_hook_that_writes_a_binary_weight_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    net[1].register_forward_pre_hook(lambda layer, _: layer.weight.data.clamp_(-0.1, 0.1))
+    before = net[0].weight.clone()
+    with pytest.raises(UsageError, match="running the module changes the weight of '1'"):
+        binarize(net, "all", input_shape=(4,))
+    assert torch.equal(net[0].weight, before)
+
+
+def test_a_function_is_warned_of_what_it_chose_in_vain(caplog: pytest.LogCaptureFixture) -> None:
+    net = nn.Sequential(Doubled(4, 4), nn.Linear(4, 2))
+    binarize(net, lambda name, _: name == "1")
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    net = nn.Sequential(Doubled(4, 4), nn.Linear(4, 2))
+    binarize(net, lambda *_: True)
+    assert "4 in 0 (Doubled)" not in caplog.text
+    assert "16 in 0 (Doubled): a subclass of Linear may do more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (lambda: nn.Sequential(nn.Linear(4, 2)).to("meta"), "meta device"),
+        (lambda: nn.Sequential(torch.jit.script(nn.Linear(4, 2))), "no linear or convolutional"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_layers_without_values_and_of_torchscript_are_named(
+    net: Callable[[], nn.Module], message: str
+) -> None:
+    for shape in (None, (4,)):
+        with pytest.raises((UsageError, ValueError), match=message):
+            binarize(net(), "all", input_shape=shape)

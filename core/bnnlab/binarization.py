@@ -1,13 +1,16 @@
 """Binarise an arbitrary torch module and cut it into segments."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from torch import nn
 
 from bnnlab.conversion import parts_with_weights, report
+from bnnlab.errors import UsageError
+from bnnlab.fused import keep_off_fused_paths
 from bnnlab.layers import BINARY, Scale, Sign, Surrogate, weight_of
 from bnnlab.model import Model
 from bnnlab.probing import check_fits, probe_inputs
@@ -82,10 +85,11 @@ def binarize(
         for layer in layers:
             BINARY[type(layer)].take_over(layer, scale)
         signs = _activations_to_signs(module, surrogate) if activations == "sign" else {}
-        _keep_off_fused_paths(module, layers.keys() | signs.keys())
+        keep_off_fused_paths(module)
         segments = segments_of(module, graph)
         if x is not None:
             self_check(module, segments, x)
+            _check_signs(layers)
     model = Model(segments, input_shape)
     model.conversion = report(module, kinds, reasons, signs.values(), checked=x is not None)
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
@@ -101,7 +105,11 @@ def binarize(
 @contextmanager
 def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
     """Put a module back as it was if what is done to it fails."""
-    parts = [(p, type(p), dict(vars(p)), dict(p._parameters)) for p in module.modules()]
+    parts = [
+        (part, type(part), dict(vars(part)), dict(part._parameters))
+        for part in module.modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+    ]
     weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
     try:
         yield
@@ -115,6 +123,12 @@ def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterato
         for weight, value in weights:
             weight.data.copy_(value)
         raise
+
+
+def _check_signs(layers: Mapping[nn.Module, str]) -> None:
+    for layer, name in layers.items():
+        if not bool(weight_of(layer).abs().eq(1).all()):
+            raise UsageError(f"running the module changes the weight of {name!r}: see its hooks")
 
 
 def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Module, str]:
@@ -135,16 +149,3 @@ def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Mo
         part._parameters.clear()  # of PReLU
         part.surrogate = surrogate  # type: ignore[assignment]
     return found
-
-
-def _keep_off_fused_paths(module: nn.Module, changed: Collection[nn.Module]) -> None:
-    """Let torch's encoders call their layers where some have changed, not compute in one kernel.
-
-    The kernel reads `weight` and knows neither scales nor signs.
-    """
-    for part in module.modules():
-        if any(each in changed for each in part.modules()):
-            if isinstance(part, nn.TransformerEncoderLayer):
-                part.activation_relu_or_gelu = 0
-            if isinstance(part, nn.TransformerEncoder):
-                part.use_nested_tensor = part.enable_nested_tensor = False

@@ -95,11 +95,11 @@ def report(
         signs: See `Conversion`; so for the next.
         checked: See signs.
     """
-    signed = set(binary_parameters(module).values())
+    modules, signed = dict(module.named_modules()), set(binary_parameters(module).values())
     counted: set[Tensor] = set()
     binary, real = [], []
     for name, kind in kinds.items():
-        own = weights_of(module.get_submodule(name))
+        own = weights_of(modules[name])
         count = sum(p.numel() for p in own if p not in counted)
         counted.update(own)
         if any(p in signed for p in own):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bnnlab.conversion import Conversion
 from bnnlab.errors import UsageError, explain
+from bnnlab.fused import keep_off_fused_paths
 from bnnlab.layers import binary_parameters
 from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
@@ -53,18 +54,19 @@ class Model(nn.Module):
             raise ValueError("a model needs at least one segment")
         for segment in self.segments:
             check_fits(segment)
+            keep_off_fused_paths(segment)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs `(B, *input_shape)` to logits `(B, K)`.
 
         Raises:
-            UsageError: If the last segment returns several things.
+            UsageError: If the last segment returns something other than a tensor.
         """
         if self.inference is not None:
             return self.inference(self, x)
         for segment in self.segments:
             x = segment(x)
-        if isinstance(x, tuple | list | dict):
+        if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):  # a proxy of one
             raise UsageError(one_tensor(type(self.segments[-1]).__name__, x))
         return x
 

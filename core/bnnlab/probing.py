@@ -51,7 +51,11 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Put a module's modes, attributes and buffers, and the global generators, back afterwards."""
-    parts = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
+    parts = [
+        (part, dict(vars(part)), dict(part._buffers))
+        for part in module.modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+    ]
     values = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         with generators_kept(module):
@@ -72,11 +76,16 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
 
     Numbers are normally distributed, of its parameters' dtype and on their device; token ids are
     int64, below the size of its smallest embedding, or 2.
+
+    Raises:
+        UsageError: If the module is on the meta device.
     """
     draws = torch.Generator().manual_seed(0)
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
     count = min((table.num_embeddings for table in tables), default=2)
+    if like.is_meta:
+        raise UsageError("its weights are on the meta device, where nothing can be tried")
     numbers = torch.randn(2, *input_shape, generator=draws).to(like)
     return numbers, torch.randint(0, count, (2, *input_shape), generator=draws).to(like.device)
 

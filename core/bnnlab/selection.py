@@ -50,18 +50,9 @@ def select(
     """
     if not callable(policy) and policy not in ("inner", "all"):
         raise ValueError(f"policy {policy!r}: choose 'inner', 'all' or a function (name, layer)")
-    parts = {name: part for part, name in parts_with_weights(module).items()}
-    cannot = {name: why for name, part in parts.items() if (why := _obstacle(module, name, part))}
-    able = {part: name for name, part in parts.items() if name not in cannot}
-    cannot |= _shared(module, able)
-    able = {part: name for part, name in able.items() if name not in cannot}
-    calls, read = ([], _read(module, graph)) if x is None else calls_of(module, able, x)
-    for layer, name in able.items():
-        if weight_of(layer) in read:
-            cannot[name] = "its weight is read by others than the layer itself"
-        elif x is not None and layer not in calls:
-            cannot[name] = "no probe input reaches it"
-    able = {part: name for part, name in able.items() if name not in cannot}
+    parts = parts_with_weights(module)
+    cannot, calls = _unable(module, parts, graph, x)
+    able = {part: name for part, name in parts.items() if name not in cannot}
     kept: dict[str, str] = {}
     if callable(policy):
         kept = {n: "the policy leaves it real" for p, n in able.items() if not policy(n, p)}
@@ -80,16 +71,40 @@ def select(
             + said
         )
     missed = any(
-        policy(name, part) if callable(policy) else not isinstance(part, TABLES)
-        for name, part in parts.items()
-        if name in cannot and (isinstance(part, WEIGHT_LAYERS) or not callable(policy))
+        isinstance(part, WEIGHT_LAYERS) and policy(name, part)
+        if callable(policy)
+        else not isinstance(part, TABLES)
+        for part, name in parts.items()
+        if name in cannot
     )
     return Selection(layers, kept | cannot, missed)
 
 
-def _obstacle(module: nn.Module, name: str, part: nn.Module) -> str:
+def _unable(
+    module: nn.Module, parts: Mapping[nn.Module, str], graph: fx.Graph | None, x: Tensor | None
+) -> tuple[dict[str, str], list[nn.Module]]:
+    """Return why parts cannot become binary, by name, and the others in order of their calls."""
+    modules = dict(module.named_modules())
+    cannot = {}
+    for part, name in parts.items():
+        parent = modules[name.rpartition(".")[0]] if name else None
+        if why := _obstacle(part, parent):
+            cannot[name] = why
+    able = {part: name for part, name in parts.items() if name not in cannot}
+    cannot |= _shared(module, able)
+    able = {part: name for part, name in able.items() if name not in cannot}
+    calls, read = ([], _read(module, graph)) if x is None else calls_of(module, able, x)
+    for layer, name in able.items():
+        if weight_of(layer) in read:
+            cannot[name] = "its weight is read by others than the layer itself"
+        elif x is not None and layer not in calls:
+            cannot[name] = "it is never called, though others may read its weight"
+    return cannot, [layer for layer in calls if able[layer] not in cannot]
+
+
+def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     """Return why a part with weights cannot become binary; empty if it can."""
-    if name and isinstance(module.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+    if isinstance(parent, nn.MultiheadAttention):
         return "attention reads its weight and does not call it"
     if isinstance(part, TABLES):
         return "an embedding is looked up, not multiplied"
@@ -108,6 +123,10 @@ def _obstacle(module: nn.Module, name: str, part: nn.Module) -> str:
         return f"its weights are {weight.dtype}"
     if weight.is_meta:
         return "its weights are on the meta device"
+    if any(
+        step == 0 and size > 1 for step, size in zip(weight.stride(), weight.shape, strict=True)
+    ):
+        return "its weights share memory among themselves"
     taken = [each for each in _TAKEN if hasattr(part, each)]
     return f"it has a {taken[0]!r} of its own, a binary layer's word" if taken else ""
 

@@ -14,6 +14,7 @@ from bnnlab.errors import UsageError
 from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.rule import Batch
+from bnnlab.selfcheck import self_check
 from bnnlab.stream import Task
 from bnnlab.testing import toy
 from bnnlab.testing.device_checks import CPU, DeviceChecks
@@ -91,7 +92,10 @@ class ModelContract(DeviceChecks):
             assert bool(logits.isfinite().all()), "the logits are not finite"
 
     def test_its_segments_compose_to_it(self) -> None:
-        """Running the segments one after the other is running the model, one tensor passed on."""
+        """Running the segments one after the other is running the model, one tensor passed on.
+
+        So it is with gradients, without, and under `torch.inference_mode`.
+        """
         model = self.make().eval()
         x = self.inputs()
         for number, segment in enumerate(model.segments, start=1):
@@ -103,6 +107,7 @@ class ModelContract(DeviceChecks):
         torch.testing.assert_close(x, model(self.inputs()))
         if self.provides("segments"):
             assert len(model.segments) > 1, "'segments' is declared, but it has only one"
+        self_check(model, list(model.segments), self.inputs(2))
 
     def test_it_knows_the_shape_of_an_input(self) -> None:
         """Rules that size something by the activations ask for it."""

@@ -20,6 +20,7 @@ from bnnlab import (
     Sign,
     UsageError,
     binarize,
+    create,
 )
 from bnnlab.testing.memory import peak_bytes
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
@@ -737,3 +738,20 @@ def test_a_model_that_does_not_know_its_inputs_shape_is_refused_and_told_how_to(
     model = Model([nn.Linear(4, 4), nn.Linear(4, 2)])
     with pytest.raises(UsageError, match="input_shape="):
         attached(model)
+
+
+def test_one_dimensional_convolutions_are_weight_layers_and_their_channels_are_refused() -> None:
+    def net() -> Model:
+        parts = (
+            nn.Conv1d(2, 4, 3),
+            nn.Conv1d(4, 4, 3),
+            nn.Sequential(nn.Flatten(), nn.Linear(16, 3)),
+        )
+        return Model(parts, (2, 8))
+
+    model = net()
+    rule = create("rule", "dfa", model, skip="leak")
+    assert [tuple(buffer.shape) for buffer in rule.buffers()] == [(3, 24), (3, 16)]
+    for options in ({"per": "channel"}, {"at": "norm"}):
+        with pytest.raises(UsageError, match="not of 1-d and 3-d convolutions"):
+            create("rule", "dfa", net(), **options)

@@ -637,3 +637,14 @@ def test_a_model_that_calls_other_layers_in_training_is_an_error() -> None:
     model = Model([Fickle()], (4,))
     with pytest.raises(RunError, match="2 weight layers in training, and 1"):
         attached(model).closure(model, some(model))()
+
+
+def test_every_kind_of_convolution_is_taught() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.ConvTranspose1d(3, 2, 3), nn.ReLU(),
+                            nn.Flatten(), nn.Linear(16, 4))  # fmt: skip
+        model = Model([net], (2, 8))
+        x = torch.randn(5, 2, 8)
+    create("rule", "pepita", model).closure(model, (x, torch.arange(5) % 4))()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
