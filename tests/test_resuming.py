@@ -302,6 +302,16 @@ def test_other_versions_are_refused_or_told_in_the_result(
         object.__setattr__(plugin, "version", first)
 
 
+def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -> None:
+    from bnnlab.protocol import versions
+
+    around = {"rule": "dfa", "optimizer": {"name": "ewc", "base": "adam"}, "out": "none"}
+    config = resolve(host, [SMALL, around])
+    used = versions(host, config, Experiment(host, config).learner)
+    assert {"torch", "bnnlab", "bnnlab-consolidation", "bnnlab-backprop"} <= used.keys()
+    assert "bnnlab-bop" not in used
+
+
 def test_a_run_is_one_processes(host: PluginHost, folder: Path) -> None:
     run = resume(host, folder)
     with pytest.raises(UsageError, match=f"is in use by process {os.getpid()}"):

@@ -83,8 +83,10 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
     """
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing.") from error
     except OSError as error:
-        raise DamagedError(f"{path} is missing: {error.strerror}.") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     if content.startswith(_OLD):
         if not old:
             raise UsageError(

@@ -1,7 +1,6 @@
 """A run from its configuration to its result."""
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -63,9 +62,10 @@ class Experiment:
             state = checkpoint.load(resume.path) if resume else None
             warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
             self._make(state)
-            self._versions = {name: [version] for name, version in versions(config).items()}
+            now = versions(host, config, self.learner)
+            self._versions = {name: [version] for name, version in now.items()}
             if resume:
-                self._restore(resume, state, allow_changed_versions)
+                self._restore(resume, state, now, allow_changed_versions)
             else:
                 self.folder = self._new_folder()
             undo.pop_all()
@@ -195,17 +195,14 @@ class Experiment:
         if self.config.out is None:
             return None
         names = [self.config.choices[kind].component.name for kind in _NAMING]
-        out = building.expand(self.config.out)
-        folder = RunFolder.create(out, self.config.name, "-".join(names))
         loaded = [plugin for plugin in self.host.plugins if plugin.status is Status.OK]
-        try:
-            folder.write_config(self._repeatable())
-            folder.write_environment({plugin.distribution: plugin.version for plugin in loaded})
-        except OSError as error:
-            folder.unlock()
-            shutil.rmtree(folder.path, ignore_errors=True)  # made a moment ago
-            raise UsageError(f"cannot write to {folder.path}: {error.strerror}.") from error
-        return folder
+        return RunFolder.begin(
+            building.expand(self.config.out),
+            self.config.name,
+            "-".join(names),
+            config=self._repeatable(),
+            plugins={plugin.distribution: plugin.version for plugin in loaded},
+        )
 
     def _repeatable(self) -> dict[str, Any]:
         """Return the configuration with what it left to this machine, and without its own name."""
@@ -248,14 +245,16 @@ class Experiment:
         self._interruption.saved()
 
     def _restore(
-        self, folder: RunFolder, state: Mapping[str, Any] | None, allow_changed_versions: bool
+        self,
+        folder: RunFolder,
+        state: Mapping[str, Any] | None,
+        now: Mapping[str, str],
+        allow_changed_versions: bool,
     ) -> None:
         if state is None:
             folder.begin_anew()
             return
-        self._versions = join_versions(
-            folder.path, state["versions"], versions(self.config), allow_changed_versions
-        )
+        self._versions = join_versions(folder.path, state["versions"], now, allow_changed_versions)
         compare(folder.path, state["identity"], identity(self.config, self.protocol()))
         if state["device"] != self.device.type:
             log.warning(

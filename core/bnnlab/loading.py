@@ -45,7 +45,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
     choices = resolve_components(host, [settings], kinds)
-    compare(path, state["identity"], {str(kind): settings.get(kind) for kind in kinds})
+    compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
     parts: dict[str, Any] = {}
     model = parts["model"] = building.make_model(
         host,

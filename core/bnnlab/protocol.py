@@ -10,6 +10,8 @@ import torch
 import bnnlab
 from bnnlab.config import RunConfig
 from bnnlab.errors import UsageError
+from bnnlab.host import PluginHost
+from bnnlab.learner import Learner
 from bnnlab.model import Model
 from bnnlab.normalization import needs_recalibration
 from bnnlab.optimizer import Optimizer
@@ -75,9 +77,17 @@ def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> 
         )
 
 
-def versions(config: RunConfig) -> dict[str, str]:
-    """Return the versions of what computes: torch, bnnlab and the plugins in use."""
-    plugins = [choice.plugin for choice in config.choices.values()]
+def versions(host: PluginHost, config: RunConfig, learner: Learner) -> dict[str, str]:
+    """Return the versions of what computes: torch, bnnlab and the plugins in use.
+
+    Those are the ones that were chosen, and those of what the chosen ones are made of, such as
+    the optimizer that another one goes around.
+    """
+    modules = (*learner.model.modules(), *learner.rule.modules())
+    parts = (*modules, *vars(learner.rule).values(), *vars(learner.optimizer).values())
+    packages = {type(part).__module__.partition(".")[0] for part in parts}
+    chosen = [choice.plugin for choice in config.choices.values()]
+    plugins = [*chosen, *(plugin for plugin in host.plugins if plugin.package in packages)]
     own = {"torch": str(torch.__version__), "bnnlab": bnnlab.__version__}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
@@ -96,13 +106,14 @@ def join_versions(
     Raises:
         UsageError: If they differ and may not.
     """
-    changed = {name: saved[name][-1] for name in mine if saved[name][-1] != mine[name]}
+    before = {name: saved.get(name, ["not used"]) for name in mine}
+    changed = [name for name in mine if before[name][-1] != mine[name]]
     if changed:
-        what = ", ".join(f"{name} {old} is {mine[name]} now" for name, old in changed.items())
+        what = ", ".join(f"{name} {before[name][-1]} is {mine[name]} now" for name in changed)
         if not allowed:
             raise UsageError(
                 f"{folder} was begun with other versions: {what}. Install those again, or let "
                 "--allow-changed-versions go on: the result says so."
             )
         log.warning("%s goes on with other versions: %s", folder, what)
-    return {name: [*saved[name], *[mine[name]] * (name in changed)] for name in mine}
+    return {name: [*before[name], *[mine[name]] * (name in changed)] for name in mine}

@@ -6,10 +6,11 @@ import logging.handlers
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -120,6 +121,31 @@ class RunFolder:
         folder.lock()
         return folder
 
+    @classmethod
+    def begin(
+        cls,
+        out: Path,
+        name: str | None,
+        described: str,
+        *,
+        config: Mapping[str, Any],
+        plugins: Mapping[str, str],
+    ) -> "RunFolder":
+        """Make a new folder as `create` does, with run.toml and environment.json in it.
+
+        Raises:
+            UsageError: As `create`.
+        """
+        folder = cls.create(out, name, described)
+        try:
+            folder.write_config(config)
+            folder.write_environment(plugins)
+        except OSError as error:
+            folder.unlock()
+            shutil.rmtree(folder.path, ignore_errors=True)  # made a moment ago
+            raise UsageError(f"cannot write to {folder.path}: {error.strerror}.") from error
+        return folder
+
     # -------------------------------------------------------------------- whose it is
 
     def lock(self) -> None:
@@ -147,7 +173,8 @@ class RunFolder:
         self._lock = lock
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         who = f"process {os.getpid()} on {platform.node()}, since {now}"
-        write_atomically(owner, who.encode())
+        with suppress(OSError):  # a courtesy; a full disk is told where it matters
+            write_atomically(owner, who.encode())
         for part in self.path.rglob(".*.part"):
             part.unlink(missing_ok=True)
 
