@@ -11,7 +11,7 @@ from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.discovery import Status
-from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
+from bnnlab.errors import BnnlabError, RunError, explain, place
 from bnnlab.host import PluginHost
 from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner

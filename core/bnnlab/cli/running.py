@@ -104,7 +104,7 @@ def run(
         raise UsageError("--allow-changed-versions: a new run has no other versions; see --resume")
     file = resume / CONFIG if resume else config
     settings: list[Any] = [read_config(file)] if file else []
-    if recipe:
+    if recipe is not None:
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():
             settings.insert(0, _read_recipe(recipe))
     settings += spoken
