@@ -144,7 +144,10 @@ def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Mo
     for part, name in found.items():
         if type(part) not in _ACTIVATIONS or "forward" in vars(part):
             kind = type(part).__name__
-            raise ValueError(f"activations 'sign': {name!r} is {kind}, a kind of its own")
+            raise ValueError(
+                f"activations 'sign': {name!r} ({kind}) has a class or a forward of its own, which "
+                "would be lost: put a Sign or an activation of torch there"
+            )
         part.__class__ = Sign
         part._parameters.clear()  # of PReLU
         part.surrogate = surrogate  # type: ignore[assignment]

@@ -14,9 +14,10 @@ from torch.nn.parameter import is_lazy
 from bnnlab.errors import UsageError, explain
 
 TRAINING, GRADIENTS = "in training mode", "in evaluation mode with gradients"
+NO_GRADIENTS = "under torch.no_grad"
 PATHS: dict[str, tuple[bool, Callable[[], Any]]] = {
     GRADIENTS: (False, torch.enable_grad),
-    "under torch.no_grad": (False, torch.no_grad),
+    NO_GRADIENTS: (False, torch.no_grad),
     "under torch.inference_mode": (False, torch.inference_mode),
     TRAINING: (True, torch.enable_grad),
 }
@@ -106,7 +107,7 @@ def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     return numbers
 
 
-def run(module: nn.Module, x: Tensor, path: str = "under torch.no_grad") -> Tensor:
+def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
     """Return the module's output, and leave the module as it was.
 
     Raises:

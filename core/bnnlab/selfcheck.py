@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, first_line
 from bnnlab.layers import Sign, weight_of
-from bnnlab.probing import GRADIENTS, PATHS, TRAINING, asks_mode, is_hooked, run, undisturbed
+from bnnlab.probing import (
+    GRADIENTS,
+    NO_GRADIENTS,
+    PATHS,
+    TRAINING,
+    asks_mode,
+    is_hooked,
+    run,
+    undisturbed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +118,9 @@ def calls_of(
 ) -> tuple[list[nn.Module], set[nn.Parameter]]:
     """Return the layers in order of their calls, and the weights that others read as well.
 
-    A weight is read by others if the output changes when it is only there while its own layer runs,
-    and another one in its place for everybody else.
+    The module is run in evaluation mode, then in training mode. A weight is read by others if the
+    output changes when it is only there while its own layer runs, and another one in its place for
+    everybody else.
     """
     calls: list[nn.Module] = []
     weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
@@ -127,27 +137,35 @@ def calls_of(
         finally:
             weight.data.mul_(-3)
 
-    def is_read(hidden: set[nn.Parameter]) -> bool:
+    def is_read(hidden: set[nn.Parameter], path: str) -> bool:
         try:
             with undisturbed(module):
                 _around([layer for layer in layers if weight_of(layer) in hidden], show)
                 for weight in hidden:
                     weight.data.mul_(-3)
-                return not _agree(first, run(module, x))
+                return not _agree(first[path], run(module, x, path))
         except UsageError:  # for what was read is not what it must be
             return True
         finally:
-            for weight in hidden:
-                weight.data.copy_(weights[weight])
+            restore()
 
+    def restore() -> None:
+        for weight, value in weights.items():
+            weight.data.copy_(value)
+
+    first: dict[str, Tensor] = {}
+    read: set[nn.Parameter] = set()
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it reads weights; `binarize` ends that
     try:
-        with undisturbed(module):
-            _around(layers, note)
-            first = run(module, x)
-        called = {weight_of(layer) for layer in calls}
-        read = {weight for weight in called if is_read({weight})} if is_read(called) else set()
+        for path in (NO_GRADIENTS, TRAINING):
+            with undisturbed(module):
+                _around(layers, note)
+                first[path] = run(module, x, path)
+            called = {weight_of(layer) for layer in calls}
+            if is_read(called, path):
+                read |= {weight for weight in called if is_read({weight}, path)}
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        restore()
     return calls, read
