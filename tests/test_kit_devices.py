@@ -338,6 +338,14 @@ def test_a_step_may_wait_as_often_as_its_contract_says(
     assert (found is None) is fine
 
 
+def test_a_class_that_no_other_process_finds_is_named() -> None:
+    class Hidden(OfARule):
+        pass
+
+    with pytest.raises(pytest.fail.Exception, match="define Hidden at the top of its module"):
+        Hidden().test_it_works_on_every_device()
+
+
 @pytest.mark.slow  # two processes are made
 def test_a_process_that_dies_fails_the_check_and_is_made_anew(make_plugin: MakePlugin) -> None:
     died = fault(make_plugin, Kind.RULE, Dies, WORKS)

@@ -68,6 +68,8 @@ def call_with_device(contract: Any, method: str) -> None:
         pytest.fail.Exception: If the method raises, with its traceback.
     """
     made = type(contract)
+    if "<locals>" in made.__qualname__:
+        pytest.fail(f"define {made.__name__} at the top of its module: another process imports it")
     own = {
         name: value
         for name, value in vars(contract).items()

@@ -44,11 +44,13 @@ def is_here(value: object) -> bool:
 def flat(values: Iterable[Any]) -> list[Any]:
     """Return what an operation is given, lists taken apart."""
     return [
-        x for value in values for x in (flat(value) if isinstance(value, list | tuple) else [value])
+        x for value in values for x in (flat(value) if type(value) in (list, tuple) else [value])
     ]
 
 
-def check(operation: Any, name: str, args: Any, kwargs: dict[str, Any], here: bool) -> None:
+def check(
+    operation: Any, name: str, args: Any, kwargs: dict[str, Any], given: list[Any], here: bool
+) -> None:
     """Raise DeviceError if an operation is refused, and note if the host waits for it.
 
     Args:
@@ -56,9 +58,9 @@ def check(operation: Any, name: str, args: Any, kwargs: dict[str, Any], here: bo
         name: Its name, without overload.
         args: What it is given.
         kwargs: What it is given by name.
+        given: All of that, `flat`.
         here: Whether its results are on the device.
     """
-    given = flat((*args, *kwargs.values()))
     tensors = [each for each in given if isinstance(each, Tensor)]
     apart = [each for each in tensors if not is_here(each)]
     if len(tensors) < len(given):

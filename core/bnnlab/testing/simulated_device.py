@@ -198,7 +198,7 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     here = bool(wrappers) if device is None else device.type == NAME
     if name in ("copy_", "_foreach_copy_"):  # what is written stays where it is
         here = is_here(flat(args[:1])[0])
-    check(operation, name, args, kwargs, here)
+    check(operation, name, args, kwargs, given, here)
     if not here and not wrappers:
         return operation(*args, **kwargs)
 
@@ -225,7 +225,7 @@ def _held(value: Any) -> Any:
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:
     """Return what an operation is given or gives, with a function applied to each part."""
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)([_map(function, each) for each in value])
     return function(value)
 
