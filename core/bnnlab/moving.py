@@ -10,8 +10,12 @@ def move_state(optimizer: torch.optim.Optimizer) -> None:
     """Bring the state of parameters that were moved to another device or dtype to them."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if parameter in optimizer.state:
-                _moved(optimizer.state[parameter], parameter)
+            device, dtype = parameter.device, parameter.dtype
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.device == device and value.dtype == dtype:
+                    continue  # as nearly always, and this is done before every step
+                state[name] = _moved(value, parameter, name)
 
 
 def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:
