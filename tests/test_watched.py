@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 import bnnlab
-from bnnlab import BinaryLinear, Model, Optimizer, RunError, UsageError
+from bnnlab import BinaryLinear, Model, Optimizer, RunError, TaskContext, UsageError
 from bnnlab.testing import toy
 from bnnlab.testing.optimizer_checks import flat
 
@@ -146,6 +146,34 @@ def test_a_model_that_is_converted_is_no_other(change: Callable[[Model], Model])
     optimizer.look()
 
 
+class Prunes(toy.ToyOptimizer):
+    """Writes weights when a task ends."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        for weight in self.learned():
+            weight.data.fill_(1)
+            self.state[weight]["latent"].abs_()
+
+
+def test_what_an_optimizer_writes_when_it_hears_of_a_task_is_its_own() -> None:
+    model = toy.make_model()
+    optimizer = Prunes(model, generator=torch.Generator(), lr=1e-9)
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, end=True)
+    go_on(model, optimizer)
+    optimizer.look()
+    assert bool((first_weight(model) == 1).all())
+
+
+def test_weights_that_are_loaded_before_a_task_begins_are_learned_from() -> None:
+    model, optimizer = trained("bimu")
+    loaded = {name: -value for name, value in model.state_dict().items()}
+    model.load_state_dict(loaded)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-9
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(1), steps=1)
+    assert torch.equal(first_weight(model), loaded["segments.0.0.weight"])
+
+
 def test_a_parameter_that_was_replaced_is_refused_by_name() -> None:
     model, optimizer = trained("adam")
     optimizer.look()
@@ -156,6 +184,17 @@ def test_a_parameter_that_was_replaced_is_refused_by_name() -> None:
     model.segments[2][0].bias = nn.Parameter(torch.zeros(3))
     with pytest.raises(RunError, match=r"segments\.2\.0\.bias is no longer the parameter"):
         go_on(model, optimizer, steps=50)
+
+
+def test_tied_binary_weights_are_learned_once() -> None:
+    layers = BinaryLinear(16, 16), BinaryLinear(16, 16)
+    layers[1].weight = layers[0].weight
+    model = Model(layers, (16,))
+    optimizer = bnnlab.create("optimizer", "adam", model)
+    assert len(optimizer.learned()) == 1
+    batch = torch.randn(8, 16), torch.arange(8)
+    optimizer.step(toy.ToyRule().closure(model, batch))
+    optimizer.look()
 
 
 # -------------------------------------------------------------------- frozen

@@ -146,7 +146,7 @@ class Optimizer(WatchedOptimizer):
         for name, parameter in binary.items():
             if not bool((parameter.detach().abs() == 1).all()):
                 raise ValueError(f"binary parameter {name!r} holds more than -1 and +1")
-        learned = list(binary.values()) if weights is None else list(weights)
+        learned = [*dict.fromkeys(binary.values() if weights is None else weights)]  # tied: once
         ids = {id(parameter) for parameter in learned}
         rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
         groups: list[Group] = [

@@ -27,14 +27,15 @@ class Watch:
     Attributes:
         weights: As given.
         names: As given.
-        stepping: Whether the optimizer is making a step.
+        busy: Whether it is the optimizer that writes now.
         steps: Those since the last look.
         losses: Of these steps.
     """
 
     def __init__(self, weights: Iterable[Tensor], names: dict[Tensor, str]) -> None:
-        self.weights, self.names = [weight for weight in weights if weight.numel()], names
-        self.stepping = False
+        self.weights = [weight for weight in dict.fromkeys(weights) if weight.numel()]
+        self.names = names
+        self.busy = False
         self._versions = [weight._version for weight in self.weights]
         self._places = [weight.data_ptr() for weight in self.weights]
         self._samples = [_sample(weight) for weight in self.weights]
@@ -86,11 +87,14 @@ class Watch:
             torch._foreach_addcmul_(self._agreed, self._samples, self._left)
         self._compared += 1
 
-    def wrote(self, loss: object) -> None:
-        """Remember the weights as the optimizer leaves them after a step, and the step's loss."""
+    def remember(self) -> None:
+        """Remember the weights as the optimizer leaves them."""
         self._versions = [weight._version for weight in self.weights]
         if self.weights:
             torch._foreach_copy_(self._left, self._samples)
+
+    def count(self, loss: object) -> None:
+        """Count a step, and remember its loss."""
         self.steps += 1
         if isinstance(loss, Tensor):
             self.losses.append(loss.detach())

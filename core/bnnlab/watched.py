@@ -45,8 +45,9 @@ class WatchedOptimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
-        if "step" in vars(cls):
-            cls.step = _watched(cls.step)  # type: ignore[assignment, arg-type]
+        for name, watched in (("step", _watched), ("task_started", _told), ("task_ended", _told)):
+            if name in vars(cls):
+                setattr(cls, name, watched(vars(cls)[name]))
 
     def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
         names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
@@ -113,7 +114,8 @@ class WatchedOptimizer(torch.optim.Optimizer):
         """
         group = {"learned": False, "binary": False, **param_group}
         given = group["params"]
-        group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        if not isinstance(given, set):  # which torch refuses: it has no order
+            group["params"] = [given] if isinstance(given, Tensor) else list(given)
         for each in group["params"]:
             self._check_member(each[1] if isinstance(each, tuple) else each, group)
         rates = [each["lr"] for each in self.param_groups if not each["learned"]]
@@ -152,24 +154,45 @@ def _watched(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(step)
     def watched(self: WatchedOptimizer, *args: Any, **given: Any) -> Tensor:
         watch = self._watch
-        if watch.stepping:  # a step within a step, as by super()
+        if watch.busy:  # a step within a step, as by super()
             return step(self, *args, **given)
         _look_around(self, args[0] if args else given.get("closure"))
         whole = [(group, group["params"]) for group in self.param_groups]
         for group, parameters in whole:
             if not all(parameter.requires_grad for parameter in parameters):
                 group["params"] = [p for p in parameters if p.requires_grad]
-        watch.stepping = True
+        watch.busy = True
         try:
             loss = step(self, *args, **given)
         finally:
-            watch.stepping = False
+            watch.busy = False
             for group, parameters in whole:
                 group["params"] = parameters
-        watch.wrote(loss)
+        watch.remember()
+        watch.count(loss)
         return loss
 
     return watched
+
+
+def _told(hook: Callable[..., None]) -> Callable[..., None]:
+    """Let an optimizer look around before it hears of a task, when it may write weights, too."""
+
+    @wraps(hook)
+    def told(self: WatchedOptimizer, *args: Any, **given: Any) -> None:
+        watch = self._watch
+        if watch.busy:  # a method of a base class
+            hook(self, *args, **given)
+            return
+        _look_around(self, None)
+        watch.busy = True
+        try:
+            hook(self, *args, **given)
+        finally:
+            watch.busy = False
+        watch.remember()
+
+    return told
 
 
 def _look_around(optimizer: WatchedOptimizer, closure: object) -> None:

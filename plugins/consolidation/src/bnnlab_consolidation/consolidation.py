@@ -138,6 +138,10 @@ class Consolidation(Optimizer):
         """Return what the base keeps."""
         return self.base.latent(parameter)
 
+    def adopt(self, parameter: Tensor) -> None:
+        """Let the base take over a weight that others wrote."""
+        self.base.adopt(parameter)
+
     def diagnostics(self) -> dict[str, float]:
         """Return the base's."""
         return self.base.diagnostics()
