@@ -507,6 +507,32 @@ def test_an_input_of_another_shape_is_refused_in_words() -> None:
         binarize(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "all", input_shape=(5,))
 
 
+@pytest.mark.parametrize("shape", [4, (-4,), "4", (0,), (2.5,)])
+def test_what_is_no_shape_is_refused_in_words(shape: Any) -> None:
+    for make in (lambda: binarize(nn.Linear(4, 2), "all", input_shape=shape),
+                 lambda: cut(nn.Linear(4, 2), shape),
+                 lambda: Model([nn.Linear(4, 2)], shape)):  # fmt: skip
+        with pytest.raises(UsageError, match="write the shape of one input"):
+            make()
+
+
+def test_a_forward_that_is_called_as_such_is_the_binary_layers() -> None:
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.two(self.one.forward(x).to(self.two.weight.dtype))
+            return y
+
+    net = Direct()
+    model = binarize(net, "all", input_shape=(4,))
+    assert binary(model) == ["one", "two"]
+    x = torch.randn(3, 4)
+    assert torch.equal(model(x), net(x))
+
+
 def test_no_activation_to_replace_is_refused() -> None:
     with pytest.raises(ValueError, match="no activation module of torch"):
         binarize(nn.Sequential(nn.Linear(4, 2)), "all", activations="sign")

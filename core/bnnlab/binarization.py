@@ -15,7 +15,7 @@ from bnnlab.layers import BINARY, Scale, Sign, Surrogate, weight_of
 from bnnlab.model import Model
 from bnnlab.probing import check_fits, probe_inputs
 from bnnlab.segments import record, segments_of
-from bnnlab.selection import Policy, select, unseen
+from bnnlab.selection import Policy, read_in, select, unseen
 from bnnlab.selfcheck import self_check
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ def binarize(
             BINARY[type(layer)].take_over(layer, scale)
         signs = _activations_to_signs(module, surrogate) if activations == "sign" else {}
         keep_off_fused_paths(module)
+        if not read_in(module, graph).isdisjoint(map(weight_of, layers)):
+            graph = record(module)  # a forward was called as such, and is another one now
         segments = segments_of(module, graph)
         if x is not None:
             self_check(module, segments, x)

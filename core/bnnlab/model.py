@@ -11,7 +11,7 @@ from bnnlab.fused import keep_off_fused_paths
 from bnnlab.layers import binary_parameters
 from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
-from bnnlab.probing import check_fits, numbers_and_tokens, one_tensor
+from bnnlab.probing import check_fits, checked_shape, numbers_and_tokens, one_tensor
 
 
 class Model(nn.Module):
@@ -37,7 +37,8 @@ class Model(nn.Module):
 
     Raises:
         ValueError: If there is no segment.
-        UsageError: If a segment does not take one tensor, or has no values yet.
+        UsageError: If a segment does not take one tensor or has no values yet, or `input_shape` is
+            no shape.
     """
 
     inference: Callable[["Model", Tensor], Tensor] | None = None
@@ -48,7 +49,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.segments = nn.ModuleList(segments)
-        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.input_shape = None if input_shape is None else checked_shape(input_shape)
         self.initial_latents: dict[str, Tensor] = {}
         if not len(self.segments):
             raise ValueError("a model needs at least one segment")

@@ -1,8 +1,9 @@
 """Run a module on two probe inputs, on each path by which it is run later, and change nothing."""
 
 import inspect
+import operator
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +73,21 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             part._buffers.update(buffers)
 
 
+def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return the shape of one input as a tuple.
+
+    Raises:
+        UsageError: If it is not made of sizes of at least 1.
+    """
+    try:
+        sizes = tuple(map(operator.index, shape))
+    except TypeError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UsageError(f"input_shape {shape!r}: write the shape of one input, as (1, 28, 28)")
+    return sizes
+
+
 def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return two inputs `(2, *input_shape)` of either kind that a module may take.
 
@@ -79,7 +95,7 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
     int64, below the size of its smallest embedding, or 2.
 
     Raises:
-        UsageError: If the module is on the meta device.
+        UsageError: If the module is on the meta device, or this is no shape.
     """
     draws = torch.Generator().manual_seed(0)
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
@@ -87,6 +103,7 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
     count = min((table.num_embeddings for table in tables), default=2)
     if like.is_meta:
         raise UsageError("its weights are on the meta device, where nothing can be tried")
+    input_shape = checked_shape(input_shape)
     numbers = torch.randn(2, *input_shape, generator=draws).to(like)
     return numbers, torch.randint(0, count, (2, *input_shape), generator=draws).to(like.device)
 

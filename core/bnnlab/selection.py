@@ -93,7 +93,7 @@ def _unable(
     able = {part: name for part, name in parts.items() if name not in cannot}
     cannot |= _shared(module, able)
     able = {part: name for part, name in able.items() if name not in cannot}
-    calls, read = ([], _read(module, graph)) if x is None else calls_of(module, able, x)
+    calls, read = ([], read_in(module, graph)) if x is None else calls_of(module, able, x)
     for layer, name in able.items():
         if weight_of(layer) in read:
             cannot[name] = "its weight is read by others than the layer itself"
@@ -119,6 +119,8 @@ def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     if weight is None:
         sources = ", ".join(part._parameters)
         return f"its weight is computed from {sources}: remove the norm or the pruning first"
+    if not weight.numel():
+        return "it has no weights"
     if weight.dtype not in _FLOATS:
         return f"its weights are {weight.dtype}"
     if weight.is_meta:
@@ -158,7 +160,7 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _read(module: nn.Module, graph: fx.Graph | None) -> set[nn.Parameter]:
+def read_in(module: nn.Module, graph: fx.Graph | None) -> set[nn.Parameter]:
     """Return the parameters that recorded operations read without calling their layer."""
     if graph is None or type(module) in BINARY:  # whose own operations read its own weight
         return set()
