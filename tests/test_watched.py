@@ -3,7 +3,7 @@
 import copy
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -322,6 +322,23 @@ def test_float16_is_learned_in_or_refused_by_name() -> None:
     inputs, targets = next(toy.make_task().train.batches(20))
     with pytest.raises(UsageError, match=r"eps 1e-08 is too small for torch\.float16"):
         optimizer.step(toy.ToyRule().closure(model, (inputs.half(), targets)))
+
+
+class HasNoSigns(toy.ToyOptimizer):
+    """Has its latent weights in the model."""
+
+    def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
+        for parameter, latent in zip(parameters, latents, strict=True):
+            parameter.copy_(latent)
+
+
+def test_an_optimizer_whose_weights_are_no_signs_is_named_within_50_steps() -> None:
+    model = toy.make_model()
+    optimizer = HasNoSigns(model, generator=torch.Generator(), lr=0.05)
+    with pytest.raises(
+        RunError, match=r"HasNoSigns left .* 'segments\.0\.0\.weight'"
+    ):
+        go_on(model, optimizer, steps=51)
 
 
 def test_a_step_that_fails_leaves_the_optimizer_as_it_was() -> None:

@@ -88,13 +88,13 @@ class WatchedOptimizer(torch.optim.Optimizer):
                     raise RunError(f"{who}: {what} is not finite. {ADVICE}")
         for weight, changed, off in zip(watch.weights, verdicts[::2], verdicts[1::2], strict=True):
             name = watch.name(weight)
+            if off:
+                raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
             if changed:
                 raise RunError(
                     f"{name} was written through `.data`, which torch does not count, and may be "
                     "lost by now: write it by load_state_dict, or by copy_ under torch.no_grad()"
                 )
-            if off:
-                raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
 
     # -------------------------------------------------------------------- groups and copies
 
