@@ -335,9 +335,7 @@ class HasNoSigns(toy.ToyOptimizer):
 def test_an_optimizer_whose_weights_are_no_signs_is_named_within_50_steps() -> None:
     model = toy.make_model()
     optimizer = HasNoSigns(model, generator=torch.Generator(), lr=0.05)
-    with pytest.raises(
-        RunError, match=r"HasNoSigns left .* 'segments\.0\.0\.weight'"
-    ):
+    with pytest.raises(RunError, match=r"HasNoSigns left .* 'segments\.0\.0\.weight'"):
         go_on(model, optimizer, steps=51)
 
 
