@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = 4096
-LEARNERS = [  # a posterior, whose draws are evaluated; what is consolidated when a task ends
+LEARNERS = [  # a posterior, whose draws are evaluated; fresh models, that learn alone
     ["--rule", "bp", "--optimizer", "bimu", "--set", "optimizer.test_draws=5"],
     ["--rule", "dfa", "--optimizer", "meta", "--set", "fresh=true"],
 ]

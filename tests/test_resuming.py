@@ -341,3 +341,11 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(host: PluginHost, tmp_path: Pa
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     assert_same(left(resume(host, folder)), whole)
+
+
+@pytest.mark.slow
+def test_neither_stops_nor_damage_at_random_moments_change_a_run() -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "crashes.py"
+    if not script.exists():
+        pytest.skip("the benchmarks are in the repository alone")
+    subprocess.run([sys.executable, script, "--short"], check=True)
