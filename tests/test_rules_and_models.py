@@ -34,7 +34,8 @@ def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
 def train(model: bnnlab.Model, rule: str, steps: int, by: str = "sgd") -> None:
     """Train for some steps, and see that weights change and stay what they are."""
     made = bnnlab.create("rule", rule, model)
-    optimizer = bnnlab.create("optimizer", by, model, lr=0.01)
+    # Latent weights so small that any step turns their signs.
+    optimizer = bnnlab.create("optimizer", by, model, lr=0.01, latent_init=1e-9)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.train()
     for inputs, targets in batches(steps):

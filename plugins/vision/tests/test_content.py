@@ -218,7 +218,8 @@ next(ImageFiles(sys.argv[2:], **options).read([torch.arange(1)] * 2))
 """
 
 
-@pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.slow  # processes that import torch and torchvision
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_a_script_without_a_main_guard_is_told_of_it(
     lay_out: LayOut, tmp_path: Path, method: str
 ) -> None:

@@ -245,8 +245,10 @@ def test_what_is_no_regular_file_is_not_waited_for(lay_out: LayOut) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="such names are Linux's")
 def test_names_that_do_not_print_are_written_out(
-    lay_out: LayOut, capsys: pytest.CaptureFixture[str]
+    lay_out: LayOut, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # pytest's own record of the log would hold what its processes cannot tell each other.
+    monkeypatch.setattr(logging.getLogger("bnnlab"), "propagate", False)
     root = lay_out("", classes=["two\nlines", "\x1b[31mred", "\udcff"])
     (root / "two\nlines" / "\x1b[2J.gif").write_bytes(b"GIF89a")
     words = ["run", "-q", "--stream", "image-folder", "--out", str(root / ".."), "--name", "run"]

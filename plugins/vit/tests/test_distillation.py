@@ -122,15 +122,6 @@ def test_a_teacher_that_must_be_told_the_task_is_refused(tmp_path: Path) -> None
         bnnlab.create("rule", "distill", model, teacher=str(result.folder))
 
 
-def test_the_teacher_is_where_the_student_is(teacher: Path) -> None:
-    model = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=10, hidden=[]).to("meta")
-    rule = bnnlab.create("rule", "distill", model, teacher=str(teacher))
-    inputs, targets = torch.empty(4, 1, 8, 8, device="meta"), torch.empty(4, device="meta").long()
-    loss, logits = rule.differentiate(model, Batch(inputs, targets))
-    assert loss.is_meta
-    assert logits.shape == (4, 10)
-
-
 def test_a_student_is_loaded_and_resumed_from_elsewhere(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
