@@ -1,5 +1,6 @@
 """Binary layers and the sign activation with its surrogate gradients."""
 
+import inspect
 import math
 from typing import Any, Literal, get_args
 
@@ -42,6 +43,10 @@ class _SurrogateSign(torch.autograd.Function):
         if ctx.surrogate == "polynomial":
             return grad * x.abs().mul_(-2).add_(2).clamp_min_(0), None
         return grad, None
+
+
+# torch asks for the signature at every call, and makes it anew where none is kept.
+_SurrogateSign.forward.__signature__ = inspect.signature(_SurrogateSign.forward)  # type: ignore[attr-defined]
 
 
 class Sign(nn.Module):
