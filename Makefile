@@ -15,11 +15,13 @@ demo: $(READY)  ## Train a binary network with dfa and meta on five tasks, in ab
 	$(BIN)/bnn run --rule dfa --optimizer meta --stream permuted-digits --epochs 20 \
 		--set stream.tasks=5 --set optimizer.m=5
 
+# Tests start processes that import torch: they share what Python compiles of it.
 test: $(READY)  ## Run all tests that need no download
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -160,6 +160,7 @@ print(torch.get_default_dtype(), torch.get_num_threads(), os.environ["OMP_NUM_TH
 """
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_a_plugin_that_imports_torch_itself_cannot_set_its_defaults_either(
     make_plugin: MakePlugin,
 ) -> None:

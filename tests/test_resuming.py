@@ -329,6 +329,7 @@ def test_a_clock_that_is_set_back_takes_no_time(
     assert run.run().seconds == 0
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_a_run_that_is_killed_goes_on_bit_for_bit(host: PluginHost, tmp_path: Path) -> None:
     """By `kill -9`, as soon as it has saved within an epoch."""
     more = {"checkpoint_minutes": 0, "batch_size": 2, "stream": {"validation": 0.8}}
