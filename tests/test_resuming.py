@@ -288,7 +288,7 @@ def test_other_versions_are_refused_or_told_in_the_result(
     host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
-    monkeypatch.setattr("bnnlab.__version__", "9.9")
+    monkeypatch.setattr("bnnlab.protocol.version", lambda _: "9.9")
     object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
     try:
         with pytest.raises(UsageError, match=r"bnnlab .* is 9\.9 now, bnnlab-\w+ .* is 2\.0 now"):

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import bnnlab
 from bnnlab.config import RunConfig
 from bnnlab.errors import UsageError
 from bnnlab.host import PluginHost
@@ -88,7 +88,7 @@ def versions(host: PluginHost, config: RunConfig, learner: Learner) -> dict[str,
     packages = {type(part).__module__.partition(".")[0] for part in parts}
     chosen = [choice.plugin for choice in config.choices.values()]
     plugins = [*chosen, *(plugin for plugin in host.plugins if plugin.package in packages)]
-    own = {"torch": str(torch.__version__), "bnnlab": bnnlab.__version__}
+    own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
 
