@@ -1,5 +1,7 @@
 """Gradients at several weight draws: in one pass they are those of one draw after another."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,7 +118,7 @@ def test_batch_statistics_are_taken_one_draw_after_another(norm: nn.Module) -> N
 
 class Peeking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x * (1.0 if float(x.sum()) > 0 else 2.0)  # vmap cannot look at a number
+        return x * (1.0 if float(x.detach().sum()) > 0 else 2.0)  # vmap cannot look at a number
 
 
 def test_what_cannot_be_mapped_is_done_one_draw_after_another() -> None:
@@ -157,3 +159,24 @@ def test_a_single_draw_takes_the_rules_own_way() -> None:
     assert isinstance(closure, Closure)
     closure.at(one)
     assert rule.passes == 0
+
+
+FRESH = """
+import sys, torch
+from torch import nn
+from bnnlab import BinaryConv2d, BinaryLinear, Model, draws
+from bnnlab.rule import Batch
+
+network = BinaryConv2d(1, 4, 2), nn.Hardtanh(), nn.Flatten(), BinaryLinear(16, 3)
+model = Model([nn.Sequential(*network)])
+drawn = {name: torch.randn(4, *p.shape) for name, p in model.named_parameters()}
+batch = Batch(torch.randn(6, 1, 3, 3), torch.arange(6) % 3)
+assert draws.backpropagate(model, batch, drawn) is not None
+print(*sorted({"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.slow  # a process that imports torch
+def test_draws_that_are_mapped_do_not_load_torchs_compiler() -> None:
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

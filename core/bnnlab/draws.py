@@ -1,12 +1,12 @@
 """Backpropagation at several weight draws in one forward pass."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 
 from bnnlab.layers import Sign
 from bnnlab.model import Model
@@ -14,6 +14,9 @@ from bnnlab.normalization import BatchNorm
 from bnnlab.rule import Batch, Draws
 
 log = logging.getLogger(__name__)
+
+Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""Takes the drawn and the other parameters, by name; returns logits `(S, B, K)`."""
 
 _ELEMENTWISE = (Sign, nn.ReLU, nn.Hardtanh, nn.Identity, nn.LayerNorm)
 
@@ -30,13 +33,20 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
         batch: Inputs, targets and loss.
         draws: Per drawn parameter, by name, its values `(S, *shape)`.
     """
+
+    def forward(drawn: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(model, {**shared, **drawn}, (batch.inputs,))
+        return logits
+
     if _takes_draws(model, draws):
-        return _lead(model, batch, draws)
+        return _differentiate(forward, model, batch, draws)
     kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
     if any(isinstance(module, kinds) and module.training for module in model.modules()):
         return None
+    mapped = vmap(forward, in_dims=(0, None), randomness="different")
     try:
-        return _map(model, batch, draws)
+        with plain_attention():
+            return _differentiate(mapped, model, batch, draws)
     except RuntimeError as error:  # vmap has no rule for something in this model: draw by draw
         log.debug("draws cannot be mapped: %s", error)
         return None
@@ -58,12 +68,18 @@ def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _lead(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
+def _differentiate(
+    forward: Forward, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+) -> Draws:
+    """Return loss, logits and gradients, where `forward` returns the logits of all draws.
+
+    The loss and the gradients are torch's own: those of `torch.func` load torch's compiler.
+    """
     count = len(next(iter(draws.values())))
     drawn = {name: values.detach().requires_grad_() for name, values in draws.items()}
     rest = {name: p for name, p in model.named_parameters() if name not in draws}
     with torch.enable_grad():
-        logits = functional_call(model, drawn, (batch.inputs,))
+        logits = forward(drawn, rest)
         loss = batch.loss(logits.flatten(0, 1), batch.targets.repeat(count))
         wanted = {**drawn, **{name: p for name, p in rest.items() if p.requires_grad}}
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
@@ -81,17 +97,3 @@ def plain_attention() -> AbstractContextManager[None]:
     from torch.nn.attention import SDPBackend, sdpa_kernel  # a tenth of a second for few runs
 
     return sdpa_kernel(SDPBackend.MATH)
-
-
-def _map(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws:
-    rest = {name: p for name, p in model.named_parameters() if name not in draws}
-
-    def evaluate(drawn: dict[str, Tensor], shared: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        logits = functional_call(model, {**shared, **drawn}, (batch.inputs,))
-        return batch.loss(logits, batch.targets), logits
-
-    differentiate = grad_and_value(evaluate, argnums=(0, 1), has_aux=True)
-    mapped = vmap(differentiate, in_dims=(0, None), randomness="different")
-    with plain_attention():
-        grads, (losses, logits) = mapped(dict(draws), {n: p.detach() for n, p in rest.items()})
-    return Draws(losses.mean().detach(), logits.detach(), {**grads[0], **grads[1]})
