@@ -55,6 +55,33 @@ CHANGES = {
     "torch.backends.mkldnn.enabled": "torch.backends.mkldnn.enabled = False",
     "torch.backends.cudnn.benchmark": "torch.backends.cudnn.benchmark = True",
     "torch.backends.cuda.matmul.allow_tf32": "torch.backends.cuda.matmul.allow_tf32 = True",
+    "torch's global forward hooks": (
+        "torch.nn.modules.module.register_module_forward_hook(lambda m, a, y: y * 1.01)"
+    ),
+    "torch's global forward pre hooks": (
+        "torch.nn.modules.module.register_module_forward_pre_hook(lambda m, a: a)"
+    ),
+    "torch's global backward hooks": (
+        "torch.nn.modules.module.register_module_full_backward_hook(lambda m, a, b: a)"
+    ),
+    "torch's global parameter registration hooks": (
+        "torch.nn.modules.module.register_module_parameter_registration_hook(lambda m, n, p: p)"
+    ),
+    "torch's global optimizer pre hooks": (
+        "from torch.optim.optimizer import register_optimizer_step_pre_hook as register\n"
+        "register(lambda o, a, k: None)"
+    ),
+    "torch's hooks for saved tensors": (
+        "torch.autograd.graph.saved_tensors_hooks(torch.neg, torch.neg).__enter__()"
+    ),
+    "torch's modes for functions": "torch.overrides.BaseTorchFunctionMode().__enter__()",
+    "torch's modes for operations": (
+        "from torch.utils._python_dispatch import TorchDispatchMode as Mode\n"
+        "class Zero(Mode):\n"
+        "    def __torch_dispatch__(self, f, types, args=(), kwargs=None):\n"
+        "        return f(*args, **(kwargs or {}))\n"
+        "Zero().__enter__()"
+    ),
     "NumPy's random generator": "np.random.seed(7)",
     "the working directory": "os.chdir('..')",
     "the environment variable OMP_NUM_THREADS": "os.environ['OMP_NUM_THREADS'] = '77'",
@@ -77,6 +104,33 @@ def test_what_changes_is_put_back_and_named(caplog: pytest.LogCaptureFixture, na
     (record,) = caplog.records
     assert record.getMessage().startswith("acme changed ")
     assert name in record.getMessage()
+
+
+def test_a_hook_of_before_stays_and_can_be_removed(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[object] = []
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda m, _, y: seen.append(m))
+    try:
+        with ambient.kept("acme"):
+            hook.remove()
+        torch.nn.Identity()(torch.ones(1))
+        assert len(seen) == 1
+        assert "acme changed torch's global forward hooks" in caplog.text
+    finally:
+        hook.remove()
+    torch.nn.Identity()(torch.ones(1))
+    assert len(seen) == 1
+
+
+def test_modes_and_the_default_device_are_put_back_together() -> None:
+    before = ambient.look()
+    with ambient.kept("acme"):
+        torch.overrides.BaseTorchFunctionMode().__enter__()
+        torch.set_default_device("meta")
+    assert not ambient.differing(before)
+    with torch.device("meta"), ambient.kept("acme"):
+        torch.overrides.BaseTorchFunctionMode().__enter__()
+    assert not ambient.differing(before)
+    assert torch.ones(1).device.type == "cpu"
 
 
 def test_where_nothing_changes_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:

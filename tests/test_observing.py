@@ -154,6 +154,33 @@ def test_an_observer_that_sets_torchs_defaults_is_named_and_they_are_put_back(
     assert "Setter in bnnlab_run_started changed torch's default dtype" in caplog.text
 
 
+def test_an_observer_that_hooks_every_module_changes_nothing_and_is_named_once_per_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import torch
+
+    class Hooking:
+        @hookimpl
+        def bnnlab_run_started(self) -> None:
+            torch.nn.modules.module.register_module_forward_hook(lambda _m, _a, y: y * -1)
+
+        @hookimpl
+        def bnnlab_metrics_logged(self) -> None:
+            self.bnnlab_run_started()
+
+    plain, host = bnnlab.run(TINY), PluginHost()
+    host.observe(Hooking())
+    for _ in range(2):
+        caplog.clear()
+        assert bnnlab.run(TINY, host=host).accuracy == plain.accuracy
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        what = "changed torch's global forward hooks: put back."
+        assert warnings == [
+            f"Hooking in bnnlab_run_started {what}",
+            f"Hooking in bnnlab_metrics_logged {what}",
+        ]
+
+
 def test_the_observing_hooks_of_a_plugin_are_called_by_the_arguments_they_name(
     make_plugin: MakePlugin,
 ) -> None:

@@ -18,6 +18,9 @@ from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
+from bnnlab import global_hooks
+from bnnlab.global_hooks import Parts
+
 log = logging.getLogger(__name__)
 
 VARIABLES = (  # read by torch and its libraries when they are loaded, or by bnnlab
@@ -51,15 +54,14 @@ NAMED = 5
 PYTHON = "Python's random generator"
 """Put back without a word: many libraries draw from it when they are imported."""
 
-Parts = dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]
-
 
 @contextmanager
-def kept(who: str) -> Iterator[None]:
+def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
     """Put back what changes inside, and warn of it by name.
 
     Args:
         who: Whose code runs inside, for people.
+        said: Warnings that are not repeated; a new one is added. None to give each warning.
 
     Raises:
         RuntimeError: If something cannot be put back.
@@ -72,7 +74,11 @@ def kept(who: str) -> Iterator[None]:
         keeper.put_back()
         if changed := [name for name in keeper.changed if name != PYTHON]:
             more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-            log.warning("%s changed %s%s: put back.", who, ", ".join(changed[:NAMED]), more)
+            warning = f"{who} changed {', '.join(changed[:NAMED])}{more}: put back."
+            said = set() if said is None else said
+            if warning not in said:
+                log.warning("%s", warning)
+            said.add(warning)
 
 
 def look() -> dict[str, Any]:
@@ -197,6 +203,7 @@ def _parts_of(torch: Any) -> Parts:
             partial(attrgetter(flag), torch.backends),
             partial(_set_flag, torch.backends, flag),
         )
+    parts |= global_hooks.parts(torch)
     if torch.cuda.is_initialized():
         parts["torch's random generators on the GPU"] = (
             lambda: [_bytes(state) for state in torch.cuda.get_rng_state_all()],

@@ -1,8 +1,10 @@
 """The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
 
 No hook is called inside a training step. All are optional. Implement any subset of the arguments;
-what an observing hook is handed are copies of its own. One that raises is warned about once, and
-its observer is off for the rest of the run, which goes on.
+what an observing hook is handed are copies of its own. What it sets for the whole process (torch's
+defaults, flags, global hooks and modes) is put back; what it replaces in torch's own functions and
+classes is not found. One that raises is warned about once, and its observer is off for the rest of
+the run, which goes on.
 """
 
 from collections.abc import Mapping, Sequence

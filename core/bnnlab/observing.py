@@ -1,4 +1,4 @@
-"""Observers: they watch a run, and can neither change nor stop it."""
+"""Observers: they watch a run. What they do to it by mistake is undone, and none can end it."""
 
 import logging
 from copy import deepcopy
@@ -17,7 +17,9 @@ class Observers:
     """Whoever watches one run: plugins, and what was handed to `PluginHost.observe`.
 
     Each is handed copies of its own, so that what it does to them reaches neither the run nor the
-    next observer. One that raises is off for the rest of this run, and is asked again in the next.
+    next observer. What they change for the whole process is put back as far as `ambient` knows it;
+    what it says of it comes once in a run. One that raises is off for the rest of this run, and is
+    asked again in the next.
 
     Args:
         manager: Knows the implementations of the hooks.
@@ -25,7 +27,7 @@ class Observers:
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
         self._manager = manager
-        self._off: set[str] = set()
+        self._off, self._said = set[str](), set[str]()
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call an observing hook's implementations, each with the arguments that it names."""
@@ -35,7 +37,7 @@ class Observers:
             own = deepcopy({name: arguments[name] for name in implementation.argnames})
             who = _name(implementation)
             try:
-                with ambient.kept(f"{who} in {hook}"):
+                with ambient.kept(f"{who} in {hook}", self._said):
                     implementation.function(**own)
             except (KeyboardInterrupt, StoppedError):
                 raise
