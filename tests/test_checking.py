@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import bnnlab
-from bnnlab.building import make_tasks
+from bnnlab.building import make_tasks, make_unknown
 from bnnlab.components import Kind
 from bnnlab.config import choose
 from bnnlab.errors import UsageError
@@ -183,6 +183,79 @@ def test_stored_images_are_told_apart_by_their_place_without_reading_them(
     assert not caplog.records
     with pytest.raises(UsageError, match="20 of 20 test examples"):
         make([replace(fine, train=fine.test), *rest])
+
+
+@pytest.mark.parametrize("part", ["train", "test", "validation"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: replace(p, pixels=p.pixels[..., :5]), r"images of 't1' have shape \(1, 6, 5\)"),
+        (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
+        (lambda p: replace(p, labels=p.labels + 3), "labels of 't1' beyond 0 to 2"),
+        (lambda p: replace(p, rows=p.rows[:0]), "task 't1' has no example left"),
+    ],
+    ids=["shape", "order", "labels", "empty"],
+)
+def test_a_part_that_no_model_could_be_shown_is_refused(
+    tasks: list[Task], part: str, change: Callable[[Examples], Examples], message: str
+) -> None:
+    changed = change(tasks[1].train if part == "validation" else getattr(tasks[1], part))
+    tasks[1] = replace(tasks[1], **{part: changed})
+    with pytest.raises(UsageError, match=message):
+        make(tasks)
+
+
+# ---------------------------------------------------------------------------- what is unknown
+
+
+def unknown_of(tasks: list[Task], unknown: Any) -> Any:
+    """Return what a run makes of what the stream says is unknown."""
+    stream = Given(tasks)
+    stream.out_of_distribution = lambda: unknown  # type: ignore[method-assign]
+    return make_unknown(choose(PluginHost(), Kind.STREAM, "digits", {}), stream, tasks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.pixels, "must return Examples or None, and returned"),
+        (lambda p: replace(p, rows=p.rows[:0]), "has no example; return None"),
+        (lambda p: replace(p, pixels=p.pixels[..., :5]), r"have shape \(1, 6, 5\)"),
+        (
+            lambda p: replace(p, pixels=p.pixels / 255),
+            "pixels of torch.float32, and .* torch.uint8",
+        ),
+        (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
+        (lambda p: replace(p, mean=torch.zeros(2, 1, 1)), "doesn't match the broadcast shape"),
+        (lambda p: replace(p, labels=p.labels + 3), "labels of .* beyond 0 to 2"),
+        (lambda p: replace(p, labels=p.labels[:5]), "index 40 is out of bounds"),
+    ],
+    ids=["tensor", "empty", "shape", "unit", "order", "mean", "labels", "few labels"],
+)
+def test_unknown_inputs_that_no_model_could_be_shown_are_refused_before_training(
+    tasks: list[Task], change: Callable[[Examples], Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"failed when its out_of_distribution\(\).*{message}"):
+        unknown_of(tasks, change(toy.make_task(7).test))
+
+
+def test_unknown_inputs_that_the_tasks_show_are_refused(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    new = toy.make_task(7).test
+    assert unknown_of(tasks, new) is new
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
+    unknown_of(tasks, replace(tasks[0].test, permutation=order))
+    assert not caplog.records
+    labelled = replace(tasks[2].train, labels=(tasks[2].train.labels + 1) % 3)
+    for known in (tasks[0].train, tasks[1].test, labelled):
+        count = len(known)
+        with pytest.raises(UsageError, match=f"{count} of {count} examples of .* are images of"):
+            unknown_of(tasks, replace(known, pixels=known.pixels.clone()))
+    pixels = new.pixels.clone()
+    pixels[new.rows[:3]] = tasks[0].test.pixels[tasks[0].test.rows[:3]]
+    unknown_of(tasks, replace(new, pixels=pixels))
+    assert "3 of 20 examples of out_of_distribution() are images of the tasks" in caplog.text
 
 
 def test_tasks_that_share_everything_are_said(

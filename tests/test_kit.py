@@ -1216,6 +1216,21 @@ class Miscounts(FineStream):
         yield replace(self.task, index=len(self))
 
 
+class ShowsAnotherShape(FineStream):
+    """Has inputs of no task that no model of its takes."""
+
+    def out_of_distribution(self) -> Examples:
+        test = self.task.test
+        return replace(test, pixels=test.pixels[..., 1:])
+
+
+class KnowsTheUnknown(FineStream):
+    """Has inputs of no task that are a task's."""
+
+    def out_of_distribution(self) -> Examples:
+        return self.task.test
+
+
 class FineShare(FineStream):
     """Can leave out some of the training data."""
 
@@ -1452,6 +1467,8 @@ WRONG = [
     (Kind.STREAM, SaysTheSame, "test_the_protocol_names_the_data_by_a_digest"),
     (Kind.STREAM, NumbersAllZero, "test_tasks_are_numbered_and_end"),
     (Kind.STREAM, Miscounts, "test_a_run_accepts_its_tasks"),
+    (Kind.STREAM, ShowsAnotherShape, "test_a_run_accepts_its_tasks"),
+    (Kind.STREAM, KnowsTheUnknown, "test_a_run_accepts_its_tasks"),
     (Kind.STREAM, LeaksACopy, "test_a_run_accepts_its_tasks"),
     (Kind.STREAM, Shuffles, "test_a_task_is_the_same_at_every_call"),
     (Kind.STREAM, Shuffles, "test_the_global_state_is_left_alone"),

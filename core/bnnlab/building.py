@@ -1,7 +1,7 @@
 """Make components from choices: the one place that knows each kind's constructor."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import platformdirs
 import torch
 
 from bnnlab import ambient, seeds
-from bnnlab.checking import check_tasks
+from bnnlab.checking import check_tasks, check_unknown
 from bnnlab.checkpoint import digest
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
@@ -22,7 +22,7 @@ from bnnlab.layers import sign
 from bnnlab.model import Model, segment_shapes
 from bnnlab.optimizer import Optimizer
 from bnnlab.rule import LearningRule
-from bnnlab.stream import Task, TaskStream
+from bnnlab.stream import Examples, Task, TaskStream
 
 BASES: dict[Kind, type] = {
     Kind.MODEL: Model,
@@ -124,6 +124,21 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
         tasks = list(stream)
         check_tasks(stream, tasks)
     return tasks
+
+
+def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> Examples | None:
+    """Return a stream's inputs of no task; None where it has none, or the model is told the task.
+
+    Raises:
+        UsageError: If they are not what they must be, see `check_unknown`, or if making them fails.
+    """
+    if stream.gives_task_ids:
+        return None
+    with _named(choice, "when its out_of_distribution() was made"):
+        unknown = stream.out_of_distribution()
+        if unknown is not None:
+            check_unknown(stream, tasks, unknown)
+    return unknown
 
 
 def make_model(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,15 +49,60 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
     _look_for_repetitions(tasks, hashes)
 
 
+def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> None:
+    """See that inputs of no task can be shown to the model beside the tasks, and are new to it.
+
+    Raises:
+        ValueError: If they are no `Examples`, none, of another shape or unit than the tasks', have
+            labels beyond the classes, or are mostly images of the tasks, in the same order of
+            pixels.
+    """
+    what = "out_of_distribution()"
+    if not isinstance(unknown, Examples):
+        raise ValueError(f"{what} must return Examples or None, and returned {unknown!r:.60}")
+    if not len(unknown):
+        raise ValueError(f"{what} has no example; return None if there is none")
+    _check_part(stream, what, unknown)
+    kinds = [getattr(each.pixels, "dtype", None) for each in (unknown, tasks[0].test)]
+    if None not in kinds and kinds[0] != kinds[1]:
+        raise ValueError(f"{what} has pixels of {kinds[0]}, and the tasks of {kinds[1]}")
+    order = _content(unknown.permutation)
+    parts = [part for task in tasks for part in _parts(task) if _content(part.permutation) == order]
+    if not parts:
+        return
+    hashes = _Hasher()
+    count = len(unknown)
+    copies = _count(_distinct(map(hashes.images, parts)), hashes.images(unknown))
+    if copies > TOLERATED * count:
+        raise ValueError(f"{copies} of {count} examples of {what} are images of the tasks")
+    if copies:
+        log.warning("%d of %d examples of %s are images of the tasks", copies, count, what)
+
+
+def _parts(task: Task) -> list[Examples]:
+    return [part for part in (task.train, task.test, task.validation) if part is not None]
+
+
 def _check_task(stream: TaskStream, task: Task) -> None:
-    if not len(task.train) or not len(task.test):
+    if not all(map(len, _parts(task))):
         raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
     if task.classes is not None and not stream.gives_task_ids:
         raise ValueError("a task says its classes, but gives_task_ids is false")
-    for part in (task.train, task.test):
-        labels = part.labels[part.rows]
-        if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
-            raise ValueError(f"labels of {task.name!r} beyond 0 to {stream.classes - 1}")
+    for part in _parts(task):
+        _check_part(stream, repr(task.name), part)
+
+
+def _check_part(stream: TaskStream, name: str, part: Examples) -> None:
+    labels = part.labels[part.rows]
+    if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
+        raise ValueError(f"labels of {name} beyond 0 to {stream.classes - 1}")
+    shape, wanted = tuple(part.pixels.shape[1:]), tuple(stream.input_shape)
+    if shape != wanted:
+        raise ValueError(f"images of {name} have shape {shape}, and input_shape is {wanted}")
+    if not isinstance(part.pixels, StoredImages):  # else one would be read
+        inputs = tuple(part.batch(labels.new_zeros(1))[0].shape[1:])
+        if inputs != wanted:
+            raise ValueError(f"inputs of {name} have shape {inputs}, and input_shape is {wanted}")
 
 
 class _Hasher:
@@ -73,13 +118,15 @@ class _Hasher:
         """
         return self._once(lambda: self._examples(part), part.pixels, part.labels, part.rows)
 
-    def _examples(self, part: Examples) -> Hashes:
+    def images(self, part: Examples) -> Hashes:
+        """Return a hash of each example's pixels; of stored images as in `examples`."""
         pixels, rows = part.pixels, _array(part.rows)
         if isinstance(pixels, StoredImages):
-            images = rows + hash((id(pixels),))
-        else:
-            images = self._once(lambda: _rows(pixels), pixels)[rows]
-        return images + _array(part.labels[part.rows]) * _ODD
+            return rows + hash((id(pixels),))
+        return self._once(lambda: _rows(pixels), pixels)[rows]
+
+    def _examples(self, part: Examples) -> Hashes:
+        return self.images(part) + _array(part.labels[part.rows]) * _ODD
 
     def _once(self, make: Callable[[], Hashes], *data: object) -> Hashes:
         key = tuple(map(id, data))  # all tasks are alive: what is the same object is the same data
@@ -109,13 +156,11 @@ def _look_for_copies(tasks: Sequence[Task], hashes: _Hasher) -> None:
         ValueError: If more than `TOLERATED` of a task's test part are.
     """
     parts = [part for task in tasks for part in (task.train, task.validation) if part is not None]
-    each = {id(found): found for found in map(hashes.examples, parts)}
-    learned = np.unique(np.concatenate(list(each.values())))
+    learned = _distinct(map(hashes.examples, parts))
     said = []
     for task in tasks:
         tested = hashes.examples(task.test)
-        places = np.searchsorted(learned, tested).clip(max=len(learned) - 1)
-        copies, count = int((learned[places] == tested).sum()), len(tested)
+        copies, count = _count(learned, tested), len(tested)
         if copies > TOLERATED * count:
             raise ValueError(f"{copies} of {count} test examples of {task.name!r} are learned from")
         if copies:
@@ -126,6 +171,17 @@ def _look_for_copies(tasks: Sequence[Task], hashes: _Hasher) -> None:
             "measured on them says nothing of new examples.",
             _listed(said),
         )
+
+
+def _distinct(parts: Iterable[Hashes]) -> Hashes:
+    """Return the hashes of all parts, sorted, each once."""
+    return np.unique(np.concatenate(list({id(part): part for part in parts}.values())))
+
+
+def _count(known: Hashes, tested: Hashes) -> int:
+    """Return how many of the tested are among the known, which are distinct."""
+    places = np.searchsorted(known, tested).clip(max=len(known) - 1)
+    return int((known[places] == tested).sum())
 
 
 def _look_for_repetitions(tasks: Sequence[Task], hashes: _Hasher) -> None:

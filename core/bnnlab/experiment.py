@@ -83,6 +83,7 @@ class Experiment:
             seed=config.seed,
         )
         self.tasks = building.make_tasks(choices[Kind.STREAM], self.stream)
+        self.unknown = building.make_unknown(choices[Kind.STREAM], self.stream, self.tasks)
         if state:
             choices = {**choices, Kind.MODEL: building.without_files(choices[Kind.MODEL])}
         self.learner = learner = self._make_learner(choices)
@@ -145,7 +146,7 @@ class Experiment:
             stepped,
             measure_uncertainty=self.config.uncertainty or self.optimizer.test_draws > 0,
             diagnose=self.config.diagnose,
-            unknown=None if self.stream.gives_task_ids else self.stream.out_of_distribution(),
+            unknown=self.unknown,
             logged=self._logged,
         )
         if self.config.fresh:

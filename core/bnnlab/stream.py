@@ -201,7 +201,11 @@ class TaskStream(ABC):
         """
 
     def out_of_distribution(self) -> Examples | None:
-        """Return examples that belong to no task, for a score of how well they are told apart."""
+        """Return examples that belong to no task, for a score of how well they are told apart.
+
+        They have the tasks' shape and type of pixels, and labels among the classes, which mean
+        nothing. Asked once in a run, after the tasks.
+        """
         return None
 
     def __iter__(self) -> Iterator[Task]:

@@ -201,8 +201,10 @@ class StreamContract(DeviceChecks):
         assert re.search(r'"[0-9a-f]{8,}"', said), f"there is no digest of the data in {said}"
 
     def test_a_run_accepts_its_tasks(self) -> None:
-        """They are what the core looks at before it learns anything, see `check_tasks`."""
-        building.make_tasks(self.choice, self.make())
+        """They, and inputs of no task, are what the core asks for before it learns anything."""
+        stream = self.make()
+        tasks = building.make_tasks(self.choice, stream)
+        building.make_unknown(self.choice, stream, tasks)
 
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
         """`gives_task_ids` says what the capability 'task-ids' says, and masks need it."""
