@@ -1,7 +1,7 @@
 """The conformance kit on components that are right, and on ones that are wrong on purpose."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from types import SimpleNamespace
@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab.components import Kind
+from bnnlab.draws import backpropagate
 from bnnlab.layers import BinaryLinear, Sign, random_signs
 from bnnlab.model import Model
 from bnnlab.normalization import BatchNorm, Statistics
 from bnnlab.optimizer import Group, Optimizer, TaskContext
 from bnnlab.posterior import BernoulliOptimizer
-from bnnlab.rule import Batch, Closure
+from bnnlab.rule import Batch, Closure, Draws
 from bnnlab.stream import Examples, Task, TaskStream
 from bnnlab.testing import (
     LearningRuleContract,
@@ -349,6 +350,83 @@ class Replays(toy.ToyRule):
         whole = Batch(torch.cat(inputs), torch.cat(targets), batch.loss)
         loss, logits = super().differentiate(model, whole)
         return loss, logits[-len(batch.targets) :]
+
+
+class FineDraws(toy.ToyRule):
+    """Differentiates at all draws in one go."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        return backpropagate(model, batch, draws)
+
+
+class LearnsTheFirstDraw(FineDraws):
+    """Has the first draw's gradients for all."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        first = {name: drawn[:1].expand_as(drawn) for name, drawn in draws.items()}
+        return super().differentiate_draws(model, batch, first)
+
+
+class ScalesDraws(FineDraws):
+    """Has gradients that are too large at draws alone."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        found = super().differentiate_draws(model, batch, draws)
+        assert found is not None
+        return found._replace(grads={name: 7 * grad for name, grad in found.grads.items()})
+
+
+class ClampsTheBatch(toy.ToyRule):
+    """Clamps inputs in place."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        batch.inputs.clamp_(-2, 2)
+        return super().differentiate(model, batch)
+
+
+class CountsOnFullBatches(toy.ToyRule):
+    """Learns nothing from a batch that is not full."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        if len(batch.targets) % 10:
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                parameter.grad.zero_()
+        return answer
+
+
+class FreezesNothing(toy.ToyRule):
+    """Takes the sign of every gradient, those that are not there as well."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            parameter.grad.sign_()  # type: ignore[union-attr]
+        return answer
+
+
+class LearnsAsItSays(toy.ToyRule):
+    """Doubles its gradients each time it is asked for diagnostics."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.register_buffer("size", torch.ones(()))
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"size": float(self.get_buffer("size").mul_(2))}
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.mul_(self.get_buffer("size"))
+        return answer
 
 
 # -------------------------------------------------------------------- optimizers
@@ -846,6 +924,40 @@ class SaysTensors(FineOptimizer):
         return {"size": torch.ones(3)}  # type: ignore[dict-item]
 
 
+class ChangesAsItSays(FineOptimizer):
+    """Shrinks its latent weights each time it is asked for diagnostics."""
+
+    def diagnostics(self) -> dict[str, float]:
+        values = [self.state[parameter]["latent"].mul_(0.9) for parameter in self.learned()]
+        return {"size": float(values[0].abs().mean())}
+
+
+class PeeksAtTheStart(FineOptimizer):
+    """Looks at the test data as a task begins."""
+
+    def task_started(self, context: TaskContext) -> None:
+        context.task.test.raw(torch.arange(3))
+
+
+class FitsAtTheEnd(FineOptimizer):
+    """Counts the test data as a task ends."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        len(context.task.test)
+
+
+class StepsTwice(FineOptimizer):
+    """Calls the closure twice from its second step on, though nothing requires that."""
+
+    again = False
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        if self.again:
+            closure()
+        self.again = True
+        return super().step(closure)
+
+
 class SaysTheLoss(FineOptimizer):
     """Calls a diagnostic as the core does a number of its own."""
 
@@ -911,6 +1023,14 @@ class EvaluatesUnseeded(Samples):
     def draw(self, parameter: Tensor) -> Tensor:
         p = torch.sigmoid(2 * self.state[parameter]["lambda"])
         return torch.where(torch.rand_like(p) < p, 1.0, -1.0).to(p)
+
+
+class FlipsCoins(Samples):
+    """Draws either sign as often, whatever the posterior."""
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        heads = torch.rand(parameter.shape, generator=self.generator(parameter.device)) < 0.5
+        return torch.where(heads, 1.0, -1.0)
 
 
 class FixesItsDraws(Samples):
@@ -1009,6 +1129,21 @@ class Unsaved(FineModel):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * self.signs
+
+
+class ClampsItsInput(FineModel):
+    """Clamps its inputs in place, in training alone."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.insert(0, _Clamp())
+
+
+class _Clamp(nn.Module):
+    """Clamps in place, in training alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp_(-3, 3) if self.training else x.clamp(-3, 3)
 
 
 class PartlyReal(FineModel):
@@ -1271,6 +1406,48 @@ class HidesANumber(FineStream):
         return self.change(replace(self.task, index=range(self.tasks)[index]))
 
 
+class HidesALateSwitch(FineStream):
+    """Inverts the images of its last task without a word in the protocol."""
+
+    declared = "Option('invert', bool, False, 'Whether to invert.'),"
+
+    def __init__(self, *, invert: bool = False, **given: Any) -> None:
+        super().__init__(**given)
+        self.invert = invert
+
+    def change(self, task: Task) -> Task:
+        if not self.invert or task.index == 0:
+            return task
+        return replace(task, train=_with(task.train, pixels=~task.train.pixels))
+
+
+class HidesAScale(FineStream):
+    """Normalises otherwise without a word in the protocol."""
+
+    declared = "Option('std', float, 74.0, 'Of pixels.', above=0),"
+
+    def __init__(self, *, std: float = 74.0, **given: Any) -> None:
+        super().__init__(**given)
+        self.std = torch.full((1, 1, 1), std)
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=_with(task.train, std=self.std))
+
+
+class _SumTask(Task):
+    """Adds the losses of a batch up."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="sum")
+
+
+class AddsLossesUp(FineStream):
+    """Has tasks whose loss is no mean."""
+
+    def change(self, task: Task) -> Task:
+        return _SumTask(task.index, task.name, task.train, task.test)
+
+
 class HidesASwitch(FineStream):
     """Inverts the images without a word in the protocol."""
 
@@ -1381,6 +1558,12 @@ WRONG = [
     (Kind.RULE, LooksTwice, "test_running_averages_see_a_batch_once"),
     (Kind.RULE, Replays, "test_an_interrupted_run_goes_on_bit_for_bit"),
     (Kind.RULE, Optional, "test_its_options_are_its_constructors_keywords"),
+    (Kind.RULE, LearnsTheFirstDraw, "test_draws_at_once_are_those_one_by_one"),
+    (Kind.RULE, ScalesDraws, "test_draws_at_once_are_those_one_by_one"),
+    (Kind.RULE, ClampsTheBatch, "test_the_batch_is_left_as_it_is"),
+    (Kind.RULE, CountsOnFullBatches, "test_a_last_batch_of_another_size_is_learned_from"),
+    (Kind.RULE, FreezesNothing, "test_a_frozen_parameter_does_no_harm"),
+    (Kind.RULE, LearnsAsItSays, "test_its_diagnostics_change_nothing"),
     (Kind.OPTIMIZER, Halves, "test_binary_weights_are_exactly_signs_after_every_step"),
     (Kind.OPTIMIZER, IgnoresReal, "test_real_parameters_are_trained_and_stay_real"),
     (Kind.OPTIMIZER, MakesAllBinary, "test_real_parameters_are_trained_and_stay_real"),
@@ -1415,6 +1598,11 @@ WRONG = [
     (Kind.OPTIMIZER, FixesBinaryLR, "test_the_lr_of_every_group_is_read_at_each_step"),
     (Kind.OPTIMIZER, Wraps, "test_the_lr_of_every_group_is_read_at_each_step"),
     (Kind.OPTIMIZER, IgnoresADecay, "test_no_option_that_is_a_number_is_ignored"),
+    (Kind.OPTIMIZER, PeeksAtTheStart, "test_nothing_is_learned_from_the_test_part"),
+    (Kind.OPTIMIZER, FitsAtTheEnd, "test_nothing_is_learned_from_the_test_part"),
+    (Kind.OPTIMIZER, StepsTwice, "test_a_step_calls_the_closure_and_returns_a_loss"),
+    (Kind.OPTIMIZER, FlipsCoins, "test_draws_follow_what_was_learned"),
+    (Kind.OPTIMIZER, ChangesAsItSays, "test_its_diagnostics_change_nothing"),
     (Kind.OPTIMIZER, SaysTensors, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.OPTIMIZER, SaysTheLoss, "test_its_diagnostics_are_numbers_with_names_of_their_own"),
     (Kind.OPTIMIZER, SaysTheNegative, "test_what_it_keeps_behind_a_weight_has_its_shape_and_sign"),
@@ -1433,6 +1621,7 @@ WRONG = [
     (Kind.OPTIMIZER, RoundsItsLatents, "test_it_learns_in_half_precision_or_refuses"),
     (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
     (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
+    (Kind.MODEL, ClampsItsInput, "test_its_segments_compose_to_it"),
     (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),
     (Kind.MODEL, Peeks, "test_at_test_an_example_is_judged_by_itself"),
     (Kind.MODEL, Shapeless, "test_it_knows_the_shape_of_an_input"),
@@ -1454,6 +1643,9 @@ WRONG = [
     (Kind.STREAM, HidesANumber, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, HidesASwitch, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, HidesAChoice, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesALateSwitch, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesAScale, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, AddsLossesUp, "test_the_loss_is_the_mean_of_the_batch"),
     (Kind.STREAM, Doubled, "test_batches_have_the_conventional_shapes"),
     (Kind.STREAM, Underlabelled, "test_labels_are_classes"),
     (Kind.STREAM, MasksByNumber, "test_labels_are_classes"),
@@ -1613,6 +1805,28 @@ def test_an_expected_failure_of_no_check_is_refused(pytester: pytest.Pytester) -
     pytester.makepyfile(PLUGIN_TEST % "test_nothing")
     result = pytester.runpytest_inprocess()
     result.stderr.fnmatch_lines(["*TestDFA.xfail: no check is called 'test_nothing'*"])
+
+
+@pytest.mark.parametrize(
+    ("contract", "message"),
+    [
+        ('nam = "dfa"', '*TestDFA: say which component it checks: name = "..."*'),
+        ('name = "dfa"; wait = 3', "*TestDFA.wait is not known: do you mean 'waits'?*"),
+        ('name = "dfa"; fall_to = 0.9', "*TestDFA.fall_to is not known: do you mean 'falls_to'?*"),
+    ],
+)
+def test_a_contract_that_is_not_what_it_seems_is_refused(
+    pytester: pytest.Pytester, contract: str, message: str
+) -> None:
+    head = "from bnnlab.testing import LearningRuleContract\nclass TestDFA(LearningRuleContract):\n"
+    pytester.makepyfile(f"{head}    {contract}\n    size = 3\n")
+    pytester.runpytest_inprocess("--collect-only").stderr.fnmatch_lines([message])
+
+
+def test_what_is_not_refused_is_told_in_words(make_plugin: MakePlugin) -> None:
+    check = "test_what_signs_hide_is_noticed"
+    said = failures(make_plugin, Kind.OPTIMIZER, LooksAway, only=check)[check]
+    assert "a gradient of nan with a loss of 0.0 is not refused by look()" in said
 
 
 def test_a_plugin_made_for_a_test_is_gone_after_it(pytester: pytest.Pytester) -> None:

@@ -44,7 +44,7 @@ class TaskContext:
     """What an optimizer is told at a task's start and end.
 
     Attributes:
-        task: The task, with its training data.
+        task: The task, with its training data; its test part is not to be read.
         model: The model being trained.
         rule: The rule that trains it.
         batch_size: Examples per step.

@@ -11,7 +11,6 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from bnnlab.discovery import Plugin
 from bnnlab.errors import UsageError
 from bnnlab.host import PluginHost
 from bnnlab.options import check_values
+from bnnlab.testing.asserting import refused
 
 _ENTRY = """
 import sys
@@ -85,6 +85,10 @@ class ComponentContract(ABC):
     def provides(self, capability: str) -> bool:
         """Return whether the component, with its options, provides a capability."""
         return capability in self.component.capabilities(self.choice.options)[0]
+
+    def needs(self, capability: str) -> bool:
+        """Return whether it requires, with its options, that another component has a capability."""
+        return capability in self.component.capabilities(self.choice.options)[1]
 
     @abstractmethod
     def make(self, seed: int = 0) -> Any:
@@ -155,7 +159,7 @@ class ComponentContract(ABC):
 
     def test_an_unknown_option_is_refused_by_name(self) -> None:
         """A misspelt option never passes in silence."""
-        with pytest.raises(UsageError, match="no_such_option"):
+        with refused(UsageError, "no_such_option", "an unknown option is not refused"):
             choose(self.host, self.kind, self.name, {"no_such_option": 1})
 
     # ------------------------------------------------------------------ randomness

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 
 from bnnlab.learner import Learner
-from bnnlab.optimizer import TaskContext
 from bnnlab.rule import Batch
 from bnnlab.stream import Task
 from bnnlab.testing import toy
@@ -69,7 +68,7 @@ class LearnerChecks(DeviceChecks):
         """Return a step on the toy."""
         learner, task = self.learner(device), toy.to(toy.make_task(), device)
         model, rule, optimizer = learner.model.train(), learner.rule, learner.optimizer
-        optimizer.task_started(TaskContext(task, model, rule, toy.BATCH_SIZE, steps=2))
+        optimizer.task_started(toy.context(task, model, rule, steps=2))
         batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
         return lambda: optimizer.step(rule.closure(model, batch))
 

@@ -97,5 +97,6 @@ def assert_goes_on(make: Make, stops: Stops = STOPS, **trainer: Any) -> None:
     places = differing(whole, live(make, stops, **trainer))
     assert not places, (
         f"interrupted and continued by components made anew, a run goes another way at "
-        f"{', '.join(places[:5])}: state_dict() holds less than learning depends on"
+        f"{', '.join(places[:5])}: state_dict() holds less than learning depends on "
+        "(if test_an_interrupted_run_goes_on_bit_for_bit fails too, the device is not the reason)"
     )

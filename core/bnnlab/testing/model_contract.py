@@ -17,6 +17,7 @@ from bnnlab.rule import Batch
 from bnnlab.selfcheck import self_check
 from bnnlab.stream import Task
 from bnnlab.testing import toy
+from bnnlab.testing.asserting import assert_close
 from bnnlab.testing.device_checks import CPU, DeviceChecks
 from bnnlab.testing.lives import assert_goes_on
 
@@ -96,15 +97,17 @@ class ModelContract(DeviceChecks):
 
         So it is with gradients, without, and under `torch.inference_mode`.
         """
-        model = self.make().eval()
-        x = self.inputs()
-        for number, segment in enumerate(model.segments, start=1):
-            before = x.clone()
-            y = segment(x)
-            assert isinstance(y, torch.Tensor), f"segment {number} returns {type(y).__name__}"
-            assert torch.equal(x, before), f"segment {number} changes its input in place"
-            x = y
-        torch.testing.assert_close(x, model(self.inputs()))
+        model = self.make()
+        for training in (True, False):
+            model.train(training)
+            x = 3 * self.inputs()
+            for number, segment in enumerate(model.segments, start=1):
+                before = x.clone()
+                y = segment(x)
+                assert isinstance(y, torch.Tensor), f"segment {number} returns {type(y).__name__}"
+                assert torch.equal(x, before), f"segment {number} changes its input in place"
+                x = y
+        assert_close([x], [model(3 * self.inputs())], "the segments one by one are not the model")
         if self.provides("segments"):
             assert len(model.segments) > 1, "'segments' is declared, but it has only one"
         self_check(model, list(model.segments), self.inputs(2))
@@ -170,9 +173,7 @@ class ModelContract(DeviceChecks):
             x = self.inputs()
             before = _measure(model, 0, x).eval()(x)
             _measure(model, 1, 3 * x + 1).select_task(0)
-            torch.testing.assert_close(
-                model.eval()(x), before, msg="task 1 changes task 0's logits"
-            )
+            assert_close([model.eval()(x)], [before], "task 1 changes task 0's logits")
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
         """The trainer is stopped within tasks and between; a model of another seed goes on."""
@@ -189,7 +190,7 @@ class ModelContract(DeviceChecks):
         """In evaluation mode the rest of the batch does not change the logits."""
         model = self.make().eval()
         x = self.inputs()
-        torch.testing.assert_close(model(x)[:1], model(x[:1]), msg="test batches are looked at")
+        assert_close([model(x)[:1]], [model(x[:1])], "test batches are looked at")
 
 
 @torch.no_grad()

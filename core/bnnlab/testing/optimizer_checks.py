@@ -39,6 +39,13 @@ class OptimizerChecks(ComponentContract):
         toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
         return model, optimizer
 
+    def shown(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
+        """Return copies of the deployed weights, and of two draws where there is a posterior."""
+        found = copy_of(model)
+        for _ in optimizer.predictive(2 if self.provides("posterior") else 0):
+            found += copy_of(model)
+        return found
+
     def used(
         self, seed: int = 0, choice: Choice | None = None
     ) -> tuple[Model, Optimizer, list[Tensor]]:

@@ -5,9 +5,11 @@ where nothing of bnnlab is tested: so whatever else of bnnlab is needed is impor
 """
 
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +83,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a contract's `xfail` names: it must fail, for the reason given."""
+    checked = set[type]()
     for item in items:
         contract: Any = getattr(item, "cls", None)
         if not isinstance(item, pytest.Function) or not hasattr(contract, "bnnlab_contract"):
             continue
-        for name in contract.xfail:
-            if not hasattr(contract, name):
-                raise pytest.UsageError(f"{contract.__name__}.xfail: no check is called {name!r}")
+        if contract not in checked:
+            checked.add(contract)
+            _check(contract)
         if item.originalname in contract.xfail:
             reason = contract.xfail[item.originalname]
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def _check(contract: Any) -> None:
+    """Refuse a contract that names no component, or whose settings are not what they seem to be."""
+    made = contract.__name__
+    if not hasattr(contract, "name"):
+        raise pytest.UsageError(f'{made}: say which component it checks: name = "..."')
+    for name in contract.xfail:
+        if not hasattr(contract, name):
+            raise pytest.UsageError(f"{made}.xfail: no check is called {name!r}")
+    kit = [each for each in contract.__mro__ if each.__module__.startswith("bnnlab.testing.")]
+    known = {name for each in kit for name in (*vars(each), *inspect.get_annotations(each))}
+    own = {name for each in contract.__mro__ if each not in kit for name in vars(each)}
+    for name in sorted(own - known):
+        if callable(getattr(contract, name)):
+            continue  # tests and helpers of its own may be called as they like
+        meant = get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant:
+            raise pytest.UsageError(f"{made}.{name} is not known: do you mean {meant[0]!r}?")

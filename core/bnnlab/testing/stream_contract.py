@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from bnnlab.errors import BnnlabError
 from bnnlab.learner import Learner
 from bnnlab.stream import Examples, Task, TaskStream
 from bnnlab.testing import toy
+from bnnlab.testing.asserting import assert_close, refused
 from bnnlab.testing.device_checks import CPU, DeviceChecks
 from bnnlab.testing.lives import assert_goes_on
 
@@ -74,7 +74,7 @@ class StreamContract(DeviceChecks):
         assert len(stream) >= 1, "the stream has no task"
         assert [task.index for task in stream] == list(range(len(stream)))
         assert all(task.name for task in stream), "a task has no name"
-        with pytest.raises(IndexError):
+        with refused(IndexError, "", f"a task {len(stream)} is given, past the last"):
             stream[len(stream)]
 
     def test_a_task_is_the_same_at_every_call(self) -> None:
@@ -148,6 +148,21 @@ class StreamContract(DeviceChecks):
         for name, test in tests:
             copies = sum(content in learned for content in test)
             assert copies <= len(test) / 2, f"{name}: {copies} of {len(test)} are learned from"
+
+    def test_the_loss_is_the_mean_of_the_batch(self) -> None:
+        """Every example twice has the same loss, a finite scalar that autograd goes through."""
+        stream = self.make()
+        for task in stream:
+            targets = task.train.raw(torch.arange(min(5, len(task.train))))[1]
+            size = len(targets), stream.classes
+            logits = torch.randn(size, generator=_draws(0)).requires_grad_()
+            once = task.loss(logits, targets)
+            twice = task.loss(torch.cat([logits, logits]), torch.cat([targets, targets]))
+            assert once.shape == (), f"the loss of task {task.index} has shape {tuple(once.shape)}"
+            assert bool(once.isfinite()), f"the loss of task {task.index} is not finite"
+            assert once.requires_grad, f"the loss of task {task.index} holds no graph"
+            message = f"the loss of task {task.index} is no mean: every example twice changes it"
+            assert_close([once], [twice], message)
 
     def test_an_option_that_changes_the_data_changes_the_protocol(self) -> None:
         """Figures on other data must never share a protocol."""
@@ -252,14 +267,15 @@ def _contents(part: Examples) -> list[int]:
     return found
 
 
-def _data(stream: TaskStream) -> tuple[int, list[list[int]]]:
-    """Return the number of tasks, and what the first one holds and shows in training."""
-    contents = [_contents(part) for _, part in _named(stream[0])]
-    train = stream[0].train
-    if train.augment is not None:
-        first = torch.arange(min(100, len(train)))
-        contents.append([hash(train.batch(first, _draws(0))[0].cpu().numpy().tobytes())])
-    return len(stream), contents
+def _data(stream: TaskStream) -> list[list[int]]:
+    """Return what the first task holds, and of each one what a part begins with and shows."""
+    found = [_contents(part) for _, part in _named(stream[0])]
+    for task, _, part in _parts(stream):
+        first = torch.arange(min(100, len(part)))
+        shown = part.batch(first, _draws(0) if part is task.train else None)[0]
+        tensors = (shown, part.labels[part.rows], *([] if task.classes is None else [task.classes]))
+        found.append([hash(each.cpu().numpy().tobytes()) for each in tensors])
+    return found
 
 
 def _other_values(option: Option, value: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from bnnlab.model import Model
 from bnnlab.testing import toy
-from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing
+from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
 
 RECORD = {
     *("event", "task", "epoch", "step", "seconds"),
@@ -23,6 +23,26 @@ class TaskChecks(OptimizerChecks):
             assert_signs(model)
             places = differing(before, _switches(model))
             assert not places, f"task_ended() does not put back {', '.join(places)}"
+
+    def test_nothing_is_learned_from_the_test_part(self) -> None:
+        """What is told at a task's start and end has a test part that nobody reads."""
+        self.used()
+
+    def test_its_diagnostics_change_nothing(self) -> None:
+        """Whether they are asked for or not, it learns the same from there, bit for bit.
+
+        State that only counts until it is asked for may change.
+        """
+        ends = []
+        for asked in (False, True):
+            model, optimizer = self.trained()
+            if asked:
+                optimizer.diagnostics()
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, done=3)
+            behind = [optimizer.latent(parameter) for parameter in model.parameters()]
+            ends.append(flat([self.shown(model, optimizer), behind]))
+        places = differing(*ends)
+        assert not places, f"diagnostics() changes what is learned at {', '.join(places[:5])}"
 
     def test_its_diagnostics_are_numbers_with_names_of_their_own(self) -> None:
         """A dict of Python numbers, whose names the core does not use in the same line."""

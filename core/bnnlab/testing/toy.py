@@ -109,6 +109,25 @@ def make_normalised_model() -> Model:
     )
 
 
+class _Unread:
+    """Stands for the test part of a task that is learned: who reads it is told so."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copies and pickles ask for these
+            raise AttributeError(name)
+        raise AssertionError(f"context.task.test.{name} is read: nothing is learned from test data")
+
+    def __len__(self) -> int:
+        raise AssertionError("len(context.task.test) is read: nothing is learned from test data")
+
+
+def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskContext:
+    """Return what an optimizer is told of a task; the test part raises where it is read."""
+    unread: Any = _Unread()
+    learned: Task = replace(task, test=unread)
+    return TaskContext(learned, model, rule, BATCH_SIZE, steps)
+
+
 class ToyRule(LearningRule):
     """Autograd over the whole network."""
 
@@ -151,9 +170,9 @@ def train(
 
     The task's start is announced unless steps were `done` before; its end is if asked for.
     """
-    context = TaskContext(task, model, rule, BATCH_SIZE, done + steps)
+    told = context(task, model, rule, done + steps)
     if not done:
-        optimizer.task_started(context)
+        optimizer.task_started(told)
     batches = list(task.train.batches(BATCH_SIZE))
     losses = []
     for step in range(done, done + steps):
@@ -163,7 +182,7 @@ def train(
             raise TypeError(f"step() must return the loss as a tensor; it returned {loss!r}")
         losses.append(float(loss))
     if end:
-        optimizer.task_ended(context)
+        optimizer.task_ended(told)
     return losses
 
 
