@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import torch
 from PIL import Image, ImageOps
 
 import bnnlab
+from bnnlab import PluginHost
+from bnnlab.building import make_tasks
 from bnnlab.cli import main
+from bnnlab.components import Kind
+from bnnlab.config import choose
 from bnnlab.errors import DataError
 from bnnlab.stream import protocol_hash
 from bnnlab_vision.folders import FolderSingle
@@ -115,6 +120,27 @@ def test_images_that_are_learned_from_and_tested_are_warned_of_or_refused(
     assert message in str(caught.value)
     (root / "test" / "b" / f"copy.{kind}").unlink()
     assert make(root, copies="refuse").protocol() != before
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_copies_are_warned_of_once_and_named_and_most_of_a_test_part_is_refused(
+    lay_out: LayOut, in_memory: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    root = lay_out("train", "test")
+    choice = choose(PluginHost(), Kind.STREAM, "image-folder", {"folder": str(root)})
+    for copies, (number, name) in enumerate(product(range(3), "ab"), start=1):
+        (root / "test" / name / f"{number}.png").unlink()
+        os.link(*(root / part / name / f"{number}.png" for part in ("train", "test")))
+        if copies > 4:
+            with pytest.raises(DataError, match=f"{copies} of 8 test .* too many"):
+                make(root, in_memory=in_memory)
+            continue
+        caplog.clear()
+        make_tasks(choice, make(root, in_memory=in_memory))
+        (warning,) = warned(caplog).splitlines()
+        assert f"{copies} of 8" in warning
+        assert "test/a/0.png = train/a/0.png" in caplog.text
 
 
 def test_copies_are_found_where_the_seed_takes_the_test_part_and_in_a_held_out_part(

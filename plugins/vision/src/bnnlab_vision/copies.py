@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
+from bnnlab.checking import TOLERATED
 from bnnlab.errors import DataError
 from bnnlab_vision.names import listed
 
@@ -15,38 +16,55 @@ Copies = Literal["warn", "refuse"]
 def look_for_copies(
     names: Sequence[str],
     shown: Sequence[bytes],
+    labels: Sequence[int],
     learned: Sequence[int],
     unseen: Sequence[int],
     part: str,
     copies: Copies,
+    held: bool,
 ) -> None:
     """Say which images of a part that must be new are learned from, too.
 
     Images are the same if the network is shown the same pixels: of one file twice, of two formats
     of one picture, and of pictures that differ only in what decoding drops.
 
+    The core counts test images that are held and have the same label, warns of them, and refuses
+    them above a share. Here these are only named, at INFO; and the share holds for files, too.
+
     Args:
         names: Of all images.
         shown: A digest of the pixels of each image.
+        labels: Of all images.
         learned: Rows that are learned from.
         unseen: Rows that must be new.
         part: What these are, for the message.
         copies: Whether copies are warned of or refused.
+        held: Whether images are held in memory.
 
     Raises:
-        DataError: If there are some, and they are refused.
+        DataError: If there are some, and they are refused, or are most of a test part.
     """
     first = {shown[row]: row for row in reversed(learned)}
     pairs = [(row, first[shown[row]]) for row in unseen if shown[row] in first]
-    if not pairs:
-        return
-    what = (
-        f"{len(pairs)} of {len(unseen)} {part} images are learned from, too, pixel for pixel "
-        f"({listed(f'{names[row]} = {names[other]}' for row, other in pairs)})."
-    )
-    if copies == "refuse":
-        raise DataError(f"{what} Delete them in one of the parts, or accept them with copies=warn.")
-    log.warning("%s What is measured on them says nothing of new images.", what)
+
+    def describe(some: Sequence[tuple[int, int]]) -> str:
+        return (
+            f"{len(some)} of {len(unseen)} {part} images are learned from, too, pixel for pixel "
+            f"({listed(f'{names[row]} = {names[other]}' for row, other in some)})."
+        )
+
+    alike = [(row, other) for row, other in pairs if labels[row] == labels[other]]
+    if part == "test" and len(alike) > TOLERATED * len(unseen):
+        raise DataError(f"{describe(alike)} That is too many: delete them in one of the parts.")
+    if pairs and copies == "refuse":
+        raise DataError(
+            f"{describe(pairs)} Delete them in one of the parts, or accept them with copies=warn."
+        )
+    counted = alike if held and part == "test" else []
+    if counted:
+        log.info("%s", describe(counted))
+    if others := [pair for pair in pairs if pair not in {*counted}]:
+        log.warning("%s What is measured on them says nothing of new images.", describe(others))
 
 
 def look_for_two_classes(

@@ -133,7 +133,8 @@ _FOLDER_OPTIONS = (
         "copies",
         Literal["warn", "refuse"],
         "warn",
-        "What is done where images of the test or validation part are learned from, too.",
+        "What is done where images of the test or validation part are learned from, too; more than "
+        "half of the test part is refused in any case.",
     ),
 )
 _SPLIT_OPTIONS = (_tasks(5, "Number of tasks; divides the number of classes."), _INCREMENTAL)
