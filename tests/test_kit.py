@@ -946,6 +946,15 @@ class FitsAtTheEnd(FineOptimizer):
         len(context.task.test)
 
 
+class CountsAllLabels(FineOptimizer):
+    """Weighs by labels that are not all of the training part."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        share = (context.task.train.labels == 0).float().mean()
+        for parameter in self.learned():
+            self.state[parameter]["latent"] *= share
+
+
 class StepsTwice(FineOptimizer):
     """Calls the closure twice from its second step on, though nothing requires that."""
 
@@ -1137,6 +1146,13 @@ class ClampsItsInput(FineModel):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.segments.insert(0, _Clamp())
+
+
+class ClampsAsAWhole(FineModel):
+    """Clamps its inputs in place, in training alone, in a method of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.clamp_(-2, 2) if self.training else x)
 
 
 class _Clamp(nn.Module):
@@ -1434,6 +1450,20 @@ class HidesAScale(FineStream):
         return replace(task, train=_with(task.train, std=self.std))
 
 
+class HidesAnUnknown(FineStream):
+    """Has other inputs of no task without a word in the protocol."""
+
+    declared = "Option('unknown', bool, False, 'Whether there are any.'),"
+
+    def __init__(self, *, unknown: bool = False, **given: Any) -> None:
+        super().__init__(**given)
+        self.unknown = unknown
+
+    def out_of_distribution(self) -> Examples | None:
+        test = self.task.test
+        return _with(test, pixels=~test.pixels) if self.unknown else None
+
+
 class _SumTask(Task):
     """Adds the losses of a batch up."""
 
@@ -1600,6 +1630,7 @@ WRONG = [
     (Kind.OPTIMIZER, IgnoresADecay, "test_no_option_that_is_a_number_is_ignored"),
     (Kind.OPTIMIZER, PeeksAtTheStart, "test_nothing_is_learned_from_the_test_part"),
     (Kind.OPTIMIZER, FitsAtTheEnd, "test_nothing_is_learned_from_the_test_part"),
+    (Kind.OPTIMIZER, CountsAllLabels, "test_nothing_is_learned_from_the_test_part"),
     (Kind.OPTIMIZER, StepsTwice, "test_a_step_calls_the_closure_and_returns_a_loss"),
     (Kind.OPTIMIZER, FlipsCoins, "test_draws_follow_what_was_learned"),
     (Kind.OPTIMIZER, ChangesAsItSays, "test_its_diagnostics_change_nothing"),
@@ -1622,6 +1653,7 @@ WRONG = [
     (Kind.MODEL, Blurred, "test_its_binary_weights_are_exactly_signs"),
     (Kind.MODEL, Doubles, "test_its_segments_compose_to_it"),
     (Kind.MODEL, ClampsItsInput, "test_its_segments_compose_to_it"),
+    (Kind.MODEL, ClampsAsAWhole, "test_every_parameter_gets_a_gradient"),
     (Kind.MODEL, Idle, "test_every_parameter_gets_a_gradient"),
     (Kind.MODEL, Peeks, "test_at_test_an_example_is_judged_by_itself"),
     (Kind.MODEL, Shapeless, "test_it_knows_the_shape_of_an_input"),
@@ -1644,6 +1676,7 @@ WRONG = [
     (Kind.STREAM, HidesASwitch, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, HidesAChoice, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, HidesALateSwitch, "test_an_option_that_changes_the_data_changes_the_protocol"),
+    (Kind.STREAM, HidesAnUnknown, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, HidesAScale, "test_an_option_that_changes_the_data_changes_the_protocol"),
     (Kind.STREAM, AddsLossesUp, "test_the_loss_is_the_mean_of_the_batch"),
     (Kind.STREAM, Doubled, "test_batches_have_the_conventional_shapes"),

@@ -138,8 +138,9 @@ class ModelContract(DeviceChecks):
 
     def test_every_parameter_gets_a_gradient(self) -> None:
         """Autograd reaches them all."""
-        model = self.make().train()
-        toy.ToyRule().closure(model, (self.inputs(), self.targets()))()
+        model, inputs = self.make().train(), self.inputs()
+        toy.ToyRule().closure(model, (inputs, self.targets()))()
+        assert torch.equal(inputs, self.inputs()), "it changes its inputs in place"
         missing = [name for name, p in model.named_parameters() if p.grad is None]
         assert not missing, f"no gradient reaches {', '.join(missing)}"
 

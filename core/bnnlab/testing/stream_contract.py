@@ -268,14 +268,19 @@ def _contents(part: Examples) -> list[int]:
 
 
 def _data(stream: TaskStream) -> list[list[int]]:
-    """Return what the first task holds, and of each one what a part begins with and shows."""
+    """Return what the first task holds, and what every part, the unknown too, begins with."""
     found = [_contents(part) for _, part in _named(stream[0])]
     for task, _, part in _parts(stream):
-        first = torch.arange(min(100, len(part)))
-        shown = part.batch(first, _draws(0) if part is task.train else None)[0]
-        tensors = (shown, part.labels[part.rows], *([] if task.classes is None else [task.classes]))
-        found.append([hash(each.cpu().numpy().tobytes()) for each in tensors])
-    return found
+        found.append(_beginning(part, _draws(0) if part is task.train else None))
+        found += [] if task.classes is None else [task.classes.tolist()]
+    unknown = stream.out_of_distribution()
+    return found if unknown is None else [*found, _beginning(unknown)]
+
+
+def _beginning(part: Examples, draws: torch.Generator | None = None) -> list[int]:
+    """Return a hash of the first 100 inputs as they are shown, and all labels."""
+    inputs, _ = part.batch(torch.arange(min(100, len(part))), draws)
+    return [hash(inputs.cpu().numpy().tobytes()), *part.labels[part.rows].tolist()]
 
 
 def _other_values(option: Option, value: Any) -> list[Any]:
