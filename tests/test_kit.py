@@ -824,6 +824,48 @@ class KnowsItsParameters(FineOptimizer):
         return loss
 
 
+class TightensAll(FineOptimizer):
+    """Shrinks what is behind its weights when a task ends, frozen or not."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.all = self.learned()
+
+    def task_ended(self, context: TaskContext) -> None:
+        for parameter in self.all:
+            self.state[parameter]["latent"].mul_(0.5)
+
+
+class FlipsAtTheStart(FineOptimizer):
+    """Turns its weights when a task begins, and not what is behind them."""
+
+    @torch.no_grad()
+    def task_started(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            parameter.neg_()
+
+
+class AdoptsAnew(FineOptimizer):
+    """Gives what is adopted another size."""
+
+    def adopt(self, parameter: Tensor) -> None:
+        self.state[parameter]["latent"].copy_(0.01 * parameter)
+
+
+class LoadsFloats(FineOptimizer):
+    """Counts in integers, and in floats since it was loaded."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        for parameter in self.learned():
+            self.state[parameter]["count"] = torch.zeros((), dtype=torch.int32)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for parameter in self.learned():
+            self.state[parameter]["count"] = self.state[parameter]["count"].float()
+
+
 class DrawsFrozenOnes(FinePosterior):
     """Draws every weight of its group, frozen or not."""
 
@@ -1008,6 +1050,16 @@ class Samples(BernoulliOptimizer):
         value = self.state[parameter]["lambda"]
         value.sub_(grads[0], alpha=group["lr"]).clamp_(-2, 2)
         self.write(parameter)
+
+
+class Decays(Samples):
+    """Pulls lambda to 0 in each step, whatever the learning rate is."""
+
+    def update(
+        self, group: Group, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
+    ) -> None:
+        self.state[parameter]["lambda"].mul_(0.9)
+        super().update(group, parameter, weights, noise, grads)
 
 
 class AdvancesTheGenerator(Samples):
@@ -1640,6 +1692,10 @@ WRONG = [
     (Kind.OPTIMIZER, SignsAtTheEnd, "test_binary_weights_are_exactly_signs_after_every_step"),
     (Kind.OPTIMIZER, SignsAtTheEnd, "test_an_interrupted_run_goes_on_bit_for_bit"),
     (Kind.OPTIMIZER, KnowsItsParameters, "test_a_frozen_parameter_is_left_alone"),
+    (Kind.OPTIMIZER, TightensAll, "test_a_frozen_parameter_is_left_alone"),
+    (Kind.OPTIMIZER, FlipsAtTheStart, "test_what_it_keeps_behind_a_weight_has_its_shape_and_sign"),
+    (Kind.OPTIMIZER, AdoptsAnew, "test_weights_that_nobody_wrote_are_adopted_without_a_change"),
+    (Kind.OPTIMIZER, LoadsFloats, "test_an_interrupted_run_goes_on_bit_for_bit"),
     (Kind.OPTIMIZER, DrawsFrozenOnes, "test_a_frozen_parameter_is_left_alone"),
     (Kind.OPTIMIZER, KeepsALambda, "test_copies_go_on_as_the_original"),
     (Kind.OPTIMIZER, KnowsItsWeights, "test_copies_go_on_as_the_original"),
@@ -1797,6 +1853,11 @@ def test_an_excuse_for_nothing_is_refused(
 ) -> None:
     excuse = {attribute: {name: "gone"}}
     assert name in failures(make_plugin, kind, made, only=check, attributes=excuse)[check]
+
+
+def test_sizes_may_shrink_in_every_step_whatever_was_loaded(make_plugin: MakePlugin) -> None:
+    check = "test_weights_that_are_loaded_are_learned_from"
+    assert not failures(make_plugin, Kind.OPTIMIZER, Decays, only=check)
 
 
 def test_a_step_that_returns_no_loss_is_told_so(make_plugin: MakePlugin) -> None:

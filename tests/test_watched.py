@@ -82,6 +82,41 @@ def test_states_are_loaded_in_any_order(name: str, model_first: bool) -> None:
     assert flat(model.state_dict()) == flat(copied.state_dict())
 
 
+def test_loaded_state_has_the_types_that_were_saved() -> None:
+    kept = {
+        "mask": torch.tensor([True, False]),
+        "count": torch.tensor(2**24 + 1, dtype=torch.int32),
+        "long": torch.tensor([2**53 + 1]),
+        "exact": torch.full((2,), 0.1, dtype=torch.float64),
+        "name": "warm",
+        "nested": {"step": torch.tensor(3), "parts": [torch.tensor([1], dtype=torch.uint8)]},
+    }
+    (model, optimizer), (_, other) = trained("adam"), trained("adam")
+    optimizer.state[first_weight(model)].update(kept)
+    saved = optimizer.state_dict()
+    other.load_state_dict(saved)
+    assert flat(other.state_dict()) == flat(saved)
+    loaded = other.state[other.learned()[0]]
+    assert torch.equal(loaded["long"], kept["long"])
+    loaded["nested"]["parts"].clear()
+    assert kept["nested"]["parts"], "what was loaded is part of what was saved"
+    model.double()
+    optimizer.load_state_dict(saved)
+    state = optimizer.state[first_weight(model)]
+    assert (state["latent"].dtype, state["mask"].dtype) == (torch.float64, torch.bool)
+
+
+def test_hooks_before_loading_are_heard() -> None:
+    _, optimizer = trained("adam")
+
+    def hook(_: object, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "state": {}}
+
+    optimizer.register_load_state_dict_pre_hook(hook)
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert not optimizer.state
+
+
 def test_the_weights_in_the_model_are_the_truth_where_only_state_is_loaded() -> None:
     (model, optimizer), (_, other) = trained("adam"), trained("adam", latent_init=0.5)
     before = first_weight(model).clone()
@@ -123,6 +158,52 @@ def test_what_goes_round_the_count_of_writes_is_refused_within_50_steps(
     write(first_weight(model))
     with pytest.raises(RunError, match=r"segments\.0\.0\.weight was written through `\.data`"):
         go_on(model, optimizer, steps=50)
+
+
+def test_what_is_wrong_is_reported_at_every_look_until_it_is_mended() -> None:
+    model, optimizer = trained("adam")
+    _write_data(first_weight(model))
+    for look in (optimizer.look, lambda: go_on(model, optimizer, steps=50), optimizer.look):
+        with pytest.raises(RunError, match=r"was written through `\.data`"):
+            look()
+    model.load_state_dict(model.state_dict())
+    optimizer.look()
+    model.segments[2][0].bias.data.fill_(math.nan)
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"segments\.2\.0\.bias is not finite"):
+            optimizer.look()
+    model.segments[2][0].bias.data.zero_()
+    optimizer.look()
+
+
+def test_what_is_no_sign_is_blamed_on_who_wrote_it() -> None:
+    model, optimizer = trained("adam")
+    first_weight(model).data.fill_(0.5)
+    with pytest.raises(RunError, match=r"through `\.data`.* and holds more than -1 and \+1"):
+        optimizer.look()
+
+
+@pytest.mark.parametrize("name", sorted({*BINARY} - {"bop"}))
+def test_one_weight_that_was_written_through_data_is_seen_by_a_look(name: str) -> None:
+    model = toy.make_linear_model((1, 40, 40), 10)
+    optimizer = bnnlab.create("optimizer", name, model, seed=0)
+    optimizer.look()
+    first_weight(model).data[-1, -1] *= -1
+    with pytest.raises(RunError, match=r"keeps behind it differ in sign.* through `\.data`"):
+        optimizer.look()
+    first_weight(model).data[-1, -1] *= -1
+    optimizer.look()
+
+
+def test_a_task_begins_and_ends_with_a_look() -> None:
+    model, optimizer = trained("adam")
+    context = TaskContext(toy.make_task(1), model, toy.ToyRule(), 20, 1)
+    for told in (optimizer.task_started, optimizer.task_ended):
+        first_weight(model).data.neg_()
+        with pytest.raises(RunError, match=r"through `\.data`"):
+            told(context)
+        model.load_state_dict(model.state_dict())
+        optimizer.look()
 
 
 def test_data_that_is_put_back_is_nobodys_business() -> None:
@@ -211,6 +292,28 @@ def test_frozen_parameters_stay_as_they_are(name: str) -> None:
     for _ in optimizer.predictive(optimizer.test_draws):
         assert all(map(torch.equal, frozen, before))
     assert all(map(torch.equal, frozen, before))
+
+
+class Tightens(toy.ToyOptimizer):
+    """Shrinks what is behind its weights when it hears of a task."""
+
+    def task_started(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            self.state[parameter]["latent"].mul_(0.5)
+
+    task_ended = task_started
+
+
+def test_what_an_optimizer_does_between_tasks_leaves_frozen_weights_alone() -> None:
+    model = toy.make_model()
+    optimizer = Tightens(model, generator=torch.Generator(), lr=0.05)
+    model.segments[0].requires_grad_(False)
+    frozen, free = list(model.binary_parameters().values())[:2]
+    before = [optimizer.state[weight]["latent"].clone() for weight in (frozen, free)]
+    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=0, end=True)
+    assert torch.equal(optimizer.state[frozen]["latent"], before[0])
+    assert torch.equal(optimizer.state[free]["latent"], before[1] / 4)
+    assert any(frozen is each for each in optimizer.learned())
 
 
 # -------------------------------------------------------------------- copies, groups, schedulers
@@ -335,7 +438,7 @@ class HasNoSigns(toy.ToyOptimizer):
 def test_an_optimizer_whose_weights_are_no_signs_is_named_within_50_steps() -> None:
     model = toy.make_model()
     optimizer = HasNoSigns(model, generator=torch.Generator(), lr=0.05)
-    with pytest.raises(RunError, match=r"HasNoSigns left .* 'segments\.0\.0\.weight'"):
+    with pytest.raises(RunError, match=r"'segments\.0\.0\.weight' .*HasNoSigns left"):
         go_on(model, optimizer, steps=51)
 
 
@@ -351,3 +454,4 @@ def test_a_step_that_fails_leaves_the_optimizer_as_it_was() -> None:
         optimizer.step(closure)
     assert [len(group["params"]) for group in optimizer.param_groups] == sizes
     go_on(model, optimizer)
+    optimizer.look()

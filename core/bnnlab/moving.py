@@ -1,5 +1,8 @@
 """State that follows its parameters to another device or dtype."""
 
+import copy
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,6 +19,20 @@ def move_state(optimizer: torch.optim.Optimizer) -> None:
                 if isinstance(value, Tensor) and value.device == device and value.dtype == dtype:
                     continue  # as nearly always, and this is done before every step
                 state[name] = _moved(value, parameter, name)
+
+
+def restore_state(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give each parameter a copy of its state in `saved`, a state dict.
+
+    Torch casts all that it loads, counters and masks too, to the parameter's dtype. Here only what
+    is a float of the parameter's shape is cast.
+    """
+    groups = saved["param_groups"], optimizer.param_groups
+    numbers, parameters = (chain.from_iterable(g["params"] for g in part) for part in groups)
+    for number, parameter in zip(numbers, parameters, strict=True):
+        if number in saved["state"]:
+            state = saved["state"][number]
+            optimizer.state[parameter] = _moved(copy.deepcopy(state), parameter)
 
 
 def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:

@@ -15,7 +15,7 @@ from torch.optim.adam import adam
 from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
-from bnnlab.moving import move_state
+from bnnlab.moving import move_state, restore_state
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
 from bnnlab.watched import Group as Group
@@ -169,6 +169,18 @@ class Optimizer(WatchedOptimizer):
         """Return the weights that the method learns."""
         return [parameter for group in self.learned_groups() for parameter in group["params"]]
 
+    def group_of(self, parameter: Tensor) -> Group:
+        """Return the group that a parameter is in, with its settings.
+
+        Raises:
+            UsageError: If it is in none.
+        """
+        for group in self.param_groups:
+            if any(parameter is each for each in group["params"]):
+                return group
+        name = self._watch.name(parameter)
+        raise UsageError(f"{name} is in no parameter group of {type(self).__name__}")
+
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step; calls the closure once, or once per weight sample; returns the loss."""
@@ -230,8 +242,8 @@ class Optimizer(WatchedOptimizer):
         That is a latent weight or a natural parameter, whose sign the weight has; the weight itself
         where it is real; None where nothing is kept behind a binary one.
         """
-        binary = [p for group in self.param_groups if group["binary"] for p in group["params"]]
-        return None if any(parameter is p for p in binary) else parameter.detach()
+        binary = any(parameter is weight for weight in self._watch.weights)
+        return None if binary else parameter.detach()
 
     def diagnostics(self) -> dict[str, float]:
         """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
@@ -262,8 +274,13 @@ class Optimizer(WatchedOptimizer):
         Where the parameters are on another kind of device than the generator was, its draws cannot
         go on: a new one on the CPU is seeded from what was saved, and the log says so.
         """
-        inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
-        move_state(self)  # torch leaves what is called `step` where it was read to
+        read: list[dict[str, Any]] = []  # what the user's hooks make of it
+        hook = self.register_load_state_dict_pre_hook(lambda _, state: read.append(state))
+        try:
+            inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
+        finally:
+            hook.remove()
+        restore_state(self, read[0])
         saved = state_dict.get("generator")
         if saved and self._generator is not None:
             self._generator = self._restored(torch.device(saved["device"]), saved["state"].cpu())

@@ -16,9 +16,9 @@ SAMPLE = 256
 class Watch:
     """Notices what others write into binary weights between their optimizer's steps.
 
-    Torch counts what is written into a tensor; `written` compares the counts. What goes round the
-    count (`.data`) shows where a sample of each weight is not what the optimizer left there. That
-    is compared on the device without waiting for it; `verdicts` says what was found.
+    `written` asks torch, which counts what is written into a tensor. For what is not counted
+    (`.data`), `compare` compares a sample of each weight with what was there at `remember`, on the
+    device and without waiting for it; `verdicts` returns what was found.
 
     Args:
         weights: The binary parameters, as their optimizer leaves them.
@@ -39,7 +39,6 @@ class Watch:
         self._versions = [weight._version for weight in self.weights]
         self._places = [weight.data_ptr() for weight in self.weights]
         self._samples = [_sample(weight) for weight in self.weights]
-        self._left = [sample.clone() for sample in self._samples]
         self._model: ReferenceType[Model] | None = None
         self.start()
 
@@ -53,16 +52,16 @@ class Watch:
 
     def start(self) -> None:
         """Begin anew, after a look."""
-        self.steps = self._compared = 0
+        self.steps = 0
         self.losses: list[Tensor] = []
-        self._agreed = [torch.zeros_like(sample) for sample in self._left]
+        self._drift = [-sample for sample in self._samples]
 
     def forget(self) -> None:
         """Take every weight as written: nobody knows whether the optimizer's state fits it."""
         self._versions = [-1 for _ in self.weights]
 
-    def is_new(self, model: Model) -> bool:
-        """Return whether this is the first step since a look, or with this model."""
+    def meet(self, model: Model) -> bool:
+        """Note the model of a step; return whether this is the first since a look, or with it."""
         known = self._model is not None and self._model() is model
         self._model = ref(model)
         return self.steps == 0 or not known
@@ -73,25 +72,27 @@ class Watch:
             if weight.data_ptr() != self._places[number]:  # it was moved, or given another `.data`
                 self._places[number] = weight.data_ptr()
                 sample = self._samples[number] = _sample(weight)
-                for kept in (self._left, self._agreed):
-                    kept[number] = kept[number].to(sample)
+                self._drift[number] = self._drift[number].to(sample)
         pairs = zip(self.weights, self._versions, strict=True)
         return [weight for weight, version in pairs if weight._version != version]
 
-    def compare(self, adopted: Sequence[Tensor]) -> None:
-        """Compare all but the adopted weights with what the optimizer left."""
-        for number, weight in enumerate(self.weights if adopted else ()):
-            if any(weight is each for each in adopted):
-                self._left[number].copy_(self._samples[number])
-        if self.weights:  # a sign times itself is 1
-            torch._foreach_addcmul_(self._agreed, self._samples, self._left)
-        self._compared += 1
+    def accept(self, written: Sequence[Tensor]) -> None:
+        """Take what others wrote as right: nothing is wrong with these weights from here on."""
+        for number, weight in enumerate(self.weights):
+            if any(weight is each for each in written):
+                self._versions[number] = weight._version
+                self._drift[number] = -self._samples[number]
+
+    def compare(self) -> None:
+        """Compare the weights with those remembered: what is not 0 now was changed by others."""
+        if self.weights:
+            torch._foreach_add_(self._drift, self._samples)
 
     def remember(self) -> None:
-        """Remember the weights as the optimizer leaves them."""
+        """Remember the weights as they are, after they were compared or the optimizer wrote."""
         self._versions = [weight._version for weight in self.weights]
         if self.weights:
-            torch._foreach_copy_(self._left, self._samples)
+            torch._foreach_sub_(self._drift, self._samples)
 
     def count(self, loss: object) -> None:
         """Count a step, and remember its loss."""
@@ -99,13 +100,21 @@ class Watch:
         if isinstance(loss, Tensor):
             self.losses.append(loss.detach())
 
-    def verdicts(self) -> list[Tensor]:
-        """Return per weight how far it was from what was left, and how far it is from signs."""
+    def verdicts(self, behind: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return three numbers per weight that was compared, without waiting for them.
+
+        How far others changed the sample, how far the weight is from signs, and its least product
+        with what is kept behind it, which is negative where they differ in sign.
+        """
         found = []
-        for weight, agreed in zip(self.weights, self._agreed, strict=True):
-            for values, right in ((agreed, self._compared), (weight.detach().abs(), 1)):
-                low, high = torch.aminmax(values)
-                found.append(torch.maximum(right - low, high - right))
+        for weight, drift, latent in zip(self.weights, self._drift, behind, strict=True):
+            values = weight.detach()
+            low, high = torch.aminmax(values.abs())
+            found += [
+                drift.abs().amax(),
+                torch.maximum(1 - low, high - 1),
+                high if latent is None else (values * latent).amin(),
+            ]
         return found
 
 

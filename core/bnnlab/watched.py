@@ -22,18 +22,17 @@ LOOK_EVERY = 50
 ADVICE = (
     "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
 )
+REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()"
 
 
 class WatchedOptimizer(torch.optim.Optimizer):
     """Keeps an optimizer and its model in agreement, whatever is done to either between steps.
 
-    - A binary weight that others wrote, as `load_state_dict` does, is adopted at the next step:
-      what the method keeps behind it takes the new sign, and keeps its size. What else there is,
-      as moments, stays. The weights count as written after the optimizer's own state was loaded.
-    - What goes round torch's count of writes (`parameter.data`) is refused at the next look; so is
-      a parameter that was replaced, a binary weight that is no sign, and a loss, a gradient, a
-      parameter or state that is not finite. There is a look every 50 steps.
-    - A parameter with `requires_grad=False` is left alone, with its state: `step` never sees it.
+    - A binary weight that others wrote, as `load_state_dict` does, is given to `adopt` before the
+      next step. After a copy, or after this optimizer's state was loaded, every weight is.
+    - `look` finds the rest. A step looks where there was no look for 50 steps.
+    - A parameter with `requires_grad=False` is left alone: it is in no group while `step`,
+      `task_started` or `task_ended` runs.
     - Copies by `copy.deepcopy`, `pickle` or `torch.save` go on as the original does. A copy without
       its model refuses to learn another.
 
@@ -45,9 +44,9 @@ class WatchedOptimizer(torch.optim.Optimizer):
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
-        for name, watched in (("step", _watched), ("task_started", _told), ("task_ended", _told)):
+        for name in ("step", "task_started", "task_ended"):
             if name in vars(cls):
-                setattr(cls, name, watched(vars(cls)[name]))
+                setattr(cls, name, _watched(vars(cls)[name], name))
 
     def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
         names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
@@ -61,40 +60,49 @@ class WatchedOptimizer(torch.optim.Optimizer):
     def adopt(self, parameter: Tensor) -> None:
         """Take over a binary weight that others wrote: give what is behind it the new signs.
 
-        A method that keeps more than `latent` that depends on the signs overrides this.
+        Sizes and moments stay. A method overrides this if more than `latent` depends on the signs.
+        It is called for every weight after a load or a copy, so that it must change nothing where
+        weight and state agree.
         """
         latent = self.latent(parameter)
         if latent is not None:
             latent.copysign_(parameter)
 
     def look(self) -> None:
-        """See that nothing went wrong that signs hide, since the last look; wait for the device.
+        """See that nothing is wrong that signs hide; wait for the device.
 
-        A step does so itself where there was no look for 50 steps.
+        A step looks where there was no look for 50 steps; `task_started` and `task_ended` always
+        look. What is wrong is reported at every look until it is mended, but a loss only once.
+
+        Torch does not count what is written through `parameter.data`. That is found in a sample of
+        each weight, whenever it was written. In the whole weight it is found only if no step came
+        between, and if something with a sign is kept behind the weight.
 
         Raises:
-            RunError: If a loss, a gradient, a parameter or state of it is not finite, or a binary
-                weight is no sign or was written through `.data`.
+            RunError: If a loss since the last look, a gradient, a parameter or state of it is not
+                finite, or a binary weight is no sign, was written through `.data`, or differs in
+                sign from what is kept behind it.
         """
+        _agree(self)
         watch, who = self._watch, type(self).__name__
         numbers = [*_numbers(self)]
         total = torch.nn.utils.get_total_norm([values for _, values in numbers])
-        every = [each.to(total.device, torch.float32) for each in (total, *watch.verdicts())]
-        norm, *verdicts = torch.stack(every).tolist()
-        watch.start()
+        watch.compare()
+        verdicts = watch.verdicts([self.latent(weight) for weight in watch.weights])
+        watch.remember()
+        every = [each.to(total.device, torch.float32) for each in (total, *verdicts)]
+        norm, *found = torch.stack(every).tolist()
+        watch.losses = []
         if not math.isfinite(norm):  # squares may overflow where the numbers do not
             for what, values in numbers:
                 if not bool(values.isfinite().all()):
                     raise RunError(f"{who}: {what} is not finite. {ADVICE}")
-        for weight, changed, off in zip(watch.weights, verdicts[::2], verdicts[1::2], strict=True):
-            name = watch.name(weight)
-            if off:
-                raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
-            if changed:
-                raise RunError(
-                    f"{name} was written through `.data`, which torch does not count, and may be "
-                    "lost by now: write it by load_state_dict, or by copy_ under torch.no_grad()"
-                )
+        for weight, changed, off, low in zip(
+            watch.weights, found[::3], found[1::3], found[2::3], strict=True
+        ):
+            if changed or off or low < 0:
+                raise RunError(_explained(watch.name(weight), who, changed != 0, off != 0))
+        watch.start()
 
     # -------------------------------------------------------------------- groups and copies
 
@@ -148,64 +156,72 @@ class WatchedOptimizer(torch.optim.Optimizer):
         self._watch.forget()
 
 
-def _watched(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let an optimizer look around before each step, and remember what it wrote."""
+def _explained(name: str, who: str, changed: bool, off: bool) -> str:
+    """Say what is wrong with a binary weight: its kind and who may have done it."""
+    more = " and holds more than -1 and +1" if off else ""
+    if changed:
+        return (
+            f"{name} was written through `.data`, which torch does not count,{more} and may be "
+            f"lost by now: {REMEDY}"
+        )
+    wrong = (
+        f"binary parameter {name!r} holds more than -1 and +1"
+        if off
+        else f"{name} and what {who} keeps behind it differ in sign"
+    )
+    return f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}"
 
-    @wraps(step)
-    def watched(self: WatchedOptimizer, *args: Any, **given: Any) -> Tensor:
+
+def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Let an optimizer look around before a method that may write, and hide what is frozen.
+
+    What the method writes is the optimizer's own.
+    """
+
+    @wraps(method)
+    def watched(self: WatchedOptimizer, *args: Any, **given: Any) -> Any:
         watch = self._watch
-        if watch.busy:  # a step within a step, as by super()
-            return step(self, *args, **given)
-        _look_around(self, args[0] if args else given.get("closure"))
-        whole = [(group, group["params"]) for group in self.param_groups]
-        for group, parameters in whole:
+        if watch.busy:  # a method of a base class, or a step within a step
+            return method(self, *args, **given)
+        _agree(self)
+        if name != "step" or watch.steps >= LOOK_EVERY:
+            self.look()
+        closure = args[0] if args else given.get("closure")
+        if isinstance(closure, Closure) and watch.meet(closure.model):
+            _recognise(self, closure.model)
+        watch.compare()
+        whole = []
+        for group in self.param_groups:
+            parameters = group["params"]
             if not all(parameter.requires_grad for parameter in parameters):
+                whole.append((group, parameters))
                 group["params"] = [p for p in parameters if p.requires_grad]
         watch.busy = True
         try:
-            loss = step(self, *args, **given)
+            answer = method(self, *args, **given)
+        except BaseException:
+            watch.forget()  # it may have written some of what belongs together
+            raise
         finally:
             watch.busy = False
             for group, parameters in whole:
                 group["params"] = parameters
         watch.remember()
-        watch.count(loss)
-        return loss
+        if name == "step":
+            watch.count(answer)
+        return answer
 
     return watched
 
 
-def _told(hook: Callable[..., None]) -> Callable[..., None]:
-    """Let an optimizer look around before it hears of a task, when it may write weights, too."""
-
-    @wraps(hook)
-    def told(self: WatchedOptimizer, *args: Any, **given: Any) -> None:
-        watch = self._watch
-        if watch.busy:  # a method of a base class
-            hook(self, *args, **given)
-            return
-        _look_around(self, None)
-        watch.busy = True
-        try:
-            hook(self, *args, **given)
-        finally:
-            watch.busy = False
-        watch.remember()
-
-    return told
-
-
-def _look_around(optimizer: WatchedOptimizer, closure: object) -> None:
+def _agree(optimizer: WatchedOptimizer) -> None:
+    """Bring the optimizer to where its model is, and to what others wrote into it."""
     move_state(optimizer)
     watch = optimizer._watch
-    if watch.steps >= LOOK_EVERY:
-        optimizer.look()
-    if isinstance(closure, Closure) and watch.is_new(closure.model):
-        _recognise(optimizer, closure.model)
     written = watch.written()
     if written:
         _adopt(optimizer, written)
-    watch.compare(written)
+        watch.accept(written)
 
 
 def _recognise(optimizer: WatchedOptimizer, model: Model) -> None:

@@ -58,27 +58,38 @@ class CitizenshipChecks(OptimizerChecks):
         toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps, done=3)
 
     def test_weights_that_are_loaded_are_learned_from(self) -> None:
-        """Loaded before a tiny step, of gradients 0, all are there after it; sizes behind stay."""
-        model, optimizer = self.trained()
+        """Loaded before a tiny step, of gradients 0, all are there after it.
+
+        Where all signs are turned, the step does the same to sizes as without loading.
+        """
+        (model, optimizer), (other, its) = self.trained(), self.trained()
         with torch.no_grad():
-            loaded = {name: -value for name, value in model.named_parameters()}
-        sizes = [_size(optimizer, parameter) for parameter in model.parameters()]
-        model.load_state_dict(loaded, strict=False)
-        for group in optimizer.param_groups:
-            group["lr"] *= 1e-9
-
-        def closure() -> Tensor:
-            for parameter in model.parameters():
-                parameter.grad = torch.zeros_like(parameter)
-            return torch.zeros(())
-
-        optimizer.step(closure)
-        for (name, parameter), before in zip(model.named_parameters(), sizes, strict=True):
-            lost = int((~torch.isclose(parameter, loaded[name], atol=1e-3)).sum())
+            model.load_state_dict({n: -v for n, v in model.named_parameters()}, strict=False)
+        for each, step in ((model, optimizer), (other, its)):
+            for group in step.param_groups:
+                group["lr"] *= 1e-9
+            step.step(_constant(each, 0.0))
+        for (name, parameter), twin in zip(
+            model.named_parameters(), other.parameters(), strict=True
+        ):
+            lost = int((~torch.isclose(parameter, -twin, atol=1e-3)).sum())
             assert not lost, f"{name}: {lost} of {parameter.numel()} loaded weights are lost"
-            after = _size(optimizer, parameter)
-            assert before is None or after is None or torch.allclose(before, after, atol=1e-3), (
-                f"{name}: what is kept behind it has another size since it was loaded"
+            after, right = optimizer.latent(parameter), its.latent(twin)
+            if after is None or right is None:
+                continue
+            kept = torch.allclose(after.abs(), right.abs(), atol=1e-3)
+            assert kept, f"{name}: what is kept behind it has another size since it was loaded"
+
+    def test_weights_that_nobody_wrote_are_adopted_without_a_change(self) -> None:
+        """Every weight is adopted after a load or a copy: adopt() leaves alone what agrees."""
+        model, optimizer = self.trained()
+        before = copy.deepcopy(optimizer.state_dict())
+        for name, parameter in model.binary_parameters().items():
+            with torch.no_grad():
+                optimizer.adopt(parameter)
+            places = differing(flat(before), flat(optimizer.state_dict()))
+            assert not places, (
+                f"adopt() changes {', '.join(places[:5])} for {name}, which nobody wrote"
             )
 
     def test_what_is_no_sign_is_not_adopted(self) -> None:
@@ -110,27 +121,36 @@ class CitizenshipChecks(OptimizerChecks):
                     optimizer.look()
 
     def test_a_frozen_parameter_is_left_alone(self) -> None:
-        """Without requires_grad, neither steps nor draws change it or its state; later they do."""
+        """Without requires_grad, no step changes it or its state; later ones do.
+
+        What hears of a task may add to its state, but leaves it and what is behind it alone.
+        """
         model, optimizer = self.trained()
         frozen = [next(iter(optimizer.learned())), [*model.parameters()][-1]]
 
         def everything() -> dict[str, Any]:
             return flat([tensors_of(optimizer, parameter) for parameter in frozen])
 
-        def closure() -> Tensor:
-            for parameter in model.parameters():  # as a rule that computes gradients itself
-                parameter.grad = torch.full_like(parameter, 0.1)
-            return torch.zeros(())
-
+        closure = _constant(model, 0.1)
         for parameter in frozen:
             parameter.requires_grad_(False)
         before, weights = everything(), [parameter.clone() for parameter in frozen]
         for _ in range(3):
             optimizer.step(closure)
         assert everything() == before, "a step changes frozen parameters, or their state"
+
+        def kept() -> dict[str, Any]:
+            return flat([(parameter, optimizer.latent(parameter)) for parameter in frozen])
+
+        behind = kept()
+        for index in range(2):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=0, end=True)
+        same = kept() == behind
+        assert same, "task_started() or task_ended() changes frozen weights, or what is behind them"
         for _ in optimizer.predictive(2 if self.provides("posterior") else 0):
             drawn = [not torch.equal(*pair) for pair in zip(frozen, weights, strict=True)]
             assert not any(drawn), "predictive() draws a frozen parameter"
+        before = everything()
         for parameter in frozen:
             parameter.requires_grad_(True)
         for _ in range(3):
@@ -238,9 +258,15 @@ class CitizenshipChecks(OptimizerChecks):
         assert not places, f"in {dtype}, after loading, it goes another way at {places[:5]}"
 
 
-def _size(optimizer: Optimizer, parameter: Tensor) -> Tensor | None:
-    latent = optimizer.latent(parameter)
-    return None if latent is None else latent.abs()
+def _constant(model: Model, grad: float) -> Callable[[], Tensor]:
+    """Return a closure that gives all parameters a gradient, as a rule does that computes it."""
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, grad)
+        return torch.zeros(())
+
+    return closure
 
 
 def _train_in(dtype: torch.dtype, model: Model, optimizer: Optimizer) -> None:

@@ -83,8 +83,8 @@ def flat(value: Any, place: str = "") -> dict[str, Any]:
     elif isinstance(value, list | tuple):
         parts = list(enumerate(value))
     elif isinstance(value, Tensor):
-        # As float64: torch makes floats of a state's integers when it loads them.
-        return {place: value.detach().cpu().double().numpy().tobytes()}
+        numbers = value.detach().cpu().double()  # of bfloat16 NumPy knows nothing
+        return {place: (str(value.dtype), numbers.numpy().tobytes())}
     else:
         return {place: repr(value)}
     return {at: it for key, part in parts for at, it in flat(part, f"{place}[{key!r}]").items()}

@@ -57,16 +57,20 @@ class OptimizerContract(
             assert not bool((parameter.abs() == 1).all()), f"{name} was made binary"
 
     def test_what_it_keeps_behind_a_weight_has_its_shape_and_sign(self) -> None:
-        """`latent()` is None, or finite numbers whose signs are those of the weights."""
-        model, optimizer = self.trained()
-        for name, parameter in model.named_parameters():
-            latent = optimizer.latent(parameter)
-            if latent is None:
-                continue
-            assert latent.shape == parameter.shape, f"{name}: latent() has shape {latent.shape}"
-            assert bool(latent.isfinite().all()), f"{name}: latent() is not finite"
-            agree = (latent.sign() == parameter.sign()) | (latent == 0)
-            assert bool(agree.all()), f"{name}: latent() and the weight differ in sign"
+        """`latent()` is None, or finite numbers whose signs are those of the weights.
+
+        So it is after steps, after task_started() and after task_ended().
+        """
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        for index in range(2):
+            task, rule = toy.make_task(index), toy.ToyRule()
+            toy.train(model, rule, optimizer, task, steps=0)
+            _assert_behind(model, optimizer, "task_started()")
+            toy.train(model, rule, optimizer, task, steps=3, done=1)
+            _assert_behind(model, optimizer, "step()")
+            toy.train(model, rule, optimizer, task, steps=0, done=4, end=True)
+            _assert_behind(model, optimizer, "task_ended()")
 
     def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
         """Once, or oftener where 'reevaluable' is required; the loss is a scalar between those."""
@@ -205,6 +209,17 @@ class OptimizerContract(
             optimizer.step(closure)
         assert_signs(model)
         _assert_finite(model, optimizer)
+
+
+def _assert_behind(model: Model, optimizer: Optimizer, when: str) -> None:
+    for name, parameter in model.named_parameters():
+        latent = optimizer.latent(parameter)
+        if latent is None:
+            continue
+        assert latent.shape == parameter.shape, f"{name}: latent() has shape {latent.shape}"
+        assert bool(latent.isfinite().all()), f"{name}: latent() is not finite after {when}"
+        agree = bool(((latent.sign() == parameter.sign()) | (latent == 0)).all())
+        assert agree, f"{name}: latent() and the weight differ in sign after {when}"
 
 
 def _double(task: Task) -> tuple[Tensor, Tensor]:

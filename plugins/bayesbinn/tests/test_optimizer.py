@@ -223,10 +223,13 @@ def test_the_scale_stays_finite_whatever_it_is_given() -> None:
 def test_without_gradients_lambda_goes_to_its_prior(prior: str) -> None:
     model, weight, optimizer = make_single(lr=0.1, prior=prior, prior_precision=1.0)
     lamda = optimizer.state[weight]["lambda"]
-    lamda.copy_(torch.tensor([[1.0, -2.0, 0.5, 3.0]]))
-    end_task(model, optimizer)
-    moved = torch.tensor([[-1.0, 2.0, 0.25, 4.0]])
-    lamda.copy_(moved)
+    first, moved = torch.tensor([[1.0, -2.0, 0.5, 3.0]]), torch.tensor([[-1.0, 2.0, 0.25, 4.0]])
+    for value in (first, moved):
+        lamda.copy_(value)
+        with torch.no_grad():
+            optimizer.write(weight)
+        if value is first:
+            end_task(model, optimizer)
     for _ in range(300):
         optimizer.step(constant(weight, 0.0))
     goal = {"previous": [1.0, -2.0, 0.5, 3.0], "uniform": [0.0] * 4, "none": moved[0].tolist()}

@@ -120,7 +120,7 @@ class Bop(Optimizer):
                     "form": form,
                     "limit": math.inf,
                     "t": 0,
-                    # Of each binary parameter. In the state, torch would load it as float.
+                    # Of each binary parameter.
                     "flips": torch.zeros(len(weights), dtype=torch.int64),
                 }
             )
@@ -200,8 +200,7 @@ class Bop(Optimizer):
 
         It is one of gradients at other weights.
         """
-        group = next(each for each in self.learned_groups() if _holds(each, parameter))
-        state = self.state[parameter]
+        group, state = self.group_of(parameter), self.state[parameter]
         kept = state["m" if group["form"] == "average" else "a"]
         kept.copy_(torch.where(kept * parameter > group["limit"], -kept, kept))
 
@@ -223,10 +222,6 @@ class Bop(Optimizer):
             for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
                 found[f"flips_per_weight.{number}"] = count / size
         return found
-
-
-def _holds(group: Group, parameter: Tensor) -> bool:
-    return any(each is parameter for each in group["params"])
 
 
 def _scaling_factors(model: Model) -> set[int]:
