@@ -161,6 +161,71 @@ def test_floats_are_compared_as_bytes_are(tasks: list[Task]) -> None:
         make([replace(tasks[0], train=train, test=test), *tasks[1:]])
 
 
+def with_nan(part: Examples, count: int) -> Examples:
+    pixels = part.pixels.float()
+    pixels[part.rows[:count], 0, 2, 3] = math.nan
+    return replace(part, pixels=pixels)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_pixels_that_are_not_finite_are_refused_with_their_part(
+    tasks: list[Task], name: str
+) -> None:
+    first, *rest = tasks
+    part = with_nan(first.test if name == "test" else first.train, 7)
+    with pytest.raises(UsageError, match=rf"7 of the \d+ images of the {name} part of 't0'"):
+        make([replace(first, **{name: part}), *rest])
+    unused = replace(part, rows=part.rows[7:])
+    assert make([replace(first, **{name: unused}), *rest])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda part: {"std": part.std * 0}, "mean and std of {}.*, and std above 0"),
+        (lambda part: {"mean": part.mean * math.inf}, "mean and std of {} must be finite"),
+        (
+            lambda part: {"labels": part.labels.float()},
+            "labels of {} must be int64.* torch.float32",
+        ),
+        (lambda part: {"labels": part.labels.byte()}, "labels of {} must be int64"),
+        (lambda part: {"labels": part.labels[:, None]}, r"labels of {} must .*of shape \(60,\)"),
+        (lambda part: {"labels": part.labels[:50]}, r"labels of {} must .*of shape \(60,\)"),
+        (lambda part: {"labels": part.labels - 1}, "labels of {} beyond 0 to 2"),
+        (lambda part: {"rows": torch.arange(60) < 40}, "rows of {} must be int64.* torch.bool"),
+        (
+            lambda part: {"rows": part.rows + 57},
+            r"rows of {} go from \d+ to \d+, and its images to 59",
+        ),
+        (lambda part: {"rows": part.rows - 99}, "rows of {} go from -"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_a_part_that_is_no_examples_is_refused_in_words(
+    tasks: list[Task], name: str, change: Callable[[Examples], dict[str, Any]], message: str
+) -> None:
+    first, *rest = tasks
+    part = first.test if name == "test" else first.train
+    broken = replace(part, **change(part))
+    with pytest.raises(UsageError, match=message.format(f"the {name} part of 't0'")):
+        make([replace(first, **{name: broken}), *rest])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (torch.tensor([0, 1]), r"must be bool of shape \(3,\)"),
+        (torch.tensor([True, True, False]), "labels that are none of the task's classes"),
+    ],
+)
+def test_classes_of_a_task_that_its_labels_are_not_in_are_refused(
+    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, classes: Tensor, message: str
+) -> None:
+    monkeypatch.setattr(Given, "gives_task_ids", True)
+    with pytest.raises(UsageError, match=message):
+        make([replace(tasks[0], classes=classes), *tasks[1:]])
+
+
 class Stored(StoredImages):
     """Images that nobody may read."""
 
@@ -189,9 +254,12 @@ def test_stored_images_are_told_apart_by_their_place_without_reading_them(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: replace(p, pixels=p.pixels[..., :5]), r"images of 't1' have shape \(1, 6, 5\)"),
+        (
+            lambda p: replace(p, pixels=p.pixels[..., :5]),
+            r"images of the .* part of 't1' have shape \(1, 6, 5\)",
+        ),
         (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
-        (lambda p: replace(p, labels=p.labels + 3), "labels of 't1' beyond 0 to 2"),
+        (lambda p: replace(p, labels=p.labels + 3), "labels of the .* part of 't1' beyond 0 to 2"),
         (lambda p: replace(p, rows=p.rows[:0]), "task 't1' has no example left"),
     ],
     ids=["shape", "order", "labels", "empty"],
@@ -228,9 +296,10 @@ def unknown_of(tasks: list[Task], unknown: Any) -> Any:
         (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
         (lambda p: replace(p, mean=torch.zeros(2, 1, 1)), "doesn't match the broadcast shape"),
         (lambda p: replace(p, labels=p.labels + 3), "labels of .* beyond 0 to 2"),
-        (lambda p: replace(p, labels=p.labels[:5]), "index 40 is out of bounds"),
+        (lambda p: replace(p, labels=p.labels[:5]), r"must be int64 of shape .60,."),
+        (lambda p: with_nan(p, 3), "3 of the 20 images of out_of_distribution"),
     ],
-    ids=["tensor", "empty", "shape", "unit", "order", "mean", "labels", "few labels"],
+    ids=["tensor", "empty", "shape", "unit", "order", "mean", "labels", "few labels", "NaN"],
 )
 def test_unknown_inputs_that_no_model_could_be_shown_are_refused_before_training(
     tasks: list[Task], change: Callable[[Examples], Any], message: str

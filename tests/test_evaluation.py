@@ -1,6 +1,6 @@
 """What is predicted for the tasks of a stream, and with which weights and statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, Model, Optimizer, evaluation
+from bnnlab import BatchNorm, Model, Optimizer, Sign, evaluation
+from bnnlab.errors import DataError, RunError
 from bnnlab.evaluation import Evaluator, Prediction
-from bnnlab.stream import Examples, Task
+from bnnlab.stream import Examples, StoredImages, Task
 
 
 class Still(Optimizer):
@@ -70,6 +71,38 @@ def test_accuracy_depends_neither_on_batch_size_nor_on_order(
     shuffled = one.test.rows[torch.randperm(53, generator=torch.Generator().manual_seed(2))]
     other = replace(one, test=replace(one.test, rows=shuffled))
     assert scores(model_with(statistics), [other]) == expected
+
+
+@pytest.mark.parametrize("change", ["pixels", "std"])
+def test_inputs_that_are_not_finite_are_refused_where_a_layer_hides_them(change: str) -> None:
+    one = task(1)
+    pixels = one.test.pixels.float()
+    pixels[40] = torch.nan
+    broken = {"pixels": pixels, "std": torch.zeros(1, 1, 1)}
+    bad = task(1, test=replace(one.test, **{change: broken[change]}))
+    model = Model([nn.Flatten(), nn.LayerNorm(6), Sign(), nn.Linear(6, 4)])
+    for ids in (False, True):
+        with pytest.raises(RunError, match=r"test part of task 't1' gives .* not finite"):
+            scores(model, [task(), bad], ids)
+
+
+class Floats(StoredImages):
+    """Stored images of floats, one of them broken."""
+
+    shape = (90, 1, 2, 3)
+
+    def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        for rows in pieces:
+            yield torch.where(rows == 70, torch.inf, 1.0)[:, None, None, None].expand(-1, 1, 2, 3)
+
+
+def test_stored_images_that_are_not_finite_are_refused_when_they_are_read() -> None:
+    stored = replace(part(90, 0), pixels=Floats())
+    assert len(stored.batch(torch.arange(70))[0]) == 70
+    with pytest.raises(DataError, match="not finite: row 70"):
+        stored.batch(torch.arange(90))
+    with pytest.raises(DataError, match="not finite: row 70"):
+        list(stored.batches(8))
 
 
 def test_evaluating_leaves_the_model_in_training_mode() -> None:

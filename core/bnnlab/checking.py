@@ -22,6 +22,8 @@ _TOGETHER = 10_000  # rows that are hashed at a time
 _ODD = 0x9E3779B97F4A7C1  # spreads labels over 64 bits
 
 Hashes = npt.NDArray[np.int64]
+Ranges = dict[int, Tensor]
+"""By the id of pixels, what `_ranges` says of them."""
 
 
 def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
@@ -30,16 +32,18 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
     Raises:
         ValueError: If there is no task, if the tasks are not numbered 0 to len(stream) - 1 in
             order, if one contradicts the stream, has no examples, or is tested mostly on what is
-            learned from, or if the protocol is not a dict of JSON types that says something.
+            learned from, if a part is not what `Examples` says or becomes inputs that are not
+            finite, or if the protocol is not a dict of JSON types that says something.
     """
     if not tasks:
         raise ValueError("there is no task")
     if len(tasks) != len(stream):
         raise ValueError(f"it has {len(tasks)} tasks, and its len() is {len(stream)}")
+    ranges: Ranges = {}
     for index, task in enumerate(tasks):
         if task.index != index:
             raise ValueError(f"task {index} ({task.name}) has the index {task.index}")
-        _check_task(stream, task)
+        _check_task(stream, task, ranges)
     protocol = stream.protocol()
     if not isinstance(protocol, dict) or all(v in (None, "", [], {}) for v in protocol.values()):
         raise ValueError(f"protocol() must describe the data in a dict, and returned {protocol!r}")
@@ -62,7 +66,7 @@ def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> No
         raise ValueError(f"{what} must return Examples or None, and returned {unknown!r:.60}")
     if not len(unknown):
         raise ValueError(f"{what} has no example; return None if there is none")
-    _check_part(stream, what, unknown)
+    _check_part(stream, what, unknown, {})
     kinds = [getattr(each.pixels, "dtype", None) for each in (unknown, tasks[0].test)]
     if None not in kinds and kinds[0] != kinds[1]:
         raise ValueError(f"{what} has pixels of {kinds[0]}, and the tasks of {kinds[1]}")
@@ -83,26 +87,69 @@ def _parts(task: Task) -> list[Examples]:
     return [part for part in (task.train, task.test, task.validation) if part is not None]
 
 
-def _check_task(stream: TaskStream, task: Task) -> None:
+def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
     if not all(map(len, _parts(task))):
         raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
-    if task.classes is not None and not stream.gives_task_ids:
+    classes = task.classes
+    if classes is not None and not stream.gives_task_ids:
         raise ValueError("a task says its classes, but gives_task_ids is false")
-    for part in _parts(task):
-        _check_part(stream, repr(task.name), part)
+    if classes is not None and (classes.dtype, classes.shape) != (torch.bool, (stream.classes,)):
+        raise ValueError(f"the classes of {task.name!r} must be bool of shape ({stream.classes},)")
+    for name in ("train", "validation", "test"):
+        part: Examples | None = getattr(task, name)
+        if part is None:
+            continue
+        what = f"the {name} part of {task.name!r}"
+        _check_part(stream, what, part, ranges)
+        if classes is not None and not bool(classes[part.labels[part.rows]].all()):
+            raise ValueError(f"{what} has labels that are none of the task's classes")
 
 
-def _check_part(stream: TaskStream, name: str, part: Examples) -> None:
-    labels = part.labels[part.rows]
+def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -> None:
+    """See that a part is what `Examples` says, fits the stream and becomes finite inputs.
+
+    Stored images are looked at when they are read. The ranges hold what is known of pixels already.
+    """
+    count, rows = part.pixels.shape[0], part.rows
+    for name, values, shape in (("rows", rows, (len(rows),)), ("labels", part.labels, (count,))):
+        if values.dtype != torch.int64 or values.shape != shape:
+            said = f"{values.dtype} of shape {tuple(values.shape)}"
+            raise ValueError(f"{name} of {what} must be int64 of shape {shape}, and are {said}")
+    low, high = int(rows.min()), int(rows.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"rows of {what} go from {low} to {high}, and its images to {count - 1}")
+    labels = part.labels[rows]
     if int(labels.min()) < 0 or int(labels.max()) >= stream.classes:
-        raise ValueError(f"labels of {name} beyond 0 to {stream.classes - 1}")
-    shape, wanted = tuple(part.pixels.shape[1:]), tuple(stream.input_shape)
-    if shape != wanted:
-        raise ValueError(f"images of {name} have shape {shape}, and input_shape is {wanted}")
+        raise ValueError(f"labels of {what} beyond 0 to {stream.classes - 1}")
+    given, wanted = tuple(part.pixels.shape[1:]), tuple(stream.input_shape)
+    if given != wanted:
+        raise ValueError(f"images of {what} have shape {given}, and input_shape is {wanted}")
     if not isinstance(part.pixels, StoredImages):  # else one would be read
         inputs = tuple(part.batch(labels.new_zeros(1))[0].shape[1:])
         if inputs != wanted:
-            raise ValueError(f"inputs of {name} have shape {inputs}, and input_shape is {wanted}")
+            raise ValueError(f"inputs of {what} have shape {inputs}, and input_shape is {wanted}")
+    _check_finite(what, part, ranges)
+
+
+def _check_finite(what: str, part: Examples, ranges: Ranges) -> None:
+    if not bool(part.mean.isfinite().all() & part.std.isfinite().all() & (part.std > 0).all()):
+        raise ValueError(f"mean and std of {what} must be finite, and std above 0")
+    pixels = part.pixels
+    if isinstance(pixels, StoredImages) or not pixels.is_floating_point():
+        return
+    if id(pixels) not in ranges:
+        ranges[id(pixels)] = _ranges(pixels)
+    bad = int((~ranges[id(pixels)][part.rows].isfinite()).any(1).sum())
+    if bad:
+        many = f"{bad} of the {len(part)} images"
+        raise ValueError(f"{many} of {what} hold pixels that are not finite")
+
+
+def _ranges(pixels: Tensor) -> Tensor:
+    """Return the least and the largest number of each image, `(N, 2)`; NaN where one is NaN."""
+    parts = (part.reshape(len(part), -1) for part in torch.split(pixels, _TOGETHER))
+    found = [torch.stack(torch.aminmax(part.float(), dim=1), 1) for part in parts]
+    return torch.cat(found)
 
 
 class _Hasher:

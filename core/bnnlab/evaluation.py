@@ -1,12 +1,13 @@
 """What a model predicts for the tasks of a stream."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
 import torch
 from torch import Tensor
 
+from bnnlab.errors import RunError
 from bnnlab.model import Model
 from bnnlab.modes import in_mode
 from bnnlab.normalization import needs_recalibration, recalibrate
@@ -86,26 +87,34 @@ class Evaluator:
             seen: The tasks learned so far, whose training images may recalibrate statistics.
             part: Which examples of a task, e.g. its test part.
             first: How many predictions to leave out; the rest is the same with and without them.
+
+        Raises:
+            RunError: If inputs to the model are not finite.
         """
         parts = [part(task) for task in tasks]
+        names = {id(each): _name(task, each) for task, each in zip(tasks, parts, strict=True)}
         with in_mode(self.model, training=False):
             if self.task_ids:  # the model is told something else for each
                 for task, each in zip(tasks[first:], parts[first:], strict=True):
-                    yield from self._predict([each], [task], task)
+                    yield from self._predict([each], [task], task, names)
                 return
             for group in _groups(parts):
                 if first >= len(group):
                     first -= len(group)
                     continue
                 distinct = {id(each): each for each in group}
-                predictions = self._predict([*distinct.values()], seen, None)
+                predictions = self._predict([*distinct.values()], seen, None, names)
                 of = dict(zip(distinct, predictions, strict=True))
                 yield from (of[id(each)] for each in group[first:])
                 first = 0
 
     @torch.no_grad()
     def _predict(
-        self, parts: Sequence[Examples], seen: Sequence[Task], told: Task | None
+        self,
+        parts: Sequence[Examples],
+        seen: Sequence[Task],
+        told: Task | None,
+        names: Mapping[int, str],
     ) -> list[Prediction]:
         probabilities = entropies = torch.zeros(())
         draws = self.optimizer.test_draws
@@ -116,7 +125,7 @@ class Evaluator:
                 self.model.select_task(told.index)
             if needs_recalibration(self.model):
                 recalibrate(self.model, _calibration(seen))
-            logits = torch.cat([self.model(inputs) for inputs in _batches(parts)])
+            logits = torch.cat([self.model(inputs) for inputs in _batches(parts, names)])
             log_p = (logits if told is None else told.mask(logits)).log_softmax(-1)
             likelihoods.append(log_p.gather(-1, targets[:, None].to(log_p.device))[:, 0])
             p = log_p.exp()
@@ -143,15 +152,27 @@ def _groups(parts: Sequence[Examples]) -> Iterator[list[Examples]]:
         yield group
 
 
-def _batches(parts: Sequence[Examples]) -> Iterator[Tensor]:
-    """Yield the inputs of all parts in turn, in batches that cross the borders between them."""
+def _name(task: Task, part: Examples) -> str:
+    known = (name for name in ("train", "validation", "test") if getattr(task, name) is part)
+    return f"the {next(known, 'part')} part of task {task.name!r}"
+
+
+def _batches(parts: Sequence[Examples], names: Mapping[int, str]) -> Iterator[Tensor]:
+    """Yield the inputs of all parts in turn, in batches that cross the borders between them.
+
+    Raises:
+        RunError: If inputs are not finite: a layer may hide that from what it predicts.
+    """
     pending: list[Tensor] = []
     room = EVALUATION_BATCH
     for part in parts:
         positions = torch.arange(len(part))
         while len(positions):
             taken, positions = positions[:room], positions[room:]
-            pending.append(part.batch(taken)[0])
+            inputs = part.batch(taken)[0]
+            if not bool(torch.stack(torch.aminmax(inputs)).isfinite().all()):
+                raise RunError(f"{names[id(part)]} gives the model inputs that are not finite")
+            pending.append(inputs)
             room -= len(taken)
             if not room:
                 yield torch.cat(pending)

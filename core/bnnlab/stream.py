@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnlab.errors import DataError
+
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Maps images as stored `(B, C, H, W)` to changed ones; what is random comes from the generator."""
 
@@ -123,12 +125,12 @@ class Examples:
 
     def _look_up(self, rows: Tensor) -> Tensor:
         if isinstance(self.pixels, StoredImages):
-            return self.pixels[rows]
+            return _finite(rows, self.pixels[rows])
         return self.pixels.index_select(0, rows)  # far faster on the CPU than pixels[rows]
 
     def _read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
         if isinstance(self.pixels, StoredImages):
-            return self.pixels.read(pieces)
+            return map(_finite, pieces, self.pixels.read(pieces))
         return map(self._look_up, pieces)
 
     def _inputs(self, images: Tensor, draws: torch.Generator | None) -> Tensor:
@@ -141,6 +143,18 @@ class Examples:
         if self.permutation is None:
             return images
         return images.flatten(1).index_select(1, self.permutation).view_as(images)
+
+
+def _finite(rows: Tensor, images: Tensor) -> Tensor:
+    """Return stored images as they are; those of floats are seen to be finite at each reading.
+
+    Raises:
+        DataError: If they are not.
+    """
+    if images.is_floating_point() and not all(map(math.isfinite, torch.aminmax(images))):
+        bad = rows[~images.isfinite().flatten(1).all(1).to(rows.device)]
+        raise DataError(f"stored images hold pixels that are not finite: row {int(bad[0])} first")
+    return images
 
 
 @dataclass(frozen=True, eq=False)

@@ -257,7 +257,7 @@ class Trainer:
         """Return the task with test inputs that belong to none, if those are to be detected."""
         if not self.measure_uncertainty or self.unknown is None:
             return []
-        return [replace(task, test=self.unknown)]
+        return [replace(task, name="out_of_distribution()", test=self.unknown)]
 
     def _diagnose(self, task: Task) -> list[Diagnosis]:
         """Compare the rule's gradient with the exact one on a batch that the seed chooses."""

@@ -15,6 +15,7 @@ from bnnlab import BinaryLinear, Model, UsageError
 from bnnlab import optimizer as core
 from bnnlab.components import Kind
 from bnnlab.config import choose, resolve
+from bnnlab.errors import RunError
 from bnnlab.host import PluginHost
 from bnnlab_mesu.bgd import BGD
 from bnnlab_mesu.gaussian import GaussianOptimizer
@@ -315,7 +316,7 @@ def assert_sound(model: Model, optimizer: GaussianOptimizer) -> None:
 
 @BOTH
 @pytest.mark.parametrize("clamp", [None, 1.0, 10.0])
-@pytest.mark.parametrize("size", [1e6, -1e6, 1e30, -1e30, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("size", [1e6, -1e6, 1e30, -1e30])
 @pytest.mark.parametrize("draws", [1, 3])
 def test_sigma_stays_positive_and_all_stays_finite(
     method: type[GaussianOptimizer], clamp: float | None, size: float, draws: int
@@ -330,20 +331,25 @@ def test_sigma_stays_positive_and_all_stays_finite(
 
 
 @BOTH
-def test_a_gradient_of_nan_moves_its_own_element_by_nothing(
-    method: type[GaussianOptimizer],
+@pytest.mark.parametrize("clamp", [None, 1.0])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_was_not_finite_once_is_found_at_a_later_look(
+    method: type[GaussianOptimizer], clamp: float | None, bad: float
 ) -> None:
     model = make_line(3, 1.0)
-    options = {} if method is BGD else {"memory": None}
-    optimizer = make_optimizer(method, model, **options)
+    optimizer = make_optimizer(method, model, clamp=clamp)
     (weight,) = model.parameters()
 
     def closure() -> Tensor:
-        weight.grad = torch.tensor([[0.1, math.nan, 0.1]])
+        weight.grad = torch.tensor([[0.1, bad, 0.1]])
         return torch.zeros(())
 
     optimizer.step(closure)
-    assert weight.detach().ne(1).tolist() == [[True, False, True]]
+    for _ in range(3):
+        optimizer.step(constant(model, 0.1))
+    assert weight.isfinite().tolist() == [[True, False, True]]
+    with pytest.raises(RunError, match="weight is not finite"):
+        optimizer.look()
 
 
 def test_a_step_of_mesu_leaves_a_quarter_of_sigma(monkeypatch: pytest.MonkeyPatch) -> None:

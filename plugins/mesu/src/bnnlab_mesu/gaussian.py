@@ -1,5 +1,6 @@
 """Gaussian weights: what MESU and BGD share."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -32,8 +33,9 @@ class GaussianOptimizer(PosteriorOptimizer):
     Whatever the gradient, sigma stays within [sqrt(tiny), sqrt(max)] and mu within
     [-sqrt(max), sqrt(max)] of its floating-point type (1e-19 and 1.8e19 in float32), so that the
     squares of both are numbers. That is only a guard against overflow: without a clamp a huge
-    gradient can still throw a weight so far that it never returns. An element whose gradient is NaN
-    counts as having none.
+    gradient can still throw a weight so far that it never returns. Where a gradient or its mean is
+    not finite, mu and sigma become NaN and stay so, and the look that comes every 50 steps finds
+    them.
 
     Args:
         model: One without binary weights. The options not named here are `PosteriorOptimizer`'s.
@@ -113,12 +115,11 @@ class GaussianOptimizer(PosteriorOptimizer):
         for mu, sigma, g_mu, g_sigma in chunks(
             parameter, self.state[parameter]["sigma"], means, sigmas
         ):
-            for g in (g_mu, g_sigma):
-                g.mul_(batch_size).nan_to_num_(nan=0.0)
-            if clamp is not None:
-                bound = clamp / sigma
-                for g in (g_mu, g_sigma):
-                    torch.clamp(g, -bound, bound, out=g)
+            bound = torch.tensor(finfo.max).to(sigma) if clamp is None else clamp / sigma
+            for g in (g_mu, g_sigma):  # an infinite one would be cut like a large one
+                nan = math.nan
+                g.nan_to_num_(nan=nan, posinf=nan, neginf=nan).mul_(batch_size)
+                torch.clamp(g, -bound, bound, out=g)
             self.move(group, mu, sigma, g_mu, g_sigma)
             mu.clamp_(-largest, largest)
             sigma.clamp_(smallest, largest)
