@@ -22,10 +22,11 @@ def assert_close(
     """Check that tensors are the same, to rounding, one by one."""
     assert len(some) == len(others), f"{message}: there are {len(some)} and {len(others)}"
     for one, other in zip(some, others, strict=True):
-        shapes = tuple(one.shape), tuple(other.shape)
-        assert shapes[0] == shapes[1], f"{message}: the shapes are {shapes[0]} and {shapes[1]}"
+        made, its = ((tuple(each.shape), each.dtype) for each in (one, other))
+        assert made == its, f"{message}: they are {made} and {its}"
+        one, other = one.detach().double(), other.detach().double()  # booleans have no difference
         if not torch.allclose(one, other, rtol=rtol, atol=atol):
-            apart = float((one.detach() - other.detach()).abs().max())
+            apart = float((one - other).abs().max())
             raise AssertionError(f"{message}: they are up to {apart:.3g} apart")
 
 

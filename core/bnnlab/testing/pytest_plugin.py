@@ -18,7 +18,8 @@ import pytest
 # Failing checks of the contracts then show the values that they compared.
 pytest.register_assert_rewrite(
     *(f"bnnlab.testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
-    *(f"bnnlab.testing.{part}_checks" for part in ("optimizer", "posterior", "setting", "task")),
+    *(f"bnnlab.testing.{part}_checks" for part in ("optimizer", "posterior", "rule")),
+    *(f"bnnlab.testing.{part}_checks" for part in ("setting", "task")),
     *(f"bnnlab.testing.{other}" for other in ("citizenship_checks", "lives", "stream_contract")),
 )
 

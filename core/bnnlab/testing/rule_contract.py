@@ -8,21 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab import building, seeds
 from bnnlab.components import Kind
-from bnnlab.errors import UsageError, explain
-from bnnlab.layers import random_signs
+from bnnlab.errors import UsageError
 from bnnlab.learner import Learner
 from bnnlab.model import Model
-from bnnlab.rule import Batch, Closure, LearningRule, evaluate_draws
+from bnnlab.rule import Batch, LearningRule
 from bnnlab.testing import toy
 from bnnlab.testing.asserting import assert_close
-from bnnlab.testing.device_checks import LearnerChecks
-from bnnlab.testing.optimizer_checks import differing, flat
-from bnnlab.testing.task_checks import RECORD
+from bnnlab.testing.rule_checks import RuleChecks, gradients_of, negate
 
 
-class LearningRuleContract(LearnerChecks):
+class LearningRuleContract(RuleChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
@@ -31,32 +27,13 @@ class LearningRuleContract(LearnerChecks):
         own_objective: Whether it minimises something of its own, not the batch's mean loss.
     """
 
-    kind = Kind.RULE
     steps: ClassVar[int] = 60
     falls_to: ClassVar[float] = 0.7
     own_objective: ClassVar[bool] = False
 
-    def make_model(self) -> Model:
-        """Return the model to learn with, for inputs (B, 1, 6, 6) of three classes."""
-        return toy.make_model()
-
     def make_normalised_model(self) -> Model:
         """Return a model for the same inputs, with batch normalisation by running averages."""
         return toy.make_normalised_model()
-
-    def make(self, seed: int = 0, model: Model | None = None) -> LearningRule:
-        """Make the rule and attach it to a model."""
-        model = self.make_model() if model is None else model
-        return building.make_rule(self.host, self.choice, model, seed=seed)
-
-    def batch(self) -> Batch:
-        """Return a batch of 20 examples."""
-        task = toy.make_task()
-        return Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
-
-    def closure(self, model: Model, seed: int = 0, batch: Batch | None = None) -> Closure:
-        """Return the closure of a fresh rule on the batch."""
-        return self.make(seed, model).closure(model, self.batch() if batch is None else batch)
 
     def learner(self, device: torch.device, seed: int = 0) -> Learner:
         """Make the rule, and a plain optimizer."""
@@ -78,7 +55,7 @@ class LearningRuleContract(LearnerChecks):
         model = self.make_model()
         rule = self.make(seed, model)
         toy.train(model, rule, toy.make_optimizer(model), toy.make_task(), steps=3)
-        return [*rule.state_dict().values(), *_gradients(model)]
+        return [*rule.state_dict().values(), *gradients_of(model)]
 
     def test_gradients_are_finite_and_fit_their_parameters(self) -> None:
         """The closure leaves a gradient of the right shape in every parameter."""
@@ -127,7 +104,7 @@ class LearningRuleContract(LearnerChecks):
         doubled = Batch(torch.cat([inputs, inputs]), torch.cat([targets, targets]), loss)
         self.closure(twice, batch=doubled)()
         message = "the same examples twice change the gradients"
-        assert_close(_gradients(once), _gradients(twice), message, rtol=1e-4, atol=1e-6)
+        assert_close(gradients_of(once), gradients_of(twice), message, rtol=1e-4, atol=1e-6)
 
     def _needs_the_mean_loss(self) -> None:
         if self.own_objective or not self.provides("gradients"):
@@ -141,103 +118,17 @@ class LearningRuleContract(LearnerChecks):
             parameter.grad = torch.full_like(parameter, 100.0)
         for closure in closures:
             closure()
-        assert_close(_gradients(clean), _gradients(dirty), "gradients are added to old ones")
+        assert_close(gradients_of(clean), gradients_of(dirty), "gradients are added to old ones")
 
     def test_the_closure_evaluates_at_the_weights_as_they_are(self) -> None:
         """Weights that change between making the closure and calling it are the ones that count."""
         early, late = self.make_model(), self.make_model()
         closure = self.closure(early)
-        _negate(early)
-        _negate(late)
+        negate(early)
+        negate(late)
         losses = closure(), self.closure(late)()
         assert_close(losses[:1], losses[1:], "the closure remembers older weights")
-        assert_close(_gradients(early), _gradients(late), "the closure remembers older weights")
-
-    def test_a_reevaluable_closure_repeats_itself(self) -> None:
-        """Called again at the same weights it gives the same, also after others."""
-        if not self.provides("reevaluable"):
-            pytest.skip("it does not provide 'reevaluable'")
-        model = self.make_model()
-        closure = self.closure(model)
-        first, gradients = closure(), _gradients(model)
-        _negate(model)
-        closure()
-        _negate(model)
-        for loss in (closure(), closure()):
-            assert_close([first], [loss], "called again, the closure gives another loss")
-            assert_close(gradients, _gradients(model), "called again, other gradients")
-
-    def test_draws_at_once_are_those_one_by_one(self) -> None:
-        """What `differentiate_draws` finds, if it is there, is what `differentiate` finds."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        if type(rule).differentiate_draws is LearningRule.differentiate_draws:
-            pytest.skip("it does not implement differentiate_draws()")
-        closure, draws = rule.closure(model, self.batch()), _draws_of(model)
-        logits = []
-
-        def call() -> Tensor:
-            loss = closure()
-            assert closure.logits is not None, "closure.logits is not set"
-            logits.append(closure.logits)
-            return loss
-
-        losses, each = evaluate_draws(call, draws, model.parameters())
-        loss, at_once = closure.at(draws)
-        assert closure.logits is not None, "closure.logits is not set"
-        mean = torch.stack(logits).softmax(-1).mean(0)
-        where = "differentiate_draws() against one draw after another"
-        assert_close([loss], [losses.mean()], f"{where}: the loss", rtol=1e-3)
-        assert_close([closure.logits.exp()], [mean], f"{where}: the probabilities", rtol=1e-3)
-        for name, parameter in model.named_parameters():
-            one = at_once.get(parameter) if parameter in draws else parameter.grad
-            assert one is not None, f"{where}: {name} has no gradient"
-            other = each[parameter] if parameter in draws else each[parameter].mean(0)
-            assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
-
-    def test_the_batch_is_left_as_it_is(self) -> None:
-        """In training mode, inputs of any size and targets are the same after the closure."""
-        model = self.make_model().train()
-        inputs, targets, loss = self.batch()
-        batch = Batch(3 * inputs, targets.clone(), loss)
-        self.closure(model, batch=batch)()
-        assert torch.equal(batch.inputs, 3 * inputs), "the batch's inputs are changed in place"
-        assert torch.equal(batch.targets, targets), "the batch's targets are changed in place"
-
-    def test_a_last_batch_of_another_size_is_learned_from(self) -> None:
-        """After 20 examples, 7 give finite gradients, and not all of them are zero."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        inputs, targets, loss = self.batch()
-        for size in (toy.BATCH_SIZE, 7):
-            closure = rule.closure(model, Batch(inputs[:size], targets[:size], loss))
-            closure()
-            assert closure.logits is not None, "closure.logits is not set"
-            rows = len(closure.logits)
-            assert rows == size, f"for {size} examples there are {rows} rows of logits"
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, f"{name} has no gradient of 7 examples"
-            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
-        assert any(bool(each.any()) for each in _gradients(model)), (
-            "of 7 examples, after 20, all gradients are zero"
-        )
-
-    def test_a_frozen_parameter_does_no_harm(self) -> None:
-        """Where some need no gradient, the others have one, the same as ever or not."""
-        names = [name for name, _ in self.make_model().named_parameters()]
-        for frozen in (names[:1], names[-1:], names[: len(names) // 2]):
-            model = self.make_model()
-            for name in frozen:
-                model.get_parameter(name).requires_grad_(False)
-            try:
-                self.closure(model)()
-            except Exception as error:
-                raise AssertionError(
-                    f"with {', '.join(frozen)} frozen (requires_grad=False): {explain(error)}"
-                ) from error
-            for name, parameter in model.named_parameters():
-                found = name in frozen or parameter.grad is not None
-                assert found, f"{name} has no gradient with {', '.join(frozen)} frozen"
+        assert_close(gradients_of(early), gradients_of(late), "the closure remembers older weights")
 
     def test_the_closure_returns_the_loss_and_keeps_the_logits(self) -> None:
         """A finite scalar and logits (B, K), both cut off from autograd."""
@@ -281,30 +172,6 @@ class LearningRuleContract(LearnerChecks):
         assert loss.ndim == 0, "objective() of the logits is no scalar"
         assert loss.requires_grad, "autograd does not go through model.inference or objective()"
 
-    def test_its_diagnostics_are_numbers_by_name(self) -> None:
-        """After a step each is a number, and none is called like what the core writes itself."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        rule.closure(model, self.batch())()
-        found = rule.diagnostics()
-        assert not found.keys() & RECORD, f"named like the core's own: {found.keys() & RECORD}"
-        assert all(isinstance(name, str) for name in found), "a name is no text"
-        assert all(isinstance(float(value), float) for value in found.values())
-
-    def test_its_diagnostics_change_nothing(self) -> None:
-        """Whether they are asked for or not, it learns the same weights from there, bit for bit."""
-        ends = []
-        for asked in (False, True):
-            model, task = self.make_model(), toy.make_task()
-            rule, optimizer = self.make(0, model), toy.make_optimizer(model)
-            toy.train(model, rule, optimizer, task, steps=1)
-            if asked:
-                rule.diagnostics()
-            toy.train(model, rule, optimizer, task, steps=2, done=1)
-            ends.append(flat([model.state_dict(), _gradients(model)]))
-        places = differing(*ends)
-        assert not places, f"diagnostics() changes what is learned at {', '.join(places[:5])}"
-
     def test_its_default_model_is_there(self) -> None:
         """`default_model` is an installed model's name."""
         if self.component.default_model is None:
@@ -344,20 +211,6 @@ class LearningRuleContract(LearnerChecks):
         assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
 
 
-def _gradients(model: Model) -> list[Tensor]:
-    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
-
-
-def _draws_of(model: Model) -> dict[Tensor, Tensor]:
-    """Return three draws of every binary weight, or of every matrix where none is binary."""
-    generator = seeds.generator(0, "draws")
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    return {
-        weight: weight.detach() * random_signs((3, *weight.shape), generator)
-        for weight in (model.binary_parameters().values() or matrices)
-    }
-
-
 def _assert_same_state(model: Model, other: Model, message: str) -> None:
     states = model.state_dict(), other.state_dict()
     assert states[0].keys() == states[1].keys(), (
@@ -365,9 +218,3 @@ def _assert_same_state(model: Model, other: Model, message: str) -> None:
     )
     for name, value in states[0].items():
         assert_close([value], [states[1][name]], f"{name}: {message}")
-
-
-@torch.no_grad()
-def _negate(model: Model) -> None:
-    for parameter in model.binary_parameters().values():
-        parameter.neg_()
