@@ -17,7 +17,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import bnnlab
-from bnnlab import Kind, PluginHost, UsageError
+from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.config import read_config, resolve
 from bnnlab.experiment import Experiment
 from bnnlab.records import RunFolder
@@ -350,3 +350,52 @@ def test_neither_stops_nor_damage_at_random_moments_change_a_run() -> None:
     if not script.exists():
         pytest.skip("the benchmarks are in the repository alone")
     subprocess.run([sys.executable, script, "--short"], check=True)
+
+
+# -------------------------------------------------------------------- the file system fails
+
+
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_said_in_one_line_with_the_way_to_go_on(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    run = experiment(host, tmp_path)
+    assert run.folder
+    (run.folder.path / "log.txt").symlink_to("/dev/full")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError) as caught:
+        run.run()
+    path = tmp_path / "run"
+    assert str(caught.value) == (
+        f"cannot write to {path}: No space left on device; to go on: bnn run --resume {path}"
+    )
+    assert "Logging error" not in capfd.readouterr().err
+
+
+def test_a_folder_that_was_moved_under_its_run_is_said_to_have_gone(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    run = experiment(host, tmp_path)
+    with pytest.raises(RunError, match=r"the run's folder .*run has gone"):
+        run.run(lambda *_: shutil.rmtree(tmp_path / "run", ignore_errors=True))
+
+
+def test_a_folder_that_cannot_be_written_is_not_resumed(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: int) -> None:
+        raise Crash
+
+    with pytest.raises(Crash):
+        experiment(host, tmp_path).run(stop)
+
+    def read_only(*_: Any, **__: Any) -> None:
+        raise OSError(30, "Read-only file system", str(tmp_path / "run" / ".a.part"))
+
+    monkeypatch.setattr("bnnlab.records.write_atomically", read_only)
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"cannot write to .*run: Read-only file system"):
+        Experiment(host, resolve(host, [read_config(folder.path / "run.toml")]), folder)

@@ -455,3 +455,64 @@ def test_a_step_that_fails_leaves_the_optimizer_as_it_was() -> None:
     assert [len(group["params"]) for group in optimizer.param_groups] == sizes
     go_on(model, optimizer)
     optimizer.look()
+
+
+# -------------------------------------------------------------------- what a step is given
+
+
+@pytest.mark.parametrize("given", [(), (None,), (torch.zeros(()),)])
+@pytest.mark.parametrize("name", ["adam", "bayesbinn"])
+def test_a_step_without_a_closure_says_what_it_needs(name: str, given: tuple[Any, ...]) -> None:
+    _, optimizer = trained(name, 0)
+    with pytest.raises(UsageError, match=r"step needs a closure.*rule\.closure\(model"):
+        optimizer.step(*given)
+
+
+@pytest.mark.parametrize("name", ["bayesbinn", "bimu", "mesu"])
+def test_a_drawn_parameter_that_was_replaced_between_looks_is_refused(name: str) -> None:
+    model, optimizer = trained(name)
+    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)
+    with pytest.raises(RunError, match=r"not\s+the model's: it was replaced"):
+        go_on(model, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "name"),
+    [("bayesbinn", "bimu"), ("mesu", "bgd"), ("sgd", "adam"), ("ewc", "si"), ("adam", "ewc")],
+)
+def test_the_state_of_another_method_is_refused_and_changes_nothing(
+    saved_by: str, name: str
+) -> None:
+    _, other = trained(saved_by)
+    _, optimizer = trained(name, 1)
+    before = flat(copy.deepcopy(optimizer.state_dict()))
+    with pytest.raises(UsageError, match=f"cannot load the state of {type(other).__name__}"):
+        optimizer.load_state_dict(other.state_dict())
+    assert flat(optimizer.state_dict()) == before
+
+
+def test_the_state_of_an_optimizer_of_torch_is_refused() -> None:
+    model, optimizer = trained("adam")
+    with pytest.raises(UsageError, match="Adam cannot load the state of another optimizer"):
+        optimizer.load_state_dict(torch.optim.Adam(model.parameters()).state_dict())
+
+
+class Shaped(toy.ToyRule):
+    """Returns logits cut to a shape."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def differentiate(self, model: Model, batch: Any) -> tuple[Tensor, Tensor]:
+        loss, logits = super().differentiate(model, batch)
+        return loss, logits[: self.rows, : self.columns]
+
+
+@pytest.mark.parametrize("name", ["adam", "bayesbinn"])
+@pytest.mark.parametrize(("rows", "columns"), [(19, 3), (1, 3), (20, 2)])
+def test_logits_of_another_batch_or_width_are_refused(name: str, rows: int, columns: int) -> None:
+    model, optimizer = trained(name, 1)
+    model.classes = 3
+    with pytest.raises(RunError, match=rf"shape \({rows}, {columns}\), and must have \(20, 3\)"):
+        toy.train(model, Shaped(rows, columns), optimizer, toy.make_task(), steps=1)

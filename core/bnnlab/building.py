@@ -229,6 +229,7 @@ def make_learner(
             f"{choices[Kind.MODEL]} returns {logits} logits, and {choices[Kind.STREAM]} has "
             f"{classes} classes"
         )
+    model.classes = classes
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
     if config.precision == "bfloat16":
         if not torch.amp.is_autocast_available(device.type):

@@ -11,7 +11,7 @@ from bnnlab.compatibility import require
 from bnnlab.components import Kind
 from bnnlab.config import Choice, RunConfig
 from bnnlab.discovery import Status
-from bnnlab.errors import BnnlabError, RunError, explain, place
+from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
 from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner
@@ -56,16 +56,19 @@ class Experiment:
         self.observers = host.observers()
         self.device = building.find_device(config.device)
         with ExitStack() as undo, hear() as self._heard:
+            state = None
             if resume:
-                resume.lock()
-                undo.callback(resume.unlock)
-            state = checkpoint.load(resume.path) if resume else None
+                with resume.writing(UsageError):
+                    resume.lock()
+                    undo.callback(resume.unlock)
+                    state = checkpoint.load(resume.path)
             warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
             self._make(state)
             now = versions(host, config, self.learner)
             self._versions = {name: [version] for name, version in now.items()}
             if resume:
-                self._restore(resume, state, now, allow_changed_versions)
+                with resume.writing(UsageError):
+                    self._restore(resume, state, now, allow_changed_versions)
             else:
                 self.folder = self._new_folder()
             undo.pop_all()
@@ -130,7 +133,7 @@ class Experiment:
                 raise
             except (Exception, SystemExit) as error:
                 log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
-                with suppress(OSError):  # the disk may be what failed; the first error is the news
+                with suppress(OSError, RunError):  # the disk may be what failed: that is the news
                     self._finish("failed")
                 if isinstance(error, BnnlabError):
                     raise
@@ -219,7 +222,8 @@ class Experiment:
 
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
-            self.folder.append_metrics(metrics)
+            with self.folder.writing():
+                self.folder.append_metrics(metrics)
         self.observers.notify("bnnlab_metrics_logged", metrics=metrics)
         if metrics["event"] == "evaluation":
             task, accuracy = metrics["task"], metrics["accuracy"]
@@ -242,7 +246,8 @@ class Experiment:
             },
             "metrics": self.folder.lines,
         }
-        checkpoint.save(self.folder.path, state)
+        with self.folder.writing():
+            checkpoint.save(self.folder.path, state)
         self._interruption.saved()
 
     def _restore(
@@ -283,7 +288,8 @@ class Experiment:
             self.folder.path if self.folder else None,
         )
         if self.folder:
-            self.folder.write_result(result.as_dict())
+            with self.folder.writing():
+                self.folder.write_result(result.as_dict())
         self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result
 

@@ -31,6 +31,7 @@ class Model(nn.Module):
         inference: Maps the model and inputs to logits in place of the segments' composition. A rule
             whose network settles by feedback sets it in `attach`; None for the composition. No
             `nn.Module`, which would become a part of the model.
+        classes: K, where a stream has said it; None if unknown.
         conversion: What became binary and what stayed real, where `binarize` made the model.
         initial_latents: Real weights that binary parameters are the signs of, by name, where the
             model was made from some. A method with latent weights begins with them.
@@ -42,6 +43,7 @@ class Model(nn.Module):
     """
 
     inference: Callable[["Model", Tensor], Tensor] | None = None
+    classes: int | None = None
     conversion: Conversion | None = None
 
     def __init__(

@@ -261,8 +261,9 @@ class Optimizer(WatchedOptimizer):
                 adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return torch's state, and the generator's."""
+        """Return torch's state, the generator's, and the name of the class."""
         state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
+        state["class"] = type(self).__name__
         if self._generator is not None:
             device = str(self._generator.device)
             state["generator"] = {"device": device, "state": self._generator.get_state()}
@@ -273,7 +274,13 @@ class Optimizer(WatchedOptimizer):
 
         Where the parameters are on another kind of device than the generator was, its draws cannot
         go on: a new one on the CPU is seeded from what was saved, and the log says so.
+
+        Raises:
+            UsageError: If another optimizer's class saved it.
         """
+        who, saved_by = type(self).__name__, state_dict.get("class", "another optimizer")
+        if saved_by != who:
+            raise UsageError(f"{who} cannot load the state of {saved_by}: load its own")
         read: list[dict[str, Any]] = []  # what the user's hooks make of it
         hook = self.register_load_state_dict_pre_hook(lambda _, state: read.append(state))
         try:

@@ -6,6 +6,7 @@ import logging.handlers
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import LogFormatter, UsageError, first_line
+from bnnlab.errors import BnnlabError, LogFormatter, RunError, UsageError, first_line
 
 log = logging.getLogger("bnnlab")
 
@@ -72,6 +73,18 @@ def hear() -> Iterator[list[logging.LogRecord]]:
     finally:
         log.setLevel(level)
         log.removeHandler(said)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that ends, and says so, where its file cannot be written any more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif self in log.handlers:
+            log.removeHandler(self)
+            log.warning("%s ends here: %s", self.baseFilename, error.strerror)
 
 
 class RunFolder:
@@ -181,9 +194,30 @@ class RunFolder:
     def unlock(self) -> None:
         """Let other processes write here."""
         if self._lock:
-            (self.path / ".owner").unlink(missing_ok=True)
+            with suppress(OSError):  # the file system may be what failed
+                (self.path / ".owner").unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
+
+    @contextmanager
+    def writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
+        """Say where it happened, and how to go on, if the file system fails.
+
+        Raises:
+            BnnlabError: Of this kind.
+        """
+        try:
+            yield
+        except OSError as error:
+            if not self.path.is_dir():
+                raise kind(
+                    f"the run's folder {self.path} has gone: it was moved or deleted. If it was "
+                    "moved, go on with bnn run --resume and its new place"
+                ) from error
+            raise kind(
+                f"cannot write to {self.path}: {error.strerror or first_line(error)}; "
+                f"to go on: bnn run --resume {shlex.quote(str(self.path))}"
+            ) from error
 
     # -------------------------------------------------------------------- the small files
 
@@ -244,7 +278,8 @@ class RunFolder:
 
     def start_log(self, earlier: Iterable[logging.LogRecord] = ()) -> None:
         """Send what the `bnnlab` loggers said earlier, and say until `stop_log`, to log.txt."""
-        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        with self.writing():
+            self._handler = _LogFile(self.path / "log.txt", encoding="utf-8")
         self._handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
         for record in earlier:
             self._handler.handle(record)
@@ -254,5 +289,6 @@ class RunFolder:
         """Close log.txt."""
         if self._handler:
             log.removeHandler(self._handler)
-            self._handler.close()
+            with suppress(OSError):
+                self._handler.close()
             self._handler = None

@@ -73,9 +73,9 @@ class Closure:
         if not are_two or not all(isinstance(each, Tensor) for each in answer):
             raise RunError(f"{name}.differentiate() must return (loss, logits), two tensors")
         loss, logits = answer
-        if loss.ndim or logits.ndim != 2:
-            shapes = f"{tuple(loss.shape)} and {tuple(logits.shape)}"
-            raise RunError(f"{name}: loss and logits have shapes {shapes}, not () and (B, K)")
+        if loss.ndim:
+            raise RunError(f"{name}: the loss has shape {tuple(loss.shape)}, and must be a scalar")
+        self._check(logits, (self.batch_size,))
         if all(parameter.grad is None for parameter in self._names):
             raise RunError(f"{name}.differentiate() left no gradient in any parameter")
         self.logits = logits.detach().float() if logits.dtype.itemsize < 4 else logits.detach()
@@ -92,13 +92,24 @@ class Closure:
 
         Returns:
             The mean loss, and per drawn parameter its gradients, `(S, *parameter.shape)`.
+
+        Raises:
+            RunError: As when it is called, or if a drawn parameter is none of the model's.
         """
         names, found = self._names, None
+        for parameter in draws:
+            if parameter not in names:
+                raise RunError(
+                    f"a parameter of shape {tuple(parameter.shape)} that the optimizer learns is "
+                    "not the model's: it was replaced, as by load_state_dict(assign=True). Load "
+                    "without assign, or make a new optimizer"
+                )
         if len(next(iter(draws.values()))) > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
             found = self._ask(self._rule.differentiate_draws, named)
         if found is None:
             found = self._one_by_one(draws)
+        self._check(found.logits, (len(next(iter(draws.values()))), self.batch_size))
         for parameter, name in names.items():
             if parameter not in draws:
                 own = found.grads.get(name)
@@ -106,6 +117,16 @@ class Closure:
         self.logits = found.logits.softmax(-1).mean(0).log()
         grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
         return found.loss, grads
+
+    def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
+        """See that logits have the shape `(*leading, K)`, with the K that the stream has."""
+        classes = self.model.classes
+        wanted = (*leading, logits.shape[-1] if logits.ndim and classes is None else classes)
+        if logits.shape != wanted:
+            raise RunError(
+                f"{type(self._rule).__name__}: the logits have shape {tuple(logits.shape)}, and "
+                f"must have ({', '.join('K' if n is None else str(n) for n in wanted)})"
+            )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
         """Call a method of the rule; where it fails at the batch, say what is wrong with that."""

@@ -187,6 +187,11 @@ def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         if name != "step" or watch.steps >= LOOK_EVERY:
             self.look()
         closure = args[0] if args else given.get("closure")
+        if name == "step" and not callable(closure):
+            raise UsageError(
+                f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
+                "returns the loss: optimizer.step(rule.closure(model, (inputs, targets)))"
+            )
         if isinstance(closure, Closure) and watch.meet(closure.model):
             _recognise(self, closure.model)
         watch.compare()

@@ -154,9 +154,9 @@ class Consolidation(Optimizer):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        super().load_state_dict(state_dict)
         shared = {key: state_dict[key] for key in ("state", "param_groups")}
         self.base.load_state_dict({**shared, **state_dict["base"]})
-        super().load_state_dict(state_dict)
         self._share(self.param_groups, self.state)
 
 
