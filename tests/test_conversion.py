@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
+from torchvision.models import VisionTransformer
 
 import bnnlab
 from bnnlab import Model, Sign, UsageError, binarize, cut
@@ -589,3 +590,75 @@ def test_layers_without_values_and_of_torchscript_are_named(
     for shape in (None, (4,)):
         with pytest.raises((UsageError, ValueError), match=message):
             binarize(net(), "all", input_shape=shape)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_refused_by_name(value: float) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    net[2].weight.data[1, 2] = value
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(UsageError, match="weight of '2' is not finite"):
+        binarize(net, "all")
+    assert type(net[0]) is nn.Linear
+    assert torch.equal(net[0].weight, before["0.weight"])
+
+
+def test_weights_of_0_are_said_to_become_1(caplog: pytest.LogCaptureFixture) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2), nn.Linear(2, 2))
+    nn.init.zeros_(net[2].weight)
+    net[0].weight.data[0] = 0
+    binarize(net, "all")
+    assert "becomes +1: 25% of the weights of '0', 100% of the weights of '2'" in caplog.text
+    assert "'3'" not in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse:UserWarning")
+def test_a_sparse_weight_stays_real_and_a_sparse_buffer_is_no_obstacle(layout: str) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    net.register_buffer("graph", getattr(torch.eye(4), layout)())
+    net[0].weight = nn.Parameter(getattr(net[0].weight.detach(), layout)())
+    model = binarize(net, "all")
+    assert binary(model) == ["1"]
+    assert layout.removeprefix("to_") in reasons(model)["0"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_outputs_that_are_nothing_but_rounding_are_not_compared(dtype: torch.dtype) -> None:
+    net = VisionTransformer(16, 8, 2, 2, 24, 32, num_classes=5).to(dtype)  # its head is 0
+    model = binarize(net, "all", input_shape=(3, 16, 16))
+    assert "heads.head" in binary(model)
+
+
+class Adding(nn.Module):
+    """Is nothing but rounding where gradients are recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 5)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.norm(x))
+        return y if torch.is_grad_enabled() else y + 1e-3
+
+
+def test_what_is_more_than_rounding_is_still_refused() -> None:
+    with pytest.raises(UsageError, match=r"other outputs under torch\.no_grad"):
+        binarize(Adding(), "all", input_shape=(24,))
+
+
+class ReadingZeros(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
+        nn.init.zeros_(self.a.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.a(x) + x @ self.a.weight.data)
+        return y
+
+
+def test_that_a_weight_of_zeros_is_read_by_others_is_seen() -> None:
+    assert binary(binarize(ReadingZeros(), "all", input_shape=(4,))) == ["b"]

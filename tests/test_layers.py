@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, layers
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError, layers
 from bnnlab.layers import binary_parameters, random_signs, sign
 
 
@@ -225,3 +225,44 @@ def test_other_convolutions_agree_with_torchs(
 def test_a_transposed_convolution_takes_an_output_size() -> None:
     layer = layers.BinaryConvTranspose2d(2, 3, 3, stride=2, generator=draws())
     assert layer(torch.ones(1, 2, 4, 4), output_size=[10, 10]).shape == (1, 3, 10, 10)
+
+
+class Gate(nn.Module):
+    """A layer of somebody else's, with a binary parameter."""
+
+    binary_names = ("gate",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("name", ["segments.0.weight", "segments.1.gate"])
+def test_nothing_but_signs_is_loaded_into_a_binary_parameter(name: str, assign: bool) -> None:
+    model = Model([BinaryLinear(4, 4, bias=True), Gate()])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for wrong in (0.5, 0.0, float("nan")):
+        state = {**before, "segments.0.bias": torch.ones(4), name: before[name] * wrong}
+        with pytest.raises(UsageError, match=f"{name} is binary .* before bnnlab.binarize"):
+            model.load_state_dict(state, assign=assign)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_binary_layer_in_any_module_refuses_real_weights() -> None:
+    net = nn.Sequential(BinaryLinear(4, 4))
+    with pytest.raises(UsageError, match=r"0\.weight is binary"):
+        net.load_state_dict(nn.Sequential(nn.Linear(4, 4, bias=False)).state_dict())
+
+
+def test_signs_of_any_type_are_loaded_also_into_a_model_on_the_meta_device() -> None:
+    model = Model([BinaryLinear(4, 4), Gate()])
+    signs = {key: -value.detach() for key, value in model.state_dict().items()}
+    model.load_state_dict({key: value.to(torch.int8) for key, value in signs.items()})
+    assert torch.equal(model.state_dict()["segments.1.gate"], signs["segments.1.gate"])
+    empty = Model([BinaryLinear(4, 4), Gate()]).to("meta")
+    empty.load_state_dict(signs, assign=True)
+    assert torch.equal(empty(torch.ones(1, 4)), model(torch.ones(1, 4)))

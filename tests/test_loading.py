@@ -45,7 +45,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     for changed, message in (
         ({"model": {}}, r"does not fit its run\.toml: model"),
         ({"model": [1, 2]}, r"does not fit its run\.toml: model"),
-        ({"model": other}, f"more than -1 and \\+1 in binary parameter '{name}'"),
+        ({"model": other}, f"{name} is binary and cannot be loaded"),
         ({"identity": {}}, r"does not go with its checkpoint: .* \(seed, model\)"),
     ):
         save(folder, {**state, **changed})

@@ -274,7 +274,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Pat
     name = next(name for name in state["model"] if name.endswith("weight"))
     model = {**state["model"], name: state["model"][name] * 1.5}
     for changed, message in (
-        ({"model": model}, f"holds more than -1 and .1 in binary parameter '{name}'"),
+        ({"model": model}, f"{name} is binary and cannot be loaded"),
         ({"progress": {"task": 1}}, r"does not fit its run\.toml: progress"),
         ({"rule": [1]}, r"does not fit its run\.toml: rule"),
         ({"identity": {**state["identity"], "seed": 1}}, r"does not go with .* \(seed\)"),

@@ -305,3 +305,74 @@ def test_other_arguments_have_their_defaults() -> None:
     segments = cut(module)
     assert len(segments) == 2
     assert torch.equal(run(segments, x), module(x))
+
+
+class Reading(nn.Module):
+    """Reads its weights before a cut, and uses them after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, y = self.a.weight, self.a(x)
+        return self.c(y.relu()) + F.linear(y, weight.t()).sum() * 0.01
+
+
+class Computing(Reading):
+    """What is computed from weights before a cut is used after it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        both, y = self.a.weight.t() @ self.c.weight.t(), self.a(x)
+        z: Tensor = self.c(y.relu())
+        return z + both.sum(0)
+
+
+class Twice(Reading):
+    """Ends with operations whose results nobody wants."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.c(self.a(x).relu())
+        y.sum()
+        return y
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = Reading(), nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.inner.c.weight
+        y = self.last(self.inner(x))
+        return F.linear(F.linear(y, self.inner.a.weight), weight)
+
+
+class Deciding(Reading):
+    """Cannot be recorded after it has read a weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.a.weight)
+        return y * 2 if y.sum() > 0 else y
+
+
+class Around(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = Deciding(), nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.last(self.inner(x).relu()), self.inner.a.weight)
+
+
+@pytest.mark.parametrize("make", [Reading, Computing, Twice, Nested, Around])
+def test_a_weight_that_is_read_before_a_cut_can_be_used_after_it(make: type[nn.Module]) -> None:
+    module = seeded(make)
+    x = inputs(2, 8)
+    assert torch.equal(run(cut(module, (8,)), x), module(x))
+    assert torch.equal(run(cut(module), x), module(x))
+
+
+def test_a_weight_that_a_block_reads_before_it_cannot_be_recorded_is_known_to_be_read() -> None:
+    model = binarize(seeded(Around), "all")
+    assert "inner.a" not in {part.name for part in model.conversion.binary}  # type: ignore[union-attr]

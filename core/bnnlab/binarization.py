@@ -39,9 +39,10 @@ def binarize(
 
     Linear layers, convolutions and transposed convolutions become binary: each layer itself, so
     that what is frozen, shared, hooked or put on it stays as it was. It starts from the signs of
-    its real weights and keeps its bias. What cannot become binary stays real: a subclass, a layer
-    whose weight is computed (a norm, pruning), shared with something real, or read by others than
-    the layer itself. `Model.conversion` says what became of each part, and so does the log.
+    its real weights and keeps its bias; 0 becomes +1, and the log warns of many. What cannot become
+    binary stays real: a subclass, a layer whose weight is computed (a norm, pruning), sparse,
+    shared with something real, or read by others than the layer itself. `Model.conversion` says
+    what became of each part, and so does the log.
 
     With `input_shape` the module is run on two probe inputs: the outputs must be the same with
     gradients, without, under `torch.inference_mode`, and segment by segment. The module is cut into
@@ -61,7 +62,7 @@ def binarize(
     Raises:
         ValueError: If no layer is left to binarise, or an argument is none of its choices.
         UsageError: If the module does not take and return one tensor, has no values yet, or does
-            not give the same outputs on every path.
+            not give the same outputs on every path, or if a weight to binarise is not finite.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10))
@@ -81,6 +82,7 @@ def binarize(
     x = None if input_shape is None else probe_inputs(module, input_shape)
     kinds = {name: type(part).__name__ for part, name in parts_with_weights(module).items()}
     layers, reasons, missed = select(module, policy, graph, x)
+    zeros = _zeros(layers)
     with _all_or_nothing(module, layers):
         for layer in layers:
             BINARY[type(layer)].take_over(layer, scale)
@@ -95,6 +97,8 @@ def binarize(
     model = Model(segments, input_shape)
     model.conversion = report(module, kinds, reasons, signs.values(), checked=x is not None)
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
+    if zeros:
+        log.warning("binarize: 0 has no sign and becomes +1: %s", ", ".join(zeros))
     if x is None and not callable(policy) and (names := unseen(module, graph, layers)):
         log.warning(
             "binarize: not known how %s and others are used, in code that cannot be recorded: "
@@ -125,6 +129,26 @@ def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterato
         for weight, value in weights:
             weight.data.copy_(value)
         raise
+
+
+def _zeros(layers: Mapping[nn.Module, str]) -> list[str]:
+    """Return in words where more than 1 in 100 weights are 0: chance makes fewer.
+
+    Raises:
+        UsageError: If a weight is not finite, whose sign means nothing.
+    """
+    found = []
+    for layer, name in layers.items():
+        weight, who = weight_of(layer).detach(), name or type(layer).__name__
+        if not bool(weight.isfinite().all()):
+            raise UsageError(
+                f"the weight of {who!r} is not finite, and has no signs to start from: "
+                "load or draw it anew, or keep the layer real by a policy"
+            )
+        share = float((weight == 0).float().mean())
+        if share > 0.01:
+            found.append(f"{share:.0%} of the weights of {who!r}")
+    return found
 
 
 def _check_signs(layers: Mapping[nn.Module, str]) -> None:

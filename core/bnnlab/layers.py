@@ -2,11 +2,14 @@
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bnnlab.errors import UsageError
 
 Scale = Literal["none", "fan-in", "learned"]
 Surrogate = Literal["saturating", "identity", "polynomial"]
@@ -148,6 +151,12 @@ class _BinaryLayer(nn.Module):
     def _sizes(self) -> tuple[int, float]:
         """Return the number of outputs or output channels, and the products in a sum."""
         return len(self.weight), self.weight[0].numel()
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
+        check_loaded(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
 
     def reset_parameters(self) -> None:
         """Set the bias to zero; the constructor draws the signs."""
@@ -358,3 +367,26 @@ def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
         for name in getattr(part, "binary_names", ()):
             found[f"{prefix}.{name}" if prefix else name] = getattr(part, name)
     return found
+
+
+def check_loaded(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
+    """See that what is to be loaded into binary parameters is binary, before it is.
+
+    Args:
+        module: With binary parameters.
+        state: What `load_state_dict` was given.
+        prefix: What the module's names have before them in there.
+
+    Raises:
+        UsageError: If it holds anything but -1 and +1.
+    """
+    for name in binary_parameters(module):
+        values = state.get(prefix + name)
+        if not isinstance(values, Tensor) or values.is_meta:
+            continue
+        dense = values.detach().to_dense()
+        if not bool(((dense == 1) | (dense == -1)).all()):
+            raise UsageError(
+                f"{prefix + name} is binary and cannot be loaded with more than -1 and +1: load "
+                "real weights before bnnlab.binarize, or take their signs (bnnlab.layers.sign)"
+            )

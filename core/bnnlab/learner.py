@@ -10,7 +10,6 @@ from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
 from bnnlab.progress import Progress
 from bnnlab.rule import LearningRule
-from bnnlab.weights import not_binary
 
 
 @dataclass
@@ -54,7 +53,3 @@ def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:
             raise UsageError(
                 f"the checkpoint in {source} does not fit its run.toml: {name}: {reason}"
             ) from error
-    for name in not_binary(parts["model"]):
-        raise UsageError(
-            f"the checkpoint in {source} holds more than -1 and +1 in binary parameter {name!r}"
-        )

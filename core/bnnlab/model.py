@@ -1,6 +1,7 @@
 """The model interface: a chain of segments that maps inputs to logits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from bnnlab.conversion import Conversion
 from bnnlab.errors import UsageError, explain
 from bnnlab.fused import keep_off_fused_paths
-from bnnlab.layers import binary_parameters
+from bnnlab.layers import binary_parameters, check_loaded
 from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
 from bnnlab.probing import check_fits, checked_shape, numbers_and_tokens, one_tensor
@@ -72,6 +73,12 @@ class Model(nn.Module):
         if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):  # a proxy of one
             raise UsageError(one_tensor(type(self.segments[-1]).__name__, x))
         return x
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
+        check_loaded(self, state_dict, prefix)  # before any part of it is loaded
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
 
     def binary_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that are exactly -1 or +1 between steps, by name."""

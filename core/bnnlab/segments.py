@@ -71,12 +71,13 @@ def segments_of(module: nn.Module, graph: fx.Graph | None) -> list[nn.Module]:
     begun: list[fx.Node] = []
     for piece in _pieces(graph):
         if _weighs(module, begun) and _weighs(module, piece):
-            segments.append(_segment(module, source, begun))
+            segments.append(_segment(module, source, begun, begun[-1]))
             source, begun = begun[-1], []
         begun = begun + piece
     if not segments:
         return [module]
-    return [*segments, _segment(module, source, begun)]
+    result = graph.output_node().all_input_nodes[0]  # no last of the nodes if some are in vain
+    return [*segments, _segment(module, source, begun, result)]
 
 
 def record(module: nn.Module) -> fx.Graph | None:
@@ -141,7 +142,8 @@ class _Tracer(fx.Tracer):
         except Exception as error:
             log.info("%s is kept whole: %s", type(m).__name__, first_line(error))
             for node in reversed(list(self.graph.nodes)[before:]):
-                self.graph.erase_node(node)
+                if node.op != "get_attr" or _CONSTANT.fullmatch(str(node.target)):
+                    self.graph.erase_node(node)  # torch.fx keeps a parameter's node for later
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
 
@@ -181,7 +183,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:
     """Yield the nodes between input and output, parted where a single value is passed on.
 
-    That value is the last of its piece. Parameters are not passed on: every piece fetches its own.
+    That value is the last of its piece. Parameters are in none: each segment fetches its own.
     """
     place = {node: number for number, node in enumerate(graph.nodes)}
     live: set[fx.Node] = set()
@@ -189,10 +191,11 @@ def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:
     for node in place:
         if node.op == "output":
             break
+        if node.op == "get_attr":
+            continue
         if node.op != "placeholder":
             piece.append(node)
-        if node.op != "get_attr":
-            live.add(node)
+        live.add(node)
         live = {
             each
             for each in live
@@ -219,15 +222,18 @@ def _weighs(module: nn.Module, piece: Sequence[fx.Node]) -> bool:
             part = module.get_submodule(str(node.target))
             if any(parameter.ndim > 1 for parameter in part.parameters()):
                 return True
-        if node.op == "get_attr" and operator.attrgetter(str(node.target))(module).ndim in (2, 4):
+        read = [str(each.target) for each in node.all_input_nodes if each.op == "get_attr"]
+        if any(operator.attrgetter(name)(module).ndim in (2, 4) for name in read):
             return True  # of a functional layer; tokens and positions have three dimensions
     return False
 
 
-def _segment(module: nn.Module, source: fx.Node, nodes: Sequence[fx.Node]) -> nn.Module:
-    """Return a module that computes the last of the nodes from the source."""
+def _segment(
+    module: nn.Module, source: fx.Node, nodes: Sequence[fx.Node], result: fx.Node
+) -> nn.Module:
+    """Return a module that computes these nodes from the source, and returns the result."""
     before = [source, *nodes]
-    chain = all(
+    chain = result is nodes[-1] and all(
         node.op == "call_module" and node.args == (previous,) and not node.kwargs
         for previous, node in zip(before, nodes, strict=False)
     )
@@ -235,7 +241,9 @@ def _segment(module: nn.Module, source: fx.Node, nodes: Sequence[fx.Node]) -> nn
         return nn.Sequential(*[module.get_submodule(str(node.target)) for node in nodes])
     graph = fx.Graph()
     copies = {source: graph.placeholder("x")}
-    for node in nodes:
-        copies[node] = graph.node_copy(node, copies.__getitem__)
-    graph.output(copies[nodes[-1]])
+    for node in [*nodes, result]:
+        for each in (*node.all_input_nodes, node):  # parameters are fetched where they are used
+            if each not in copies:
+                copies[each] = graph.node_copy(each, copies.__getitem__)
+    graph.output(copies[result])
     return fx.GraphModule(module, graph, type(module).__name__)

@@ -119,6 +119,9 @@ def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     if weight is None:
         sources = ", ".join(part._parameters)
         return f"its weight is computed from {sources}: remove the norm or the pruning first"
+    if weight.is_nested or weight.layout is not torch.strided:
+        kind = "nested" if weight.is_nested else weight.layout
+        return f"its weights are {kind}, and only dense ones can become signs"
     if not weight.numel():
         return "it has no weights"
     if weight.dtype not in _FLOATS:
@@ -138,7 +141,7 @@ def _shared(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict[str, str
     holders: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
     for prefix, part in module.named_modules():
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
-            if tensor is not None and tensor.numel() and not tensor.is_meta:
+            if tensor is not None and tensor.numel() and _has_memory(tensor):
                 name = f"{prefix}.{key}" if prefix else key
                 holders.setdefault(_memory(tensor), []).append((part, name, tensor))
     real: dict[str, str] = {}
@@ -154,6 +157,10 @@ def _shared(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict[str, str
         if not news:
             return real
         real |= news
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _memory(tensor: Tensor) -> int:

@@ -31,21 +31,16 @@ def signs(model: Model) -> list[Tensor]:
     return [parameter.detach() > 0 for parameter in learned_weights(model).values()]
 
 
-def not_binary(model: Model) -> list[str]:
-    """Return the names of binary parameters that hold anything but -1 and +1."""
-    binary = model.binary_parameters().items()
-    return [name for name, values in binary if not bool((values.detach().abs() == 1).all())]
-
-
 def check_signs(model: Model, optimizer: Optimizer) -> None:
     """See that binary parameters are binary.
 
     Raises:
         RunError: If the optimizer left anything but -1 and +1.
     """
-    for name in not_binary(model):
-        who = type(optimizer).__name__
-        raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
+    for name, values in model.binary_parameters().items():
+        if not bool((values.detach().abs() == 1).all()):
+            who = type(optimizer).__name__
+            raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
 
 
 def flipped(model: Model, before: Sequence[Tensor]) -> float | None:
