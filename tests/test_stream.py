@@ -158,6 +158,13 @@ class Augmented(StreamContract):
         return [self.task]
 
 
+class Listed(list[Task]):
+    """Tasks, and no inputs of no task."""
+
+    def out_of_distribution(self) -> None:
+        return None
+
+
 def test_the_kit_finds_what_is_scored_and_augmented() -> None:
     plain = examples(9)
     noisy = replace(plain, augment=add_noise)
@@ -165,4 +172,6 @@ def test_the_kit_finds_what_is_scored_and_augmented() -> None:
     for wrong in (Task(0, "t", plain, noisy), Task(0, "t", plain, plain, noisy)):
         with pytest.raises(AssertionError, match=r"augmented: (test|validation) of task 0"):
             Augmented(wrong).test_only_what_is_trained_on_is_augmented()
-    assert _data([Task(0, "t", plain, plain)]) != _data([Task(0, "t", noisy, plain)])
+    assert _data(Listed([Task(0, "t", plain, plain)])) != _data(
+        Listed([Task(0, "t", noisy, plain)])
+    )
