@@ -137,7 +137,7 @@ def kill_at(step: int, *numbers: int) -> Any:
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Let signals be heard also where the shell that began the tests ignores some, in background."""
+    """Let signals be heard also where the shell that began the tests ignores some of them."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
