@@ -135,6 +135,8 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        if self.is_leaf_module(m, self.path_of_module(m)):
+            return super().call_module(m, forward, args, kwargs)  # it is not run
         before = len(self.graph.nodes)
         try:
             with _only_computing(m):

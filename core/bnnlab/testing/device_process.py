@@ -174,10 +174,9 @@ def _do(job: Job, device: Any) -> Answer:
 
 def _take_place(job: Job) -> None:
     """Be where the test is; forget modules of folders that it does not know, as of one before."""
-    gone = [Path(folder) for folder in {*sys.path} - {*job.path} if folder]
-    for name, module in list(sys.modules.items()) if gone else ():
-        file = Path(getattr(module, "__file__", None) or "/")
-        if any(folder in file.parents for folder in gone):
+    gone = tuple(f"{folder}{os.sep}" for folder in {*sys.path} - {*job.path} if folder)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(gone):
             del sys.modules[name]
     sys.path[:] = job.path
     os.environ.clear()

@@ -6,6 +6,7 @@ where nothing of bnnlab is tested: so whatever else of bnnlab is needed is impor
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +71,7 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
 
     yield make
     for name, module in list(sys.modules.items()):
-        if root in Path(getattr(module, "__file__", None) or "/").parents:
+        if str(getattr(module, "__file__", None)).startswith(f"{root}{os.sep}"):
             del sys.modules[name]
     importlib.invalidate_caches()
 

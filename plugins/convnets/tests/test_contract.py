@@ -75,7 +75,8 @@ class TestResNet50(MeasuredContract):
     real = ends(17)
 
 
-class TestMobileNetV2(DeepContract, MeasuredContract):
+@pytest.mark.slow  # its blocks are in the next one
+class TestMobileNetV2(MeasuredContract):
     name = "mobilenet_v2"
     options = {"width": 0.1}
     real = ends(31)
