@@ -115,8 +115,9 @@ def test_a_run_can_be_given_a_file_options_and_a_seed(tmp_path: Path) -> None:
         'epochs = 9\nstream = "digits"\n[model]\nhidden = [8]\n[optimizer]\nlr = 0.5\n',
         encoding="utf-8",
     )
-    result = bnnlab.run(path, epochs=1, seed=4, set={"model.hidden": [4], "optimizer.lr": 0.01})
-    assert result.seed == 4
+    more = {"model.hidden": [4], "optimizer.lr": 0.01, "out": str(tmp_path), "name": "x"}
+    result = bnnlab.run(path, epochs=1, seed=4, set=more)
+    assert (result.seed, result.folder) == (4, tmp_path / "x")
     assert result.tasks == ["digits"]
     assert result.protocol_description["epochs"] == 1
     assert [p.shape[0] for p in result.model.binary_parameters().values()] == [4, 10]

@@ -194,6 +194,7 @@ def test_info_says_what_is_wrong_with_its_options(bnn: Bnn) -> None:
     )
     assert_refused(bnn("info", "rule", "dfa", "--input", "1,28,28"), "a rule has none")
     assert_refused(bnn("info", "rule", "dfa", "--classes", "3"), "a rule has none")
+    assert_refused(bnn("info", "model", "mlp", "--input", ""), "--input ''", "1,28,28")
 
 
 def test_a_model_that_cannot_be_built_is_refused(bnn: Bnn) -> None:

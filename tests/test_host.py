@@ -217,13 +217,15 @@ def test_one_name_may_stand_for_components_of_two_kinds(make_plugin: MakePlugin)
 
 
 def test_a_default_means_the_curated_component_and_not_its_namesake(
-    make_plugin: MakePlugin,
+    make_plugin: MakePlugin, user_config: Path
 ) -> None:
     from bnnlab.config import resolve
 
     make_plugin("acme-dfa", offering("dfa"))
+    (user_config / "registry.toml").write_text("[defaults]\nrule = {scale = 3.0}\n")
     host = PluginHost()
-    assert resolve(host, []).choices[Kind.RULE].plugin.distribution == "bnnlab-dfa"
+    default = resolve(host, []).choices[Kind.RULE]
+    assert (default.plugin.distribution, default.options["scale"]) == ("bnnlab-dfa", 3.0)
     assert resolve(host, [{"rule": {"scale": 2.0}}]).choices[Kind.RULE].options["scale"] == 2.0
     with pytest.raises(UsageError, match="two plugins offer rule 'dfa'"):
         resolve(host, [{"rule": "dfa"}])

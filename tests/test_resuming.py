@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.config import read_config, resolve
+from bnnlab.errors import DataError
 from bnnlab.experiment import Experiment
 from bnnlab.records import RunFolder
 
@@ -184,15 +185,16 @@ def test_a_second_signal_stops_a_run_at_once(host: PluginHost, tmp_path: Path, w
     assert_same(left(again), whole)
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, DataError])
 def test_an_error_after_a_signal_is_that_signals(
-    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Exception], host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Worker processes that were sent it, too, are not the run's failure."""
     run = experiment(host, tmp_path)
 
     def fail(*_: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
-        raise RuntimeError("DataLoader worker is killed by signal: Terminated")
+        raise kind("DataLoader worker is killed by signal: Terminated")
 
     monkeypatch.setattr(run.rule, "differentiate", fail)
     with pytest.raises(SystemExit) as caught:

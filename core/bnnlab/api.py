@@ -171,9 +171,8 @@ def run(
         layers.append(find_recipe(host, recipe).settings)
     if config is not None:
         layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))
-    layers.append({key: value for key, value in said.items() if value is not None})
+    layers.append({key: value for key, value in said.items() if value is not None} | {"out": out})
     layers.append(joined(assignment(key, value) for key, value in (set or {}).items()))
-    layers.append({"out": out})
     return Experiment(host, resolve(host, layers)).run()
 
 

@@ -199,8 +199,9 @@ def _qualified(host: PluginHost, defaults: Settings) -> Settings:
     """Name default components `distribution/name`: a namesake that is installed is not meant."""
 
     def qualify(key: str, value: Any) -> Any:
-        offering = host.index.offering(f"{key}:{value}")
-        return f"{offering.distribution}/{value}" if offering else value
+        table = as_table(value) or {}
+        offering = host.index.offering(f"{key}:{table.get('name')}")
+        return {**table, "name": f"{offering.distribution}/{table['name']}"} if offering else value
 
     return {key: qualify(key, value) for key, value in defaults.items()}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bnnlab.errors import BnnlabError
+from bnnlab.errors import RunError
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -92,7 +92,7 @@ class Interruption:
             signal.signal(number, heard)
         try:
             yield
-        except BnnlabError:
+        except RunError:  # such as a full disk
             raise
         except Exception:
             self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch

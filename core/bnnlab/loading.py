@@ -1,5 +1,6 @@
 """A trained model, out of a run's folder."""
 
+import shlex
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
             needed, and of a rule that says how the model infers.
 
     Raises:
-        UsageError: If it is no run's folder, has no checkpoint yet or one that is damaged or of
-            another run, or needs a plugin that is not installed.
+        UsageError: If it is no run's folder, its last checkpoint is missing, damaged or of another
+            run, or a plugin that it needs is not installed.
     """
     expect("run", run, str, PathLike)
     host, path = host or PluginHost(), building.expand(str(run))
@@ -38,10 +39,12 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         there = False
     if not there:
         raise UsageError(f"{path} is no run's folder: there is no {CONFIG} to read")
-    settings, file = read_config(path / CONFIG), path / checkpoint.CHECKPOINT
-    if not file.exists():
-        raise UsageError(f"{path} has no checkpoint yet: no model can be loaded from it")
-    state = checkpoint.read(file, old=True)
+    settings = read_config(path / CONFIG)
+    try:
+        state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
+    except checkpoint.DamagedError as error:
+        again = f"bnn run --resume {shlex.quote(str(path))}"
+        raise UsageError(f"{error} To go on from the checkpoint before it: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
     choices = resolve_components(host, [settings], kinds)

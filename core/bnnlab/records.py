@@ -176,7 +176,9 @@ class RunFolder:
         try:
             lock.acquire()
         except Timeout as error:
-            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            who = "another process"
+            with suppress(OSError):  # it may end at this moment
+                who = owner.read_text(encoding="utf-8")
             raise UsageError(
                 f"{self.path} is in use by {who}: wait until it ends, or stop it first."
             ) from error

@@ -41,7 +41,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 the run failed (or the answer is no), 2 wrong use.",
+    epilog="Exit codes: 0 done, 1 the run failed (or the answer is no), 2 wrong use, "
+    "128 + N stopped by signal N.",
 )
 app.callback()(bnn)
 for command in (

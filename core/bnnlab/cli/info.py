@@ -57,9 +57,9 @@ def info(
     for key in (key for layer in layers for key in layer if key != kind):
         raise UsageError(f"--set {key}: info takes options of the {kind} only")
     choice = resolve_components(host, layers, [Kind(kind)])[Kind(kind)]
-    if kind != Kind.MODEL and (input or classes):
+    if kind != Kind.MODEL and (input, classes) != (None, None):
         raise UsageError(f"--input and --classes are for building a model; a {kind} has none")
-    shape = input or "3,32,32"
+    shape = "3,32,32" if input is None else input
     anatomy, conversion = (
         _anatomy(host, choice, shape, classes or 10) if kind == Kind.MODEL else ([], None)
     )
