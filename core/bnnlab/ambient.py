@@ -11,7 +11,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
@@ -173,9 +173,15 @@ def _parts() -> Parts:
         )
     if (torch := _loaded("torch")) is not None:
         parts |= _parts_of(torch)
+        if torch.cuda.is_initialized():
+            parts["torch's random generators on the GPU"] = (
+                lambda: [_bytes(state) for state in torch.cuda.get_rng_state_all()],
+                lambda states: torch.cuda.set_rng_state_all([_tensor(torch, s) for s in states]),
+            )
     return parts
 
 
+@cache
 def _parts_of(torch: Any) -> Parts:
     parts: Parts = {
         "torch's default device": (  # without a device of its own, torch need not ask for it
@@ -203,13 +209,7 @@ def _parts_of(torch: Any) -> Parts:
             partial(attrgetter(flag), torch.backends),
             partial(_set_flag, torch.backends, flag),
         )
-    parts |= global_hooks.parts(torch)
-    if torch.cuda.is_initialized():
-        parts["torch's random generators on the GPU"] = (
-            lambda: [_bytes(state) for state in torch.cuda.get_rng_state_all()],
-            lambda states: torch.cuda.set_rng_state_all([_tensor(torch, s) for s in states]),
-        )
-    return parts
+    return parts | global_hooks.parts(torch)
 
 
 def _loaded(name: str) -> Any:

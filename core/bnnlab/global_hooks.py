@@ -35,16 +35,19 @@ def parts(torch: Any) -> Parts:
     for home in (modules, sys.modules[torch.optim.Optimizer.__module__]):
         for name, hooks in vars(home).items():
             if name.startswith("_global_") and isinstance(hooks, dict):
-                read = partial(_items, hooks)
-                found[f"torch's{name.replace('_', ' ')}"] = read, partial(_set_items, hooks)
+                found[f"torch's{name.replace('_', ' ')}"] = (
+                    partial(_items, home, name),
+                    partial(_set_items, home, name),
+                )
     return found
 
 
-def _items(hooks: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    return list(hooks.items())
+def _items(home: Any, name: str) -> list[tuple[Any, Any]]:
+    return list(getattr(home, name).items())
 
 
-def _set_items(hooks: dict[Any, Any], items: list[tuple[Any, Any]]) -> None:
+def _set_items(home: Any, name: str, items: list[tuple[Any, Any]]) -> None:
+    hooks = getattr(home, name)
     hooks.clear()  # the same dict: handles that remove a hook know it
     hooks.update(items)
 
