@@ -186,8 +186,6 @@ def test_importing_the_package_imports_no_torch() -> None:
         "from bnnlab import Component, Kind, Option, PluginHost, hookimpl\n"
         "PluginHost()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "bnnlab.BinaryLinear\n"
-        "assert 'torch' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -5,12 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import chdir
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hatchling.build import build_wheel
+
+from bnnlab.cli import main
 
 PROJECT = """
 [build-system]
@@ -99,7 +103,7 @@ NAMESAKE = Case(hook("[component('rule', 'dfa', 'acme_none:Thing')]"), None)
 
 def install(cases: dict[str, Case], folder: Path) -> Path:
     """Build and install plugins called acme-..., without any index, into a folder of their own."""
-    sources, target = folder / "sources", folder / "installed"
+    sources, wheels, target = (folder / name for name in ("sources", "wheels", "installed"))
     for short, case in cases.items():
         name, module = f"acme-{short}", f"acme_{short.replace('-', '_')}"
         package = sources / name / "src" / module
@@ -109,19 +113,16 @@ def install(cases: dict[str, Case], folder: Path) -> Path:
         )
         (package / "__init__.py").write_text("")
         (package / "plugin.py").write_text(case.source.replace("{name}", short))
+        with chdir(sources / name):
+            build_wheel(str(wheels))
     uv = [sys.executable, "-m", "uv"] if find_spec("uv") else [shutil.which("uv") or ""]
     pip = (
         [*uv, "pip", "install", "--quiet", "--python", sys.executable]
         if uv[0]
         else [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     )
-    flags = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
-    done = subprocess.run(
-        [*pip, *flags, *(str(sources / f"acme-{short}") for short in cases)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*pip, "--no-deps", "--no-index", "--target", target, *wheels.iterdir()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return target
 
@@ -142,30 +143,54 @@ class Answer(NamedTuple):
 Bnn = Callable[..., Answer]
 
 
-@pytest.fixture(scope="session")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def all_broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder into which all broken plugins are installed."""
     return install(CASES, tmp_path_factory.mktemp("broken"))
 
 
-@pytest.fixture(scope="session")
-def namesake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def one_namesake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a plugin that offers a second rule called dfa."""
     return install({"namesake": NAMESAKE}, tmp_path_factory.mktemp("namesake"))
 
 
-def bnn(words: Sequence[str], *folders: Path) -> Answer:
+@pytest.fixture
+def broken(all_broken: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process find the broken plugins."""
+    monkeypatch.syspath_prepend(all_broken)
+    yield
+    for name in [name for name in sys.modules if name.startswith("acme_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def namesake(broken: None, one_namesake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process find the namesake, too."""
+    monkeypatch.syspath_prepend(one_namesake)
+
+
+@pytest.fixture
+def bnn(broken: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bnn:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str) -> Answer:
+        return Answer(main(words), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def listed(all_broken: Path) -> Answer:
+    """Return what a process `bnn list-plugins --json` says with all broken plugins installed."""
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, folders)),
-        "XDG_CONFIG_HOME": str(folders[0] / "nothing-here"),
+        "PYTHONPATH": os.pathsep.join([str(all_broken), os.environ.get("PYTHONPATH", "")]),
+        "XDG_CONFIG_HOME": str(all_broken / "nothing-here"),
         "BNNLAB_DISABLE": "",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "bnnlab.cli", *words],
-        env=environment,
+        [sys.executable, "-m", "bnnlab.cli", "list-plugins", "--json"],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -173,22 +198,8 @@ def bnn(words: Sequence[str], *folders: Path) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="session")
-def listed(broken: Path) -> Answer:
-    """Return what `bnn list-plugins --json` says with all broken plugins installed."""
-    return bnn(["list-plugins", "--json"], broken)
-
-
 RUN = [
-    *(
-        "run",
-        "--stream",
-        "permuted-digits",
-        "--set",
-        "stream.tasks=1",
-        "--set",
-        "model.hidden=[16]",
-    ),
+    *("run", "--stream", "digits", "--set", "model.hidden=[16]", "--device", "cpu"),
     *("--epochs", "1", "--out", "none", "--optimizer", "adam", "--json"),
 ]
 
@@ -228,15 +239,15 @@ def test_all_plugins_of_this_repository_stay_whole(listed: Answer) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_works_with_all_of_them_installed(broken: Path, words: list[str]) -> None:
-    answer = bnn(words, broken)
+def test_a_command_works_with_all_of_them_installed(bnn: Bnn, words: list[str]) -> None:
+    answer = bnn(*words)
     assert answer.code == 0, answer.err
     assert answer.out
     assert "--json" not in words or answer.document
 
 
-def test_a_run_completes_and_a_failing_observer_is_warned_about_once(broken: Path) -> None:
-    answer = bnn([*RUN, "--rule", "bp"], broken)
+def test_a_run_completes_and_a_failing_observer_is_warned_about_once(bnn: Bnn) -> None:
+    answer = bnn(*RUN, "--rule", "bp")
     assert answer.code == 0, answer.err
     assert answer.document["status"] == "complete"
     warning = "acme-watches/watches failed in bnnlab_metrics_logged and is switched off"
@@ -244,43 +255,41 @@ def test_a_run_completes_and_a_failing_observer_is_warned_about_once(broken: Pat
     assert "disk full" in answer.err
 
 
-def test_the_doctor_says_that_some_are_broken(broken: Path) -> None:
-    answer = bnn(["doctor", "--json"], broken)
+def test_the_doctor_says_that_some_are_broken(bnn: Bnn) -> None:
+    answer = bnn("doctor", "--json")
     assert answer.code == 1
     count = sum(case.error is not None for case in CASES.values())
     assert sum(p["status"] == "broken" for p in answer.document["plugins"]) == count
 
 
 @pytest.mark.parametrize("short", ["import-error", "next-api"])
-def test_a_component_of_a_broken_plugin_is_refused_with_the_reason(
-    broken: Path, short: str
-) -> None:
-    answer = bnn([*RUN, "--rule", f"acme-{short}/{short}"], broken)
+def test_a_component_of_a_broken_plugin_is_refused_with_the_reason(bnn: Bnn, short: str) -> None:
+    answer = bnn(*RUN, "--rule", f"acme-{short}/{short}")
     assert (answer.code, answer.out) == (2, "")
     assert f"comes with acme-{short}, which is broken: {CASES[short].error}" in answer.err
 
 
-def test_a_component_without_its_target_is_refused_and_names_the_plugin(broken: Path) -> None:
-    answer = bnn([*RUN, "--rule", "hollow"], broken)
+def test_a_component_without_its_target_is_refused_and_names_the_plugin(bnn: Bnn) -> None:
+    answer = bnn(*RUN, "--rule", "hollow")
     assert (answer.code, answer.out) == (2, "")
     assert "rule 'hollow' of acme-no-target 1.2 does not load" in answer.err
     assert "No module named 'acme_none'" in answer.err
 
 
-def test_a_namesake_is_refused_only_where_the_name_is_used(broken: Path, namesake: Path) -> None:
+@pytest.mark.usefixtures("namesake")
+def test_a_namesake_is_refused_only_where_the_name_is_used(bnn: Bnn) -> None:
     for words in ([*RUN, "--rule", "dfa"], ["info", "rule", "dfa"], ["check", "--rule", "dfa"]):
-        answer = bnn(words, broken, namesake)
+        answer = bnn(*words)
         assert (answer.code, answer.out) == (2, "")
         assert "Say which: acme-namesake/dfa or bnnlab-dfa/dfa." in answer.err
-    qualified = bnn([*RUN, "--rule", "bnnlab-dfa/dfa"], broken, namesake)
+    qualified = bnn(*RUN, "--rule", "bnnlab-dfa/dfa")
     assert qualified.code == 0, qualified.err
     assert qualified.document["components"]["rule"]["distribution"] == "bnnlab-dfa"
 
 
+@pytest.mark.usefixtures("namesake")
 @pytest.mark.parametrize("words", [["matrix", "--json"], ["check", "--json"]], ids=" ".join)
-def test_a_namesake_does_not_disturb_the_defaults(
-    broken: Path, namesake: Path, words: list[str]
-) -> None:
-    answer = bnn(words, broken, namesake)
+def test_a_namesake_does_not_disturb_the_defaults(bnn: Bnn, words: list[str]) -> None:
+    answer = bnn(*words)
     assert answer.code == 0, answer.err
     assert answer.document

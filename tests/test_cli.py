@@ -210,13 +210,17 @@ def test_an_argument_and_its_option_must_agree(bnn: Bnn) -> None:
 @pytest.mark.parametrize(
     "kind", ["rule", "optimizer", "stream", pytest.param("model", marks=pytest.mark.slow)]
 )
-def test_the_example_of_every_component_can_be_typed(bnn: Bnn, no_network: None, kind: str) -> None:
+def test_the_example_of_every_component_can_be_typed(
+    bnn: Bnn, no_network: None, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shlex
 
     from bnnlab import Kind
     from bnnlab.host import PluginHost
 
-    for _, component in PluginHost().components(Kind(kind)):
+    host = PluginHost()
+    monkeypatch.setattr("bnnlab.host.PluginHost", lambda: host)  # one for all commands
+    for _, component in host.components(Kind(kind)):
         plain = bnn("info", component.kind, component.name).out
         example = plain[plain.index("Example: bnn run") :].splitlines()[0]
         words = shlex.split(example.removeprefix("Example: bnn run"))

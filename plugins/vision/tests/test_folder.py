@@ -167,8 +167,10 @@ def seen(stream: Scenario) -> list[torch.Tensor]:
 
 
 @FORKS
-@EACH
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [(FolderSingle, 0), (FolderPermuted, 2), (FolderSplit, 0), (FolderChunked, 0)],
+)
 def test_reading_anew_shows_what_memory_shows_whoever_reads(
     kind: Kind, workers: int, image_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
