@@ -235,7 +235,7 @@ class Stored(StoredImages):
         raise NotImplementedError
 
 
-def test_stored_images_are_told_apart_by_their_place_without_reading_them(
+def test_stored_images_are_told_apart_by_digests_or_their_place_without_reading_them(
     tasks: list[Task], caplog: pytest.LogCaptureFixture
 ) -> None:
     def stored(part: Examples) -> Examples:
@@ -245,9 +245,14 @@ def test_stored_images_are_told_apart_by_their_place_without_reading_them(
     first, *rest = tasks
     fine = replace(first, train=stored(first.train), test=stored(first.test))
     make([fine, *rest])
+    images.digests = [bytes([number]) for number in range(60)]
+    make([fine, *rest])
     assert not caplog.records
     with pytest.raises(UsageError, match="20 of 20 test examples"):
         make([replace(fine, train=fine.test), *rest])
+    images.digests = [b"all alike"] * 60
+    with pytest.raises(UsageError, match=r"\d+ of 20 test examples .* are learned from, too"):
+        make([fine, *rest])
 
 
 @pytest.mark.parametrize("part", ["train", "test", "validation"])
@@ -341,15 +346,13 @@ def test_tasks_that_share_everything_are_said(
 def test_the_streams_of_digits_have_nothing_to_be_warned_of(
     caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    host = PluginHost()
-    make_tasks(choose(host, Kind.STREAM, name, {}), bnnlab.create("stream", name, host=host))
+    bnnlab.create("stream", name)
     assert not caplog.records
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("BNNLAB_DATA" not in os.environ, reason="BNNLAB_DATA names no real data")
 def test_mnist_has_no_copies_across_its_parts(caplog: pytest.LogCaptureFixture) -> None:
-    host = PluginHost()
     for name in ("mnist", "permuted-mnist"):
-        make_tasks(choose(host, Kind.STREAM, name, {}), bnnlab.create("stream", name, host=host))
+        bnnlab.create("stream", name)
     assert not caplog.records

@@ -35,6 +35,8 @@ def create(
 ) -> Any:
     """Make one component by name, for a training loop of your own.
 
+    The tasks of a stream are looked at as before a run, and the log warns of what looks wrong.
+
     Args:
         kind: `model`, `rule`, `optimizer` or `stream`.
         name: The component's name, or `distribution/name`.
@@ -46,7 +48,8 @@ def create(
         given: The component's options; a model also takes `input_shape` and `classes`.
 
     Raises:
-        UsageError: If a name, an option or the model is wrong or missing.
+        UsageError: If a name, an option or the model is wrong or missing, or a stream's tasks are
+            not what they must be.
 
     Example:
         >>> model = create("model", "mlp", input_shape=(64,), classes=10, hidden=[32])
@@ -64,9 +67,11 @@ def create(
     if kind == Kind.STREAM:
         choice = choose(host, Kind.STREAM, name, given)
         folder = building.data_folder(None if data is None else str(data))
-        return building.make_stream(
+        stream = building.make_stream(
             host, choice, data=folder, device=building.find_device(device), seed=seed
         )
+        building.make_tasks(choice, stream)  # which looks at them, as a run does
+        return stream
     if kind == Kind.MODEL:
         try:
             shape, classes = given.pop("input_shape"), given.pop("classes")

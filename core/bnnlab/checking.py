@@ -159,16 +159,17 @@ class _Hasher:
         self._known: dict[tuple[int, ...], Hashes] = {}
 
     def examples(self, part: Examples) -> Hashes:
-        """Return a hash of each example: of its pixels as stored, and its label.
-
-        Stored images are known by where they are stored: reading them takes too long here.
-        """
+        """Return a hash of each example: of its pixels as stored, and its label."""
         return self._once(lambda: self._examples(part), part.pixels, part.labels, part.rows)
 
     def images(self, part: Examples) -> Hashes:
-        """Return a hash of each example's pixels; of stored images as in `examples`."""
+        """Return a hash of each example's pixels.
+
+        Stored images without digests are known by where they are stored: reading them takes too
+        long here.
+        """
         pixels, rows = part.pixels, _array(part.rows)
-        if isinstance(pixels, StoredImages):
+        if isinstance(pixels, StoredImages) and pixels.digests is None:
             return rows + hash((id(pixels),))
         return self._once(lambda: _rows(pixels), pixels)[rows]
 
@@ -186,8 +187,10 @@ def _array(tensor: Tensor) -> npt.NDArray[np.int64]:
     return tensor.cpu().numpy().astype(np.int64)
 
 
-def _rows(pixels: Tensor) -> Hashes:
-    """Return a hash of each of the first dimension's entries."""
+def _rows(pixels: Tensor | StoredImages) -> Hashes:
+    """Return a hash of each image."""
+    if isinstance(pixels, StoredImages):
+        return np.fromiter(map(hash, pixels.digests or ()), np.int64)
     found = [np.zeros(0, np.int64)]
     for part in torch.split(pixels, _TOGETHER):
         content = part.reshape(len(part), -1).contiguous().cpu().view(torch.uint8).numpy()
@@ -209,7 +212,10 @@ def _look_for_copies(tasks: Sequence[Task], hashes: _Hasher) -> None:
         tested = hashes.examples(task.test)
         copies, count = _count(learned, tested), len(tested)
         if copies > TOLERATED * count:
-            raise ValueError(f"{copies} of {count} test examples of {task.name!r} are learned from")
+            raise ValueError(
+                f"{copies} of {count} test examples of {task.name!r} are learned from, too: take "
+                "them out of one of the parts"
+            )
         if copies:
             said.append(f"{copies} of {count} ({copies / count:.1%}) in task {task.name!r}")
     if said:

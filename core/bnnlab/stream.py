@@ -29,9 +29,11 @@ class StoredImages(ABC):
 
     Attributes:
         shape: (N, C, H, W).
+        digests: Of each image's pixels, where they are known: by them copies are found. Else None.
     """
 
     shape: tuple[int, ...]
+    digests: Sequence[bytes] | None = None
 
     @abstractmethod
     def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:

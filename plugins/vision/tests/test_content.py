@@ -17,11 +17,8 @@ from PIL import Image, ImageOps
 
 import bnnlab
 from bnnlab import PluginHost
-from bnnlab.building import make_tasks
 from bnnlab.cli import main
-from bnnlab.components import Kind
-from bnnlab.config import choose
-from bnnlab.errors import DataError
+from bnnlab.errors import DataError, UsageError
 from bnnlab.stream import protocol_hash
 from bnnlab_vision.folders import FolderSingle
 from bnnlab_vision.reading import GUARD, NO_EXIF, ImageFiles, decode
@@ -128,16 +125,17 @@ def test_copies_are_warned_of_once_and_named_and_most_of_a_test_part_is_refused(
 ) -> None:
     caplog.set_level("INFO")
     root = lay_out("train", "test")
-    choice = choose(PluginHost(), Kind.STREAM, "image-folder", {"folder": str(root)})
+    options = {"folder": root, "image_size": 8, "workers": 0, "in_memory": in_memory}
+    host = PluginHost()
     for copies, (number, name) in enumerate(product(range(3), "ab"), start=1):
         (root / "test" / name / f"{number}.png").unlink()
         os.link(*(root / part / name / f"{number}.png" for part in ("train", "test")))
         if copies > 4:
-            with pytest.raises(DataError, match=f"{copies} of 8 test .* too many"):
-                make(root, in_memory=in_memory)
+            with pytest.raises(UsageError, match=f"{copies} of 8 test .* learned from, too: take"):
+                bnnlab.create("stream", "image-folder", host=host, **options)
             continue
         caplog.clear()
-        make_tasks(choice, make(root, in_memory=in_memory))
+        bnnlab.create("stream", "image-folder", host=host, **options)
         (warning,) = warned(caplog).splitlines()
         assert f"{copies} of 8" in warning
         assert "test/a/0.png = train/a/0.png" in caplog.text

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from bnnlab.checking import TOLERATED
-from bnnlab.errors import DataError
+from bnnlab.errors import NOTE, DataError
 from bnnlab_vision.names import listed
 
 log = logging.getLogger("bnnlab.vision")
@@ -21,15 +20,14 @@ def look_for_copies(
     unseen: Sequence[int],
     part: str,
     copies: Copies,
-    held: bool,
 ) -> None:
     """Say which images of a part that must be new are learned from, too.
 
     Images are the same if the network is shown the same pixels: of one file twice, of two formats
     of one picture, and of pictures that differ only in what decoding drops.
 
-    The core counts test images that are held and have the same label, warns of them, and refuses
-    them above a share. Here these are only named, at INFO; and the share holds for files, too.
+    The core counts test images of the same label, warns of them, and refuses them above a share.
+    Here these are only named.
 
     Args:
         names: Of all images.
@@ -39,10 +37,9 @@ def look_for_copies(
         unseen: Rows that must be new.
         part: What these are, for the message.
         copies: Whether copies are warned of or refused.
-        held: Whether images are held in memory.
 
     Raises:
-        DataError: If there are some, and they are refused, or are most of a test part.
+        DataError: If there are some, and they are refused.
     """
     first = {shown[row]: row for row in reversed(learned)}
     pairs = [(row, first[shown[row]]) for row in unseen if shown[row] in first]
@@ -53,16 +50,13 @@ def look_for_copies(
             f"({listed(f'{names[row]} = {names[other]}' for row, other in some)})."
         )
 
-    alike = [(row, other) for row, other in pairs if labels[row] == labels[other]]
-    if part == "test" and len(alike) > TOLERATED * len(unseen):
-        raise DataError(f"{describe(alike)} That is too many: delete them in one of the parts.")
     if pairs and copies == "refuse":
         raise DataError(
             f"{describe(pairs)} Delete them in one of the parts, or accept them with copies=warn."
         )
-    counted = alike if held and part == "test" else []
+    counted = [pair for pair in pairs if part == "test" and labels[pair[0]] == labels[pair[1]]]
     if counted:
-        log.info("%s", describe(counted))
+        log.log(NOTE, "%s", describe(counted))
     if others := [pair for pair in pairs if pair not in {*counted}]:
         log.warning("%s What is measured on them says nothing of new images.", describe(others))
 

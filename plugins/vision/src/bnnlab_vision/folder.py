@@ -103,8 +103,8 @@ class Folder(Source):
         Normalisation is by `STATISTICS_IMAGES` training images, always the same of equal ones.
 
         Raises:
-            DataError: If files are corrupt and to be refused, no image of a class is left, copies
-                are to be refused, or are most of the test part.
+            DataError: If files are corrupt and to be refused, no image of a class is left, or
+                copies are to be refused.
         """
         self._tell()
         channels, size, _ = self.shape
@@ -124,7 +124,8 @@ class Folder(Source):
         self._report(found)
         rows = [row for row, fault in enumerate(found.faults) if not fault]
         parts = self._divide(torch.tensor(rows, dtype=torch.int64), seed)
-        self._look_for_copies(parts, found.shown, held)
+        self._look_for_copies(parts, found.shown)
+        stored.digests = found.shown
 
         pixels = found.images.to(device) if held else stored
         unknown = torch.zeros(channels, 1, 1, device=device)
@@ -219,14 +220,12 @@ class Folder(Source):
             log.warning("no image is left to test on of class %s", listed(never))
         return {role: rows for role, rows in parts.items() if len(rows)}
 
-    def _look_for_copies(
-        self, parts: dict[Role, Tensor], shown: Sequence[bytes], held: bool
-    ) -> None:
+    def _look_for_copies(self, parts: dict[Role, Tensor], shown: Sequence[bytes]) -> None:
         images = self._paths, shown, self._labels.tolist()
         learned = parts["train"].tolist()
         for role, rows in parts.items():
             if role != "train":
-                look_for_copies(*images, learned, rows.tolist(), role, self._copies, held)
+                look_for_copies(*images, learned, rows.tolist(), role, self._copies)
         look_for_two_classes(*images, learned)
 
     def _digest(self, rows: Sequence[int], digests: Sequence[str]) -> str:
