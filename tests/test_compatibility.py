@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from bnnlab import Kind, PluginHost, UsageError
+from bnnlab.assignments import parse_assignment
 from bnnlab.compatibility import check, matrix, require
-from bnnlab.config import parse_assignment, resolve
+from bnnlab.config import resolve
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,8 @@ import tomli
 import tomli_w
 
 from bnnlab import Kind, PluginHost, UsageError
-from bnnlab.config import (
-    RunConfig,
-    choose,
-    joined,
-    parse_assignment,
-    parse_value,
-    read_config,
-    resolve,
-)
+from bnnlab.assignments import joined, parse_assignment
+from bnnlab.config import RunConfig, choose, parse_value, read_config, resolve
 from bnnlab.testing.pytest_plugin import MakePlugin
 
 

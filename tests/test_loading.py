@@ -46,7 +46,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
         ({"model": {}}, r"does not fit its run\.toml: model"),
         ({"model": [1, 2]}, r"does not fit its run\.toml: model"),
         ({"model": other}, f"{name} is binary and cannot be loaded"),
-        ({"identity": {}}, r"does not go with its checkpoint: .* \(seed, model\)"),
+        ({"identity": {"seed": 1, "model": 2}}, r"does not go with its .* \(seed, model\)"),
     ):
         save(folder, {**state, **changed})
         with pytest.raises(UsageError, match=message):

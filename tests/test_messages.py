@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 import bnnlab
+from bnnlab.assignments import parse_assignment
 from bnnlab.cli import main
 from bnnlab.components import Kind
-from bnnlab.config import RUN_OPTIONS, parse_assignment, resolve
+from bnnlab.config import RUN_OPTIONS, resolve
 from bnnlab.errors import RunError, UsageError
 from bnnlab.host import PluginHost
 from bnnlab.options import check_value, check_values

@@ -11,7 +11,9 @@ import tomli
 import torch
 
 from bnnlab import UsageError
-from bnnlab.records import RunFolder, to_json, write_atomically
+from bnnlab.files import to_json, write_atomically
+from bnnlab.records import RunFolder
+from bnnlab.run_log import hear, written
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -43,7 +45,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(
 def test_json_never_holds_what_is_not_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json({"loss": float("nan")})
-    assert json.loads(to_json({"a": [1, None]})) == {"a": [1, None]}
+    assert to_json({"a": [[1, None], []]}) == '{\n  "a": [\n    [1, null],\n    []\n  ]\n}\n'
+
+
+@pytest.mark.parametrize("text", ["x [ y ] z", "a [ ", " ] b", "{ [", "\n [ \n ]", '" [ "'])
+def test_json_holds_texts_as_they_are(text: str) -> None:
+    value = {"a": [text, "b"], text: [[text], [1, 2]]}
+    assert json.loads(to_json(value)) == value
 
 
 def test_metrics_that_are_not_json_are_refused_and_leave_no_line(tmp_path: Path) -> None:
@@ -150,13 +158,13 @@ def test_configuration_and_environment_are_readable(tmp_path: Path) -> None:
     assert environment["threads"] == torch.get_num_threads()
 
 
-def test_the_log_holds_what_was_said_between_start_and_stop(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "x", "described")
-    logger = logging.getLogger("bnnlab.somewhere")
-    folder.start_log()
-    logger.warning("during")
-    folder.stop_log()
+def test_a_log_holds_what_was_said_before_and_inside(tmp_path: Path) -> None:
+    logger, path = logging.getLogger("bnnlab.somewhere"), tmp_path / "log.txt"
+    with hear() as earlier:
+        logger.info("before")
+    with written(path, earlier):
+        logger.warning("inside")
     logger.warning("after")
-    text = (folder.path / "log.txt").read_text(encoding="utf-8")
-    assert "WARNING during" in text
-    assert "after" not in text
+    before, inside = path.read_text(encoding="utf-8").splitlines()
+    assert before.endswith("INFO before")
+    assert inside.endswith("WARNING inside")

@@ -318,6 +318,21 @@ def test_other_versions_are_refused_or_told_in_the_result(
         object.__setattr__(plugin, "version", first)
 
 
+def test_options_that_came_with_another_version_are_no_change_of_the_run(
+    host: PluginHost, folder: Path, whole: Any
+) -> None:
+    from bnnlab.checkpoint import read, save
+
+    state = read(folder / STATE)
+    del state["identity"]["compile"], state["identity"]["rule"]["scale"]
+    save(folder, {**state, "versions": {**state["versions"], "bnnlab": ["0.0.1"]}})
+    with pytest.raises(UsageError, match=r"begun with other versions: bnnlab 0\.0\.1 is"):
+        resume(host, folder)
+    metrics, found, weights = left(resume(host, folder, allow_changed_versions=True))
+    assert "bnnlab" in found["changed_versions"]
+    assert_same((metrics, {**found, "changed_versions": {}}, weights), whole)
+
+
 def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -> None:
     from bnnlab.protocol import versions
 

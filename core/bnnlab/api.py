@@ -8,8 +8,9 @@ from types import NoneType
 from typing import Any
 
 from bnnlab import building
+from bnnlab.assignments import assignment, joined
 from bnnlab.components import Kind
-from bnnlab.config import assignment, choose, joined, read_config, resolve
+from bnnlab.config import choose, read_config, resolve
 from bnnlab.errors import UsageError
 from bnnlab.experiment import Experiment
 from bnnlab.host import PluginHost

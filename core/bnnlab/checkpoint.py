@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError, explain
-from bnnlab.records import write_atomically
+from bnnlab.files import write_atomically
 
 log = logging.getLogger(__name__)
 

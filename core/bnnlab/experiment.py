@@ -16,10 +16,11 @@ from bnnlab.host import PluginHost
 from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner
 from bnnlab.protocol import compare, describe, identity, join_versions, versions
-from bnnlab.records import RunFolder, hear
+from bnnlab.records import LOG, RunFolder
 from bnnlab.requirements import warn_of_unmet
 from bnnlab.result import Result, conclude
 from bnnlab.result import Status as RunStatus
+from bnnlab.run_log import hear, written
 from bnnlab.stream import Task
 from bnnlab.training import Trainer
 
@@ -117,8 +118,8 @@ class Experiment:
         with ExitStack() as ending:
             if self.folder:
                 ending.callback(self.folder.unlock)
-                self.folder.start_log(self._heard)
-                ending.callback(self.folder.stop_log)
+                with self.folder.writing():
+                    ending.enter_context(written(self.folder.path / LOG, self._heard))
             self.observers.notify(
                 "bnnlab_run_started",
                 config=self.config.as_dict(),
@@ -198,15 +199,12 @@ class Experiment:
     def _new_folder(self) -> RunFolder | None:
         if self.config.out is None:
             return None
-        names = [self.config.choices[kind].component.name for kind in _NAMING]
+        described = "-".join(self.config.choices[kind].component.name for kind in _NAMING)
+        out = building.expand(self.config.out)
+        folder = RunFolder.create(out, self.config.name, described)
         loaded = [plugin for plugin in self.host.plugins if plugin.status is Status.OK]
-        return RunFolder.begin(
-            building.expand(self.config.out),
-            self.config.name,
-            "-".join(names),
-            config=self._repeatable(),
-            plugins={plugin.distribution: plugin.version for plugin in loaded},
-        )
+        folder.describe(self._repeatable(), {each.distribution: each.version for each in loaded})
+        return folder
 
     def _repeatable(self) -> dict[str, Any]:
         """Return the configuration with what it left to this machine, and without its own name."""

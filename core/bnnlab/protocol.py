@@ -61,6 +61,8 @@ def identity(config: RunConfig, protocol: dict[str, Any]) -> dict[str, Any]:
 def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     """See that a checkpoint is of the run that its folder describes.
 
+    Settings that it does not know are of a later version, which may be allowed.
+
     Args:
         folder: Of the run, for the message.
         saved: The identity in the checkpoint.
@@ -69,12 +71,18 @@ def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> 
     Raises:
         UsageError: If they differ.
     """
-    changed = [key for key in mine if mine[key] != saved.get(key)]
+    changed = [key for key in mine if not _agree(saved.get(key, mine[key]), mine[key])]
     if changed:
         raise UsageError(
             f"{folder} does not go with its checkpoint: its run.toml, its data or a file that it "
             f"names changed since then ({', '.join(changed)}). Start a new run."
         )
+
+
+def _agree(saved: Any, mine: Any) -> bool:
+    if isinstance(saved, dict) and isinstance(mine, dict):
+        return all(mine.get(option) == value for option, value in saved.items())
+    return bool(saved == mine)
 
 
 def versions(host: PluginHost, config: RunConfig, learner: Learner) -> dict[str, str]:

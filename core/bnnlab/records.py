@@ -2,15 +2,13 @@
 
 import json
 import logging
-import logging.handlers
 import os
 import platform
-import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from itertools import count
@@ -19,72 +17,14 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import BnnlabError, LogFormatter, RunError, UsageError, first_line
+from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
+from bnnlab.files import to_json, write_atomically
 
-log = logging.getLogger("bnnlab")
+log = logging.getLogger(__name__)
 
 CONFIG = "run.toml"
 METRICS = "metrics.jsonl"
-
-
-def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it.
-
-    Args:
-        path: The file.
-        content: Written one after another.
-        keep: Where the file of before is kept; None for nowhere.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep is not None and path.exists():
-            keep.unlink(missing_ok=True)
-            try:
-                keep.hardlink_to(path)
-            except OSError:  # a file system without links
-                path.replace(keep)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def to_json(value: Any) -> str:
-    """Return indented JSON in which each innermost list stays on one line."""
-    text = json.dumps(value, indent=2, allow_nan=False)
-
-    def flatten(found: re.Match[str]) -> str:
-        return "[" + re.sub(r"\n *", " ", found[1]).strip() + "]"  # strings hold no line break
-
-    return re.sub(r"\[([^\[\]{}]*)\]", flatten, text) + "\n"
-
-
-@contextmanager
-def hear() -> Iterator[list[logging.LogRecord]]:
-    """Collect what the `bnnlab` loggers say, from INFO on, before there is a folder for it."""
-    said, level = logging.handlers.BufferingHandler(sys.maxsize), log.level
-    log.addHandler(said)
-    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
-    try:
-        yield said.buffer
-    finally:
-        log.setLevel(level)
-        log.removeHandler(said)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that ends, and says so, where its file cannot be written any more."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-        elif self in log.handlers:
-            log.removeHandler(self)
-            log.warning("%s ends here: %s", self.baseFilename, error.strerror)
+LOG = "log.txt"
 
 
 class RunFolder:
@@ -98,7 +38,6 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[str] = []
-        self._handler: logging.Handler | None = None
         self._lock: Any = None
 
     @classmethod
@@ -134,30 +73,19 @@ class RunFolder:
         folder.lock()
         return folder
 
-    @classmethod
-    def begin(
-        cls,
-        out: Path,
-        name: str | None,
-        described: str,
-        *,
-        config: Mapping[str, Any],
-        plugins: Mapping[str, str],
-    ) -> "RunFolder":
-        """Make a new folder as `create` does, with run.toml and environment.json in it.
+    def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
+        """Write run.toml and environment.json into a new folder, or take it away again.
 
         Raises:
-            UsageError: As `create`.
+            UsageError: If it cannot be written.
         """
-        folder = cls.create(out, name, described)
         try:
-            folder.write_config(config)
-            folder.write_environment(plugins)
+            self.write_config(config)
+            self.write_environment(plugins)
         except OSError as error:
-            folder.unlock()
-            shutil.rmtree(folder.path, ignore_errors=True)  # made a moment ago
-            raise UsageError(f"cannot write to {folder.path}: {error.strerror}.") from error
-        return folder
+            self.unlock()
+            shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago
+            raise UsageError(f"cannot write to {self.path}: {error.strerror}.") from error
 
     # -------------------------------------------------------------------- whose it is
 
@@ -275,22 +203,3 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json."""
         write_atomically(self.path / "result.json", to_json(dict(result)).encode())
-
-    # -------------------------------------------------------------------- the log
-
-    def start_log(self, earlier: Iterable[logging.LogRecord] = ()) -> None:
-        """Send what the `bnnlab` loggers said earlier, and say until `stop_log`, to log.txt."""
-        with self.writing():
-            self._handler = _LogFile(self.path / "log.txt", encoding="utf-8")
-        self._handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
-        for record in earlier:
-            self._handler.handle(record)
-        log.addHandler(self._handler)
-
-    def stop_log(self) -> None:
-        """Close log.txt."""
-        if self._handler:
-            log.removeHandler(self._handler)
-            with suppress(OSError):
-                self._handler.close()
-            self._handler = None

@@ -1,21 +1,17 @@
 """What a component is: `info`."""
 
-from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnnlab.cli.anatomy import print_segments, take_apart
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
 
 if TYPE_CHECKING:
     from bnnlab.config import Choice
     from bnnlab.conversion import Conversion
-    from bnnlab.host import PluginHost
-    from bnnlab.summary import Counts, Segment
-
-_WIDTH = 25
-"""Of a segment's contents, so that a row fits into 80 columns."""
+    from bnnlab.summary import Segment
 
 
 def info(
@@ -44,8 +40,9 @@ def info(
     """
     from rich.text import Text
 
+    from bnnlab.assignments import joined, parse_assignment
     from bnnlab.components import Kind
-    from bnnlab.config import joined, parse_assignment, resolve_components
+    from bnnlab.config import resolve_components
     from bnnlab.errors import UsageError, did_you_mean
     from bnnlab.host import PluginHost
 
@@ -60,47 +57,20 @@ def info(
     if kind != Kind.MODEL and (input, classes) != (None, None):
         raise UsageError(f"--input and --classes are for building a model; a {kind} has none")
     shape = "3,32,32" if input is None else input
-    anatomy, conversion = (
-        _anatomy(host, choice, shape, classes or 10) if kind == Kind.MODEL else ([], None)
-    )
+    built = kind == Kind.MODEL
+    segments, conversion = take_apart(host, choice, shape, classes or 10) if built else ([], None)
     if json:
-        print_json(_document(choice, anatomy, conversion))
+        print_json(_document(choice, segments, conversion))
         return
     _print_component(choice)
-    _print_anatomy(anatomy, shape)
+    if built:
+        print_segments(segments, shape)
     if conversion is not None:
         print_out(Text(f"\nMade from a real network: {conversion}"), soft_wrap=True)
 
 
-def _shape(text: str) -> tuple[int, ...]:
-    from bnnlab.errors import UsageError
-
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise UsageError(f"--input {text!r}: write the shape of one input, as 1,28,28")
-    return shape
-
-
-def _anatomy(
-    host: "PluginHost", choice: "Choice", shape: str, classes: int
-) -> "tuple[list[Segment], Conversion | None]":
-    from bnnlab import building
-    from bnnlab.errors import UsageError
-    from bnnlab.summary import summarise
-
-    input_shape = _shape(shape)
-    try:
-        model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
-    except UsageError as error:
-        raise UsageError(f"the model is not built for --input {shape}: {error}") from error
-    return summarise(model), model.conversion
-
-
 def _document(
-    choice: "Choice", anatomy: "list[Segment]", conversion: "Conversion | None"
+    choice: "Choice", segments: "list[Segment]", conversion: "Conversion | None"
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -130,7 +100,7 @@ def _document(
         ],
         "segments": [
             {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
-            for row in anatomy
+            for row in segments
         ],
         "conversion": None if conversion is None else asdict(conversion),
     }
@@ -172,45 +142,6 @@ def _print_component(choice: "Choice") -> None:
         value = "PATH" if option.path else _typed(option.default)
         example += f" --set '{component.kind}.{option.name}={value}'"
     print_out(f"Example: {example}", soft_wrap=True)
-
-
-def _print_anatomy(rows: "list[Segment]", shape: str) -> None:
-    if not rows:
-        return
-    from rich.table import Table
-
-    from bnnlab.summary import Counts
-
-    print_out()
-    print_out(f"Its segments for --input {shape}, and multiply-accumulates per example:")
-    table = Table(box=None, pad_edge=False, show_footer=True)
-    total = sum((row.counts for row in rows), Counts())
-    for head, footer in (("", ""), ("contents", "all"), ("output", "")):
-        table.add_column(head, footer, no_wrap=True)
-    heads = ("1-bit", "real", "1-bit MACs", "other MACs")
-    for head, footer in zip(heads, _cells(total), strict=True):
-        table.add_column(head, footer, justify="right", no_wrap=True)
-    for number, row in enumerate(rows, start=1):
-        output = "x".join(map(str, row.output))
-        contents = shorten(row.contents, _WIDTH, placeholder=" ...")
-        table.add_row(str(number), line(contents), output, *_cells(row.counts))
-    print_out(table)
-    print_out(
-        f"{100 * total.share:.1f} % of the parameters are binary: "
-        f"{_short(total.bytes_packed)}B packed, {_short(total.bytes_unpacked)}B at float32"
-    )
-
-
-def _cells(counts: "Counts") -> list[str]:
-    return [_short(each) for each in vars(counts).values()]
-
-
-def _short(number: int) -> str:
-    """Return a number with three digits and a unit: 139 M."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number} "
 
 
 def _memory(count: int) -> str:

@@ -1,0 +1,85 @@
+"""What a model is made of, segment by segment."""
+
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from bnnlab.cli.console import line, print_out
+
+if TYPE_CHECKING:
+    from bnnlab.config import Choice
+    from bnnlab.conversion import Conversion
+    from bnnlab.host import PluginHost
+    from bnnlab.summary import Counts, Segment
+
+_WIDTH = 25
+"""Of a segment's contents, so that a row fits into 80 columns."""
+
+
+def take_apart(
+    host: "PluginHost", choice: "Choice", shape: str, classes: int
+) -> "tuple[list[Segment], Conversion | None]":
+    """Build a model for inputs of a shape `C,H,W`; return its segments, and what became of it.
+
+    Raises:
+        UsageError: If that is no shape, or the model cannot be built for it.
+    """
+    from bnnlab import building
+    from bnnlab.errors import UsageError
+    from bnnlab.summary import summarise
+
+    input_shape = _shape(shape)
+    try:
+        model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
+    except UsageError as error:
+        raise UsageError(f"the model is not built for --input {shape}: {error}") from error
+    return summarise(model), model.conversion
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    from bnnlab.errors import UsageError
+
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--input {text!r}: write the shape of one input, as 1,28,28")
+    return shape
+
+
+def print_segments(rows: "list[Segment]", shape: str) -> None:
+    """Print a model's segments in a table, with their sums."""
+    from rich.table import Table
+
+    from bnnlab.summary import Counts
+
+    print_out()
+    print_out(f"Its segments for --input {shape}, and multiply-accumulates per example:")
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    total = sum((row.counts for row in rows), Counts())
+    for head, footer in (("", ""), ("contents", "all"), ("output", "")):
+        table.add_column(head, footer, no_wrap=True)
+    heads = ("1-bit", "real", "1-bit MACs", "other MACs")
+    for head, footer in zip(heads, _cells(total), strict=True):
+        table.add_column(head, footer, justify="right", no_wrap=True)
+    for number, row in enumerate(rows, start=1):
+        output = "x".join(map(str, row.output))
+        contents = shorten(row.contents, _WIDTH, placeholder=" ...")
+        table.add_row(str(number), line(contents), output, *_cells(row.counts))
+    print_out(table)
+    print_out(
+        f"{100 * total.share:.1f} % of the parameters are binary: "
+        f"{_short(total.bytes_packed)}B packed, {_short(total.bytes_unpacked)}B at float32"
+    )
+
+
+def _cells(counts: "Counts") -> list[str]:
+    return [_short(each) for each in vars(counts).values()]
+
+
+def _short(number: int) -> str:
+    """Return a number with three digits and a unit: 139 M."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number} "

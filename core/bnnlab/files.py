@@ -1,0 +1,43 @@
+"""Files that are written whole or not at all, and JSON that people can read."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it.
+
+    Args:
+        path: The file.
+        content: Written one after another.
+        keep: Where the file of before is kept; None for nowhere.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            keep.unlink(missing_ok=True)
+            try:
+                keep.hardlink_to(path)
+            except OSError:  # a file system without links
+                path.replace(keep)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return indented JSON in which each innermost list without brackets stays on one line."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+
+    def flatten(found: re.Match[str]) -> str:
+        return "[" + re.sub(r"\n *", " ", found[1]) + "]"
+
+    # Strings hold no line break: a bracket beside one is none of theirs.
+    return re.sub(r"\[\n *([^\[\]{}]*?)\n *\]", flatten, text) + "\n"
