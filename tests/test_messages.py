@@ -172,6 +172,18 @@ def test_text_that_a_run_file_cannot_hold_is_refused(text: str, host: PluginHost
         resolve(host, [{"name": text}])
 
 
+def test_a_path_that_a_run_file_cannot_hold_is_refused_before_there_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "\udcff"
+    monkeypatch.setenv("BNNLAB_DATA", str(odd))
+    assert main([*TINY, "--name", "x"]) == 2
+    assert "/\\udcff' is no text that a run file can hold" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ValueError, match="no text that a run file can hold"):
+        check_value(bnnlab.Option("teacher", str, "", "", path=True), str(odd / "x"))
+
+
 # -------------------------------------------------------------------- values beyond reason
 
 

@@ -15,6 +15,7 @@ from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.host import PluginHost
 from bnnlab.interruption import Interruption, StoppedError
 from bnnlab.learner import Learner
+from bnnlab.options import is_storable, shown
 from bnnlab.protocol import compare, describe, identity, join_versions, versions
 from bnnlab.records import LOG, RunFolder
 from bnnlab.requirements import warn_of_unmet
@@ -200,17 +201,18 @@ class Experiment:
         if self.config.out is None:
             return None
         described = "-".join(self.config.choices[kind].component.name for kind in _NAMING)
-        out = building.expand(self.config.out)
+        config, out = self._repeatable(), building.expand(self.config.out)
         folder = RunFolder.create(out, self.config.name, described)
         loaded = [plugin for plugin in self.host.plugins if plugin.status is Status.OK]
-        folder.describe(self._repeatable(), {each.distribution: each.version for each in loaded})
+        folder.describe(config, {each.distribution: each.version for each in loaded})
         return folder
 
     def _repeatable(self) -> dict[str, Any]:
         """Return the configuration with what it left to this machine, and without its own name."""
-        data = building.data_folder(self.config.data).resolve()
-        found = {"device": str(self.device), "data": str(data)}
-        config = {**self.config.as_dict(), **found}
+        data = str(building.data_folder(self.config.data).resolve())
+        if not is_storable(data):
+            raise UsageError(f"data: {shown(data)} is no text that a run file can hold.")
+        config = {**self.config.as_dict(), "device": str(self.device), "data": data}
         del config["name"]
         return config
 

@@ -125,18 +125,18 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
     fault = _range_fault(option, converted)
     if fault:
         raise ValueError(f"{name}: {shown(value)} {fault}.")
-    if isinstance(converted, str) and not _is_storable(converted):
-        raise ValueError(f"{name}: {shown(converted)} is no text that a run file can hold.")
     if option.path and converted:
         try:
-            return str(Path(converted).expanduser().resolve())
+            converted = str(Path(converted).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{name}: {shown(converted)}: {error}.") from None
+    if isinstance(converted, str) and not is_storable(converted):
+        raise ValueError(f"{name}: {shown(converted)} is no text that a run file can hold.")
     return converted
 
 
-def _is_storable(text: str) -> bool:
-    """Whether text is Unicode (bytes of another encoding are not) and holds no NUL."""
+def is_storable(text: str) -> bool:
+    """Return whether text is Unicode (bytes of another encoding are not) and holds no NUL."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
