@@ -301,6 +301,29 @@ class FlipsAtTheStart(Fine):
             parameter.neg_()
 
 
+@found_by("test_what_the_model_measures_is_left_alone", "^step.. changes the model's buffers")
+class ClearsBuffers(Fine):
+    """Zeroes what the model measures, after each step."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.measured = list(model.buffers())
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = super().step(closure)
+        for buffer in self.measured:
+            buffer.zero_()
+        return loss
+
+
+@found_by("test_what_the_model_measures_is_left_alone", "^task_ended.. changes")
+class MeasuresAtTheEnd(Fine):
+    """Runs the model in training mode when a task ends."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        context.model(context.task.train.batch(torch.arange(3))[0])
+
+
 @found_by("test_nothing_is_learned_from_the_test_part", "context.task.test.raw is read")
 class PeeksAtTheStart(Fine):
     """Looks at the test data as a task begins."""

@@ -326,3 +326,41 @@ class SetsAFlag(toy.ToyRule):
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         torch.backends.cudnn.benchmark = True
         return super().differentiate(model, batch)
+
+
+@found_by("test_the_logits_know_no_labels", "with other labels of the batch")
+class Tells(toy.ToyRule):
+    """Puts the labels into the logits that it returns."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, logits = super().differentiate(model, batch)
+        return loss, logits + F.one_hot(batch.targets, logits.shape[1])
+
+
+@found_by("test_what_it_draws_follows_its_seed", "the same for two seeds: drawn")
+class DrawsTheSame(Scales):
+    """Draws factors from a generator of its own."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.register_buffer("drawn", torch.rand(3, generator=torch.Generator().manual_seed(0)))
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return self.get_buffer("drawn")[0]
+
+
+@found_by("test_no_hook_is_left_behind", "segments.1._forward_hooks")
+class Watches(toy.ToyRule):
+    """Hooks into a segment when it is attached."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        model.segments[1].register_forward_hook(lambda *_: None)
+
+
+@found_by("test_no_hook_is_left_behind", "segments.0.0.weight._backward_hooks")
+class Clips(toy.ToyRule):
+    """Clips a gradient by a hook, anew in each step."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        weight = next(model.parameters())
+        weight.register_hook(lambda grad: grad.clamp(-1, 1))
+        return super().differentiate(model, batch)

@@ -82,6 +82,40 @@ class RuleChecks(LearnerChecks):
             other = each[parameter] if parameter in draws else each[parameter].mean(0)
             assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
 
+    def test_the_logits_know_no_labels(self) -> None:
+        """With other labels they are the same: accuracy in training is counted from them."""
+        batch, found = self.batch(), list[Tensor]()
+        for targets in (batch.targets, (batch.targets + 1) % toy.CLASSES):
+            closure = self.closure(self.make_model(), batch=batch._replace(targets=targets))
+            closure()
+            assert closure.logits is not None, "closure.logits is not set"
+            found.append(closure.logits)
+        assert_close(found[:1], found[1:], "with other labels of the batch, the logits are others")
+
+    def test_what_it_draws_follows_its_seed(self) -> None:
+        """Where it holds unequal numbers, as random matrices, some are others with another seed."""
+        states = [self.make(seed).state_dict() for seed in range(2)]
+        held = {
+            name
+            for name, value in states[0].items()
+            if value.is_floating_point() and bool((value != value.flatten()[:1]).any())
+        }
+        if not held:
+            pytest.skip("it holds nothing that it may have drawn")
+        same = all(torch.equal(*(state[name] for state in states)) for name in held)
+        assert not same, (
+            f"the same for two seeds: {', '.join(sorted(held))}. Draw from the generator that "
+            "attach() is given; if nothing is drawn, say so in `xfail`"
+        )
+
+    def test_no_hook_is_left_behind(self) -> None:
+        """A hook that stays is there in evaluations, under the next rule and in `result.model`."""
+        model = self.make_model()
+        before = _hooks_of(model)
+        self.closure(model)()
+        left = sorted(_hooks_of(model) - before)
+        assert not left, f"left in the model: {', '.join(left)}"
+
     def test_the_batch_is_left_as_it_is(self) -> None:
         """In training mode, inputs of any size and targets are the same after the closure."""
         model = self.make_model().train()
@@ -155,6 +189,17 @@ class RuleChecks(LearnerChecks):
 def gradients_of(model: Model) -> list[Tensor]:
     """Return copies of the gradients that there are."""
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def _hooks_of(model: Model) -> set[str]:
+    """Return every hook of a module or parameter, by its place."""
+    return {
+        f"{name or 'model'}.{kind}[{key}]"
+        for name, part in (*model.named_modules(), *model.named_parameters())
+        for kind in dir(part)
+        if kind.endswith("_hooks") and not kind.startswith("_get")
+        for key in getattr(part, kind) or ()
+    }
 
 
 @torch.no_grad()

@@ -1,6 +1,11 @@
 """What an optimizer owes from one task to the next: nothing is lost, and nothing left behind."""
 
+from typing import Any
+
+from torch import Tensor
+
 from bnnlab.model import Model
+from bnnlab.normalization import BatchNorm
 from bnnlab.testing import toy
 from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
 
@@ -23,6 +28,35 @@ class TaskChecks(OptimizerChecks):
             assert_signs(model)
             places = differing(before, _switches(model))
             assert not places, f"task_ended() does not put back {', '.join(places)}"
+
+    def test_what_the_model_measures_is_left_alone(self) -> None:
+        """Batch statistics, and other buffers, change as the closure is called, and no further."""
+        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
+        model.segments.append(BatchNorm(toy.CLASSES, affine=False))
+        optimizer, context = self.make(0, model), toy.context(task, model, rule, 2)
+
+        def measured() -> dict[str, Any]:
+            return flat(dict(model.named_buffers()))
+
+        def check(when: str) -> None:
+            places = differing(seen[-1], measured())
+            assert not places, f"{when} changes the model's buffers at {', '.join(places)}"
+
+        def evaluated() -> Tensor:
+            loss = rule.closure(model, next(task.train.batches(toy.BATCH_SIZE)))()
+            seen.append(measured())
+            return loss
+
+        seen = [measured()]
+        optimizer.task_started(context)
+        check("task_started()")
+        for _ in range(2):
+            optimizer.step(evaluated)
+            check("step()")
+        optimizer.task_ended(context)
+        check("task_ended()")
+        self.shown(model, optimizer)
+        check("predictive()")
 
     def test_nothing_is_learned_from_the_test_part(self) -> None:
         """What is told at a task's start and end has a test part that nobody reads.
