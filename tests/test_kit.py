@@ -91,7 +91,7 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
         ),
         (
             optimizers.IgnoresADecay,
-            "test_no_option_that_is_a_number_is_ignored",
+            "test_no_option_is_ignored",
             {"without_effect": {"decay": "kept for old configurations"}},
         ),
     ],
@@ -108,7 +108,7 @@ def test_a_contract_can_excuse_what_is_meant_so(
         (models.Fine, "test_its_real_weights_are_named", "real", "segments.9.weight"),
         (
             optimizers.Fine,
-            "test_no_option_that_is_a_number_is_ignored",
+            "test_no_option_is_ignored",
             "without_effect",
             "lr",
         ),

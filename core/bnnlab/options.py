@@ -120,7 +120,7 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
         message = f"{name}: {shown(value)} is not {what}."
         if option.type is str:
             message += f" Text that reads as something else needs quotes: --set '{name}=\"...\"'."
-        choices = [choice for choice in _literals(option.type) if isinstance(choice, str)]
+        choices = [choice for choice in literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(value, choices)) from None
     fault = _range_fault(option, converted)
     if fault:
@@ -140,12 +140,13 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _literals(kind: Any) -> Iterable[Any]:
+def literals(kind: Any) -> Iterable[Any]:
+    """Return the values that a type names one by one."""
     if get_origin(kind) is Literal:
         yield from get_args(kind)
     else:
         for part in get_args(kind):
-            yield from _literals(part)
+            yield from literals(part)
 
 
 def check_values(

@@ -76,6 +76,20 @@ class ScalesIfLarge(Scales):
         return 0.5 if first and bool((parameter.abs() > 2).any()) else 1.0
 
 
+@found_by(WAITS, "waits for the device 6 times")
+class ScalesInEveryFifthStep(ScalesByNumber):
+    """Asks the device for numbers in every fifth step."""
+
+    steps = 0
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.steps += 1
+        return super().differentiate(model, batch)
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return super().factor(parameter, batch) if self.steps % 5 == 0 else 1.0
+
+
 @found_by(WAITS, "waits for the device 12 times")
 class ScalesFromTheCPU(Scales):
     """Computes its factors on the CPU, from there and back."""

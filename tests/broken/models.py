@@ -78,6 +78,22 @@ class TooWide(Fine):
         super().__init__(classes=classes + 1, **given)
 
 
+@found_by("test_it_fits_other_inputs_and_classes", "7 classes have logits .1, 5")
+class HasFiveClasses(Fine):
+    """Has five logits, whatever the number of classes."""
+
+    def __init__(self, *, classes: int, **given: Any) -> None:
+        super().__init__(classes=5, **given)
+
+
+@found_by("test_it_fits_other_inputs_and_classes", "shapes cannot be multiplied")
+class HasEightPixels(Fine):
+    """Is made for eight pixels by eight, whatever the inputs are."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], **given: Any) -> None:
+        super().__init__(input_shape=(1, 8, 8), **given)
+
+
 @found_by("test_another_seed_gives_other_weights", "two seeds give the same weights")
 class AlwaysTheSame(Fine):
     """Does not use the generator."""
@@ -140,7 +156,7 @@ class PartlyReal(Fine):
         nn.init.eye_(self.segments[-1].get_parameter("weight"))
 
 
-@found_by("test_every_binary_weight_is_drawn", "is the same for every seed")
+@found_by("test_every_binary_weight_is_drawn", "for every seed the same")
 class PartlyDrawn(Fine):
     """Draws its first layer alone."""
 

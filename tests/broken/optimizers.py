@@ -438,7 +438,7 @@ class IgnoresRealLR(Fine):
         super().__init__(model, **given)
 
 
-@found_by("test_no_option_that_is_a_number_is_ignored", "no effect: .'decay'.")
+@found_by("test_no_option_is_ignored", "no effect: .'decay'.")
 class IgnoresADecay(Fine):
     """Has an option that does nothing."""
 
@@ -446,3 +446,29 @@ class IgnoresADecay(Fine):
 
     def __init__(self, model: Model, *, decay: float = 0.0, **given: Any) -> None:
         super().__init__(model, **given)
+        self.decay = decay
+
+
+@found_by("test_no_option_is_ignored", "no effect: .'form'.")
+class IgnoresAForm(Fine):
+    """Has two names for the same."""
+
+    declared = Fine.declared + "Option('form', Literal['a', 'b'], 'a', 'Which.'),"
+
+    def __init__(self, model: Model, *, form: str = "a", **given: Any) -> None:
+        super().__init__(model, **given)
+        self.form = form
+
+
+@found_by("test_no_option_is_ignored", "no effect: .'factors'.")
+class ReadsTheFirstFactor(Fine):
+    """Has a factor for each of two layers, and uses one."""
+
+    declared = Fine.declared + "Option('factors', list[float], [1.0, 1.0], 'Of gradients.'),"
+
+    def __init__(self, model: Model, *, factors: tuple[float, ...] = (1.0, 1.0), **given: Any):
+        super().__init__(model, **given)
+        self.factors = factors
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad * self.factors[0]

@@ -24,8 +24,11 @@ class Undocumented(toy.ToyRule):
     pass
 
 
+@found_by("test_its_constructor_reads_every_option", "Optional.__init__ does not read strength")
 class Optional(toy.ToyRule):
-    """Has a keyword."""
+    """Has a keyword and no use for it."""
+
+    declared = "Option('strength', float, 1.0, 'How much.'),"
 
     def __init__(self, strength: float = 1.0) -> None:
         super().__init__()

@@ -258,11 +258,11 @@ class HidesALateSwitch(Fine):
 class HidesAScale(Fine):
     """Normalises otherwise without a word in the protocol."""
 
-    declared = "Option('std', float, 74.0, 'Of pixels.', above=0),"
+    declared = "Option('std', list[float], [74.0], 'Of each channel.', above=0),"
 
-    def __init__(self, *, std: float = 74.0, **given: Any) -> None:
+    def __init__(self, *, std: tuple[float, ...] = (74.0,), **given: Any) -> None:
         super().__init__(**given)
-        self.std = torch.full((1, 1, 1), std)
+        self.std = torch.tensor(std).view(-1, 1, 1)
 
     def change(self, task: Task) -> Task:
         return replace(task, train=replace(task.train, std=self.std))

@@ -1,13 +1,16 @@
 """What every component owes, whatever its kind."""
 
+import ast
 import inspect
 import os
 import subprocess
 import sys
 from abc import ABC, abstractmethod
+from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import cache, cached_property, lru_cache
+from textwrap import dedent
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -47,6 +50,7 @@ class ComponentContract(ABC):
         name: The component's name, or `distribution/name`.
         options: Options to make it with, where its defaults do not suit a test.
         xfail: Checks that the component cannot pass, each with the reason; they must fail.
+        without_effect: Options that change nothing, each with the reason.
     """
 
     bnnlab_contract = True
@@ -57,6 +61,7 @@ class ComponentContract(ABC):
     name: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {}
     xfail: ClassVar[Mapping[str, str]] = {}
+    without_effect: ClassVar[Mapping[str, str]] = {}
 
     @property
     def host(self) -> PluginHost:
@@ -141,9 +146,9 @@ class ComponentContract(ABC):
     def test_its_options_are_its_constructors_keywords(self) -> None:
         """Declared names and defaults are the constructor's, or its bases' through `**kwargs`."""
         made = self.host.load(self.plugin, self.component)
-        own, inherited = _keywords(made)
+        own, *inherited = [keywords for _, keywords in _constructors(made)]
         declared = {option.name: option.default for option in self.component.options}
-        taken = {**inherited, **own}
+        taken = dict(ChainMap(own, *inherited))
         for name, default in declared.items():
             assert name in taken, (
                 f"option {name!r} is declared, but {made.__name__} has no such one"
@@ -152,6 +157,18 @@ class ComponentContract(ABC):
             assert _same(effective, default), f"{name}: declared {default!r}, really {effective!r}"
         undeclared = own.keys() - declared.keys() - self.given - self.component.preset.keys()
         assert not undeclared, f"keywords that are not declared as options: {sorted(undeclared)}"
+
+    def test_its_constructor_reads_every_option(self) -> None:
+        """What is declared and taken, and then looked at nowhere, has no effect."""
+        made = self.host.load(self.plugin, self.component)
+        declared = {option.name for option in self.component.options} - self.without_effect.keys()
+        for constructor, keywords in _constructors(made):
+            read = _names_in(constructor)
+            unread = [] if read is None else sorted(declared & keywords.keys() - read)
+            assert not unread, (
+                f"{constructor.__qualname__} does not read {', '.join(unread)}; if that is right, "
+                "say why in `without_effect`"
+            )
 
     def test_it_can_be_made(self) -> None:
         """The declared defaults, with the contract's `options`, make an instance."""
@@ -206,20 +223,29 @@ def _import_entry(distribution: str, entry: str, path: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def _keywords(made: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the constructor's own (name -> default), and those its `**kwargs` lead to."""
-    levels: list[dict[str, Any]] = []
+def _constructors(made: type) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the constructor, and those that its `**kwargs` lead to: (name -> default) of each."""
+    found: list[tuple[Any, dict[str, Any]]] = []
     for base in made.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-        levels.append({p.name: p.default for p in parameters if p.kind not in _STARRED})
+        constructor = vars(base)["__init__"]
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        keywords = {p.name: p.default for p in parameters if p.kind not in _STARRED}
+        found.append((constructor, keywords))
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
             break
-    inherited: dict[str, Any] = {}
-    for level in reversed(levels[1:]):
-        inherited.update(level)
-    return (levels[0] if levels else {}), inherited
+    return found
+
+
+def _names_in(function: Any) -> set[str] | None:
+    """Return the names that a function reads; None if its source is not there."""
+    try:
+        tree = ast.parse(dedent(inspect.getsource(function)))
+    except (OSError, TypeError):
+        return None
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
 
 
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -92,6 +92,19 @@ class ModelContract(DeviceChecks):
             assert logits.dtype == torch.float32
             assert bool(logits.isfinite().all()), "the logits are not finite"
 
+    def test_it_fits_other_inputs_and_classes(self) -> None:
+        """Made for inputs of twice the size and two classes more, it maps these, or is refused."""
+        shape = (*self.input_shape[:1], *(2 * size for size in self.input_shape[1:]))
+        classes = self.classes + 2
+        try:
+            model = building.make_model(
+                self.host, self.choice, input_shape=shape, classes=classes, seed=0
+            )
+        except UsageError as refusal:
+            pytest.skip(f"it is refused: {refusal}")
+        logits = model.eval()(torch.zeros(1, *shape))
+        assert logits.shape == (1, classes), f"{classes} classes have logits {tuple(logits.shape)}"
+
     def test_its_segments_compose_to_it(self) -> None:
         """Running the segments one after the other is running the model, one tensor passed on.
 

@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import ClassVar, Literal, get_origin
 
 import torch
 from torch import Tensor
 
 from bnnlab import building, seeds
-from bnnlab.components import Kind, Option
+from bnnlab.components import Kind
 from bnnlab.config import Choice
 from bnnlab.errors import BnnlabError
 from bnnlab.learner import Learner
@@ -20,6 +20,7 @@ from bnnlab.testing import toy
 from bnnlab.testing.asserting import assert_close, refused
 from bnnlab.testing.device_checks import CPU, DeviceChecks
 from bnnlab.testing.lives import assert_goes_on
+from bnnlab.testing.varying import other_values
 
 
 class StreamContract(DeviceChecks):
@@ -169,7 +170,7 @@ class StreamContract(DeviceChecks):
         usual = self.make()
         data, protocol = _data(usual), usual.protocol()
         for option in self.component.options:
-            for value in _other_values(option, self.choice.options[option.name]):
+            for value in other_values(option, self.choice.options[option.name]):
                 try:
                     stream = self.make(0, self.with_options(**{option.name: value}))
                 except BnnlabError:
@@ -281,18 +282,3 @@ def _beginning(part: Examples, draws: torch.Generator | None = None) -> list[int
     """Return a hash of the first 100 inputs as they are shown, and all labels."""
     inputs, _ = part.batch(torch.arange(min(100, len(part))), draws)
     return [hash(inputs.cpu().numpy().tobytes()), *part.labels[part.rows].tolist()]
-
-
-def _other_values(option: Option, value: Any) -> list[Any]:
-    """Return other values of an option, to be tried in this order."""
-    if isinstance(value, bool):
-        return [not value]
-    if get_origin(option.type) is Literal:
-        return [other for other in get_args(option.type) if other != value]
-    if not isinstance(value, int | float):
-        return []
-    if isinstance(value, int):
-        return [value + 1, value - 1, value * 2]
-    highest = option.maximum if option.below is None else option.below
-    halfway = [] if highest is None else [(value + highest) / 2]
-    return [value + 1, *halfway, value / 2]

@@ -9,6 +9,6 @@ class TestSigns(OptimizerContract):
     name = "bayesbinn"
     options = {"mode": "sign"}
     without_effect = dict.fromkeys(
-        ("examples", "momentum", "prior_precision", "temperature", "test_draws", "train_draws"),
+        "examples momentum prior prior_precision temperature test_draws train_draws".split(),
         "signs of an average of gradients have no posterior to draw from",
     )
