@@ -9,6 +9,7 @@ class TestSigns(OptimizerContract):
     name = "bayesbinn"
     options = {"mode": "sign"}
     without_effect = dict.fromkeys(
-        "examples momentum prior prior_precision temperature test_draws train_draws".split(),
+        ("examples", "momentum", "prior", "prior_precision", "temperature", "test_draws",
+         "train_draws"),
         "signs of an average of gradients have no posterior to draw from",
-    )
+    )  # fmt: skip
