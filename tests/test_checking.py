@@ -3,12 +3,13 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 import bnnlab
 from bnnlab.building import make_tasks, make_unknown
@@ -162,7 +163,7 @@ def test_floats_are_compared_as_bytes_are(tasks: list[Task]) -> None:
 
 
 def with_nan(part: Examples, count: int) -> Examples:
-    pixels = part.pixels.float()
+    pixels = part.pixels.to(torch.float32, copy=True)
     pixels[part.rows[:count], 0, 2, 3] = math.nan
     return replace(part, pixels=pixels)
 
@@ -172,6 +173,7 @@ def test_pixels_that_are_not_finite_are_refused_with_their_part(
     tasks: list[Task], name: str
 ) -> None:
     first, *rest = tasks
+    first = replace(first, train=with_nan(first.train, 0), test=with_nan(first.test, 0))
     part = with_nan(first.test if name == "test" else first.train, 7)
     with pytest.raises(UsageError, match=rf"7 of the \d+ images of the {name} part of 't0'"):
         make([replace(first, **{name: part}), *rest])
@@ -198,6 +200,10 @@ def test_pixels_that_are_not_finite_are_refused_with_their_part(
             r"rows of {} go from \d+ to \d+, and its images to 59",
         ),
         (lambda part: {"rows": part.rows - 99}, "rows of {} go from -"),
+        (lambda part: {"labels": part.labels.tolist()}, "labels of {} must be a tensor, and is .0"),
+        (lambda _: {"std": 1.0}, "std of {} must be a tensor, and is 1.0"),
+        (lambda part: {"pixels": part.pixels.numpy()}, "pixels of {} must be a tensor"),
+        (lambda _: {"permutation": torch.zeros(36).long()}, "of {} must hold each of 0 to 35 once"),
     ],
 )
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
@@ -224,6 +230,35 @@ def test_classes_of_a_task_that_its_labels_are_not_in_are_refused(
     monkeypatch.setattr(Given, "gives_task_ids", True)
     with pytest.raises(UsageError, match=message):
         make([replace(tasks[0], classes=classes), *tasks[1:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda part: replace(part, pixels=part.pixels / 255), "float32 and of torch.uint8"),
+        (lambda part: replace(part, permutation=torch.randperm(36)), "permuted in different ways"),
+        (lambda part: TensorDataset(part.labels), "test part of 't0' must be Examples, and is"),
+    ],
+)
+def test_a_test_part_that_is_shown_in_another_way_is_refused(
+    tasks: list[Task], change: Callable[[Examples], Any], message: str
+) -> None:
+    first, *rest = tasks
+    with pytest.raises(UsageError, match=message):
+        make([replace(first, test=change(first.test)), *rest])
+
+
+@dataclass
+class Unhashable:
+    factor: int = 1
+
+    def __call__(self, images: Tensor, _: torch.Generator) -> Tensor:
+        return images * self.factor
+
+
+def test_an_augmentation_need_not_be_hashable(tasks: list[Task]) -> None:
+    first, *rest = tasks
+    make([replace(first, train=replace(first.train, augment=Unhashable())), *rest])
 
 
 class Stored(StoredImages):
@@ -263,9 +298,12 @@ def test_stored_images_are_told_apart_by_digests_or_their_place_without_reading_
             lambda p: replace(p, pixels=p.pixels[..., :5]),
             r"images of the .* part of 't1' have shape \(1, 6, 5\)",
         ),
-        (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
+        (
+            lambda p: replace(p, permutation=torch.arange(30)),
+            "permutation of .* must hold each of 0 to 35",
+        ),
         (lambda p: replace(p, labels=p.labels + 3), "labels of the .* part of 't1' beyond 0 to 2"),
-        (lambda p: replace(p, rows=p.rows[:0]), "task 't1' has no example left"),
+        (lambda p: replace(p, rows=p.rows[:0]), "part of 't1' has no example"),
     ],
     ids=["shape", "order", "labels", "empty"],
 )
@@ -291,14 +329,17 @@ def unknown_of(tasks: list[Task], unknown: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: p.pixels, "must return Examples or None, and returned"),
-        (lambda p: replace(p, rows=p.rows[:0]), "has no example; return None"),
+        (lambda p: p.pixels, r"out_of_distribution\(\) must be Examples"),
+        (lambda p: replace(p, rows=p.rows[:0]), "has no example"),
         (lambda p: replace(p, pixels=p.pixels[..., :5]), r"have shape \(1, 6, 5\)"),
         (
             lambda p: replace(p, pixels=p.pixels / 255),
-            "pixels of torch.float32, and .* torch.uint8",
+            "pixels of torch.float32 and of torch.uint8",
         ),
-        (lambda p: replace(p, permutation=torch.arange(30)), "shape '.1, 1, 6, 6.' is invalid"),
+        (
+            lambda p: replace(p, permutation=torch.arange(30)),
+            "permutation of .* must hold each of 0 to 35",
+        ),
         (lambda p: replace(p, mean=torch.zeros(2, 1, 1)), "doesn't match the broadcast shape"),
         (lambda p: replace(p, labels=p.labels + 3), "labels of .* beyond 0 to 2"),
         (lambda p: replace(p, labels=p.labels[:5]), r"must be int64 of shape .60,."),

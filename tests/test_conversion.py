@@ -1,6 +1,7 @@
 """A conversion carries everything over, or says by name what stays real or is refused."""
 
 import copy
+import functools
 import logging
 import pickle
 import random
@@ -13,11 +14,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, prune, spectral_norm
+from torch.nn.utils import (
+    parameters_to_vector,
+    parametrizations,
+    prune,
+    spectral_norm,
+    vector_to_parameters,
+)
 from torchvision.models import VisionTransformer
 
 import bnnlab
 from bnnlab import Model, Sign, UsageError, binarize, cut
+from bnnlab.model import segment_shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nested.*", "ignore:.*weight_norm.*:FutureWarning")
 
@@ -323,6 +331,23 @@ def test_weights_in_the_same_memory_stay_real() -> None:
     }
 
 
+def test_weights_beside_each_other_in_one_memory_become_binary() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    vector = parameters_to_vector(net.parameters()).detach()
+    vector_to_parameters(vector, net.parameters())
+    biases = [part.bias.clone() for part in net]
+    assert binary(binarize(net, "all")) == ["0", "1"]
+    assert all(torch.equal(part.bias, bias) for part, bias in zip(net, biases, strict=True))
+
+
+def test_a_layer_that_is_binary_already_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    net = nn.Sequential(bnnlab.BinaryLinear(4, 4), nn.Linear(4, 2))
+    assert binary(binarize(net, "all", input_shape=(4,))) == ["0", "1"]
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    with pytest.raises(ValueError, match="1: it is binary already"):
+        binarize(net, "all")
+
+
 class Tied(nn.Module):
     """An autoencoder whose decoder reads the encoder's weight, in several ways."""
 
@@ -431,6 +456,65 @@ def test_another_result_on_a_path_is_refused_and_nothing_is_changed(path: str) -
         cut(net, (4,))
 
 
+def wrapped(method: Any) -> Any:
+    @functools.wraps(method)
+    def call(*args: Any) -> Any:
+        return method(*args)
+
+    return call
+
+
+class Dropping(nn.Module):
+    """Asks whether it is training where its forward does not show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.layer(x))
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+class Within(Dropping):
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(F.dropout(y, 0.5, self.training) for y in [self.layer(x)])  # type: ignore[return-value]
+
+
+class Wrapped(Dropping):
+    @wrapped
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(self.layer(x), 0.5, self.training)
+
+
+def scripted() -> nn.Module:
+    script: nn.Module = torch.jit.script(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)))
+    return script
+
+
+@pytest.mark.parametrize("make", [Dropping, Within, Wrapped, scripted])
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_what_asks_anywhere_whether_it_is_training_may_differ_then(
+    make: Callable[[], nn.Module],
+) -> None:
+    model = binarize(
+        nn.Sequential(nn.Linear(4, 4), make(), nn.Linear(2, 2)), "all", input_shape=(4,)
+    )
+    assert len(model.segments) == 3
+
+
+def test_a_module_that_changes_its_inputs_is_refused() -> None:
+    class Centred(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input.sub_(1))
+
+    for convert in (lambda net: cut(net, (4,)), lambda net: binarize(net, "all", input_shape=(4,))):
+        with pytest.raises(UsageError, match="changes its inputs in place"):
+            convert(nn.Sequential(Centred(4, 4), nn.Linear(4, 2)))
+
+
 class Touching(nn.Module):
     """Draws from every generator and counts its calls."""
 
@@ -464,6 +548,10 @@ def test_the_check_leaves_the_module_and_the_generators_as_they_were() -> None:
     assert net[1].norm.num_batches_tracked == 0
     assert model.conversion is not None
     assert model.conversion.checked
+    assert segment_shapes(model, (4,))[-1] == (2,)
+    assert net[1].calls == 0
+    assert not hasattr(net[1], "latest")
+    assert torch.equal(torch.get_rng_state(), states[2])
 
 
 class Several(nn.Module):
@@ -603,12 +691,17 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(value: float) -> None:
     assert torch.equal(net[0].weight, before["0.weight"])
 
 
-def test_weights_of_0_are_said_to_become_1(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_weights_of_0_become_is_said(caplog: pytest.LogCaptureFixture) -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2), nn.Linear(2, 2))
     nn.init.zeros_(net[2].weight)
-    net[0].weight.data[0] = 0
+    net[0].weight.data[0] = -torch.zeros(4)
     binarize(net, "all")
-    assert "becomes +1: 25% of the weights of '0', 100% of the weights of '2'" in caplog.text
+    assert net[0].weight[0].eq(-1).all()
+    assert net[2].weight.eq(1).all()
+    assert (
+        "0 becomes +1, and -0 becomes -1: 25% of the weights of '0', 100% of the weights of '2'"
+        in caplog.text
+    )
     assert "'3'" not in caplog.text
 
 

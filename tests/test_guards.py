@@ -197,7 +197,7 @@ class Faulty:
             lambda: Faulty(
                 lambda task: replace(task, train=replace(task.train, rows=task.train.rows[:0]))
             ),
-            "no example left",
+            "has no example",
         ),
         (
             lambda: Faulty(

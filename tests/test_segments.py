@@ -186,8 +186,13 @@ def test_a_tuple_is_not_passed_from_segment_to_segment() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    # The stem, the blocks and the head; two halves per transformer block; convolutions apart.
-    [("resnet18", 10), ("vgg11_bn", 11), ("mobilenet_v3_small", 28), ("shufflenet_v2_x0_5", 19)],
+    # The stem, the blocks and the head; a fire module has two places.
+    [
+        ("resnet18", 10),
+        ("squeezenet1_1", 18),
+        ("mobilenet_v3_small", 28),
+        ("shufflenet_v2_x0_5", 19),
+    ],
 )
 def test_torchvisions_models_compose_to_themselves(name: str, expected: int) -> None:
     with torch.random.fork_rng():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from bnnlab import (
@@ -13,6 +13,7 @@ from bnnlab import (
     BinaryLinear,
     Model,
     Sign,
+    UsageError,
     cut,
 )
 from bnnlab.summary import Counts, summarise
@@ -49,6 +50,35 @@ def test_other_convolutions_and_token_ids_are_counted_by_hand() -> None:
     assert third.output == (2, 6)
 
 
+class Recurrent(nn.Module):
+    """Calls layers by keyword, and recurrent ones, whose kernels torch does not look into."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.read = kind(4, 8, bidirectional=True, batch_first=True)
+        self.pair, self.head = nn.Bilinear(16, 4, 3), BinaryLinear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(input=self.pair(self.read(x)[0][:, -1], x[:, 0]).sign())
+        return y
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_recurrent_and_bilinear_layers_are_counted_by_hand(
+    kind: type[nn.RNNBase], gates: int
+) -> None:
+    (row,) = summarise(Model([Recurrent(kind)], (5, 4)))
+    of_read = 5 * 2 * gates * 8 * (4 + 8)
+    assert (row.counts.binary_macs, row.counts.other_macs) == (3 * 2, of_read + 16 * 4 * 3)
+
+
+def test_a_model_of_another_dtype_is_counted_and_one_that_does_not_fit_is_refused() -> None:
+    first, second = summarise(Model([nn.Flatten(), nn.Linear(4, 2)], (2, 2)).double())
+    assert (first.counts.other_macs, second.counts.other_macs) == (0, 8)
+    with pytest.raises(UsageError, match=r"segment 2 of the model, Linear, cannot take \(B, 4\)"):
+        summarise(Model([nn.Linear(4, 4), nn.Linear(5, 2)], (4,)))
+
+
 def test_sizes_count_a_bit_for_a_sign_and_four_bytes_for_a_real_number() -> None:
     counts = Counts(binary=12, real=3)
     assert counts.bytes_packed == 2 + 12
@@ -82,8 +112,9 @@ def test_a_model_without_an_input_shape_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "vit_b_32"])
 def test_the_totals_are_those_that_torchvision_publishes(name: str) -> None:
-    with torch.random.fork_rng():
+    with torch.device("meta"):  # what the weights are takes time to draw, and does not matter
         network = get_model(name, weights=None)
+    network.to_empty(device="cpu")
     published = get_model_weights(name).DEFAULT.meta  # type: ignore[attr-defined]
     total = sum((row.counts for row in summarise(Model(cut(network), (3, 224, 224)))), Counts())
     assert total.real == published["num_params"]

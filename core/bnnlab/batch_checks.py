@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.model import Model, segment_shapes
+from bnnlab.probing import probe_inputs
 
 
 def check(model: Any, batch: Any) -> None:
@@ -72,9 +73,12 @@ def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
         return ""
     if low < 0 or high >= classes:
         return f"the targets go from {low} to {high}, and the classes from 0 to {classes - 1}"
-    if inputs.dtype != weight.dtype:
+    wanted = probe_inputs(model, tuple(inputs.shape[1:])).dtype
+    if wanted.is_floating_point and inputs.dtype != wanted:
         return (
-            f"the inputs are {inputs.dtype} and the weights {weight.dtype}: convert the inputs, "
+            f"the inputs are {inputs.dtype} and the weights {wanted}: convert the inputs, "
             "images of bytes as images.float() / 255"
         )
+    if inputs.is_floating_point() and not wanted.is_floating_point:
+        return f"the inputs are {inputs.dtype}, and the model takes token ids: inputs.long()"
     return ""

@@ -39,10 +39,10 @@ def binarize(
 
     Linear layers, convolutions and transposed convolutions become binary: each layer itself, so
     that what is frozen, shared, hooked or put on it stays as it was. It starts from the signs of
-    its real weights and keeps its bias; 0 becomes +1, and the log warns of many. What cannot become
-    binary stays real: a subclass, a layer whose weight is computed (a norm, pruning), sparse,
-    shared with something real, or read by others than the layer itself. `Model.conversion` says
-    what became of each part, and so does the log.
+    its real weights and keeps its bias; 0 becomes +1, -0 becomes -1, and the log warns of many.
+    What cannot become binary stays real: a subclass, a layer whose weight is computed (a norm,
+    pruning), sparse, shared with something real, or read by others than the layer itself.
+    `Model.conversion` says what became of each part, and so does the log.
 
     With `input_shape` the module is run on two probe inputs: the outputs must be the same with
     gradients, without, under `torch.inference_mode`, and segment by segment. The module is cut into
@@ -61,8 +61,9 @@ def binarize(
 
     Raises:
         ValueError: If no layer is left to binarise, or an argument is none of its choices.
-        UsageError: If the module does not take and return one tensor, has no values yet, or does
-            not give the same outputs on every path, or if a weight to binarise is not finite.
+        UsageError: If the module does not take and return one tensor, has no values yet, changes
+            its inputs, or does not give the same outputs on every path, or if a weight to binarise
+            is not finite.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.Linear(32, 10))
@@ -98,7 +99,7 @@ def binarize(
     model.conversion = report(module, kinds, reasons, signs.values(), checked=x is not None)
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
     if zeros:
-        log.warning("binarize: 0 has no sign and becomes +1: %s", ", ".join(zeros))
+        log.warning("binarize: 0 becomes +1, and -0 becomes -1: %s", ", ".join(zeros))
     if x is None and not callable(policy) and (names := unseen(module, graph, layers)):
         log.warning(
             "binarize: not known how %s and others are used, in code that cannot be recorded: "

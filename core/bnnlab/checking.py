@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,9 +32,10 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
 
     Raises:
         ValueError: If there is no task, if the tasks are not numbered 0 to len(stream) - 1 in
-            order, if one contradicts the stream, has no examples, or is tested mostly on what is
-            learned from, if a part is not what `Examples` says or becomes inputs that are not
-            finite, or if the protocol is not a dict of JSON types that says something.
+            order, if one contradicts the stream, has no examples, is tested mostly on what is
+            learned from, or in another order of pixels or dtype, if a part is not what `Examples`
+            says or becomes inputs that are not finite, or if the protocol is not a dict of JSON
+            types that says something.
     """
     if not tasks:
         raise ValueError("there is no task")
@@ -41,6 +43,8 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
         raise ValueError(f"it has {len(tasks)} tasks, and its len() is {len(stream)}")
     ranges: Ranges = {}
     for index, task in enumerate(tasks):
+        if not isinstance(task, Task):
+            raise ValueError(f"task {index} must be a Task, and is a {type(task).__name__}")
         if task.index != index:
             raise ValueError(f"task {index} ({task.name}) has the index {task.index}")
         _check_task(stream, task, ranges)
@@ -62,14 +66,8 @@ def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> No
             pixels.
     """
     what = "out_of_distribution()"
-    if not isinstance(unknown, Examples):
-        raise ValueError(f"{what} must return Examples or None, and returned {unknown!r:.60}")
-    if not len(unknown):
-        raise ValueError(f"{what} has no example; return None if there is none")
     _check_part(stream, what, unknown, {})
-    kinds = [getattr(each.pixels, "dtype", None) for each in (unknown, tasks[0].test)]
-    if None not in kinds and kinds[0] != kinds[1]:
-        raise ValueError(f"{what} has pixels of {kinds[0]}, and the tasks of {kinds[1]}")
+    _check_unit(f"{what} and the tasks", [unknown, tasks[0].test])
     order = _content(unknown.permutation)
     parts = [part for task in tasks for part in _parts(task) if _content(part.permutation) == order]
     if not parts:
@@ -88,8 +86,6 @@ def _parts(task: Task) -> list[Examples]:
 
 
 def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
-    if not all(map(len, _parts(task))):
-        raise ValueError(f"task {task.name!r} has no example left to learn from or to test")
     classes = task.classes
     if classes is not None and not stream.gives_task_ids:
         raise ValueError("a task says its classes, but gives_task_ids is false")
@@ -103,6 +99,15 @@ def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
         _check_part(stream, what, part, ranges)
         if classes is not None and not bool(classes[part.labels[part.rows]].all()):
             raise ValueError(f"{what} has labels that are none of the task's classes")
+    _check_unit(f"parts of {task.name!r}", _parts(task))
+    if len({_content(part.permutation) for part in _parts(task)}) > 1:
+        raise ValueError(f"parts of {task.name!r} are permuted in different ways")
+
+
+def _check_unit(what: str, parts: Sequence[Examples]) -> None:
+    kinds = {str(part.pixels.dtype) for part in parts if isinstance(part.pixels, Tensor)}
+    if len(kinds) > 1:
+        raise ValueError(f"{what} have pixels of {' and of '.join(sorted(kinds))}")
 
 
 def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -> None:
@@ -110,6 +115,7 @@ def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -
 
     Stored images are looked at when they are read. The ranges hold what is known of pixels already.
     """
+    _check_types(what, part)
     count, rows = part.pixels.shape[0], part.rows
     for name, values, shape in (("rows", rows, (len(rows),)), ("labels", part.labels, (count,))):
         if values.dtype != torch.int64 or values.shape != shape:
@@ -124,11 +130,27 @@ def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -
     given, wanted = tuple(part.pixels.shape[1:]), tuple(stream.input_shape)
     if given != wanted:
         raise ValueError(f"images of {what} have shape {given}, and input_shape is {wanted}")
+    order, size = part.permutation, math.prod(wanted)
+    if order is not None and sorted(order.tolist()) != [*range(size)]:
+        raise ValueError(f"the permutation of {what} must hold each of 0 to {size - 1} once")
     if not isinstance(part.pixels, StoredImages):  # else one would be read
         inputs = tuple(part.batch(labels.new_zeros(1))[0].shape[1:])
         if inputs != wanted:
             raise ValueError(f"inputs of {what} have shape {inputs}, and input_shape is {wanted}")
     _check_finite(what, part, ranges)
+
+
+def _check_types(what: str, part: Any) -> None:
+    if not isinstance(part, Examples):
+        raise ValueError(f"{what} must be Examples, and is {part!r:.60}")
+    for name in ("rows", "labels", "mean", "std"):
+        value = getattr(part, name)
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} of {what} must be a tensor, and is {value!r:.60}")
+    if not isinstance(part.pixels, Tensor | StoredImages):
+        raise ValueError(f"pixels of {what} must be a tensor or StoredImages")
+    if not len(part):
+        raise ValueError(f"{what} has no example")
 
 
 def _check_finite(what: str, part: Examples, ranges: Ranges) -> None:
@@ -251,7 +273,7 @@ def _look_for_repetitions(tasks: Sequence[Task], hashes: _Hasher) -> None:
 
 def _identity(part: Examples, hashes: _Hasher) -> tuple[Any, ...]:
     shown = map(_content, (part.mean, part.std, part.permutation))
-    return hash(np.sort(hashes.examples(part)).tobytes()), *shown, part.augment
+    return hash(np.sort(hashes.examples(part)).tobytes()), *shown
 
 
 def _content(tensor: Tensor | None) -> bytes | None:

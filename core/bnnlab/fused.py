@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bnnlab.layers import Sign
+from bnnlab.layers import Sign, is_binary
 
 
 def keep_off_fused_paths(module: nn.Module) -> None:
@@ -14,7 +14,7 @@ def keep_off_fused_paths(module: nn.Module) -> None:
     for part in module.modules():
         if not isinstance(part, nn.TransformerEncoderLayer | nn.TransformerEncoder):
             continue
-        if not any(hasattr(each, "binary_names") or type(each) is Sign for each in part.modules()):
+        if not any(is_binary(each) or type(each) is Sign for each in part.modules()):
             continue
         if isinstance(part, nn.TransformerEncoderLayer):
             part.activation_relu_or_gelu = 0

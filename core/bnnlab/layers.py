@@ -357,6 +357,11 @@ def weight_of(layer: nn.Module) -> nn.Parameter:
     return weight
 
 
+def is_binary(part: nn.Module) -> bool:
+    """Return whether a module declares binary parameters of its own."""
+    return bool(getattr(part, "binary_names", ()))
+
+
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the binary parameters of a module by name.
 

@@ -1,6 +1,6 @@
 """The model interface: a chain of segments that maps inputs to logits."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,14 @@ from bnnlab.conversion import Conversion
 from bnnlab.errors import UsageError, explain
 from bnnlab.fused import keep_off_fused_paths
 from bnnlab.layers import binary_parameters, check_loaded
-from bnnlab.modes import in_mode
 from bnnlab.normalization import select_task
-from bnnlab.probing import check_fits, checked_shape, numbers_and_tokens, one_tensor
+from bnnlab.probing import (
+    check_fits,
+    checked_shape,
+    numbers_and_tokens,
+    one_tensor,
+    undisturbed,
+)
 
 
 class Model(nn.Module):
@@ -89,7 +94,6 @@ class Model(nn.Module):
         select_task(self, task)
 
 
-@torch.no_grad()
 def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch, the logits `(K,)` last.
 
@@ -98,40 +102,50 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
         input_shape: Of one input, without the batch.
 
     Raises:
-        UsageError: If a segment cannot take what it is given or returns something other than one
-            tensor with the batch as its first dimension, or the last one no logits.
+        UsageError: See `segment_outputs`; or if the last segment returns no logits.
     """
-    x, tokens = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
-    shapes: list[tuple[int, ...]] = []
-    with in_mode(model, training=False):
-        for number, segment in enumerate(model.segments, start=1):
-            who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
-            try:
-                x = segment(x) if number > 1 else _enter(segment, x, tokens)
-            except Exception as error:
-                raise UsageError(
-                    f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
-                    f"Inputs are {tuple(input_shape)}"
-                ) from error
-            if not isinstance(x, Tensor) or not x.ndim or len(x) != 2:
-                found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                raise UsageError(
-                    f"{who} makes {found} of a batch of 2, and not one tensor of 2 rows: what "
-                    "passes a tuple on, and what takes it, belong into one segment"
-                )
-            shapes.append(tuple(x.shape[1:]))
-    if len(shapes[-1]) != 1 or not x.is_floating_point():
-        raise UsageError(f"the model returns (B, *{shapes[-1]}) of {x.dtype}, no logits (B, K)")
+    inputs = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
+    with undisturbed(model), torch.no_grad():
+        *hidden, logits = segment_outputs(model.eval(), *inputs)
+    shapes = [tuple(y.shape[1:]) for y in (*hidden, logits)]
+    if len(shapes[-1]) != 1 or not logits.is_floating_point():
+        found = f"(B, *{shapes[-1]}) of {logits.dtype}"
+        raise UsageError(f"the model returns {found}, no logits (B, K)")
     return shapes
 
 
-def _enter(segment: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
-    """Return what the first segment makes of numbers, or of tokens where it takes no numbers."""
+def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
+    """Yield each segment's output for inputs `x`; for others `instead` if it cannot take those.
+
+    Raises:
+        UsageError: If a segment cannot take what it is given or returns something other than one
+            tensor with the batch as its first dimension.
+    """
+    rows, shape = len(x), tuple(x.shape[1:])
+    for number, segment in enumerate(model.segments, start=1):
+        who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
+        try:
+            x = segment(x) if instead is None or number > 1 else _enter(segment, x, instead)
+        except Exception as error:
+            raise UsageError(
+                f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
+                f"Inputs are {shape}"
+            ) from error
+        if not isinstance(x, Tensor) or not x.ndim or len(x) != rows:
+            found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise UsageError(
+                f"{who} makes {found} of a batch of {rows}, and not one tensor of {rows} rows: "
+                "what passes a tuple on, and what takes it, belong into one segment"
+            )
+        yield x
+
+
+def _enter(segment: nn.Module, x: Tensor, instead: Tensor) -> Tensor:
     try:
-        y: Tensor = segment(numbers)
+        y: Tensor = segment(x)
     except Exception as error:
         try:
-            y = segment(tokens)
+            y = segment(instead)
         except Exception:
             raise error from None
     return y

@@ -5,6 +5,8 @@ import operator
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from types import CodeType
 from typing import Any
 
 import numpy
@@ -29,19 +31,24 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
     """Put the global generators back afterwards: torch's, Python's and NumPy's.
 
     Yields:
-        Whether anything has been drawn on the CPU since.
+        Whether anything has been drawn since, on the CPU or a device of the module.
     """
-    torchs, pythons = torch.get_rng_state(), random.getstate()
+    kinds = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
+    devices = [device for device in kinds if device.type not in ("cpu", "meta")]
+    kind = devices[0].type if devices else "cuda"
+
+    def torchs() -> list[Tensor]:
+        others = [torch.get_device_module(kind).get_rng_state(device) for device in devices]
+        return [torch.get_rng_state(), *others]
+
+    before, pythons = torchs(), random.getstate()
     numpys: Any = numpy.random.get_state()
 
     def has_drawn() -> bool:
         _, keys, *rest = numpy.random.get_state()
-        same = random.getstate() == pythons and torch.equal(torch.get_rng_state(), torchs)
+        same = random.getstate() == pythons and all(map(torch.equal, torchs(), before))
         return not same or rest != [*numpys[2:]] or not numpy.array_equal(keys, numpys[1])
 
-    kinds = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
-    devices = [device for device in kinds if device.type not in ("cpu", "meta")]
-    kind = devices[0].type if devices else "cuda"
     try:
         with torch.random.fork_rng(devices, device_type=kind):
             yield has_drawn
@@ -109,11 +116,15 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
 
 
 def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """Return two inputs that a module can be run on: token ids where it takes no numbers.
+    """Return two inputs that a module can be run on, see `fitting`."""
+    return fitting(module, *numbers_and_tokens(module, input_shape))
+
+
+def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
+    """Return the token ids where a module takes them and no numbers, else the numbers.
 
     Where it takes neither, running it on them says why.
     """
-    numbers, tokens = numbers_and_tokens(module, input_shape)
     for x in (numbers, tokens):
         try:
             with undisturbed(module), torch.no_grad():
@@ -128,7 +139,8 @@ def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
     """Return the module's output, and leave the module as it was.
 
     Raises:
-        UsageError: If it cannot take these inputs, or returns something other than one tensor.
+        UsageError: If it cannot take these inputs, changes them in place, or returns something
+            other than one tensor.
     """
     who, (training, mode) = type(module).__name__, PATHS[path]
     given = x.clone()
@@ -144,6 +156,11 @@ def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
             ) from error
     if not isinstance(y, Tensor):
         raise UsageError(one_tensor(who, y, path))
+    if not torch.equal(given, x):
+        raise UsageError(
+            f"{who} changes its inputs in place {path}, and a batch may be run more than once: "
+            "let it work on a copy, as by x = x - 1 in place of x -= 1"
+        )
     return y.detach()
 
 
@@ -179,9 +196,21 @@ def check_fits(module: nn.Module) -> None:
 
 
 def asks_mode(module: nn.Module) -> bool:
-    """Return whether a module's own code asks if it is training."""
-    code = getattr(type(module).forward, "__code__", None)
-    return code is not None and "training" in code.co_names
+    """Return whether a module's own code may ask if it is training; TorchScript's always may."""
+    kind: Any = type(module)  # mypy takes classes for unhashable
+    return isinstance(module, torch.jit.ScriptModule) or _asks_mode(kind)
+
+
+@cache
+def _asks_mode(kind: type[nn.Module]) -> bool:
+    own = [each for each in kind.__mro__ if each not in nn.Module.__mro__]
+    found = [inspect.unwrap(each) for part in own for each in vars(part).values() if callable(each)]
+    return any("training" in _names(each.__code__) for each in found if hasattr(each, "__code__"))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the attributes and globals that code uses, with those of the functions in it."""
+    return {*code.co_names}.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def is_hooked(module: nn.Module) -> bool:

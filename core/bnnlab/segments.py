@@ -36,8 +36,9 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
     wherever a weight layer, or a block with some, begins. A block is kept whole if its control flow
     depends on values, if it asks whether it is training, draws random numbers or changes itself;
     so is one with hooks, or a `train` of its own; so is everything if the module itself does.
-    Arguments after the first have their defaults. Modules are made to work out of place, for a
-    segment must not change what the one before gave it.
+    Arguments after the first have their defaults. In an `fx.GraphModule` numbers that code reads
+    from attributes stay what they were. Modules are made to work out of place, for a segment must
+    not change what the one before gave it.
 
     Args:
         module: Takes one tensor and returns one.
@@ -49,8 +50,8 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
         chain, else an `fx.GraphModule`.
 
     Raises:
-        UsageError: If the module does not take and return one tensor, has no values yet, or does
-            not give the same outputs on every path.
+        UsageError: If the module does not take and return one tensor, has no values yet, changes
+            its inputs, or does not give the same outputs on every path.
     """
     check_fits(module)
     segments = segments_of(module, record(module))

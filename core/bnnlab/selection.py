@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from bnnlab.conversion import TABLES, parts_with_weights
 from bnnlab.errors import UsageError
-from bnnlab.layers import BINARY, WEIGHT_LAYERS, weight_of
+from bnnlab.layers import BINARY, WEIGHT_LAYERS, is_binary, weight_of
 from bnnlab.selfcheck import calls_of
 
 Policy = Callable[[str, nn.Module], bool]
@@ -75,7 +75,7 @@ def select(
         if callable(policy)
         else not isinstance(part, TABLES)
         for part, name in parts.items()
-        if name in cannot
+        if name in cannot and not is_binary(part)
     )
     return Selection(layers, kept | cannot, missed)
 
@@ -104,6 +104,8 @@ def _unable(
 
 def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     """Return why a part with weights cannot become binary; empty if it can."""
+    if is_binary(part):
+        return "it is binary already"
     if isinstance(parent, nn.MultiheadAttention):
         return "attention reads its weight and does not call it"
     if isinstance(part, TABLES):
@@ -143,15 +145,15 @@ def _shared(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict[str, str
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
             if tensor is not None and tensor.numel() and _has_memory(tensor):
                 name = f"{prefix}.{key}" if prefix else key
-                holders.setdefault(_memory(tensor), []).append((part, name, tensor))
+                holders.setdefault(_storage(tensor), []).append((part, name, tensor))
     real: dict[str, str] = {}
     while True:
         news = {}
         for layer, name in layers.items():
             weight = weight_of(layer)
-            for part, other, tensor in holders.get(_memory(weight), []):
+            for part, other, tensor in holders.get(_storage(weight), []):
                 tied = tensor is weight and part in layers and layers[part] not in real
-                if name not in real and not tied:
+                if name not in real and not tied and _overlap(weight, tensor):
                     how = "is" if tensor is weight else "shares its memory with"
                     news[name] = f"its weight {how} {other!r}, which stays real"
         if not news:
@@ -163,8 +165,20 @@ def _has_memory(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_meta
 
 
-def _memory(tensor: Tensor) -> int:
+def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Return whether the places of one tensor in memory reach into those of another."""
+    (begin, end), (start, stop) = map(_reach, (one, other))
+    return begin < stop and start < end
+
+
+def _reach(tensor: Tensor) -> tuple[int, int]:
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    begin = tensor.data_ptr()
+    return begin, begin + (last + 1) * tensor.itemsize
 
 
 def read_in(module: nn.Module, graph: fx.Graph | None) -> set[nn.Parameter]:

@@ -1,15 +1,34 @@
 """What a model is made of: its segments, how binary they are, what they store and compute."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from math import prod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bnnlab.layers import WEIGHT_LAYERS
-from bnnlab.model import Model
-from bnnlab.modes import in_mode
-from bnnlab.probing import probe_inputs
+from bnnlab.model import Model, segment_outputs
+from bnnlab.probing import fitting, numbers_and_tokens, undisturbed
+
+Shape = tuple[int, ...]
+
+
+def _flops(x: Shape, *weights: Shape) -> int:
+    """Return the operations of each row's product with each number of these matrices."""
+    return 2 * prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) > 1)
+
+
+_FLOPS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.mkldnn_rnn_layer: lambda x, one, two, *_, **__: _flops(x, one, two),
+    torch.ops.aten._cudnn_rnn: lambda x, weights, *_, **__: _flops(x, *weights),
+    torch.ops.aten._trilinear: lambda x, weight, *_, **__: _flops(x, weight),
+}
+"""What torch's counter takes for nothing: recurrent layers in one kernel, and `nn.Bilinear`."""
 
 
 @dataclass(frozen=True)
@@ -68,45 +87,48 @@ def summarise(model: Model) -> list[Segment]:
 
     Raises:
         ValueError: If the model does not know its input's shape.
+        UsageError: If its segments do not fit, see `bnnlab.model.segment_outputs`.
     """
     if model.input_shape is None:
         raise ValueError("the model must know its input's shape: pass input_shape=(...) to Model()")
-    x = probe_inputs(model.segments[0], model.input_shape)[:1]
+    x = fitting(model.segments[0], *numbers_and_tokens(model, model.input_shape))
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
-    rows = []
-    for segment in model.segments:
-        with in_mode(segment, training=False):
-            x, binary_macs, macs = _run(segment, x.detach(), binary)
-        fresh = [p for p in segment.parameters() if p not in counted]
-        counted.update(fresh)
-        signs = sum(p.numel() for p in fresh if p in binary)
-        reals = sum(p.numel() for p in fresh) - signs
-        counts = Counts(signs, reals, binary_macs, macs - binary_macs)
-        rows.append(Segment(_contents(segment), tuple(x.shape[1:]), counts))
+    rows, before = [], (0, 0)
+    with undisturbed(model), _counting(model.eval(), binary) as count:
+        outputs = segment_outputs(model, x[:1])
+        for segment, y in zip(model.segments, outputs, strict=True):
+            fresh = [p for p in segment.parameters() if p not in counted]
+            counted.update(fresh)
+            signs = sum(p.numel() for p in fresh if p in binary)
+            reals = sum(p.numel() for p in fresh) - signs
+            after = count()
+            macs, binary_macs = (now - then for now, then in zip(after, before, strict=True))
+            counts, before = Counts(signs, reals, binary_macs, macs - binary_macs), after
+            rows.append(Segment(_contents(segment), tuple(y.shape[1:]), counts))
     return rows
 
 
-def _run(segment: nn.Module, x: Tensor, binary: set[nn.Parameter]) -> tuple[Tensor, int, int]:
-    """Return the output for one example, its binary multiply-accumulates, and all of them."""
+@contextmanager
+def _counting(model: Model, binary: set[nn.Parameter]) -> Iterator[Callable[[], tuple[int, int]]]:
+    """Count what is computed, and yield what returns all multiply-accumulates, and binary ones."""
     binary_macs = 0
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], y: Tensor) -> None:
         nonlocal binary_macs
-        weight = getattr(layer, "weight", None)
-        if weight in binary and bool((inputs[0].abs() == 1).all()):
+        weight, x = getattr(layer, "weight", None), (*args, *named.values())[0]
+        if weight in binary and bool((x.abs() == 1).all()):
             # An output is a sum over weight[0]; in a transposed convolution an input is spread so.
-            each = inputs[0] if getattr(layer, "transposed", False) else output
+            each = x if getattr(layer, "transposed", False) else y
             binary_macs += each.numel() * weight[0].numel()
 
-    layers = [part for part in segment.modules() if isinstance(part, WEIGHT_LAYERS)]
-    handles = [layer.register_forward_hook(count) for layer in layers]
+    layers = [part for part in model.modules() if isinstance(part, WEIGHT_LAYERS)]
+    handles = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
     try:
-        with FlopCounterMode(display=False) as counter:
-            x = segment(x)
+        with FlopCounterMode(display=False, custom_mapping=_FLOPS) as counter:
+            yield lambda: (counter.get_total_flops() // 2, binary_macs)
     finally:
         for handle in handles:
             handle.remove()
-    return x, binary_macs, counter.get_total_flops() // 2
 
 
 def _contents(segment: nn.Module) -> str:
