@@ -112,7 +112,7 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     monkeypatch.setattr("bnnlab.checkpoint.save", crashing)
     run = experiment(host, tmp_path / "torn", settings)
     crashes = 0
-    while True:
+    while crashes < 200:
         try:
             torn = left(run)
             break
@@ -120,7 +120,7 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
             crashes += 1
             run = resume(host, tmp_path / "torn" / "run")
     steps = run.progress.steps
-    assert crashes > steps + 3, "after every step, and every scored task"
+    assert steps + 3 < crashes < 200, "after every step, and every scored task"
     assert_same(torn, whole)
 
 
@@ -304,6 +304,7 @@ def test_other_versions_are_refused_or_told_in_the_result(
     host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
+    installed = plugin.version
     monkeypatch.setattr("bnnlab.protocol.version", lambda _: "9.9")
     object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
     try:
@@ -315,7 +316,7 @@ def test_other_versions_are_refused_or_told_in_the_result(
         assert result.changed_versions[plugin.distribution][-1] == "2.0"
         assert resume(host, folder).run().changed_versions == result.changed_versions
     finally:
-        object.__setattr__(plugin, "version", first)
+        object.__setattr__(plugin, "version", installed)
 
 
 def test_options_that_came_with_another_version_are_no_change_of_the_run(

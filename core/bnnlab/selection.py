@@ -119,7 +119,7 @@ def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
         return "its forward was replaced on the layer itself"
     weight = part._parameters.get("weight")
     if weight is None:
-        sources = ", ".join(part._parameters)
+        sources = ", ".join(name for name in part._parameters if name.startswith("weight"))
         return f"its weight is computed from {sources}: remove the norm or the pruning first"
     if weight.is_nested or weight.layout is not torch.strided:
         kind = "nested" if weight.is_nested else weight.layout
