@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -446,7 +446,9 @@ def test_evaluating_more_changes_nothing_in_training(host: PluginHost) -> None:
 
 def test_fresh_models_learn_each_task_alone(host: PluginHost, tmp_path: Path) -> None:
     plain = experiment(host, None).run()
-    result = experiment(host, tmp_path, {"fresh": True}).run()
+    taught: list[int] = []
+    result = experiment(host, tmp_path, {"fresh": True}).run(lambda task, *_: taught.append(task))
+    assert [task for task, _ in groupby(taught)] == [0, 1, 0, 1]
     assert result.accuracy == plain.accuracy
     assert plain.fresh_accuracy == []
     assert plain.plasticity is None

@@ -167,7 +167,7 @@ class Experiment:
             self._train(
                 self.alone,
                 [replace(task, index=0)],
-                stepped,
+                lambda _, *where, index=task.index: stepped(index, *where),
                 measure_uncertainty=False,
                 diagnose=False,
                 unknown=None,

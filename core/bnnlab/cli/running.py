@@ -133,8 +133,7 @@ def _execute(
     from bnnlab.records import RunFolder
 
     folder = RunFolder(resume) if resume else None
-    again = {"allow_changed_versions": allow_changed_versions}
-    experiment = Experiment(host, config, folder, **again)
+    experiment = Experiment(host, config, folder, allow_changed_versions=allow_changed_versions)
     try:
         if quiet:
             result = experiment.run()
