@@ -54,10 +54,13 @@ def look_for_copies(
         raise DataError(
             f"{describe(pairs)} Delete them in one of the parts, or accept them with copies=warn."
         )
-    counted = [pair for pair in pairs if part == "test" and labels[pair[0]] == labels[pair[1]]]
+    counted, others = [], []
+    for row, other in pairs:
+        alike = part == "test" and labels[row] == labels[other]
+        (counted if alike else others).append((row, other))
     if counted:
         log.log(NOTE, "%s", describe(counted))
-    if others := [pair for pair in pairs if pair not in {*counted}]:
+    if others:
         log.warning("%s What is measured on them says nothing of new images.", describe(others))
 
 
