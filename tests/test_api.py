@@ -176,7 +176,7 @@ def test_an_option_out_of_range_is_refused_before_anything_is_made() -> None:
 
 def test_a_run_that_fails_raises_a_run_error() -> None:
     real = {"name": "mlp", "weights": "real", "norm": "none", "activation": "relu"}
-    with pytest.raises(RunError, match=r"the loss is (nan|inf)"):
+    with pytest.raises(RunError, match="the loss is not finite"):
         bnnlab.run(rule="bp", optimizer={"name": "sgd", "lr": 1e38}, **{**RUN, "model": real})
 
 

@@ -1,12 +1,17 @@
 """State that follows its parameters to another device or dtype."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from bnnlab import seeds
+
+log = logging.getLogger(__name__)
 
 
 def move_state(optimizer: torch.optim.Optimizer) -> None:
@@ -51,3 +56,33 @@ def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:
     elif isinstance(value, tuple):
         return tuple(_moved(each, parameter) for each in value)
     return value
+
+
+def moved_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """Return a generator on another device, seeded from this one."""
+    seed = torch.empty((), dtype=torch.int64, device=generator.device)
+    return torch.Generator(device).manual_seed(int(seed.random_(generator=generator)))
+
+
+def restored_generator(
+    optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
+) -> torch.Generator:
+    """Return the generator that an optimizer's state dict holds.
+
+    Where the parameters are on another kind of device than it was, its draws cannot go on: a new
+    one on the CPU is seeded from what was saved, and the log says so.
+
+    Args:
+        optimizer: Whose parameters say where it is needed.
+        saved: Its `device` and its `state`.
+    """
+    device, state = torch.device(saved["device"]), saved["state"].cpu()
+    here = next((p.device for g in optimizer.param_groups for p in g["params"]), device)
+    if device.type in ("cpu", here.type):
+        return torch.Generator("cpu" if device.type == "cpu" else here).set_state(state)
+    log.warning(
+        "%s drew its weights from a generator on %s, and now learns on %s: "
+        "its draws are others from here",
+        *(type(optimizer).__name__, device, here),
+    )
+    return seeds.generator(0, state.numpy().tobytes().hex())

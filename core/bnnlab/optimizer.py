@@ -1,7 +1,6 @@
 """The optimizer interface."""
 
 import inspect
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.model import Model
-from bnnlab.moving import move_state, restore_state
+from bnnlab.moving import moved_generator, restore_state, restored_generator
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
 from bnnlab.watched import Group as Group
-from bnnlab.watched import WatchedOptimizer
-
-log = logging.getLogger(__name__)
+from bnnlab.watched import WatchedOptimizer, agree
 
 CPU_CHUNK = 1 << 19
 """Elements updated together on the CPU: what a step touches of them stays in its last cache."""
@@ -199,7 +195,7 @@ class Optimizer(WatchedOptimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        move_state(self)
+        agree(self)
         learned = [parameter for parameter in self.learned() if parameter.requires_grad]
         deployed = [parameter.data for parameter in learned]
         generator = self._generator
@@ -229,11 +225,7 @@ class Optimizer(WatchedOptimizer):
         """Return the optimizer's generator on a device, seeded from the one it had before."""
         assert self._generator is not None, "this optimizer was made without a generator"
         if self._generator.device != device:
-            before = self._generator
-            seed = torch.empty((), dtype=torch.int64, device=before.device)
-            self._generator = torch.Generator(device).manual_seed(
-                int(seed.random_(generator=before))
-            )
+            self._generator = moved_generator(self._generator, device)
         return self._generator
 
     def latent(self, parameter: Tensor) -> Tensor | None:
@@ -290,19 +282,7 @@ class Optimizer(WatchedOptimizer):
         restore_state(self, read[0])
         saved = state_dict.get("generator")
         if saved and self._generator is not None:
-            self._generator = self._restored(torch.device(saved["device"]), saved["state"].cpu())
-
-    def _restored(self, device: torch.device, state: Tensor) -> torch.Generator:
-        here = next((p.device for g in self.param_groups for p in g["params"]), device)
-        if device.type in ("cpu", here.type):
-            generator = torch.Generator("cpu" if device.type == "cpu" else here)
-            return generator.set_state(state)
-        log.warning(
-            "%s drew its weights from a generator on %s, and now learns on %s: "
-            "its draws are others from here",
-            *(type(self).__name__, device, here),
-        )
-        return seeds.generator(0, state.numpy().tobytes().hex())
+            self._generator = restored_generator(self, saved)
 
     def task_started(self, context: TaskContext) -> None:
         """Hear that a task begins; nothing by default."""

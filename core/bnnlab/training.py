@@ -80,7 +80,8 @@ class Trainer:
         """Train on every task that is left, from where the progress says.
 
         Raises:
-            RunError: If the loss is not finite, or the optimizer describes its weights wrongly.
+            RunError: If a look finds something wrong, or the optimizer describes its weights
+                wrongly.
         """
         weights.describe(self.model, self.optimizer, weights.signs(self.model))  # before any work
         self._ticked = time.perf_counter()
@@ -154,7 +155,6 @@ class Trainer:
         if progress.draws is not None:
             draws.set_state(progress.draws)
         self.model.train()
-        checked = progress.step
         examples = _remembering(task.train, progress)
         for inputs, targets in examples.batches(self.batch_size, order, draws, progress.step):
             closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
@@ -164,9 +164,7 @@ class Trainer:
             progress.steps += 1
             due = self._due()
             if due or progress.step % LOOK_EVERY == 0 or progress.step == count:
-                self._check(losses[checked : progress.step], task, checked)
-                self.optimizer.look()
-                checked = progress.step
+                self._look(task)
             self._stepped(*where, progress.step, count)
             if due:
                 self._save()
@@ -180,26 +178,28 @@ class Trainer:
             raise RunError(f"{name}.step() returned {type(loss).__name__}, not the closure's loss")
         return loss, closure.logits
 
-    def _check(self, losses: Tensor, task: Task, first: int) -> None:
-        finite = losses.isfinite()
-        if bool(finite.all()):
-            return
-        step = first + int((~finite).nonzero()[0]) + 1
-        rows = self.progress.accuracy
-        last = (
-            f"the last good evaluation is the one after task {len(rows)}, with "
-            f"{_percent(rows[-1][len(rows) - 1])} on it"
-            if rows
-            else "no task was evaluated before"
-        )
-        raise RunError(
-            f"the loss is {float(losses[~finite][0])} in task {task.index + 1} ({task.name}), "
-            f"epoch {self.progress.epoch + 1}, step {step}; {last}. {ADVICE}"
-        )
+    def _look(self, task: Task) -> None:
+        """Let the optimizer look, and add to what it finds where in the run that was."""
+        progress, rows = self.progress, self.progress.accuracy
+        try:
+            self.optimizer.look()
+        except RunError as error:
+            bad = (~progress.losses[: progress.step].isfinite()).nonzero()
+            step = int(bad[0]) + 1 if len(bad) else progress.step
+            last = (
+                f"The last good evaluation is the one after task {len(rows)}, with "
+                f"{_percent(rows[-1][len(rows) - 1])} on it."
+                if rows
+                else "No task was evaluated before."
+            )
+            raise RunError(
+                f"task {task.index + 1} ({task.name}), epoch {progress.epoch + 1}, step {step}: "
+                f"{error} {last}"
+            ) from error
 
     def _evaluate(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
-        weights.check_signs(self.model, self.optimizer)
+        self.optimizer.look()  # at what task_ended() left
         progress = self.progress
         seen = self.tasks[: task.index + 1]
         shown = seen if self.task_ids else self.tasks[: task.index + 2]

@@ -37,7 +37,7 @@ class Watch:
         self.names = names
         self.busy = False
         self._versions = [weight._version for weight in self.weights]
-        self._places = [weight.data_ptr() for weight in self.weights]
+        self._places: list[int] = []
         self._samples = [_sample(weight) for weight in self.weights]
         self._model: ReferenceType[Model] | None = None
         self.start()
@@ -66,15 +66,27 @@ class Watch:
         self._model = ref(model)
         return self.steps == 0 or not known
 
+    def moved(self, places: list[int]) -> bool:
+        """Return whether parameters were moved, or given another `.data`, since it was asked last.
+
+        Args:
+            places: Where in memory each one is.
+        """
+        if places == self._places:
+            return False
+        self._places = places
+        self._samples = [_sample(weight) for weight in self.weights]
+        pairs = zip(self._drift, self._samples, strict=True)
+        self._drift = [drift.to(sample) for drift, sample in pairs]
+        return True
+
     def written(self) -> list[Tensor]:
         """Return the weights into which others wrote, as far as torch counts it."""
-        for number, weight in enumerate(self.weights):
-            if weight.data_ptr() != self._places[number]:  # it was moved, or given another `.data`
-                self._places[number] = weight.data_ptr()
-                sample = self._samples[number] = _sample(weight)
-                self._drift[number] = self._drift[number].to(sample)
-        pairs = zip(self.weights, self._versions, strict=True)
-        return [weight for weight, version in pairs if weight._version != version]
+        versions = [weight._version for weight in self.weights]
+        if versions == self._versions:
+            return []
+        pairs = zip(self.weights, versions, self._versions, strict=True)
+        return [weight for weight, now, before in pairs if now != before]
 
     def accept(self, written: Sequence[Tensor]) -> None:
         """Take what others wrote as right: nothing is wrong with these weights from here on."""

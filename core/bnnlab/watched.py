@@ -22,7 +22,7 @@ LOOK_EVERY = 50
 ADVICE = (
     "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
 )
-REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()"
+REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
 
 
 class WatchedOptimizer(torch.optim.Optimizer):
@@ -45,8 +45,9 @@ class WatchedOptimizer(torch.optim.Optimizer):
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         for name in ("step", "task_started", "task_ended"):
-            if name in vars(cls):
-                setattr(cls, name, _watched(vars(cls)[name], name))
+            owner = next(each for each in cls.__mro__ if name in vars(each))
+            if owner is cls or not issubclass(owner, WatchedOptimizer):  # but a mixin
+                setattr(cls, name, _watched(getattr(cls, name), name))
 
     def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
         names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
@@ -83,7 +84,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
                 finite, or a binary weight is no sign, was written through `.data`, or differs in
                 sign from what is kept behind it.
         """
-        _agree(self)
+        agree(self)
         watch, who = self._watch, type(self).__name__
         numbers = [*_numbers(self)]
         total = torch.nn.utils.get_total_norm([values for _, values in numbers])
@@ -183,7 +184,7 @@ def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         watch = self._watch
         if watch.busy:  # a method of a base class, or a step within a step
             return method(self, *args, **given)
-        _agree(self)
+        agree(self)
         if name != "step" or watch.steps >= LOOK_EVERY:
             self.look()
         closure = args[0] if args else given.get("closure")
@@ -198,9 +199,10 @@ def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         whole = []
         for group in self.param_groups:
             parameters = group["params"]
-            if not all(parameter.requires_grad for parameter in parameters):
+            free = [parameter for parameter in parameters if parameter.requires_grad]
+            if len(free) < len(parameters):
                 whole.append((group, parameters))
-                group["params"] = [p for p in parameters if p.requires_grad]
+                group["params"] = free
         watch.busy = True
         try:
             answer = method(self, *args, **given)
@@ -219,10 +221,11 @@ def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     return watched
 
 
-def _agree(optimizer: WatchedOptimizer) -> None:
+def agree(optimizer: WatchedOptimizer) -> None:
     """Bring the optimizer to where its model is, and to what others wrote into it."""
-    move_state(optimizer)
     watch = optimizer._watch
+    if watch.moved([p.data_ptr() for group in optimizer.param_groups for p in group["params"]]):
+        move_state(optimizer)
     written = watch.written()
     if written:
         _adopt(optimizer, written)
@@ -261,7 +264,7 @@ def _adopt(optimizer: WatchedOptimizer, written: Sequence[Tensor]) -> None:
         if not weight.is_meta and not bool((weight.abs() == 1).all()):
             raise RunError(
                 f"binary parameter {optimizer._watch.name(weight)!r} was given more than -1 and "
-                "+1: write signs into it, as bnnlab.layers.sign makes them"
+                "+1: write signs into it, as bnnlab.layers.sign makes them."
             )
     for weight in written:
         optimizer.adopt(weight)

@@ -31,18 +31,6 @@ def signs(model: Model) -> list[Tensor]:
     return [parameter.detach() > 0 for parameter in learned_weights(model).values()]
 
 
-def check_signs(model: Model, optimizer: Optimizer) -> None:
-    """See that binary parameters are binary.
-
-    Raises:
-        RunError: If the optimizer left anything but -1 and +1.
-    """
-    for name, values in model.binary_parameters().items():
-        if not bool((values.detach().abs() == 1).all()):
-            who = type(optimizer).__name__
-            raise RunError(f"{who} left binary parameter {name!r} at more than -1 and +1")
-
-
 def flipped(model: Model, before: Sequence[Tensor]) -> float | None:
     """Return the share of all binary weights whose sign is not as before; None without any.
 
