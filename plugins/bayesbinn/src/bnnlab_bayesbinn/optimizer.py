@@ -36,7 +36,7 @@ def relaxed_scale(lamda: Tensor, rho: Tensor, temperature: float) -> Tensor:
         temperature: Above 0.
     """
     size, noisy = lamda.abs(), rho.div(temperature).abs_()
-    ratio = torch.exp(size.mul(-2)).add_(1).div_(torch.exp(noisy.mul(-2)).add_(1)).square_()
+    ratio = size.mul(-2).exp_().add_(1).div_(noisy.mul(-2).exp_().add_(1)).square_()
     return size.sub_(noisy).mul_(2).clamp_max_(_LARGEST_EXPONENT).exp_().mul_(ratio)
 
 
@@ -183,6 +183,7 @@ class BayesBiNN(BernoulliOptimizer):
             for value, rho, g, ghat in chunks(lamda, rho_s, g_s, natural):
                 term = relaxed_scale(value, rho, tau).mul_(g)
                 ghat.add_(term.clamp_(-largest, largest), alpha=factor)
+                ghat.add_(g, alpha=0)  # an infinite gradient is not cut, but makes lambda NaN
         self._pull(group, parameter, natural)
         beta = group["momentum"]
         step = group["lr"]

@@ -134,7 +134,6 @@ class BiMU(BernoulliOptimizer):
     ) -> None:
         """Apply the equations above, a chunk of the parameter at a time; overwrites `weights`."""
         lr, rho, memory = group["lr"], group["kl_weight"], group["memory"]
-        largest = torch.finfo(grads.dtype).max ** 0.5  # so that lr q and 2 q tanh are numbers
         factor = group["likelihood_weight"] * self.count(group, "batch_size") / len(weights)
         if self.draws == "hard":
             summed = grads.sum(0)
@@ -142,7 +141,7 @@ class BiMU(BernoulliOptimizer):
             factor /= -group["temperature"]
             summed = weights.square_().sub_(1).mul_(grads).sum(0)
         for value, q in chunks(self.state[parameter]["lambda"], summed):
-            q.mul_(factor).clamp_(-largest, largest)
+            q.mul_(factor)
             h = torch.mul(value, 2).sigmoid_().mul_(2).sub_(1)  # tanh(lambda), so far
             bottom = torch.mul(h, q).add_(q.abs()).mul_(2).add_(1 / group["lr_max"])
             h.square_().mul_(-rho).add_(rho)

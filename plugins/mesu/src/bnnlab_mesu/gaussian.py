@@ -1,8 +1,8 @@
 """Gaussian weights: what MESU and BGD share."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from math import nan
 from types import MappingProxyType
 from typing import Any
 
@@ -115,9 +115,8 @@ class GaussianOptimizer(PosteriorOptimizer):
         for mu, sigma, g_mu, g_sigma in chunks(
             parameter, self.state[parameter]["sigma"], means, sigmas
         ):
-            bound = torch.tensor(finfo.max).to(sigma) if clamp is None else clamp / sigma
+            bound = sigma.new_tensor(finfo.max) if clamp is None else clamp / sigma
             for g in (g_mu, g_sigma):  # an infinite one would be cut like a large one
-                nan = math.nan
                 g.nan_to_num_(nan=nan, posinf=nan, neginf=nan).mul_(batch_size)
                 torch.clamp(g, -bound, bound, out=g)
             self.move(group, mu, sigma, g_mu, g_sigma)
