@@ -51,6 +51,16 @@ def test_weights_that_are_loaded_after_the_optimizer_was_made_are_learned_from(n
         assert torch.equal(parameter, signs[key])
 
 
+def test_weights_that_are_loaded_are_drawn_around_at_once() -> None:
+    model, optimizer = trained("bimu")
+    for weight in optimizer.learned():
+        optimizer.state[weight]["lambda"] = 50 * weight.detach()
+    loaded = {name: -value for name, value in model.state_dict().items()}
+    model.load_state_dict(loaded)
+    for _ in optimizer.predictive(1):
+        assert torch.equal(first_weight(model), loaded["segments.0.0.weight"])
+
+
 def test_a_written_weight_keeps_the_size_behind_it_and_its_moments() -> None:
     model, optimizer = trained("adam")
     weight = first_weight(model)
@@ -314,6 +324,29 @@ def test_what_an_optimizer_does_between_tasks_leaves_frozen_weights_alone() -> N
     assert torch.equal(optimizer.state[frozen]["latent"], before[0])
     assert torch.equal(optimizer.state[free]["latent"], before[1] / 4)
     assert any(frozen is each for each in optimizer.learned())
+
+
+class Decays:
+    """Halves what is behind the weights before each step of the optimizer that it is mixed into."""
+
+    def step(self: Any, closure: Callable[[], Tensor]) -> Tensor:
+        for weight in self.learned():
+            self.state[weight]["latent"].mul_(0.5)
+        loss: Tensor = super().step(closure)  # type: ignore[misc]
+        return loss
+
+
+class Mixed(Decays, toy.ToyOptimizer):
+    """Has the `step` of a mixin."""
+
+
+def test_the_step_of_a_mixin_leaves_frozen_weights_alone() -> None:
+    model = toy.make_model()
+    optimizer = Mixed(model, generator=torch.Generator(), lr=0.05)
+    weight = first_weight(model).requires_grad_(False)
+    before = optimizer.state[weight]["latent"].clone()
+    go_on(model, optimizer)
+    assert torch.equal(optimizer.state[weight]["latent"], before)
 
 
 # -------------------------------------------------------------------- copies, groups, schedulers

@@ -37,7 +37,7 @@ def check(model: Any, batch: Any) -> None:
             f"the targets are {_described(targets)}: give the number of its class for each input, "
             f"an int64 tensor of shape (B,){_remedy(targets)}"
         )
-    if not inputs.ndim or len(inputs) != len(targets) or not len(targets):
+    if inputs.shape[:1] != targets.shape or not targets.shape[0]:
         raise UsageError(
             f"inputs are {_described(inputs)} and targets {_described(targets)}: give one target "
             "for each input, and at least one"

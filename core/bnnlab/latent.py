@@ -104,4 +104,4 @@ class LatentOptimizer(Optimizer):
         for parameter, latent in zip(parameters, latents, strict=True):
             if self.latent_clip is not None:
                 latent.clamp_(-self.latent_clip, self.latent_clip)
-            torch.copysign(torch.ones_like(latent[:1]), latent, out=parameter)
+            torch.copysign(latent.new_ones(()), latent, out=parameter)

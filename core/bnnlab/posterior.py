@@ -188,7 +188,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
     def write(self, parameter: Tensor) -> None:
         """Give the model the signs of lambda."""
         value = self.state[parameter]["lambda"]
-        torch.copysign(torch.ones_like(value[:1]), value, out=parameter)
+        torch.copysign(value.new_ones(()), value, out=parameter)
 
     def diagnostics(self) -> dict[str, float]:
         """Return the share of saturated weights, and warn once where hardly any is left."""
