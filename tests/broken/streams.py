@@ -310,7 +310,7 @@ class HidesAChoice(Fine):
             self.task.train.pixels.bitwise_not_()
 
 
-@found_by("test_a_task_is_the_same_at_every_call")
+@found_by("test_a_task_is_the_same_at_every_call", "asked for again, it is other data")
 @found_by("test_the_global_state_is_left_alone", "generator")
 class Shuffles(Fine):
     """Is in another order each time it is looked at."""
@@ -318,6 +318,21 @@ class Shuffles(Fine):
     def change(self, task: Task) -> Task:
         rows = task.train.rows[torch.randperm(len(task.train))]
         return replace(task, train=replace(task.train, rows=rows))
+
+
+@found_by("test_a_task_is_the_same_at_every_call", "asked for again, it is other data")
+class RelabelsAnew(Fine):
+    """Draws an order of the classes each time it is asked for a task."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.draws = torch.Generator().manual_seed(self.seed)
+
+    def change(self, task: Task) -> Task:
+        order = torch.randperm(self.classes, generator=self.draws)
+        labels = order[task.train.labels]
+        train, test = (replace(part, labels=labels) for part in (task.train, task.test))
+        return replace(task, train=train, test=test)
 
 
 @found_by("test_task_ids_are_given_exactly_where_declared")

@@ -20,6 +20,7 @@ from bnnlab.testing import toy
 from bnnlab.testing.asserting import assert_close
 from bnnlab.testing.device_checks import CPU, DeviceChecks
 from bnnlab.testing.lives import assert_goes_on
+from bnnlab.testing.optimizer_checks import differing, flat
 
 
 class ModelContract(DeviceChecks):
@@ -84,13 +85,16 @@ class ModelContract(DeviceChecks):
         return list(model.state_dict().values())
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:
-        """Inputs (B, ...) become float32 logits (B, K), for one example too."""
+        """Inputs (B, ...) become float32 logits (B, K), for one too, and nothing changes."""
         model = self.make().eval()
+        before = flat(model.state_dict())
         for count in (1, 16):
             logits = model(self.inputs(count))
             assert logits.shape == (count, self.classes)
             assert logits.dtype == torch.float32
             assert bool(logits.isfinite().all()), "the logits are not finite"
+        places = differing(before, flat(model.state_dict()))
+        assert not places, f"an evaluation changes {', '.join(places)}"
 
     def test_it_fits_other_inputs_and_classes(self) -> None:
         """Made for inputs of twice the size and two classes more, it maps these, or is refused."""

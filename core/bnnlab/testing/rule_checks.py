@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab import building, seeds
@@ -60,7 +61,8 @@ class RuleChecks(LearnerChecks):
         rule = self.make(0, model)
         if type(rule).differentiate_draws is LearningRule.differentiate_draws:
             pytest.skip("it does not implement differentiate_draws()")
-        closure, draws = rule.closure(model, self.batch()), _draws_of(model)
+        batch, draws = self.batch()._replace(loss=other_loss), _draws_of(model)
+        closure = rule.closure(model, batch)
         logits = []
 
         def call() -> Tensor:
@@ -186,6 +188,11 @@ class RuleChecks(LearnerChecks):
         assert not places, f"diagnostics() changes what is learned at {', '.join(places[:5])}"
 
 
+def other_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return a mean loss that no rule expects."""
+    return 3 * F.cross_entropy(logits / 2, (targets + 1) % toy.CLASSES)
+
+
 def gradients_of(model: Model) -> list[Tensor]:
     """Return copies of the gradients that there are."""
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -197,8 +204,8 @@ def _hooks_of(model: Model) -> set[str]:
         f"{name or 'model'}.{kind}[{key}]"
         for name, part in (*model.named_modules(), *model.named_parameters())
         for kind in dir(part)
-        if kind.endswith("_hooks") and not kind.startswith("_get")
-        for key in getattr(part, kind) or ()
+        if kind.endswith("_hooks") and isinstance(hooks := getattr(part, kind), dict)
+        for key in hooks
     }
 
 

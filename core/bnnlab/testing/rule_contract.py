@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.components import Kind
@@ -15,7 +14,7 @@ from bnnlab.model import Model
 from bnnlab.rule import Batch, LearningRule
 from bnnlab.testing import toy
 from bnnlab.testing.asserting import assert_close
-from bnnlab.testing.rule_checks import RuleChecks, gradients_of, negate
+from bnnlab.testing.rule_checks import RuleChecks, gradients_of, negate, other_loss
 
 
 class LearningRuleContract(RuleChecks):
@@ -77,17 +76,13 @@ class LearningRuleContract(RuleChecks):
     def test_the_loss_is_the_batchs_own(self) -> None:
         """With another `batch.loss` that one is returned, and every weight's gradient follows."""
         self._needs_the_mean_loss()
-
-        def other(logits: Tensor, targets: Tensor) -> Tensor:
-            return 3 * F.cross_entropy(logits / 2, (targets + 1) % toy.CLASSES)
-
         model, changed = self.make_model(), self.make_model()
-        batch = self.batch()._replace(loss=other)
+        batch = self.batch()._replace(loss=other_loss)
         self.closure(model)()
         closure = self.closure(changed, batch=batch)
         loss = closure()
         assert closure.logits is not None, "closure.logits is not set"
-        expected = other(closure.logits, batch.targets)
+        expected = other_loss(closure.logits, batch.targets)
         assert_close([loss], [expected], "the loss is not batch.loss of the logits", rtol=1e-3)
         for (name, one), two in zip(model.named_parameters(), changed.parameters(), strict=True):
             if one.ndim < 2 or one.grad is None or two.grad is None:
