@@ -1,4 +1,4 @@
-"""What moves from one device to another, where there is no accelerator to see it on."""
+"""What moves from one device to another."""
 
 import logging
 from copy import deepcopy
@@ -17,8 +17,7 @@ from bnnlab.optimizer import Group
 from bnnlab.posterior import BernoulliOptimizer
 from bnnlab.records import RunFolder
 from bnnlab.testing import toy
-
-META = torch.device("meta")
+from bnnlab.testing.device_process import call_with_device
 
 
 class KeepsAll(toy.ToyOptimizer):
@@ -54,29 +53,6 @@ def keeps_all() -> tuple[Model, toy.ToyOptimizer]:
     return model, optimizer
 
 
-def move(model: Model) -> None:
-    """Move a model's parameters as a move to an accelerator does: they stay the same objects."""
-    for parameter in model.parameters():
-        parameter.grad = None
-        torch.utils.swap_tensors(parameter, torch.nn.Parameter(parameter.detach().to(META)))
-
-
-def test_state_of_any_shape_follows_a_model_that_is_moved() -> None:
-    model, optimizer = keeps_all()
-    move(model)
-    optimizer.step(lambda: torch.zeros(()))
-    assert places(dict(optimizer.state)) == {META}
-
-
-def test_state_of_any_shape_is_loaded_to_where_its_parameter_is() -> None:
-    _, optimizer = keeps_all()
-    saved = optimizer.state_dict()
-    model, other = keeps_all()
-    move(model)
-    other.load_state_dict(saved)
-    assert places(dict(other.state)) == {META}
-
-
 class Draws(BernoulliOptimizer):
     """Learns nothing."""
 
@@ -105,16 +81,39 @@ def loaded(state: dict[str, Any]) -> Draws:
     return optimizer
 
 
-def test_weights_are_drawn_where_the_model_was_moved_to() -> None:
-    class Certain(Draws):
-        def draw(self, parameter: Tensor) -> Tensor:  # a generator on META there is none
-            return self.state[parameter]["lambda"].sign()
+class Moves:
+    """What moves to the simulated device, in its process."""
 
-    model = toy.make_model()
-    optimizer = Certain(model, generator=torch.Generator(), lr=0.05)
-    move(model)
-    for _ in optimizer.predictive(1):
-        assert places(list(model.parameters())) == {META}
+    def follow(self, device: torch.device) -> None:
+        model, optimizer = keeps_all()
+        model.to(device).zero_grad()  # nothing is learned, so nothing kept anew
+        optimizer.step(lambda: torch.zeros((), device=device))
+        assert places(dict(optimizer.state)) == {device}
+
+    def load(self, device: torch.device) -> None:
+        _, optimizer = keeps_all()
+        model, other = keeps_all()
+        model.to(device)
+        other.load_state_dict(optimizer.state_dict())
+        assert places(dict(other.state)) == {device}
+
+    def draw(self, device: torch.device) -> None:
+        model, optimizer = draws()
+        model.to(device)
+        for _ in optimizer.predictive(1):
+            assert places(list(model.parameters())) == {device}
+
+
+def test_state_of_any_shape_follows_a_model_that_is_moved() -> None:
+    call_with_device(Moves(), "follow")
+
+
+def test_state_of_any_shape_is_loaded_to_where_its_parameter_is() -> None:
+    call_with_device(Moves(), "load")
+
+
+def test_weights_are_drawn_where_the_model_was_moved_to() -> None:
+    call_with_device(Moves(), "draw")
 
 
 def test_draws_of_another_device_go_on_from_a_seed_that_follows_from_them(
