@@ -120,6 +120,14 @@ class LearnsAsItSays(Scales):
         return self.get_buffer("size")
 
 
+@found_by("test_its_diagnostics_are_numbers_by_name", "not a Python number")
+class SaysTensors(toy.ToyRule):
+    """Has a tensor among its diagnostics."""
+
+    def diagnostics(self) -> dict[str, Any]:
+        return {"size": torch.ones(())}
+
+
 @found_by("test_a_frozen_parameter_does_no_harm", "with segments.0.0.weight frozen")
 class FreezesNothing(toy.ToyRule):
     """Takes the sign of every gradient, those that are not there as well."""

@@ -6,9 +6,16 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+
+RECORD = {
+    *("event", "task", "epoch", "step", "seconds"),
+    *("loss", "train_accuracy", "validation_accuracy"),
+}
+"""What the core itself writes into an epoch's line of metrics, beside the diagnostics."""
 
 
 def assert_close(
@@ -28,6 +35,16 @@ def assert_close(
         if not torch.allclose(one, other, rtol=rtol, atol=atol):
             apart = float((one - other).abs().max())
             raise AssertionError(f"{message}: they are up to {apart:.3g} apart")
+
+
+def assert_numbers(diagnostics: Any) -> None:
+    """Check that what `diagnostics()` returned fits into an epoch's line of metrics."""
+    assert isinstance(diagnostics, dict), f"diagnostics() returns {diagnostics!r}, which is no dict"
+    for name, value in diagnostics.items():
+        assert isinstance(name, str), f"diagnostics(): the name {name!r} is no str"
+        assert name not in RECORD, f"diagnostics(): the core writes {name!r} itself"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        assert number, f"diagnostics(): {name} is {value!r}, not a Python number"
 
 
 @contextmanager

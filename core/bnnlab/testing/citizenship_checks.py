@@ -95,12 +95,11 @@ class CitizenshipChecks(OptimizerChecks):
     def test_what_is_no_sign_is_not_adopted(self) -> None:
         """Written into a binary weight, 0.5 is refused at the next step, by the weight's name."""
         model, optimizer = self.trained()
-        for name, parameter in model.binary_parameters().items():
+        for name, parameter in list(model.binary_parameters().items())[:1]:
             with torch.no_grad():
                 parameter.fill_(0.5)
             with refused(RunError, name, f"{name}: 0.5 in a binary weight is not refused"):
                 self.go_on(model, optimizer)
-            break
 
     def test_what_goes_round_torchs_count_of_writes_is_refused(self) -> None:
         """Weights that are written through `.data` are missed at the next look, by name."""

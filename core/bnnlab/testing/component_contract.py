@@ -87,6 +87,10 @@ class ComponentContract(ABC):
         """Return the component with some options set otherwise."""
         return choose(self.host, self.kind, self.name, {**self.options, **options})
 
+    def has_option(self, name: str) -> bool:
+        """Return whether the component has an option of that name."""
+        return any(option.name == name for option in self.component.options)
+
     def provides(self, capability: str) -> bool:
         """Return whether the component, with its options, provides a capability."""
         return capability in self.component.capabilities(self.choice.options)[0]
@@ -242,7 +246,7 @@ def _names_in(function: Any) -> set[str] | None:
     """Return the names that a function reads; None if its source is not there."""
     try:
         tree = ast.parse(dedent(inspect.getsource(function)))
-    except (OSError, TypeError):
+    except (OSError, SyntaxError, TypeError):
         return None
     names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
     return {name.id for name in names if isinstance(name.ctx, ast.Load)}

@@ -80,7 +80,7 @@ class PosteriorChecks(OptimizerChecks):
     def test_test_draws_is_what_the_option_says(self) -> None:
         """An evaluation averages over as many draws as the option of that name, if it has one."""
         self._with_posterior()
-        if all(option.name != "test_draws" for option in self.component.options):
+        if not self.has_option("test_draws"):
             pytest.skip("it has no option 'test_draws'")
         draws = self.choice.options["test_draws"] + 1
         found = self.make(0, choice=self.with_options(test_draws=draws)).test_draws

@@ -20,10 +20,6 @@ from bnnlab.testing.varying import other_values
 class SettingChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about options and parameter groups."""
 
-    def has_option(self, name: str) -> bool:
-        """Return whether the component has an option of that name."""
-        return any(option.name == name for option in self.component.options)
-
     def test_a_parameter_group_may_be_parted(self) -> None:
         """A weight that is moved to a group of its own, with the same settings, is learned."""
         model, optimizer, weight = self._parted()

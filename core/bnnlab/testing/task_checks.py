@@ -7,13 +7,8 @@ from torch import Tensor
 from bnnlab.model import Model
 from bnnlab.normalization import BatchNorm
 from bnnlab.testing import toy
+from bnnlab.testing.asserting import assert_numbers
 from bnnlab.testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
-
-RECORD = {
-    *("event", "task", "epoch", "step", "seconds"),
-    *("loss", "train_accuracy", "validation_accuracy"),
-}
-"""What the core itself writes into an epoch's line of metrics, beside the diagnostics."""
 
 
 class TaskChecks(OptimizerChecks):
@@ -95,13 +90,7 @@ class TaskChecks(OptimizerChecks):
     def test_its_diagnostics_are_numbers_with_names_of_their_own(self) -> None:
         """A dict of Python numbers, whose names the core does not use in the same line."""
         _, optimizer, _ = self.used()
-        found = optimizer.diagnostics()
-        assert isinstance(found, dict), f"diagnostics() returns {found!r}, which is no dict"
-        for name, value in found.items():
-            assert isinstance(name, str), f"diagnostics(): the name {name!r} is no str"
-            assert name not in RECORD, f"diagnostics(): the core writes {name!r} itself"
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            assert number, f"diagnostics(): {name} is {value!r}, not a Python number"
+        assert_numbers(optimizer.diagnostics())
 
 
 def _switches(model: Model) -> dict[str, bool]:
