@@ -9,7 +9,7 @@ import tomli
 
 from bnnlab.components import Component, Kind, Option
 from bnnlab.discovery import Plugin
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError
 from bnnlab.host import PluginHost
 from bnnlab.index import as_table, read_toml, user_file
 from bnnlab.options import check_values, shown
@@ -126,14 +126,9 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
     Raises:
         UsageError: With everything that is wrong.
     """
-    own = {
-        key: value
-        for layer in (host.index.defaults, *layers)
-        for key, value in layer.items()
-        if key not in list(Kind)
-    }
-    values, wrong = check_values(RUN_OPTIONS, own)
-    faults = [_with_kinds(fault, own) + _origin(host, layers, fault) for fault in wrong]
+    given = {key: v for layer in (host.index.defaults, *layers) for key, v in layer.items()}
+    values, wrong = check_values(RUN_OPTIONS, given, what="setting", others=tuple(Kind))
+    faults = [fault + _origin(host, layers, fault) for fault in wrong]
     try:
         choices = resolve_components(host, layers, tuple(Kind))
     except UsageError as error:
@@ -218,15 +213,6 @@ def _default_model(host: PluginHost, layers: Sequence[Settings]) -> Settings:
         return {}
     own = f"{Kind.MODEL}:{rule.default_model}" in map(str, plugin.components)
     return {Kind.MODEL: f"{plugin.distribution}/" * own + rule.default_model}
-
-
-def _with_kinds(fault: str, own: Mapping[str, Any]) -> str:
-    name = fault.partition(":")[0]
-    known = [*(option.name for option in RUN_OPTIONS), *Kind]
-    if name in own and name not in known:
-        hint = did_you_mean(name, known) or f" It takes: {', '.join(known)}."
-        return f"{name}: no such setting.{hint}"
-    return fault
 
 
 def choose(host: PluginHost, kind: Kind, name: str, given: Mapping[str, Any]) -> Choice:

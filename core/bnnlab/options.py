@@ -150,17 +150,30 @@ def literals(kind: Any) -> Iterable[Any]:
 
 
 def check_values(
-    options: Iterable[Option], given: Mapping[str, Any], prefix: str = ""
+    options: Iterable[Option],
+    given: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    what: str = "option",
+    others: Iterable[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return all options' values, defaults filled in, and a list of what is wrong."""
+    """Return all options' values, defaults filled in, and a list of what is wrong.
+
+    Args:
+        options: Those that there are.
+        given: Values by name.
+        prefix: Of the names in messages.
+        what: One of them is called so in messages.
+        others: Names that may be given, too, and are checked elsewhere.
+    """
     declared = {option.name: option for option in options}
-    unknown = [name for name in given if name not in declared]
+    known = [*declared, *others]
+    unknown = [name for name in given if name not in known]
     faults = []
     for name in unknown[:_MOST_NAMES]:
-        known = ", ".join(declared) or "none"
-        hint = did_you_mean(name, declared) or f" It takes: {known}."
+        hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
         written = name if isinstance(name, str) else shown(name)
-        faults.append(f"{prefix}{written}: no such option.{hint}")
+        faults.append(f"{prefix}{written}: no such {what}.{hint}")
     faults += [f"And {left:,} more such names."] if (left := len(unknown) - _MOST_NAMES) > 0 else []
     values = {}
     for name, option in declared.items():

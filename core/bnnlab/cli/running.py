@@ -9,7 +9,6 @@ import typer
 
 from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
-from bnnlab.records import CONFIG
 
 
 def run(
@@ -83,6 +82,7 @@ def run(
     from bnnlab.errors import UsageError
     from bnnlab.index import load_index
     from bnnlab.isolation import named_plugins, only
+    from bnnlab.records import CONFIG
 
     said = {
         "rule": rule,
