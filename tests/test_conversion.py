@@ -409,6 +409,22 @@ def test_inner_goes_by_the_order_of_execution(shape: Any) -> None:
     assert binary(binarize(HeadFirst(whole=False), input_shape=shape)) == ["second"]
 
 
+def test_inner_goes_by_the_order_in_evaluation_mode() -> None:
+    class Auxiliary(nn.Module):
+        """Calls a layer more in training, after the others."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.mid, self.head, self.aux = (nn.Linear(4, 4) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.mid(self.first(x))
+            y: Tensor = self.head(x)
+            return y + self.aux(x) if self.training else y
+
+    assert binary(binarize(Auxiliary(), input_shape=(4,))) == ["mid", "aux"]
+
+
 def test_inner_of_what_cannot_be_recorded_needs_a_probe() -> None:
     with pytest.raises(UsageError, match=r"which layer is called first.*pass input_shape="):
         binarize(HeadFirst(whole=True))
@@ -515,6 +531,13 @@ def test_a_module_that_changes_its_inputs_is_refused() -> None:
             convert(nn.Sequential(Centred(4, 4), nn.Linear(4, 2)))
 
 
+class Fixed(dict[str, int]):
+    """Cannot be changed, as configurations of others."""
+
+    def clear(self) -> None:
+        raise NotImplementedError
+
+
 class Touching(nn.Module):
     """Draws from every generator and counts its calls."""
 
@@ -533,6 +556,7 @@ class Touching(nn.Module):
 def test_the_check_leaves_the_module_and_the_generators_as_they_were() -> None:
     net = nn.Sequential(nn.Linear(4, 4), Touching())
     net[0].eval()
+    net[0].config = Fixed(a=1)
     net[0].bias.grad = torch.ones(4)
     names = [list(vars(part)) for part in net.modules()]
     states = random.getstate(), str(numpy.random.get_state()), torch.get_rng_state()
@@ -571,6 +595,7 @@ class Several(nn.Module):
     [
         (Several(lambda y: (y, y)), "Several returns a tuple, and a model must return one tensor"),
         (Several(lambda y: {"logits": y}), "Several returns a dict"),
+        (nn.Linear(2, 3).state_dict(), "torch.nn.Module is needed, and this is a OrderedDict"),
         (nn.Bilinear(2, 3, 4), r"Bilinear takes \(input1, input2\), and a model must take one"),
         (nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(3)), r"'1\.weight' has no values yet: run"),
     ],

@@ -193,6 +193,14 @@ def test_frozen_statistics_stay_as_they_are_while_outputs_are_the_same() -> None
     assert theirs.num_batches_tracked == 1
 
 
+def test_frozen_statistics_are_those_of_each_image_too() -> None:
+    norm = nn.InstanceNorm1d(3, track_running_stats=True)
+    with frozen_statistics(norm):
+        norm(torch.ones(2, 3, 4))
+    assert norm.running_mean is not None
+    assert not norm.running_mean.any()
+
+
 def test_a_batch_of_one_is_refused_in_training_and_welcome_at_test() -> None:
     norm = BatchNorm(5)
     with pytest.raises(ValueError, match=r"more than one value.*larger batch.*normalisation"):

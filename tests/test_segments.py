@@ -257,7 +257,20 @@ class Counting(Dropping):
         return y
 
 
-IMPURE = (Dropping, Noisy, Skipping, Remembering, Counting)
+class Collecting(Dropping):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.latest: dict[str, Tensor | None] = {"x": None}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        self.latest["x"] = x
+        y: Tensor = self.last(self.first(x))
+        return y
+
+
+IMPURE = (Dropping, Noisy, Skipping, Remembering, Counting, Collecting)
 
 
 @pytest.mark.parametrize("make", IMPURE)
@@ -265,10 +278,12 @@ def test_what_a_recording_would_not_say_is_kept_whole(make: type[nn.Module]) -> 
     module = make()
     module.first.eval()
     with torch.random.fork_rng():
-        assert cut(module) == [module]
+        assert cut(module) == cut(module, (4,)) == [module]
     assert [part.training for part in module.modules()] == [True, False, True]
     assert vars(module).keys() == vars(make()).keys(), "something of the recording is left"
     assert all(torch.equal(buffer, torch.zeros(())) for buffer in module.buffers())
+    assert vars(module).get("seen", []) == []
+    assert vars(module).get("latest", {"x": None}) == {"x": None}
 
 
 @pytest.mark.parametrize("make", IMPURE[1:])

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
 from torch import nn
 
 from bnnlab.conversion import parts_with_weights, report
@@ -13,7 +12,7 @@ from bnnlab.errors import UsageError
 from bnnlab.fused import keep_off_fused_paths
 from bnnlab.layers import BINARY, Scale, Sign, Surrogate, weight_of
 from bnnlab.model import Model
-from bnnlab.probing import check_fits, probe_inputs
+from bnnlab.probing import check_fits, probe_inputs, snapshot
 from bnnlab.segments import record, segments_of
 from bnnlab.selection import Policy, read_in, select, unseen
 from bnnlab.selfcheck import self_check
@@ -112,21 +111,15 @@ def binarize(
 @contextmanager
 def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
     """Put a module back as it was if what is done to it fails."""
-    parts = [
-        (part, type(part), dict(vars(part)), dict(part._parameters))
-        for part in module.modules()
-        if not isinstance(part, torch.jit.ScriptModule)
-    ]
+    kinds, put_back = [(part, type(part)) for part in module.modules()], snapshot(module)
     weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
     try:
         yield
     except BaseException:
-        for part, kind, attributes, parameters in parts:
-            part.__class__ = kind
-            vars(part).clear()
-            vars(part).update(attributes)
-            part._parameters.clear()
-            part._parameters.update(parameters)
+        for part, kind in kinds:
+            if type(part) is not kind:
+                part.__class__ = kind
+        put_back()
         for weight, value in weights:
             weight.data.copy_(value)
         raise

@@ -155,7 +155,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     It works on copies: a pass without them would save other tensors for the backward pass than
     the first one, which `torch.utils.checkpoint` refuses.
     """
-    kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
+    kinds = (BatchNorm, nn.modules.batchnorm._NormBase)
     kept = [
         (module, dict(module._buffers)) for module in model.modules() if isinstance(module, kinds)
     ]

@@ -3,6 +3,7 @@
 import inspect
 import operator
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -60,11 +61,7 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Put a module's modes, attributes and buffers, and the global generators, back afterwards."""
-    parts = [
-        (part, dict(vars(part)), dict(part._buffers))
-        for part in module.modules()
-        if not isinstance(part, torch.jit.ScriptModule)
-    ]
+    put_back = snapshot(module)
     values = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         with generators_kept(module):
@@ -73,11 +70,49 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in values:
                 buffer.copy_(value)
-        for part, attributes, buffers in parts:
-            vars(part).clear()
-            vars(part).update(attributes)
-            part._buffers.clear()
-            part._buffers.update(buffers)
+        put_back()
+
+
+def snapshot(module: nn.Module) -> Callable[[], None]:
+    """Return what puts back the attributes that a module's parts have now, and what is in them."""
+    parts = [
+        (vars(part), dict(vars(part)), [(each, contents(each)) for each in vars(part).values()])
+        for part in module.modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+    ]
+
+    def put_back() -> None:
+        for attributes, kept, values in parts:
+            attributes.clear()
+            attributes.update(kept)
+            for value, content in values:
+                refill(value, content)
+
+    return put_back
+
+
+def contents(value: Any) -> list[Any]:
+    """Return what is in a list, dict (keys, then values) or set; nothing for other values."""
+    if not isinstance(value, list | dict | set | deque):
+        return []
+    return [*value, *(value.values() if isinstance(value, dict) else ())]
+
+
+def holds_others(value: Any, content: list[Any]) -> bool:
+    """Return whether a list, dict or set no longer holds what `contents` has returned for it."""
+    return [*map(id, contents(value))] != [*map(id, content)]
+
+
+def refill(value: Any, content: list[Any]) -> None:
+    """Let a list, dict or set hold again what `contents` has returned for it."""
+    if not holds_others(value, content):
+        return
+    value.clear()
+    if isinstance(value, dict):
+        half = len(content) // 2
+        value.update(zip(content[:half], content[half:], strict=True))
+    else:
+        (value.update if isinstance(value, set) else value.extend)(content)
 
 
 def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
@@ -177,8 +212,11 @@ def check_fits(module: nn.Module) -> None:
     """See that a module has its weights, and takes one tensor.
 
     Raises:
-        UsageError: If it has none yet, with what to do, or needs other arguments.
+        UsageError: If it is no module, has no weights yet, with what to do, or needs other
+            arguments.
     """
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise UsageError(f"{name!r} has no values yet: run a batch through the module first")

@@ -15,10 +15,13 @@ from bnnlab.modes import in_mode
 from bnnlab.probing import (
     asks_mode,
     check_fits,
+    contents,
     generators_kept,
+    holds_others,
     is_hooked,
     one_tensor,
     probe_inputs,
+    refill,
 )
 from bnnlab.selfcheck import self_check
 
@@ -154,14 +157,17 @@ class _Tracer(fx.Tracer):
 def _only_computing(module: nn.Module) -> Iterator[None]:
     """Raise if a module changes itself or draws random numbers, which is not recorded; undo it."""
     before = _attributes(module)
+    held = [(value, contents(value)) for value in before.values()]
     buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
     try:
         with generators_kept(module) as has_drawn:
             yield
             after = _attributes(module)
             names = before.keys() | after.keys()
-            if any(before.get(name, names) is not after.get(name, names) for name in names) or any(
-                each._version != version for each, version, _ in buffers
+            if (
+                any(before.get(name, names) is not after.get(name, names) for name in names)
+                or any(holds_others(value, content) for value, content in held)
+                or any(each._version != version for each, version, _ in buffers)
             ):
                 raise ValueError("it changes itself")
             if has_drawn():
@@ -175,6 +181,8 @@ def _only_computing(module: nn.Module) -> Iterator[None]:
             delattr(module, name)
         for name, value in before.items():
             (module._buffers if name in module._buffers else vars(module))[name] = value
+        for value, content in held:
+            refill(value, content)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

@@ -148,15 +148,15 @@ def calls_of(
 ) -> tuple[list[nn.Module], set[nn.Parameter]]:
     """Return the layers in order of their calls, and the weights that others read as well.
 
-    The module is run in evaluation mode, then in training mode. A weight is read by others if the
-    output changes when it is only there while its own layer runs, and another one in its place for
-    everybody else.
+    The module is run in evaluation mode, whose order counts, then in training mode: what is called
+    in this one alone is neither first nor last. A weight is read by others if the output changes
+    when it is only there while its own layer runs, and another one in its place for everybody else.
     """
-    calls: list[nn.Module] = []
+    calls: dict[str, list[nn.Module]] = {NO_GRADIENTS: [], TRAINING: []}
     weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
 
-    def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        calls.append(layer)
+    def note(path: str, layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        calls[path].append(layer)
         return forward(*args, **more)
 
     def show(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
@@ -188,14 +188,15 @@ def calls_of(
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it reads weights; `binarize` ends that
     try:
-        for path in (NO_GRADIENTS, TRAINING):
+        for path in calls:
             with undisturbed(module):
-                _around(layers, note)
+                _around(layers, partial(note, path))
                 first[path] = run(module, x, path)
-            called = {weight_of(layer) for layer in calls}
+            called = {weight_of(layer) for each in calls.values() for layer in each}
             if is_read(called, path):
                 read |= {weight for weight in called if is_read({weight}, path)}
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         restore()
-    return calls, read
+    order, trained = calls.values()
+    return [*order[:1], *(layer for layer in trained if layer not in order), *order[1:]], read
