@@ -151,6 +151,12 @@ def test_protocols_do_not_change(kind: type[Scenario], golden: str) -> None:
     assert protocol_hash(make(kind).protocol()) == golden
 
 
+def test_a_share_of_less_than_an_example_holds_one_out() -> None:
+    (task,) = make(Single, validation=1e-6)
+    assert task.validation is not None
+    assert len(task.validation) == 1
+
+
 @pytest.mark.parametrize("validation", [-0.1, 1.0])
 def test_a_share_that_leaves_nothing_to_learn_is_refused(validation: float) -> None:
     with pytest.raises(UsageError, match="at least 0 and below 1"):

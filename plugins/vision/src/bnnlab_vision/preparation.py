@@ -64,7 +64,7 @@ class Prepared:
 
         if validation:
             count = len(whole)
-            held = min(round(validation * count), count - 1)
+            held = min(max(1, round(validation * count)), count - 1)
             order = permutation(count, seed, "validation", source.name).to(device)
             self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
             whole = replace(whole, rows=whole.rows[order[held:].sort().values])
