@@ -381,7 +381,7 @@ def test_repetitions_that_differ_in_the_seed_share_a_protocol_and_others_do_not(
     host: PluginHost,
 ) -> None:
     def protocol(*layers: dict[str, Any]) -> str:
-        return protocol_hash(experiment(host, None, *layers).protocol())
+        return protocol_hash(experiment(host, None, *layers).protocol)
 
     same = protocol()
     assert protocol({"seed": 9}) == same

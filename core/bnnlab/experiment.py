@@ -40,6 +40,9 @@ class Experiment:
         allow_changed_versions: Whether it may be continued with other versions of torch, bnnlab or
             a plugin than it was begun with.
 
+    Attributes:
+        protocol: What is learned from, in which order, how it is split and scored.
+
     Raises:
         UsageError: If the components do not fit, one cannot be made, or the run cannot be
             continued.
@@ -66,6 +69,8 @@ class Experiment:
                     state = checkpoint.load(resume.path)
             warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
             self._make(state)
+            self.protocol = describe(config, self.stream, self.model, self.optimizer, self.files)
+            self._identity = identity(config, self.protocol)
             now = versions(host, config, self.learner)
             self._versions = {name: [version] for name, version in now.items()}
             if resume:
@@ -216,10 +221,6 @@ class Experiment:
         del config["name"]
         return config
 
-    def protocol(self) -> dict[str, Any]:
-        """Describe what is learned from, in which order, how it is split and scored."""
-        return describe(self.config, self.stream, self.model, self.optimizer, self.files)
-
     def _logged(self, metrics: dict[str, Any]) -> None:
         if self.folder:
             with self.folder.writing():
@@ -235,7 +236,7 @@ class Experiment:
         state = {
             **self.learner.state_dict(),
             "alone": self.alone.state_dict() if self.alone else None,
-            "identity": identity(self.config, self.protocol()),
+            "identity": self._identity,
             "device": self.device.type,
             "versions": self._versions,
             "files": self.files,
@@ -261,7 +262,7 @@ class Experiment:
             folder.begin_anew()
             return
         self._versions = join_versions(folder.path, state["versions"], now, allow_changed_versions)
-        compare(folder.path, state["identity"], identity(self.config, self.protocol()))
+        compare(folder.path, state["identity"], self._identity)
         if state["device"] != self.device.type:
             log.warning(
                 "%s was saved on %s and continues on %s: from here on it differs from an "
@@ -283,7 +284,7 @@ class Experiment:
             self.config,
             self.learner,
             self.tasks,
-            self.protocol(),
+            self.protocol,
             self._versions,
             self.folder.path if self.folder else None,
         )
