@@ -128,6 +128,11 @@ class Samples(BernoulliOptimizer):
         self.write(parameter)
 
 
+@found_by("test_an_infinite_gradient_at_a_draw_is_noticed", "cut to a number")
+class CutsInfinity(Samples):
+    """Bounds lambda, and so hides that a gradient was infinite."""
+
+
 class Decays(Samples):
     """Pulls lambda to 0 in each step, whatever the learning rate is."""
 

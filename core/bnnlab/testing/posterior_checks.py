@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import RunError, UsageError
 from bnnlab.model import Model
 from bnnlab.optimizer import Optimizer
+from bnnlab.posterior import PosteriorOptimizer
 from bnnlab.testing.asserting import refused
 from bnnlab.testing.optimizer_checks import (
     OptimizerChecks,
@@ -76,6 +77,24 @@ class PosteriorChecks(OptimizerChecks):
             pass
         places = differing(before, flat(optimizer.state_dict()))
         assert not places, f"predictive() changes state_dict() at {', '.join(places)}"
+
+    def test_an_infinite_gradient_at_a_draw_is_noticed(self) -> None:
+        """Gradients at draws do not stay in `.grad`: a later look finds what one of inf leaves."""
+        _, optimizer = self._with_posterior()
+        if not isinstance(optimizer, PosteriorOptimizer):
+            pytest.skip("it does not learn at draws")
+
+        def closure() -> Tensor:
+            for parameter in optimizer.learned():
+                parameter.grad = torch.full_like(parameter, 0.1)
+                parameter.grad.view(-1)[0] = torch.inf
+            return torch.zeros(())
+
+        optimizer.step(closure)
+        optimizer.zero_grad()
+        missed = "a gradient of inf is cut to a number, and not refused by look()"
+        with refused(RunError, "not finite", missed):
+            optimizer.look()
 
     def test_test_draws_is_what_the_option_says(self) -> None:
         """An evaluation averages over as many draws as the option of that name, if it has one."""
