@@ -13,7 +13,7 @@ from broken import found_by, right
 
 GOES_ON = "test_an_interrupted_run_goes_on_bit_for_bit"
 SIGNS = "test_binary_weights_are_exactly_signs_after_every_step"
-SAME_FROM_THERE = "a run goes another way"
+ANOTHER_WAY = "a run goes another way"
 
 
 class Fine(toy.ToyOptimizer):
@@ -22,7 +22,7 @@ class Fine(toy.ToyOptimizer):
     declared = "Option('lr', float, 0.05, 'Learning rate.'),"
 
     def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
-        super().__init__(model, generator=generator, lr=lr, latent_clip=1.0)
+        super().__init__(model, generator=generator, lr=lr)
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
@@ -55,7 +55,7 @@ class Halves(Fine):
 
 
 @found_by(SIGNS, "holds more than -1 and")
-@found_by(GOES_ON)
+@found_by(GOES_ON, "holds more than -1 and")
 class SignsAtTheEnd(Fine):
     """Has the latent weights in the model, and signs only when a task ends."""
 
@@ -185,7 +185,7 @@ class KeepsAGenerator(Fine):
         super().update(group, parameters, values, [grad + noise for grad in grads])
 
 
-@found_by(GOES_ON, SAME_FROM_THERE)
+@found_by(GOES_ON, ANOTHER_WAY)
 class Scattered(Fine):
     """Keeps its momentum outside `state_dict`."""
 
@@ -196,7 +196,7 @@ class Scattered(Fine):
         return grad + self.velocity
 
 
-@found_by(GOES_ON, SAME_FROM_THERE)
+@found_by(GOES_ON, ANOTHER_WAY)
 class KeepsItsAnchors(Fine):
     """Is held where the last task ended, by anchors outside `state_dict`."""
 
@@ -213,20 +213,7 @@ class KeepsItsAnchors(Fine):
         self.anchors = dict(zip(self.learned(), latents, strict=True))
 
 
-@found_by(GOES_ON, SAME_FROM_THERE)
-class CountsTasks(Fine):
-    """Learns slower in each task, whose number is an attribute."""
-
-    tasks = 0
-
-    def task_started(self, context: TaskContext) -> None:
-        self.tasks += 1
-
-    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
-        return grad / max(1, self.tasks)
-
-
-@found_by(GOES_ON, SAME_FROM_THERE)
+@found_by(GOES_ON, ANOTHER_WAY)
 class CountsSteps(Fine):
     """Divides by the steps of the task at its end; they are an attribute."""
 
@@ -393,7 +380,7 @@ class ReadsTheFirstLR(Fine):
 
 @found_by("test_the_lr_of_every_group_is_read_at_each_step", "the learned weights' group")
 class FixesLR(Fine):
-    """Has the learning rate that it was made with."""
+    """Gives binary weights the learning rate that it was made with."""
 
     def __init__(self, model: Model, **given: Any) -> None:
         super().__init__(model, **given)
@@ -402,18 +389,8 @@ class FixesLR(Fine):
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
-        super().update({**group, "lr": self.lr}, parameters, values, grads)
-
-
-@found_by("test_the_lr_of_every_group_is_read_at_each_step", "the learned weights' group")
-class FixesBinaryLR(FixesLR):
-    """Reads the learning rate of real parameters alone."""
-
-    def update(
-        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
-    ) -> None:
-        fixing = FixesLR if group["binary"] else Fine
-        fixing.update(self, group, parameters, values, grads)
+        lr = self.lr if group["binary"] else group["lr"]
+        super().update({**group, "lr": lr}, parameters, values, grads)
 
 
 @found_by("test_the_lr_of_every_group_is_read_at_each_step", "has no effect")

@@ -98,7 +98,8 @@ class ModelContract(DeviceChecks):
 
     def test_it_fits_other_inputs_and_classes(self) -> None:
         """Made for inputs of twice the size and two classes more, it maps these, or is refused."""
-        shape = (*self.input_shape[:1], *(2 * size for size in self.input_shape[1:]))
+        first, *sizes = self.input_shape
+        shape = (first, *(2 * size for size in sizes)) if sizes else (2 * first,)
         classes = self.classes + 2
         try:
             model = building.make_model(
@@ -106,7 +107,7 @@ class ModelContract(DeviceChecks):
             )
         except UsageError as refusal:
             pytest.skip(f"it is refused: {refusal}")
-        logits = model.eval()(torch.zeros(1, *shape))
+        logits = model.eval()(self.inputs(1).new_zeros(1, *shape))
         assert logits.shape == (1, classes), f"{classes} classes have logits {tuple(logits.shape)}"
 
     def test_its_segments_compose_to_it(self) -> None:
