@@ -47,7 +47,6 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
         ({"model": [1, 2]}, r"does not fit its run\.toml: model"),
         ({"model": other}, f"{name} is binary and cannot be loaded"),
         ({"identity": {"seed": 1, "model": 2}}, r"does not go with its .* \(seed, model\)"),
-        ({"identity": {**state["identity"], "rule": "dfa"}}, r"does not go with .* \(rule\)"),
     ):
         save(folder, {**state, **changed})
         with pytest.raises(UsageError, match=message):

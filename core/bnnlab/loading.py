@@ -48,8 +48,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
     choices = resolve_components(host, [settings], kinds)
-    said = {key: settings.get(key) for key in state["identity"] if key != "protocol"}
-    compare(path, state["identity"], said)
+    compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
     parts: dict[str, Any] = {}
     model = parts["model"] = building.make_model(
         host,
