@@ -252,6 +252,18 @@ def test_nothing_but_signs_is_loaded_into_a_binary_parameter(name: str, assign: 
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_nothing_but_signs_is_loaded_by_another_name_of_a_binary_parameter() -> None:
+    gate, real = Gate(), nn.Linear(4, 4, bias=False)
+    layer = BinaryLinear(4, 4)
+    real.weight = layer.weight
+    model = Model([gate, gate, layer, real])
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    for name in ("segments.1.gate", "segments.3.weight"):
+        with pytest.raises(UsageError, match=f"{name} is binary"):
+            model.load_state_dict({**state, name: state[name] / 2})
+    assert all(p.abs().eq(1).all() for p in model.parameters())
+
+
 def test_a_binary_layer_in_any_module_refuses_real_weights() -> None:
     net = nn.Sequential(BinaryLinear(4, 4))
     with pytest.raises(UsageError, match=r"0\.weight is binary"):

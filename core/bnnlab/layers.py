@@ -163,8 +163,9 @@ class _BinaryLayer(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def _scale_and_shift(self, sums: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Apply scale and bias, whose numbers per output are viewed in this shape."""
+    def _scale_and_shift(self, sums: Tensor, dims: int = 0) -> Tensor:
+        """Apply scale and bias, a number for each output, before this many dimensions."""
+        shape = (-1, *[1] * dims)
         y = sums * (self.fixed_scale if self.scale is None else self.scale.view(shape))
         return y if self.bias is None else y.add(self.bias.view(shape))
 
@@ -199,7 +200,7 @@ class BinaryLinear(_BinaryLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        return self._scale_and_shift(linear(input, self.weight), (-1,))
+        return self._scale_and_shift(linear(input, self.weight))
 
 
 class BinaryConvolution(_BinaryLayer):
@@ -241,8 +242,8 @@ class BinaryConvolution(_BinaryLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `(B, C, ...)` to `(B, out_channels, ...)`."""
-        shape = (-1, *[1] * len(self.kernel_size))
-        return self._scale_and_shift(self._conv_forward(input, self.weight, None), shape)
+        sums = self._conv_forward(input, self.weight, None)
+        return self._scale_and_shift(sums, len(self.kernel_size))
 
 
 class BinaryConv1d(BinaryConvolution, nn.Conv1d):
@@ -260,19 +261,9 @@ class BinaryConv3d(BinaryConvolution, nn.Conv3d):
 class BinaryTransposed(_BinaryLayer):
     """Transposed convolution, times a scale, plus a bias, with every weight exactly -1 or +1.
 
-    Args:
-        in_channels: Input channels C.
-        out_channels: Output channels.
-        kernel_size: Side (or sides) of the kernel.
-        stride: As in torch's layer; so for the next three.
-        padding: See stride.
-        output_padding: See stride.
-        groups: See stride.
-        bias: Whether to add a real bias.
-        dilation: See stride.
-        scale: As for `BinaryLinear`; the fan-in is C / groups times the kernel's side over the
-            stride, per dimension: so many products are in a sum on average.
-        generator: Draws the initial signs; torch's default generator if None.
+    It takes the arguments of torch's layer in its order, then `scale` and `generator` as in
+    `BinaryConvolution`. The fan-in is C / groups times the kernel's side over the stride, per
+    dimension: so many products are in a sum on average.
     """
 
     in_channels: int
@@ -319,7 +310,7 @@ class BinaryTransposed(_BinaryLayer):
         sums = convolve(
             input, self.weight, None, self.stride, self.padding, more, self.groups, self.dilation
         )
-        return self._scale_and_shift(sums, (-1, *[1] * dims))
+        return self._scale_and_shift(sums, dims)
 
 
 class BinaryConvTranspose1d(BinaryTransposed, nn.ConvTranspose1d):
@@ -385,9 +376,10 @@ def check_loaded(module: nn.Module, state: Mapping[str, Any], prefix: str) -> No
     Raises:
         UsageError: If it holds anything but -1 and +1.
     """
-    for name in binary_parameters(module):
+    binary = set(binary_parameters(module).values())
+    for name, parameter in module.named_parameters(remove_duplicate=False):
         values = state.get(prefix + name)
-        if not isinstance(values, Tensor) or values.is_meta:
+        if parameter not in binary or not isinstance(values, Tensor) or values.is_meta:
             continue
         dense = values.detach().to_dense()
         if not bool(((dense == 1) | (dense == -1)).all()):
