@@ -381,7 +381,7 @@ def test_a_layer_that_no_input_reaches_is_named() -> None:
             return y
 
     assert reasons(binarize(Spare(), "all", input_shape=(4,))) == {
-        "spare": "it is never called, though others may read its weight"
+        "spare": "it is not called at test, though others may read its weight"
     }
 
 
@@ -409,20 +409,23 @@ def test_inner_goes_by_the_order_of_execution(shape: Any) -> None:
     assert binary(binarize(HeadFirst(whole=False), input_shape=shape)) == ["second"]
 
 
-def test_inner_goes_by_the_order_in_evaluation_mode() -> None:
-    class Auxiliary(nn.Module):
-        """Calls a layer more in training, after the others."""
+class Auxiliary(nn.Module):
+    """Calls a layer in training alone, after the others."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.mid, self.head, self.aux = (nn.Linear(4, 4) for _ in range(4))
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mid, self.head, self.aux = (nn.Linear(4, 4) for _ in range(4))
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.mid(self.first(x))
-            y: Tensor = self.head(x)
-            return y + self.aux(x) if self.training else y
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mid(self.first(x))
+        y: Tensor = self.head(x)
+        return y + self.aux(x) if self.training else y
 
-    assert binary(binarize(Auxiliary(), input_shape=(4,))) == ["mid", "aux"]
+
+def test_inner_goes_by_the_order_at_test_and_what_is_called_in_training_alone_stays_real() -> None:
+    model = binarize(Auxiliary(), input_shape=(4,))
+    assert binary(model) == ["mid"]
+    assert reasons(model)["aux"].startswith("it is not called at test")
 
 
 def test_inner_of_what_cannot_be_recorded_needs_a_probe() -> None:
@@ -760,6 +763,19 @@ class Adding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.norm(x))
         return y if torch.is_grad_enabled() else y + 1e-3
+
+
+def test_outputs_that_are_not_finite_are_said_to_compare_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Log(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(-1 - input.abs()).mul(0).sub(1).log()
+
+    binarize(
+        nn.Sequential(nn.Linear(4, 4), Log(4, 4)), lambda name, _: name == "0", input_shape=(4,)
+    )
+    assert "no finite number for probe inputs: nothing can be compared" in caplog.text
 
 
 def test_what_is_more_than_rounding_is_still_refused() -> None:

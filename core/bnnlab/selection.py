@@ -64,10 +64,11 @@ def select(
     cannot |= _shared(module, layers)
     layers = {part: name for part, name in layers.items() if name not in cannot}
     if not layers:
+        who = "the policy" if callable(policy) else f"policy {policy!r}"
         said = "".join(f"; {name or 'it'}: {why}" for name, why in cannot.items())
         raise ValueError(
             f"no weight layer to binarise: {len(able)} of nn.Linear and the convolutions found"
-            + (f", all kept real by policy {policy!r}; try policy='all'" if kept else "")
+            + (f", all kept real by {who}; try policy='all'" if kept else "")
             + said
         )
     missed = any(
@@ -98,7 +99,7 @@ def _unable(
         if weight_of(layer) in read:
             cannot[name] = "its weight is read by others than the layer itself"
         elif x is not None and layer not in calls:
-            cannot[name] = "it is never called, though others may read its weight"
+            cannot[name] = "it is not called at test, though others may read its weight"
     return cannot, [layer for layer in calls if able[layer] not in cannot]
 
 

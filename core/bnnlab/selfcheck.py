@@ -69,6 +69,8 @@ def _difference(
     module: nn.Module, chain: nn.Module, x: Tensor, tolerance: float | None = None
 ) -> str | None:
     who, first = type(module).__name__, run(module, x, GRADIENTS)
+    if not bool(first.isfinite().any()):
+        log.warning("%s returns no finite number for probe inputs: nothing can be compared", who)
     may_differ = any(asks_mode(part) or is_hooked(part) for part in module.modules())
     for path in PATHS:
         y = first if path == GRADIENTS else run(module, x, path)
@@ -146,17 +148,16 @@ def _falsify(weight: nn.Parameter) -> None:
 def calls_of(
     module: nn.Module, layers: Collection[nn.Module], x: Tensor
 ) -> tuple[list[nn.Module], set[nn.Parameter]]:
-    """Return the layers in order of their calls, and the weights that others read as well.
+    """Return the layers in order of their calls at test, and the weights that others read, too.
 
-    The module is run in evaluation mode, whose order counts, then in training mode: what is called
-    in this one alone is neither first nor last. A weight is read by others if the output changes
-    when it is only there while its own layer runs, and another one in its place for everybody else.
+    A weight is read by others if the output changes, at test or in training, when it is only there
+    while its own layer runs, and another one in its place for everybody else.
     """
-    calls: dict[str, list[nn.Module]] = {NO_GRADIENTS: [], TRAINING: []}
+    calls: list[nn.Module] = []
     weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
 
-    def note(path: str, layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        calls[path].append(layer)
+    def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        calls.append(layer)
         return forward(*args, **more)
 
     def show(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
@@ -188,15 +189,15 @@ def calls_of(
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it reads weights; `binarize` ends that
     try:
-        for path in calls:
-            with undisturbed(module):
-                _around(layers, partial(note, path))
-                first[path] = run(module, x, path)
-            called = {weight_of(layer) for each in calls.values() for layer in each}
+        with undisturbed(module):
+            _around(layers, note)
+            first[NO_GRADIENTS] = run(module, x, NO_GRADIENTS)
+        first[TRAINING] = run(module, x, TRAINING)
+        called = {weight_of(layer) for layer in calls}
+        for path in first:
             if is_read(called, path):
                 read |= {weight for weight in called if is_read({weight}, path)}
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         restore()
-    order, trained = calls.values()
-    return [*order[:1], *(layer for layer in trained if layer not in order), *order[1:]], read
+    return calls, read
