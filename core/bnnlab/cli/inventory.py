@@ -102,36 +102,42 @@ def doctor(json: Json = False) -> None:
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
+    from bnnlab.host import PluginHost
+
+    report = _examine(PluginHost().plugins)
+    broken = [each for each in report["plugins"] if each["status"] == "broken"]
+    lacking = [each["distribution"] for each in report["plugins"] if each["unmet"]]
+    if json:
+        print_json(report)
+    else:
+        _print_report(report)
+        said = [f"Broken: {len(broken)} of the plugins."] if broken else []
+        said += [f"Unmet requirements: of {', '.join(dict.fromkeys(lacking))}."] if lacking else []
+        print_out(" ".join(said) or "All is well.")
+    if broken or lacking:
+        raise typer.Exit(1)
+
+
+def _examine(plugins: Sequence["Plugin"]) -> dict[str, Any]:
+    """Return what the doctor knows, by its name for people."""
     import platform
     import time
-    from importlib.metadata import PackageNotFoundError, version
 
     from bnnlab import __version__
-    from bnnlab.discovery import Status
-    from bnnlab.host import PluginHost
     from bnnlab.index import user_file
 
-    host = PluginHost()
     started = time.perf_counter()
     import torch
 
     torch_seconds = time.perf_counter() - started
     from bnnlab.building import data_folder
 
-    def version_of(distribution: str) -> str:
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            return "not installed"
-
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
-    folder = data_folder(None)
-    broken = [plugin for plugin in host.plugins if plugin.status is Status.BROKEN]
-    lacking = _unmet(host.plugins)
-    report: dict[str, Any] = {
+    folder, lacking = data_folder(None), _unmet(plugins)
+    return {
         "bnnlab": __version__,
         "python": platform.python_version(),
-        **{name: version_of(name) for name in packages},
+        **{name: _version_of(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "data folder": str(folder),
@@ -147,24 +153,27 @@ def doctor(json: Json = False) -> None:
                 "error": plugin.error,
                 "unmet": lacking.get(plugin.distribution, []),
             }
-            for plugin in host.plugins
+            for plugin in plugins
         ],
     }
-    if json:
-        print_json(report)
-    else:
-        for key, value in report.items():
-            if key == "plugins":
-                continue
+
+
+def _version_of(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    for key, value in report.items():
+        if key != "plugins":
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
             print_out(f"{key:25} {shown}", soft_wrap=True)
-        for plugin in report["plugins"]:
-            faults = [plugin["error"], *plugin["unmet"]]
-            error = "".join(f"   {fault}" for fault in faults if fault)
-            what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
-            print_out(f"{what}{plugin['import_ms']:7.1f} ms{error}", soft_wrap=True)
-        said = [f"Broken: {len(broken)} of the plugins."] if broken else []
-        said += [f"Unmet requirements: of {', '.join(lacking)}."] if lacking else []
-        print_out(" ".join(said) or "All is well.")
-    if broken or lacking:
-        raise typer.Exit(1)
+    for plugin in report["plugins"]:
+        faults = [plugin["error"], *plugin["unmet"]]
+        error = "".join(f"   {fault}" for fault in faults if fault)
+        what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
+        print_out(f"{what}{plugin['import_ms']:7.1f} ms{error}", soft_wrap=True)
