@@ -16,7 +16,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     rules,
     streams,
 )
-from broken.kit import failures
+from broken.kit import CONTRACTS, failures
 
 from bnnlab.testing.pytest_plugin import MakePlugin
 
@@ -33,6 +33,26 @@ def test_a_component_that_is_wrong_fails_the_check_for_it(
     failed = failures(make_plugin, case.made, only=case.check)
     assert case.check in failed
     assert re.search(case.message, failed[case.check], re.DOTALL)
+
+
+SHOWN_BELOW = {
+    "test_it_says_what_it_is_and_where_it_comes_from",
+    "test_the_entry_module_is_data_alone",
+    "test_its_capabilities_are_those_of_its_kind",
+    "test_its_defaults_are_within_their_own_bounds",
+    "test_its_options_are_its_constructors_keywords",
+}
+KEPT_BY_THE_CORE = {
+    "test_it_can_be_made",
+    "test_an_unknown_option_is_refused_by_name",
+    "test_what_is_no_sign_is_not_adopted",
+}
+
+
+def test_every_check_finds_something() -> None:
+    checks = {name for each in CONTRACTS.values() for name in dir(each) if name.startswith("test_")}
+    found = {case.check for case in CASES} | SHOWN_BELOW | KEPT_BY_THE_CORE
+    assert checks == found
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def failures(
 
     Args:
         make_plugin: The fixture.
-        made: The component. What it declares is in its `declared` (options, as they are written),
-            and what it provides besides its kind's usual in its `provides`.
+        made: The component. Its options, as they are written, are in its `declared`, what it
+            provides besides its kind's usual in its `provides`, and other fields in its `fields`.
         top: What is at the top of the entry module.
         only: The check to make.
         attributes: Those that the contract is told.
@@ -75,6 +75,7 @@ def failures(
         "summary": "A thing.",
         "source": "Nobody, 2020",
         "provides": frozenset([*PROVIDES[kind], *getattr(made, "provides", [])]),
+        **getattr(made, "fields", {}),
         **fields,
     }
     make_plugin(

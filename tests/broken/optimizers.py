@@ -135,6 +135,14 @@ class Divides(Fine):
         return grad / grad.norm()
 
 
+@found_by("test_a_huge_gradient_leaves_finite_numbers", "not finite")
+class RaisesToAPower(Fine):
+    """Takes gradients to the seventh power."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad**7
+
+
 @found_by("test_the_same_seed_gives_the_same", "with the same seed differ")
 @found_by("test_the_global_state_is_left_alone", "generator")
 class Unseeded(Fine):
@@ -183,6 +191,25 @@ class KeepsAGenerator(Fine):
         noise = 1e-3 * torch.rand((), generator=self.generator)
         self.state["generator"] = self.generator.get_state()
         super().update(group, parameters, values, [grad + noise for grad in grads])
+
+
+@found_by("test_its_state_is_as_large_as_declared", "^4 bytes a weight")
+class SaysTwiceAsMuch(Fine):
+    """Declares twice the state that it has."""
+
+    fields = {"state_bytes": 8}
+
+
+@found_by("test_its_state_follows_the_model_to_another_dtype", "dtype")
+class KeepsItsDtype(Fine):
+    """Pulls weights back to where they began, which is in no state."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.start = {parameter: parameter.detach().clone() for parameter in model.parameters()}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad.lerp(self.start[parameter], 0.01)
 
 
 @found_by(GOES_ON, ANOTHER_WAY)
@@ -365,6 +392,17 @@ class ChangesAsItSays(Fine):
 
 
 # -------------------------------------------------------------------- settings
+
+
+@found_by("test_a_parameter_group_may_be_parted", "is not learned")
+class HasTwoGroups(Fine):
+    """Updates the groups that it was made with."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        groups, self.param_groups = self.param_groups, self.param_groups[:2]
+        loss = super().step(closure)
+        self.param_groups = groups
+        return loss
 
 
 @found_by("test_a_parted_group_has_an_lr_of_its_own", "is not read")

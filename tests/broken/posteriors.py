@@ -123,14 +123,8 @@ class Samples(BernoulliOptimizer):
     def update(
         self, group: Group, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
     ) -> None:
-        value = self.state[parameter]["lambda"]
-        value.sub_(grads[0], alpha=group["lr"]).clamp_(-2, 2)
+        self.state[parameter]["lambda"].sub_(grads[0], alpha=group["lr"])
         self.write(parameter)
-
-
-@found_by("test_an_infinite_gradient_at_a_draw_is_noticed", "cut to a number")
-class CutsInfinity(Samples):
-    """Bounds lambda, and so hides that a gradient was infinite."""
 
 
 class Decays(Samples):
@@ -141,6 +135,17 @@ class Decays(Samples):
     ) -> None:
         self.state[parameter]["lambda"].mul_(0.9)
         super().update(group, parameter, weights, noise, grads)
+
+
+@found_by("test_an_infinite_gradient_at_a_draw_is_noticed", "cut to a number")
+class CutsInfinity(Samples):
+    """Bounds lambda, and so hides that a gradient was infinite."""
+
+    def update(
+        self, group: Group, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
+    ) -> None:
+        super().update(group, parameter, weights, noise, grads)
+        self.state[parameter]["lambda"].clamp_(-2, 2)
 
 
 @found_by("test_evaluation_changes_no_state", "generator")

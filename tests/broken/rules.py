@@ -41,6 +41,13 @@ class Indirect(Optional):
         super().__init__(**rest)
 
 
+@found_by("test_its_default_model_is_there", "acme-none")
+class NamesNoModel(toy.ToyRule):
+    """Has a default model that nobody offers."""
+
+    fields = {"default_model": "acme-none"}
+
+
 # -------------------------------------------------------------------- gradients
 
 
@@ -320,6 +327,20 @@ class PutsInTraining(toy.ToyRule):
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         model.train()
+
+
+@found_by("test_what_the_model_infers_are_logits_with_a_graph", "it infers .20,.")
+class InfersLabels(toy.ToyRule):
+    """Lets the model infer the number of the class."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        model.inference = _most_likely
+
+
+def _most_likely(model: Model, inputs: Tensor) -> Tensor:
+    for segment in model.segments:
+        inputs = segment(inputs)
+    return inputs.argmax(1)
 
 
 @found_by("test_the_same_seed_gives_the_same", "with the same seed differ")

@@ -335,6 +335,14 @@ class RelabelsAnew(Fine):
         return replace(task, train=train, test=test)
 
 
+@found_by("test_only_what_is_trained_on_is_augmented", "augmented: test of task 0")
+class AugmentsAll(Fine):
+    """Turns test images around, too."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, test=replace(task.test, augment=lambda images, _: images.flip(-1)))
+
+
 @found_by("test_task_ids_are_given_exactly_where_declared")
 class TellsTasks(Fine):
     """Gives task identities without saying so."""
