@@ -84,6 +84,10 @@ CHANGES = {
     ),
     "NumPy's random generator": "np.random.seed(7)",
     "the working directory": "os.chdir('..')",
+    "what logging leaves out": (
+        "import logging; logging.disable(logging.ERROR)\n"
+        "logging.getLogger('bnnlab.training').disabled = True"  # as logging.config does
+    ),
     "the environment variable OMP_NUM_THREADS": "os.environ['OMP_NUM_THREADS'] = '77'",
     "the environment variable BNNLAB_DATA": "os.environ['BNNLAB_DATA'] = '/nowhere'",
 }
@@ -173,6 +177,17 @@ def test_what_cannot_be_put_back_is_an_error(
     message = "changed the working directory, which cannot be put back"
     with pytest.raises(RuntimeError, match=message), ambient.kept("acme"):
         leave()
+
+
+def test_an_inference_mode_that_is_not_left_is_an_error() -> None:
+    mode = torch.inference_mode()
+    message = "torch's inference mode, which cannot be put back"
+    try:
+        with pytest.raises(RuntimeError, match=message), ambient.kept("acme"):
+            mode.__enter__()
+    finally:
+        mode.__exit__(None, None, None)
+    assert torch.is_grad_enabled()
 
 
 RUN = {

@@ -160,6 +160,7 @@ def _parts() -> Parts:
     parts: Parts = {
         "the working directory": (os.getcwd, os.chdir),
         PYTHON: (random.getstate, random.setstate),
+        "what logging leaves out": (_left_out, lambda found: _leave_out(*found)),
     }
     for name in VARIABLES:
         parts[f"the environment variable {name}"] = (
@@ -181,6 +182,22 @@ def _parts() -> Parts:
     return parts
 
 
+def _left_out() -> tuple[int, set[str]]:
+    """Return up to which level logging is off, and which loggers of bnnlab are."""
+    return logging.root.manager.disable, {each.name for each in _loggers() if each.disabled}
+
+
+def _leave_out(level: int, names: set[str]) -> None:
+    logging.disable(level)
+    for logger in _loggers():
+        logger.disabled = logger.name in names
+
+
+def _loggers() -> list[logging.Logger]:
+    every = logging.root.manager.loggerDict.items()
+    return [a for name, a in every if name.startswith("bnnlab") and isinstance(a, logging.Logger)]
+
+
 @cache
 def _parts_of(torch: Any) -> Parts:
     parts: Parts = {
@@ -191,6 +208,10 @@ def _parts_of(torch: Any) -> Parts:
         "torch's flushing of tiny numbers": (  # one mode of the processor for all floats
             lambda: sys.float_info.min / 2 == 0,
             torch.set_flush_denormal,
+        ),
+        "torch's inference mode": (  # only who entered it can leave it
+            torch.is_inference_mode_enabled,
+            lambda _: None,
         ),
         "torch's random generator": (
             lambda: _bytes(torch.get_rng_state()),

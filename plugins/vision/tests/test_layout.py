@@ -201,7 +201,7 @@ def test_hidden_names_are_passed_over_at_every_level(
     root = lay_out("train", "test")
     before = make(root).protocol()
     for folder in (".", "train", "train/a", "test/b"):
-        for hidden in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN"):
+        for hidden in (".ipynb_checkpoints", "__MACOSX", "@eaDir", "@Recycle", "$RECYCLE.BIN"):
             lay_out(f"{folder}/{hidden}", count=1)
         for name in ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
             (root / folder / name).write_bytes(b"no image")

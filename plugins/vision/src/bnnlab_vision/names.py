@@ -18,7 +18,8 @@ AFFIXES = ("images?", "imgs?", "pictures?", "photos?", "data", "dataset", "set",
 
 LEFTOVERS = frozenset(
     {"__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"}
-    | {"system volume information", "@eadir", "#recycle", "lost+found", "__pycache__"}
+    | {"system volume information", "lost+found", "__pycache__"}
+    | {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
 )
 """What macOS, Windows, Python and network storage leave; names that begin with a dot besides."""
 
