@@ -67,7 +67,10 @@ class KnowsItsParameters(Fine):
         return loss
 
 
-@found_by("test_a_frozen_parameter_is_left_alone", "changes frozen weights, or what is behind")
+@found_by(
+    "test_a_task_and_a_draw_leave_frozen_parameters_alone",
+    "changes frozen weights, or what is behind",
+)
 class TightensAll(Fine):
     """Shrinks what is behind its weights when a task ends, frozen or not."""
 

@@ -94,7 +94,7 @@ class RestoresAtTheEnd(Fine):
             parameter.copy_(weight)
 
 
-@found_by("test_a_frozen_parameter_is_left_alone", "draws a frozen parameter")
+@found_by("test_a_task_and_a_draw_leave_frozen_parameters_alone", "draws a frozen parameter")
 class DrawsFrozenOnes(Fine):
     """Draws every weight of its group, frozen or not."""
 

@@ -120,41 +120,40 @@ class CitizenshipChecks(OptimizerChecks):
                     optimizer.look()
 
     def test_a_frozen_parameter_is_left_alone(self) -> None:
-        """Without requires_grad, no step changes it or its state; later ones do.
-
-        What hears of a task may add to its state, but leaves it and what is behind it alone.
-        """
+        """Without requires_grad, no step changes it or its state; later ones do."""
         model, optimizer = self.trained()
-        frozen = [next(iter(optimizer.learned())), [*model.parameters()][-1]]
+        frozen = _freeze(model, optimizer)
 
         def everything() -> dict[str, Any]:
             return flat([tensors_of(optimizer, parameter) for parameter in frozen])
 
-        closure = _constant(model, 0.1)
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        before, weights = everything(), [parameter.clone() for parameter in frozen]
+        closure, before = _constant(model, 0.1), everything()
         for _ in range(3):
             optimizer.step(closure)
         assert everything() == before, "a step changes frozen parameters, or their state"
-
-        def kept() -> dict[str, Any]:
-            return flat([(parameter, optimizer.latent(parameter)) for parameter in frozen])
-
-        behind = kept()
-        for index in range(2):
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=0, end=True)
-        same = kept() == behind
-        assert same, "task_started() or task_ended() changes frozen weights, or what is behind them"
-        for _ in optimizer.predictive(2 if self.provides("posterior") else 0):
-            drawn = [not torch.equal(*pair) for pair in zip(frozen, weights, strict=True)]
-            assert not any(drawn), "predictive() draws a frozen parameter"
-        before = everything()
         for parameter in frozen:
             parameter.requires_grad_(True)
         for _ in range(3):
             optimizer.step(closure)
         assert everything() != before, "what was frozen once is learned no more"
+
+    def test_a_task_and_a_draw_leave_frozen_parameters_alone(self) -> None:
+        """What hears of a task may add to their state, but leaves alone what is behind them."""
+        model, optimizer = self.trained()
+        frozen = _freeze(model, optimizer)
+        weights = [parameter.clone() for parameter in frozen]
+
+        def kept() -> dict[str, Any]:
+            return flat([(parameter, optimizer.latent(parameter)) for parameter in frozen])
+
+        before = kept()
+        for index in range(2):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=0, end=True)
+        same = kept() == before
+        assert same, "task_started() or task_ended() changes frozen weights, or what is behind them"
+        for _ in optimizer.predictive(2 if self.provides("posterior") else 0):
+            drawn = not all(map(torch.equal, frozen, weights))
+            assert not drawn, "predictive() draws a frozen parameter"
 
     def test_copies_go_on_as_the_original(self) -> None:
         """Copied by deepcopy, pickle or torch.save with its model; alone a copy is refused."""
@@ -255,6 +254,14 @@ class CitizenshipChecks(OptimizerChecks):
             _train_in(dtype, each, its)
         places = differing(*(flat([copy_of(m), it.state_dict()]) for m, it in both))
         assert not places, f"in {dtype}, after loading, it goes another way at {places[:5]}"
+
+
+def _freeze(model: Model, optimizer: Optimizer) -> list[Tensor]:
+    """Freeze a learned weight and the last parameter, and return them."""
+    frozen = [optimizer.learned()[0], [*model.parameters()][-1]]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return frozen
 
 
 def _constant(model: Model, grad: float) -> Callable[[], Tensor]:
