@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -408,15 +409,18 @@ def test_an_interrupted_run_is_resumed(
 def test_a_run_that_is_told_to_stop_says_how_to_go_on(
     bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnnlab.training import Trainer
+    from bnnlab import LearningRule
 
-    def told(self: Trainer, *_: Any) -> None:
-        if self.progress.step == 15:
+    closure, steps = LearningRule.closure, count(1)
+
+    def told(*given: Any) -> Any:
+        if next(steps) == 5:
             signal.raise_signal(signal.SIGTERM)
+        return closure(*given)
 
     whole = document("run", *TINY, "--name", "whole", "--quiet")
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_check", told)
+        patch.setattr(LearningRule, "closure", told)
         answer = bnn("run", *TINY, "--name", "torn", "--quiet")
     assert (answer.code, answer.out) == (143, "")
     lines = ["to go on: bnn run --resume runs/torn", "error: stopped by SIGTERM"]
