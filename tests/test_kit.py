@@ -141,6 +141,11 @@ def test_an_excuse_for_nothing_is_refused(
     assert name in failures(make_plugin, made, only=check, attributes=excuse)[check]
 
 
+def test_a_model_of_vectors_is_interrupted_and_goes_on(make_plugin: MakePlugin) -> None:
+    vectors = {"input_shape": (16,)}
+    assert not failures(make_plugin, models.Fine, only=optimizers.GOES_ON, attributes=vectors)
+
+
 def test_sizes_may_shrink_in_every_step_whatever_was_loaded(make_plugin: MakePlugin) -> None:
     check = "test_weights_that_are_loaded_are_learned_from"
     assert not failures(make_plugin, posteriors.Decays, only=check)

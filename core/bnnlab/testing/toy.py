@@ -54,7 +54,7 @@ def _to(data: Any, device: torch.device) -> Any:
 def task_of(inputs: Tensor, labels: Tensor, index: int = 0) -> Task:
     """Return a task whose inputs are as they are; the second half is for test."""
     half, rows = len(inputs) // 2, torch.arange(len(inputs))
-    mean, std = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    mean, std = torch.zeros(()), torch.ones(())  # for inputs of any number of dimensions
     learned, scored = (
         Examples(inputs, labels, part, mean, std) for part in (rows[:half], rows[half:])
     )
