@@ -152,6 +152,14 @@ class Unseeded(Fine):
         return grad + torch.randn_like(grad)
 
 
+@found_by("test_what_it_draws_at_first_follows_its_seed", "two seeds draw the same sizes")
+class BeginsAlike(Fine):
+    """Draws its latent weights from a generator of its own."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=torch.Generator().manual_seed(0), lr=lr)
+
+
 @found_by("test_the_order_of_parameters_does_not_matter", "depends on the order")
 class ByIndex(Fine):
     """Learns the later weights of a group faster."""

@@ -73,6 +73,19 @@ class OptimizerContract(
             toy.train(model, rule, optimizer, task, steps=0, done=4, end=True)
             _assert_behind(model, optimizer, "task_ended()")
 
+    def test_what_it_draws_at_first_follows_its_seed(self) -> None:
+        """Where fresh latent weights differ in size, they are others with another seed."""
+        found = []
+        for seed in range(2):
+            model = self.make_model()
+            optimizer = self.make(seed, model)
+            latents = [optimizer.latent(weight) for weight in model.binary_parameters().values()]
+            found.append([each.abs() for each in latents if each is not None])
+        if not any(bool((sizes != sizes.flatten()[:1]).any()) for sizes in found[0]):
+            pytest.skip("no sizes are drawn")
+        same = all(map(torch.equal, *found))
+        assert not same, "two seeds draw the same sizes: draw from the constructor's generator"
+
     def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
         """Once, or oftener where 'reevaluable' is required; the loss is a scalar between those."""
         model, losses = self.make_model(), list[float]()
