@@ -90,9 +90,10 @@ class Consolidation(Optimizer):
             )
 
     def _share(self, groups: list[Group], state: Any) -> None:
-        """Let the base and this optimizer have the same groups and the same state."""
+        """Let the base and this optimizer have the same groups, state and watch."""
         self.param_groups = self.base.param_groups = groups
         self.state = self.base.state = state
+        self.base._watch = self._watch
 
     def theta(self, parameter: Tensor) -> Tensor:
         """Return what is consolidated: the latent weight, or the real parameter; not a copy."""
