@@ -390,6 +390,18 @@ def test_a_group_that_is_added_is_learned_as_other_real_parameters_are(name: str
     assert bool((new < 0.5).all())
 
 
+@pytest.mark.parametrize("name", [*BINARY, *REAL])
+def test_a_group_may_be_parted_into_two(name: str) -> None:
+    (model, optimizer), (other, its) = trained(name), trained(name)
+    first = optimizer.param_groups[0]
+    *rest, last = first["params"]
+    first["params"] = rest
+    optimizer.add_param_group({"params": [last], "learned": True, "binary": first["binary"]})
+    assert go_on(model, optimizer) == go_on(other, its)
+    assert flat(model.state_dict()) == flat(other.state_dict())
+    assert optimizer.diagnostics() == its.diagnostics()
+
+
 def test_a_group_of_new_binary_weights_is_refused_in_words() -> None:
     model, optimizer = trained("adam")
     model.segments.append(BinaryLinear(3, 3))
@@ -432,13 +444,21 @@ def test_inputs_that_are_no_numbers_are_noticed_within_50_steps(name: str) -> No
         go_on(model, optimizer, steps=50)
 
 
-def test_a_loss_that_is_no_number_is_noticed_within_50_steps() -> None:
+def test_what_is_no_number_is_found_in_lists_too() -> None:
+    model, optimizer = trained("adam")
+    optimizer.state[first_weight(model)]["parts"] = [{"one": torch.tensor([0.0, math.inf])}]
+    with pytest.raises(RunError, match=r"'parts', kept behind segments\.0\.0\.weight, is not fin"):
+        optimizer.look()
+
+
+@pytest.mark.parametrize("number", [float, torch.tensor])
+def test_a_loss_that_is_no_number_is_noticed_within_50_steps(number: Callable[..., Any]) -> None:
     model, optimizer = trained("adam")
 
-    def closure() -> Tensor:
+    def closure() -> Any:
         for parameter in model.parameters():  # as of an empty batch
             parameter.grad = torch.zeros_like(parameter)
-        return torch.tensor(math.nan)
+        return number(math.nan)
 
     optimizer.step(closure)
     with pytest.raises(RunError, match="LatentAdam: the loss is not finite"):

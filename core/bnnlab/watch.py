@@ -109,8 +109,8 @@ class Watch:
     def count(self, loss: object) -> None:
         """Count a step, and remember its loss."""
         self.steps += 1
-        if isinstance(loss, Tensor):
-            self.losses.append(loss.detach())
+        if isinstance(loss, Tensor | float):
+            self.losses.append(torch.as_tensor(loss).detach())
 
     def verdicts(self, behind: Sequence[Tensor | None]) -> list[Tensor]:
         """Return three numbers per weight that was compared, without waiting for them.

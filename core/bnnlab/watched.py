@@ -46,7 +46,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
         super().__init_subclass__(**rest)
         for name in ("step", "task_started", "task_ended"):
             owner = next(each for each in cls.__mro__ if name in vars(each))
-            if owner is cls or not issubclass(owner, WatchedOptimizer):  # but a mixin
+            if owner is cls or not issubclass(owner, WatchedOptimizer):  # its own, or a mixin's
                 setattr(cls, name, _watched(getattr(cls, name), name))
 
     def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
         for weight, changed, off, low in zip(
             watch.weights, found[::3], found[1::3], found[2::3], strict=True
         ):
-            if changed or off or low < 0:
+            if changed or off or not low >= 0:  # NaN, too
                 raise RunError(_explained(watch.name(weight), who, changed != 0, off != 0))
         watch.start()
 
@@ -115,7 +115,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
         """Add a parameter group, as torch has it.
 
         Unless it says otherwise it is one of real parameters that the method does not learn, and
-        has the learning rate that others of that kind have.
+        has the settings that the first group of its kind has.
 
         Raises:
             UsageError: If the method is to learn what the model did not have when the optimizer was
@@ -127,9 +127,10 @@ class WatchedOptimizer(torch.optim.Optimizer):
             group["params"] = [given] if isinstance(given, Tensor) else list(given)
         for each in group["params"]:
             self._check_member(each[1] if isinstance(each, tuple) else each, group)
-        rates = [each["lr"] for each in self.param_groups if not each["learned"]]
-        if rates and not group["learned"]:
-            group.setdefault("lr", rates[0])
+        alike = [each for each in self.param_groups if each["learned"] == group["learned"]]
+        for key, value in alike[0].items() if alike else ():
+            if key != "param_names":
+                group.setdefault(key, value)
         inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, group)
 
     def _check_member(self, parameter: Tensor, group: Group) -> None:
@@ -283,5 +284,14 @@ def _numbers(optimizer: WatchedOptimizer) -> Iterator[tuple[str, Tensor]]:
             if not group["binary"]:
                 yield name, parameter.detach()
             for key, value in optimizer.state.get(parameter, {}).items():
-                if isinstance(value, Tensor) and value.is_floating_point():
-                    yield f"{key!r}, kept behind {name},", value
+                for each in _floats(value):
+                    yield f"{key!r}, kept behind {name},", each
+
+
+def _floats(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of floats that state holds, in lists and dicts too."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _floats(each)

@@ -120,8 +120,6 @@ class Bop(Optimizer):
                     "form": form,
                     "limit": math.inf,
                     "t": 0,
-                    # Of each binary parameter.
-                    "flips": torch.zeros(len(weights), dtype=torch.int64),
                 }
             )
         real = {"learned": False, "binary": False}
@@ -136,9 +134,10 @@ class Bop(Optimizer):
                 self.add_param_group({"params": part, "lr": lr, "t": 0, **real, **stairs})
         name = "m" if form == "average" else "a"
         for parameter in weights:
-            self.state[parameter][name] = torch.zeros_like(parameter)
+            flips = torch.zeros((), dtype=torch.int64, device=parameter.device)
+            self.state[parameter].update({name: torch.zeros_like(parameter), "flips": flips})
         self.real_optimizer = real_optimizer
-        self._numbers = {parameter: number for number, parameter in enumerate(weights)}
+        self._weights = weights
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -180,8 +179,6 @@ class Bop(Optimizer):
         if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips
             threshold = threshold / gamma if gamma else math.inf
         group["limit"] = threshold  # beyond which no average is left
-        group["flips"] = group["flips"].to(parameter.device, copy=True)
-        flips = group["flips"][self._numbers[parameter]]
         flipped = parameter.new_empty(0)
         for w, g, kept in chunks(parameter, grad, state["m" if average else "a"]):
             if average:
@@ -193,7 +190,7 @@ class Bop(Optimizer):
             torch.mul(w, kept, out=flipped).gt_(threshold)  # 1 where the weight flips, else 0
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and faster than count_nonzero.
-            flips.add_(flipped.sum(dtype=torch.float32).long())
+            state["flips"].add_(flipped.sum(dtype=torch.float32).long())
 
     def adopt(self, parameter: Tensor) -> None:
         """Take over weights that others wrote: an average that would flip them turns its sign.
@@ -210,13 +207,13 @@ class Bop(Optimizer):
         `flips_per_weight` is over all weights. With several binary parameters,
         `flips_per_weight.1`, `.2`, ... are over one each, from input to output.
         """
-        sizes = [parameter.numel() for parameter in self._numbers]
-        if not sizes:
+        if not self._weights:
             return {}
-        groups = self.learned_groups()
-        flips = torch.stack([group["flips"].cpu() for group in groups]).sum(0).tolist()
-        for group in groups:
-            group["flips"] = torch.zeros_like(group["flips"])
+        sizes = [parameter.numel() for parameter in self._weights]
+        counts = [self.state[parameter]["flips"] for parameter in self._weights]
+        flips = torch.stack([count.cpu() for count in counts]).tolist()
+        for count in counts:
+            count.zero_()
         found = {"flips_per_weight": sum(flips) / sum(sizes)}
         if len(sizes) > 1:
             for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
