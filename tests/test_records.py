@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,32 @@ def test_configuration_and_environment_are_readable(tmp_path: Path) -> None:
     assert environment["threads"] == torch.get_num_threads()
 
 
-def test_a_log_holds_what_was_said_before_and_inside(tmp_path: Path) -> None:
+def test_a_log_holds_what_was_said_before_and_inside_from_info_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     logger, path = logging.getLogger("bnnlab.somewhere"), tmp_path / "log.txt"
     with hear() as earlier:
         logger.info("before")
     with written(path, earlier):
         logger.warning("inside")
+        logger.debug("nothing")
     logger.warning("after")
     before, inside = path.read_text(encoding="utf-8").splitlines()
     assert before.endswith("INFO before")
     assert inside.endswith("WARNING inside")
+    assert caplog.messages == ["inside", "after"], "others hear what they always do"
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_warning_in_a_run_is_on_standard_error_where_nobody_listens(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once: as Python does it, or by a handler that was there before."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger = logging.getLogger("bnnlab")
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(sys.stderr)] if own else [])
+    with hear() as earlier:
+        logger.warning("made")
+    with written(tmp_path / "log.txt", earlier):
+        logger.warning("run")
+    assert capsys.readouterr().err == "made\nrun\n"

@@ -170,6 +170,7 @@ def test_a_signal_lets_a_run_save_and_stop_after_its_step(
     assert signal.getsignal(number) is before
     status = json.loads((tmp_path / "run" / "result.json").read_text())["status"]
     assert status == "interrupted"
+    assert f"stopped by {name}" in (tmp_path / "run" / "log.txt").read_text()
     again = resume(host, tmp_path / "run")
     assert (again.progress.task, again.progress.step) == (1, 3)
     assert_same(left(again), whole)

@@ -135,7 +135,8 @@ class Experiment:
             try:
                 with self._interruption.listening() if self.folder else nullcontext():
                     self._learn(stepped)
-            except (KeyboardInterrupt, StoppedError):
+            except (KeyboardInterrupt, StoppedError) as stop:
+                log.info("stopped by %s", getattr(stop, "signal", "SIGINT"))
                 self._finish("interrupted")
                 raise
             except (Exception, SystemExit) as error:

@@ -15,14 +15,9 @@ log = logging.getLogger("bnnlab")
 @contextmanager
 def hear() -> Iterator[list[logging.LogRecord]]:
     """Collect what the `bnnlab` loggers say, from INFO on, before there is a folder for it."""
-    said, level = logging.handlers.BufferingHandler(sys.maxsize), log.level
-    log.addHandler(said)
-    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
-    try:
+    said = logging.handlers.BufferingHandler(sys.maxsize)
+    with _told(said):
         yield said.buffer
-    finally:
-        log.setLevel(level)
-        log.removeHandler(said)
 
 
 @contextmanager
@@ -32,13 +27,42 @@ def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[N
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     for record in earlier:
         handler.handle(record)
+    try:
+        with _told(handler):
+            yield
+    finally:
+        with suppress(OSError):  # the file system may be what failed
+            handler.close()
+
+
+@contextmanager
+def _told(handler: logging.Handler) -> Iterator[None]:
+    """Tell a handler all from INFO on; loggers above are told what they were told without it."""
+    level, propagate, upwards = log.level, log.propagate, _Upwards()
+    if propagate:
+        log.propagate = False
+        log.addHandler(upwards)
     log.addHandler(handler)
+    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
     try:
         yield
     finally:
+        log.setLevel(level)
+        log.propagate = propagate
         log.removeHandler(handler)
-        with suppress(OSError):  # the file system may be what failed
-            handler.close()
+        log.removeHandler(upwards)
+
+
+class _Upwards(logging.Handler):
+    """Stands for the loggers above `bnnlab`, down to standard error where nobody listens."""
+
+    def __init__(self) -> None:
+        super().__init__(log.getEffectiveLevel())
+        self._alone = not log.hasHandlers()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if log.parent and (self._alone or log.parent.hasHandlers()):
+            log.parent.callHandlers(record)
 
 
 class _LogFile(logging.FileHandler):
