@@ -221,11 +221,12 @@ def test_a_part_that_is_no_examples_is_refused_in_words(
     ("classes", "message"),
     [
         (torch.tensor([0, 1]), r"must be bool of shape \(3,\)"),
+        ([0, 1], r"must be bool of shape \(3,\)"),
         (torch.tensor([True, True, False]), "labels that are none of the task's classes"),
     ],
 )
 def test_classes_of_a_task_that_its_labels_are_not_in_are_refused(
-    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, classes: Tensor, message: str
+    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, classes: Any, message: str
 ) -> None:
     monkeypatch.setattr(Given, "gives_task_ids", True)
     with pytest.raises(UsageError, match=message):

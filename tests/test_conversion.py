@@ -473,6 +473,7 @@ def test_another_result_on_a_path_is_refused_and_nothing_is_changed(path: str) -
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
     with pytest.raises(UsageError, match=rf"outputs under {path}"):
         cut(net, (4,))
+    assert net[1].inplace
 
 
 def wrapped(method: Any) -> Any:

@@ -10,9 +10,10 @@ from torch import nn
 from bnnlab.conversion import parts_with_weights, report
 from bnnlab.errors import UsageError
 from bnnlab.fused import keep_off_fused_paths
+from bnnlab.keeping import snapshot
 from bnnlab.layers import BINARY, Scale, Sign, Surrogate, weight_of
 from bnnlab.model import Model
-from bnnlab.probing import check_fits, probe_inputs, snapshot
+from bnnlab.probing import check_fits, probe_inputs
 from bnnlab.segments import record, segments_of
 from bnnlab.selection import Policy, read_in, select, unseen
 from bnnlab.selfcheck import self_check
@@ -111,14 +112,11 @@ def binarize(
 @contextmanager
 def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
     """Put a module back as it was if what is done to it fails."""
-    kinds, put_back = [(part, type(part)) for part in module.modules()], snapshot(module)
+    put_back = snapshot(module)
     weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
     try:
         yield
     except BaseException:
-        for part, kind in kinds:
-            if type(part) is not kind:
-                part.__class__ = kind
         put_back()
         for weight, value in weights:
             weight.data.copy_(value)

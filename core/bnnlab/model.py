@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bnnlab.conversion import Conversion
 from bnnlab.errors import UsageError, explain
 from bnnlab.fused import keep_off_fused_paths
+from bnnlab.keeping import undisturbed
 from bnnlab.layers import binary_parameters, check_loaded
 from bnnlab.normalization import select_task
 from bnnlab.probing import (
@@ -16,7 +17,6 @@ from bnnlab.probing import (
     checked_shape,
     numbers_and_tokens,
     one_tensor,
-    undisturbed,
 )
 
 

@@ -11,18 +11,9 @@ import torch
 from torch import fx, nn
 
 from bnnlab.errors import UsageError, first_line
+from bnnlab.keeping import contents, generators_kept, holds_others, refill, snapshot
 from bnnlab.modes import in_mode
-from bnnlab.probing import (
-    asks_mode,
-    check_fits,
-    contents,
-    generators_kept,
-    holds_others,
-    is_hooked,
-    one_tensor,
-    probe_inputs,
-    refill,
-)
+from bnnlab.probing import asks_mode, check_fits, is_hooked, one_tensor, probe_inputs
 from bnnlab.selfcheck import self_check
 
 log = logging.getLogger(__name__)
@@ -54,12 +45,17 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
 
     Raises:
         UsageError: If the module does not take and return one tensor, has no values yet, changes
-            its inputs, or does not give the same outputs on every path.
+            its inputs, or does not give the same outputs on every path. It is as it was then.
     """
     check_fits(module)
-    segments = segments_of(module, record(module))
-    if input_shape is not None:
-        self_check(module, segments, probe_inputs(module, input_shape))
+    put_back = snapshot(module)
+    try:
+        segments = segments_of(module, record(module))
+        if input_shape is not None:
+            self_check(module, segments, probe_inputs(module, input_shape))
+    except BaseException:
+        put_back()
+        raise
     return segments
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, first_line
+from bnnlab.keeping import undisturbed
 from bnnlab.layers import Sign, weight_of
 from bnnlab.probing import (
     GRADIENTS,
@@ -20,7 +21,6 @@ from bnnlab.probing import (
     asks_mode,
     is_hooked,
     run,
-    undisturbed,
 )
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bnnlab.keeping import undisturbed
 from bnnlab.layers import WEIGHT_LAYERS
 from bnnlab.model import Model, segment_outputs
-from bnnlab.probing import fitting, numbers_and_tokens, undisturbed
+from bnnlab.probing import fitting, numbers_and_tokens
 
 Shape = tuple[int, ...]
 
