@@ -144,6 +144,11 @@ class OnTheDevice:
         assert copy.weight.grad is not None
         assert copy.weight.grad.device == device
         assert layer.weight.grad is None
+        with torch.autocast(device.type, torch.bfloat16):
+            layer(torch.ones(1, 2, device=device))
+        assert f"{weight.sum():.1f}" == "2.0"
+        with pytest.raises(simulated_device.UnsupportedError, match="fused_lstm"):
+            nn.LSTM(2, 2).to(device)(torch.ones(1, 1, 2, device=device))
         rows = torch.func.vmap(lambda x: x @ layer.weight)(torch.ones(3, 2, device=device))
         assert torch.equal(rows.cpu()[0], layer.weight.detach().cpu().sum(0))
 

@@ -40,6 +40,10 @@ def registered() -> Iterator[torch.device]:
     # torch.tensor() goes past every mode, and ends here.
     kernels.impl("empty_strided", _empty_strided, "PrivateUse1")  # type: ignore[no-untyped-call]
     kernels.impl("_copy_from", _copy_from, "PrivateUse1")  # type: ignore[no-untyped-call]
+    # Under autocast operations do what they do without it.
+    every = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+    plain = torch.library.fallthrough_kernel
+    every.fallback(plain, "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
     with _Rules():  # type: ignore[no-untyped-call]
         yield torch.device(NAME, 0)
 
@@ -175,6 +179,9 @@ class SimulatedTensor(Tensor):
         copy = self.held.clone()  # what is read from a file is on the CPU
         return copy.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
+    def __format__(self, spec: str) -> str:
+        return format(self.cpu(), spec)
+
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"{self.held!r} on {self.device}"
 
@@ -216,7 +223,11 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner = {key: _map(_held, value) for key, value in kwargs.items()}
     if device is not None:
         inner["device"] = torch.device("cpu")
-    return _map(wrapped, operation(*_map(_held, args), **inner))
+    try:
+        result = operation(*_map(_held, args), **inner)
+    except NotImplementedError as error:  # a fused kernel, say, that the CPU has not
+        raise UnsupportedError(f"the simulated device cannot do this: {error}") from error
+    return _map(wrapped, result)
 
 
 def _held(value: Any) -> Any:
