@@ -217,6 +217,18 @@ def test_a_part_that_is_no_examples_is_refused_in_words(
         make([replace(first, **{name: broken}), *rest])
 
 
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_an_image_that_would_be_scored_twice_is_refused(tasks: list[Task], name: str) -> None:
+    first, *rest = tasks
+    part = first.test if name == "test" else first.train
+    twice = replace(part, rows=torch.cat([part.rows, part.rows[:1]]))
+    with pytest.raises(UsageError, match=f"rows of the {name} part of 't0' name an image more"):
+        make([replace(first, **{name: twice}), *rest])
+    if name == "test":
+        more = replace(first.train, rows=first.train.rows.repeat(2))
+        assert make([replace(first, train=more), *rest]), "it may be learned from more often"
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

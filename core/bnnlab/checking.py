@@ -29,9 +29,9 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
     Raises:
         ValueError: If there is no task, if the tasks are not numbered 0 to len(stream) - 1 in
             order, if one contradicts the stream, has no examples, is tested mostly on what is
-            learned from, or in another order of pixels or dtype, if a part is not what `Examples`
-            says or becomes inputs that are not finite, or if the protocol is not a dict of JSON
-            types that says something.
+            learned from, twice on an image, or in another order of pixels or dtype, if a part is
+            not what `Examples` says or becomes inputs that are not finite, or if the protocol is
+            not a dict of JSON types that says something.
     """
     if not tasks:
         raise ValueError("there is no task")
@@ -82,6 +82,8 @@ def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
             continue
         what = f"the {name} part of {task.name!r}"
         _check_part(stream, what, part, ranges)
+        if name != "train" and len(np.unique(_array(part.rows))) < len(part):
+            raise ValueError(f"rows of {what} name an image more than once: it would count twice")
         if classes is not None and not bool(classes[part.labels[part.rows]].all()):
             raise ValueError(f"{what} has labels that are none of the task's classes")
     _check_unit(f"parts of {task.name!r}", parts_of(task))
