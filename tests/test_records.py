@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,17 @@ def test_a_warning_in_a_run_is_on_standard_error_where_nobody_listens(
     with written(tmp_path / "log.txt", earlier):
         logger.warning("run")
     assert capsys.readouterr().err == "made\nrun\n"
+
+
+def test_logs_of_several_runs_may_end_in_any_order(tmp_path: Path) -> None:
+    logger = logging.getLogger("bnnlab")
+    before = logger.level, logger.propagate, [*logger.handlers]
+    one, other = (ExitStack() for _ in range(2))
+    one.enter_context(written(tmp_path / "one.txt"))
+    other.enter_context(written(tmp_path / "other.txt"))
+    one.close()
+    logger.info("still")
+    other.close()
+    assert (logger.level, logger.propagate, logger.handlers) == before
+    assert (tmp_path / "one.txt").read_text() == ""
+    assert "INFO still" in (tmp_path / "other.txt").read_text()

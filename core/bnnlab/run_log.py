@@ -3,6 +3,7 @@
 import logging
 import logging.handlers
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,31 +39,51 @@ def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[N
 @contextmanager
 def _told(handler: logging.Handler) -> Iterator[None]:
     """Tell a handler all from INFO on; loggers above are told what they were told without it."""
-    level, propagate, upwards = log.level, log.propagate, _Upwards()
-    if propagate:
-        log.propagate = False
-        log.addHandler(upwards)
+    _upwards.enter()
     log.addHandler(handler)
-    log.setLevel(min(log.getEffectiveLevel(), logging.INFO))
     try:
         yield
     finally:
-        log.setLevel(level)
-        log.propagate = propagate
         log.removeHandler(handler)
-        log.removeHandler(upwards)
+        _upwards.leave()
 
 
 class _Upwards(logging.Handler):
-    """Stands for the loggers above `bnnlab`, down to standard error where nobody listens."""
+    """Stands for the loggers above `bnnlab`, down to standard error where nobody listens.
+
+    Runs of one process may begin and end in any order, in threads: the last one puts things back.
+    """
 
     def __init__(self) -> None:
-        super().__init__(log.getEffectiveLevel())
-        self._alone = not log.hasHandlers()
+        super().__init__()
+        self._runs, self._counting = 0, threading.Lock()
+
+    def enter(self) -> None:
+        with self._counting:
+            self._runs += 1
+            if self._runs > 1:
+                return
+            self._before, self._alone = (log.level, log.propagate), not log.hasHandlers()
+            self.setLevel(log.getEffectiveLevel())
+            log.setLevel(min(self.level, logging.INFO))
+            if log.propagate:
+                log.propagate = False
+                log.addHandler(self)
+
+    def leave(self) -> None:
+        with self._counting:
+            self._runs -= 1
+            if self._runs == 0:
+                level, log.propagate = self._before
+                log.setLevel(level)
+                log.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if log.parent and (self._alone or log.parent.hasHandlers()):
             log.parent.callHandlers(record)
+
+
+_upwards = _Upwards()
 
 
 class _LogFile(logging.FileHandler):
