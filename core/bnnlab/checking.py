@@ -82,7 +82,7 @@ def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
             continue
         what = f"the {name} part of {task.name!r}"
         _check_part(stream, what, part, ranges)
-        if name != "train" and len(np.unique(_array(part.rows))) < len(part):
+        if name != "train" and len({*part.rows.tolist()}) < len(part):
             raise ValueError(f"rows of {what} name an image more than once: it would count twice")
         if classes is not None and not bool(classes[part.labels[part.rows]].all()):
             raise ValueError(f"{what} has labels that are none of the task's classes")
