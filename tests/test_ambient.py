@@ -53,6 +53,8 @@ CHANGES = {
     "torch's autocast on cpu": "torch.set_autocast_enabled('cpu', True)",
     "torch's random generator": "torch.manual_seed(7)",
     "torch.backends.mkldnn.enabled": "torch.backends.mkldnn.enabled = False",
+    "torch's fast path of attention": "torch.backends.mha.set_fastpath_enabled(False)",
+    "torch's math_sdp attention": "torch.backends.cuda.enable_math_sdp(False)",
     "torch.backends.cudnn.benchmark": "torch.backends.cudnn.benchmark = True",
     "torch.backends.cuda.matmul.allow_tf32": "torch.backends.cuda.matmul.allow_tf32 = True",
     "torch's global forward hooks": (

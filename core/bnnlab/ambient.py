@@ -35,7 +35,14 @@ FUNCTIONS = {  # of torch: one reads, the other writes
     "gradient mode": ("is_grad_enabled", "set_grad_enabled"),
     "deterministic mode": ("get_deterministic_debug_mode", "set_deterministic_debug_mode"),
     "matmul precision": ("get_float32_matmul_precision", "set_float32_matmul_precision"),
-    "flash attention": ("backends.cuda.flash_sdp_enabled", "backends.cuda.enable_flash_sdp"),
+    "fast path of attention": (
+        "backends.mha.get_fastpath_enabled",
+        "backends.mha.set_fastpath_enabled",
+    ),
+    **{
+        f"{kernel} attention": (f"backends.cuda.{kernel}_enabled", f"backends.cuda.enable_{kernel}")
+        for kernel in ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
+    },
 }
 FLAGS = (  # of torch.backends; the last ones are of torch 2.9 and newer
     *("cudnn.enabled", "cudnn.benchmark", "cudnn.deterministic", "cudnn.allow_tf32"),
