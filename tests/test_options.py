@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from bnnlab import Option, UsageError
@@ -31,6 +32,9 @@ ACCEPTED: list[tuple[Any, Any, Any]] = [
     (str, Path("a") / "b", str(Path("a", "b"))),
     (str | None, Path("none"), "none"),
     (list[str], [Path("a"), "b"], ["a", "b"]),
+    (int, np.int64(3), 3),
+    (float, np.float32(0.5), 0.5),
+    (list[int], [np.uint8(3)], [3]),
 ]
 
 
@@ -44,6 +48,8 @@ def test_a_value_of_the_type_is_taken_in_that_type(kind: Any, given: Any, wanted
 REFUSED: list[tuple[Any, Any, str]] = [
     (int, 1.5, "1.5 is not int"),
     (int, True, "True is not int"),
+    (int, np.bool_(True), "is not int"),
+    (int, np.float64(3), "is not int"),
     (int, "3", "'3' is not int"),
     (int, "none", "'none' is not int"),
     (float, "fast", "'fast' is not float"),

@@ -5,6 +5,7 @@ import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -71,8 +72,11 @@ def _convert(kind: Any, value: Any) -> Any:
     elif get_origin(kind) is list:
         if isinstance(value, list | tuple):
             return [_convert(get_args(kind)[0], element) for element in value]
+    elif kind is int:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)
     elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, Real) and not isinstance(value, bool):
             with suppress(OverflowError):  # an integer too large for a float
                 if math.isfinite(number := float(value)):
                     return number
