@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     handler, logger = _messages(debug), logging.getLogger("bnnlab")
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
@@ -107,4 +108,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report_error(explain())
         return int(getattr(error, "exit_code", 2))
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
