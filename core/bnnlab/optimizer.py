@@ -16,7 +16,7 @@ from bnnlab.model import Model
 from bnnlab.moving import moved_generator, restore_state, restored_generator
 from bnnlab.rule import LearningRule
 from bnnlab.stream import Task
-from bnnlab.watched import Group as Group
+from bnnlab.watch import Group as Group
 from bnnlab.watched import WatchedOptimizer, agree
 
 CPU_CHUNK = 1 << 19

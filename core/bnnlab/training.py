@@ -134,7 +134,9 @@ class Trainer:
         }
         held = task.validation
         if held is not None and len(held):
-            metrics["validation_accuracy"] = self._validate(task, held)
+            seen = self.tasks[: task.index + 1]
+            (accuracy,) = self.evaluator.accuracies([task], seen, lambda _: held)
+            metrics["validation_accuracy"] = accuracy
         self._log(metrics)
         diagnosis = self._diagnose(task)
         progress.epoch, progress.step = progress.epoch + 1, 0
@@ -188,7 +190,7 @@ class Trainer:
             step = int(bad[0]) + 1 if len(bad) else progress.step
             last = (
                 f"The last good evaluation is the one after task {len(rows)}, with "
-                f"{_percent(rows[-1][len(rows) - 1])} on it."
+                f"{100 * (rows[-1][len(rows) - 1] or 0):.1f} % on it."
                 if rows
                 else "No task was evaluated before."
             )
@@ -271,10 +273,6 @@ class Trainer:
         self._log({"event": "diagnosis", **where, "segments": found})
         return found
 
-    def _validate(self, task: Task, held: Examples) -> float:
-        seen = self.tasks[: task.index + 1]
-        return self.evaluator.accuracies([task], seen, lambda _: held)[0]
-
     def _log(self, metrics: dict[str, Any]) -> None:
         self._tick()
         self._logged({**metrics, "seconds": round(self.progress.seconds, 3)})
@@ -312,7 +310,3 @@ def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:
         name = type(source).__name__
         raise RunError(f"{name}.diagnostics() must return numbers by name: {error}") from error
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-def _percent(fraction: float | None) -> str:
-    return "unknown" if fraction is None else f"{100 * fraction:.1f} %"

@@ -1,16 +1,20 @@
 """What an optimizer notices of its binary weights: that others wrote them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
+from bnnlab.errors import RunError
 from bnnlab.model import Model
+
+Group = dict[str, Any]
 
 SAMPLE = 256
 """Weights of each parameter, its first, that are compared before every step; at least a row."""
+REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
 
 
 class Watch:
@@ -128,6 +132,62 @@ class Watch:
                 high if latent is None else (values * latent).amin(),
             ]
         return found
+
+    def judge(self, found: Sequence[float], who: str) -> None:
+        """Say what is wrong with a weight, and who may have done it.
+
+        Args:
+            found: The numbers of `verdicts`.
+            who: The optimizer.
+
+        Raises:
+            RunError: If something is.
+        """
+        parts = zip(self.weights, found[::3], found[1::3], found[2::3], strict=True)
+        for weight, changed, off, low in parts:
+            if not (changed or off or not low >= 0):  # NaN, too
+                continue
+            name, no_signs = self.name(weight), "holds more than -1 and +1"
+            if changed:
+                more = f" and {no_signs}" if off else ""
+                raise RunError(
+                    f"{name} was written through `.data`, which torch does not count,{more} and "
+                    f"may be lost by now: {REMEDY}"
+                )
+            wrong = (
+                f"binary parameter {name!r} {no_signs}"
+                if off
+                else f"{name} and what {who} keeps behind it differ in sign"
+            )
+            raise RunError(
+                f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}"
+            )
+
+    def numbers(
+        self, groups: Iterable[Group], state: Mapping[Tensor, Any]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield what must be finite, and what it is called."""
+        if self.losses:
+            yield "the loss", torch.stack([loss.to(self.losses[-1]) for loss in self.losses])
+        for group in groups:
+            for parameter in group["params"]:
+                name = self.name(parameter)
+                if parameter.grad is not None:
+                    yield f"the gradient of {name}", parameter.grad
+                if not group["binary"]:
+                    yield name, parameter.detach()
+                for key, value in state.get(parameter, {}).items():
+                    for each in _floats(value):
+                        yield f"{key!r}, kept behind {name},", each
+
+
+def _floats(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of floats that state holds, in lists and dicts too."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _floats(each)
 
 
 def _forgetful(weights: list[Tensor], names: dict[Tensor, str]) -> Watch:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,16 +13,13 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.model import Model
 from bnnlab.moving import move_state
 from bnnlab.rule import Closure
-from bnnlab.watch import Watch
-
-Group = dict[str, Any]
+from bnnlab.watch import Group, Watch
 
 LOOK_EVERY = 50
 """Steps between looks: each one waits for the device."""
 ADVICE = (
     "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
 )
-REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
 
 
 class WatchedOptimizer(torch.optim.Optimizer):
@@ -86,7 +83,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
         """
         agree(self)
         watch, who = self._watch, type(self).__name__
-        numbers = [*_numbers(self)]
+        numbers = [*watch.numbers(self.param_groups, self.state)]
         total = torch.nn.utils.get_total_norm([values for _, values in numbers])
         watch.compare()
         verdicts = watch.verdicts([self.latent(weight) for weight in watch.weights])
@@ -98,11 +95,7 @@ class WatchedOptimizer(torch.optim.Optimizer):
             for what, values in numbers:
                 if not bool(values.isfinite().all()):
                     raise RunError(f"{who}: {what} is not finite. {ADVICE}")
-        for weight, changed, off, low in zip(
-            watch.weights, found[::3], found[1::3], found[2::3], strict=True
-        ):
-            if changed or off or not low >= 0:  # NaN, too
-                raise RunError(_explained(watch.name(weight), who, changed != 0, off != 0))
+        watch.judge(found, who)
         watch.start()
 
     # -------------------------------------------------------------------- groups and copies
@@ -156,22 +149,6 @@ class WatchedOptimizer(torch.optim.Optimizer):
         """Take over what was copied or loaded."""
         super().__setstate__(state)
         self._watch.forget()
-
-
-def _explained(name: str, who: str, changed: bool, off: bool) -> str:
-    """Say what is wrong with a binary weight: its kind and who may have done it."""
-    more = " and holds more than -1 and +1" if off else ""
-    if changed:
-        return (
-            f"{name} was written through `.data`, which torch does not count,{more} and may be "
-            f"lost by now: {REMEDY}"
-        )
-    wrong = (
-        f"binary parameter {name!r} holds more than -1 and +1"
-        if off
-        else f"{name} and what {who} keeps behind it differ in sign"
-    )
-    return f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}"
 
 
 def _watched(method: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -269,29 +246,3 @@ def _adopt(optimizer: WatchedOptimizer, written: Sequence[Tensor]) -> None:
             )
     for weight in written:
         optimizer.adopt(weight)
-
-
-def _numbers(optimizer: WatchedOptimizer) -> Iterator[tuple[str, Tensor]]:
-    """Yield what must be finite, and what it is called."""
-    losses = optimizer._watch.losses
-    if losses:
-        yield "the loss", torch.stack([loss.to(losses[-1]) for loss in losses])
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = optimizer._watch.name(parameter)
-            if parameter.grad is not None:
-                yield f"the gradient of {name}", parameter.grad
-            if not group["binary"]:
-                yield name, parameter.detach()
-            for key, value in optimizer.state.get(parameter, {}).items():
-                for each in _floats(value):
-                    yield f"{key!r}, kept behind {name},", each
-
-
-def _floats(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors of floats that state holds, in lists and dicts too."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _floats(each)
