@@ -73,6 +73,10 @@ class Reader(nn.Module):
         if tied:
             self.head.weight = self.embed.weight
 
+    def train(self, mode: bool = True) -> Any:
+        """Return nothing, as a `train` of one's own easily does."""
+        super().train(mode)
+
     def forward(self, ids: Tensor) -> Tensor:
         x = self.encode(self.embed(ids), src_key_padding_mask=ids.eq(0))
         y: Tensor = self.head(x.mean(1))

@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 def snapshot(module: nn.Module) -> Callable[[], None]:
     """Return what puts back class and attributes that a module's parts have now, with contents."""
     parts = [
-        (part, type(part), dict(vars(part)), [(v, contents(v)) for v in vars(part).values()])
+        (part, type(part), dict(vars(part)), held(vars(part).values()))
         for part in module.modules()
         if not isinstance(part, torch.jit.ScriptModule)
     ]
@@ -76,20 +76,18 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def contents(value: Any) -> list[Any]:
-    """Return what is in a list, dict (keys, then values) or set; nothing for other values."""
-    if not isinstance(value, list | dict | set | deque):
-        return []
-    return [*value, *(value.values() if isinstance(value, dict) else ())]
+def held(values: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
+    """Return the lists, dicts and sets among values, each with what is in it."""
+    return [(v, _contents(v)) for v in values if isinstance(v, list | dict | set | deque)]
 
 
 def holds_others(value: Any, content: list[Any]) -> bool:
-    """Return whether a list, dict or set no longer holds what `contents` has returned for it."""
-    return [*map(id, contents(value))] != [*map(id, content)]
+    """Return whether a list, dict or set no longer holds what `held` has returned for it."""
+    return [*map(id, _contents(value))] != [*map(id, content)]
 
 
 def refill(value: Any, content: list[Any]) -> None:
-    """Let a list, dict or set hold again what `contents` has returned for it."""
+    """Let a list, dict or set hold again what `held` has returned for it."""
     if not holds_others(value, content):
         return
     value.clear()
@@ -98,3 +96,8 @@ def refill(value: Any, content: list[Any]) -> None:
         value.update(zip(content[:half], content[half:], strict=True))
     else:
         (value.update if isinstance(value, set) else value.extend)(content)
+
+
+def _contents(value: Any) -> list[Any]:
+    """Return what is in a list, a set or a dict: its keys, then its values."""
+    return [*value, *(value.values() if isinstance(value, dict) else ())]

@@ -72,7 +72,8 @@ def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
     for x in (numbers, tokens):
         try:
             with undisturbed(module), torch.no_grad():
-                module.eval()(x.clone())
+                module.eval()
+                module(x.clone())
         except Exception:  # any code may fail in any way
             continue
         return x

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from bnnlab.errors import UsageError, first_line
-from bnnlab.keeping import contents, generators_kept, holds_others, refill, snapshot
+from bnnlab.keeping import generators_kept, held, holds_others, refill, snapshot
 from bnnlab.modes import in_mode
 from bnnlab.probing import asks_mode, check_fits, is_hooked, one_tensor, probe_inputs
 from bnnlab.selfcheck import self_check
@@ -153,7 +153,7 @@ class _Tracer(fx.Tracer):
 def _only_computing(module: nn.Module) -> Iterator[None]:
     """Raise if a module changes itself or draws random numbers, which is not recorded; undo it."""
     before = _attributes(module)
-    held = [(value, contents(value)) for value in before.values()]
+    filled = held(before.values())
     buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
     try:
         with generators_kept(module) as has_drawn:
@@ -162,7 +162,7 @@ def _only_computing(module: nn.Module) -> Iterator[None]:
             names = before.keys() | after.keys()
             if (
                 any(before.get(name, names) is not after.get(name, names) for name in names)
-                or any(holds_others(value, content) for value, content in held)
+                or any(holds_others(value, content) for value, content in filled)
                 or any(each._version != version for each, version, _ in buffers)
             ):
                 raise ValueError("it changes itself")
@@ -177,7 +177,7 @@ def _only_computing(module: nn.Module) -> Iterator[None]:
             delattr(module, name)
         for name, value in before.items():
             (module._buffers if name in module._buffers else vars(module))[name] = value
-        for value, content in held:
+        for value, content in filled:
             refill(value, content)
 
 
