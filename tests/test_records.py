@@ -164,6 +164,7 @@ def test_a_log_holds_what_was_said_before_and_inside_from_info_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger, path = logging.getLogger("bnnlab.somewhere"), tmp_path / "log.txt"
+    caplog.set_level(logging.WARNING, logger="bnnlab")
     with hear() as earlier:
         logger.info("before")
     with written(path, earlier):
