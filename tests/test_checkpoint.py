@@ -16,7 +16,6 @@ from bnnlab.checkpoint import (
     CHECKPOINT,
     KEYS,
     MAGIC,
-    NEW_KEYS,
     PREVIOUS,
     VERSION,
     DamagedError,
@@ -27,7 +26,9 @@ from bnnlab.checkpoint import (
 
 
 def state(number: int) -> dict[str, Any]:
-    return {**dict.fromkeys(KEYS | NEW_KEYS), "model": {"w": torch.full((3000,), number)}}
+    own = {"device": "cpu", "metrics": [], "model": {"w": torch.full((3000,), number)}}
+    data = {"input_shape": [4], "classes": 3, "rule_infers": False}
+    return {**{name: {} for name in KEYS}, **own, "data": data}
 
 
 @pytest.fixture
@@ -128,6 +129,10 @@ def test_what_is_no_runs_state_is_refused_in_words(folder: Path) -> None:
     for content, message in (
         ([1, 2], "holds a list, and no run's state"),
         ({"model": {}}, "is no whole checkpoint: it lacks alone, data, device"),
+        ({**state(3), "identity": None}, "is no run's checkpoint: identity in it is a NoneType"),
+        ({**state(3), "metrics": {}}, "metrics in it is a dict"),
+        ({**state(3), "data": {}}, "it lacks classes, input_shape, rule_infers"),
+        ({**state(3), "data": {**state(3)["data"], "classes": "3"}}, "classes in it is a str"),
         (folder, r"cannot be read: .*[Ww]eights.only"),  # unpickling it would run code
     ):
         with pytest.raises(UsageError, match=message):

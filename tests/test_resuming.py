@@ -293,7 +293,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Pat
     for changed, message in (
         ({"model": model}, f"{name} is binary and cannot be loaded"),
         ({"progress": {"task": 1}}, r"does not fit its run\.toml: progress"),
-        ({"rule": [1]}, r"does not fit its run\.toml: rule"),
+        ({"rule": {"x": 1}}, r"does not fit its run\.toml: rule"),
         ({"identity": {**state["identity"], "seed": 1}}, r"does not go with .* \(seed\)"),
     ):
         save(folder, {**state, **changed})

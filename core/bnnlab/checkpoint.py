@@ -21,9 +21,18 @@ CHECKPOINT = Path("checkpoint") / "state.pt"
 PREVIOUS = Path("checkpoint") / "previous.pt"
 MAGIC = b"bnnlab checkpoint\n"
 VERSION = b"1\n"
-KEYS = {"model", "rule", "optimizer", "progress", "identity", "files", "data"}
-NEW_KEYS = {"alone", "device", "metrics", "versions"}
-"""What the format of before did not hold."""
+OLD_KEYS = ("model", "rule", "optimizer", "progress", "identity", "files", "data")
+"""What the format of before held, too."""
+KEYS: dict[str, Any] = {
+    **dict.fromkeys(OLD_KEYS, dict),
+    "alone": dict | None,
+    "device": str,
+    "metrics": list,
+    "versions": dict,
+}
+"""What a state holds, by type."""
+DATA = {"input_shape": list, "classes": int, "rule_infers": bool}
+"""What its `data` hold."""
 _OLD = b"PK"
 """What a file of before, that is torch's alone, begins with."""
 _EARLIER = "%s is of an earlier version of bnnlab: whether it is damaged is unknown"
@@ -94,13 +103,13 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
                 "but the run cannot be continued. Start a new run."
             )
         log.warning(_EARLIER, path)
-        return _checked(unpack(path, content), path, KEYS)
+        return _checked(unpack(path, content), path, {name: KEYS[name] for name in OLD_KEYS})
     head, body = content[: len(MAGIC) + 65], memoryview(content)[len(MAGIC) + 65 :]
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise DamagedError(f"{path} is damaged: it is not what was written.")
     if body[: len(VERSION)] != VERSION:
         raise UsageError(f"{path} is of another version of bnnlab's format: use that version.")
-    return _checked(unpack(path, body[len(VERSION) :]), path, KEYS | NEW_KEYS)
+    return _checked(unpack(path, body[len(VERSION) :]), path, KEYS)
 
 
 def warn_if_old(folder: Path) -> None:
@@ -112,13 +121,22 @@ def warn_if_old(folder: Path) -> None:
                 log.warning(_EARLIER, path)
 
 
-def _checked(state: Any, path: Path, keys: set[str]) -> dict[str, Any]:
+def _checked(state: Any, path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UsageError(f"{path} holds a {type(state).__name__}, and no run's state.")
-    missing = sorted(keys - state.keys())
+    _check(state, path, kinds)
+    _check(state["data"], path, DATA)
+    return state
+
+
+def _check(part: Mapping[str, Any], path: Path, kinds: Mapping[str, Any]) -> None:
+    missing = sorted(kinds.keys() - part.keys())
     if missing:
         raise UsageError(f"{path} is no whole checkpoint: it lacks {', '.join(missing)}.")
-    return state
+    for name, kind in kinds.items():
+        if not isinstance(part[name], kind):
+            found = type(part[name]).__name__
+            raise UsageError(f"{path} is no run's checkpoint: {name} in it is a {found}.")
 
 
 def unpack(path: Path, content: bytes | memoryview) -> Any:
