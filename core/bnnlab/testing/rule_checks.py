@@ -65,9 +65,8 @@ class RuleChecks(LearnerChecks):
         logits = []
 
         def call() -> Tensor:
-            loss = closure()
-            assert closure.logits is not None, "closure.logits is not set"
-            logits.append(closure.logits)
+            loss, found = called(closure)
+            logits.append(found)
             return loss
 
         losses, each = evaluate_draws(call, draws, model.parameters())
@@ -88,9 +87,7 @@ class RuleChecks(LearnerChecks):
         batch, found = self.batch(), list[Tensor]()
         for targets in (batch.targets, (batch.targets + 1) % toy.CLASSES):
             closure = self.closure(self.make_model(), batch=batch._replace(targets=targets))
-            closure()
-            assert closure.logits is not None, "closure.logits is not set"
-            found.append(closure.logits)
+            found.append(called(closure)[1])
         assert_close(found[:1], found[1:], "with other labels of the batch, the logits are others")
 
     def test_what_it_draws_follows_its_seed(self) -> None:
@@ -133,9 +130,7 @@ class RuleChecks(LearnerChecks):
         inputs, targets, loss = self.batch()
         for size in (toy.BATCH_SIZE, 7):
             closure = rule.closure(model, Batch(inputs[:size], targets[:size], loss))
-            closure()
-            assert closure.logits is not None, "closure.logits is not set"
-            rows = len(closure.logits)
+            rows = len(called(closure)[1])
             assert rows == size, f"for {size} examples there are {rows} rows of logits"
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} has no gradient of 7 examples"
@@ -182,6 +177,13 @@ class RuleChecks(LearnerChecks):
             ends.append(flat([model.state_dict(), gradients_of(model)]))
         places = differing(*ends)
         assert not places, f"diagnostics() changes what is learned at {', '.join(places[:5])}"
+
+
+def called(closure: Closure) -> tuple[Tensor, Tensor]:
+    """Call a closure, and return its loss and logits."""
+    loss = closure()
+    assert closure.logits is not None, "closure.logits is not set"
+    return loss, closure.logits
 
 
 def other_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from bnnlab.model import Model
 from bnnlab.rule import Batch, LearningRule
 from bnnlab.testing import toy
 from bnnlab.testing.asserting import assert_close
-from bnnlab.testing.rule_checks import RuleChecks, gradients_of, negate, other_loss
+from bnnlab.testing.rule_checks import RuleChecks, called, gradients_of, negate, other_loss
 
 
 class LearningRuleContract(RuleChecks):
@@ -79,10 +79,8 @@ class LearningRuleContract(RuleChecks):
         model, changed = self.make_model(), self.make_model()
         batch = self.batch()._replace(loss=other_loss)
         self.closure(model)()
-        closure = self.closure(changed, batch=batch)
-        loss = closure()
-        assert closure.logits is not None, "closure.logits is not set"
-        expected = other_loss(closure.logits, batch.targets)
+        loss, logits = called(self.closure(changed, batch=batch))
+        expected = other_loss(logits, batch.targets)
         assert_close([loss], [expected], "the loss is not batch.loss of the logits", rtol=1e-3)
         for (name, one), two in zip(model.named_parameters(), changed.parameters(), strict=True):
             if one.ndim < 2 or one.grad is None or two.grad is None:
@@ -127,14 +125,12 @@ class LearningRuleContract(RuleChecks):
 
     def test_the_closure_returns_the_loss_and_keeps_the_logits(self) -> None:
         """A finite scalar and logits (B, K), both cut off from autograd."""
-        closure = self.closure(self.make_model())
-        loss = closure()
+        loss, logits = called(self.closure(self.make_model()))
         assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
         assert bool(loss.isfinite()), "the loss is not finite"
-        assert closure.logits is not None, "closure.logits is not set"
-        assert closure.logits.shape == (toy.BATCH_SIZE, toy.CLASSES)
+        assert logits.shape == (toy.BATCH_SIZE, toy.CLASSES)
         assert not loss.requires_grad, "the loss holds the graph"
-        assert not closure.logits.requires_grad, "the logits hold the graph"
+        assert not logits.requires_grad, "the logits hold the graph"
 
     def test_the_weights_are_left_to_the_optimizer(self) -> None:
         """Neither attaching nor evaluating changes a parameter."""
