@@ -78,7 +78,7 @@ class ScalesIfLarge(Scales):
 
 @found_by(WAITS, "waits for the device 6 times")
 class ScalesInEveryFifthStep(ScalesByNumber):
-    """Asks the device for numbers in every fifth step."""
+    """Asks the device for numbers in every fifth step, to no end."""
 
     steps = 0
 
@@ -87,7 +87,9 @@ class ScalesInEveryFifthStep(ScalesByNumber):
         return super().differentiate(model, batch)
 
     def factor(self, parameter: Tensor, batch: Batch) -> float:
-        return super().factor(parameter, batch) if self.steps % 5 == 0 else 1.0
+        if self.steps % 5 == 0:
+            super().factor(parameter, batch)
+        return 1.0
 
 
 @found_by(WAITS, "waits for the device 12 times")

@@ -262,7 +262,7 @@ class HidesAScale(Fine):
 
     def __init__(self, *, std: tuple[float, ...] = (74.0,), **given: Any) -> None:
         super().__init__(**given)
-        self.std = torch.tensor(std).view(-1, 1, 1)
+        self.std = torch.tensor(std, device=given["device"]).view(-1, 1, 1)
 
     def change(self, task: Task) -> Task:
         return replace(task, train=replace(task.train, std=self.std))
@@ -330,7 +330,7 @@ class RelabelsAnew(Fine):
 
     def change(self, task: Task) -> Task:
         order = torch.randperm(self.classes, generator=self.draws)
-        labels = order[task.train.labels]
+        labels = order.to(task.train.labels.device)[task.train.labels]
         train, test = (replace(part, labels=labels) for part in (task.train, task.test))
         return replace(task, train=train, test=test)
 
