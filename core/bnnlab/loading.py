@@ -44,7 +44,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
     except checkpoint.DamagedError as error:
         again = f"bnn run --resume {shlex.quote(str(path))}"
-        raise UsageError(f"{error} To go on from the checkpoint before it: {again}") from error
+        raise UsageError(f"{error} To go on with the run: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
     choices = resolve_components(host, [settings], kinds)
