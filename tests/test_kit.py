@@ -13,8 +13,12 @@ from broken import (  # noqa: F401 - each module adds to CASES
     models,
     optimizers,
     posteriors,
+    protocols,
     rules,
+    settings,
     streams,
+    tasks,
+    traces,
 )
 from broken.kit import CONTRACTS, failures
 
@@ -110,7 +114,7 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
             {"real": {"segments.2.weight": "the last layer stays real"}},
         ),
         (
-            optimizers.IgnoresADecay,
+            settings.IgnoresADecay,
             "test_no_option_is_ignored",
             {"without_effect": {"decay": "kept for old configurations"}},
         ),
