@@ -133,6 +133,11 @@ def test_another_scale_is_refused(make: Any) -> None:
         make(scale="big")
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_layer_may_have_no_inputs() -> None:
+    assert BinaryLinear(0, 3)(torch.ones(2, 0)).shape == (2, 3)
+
+
 def make_both(generator: torch.Generator | None) -> list[Tensor]:
     linear = BinaryLinear(40, 30, bias=True, generator=generator)
     conv = BinaryConv2d(3, 8, 5, bias=True, generator=generator)

@@ -1,5 +1,7 @@
 """What a model stores and computes, against arithmetic and torchvision's own figures."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -70,6 +72,20 @@ def test_recurrent_and_bilinear_layers_are_counted_by_hand(
     (row,) = summarise(Model([Recurrent(kind)], (5, 4)))
     of_read = 5 * 2 * gates * 8 * (4 + 8)
     assert (row.counts.binary_macs, row.counts.other_macs) == (3 * 2, of_read + 16 * 4 * 3)
+
+
+class Encoder(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:
+        y: Tensor = super().forward(input).mean(1)
+        return y
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_torchs_encoder_is_counted_where_its_kernels_are_fused(mode: Any) -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).requires_grad_(False)
+    with mode():
+        (row,) = summarise(Model([Encoder(layer)], (5, 8)))
+    assert row.counts.other_macs == 5 * (4 * 8 * 8 + 2 * 8 * 12) + 2 * 5 * 5 * 8
 
 
 def test_a_model_of_another_dtype_is_counted_and_one_that_does_not_fit_is_refused() -> None:

@@ -1,5 +1,9 @@
 """torch's fused encoder reads the weights of layers; those that are not torch's own are called."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 
 from bnnlab.layers import Sign, is_binary
@@ -20,3 +24,14 @@ def keep_off_fused_paths(module: nn.Module) -> None:
             part.activation_relu_or_gelu = 0
         else:
             part.use_nested_tensor = part.enable_nested_tensor = False
+
+
+@contextmanager
+def fused_paths_off() -> Iterator[None]:
+    """Let torch's encoders and attention call their layers, binary or not, for a while."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

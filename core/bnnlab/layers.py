@@ -140,7 +140,7 @@ class _BinaryLayer(nn.Module):
         if scale not in get_args(Scale):
             raise ValueError(f"scale {scale!r}: choose from {get_args(Scale)}")
         outputs, fan_in = self._sizes()
-        inverse_root = 1 / math.sqrt(fan_in)
+        inverse_root = 1 / math.sqrt(fan_in or 1)
         learned = self.weight.new_full((outputs,), inverse_root) if scale == "learned" else None
         self.register_parameter(
             "scale",

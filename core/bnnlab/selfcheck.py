@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, first_line
+from bnnlab.fused import fused_paths_off
 from bnnlab.keeping import undisturbed
 from bnnlab.layers import Sign, weight_of
 from bnnlab.probing import (
@@ -178,17 +179,12 @@ def calls_of(
         except UsageError:  # for what was read is not what it must be
             return True
         finally:
-            restore()
-
-    def restore() -> None:
-        for weight, value in weights.items():
-            weight.data.copy_(value)
+            for weight, value in weights.items():
+                weight.data.copy_(value)
 
     first: dict[str, Tensor] = {}
     read: set[nn.Parameter] = set()
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it reads weights; `binarize` ends that
-    try:
+    with fused_paths_off():  # they read weights; `binarize` ends that
         with undisturbed(module):
             _around(layers, note)
             first[NO_GRADIENTS] = run(module, x, NO_GRADIENTS)
@@ -197,7 +193,4 @@ def calls_of(
         for path in first:
             if is_read(called, path):
                 read |= {weight for weight in called if is_read({weight}, path)}
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        restore()
     return calls, read

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bnnlab.fused import fused_paths_off
 from bnnlab.keeping import undisturbed
 from bnnlab.layers import WEIGHT_LAYERS
 from bnnlab.model import Model, segment_outputs
@@ -95,7 +96,7 @@ def summarise(model: Model) -> list[Segment]:
     x = fitting(model.segments[0], *numbers_and_tokens(model, model.input_shape))
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
     rows, before = [], (0, 0)
-    with undisturbed(model), _counting(model.eval(), binary) as count:
+    with undisturbed(model), fused_paths_off(), _counting(model.eval(), binary) as count:
         outputs = segment_outputs(model, x[:1])
         for segment, y in zip(model.segments, outputs, strict=True):
             fresh = [p for p in segment.parameters() if p not in counted]
