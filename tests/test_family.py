@@ -61,25 +61,6 @@ def test_the_matrix_says_so(weights: str) -> None:
             assert f"--set model.weights={other}" in verdict.alternatives
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop", "ewc", "si"])
-def test_parted_parameter_groups_are_learned_as_one(name: str) -> None:
-    ends = []
-    for parted in (False, True):
-        model = toy.make_model()
-        optimizer = bnnlab.create("optimizer", name, model)
-        if parted:
-            for group in list(optimizer.param_groups):
-                settings = dict(group)
-                first, *rest = settings.pop("params")
-                group["params"] = rest
-                optimizer.add_param_group({**settings, "params": [first]})
-            assert len(optimizer.param_groups) == 4
-        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
-        ends.append(dict(model.named_parameters()))
-    for key, one in ends[0].items():
-        torch.testing.assert_close(one, ends[1][key], msg=key)
-
-
 @pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop"])
 def test_a_group_of_its_own_has_a_learning_rate_of_its_own(name: str) -> None:
     model = toy.make_model()

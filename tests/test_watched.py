@@ -391,12 +391,13 @@ def test_a_group_that_is_added_is_learned_as_other_real_parameters_are(name: str
 
 
 @pytest.mark.parametrize("name", [*BINARY, *REAL])
-def test_a_group_may_be_parted_into_two(name: str) -> None:
+def test_parted_groups_are_learned_as_one(name: str) -> None:
     (model, optimizer), (other, its) = trained(name), trained(name)
-    first = optimizer.param_groups[0]
-    *rest, last = first["params"]
-    first["params"] = rest
-    optimizer.add_param_group({"params": [last], "learned": True, "binary": first["binary"]})
+    for group in list(optimizer.param_groups):
+        *rest, last = group["params"]
+        group["params"] = rest
+        kind = {key: group[key] for key in ("learned", "binary")}
+        optimizer.add_param_group({"params": [last], **kind})
     assert go_on(model, optimizer) == go_on(other, its)
     assert flat(model.state_dict()) == flat(other.state_dict())
     assert optimizer.diagnostics() == its.diagnostics()
