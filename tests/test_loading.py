@@ -55,7 +55,9 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"state\.pt is damaged"):
         bnnlab.load(folder)
     file.unlink()
-    with pytest.raises(UsageError, match=r"state\.pt is missing\. To go on with the run: bnn run --resume "):
+    with pytest.raises(
+        UsageError, match=r"state\.pt is missing\. To go on with the run: bnn run --resume "
+    ):
         bnnlab.load(folder)
 
 

@@ -72,28 +72,35 @@ def _rows(pixels: Tensor | StoredImages) -> Hashes:
 
 
 def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
-    """Warn of test examples that any task learns from or chooses by; refuse where most are.
+    """Warn of examples that are scored and that any task learns from; refuse where most are.
+
+    What is chosen by a validation part counts as learned from it, for the test parts.
 
     Raises:
-        ValueError: If more than `TOLERATED` of a task's test part are.
+        ValueError: If more than `TOLERATED` of a part are.
     """
-    parts = [part for task in tasks for part in (task.train, task.validation) if part is not None]
-    learned = _distinct(map(hashes.examples, parts))
+    trained = [task.train for task in tasks]
+    chosen_by = [task.validation for task in tasks if task.validation is not None]
     said = []
-    for task in tasks:
-        tested = hashes.examples(task.test)
-        copies, count = _count(learned, tested), len(tested)
-        if copies > TOLERATED * count:
-            raise ValueError(
-                f"{copies} of {count} test examples of {task.name!r} are learned from, too: take "
-                "them out of one of the parts"
-            )
-        if copies:
-            said.append(f"{copies} of {count} ({copies / count:.1%}) in task {task.name!r}")
+    for name, learned in (("test", [*trained, *chosen_by]), ("validation", trained)):
+        known = _distinct(map(hashes.examples, learned))
+        for task in tasks if name == "test" or chosen_by else ():
+            part: Examples | None = getattr(task, name)
+            if part is None:
+                continue
+            copies, count = _count(known, hashes.examples(part)), len(part)
+            if copies > TOLERATED * count:
+                raise ValueError(
+                    f"{copies} of {count} {name} examples of {task.name!r} are learned from, too: "
+                    "take them out of one of the parts"
+                )
+            if copies:
+                share = f"{copies} of {count} ({copies / count:.1%})"
+                said.append(f"{share} in the {name} part of {task.name!r}")
     if said:
         log.warning(
-            "test examples that some task learns from, too, pixels and label alike: %s. What is "
-            "measured on them says nothing of new examples.",
+            "examples of test or validation that some task learns from, too, pixels and label "
+            "alike: %s. What is measured on them says nothing of new examples.",
             _listed(said),
         )
 
