@@ -513,12 +513,24 @@ class Wrapped(Dropping):
         return F.dropout(self.layer(x), 0.5, self.training)
 
 
+class Replaced(nn.Sequential):
+    """Has a forward of its own put on itself, which asks in a function."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 2), nn.Tanh())
+        self.forward = lambda x: helper(self, self[0](x))  # type: ignore[method-assign]
+
+
+def helper(module: nn.Module, x: Tensor) -> Tensor:
+    return F.dropout(x, 0.5, module.training)
+
+
 def scripted() -> nn.Module:
     script: nn.Module = torch.jit.script(nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)))
     return script
 
 
-@pytest.mark.parametrize("make", [Dropping, Within, Wrapped, scripted])
+@pytest.mark.parametrize("make", [Dropping, Within, Wrapped, Replaced, scripted])
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_what_asks_anywhere_whether_it_is_training_may_differ_then(
     make: Callable[[], nn.Module],
@@ -526,7 +538,32 @@ def test_what_asks_anywhere_whether_it_is_training_may_differ_then(
     model = binarize(
         nn.Sequential(nn.Linear(4, 4), make(), nn.Linear(2, 2)), "all", input_shape=(4,)
     )
-    assert len(model.segments) == 3
+    assert len(model.segments) == (1 if make is Replaced else 3)
+
+
+def test_a_forward_that_was_put_on_a_module_is_the_one_that_counts() -> None:
+    net = Replaced().eval()
+    x = torch.randn(2, 4)
+    (segment,) = cut(net)
+    assert torch.equal(segment(x), net[0](x))
+
+
+def test_a_train_of_its_own_that_makes_other_outputs_is_refused() -> None:
+    class Merging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.factor = nn.Linear(4, 2), 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.layer(x) * self.factor
+            return y
+
+        def train(self, mode: bool = True) -> nn.Module:
+            self.factor = 1 if mode else 2
+            return super().train(mode)
+
+    with pytest.raises(UsageError, match="other outputs in training mode"):
+        binarize(nn.Sequential(nn.Linear(4, 4), Merging()), "all", input_shape=(4,))
 
 
 def test_a_module_that_changes_its_inputs_is_refused() -> None:

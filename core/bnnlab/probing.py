@@ -161,6 +161,11 @@ def _names(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
+def has_own_train(module: nn.Module) -> bool:
+    """Return whether a module does something of its own when it is put into a mode."""
+    return type(module).train is not nn.Module.train
+
+
 def is_hooked(module: nn.Module) -> bool:
     """Return whether something is registered to run with a module's forward or backward."""
     return any(

@@ -13,7 +13,7 @@ from torch import fx, nn
 from bnnlab.errors import UsageError, first_line
 from bnnlab.keeping import generators_kept, held, holds_others, refill, snapshot
 from bnnlab.modes import in_mode
-from bnnlab.probing import asks_mode, check_fits, is_hooked, one_tensor, probe_inputs
+from bnnlab.probing import asks_mode, check_fits, has_own_train, is_hooked, one_tensor, probe_inputs
 from bnnlab.selfcheck import self_check
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ def record(module: nn.Module) -> fx.Graph | None:
     """
     graphs: list[fx.Graph] = []
     try:
-        if _is_more(module):
-            raise ValueError("it has hooks, or a train() of its own")
+        if _is_more(module) or "forward" in vars(module):  # torch.fx would record the class's
+            raise ValueError("it has hooks, a train() of its own, or a forward put on itself")
         for training in (True, False):
             with in_mode(module, training=training), _only_computing(module):
                 graphs.append(_Tracer().trace(module))
@@ -110,7 +110,7 @@ def record(module: nn.Module) -> fx.Graph | None:
 
 def _is_more(module: nn.Module) -> bool:
     """Return whether a module does something that its operations do not say."""
-    return is_hooked(module) or type(module).train is not nn.Module.train
+    return is_hooked(module) or has_own_train(module)
 
 
 class _Tracer(fx.Tracer):
