@@ -1,7 +1,7 @@
 """How far a run has come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bnnlab.diagnosis import Diagnosis
 from bnnlab.evaluation import Prediction
+from bnnlab.stream import Examples
 from bnnlab.uncertainty import Summary
 
 Phase = Literal["start", "epochs", "evaluation"]
@@ -69,6 +70,18 @@ class Progress:
         self.step, self.draws = 0, None
         self.losses = torch.zeros(steps, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
+
+    def remembering(self, examples: Examples) -> Examples:
+        """Return examples whose augmentation notes here where its draws begin."""
+        augment = examples.augment
+        if augment is None:
+            return examples
+
+        def augmented(images: Tensor, draws: torch.Generator) -> Tensor:
+            self.draws = draws.get_state()
+            return augment(images, draws)
+
+        return replace(examples, augment=augmented)
 
     def end_evaluation(self) -> list[float | None]:
         """Return the accuracies that were found, and forget what else the evaluation kept."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bnnlab import seeds, uncertainty, weights
@@ -157,7 +156,7 @@ class Trainer:
         if progress.draws is not None:
             draws.set_state(progress.draws)
         self.model.train()
-        examples = _remembering(task.train, progress)
+        examples = progress.remembering(task.train)
         for inputs, targets in examples.batches(self.batch_size, order, draws, progress.step):
             closure = self.rule.closure(self.model, Batch(inputs, targets, task.loss))
             losses[progress.step], logits = self._step(closure)
@@ -287,19 +286,6 @@ class Trainer:
         now = time.perf_counter()
         self.progress.seconds += max(0.0, now - self._ticked)
         self._ticked = now
-
-
-def _remembering(examples: Examples, progress: Progress) -> Examples:
-    """Return examples whose augmentation notes in the progress where its draws begin."""
-    augment = examples.augment
-    if augment is None:
-        return examples
-
-    def augmented(images: Tensor, draws: torch.Generator) -> Tensor:
-        progress.draws = draws.get_state()
-        return augment(images, draws)
-
-    return replace(examples, augment=augmented)
 
 
 def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:
