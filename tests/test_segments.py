@@ -385,7 +385,15 @@ class Around(nn.Module):
         return F.linear(self.last(self.inner(x).relu()), self.inner.a.weight)
 
 
-@pytest.mark.parametrize("make", [Reading, Computing, Twice, Nested, Around])
+class Asking(Reading):
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = 2 * x
+        y: Tensor = self.c(self.a(x))
+        return y if torch.is_tensor(y) else -y
+
+
+@pytest.mark.parametrize("make", [Reading, Computing, Twice, Nested, Around, Asking])
 def test_a_weight_that_is_read_before_a_cut_can_be_used_after_it(make: type[nn.Module]) -> None:
     module = seeded(make)
     x = inputs(2, 8)

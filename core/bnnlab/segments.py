@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from bnnlab.errors import UsageError, first_line
 from bnnlab.keeping import generators_kept, held, holds_others, refill, snapshot
@@ -113,7 +113,19 @@ def _is_more(module: nn.Module) -> bool:
     return is_hooked(module) or has_own_train(module)
 
 
+class _Value(fx.Proxy):
+    """Stands for a tensor in a recording, also where code asks whether it is one."""
+
+    __class__ = property(lambda _: Tensor)
+
+
 class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+
     def create_args_for_root(
         self,
         root_fn: Callable[..., Any],
