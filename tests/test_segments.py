@@ -385,6 +385,35 @@ class Around(nn.Module):
         return F.linear(self.last(self.inner(x).relu()), self.inner.a.weight)
 
 
+class Fixed(Reading):
+    """Learns behind a part that is run without gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.a(x)
+        y: Tensor = self.c(x)
+        return y
+
+
+class Rough(Reading):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y: Tensor = self.c(self.a(x))
+        return y.float()
+
+
+@pytest.mark.parametrize("make", [Fixed, Rough])
+def test_a_block_that_switches_gradients_or_autocast_is_kept_whole(make: type[nn.Module]) -> None:
+    module = nn.Sequential(nn.Linear(8, 8), make(), nn.Linear(4, 2))
+    segments = cut(module, (8,))
+    assert len(segments) == 3
+    x = inputs(2, 8)
+    assert torch.equal(run(segments, x), module(x))
+    run(segments, x).sum().backward()
+    learned = [name for name, p in module.named_parameters() if p.grad is not None]
+    assert ("1.a.weight" in learned) == (make is Rough)
+
+
 class Asking(Reading):
     def forward(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):

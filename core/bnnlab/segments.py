@@ -28,11 +28,11 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
     The module's operations are recorded by `torch.fx`. A cut is possible where a single value is
     passed on, so that residual blocks, parallel branches and attention stay whole; there is one
     wherever a weight layer, or a block with some, begins. A block is kept whole if its control flow
-    depends on values, if it asks whether it is training, draws random numbers or changes itself;
-    so is one with hooks, or a `train` of its own; so is everything if the module itself does.
-    Arguments after the first have their defaults. In an `fx.GraphModule` numbers that code reads
-    from attributes stay what they were. Modules are made to work out of place, for a segment must
-    not change what the one before gave it.
+    depends on values, if it asks whether it is training, draws random numbers or changes itself,
+    or if it switches gradients or autocast; so is one with hooks, or a `train` of its own; so is
+    everything if the module itself does. Arguments after the first have their defaults. In an
+    `fx.GraphModule` numbers that code reads from attributes stay what they were. Modules are made
+    to work out of place, for a segment must not change what the one before gave it.
 
     Args:
         module: Takes one tensor and returns one.
@@ -119,7 +119,21 @@ class _Value(fx.Proxy):
     __class__ = property(lambda _: Tensor)
 
 
+def _contexts() -> tuple[bool, ...]:
+    autocasts = map(torch.is_autocast_enabled, ("cpu", "cuda"))
+    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocasts)
+
+
 class _Tracer(fx.Tracer):
+    def __init__(self) -> None:
+        super().__init__()
+        self._around = _contexts()
+
+    def create_proxy(self, *args: Any, **more: Any) -> Any:
+        if _contexts() != self._around:
+            raise ValueError("it switches gradients or autocast, which is not recorded")
+        return super().create_proxy(*args, **more)
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
 
