@@ -22,7 +22,7 @@ def move_state(optimizer: torch.optim.Optimizer) -> None:
             state = optimizer.state.get(parameter, {})
             for name, value in state.items():
                 if isinstance(value, Tensor) and value.device == device and value.dtype == dtype:
-                    continue  # as nearly always, and this is done before every step
+                    continue
                 state[name] = _moved(value, parameter, name)
 
 
