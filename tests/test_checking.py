@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -94,9 +95,10 @@ def test_tasks_as_they_should_be_are_taken_without_a_word(
         ),
         (lambda tasks: tasks[::-1], r"task 0 \(t2\) has the index 2"),
         (lambda tasks: [replace(t, index=t.index + 1) for t in tasks], "task 0 .* has the index 1"),
+        (lambda tasks: [replace(t, index=np.int64(t.index)) for t in tasks], "task 0 .* np.int64"),
         (lambda tasks: [], "there is no task"),
     ],
-    ids=["all 0", "backwards", "from 1", "none"],
+    ids=["all 0", "backwards", "from 1", "of NumPy", "none"],
 )
 def test_tasks_that_are_not_numbered_in_order_are_refused(
     tasks: list[Task], change: Change, message: str
@@ -124,6 +126,28 @@ def test_a_protocol_that_says_nothing_is_refused(tasks: list[Task], said: Any) -
 def test_a_protocol_that_no_json_holds_is_refused(tasks: list[Task]) -> None:
     with pytest.raises(UsageError, match="JSON compliant"):
         make(tasks, said={"share": math.nan})
+
+
+def test_a_protocol_whose_keys_cannot_be_sorted_is_refused(tasks: list[Task]) -> None:
+    with pytest.raises(UsageError, match="not supported between"):
+        make(tasks, said={"data": "toy", 3: "parts"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("classes", np.int64(3)),
+        ("classes", torch.tensor(3)),
+        ("classes", 0),
+        ("input_shape", (np.int64(1), 6, 6)),
+    ],
+)
+def test_sizes_that_no_checkpoint_holds_are_refused(
+    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(Given, name, value)
+    with pytest.raises(UsageError, match="input_shape and classes must be ints above 0"):
+        make(tasks)
 
 
 def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]) -> None:
@@ -262,6 +286,17 @@ def test_a_test_part_that_is_shown_in_another_way_is_refused(
     first, *rest = tasks
     with pytest.raises(UsageError, match=message):
         make([replace(first, test=change(first.test)), *rest])
+
+
+def test_a_test_part_that_is_normalised_in_another_way_is_warned_of(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *rest = tasks
+    same = first.test.mean.expand(1, 1, 1).clone()
+    make([replace(first, test=replace(first.test, mean=same)), *rest])
+    assert not caplog.records
+    make([replace(first, test=replace(first.test, mean=same + 1)), *rest])
+    assert "normalised by other mean or std: 't0'" in caplog.text
 
 
 @dataclass

@@ -385,6 +385,21 @@ def test_a_layer_that_no_input_reaches_is_named() -> None:
     }
 
 
+def test_a_layer_of_which_a_copy_runs_stays_real_and_is_named() -> None:
+    class Copying(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.copied, self.used = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.used(copy.deepcopy(self.copied)(x))
+            return y
+
+    assert reasons(binarize(Copying(), "all", input_shape=(4,))) == {
+        "copied": "it is not called at test, though others may read its weight"
+    }
+
+
 # ------------------------------------------------------------ the order of execution
 
 

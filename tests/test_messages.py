@@ -325,6 +325,13 @@ def test_a_batch_that_no_step_can_be_made_of_is_refused_with_the_reason(
         learning.closure(model, batch)()
 
 
+def test_a_step_under_inference_mode_is_refused_with_the_reason(host: PluginHost) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(4,), classes=3, hidden=[8], host=host)
+    closure = bnnlab.create("rule", "bp", model, host=host).closure(model, (INPUTS, LABELS))
+    with torch.inference_mode(), pytest.raises(RunError, match="inference_mode is on"):
+        closure()
+
+
 def test_a_model_that_is_wrapped_is_asked_for_itself(host: PluginHost) -> None:
     model = bnnlab.create("model", "mlp", input_shape=(4,), classes=3, hidden=[8], host=host)
     rule = bnnlab.create("rule", "dfa", model, host=host)

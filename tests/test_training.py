@@ -560,7 +560,7 @@ def test_a_rules_diagnostics_are_logged_after_every_epoch_beside_the_optimizers(
     assert [each["at"] for each in result.diagnostics] == [2, 4]
 
 
-@pytest.mark.parametrize("answer", [3, {"x": "many"}, None])
+@pytest.mark.parametrize("answer", [3, {"x": "many"}, {"x": 10**400}, None])
 def test_a_rules_diagnostics_that_are_no_numbers_name_the_rule(
     answer: Any, host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,8 @@ def _remedy(targets: Tensor) -> str:
 
 def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
     """Return why a step on this batch has failed; empty if it is not the batch's fault."""
+    if torch.is_inference_mode_enabled():
+        return "torch.inference_mode is on, in which there are no gradients: leave it for a step"
     weight = next(model.parameters(), inputs)
     if inputs.device != weight.device or targets.device != weight.device:
         return (

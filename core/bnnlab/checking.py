@@ -1,6 +1,7 @@
 """What the tasks of a stream must be, looked at before anything is learned from them."""
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +13,15 @@ from bnnlab.copies import (
     TOGETHER,
     Hasher,
     content,
+    listed,
     look_for_copies,
     look_for_known,
     look_for_repetitions,
     parts_of,
 )
 from bnnlab.stream import Examples, StoredImages, Task, TaskStream
+
+log = logging.getLogger(__name__)
 
 Ranges = dict[int, Tensor]
 """By the id of pixels, what `_ranges` says of them."""
@@ -27,12 +31,18 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
     """See that a stream's tasks and its protocol say what they must, and say what looks wrong.
 
     Raises:
-        ValueError: If there is no task, if the tasks are not numbered 0 to len(stream) - 1 in
-            order, if one contradicts the stream, has no examples, is tested mostly on what is
-            learned from, twice on an image, or in another order of pixels or dtype, if a part is
-            not what `Examples` says or becomes inputs that are not finite, or if the protocol is
-            not a dict of JSON types that says something.
+        ValueError: If sizes are no ints above 0, if there is no task, if the tasks are not numbered
+            0 to len(stream) - 1 in order, if one contradicts the stream, has no examples, is tested
+            mostly on what is learned from, twice on an image, or in another order of pixels or
+            dtype, if a part is not what `Examples` says or becomes inputs that are not finite, or
+            if the protocol is not a dict of JSON types that says something.
     """
+    for value in (*stream.input_shape, stream.classes):
+        if type(value) is not int or value < 1:  # checkpoints hold no numbers of NumPy
+            raise ValueError(
+                f"input_shape and classes must be ints above 0, and are {stream.input_shape!r} and "
+                f"{stream.classes!r}"
+            )
     if not tasks:
         raise ValueError("there is no task")
     if len(tasks) != len(stream):
@@ -41,13 +51,15 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
     for index, task in enumerate(tasks):
         if not isinstance(task, Task):
             raise ValueError(f"task {index} must be a Task, and is a {type(task).__name__}")
-        if task.index != index:
-            raise ValueError(f"task {index} ({task.name}) has the index {task.index}")
+        if type(task.index) is not int or task.index != index:
+            raise ValueError(f"task {index} ({task.name}) has the index {task.index!r}")
         _check_task(stream, task, ranges)
     protocol = stream.protocol()
     if not isinstance(protocol, dict) or all(v in (None, "", [], {}) for v in protocol.values()):
         raise ValueError(f"protocol() must describe the data in a dict, and returned {protocol!r}")
-    json.dumps(protocol, allow_nan=False)
+    json.dumps(protocol, allow_nan=False, sort_keys=True)
+    if odd := [repr(task.name) for task in tasks if not _is_normalised_alike(task)]:
+        log.warning("the parts of one task are normalised by other mean or std: %s", listed(odd))
     hashes = Hasher()
     look_for_copies(tasks, hashes)
     look_for_repetitions(tasks, hashes)
@@ -89,6 +101,13 @@ def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
     _check_unit(f"parts of {task.name!r}", parts_of(task))
     if len({content(part.permutation) for part in parts_of(task)}) > 1:
         raise ValueError(f"parts of {task.name!r} are permuted in different ways")
+
+
+def _is_normalised_alike(task: Task) -> bool:
+    first, *others = parts_of(task)
+    return not any(
+        bool((part.mean != first.mean).any() | (part.std != first.std).any()) for part in others
+    )
 
 
 def _check_unit(what: str, parts: Sequence[Examples]) -> None:

@@ -101,7 +101,7 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
         log.warning(
             "examples of test or validation that some task learns from, too, pixels and label "
             "alike: %s. What is measured on them says nothing of new examples.",
-            _listed(said),
+            listed(said),
         )
 
 
@@ -147,7 +147,7 @@ def look_for_repetitions(tasks: Sequence[Task], hashes: Hasher) -> None:
         if before is not task:
             said.append(f"{task.index + 1} ({task.name}) is {before.index + 1} ({before.name})")
     if said:
-        log.warning("tasks that are an earlier one again, train and test: %s", _listed(said))
+        log.warning("tasks that are an earlier one again, train and test: %s", listed(said))
 
 
 def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
@@ -165,6 +165,7 @@ def content(tensor: Tensor | None) -> bytes | None:
     return None if tensor is None else tensor.cpu().numpy().tobytes()
 
 
-def _listed(said: Sequence[str]) -> str:
+def listed(said: Sequence[str]) -> str:
+    """Return the first of them in words, and how many more there are."""
     more = f", and {len(said) - NAMED} more" if len(said) > NAMED else ""
     return ", ".join(said[:NAMED]) + more

@@ -162,7 +162,8 @@ def calls_of(
     weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
 
     def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        calls.append(layer)
+        if layer in layers:  # and no copy of one, which has this forward, too
+            calls.append(layer)
         return forward(*args, **more)
 
     def show(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:

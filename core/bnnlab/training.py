@@ -292,7 +292,7 @@ def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:
     """Return what JSON can say of its diagnostics: floats, and None for what is not finite."""
     try:
         numbers = {name: float(value) for name, value in source.diagnostics().items()}
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         name = type(source).__name__
         raise RunError(f"{name}.diagnostics() must return numbers by name: {error}") from error
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
