@@ -5,13 +5,15 @@ import io
 import pickle
 import random
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from bnnlab import UsageError
+from bnnlab import RunError, UsageError
 from bnnlab.checkpoint import (
     CHECKPOINT,
     KEYS,
@@ -38,6 +40,13 @@ def folder(tmp_path: Path) -> Path:
     save(tmp_path, state(1))
     save(tmp_path, state(2))
     return tmp_path
+
+
+@pytest.mark.parametrize("odd", [np.float64(1), np.zeros(2), defaultdict(int), Path("x")], ids=repr)
+def test_what_could_not_be_read_again_is_refused_when_it_is_written(folder: Path, odd: Any) -> None:
+    with pytest.raises(RunError, match=r"could not be read again.* holds [a-z_]+\."):
+        save(folder, {**state(3), "optimizer": {"state": {0: {"kept": [odd]}}}})
+    assert number(load(folder)) == 2
 
 
 def number(found: dict[str, Any] | None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, explain
+from bnnlab.errors import RunError, UsageError, explain
 from bnnlab.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -43,16 +43,28 @@ class DamagedError(UsageError):
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write a run's state; what was the newest checkpoint becomes the one before."""
+    """Write a run's state; what was the newest checkpoint becomes the one before.
+
+    Raises:
+        RunError: If it holds what could not be read again.
+    """
     import torch
 
     packed = io.BytesIO()
-    packed.write(VERSION)
     torch.save(dict(state), packed)
     content = packed.getbuffer()
+    packed.seek(0)
+    if odd := torch.serialization.get_unsafe_globals_in_checkpoint(packed):
+        raise RunError(
+            "a checkpoint could not be read again: the state of a model, rule or optimizer "
+            f"holds {', '.join(sorted(odd))}. It may hold tensors, numbers and text of Python, "
+            "lists and dicts"
+        )
+    sha = hashlib.sha256(VERSION)
+    sha.update(content)
     newest = folder / CHECKPOINT
     newest.parent.mkdir(exist_ok=True)
-    head = MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+    head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
     write_atomically(newest, head, content, keep=folder / PREVIOUS)
 
 
