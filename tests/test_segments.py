@@ -433,3 +433,33 @@ def test_a_weight_that_is_read_before_a_cut_can_be_used_after_it(make: type[nn.M
 def test_a_weight_that_a_block_reads_before_it_cannot_be_recorded_is_known_to_be_read() -> None:
     model = binarize(seeded(Around), "all")
     assert "inner.a" not in {part.name for part in model.conversion.binary}  # type: ignore[union-attr]
+
+
+class Swapping(nn.Module):
+    """Runs a layer with twice its weight: through torch, or by hand."""
+
+    def __init__(self, by_hand: bool) -> None:
+        super().__init__()
+        self.inner, self.last, self.by_hand = nn.Linear(4, 4), nn.Linear(4, 2), by_hand
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.inner.weight
+        if self.by_hand:
+            self.inner._parameters["weight"] = nn.Parameter(weight * 2)
+            x = self.inner(x)
+            self.inner._parameters["weight"] = weight
+        else:
+            x = torch.func.functional_call(self.inner, {"weight": weight * 2}, (x,))
+        y: Tensor = self.last(x)
+        return y
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_module_that_runs_a_part_with_other_parameters_is_kept_whole_and_as_it_was(
+    by_hand: bool,
+) -> None:
+    module, x = Swapping(by_hand), torch.randn(3, 4)
+    before, weight = module(x), module.inner.weight
+    assert cut(module) == [module]
+    assert module.inner.weight is weight
+    assert torch.equal(module(x), before)

@@ -87,17 +87,19 @@ def record(module: nn.Module) -> fx.Graph | None:
         UsageError: If it returns something other than one tensor.
     """
     graphs: list[fx.Graph] = []
+    put_back = snapshot(module)
     try:
         if _is_more(module) or "forward" in vars(module):  # torch.fx would record the class's
             raise ValueError("it has hooks, a train() of its own, or a forward put on itself")
         for training in (True, False):
             with in_mode(module, training=training), _only_computing(module):
-                graphs.append(_Tracer().trace(module))
+                graphs.append(_Tracer(module).trace(module))
         learning, evaluating = (_CONSTANT.sub("constant", str(graph)) for graph in graphs)
         if learning != evaluating:
             raise ValueError("it does other things in training")
     except Exception as error:  # user code may fail in any way when it is fed with placeholders
         log.info("%s is kept whole: %s", type(module).__name__, first_line(error))
+        put_back()  # it may have failed between a change and its undoing
         graphs = []
     used = {str(node.target) for graph in graphs[:1] for node in graph.nodes}
     for name in [name for name in vars(module) if _CONSTANT.fullmatch(name) and name not in used]:
@@ -125,9 +127,10 @@ def _contexts() -> tuple[bool, ...]:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self._around = _contexts()
+        self._own = {part: [*part._parameters.values()] for part in module.modules()}
 
     def create_proxy(self, *args: Any, **more: Any) -> Any:
         if _contexts() != self._around:
@@ -161,7 +164,10 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        if self.is_leaf_module(m, self.path_of_module(m)):
+        is_leaf = self.is_leaf_module(m, self.path_of_module(m))
+        if [*map(id, m._parameters.values())] != [*map(id, self._own[m])]:
+            raise ValueError("it runs a part with other parameters, which is not recorded")
+        if is_leaf:
             return super().call_module(m, forward, args, kwargs)  # it is not run
         before = len(self.graph.nodes)
         try:
