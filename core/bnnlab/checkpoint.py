@@ -52,7 +52,6 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 
     packed = io.BytesIO()
     torch.save(dict(state), packed)
-    content = packed.getbuffer()
     packed.seek(0)
     if odd := torch.serialization.get_unsafe_globals_in_checkpoint(packed):
         raise RunError(
@@ -60,12 +59,13 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
             f"holds {', '.join(sorted(odd))}. It may hold tensors, numbers and text of Python, "
             "lists and dicts"
         )
-    sha = hashlib.sha256(VERSION)
-    sha.update(content)
     newest = folder / CHECKPOINT
     newest.parent.mkdir(exist_ok=True)
-    head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
-    write_atomically(newest, head, content, keep=folder / PREVIOUS)
+    with packed.getbuffer() as content:  # a view that outlives its buffer is an error
+        sha = hashlib.sha256(VERSION)
+        sha.update(content)
+        head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
+        write_atomically(newest, head, content, keep=folder / PREVIOUS)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
