@@ -19,7 +19,7 @@ class Relaxing(LearningRuleContract):
     """
 
     falls_to = 0.85
-    waits = 9  # two looks for what is not finite, and five of which the last sees all three states
+    waits = 7  # every tenth of 50 free steps looks for rest, and each phase for what is not finite
     unit: ClassVar[type[nn.Module]] = HardSigmoid
     size: ClassVar[float] = 0.5
 
