@@ -1,3 +1,5 @@
+import pytest
+
 from bnnlab.testing import OptimizerContract
 
 
@@ -5,6 +7,7 @@ class TestBiMU(OptimizerContract):
     name = "bimu"
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestBiMUWithHardDraws(OptimizerContract):
     name = "bimu"
     options = {"draws": "hard"}

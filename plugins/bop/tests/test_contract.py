@@ -1,3 +1,4 @@
+import pytest
 from torch import nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, seeds
@@ -18,6 +19,7 @@ class TestBop(OptimizerContract):
     without_effect = {**NO_SCALES, **CONSTANT_GAMMA}
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestBopWithASchedule(OptimizerContract):
     name = "bop"
     options = {"gamma_decay": 0.5, "gamma_decay_steps": 1}

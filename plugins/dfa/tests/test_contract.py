@@ -1,3 +1,5 @@
+import pytest
+
 from bnnlab.testing import LearningRuleContract
 
 
@@ -20,6 +22,7 @@ class TestDirectRandomTargetProjection(LearningRuleContract):
     own_objective = True  # hidden segments look at the targets, not at the loss
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestLeakingDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
     options = {"skip": "leak", "targets": "centred", "per": "channel"}

@@ -56,6 +56,7 @@ class TestOneSided(Relaxing):
     own_objective = True
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestRandomSign(Relaxing):
     name = "eqprop"
     options = {

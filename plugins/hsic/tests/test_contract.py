@@ -1,3 +1,5 @@
+import pytest
+
 from bnnlab.testing import LearningRuleContract
 
 
@@ -15,6 +17,7 @@ class TestNormalisedHSICBottleneck(LearningRuleContract):
     }  # fmt: skip
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestGroupedHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True
