@@ -38,7 +38,7 @@ RUN += ["--set", "checkpoint_minutes=0.0003", "--device", "cpu", "--quiet"]
 """About a second, with a checkpoint every 18 ms."""
 
 processes = multiprocessing.get_context("forkserver")  # its children need not import torch again
-processes.set_forkserver_preload(["bnnlab.experiment", "bnnlab.cli", "sklearn.metrics"])
+processes.set_forkserver_preload(["bnnlab.engine.experiment", "bnnlab.cli", "sklearn.metrics"])
 
 
 def command(words: Sequence[str], said: Path) -> None:
@@ -66,7 +66,7 @@ def run(words: Sequence[str], said: Path) -> int:
 
 def left(folder: Path) -> tuple[Any, ...]:
     """Return what a run left that must not depend on what happened to it."""
-    from bnnlab.checkpoint import CHECKPOINT, read
+    from bnnlab.storage.checkpoint import CHECKPOINT, read
 
     result = json.loads((folder / "result.json").read_text())
     metrics = re.sub(r', "seconds": [\d.]+', "", (folder / "metrics.jsonl").read_text())
@@ -78,7 +78,7 @@ def left(folder: Path) -> tuple[Any, ...]:
 
 def inside(folder: Path) -> bool:
     """Return whether the last checkpoint lies within an epoch or an evaluation."""
-    from bnnlab.checkpoint import CHECKPOINT, read
+    from bnnlab.storage.checkpoint import CHECKPOINT, read
 
     state = read(folder / CHECKPOINT)
     learners = [state, state["alone"]] if state["alone"] else [state]

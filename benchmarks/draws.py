@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 
 import bnnlab
-from bnnlab import draws
-from bnnlab.rule import Batch
+from bnnlab.families import draws
+from bnnlab.interfaces.rule import Batch
 
 DRAWS = 5
 CASES = {"784-100-10, batch 1": (100, 1), "784-512-10, batch 128": (512, 128)}

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 import bnnlab
-from bnnlab.host import PluginHost
-from bnnlab.recipes import find_recipe
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.recipes import find_recipe
 
 Step = Callable[[Tensor, Tensor], None]
 FAST = {"order": "even-odd", "tolerance": 0.001}

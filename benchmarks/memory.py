@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import bnnlab
-from bnnlab.testing.memory import peak_bytes
+from bnnlab_testing.memory import peak_bytes
 
 RULES: dict[str, dict[str, Any]] = {
     "bp": {"name": "bp"},

@@ -17,7 +17,7 @@ import torch
 from step import race
 
 import bnnlab
-from bnnlab.testing.memory import peak_bytes
+from bnnlab_testing.memory import peak_bytes
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit", {}),

@@ -13,7 +13,7 @@ def user_config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("config")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
     monkeypatch.delenv("BNNLAB_DISABLE", raising=False)
-    from bnnlab.index import user_file
+    from bnnlab.registry.index import user_file
 
     user_file().parent.mkdir(parents=True, exist_ok=True)
     return user_file().parent

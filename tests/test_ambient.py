@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import bnnlab
-from bnnlab import PluginHost, ambient
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab import PluginHost
+from bnnlab.guards import ambient
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 PLUGIN = """
 from bnnlab import Component, Kind, hookimpl
@@ -88,7 +89,7 @@ CHANGES = {
     "the working directory": "os.chdir('..')",
     "what logging leaves out": (
         "import logging; logging.disable(logging.ERROR)\n"
-        "logging.getLogger('bnnlab.training').disabled = True"  # as logging.config does
+        "logging.getLogger('bnnlab.engine.training').disabled = True"  # as logging.config does
     ),
     "the environment variable OMP_NUM_THREADS": "os.environ['OMP_NUM_THREADS'] = '77'",
     "the environment variable BNNLAB_DATA": "os.environ['BNNLAB_DATA'] = '/nowhere'",

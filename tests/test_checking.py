@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import bnnlab
-from bnnlab.building import make_tasks, make_unknown
-from bnnlab.components import Kind
-from bnnlab.config import choose
+from bnnlab.engine.building import make_tasks, make_unknown
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
-from bnnlab.stream import Examples, StoredImages, Task, TaskStream
-from bnnlab.testing import toy
+from bnnlab.interfaces.stream import Examples, StoredImages, Task, TaskStream
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import choose
+from bnnlab_testing import toy
 
 Change = Callable[[list[Task]], list[Task]]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bnnlab import RunError, UsageError
-from bnnlab.checkpoint import (
+from bnnlab.storage.checkpoint import (
     CHECKPOINT,
     KEYS,
     MAGIC,

@@ -217,10 +217,10 @@ def test_the_example_of_every_component_can_be_typed(
     import shlex
 
     from bnnlab import Kind
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.host import PluginHost
 
     host = PluginHost()
-    monkeypatch.setattr("bnnlab.host.PluginHost", lambda: host)  # one for all commands
+    monkeypatch.setattr("bnnlab.registry.host.PluginHost", lambda: host)  # one for all commands
     for _, component in host.components(Kind(kind)):
         plain = bnn("info", component.kind, component.name).out
         example = plain[plain.index("Example: bnn run") :].splitlines()[0]
@@ -278,9 +278,9 @@ def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any])
 
 
 def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., Any]) -> None:
-    from bnnlab.compatibility import check
-    from bnnlab.config import resolve
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import resolve
+    from bnnlab.settings.fit import check
 
     recipes = document("list-recipes")["recipes"]
     assert "metaplasticity/permuted-mnist" in [recipe["name"] for recipe in recipes]
@@ -382,7 +382,7 @@ def test_a_run_without_a_name_gets_one_that_says_what_it_was(bnn: Bnn, tmp_path:
 def test_an_interrupted_run_is_resumed(
     bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnnlab.training import Trainer
+    from bnnlab.engine.training import Trainer
 
     plain = Trainer._epoch
 
@@ -505,10 +505,10 @@ def test_wrong_use_is_answered_in_two_lines_and_nothing_is_written(
 def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
     bnn: Bnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnnlab import discovery
+    from bnnlab.registry import discovery
 
     found = [each for each in discovery.find_plugins() if each.distribution != "bnnlab-dfa"]
-    monkeypatch.setattr("bnnlab.host.find_plugins", lambda: found)
+    monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: found)
     assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "pip install bnnlab-dfa")
 
 
@@ -635,7 +635,7 @@ def test_debug_shows_the_traceback_of_wrong_flags_and_failed_runs(bnn: Bnn) -> N
 def test_a_fault_of_a_plugin_is_not_taken_for_the_users(
     bnn: Bnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnnlab.recipes.find_recipes", lambda _: 1 // 0)
+    monkeypatch.setattr("bnnlab.registry.recipes.find_recipes", lambda _: 1 // 0)
     answer = bnn("list-recipes")
     assert answer.code == 1
     assert answer.out == ""

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from bnnlab import Kind, PluginHost, UsageError
-from bnnlab.assignments import parse_assignment
-from bnnlab.compatibility import check, matrix, require
-from bnnlab.config import resolve
+from bnnlab.settings.config import resolve
+from bnnlab.settings.fit import check, matrix, require
+from bnnlab.settings.text import parse_assignment
 
 
 @pytest.fixture(scope="module")

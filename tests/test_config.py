@@ -10,9 +10,9 @@ import tomli
 import tomli_w
 
 from bnnlab import Kind, PluginHost, UsageError
-from bnnlab.assignments import joined, parse_assignment
-from bnnlab.config import RunConfig, choose, parse_value, read_config, resolve
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.settings.config import RunConfig, choose, parse_value, read_config, resolve
+from bnnlab.settings.text import joined, parse_assignment
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnnlab import continual
+from bnnlab.engine import continual
 
 MATRIX: list[list[float | None]] = [[0.9, 0.1, None], [0.7, 0.8, 0.2], [0.6, 0.85, 0.95]]
 

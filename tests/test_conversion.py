@@ -98,7 +98,7 @@ def test_a_binary_encoder_with_masks_takes_token_ids_on_every_path() -> None:
     first, *others = outputs(model, ids)
     for other in others:
         torch.testing.assert_close(other, first)
-    assert bnnlab.model.segment_shapes(model, (6,))[-1] == (9,)
+    assert bnnlab.interfaces.model.segment_shapes(model, (6,))[-1] == (9,)
 
 
 def test_a_model_with_a_binary_layer_put_into_an_encoder_by_hand_is_right_too() -> None:

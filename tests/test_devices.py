@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnlab import PluginHost, checkpoint
-from bnnlab.config import resolve
-from bnnlab.experiment import Experiment
-from bnnlab.model import Model
-from bnnlab.optimizer import Group
-from bnnlab.posterior import BernoulliOptimizer
-from bnnlab.records import RunFolder
-from bnnlab.testing import toy
-from bnnlab.testing.device_process import call_with_device
+from bnnlab import PluginHost
+from bnnlab.engine.experiment import Experiment
+from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
+from bnnlab.settings.config import resolve
+from bnnlab.storage import checkpoint
+from bnnlab.storage.folder import RunFolder
+from bnnlab_testing import toy
+from bnnlab_testing.device_process import call_with_device
 
 
 class KeepsAll(toy.ToyOptimizer):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import Batch, BatchNorm, BinaryLinear, LearningRule, Model, Sign
-from bnnlab.diagnosis import diagnose
-from bnnlab.rule import Loss
-from bnnlab.testing import toy
+from bnnlab.engine.diagnosis import diagnose
+from bnnlab.interfaces.rule import Loss
+from bnnlab_testing import toy
 
 
 class Turned(LearningRule):

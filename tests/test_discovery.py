@@ -9,10 +9,10 @@ import pytest
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.discovery import Found, Status, find_plugins
-from bnnlab.host import PluginHost
-from bnnlab.requirements import unmet
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.registry.discovery import Found, Status, find_plugins
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.requirements import unmet
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 SOURCE = """
 from bnnlab import Component, Kind, hookimpl
@@ -141,7 +141,7 @@ def test_a_requirement_is_met_or_said(
 ) -> None:
     from importlib.metadata import distribution
 
-    from bnnlab import requirements
+    from bnnlab.registry import requirements
 
     core = type("Core", (), {"metadata": distribution("bnnlab").metadata})
     core.requires = ["pytest>=999; extra == 'acme'", "acme-none; extra == 'other'"]

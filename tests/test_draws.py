@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, draws
-from bnnlab.layers import Linear
-from bnnlab.rule import Batch, Closure, Draws, LearningRule
-from bnnlab.testing.toy import ToyRule
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab.families import draws
+from bnnlab.interfaces.rule import Batch, Closure, Draws, LearningRule
+from bnnlab.nn.layers import Linear
+from bnnlab_testing.toy import ToyRule
 
 S, B = 4, 6
 
@@ -164,8 +165,9 @@ def test_a_single_draw_takes_the_rules_own_way() -> None:
 FRESH = """
 import sys, torch
 from torch import nn
-from bnnlab import BinaryConv2d, BinaryLinear, Model, draws
-from bnnlab.rule import Batch
+from bnnlab import BinaryConv2d, BinaryLinear, Model
+from bnnlab.families import draws
+from bnnlab.interfaces.rule import Batch
 
 network = BinaryConv2d(1, 4, 2), nn.Hardtanh(), nn.Flatten(), BinaryLinear(16, 3)
 model = Model([nn.Sequential(*network)])

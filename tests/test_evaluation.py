@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, Model, Optimizer, Sign, evaluation
+from bnnlab import BatchNorm, Model, Optimizer, Sign
+from bnnlab.engine import evaluation
+from bnnlab.engine.evaluation import Evaluator, Prediction
 from bnnlab.errors import DataError, RunError
-from bnnlab.evaluation import Evaluator, Prediction
-from bnnlab.stream import Examples, StoredImages, Task
+from bnnlab.interfaces.stream import Examples, StoredImages, Task
 
 
 class Still(Optimizer):
@@ -249,13 +250,13 @@ def test_few_predictions_are_held_and_the_draws_are_the_same_for_all(
 ) -> None:
     model, tasks = model_with("running"), [task(0), task(1), task(2)]
     whole = predict(model, Seeded(model), tasks)
-    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 2 * 53)
+    monkeypatch.setattr("bnnlab.engine.evaluation.HELD_EXAMPLES", 2 * 53)
     optimizer = Seeded(model)
     parted = predict(model, optimizer, tasks)
     assert optimizer.count == 2 * 2
     for one, other in zip(whole, parted, strict=True):
         torch.testing.assert_close(one.probabilities, other.probabilities)
-    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 1)
+    monkeypatch.setattr("bnnlab.engine.evaluation.HELD_EXAMPLES", 1)
     assert len(predict(model, Seeded(model), tasks)) == 3
 
 

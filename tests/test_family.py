@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import bnnlab
-from bnnlab.compatibility import matrix
-from bnnlab.components import Kind
-from bnnlab.config import resolve
-from bnnlab.host import PluginHost
-from bnnlab.testing import toy
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import resolve
+from bnnlab.settings.fit import matrix
+from bnnlab_testing import toy
 
 HOST = PluginHost()
 OPTIMIZERS = sorted(component.name for _, component in HOST.components(Kind.OPTIMIZER))

@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 import bnnlab
-from bnnlab.building import make_model, make_tasks
 from bnnlab.cli import main
-from bnnlab.components import Kind, Option
-from bnnlab.config import choose, parse_value, resolve
+from bnnlab.engine.building import make_model, make_tasks
+from bnnlab.engine.experiment import Experiment
 from bnnlab.errors import RunError, UsageError
-from bnnlab.experiment import Experiment
-from bnnlab.host import PluginHost
-from bnnlab.layers import sign
-from bnnlab.local import LocalRule
-from bnnlab.records import RunFolder
-from bnnlab.rule import LearningRule
-from bnnlab.stream import Examples
+from bnnlab.families.local import LocalRule
+from bnnlab.interfaces.rule import LearningRule
+from bnnlab.interfaces.signs import sign
+from bnnlab.interfaces.stream import Examples
+from bnnlab.registry.components import Kind, Option
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import choose, parse_value, resolve
+from bnnlab.storage.folder import RunFolder
 
 TINY = {"rule": "bp", "stream": {"name": "permuted-digits", "tasks": 2}, "epochs": 2}
 WEIGHT = "segments.0.1.weight"
@@ -124,7 +124,7 @@ def test_a_model_of_other_classes_is_refused_by_name(
     host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=7, hidden=[8])
-    monkeypatch.setattr("bnnlab.building.make_model", lambda *_, **__: made)
+    monkeypatch.setattr("bnnlab.engine.building.make_model", lambda *_, **__: made)
     with pytest.raises(UsageError, match=r"model:mlp returns 7 logits, and .* has 10 classes"):
         make(host)
     made.segments[1] = nn.Linear(5, 10)

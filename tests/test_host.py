@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from bnnlab.components import Component, Kind
-from bnnlab.discovery import Plugin, Status, find_plugins, normalise
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.discovery import Plugin, Status, find_plugins, normalise
+from bnnlab.registry.host import PluginHost
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 
 def offering(*names: str, kind: str = "rule", more: str = "") -> str:
@@ -219,7 +219,7 @@ def test_one_name_may_stand_for_components_of_two_kinds(make_plugin: MakePlugin)
 def test_a_default_means_the_curated_component_and_not_its_namesake(
     make_plugin: MakePlugin, user_config: Path
 ) -> None:
-    from bnnlab.config import resolve
+    from bnnlab.settings.config import resolve
 
     make_plugin("acme-dfa", offering("dfa"))
     (user_config / "registry.toml").write_text("[defaults]\nrule = {scale = 3.0}\n")
@@ -235,7 +235,7 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without = [each for each in find_plugins() if each.distribution != "bnnlab-dfa"]
-    monkeypatch.setattr("bnnlab.host.find_plugins", lambda: without)
+    monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: without)
     host = PluginHost()
     with pytest.raises(UsageError, match=r"not installed\. To install it: pip install bnnlab-dfa"):
         host.resolve(Kind.RULE, "dfa")

@@ -3,19 +3,23 @@ from pathlib import Path
 import pytest
 import tomli
 
-from bnnlab.components import Kind
-from bnnlab.config import resolve
-from bnnlab.discovery import Status
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
-from bnnlab.index import load_index, read_toml
+from bnnlab.registry.components import Kind
+from bnnlab.registry.discovery import Status
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import load_index, read_toml
+from bnnlab.settings.config import resolve
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_the_registry_lists_the_plugins_of_this_repository() -> None:
     projects = [tomli.loads(path.read_text()) for path in ROOT.glob("plugins/*/pyproject.toml")]
-    names = {project["project"]["name"] for project in projects}
+    names = {
+        each["project"]["name"]
+        for each in projects
+        if "bnnlab.v1" in each["project"].get("entry-points", {})
+    }
     assert names == {entry.distribution for entry in load_index().plugins}
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from bnnlab.cli import main
-from bnnlab.components import Kind
-from bnnlab.discovery import Status
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
-from bnnlab.index import load_index
-from bnnlab.isolation import named_plugins, only
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.registry.components import Kind
+from bnnlab.registry.discovery import Status
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import load_index
+from bnnlab.settings.isolation import named_plugins, only
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 SOURCE = """
 from bnnlab import Component, Kind, hookimpl

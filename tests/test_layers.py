@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError, layers
-from bnnlab.layers import binary_parameters, random_signs, sign
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError
+from bnnlab.interfaces.signs import binary_parameters, random_signs, sign
+from bnnlab.nn import layers
 
 
 def draws(seed: int = 0) -> torch.Generator:

@@ -8,7 +8,7 @@ import torch
 
 import bnnlab
 from bnnlab import Result, UsageError
-from bnnlab.checkpoint import CHECKPOINT, load, read, save
+from bnnlab.storage.checkpoint import CHECKPOINT, load, read, save
 
 
 def run(out: Path, **arguments: Any) -> Result:

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 import bnnlab
-from bnnlab.assignments import parse_assignment
 from bnnlab.cli import main
-from bnnlab.components import Kind
-from bnnlab.config import RUN_OPTIONS, resolve
 from bnnlab.errors import RunError, UsageError
-from bnnlab.host import PluginHost
-from bnnlab.options import check_value, check_values
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import check_value, check_values
+from bnnlab.settings.config import RUN_OPTIONS, resolve
+from bnnlab.settings.text import parse_assignment
 
 HUGE = 10**6000
 TINY = ["run", "--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1", "-q"]

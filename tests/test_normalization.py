@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab import BatchNorm, Model
-from bnnlab.normalization import (
+from bnnlab.nn.normalization import (
     frozen_statistics,
     make_norm,
     needs_recalibration,
     recalibrate,
-    select_task,
 )
 
 STATISTICS = ["running", "per-task", "recalibrated"]
@@ -162,7 +161,8 @@ def test_a_model_tells_its_task_to_all_but_running_statistics() -> None:
     model.select_task(1)
     rows = [module.mean.shape[0] for module in model.modules() if isinstance(module, BatchNorm)]
     assert rows == [1, 2, 2]
-    select_task(model, 0)
+    model.select_task(0)
+    assert [m.slot for m in model.modules() if isinstance(m, BatchNorm)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("saved", "into"), [(3, 1), (1, 3), (2, 2)])

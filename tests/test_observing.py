@@ -10,8 +10,8 @@ import pytest
 
 import bnnlab
 from bnnlab import PluginHost, hookimpl
-from bnnlab.interruption import StoppedError
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.errors import StoppedError
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 TINY = {
     "rule": "bp",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bnnlab import Option, UsageError
-from bnnlab.options import check_value, check_values, describe_type, per_layer
+from bnnlab.registry.options import check_value, check_values, describe_type, per_layer
 
 ACCEPTED: list[tuple[Any, Any, Any]] = [
     (int, 3, 3),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bnnlab import PluginHost, UsageError
-from bnnlab.recipes import find_recipe, find_recipes
-from bnnlab.testing.pytest_plugin import MakePlugin
+from bnnlab.registry.recipes import find_recipe, find_recipes
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 SOURCE = "from bnnlab import hookimpl\n@hookimpl\ndef bnnlab_components():\n    return []\n"
 

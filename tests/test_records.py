@@ -13,9 +13,9 @@ import tomli
 import torch
 
 from bnnlab import UsageError
-from bnnlab.files import to_json, write_atomically
-from bnnlab.records import RunFolder
-from bnnlab.run_log import hear, written
+from bnnlab.storage.files import to_json, write_atomically
+from bnnlab.storage.folder import RunFolder
+from bnnlab.storage.log import hear, written
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from sklearn.datasets import load_digits
 
 import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
-from bnnlab.config import read_config, resolve
+from bnnlab.engine.experiment import Experiment
 from bnnlab.errors import DataError
-from bnnlab.experiment import Experiment
-from bnnlab.records import RunFolder
+from bnnlab.settings.config import read_config, resolve
+from bnnlab.storage.folder import RunFolder
 
 STATE = Path("checkpoint") / "state.pt"
 SMALL: dict[str, Any] = {
@@ -97,11 +97,15 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It crashes after each of them: between steps, scored tasks, epochs, tasks, fresh models."""
-    monkeypatch.setattr("bnnlab.stream.PIECE", 2 * 300 * 64)  # so that an epoch has two pieces
-    monkeypatch.setattr("bnnlab.evaluation.HELD_EXAMPLES", 500)  # and an evaluation several groups
+    monkeypatch.setattr(
+        "bnnlab.interfaces.stream.PIECE", 2 * 300 * 64
+    )  # so that an epoch has two pieces
+    monkeypatch.setattr(
+        "bnnlab.engine.evaluation.HELD_EXAMPLES", 500
+    )  # and an evaluation several groups
     settings = {**LEARNERS[name], "checkpoint_minutes": 0}
     whole = left(experiment(host, tmp_path / "whole", settings))
-    from bnnlab import checkpoint
+    from bnnlab.storage import checkpoint
 
     save = checkpoint.save
 
@@ -109,7 +113,7 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
         save(*args)
         raise Crash
 
-    monkeypatch.setattr("bnnlab.checkpoint.save", crashing)
+    monkeypatch.setattr("bnnlab.storage.checkpoint.save", crashing)
     run = experiment(host, tmp_path / "torn", settings)
     crashes = 0
     while crashes < 200:
@@ -285,7 +289,7 @@ def test_what_a_killed_process_left_unfinished_is_swept_away(
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Path) -> None:
-    from bnnlab.checkpoint import read, save
+    from bnnlab.storage.checkpoint import read, save
 
     state = read(folder / STATE)
     name = next(name for name in state["model"] if name.endswith("weight"))
@@ -306,7 +310,7 @@ def test_other_versions_are_refused_or_told_in_the_result(
 ) -> None:
     plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
     installed = plugin.version
-    monkeypatch.setattr("bnnlab.protocol.version", lambda _: "9.9")
+    monkeypatch.setattr("bnnlab.engine.protocol.version", lambda _: "9.9")
     object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
     try:
         with pytest.raises(UsageError, match=r"bnnlab .* is 9\.9 now, bnnlab-\w+ .* is 2\.0 now"):
@@ -323,7 +327,7 @@ def test_other_versions_are_refused_or_told_in_the_result(
 def test_options_that_came_with_another_version_are_no_change_of_the_run(
     host: PluginHost, folder: Path, whole: Any
 ) -> None:
-    from bnnlab.checkpoint import read, save
+    from bnnlab.storage.checkpoint import read, save
 
     state = read(folder / STATE)
     del state["identity"]["compile"], state["identity"]["rule"]["scale"]
@@ -336,7 +340,7 @@ def test_options_that_came_with_another_version_are_no_change_of_the_run(
 
 
 def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -> None:
-    from bnnlab.protocol import versions
+    from bnnlab.engine.protocol import versions
 
     around = {"rule": "dfa", "optimizer": {"name": "ewc", "base": "adam"}, "out": "none"}
     config = resolve(host, [SMALL, around])
@@ -358,7 +362,7 @@ def test_a_clock_that_is_set_back_takes_no_time(
 ) -> None:
     clock = iter(range(10**6, 0, -100))
     run = experiment(host, tmp_path)
-    monkeypatch.setattr("bnnlab.training.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("bnnlab.engine.training.time.perf_counter", lambda: float(next(clock)))
     assert run.run().seconds == 0
 
 
@@ -428,7 +432,7 @@ def test_a_folder_that_cannot_be_written_is_not_resumed(
     def read_only(*_: Any, **__: Any) -> None:
         raise OSError(30, "Read-only file system", str(tmp_path / "run" / ".a.part"))
 
-    monkeypatch.setattr("bnnlab.records.write_atomically", read_only)
+    monkeypatch.setattr("bnnlab.storage.folder.write_atomically", read_only)
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UsageError, match=r"cannot write to .*run: Read-only file system"):
         Experiment(host, resolve(host, [read_config(folder.path / "run.toml")]), folder)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import bnnlab
 from bnnlab import Kind, PluginHost
-from bnnlab.components import Component
+from bnnlab.registry.components import Component
 
 HOST = PluginHost()
 RULES = sorted({component.name for _, component in HOST.components(Kind.RULE)} - {"distill"})

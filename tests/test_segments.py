@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from bnnlab import Model, UsageError, binarize, cut
-from bnnlab.model import segment_shapes
+from bnnlab.interfaces.model import segment_shapes
 
 
 def seeded(make: type[nn.Module]) -> nn.Module:

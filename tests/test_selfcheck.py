@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import Model, Sign, UsageError, binarize, cut
-from bnnlab.model import segment_shapes
+from bnnlab.interfaces.model import segment_shapes
 
 
 @pytest.fixture(autouse=True)

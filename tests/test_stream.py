@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab import stream
-from bnnlab.stream import Examples, StoredImages, Task, protocol_hash
-from bnnlab.testing import StreamContract
-from bnnlab.testing.stream_contract import _data
+from bnnlab.interfaces import stream
+from bnnlab.interfaces.stream import Examples, StoredImages, Task, protocol_hash
+from bnnlab_testing import StreamContract
+from bnnlab_testing.stream_contract import _data
 
 
 def examples(count: int, permutation: torch.Tensor | None = None) -> Examples:

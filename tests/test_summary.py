@@ -18,7 +18,7 @@ from bnnlab import (
     UsageError,
     cut,
 )
-from bnnlab.summary import Counts, summarise
+from bnnlab.nn.summary import Counts, summarise
 
 
 def model() -> Model:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from bnnlab import BatchNorm, Kind, PluginHost, Result, RunError, UsageError, hookimpl
-from bnnlab.config import read_config, resolve
-from bnnlab.experiment import Experiment
-from bnnlab.records import RunFolder
-from bnnlab.stream import protocol_hash
+from bnnlab.engine.experiment import Experiment
+from bnnlab.interfaces.stream import protocol_hash
+from bnnlab.settings.config import read_config, resolve
+from bnnlab.storage.folder import RunFolder
 
 SMALL: dict[str, Any] = {
     "epochs": 2,

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
 import bnnlab
 from bnnlab import BinaryLinear, Model, Optimizer, RunError, TaskContext, UsageError
-from bnnlab.testing import toy
-from bnnlab.testing.optimizer_checks import flat
+from bnnlab_testing import toy
+from bnnlab_testing.optimizer_checks import flat
 
 BINARY = ("adam", "sgd", "meta", "bop", "bayesbinn", "bimu", "bhu", "ewc", "si")
 REAL = ("mesu", "bgd")

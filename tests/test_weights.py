@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import bnnlab
-from bnnlab import BinaryLinear, Kind, Model, PluginHost, RunError, weights
-from bnnlab.building import make_optimizer
-from bnnlab.config import choose
-from bnnlab.testing import toy
+from bnnlab import BinaryLinear, Kind, Model, PluginHost, RunError
+from bnnlab.engine import weights
+from bnnlab.engine.building import make_optimizer
+from bnnlab.settings.config import choose
+from bnnlab_testing import toy
 
 
 class Keeps:

@@ -7,17 +7,17 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from bnnlab import building
-from bnnlab.assignments import assignment, joined
-from bnnlab.components import Kind
-from bnnlab.config import choose, read_config, resolve
+from bnnlab.engine import building
+from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError
-from bnnlab.experiment import Experiment
-from bnnlab.host import PluginHost
-from bnnlab.model import Model
-from bnnlab.options import expect, shown
-from bnnlab.recipes import find_recipe
-from bnnlab.result import Result
+from bnnlab.interfaces.model import Model
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import expect, shown
+from bnnlab.registry.recipes import find_recipe
+from bnnlab.settings.config import choose, read_config, resolve
+from bnnlab.settings.text import assignment, joined
 
 Choosable = str | Mapping[str, Any] | None
 

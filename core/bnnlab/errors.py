@@ -1,6 +1,7 @@
 """The errors that people see: what was wrong, where, and what to do."""
 
 import logging
+import signal
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -36,6 +37,19 @@ class DataError(UsageError):
 
 class RunError(BnnlabError):
     """A run started and failed. Exit code 1."""
+
+
+class StoppedError(SystemExit):
+    """A signal stopped the run.
+
+    Attributes:
+        signal: Its name.
+        exit_code: What the process exits with: 128 + the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.signal, self.exit_code = signal.Signals(number).name, 128 + number
+        super().__init__(self.exit_code)
 
 
 def first_line(error: BaseException) -> str:

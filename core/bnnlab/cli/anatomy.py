@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from bnnlab.cli.console import line, print_out
 
 if TYPE_CHECKING:
-    from bnnlab.config import Choice
-    from bnnlab.conversion import Conversion
-    from bnnlab.host import PluginHost
-    from bnnlab.summary import Counts, Segment
+    from bnnlab.interfaces.conversion import Conversion
+    from bnnlab.nn.summary import Counts, Segment
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import Choice
 
 _WIDTH = 25
 """Of a segment's contents, so that a row fits into 80 columns."""
@@ -23,9 +23,9 @@ def take_apart(
     Raises:
         UsageError: If that is no shape, or the model cannot be built for it.
     """
-    from bnnlab import building
+    from bnnlab.engine import building
     from bnnlab.errors import UsageError
-    from bnnlab.summary import summarise
+    from bnnlab.nn.summary import summarise
 
     input_shape = _shape(shape)
     try:
@@ -51,7 +51,7 @@ def print_segments(rows: "list[Segment]", shape: str) -> None:
     """Print a model's segments in a table, with their sums."""
     from rich.table import Table
 
-    from bnnlab.summary import Counts
+    from bnnlab.nn.summary import Counts
 
     print_out()
     print_out(f"Its segments for --input {shape}, and multiply-accumulates per example:")

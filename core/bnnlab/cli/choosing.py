@@ -25,7 +25,7 @@ Assignments = Annotated[
 
 def layers(said: Mapping[str, Any], assignments: list[str] | None) -> list[Mapping[str, Any]]:
     """Return the command line's layers of settings: flags first, `--set` over them."""
-    from bnnlab.assignments import joined, parse_assignment
+    from bnnlab.settings.text import joined, parse_assignment
 
     flags = {key: value for key, value in said.items() if value is not None}
     return [flags, joined(map(parse_assignment, assignments or []))]

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bnnlab.cli.console import error_console, line, print_out, terminal_width
-from bnnlab.continual import RECENT
-from bnnlab.experiment import Experiment
-from bnnlab.hookspecs import hookimpl
-from bnnlab.result import Result
+from bnnlab.engine.continual import RECENT
+from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.result import Result
+from bnnlab.registry.hookspecs import hookimpl
 
 REFRESH = 0.1  # seconds between updates of the bar
 MOST = 10  # tasks in the matrix

@@ -10,7 +10,7 @@ from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, lay
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
 
 if TYPE_CHECKING:
-    from bnnlab.config import Choice
+    from bnnlab.settings.config import Choice
 
 _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
@@ -29,9 +29,9 @@ def check(
 
     Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
     """
-    from bnnlab.compatibility import check as judge
-    from bnnlab.config import resolve
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import resolve
+    from bnnlab.settings.fit import check as judge
 
     host = PluginHost()
     said = {"rule": rule, "optimizer": optimizer, "model": model, "stream": stream}
@@ -68,11 +68,11 @@ def matrix(
 
     Example:  bnn matrix --set model.weights=real
     """
-    from bnnlab.compatibility import matrix as pairs_of
-    from bnnlab.components import Kind
-    from bnnlab.config import resolve_components
     from bnnlab.errors import UsageError
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.components import Kind
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import resolve_components
+    from bnnlab.settings.fit import matrix as pairs_of
 
     host = PluginHost()
     said = layers({"model": model, "stream": stream}, set)

@@ -9,9 +9,9 @@ from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
 
 if TYPE_CHECKING:
-    from bnnlab.config import Choice
-    from bnnlab.conversion import Conversion
-    from bnnlab.summary import Segment
+    from bnnlab.interfaces.conversion import Conversion
+    from bnnlab.nn.summary import Segment
+    from bnnlab.settings.config import Choice
 
 
 def info(
@@ -40,11 +40,11 @@ def info(
     """
     from rich.text import Text
 
-    from bnnlab.assignments import joined, parse_assignment
-    from bnnlab.components import Kind
-    from bnnlab.config import resolve_components
     from bnnlab.errors import UsageError, did_you_mean
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.components import Kind
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import resolve_components
+    from bnnlab.settings.text import joined, parse_assignment
 
     if kind not in list(Kind):
         hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
@@ -74,7 +74,7 @@ def _document(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from bnnlab.options import describe_type
+    from bnnlab.registry.options import describe_type
 
     component = choice.component
     return {
@@ -107,8 +107,8 @@ def _document(
 
 
 def _print_component(choice: "Choice") -> None:
-    from bnnlab.components import CAPABILITIES
-    from bnnlab.options import describe_type
+    from bnnlab.registry.components import CAPABILITIES
+    from bnnlab.registry.options import describe_type
 
     component, plugin = choice.component, choice.plugin
     origin = f"   from {plugin.distribution} {plugin.version}"

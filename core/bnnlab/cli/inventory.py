@@ -9,7 +9,7 @@ import typer
 from bnnlab.cli.console import Json, Part, print_entries, print_json, print_out
 
 if TYPE_CHECKING:
-    from bnnlab.discovery import Plugin
+    from bnnlab.registry.discovery import Plugin
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ def list_plugins(
 
     Examples:  bnn list-plugins   |   bnn list-plugins --all --json
     """
-    from bnnlab.discovery import Plugin
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.discovery import Plugin
+    from bnnlab.registry.host import PluginHost
 
     host = PluginHost()
     plugins = [*host.plugins, *(host.unavailable() if all else [])]
@@ -77,8 +77,8 @@ def list_plugins(
 
 def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
     """Return by distribution what the plugins that are loaded require, and is not there."""
-    from bnnlab.discovery import Status
-    from bnnlab.requirements import unmet
+    from bnnlab.registry.discovery import Status
+    from bnnlab.registry.requirements import unmet
 
     found = {p.distribution: unmet(p.distribution) for p in plugins if p.status is Status.OK}
     return {name: lines for name, lines in found.items() if lines}
@@ -102,7 +102,7 @@ def doctor(json: Json = False) -> None:
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.host import PluginHost
 
     report = _examine(PluginHost().plugins)
     broken = [each for each in report["plugins"] if each["status"] == "broken"]
@@ -124,13 +124,13 @@ def _examine(plugins: Sequence["Plugin"]) -> dict[str, Any]:
     import time
 
     from bnnlab import __version__
-    from bnnlab.index import user_file
+    from bnnlab.registry.index import user_file
 
     started = time.perf_counter()
     import torch
 
     torch_seconds = time.perf_counter() - started
-    from bnnlab.building import data_folder
+    from bnnlab.engine.building import data_folder
 
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
     folder, lacking = data_folder(None), _unmet(plugins)

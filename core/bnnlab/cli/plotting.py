@@ -36,7 +36,7 @@ def accuracy(runs: Runs, out: Out = None) -> None:
 
     Example:  bnn plot accuracy runs/NAME runs/OTHER --out compared.svg
     """
-    from bnnlab.plots import plot_accuracy
+    from bnnlab_plots import plot_accuracy
 
     _write(runs, plot_accuracy(runs), out or runs[0] / "accuracy.png")
 
@@ -47,7 +47,7 @@ def weights(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot weights runs/NAME
     """
-    from bnnlab.plots import plot_weights
+    from bnnlab_plots import plot_weights
 
     _write([run], plot_weights(run), out or run / "weights.png")
 
@@ -60,14 +60,14 @@ def diagnosis(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot diagnosis runs/NAME
     """
-    from bnnlab.plots import plot_diagnosis
+    from bnnlab_plots import plot_diagnosis
 
     _write([run], plot_diagnosis(run), out or run / "diagnosis.png")
 
 
 def _write(runs: list[Path], figure: "Figure", file: Path) -> None:
-    from bnnlab.checkpoint import warn_if_old
-    from bnnlab.plots import save
+    from bnnlab.storage.checkpoint import warn_if_old
+    from bnnlab_plots import save
 
     for run in runs:
         warn_if_old(run)

@@ -78,11 +78,11 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    from bnnlab.config import read_config
     from bnnlab.errors import UsageError
-    from bnnlab.index import load_index
-    from bnnlab.isolation import named_plugins, only
-    from bnnlab.records import CONFIG
+    from bnnlab.registry.index import load_index
+    from bnnlab.settings.config import read_config
+    from bnnlab.settings.isolation import named_plugins, only
+    from bnnlab.storage.folder import CONFIG
 
     said = {
         "rule": rule,
@@ -113,8 +113,8 @@ def run(
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
-    from bnnlab.host import PluginHost
-    from bnnlab.recipes import find_recipe
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.registry.recipes import find_recipe
 
     return find_recipe(PluginHost(), name).settings
 
@@ -122,15 +122,15 @@ def _read_recipe(name: str) -> dict[str, Any]:
 def _execute(
     settings: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
 ) -> None:
-    from bnnlab.config import resolve
-    from bnnlab.host import PluginHost
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.config import resolve
 
     host = PluginHost()
     config = resolve(host, settings)
     from bnnlab.cli.display import Display, print_result
-    from bnnlab.experiment import Experiment
-    from bnnlab.interruption import StoppedError
-    from bnnlab.records import RunFolder
+    from bnnlab.engine.experiment import Experiment
+    from bnnlab.errors import StoppedError
+    from bnnlab.storage.folder import RunFolder
 
     folder = RunFolder(resume) if resume else None
     experiment = Experiment(host, config, folder, allow_changed_versions=allow_changed_versions)
@@ -159,8 +159,8 @@ def list_recipes(json: Json = False) -> None:
 
     Examples:  bnn list-recipes   |   bnn run --recipe NAME
     """
-    from bnnlab.host import PluginHost
-    from bnnlab.recipes import find_recipes
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.registry.recipes import find_recipes
 
     recipes = find_recipes(PluginHost())
     if json:

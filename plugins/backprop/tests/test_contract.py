@@ -1,4 +1,4 @@
-from bnnlab.testing import LearningRuleContract, OptimizerContract
+from bnnlab_testing import LearningRuleContract, OptimizerContract
 
 
 class TestBackpropagation(LearningRuleContract):

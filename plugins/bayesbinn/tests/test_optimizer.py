@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, TaskContext, UsageError
-from bnnlab import optimizer as core
-from bnnlab.testing import toy
+from bnnlab.interfaces import elementwise as core
 from bnnlab_bayesbinn.optimizer import LARGEST_LAMBDA, BayesBiNN, relaxed_scale
+from bnnlab_testing import toy
 
 STEPS = 50
 EXAMPLES = 300

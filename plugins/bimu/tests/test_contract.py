@@ -1,6 +1,6 @@
 import pytest
 
-from bnnlab.testing import OptimizerContract
+from bnnlab_testing import OptimizerContract
 
 
 class TestBiMU(OptimizerContract):

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError, building
-from bnnlab import optimizer as core
-from bnnlab.components import Kind
-from bnnlab.config import choose
-from bnnlab.host import PluginHost
+from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError
+from bnnlab.engine import building
+from bnnlab.interfaces import elementwise as core
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import choose
 from bnnlab_bimu import optimizer as home
 from bnnlab_bimu.optimizer import BiMU, uniform
 

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, seeds
-from bnnlab.testing import OptimizerContract, toy
+from bnnlab_testing import OptimizerContract, toy
 
 NO_SCALES = {
     "scale_lr_decay": "the toy model has no scaling factors to learn",

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign
-from bnnlab import optimizer as core
 from bnnlab.errors import UsageError
+from bnnlab.interfaces import elementwise as core
 from bnnlab_bop.optimizer import Bop
 
 STEPS = 50

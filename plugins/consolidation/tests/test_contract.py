@@ -1,4 +1,4 @@
-from bnnlab.testing import OptimizerContract
+from bnnlab_testing import OptimizerContract
 
 
 class TestEWC(OptimizerContract):

@@ -21,14 +21,14 @@ from bnnlab import (
     TaskContext,
     UsageError,
 )
-from bnnlab.posterior import BernoulliOptimizer
-from bnnlab.rule import Batch
-from bnnlab.stream import Examples, Task
-from bnnlab.testing import toy
+from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Examples, Task
 from bnnlab_consolidation import ewc as ewc_module
 from bnnlab_consolidation.consolidation import Consolidation
 from bnnlab_consolidation.ewc import EWC, sum_of_squares
 from bnnlab_consolidation.si import SI
+from bnnlab_testing import toy
 
 STEPS = 50
 TASK_ENDS = (14, 29, 44)

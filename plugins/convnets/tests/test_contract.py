@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from bnnlab.config import Choice
-from bnnlab.model import Model
-from bnnlab.testing import ModelContract
+from bnnlab.interfaces.model import Model
+from bnnlab.settings.config import Choice
+from bnnlab_testing import ModelContract
 
 
 def ends(last: int, layer: str = "0") -> dict[str, str]:

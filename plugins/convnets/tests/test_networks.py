@@ -11,7 +11,7 @@ from torchvision.ops import StochasticDepth
 
 import bnnlab
 from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
-from bnnlab.layers import sign
+from bnnlab.interfaces.signs import sign
 from bnnlab_convnets.mixer import mlp_mixer
 from bnnlab_convnets.network import Network
 from bnnlab_convnets.vgg import vgg, vgg_binaryconnect

@@ -1,6 +1,6 @@
 import pytest
 
-from bnnlab.testing import LearningRuleContract
+from bnnlab_testing import LearningRuleContract
 
 
 class TestDirectFeedbackAlignment(LearningRuleContract):

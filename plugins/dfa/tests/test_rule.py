@@ -22,10 +22,10 @@ from bnnlab import (
     binarize,
     create,
 )
-from bnnlab.testing.memory import peak_bytes
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
+from bnnlab_testing.memory import peak_bytes
 
 STEPS = 20
 Array = np.ndarray

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, seeds
-from bnnlab.testing import LearningRuleContract, ModelContract, toy
 from bnnlab_eqprop.units import BinaryUnit, HardSigmoid
+from bnnlab_testing import LearningRuleContract, ModelContract, toy
 
 
 class Relaxing(LearningRuleContract):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
-from bnnlab.testing.memory import peak_bytes
 from bnnlab_hsic.rule import HSICBottleneck
+from bnnlab_testing.memory import peak_bytes
 
 Array = np.ndarray
 Back = Callable[[Array], Array]

@@ -1,7 +1,7 @@
 import torch
 
 from bnnlab import Model
-from bnnlab.testing import OptimizerContract, toy
+from bnnlab_testing import OptimizerContract, toy
 
 
 class GaussianContract(OptimizerContract):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BinaryLinear, Model, UsageError
-from bnnlab import optimizer as core
-from bnnlab.components import Kind
-from bnnlab.config import choose, resolve
 from bnnlab.errors import RunError
-from bnnlab.host import PluginHost
+from bnnlab.interfaces import elementwise as core
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import choose, resolve
 from bnnlab_mesu.bgd import BGD
 from bnnlab_mesu.gaussian import GaussianOptimizer
 from bnnlab_mesu.mesu import MESU
@@ -426,7 +426,7 @@ def test_without_a_batch_size_it_says_what_to_do(method: type[GaussianOptimizer]
 
 @pytest.mark.parametrize("name", ["mesu", "bgd"])
 def test_check_refuses_a_binary_mlp_and_proposes_real_weights(name: str) -> None:
-    from bnnlab.compatibility import check
+    from bnnlab.settings.fit import check
 
     host = PluginHost()
     verdicts = {

@@ -1,5 +1,5 @@
 from bnnlab import Model
-from bnnlab.testing import OptimizerContract, toy
+from bnnlab_testing import OptimizerContract, toy
 
 
 class TestMetaplasticAdam(OptimizerContract):

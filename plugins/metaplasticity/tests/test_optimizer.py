@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, LearningRule, Model, Sign, TaskContext, UsageError
-from bnnlab import optimizer as core
-from bnnlab.stream import Examples, Task
+from bnnlab.interfaces import elementwise as core
+from bnnlab.interfaces.stream import Examples, Task
 from bnnlab_metaplasticity.optimizer import MetaplasticAdam
 
 STEPS = 20

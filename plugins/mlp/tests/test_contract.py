@@ -1,4 +1,4 @@
-from bnnlab.testing import ModelContract
+from bnnlab_testing import ModelContract
 
 
 class TestMLP(ModelContract):

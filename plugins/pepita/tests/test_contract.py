@@ -1,4 +1,4 @@
-from bnnlab.testing import LearningRuleContract
+from bnnlab_testing import LearningRuleContract
 
 
 class TestPepita(LearningRuleContract):

@@ -13,9 +13,9 @@ from torch.nn.modules import activation
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, create
 from bnnlab.errors import RunError
-from bnnlab.testing.memory import peak_bytes
 from bnnlab_pepita.passes import CleanPass
 from bnnlab_pepita.rule import InputModulation
+from bnnlab_testing.memory import peak_bytes
 
 Array = np.ndarray
 KINDS = ["modulated", "clean"]

@@ -19,7 +19,7 @@ import bnnlab
 from bnnlab import PluginHost
 from bnnlab.cli import main
 from bnnlab.errors import DataError, UsageError
-from bnnlab.stream import protocol_hash
+from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision.folders import FolderSingle
 from bnnlab_vision.reading import GUARD, NO_EXIF, ImageFiles, decode
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnlab.testing import StreamContract
+from bnnlab_testing import StreamContract
 
 
 class TestPermutedDigits(StreamContract):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnnlab.components import Component, Kind
-from bnnlab.options import check_values
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.options import check_values
 from bnnlab_vision.datasets import SOURCES
 from bnnlab_vision.plugin import bnnlab_components
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bnnlab import PluginHost
-from bnnlab.config import read_config, resolve
-from bnnlab.experiment import Experiment
-from bnnlab.records import RunFolder
+from bnnlab.engine.experiment import Experiment
+from bnnlab.settings.config import read_config, resolve
+from bnnlab.storage.folder import RunFolder
 
 # Python 3.12 and later warn of every fork of a process with threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

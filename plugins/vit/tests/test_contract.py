@@ -4,7 +4,7 @@ from functools import cache
 import pytest
 
 from bnnlab import LearningRule, Model
-from bnnlab.testing import LearningRuleContract, ModelContract, toy
+from bnnlab_testing import LearningRuleContract, ModelContract, toy
 from bnnlab_vit import distillation
 
 SMALL = {"patch": 2, "dim": 12, "depth": 2, "heads": 3}

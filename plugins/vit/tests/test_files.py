@@ -9,11 +9,11 @@ import torch
 
 import bnnlab
 from bnnlab import UsageError
-from bnnlab.checkpoint import CHECKPOINT, digest, read, save
-from bnnlab.config import resolve
-from bnnlab.experiment import Experiment
-from bnnlab.host import PluginHost
-from bnnlab.records import RunFolder
+from bnnlab.engine.experiment import Experiment
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import resolve
+from bnnlab.storage.checkpoint import CHECKPOINT, digest, read, save
+from bnnlab.storage.folder import RunFolder
 
 SIZES = {"patch": 4, "dim": 8, "depth": 1, "heads": 2}
 STREAM = {"name": "split-digits", "tasks": 2, "validation": 0.9}

@@ -4,9 +4,9 @@ import pytest
 
 import bnnlab
 from bnnlab import Kind, PluginHost
-from bnnlab.compatibility import check
-from bnnlab.config import resolve
-from bnnlab.recipes import find_recipe
+from bnnlab.registry.recipes import find_recipe
+from bnnlab.settings.config import resolve
+from bnnlab.settings.fit import check
 
 HOST = PluginHost()
 SIZES = {"imgnet-5": ((3, 224, 224), 200), "cifar10-5": ((3, 32, 32), 10)}

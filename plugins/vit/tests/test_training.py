@@ -9,7 +9,7 @@ import torch
 
 import bnnlab
 from bnnlab import Model
-from bnnlab.stream import Task
+from bnnlab.interfaces.stream import Task
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("vit", {}), ("hybrid", {}), ("bvit", {}), ("bvit", {"attention": "binary", "pooling": "token"})

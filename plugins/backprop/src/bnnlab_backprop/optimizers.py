@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from bnnlab.latent import LatentOptimizer
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, adam_step
+from bnnlab.families.latent import LatentOptimizer
+from bnnlab.interfaces.elementwise import adam_step
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 
 
 class LatentAdam(LatentOptimizer):

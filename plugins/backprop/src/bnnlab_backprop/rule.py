@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bnnlab.draws import backpropagate
-from bnnlab.model import Model
-from bnnlab.rule import Batch, Draws, LearningRule
+from bnnlab.families.draws import backpropagate
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, Draws, LearningRule
 
 
 class Backpropagation(LearningRule):

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, TaskContext, chunks
-from bnnlab.posterior import BernoulliOptimizer
+from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 
 LARGEST_LAMBDA = 1e6
 """|lambda| is kept below this. P(w) is exactly 0 or 1 in float32 from 52 on."""

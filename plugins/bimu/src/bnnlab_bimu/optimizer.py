@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, chunks
-from bnnlab.posterior import BernoulliOptimizer
+from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 
 NEAREST = 2.0**-17
 """Noise is at least this far from 0 and 1, where its logit is infinite."""

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 TARGET = "bnnlab_bimu.optimizer:BiMU"
 SOURCE = (

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, Optimizer, chunks
-from bnnlab.options import per_layer
+from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.registry.options import per_layer
 
 
 class Bop(Optimizer):

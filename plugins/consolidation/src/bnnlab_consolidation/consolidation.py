@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from bnnlab import api
-from bnnlab.components import Kind
-from bnnlab.config import parse_value
 from bnnlab.errors import UsageError
-from bnnlab.host import PluginHost
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, Optimizer, TaskContext
-from bnnlab.options import check_values
-from bnnlab.posterior import PosteriorOptimizer
+from bnnlab.families.posterior import PosteriorOptimizer
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import check_values
+from bnnlab.settings.config import parse_value
 
 
 class Consolidation(Optimizer):

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from bnnlab.draws import plain_attention
-from bnnlab.model import Model
-from bnnlab.modes import in_mode
-from bnnlab.normalization import needs_recalibration, recalibrate
-from bnnlab.optimizer import TaskContext
-from bnnlab.stream import Task
+from bnnlab.families.draws import plain_attention
+from bnnlab.guards.modes import in_mode
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.stream import Task
+from bnnlab.nn.normalization import needs_recalibration, recalibrate
 from bnnlab_consolidation.consolidation import Consolidation
 
 GRADIENT_BYTES = 1 << 25

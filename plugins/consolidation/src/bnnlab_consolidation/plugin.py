@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 BASE = (
     Option("base", str, "sgd", "The optimizer that makes the steps; it keeps latent weights."),

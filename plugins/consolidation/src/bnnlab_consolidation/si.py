@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnlab.model import Model
-from bnnlab.optimizer import TaskContext
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.model import Model
 from bnnlab_consolidation.consolidation import Consolidation
 
 

@@ -8,12 +8,12 @@ from torch import nn
 from torchvision.models import ResNet
 from torchvision.ops import StochasticDepth
 
-from bnnlab.binarization import binarize
+from bnnlab.conversion.binarization import binarize
+from bnnlab.conversion.segments import cut
 from bnnlab.errors import UsageError, first_line
-from bnnlab.layers import Scale, Sign, Surrogate
-from bnnlab.model import Model
-from bnnlab.normalization import BatchNorm, Statistics
-from bnnlab.segments import cut
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.layers import Scale, Sign, Surrogate
+from bnnlab.nn.normalization import BatchNorm, Statistics
 
 SMALLEST = 8
 """The smallest side of an image, in pixels."""
@@ -27,7 +27,7 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
 
 
 class Network(Model):
-    """A torch network, changed as asked for and cut into segments (`bnnlab.segments.cut`).
+    """A torch network, changed as asked for and cut into segments (`bnnlab.cut`).
 
     Batch normalisation becomes `bnnlab.BatchNorm`. Dropout and stochastic depth are taken out:
     their masks come from torch's global generator, so that no run could be repeated or resumed.

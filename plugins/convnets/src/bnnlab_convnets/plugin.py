@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 
 def _options(activations: str = "binary", keep: str = "first-and-last") -> tuple[Option, ...]:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.local import LocalRule
-from bnnlab.model import Model
-from bnnlab.rule import Batch
+from bnnlab.families.local import LocalRule
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch
 from bnnlab_dfa.feedback import RandomFeedback
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.layers import WEIGHT_LAYERS, random_signs
-from bnnlab.local import output_shapes
-from bnnlab.model import Model
-from bnnlab.rule import Batch, LearningRule
+from bnnlab.families.local import output_shapes
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, LearningRule
+from bnnlab.interfaces.signs import random_signs
+from bnnlab.nn.layers import WEIGHT_LAYERS
 
 Feedback = Literal["normal", "uniform", "sign"]
 Per = Literal["neuron", "channel"]

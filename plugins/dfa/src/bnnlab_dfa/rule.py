@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.local import LocalRule
-from bnnlab.model import Model
-from bnnlab.normalization import frozen_statistics
-from bnnlab.rule import Batch
+from bnnlab.families.local import LocalRule
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch
+from bnnlab.nn.normalization import frozen_statistics
 from bnnlab_dfa.feedback import RandomFeedback
 
 

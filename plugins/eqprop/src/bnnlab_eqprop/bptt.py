@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from bnnlab.model import Model
-from bnnlab.rule import Batch
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
 
 

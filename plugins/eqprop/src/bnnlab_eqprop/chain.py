@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from bnnlab.errors import UsageError, explain
-from bnnlab.layers import BinaryConv2d, BinaryLinear, Linear
+from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Linear
 from bnnlab_eqprop.units import ACTIVATIONS, BinaryUnit, MeanOfCopies
 
 WEIGHTS = (nn.Linear, nn.Conv2d, Linear, BinaryLinear, BinaryConv2d)

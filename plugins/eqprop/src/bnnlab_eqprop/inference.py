@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.model import Model
-from bnnlab.rule import Batch, LearningRule, Loss
-from bnnlab.stream import Task
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, LearningRule, Loss
+from bnnlab.interfaces.stream import Task
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.relaxation import Network, Order, States
 from bnnlab_eqprop.units import bounds

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
-from bnnlab.layers import BinaryConv2d, BinaryLinear
-from bnnlab.model import Model
-from bnnlab.options import per_layer
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.layers import BinaryConv2d, BinaryLinear
+from bnnlab.registry.options import per_layer
 from bnnlab_eqprop.units import BinaryUnit, HardSigmoid, MeanOfCopies
 
 

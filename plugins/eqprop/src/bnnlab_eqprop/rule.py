@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.errors import UsageError
-from bnnlab.model import Model
-from bnnlab.rule import Batch, Closure
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, Closure
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
 from bnnlab_eqprop.relaxation import Nudge, States
 from bnnlab_eqprop.units import bounds, saturated

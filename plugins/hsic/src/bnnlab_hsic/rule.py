@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.local import LocalRule, output_shapes
-from bnnlab.model import Model
-from bnnlab.rule import Batch
+from bnnlab.families.local import LocalRule, output_shapes
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch
 from bnnlab_hsic import dependence
 
 Form = Literal["zz", "xz"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnlab.model import Model
-from bnnlab.optimizer import Group
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 from bnnlab_mesu.gaussian import GaussianOptimizer
 
 

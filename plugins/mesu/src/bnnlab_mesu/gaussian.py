@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.model import Model
-from bnnlab.optimizer import Group, chunks
-from bnnlab.posterior import PosteriorOptimizer
+from bnnlab.families.posterior import PosteriorOptimizer
+from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 
 
 class GaussianOptimizer(PosteriorOptimizer):

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.latent import LatentOptimizer
-from bnnlab.model import Model
-from bnnlab.optimizer import CPU_CHUNK, Group, TaskContext, chunks
+from bnnlab.families.latent import LatentOptimizer
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import CPU_CHUNK, chunks
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
 
 
 class MetaplasticAdam(LatentOptimizer):

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from bnnlab.errors import UsageError
-from bnnlab.layers import BinaryLinear, Linear, Scale, Sign, Surrogate
-from bnnlab.model import Model
-from bnnlab.normalization import Norm, Statistics, make_norm
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.layers import BinaryLinear, Linear, Scale, Sign, Surrogate
+from bnnlab.nn.normalization import Norm, Statistics, make_norm
 from bnnlab_mlp.activations import Gate, ReverseBinaryGate
 
 Activation = Literal["sign", "relu", "hardtanh", "gate", "reverse-binary-gate"]

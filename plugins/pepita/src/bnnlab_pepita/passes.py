@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules import activation
 
-from bnnlab.layers import WEIGHT_LAYERS
-from bnnlab.normalization import BatchNorm
+from bnnlab.nn.layers import WEIGHT_LAYERS
+from bnnlab.nn.normalization import BatchNorm
 
 _NORMS = (BatchNorm, nn.modules.batchnorm._BatchNorm)
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__)

@@ -1,7 +1,7 @@
 """What this plugin offers. Imports no torch."""
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 
 def _rule(name: str, presynaptic: str, summary: str, source: str) -> Component:

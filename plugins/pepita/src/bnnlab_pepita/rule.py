@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.layers import WEIGHT_LAYERS
-from bnnlab.model import Model
-from bnnlab.modes import in_mode
-from bnnlab.rule import Batch, Closure, LearningRule
+from bnnlab.guards.modes import in_mode
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, Closure, LearningRule
+from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bnnlab.building import expand
+from bnnlab.engine.building import expand
 from bnnlab.errors import NOTE, DataError
+from bnnlab.interfaces.stream import LOOKED_UP_TOGETHER, Examples
 from bnnlab.seeds import permutation
-from bnnlab.stream import LOOKED_UP_TOGETHER, Examples
 from bnnlab_vision.copies import Copies, look_for_copies, look_for_two_classes
 from bnnlab_vision.layout import read_layout
 from bnnlab_vision.names import NAMED, ROLES, Role, listed, normal

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bnnlab.building import expand
+from bnnlab.engine.building import expand
 from bnnlab.errors import DataError, UsageError
 from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory

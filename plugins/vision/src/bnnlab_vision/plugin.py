@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Literal
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 _CIFAR = (
     "Krizhevsky, Learning multiple layers of features from tiny images, "

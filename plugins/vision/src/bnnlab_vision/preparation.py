@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.stream import Examples, Task
 from bnnlab.seeds import permutation
-from bnnlab.stream import Examples, Task
 from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
 from bnnlab_vision.source import Source
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.stream import Examples, Task, TaskStream
 from bnnlab.seeds import permutation
-from bnnlab.stream import Examples, Task, TaskStream
 from bnnlab_vision.augmentation import Augment
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.preparation import Prepared

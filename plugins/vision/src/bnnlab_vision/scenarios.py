@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.stream import Examples, Task
 from bnnlab.seeds import permutation
-from bnnlab.stream import Examples, Task
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.source import Source

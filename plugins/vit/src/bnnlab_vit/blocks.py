@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab.layers import BinaryLinear, Linear, Sign, Surrogate
+from bnnlab.nn.layers import BinaryLinear, Linear, Sign, Surrogate
 
 EPSILON = 1e-6
 """Of layer normalisation, as in torchvision's vision transformer."""

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnnlab.checkpoint import CHECKPOINT, MAGIC, read, unpack
-from bnnlab.config import read_config
 from bnnlab.errors import UsageError
-from bnnlab.layers import sign
-from bnnlab.model import Model
-from bnnlab.records import CONFIG
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.signs import sign
+from bnnlab.settings.config import read_config
+from bnnlab.storage.checkpoint import CHECKPOINT, MAGIC, read, unpack
+from bnnlab.storage.folder import CONFIG
 
 log = logging.getLogger("bnnlab.vit")
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnlab.engine.loading import load
 from bnnlab.errors import UsageError
-from bnnlab.loading import load
-from bnnlab.model import Model, segment_shapes
-from bnnlab.normalization import BatchNorm
-from bnnlab.rule import Batch, LearningRule, Loss
+from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.rule import Batch, LearningRule, Loss
+from bnnlab.nn.normalization import BatchNorm
 
 
 class Distillation(LearningRule):

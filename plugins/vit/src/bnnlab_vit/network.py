@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bnnlab.building import expand
+from bnnlab.engine.building import expand
 from bnnlab.errors import UsageError
-from bnnlab.layers import Surrogate
-from bnnlab.model import Model
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.layers import Surrogate
 from bnnlab_vit.blocks import (
     EPSILON,
     MLP,

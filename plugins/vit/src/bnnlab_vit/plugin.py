@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from bnnlab.components import Component, Kind, Option
-from bnnlab.hookspecs import hookimpl
+from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.hookspecs import hookimpl
 
 _DOSOVITSKIY = (
     "Dosovitskiy et al., 'An Image is Worth 16x16 Words: Transformers for Image Recognition at "

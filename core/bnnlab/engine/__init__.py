@@ -1,0 +1,1 @@
+"""Runs: from four components to a result."""

@@ -1,0 +1,250 @@
+"""Make components from choices: the one place that knows each kind's constructor."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+
+from bnnlab import seeds
+from bnnlab.engine.checking import check_tasks, check_unknown
+from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_line, place
+from bnnlab.guards import ambient
+from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.rule import LearningRule
+from bnnlab.interfaces.signs import sign
+from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import Choice, RunConfig
+from bnnlab.storage.checkpoint import digest
+
+BASES: dict[Kind, type] = {
+    Kind.MODEL: Model,
+    Kind.RULE: LearningRule,
+    Kind.OPTIMIZER: Optimizer,
+    Kind.STREAM: TaskStream,
+}
+
+
+def data_folder(data: str | None) -> Path:
+    """Return the data folder: what was said, else BNNLAB_DATA, else the platform's cache."""
+    said = data or os.environ.get("BNNLAB_DATA")
+    return expand(said) if said else platformdirs.user_cache_path("bnnlab") / "data"
+
+
+def expand(path: str) -> Path:
+    """Return a path with `~` or `~name` at its beginning replaced by the home folder.
+
+    Raises:
+        UsageError: If there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device called `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Raises:
+        UsageError: If there is none of that name here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {name!r}: choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used here: {first_line(error)}") from error
+    return device
+
+
+def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
+    made = host.load(choice.plugin, choice.component)
+    base = BASES[choice.component.kind]
+    if not (isinstance(made, type) and issubclass(made, base)):
+        raise UsageError(
+            f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "
+            f"{choice.component.target} must derive from bnnlab.{base.__name__}"
+        )
+    missing = [
+        name
+        for name in dir(made)
+        if getattr(getattr(made, name, None), "__isabstractmethod__", False)
+    ]
+    if missing:
+        raise UsageError(
+            f"{choice} of {choice.plugin.distribution} has no method {', '.join(missing)}: "
+            f"{choice.component.target} must define what its base class leaves to it"
+        )
+    with _named(choice, "when it was made"):
+        return made(*args, **given, **choice.component.preset, **choice.options)
+
+
+@contextmanager
+def _named(choice: Choice, when: str) -> Iterator[None]:
+    """Turn whatever a component raises into an error that names it, and undo what it leaves."""
+    where = f"{choice} of {choice.plugin.distribution}"
+    try:
+        with ambient.kept(f"{where}, {when},"):
+            yield
+    except (BnnlabError, StoppedError):
+        raise
+    except (Exception, SystemExit) as error:
+        at = "" if isinstance(error, ValueError) else f" at {place(error)}"  # made for people
+        raise UsageError(f"{where} failed {when}{at}: {explain(error)}") from error
+
+
+def make_stream(
+    host: PluginHost, choice: Choice, *, data: Path, device: torch.device, seed: int
+) -> TaskStream:
+    """Make a stream; `data` is the data folder, `seed` the root seed."""
+    stream: TaskStream = _make(
+        host, choice, data=data, device=device, seed=seeds.child_seed(seed, "stream")
+    )
+    return stream
+
+
+def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
+    """Return all tasks of a stream.
+
+    Raises:
+        UsageError: If one is not what it must be, see `check_tasks`, or if making them fails.
+    """
+    with _named(choice, "when its tasks were made"):
+        tasks = list(stream)
+        check_tasks(stream, tasks)
+    return tasks
+
+
+def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> Examples | None:
+    """Return a stream's inputs of no task; None where it has none, or the model is told the task.
+
+    Raises:
+        UsageError: If they are not what they must be, see `check_unknown`, or if making them fails.
+    """
+    if stream.gives_task_ids:
+        return None
+    with _named(choice, "when its out_of_distribution() was made"):
+        unknown = stream.out_of_distribution()
+        if unknown is not None:
+            check_unknown(stream, tasks, unknown)
+    return unknown
+
+
+def make_model(
+    host: PluginHost, choice: Choice, *, input_shape: tuple[int, ...], classes: int, seed: int
+) -> Model:
+    """Make a model with freshly drawn weights, on the CPU.
+
+    Raises:
+        UsageError: If it cannot be made, or its initial latent weights are not its weights'.
+    """
+    drawn = seeds.generator(seed, "initialisation")
+    model: Model = _make(
+        host, choice, input_shape=tuple(input_shape), classes=classes, generator=drawn
+    )
+    binary = model.binary_parameters()
+    with _named(choice, "with its initial_latents"):
+        for name, latent in model.initial_latents.items():
+            if name not in binary:
+                raise ValueError(f"{name!r} is not the name of a binary parameter")
+            if latent.shape != binary[name].shape:
+                shapes = tuple(latent.shape), tuple(binary[name].shape)
+                raise ValueError(f"{name} has shape {shapes[0]}, and its weight {shapes[1]}")
+            if not bool(latent.isfinite().all()):
+                raise ValueError(f"{name} is not finite")
+            if not torch.equal(sign(latent.to(binary[name])), binary[name]):
+                raise ValueError(f"{name} has not everywhere the sign of its weight")
+    return model
+
+
+def without_files(choice: Choice) -> Choice:
+    """Return the choice of a model without what its weights begin as: saved ones follow."""
+    blank = {option.name: option.default for option in choice.component.options if option.path}
+    return replace(choice, options={**choice.options, **blank})
+
+
+def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
+    """Return a digest of each file or folder that a run is given, by its option.
+
+    Streams are left out: their protocols say what their data are.
+    """
+    return {
+        f"{kind}.{option.name}": digest(Path(choice.options[option.name]))
+        for kind, choice in choices.items()
+        for option in choice.component.options
+        if kind is not Kind.STREAM and option.path and choice.options[option.name]
+    }
+
+
+def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
+    """Make a rule and attach it to the model; how it infers is now this rule's to say."""
+    rule: LearningRule = _make(host, choice)
+    before, model.inference = model.inference, None
+    try:
+        with _named(choice, "in attach()"):
+            rule.attach(model, seeds.generator(seed, "feedback"))
+            if "inference" in dict(model.named_children()):
+                raise ValueError("model.inference must be a function or the like, no nn.Module")
+    except Exception:
+        model.inference = before
+        raise
+    return rule
+
+
+def make_optimizer(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> Optimizer:
+    """Make an optimizer for the model."""
+    optimizer: Optimizer = _make(host, choice, model, generator=seeds.generator(seed, "optimizer"))
+    return optimizer
+
+
+def make_learner(
+    host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device
+) -> tuple[Model, LearningRule, Optimizer]:
+    """Make a model for a stream, on the device, with its rule and its optimizer.
+
+    Raises:
+        UsageError: If one cannot be made, or precision or compile does not fit.
+    """
+    choices, seed = config.choices, config.seed
+    shape, classes = stream.input_shape, stream.classes
+    model = make_model(host, choices[Kind.MODEL], input_shape=shape, classes=classes, seed=seed)
+    model.to(device)
+    try:
+        *_, (logits,) = segment_shapes(model, shape)
+    except UsageError as error:
+        raise UsageError(f"{choices[Kind.MODEL]}: {error}") from error
+    if logits != classes:
+        raise UsageError(
+            f"{choices[Kind.MODEL]} returns {logits} logits, and {choices[Kind.STREAM]} has "
+            f"{classes} classes"
+        )
+    model.classes = classes
+    rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
+    if config.precision == "bfloat16":
+        if not torch.amp.is_autocast_available(device.type):
+            raise UsageError(f"precision: torch has no bfloat16 for {device.type}; use float32.")
+        rule.precision = torch.bfloat16
+        rule.autocast(device)  # a rule that cannot says so
+    if config.compile:
+        if not rule.whole_segments:
+            raise UsageError(
+                f"compile: {choices[Kind.RULE]} looks into the segments, which compiling would "
+                "hide; leave compile out"
+            )
+        # torch counts the versions of all segments together, and gives up beyond its limit
+        limits = torch._dynamo.config
+        limits.recompile_limit = max(limits.recompile_limit, 8 * len(model.segments))
+        for segment in model.segments:
+            segment.compile()
+    return model, rule, make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)

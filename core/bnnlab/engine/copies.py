@@ -1,0 +1,171 @@
+"""Examples that a stream has twice: learned from and tested, in two tasks, or called unknown."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.stream import Examples, StoredImages, Task
+
+log = logging.getLogger(__name__)
+
+TOLERATED = 0.5
+"""Share of a test part that may be learned from, too: real data sets have copies."""
+NAMED = 3
+"""Tasks that a warning names."""
+TOGETHER = 10_000
+"""Rows that are looked at at a time."""
+_ODD = 0x9E3779B97F4A7C1  # spreads labels over 64 bits
+
+Hashes = npt.NDArray[np.int64]
+
+
+class Hasher:
+    """Knows each example by 64 bits; data that parts share are looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], Hashes] = {}
+
+    def examples(self, part: Examples) -> Hashes:
+        """Return a hash of each example: of its pixels as stored, and its label."""
+        return self._once(lambda: self._examples(part), part.pixels, part.labels, part.rows)
+
+    def images(self, part: Examples) -> Hashes:
+        """Return a hash of each example's pixels.
+
+        Stored images without digests are known by where they are stored: reading them takes too
+        long here.
+        """
+        pixels, rows = part.pixels, _array(part.rows)
+        if isinstance(pixels, StoredImages) and pixels.digests is None:
+            return rows + hash((id(pixels),))
+        return self._once(lambda: _rows(pixels), pixels)[rows]
+
+    def _examples(self, part: Examples) -> Hashes:
+        return self.images(part) + _array(part.labels[part.rows]) * _ODD
+
+    def _once(self, make: Callable[[], Hashes], *data: object) -> Hashes:
+        key = tuple(map(id, data))  # all tasks are alive: what is the same object is the same data
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.int64]:
+    return tensor.cpu().numpy().astype(np.int64)
+
+
+def _rows(pixels: Tensor | StoredImages) -> Hashes:
+    """Return a hash of each image."""
+    if isinstance(pixels, StoredImages):
+        return np.fromiter(map(hash, pixels.digests or ()), np.int64)
+    found = [np.zeros(0, np.int64)]
+    for part in torch.split(pixels, TOGETHER):
+        content = part.reshape(len(part), -1).contiguous().cpu().view(torch.uint8).numpy()
+        lines = content.view(np.dtype((np.void, content.shape[1])))[:, 0].tolist()
+        found.append(np.fromiter(map(hash, lines), np.int64, len(lines)))
+    return np.concatenate(found)
+
+
+def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
+    """Warn of examples that are scored and that any task learns from; refuse where most are.
+
+    What is chosen by a validation part counts as learned from it, for the test parts.
+
+    Raises:
+        ValueError: If more than `TOLERATED` of a part are.
+    """
+    trained = [task.train for task in tasks]
+    chosen_by = [task.validation for task in tasks if task.validation is not None]
+    said = []
+    for name, learned in (("test", [*trained, *chosen_by]), ("validation", trained)):
+        known = _distinct(map(hashes.examples, learned))
+        for task in tasks if name == "test" or chosen_by else ():
+            part: Examples | None = getattr(task, name)
+            if part is None:
+                continue
+            copies, count = _count(known, hashes.examples(part)), len(part)
+            if copies > TOLERATED * count:
+                raise ValueError(
+                    f"{copies} of {count} {name} examples of {task.name!r} are learned from, too: "
+                    "take them out of one of the parts"
+                )
+            if copies:
+                share = f"{copies} of {count} ({copies / count:.1%})"
+                said.append(f"{share} in the {name} part of {task.name!r}")
+    if said:
+        log.warning(
+            "examples of test or validation that some task learns from, too, pixels and label "
+            "alike: %s. What is measured on them says nothing of new examples.",
+            listed(said),
+        )
+
+
+def look_for_known(what: str, unknown: Examples, tasks: Sequence[Task]) -> None:
+    """Warn of images that the tasks have, too, in the same order of pixels; refuse most.
+
+    Raises:
+        ValueError: If more than `TOLERATED` of the unknown are.
+    """
+    order = content(unknown.permutation)
+    parts = [
+        part for task in tasks for part in parts_of(task) if content(part.permutation) == order
+    ]
+    if not parts:
+        return
+    hashes = Hasher()
+    count = len(unknown)
+    copies = _count(_distinct(map(hashes.images, parts)), hashes.images(unknown))
+    if copies > TOLERATED * count:
+        raise ValueError(f"{copies} of {count} examples of {what} are images of the tasks")
+    if copies:
+        log.warning("%d of %d examples of %s are images of the tasks", copies, count, what)
+
+
+def _distinct(parts: Iterable[Hashes]) -> Hashes:
+    """Return the hashes of all parts, sorted, each once."""
+    return np.unique(np.concatenate(list({id(part): part for part in parts}.values())))
+
+
+def _count(known: Hashes, tested: Hashes) -> int:
+    """Return how many of the tested are among the known, which are distinct."""
+    places = np.searchsorted(known, tested).clip(max=len(known) - 1)
+    return int((known[places] == tested).sum())
+
+
+def look_for_repetitions(tasks: Sequence[Task], hashes: Hasher) -> None:
+    """Warn of tasks that have the examples of an earlier one, whatever training changes in them."""
+    first: dict[Any, Task] = {}
+    said = []
+    for task in tasks:
+        parts = [_identity(part, hashes) for part in (task.train, task.test)]
+        before = first.setdefault((*parts, content(task.classes)), task)
+        if before is not task:
+            said.append(f"{task.index + 1} ({task.name}) is {before.index + 1} ({before.name})")
+    if said:
+        log.warning("tasks that are an earlier one again, train and test: %s", listed(said))
+
+
+def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
+    shown = map(content, (part.mean, part.std, part.permutation))
+    return hash(np.sort(hashes.examples(part)).tobytes()), *shown
+
+
+def parts_of(task: Task) -> list[Examples]:
+    """Return the parts that a task has."""
+    return [part for part in (task.train, task.test, task.validation) if part is not None]
+
+
+def content(tensor: Tensor | None) -> bytes | None:
+    """Return the bytes of a tensor, which can be compared and hashed."""
+    return None if tensor is None else tensor.cpu().numpy().tobytes()
+
+
+def listed(said: Sequence[str]) -> str:
+    """Return the first of them in words, and how many more there are."""
+    more = f", and {len(said) - NAMED} more" if len(said) > NAMED else ""
+    return ", ".join(said[:NAMED]) + more

@@ -1,0 +1,89 @@
+"""When a run saves between its epochs: by the clock, and when it is told to stop."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from bnnlab.errors import RunError, StoppedError
+
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+    if hasattr(signal, name)
+)
+
+
+def stop(number: int) -> BaseException:
+    """Return what a run that a signal stopped ends with."""
+    return KeyboardInterrupt() if number == signal.SIGINT else StoppedError(number)
+
+
+class Interruption:
+    """Says when a checkpoint is due; a signal to stop is heeded where one was taken.
+
+    Args:
+        minutes: Between checkpoints.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds = 60 * minutes
+        self._saved = time.monotonic()
+        self._asked: int | None = None
+
+    def stop_if_asked(self) -> None:
+        """Stop where a signal asked for it.
+
+        Raises:
+            KeyboardInterrupt: If that was SIGINT, as of Ctrl-C.
+            StoppedError: If it was another.
+        """
+        if self._asked is not None:
+            raise stop(self._asked)
+
+    def due(self) -> bool:
+        """Return whether a checkpoint should be taken now."""
+        return self._asked is not None or time.monotonic() - self._saved >= self._seconds
+
+    def saved(self) -> None:
+        """Hear that a checkpoint was taken: a signal's moment, see `stop_if_asked`."""
+        self._saved = time.monotonic()
+        self.stop_if_asked()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let the first signal ask to stop, and a second one stop at once.
+
+        Only the main thread may listen; what is ignored, as SIGHUP under nohup, stays so. Worker
+        processes that are forked meanwhile leave all but SIGTERM to this process.
+        """
+        owner, before = os.getpid(), {}
+
+        def heard(number: int, _: FrameType | None) -> None:
+            if os.getpid() != owner:
+                if number == signal.SIGTERM:
+                    signal.signal(number, signal.SIG_DFL)
+                    os.kill(os.getpid(), number)
+            elif self._asked is not None:
+                raise stop(number)
+            else:
+                self._asked = number
+
+        if threading.current_thread() is threading.main_thread():
+            handlers = {number: signal.getsignal(number) for number in SIGNALS}
+            before = {n: old for n, old in handlers.items() if old not in (signal.SIG_IGN, None)}
+        for number in before:
+            signal.signal(number, heard)
+        try:
+            yield
+        except RunError:  # such as a full disk
+            raise
+        except Exception:
+            self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
+            raise
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)

@@ -1,0 +1,55 @@
+"""What learns, and how far it has come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine.progress import Progress
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.rule import LearningRule
+
+
+@dataclass
+class Learner:
+    """A model with its rule and its optimizer; together all that changes in training."""
+
+    model: Model
+    rule: LearningRule
+    optimizer: Optimizer
+    progress: Progress = field(default_factory=Progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it."""
+        return {name: part.state_dict() for name, part in vars(self).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], source: Path) -> None:
+        """Restore what `state_dict` returned, from a checkpoint of the run's folder `source`.
+
+        Raises:
+            UsageError: If it is of something else, or binary weights are not -1 and +1.
+        """
+        restore(source, state, **vars(self))
+
+
+def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:
+    """Load the state of a model, and of what else is named as in a checkpoint.
+
+    Args:
+        source: The run's folder that the state is from, for messages.
+        state: By the parts' names.
+        parts: What has `load_state_dict`.
+
+    Raises:
+        UsageError: If a state is of something else, or binary weights are not -1 and +1.
+    """
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except Exception as error:  # a state of something else breaks a component in any way
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"the checkpoint in {source} does not fit its run.toml: {name}: {reason}"
+            ) from error

@@ -1,0 +1,64 @@
+"""A trained model, out of a run's folder."""
+
+import shlex
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine import building
+from bnnlab.engine.learner import restore
+from bnnlab.engine.protocol import compare
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import expect
+from bnnlab.settings.config import read_config, resolve_components
+from bnnlab.storage import checkpoint
+from bnnlab.storage.folder import CONFIG
+
+
+def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
+    """Return the model of a run as it was at its last checkpoint, on the CPU and to be evaluated.
+
+    Statistics per task are those of the last task (`select_task`), and no logits are masked.
+
+    Args:
+        run: The run's folder; that of a run which is not complete will do.
+        host: The plugins to make it with; all installed ones by default. Those of the model are
+            needed, and of a rule that says how the model infers.
+
+    Raises:
+        UsageError: If it is no run's folder, its last checkpoint is missing, damaged or of another
+            run, or a plugin that it needs is not installed.
+    """
+    expect("run", run, str, PathLike)
+    host, path = host or PluginHost(), building.expand(str(run))
+    try:
+        there = (path / CONFIG).exists()
+    except OSError:  # a name too long
+        there = False
+    if not there:
+        raise UsageError(f"{path} is no run's folder: there is no {CONFIG} to read")
+    settings = read_config(path / CONFIG)
+    try:
+        state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
+    except checkpoint.DamagedError as error:
+        again = f"bnn run --resume {shlex.quote(str(path))}"
+        raise UsageError(f"{error} To go on with the run: {again}") from error
+    data, seed = state["data"], settings.get("seed", 0)
+    kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
+    choices = resolve_components(host, [settings], kinds)
+    compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
+    parts: dict[str, Any] = {}
+    model = parts["model"] = building.make_model(
+        host,
+        building.without_files(choices[Kind.MODEL]),
+        input_shape=tuple(data["input_shape"]),
+        classes=data["classes"],
+        seed=seed,
+    )
+    if Kind.RULE in choices:
+        parts["rule"] = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
+    restore(path, state, **parts)
+    return model.eval()

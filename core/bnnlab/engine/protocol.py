@@ -1,0 +1,127 @@
+"""What a run's figures are made from, and what must agree where a run is continued."""
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnnlab.engine.learner import Learner
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.stream import TaskStream, protocol_hash
+from bnnlab.nn.normalization import needs_recalibration
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+ELSEWHERE = ("data", "out", "name", "device", "checkpoint_minutes")
+"""Settings that may differ where a run is continued."""
+
+
+def describe(
+    config: RunConfig,
+    stream: TaskStream,
+    model: Model,
+    optimizer: Optimizer,
+    files: Mapping[str, str],
+) -> dict[str, Any]:
+    """Describe what is learned from, in which order, how it is split and scored.
+
+    Args:
+        config: The run's.
+        stream: What is learned.
+        model: What learns.
+        optimizer: Says by how many weight draws is predicted.
+        files: Digests of what the run reads besides its stream, by option.
+    """
+    draws = optimizer.test_draws
+    predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
+    return {
+        **({"files": dict(files)} if files else {}),
+        "stream": stream.protocol(),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "score": f"top-1 accuracy of {predictor} on each task's whole test part",
+        "task_ids_at_test": stream.gives_task_ids,
+        "revisits_training_images": needs_recalibration(model),
+    }
+
+
+def identity(config: RunConfig, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint must agree on with the run that continues it."""
+    kept = {key: value for key, value in config.as_dict().items() if key not in ELSEWHERE}
+    return {**kept, "protocol": protocol_hash(protocol)}
+
+
+def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """See that a checkpoint is of the run that its folder describes.
+
+    Settings that it does not know are of a later version, which may be allowed.
+
+    Args:
+        folder: Of the run, for the message.
+        saved: The identity in the checkpoint.
+        mine: As it is now, or the part of it that matters.
+
+    Raises:
+        UsageError: If they differ.
+    """
+    changed = [key for key in mine if not _agree(saved.get(key, mine[key]), mine[key])]
+    if changed:
+        raise UsageError(
+            f"{folder} does not go with its checkpoint: its run.toml, its data or a file that it "
+            f"names changed since then ({', '.join(changed)}). Start a new run."
+        )
+
+
+def _agree(saved: Any, mine: Any) -> bool:
+    if isinstance(saved, dict) and isinstance(mine, dict):
+        return all(mine.get(option) == value for option, value in saved.items())
+    return bool(saved == mine)
+
+
+def versions(host: PluginHost, config: RunConfig, learner: Learner) -> dict[str, str]:
+    """Return the versions of what computes: torch, bnnlab and the plugins in use.
+
+    Those are the ones that were chosen, and those of what the chosen ones are made of, such as
+    the optimizer that another one goes around.
+    """
+    modules = (*learner.model.modules(), *learner.rule.modules())
+    parts = (*modules, *vars(learner.rule).values(), *vars(learner.optimizer).values())
+    packages = {type(part).__module__.partition(".")[0] for part in parts}
+    chosen = [choice.plugin for choice in config.choices.values()]
+    plugins = [*chosen, *(plugin for plugin in host.plugins if plugin.package in packages)]
+    own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
+    return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
+
+
+def join_versions(
+    folder: Path, saved: Mapping[str, list[str]], mine: Mapping[str, str], allowed: bool
+) -> dict[str, list[str]]:
+    """Return every version that parts of a run are made with, the first one first.
+
+    Args:
+        folder: Of the run, for the message.
+        saved: What this returned where the checkpoint was made.
+        mine: The versions of now.
+        allowed: Whether they may differ from those of the checkpoint.
+
+    Raises:
+        UsageError: If they differ and may not.
+    """
+    before = {name: saved.get(name, ["not used"]) for name in mine}
+    changed = [name for name in mine if before[name][-1] != mine[name]]
+    if changed:
+        what = ", ".join(f"{name} {before[name][-1]} is {mine[name]} now" for name in changed)
+        if not allowed:
+            raise UsageError(
+                f"{folder} was begun with other versions: {what}. Install those again, or let "
+                "--allow-changed-versions go on: the result says so."
+            )
+        log.warning("%s goes on with other versions: %s", folder, what)
+    return {name: [*before[name], *[mine[name]] * (name in changed)] for name in mine}

@@ -1,0 +1,122 @@
+"""How far predicted probabilities can be trusted, and whether they tell the unknown apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnnlab.engine.continual import RECENT
+from bnnlab.engine.evaluation import Prediction, entropy
+
+BINS = 15
+"""Bins of equal width of the expected calibration error."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is kept of the predictions for one task: a few numbers for any number of examples.
+
+    Attributes:
+        count: How many examples.
+        means: Of `nll`, `brier`, `entropy`, `aleatoric` and `epistemic` over the examples.
+        gaps: Per bin of confidence, the sum of (correct - confidence).
+        auroc: With `entropy` and with `epistemic` as the score for "unknown"; None without such.
+    """
+
+    count: int
+    means: dict[str, float]
+    gaps: list[float]
+    auroc: tuple[float, float] | None
+
+
+def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summary:
+    """Measure the predictions for one task.
+
+    Args:
+        prediction: Of the task's test part.
+        unknown: Of inputs that belong to no task, for out-of-distribution detection.
+    """
+    from sklearn.metrics import brier_score_loss
+
+    probabilities = prediction.probabilities.cpu().double()  # some devices have no float64
+    p = (probabilities / probabilities.sum(-1, keepdim=True)).numpy()
+    targets = prediction.targets.cpu().numpy()
+    labels = np.arange(p.shape[1])
+    total, epistemic = _scores(prediction)
+    means = {
+        "nll": -float(prediction.log_likelihoods.cpu().double().mean()),
+        "brier": float(brier_score_loss(targets, p, labels=labels, scale_by_half=False)),
+        "entropy": float(total.mean()),
+        "aleatoric": float((total - epistemic).mean()),
+        "epistemic": float(epistemic.mean()),
+    }
+    auroc = None
+    if unknown is not None:
+        other, its_epistemic = _scores(unknown)
+        auroc = _auroc(total, other), _auroc(epistemic, its_epistemic)
+    return Summary(len(targets), means, calibration_gaps(p, targets).tolist(), auroc)
+
+
+def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
+    """Join what was measured of the tasks seen, all examples together.
+
+    Args:
+        summaries: One per task seen, in order.
+
+    Returns:
+        `nll` (nats), `brier` (sum over classes, 0 to 2), `ece` (0 to 1); the entropy of the mean
+        prediction in bits, `entropy`, and its parts `aleatoric` (mean entropy of the draws) and
+        `epistemic` (the rest, the mutual information of prediction and weights); with `unknown`,
+        `ood_auroc`, the mean over tasks of the area under the ROC curve of `entropy` as a score
+        for "unknown", `ood_auroc_recent`, over the last five tasks, `ood_auroc_tasks`, each, and
+        `ood_auroc_epistemic`, the mean with `epistemic` as the score.
+
+    Source: Depeweg et al., "Decomposition of Uncertainty", ICML 2018 (entropies); Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017, eq. 3 (ECE); Brier, "Verification of
+    Forecasts", Monthly Weather Review 78, 1950.
+    """
+    count = sum(each.count for each in summaries)
+    found: dict[str, float | list[float]] = {
+        name: sum(each.count * each.means[name] for each in summaries) / count
+        for name in summaries[0].means
+    }
+    found["ece"] = float(np.abs(sum(np.array(each.gaps) for each in summaries)).sum() / count)
+    aurocs = [each.auroc for each in summaries if each.auroc is not None]
+    if aurocs:
+        first, second = ([*each] for each in zip(*aurocs, strict=True))
+        found["ood_auroc"] = sum(first) / len(first)
+        found["ood_auroc_recent"] = sum(first[-RECENT:]) / len(first[-RECENT:])
+        found["ood_auroc_tasks"] = first
+        found["ood_auroc_epistemic"] = sum(second) / len(second)
+    return found
+
+
+def calibration_gaps(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return per bin of confidence the sum over its examples of (correct - confidence).
+
+    The expected calibration error of N examples is the sum of their sizes over N.
+
+    Args:
+        probabilities: `(N, K)`.
+        targets: `(N,)`.
+    """
+    confidence = probabilities.max(-1)
+    correct = probabilities.argmax(-1) == targets
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return np.bincount(bins, weights=correct - confidence, minlength=BINS)
+
+
+def _scores(prediction: Prediction) -> tuple[Tensor, Tensor]:
+    """Return the entropy of the mean prediction and its epistemic part, `(N,)` each, in bits."""
+    total = entropy(prediction.probabilities).cpu()
+    return total, (total - prediction.entropies.cpu()).clamp_min(0)
+
+
+def _auroc(known: Tensor, unknown: Tensor) -> float:
+    """Return the chance that a random unknown example scores above a known one (ties: half)."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.repeat([0, 1], [len(known), len(unknown)])
+    return float(roc_auc_score(truth, torch.cat([known, unknown]).numpy()))

@@ -1,0 +1,118 @@
+"""What a task did to the learned weights, layer by layer: flips, latent weights, learned scales."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.errors import RunError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+
+log = logging.getLogger(__name__)
+
+BINS = 41
+"""Of a histogram; the middle one lies about 0."""
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_CHUNK = 1 << 22  # torch.histc counts in float32, which is exact up to 2^24
+
+
+def learned_weights(model: Model) -> dict[str, nn.Parameter]:
+    """Return the binary parameters by name, or without any, those of two or more dimensions."""
+    real = {name: p for name, p in model.named_parameters() if p.ndim > 1}
+    return model.binary_parameters() or real
+
+
+def signs(model: Model) -> list[Tensor]:
+    """Return where each learned weight is positive, as bool."""
+    return [parameter.detach() > 0 for parameter in learned_weights(model).values()]
+
+
+def flipped(model: Model, before: Sequence[Tensor]) -> float | None:
+    """Return the share of all binary weights whose sign is not as before; None without any.
+
+    Args:
+        model: As it is now.
+        before: What `signs` returned earlier.
+    """
+    if not model.binary_parameters():
+        return None
+    now = signs(model)
+    changed = sum((a != b.to(a.device)).sum() for a, b in zip(now, before, strict=True))
+    return int(changed) / sum(a.numel() for a in now)
+
+
+def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Return what became of each learned weight, from input to output.
+
+    Args:
+        model: As it is now.
+        optimizer: Of this model; is asked what it keeps behind each weight.
+        before: What `signs` returned earlier.
+
+    Returns:
+        Per learned weight: its `name`; `flips`, the share whose sign is not as before; `latent`,
+        the histogram of what is kept behind it as `low`, `high` and `counts`, 41 equal bins from
+        minus the largest absolute value to plus it; and `scale`, the quantiles 0, 0.25, 0.5, 0.75
+        and 1 of its layer's learned scale. None for either where there is none, or it is not
+        finite, of which the log warns.
+
+    Raises:
+        RunError: If what is kept behind a weight is no tensor of floats of its shape.
+    """
+    layers = []
+    for (name, parameter), sign in zip(learned_weights(model).items(), before, strict=True):
+        latent = _latent(optimizer, name, parameter)
+        scale = getattr(model.get_submodule(name.rpartition(".")[0]), "scale", None)
+        layers.append(
+            {
+                "name": name,
+                "flips": int(((parameter > 0) != sign.to(parameter.device)).sum()) / sign.numel(),
+                "latent": None if latent is None else _histogram(latent, name),
+                "scale": _quantiles(scale, name) if isinstance(scale, nn.Parameter) else None,
+            }
+        )
+    return layers
+
+
+def _latent(optimizer: Optimizer, name: str, parameter: Tensor) -> Tensor | None:
+    latent = optimizer.latent(parameter)
+    if latent is None:
+        return None
+    if isinstance(latent, Tensor):
+        if latent.shape == parameter.shape and latent.is_floating_point():
+            return latent
+        found = f"{latent.dtype} of shape {tuple(latent.shape)}"
+    else:
+        found = type(latent).__name__
+    who = type(optimizer).__name__
+    raise RunError(
+        f"{who}.latent() of {name!r} must return a tensor of floats of shape "
+        f"{tuple(parameter.shape)} or None, not {found}"
+    )
+
+
+def _histogram(latent: Tensor, name: str) -> dict[str, Any] | None:
+    parts = torch.split(latent.detach().float().flatten(), _CHUNK)
+    largest = torch.stack([part.abs().max() for part in parts]).max()
+    high = torch.where(largest == 0, 1.0, largest)
+    counts = torch.stack([torch.histc(part / high, BINS, -1, 1).int() for part in parts])
+    # One transfer: the edge travels as the bits of an integer.
+    packed = torch.cat([counts.sum(0).int(), high.view(1).view(torch.int32)]).cpu()
+    edge = packed[BINS:].view(torch.float32).item()
+    if not math.isfinite(edge):
+        log.warning("what is kept behind %s is not finite", name)
+        return None
+    return {"low": -edge, "high": edge, "counts": packed[:BINS].tolist()}
+
+
+def _quantiles(scale: Tensor, name: str) -> list[float] | None:
+    found = scale.detach().float().flatten().cpu().quantile(torch.tensor(QUANTILES))
+    if not bool(found.isfinite().all()):
+        log.warning("the learned scale of %s is not finite", name)
+        return None
+    quantiles: list[float] = found.tolist()
+    return quantiles

@@ -1,0 +1,1 @@
+"""What groups of methods share: latent weights, posteriors, local teaching, weight draws."""

@@ -1,0 +1,99 @@
+"""Backpropagation at several weight draws in one forward pass."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, Draws
+from bnnlab.nn.layers import Sign
+from bnnlab.nn.normalization import BatchNorm
+
+log = logging.getLogger(__name__)
+
+Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+"""Takes the drawn and the other parameters, by name; returns logits `(S, B, K)`."""
+
+_ELEMENTWISE = (Sign, nn.ReLU, nn.Hardtanh, nn.Identity, nn.LayerNorm)
+
+
+def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws | None:
+    """Return losses, logits and gradients at S weight draws; None where one pass cannot do it.
+
+    Where all modules take a leading draw dimension, the draws share one batched product per layer;
+    elsewhere `torch.func.vmap` maps the whole network over them. Statistics of a batch
+    normalisation in training belong to one draw after another, so such a model is left alone.
+
+    Args:
+        model: The model; its own values of the drawn parameters are not used.
+        batch: Inputs, targets and loss.
+        draws: Per drawn parameter, by name, its values `(S, *shape)`.
+    """
+
+    def forward(drawn: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(model, {**shared, **drawn}, (batch.inputs,))
+        return logits
+
+    if _takes_draws(model, draws):
+        return _differentiate(forward, model, batch, draws)
+    kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
+    if any(isinstance(module, kinds) and module.training for module in model.modules()):
+        return None
+    mapped = vmap(forward, in_dims=(0, None), randomness="different")
+    try:
+        with plain_attention():
+            return _differentiate(mapped, model, batch, draws)
+    except RuntimeError as error:  # vmap has no rule for something in this model: draw by draw
+        log.debug("draws cannot be mapped: %s", error)
+        return None
+
+
+def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
+    """Return whether every module works alike on `(B, ...)` and `(S, B, ...)`."""
+    leaves = []
+    for module in model.modules():
+        if type(module).forward in (Model.forward, nn.Sequential.forward, nn.ModuleList.forward):
+            continue
+        leaves.append(module)
+    if isinstance(leaves[0], nn.Flatten):  # of the inputs, which have no draws yet
+        del leaves[0]
+    drawn = {model.get_submodule(name.rpartition(".")[0]) for name in draws}
+    return all(
+        getattr(leaf, "leading_draws", False) or (leaf not in drawn and type(leaf) in _ELEMENTWISE)
+        for leaf in leaves
+    )
+
+
+def _differentiate(
+    forward: Forward, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+) -> Draws:
+    """Return loss, logits and gradients, where `forward` returns the logits of all draws.
+
+    The loss and the gradients are torch's own: those of `torch.func` load torch's compiler.
+    """
+    count = len(next(iter(draws.values())))
+    drawn = {name: values.detach().requires_grad_() for name, values in draws.items()}
+    rest = {name: p for name, p in model.named_parameters() if name not in draws}
+    with torch.enable_grad():
+        logits = forward(drawn, rest)
+        loss = batch.loss(logits.flatten(0, 1), batch.targets.repeat(count))
+        wanted = {**drawn, **{name: p for name, p in rest.items() if p.requires_grad}}
+        found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+    # The loss is the mean over the draws, so each draw's own gradient is S times what arrives.
+    grads = {
+        name: grad * count if name in drawn else grad[None]
+        for name, grad in zip(wanted, found, strict=True)
+        if grad is not None
+    }
+    return Draws(loss.detach(), logits.detach(), grads)
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Return a context in which attention is made of products: vmap knows no fused kernel."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # a tenth of a second for few runs
+
+    return sdpa_kernel(SDPBackend.MATH)

@@ -1,0 +1,107 @@
+"""The family that keeps a latent weight per binary weight."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.signs import sign
+
+
+class LatentOptimizer(Optimizer):
+    """A method that updates a latent weight per binary weight, through a straight-through sign.
+
+    The gradient at the binary weight is given to the latent weight unchanged (Hinton, 2012;
+    Courbariaux, Bengio and David, "BinaryConnect", NeurIPS 2015), the latent weight is updated,
+    and the model gets its sign. Real parameters are updated by the same method, directly.
+
+    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init), or
+    as what the model says of it in `initial_latents`, as long as that has the weight's sign.
+
+    Args:
+        model: As in `Optimizer`.
+        generator: Draws the sizes of the latent weights.
+        lr: As in `Optimizer`.
+        real_lr: As in `Optimizer`.
+        latent_init: Largest size of a fresh latent weight.
+        latent_clip: Latent weights are kept in [-latent_clip, latent_clip]; None for no bound.
+        gradient_clip: The gradient's norm over all parameters is cut to this; None for no bound.
+        settings: As in `Optimizer`.
+        weights: As in `Optimizer`; real weights are their own latent weights.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        lr: float,
+        real_lr: float | None = None,
+        latent_init: float = 0.05,
+        latent_clip: float | None = None,
+        gradient_clip: float | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        weights: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(model, lr=lr, real_lr=real_lr, settings=settings, weights=weights)
+        self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
+        names: dict[Tensor, str] = {p: name for name, p in model.binary_parameters().items()}
+        for parameter in self.learned() if weights is None else ():
+            size = torch.rand(parameter.shape, generator=generator) * latent_init
+            latent = parameter.detach() * size.to(parameter)
+            given = model.initial_latents.get(names[parameter])
+            if given is not None and torch.equal(sign(given.to(parameter)), parameter):
+                latent = given.to(parameter, copy=True)
+                if latent_clip is not None:
+                    latent.clamp_(-latent_clip, latent_clip)
+            self.state[parameter]["latent"] = latent
+
+    @abstractmethod
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        """Update `values` in place: latent weights in a binary group, parameters in a real one.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameters: Keys of `self.state`.
+            values: The tensors to update, in the same order.
+            grads: Their gradients.
+        """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Make one step: evaluate, update the latent weights, give the model their signs."""
+        loss = closure()
+        if self.gradient_clip is not None:
+            every = [p for group in self.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(every, self.gradient_clip)
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            grads = [cast(Tensor, p.grad) for p in parameters]
+            if not group["binary"]:
+                self.update(group, parameters, parameters, grads)
+                continue
+            latents = [self.state[p]["latent"] for p in parameters]
+            self.update(group, parameters, latents, grads)
+            self.write(parameters, latents)
+        return loss
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return the latent weight of a binary parameter, and a real one itself."""
+        latent: Tensor | None = self.state.get(parameter, {}).get("latent")
+        return super().latent(parameter) if latent is None else latent
+
+    def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
+        """Bound the latent weights and give the model their signs."""
+        for parameter, latent in zip(parameters, latents, strict=True):
+            if self.latent_clip is not None:
+                latent.clamp_(-self.latent_clip, self.latent_clip)
+            torch.copysign(latent.new_ones(()), latent, out=parameter)

@@ -1,0 +1,85 @@
+"""Local rules: every hidden segment is taught at its own output, and nothing passes between two."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.rule import Batch, LearningRule
+
+
+def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
+    """Return the shape of each segment's output without the batch, the logits `(K,)` last.
+
+    Args:
+        model: The model, left as it was.
+        rule: Who asks, for the errors.
+
+    Raises:
+        UsageError: If the model has a single segment or does not know its input's shape; see also
+            `bnnlab.interfaces.model.segment_shapes`.
+    """
+    if len(model.segments) < 2:
+        raise UsageError(
+            f"{rule} needs a model of at least two segments, and this one has one: give it a "
+            "hidden layer, or put a module's layers into an nn.Sequential before binarize(). The "
+            "log says why a module was kept whole"
+        )
+    if model.input_shape is None:
+        raise UsageError(
+            f"{rule} must know the shape of an input: "
+            "pass input_shape=(...) to binarize() or Model()"
+        )
+    return segment_shapes(model, model.input_shape)
+
+
+class LocalRule(LearningRule):
+    """A rule that teaches a hidden segment during the forward pass, as soon as its output is there.
+
+    Its graph is built, used and freed before the next segment runs, so that the activations of one
+    segment are held at a time. The last segment learns from the batch's loss, exactly.
+    """
+
+    whole_segments = True
+
+    @abstractmethod
+    def signal(self, number: int, output: Tensor, batch: Batch) -> Tensor:
+        """Return what stands for the gradient of the batch-mean loss at a segment's output.
+
+        Args:
+            number: Of the hidden segment, from 1.
+            output: Its output `(B, ...)`, detached.
+            batch: What the model is run on.
+
+        Returns:
+            A tensor of the output's shape.
+        """
+
+    def _checked_signal(self, number: int, x: Tensor, batch: Batch) -> Tensor:
+        version, shape = x._version, tuple(x.shape)
+        signal = self.signal(number, x, batch)
+        who = f"{type(self).__name__}.signal() for segment {number}"
+        if not isinstance(signal, Tensor) or not signal.is_floating_point():
+            kind = signal.dtype if isinstance(signal, Tensor) else type(signal).__name__
+            raise RunError(f"{who} returned {kind}, not a floating-point tensor of shape {shape}")
+        if signal.shape != x.shape:
+            raise RunError(f"{who} returned the shape {tuple(signal.shape)}, not {shape}")
+        if x._version != version:
+            raise RunError(f"{who} changed the output it was given, which the next segment takes")
+        return signal
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Run one segment after the other and teach each at once."""
+        *hidden, last = model.segments
+        x = batch.inputs
+        for number, segment in enumerate(hidden, start=1):
+            output = segment(x)
+            x = output.detach()
+            if output.requires_grad:
+                output.backward(self._checked_signal(number, x, batch))
+        logits = last(x)
+        loss = batch.loss(logits, batch.targets)
+        torch.autograd.backward(loss)
+        return loss, logits

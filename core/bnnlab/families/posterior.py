@@ -1,0 +1,209 @@
+"""The family that keeps a distribution over weights and learns at draws from it."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.rule import Closure, evaluate_draws
+
+log = logging.getLogger(__name__)
+
+SATURATED = 1e-3
+"""A binary weight whose chance of either sign is below this counts as saturated."""
+WARN_ABOVE = 0.99
+"""Share of saturated weights from which on there is hardly a posterior left to speak of."""
+
+
+class PosteriorOptimizer(Optimizer):
+    """A method that keeps a posterior over the weights, and learns from gradients at draws of it.
+
+    A step draws S weights, evaluates the batch at each (in one go where it can be done), updates
+    the posterior, and writes the deployed weights. Real parameters that are not drawn are updated
+    by Adam.
+
+    Args:
+        model: As in `Optimizer`, as are lr, real_lr, settings and weights.
+        generator: Draws the weights.
+        train_draws: S, weight draws per step, at least 1.
+        test_draws: C, weight draws that an evaluation averages over; 0 for the deployed weights.
+        examples: Examples in the training data; None to hear it from `task_started`.
+        batch_size: Examples per step; None for what a rule's closure has, which at the end of an
+            epoch may be fewer, and with other closures for what `task_started` says.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        lr: float,
+        real_lr: float | None = 0.001,
+        train_draws: int = 1,
+        test_draws: int = 10,
+        examples: int | None = None,
+        batch_size: int | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        weights: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(
+            model, lr=lr, real_lr=real_lr, settings=settings, weights=weights, generator=generator
+        )
+        self.train_draws, self.test_draws = train_draws, test_draws
+        self._told = {"examples": examples, "batch_size": batch_size}
+        self.param_groups[0].update(self._told)
+
+    @abstractmethod
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Return S weights to learn at and the noise behind them, both `(S, *parameter.shape)`."""
+
+    @abstractmethod
+    def update(
+        self, group: Group, parameter: Tensor, weights: Tensor, noise: Tensor, grads: Tensor
+    ) -> None:
+        """Update the posterior of a parameter, and write its deployed weight into it.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameter: What is learned, key of `self.state`.
+            weights: What `sample` returned.
+            noise: What `sample` returned.
+            grads: Gradient of the batch-mean loss at each of the S weights.
+        """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Make one step: draw, evaluate, update the posterior and the real parameters."""
+        groups = {p: group for group in self.learned_groups() for p in group["params"]}
+        if not groups:
+            loss = closure()
+            self.step_real()
+            return loss
+        if isinstance(closure, Closure) and self._told["batch_size"] is None:
+            for group in self.learned_groups():
+                group["batch_size"] = closure.batch_size
+        drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
+        loss, grads = self._evaluate(closure, {p: weights for p, (weights, _) in drawn.items()})
+        for parameter, (weights, noise) in drawn.items():
+            if parameter in grads:
+                self.update(groups[parameter], parameter, weights, noise, grads[parameter])
+        self.step_real()
+        return loss
+
+    def _evaluate(
+        self, closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor]
+    ) -> tuple[Tensor, Mapping[Tensor, Tensor]]:
+        """Return the mean loss and the drawn weights' gradients; the rest's are in `.grad`."""
+        if isinstance(closure, Closure):
+            return closure.at(draws)
+        groups = [group for group in self.param_groups if not group["learned"]]
+        real = [parameter for group in groups for parameter in group["params"]]
+        losses, grads = evaluate_draws(closure, draws, [*draws, *real])
+        for parameter in real:
+            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
+        return losses.mean(), grads
+
+    def count(self, group: Group, what: str) -> int:
+        """Return `examples` or `batch_size`, as given or as the task that began has it.
+
+        Raises:
+            UsageError: If neither said it.
+        """
+        value: int | None = group[what]
+        if value is None:
+            raise UsageError(
+                f"{type(self).__name__} must know {what}: give the option {what}, or call "
+                "optimizer.task_started(bnnlab.TaskContext(...)) before the first step; a "
+                "task_started of your own begins with super().task_started(context)"
+            )
+        return value
+
+    def task_started(self, context: TaskContext) -> None:
+        """Take over the sizes of the task, where no option fixed them."""
+        sizes = {"examples": len(context.task.train), "batch_size": context.batch_size}
+        told = {name: size for name, size in sizes.items() if self._told[name] is None}
+        for group in self.learned_groups():
+            group.update(told)
+
+
+class BernoulliOptimizer(PosteriorOptimizer):
+    """A posterior in which binary weights are independent: P(w = +1) = sigmoid(2 lambda).
+
+    The natural parameter lambda, `self.state[w]["lambda"]`, has the mean tanh(lambda); the deployed
+    weight is its sign. It starts with its weight's sign and a size uniform in (0, lambda_init).
+
+    With u uniform in (0, 1) and rho = lambda + log(u / (1 - u)) / 2, sign(rho) is a draw from the
+    posterior, and tanh(rho / temperature) its relaxation, which has a derivative with respect to
+    lambda (Maddison, Mnih and Teh, "The Concrete Distribution", ICLR 2017; Meng, Bachmann and Khan,
+    "Training Binary Neural Networks using the Bayesian Learning Rule", ICML 2020, eq. 11).
+
+    Args:
+        model: As in `PosteriorOptimizer`, as are the options not named here.
+        lambda_init: Largest size of a fresh natural parameter; None for 1 / sqrt(fan-in).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        generator: torch.Generator,
+        lambda_init: float | None = None,
+        **posterior: Any,
+    ) -> None:
+        super().__init__(model, generator=generator, **posterior)
+        self._warned = False
+        for parameter in self.learned():
+            fan_in = parameter[0].numel()
+            largest = fan_in**-0.5 if lambda_init is None else lambda_init
+            size = torch.rand(parameter.shape, generator=generator) * largest
+            self.state[parameter]["lambda"] = parameter.detach() * size.to(parameter)
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return lambda of a binary parameter, and a real one itself."""
+        value: Tensor | None = self.state.get(parameter, {}).get("lambda")
+        return super().latent(parameter) if value is None else value
+
+    def rho(self, parameter: Tensor, count: int) -> Tensor:
+        """Return `count` values of lambda + log(u / (1 - u)) / 2: `(count, *parameter.shape)`."""
+        u = parameter.new_empty((count, *parameter.shape))
+        u.uniform_(generator=self.generator(parameter.device))
+        u.clamp_(1e-7, 1 - 1e-7)  # the generator can give exactly 0, whose logarithm is infinite
+        noise = torch.div(u, 1 - u, out=u).log_().mul_(0.5)
+        return noise.add_(self.state[parameter]["lambda"])
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        """Return signs drawn from the posterior."""
+        p = torch.sigmoid(2 * self.state[parameter]["lambda"])
+        u = torch.empty_like(p).uniform_(generator=self.generator(p.device))
+        # u < p with probability p; u = 0 must not give +1 where p = 0.
+        return torch.where(u < p, 1.0, -1.0).to(p)
+
+    def write(self, parameter: Tensor) -> None:
+        """Give the model the signs of lambda."""
+        value = self.state[parameter]["lambda"]
+        torch.copysign(value.new_ones(()), value, out=parameter)
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return the share of saturated weights, and warn once where hardly any is left."""
+        values = [self.state[parameter]["lambda"] for parameter in self.learned()]
+        if not values:
+            return {}
+        p_other = [torch.sigmoid(-2 * value.abs()) for value in values]
+        many = sum(int((p < SATURATED).sum()) for p in p_other)
+        share = many / sum(value.numel() for value in values)
+        if share > WARN_ABOVE and not self._warned:
+            self._warned = True
+            log.warning(
+                "%.1f %% of the posterior is saturated: draws are all but the deployed weights, "
+                "and uncertainties mean nothing",
+                100 * share,
+            )
+        return {"saturated": share}

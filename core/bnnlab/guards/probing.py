@@ -1,0 +1,178 @@
+"""Run a module on two probe inputs, on each path by which it is run later, and change nothing."""
+
+import inspect
+import operator
+from collections.abc import Callable, Iterable
+from functools import cache
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from bnnlab.errors import UsageError, explain
+from bnnlab.guards.keeping import undisturbed
+
+TRAINING, GRADIENTS = "in training mode", "in evaluation mode with gradients"
+NO_GRADIENTS = "under torch.no_grad"
+PATHS: dict[str, tuple[bool, Callable[[], Any]]] = {
+    GRADIENTS: (False, torch.enable_grad),
+    NO_GRADIENTS: (False, torch.no_grad),
+    "under torch.inference_mode": (False, torch.inference_mode),
+    TRAINING: (True, torch.enable_grad),
+}
+
+
+def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return the shape of one input as a tuple.
+
+    Raises:
+        UsageError: If it is not made of sizes of at least 1.
+    """
+    try:
+        sizes = tuple(map(operator.index, shape))
+    except TypeError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UsageError(f"input_shape {shape!r}: write the shape of one input, as (1, 28, 28)")
+    return sizes
+
+
+def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return two inputs `(2, *input_shape)` of either kind that a module may take.
+
+    Numbers are normally distributed, of its parameters' dtype and on their device; token ids are
+    int64, below the size of its smallest embedding, or 2.
+
+    Raises:
+        UsageError: If the module is on the meta device, or this is no shape.
+    """
+    draws = torch.Generator().manual_seed(0)
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+    count = min((table.num_embeddings for table in tables), default=2)
+    if like.is_meta:
+        raise UsageError("its weights are on the meta device, where nothing can be tried")
+    input_shape = checked_shape(input_shape)
+    numbers = torch.randn(2, *input_shape, generator=draws).to(like)
+    return numbers, torch.randint(0, count, (2, *input_shape), generator=draws).to(like.device)
+
+
+def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return two inputs that a module can be run on, see `fitting`."""
+    return fitting(module, *numbers_and_tokens(module, input_shape))
+
+
+def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
+    """Return the token ids where a module takes them and no numbers, else the numbers.
+
+    Where it takes neither, running it on them says why.
+    """
+    for x in (numbers, tokens):
+        try:
+            with undisturbed(module), torch.no_grad():
+                module.eval()
+                module(x.clone())
+        except Exception:  # any code may fail in any way
+            continue
+        return x
+    return numbers
+
+
+def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
+    """Return the module's output, and leave the module as it was.
+
+    Raises:
+        UsageError: If it cannot take these inputs, changes them in place, or returns something
+            other than one tensor.
+    """
+    who, (training, mode) = type(module).__name__, PATHS[path]
+    given = x.clone()
+    with undisturbed(module), mode():
+        module.train(training)
+        try:
+            y = module(given)
+        except Exception as error:
+            shape = ", ".join(map(str, x.shape[1:]))
+            raise UsageError(
+                f"{who} cannot take inputs (B, {shape}) of {x.dtype} {path}: {explain(error)}. "
+                "Say the shape of one input, without the batch, in input_shape"
+            ) from error
+    if not isinstance(y, Tensor):
+        raise UsageError(one_tensor(who, y, path))
+    if not torch.equal(given, x):
+        raise UsageError(
+            f"{who} changes its inputs in place {path}, and a batch may be run more than once: "
+            "let it work on a copy, as by x = x - 1 in place of x -= 1"
+        )
+    return y.detach()
+
+
+def one_tensor(who: str, found: Any, where: str = "") -> str:
+    """Return the words for a module that returns something other than a tensor."""
+    kind = type(found).__name__.removeprefix("immutable_")  # as a recording has it
+    return (
+        f"{who} returns a {kind} {where}".rstrip() + ", and a model must return one tensor, the "
+        "logits: wrap it in a module that returns them alone"
+    )
+
+
+def check_fits(module: nn.Module) -> None:
+    """See that a module has its weights, and takes one tensor.
+
+    Raises:
+        UsageError: If it is no module, has no weights yet, with what to do, or needs other
+            arguments.
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}")
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(tensor):
+            raise UsageError(f"{name!r} has no values yet: run a batch through the module first")
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):  # it does not say
+        return
+    try:
+        signature.bind(torch.empty(0))
+    except TypeError:
+        raise UsageError(
+            f"{type(module).__name__} takes ({', '.join(signature.parameters)}), and a model must "
+            "take one tensor: wrap it in a module that does"
+        ) from None
+
+
+def asks_mode(module: nn.Module) -> bool:
+    """Return whether a module's own code may ask if it is training; TorchScript's always may."""
+    kind: Any = type(module)  # mypy takes classes for unhashable
+    return isinstance(module, torch.jit.ScriptModule) or _asks_mode(kind)
+
+
+@cache
+def _asks_mode(kind: type[nn.Module]) -> bool:
+    own = [each for each in kind.__mro__ if each not in nn.Module.__mro__]
+    found = [inspect.unwrap(each) for part in own for each in vars(part).values() if callable(each)]
+    return any("training" in _names(each.__code__) for each in found if hasattr(each, "__code__"))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the attributes and globals that code uses, with those of the functions in it."""
+    return {*code.co_names}.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def has_own_train(module: nn.Module) -> bool:
+    """Return whether a module does something of its own when it is put into a mode."""
+    return type(module).train is not nn.Module.train
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Return whether something is registered to run with a module's forward or backward."""
+    return any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )

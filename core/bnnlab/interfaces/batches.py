@@ -1,0 +1,86 @@
+"""What may be wrong with the batch of a hand-written loop, said at the closure.
+
+What costs nothing is looked at before every step: types, shapes and dtypes. Values lie on the
+device, and looking at them would wait for it: they are looked at once a step has failed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.guards.probing import probe_inputs
+from bnnlab.interfaces.model import Model, segment_shapes
+
+
+def check(model: Any, batch: Any) -> None:
+    """See that a rule can be given this model and this batch.
+
+    Raises:
+        UsageError: If the model is no bnnlab model, or the batch is not `(inputs, targets)` with an
+            int64 label for each input.
+    """
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"a rule works on a bnnlab.Model, not on a {type(model).__name__}: give the model that "
+            "it wraps, or what bnnlab.binarize(module) or bnnlab.cut(module) makes of it"
+        )
+    if not isinstance(batch, tuple | list) or not 2 <= len(batch) <= 3:
+        raise UsageError(f"a batch is (inputs, targets), not a {type(batch).__name__}")
+    for what, value in zip(("inputs", "targets"), batch, strict=False):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"the {what} are a {type(value).__name__}: give a tensor")
+    inputs, targets = batch[:2]
+    if targets.ndim != 1 or targets.dtype != torch.int64:
+        raise UsageError(
+            f"the targets are {_described(targets)}: give the number of its class for each input, "
+            f"an int64 tensor of shape (B,){_remedy(targets)}"
+        )
+    if inputs.shape[:1] != targets.shape or not targets.shape[0]:
+        raise UsageError(
+            f"inputs are {_described(inputs)} and targets {_described(targets)}: give one target "
+            "for each input, and at least one"
+        )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def _remedy(targets: Tensor) -> str:
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        return "; here targets.flatten().long()"
+    if targets.ndim == 2:
+        return "; of one-hot rows, targets.argmax(1)"
+    return "; here targets.long()" if targets.ndim == 1 else ""
+
+
+def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
+    """Return why a step on this batch has failed; empty if it is not the batch's fault."""
+    if torch.is_inference_mode_enabled():
+        return "torch.inference_mode is on, in which there are no gradients: leave it for a step"
+    weight = next(model.parameters(), inputs)
+    if inputs.device != weight.device or targets.device != weight.device:
+        return (
+            f"the model is on {weight.device}, the inputs on {inputs.device} and the targets on "
+            f"{targets.device}"
+        )
+    try:
+        *_, (classes,) = segment_shapes(model, tuple(inputs.shape[1:]))
+        low, high = int(targets.min()), int(targets.max())
+    except UsageError as error:
+        return str(error)
+    except RuntimeError:  # the device cannot be asked any more
+        return ""
+    if low < 0 or high >= classes:
+        return f"the targets go from {low} to {high}, and the classes from 0 to {classes - 1}"
+    wanted = probe_inputs(model, tuple(inputs.shape[1:])).dtype
+    if wanted.is_floating_point and inputs.dtype != wanted:
+        return (
+            f"the inputs are {inputs.dtype} and the weights {wanted}: convert the inputs, "
+            "images of bytes as images.float() / 255"
+        )
+    if inputs.is_floating_point() and not wanted.is_floating_point:
+        return f"the inputs are {inputs.dtype}, and the model takes token ids: inputs.long()"
+    return ""

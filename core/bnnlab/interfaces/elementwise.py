@@ -1,0 +1,68 @@
+"""What elementwise updates are made of: chunks that stay in the cache, and Adam."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+CPU_CHUNK = 1 << 19
+"""Elements updated together on the CPU: what a step touches of them stays in its last cache."""
+
+
+def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Cut tensors of one shape alike, into views that an elementwise update takes one by one.
+
+    On the CPU a dozen operations on a chunk then read and write main memory once. Elsewhere, and
+    where the layout in memory allows no flat view, the tensors stay whole.
+    """
+    small = tensors[0].numel() <= CPU_CHUNK
+    if small or tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
+        return [tensors]
+    return zip(*(torch.split(x.view(-1), CPU_CHUNK) for x in tensors), strict=True)
+
+
+def adam_step(
+    values: list[Tensor],
+    grads: list[Tensor],
+    states: list[dict[str, Any]],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    """Step Adam (Kingma and Ba, ICLR 2015, algorithm 1) on values in place, by torch's fused code.
+
+    Args:
+        values: What is learned.
+        grads: Their gradients.
+        states: Where each one's `step`, `m` and `v` are kept; made where they are missing.
+        lr: Learning rate.
+        beta1: Decay of the first moment m, in [0, 1).
+        beta2: Decay of the second moment v, in [0, 1).
+        eps: Added to the root of the bias-corrected second moment.
+        weight_decay: L2 penalty, added to the gradient.
+    """
+    for value, state in zip(values, states, strict=True):
+        if "m" not in state:
+            state["step"] = torch.zeros((), device=value.device)
+            state["m"], state["v"] = torch.zeros_like(value), torch.zeros_like(value)
+    adam(
+        values,
+        grads,
+        [state["m"] for state in states],
+        [state["v"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=lr,
+        weight_decay=weight_decay,
+        eps=eps,
+        maximize=False,
+    )

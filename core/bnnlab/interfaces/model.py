@@ -1,0 +1,153 @@
+"""The model interface: a chain of segments that maps inputs to logits."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.errors import UsageError, explain
+from bnnlab.guards.keeping import undisturbed
+from bnnlab.guards.probing import (
+    check_fits,
+    checked_shape,
+    numbers_and_tokens,
+    one_tensor,
+)
+from bnnlab.interfaces.conversion import Conversion
+from bnnlab.interfaces.fused import keep_off_fused_paths
+from bnnlab.interfaces.signs import binary_parameters, check_loaded
+
+
+class Model(nn.Module):
+    """A network as a chain of segments; it holds the weights that would be deployed.
+
+    The composition of the segments is the network, so a local rule can cut it between any two.
+    A skip connection stays inside a segment.
+
+    Args:
+        segments: Modules applied one after the other; the last one returns the logits `(B, K)`.
+        input_shape: Shape of one input without the batch, e.g. `(1, 28, 28)`. Rules that size
+            something by the activations need it.
+
+    Attributes:
+        segments: The modules, an `nn.ModuleList`.
+        input_shape: As given; None if unknown.
+        inference: Maps the model and inputs to logits in place of the segments' composition. A rule
+            whose network settles by feedback sets it in `attach`; None for the composition. No
+            `nn.Module`, which would become a part of the model.
+        classes: K, where a stream has said it; None if unknown.
+        conversion: What became binary and what stayed real, where `binarize` made the model.
+        initial_latents: Real weights that binary parameters are the signs of, by name, where the
+            model was made from some. A method with latent weights begins with them.
+
+    Raises:
+        ValueError: If there is no segment.
+        UsageError: If a segment does not take one tensor or has no values yet, or `input_shape` is
+            no shape.
+    """
+
+    inference: Callable[["Model", Tensor], Tensor] | None = None
+    classes: int | None = None
+    conversion: Conversion | None = None
+
+    def __init__(
+        self, segments: Iterable[nn.Module], input_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        self.segments = nn.ModuleList(segments)
+        self.input_shape = None if input_shape is None else checked_shape(input_shape)
+        self.initial_latents: dict[str, Tensor] = {}
+        if not len(self.segments):
+            raise ValueError("a model needs at least one segment")
+        for segment in self.segments:
+            check_fits(segment)
+            keep_off_fused_paths(segment)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs `(B, *input_shape)` to logits `(B, K)`.
+
+        Raises:
+            UsageError: If the last segment returns something other than a tensor.
+        """
+        if self.inference is not None:
+            return self.inference(self, x)
+        for segment in self.segments:
+            x = segment(x)
+        if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):  # a proxy of one
+            raise UsageError(one_tensor(type(self.segments[-1]).__name__, x))
+        return x
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
+        check_loaded(self, state_dict, prefix)  # before any part of it is loaded
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
+
+    def binary_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that are exactly -1 or +1 between steps, by name."""
+        return binary_parameters(self)
+
+    def select_task(self, task: int) -> None:
+        """Tell each part that has a method `select_task` which task the inputs come from."""
+        for part in self.modules():
+            select: Any = getattr(part, "select_task", None)
+            if select is not None and part is not self:
+                select(task)
+
+
+def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shape of each segment's output without the batch, the logits `(K,)` last.
+
+    Args:
+        model: Run on zeros, or tokens 0, in evaluation mode, and left as it was.
+        input_shape: Of one input, without the batch.
+
+    Raises:
+        UsageError: See `segment_outputs`; or if the last segment returns no logits.
+    """
+    inputs = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
+    with undisturbed(model), torch.no_grad():
+        *hidden, logits = segment_outputs(model.eval(), *inputs)
+    shapes = [tuple(y.shape[1:]) for y in (*hidden, logits)]
+    if len(shapes[-1]) != 1 or not logits.is_floating_point():
+        found = f"(B, *{shapes[-1]}) of {logits.dtype}"
+        raise UsageError(f"the model returns {found}, no logits (B, K)")
+    return shapes
+
+
+def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
+    """Yield each segment's output for inputs `x`; for others `instead` if it cannot take those.
+
+    Raises:
+        UsageError: If a segment cannot take what it is given or returns something other than one
+            tensor with the batch as its first dimension.
+    """
+    rows, shape = len(x), tuple(x.shape[1:])
+    for number, segment in enumerate(model.segments, start=1):
+        who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
+        try:
+            x = segment(x) if instead is None or number > 1 else _enter(segment, x, instead)
+        except Exception as error:
+            raise UsageError(
+                f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
+                f"Inputs are {shape}"
+            ) from error
+        if not isinstance(x, Tensor) or not x.ndim or len(x) != rows:
+            found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise UsageError(
+                f"{who} makes {found} of a batch of {rows}, and not one tensor of {rows} rows: "
+                "what passes a tuple on, and what takes it, belong into one segment"
+            )
+        yield x
+
+
+def _enter(segment: nn.Module, x: Tensor, instead: Tensor) -> Tensor:
+    try:
+        y: Tensor = segment(x)
+    except Exception as error:
+        try:
+            y = segment(instead)
+        except Exception:
+            raise error from None
+    return y

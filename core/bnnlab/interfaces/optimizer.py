@@ -1,0 +1,210 @@
+"""The optimizer interface."""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import adam_step
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.moving import moved_generator, restore_state, restored_generator
+from bnnlab.interfaces.watch import Group as Group
+from bnnlab.interfaces.watched import WatchedOptimizer, agree
+
+
+class Optimizer(WatchedOptimizer):
+    """Turns gradients into the next weights; everything but the deployed weights is its state.
+
+    It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
+    which are the binary parameters (`group["binary"]`) unless a subclass names others, and the real
+    rest, which may have a learning rate of its own. Either may be parted into several. After `step`
+    every binary parameter is exactly -1 or +1.
+
+    State follows a model that is moved to another device or dtype: what a parameter has in
+    `self.state`, of any shape, also in lists and dicts. It is in `state_dict()`, the generator's
+    included.
+
+    Args:
+        model: Its parameters are optimised; which of them are binary is the model's to say.
+        lr: Learning rate of the first group.
+        real_lr: Learning rate of biases, norms and scales; `lr` if None.
+        settings: What a subclass keeps in its groups beside `lr` and `binary`.
+        weights: The first group's parameters; the binary ones if None.
+        generator: What a subclass draws from during training; None if it draws nothing.
+
+    Attributes:
+        test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
+
+    Raises:
+        ValueError: If a binary parameter holds anything but -1 and +1.
+    """
+
+    test_draws = 0
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        lr: float,
+        real_lr: float | None = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        weights: Sequence[Tensor] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        binary = model.binary_parameters()
+        for name, parameter in binary.items():
+            if not bool((parameter.detach().abs() == 1).all()):
+                raise ValueError(f"binary parameter {name!r} holds more than -1 and +1")
+        learned = [*dict.fromkeys(binary.values() if weights is None else weights)]  # tied: once
+        ids = {id(parameter) for parameter in learned}
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+        groups: list[Group] = [
+            {"params": learned, "learned": True, "binary": weights is None},
+            {
+                "params": rest,
+                "learned": False,
+                "binary": False,
+                "lr": lr if real_lr is None else real_lr,
+            },
+        ]
+        super().__init__(model, groups, {"lr": lr, **settings})
+        self._generator = generator
+
+    def learned_groups(self) -> list[Group]:
+        """Return the groups of the weights that the method learns."""
+        return [group for group in self.param_groups if group["learned"]]
+
+    def learned(self) -> list[Tensor]:
+        """Return the weights that the method learns."""
+        return [parameter for group in self.learned_groups() for parameter in group["params"]]
+
+    def group_of(self, parameter: Tensor) -> Group:
+        """Return the group that a parameter is in, with its settings.
+
+        Raises:
+            UsageError: If it is in none.
+        """
+        for group in self.param_groups:
+            if any(parameter is each for each in group["params"]):
+                return group
+        name = self._watch.name(parameter)
+        raise UsageError(f"{name} is in no parameter group of {type(self).__name__}")
+
+    @abstractmethod
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Make one step; calls the closure once, or once per weight sample; returns the loss."""
+
+    def predictive(self, n: int) -> Iterator[None]:
+        """Write `n` weight draws into the model in turn, for evaluation, then restore it.
+
+        n = 0 is the deployed weights, and all there is without a posterior. The generator is
+        restored too, so that what is evaluated, and when, changes nothing in training.
+
+        Raises:
+            UsageError: If n > 0 and the optimizer has no posterior.
+        """
+        if n == 0:
+            yield
+            return
+        if type(self).draw is Optimizer.draw:
+            raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
+        agree(self)
+        learned = [parameter for parameter in self.learned() if parameter.requires_grad]
+        deployed = [parameter.data for parameter in learned]
+        generator = self._generator
+        state = None if generator is None else generator.get_state()
+        try:
+            for _ in range(n):
+                for parameter, data in zip(learned, deployed, strict=True):
+                    parameter.data = data  # a posterior's mean may be the weight itself
+                    parameter.data = self.draw(parameter)
+                yield
+        finally:
+            for parameter, data in zip(learned, deployed, strict=True):
+                parameter.data = data
+            self._generator = generator
+            if generator is not None and state is not None:
+                generator.set_state(state)
+
+    def draw(self, parameter: Tensor) -> Tensor:  # noqa: ARG002
+        """Return one draw of a learned weight from its posterior.
+
+        Raises:
+            UsageError: If there is no posterior.
+        """
+        raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return the optimizer's generator on a device, seeded from the one it had before."""
+        assert self._generator is not None, "this optimizer was made without a generator"
+        if self._generator.device != device:
+            self._generator = moved_generator(self._generator, device)
+        return self._generator
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return what the method keeps behind a learned weight, in its shape; not a copy.
+
+        That is a latent weight or a natural parameter, whose sign the weight has; the weight itself
+        where it is real; None where nothing is kept behind a binary one.
+        """
+        binary = any(parameter is weight for weight in self._watch.weights)
+        return None if binary else parameter.detach()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
+        return {}
+
+    def step_real(self) -> None:
+        """Update what is not learned by the method by Adam (Kingma and Ba, ICLR 2015).
+
+        The learning rate is the group's `lr`.
+        """
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters and not group["learned"]:
+                grads = [cast(Tensor, p.grad) for p in parameters]
+                adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return torch's state, the generator's, and the name of the class."""
+        state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
+        state["class"] = type(self).__name__
+        if self._generator is not None:
+            device = str(self._generator.device)
+            state["generator"] = {"device": device, "state": self._generator.get_state()}
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, on whatever device it was.
+
+        Where the parameters are on another kind of device than the generator was, its draws cannot
+        go on: a new one on the CPU is seeded from what was saved, and the log says so.
+
+        Raises:
+            UsageError: If another optimizer's class saved it.
+        """
+        who, saved_by = type(self).__name__, state_dict.get("class", "another optimizer")
+        if saved_by != who:
+            raise UsageError(f"{who} cannot load the state of {saved_by}: load its own")
+        read: list[dict[str, Any]] = []  # what the user's hooks make of it
+        hook = self.register_load_state_dict_pre_hook(lambda _, state: read.append(state))
+        try:
+            inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
+        finally:
+            hook.remove()
+        restore_state(self, read[0])
+        saved = state_dict.get("generator")
+        if saved and self._generator is not None:
+            self._generator = restored_generator(self, saved)
+
+    def task_started(self, context: TaskContext) -> None:
+        """Hear that a task begins; nothing by default."""
+
+    def task_ended(self, context: TaskContext) -> None:
+        """Hear that a task is over; nothing by default."""

@@ -1,0 +1,65 @@
+"""Signs, and the parameters that are made of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.errors import UsageError
+
+
+def sign(x: Tensor) -> Tensor:
+    """Return -1 or +1 by the sign bit, never 0: +0 gives +1 and -0 gives -1."""
+    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
+
+
+def random_signs(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+    """Return a float32 tensor of independent, equally likely -1 and +1."""
+    return torch.randint(0, 2, shape, generator=generator).mul_(2).sub_(1).float()
+
+
+def is_binary(part: nn.Module) -> bool:
+    """Return whether a module declares binary parameters of its own."""
+    return bool(getattr(part, "binary_names", ()))
+
+
+def is_sign(part: nn.Module) -> bool:
+    """Return whether a module declares that its outputs are signs."""
+    return bool(getattr(part, "gives_signs", False))
+
+
+def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the binary parameters of a module by name.
+
+    A module declares its own in a class attribute `binary_names`; nothing is guessed from shapes.
+    """
+    found = {}
+    for prefix, part in module.named_modules():
+        for name in getattr(part, "binary_names", ()):
+            found[f"{prefix}.{name}" if prefix else name] = getattr(part, name)
+    return found
+
+
+def check_loaded(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
+    """See that what is to be loaded into binary parameters is binary, before it is.
+
+    Args:
+        module: With binary parameters.
+        state: What `load_state_dict` was given.
+        prefix: What the module's names have before them in there.
+
+    Raises:
+        UsageError: If it holds anything but -1 and +1.
+    """
+    binary = set(binary_parameters(module).values())
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        values = state.get(prefix + name)
+        if parameter not in binary or not isinstance(values, Tensor) or values.is_meta:
+            continue
+        dense = values.detach().to_dense()
+        if not bool(((dense == 1) | (dense == -1)).all()):
+            raise UsageError(
+                f"{prefix + name} is binary and cannot be loaded with more than -1 and +1: load "
+                "real weights before bnnlab.binarize, or take their signs (bnnlab.nn.layers.sign)"
+            )

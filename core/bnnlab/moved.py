@@ -1,0 +1,157 @@
+"""Where the modules of 0.1.0 are now: their earlier names still import, with a deprecation."""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+HOMES = {
+    "ambient": ("guards.ambient",),
+    "assignments": ("settings.text",),
+    "batch_checks": ("interfaces.batches",),
+    "binarization": ("conversion.binarization",),
+    "building": ("engine.building",),
+    "checking": ("engine.checking",),
+    "checkpoint": ("storage.checkpoint",),
+    "compatibility": ("settings.fit",),
+    "components": ("registry.components",),
+    "config": ("settings.config",),
+    "continual": ("engine.continual",),
+    "conversion": (
+        "interfaces.conversion",
+        "conversion.report",
+    ),
+    "copies": ("engine.copies",),
+    "diagnosis": ("engine.diagnosis",),
+    "discovery": ("registry.discovery",),
+    "draws": ("families.draws",),
+    "evaluation": ("engine.evaluation",),
+    "experiment": ("engine.experiment",),
+    "files": ("storage.files",),
+    "fused": ("interfaces.fused",),
+    "global_hooks": ("guards.global_hooks",),
+    "hookspecs": ("registry.hookspecs",),
+    "host": ("registry.host",),
+    "index": ("registry.index",),
+    "interruption": (
+        "engine.interruption",
+        "errors",
+    ),
+    "isolation": ("settings.isolation",),
+    "keeping": ("guards.keeping",),
+    "latent": ("families.latent",),
+    "layers": (
+        "nn.layers",
+        "interfaces.signs",
+    ),
+    "learner": ("engine.learner",),
+    "loading": ("engine.loading",),
+    "local": ("families.local",),
+    "model": ("interfaces.model",),
+    "modes": ("guards.modes",),
+    "moving": ("interfaces.moving",),
+    "normalization": ("nn.normalization",),
+    "observing": ("registry.observing",),
+    "optimizer": (
+        "interfaces.optimizer",
+        "interfaces.context",
+        "interfaces.elementwise",
+    ),
+    "options": ("registry.options",),
+    "posterior": ("families.posterior",),
+    "probing": ("guards.probing",),
+    "progress": ("engine.progress",),
+    "protocol": ("engine.protocol",),
+    "recipes": ("registry.recipes",),
+    "records": ("storage.folder",),
+    "requirements": ("registry.requirements",),
+    "result": ("engine.result",),
+    "rule": ("interfaces.rule",),
+    "run_log": ("storage.log",),
+    "segments": ("conversion.segments",),
+    "selection": ("conversion.selection",),
+    "selfcheck": ("conversion.selfcheck",),
+    "stream": ("interfaces.stream",),
+    "summary": ("nn.summary",),
+    "training": ("engine.training",),
+    "uncertainty": ("engine.uncertainty",),
+    "watch": ("interfaces.watch",),
+    "watched": ("interfaces.watched",),
+    "weights": ("engine.weights",),
+}
+"""Per module of before, the modules of today that hold its names."""
+DISTRIBUTIONS = ("plots", "testing")
+"""Packages of before that are distributions of their own: `bnnlab.plots` is `bnnlab_plots`."""
+
+
+def reexport(name: str, homes: Sequence[str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module whose names have other homes.
+
+    Args:
+        name: The module's earlier name, for the deprecation.
+        homes: Modules that hold its names, the first that has one gives it.
+    """
+
+    def look_up(attribute: str) -> Any:
+        if not attribute.startswith("__"):
+            for home in homes:
+                module = import_module(home)
+                if hasattr(module, attribute):
+                    where = f"import {attribute} from {home}"
+                    message = f"{name} has moved: {where}"
+                    warnings.warn(message, DeprecationWarning, stacklevel=2)
+                    return getattr(module, attribute)
+        raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
+
+    return look_up
+
+
+class _Moved(Loader):
+    def __init__(self, homes: Sequence[str]) -> None:
+        self._homes = homes
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = ModuleType(spec.name, f"Has moved to {', '.join(self._homes)}.")
+        module.__dict__["__getattr__"] = reexport(spec.name, self._homes)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class MovedFinder(MetaPathFinder):
+    """Finds modules by their earlier names; is asked after all other finders."""
+
+    def find_spec(self, fullname: str, *_where: object) -> ModuleSpec | None:
+        """Return how a module of before is made of those of today; None if there was no such one.
+
+        Raises:
+            ModuleNotFoundError: If its distribution is not installed, with what to install.
+        """
+        package, _, rest = fullname.partition(".")
+        if package != "bnnlab":
+            return None
+        if rest in HOMES:
+            homes = tuple(f"bnnlab.{home}" for home in HOMES[rest])
+            return ModuleSpec(fullname, _Moved(homes))
+        name = rest.partition(".")[0]
+        if name not in DISTRIBUTIONS:
+            return None
+        if find_spec(f"bnnlab_{name}") is None:
+            raise ModuleNotFoundError(
+                f"{fullname} is in a distribution of its own now. To install it: "
+                f"pip install bnnlab-{name}",
+                name=fullname,
+            )
+        return ModuleSpec(fullname, _Moved((f"bnnlab_{rest}",)), is_package="." not in rest)
+
+
+def install() -> None:
+    """Let earlier names be found in this process."""
+    if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.append(MovedFinder())

@@ -1,0 +1,1 @@
+"""Binary layers, normalisation, and what a model stores and computes."""

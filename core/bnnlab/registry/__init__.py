@@ -1,0 +1,1 @@
+"""What there is: plugins are found, loaded guardedly, and asked for their components. No torch."""

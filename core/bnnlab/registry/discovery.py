@@ -1,0 +1,131 @@
+"""Find what is installed, by metadata alone: nothing of a plugin is imported here."""
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+
+from bnnlab.errors import explain
+from bnnlab.registry.components import Component
+from bnnlab.registry.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
+
+
+class Status(StrEnum):
+    """What became of a plugin."""
+
+    OK = "ok"
+    BROKEN = "broken"
+    DISABLED = "disabled"
+    AVAILABLE = "available"  # known to registry.toml, not installed
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of one distribution, and what became of it."""
+
+    distribution: str
+    version: str
+    name: str
+    status: Status
+    error: str | None = None
+    exception: BaseException | None = None
+    components: tuple[Component, ...] = ()
+    package: str | None = None
+    import_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry point that was found and not yet loaded.
+
+    Attributes:
+        distribution: Its name as package indices compare it.
+        version: Of the distribution.
+        name: The entry point's; empty where none can be read.
+        entry_point: What names the module to import.
+        fault: Why it cannot be loaded, or None.
+    """
+
+    distribution: str
+    version: str
+    name: str = ""
+    entry_point: EntryPoint = field(default=EntryPoint("", "", ""), repr=False)
+    fault: str | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """The names by which the plugin can be disabled, or named alone."""
+        return {self.distribution, normalise(self.name)}
+
+
+def normalise(distribution: str) -> str:
+    """Return a distribution's name as package indices compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def names_in(variable: str) -> frozenset[str]:
+    """Return the names in BNNLAB_DISABLE or BNNLAB_ONLY, comma-separated lists."""
+    listed = os.environ.get(variable, "").split(",")
+    return frozenset(normalise(name.strip()) for name in listed if name.strip())
+
+
+def find_plugins() -> list[Found]:
+    """Return every entry point of a `bnnlab.v*` group, sorted by distribution and name.
+
+    One whose metadata are damaged is among them, with its fault.
+    """
+    found: dict[tuple[str, str, str], Found] = {}
+    seen: set[str] = set()
+    for distribution in distributions():
+        plugins = _read(distribution)
+        name = plugins[0].distribution if plugins else ""
+        if name in seen:  # a second copy further down sys.path is shadowed, as for import
+            continue
+        seen.update([name] if name else [])
+        for plugin in plugins:
+            key = (name, plugin.name, plugin.entry_point.group)
+            if key in found:
+                plugin = replace(plugin, fault="entry_points.txt has this name twice")
+            found[key] = plugin
+    return [found[key] for key in sorted(found)]
+
+
+def _read(distribution: Distribution) -> list[Found]:
+    """Return a distribution's plugins; none if it does not name a group of ours."""
+    folder = Path(str(getattr(distribution, "_path", "unnamed"))).name
+    place = Found(normalise(folder.partition("-")[0]), "unknown")
+    try:
+        text = distribution.read_text("entry_points.txt") or ""
+        if not _OURS.search(text):  # parsing is slow, and most distributions are none of ours
+            return []
+        points = [p for p in distribution.entry_points if _OURS.search(f"[{p.group}]")]
+    except Exception as error:  # whosever it is, it must not stop the others
+        return [replace(place, fault=f"its entry_points.txt cannot be read: {explain(error)}")]
+    if not points:
+        return [replace(place, fault="its entry_points.txt names bnnlab, and no plugin in it")]
+    try:
+        about = distribution.metadata
+        if "Name" not in about or "Version" not in about:
+            raise ValueError("there is no name, or no version, in it")
+        name, version = about["Name"], about["Version"]
+    except Exception as error:
+        fault = f"its METADATA cannot be read: {explain(error)}"
+        return [replace(place, name=p.name, entry_point=p, fault=fault) for p in points]
+    return [Found(normalise(name), version, p.name, p, _fault(p)) for p in points]
+
+
+_OURS = re.compile(rf"^\W*{PROJECT}([-_. ]?v?\d*|\.v.*)\W*$", re.IGNORECASE | re.MULTILINE)
+"""A line that names the group of our plugins, be it misspelt or damaged."""
+
+
+def _fault(point: EntryPoint) -> str | None:
+    """Return why an entry point cannot be loaded, as far as can be seen without loading it."""
+    if point.group == ENTRY_POINT_GROUP:
+        wrong = EntryPoint.pattern.match(point.value) is None
+        return f"its entry point {point.value!r} is no module" if wrong else None
+    if point.group.startswith(f"{PROJECT}.v"):
+        version = point.group.removeprefix(f"{PROJECT}.")
+        return f"made for plugin API {version}; this core speaks {API_VERSION}"
+    return f"its entry-point group is {point.group!r}, and must be {ENTRY_POINT_GROUP!r}"

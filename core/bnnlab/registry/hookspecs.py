@@ -1,0 +1,57 @@
+"""The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
+
+No hook is called inside a training step. All are optional. Implement any subset of the arguments;
+what an observing hook is handed are copies of its own. What it sets for the whole process (torch's
+defaults, flags, global hooks and modes) is put back; what it replaces in torch's own functions and
+classes is not found. One that raises is warned about once, and its observer is off for the rest of
+the run, which goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from bnnlab.registry.components import Component
+
+PROJECT = "bnnlab"
+API_VERSION = "v1"
+ENTRY_POINT_GROUP = f"{PROJECT}.{API_VERSION}"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# ---------------------------------------------------------------------------- discovery
+
+
+@hookspec
+def bnnlab_components() -> Sequence[Component]:  # type: ignore[empty-body]
+    """Return the components that this plugin offers. Called once, right after loading."""
+
+
+# ---------------------------------------------------------------------------- observation
+
+
+@hookspec
+def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: bool) -> None:
+    """A run begins, or is `resumed` from its checkpoint, to which metrics.jsonl was cut back.
+
+    `config` is the run's configuration; `folder` is None where nothing is written.
+    """
+
+
+@hookspec
+def bnnlab_metrics_logged(metrics: Mapping[str, Any]) -> None:
+    """A line was added to metrics.jsonl, as after an epoch or an evaluation: `metrics`."""
+
+
+@hookspec
+def bnnlab_task_ended(task: int, accuracy: Sequence[float | None]) -> None:
+    """Task `task` (from 0) was learned; `accuracy` is that row of the matrix, as fractions."""
+
+
+@hookspec
+def bnnlab_run_ended(result: Mapping[str, Any]) -> None:
+    """The run is over: complete, failed or interrupted. `result` is what result.json holds."""

@@ -1,0 +1,130 @@
+"""registry.toml: an index of known plugins and the defaults. An index, never a loader."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import tomli
+
+from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.components import Kind
+from bnnlab.registry.discovery import normalise
+
+_HOMES = (  # beside the package in a wheel, at the root in a checkout
+    Path(__file__).parents[1] / "registry.toml",
+    Path(__file__).parents[3] / "registry.toml",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A known plugin: its distribution, short name, and what it offers as `kind:name`."""
+
+    distribution: str
+    name: str
+    summary: str
+    components: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """The registry after the user's own file was laid over it.
+
+    Attributes:
+        plugins: Those that are known.
+        defaults: A layer of settings, as a run file holds them.
+        disabled: Distributions and entry points that are not imported.
+        own: The defaults that the user's own file says.
+    """
+
+    plugins: tuple[Entry, ...]
+    defaults: dict[str, Any]
+    disabled: frozenset[str]
+    own: frozenset[str] = frozenset()
+
+    def offering(self, component: str) -> Entry | None:
+        """Return the known plugin that offers `kind:name`."""
+        return next((entry for entry in self.plugins if component in entry.components), None)
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return all known component names of a kind."""
+        prefix = f"{kind}:"
+        return [
+            component.removeprefix(prefix)
+            for entry in self.plugins
+            for component in entry.components
+            if component.startswith(prefix)
+        ]
+
+
+def user_file() -> Path:
+    """Return where a user's overrides live; the file need not exist."""
+    return platformdirs.user_config_path("bnnlab") / "registry.toml"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: If it cannot be read or parsed, with the file and the line.
+    """
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deeply.") from error
+    except ValueError as error:  # TOML or UTF-8 that is none, an integer of too many digits
+        reason = first_line(error).partition("; use sys.")[0]
+        raise UsageError(f"{path} is not valid TOML: {reason}.") from error
+
+
+def load_index() -> Index:
+    """Read the registry and the user's overrides (`disabled` and `[defaults]`)."""
+    data = read_toml(next(home for home in _HOMES if home.exists()))
+    entries = tuple(
+        Entry(name, table["name"], table["summary"], tuple(table["components"]))
+        for name, table in sorted(data["plugins"].items())
+    )
+    defaults: dict[str, Any] = data["defaults"]
+    disabled = set(data["disabled"])
+    own = _read_own(user_file()) if user_file().exists() else {}
+    disabled |= {normalise(name) for name in own.get("disabled", [])}
+    tables = own.get("defaults", {})
+    defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
+    return Index(entries, defaults, frozenset(disabled), frozenset(tables))
+
+
+def _read_own(file: Path) -> dict[str, Any]:
+    """Read the user's overrides; the options in it are checked where they are used."""
+    own = read_toml(file)
+    unknown = sorted(own.keys() - {"defaults", "disabled"})
+    if unknown:
+        raise UsageError(f"{file}: unknown key {unknown[0]!r}. It takes 'disabled', [defaults].")
+    names, tables = own.get("disabled", []), own.get("defaults", {})
+    are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not are_names or not isinstance(tables, dict):
+        raise UsageError(f"{file}: 'disabled' is a list of names, [defaults] a table.")
+    for kind in Kind:
+        if kind in tables and as_table(tables[kind]) is None:
+            raise UsageError(
+                f"{file}: {kind} in [defaults] is the name of a {kind}, or a table of its options."
+            )
+    return own
+
+
+def as_table(value: Any) -> Mapping[str, Any] | None:
+    """Return a component's settings as a table; None if they are neither a name nor a table."""
+    table = {"name": value} if isinstance(value, str) else value
+    if isinstance(table, Mapping) and isinstance(table.get("name", ""), str):
+        return table
+    return None
+
+
+def _with_name(default: Any, own: Any) -> Any:
+    """Return a user's default; options without a `name` are those of the curated default."""
+    if not isinstance(own, dict) or not isinstance(default, str):
+        return own
+    return {"name": default, **own}

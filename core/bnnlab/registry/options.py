@@ -1,0 +1,222 @@
+"""Check the values of options against their declared types, with errors that say what to type."""
+
+import math
+import reprlib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from numbers import Integral, Real
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.registry.components import Option
+
+T = TypeVar("T")
+
+SMALLEST = 2.0**-126
+"""Of the numbers that float32 holds in full; many devices take smaller ones for 0."""
+LARGEST = (2 - 2.0**-23) * 2.0**127
+"""Of float32."""
+_MOST_NAMES = 10  # that one message looks at
+_MOST_DIGITS = 4000  # Python refuses to write a little more
+
+
+class _Short(reprlib.Repr):
+    """Values in messages: whole, unless they are absurdly long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 80
+        self.maxlist = self.maxtuple = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = round(x.bit_length() * math.log10(2))
+        if digits > _MOST_DIGITS:
+            return f"an integer of some {digits} digits"
+        return super().repr_int(x, level)
+
+
+shown = _Short().repr
+"""Return a value as a message shows it: as Python writes it, the middle of long ones left out."""
+
+
+def describe_type(kind: Any) -> str:
+    """Return a type as a person writes it: `int`, `list of int`, `'a' or 'b'`."""
+    if kind is None or kind is type(None):
+        return "'none'"
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(describe_type(part) for part in get_args(kind))
+    if get_origin(kind) is list:
+        return f"list of {describe_type(get_args(kind)[0])}"
+    return str(kind.__name__)
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """Return `value` as `kind`; raise ValueError if it is not one."""
+    if kind is None or kind is type(None):
+        if value is None or value == "none":
+            return None
+    elif get_origin(kind) is Literal:
+        if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
+            return value
+    elif get_origin(kind) in (Union, types.UnionType):
+        # None first: 'none' is a str too.
+        for part in sorted(get_args(kind), key=lambda part: part is not type(None)):
+            try:
+                return _convert(part, value)
+            except ValueError:
+                continue
+    elif get_origin(kind) is list:
+        if isinstance(value, list | tuple):
+            return [_convert(get_args(kind)[0], element) for element in value]
+    elif kind is int:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)
+    elif kind is float:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            with suppress(OverflowError):  # an integer too large for a float
+                if math.isfinite(number := float(value)):
+                    return number
+    elif kind is str and isinstance(value, PurePath):
+        return str(value)
+    elif type(value) is kind:
+        return value
+    raise ValueError
+
+
+def _range_fault(option: Option, value: Any) -> str | None:
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if option.above is not None and number <= option.above:
+            return f"must be above {option.above:g}"
+        if option.minimum is not None and number < option.minimum:
+            return f"must be at least {option.minimum:g}"
+        if option.below is not None and number >= option.below:
+            return f"must be below {option.below:g}"
+        if option.maximum is not None and number > option.maximum:
+            return f"must be at most {option.maximum:g}"
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            return "is too large: whole numbers have at most 64 bits"
+        if isinstance(number, float) and abs(number) > LARGEST:
+            return f"is too large: networks compute in float32, which ends at {LARGEST:.3g}"
+        if option.above == 0 and number < SMALLEST:
+            return f"must be above 0, and float32 takes what is below {SMALLEST:.3g} for 0"
+    return None
+
+
+def check_value(option: Option, value: Any, prefix: str = "") -> Any:
+    """Return `value` in the option's type.
+
+    Raises:
+        ValueError: With a message that names the option, the value and what is allowed.
+    """
+    name = prefix + option.name
+    try:
+        converted = _convert(option.type, value)
+    except ValueError:
+        what = describe_type(option.type)
+        if isinstance(value, float) and not math.isfinite(value):
+            what = "a finite number"
+        message = f"{name}: {shown(value)} is not {what}."
+        if option.type is str:
+            message += f" Text that reads as something else needs quotes: --set '{name}=\"...\"'."
+        choices = [choice for choice in literals(option.type) if isinstance(choice, str)]
+        raise ValueError(message + did_you_mean(value, choices)) from None
+    fault = _range_fault(option, converted)
+    if fault:
+        raise ValueError(f"{name}: {shown(value)} {fault}.")
+    if option.path and converted:
+        try:
+            converted = str(Path(converted).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{name}: {shown(converted)}: {error}.") from None
+    if isinstance(converted, str) and not is_storable(converted):
+        raise ValueError(f"{name}: {shown(converted)} is no text that a run file can hold.")
+    return converted
+
+
+def is_storable(text: str) -> bool:
+    """Return whether text is Unicode (bytes of another encoding are not) and holds no NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def literals(kind: Any) -> Iterable[Any]:
+    """Return the values that a type names one by one."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    else:
+        for part in get_args(kind):
+            yield from literals(part)
+
+
+def check_values(
+    options: Iterable[Option],
+    given: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    what: str = "option",
+    others: Iterable[str] = (),
+) -> tuple[dict[str, Any], list[str]]:
+    """Return all options' values, defaults filled in, and a list of what is wrong.
+
+    Args:
+        options: Those that there are.
+        given: Values by name.
+        prefix: Of the names in messages.
+        what: One of them is called so in messages.
+        others: Names that may be given, too, and are checked elsewhere.
+    """
+    declared = {option.name: option for option in options}
+    known = [*declared, *others]
+    unknown = [name for name in given if name not in known]
+    faults = []
+    for name in unknown[:_MOST_NAMES]:
+        hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
+        written = name if isinstance(name, str) else shown(name)
+        faults.append(f"{prefix}{written}: no such {what}.{hint}")
+    faults += [f"And {left:,} more such names."] if (left := len(unknown) - _MOST_NAMES) > 0 else []
+    values = {}
+    for name, option in declared.items():
+        try:
+            values[name] = check_value(option, given.get(name, option.default), prefix)
+        except ValueError as error:
+            faults.append(str(error))
+    return values, faults
+
+
+def expect(name: str, value: Any, *kinds: type) -> None:
+    """See that an argument of the Python API is of one of these types.
+
+    Raises:
+        UsageError: If it is of another, with both.
+    """
+    if not isinstance(value, kinds):
+        names = [kind.__name__ for kind in kinds if kind is not types.NoneType]
+        raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")
+
+
+def per_layer(option: str, value: T | Sequence[T], layers: int, what: str = "layer") -> list[T]:
+    """Return a value for each layer, from input to output: the same for all, or one each.
+
+    Args:
+        option: Its name, for the error.
+        value: One value, or a list of as many as there are layers.
+        layers: How many there are.
+        what: What the layers are, for the error.
+
+    Raises:
+        UsageError: On a list of another length.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return [value] * layers
+    if len(value) != layers:
+        raise UsageError(
+            f"{option}: {len(value)} values, {shown(list(value))}, for {layers} "
+            f"{what}{'' if layers == 1 else 's'}. Give one value for all, or one for each "
+            f"{what} from input to output."
+        )
+    return list(value)

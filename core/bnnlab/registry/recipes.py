@@ -1,0 +1,80 @@
+"""Named run files that plugins ship as package data, in a folder `recipes`."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import tomli
+
+from bnnlab.errors import UsageError, did_you_mean, first_line
+from bnnlab.registry.discovery import Status
+from bnnlab.registry.host import PluginHost
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run file and what it says of itself in its table `[recipe]`.
+
+    Attributes:
+        name: `plugin/file`, without the ending.
+        title: One line.
+        reproduces: The paper's experiment, or what was measured.
+        settings: The rest of the file, a layer of settings.
+        fault: Why the file cannot be used; empty if it can.
+    """
+
+    name: str
+    title: str
+    reproduces: str
+    settings: dict[str, Any]
+    fault: str = ""
+
+
+def find_recipes(host: PluginHost) -> list[Recipe]:
+    """Return the recipes of all working plugins, sorted by name; a file's fault stays its own."""
+    recipes = [
+        _read(f"{plugin.name}/{file.name.removesuffix('.toml')}", file)
+        for plugin in host.plugins
+        if plugin.status is Status.OK and plugin.package
+        for file in _files(plugin.package)
+    ]
+    return sorted(recipes, key=lambda recipe: recipe.name)
+
+
+def _files(package: str) -> Iterator[Traversable]:
+    if not hasattr(sys.modules[package], "__path__"):
+        return  # a plugin that is one file has no folder
+    folder = files(package) / "recipes"
+    if folder.is_dir():
+        yield from (file for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def _read(name: str, file: Traversable) -> Recipe:
+    try:
+        settings = tomli.loads(file.read_text(encoding="utf-8"))
+        about = settings.pop("recipe", {})
+        if not isinstance(about, dict):
+            raise ValueError("'recipe' must be a table, with title and reproduces")
+    except (OSError, ValueError) as error:  # of TOML and of UTF-8 are ValueErrors, too
+        return Recipe(name, "", "", {}, fault=first_line(error))
+    title, reproduces = str(about.get("title", "")), str(about.get("reproduces", ""))
+    return Recipe(name, title, reproduces, settings)
+
+
+def find_recipe(host: PluginHost, name: str) -> Recipe:
+    """Return the recipe of this name.
+
+    Raises:
+        UsageError: If there is none, with the nearest, or if its file is broken.
+    """
+    recipes = {recipe.name: recipe for recipe in find_recipes(host)}
+    if name not in recipes:
+        hint = did_you_mean(name, recipes) or f" Known: {', '.join(recipes) or 'none'}."
+        raise UsageError(f"unknown recipe {name!r}.{hint}")
+    recipe = recipes[name]
+    if recipe.fault:
+        raise UsageError(f"recipe {name!r} is broken: {recipe.fault}")
+    return recipe

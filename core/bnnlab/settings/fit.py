@@ -1,0 +1,141 @@
+"""Which components fit together: every capability one requires, another must provide."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import Choice, RunConfig
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether four components fit.
+
+    Attributes:
+        reasons: One line per unmet requirement; empty if they fit.
+        alternatives: Changes of one component that would fit, as `--optimizer adam`.
+    """
+
+    reasons: tuple[str, ...]
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def compatible(self) -> bool:
+        """Whether every requirement is met."""
+        return not self.reasons
+
+
+def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
+    """Return a line for each requirement that no other component meets."""
+    abilities = {
+        kind: choice.component.capabilities(choice.options) for kind, choice in choices.items()
+    }
+    lines = []
+    for kind, (_, requires) in abilities.items():
+        offered = {
+            name
+            for other, (provides, _) in abilities.items()
+            if other is not kind
+            for name in provides
+        }
+        lines += [
+            f"{choices[kind]} requires {name!r}{_culprit(choices[kind], name)}"
+            for name in sorted(requires - offered)
+        ]
+    return tuple(lines)
+
+
+def _culprit(choice: Choice, capability: str) -> str:
+    for option in choice.component.options:
+        value = choice.options[option.name]
+        if not isinstance(value, list) and capability in option.requires.get(value, ()):
+            return f" (because of {option.name}={_text(value)})"
+    return ""
+
+
+def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
+    """Judge four components; if they do not fit, look for the nearest that do."""
+    reasons = unmet(choices)
+    if not reasons:
+        return Verdict(())
+    return Verdict(reasons, tuple(_alternatives(host, choices)))
+
+
+def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:
+    """Return single changes that fit: first of an option's value, then of a component."""
+    found = _other_options(choices, tuple(choices))
+    for kind in choices:
+        for plugin, component in host.components(kind):
+            defaults: dict[str, Any] = {o.name: o.default for o in component.options}
+            other = Choice(plugin, component, defaults)
+            if component.name != choices[kind].component.name and not unmet(
+                {**choices, kind: other}
+            ):
+                found.append(f"--{kind} {component.name}")
+    return found
+
+
+def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> list[str]:
+    """Return changes of a single option, of a component of these kinds, that fit."""
+    found = []
+    for kind in kinds:
+        choice = choices[kind]
+        for option in choice.component.options:
+            if not option.requires and not option.provides:
+                continue
+            for value in dict.fromkeys([option.default, *option.requires, *option.provides]):
+                if value == choice.options[option.name]:
+                    continue
+                options = {**choice.options, option.name: value}
+                if not unmet({**choices, kind: replace(choice, options=options)}):
+                    found.append(f"--set {kind}.{option.name}={_text(value)}")
+    return found
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def require(host: PluginHost, config: RunConfig) -> None:
+    """Refuse a run whose components do not fit, before any compute.
+
+    Raises:
+        UsageError: With every unmet requirement and what would fit.
+    """
+    verdict = check(host, config.choices)
+    if verdict.compatible:
+        return
+    message = f"these components do not fit together: {'; '.join(verdict.reasons)}."
+    if verdict.alternatives:
+        message += f" What would fit: {' or '.join(verdict.alternatives[:5])}"
+    raise UsageError(message)
+
+
+def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice, Choice, Verdict]]:
+    """Judge every (rule, optimizer) with default options.
+
+    The alternatives are other options of the model and the stream.
+    """
+
+    def every(kind: Kind) -> list[Choice]:
+        return [
+            Choice(plugin, component, {o.name: o.default for o in component.options})
+            for plugin, component in host.components(kind)
+        ]
+
+    found = []
+    for rule in every(Kind.RULE):
+        for optimizer in every(Kind.OPTIMIZER):
+            choices = {
+                Kind.RULE: rule,
+                Kind.OPTIMIZER: optimizer,
+                Kind.MODEL: model,
+                Kind.STREAM: stream,
+            }
+            reasons = unmet(choices)
+            others = _other_options(choices, (Kind.MODEL, Kind.STREAM)) if reasons else []
+            found.append((rule, optimizer, Verdict(reasons, tuple(others))))
+    return found

@@ -1,0 +1,191 @@
+"""A run's checkpoint: one file with a digest of its content, and the one before.
+
+The file is `MAGIC`, the SHA-256 of all that follows in hexadecimal digits, the format's version,
+each on a line, and what `torch.save` writes. Content and digest are replaced at once.
+"""
+
+import hashlib
+import io
+import logging
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import RunError, UsageError, explain
+from bnnlab.storage.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = Path("checkpoint") / "state.pt"
+PREVIOUS = Path("checkpoint") / "previous.pt"
+MAGIC = b"bnnlab checkpoint\n"
+VERSION = b"1\n"
+OLD_KEYS = ("model", "rule", "optimizer", "progress", "identity", "files", "data")
+"""What the format of before held, too."""
+KEYS: dict[str, Any] = {
+    **dict.fromkeys(OLD_KEYS, dict),
+    "alone": dict | None,
+    "device": str,
+    "metrics": list,
+    "versions": dict,
+}
+"""What a state holds, by type."""
+DATA = {"input_shape": list, "classes": int, "rule_infers": bool}
+"""What its `data` hold."""
+_OLD = b"PK"
+"""What a file of before, that is torch's alone, begins with."""
+_EARLIER = "%s is of an earlier version of bnnlab: whether it is damaged is unknown"
+
+
+class DamagedError(UsageError):
+    """A checkpoint is missing or not what was written."""
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a run's state; what was the newest checkpoint becomes the one before.
+
+    Raises:
+        RunError: If it holds what could not be read again.
+    """
+    import torch
+
+    packed = io.BytesIO()
+    torch.save(dict(state), packed)
+    packed.seek(0)
+    if odd := torch.serialization.get_unsafe_globals_in_checkpoint(packed):
+        raise RunError(
+            "a checkpoint could not be read again: the state of a model, rule or optimizer "
+            f"holds {', '.join(sorted(odd))}. It may hold tensors, numbers and text of Python, "
+            "lists and dicts"
+        )
+    newest = folder / CHECKPOINT
+    newest.parent.mkdir(exist_ok=True)
+    with packed.getbuffer() as content:  # a view that outlives its buffer is an error
+        sha = hashlib.sha256(VERSION)
+        sha.update(content)
+        head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
+        write_atomically(newest, head, content, keep=folder / PREVIOUS)
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """Return the state to go on from, or None where there is none yet.
+
+    A newest checkpoint that is damaged or missing is said aloud and replaced by the one before.
+
+    Raises:
+        UsageError: If both are damaged, or of another version of the format.
+    """
+    newest, before = folder / CHECKPOINT, folder / PREVIOUS
+    if not newest.exists() and not before.exists():
+        return None
+    try:
+        return read(newest)
+    except DamagedError as error:
+        try:
+            state = read(before)
+        except DamagedError as other:
+            raise UsageError(f"{error} There is no other to go on from: {other}") from error
+        before.replace(newest)
+        log.warning("%s The run goes on from the checkpoint before it.", error)
+        return state
+
+
+def read(path: Path, *, old: bool = False) -> dict[str, Any]:
+    """Return the state in a checkpoint's file.
+
+    Args:
+        path: The file.
+        old: Whether one of the format of before, which has no digest, is read with a warning.
+
+    Raises:
+        DamagedError: If it is missing, or not what was written.
+        UsageError: If it is of another version of the format, or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    if content.startswith(_OLD):
+        if not old:
+            raise UsageError(
+                f"{path} is of an earlier version of bnnlab, without a digest: it can be loaded, "
+                "but the run cannot be continued. Start a new run."
+            )
+        log.warning(_EARLIER, path)
+        return _checked(unpack(path, content), path, {name: KEYS[name] for name in OLD_KEYS})
+    head, body = content[: len(MAGIC) + 65], memoryview(content)[len(MAGIC) + 65 :]
+    if head != MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise DamagedError(f"{path} is damaged: it is not what was written.")
+    if body[: len(VERSION)] != VERSION:
+        raise UsageError(f"{path} is of another version of bnnlab's format: use that version.")
+    return _checked(unpack(path, body[len(VERSION) :]), path, KEYS)
+
+
+def warn_if_old(folder: Path) -> None:
+    """Say so if a run's folder is of the format of before."""
+    path = folder / CHECKPOINT
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_OLD)) == _OLD:
+                log.warning(_EARLIER, path)
+
+
+def _checked(state: Any, path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(state, dict):
+        raise UsageError(f"{path} holds a {type(state).__name__}, and no run's state.")
+    _check(state, path, kinds)
+    _check(state["data"], path, DATA)
+    return state
+
+
+def _check(part: Mapping[str, Any], path: Path, kinds: Mapping[str, Any]) -> None:
+    missing = sorted(kinds.keys() - part.keys())
+    if missing:
+        raise UsageError(f"{path} is no whole checkpoint: it lacks {', '.join(missing)}.")
+    for name, kind in kinds.items():
+        if not isinstance(part[name], kind):
+            found = type(part[name]).__name__
+            raise UsageError(f"{path} is no run's checkpoint: {name} in it is a {found}.")
+
+
+def unpack(path: Path, content: bytes | memoryview) -> Any:
+    """Return what `torch.save` wrote, if it runs no code and is no larger than its file.
+
+    Args:
+        path: Where it comes from, for messages.
+        content: What was written.
+
+    Raises:
+        UsageError: If it cannot be read so.
+    """
+    import torch
+
+    file = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                sizes = [each.file_size for each in archive.infolist()]
+            if sum(sizes) > len(content):
+                raise ValueError("it would unpack to more than its size")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for what it cannot read
+        raise UsageError(f"{path} cannot be read: {explain(error)}.") from error
+
+
+def digest(path: Path) -> str:
+    """Return 16 digits of the SHA-256 of a file, a run's checkpoint, or a folder's files in order.
+
+    Of what does not exist it is that of nothing.
+    """
+    checkpoint = path / CHECKPOINT
+    found = checkpoint if checkpoint.exists() else path
+    sha = hashlib.sha256()
+    for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
+        if file.is_file():
+            with file.open("rb") as content:
+                sha.update(hashlib.file_digest(content, "sha256").digest())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,205 @@
+"""The run's folder: what a run leaves. Files are replaced whole; metrics and log grow by lines."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
+from bnnlab.storage.files import to_json, write_atomically
+
+log = logging.getLogger(__name__)
+
+CONFIG = "run.toml"
+METRICS = "metrics.jsonl"
+LOG = "log.txt"
+
+
+class RunFolder:
+    """One run's folder, and what is in it but for the checkpoints.
+
+    Attributes:
+        path: Where it is.
+        lines: Those of metrics.jsonl that this process wrote or took over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, out: Path, name: str | None, described: str) -> "RunFolder":
+        """Make a new folder `out/name`; without a name, one from what runs and the time.
+
+        Raises:
+            UsageError: If it exists already, or cannot be written.
+        """
+        if name is not None and (name in ("", "..") or Path(name).name != name):
+            raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
+        chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path = out / chosen
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for tries in count(2):
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:  # another run may have begun at the same moment
+                    if name is not None:
+                        raise
+                    path = out / f"{chosen}-{tries}"
+        except FileExistsError as error:
+            if not out.is_dir():
+                raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
+            raise UsageError(
+                f"{path} exists. Choose another --name, or continue it with --resume {path}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
+        folder = cls(path)
+        folder.lock()
+        return folder
+
+    def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
+        """Write run.toml and environment.json into a new folder, or take it away again.
+
+        Raises:
+            UsageError: If it cannot be written.
+        """
+        try:
+            self.write_config(config)
+            self.write_environment(plugins)
+        except OSError as error:
+            self.unlock()
+            shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago
+            raise UsageError(f"cannot write to {self.path}: {error.strerror}.") from error
+
+    # -------------------------------------------------------------------- whose it is
+
+    def lock(self) -> None:
+        """Keep other processes from writing here until `unlock`, or until this process ends.
+
+        What a process that was killed left unfinished is swept away.
+
+        Raises:
+            UsageError: If another one writes here.
+        """
+        from filelock import FileLock, Timeout  # takes a moment
+
+        lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
+        owner = self.path / ".owner"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            who = "another process"
+            with suppress(OSError):  # it may end at this moment
+                who = owner.read_text(encoding="utf-8")
+            raise UsageError(
+                f"{self.path} is in use by {who}: wait until it ends, or stop it first."
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            log.warning("%s cannot be locked (%s): nothing else may write there", self.path, error)
+            return
+        self._lock = lock
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        who = f"process {os.getpid()} on {platform.node()}, since {now}"
+        with suppress(OSError):  # a courtesy; a full disk is told where it matters
+            write_atomically(owner, who.encode())
+        for part in self.path.rglob(".*.part"):
+            part.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        """Let other processes write here."""
+        if self._lock:
+            with suppress(OSError):  # the file system may be what failed
+                (self.path / ".owner").unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    @contextmanager
+    def writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
+        """Say where it happened, and how to go on, if the file system fails.
+
+        Raises:
+            BnnlabError: Of this kind.
+        """
+        try:
+            yield
+        except OSError as error:
+            if not self.path.is_dir():
+                raise kind(
+                    f"the run's folder {self.path} has gone: it was moved or deleted. If it was "
+                    "moved, go on with bnn run --resume and its new place"
+                ) from error
+            raise kind(
+                f"cannot write to {self.path}: {error.strerror or first_line(error)}; "
+                f"to go on: bnn run --resume {shlex.quote(str(self.path))}"
+            ) from error
+
+    # -------------------------------------------------------------------- the small files
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write run.toml, which `bnn run --config` repeats."""
+        write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
+
+    def write_environment(self, plugins: Mapping[str, str]) -> None:
+        """Write environment.json: versions, machine, threads, plugins."""
+        import torch
+
+        environment = {
+            "bnnlab": version("bnnlab"),
+            "plugins": dict(plugins),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "command": sys.argv,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_atomically(self.path / "environment.json", to_json(environment).encode())
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        line = json.dumps(metrics, allow_nan=False) + "\n"
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line)
+        self.lines.append(line)
+
+    def begin_anew(self) -> None:
+        """See that nothing was logged yet: the first checkpoint comes before the first line.
+
+        Raises:
+            UsageError: If there is more.
+        """
+        path = self.path / METRICS
+        if path.exists() and path.stat().st_size:
+            raise UsageError(f"the checkpoint in {self.path} is missing: it cannot be continued.")
+
+    def restore_metrics(self, lines: Sequence[str]) -> None:
+        """Let metrics.jsonl hold these lines, those at the checkpoint that a run goes on from."""
+        path, self.lines = self.path / METRICS, list(lines)
+        whole = "".join(lines).encode()
+        logged = path.read_bytes() if path.exists() else b""
+        if not logged.startswith(whole):
+            log.warning("%s was cut short or changed: written anew from the checkpoint", path)
+        write_atomically(path, whole)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json."""
+        write_atomically(self.path / "result.json", to_json(dict(result)).encode())

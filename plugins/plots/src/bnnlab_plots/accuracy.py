@@ -1,0 +1,169 @@
+"""Accuracy of each task over time, the accuracy matrix, and several runs side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnnlab.errors import UsageError
+from bnnlab_plots.figure import (
+    SMALL,
+    integer_ticks,
+    new_figure,
+    plain,
+    recorded,
+    result,
+    shades,
+    spread,
+    title,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from numpy.typing import NDArray
+
+MAPS = 6
+"""Accuracy matrices in a picture of several runs."""
+NAMED = 20
+"""Tasks in a legend."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+"""Okabe and Ito's (Color Universal Design, 2008), without the yellow, which paper swallows."""
+MARKERS = "os^Dv*PX"
+STYLES = ("-", "--", "-.", ":")
+READING = "discs: the next task, not learned yet; white: not measured"
+DIFFER = "The protocols differ: these runs did not learn the same, or were not scored alike."
+
+
+def plot_accuracy(runs: Sequence[Path]) -> "Figure":
+    """Return a picture of a run's accuracies, or of several runs side by side.
+
+    Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix where
+    there are several. Of several runs: the average over the tasks seen, the latest accuracy on
+    each of them, and the first six matrices; runs of different protocols have their hash beside
+    their name. A run that has not ended is shown as far as it came.
+
+    Raises:
+        UsageError: If a run has evaluated nothing, or matplotlib is not installed.
+    """
+    return _plot_one(runs[0]) if len(runs) == 1 else _plot_several(runs)
+
+
+def _plot_one(run: Path) -> "Figure":
+    percent = _percent(run)
+    learned, tasks = percent.shape
+    several = tasks > 1
+    figure = new_figure(8.5 if several else 3.5)
+    panels = figure.subplots(2, 1, height_ratios=(2, 3)) if several else [figure.subplots()]
+    upper = panels[0]
+    for task, colour in enumerate(shades(learned)):
+        look: dict[str, Any] = {"color": colour, "marker": MARKERS[task % len(MARKERS)]}
+        after = range(task + 1, learned + 1)
+        upper.plot(after, percent[task:, task], markersize=4, label=f"task {task + 1}", **look)
+    _finish_lines(upper, tasks, "tasks learned", "test accuracy (%)")
+    handles = [upper.lines[task] for task in spread(learned, NAMED)]
+    upper.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=SMALL)
+    if several:
+        image = _draw_matrix(panels[1], percent, inches=4.2)
+        panels[1].set(xlabel=f"on task\n({READING})", ylabel="after task")
+        figure.colorbar(image, ax=panels[1], label="test accuracy (%)")
+    ended = "" if learned == tasks else f"\n{learned} of {tasks} tasks learned"
+    figure.suptitle(title(run) + ended, fontsize=10)
+    return figure
+
+
+def _plot_several(runs: Sequence[Path]) -> "Figure":
+    matrices = [_percent(run) for run in runs]
+    names, note = _names(runs)
+    mapped = min(len(runs), MAPS)
+    rows = -(-mapped // 3)
+    figure = new_figure(5.5 + 2.4 * rows + 0.17 * len(runs))
+    places: list[Any] = [["average"] * 3, ["latest"] * 3]
+    places += [[str(3 * row + column) for column in range(3)] for row in range(rows)]
+    panels = figure.subplot_mosaic(places, height_ratios=[2.5, 2.5] + [2.2] * rows)
+    upper, middle = panels["average"], panels["latest"]
+    most = max(percent.shape[1] for percent in matrices)
+    for number, (percent, name) in enumerate(zip(matrices, names, strict=True)):
+        look: dict[str, Any] = {
+            "color": COLOURS[number % len(COLOURS)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": STYLES[number % len(STYLES)],
+            "markersize": 4,
+        }
+        tasks = np.arange(1, len(percent) + 1)
+        averages = [percent[n - 1, :n].mean() for n in tasks]
+        upper.plot(tasks, averages, label=name, **look)
+        middle.plot(tasks, percent[-1, : len(tasks)], linewidth=0.8, **look)
+    _finish_lines(upper, most, "tasks learned", "average accuracy\non the tasks learned (%)")
+    _finish_lines(middle, most, "on task", "accuracy after the\nlast task learned (%)")
+    maps = [panels[place] for row in places[2:] for place in row]
+    for number, axes in enumerate(maps):
+        if number >= mapped:
+            axes.set_axis_off()
+            continue
+        image = _draw_matrix(axes, matrices[number], inches=1.7)
+        axes.set_title(fill(names[number], 32), fontsize=SMALL)
+        axes.tick_params(labelsize=SMALL)
+        axes.set_xlabel("on task", fontsize=SMALL)
+        axes.set_ylabel("after task", fontsize=SMALL)
+    bar = figure.colorbar(image, ax=maps, label="test accuracy (%)", shrink=0.9)
+    bar.ax.tick_params(labelsize=SMALL)
+    notes = [READING]
+    if mapped < len(runs):
+        notes.insert(0, f"matrices of the first {mapped} of {len(runs)} runs")
+    figure.supxlabel("; ".join(notes), fontsize=SMALL)
+    figure.legend(loc="outside upper center", fontsize=SMALL + 1, title=note)
+    return figure
+
+
+def _percent(run: Path) -> "NDArray[np.float64]":
+    """Return the matrix in per cent, a row per task learned, with NaN for what was not measured."""
+    rows = [line["accuracy"] for line in recorded(run, "evaluation")]
+    if not rows:
+        raise UsageError(f"{run} has not learned a task yet: there is no accuracy to draw")
+    return 100 * np.array(rows, dtype=np.float64)
+
+
+def _names(runs: Sequence[Path]) -> tuple[list[str], str | None]:
+    """Return what tells the runs apart, and a note if their protocols differ."""
+    names = [plain(run.resolve().name) for run in runs]
+    if len(set(names)) < len(names):
+        names = [plain(str(run)) for run in runs]
+    protocols = [result(run).get("protocol") for run in runs]
+    if len(set(protocols)) > 1:
+        hashes = [each or "not known yet" for each in protocols]
+        names = [f"{n} (protocol {p})" for n, p in zip(names, hashes, strict=True)]
+    return names, DIFFER if len({*protocols} - {None}) > 1 else None
+
+
+def _finish_lines(axes: "Axes", tasks: int, below: str, beside: str) -> None:
+    axes.set(xlabel=below, ylabel=beside, xlim=(0.5, tasks + 0.5), ylim=(0, 102))
+    integer_ticks(axes.xaxis)
+    axes.grid(axis="y", color="0.9")
+
+
+def _draw_matrix(axes: "Axes", percent: "NDArray[np.float64]", inches: float) -> "AxesImage":
+    """Draw a matrix about so wide as a heat map, with numbers where they fit its cells."""
+    from matplotlib.patches import Circle
+
+    learned, tasks = percent.shape
+    square = np.full((tasks, tasks), np.nan)
+    square[:learned] = np.where(np.tri(learned, tasks), percent, np.nan)
+    edges = (0.5, tasks + 0.5, tasks + 0.5, 0.5)
+    image = axes.imshow(square, cmap="viridis", vmin=0, vmax=100, extent=edges)
+    integer_ticks(axes.xaxis, axes.yaxis)
+    points = 72 * inches / tasks
+    decimals = int(points >= 25)
+    size = min(SMALL + 1, points * (0.3 if decimals else 0.42))
+    for after, on in np.argwhere(~np.isnan(percent)):
+        value, place = percent[after, on], (on + 1, after + 1)
+        if on > after:
+            axes.add_patch(Circle(place, 0.45, color=image.to_rgba(value)))
+        if points >= 12:
+            colour = "white" if value < 60 else "black"
+            text = f"{value:.{decimals}f}"
+            axes.text(*place, text, ha="center", va="center", fontsize=size, color=colour)
+    return image

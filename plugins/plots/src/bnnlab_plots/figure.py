@@ -1,0 +1,109 @@
+"""What all pictures share: figures without pyplot, what a run recorded, colours, saving."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+WIDTH = 7.5
+"""Of a picture, in inches: a printed page."""
+SMALL = 7
+"""Points: size of names and notes."""
+
+
+def new_figure(height: float) -> "Figure":
+    """Return an empty figure of this height in inches.
+
+    Raises:
+        UsageError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: pip install bnnlab-plots") from error
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def save(figure: "Figure", file: Path) -> None:
+    """Write a picture in the format that the file's name ends with, PNG or SVG, say.
+
+    Raises:
+        UsageError: If there is no such format, or the file cannot be written.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    if file.suffix[1:].lower() not in formats:
+        raise UsageError(f"{file}: end the name with one of .{', .'.join(sorted(formats))}")
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+def recorded(run: Path, event: str) -> list[dict[str, Any]]:
+    """Return a run's lines of metrics about an event; the last line may be in the writing.
+
+    Raises:
+        UsageError: If there is no such run, or its metrics are damaged.
+    """
+    file = run / "metrics.jsonl"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        metrics = [json.loads(line) for line in lines if line.endswith("\n")]
+    except OSError as error:
+        raise UsageError(f"{run} is no run's folder: there is no {file.name} to read") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is damaged: {error}") from error
+    if not all(isinstance(line, dict) for line in metrics):
+        raise UsageError(f"{file} is damaged: a line of it is no object")
+    return [line for line in metrics if line.get("event") == event]
+
+
+def result(run: Path) -> dict[str, Any]:
+    """Return what result.json holds; nothing of a run that has not ended."""
+    try:
+        found = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "components" in found else {}
+
+
+def title(run: Path) -> str:
+    """Return what learned with what, or the name of a run that has not ended."""
+    ended = result(run)
+    if not ended:
+        return plain(run.resolve().name)
+    names = [ended["components"][kind]["name"] for kind in ("rule", "optimizer", "model", "stream")]
+    return " + ".join(names) + f", seed {ended['seed']}"
+
+
+def plain(name: str) -> str:
+    """Return a name that is drawn as it is: dollars begin no formula, and none is left out."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+def shades(count: int) -> list[Any]:
+    """Return colours from dark to light, which are told apart when grey, too."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](0.9 * number / max(1, count - 1)) for number in range(count)]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many of the numbers 0 to count - 1, evenly, the first and last included."""
+    if count <= most:
+        return list(range(count))
+    return [round(number * (count - 1) / (most - 1)) for number in range(most)]
+
+
+def integer_ticks(*lines: "Axis") -> None:
+    """Put the ticks of these axes at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    for line in lines:
+        ticks = MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+        line.set_major_locator(ticks)

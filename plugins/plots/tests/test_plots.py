@@ -1,0 +1,368 @@
+"""Pictures show what was recorded, and say why there is nothing to show."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="plots need matplotlib")
+
+from bnnlab import UsageError
+from bnnlab.cli import main
+from bnnlab_plots import plot_accuracy, plot_diagnosis, plot_weights, save
+
+
+def record(folder: Path, segments: int = 3, epochs: int = 4) -> list[list[dict[str, Any]]]:
+    """Write the metrics of a run of two tasks; return what they say of each segment."""
+    folder.mkdir()
+    rows, lines = [], []
+    for step in range(1, epochs + 1):
+        rows.append(
+            [
+                {"angle": 80.0 - step - n, "norm": 2.0 + n, "exact_norm": 1.0, "window": 0.5}
+                for n in range(segments - 1)
+            ]
+            + [{"angle": 0.0, "norm": 1.0, "exact_norm": 1.0, "window": None}]
+        )
+        task = int(step > epochs // 2)
+        lines += [
+            {"event": "epoch", "step": 10 * step},
+            {"event": "diagnosis", "task": task, "step": 10 * step, "segments": rows[-1]},
+        ]
+    text = "\n".join(json.dumps(line) for line in lines)
+    (folder / "metrics.jsonl").write_text(text + "\n")
+    return rows
+
+
+def test_every_segment_is_a_line_over_the_steps(tmp_path: Path) -> None:
+    rows = record(tmp_path / "run")
+    upper, middle, lower = plot_diagnosis(tmp_path / "run").axes
+    of_segments = [line for line in upper.lines if str(line.get_label()).startswith("segment")]
+    assert len(of_segments) == 3
+    assert len([line for line in lower.lines if len(line.get_xdata()) == 4]) == 2  # type: ignore[arg-type]
+    for number, line in enumerate(of_segments):
+        assert list(line.get_xdata()) == [10, 20, 30, 40]  # type: ignore[arg-type]
+        assert list(line.get_ydata()) == [row[number]["angle"] for row in rows]  # type: ignore[arg-type]
+    assert list(middle.lines[1].get_ydata()) == [3.0] * 4  # type: ignore[arg-type]
+    assert [np.unique(axes.lines[-1].get_xdata()).tolist() for axes in (upper, middle, lower)] == [
+        [20]
+    ] * 3
+    assert lower.get_xlabel() == "optimizer steps"
+    assert "degrees" in upper.get_ylabel()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_it_is_written_where_it_was_asked_for(tmp_path: Path, suffix: str) -> None:
+    record(tmp_path / "run", segments=45)
+    assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
+    other = tmp_path / f"other{suffix}"
+    assert main(["plot", "diagnosis", str(tmp_path / "run"), "--out", str(other)]) == 0
+    assert other.stat().st_size > 10_000
+
+
+def test_a_folder_of_an_earlier_version_is_drawn_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "run")
+    (tmp_path / "run" / "checkpoint").mkdir()
+    (tmp_path / "run" / "checkpoint" / "state.pt").write_bytes(b"PK\3\4")
+    assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().err.count("state.pt is of an earlier version of bnnlab") == 1
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is no run's folder: there is no metrics\.jsonl"):
+        plot_diagnosis(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"event": "epoch"}\n')
+    with pytest.raises(UsageError, match="run it with --set diagnose=true"):
+        plot_diagnosis(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"event": "ep\n')
+    with pytest.raises(UsageError, match=r"metrics\.jsonl is damaged"):
+        plot_diagnosis(tmp_path)
+
+
+def test_a_format_that_there_is_not_is_refused_with_those_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "run")
+    out = tmp_path / "x.xyz"
+    assert main(["plot", "diagnosis", str(tmp_path / "run"), "--out", str(out)]) == 2
+    assert ".png" in capsys.readouterr().err
+    assert not out.exists()
+
+
+# -------------------------------------------------------------------- weights
+
+
+def write(folder: Path, lines: list[dict[str, Any]]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def layer(number: int, task: int, **changed: Any) -> dict[str, Any]:
+    size = 0.1 * (task + 1) + number
+    counts = [(20 - abs(n - 20)) * (task + number + 1) + number for n in range(41)]
+    return {
+        "name": f"segments.{number}.block.conv.weight",
+        "flips": 0.02 * (number + 1) / (task + 1),
+        "latent": {"low": -size, "high": size, "counts": counts},
+        "scale": [0.1, 0.2, 0.3 + task, 0.4 + task, 0.5 + task],
+        **changed,
+    }
+
+
+def record_weights(
+    folder: Path, layers: int, tasks: int, real: bool = False, **changed: Any
+) -> list[list[dict[str, Any]]]:
+    rows = [[layer(n, task, **changed) for n in range(layers)] for task in range(tasks)]
+    lines: list[dict[str, Any]] = []
+    for task, row in enumerate(rows):
+        lines.append({"event": "weights", "task": task, "step": task, "layers": row})
+        lines.append({"event": "evaluation", "task": task, "flips": None if real else 0.1})
+    write(folder, lines)
+    return rows
+
+
+def notes(figure: Any) -> str:
+    return str(figure.get_suptitle())
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 20])
+def test_weights_are_drawn_as_they_were_recorded(tmp_path: Path, tasks: int) -> None:
+    rows = record_weights(tmp_path / "run", layers=3, tasks=tasks)
+    figure = plot_weights(tmp_path / "run")
+    panels = np.array(figure.axes).reshape(3, 3)
+    chosen = [0, 3, 5, 8, 11, 14, 16, 19] if tasks == 20 else list(range(tasks))
+    for number, (latents, scales, flips) in enumerate(panels):
+        assert latents.get_title(loc="left") == f"segments.{number}.block.conv.weight"
+        for task, stairs in zip(chosen, latents.patches, strict=True):
+            histogram = rows[task][number]["latent"]
+            density, edges, _ = stairs.get_data()
+            assert stairs.get_label() == f"after task {task + 1}"
+            assert edges == pytest.approx(np.linspace(histogram["low"], histogram["high"], 42))
+            share = np.array(histogram["counts"]) / sum(histogram["counts"])
+            assert density * np.diff(edges) == pytest.approx(share)
+        lightness = [sum(stairs.get_edgecolor()[:3]) for stairs in latents.patches]
+        assert lightness == sorted(lightness)
+        quantiles = np.array([row[number]["scale"] for row in rows])
+        ends = [np.array(lines.get_segments())[:, :, 1] for lines in scales.collections]
+        assert ends[0] == pytest.approx(quantiles[:, [0, 4]])
+        assert ends[1] == pytest.approx(quantiles[:, [1, 3]])
+        assert scales.lines[0].get_ydata() == pytest.approx(quantiles[:, 2])
+        assert list(flips.lines[0].get_xdata()) == list(range(1, tasks + 1))
+        assert list(flips.lines[0].get_ydata()) == [100 * row[number]["flips"] for row in rows]
+        assert flips.get_ylim() == panels[0, 2].get_ylim()
+    assert "latent weight" in panels[-1, 0].get_xlabel()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == len(chosen) + 3
+
+
+def test_of_many_layers_the_picture_says_how_many_it_shows(tmp_path: Path) -> None:
+    record_weights(tmp_path / "run", layers=60, tasks=2, scale=None, real=True)
+    figure = plot_weights(tmp_path / "run")
+    names = [axes.get_title(loc="left").split(".")[1] for axes in figure.axes[::2]]
+    assert (len(names), names[0], names[-1]) == (16, "0", "59")
+    gaps = {int(b) - int(a) for a, b in pairwise(names)}
+    assert gaps <= {3, 4}, "they are not evenly chosen"
+    assert "16 of 60 layers are shown" in notes(figure)
+    assert figure.axes[-2].get_xlabel() == "weight"
+
+
+def test_a_method_without_latent_weights_has_flips_to_show(tmp_path: Path) -> None:
+    record_weights(tmp_path / "run", layers=2, tasks=2, latent=None, scale=None)
+    figure = plot_weights(tmp_path / "run")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["flips (%)"] * 2
+    assert "keeps nothing behind the weights" in notes(figure)
+
+
+def test_what_one_layer_lacks_is_blank(tmp_path: Path) -> None:
+    rows = [[layer(0, task), layer(1, task, latent=None, scale=None)] for task in range(2)]
+    rows[0][0]["scale"] = None
+    lines = [{"event": "weights", "task": task, "layers": row} for task, row in enumerate(rows)]
+    figure = plot_weights(write(tmp_path / "run", lines))
+    assert [axes.axison for axes in figure.axes] == [True] * 3 + [False, False, True]
+    median = np.array(figure.axes[1].lines[0].get_ydata())
+    assert np.isnan(median).tolist() == [True, False]
+    save(figure, tmp_path / "weights.png")
+
+
+@pytest.mark.parametrize(("smallest", "scale"), [(0.1, "linear"), (1e-4, "symlog")])
+def test_flips_over_decades_have_a_logarithmic_axis_with_zero_on_it(
+    tmp_path: Path, smallest: float, scale: str
+) -> None:
+    rows = [layer(n, 0, flips=flips) for n, flips in enumerate([0.5, smallest, 0.0])]
+    lines = [{"event": "weights", "task": 0, "layers": rows}]
+    for axes in plot_weights(write(tmp_path / "run", lines)).axes[2::3]:
+        assert axes.get_yscale() == scale
+        assert axes.get_ylim()[0] == 0
+
+
+def test_a_run_without_a_record_of_weights_is_told_apart(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", [{"event": "evaluation", "task": 0, "accuracy": [1.0]}])
+    with pytest.raises(UsageError, match="was recorded by an older version"):
+        plot_weights(old)
+    with pytest.raises(UsageError, match="has not learned a task yet"):
+        plot_weights(write(tmp_path / "new", [{"event": "epoch"}]))
+
+
+# -------------------------------------------------------------------- accuracy
+
+
+def matrix(tasks: int, learned: int | None = None, shift: float = 0.0) -> list[list[float | None]]:
+    return [
+        [None if on > after + 1 else shift + 0.9 / (1 + abs(after - on)) for on in range(tasks)]
+        for after in range(tasks if learned is None else learned)
+    ]
+
+
+def record_accuracy(
+    folder: Path, rows: list[list[float | None]], protocol: str | None = None
+) -> Path:
+    lines = [{"event": "evaluation", "task": n, "accuracy": row} for n, row in enumerate(rows)]
+    write(folder, lines)
+    if protocol:
+        kinds = ("rule", "optimizer", "model", "stream")
+        components = {kind: {"name": f"a-{kind}"} for kind in kinds}
+        result = {"components": components, "seed": 3, "protocol": protocol}
+        (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def percent(rows: list[list[float | None]]) -> Any:
+    return 100 * np.array(rows, dtype=float)
+
+
+def assert_heat_map(axes: Any, rows: list[list[float | None]]) -> None:
+    """What was learned is a cell, what comes next a disc, and what was not measured is nothing."""
+    expected, count = percent(rows), len(rows[0])
+    (image,) = axes.images
+    shown = np.ma.filled(image.get_array(), np.nan)
+    assert shown.shape == (count, count)
+    learned = np.where(np.tri(len(rows), count), expected, np.nan)
+    np.testing.assert_array_equal(shown[: len(rows)], learned)
+    assert np.isnan(shown[len(rows) :]).all()
+    assert image.get_clim() == (0, 100)
+    discs = {disc.get_center(): disc.get_facecolor() for disc in axes.patches}
+    following = {
+        (after + 2, after + 1): image.to_rgba(expected[after, after + 1])
+        for after in range(len(rows))
+        if after + 1 < count
+    }
+    assert discs == following
+
+
+@pytest.mark.parametrize(("tasks", "text"), [(2, "90.0"), (5, "90.0"), (20, "90"), (60, None)])
+def test_one_runs_accuracies_are_those_of_its_matrix(
+    tmp_path: Path, tasks: int, text: str | None
+) -> None:
+    rows = matrix(tasks)
+    figure = plot_accuracy([record_accuracy(tmp_path / "run", rows, "abc")])
+    upper, lower = figure.axes[:2]
+    for task, line in enumerate(upper.lines):
+        assert list(line.get_xdata()) == list(range(task + 1, tasks + 1))  # type: ignore[arg-type]
+        assert line.get_ydata() == pytest.approx(percent(rows)[task:, task])
+    assert len(upper.lines) == tasks
+    assert upper.get_ylim()[0] == 0
+    assert 100 <= upper.get_ylim()[1] < 105
+    legend = upper.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == min(tasks, 20)
+    assert_heat_map(lower, rows)
+    numbers = {each.get_position(): each.get_text() for each in lower.texts}
+    assert numbers.get((1, 1)) == text
+    assert notes(figure) == "a-rule + a-optimizer + a-model + a-stream, seed 3"
+
+
+def test_of_one_task_no_matrix_is_drawn(tmp_path: Path) -> None:
+    (axes,) = plot_accuracy([record_accuracy(tmp_path / "run", matrix(1), "abc")]).axes
+    assert axes.lines[0].get_ydata() == pytest.approx([90.0])
+
+
+def test_a_run_that_has_not_ended_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:
+    rows = matrix(5, learned=2)
+    run = record_accuracy(tmp_path / "run", rows)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"event": "evaluation", "acc')  # in the writing
+    figure = plot_accuracy([run])
+    assert len(figure.axes[0].lines) == 2
+    assert_heat_map(figure.axes[1], rows)
+    assert notes(figure) == "run\n2 of 5 tasks learned"
+
+
+def test_several_runs_are_told_apart_and_may_differ_in_length(tmp_path: Path) -> None:
+    every = [matrix(tasks, learned, 0.01 * tasks) for tasks, learned in ((2, 2), (5, 3), (5, 5))]
+    runs = [
+        record_accuracy(tmp_path / name, rows, "abc")
+        for name, rows in zip("xyz", every, strict=True)
+    ]
+    figure = plot_accuracy(runs)
+    upper, middle, *maps = figure.axes
+    for rows, name, line, latest, axes in zip(
+        every, "xyz", upper.lines, middle.lines, maps, strict=False
+    ):
+        averages = [percent(rows)[n, : n + 1].mean() for n in range(len(rows))]
+        assert line.get_ydata() == pytest.approx(averages)
+        assert latest.get_ydata() == pytest.approx(percent(rows)[-1, : len(rows)])
+        assert line.get_label() == axes.get_title() == name
+        assert_heat_map(axes, rows)
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in upper.lines]
+    assert len(upper.lines) == len(middle.lines) == 3
+    for of_runs in zip(*looks, strict=True):
+        assert len(set(of_runs)) == 3
+    assert figure.legends[0].get_title().get_text() == ""
+
+
+def test_protocols_that_differ_are_said_and_shown(tmp_path: Path) -> None:
+    runs = [record_accuracy(tmp_path / each / "run", matrix(2), each) for each in ("abc", "def")]
+    unknown = record_accuracy(tmp_path / "ghi", matrix(2))
+    figure = plot_accuracy(runs)
+    labels = [str(line.get_label()) for line in figure.axes[0].lines]
+    assert labels == [f"{run} (protocol {run.parent.name})" for run in runs]
+    assert "protocols differ" in figure.legends[0].get_title().get_text()
+    figure = plot_accuracy([runs[0], unknown])
+    labels = [str(line.get_label()) for line in figure.axes[0].lines]
+    assert labels == ["run (protocol abc)", "ghi (protocol not known yet)"]
+    assert "differ" not in figure.legends[0].get_title().get_text()
+
+
+def test_of_many_runs_some_matrices_are_shown(tmp_path: Path) -> None:
+    runs = [record_accuracy(tmp_path / f"run{n}", matrix(2)) for n in range(9)]
+    figure = plot_accuracy(runs)
+    assert sum(bool(axes.images) for axes in figure.axes[2:8]) == 6
+    assert "matrices of the first 6 of 9 runs" in figure.get_supxlabel()
+    looks = {(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}
+    assert len(looks) == 9
+
+
+def test_pictures_are_written_beside_the_first_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record_weights(tmp_path / "w", layers=2, tasks=3)
+    runs = [str(record_accuracy(tmp_path / name, matrix(3))) for name in "ab"]
+    assert main(["plot", "weights", str(tmp_path / "w")]) == 0
+    assert main(["plot", "accuracy", *runs]) == 0
+    for file in (tmp_path / "w" / "weights.png", tmp_path / "a" / "accuracy.png"):
+        assert file.read_bytes().startswith(b"\x89PNG")
+    assert main(["plot", "accuracy", runs[0], "--out", str(tmp_path / "x.svg")]) == 0
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    assert main(["plot", "accuracy", str(tmp_path / "nowhere")]) == 2
+    assert "is no run's folder" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="has not learned a task yet"):
+        plot_accuracy([write(tmp_path / "new", [{"event": "epoch"}])])
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1$", "a$b_{x}", "_under"])
+def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
+    runs = [record_accuracy(tmp_path / each, matrix(2), "abc") for each in (name, "other")]
+    figure = plot_accuracy(runs)
+    save(figure, tmp_path / "accuracy.svg")
+    (legend,) = figure.legends
+    drawn = [text.get_text().strip().replace(r"\$", "$") for text in legend.get_texts()]
+    assert drawn == [name, "other"]
+    record_weights(tmp_path / "run", layers=1, tasks=2, name=name)
+    save(plot_weights(tmp_path / "run"), tmp_path / "weights.svg")

@@ -1,0 +1,33 @@
+"""The conformance kit: a plugin's tests inherit a contract, in three lines.
+
+    from bnnlab_testing import LearningRuleContract
+
+    class TestEqProp(LearningRuleContract):
+        name = "eqprop"
+
+Nothing here imports torch or pytest before a contract is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnnlab_testing.model_contract import ModelContract as ModelContract
+    from bnnlab_testing.optimizer_contract import OptimizerContract as OptimizerContract
+    from bnnlab_testing.rule_contract import LearningRuleContract as LearningRuleContract
+    from bnnlab_testing.stream_contract import StreamContract as StreamContract
+
+_HOMES = {
+    "LearningRuleContract": "rule_contract",
+    "ModelContract": "model_contract",
+    "OptimizerContract": "optimizer_contract",
+    "StreamContract": "stream_contract",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bnnlab_testing' has no attribute {name!r}")
+    return getattr(import_module(f"bnnlab_testing.{_HOMES[name]}"), name)

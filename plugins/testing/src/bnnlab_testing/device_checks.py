@@ -1,0 +1,96 @@
+"""What every component owes to devices: it works on any, and what was begun on one goes on."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+
+from bnnlab.engine.learner import Learner
+from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Task
+from bnnlab_testing import toy
+from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.device_process import call_with_device
+from bnnlab_testing.lives import Make, assert_goes_on, live
+
+CPU = torch.device("cpu")
+
+
+class DeviceChecks(ComponentContract):
+    """The part of a contract that is about devices. All of it happens on a simulated one.
+
+    Attributes:
+        waits: How often, at most, the host waits for the device in a training step. It waits at
+            `.item()`, `bool(tensor)` and the like, and at a copy from or to the CPU.
+    """
+
+    waits: ClassVar[int] = 0
+
+    def test_it_works_on_every_device(self) -> None:
+        """No operation mixes devices or generators, or needs float64, which MPS has not."""
+        call_with_device(self, "work_on")
+
+    def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
+        """It waits no more often than `waits` says: not at all, unless told otherwise."""
+        call_with_device(self, "count_waits")
+
+    @abstractmethod
+    def work_on(self, device: torch.device) -> None:
+        """Do on a device all that the component is there for."""
+
+    @abstractmethod
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return what the component does on a device for a batch."""
+
+    def count_waits(self, device: torch.device) -> None:
+        """Count in five steps after the first, in which generators are made and state is moved."""
+        from bnnlab_testing.device_rules import waits
+
+        step = self.make_step(device)
+        step()
+        for _ in range(5):  # what happens in some steps alone is found, too
+            waits.clear()
+            step()
+            assert len(waits) <= self.waits, (
+                f"a step waits for the device {len(waits)} times, and `waits` is {self.waits}: "
+                f"{', '.join(waits)}"
+            )
+
+
+class LearnerChecks(DeviceChecks):
+    """The same for rules and optimizers: what they learn, they learn in the real loop."""
+
+    @abstractmethod
+    def learner(self, device: torch.device, seed: int = 0) -> Learner:
+        """Make the component on a device, and plain ones to learn with."""
+
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return a step on the toy."""
+        learner, task = self.learner(device), toy.to(toy.make_task(), device)
+        model, rule, optimizer = learner.model.train(), learner.rule, learner.optimizer
+        optimizer.task_started(toy.context(task, model, rule, steps=6))
+        batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
+        return lambda: optimizer.step(rule.closure(model, batch))
+
+    def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
+        """The trainer is stopped within tasks and between; what has another seed goes on."""
+        assert_goes_on(self._lives([CPU], tasks=2))
+
+    def work_on(self, device: torch.device) -> None:
+        """Go on there bit for bit after an interruption; go on from there on the CPU, and back."""
+        whole_batch = {"batch_size": 2 * toy.BATCH_SIZE}  # one step an epoch
+        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], **whole_batch)
+        there_and_back = self._lives([device, CPU, device], tasks=2)
+        live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, **whole_batch)
+
+    def _lives(self, devices: Sequence[torch.device], tasks: int) -> Make:
+        """Return what makes learners and tasks anew, each on the next device, then on the last."""
+
+        def make(restarts: int) -> tuple[Learner, list[Task]]:
+            device = devices[min(restarts, len(devices) - 1)]
+            learner = self.learner(device, seed=restarts)
+            learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
+            return learner, [toy.to(toy.make_task(index), device) for index in range(tasks)]
+
+        return make

@@ -1,0 +1,101 @@
+"""What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bnnlab.engine import building
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.registry.components import Kind
+from bnnlab.settings.config import Choice
+from bnnlab_testing import toy
+from bnnlab_testing.component_contract import ComponentContract
+
+
+class OptimizerChecks(ComponentContract):
+    """A part of `OptimizerContract`."""
+
+    kind = Kind.OPTIMIZER
+    given = frozenset({"model", "generator"})
+
+    def make_model(self) -> Model:
+        """Return the model to train, for inputs (B, 1, 6, 6) of three classes."""
+        return toy.make_model()
+
+    def make(
+        self, seed: int = 0, model: Model | None = None, choice: Choice | None = None
+    ) -> Optimizer:
+        """Make the optimizer for a model."""
+        model = self.make_model() if model is None else model
+        choice = self.choice if choice is None else choice
+        return building.make_optimizer(self.host, choice, model, seed=seed)
+
+    def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
+        """Return a model that was trained for some steps of a task, and its optimizer."""
+        model = self.make_model()
+        optimizer = self.make(seed, model)
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
+        return model, optimizer
+
+    def shown(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
+        """Return copies of the deployed weights, and of two draws where there is a posterior."""
+        found = copy_of(model)
+        for _ in optimizer.predictive(2 if self.provides("posterior") else 0):
+            found += copy_of(model)
+        return found
+
+    def used(
+        self, seed: int = 0, choice: Choice | None = None
+    ) -> tuple[Model, Optimizer, list[Tensor]]:
+        """Learn two tasks and evaluate after each; return also the weights evaluated at."""
+        model, seen = self.make_model(), list[Tensor]()
+        optimizer = self.make(seed, model, choice)
+        for index in range(2):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
+            draws = (optimizer.test_draws or 3) if self.provides("posterior") else 0
+            for _ in optimizer.predictive(draws):
+                seen += copy_of(model)
+        return model, optimizer, seen
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Learn two tasks, with an evaluation after each."""
+        model, _, seen = self.used(seed)
+        return [*seen, *copy_of(model)]
+
+
+def copy_of(model: Model) -> list[Tensor]:
+    """Return copies of a model's parameters."""
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def tensors_of(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
+    """Return a parameter and the tensors of its state."""
+    state = optimizer.state[parameter]
+    return [parameter.detach(), *(v for v in state.values() if isinstance(v, Tensor))]
+
+
+def flat(value: Any, place: str = "") -> dict[str, Any]:
+    """Return nested data by place, numbers as text or bytes: so that NaN is equal to NaN."""
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = list(enumerate(value))
+    elif isinstance(value, Tensor):
+        numbers = value.detach().cpu().double()  # of bfloat16 NumPy knows nothing
+        return {place: (str(value.dtype), numbers.numpy().tobytes())}
+    else:
+        return {place: repr(value)}
+    return {at: it for key, part in parts for at, it in flat(part, f"{place}[{key!r}]").items()}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the places where two results of `flat` differ."""
+    return [at for at in {**one, **other} if one.get(at) != other.get(at)]
+
+
+def assert_signs(model: Model) -> None:
+    """Check that every binary parameter is -1 or +1."""
+    for name, parameter in model.binary_parameters().items():
+        assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"

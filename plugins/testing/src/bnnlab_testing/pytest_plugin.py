@@ -1,0 +1,117 @@
+"""Fixtures for a plugin's tests, and the strict `xfail` of the contracts.
+
+pytest loads this module in every run of the environment, before it measures coverage and also
+where nothing of bnnlab is tested: so whatever else of bnnlab is needed is imported in a fixture.
+"""
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Failing checks of the contracts then show the values that they compared.
+pytest.register_assert_rewrite(
+    *(f"bnnlab_testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
+    *(f"bnnlab_testing.{part}_checks" for part in ("optimizer", "posterior", "rule")),
+    *(f"bnnlab_testing.{part}_checks" for part in ("setting", "task")),
+    *(f"bnnlab_testing.{other}" for other in ("citizenship_checks", "lives", "stream_contract")),
+)
+
+MakePlugin = Callable[..., None]
+
+
+@pytest.fixture
+def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePlugin]:
+    """Install a plugin for the length of a test, without pip.
+
+    `make_plugin(distribution, source, *, group, entry, version, modules)` writes the source of the
+    entry module, other `modules` by name, and the metadata that importlib.metadata reads into a
+    folder on sys.path. The entry module is called like the distribution, with `_` for `-`, as is
+    the entry point unless `entry` says otherwise.
+
+    Example:
+        >>> def test_twins(make_plugin):
+        ...     make_plugin("acme-twin", SOURCE, version="2.0")
+        ...     assert [p.version for p in PluginHost().plugins if p.name == "acme_twin"] == ["2.0"]
+    """
+    root = tmp_path / "site-packages"
+    root.mkdir()
+    monkeypatch.syspath_prepend(root)
+
+    def make(
+        distribution: str,
+        source: str,
+        *,
+        group: str | None = None,
+        entry: str | None = None,
+        version: str = "1.0",
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
+        from bnnlab.registry.hookspecs import ENTRY_POINT_GROUP
+
+        module = re.sub(r"[-.]+", "_", distribution)
+        for name, text in {module: source, **(modules or {})}.items():
+            (root / f"{name}.py").write_text(text, encoding="utf-8")
+        info = root / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[{group or ENTRY_POINT_GROUP}]\n{entry or module} = {module}\n", encoding="utf-8"
+        )
+        importlib.invalidate_caches()  # folders are remembered by their time stamps
+
+    yield make
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{root}{os.sep}"):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the mark of the checks that a processor may decide; `-m rounding` runs them alone."""
+    config.addinivalue_line(
+        "markers", "rounding: it compares numbers that come out otherwise on another processor"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a contract's `xfail` names: it must fail, for the reason given."""
+    checked = set[type]()
+    for item in items:
+        contract: Any = getattr(item, "cls", None)
+        if not isinstance(item, pytest.Function) or not hasattr(contract, "bnnlab_contract"):
+            continue
+        if contract not in checked:
+            checked.add(contract)
+            _check(contract)
+        if item.originalname in contract.xfail:
+            reason = contract.xfail[item.originalname]
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def _check(contract: Any) -> None:
+    """Refuse a contract that names no component, or whose settings are not what they seem to be."""
+    made = contract.__name__
+    if not hasattr(contract, "name"):
+        raise pytest.UsageError(f'{made}: say which component it checks: name = "..."')
+    for name in contract.xfail:
+        if not hasattr(contract, name):
+            raise pytest.UsageError(f"{made}.xfail: no check is called {name!r}")
+    kit = [each for each in contract.__mro__ if each.__module__.startswith("bnnlab_testing.")]
+    known = {name for each in kit for name in (*vars(each), *inspect.get_annotations(each))}
+    own = {name for each in contract.__mro__ if each not in kit for name in vars(each)}
+    for name in sorted(own - known):
+        if callable(getattr(contract, name)):
+            continue  # tests and helpers of its own may be called as they like
+        meant = get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant:
+            raise pytest.UsageError(f"{made}.{name} is not known: do you mean {meant[0]!r}?")

@@ -1,0 +1,111 @@
+"""What an optimizer owes of its settings: that each has the effect that it is there for."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.errors import BnnlabError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.registry.components import Option
+from bnnlab.settings.config import Choice
+from bnnlab_testing import toy
+from bnnlab_testing.optimizer_checks import OptimizerChecks, flat, tensors_of
+from bnnlab_testing.varying import other_values
+
+
+class SettingChecks(OptimizerChecks):
+    """The part of `OptimizerContract` that is about options and parameter groups."""
+
+    def test_a_parameter_group_may_be_parted(self) -> None:
+        """A weight that is moved to a group of its own, with the same settings, is learned."""
+        model, optimizer, weight = self._parted()
+        before = [value.clone() for value in tensors_of(optimizer, weight)]
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2)
+        pairs = zip(before, tensors_of(optimizer, weight), strict=True)
+        assert any(not torch.equal(a, b) for a, b in pairs), "a parted weight is not learned"
+
+    def test_a_parted_group_has_an_lr_of_its_own(self) -> None:
+        """With a smaller `lr` there, the next step makes something else of the parted weight."""
+        if not self.has_option("lr"):
+            pytest.skip("it has no option 'lr'")
+        ends = []
+        for factor in (1.0, 1e-3):
+            model, optimizer, weight = self._parted()
+            optimizer.param_groups[-1]["lr"] *= factor
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            ends.append(flat(tensors_of(optimizer, weight)))
+        assert ends[0] != ends[1], "the lr of a parted group is not read"
+
+    def test_the_lr_of_every_group_is_read_at_each_step(self) -> None:
+        """Lowered after construction, as by a scheduler, it changes the next step."""
+        ends = []
+        for factor in (1.0, 1e-3):
+            model = self.make_model()
+            optimizer = self.make(0, model)
+            for group in optimizer.param_groups:
+                group["lr"] *= factor
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            ends.append([_contents(optimizer, group) for group in optimizer.param_groups])
+        for group, usual, slow in zip(optimizer.param_groups, *ends, strict=True):
+            if not group["params"] or (group["learned"] and not self.has_option("lr")):
+                continue
+            which = "learned weights" if group["learned"] else "other parameters"
+            assert usual != slow, f"a change of the {which}' group['lr'] has no effect"
+
+    def test_real_lr_is_the_real_parameters_own(self) -> None:
+        """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""
+        if not self.has_option("real_lr"):
+            pytest.skip("it has no option 'real_lr'")
+        model, before = self.make_model(), self.make_model()
+        optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
+        learned = {id(parameter) for parameter in optimizer.learned()}
+        for name, parameter in model.named_parameters():
+            moved = float((parameter - before.get_parameter(name)).detach().abs().max())
+            slow = id(parameter) in learned or moved < 1e-5
+            assert slow, f"{name} moves by {moved:g} with real_lr = 1e-9"
+
+    def test_no_option_is_ignored(self) -> None:
+        """Some other value of each changes weights, state or draws within two short tasks.
+
+        Text is left out, as are options all of whose values are refused beside the other options.
+        """
+        usual = self._behaviour(self.choice)
+        idle = {option.name for option in self.component.options if self._is_idle(option, usual)}
+        ignored = sorted(idle - self.without_effect.keys())
+        assert not ignored, f"no effect: {ignored}; if that is right, say why in `without_effect`"
+        excused = sorted(self.without_effect.keys() - idle)
+        assert not excused, f"`without_effect` names what has an effect or is not varied: {excused}"
+
+    def _is_idle(self, option: Option, usual: list[dict[str, Any]]) -> bool:
+        """Return whether there are other values, and none of them changes anything."""
+        same = False
+        for value in other_values(option, self.choice.options[option.name]):
+            with suppress(BnnlabError):  # not with the other options
+                if self._behaviour(self.with_options(**{option.name: value})) != usual:
+                    return False
+                same = True
+        return same
+
+    def _behaviour(self, choice: Choice) -> list[dict[str, Any]]:
+        """Return all that training and evaluation show; no settings, which differ anyway."""
+        _, optimizer, seen = self.used(0, choice)
+        return [flat(seen), *(_contents(optimizer, group) for group in optimizer.param_groups)]
+
+    def _parted(self) -> tuple[Model, Optimizer, Tensor]:
+        """Return a model and its optimizer, with the first learned weight in the last group."""
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        settings = dict(optimizer.param_groups[0])
+        first, *rest = settings.pop("params")
+        optimizer.param_groups[0]["params"] = rest
+        optimizer.add_param_group({**settings, "params": [first]})
+        return model, optimizer, first
+
+
+def _contents(optimizer: Optimizer, group: Group) -> dict[str, Any]:
+    return flat([tensors_of(optimizer, parameter) for parameter in group["params"]])

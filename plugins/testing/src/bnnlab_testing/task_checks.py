@@ -1,0 +1,100 @@
+"""What an optimizer owes from one task to the next: nothing is lost, and nothing left behind."""
+
+from typing import Any
+
+from torch import Tensor
+
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.normalization import BatchNorm
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_numbers
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
+
+
+class TaskChecks(OptimizerChecks):
+    """The part of `OptimizerContract` that is about several tasks, and saving within them."""
+
+    def test_a_tasks_end_leaves_the_model_fit_to_go_on(self) -> None:
+        """Binary weights are signs, and training modes and requires_grad as before."""
+        model = self.make_model()
+        optimizer, before = self.make(0, model), _switches(model)
+        for index in range(2):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
+            assert_signs(model)
+            places = differing(before, _switches(model))
+            assert not places, f"task_ended() does not put back {', '.join(places)}"
+
+    def test_what_the_model_measures_is_left_alone(self) -> None:
+        """Batch statistics, and other buffers, change as the closure is called, and no further."""
+        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
+        model.segments.append(BatchNorm(toy.CLASSES, affine=False))
+        optimizer, context = self.make(0, model), toy.context(task, model, rule, 2)
+
+        def measured() -> dict[str, Any]:
+            return flat(dict(model.named_buffers()))
+
+        def check(when: str) -> None:
+            places = differing(seen[-1], measured())
+            assert not places, f"{when} changes the model's buffers at {', '.join(places)}"
+
+        def evaluated() -> Tensor:
+            loss = rule.closure(model, next(task.train.batches(toy.BATCH_SIZE)))()
+            seen.append(measured())
+            return loss
+
+        seen = [measured()]
+        optimizer.task_started(context)
+        check("task_started()")
+        for _ in range(2):
+            optimizer.step(evaluated)
+            check("step()")
+        optimizer.task_ended(context)
+        check("task_ended()")
+        self.shown(model, optimizer)
+        check("predictive()")
+
+    def test_nothing_is_learned_from_the_test_part(self) -> None:
+        """What is told at a task's start and end has a test part that nobody reads.
+
+        The training part has the same images and labels beside its own rows: no matter which.
+        """
+        ends = []
+        for others in (False, True):
+            model = self.make_model()
+            optimizer = self.make(0, model)
+            for index in range(2):
+                task = toy.make_task(index)
+                if others:
+                    task.test.pixels[task.test.rows] ^= 255
+                    task.test.labels[task.test.rows] = 0
+                toy.train(model, toy.ToyRule(), optimizer, task, steps=2, end=True)
+            ends.append(flat([self.shown(model, optimizer), optimizer.state_dict()]))
+        same = not differing(*ends)
+        assert same, "with other test data it learns something else: `task.train.rows` are its own"
+
+    def test_its_diagnostics_change_nothing(self) -> None:
+        """Whether they are asked for or not, it learns the same from there, bit for bit.
+
+        State that only counts until it is asked for may change.
+        """
+        ends = []
+        for asked in (False, True):
+            model, optimizer = self.trained()
+            if asked:
+                optimizer.diagnostics()
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, done=3)
+            behind = [optimizer.latent(parameter) for parameter in model.parameters()]
+            ends.append(flat([self.shown(model, optimizer), behind]))
+        assert not differing(*ends), "where diagnostics() is asked for, it learns something else"
+
+    def test_its_diagnostics_are_numbers_with_names_of_their_own(self) -> None:
+        """A dict of Python numbers, whose names the core does not use in the same line."""
+        _, optimizer, _ = self.used()
+        assert_numbers(optimizer.diagnostics())
+
+
+def _switches(model: Model) -> dict[str, bool]:
+    """Return what a task's end must not leave changed, by name."""
+    modes = {f"{name or 'model'}.training": each.training for name, each in model.named_modules()}
+    grads = {f"{name}.requires_grad": p.requires_grad for name, p in model.named_parameters()}
+    return {**modes, **grads}

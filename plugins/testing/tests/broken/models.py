@@ -1,0 +1,220 @@
+"""Models."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.signs import random_signs
+from bnnlab.nn.layers import BinaryLinear, Sign
+from bnnlab.nn.normalization import BatchNorm, Statistics
+from broken import found_by, right
+
+
+class Fine(Model):
+    """Does all that is asked."""
+
+    def __init__(
+        self, *, input_shape: tuple[int, ...], classes: int, generator: torch.Generator
+    ) -> None:
+        size = torch.Size(input_shape).numel()
+        super().__init__(
+            [
+                nn.Sequential(nn.Flatten(), BinaryLinear(size, 16, generator=generator), Sign()),
+                BinaryLinear(16, classes, generator=generator),
+            ],
+            input_shape,
+        )
+
+
+@found_by("test_its_binary_weights_are_exactly_signs", "holds more than -1 and")
+class Blurred(Fine):
+    """Begins with weights between the signs."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.binary_parameters()["segments.1.weight"].data[0, 0] = 0.5
+
+
+@found_by("test_its_segments_compose_to_it", "one by one are not the model")
+class Doubles(Fine):
+    """Computes more than its segments."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@found_by("test_every_parameter_gets_a_gradient", "no gradient reaches idle")
+class Idle(Fine):
+    """Has a parameter that does nothing."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
+@found_by("test_at_test_an_example_is_judged_by_itself", "test batches are looked at")
+class Peeks(Fine):
+    """Normalises with the test batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
+@found_by("test_it_knows_the_shape_of_an_input")
+class Shapeless(Fine):
+    """Does not say its inputs' shape."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.input_shape = None
+
+
+@found_by("test_logits_have_a_row_per_example_and_a_column_per_class")
+class TooWide(Fine):
+    """Has a logit too many."""
+
+    def __init__(self, *, classes: int, **given: Any) -> None:
+        super().__init__(classes=classes + 1, **given)
+
+
+@found_by("test_it_fits_other_inputs_and_classes", "7 classes have logits .1, 5")
+class HasFiveClasses(Fine):
+    """Has five logits, whatever the number of classes."""
+
+    def __init__(self, *, classes: int, **given: Any) -> None:
+        super().__init__(classes=5, **given)
+
+
+@found_by("test_it_fits_other_inputs_and_classes", "shapes cannot be multiplied")
+class HasEightPixels(Fine):
+    """Is made for eight pixels by eight, whatever the inputs are."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], **given: Any) -> None:
+        super().__init__(input_shape=(1, 8, 8), **given)
+
+
+@found_by(
+    "test_logits_have_a_row_per_example_and_a_column_per_class", "an evaluation changes .*seen"
+)
+class LearnsAtTest(Fine):
+    """Measures in evaluation, too, what it uses in training."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.lerp_(x.mean().detach(), 0.1)
+        return super().forward(x - self.seen if self.training else x)
+
+
+@found_by("test_another_seed_gives_other_weights", "two seeds give the same weights")
+class AlwaysTheSame(Fine):
+    """Does not use the generator."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=torch.Generator().manual_seed(0), **given)
+
+
+@found_by("test_the_global_state_is_left_alone", "generator")
+class Elsewhere(Fine):
+    """Draws from torch's global generator."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=torch.default_generator, **given)
+
+
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+class Unsaved(Fine):
+    """Has a random factor that its state does not hold."""
+
+    def __init__(self, *, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=generator, **given)
+        self.signs = random_signs((given["classes"],), generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.signs
+
+
+@found_by("test_its_segments_compose_to_it", "changes its input")
+class ClampsItsInput(Fine):
+    """Clamps its inputs in place, in training alone."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.insert(0, _Clamp())
+
+
+@found_by("test_every_parameter_gets_a_gradient", "changes its inputs in place")
+class ClampsAsAWhole(Fine):
+    """Clamps its inputs in place, in training alone, in a method of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.clamp_(-2, 2) if self.training else x)
+
+
+class _Clamp(nn.Module):
+    """Clamps in place, in training alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp_(-3, 3) if self.training else x.clamp(-3, 3)
+
+
+@found_by("test_its_real_weights_are_named", "segments.2.weight")
+class PartlyReal(Fine):
+    """Has a real layer among its binary ones, without saying so."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.append(nn.Linear(given["classes"], given["classes"]))
+        nn.init.eye_(self.segments[-1].get_parameter("weight"))
+
+
+@found_by("test_every_binary_weight_is_drawn", "for every seed the same")
+class PartlyDrawn(Fine):
+    """Draws its first layer alone."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.get_parameter("segments.1.weight").data.fill_(1)
+
+
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+class Centres(Fine):
+    """Subtracts a running average of its logits, which is no buffer."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.average = torch.zeros(given["classes"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        if self.training:
+            self.average = 0.9 * self.average + 0.1 * logits.detach().mean(0)
+        return logits - self.average
+
+
+@right
+class FineStatistics(Fine):
+    """Normalises, with statistics per task if it is asked to."""
+
+    declared = """Option('statistics', Literal['running', 'per-task'], 'running', 'At test.',
+        requires={'per-task': ('task-ids',)}),"""
+
+    def __init__(self, *, statistics: Statistics = "running", **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.insert(1, BatchNorm(16, self.used(statistics)))
+
+    def used(self, statistics: Statistics) -> Statistics:
+        """Return the statistics to use; the wrong one returns others."""
+        return statistics
+
+
+@found_by("test_a_task_keeps_what_was_measured_in_it", "task 1 changes task 0's logits")
+class Mixes(FineStatistics):
+    """Has statistics per task in name alone."""
+
+    def used(self, statistics: Statistics) -> Statistics:
+        return "running"

@@ -1,0 +1,267 @@
+"""Optimizers: their steps and state."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group
+from bnnlab_testing import toy
+from broken import found_by, right
+
+GOES_ON = "test_an_interrupted_run_goes_on_bit_for_bit"
+SIGNS = "test_binary_weights_are_exactly_signs_after_every_step"
+ANOTHER_WAY = "a run goes another way"
+
+
+class Fine(toy.ToyOptimizer):
+    """Does all that is asked."""
+
+    declared = "Option('lr', float, 0.05, 'Learning rate.'),"
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        changed = [self.change(p, g) for p, g in zip(parameters, grads, strict=True)]
+        super().update(group, parameters, values, changed)
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        """Return what to descend along; the wrong ones return something wrong."""
+        return grad
+
+    def latents(self) -> list[Tensor]:
+        """Return all latent weights."""
+        return [self.state[parameter]["latent"] for parameter in self.learned()]
+
+
+# -------------------------------------------------------------------- a step
+
+
+@found_by(SIGNS, "holds more than -1 and")
+class Halves(Fine):
+    """Leaves 0.5 in a binary weight of a convolution."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = super().step(closure)
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.dim() == 4:
+                parameter.data.view(-1)[0] = 0.5
+        return loss
+
+
+@found_by(SIGNS, "holds more than -1 and")
+@found_by(GOES_ON, "holds more than -1 and")
+class SignsAtTheEnd(Fine):
+    """Has the latent weights in the model, and signs only when a task ends."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = super().step(closure)
+        for parameter, latent in zip(self.learned(), self.latents(), strict=True):
+            parameter.data.copy_(latent)
+        return loss
+
+    def task_ended(self, context: TaskContext) -> None:
+        for parameter in self.learned():
+            parameter.data.copy_(torch.copysign(torch.ones(()), parameter.data))
+
+
+@found_by("test_real_parameters_are_trained_and_stay_real", "is not trained")
+class IgnoresReal(Fine):
+    """Updates binary weights alone."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad if "latent" in self.state[parameter] else 0 * grad
+
+
+@found_by("test_real_parameters_are_trained_and_stay_real", "was made binary")
+class MakesAllBinary(Fine):
+    """Makes signs of real parameters too."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = super().step(closure)
+        for parameter in self.param_groups[1]["params"]:
+            parameter.data.copy_(torch.copysign(torch.ones(()), parameter.data))
+        return loss
+
+
+@found_by("test_a_step_calls_the_closure_and_returns_a_loss", "does not return the closure's loss")
+class Deaf(Fine):
+    """Does not return what the closure does."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        return super().step(closure) + 7
+
+
+@found_by("test_a_step_calls_the_closure_and_returns_a_loss", "as a tensor; it returned None")
+class ReturnsNothing(Fine):
+    """Returns no loss."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        super().step(closure)
+        return None
+
+
+@found_by("test_a_step_calls_the_closure_and_returns_a_loss", "calls the closure 2 times")
+class StepsTwice(Fine):
+    """Calls the closure twice from its second step on, though nothing requires that."""
+
+    again = False
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        if self.again:
+            closure()
+        self.again = True
+        return super().step(closure)
+
+
+@found_by("test_it_finds_the_best_of_all_weights", "the sign that raises the loss")
+class GoesUp(Fine):
+    """Adds the gradient."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return -grad
+
+
+@found_by("test_gradients_of_zero_do_no_harm")
+class Divides(Fine):
+    """Divides by the size of the gradient."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad / grad.norm()
+
+
+@found_by("test_a_huge_gradient_leaves_finite_numbers", "not finite")
+class RaisesToAPower(Fine):
+    """Takes gradients to the seventh power."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad**7
+
+
+@found_by("test_the_same_seed_gives_the_same", "with the same seed differ")
+@found_by("test_the_global_state_is_left_alone", "generator")
+class Unseeded(Fine):
+    """Draws noise from torch's global generator."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad + torch.randn_like(grad)
+
+
+@found_by("test_what_it_draws_at_first_follows_its_seed", "two seeds draw the same sizes")
+class BeginsAlike(Fine):
+    """Draws its latent weights from a generator of its own."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=torch.Generator().manual_seed(0), lr=lr)
+
+
+@found_by("test_the_order_of_parameters_does_not_matter", "depends on the order")
+class ByIndex(Fine):
+    """Learns the later weights of a group faster."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        scaled = [grad * (1 + index) for index, grad in enumerate(grads)]
+        super().update(group, parameters, values, scaled)
+
+
+@found_by("test_what_it_keeps_behind_a_weight_has_its_shape_and_sign", "differ in sign")
+class SaysTheNegative(Fine):
+    """Has the signs of its latent weights wrong."""
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        latent = super().latent(parameter)
+        return None if latent is None else -latent
+
+
+# -------------------------------------------------------------------- state
+
+
+@right
+class KeepsAGenerator(Fine):
+    """Adds noise; the generator's state is in its own, under no parameter."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.generator = generator
+        self.state["generator"] = generator.get_state()
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        self.generator.set_state(self.state["generator"])
+        noise = 1e-3 * torch.rand((), generator=self.generator)
+        self.state["generator"] = self.generator.get_state()
+        super().update(group, parameters, values, [grad + noise for grad in grads])
+
+
+@found_by("test_its_state_is_as_large_as_declared", "^4 bytes a weight")
+class SaysTwiceAsMuch(Fine):
+    """Declares twice the state that it has."""
+
+    fields = {"state_bytes": 8}
+
+
+@found_by("test_its_state_follows_the_model_to_another_dtype", "dtype")
+class KeepsItsDtype(Fine):
+    """Pulls weights back to where they began, which is in no state."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.start = {parameter: parameter.detach().clone() for parameter in model.parameters()}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad.lerp(self.start[parameter], 0.01)
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class Scattered(Fine):
+    """Keeps its momentum outside `state_dict`."""
+
+    velocity = 0.0
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        self.velocity += float(grad.abs().sum())
+        return grad + self.velocity
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class KeepsItsAnchors(Fine):
+    """Is held where the last task ended, by anchors outside `state_dict`."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.anchors: dict[Tensor, Tensor] = {}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        value = self.state[parameter].get("latent", parameter)
+        return grad + value - self.anchors.get(parameter, value)
+
+    def task_ended(self, context: TaskContext) -> None:
+        latents = [latent.clone() for latent in self.latents()]
+        self.anchors = dict(zip(self.learned(), latents, strict=True))
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class CountsSteps(Fine):
+    """Divides by the steps of the task at its end; they are an attribute."""
+
+    steps = 0
+
+    def task_started(self, context: TaskContext) -> None:
+        self.steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        self.steps += 1
+        return super().step(closure)
+
+    def task_ended(self, context: TaskContext) -> None:
+        for latent in self.latents():
+            latent /= 1 + self.steps

@@ -1,0 +1,281 @@
+"""Rules: their gradients, losses and closures."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnlab.families.draws import backpropagate
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, Closure, Draws
+from bnnlab_testing import toy
+from broken import found_by, right
+
+
+@right
+class Fine(toy.ToyRule):
+    """Does all that is asked."""
+
+
+@found_by("test_its_class_loads_and_is_documented", "has no docstring")
+class Undocumented(toy.ToyRule):
+    pass
+
+
+@found_by("test_its_constructor_reads_every_option", "Optional.__init__ does not read strength")
+class Optional(toy.ToyRule):
+    """Has a keyword and no use for it."""
+
+    declared = "Option('strength', float, 1.0, 'How much.'),"
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__()
+
+
+class Indirect(Optional):
+    """Passes its keywords on."""
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(**rest)
+
+
+@found_by("test_its_default_model_is_there", "acme-none")
+class NamesNoModel(toy.ToyRule):
+    """Has a default model that nobody offers."""
+
+    fields = {"default_model": "acme-none"}
+
+
+# -------------------------------------------------------------------- gradients
+
+
+class Scales(toy.ToyRule):
+    """Multiplies gradients by a factor: the wrong ones by a wrong one."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.factor(parameter, batch))
+        return answer
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Any:
+        """Return what to multiply a parameter's gradient by."""
+        raise NotImplementedError
+
+
+@found_by("test_the_loss_falls_on_separable_data")
+class Climbs(Scales):
+    """Goes uphill."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return -1.0
+
+
+@found_by("test_gradients_are_those_of_the_batch_mean", "twice change the gradients")
+class Sums(Scales):
+    """Leaves the gradient of the batch's sum."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> int:
+        return len(batch.targets)
+
+
+@found_by("test_a_last_batch_of_another_size_is_learned_from", "all gradients are zero")
+class CountsOnFullBatches(Scales):
+    """Learns nothing from a batch that is not full."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> bool:
+        return len(batch.targets) % 10 == 0
+
+
+@found_by("test_a_reevaluable_closure_repeats_itself", "called again")
+class Wavers(Scales):
+    """Says that it is reevaluable, and draws other factors at each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return torch.rand(parameter.shape, generator=self.generator)
+
+
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+class Forgets(Scales):
+    """Keeps its random factor where `state_dict` does not look."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.drawn = torch.rand((), generator=generator)
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return self.drawn
+
+
+@found_by("test_its_diagnostics_change_nothing", "changes what is learned")
+class LearnsAsItSays(Scales):
+    """Doubles its gradients each time it is asked for diagnostics."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.register_buffer("size", torch.ones(()))
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"size": float(self.get_buffer("size").mul_(2))}
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return self.get_buffer("size")
+
+
+@found_by("test_its_diagnostics_are_numbers_by_name", "not a Python number")
+class SaysTensors(toy.ToyRule):
+    """Has a tensor among its diagnostics."""
+
+    def diagnostics(self) -> dict[str, Any]:
+        return {"size": torch.ones(())}
+
+
+@found_by("test_a_frozen_parameter_does_no_harm", "with segments.0.0.weight frozen")
+class FreezesNothing(toy.ToyRule):
+    """Takes the sign of every gradient, those that are not there as well."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            parameter.grad.sign_()
+        return answer
+
+
+@found_by("test_gradients_are_finite_and_fit_their_parameters", "has no gradient")
+class LeavesOut(toy.ToyRule):
+    """Gives the first parameter no gradient."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        next(model.parameters()).grad = None
+        return answer
+
+
+@found_by("test_no_gradient_is_all_zero", "the gradient is all zero")
+class Zeroes(toy.ToyRule):
+    """Gives the first parameter a gradient of zero."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        next(model.parameters()).grad.zero_()
+        return answer
+
+
+@found_by("test_the_loss_is_the_batchs_own", "is not batch.loss of the logits")
+class Usual(toy.ToyRule):
+    """Minimises the cross-entropy, whatever the batch's loss."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().differentiate(model, batch._replace(loss=F.cross_entropy))
+
+
+@found_by("test_the_loss_is_the_batchs_own", "with another batch.loss the gradient is the same")
+class UsualWithin(Usual):
+    """Returns the batch's loss, and minimises the cross-entropy."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        _, logits = super().differentiate(model, batch)
+        return batch.loss(logits, batch.targets), logits
+
+
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+class Replays(toy.ToyRule):
+    """Learns the batch before once more, which it keeps in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: list[Batch] = []
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.memory.append(batch)
+        inputs, targets, _ = zip(*self.memory[-2:], strict=True)
+        whole = Batch(torch.cat(inputs), torch.cat(targets), batch.loss)
+        loss, logits = super().differentiate(model, whole)
+        return loss, logits[-len(batch.targets) :]
+
+
+# -------------------------------------------------------------------- closures
+
+
+class Called(Closure):
+    """A closure that is not the core's."""
+
+    def __init__(self, call: Callable[[], Tensor], logits: Tensor | None = None) -> None:
+        self.call, self.logits = call, logits
+
+    def __call__(self) -> Tensor:
+        return self.call()
+
+
+@found_by("test_the_closure_overwrites_gradients", "gradients are added to old ones")
+class Accumulates(toy.ToyRule):
+    """Adds to what is in `.grad`."""
+
+    def closure(self, model: Model, batch: Any) -> Closure:
+        return Called(lambda: self.differentiate(model, Batch(*batch))[0].detach())
+
+
+@found_by("test_the_closure_evaluates_at_the_weights_as_they_are", "remembers older weights")
+class Remembers(toy.ToyRule):
+    """Evaluates at the weights there were when the closure was made."""
+
+    def closure(self, model: Model, batch: Any) -> Closure:
+        made = super().closure(model, batch)
+        loss = made()
+        return Called(lambda: loss, made.logits)
+
+
+@found_by("test_the_closure_returns_the_loss_and_keeps_the_logits", "the loss holds the graph")
+class KeepsTheGraph(toy.ToyRule):
+    """Returns a loss that autograd still knows."""
+
+    def closure(self, model: Model, batch: Any) -> Closure:
+        made = super().closure(model, batch)
+        loss = made()
+        return Called(lambda: loss * next(model.parameters()).mean(), made.logits)
+
+
+class FineDraws(toy.ToyRule):
+    """Differentiates at all draws in one go."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        return backpropagate(model, batch, draws)
+
+
+@found_by("test_draws_at_once_are_those_one_by_one", "the loss")
+class LearnsTheFirstDraw(FineDraws):
+    """Has the first draw's gradients for all."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        first = {name: drawn[:1].expand_as(drawn) for name, drawn in draws.items()}
+        return super().differentiate_draws(model, batch, first)
+
+
+@found_by("test_draws_at_once_are_those_one_by_one", "gradients of")
+class ScalesDraws(FineDraws):
+    """Has gradients that are too large at draws alone."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        found = super().differentiate_draws(model, batch, draws)
+        return found._replace(grads={name: 7 * grad for name, grad in found.grads.items()})
+
+
+@found_by("test_draws_at_once_are_those_one_by_one", "the loss")
+class DrawsTheUsual(FineDraws):
+    """Minimises the cross-entropy at draws, whatever the batch's loss."""
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        return super().differentiate_draws(model, batch._replace(loss=F.cross_entropy), draws)

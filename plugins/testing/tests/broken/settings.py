@@ -1,0 +1,107 @@
+"""Optimizers: their options and parameter groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from broken import found_by
+from broken.optimizers import Fine
+
+
+@found_by("test_a_parameter_group_may_be_parted", "is not learned")
+class HasTwoGroups(Fine):
+    """Updates the groups that it was made with."""
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        groups, self.param_groups = self.param_groups, self.param_groups[:2]
+        loss = super().step(closure)
+        self.param_groups = groups
+        return loss
+
+
+@found_by("test_a_parted_group_has_an_lr_of_its_own", "is not read")
+class ReadsTheFirstLR(Fine):
+    """Reads the learning rate of the first group for all binary weights."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        lr = self.param_groups[0]["lr"] if group["binary"] else group["lr"]
+        super().update({**group, "lr": lr}, parameters, values, grads)
+
+
+@found_by("test_the_lr_of_every_group_is_read_at_each_step", "the learned weights' group")
+class FixesLR(Fine):
+    """Gives binary weights the learning rate that it was made with."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.lr = self.param_groups[0]["lr"]
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        lr = self.lr if group["binary"] else group["lr"]
+        super().update({**group, "lr": lr}, parameters, values, grads)
+
+
+@found_by("test_the_lr_of_every_group_is_read_at_each_step", "has no effect")
+class Wraps(Optimizer):
+    """Lets another optimizer make the steps, with groups of its own."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator) -> None:
+        super().__init__(model, lr=0.05, generator=generator)
+        self.inner = Fine(model, generator=generator)
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        return self.inner.step(closure)
+
+
+@found_by("test_real_lr_is_the_real_parameters_own", "moves by .* with real_lr = 1e-9")
+class IgnoresRealLR(Fine):
+    """Has an option for the real parameters' learning rate, and no use for it."""
+
+    declared = Fine.declared + "Option('real_lr', float, 0.05, 'Learning rate of the others.'),"
+
+    def __init__(self, model: Model, *, real_lr: float = 0.05, **given: Any) -> None:
+        super().__init__(model, **given)
+
+
+@found_by("test_no_option_is_ignored", "no effect: .'decay'.")
+class IgnoresADecay(Fine):
+    """Has an option that does nothing."""
+
+    declared = Fine.declared + "Option('decay', float, 0.0, 'Weight decay.', minimum=0),"
+
+    def __init__(self, model: Model, *, decay: float = 0.0, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.decay = decay
+
+
+@found_by("test_no_option_is_ignored", "no effect: .'form'.")
+class IgnoresAForm(Fine):
+    """Has two names for the same."""
+
+    declared = Fine.declared + "Option('form', Literal['a', 'b'], 'a', 'Which.'),"
+
+    def __init__(self, model: Model, *, form: str = "a", **given: Any) -> None:
+        super().__init__(model, **given)
+        self.form = form
+
+
+@found_by("test_no_option_is_ignored", "no effect: .'factors'.")
+class ReadsTheFirstFactor(Fine):
+    """Has a factor for each of two layers, and uses one."""
+
+    declared = Fine.declared + "Option('factors', list[float], [1.0, 1.0], 'Of gradients.'),"
+
+    def __init__(self, model: Model, *, factors: tuple[float, ...] = (1.0, 1.0), **given: Any):
+        super().__init__(model, **given)
+        self.factors = factors
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad * self.factors[0]

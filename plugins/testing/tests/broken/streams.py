@@ -1,0 +1,256 @@
+"""Streams: their tasks and data."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab_testing import toy
+from broken import found_by, right
+
+
+class Fine(TaskStream):
+    """The kit's toy task, twice."""
+
+    input_shape, classes = toy.INPUT_SHAPE, toy.CLASSES
+
+    def __init__(self, *, data: object, device: torch.device, seed: int) -> None:
+        self.seed, self.task = seed, toy.to(toy.make_task(), device)
+        self.digest = sha256(self.task.train.pixels.cpu().numpy().tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Task:
+        return self.change(replace(self.task, index=range(2)[index]))
+
+    def change(self, task: Task) -> Task:
+        """Return the task; the wrong ones return a wrong one."""
+        return task
+
+    def protocol(self) -> dict[str, Any]:
+        return {"scenario": "toy", "data": self.digest}
+
+
+@right
+class Floats(Fine):
+    """Has data that are no images."""
+
+    def change(self, task: Task) -> Task:
+        pixels = task.train.pixels / 255
+        train, test = replace(task.train, pixels=pixels), replace(task.test, pixels=pixels)
+        return replace(task, train=train, test=test)
+
+
+@found_by("test_batches_have_the_conventional_shapes")
+class Doubled(Fine):
+    """Has data in double precision."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=replace(task.train, pixels=task.train.pixels.double()))
+
+
+@found_by("test_tasks_are_numbered_and_end")
+class Endless(Fine):
+    """Begins again after its end."""
+
+    def __getitem__(self, index: int) -> Task:
+        return super().__getitem__(index % 2)
+
+
+@found_by("test_no_example_is_in_two_parts_of_a_task", "shares examples")
+class Leaks(Fine):
+    """Trains the second task on a test example."""
+
+    def change(self, task: Task) -> Task:
+        rows = torch.cat([task.train.rows, task.test.rows[: task.index]])
+        return replace(task, train=replace(task.train, rows=rows))
+
+
+@found_by("test_no_test_data_is_a_copy_of_what_is_learned_from", "are learned from")
+@found_by("test_a_run_accepts_its_tasks")
+class LeaksACopy(Fine):
+    """Tests on a copy of the training data."""
+
+    def change(self, task: Task) -> Task:
+        train = task.train
+        return replace(task, test=replace(train, pixels=train.pixels.clone()))
+
+
+@found_by("test_no_test_data_is_a_copy_of_what_is_learned_from", "are learned from")
+class LeaksACopyAcross(Fine):
+    """Trains the second task on a copy of the test data."""
+
+    def change(self, task: Task) -> Task:
+        if task.index == 0:
+            return task
+        copy = replace(task.test, pixels=task.test.pixels.clone())
+        return replace(task, train=copy, test=task.test)
+
+
+@found_by("test_no_test_example_is_learned_from_in_any_task", "test examples")
+class LeaksAcross(Fine):
+    """Tests the second task on what the first was trained on."""
+
+    def change(self, task: Task) -> Task:
+        if task.index == 0:
+            return task
+        return replace(task, train=task.test, test=task.train)
+
+
+@found_by("test_no_example_is_in_two_parts_of_a_task", "shares examples")
+class Repeats(Fine):
+    """Validates on training examples."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, validation=task.train)
+
+
+@found_by("test_labels_are_classes")
+class Mislabelled(Fine):
+    """Has a class too many."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=replace(task.train, labels=task.train.labels + 1))
+
+
+@found_by("test_batches_have_the_conventional_shapes")
+class OddTypes(Fine):
+    """Has 32-bit labels."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=replace(task.train, labels=task.train.labels.int()))
+
+
+@found_by("test_tasks_are_numbered_and_end")
+class NumbersAllZero(Fine):
+    """Calls each task the first."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, index=0)
+
+
+@found_by("test_a_run_accepts_its_tasks")
+class Miscounts(Fine):
+    """Has a task more than it says, for who iterates."""
+
+    def __iter__(self) -> Iterator[Task]:
+        yield from super().__iter__()
+        yield replace(self.task, index=len(self))
+
+
+@found_by("test_a_run_accepts_its_tasks")
+class ShowsAnotherShape(Fine):
+    """Has inputs of no task that no model of its takes."""
+
+    def out_of_distribution(self) -> Examples:
+        test = self.task.test
+        return replace(test, pixels=test.pixels[..., 1:])
+
+
+@found_by("test_a_run_accepts_its_tasks")
+class KnowsTheUnknown(Fine):
+    """Has inputs of no task that are a task's."""
+
+    def out_of_distribution(self) -> Examples:
+        return self.task.test
+
+
+class _SumTask(Task):
+    """Adds the losses of a batch up."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="sum")
+
+
+@found_by("test_the_loss_is_the_mean_of_the_batch", "is no mean")
+class AddsLossesUp(Fine):
+    """Has tasks whose loss is no mean."""
+
+    def change(self, task: Task) -> Task:
+        return _SumTask(task.index, task.name, task.train, task.test)
+
+
+@found_by("test_a_task_is_the_same_at_every_call", "asked for again, it is other data")
+@found_by("test_the_global_state_is_left_alone", "generator")
+class Shuffles(Fine):
+    """Is in another order each time it is looked at."""
+
+    def change(self, task: Task) -> Task:
+        rows = task.train.rows[torch.randperm(len(task.train))]
+        return replace(task, train=replace(task.train, rows=rows))
+
+
+@found_by("test_a_task_is_the_same_at_every_call", "asked for again, it is other data")
+class RelabelsAnew(Fine):
+    """Draws an order of the classes each time it is asked for a task."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.draws = torch.Generator().manual_seed(self.seed)
+
+    def change(self, task: Task) -> Task:
+        order = torch.randperm(self.classes, generator=self.draws)
+        labels = order.to(task.train.labels.device)[task.train.labels]
+        train, test = (replace(part, labels=labels) for part in (task.train, task.test))
+        return replace(task, train=train, test=test)
+
+
+@found_by("test_only_what_is_trained_on_is_augmented", "augmented: test of task 0")
+class AugmentsAll(Fine):
+    """Turns test images around, too."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, test=replace(task.test, augment=lambda images, _: images.flip(-1)))
+
+
+@found_by("test_task_ids_are_given_exactly_where_declared")
+class TellsTasks(Fine):
+    """Gives task identities without saying so."""
+
+    gives_task_ids = True
+
+
+@found_by("test_task_ids_are_given_exactly_where_declared")
+class MasksUntold(Fine):
+    """Chooses among some classes, though nobody is told the task."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, classes=torch.ones(self.classes, dtype=torch.bool))
+
+
+@found_by("test_labels_are_classes")
+class MasksByNumber(Fine):
+    """Has a mask of integers, which `~` does not negate."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, classes=torch.ones(self.classes, dtype=torch.int64))
+
+
+@found_by("test_labels_are_classes")
+class Underlabelled(Fine):
+    """Has labels below zero."""
+
+    def change(self, task: Task) -> Task:
+        return replace(task, test=replace(task.test, labels=task.test.labels - 1))
+
+
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+class CountsCalls(Fine):
+    """Brightens images by how often it was asked for some."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.calls = 0
+
+    def change(self, task: Task) -> Task:
+        return replace(task, train=replace(task.train, augment=self.brighten))
+
+    def brighten(self, images: Tensor, _: torch.Generator) -> Tensor:
+        self.calls += 1
+        return images.clamp(max=255 - self.calls) + self.calls

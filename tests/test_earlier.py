@@ -1,0 +1,122 @@
+"""What bnnlab 0.1.0 made before its modules had rooms still works: wheels, run folders."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import bnnlab
+from bnnlab.engine.experiment import Experiment
+from bnnlab.moved import HOMES
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.config import read_config, resolve
+from bnnlab.storage.folder import RunFolder
+
+EARLIER = Path(__file__).parent / "earlier"
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_every_module_of_before_is_found_with_a_deprecation_that_names_its_home(name: str) -> None:
+    before = importlib.import_module(f"bnnlab.{name}")
+    home = importlib.import_module(f"bnnlab.{HOMES[name][0]}")
+    public = [each for each, value in vars(home).items() if value.__class__ is type]
+    attribute = next(each for each in [*public, *vars(home)] if not each.startswith("_"))
+    with pytest.warns(DeprecationWarning, match=f"import {attribute} from {home.__name__}"):
+        assert getattr(before, attribute) is getattr(home, attribute)
+
+
+def test_a_module_of_before_has_no_more_than_it_had() -> None:
+    from bnnlab import latent
+
+    with pytest.raises(AttributeError, match=r"'bnnlab\.latent' has no attribute 'nothing'"):
+        latent.nothing  # noqa: B018
+    with pytest.raises(ModuleNotFoundError, match=r"bnnlab\.nowhere"):
+        importlib.import_module("bnnlab.nowhere")
+
+
+def test_a_package_that_is_a_distribution_now_is_found_or_missed_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    testing = importlib.import_module("bnnlab.testing")
+    with pytest.warns(DeprecationWarning, match="import ModelContract from bnnlab_testing"):
+        assert testing.ModelContract
+    for name in ("bnnlab.plots", "bnnlab_plots"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("bnnlab.moved.find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install bnnlab-plots"):
+        importlib.import_module("bnnlab.plots")
+
+
+@pytest.mark.slow  # processes that import torch
+def test_the_wheels_of_before_load_and_run(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if "bnnlab" not in package.name or package.name.startswith("bnnlab-"):
+            (site / package.name).symlink_to(package)
+    wheels = sorted((EARLIER / "wheels").iterdir())
+    for wheel in wheels:
+        zipfile.ZipFile(wheel).extractall(site)
+    paths = os.pathsep.join([str(ROOT / "core"), str(site)])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "default"}
+
+    def run(code: str) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-S", "-c", code]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    listed = run(
+        "from bnnlab.registry.host import PluginHost; h = PluginHost()\n"
+        "assert {p.status for p in h.plugins} == {'ok'}, [p.error for p in h.plugins]\n"
+        "for p, c in h.components(): h.load(p, c)\n"
+        "print(len(h.plugins))"
+    )
+    assert int(listed.stdout) == len(wheels)
+    for words in (
+        "rule='dfa', optimizer='meta'",
+        "rule='bp', optimizer={'name': 'ewc', 'base': 'adam'}",
+        "rule='eqprop', optimizer='bop'",
+        "rule='bp', optimizer='bimu', uncertainty=True",
+    ):
+        run(
+            f"import bnnlab; r = bnnlab.run({words}, stream={{'name': 'permuted-digits', "
+            "'tasks': 1}, epochs=1)\nassert r.status == 'complete'"
+        )
+
+
+@pytest.mark.parametrize("name", ["training", "evaluation", "fresh", "posterior"])
+def test_a_run_that_stopped_before_is_continued(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    shutil.copytree(EARLIER / "stopped" / name, folder)
+    before = (folder / "metrics.jsonl").read_text().splitlines()
+    host = PluginHost()
+    config = resolve(host, [read_config(folder / "run.toml")])
+    run = Experiment(host, config, RunFolder(folder), allow_changed_versions=True)
+    result = run.run()
+    assert result.status == "complete"
+    whole = "posterior" if name == "posterior" else "whole"
+    expected = json.loads((EARLIER / "stopped" / f"{whole}.json").read_text())
+    found = json.loads((folder / "result.json").read_text())
+    assert found["protocol"] == expected["protocol"]
+    assert expected.keys() <= found.keys()
+    learned = sum(json.loads(line)["event"] == "evaluation" for line in before)
+    for key in ("accuracy", "flips", "diagnostics", "diagnosis"):
+        assert found[key][:learned] == expected[key][:learned], key
+    assert [len(found[key]) for key in ("accuracy", "flips")] == [3, 3]
+    assert len(found["fresh_accuracy"]) == len(expected["fresh_accuracy"])
+    assert found["uncertainty"].keys() == expected["uncertainty"].keys()
+    assert (folder / "metrics.jsonl").read_text().splitlines()[: len(before)] == before
+
+
+def test_a_model_of_before_is_loaded() -> None:
+    model = bnnlab.load(EARLIER / "stopped" / "training")
+    assert all(bool((p.abs() == 1).all()) for p in model.binary_parameters().values())

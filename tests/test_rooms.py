@@ -1,0 +1,109 @@
+"""The picture of rooms in docs/architecture.md is what the imports are."""
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import tomli
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "core" / "bnnlab"
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+GROUND = {"errors", "seeds", "moved"}
+LIGHT = ("registry", "settings", "storage")
+
+
+def stands_on() -> dict[str, set[str]]:
+    """Return what each room stands on by the page, itself and all below included."""
+    table = PAGE[PAGE.index("| room | stands on |") : PAGE.index("| in `")]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
+    below = {room: {room, *GROUND} for room in GROUND}
+    for room, named in rows:
+        under = re.findall(r"`(\w+)`", named)
+        below[room] = {room, *GROUND}.union(*(below[each] for each in under))
+    return below
+
+
+def imports(file: Path, package: str) -> set[str]:
+    """Return the dotted names in a package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        else:
+            continue
+        found |= {name for name in names if name.partition(".")[0] == package}
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Return the modules of the core by their dotted names, and its packages by theirs."""
+    files = {file: file.relative_to(CORE).with_suffix("").parts for file in CORE.rglob("*.py")}
+    names = {file: ".".join(part for part in p if part != "__init__") for file, p in files.items()}
+    return {name: file for file, name in names.items() if name}
+
+
+def imported(name: str, known: dict[str, Path]) -> set[str]:
+    """Return the modules of the core that one imports; for what `bnnlab` offers, its home."""
+    import bnnlab
+
+    found = set()
+    for each in imports(known[name], "bnnlab"):
+        inner = each.removeprefix("bnnlab.")
+        inner = f"{bnnlab._HOME_OF[inner]}.{inner}" if inner in bnnlab._HOME_OF else inner
+        while inner and inner not in known:
+            inner = inner.rpartition(".")[0]
+        found.add(inner)
+    return found - {"", name}
+
+
+def test_every_room_imports_only_from_those_it_stands_on() -> None:
+    below, known = stands_on(), modules()
+    assert {name.partition(".")[0] for name in known} == {*below}
+    upwards = [
+        f"{name} imports {other}"
+        for name in known
+        for other in imported(name, known)
+        if other.partition(".")[0] not in below[name.partition(".")[0]]
+    ]
+    assert not upwards
+
+
+def test_no_module_imports_itself_by_a_circle() -> None:
+    known = modules()
+    TopologicalSorter({name: imported(name, known) for name in known}).prepare()
+
+
+def test_the_page_names_every_module_in_its_room() -> None:
+    rooms = re.split(r"^\| in `(\w+)` \|", PAGE, flags=re.MULTILINE)[1:]
+    named = {
+        f"{room}.{module}"
+        for room, table in zip(rooms[::2], rooms[1::2], strict=True)
+        for module in re.findall(r"^\| `(\w+)` \|", table.partition("\n\n")[0], re.MULTILINE)
+    }
+    inner = {name for name in modules() if "." in name and not name.startswith("cli.")}
+    assert named == inner
+
+
+@pytest.mark.slow  # a process that imports much
+def test_the_light_rooms_import_no_torch() -> None:
+    names = [f"bnnlab.{name}" for name in modules() if name.partition(".")[0] in LIGHT]
+    code = f"import sys, bnnlab.cli, {', '.join(names)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plugins_import_the_core_and_what_they_declare() -> None:
+    for folder in (ROOT / "plugins").iterdir():
+        about = tomli.loads((folder / "pyproject.toml").read_text())["project"]
+        needed = [re.split(r"[^\w-]", each)[0] for each in about["dependencies"]]
+        allowed = {name.replace("-", "_") for name in [*needed, about["name"]]}
+        for file in (folder / "src").rglob("*.py"):
+            pattern = r"^\s*(?:from|import) (bnnlab\w*)"
+            used = {*re.findall(pattern, file.read_text(), re.MULTILINE)}
+            assert used <= allowed, f"{file} imports {used - allowed}"
