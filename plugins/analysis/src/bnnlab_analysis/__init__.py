@@ -1,0 +1,1 @@
+"""Probes: what a run can be measured by beside its accuracies."""
