@@ -1,8 +1,25 @@
-"""Pictures of what runs recorded. They need matplotlib: the extra `plot`."""
+"""Pictures of what runs recorded. Nothing here imports matplotlib before a picture is asked for."""
 
-from bnnlab_plots.accuracy import plot_accuracy
-from bnnlab_plots.diagnosis import plot_diagnosis
-from bnnlab_plots.figure import save
-from bnnlab_plots.weights import plot_weights
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["plot_accuracy", "plot_diagnosis", "plot_weights", "save"]
+if TYPE_CHECKING:
+    from bnnlab_plots.accuracy import plot_accuracy as plot_accuracy
+    from bnnlab_plots.diagnosis import plot_diagnosis as plot_diagnosis
+    from bnnlab_plots.figure import save as save
+    from bnnlab_plots.weights import plot_weights as plot_weights
+
+_HOMES = {
+    "plot_accuracy": "accuracy",
+    "plot_diagnosis": "diagnosis",
+    "plot_weights": "weights",
+    "save": "figure",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bnnlab_plots' has no attribute {name!r}")
+    return getattr(import_module(f"bnnlab_plots.{_HOMES[name]}"), name)
