@@ -99,14 +99,12 @@ def _histogram(latent: Tensor, name: str) -> dict[str, Any] | None:
     parts = torch.split(latent.detach().float().flatten(), _CHUNK)
     largest = torch.stack([part.abs().max() for part in parts]).max()
     high = torch.where(largest == 0, 1.0, largest)
-    counts = torch.stack([torch.histc(part / high, BINS, -1, 1).int() for part in parts])
-    # One transfer: the edge travels as the bits of an integer.
-    packed = torch.cat([counts.sum(0).int(), high.view(1).view(torch.int32)]).cpu()
-    edge = packed[BINS:].view(torch.float32).item()
+    counts = torch.stack([torch.histc(part / high, BINS, -1, 1).int() for part in parts]).sum(0)
+    edge = float(high)
     if not math.isfinite(edge):
         log.warning("what is kept behind %s is not finite", name)
         return None
-    return {"low": -edge, "high": edge, "counts": packed[:BINS].tolist()}
+    return {"low": -edge, "high": edge, "counts": counts.tolist()}
 
 
 def _quantiles(scale: Tensor, name: str) -> list[float] | None:
