@@ -37,7 +37,7 @@ def test_the_readmes_loop_runs_and_is_under_fifteen_lines(capsys):
 
 
 def test_the_readmes_table_names_every_component():
-    table = README[README.index("## What there is") :]
+    table = README[README.index("## Components") :]
     for plugin, component in PluginHost().components():
         name = component.name.replace("permuted-", "NAME-")
         name = re.sub(r"^(permuted|split|chunked)-.*", r"\1-NAME", component.name)
