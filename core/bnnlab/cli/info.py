@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    kind: Annotated[str, typer.Argument(help="model, rule, optimizer or stream")],
+    kind: Annotated[str, typer.Argument(help="model, rule, optimizer, stream or probe")],
     name: Annotated[str, typer.Argument(help="The component's name.")],
     set: Assignments = None,
     input: Annotated[

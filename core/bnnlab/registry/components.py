@@ -31,12 +31,17 @@ _TARGET = re.compile(r"[\w.]+:\w+")
 
 
 class Kind(StrEnum):
-    """The four kinds of component."""
+    """The kinds of component."""
 
     MODEL = "model"
     RULE = "rule"
     OPTIMIZER = "optimizer"
     STREAM = "stream"
+    PROBE = "probe"
+
+
+PARTS = (Kind.MODEL, Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+"""What a run has one of each of; it has any number of probes."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,10 @@ def _is_typeable(kind: Any) -> bool:
 
 @dataclass(frozen=True)
 class Component:
-    """A model, rule, optimizer or stream that a plugin offers.
+    """A model, rule, optimizer, stream or probe that a plugin offers.
 
     Attributes:
-        kind: Which of the four.
+        kind: What it is.
         name: Lower case, as typed on the command line.
         target: `package.module:Class`, imported on first use.
         summary: One line.

@@ -9,7 +9,7 @@ import platformdirs
 import tomli
 
 from bnnlab.errors import UsageError, first_line
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.discovery import normalise
 
 _HOMES = (  # beside the package in a wheel, at the root in a checkout
@@ -107,7 +107,7 @@ def _read_own(file: Path) -> dict[str, Any]:
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not are_names or not isinstance(tables, dict):
         raise UsageError(f"{file}: 'disabled' is a list of names, [defaults] a table.")
-    for kind in Kind:
+    for kind in PARTS:
         if kind in tables and as_table(tables[kind]) is None:
             raise UsageError(
                 f"{file}: {kind} in [defaults] is the name of a {kind}, or a table of its options."

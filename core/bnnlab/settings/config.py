@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tomli
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.components import PARTS, Component, Kind, Option
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import as_table, read_toml, user_file
@@ -127,10 +127,10 @@ def resolve(host: PluginHost, layers: Sequence[Settings]) -> RunConfig:
         UsageError: With everything that is wrong.
     """
     given = {key: v for layer in (host.index.defaults, *layers) for key, v in layer.items()}
-    values, wrong = check_values(RUN_OPTIONS, given, what="setting", others=tuple(Kind))
+    values, wrong = check_values(RUN_OPTIONS, given, what="setting", others=PARTS)
     faults = [fault + _origin(host, layers, fault) for fault in wrong]
     try:
-        choices = resolve_components(host, layers, tuple(Kind))
+        choices = resolve_components(host, layers, PARTS)
     except UsageError as error:
         raise UsageError(" ".join([*faults, str(error)])) from error.__cause__
     if faults:

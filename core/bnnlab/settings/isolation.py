@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.discovery import names_in, normalise
 from bnnlab.registry.index import Index
 
@@ -23,7 +23,7 @@ def named_plugins(index: Index, layers: Sequence[Mapping[str, Any]]) -> set[str]
     """
     named: dict[Kind, str] = {}
     for layer in (index.defaults, *layers):
-        for kind in Kind:
+        for kind in PARTS:
             value = layer.get(kind)
             name = value.get("name") if isinstance(value, Mapping) else value
             if isinstance(name, str):
