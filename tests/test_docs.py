@@ -49,12 +49,27 @@ def test_the_readmes_commands_name_what_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    for page in re.findall(r"\]\((?!http)([^)#]+)\)", README + PLUGINS + RUNNING):
-        assert (ROOT / page).exists(), page
+
+
+def headings(page: Path) -> set[str]:
+    """Return a page's headings as links name them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_every_link_leads_to_a_file_and_a_heading():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+    for page in [*pages, *ROOT.glob("plugins/*/README.md")]:
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+            name, _, heading = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page}: {link}"
+            assert not heading or heading in headings(target), f"{page}: {link}"
 
 
 def test_the_author_guide_lists_exactly_the_capabilities():
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \|$", PLUGINS, re.MULTILINE)
+    table = PLUGINS[PLUGINS.index("## Capabilities") : PLUGINS.index("## Hooks")]
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \|$", table, re.MULTILINE)
     assert dict(rows) == dict(CAPABILITIES)
 
 
