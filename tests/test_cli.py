@@ -133,7 +133,8 @@ def test_plugins_are_listed_with_what_they_offer(bnn: Bnn, document: Callable[..
         ("rule", "drtp"),
     ]
     assert dfa["unmet"] == []
-    keys = {"name", "distribution", "version", "status", "error", "unmet", "components"}
+    assert dfa["commands"] == []
+    keys = {"name", "distribution", "version", "status", "error", "unmet", "components", "commands"}
     assert set(dfa) == keys
     assert set(dfa["components"][0]) == {"kind", "name", "summary"}
     plain = bnn("list-plugins")
@@ -303,6 +304,7 @@ def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., 
     plain = bnn("doctor")
     assert plain.code == 0
     assert "All is well." in plain.out
+    assert "   command plot\n" in plain.out
 
 
 # ------------------------------------------------------------------ run

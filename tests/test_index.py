@@ -31,15 +31,15 @@ def test_the_registry_lists_what_the_plugins_answer() -> None:
     for plugin in ours:
         assert plugin.status is Status.OK, plugin.error
         entry = known[plugin.distribution]
-        assert sorted(entry.components) == list(entry.components)
-        assert sorted(map(str, plugin.components)) == list(entry.components)
+        offers = sorted(map(str, plugin.components)) + sorted(map(str, plugin.commands))
+        assert offers == list(entry.offers)
         assert plugin.name == entry.name
 
 
 def test_the_defaults_are_a_run() -> None:
     config = resolve(PluginHost(), [])
     assert {str(choice) for choice in config.choices.values()} <= {
-        component for entry in load_index().plugins for component in entry.components
+        offer for entry in load_index().plugins for offer in entry.offers
     }
 
 

@@ -107,3 +107,9 @@ def test_plugins_import_the_core_and_what_they_declare() -> None:
             pattern = r"^\s*(?:from|import) (bnnlab\w*)"
             used = {*re.findall(pattern, file.read_text(), re.MULTILINE)}
             assert used <= allowed, f"{file} imports {used - allowed}"
+
+
+def test_the_core_imports_no_plugin() -> None:
+    for file in CORE.rglob("*.py"):
+        named = {*re.findall(r"(?:from|import) (bnnlab_\w+)", file.read_text())}
+        assert not named, f"{file} imports {named}"

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bnnlab.nn.layers import BinaryLinear as BinaryLinear
     from bnnlab.nn.layers import Sign as Sign
     from bnnlab.nn.normalization import BatchNorm as BatchNorm
+    from bnnlab.registry.commands import Command as Command
     from bnnlab.registry.components import Component as Component
     from bnnlab.registry.components import Kind as Kind
     from bnnlab.registry.components import Option as Option
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("create", "run"),
     "conversion.binarization": ("binarize",),
+    "registry.commands": ("Command",),
     "registry.components": ("Component", "Kind", "Option"),
     "conversion.report": ("Conversion",),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),

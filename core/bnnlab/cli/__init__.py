@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli import fit, info, inventory, plotting, running
+from bnnlab.cli import fit, info, inventory, running
+from bnnlab.cli.commands import Commands
 from bnnlab.cli.console import finish, prepare, report_error, report_traceback
 from bnnlab.errors import NOTE, BnnlabError, LogFormatter, UsageError, first_line
 
@@ -37,6 +38,7 @@ def bnn(
 
 app = typer.Typer(
     name="bnn",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -55,7 +57,6 @@ for command in (
     inventory.doctor,
 ):
     app.command()(command)
-app.add_typer(plotting.app, name="plot")
 
 
 def _messages(debug: bool) -> logging.Handler:
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "\0" in "".join(words):
             raise UsageError("a word of the command holds a NUL character")
-        answer = app([word for word in words if word != "--debug"], standalone_mode=False)
+        words = [word for word in words if word != "--debug"]
+        answer = app(words, prog_name="bnn", standalone_mode=False)
         finish()
         return answer if isinstance(answer, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # typer may turn the one into the other

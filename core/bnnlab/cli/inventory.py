@@ -54,6 +54,7 @@ def list_plugins(
                 {"kind": str(c.kind), "name": c.name, "summary": c.summary}
                 for c in plugin.components
             ],
+            "commands": [{"name": c.name, "summary": c.summary} for c in plugin.commands],
         }
 
     if json:
@@ -65,14 +66,14 @@ def list_plugins(
     rows: list[list[Part]] = []
     for plugin in plugins:
         status = str(plugin.status)
-        components = [str(component) for component in plugin.components]
+        offers = [*map(str, plugin.components), *map(str, plugin.commands)]
         if plugin.status == "available":
             known = next(e for e in host.index.plugins if e.distribution == plugin.distribution)
-            components = [f"pip install {plugin.distribution}", *known.components]
-        lines = [plugin.error or _grouped(components), *lacking.get(plugin.distribution, [])]
+            offers = [f"pip install {plugin.distribution}", *known.offers]
+        lines = [plugin.error or _grouped(offers), *lacking.get(plugin.distribution, [])]
         what = "; ".join(line for line in lines if line)
         rows.append([plugin.distribution, plugin.version, (status, _COLOURS[status]), what])
-    print_entries(("plugin", "version", "status", "components"), rows)
+    print_entries(("plugin", "version", "status", "offers"), rows)
 
 
 def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
@@ -84,11 +85,11 @@ def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
     return {name: lines for name, lines in found.items() if lines}
 
 
-def _grouped(components: list[str]) -> str:
+def _grouped(offers: list[str]) -> str:
     """Return `rule: bp; optimizer: adam, sgd`."""
     kinds: dict[str, list[str]] = {}
-    for component in components:
-        kind, _, name = component.rpartition(":")
+    for offer in offers:
+        kind, _, name = offer.rpartition(":")
         kinds.setdefault(kind, []).append(name)
     return "; ".join(
         f"{kind}: {', '.join(names)}" if kind else ", ".join(names) for kind, names in kinds.items()
@@ -150,6 +151,7 @@ def _examine(plugins: Sequence["Plugin"]) -> dict[str, Any]:
                 "version": plugin.version,
                 "status": str(plugin.status),
                 "import_ms": round(1000 * plugin.import_seconds, 1),
+                "commands": [command.name for command in plugin.commands],
                 "error": plugin.error,
                 "unmet": lacking.get(plugin.distribution, []),
             }
@@ -173,7 +175,8 @@ def _print_report(report: dict[str, Any]) -> None:
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
             print_out(f"{key:25} {shown}", soft_wrap=True)
     for plugin in report["plugins"]:
-        faults = [plugin["error"], *plugin["unmet"]]
-        error = "".join(f"   {fault}" for fault in faults if fault)
+        commands = [f"command {name}" for name in plugin["commands"]]
+        notes = [plugin["error"], *plugin["unmet"], *commands]
+        said = "".join(f"   {note}" for note in notes if note)
         what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
-        print_out(f"{what}{plugin['import_ms']:7.1f} ms{error}", soft_wrap=True)
+        print_out(f"{what}{plugin['import_ms']:7.1f} ms{said}", soft_wrap=True)

@@ -26,8 +26,8 @@ RESERVED = frozenset(
 )
 """What constructors, run files and `bnnlab.create` mean something else by."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_TARGET = re.compile(r"[\w.]+:\w+")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+TARGET = re.compile(r"[\w.]+:\w+")
 
 
 class Kind(StrEnum):
@@ -137,9 +137,9 @@ class Component:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Kind(self.kind))
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError(f"component name {self.name!r}: use a-z, 0-9, '.', '_' and '-'")
-        if not _TARGET.fullmatch(self.target):
+        if not TARGET.fullmatch(self.target):
             raise ValueError(f"{self}: target {self.target!r} is not 'package.module:Class'")
         if isinstance(self.provides, str) or isinstance(self.requires, str):
             raise ValueError(f"{self}: provides and requires are sets of names, not a name")

@@ -8,6 +8,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
 from bnnlab.errors import explain
+from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
 from bnnlab.registry.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
@@ -32,6 +33,7 @@ class Plugin:
     error: str | None = None
     exception: BaseException | None = None
     components: tuple[Component, ...] = ()
+    commands: tuple[Command, ...] = ()
     package: str | None = None
     import_seconds: float = 0.0
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pluggy
 
+from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
 
 PROJECT = "bnnlab"
@@ -29,6 +30,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def bnnlab_components() -> Sequence[Component]:  # type: ignore[empty-body]
     """Return the components that this plugin offers. Called once, right after loading."""
+
+
+@hookspec
+def bnnlab_commands() -> Sequence[Command]:  # type: ignore[empty-body]
+    """Return the commands that this plugin adds to `bnn`. Called once, right after loading."""
 
 
 # ---------------------------------------------------------------------------- observation

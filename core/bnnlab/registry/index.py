@@ -9,6 +9,7 @@ import platformdirs
 import tomli
 
 from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.commands import Command
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.discovery import normalise
 
@@ -25,7 +26,7 @@ class Entry:
     distribution: str
     name: str
     summary: str
-    components: tuple[str, ...]
+    offers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,18 @@ class Index:
     disabled: frozenset[str]
     own: frozenset[str] = frozenset()
 
-    def offering(self, component: str) -> Entry | None:
+    def offering(self, offer: str) -> Entry | None:
         """Return the known plugin that offers `kind:name`."""
-        return next((entry for entry in self.plugins if component in entry.components), None)
+        return next((entry for entry in self.plugins if offer in entry.offers), None)
 
-    def names(self, kind: Kind) -> list[str]:
-        """Return all known component names of a kind."""
+    def names(self, kind: str) -> list[str]:
+        """Return all known names of a kind of component, or of commands."""
         prefix = f"{kind}:"
         return [
-            component.removeprefix(prefix)
+            offer.removeprefix(prefix)
             for entry in self.plugins
-            for component in entry.components
-            if component.startswith(prefix)
+            for offer in entry.offers
+            if offer.startswith(prefix)
         ]
 
 
@@ -85,7 +86,7 @@ def load_index() -> Index:
     """Read the registry and the user's overrides (`disabled` and `[defaults]`)."""
     data = read_toml(next(home for home in _HOMES if home.exists()))
     entries = tuple(
-        Entry(name, table["name"], table["summary"], tuple(table["components"]))
+        Entry(name, table["name"], table["summary"], _offers(table))
         for name, table in sorted(data["plugins"].items())
     )
     defaults: dict[str, Any] = data["defaults"]
@@ -95,6 +96,11 @@ def load_index() -> Index:
     tables = own.get("defaults", {})
     defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
     return Index(entries, defaults, frozenset(disabled), frozenset(tables))
+
+
+def _offers(table: dict[str, Any]) -> tuple[str, ...]:
+    commands = (f"{Command.kind}:{name}" for name in table.get("commands", ()))
+    return (*table["components"], *commands)
 
 
 def _read_own(file: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What this plugin offers. Imports no torch."""
+"""What this plugin offers. Imports no matplotlib."""
 
-from bnnlab.registry.components import Component
+from bnnlab.registry.commands import Command
 from bnnlab.registry.hookspecs import hookimpl
 
 
 @hookimpl
-def bnnlab_components() -> list[Component]:
-    """Offer no component yet."""
-    return []
+def bnnlab_commands() -> list[Command]:
+    """Offer the command that draws."""
+    return [Command("plot", "bnnlab_plots.commands:app", "Draw what runs recorded.")]

@@ -1,4 +1,4 @@
-"""Pictures: `plot`."""
+"""Pictures: `bnn plot`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,14 +17,15 @@ Runs = Annotated[list[Path], typer.Argument(help="Runs' folders.", metavar="RUN.
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="File to write, .png or .svg; by default in the (first) run's folder."
+        "--out",
+        help="File to write: .png, .svg or .pdf. Without it: in the folder of the first run.",
     ),
 ]
 
 
 @app.callback()
 def plot() -> None:
-    """Draw what runs recorded. Needs matplotlib.
+    """Draw what runs recorded.
 
     Example:  bnn plot accuracy runs/NAME
     """
@@ -36,7 +37,7 @@ def accuracy(runs: Runs, out: Out = None) -> None:
 
     Example:  bnn plot accuracy runs/NAME runs/OTHER --out compared.svg
     """
-    from bnnlab_plots import plot_accuracy
+    from bnnlab_plots.accuracy import plot_accuracy
 
     _write(runs, plot_accuracy(runs), out or runs[0] / "accuracy.png")
 
@@ -47,7 +48,7 @@ def weights(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot weights runs/NAME
     """
-    from bnnlab_plots import plot_weights
+    from bnnlab_plots.weights import plot_weights
 
     _write([run], plot_weights(run), out or run / "weights.png")
 
@@ -60,14 +61,14 @@ def diagnosis(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot diagnosis runs/NAME
     """
-    from bnnlab_plots import plot_diagnosis
+    from bnnlab_plots.diagnosis import plot_diagnosis
 
     _write([run], plot_diagnosis(run), out or run / "diagnosis.png")
 
 
 def _write(runs: list[Path], figure: "Figure", file: Path) -> None:
     from bnnlab.storage.checkpoint import warn_if_old
-    from bnnlab_plots import save
+    from bnnlab_plots.figure import save
 
     for run in runs:
         warn_if_old(run)

@@ -1,0 +1,131 @@
+"""Import one plugin, guarded against whatever it does, and ask it what it offers."""
+
+import contextlib
+import inspect
+import io
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pluggy
+
+from bnnlab.errors import explain
+from bnnlab.guards import ambient
+from bnnlab.registry.commands import Command
+from bnnlab.registry.components import Component
+from bnnlab.registry.discovery import Found, Plugin, Status
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
+    """Import an entry point and register it; an error is in the plugin that is returned."""
+    plugin = Plugin(found.distribution, found.version, found.name, Status.OK)
+    if found.fault:
+        return replace(plugin, status=Status.BROKEN, error=found.fault)
+    started = time.perf_counter()
+    try:
+        components, commands = _import(manager, found)
+    except KeyboardInterrupt:
+        log.warning("interrupted while %s was imported", found.distribution)
+        raise
+    except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return replace(plugin, status=Status.BROKEN, error=text, exception=error)
+    except BaseException as error:  # a plugin may raise anything, SystemExit included
+        return replace(plugin, status=Status.BROKEN, error=explain(error), exception=error)
+    return replace(
+        plugin,
+        components=components,
+        commands=commands,
+        package=found.entry_point.module.partition(".")[0],
+        import_seconds=time.perf_counter() - started,
+    )
+
+
+def _import(
+    manager: pluggy.PluginManager, found: Found
+) -> tuple[tuple[Component, ...], tuple[Command, ...]]:
+    printed = io.StringIO()
+    # Standard output belongs to the command: it may be a JSON document.
+    name = f"{found.distribution}/{found.name}"
+    with (
+        contextlib.redirect_stdout(printed),
+        warnings.catch_warnings(),
+        ambient.kept(f"{name}, while it was imported,"),
+    ):
+        warnings.simplefilter("ignore")
+        module = found.entry_point.load()
+        if manager.is_registered(module):
+            raise ValueError(f"is the same object as {manager.get_name(module)}")
+        register(manager, module, name)
+        try:
+            if not manager.get_hookcallers(module):
+                raise TypeError("implements no hook: decorate its functions with @bnnlab.hookimpl")
+            components = _ask(manager, module, "bnnlab_components", Component)
+            commands = _ask(manager, module, "bnnlab_commands", Command)
+        except BaseException:
+            manager.unregister(module)
+            raise
+    if printed.getvalue():
+        log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
+    return components, commands
+
+
+def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T]) -> tuple[T, ...]:
+    """Return what a module's implementations of a hook answer, all of the expected type."""
+    answers: list[T] = []
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        if implementation.plugin is not module:
+            continue
+        answer = implementation.function()
+        if isinstance(answer, str) or not isinstance(answer, Sequence):
+            raise TypeError(
+                f"{hook} returned a {type(answer).__name__}, "
+                f"expected a sequence of {expected.__name__}"
+            )
+        for each in answer:
+            if not isinstance(each, expected):
+                raise TypeError(
+                    f"{hook} returned a sequence with a {type(each).__name__}, "
+                    f"expected {expected.__name__}"
+                )
+        answers.extend(answer)
+    names = [str(each) for each in answers]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"offers {name} twice")
+    return tuple(answers)
+
+
+def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> None:
+    """Let an object's hook implementations be called.
+
+    Raises:
+        pluggy.PluginValidationError: If a hook is unknown, or takes an argument that is.
+        TypeError: If calling an implementation would not run its body.
+    """
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+        for caller in manager.get_hookcallers(plugin) or []:
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin is plugin and not _runs(implementation.function):
+                    raise TypeError(
+                        f"{caller.name} is a wrapper, generator or coroutine, whose body would "
+                        "not run: make it a plain function"
+                    )
+    except BaseException:
+        if manager.is_registered(plugin):  # pluggy keeps what it refuses halfway
+            manager.unregister(plugin)
+        raise
+
+
+def _runs(function: Any) -> bool:
+    """Return whether calling a function runs its body."""
+    return not (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function))
