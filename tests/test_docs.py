@@ -19,6 +19,7 @@ from bnnlab.registry.components import CAPABILITIES
 from bnnlab.registry.host import PluginHost
 
 ROOT = Path(__file__).parents[1]
+PATH = os.environ.get("PYTHONPATH", "").split(os.pathsep)
 README = (ROOT / "README.md").read_text()
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
@@ -118,7 +119,7 @@ def run(words: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words.split()],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *PATH])},
         capture_output=True,
         text=True,
     )
@@ -136,6 +137,7 @@ def test_the_author_guides_examples_run_together(written, monkeypatch):
     more = "--epochs 1 --set model.channels=8 --set stream.tasks=2 --out . --name all -q"
     run(f"bnnlab.cli {words} {more}", written)
     folder = written / "all"
+    run("bnnlab.cli acme-best all --json", written)
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "complete"
     assert result["accuracy"][0][0] > 0.3  # chance is 0.1
