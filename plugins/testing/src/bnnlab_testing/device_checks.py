@@ -10,14 +10,14 @@ from bnnlab.engine.learner import Learner
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
-from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.declaration_checks import DeclarationChecks
 from bnnlab_testing.device_process import call_with_device
 from bnnlab_testing.lives import Make, assert_goes_on, live
 
 CPU = torch.device("cpu")
 
 
-class DeviceChecks(ComponentContract):
+class DeviceChecks(DeclarationChecks):
     """The part of a contract that is about devices. All of it happens on a simulated one.
 
     Attributes:

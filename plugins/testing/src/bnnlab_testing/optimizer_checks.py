@@ -1,8 +1,9 @@
 """What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bnnlab.engine import building
@@ -38,6 +39,10 @@ class OptimizerChecks(ComponentContract):
         optimizer = self.make(seed, model)
         toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
         return model, optimizer
+
+    def go_on(self, model: Model, optimizer: Optimizer, steps: int = 1) -> None:
+        """Make more steps of the task in which `trained` made three."""
+        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps, done=3)
 
     def shown(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
         """Return copies of the deployed weights, and of two draws where there is a posterior."""
@@ -99,3 +104,14 @@ def assert_signs(model: Model) -> None:
     """Check that every binary parameter is -1 or +1."""
     for name, parameter in model.binary_parameters().items():
         assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
+
+
+def constant(model: Model, grad: float) -> Callable[[], Tensor]:
+    """Return a closure that gives all parameters a gradient, as a rule does that computes it."""
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, grad)
+        return torch.zeros(())
+
+    return closure

@@ -17,12 +17,9 @@ from typing import Any
 import pytest
 
 # Failing checks of the contracts then show the values that they compared.
-pytest.register_assert_rewrite(
-    *(f"bnnlab_testing.{kind}_contract" for kind in ("component", "model", "optimizer", "rule")),
-    *(f"bnnlab_testing.{part}_checks" for part in ("optimizer", "posterior", "rule")),
-    *(f"bnnlab_testing.{part}_checks" for part in ("setting", "task")),
-    *(f"bnnlab_testing.{other}" for other in ("citizenship_checks", "lives", "stream_contract")),
-)
+_HERE = Path(__file__).parent
+_ASSERTING = *_HERE.glob("*_contract.py"), *_HERE.glob("*_checks.py"), _HERE / "lives.py"
+pytest.register_assert_rewrite(*(f"bnnlab_testing.{file.stem}" for file in _ASSERTING))
 
 MakePlugin = Callable[..., None]
 

@@ -7,32 +7,29 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnnlab import seeds
 from bnnlab.engine.learner import Learner
-from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, LearningRule
+from bnnlab.interfaces.rule import LearningRule, evaluate_draws
+from bnnlab.interfaces.signs import random_signs
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close
-from bnnlab_testing.rule_checks import RuleChecks, called, gradients_of, negate, other_loss
+from bnnlab_testing.gradient_checks import GradientChecks
+from bnnlab_testing.rule_checks import called, gradients_of, other_loss
+from bnnlab_testing.trace_checks import TraceChecks
 
 
-class LearningRuleContract(RuleChecks):
+class LearningRuleContract(GradientChecks, TraceChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
         steps: Training steps within which the loss on each of three separable toys must fall.
         falls_to: To which part of its first value, in the mean.
-        own_objective: Whether it minimises something of its own, not the batch's mean loss.
     """
 
     steps: ClassVar[int] = 60
     falls_to: ClassVar[float] = 0.7
-    own_objective: ClassVar[bool] = False
-
-    def make_normalised_model(self) -> Model:
-        """Return a model for the same inputs, with batch normalisation by running averages."""
-        return toy.make_normalised_model()
 
     def learner(self, device: torch.device, seed: int = 0) -> Learner:
         """Make the rule, and a plain optimizer."""
@@ -56,98 +53,6 @@ class LearningRuleContract(RuleChecks):
         toy.train(model, rule, toy.make_optimizer(model), toy.make_task(), steps=3)
         return [*rule.state_dict().values(), *gradients_of(model)]
 
-    def test_gradients_are_finite_and_fit_their_parameters(self) -> None:
-        """The closure leaves a gradient of the right shape in every parameter."""
-        model = self.make_model()
-        self.closure(model)()
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, f"{name} has no gradient"
-            assert parameter.grad.shape == parameter.shape, f"{name}: a gradient of another shape"
-            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
-
-    def test_no_gradient_is_all_zero(self) -> None:
-        """On the toy every parameter has something to learn."""
-        model = self.make_model()
-        self.closure(model)()
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, f"{name} has no gradient"
-            assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
-
-    def test_the_loss_is_the_batchs_own(self) -> None:
-        """With another `batch.loss` that one is returned, and every weight's gradient follows."""
-        self._needs_the_mean_loss()
-        model, changed = self.make_model(), self.make_model()
-        batch = self.batch()._replace(loss=other_loss)
-        self.closure(model)()
-        loss, logits = called(self.closure(changed, batch=batch))
-        expected = other_loss(logits, batch.targets)
-        assert_close([loss], [expected], "the loss is not batch.loss of the logits", rtol=1e-3)
-        for (name, one), two in zip(model.named_parameters(), changed.parameters(), strict=True):
-            if one.ndim < 2 or one.grad is None or two.grad is None:
-                continue
-            same = torch.allclose(one.grad, two.grad, rtol=1e-3)
-            assert not same, f"{name}: with another batch.loss the gradient is the same"
-
-    def test_gradients_are_those_of_the_batch_mean(self) -> None:
-        """Every example twice in the batch gives the same gradients."""
-        self._needs_the_mean_loss()
-        once, twice = self.make_model(), self.make_model()
-        inputs, targets, loss = self.batch()
-        self.closure(once)()
-        doubled = Batch(torch.cat([inputs, inputs]), torch.cat([targets, targets]), loss)
-        self.closure(twice, batch=doubled)()
-        message = "the same examples twice change the gradients"
-        assert_close(gradients_of(once), gradients_of(twice), message, rtol=1e-4, atol=1e-6)
-
-    def _needs_the_mean_loss(self) -> None:
-        if self.own_objective or not self.provides("gradients"):
-            pytest.skip("it minimises something of its own")
-
-    def test_the_closure_overwrites_gradients(self) -> None:
-        """What was in `.grad` before does not matter."""
-        clean, dirty = self.make_model(), self.make_model()
-        closures = self.closure(clean), self.closure(dirty)
-        for parameter in dirty.parameters():
-            parameter.grad = torch.full_like(parameter, 100.0)
-        for closure in closures:
-            closure()
-        assert_close(gradients_of(clean), gradients_of(dirty), "gradients are added to old ones")
-
-    def test_the_closure_evaluates_at_the_weights_as_they_are(self) -> None:
-        """Weights that change between making the closure and calling it are the ones that count."""
-        early, late = self.make_model(), self.make_model()
-        closure = self.closure(early)
-        negate(early)
-        negate(late)
-        losses = closure(), self.closure(late)()
-        assert_close(losses[:1], losses[1:], "the closure remembers older weights")
-        assert_close(gradients_of(early), gradients_of(late), "the closure remembers older weights")
-
-    def test_the_closure_returns_the_loss_and_keeps_the_logits(self) -> None:
-        """A finite scalar and logits (B, K), both cut off from autograd."""
-        loss, logits = called(self.closure(self.make_model()))
-        assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
-        assert bool(loss.isfinite()), "the loss is not finite"
-        assert logits.shape == (toy.BATCH_SIZE, toy.CLASSES)
-        assert not loss.requires_grad, "the loss holds the graph"
-        assert not logits.requires_grad, "the logits hold the graph"
-
-    def test_the_weights_are_left_to_the_optimizer(self) -> None:
-        """Neither attaching nor evaluating changes a parameter."""
-        model, untouched = self.make_model(), self.make_model()
-        self.closure(model)()
-        assert_close([*model.parameters()], [*untouched.parameters()], "the rule changes weights")
-
-    def test_attaching_leaves_the_model_alone(self) -> None:
-        """Its mode, parameters and buffers are as before."""
-        model, untouched = self.make_normalised_model(), self.make_normalised_model()
-        for each in (model, untouched):
-            each.segments[-1].eval()
-        self._attach(model)
-        _assert_same_state(model, untouched, "attaching changes it")
-        modes = [[module.training for module in each.modules()] for each in (model, untouched)]
-        assert modes[0] == modes[1], "attaching changes the model's mode"
-
     def test_what_the_model_infers_are_logits_with_a_graph(self) -> None:
         """It maps inputs to (B, K), also when saved; the objective of that is a scalar."""
         model, batch = self.make_model().eval(), self.batch()
@@ -169,21 +74,49 @@ class LearningRuleContract(RuleChecks):
             pytest.skip("it has no default_model")
         self.host.resolve(Kind.MODEL, self.component.default_model)
 
-    def test_running_averages_see_a_batch_once(self) -> None:
-        """They move as in a single forward pass in training mode."""
-        model, plain = self.make_normalised_model().train(), self.make_normalised_model().train()
-        batch = self.batch()
-        self._attach(model).closure(model, batch)()
-        with torch.no_grad():
-            plain(batch.inputs)
-        _assert_same_state(model, plain, "other than after one forward pass in training mode")
-        assert all(module.training for module in model.modules()), "it changes the model's mode"
+    def test_draws_at_once_are_those_one_by_one(self) -> None:
+        """What `differentiate_draws` finds, if it is there, is what `differentiate` finds."""
+        model = self.make_model()
+        rule = self.make(0, model)
+        if type(rule).differentiate_draws is LearningRule.differentiate_draws:
+            pytest.skip("it does not implement differentiate_draws()")
+        batch, draws = self.batch()._replace(loss=other_loss), _draws_of(model)
+        closure = rule.closure(model, batch)
+        logits = []
 
-    def _attach(self, model: Model) -> LearningRule:
-        try:
-            return self.make(0, model)
-        except UsageError as error:
-            pytest.skip(f"make_normalised_model() does not suit it: {error}")
+        def call() -> Tensor:
+            loss, found = called(closure)
+            logits.append(found)
+            return loss
+
+        losses, each = evaluate_draws(call, draws, model.parameters())
+        loss, at_once = closure.at(draws)
+        assert closure.logits is not None, "closure.logits is not set"
+        mean = torch.stack(logits).softmax(-1).mean(0)
+        where = "differentiate_draws() against one draw after another"
+        assert_close([loss], [losses.mean()], f"{where}: the loss", rtol=1e-3)
+        assert_close([closure.logits.exp()], [mean], f"{where}: the probabilities", rtol=1e-3)
+        for name, parameter in model.named_parameters():
+            one = at_once.get(parameter) if parameter in draws else parameter.grad
+            assert one is not None, f"{where}: {name} has no gradient"
+            other = each[parameter] if parameter in draws else each[parameter].mean(0)
+            assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
+
+    def test_what_it_draws_follows_its_seed(self) -> None:
+        """Where it holds unequal numbers, as random matrices, some are others with another seed."""
+        states = [self.make(seed).state_dict() for seed in range(2)]
+        held = {
+            name
+            for name, value in states[0].items()
+            if value.is_floating_point() and bool((value != value.flatten()[:1]).any())
+        }
+        if not held:
+            pytest.skip("it holds nothing that it may have drawn")
+        same = all(torch.equal(*(state[name] for state in states)) for name in held)
+        assert not same, (
+            f"the same for two seeds: {', '.join(sorted(held))}. Draw from the generator that "
+            "attach() is given; if nothing is drawn, say so in `xfail`"
+        )
 
     @pytest.mark.rounding
     def test_the_loss_falls_on_separable_data(self) -> None:
@@ -202,10 +135,11 @@ class LearningRuleContract(RuleChecks):
         assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
 
 
-def _assert_same_state(model: Model, other: Model, message: str) -> None:
-    states = model.state_dict(), other.state_dict()
-    assert states[0].keys() == states[1].keys(), (
-        "the model's parameters or buffers are not the same"
-    )
-    for name, value in states[0].items():
-        assert_close([value], [states[1][name]], f"{name}: {message}")
+def _draws_of(model: Model) -> dict[Tensor, Tensor]:
+    """Return three draws of every binary weight, or of every matrix where none is binary."""
+    generator = seeds.generator(0, "draws")
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    return {
+        weight: weight.detach() * random_signs((3, *weight.shape), generator)
+        for weight in (model.binary_parameters().values() or matrices)
+    }

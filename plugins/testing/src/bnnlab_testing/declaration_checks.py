@@ -1,0 +1,155 @@
+"""What a component's declaration owes, and its class owes the declaration."""
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from collections import ChainMap
+from functools import cache
+from textwrap import dedent
+from typing import Any
+
+from bnnlab.engine.building import BASES
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import CAPABILITIES
+from bnnlab.registry.options import check_values
+from bnnlab.settings.config import choose
+from bnnlab_testing.asserting import refused
+from bnnlab_testing.component_contract import ComponentContract
+
+_ENTRY = """
+import sys
+from bnnlab.guards.ambient import Keeper
+from bnnlab.registry.discovery import find_plugins
+keeper = Keeper()
+with keeper.first_sight():
+    for found in find_plugins():
+        if (found.distribution, found.name) == (sys.argv[1], sys.argv[2]):
+            module = found.entry_point.load()
+            getattr(module, "bnnlab_components", list)()
+keeper.put_back()
+done = ["imports torch"] * ("torch" in sys.modules) + [f"changes {it}" for it in keeper.changed]
+sys.exit(print(*done, sep=", ", file=sys.stderr) or 42 if done else 0)
+"""
+
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class DeclarationChecks(ComponentContract):
+    """The part of every contract that is about the declaration."""
+
+    def test_the_entry_module_is_data_alone(self) -> None:
+        """It is imported at every start: it imports no torch, and changes nothing others share."""
+        path = os.pathsep.join(filter(None, sys.path))
+        code, said = _import_entry(self.plugin.distribution, self.plugin.name, path)
+        assert code != 42, f"the entry module of {self.plugin.name} {said}"
+        assert code == 0, said
+
+    def test_it_says_what_it_is_and_where_it_comes_from(self) -> None:
+        """A summary of one line, the paper or data set, and a sentence for every option."""
+        assert self.component.summary.strip(), "the summary is empty"
+        assert "\n" not in self.component.summary, "the summary has more than one line"
+        assert self.component.source.strip(), "say which paper or data set it comes from: source="
+        for option in self.component.options:
+            assert option.help.strip(), f"option {option.name} has no help"
+
+    def test_its_capabilities_are_those_of_its_kind(self) -> None:
+        """What the core's table gives to one kind is provided by that kind alone."""
+        provided = {*self.component.provides}
+        for option in self.component.options:
+            provided.update(*option.provides.values())
+        for capability in provided & CAPABILITIES.keys():
+            owner = CAPABILITIES[capability].partition(":")[0]
+            assert owner == self.kind, f"{capability!r} is provided by a {owner}, not {self.kind}"
+
+    def test_its_defaults_are_within_their_own_bounds(self) -> None:
+        """Every default has the declared type and lies in the declared range."""
+        _, faults = check_values(self.component.options, {})
+        assert not faults, "\n".join(faults)
+
+    def test_its_class_loads_and_is_documented(self) -> None:
+        """The target exists, derives from the interface of its kind and has its own docstring."""
+        made, base = self.host.load(self.plugin, self.component), BASES[self.kind]
+        assert isinstance(made, type), f"{self.component.target} is no class"
+        assert issubclass(made, base), f"{made.__name__} must derive from bnnlab.{base.__name__}"
+        assert (vars(made).get("__doc__") or "").strip(), f"{made.__name__} has no docstring"
+
+    def test_its_options_are_its_constructors_keywords(self) -> None:
+        """Declared names and defaults are the constructor's, or its bases' through `**kwargs`."""
+        made = self.host.load(self.plugin, self.component)
+        own, *inherited = [keywords for _, keywords in _constructors(made)]
+        declared = {option.name: option.default for option in self.component.options}
+        taken = dict(ChainMap(own, *inherited))
+        for name, default in declared.items():
+            assert name in taken, (
+                f"option {name!r} is declared, but {made.__name__} has no such one"
+            )
+            effective = taken[name]
+            assert _same(effective, default), f"{name}: declared {default!r}, really {effective!r}"
+        undeclared = own.keys() - declared.keys() - self.given - self.component.preset.keys()
+        assert not undeclared, f"keywords that are not declared as options: {sorted(undeclared)}"
+
+    def test_its_constructor_reads_every_option(self) -> None:
+        """What is declared and taken, and then looked at nowhere, has no effect."""
+        made = self.host.load(self.plugin, self.component)
+        declared = {option.name for option in self.component.options} - self.without_effect.keys()
+        for constructor, keywords in _constructors(made):
+            read = _names_in(constructor)
+            unread = [] if read is None else sorted(declared & keywords.keys() - read)
+            assert not unread, (
+                f"{constructor.__qualname__} does not read {', '.join(unread)}; if that is right, "
+                "say why in `without_effect`"
+            )
+
+    def test_an_unknown_option_is_refused_by_name(self) -> None:
+        """A misspelt option never passes in silence."""
+        with refused(UsageError, "no_such_option", "an unknown option is not refused"):
+            choose(self.host, self.kind, self.name, {"no_such_option": 1})
+
+
+@cache
+def _import_entry(distribution: str, entry: str, path: str) -> tuple[int, str]:
+    """Import a plugin's entry module in a fresh interpreter; return its exit code and errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY, distribution, entry],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def _constructors(made: type) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the constructor, and those that its `**kwargs` lead to: (name -> default) of each."""
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for base in made.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        constructor = vars(base)["__init__"]
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        keywords = {p.name: p.default for p in parameters if p.kind not in _STARRED}
+        found.append((constructor, keywords))
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def _names_in(function: Any) -> set[str] | None:
+    """Return the names that a function reads; None if its source is not there."""
+    try:
+        tree = ast.parse(dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return None
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Load)}
+
+
+def _same(effective: Any, declared: Any) -> bool:
+    """Compare defaults; a tuple in the signature stands for a list, and no default for any."""
+    if effective is inspect.Parameter.empty:
+        return True
+    if isinstance(declared, list) and isinstance(effective, list | tuple):
+        return declared == list(effective)
+    return bool(effective == declared) and isinstance(effective, bool) == isinstance(declared, bool)

@@ -1,0 +1,169 @@
+"""What a stream's examples owe: shapes, labels, and test data that is never learned from."""
+
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bnnlab import seeds
+from bnnlab.engine import building
+from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.registry.components import Kind
+from bnnlab.settings.config import Choice
+from bnnlab_testing.device_checks import CPU, DeviceChecks
+
+
+class ExampleChecks(DeviceChecks):
+    """The part of `StreamContract` that is about examples, and how to make the stream.
+
+    Attributes:
+        data: The data folder, for a stream that needs one; that of `bnn run` by default.
+    """
+
+    kind = Kind.STREAM
+    given = frozenset({"data", "device", "seed"})
+    data: ClassVar[str | None] = None
+
+    def make(
+        self, seed: int = 0, choice: Choice | None = None, device: torch.device = CPU
+    ) -> TaskStream:
+        """Make the stream."""
+        folder = building.data_folder(self.data)
+        choice = self.choice if choice is None else choice
+        return building.make_stream(self.host, choice, data=folder, device=device, seed=seed)
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Take three examples of every part of every task, augmented too, and the order of all."""
+        found = []
+        for _, _, part in parts_of(self.make(seed)):
+            first = torch.arange(min(3, len(part)))
+            found += [*part.raw(first), part.batch(first, draws(seed))[0], part.rows]
+            if part.permutation is not None:
+                found.append(part.permutation)
+        return found
+
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return what looks up a batch to train on."""
+        train = self.make(device=device)[0].train
+        return lambda: next(train.batches(2, draws=draws(0)))
+
+    def work_on(self, device: torch.device) -> None:
+        """Have on a device the data that there are on the CPU, and classes to choose among."""
+        here, there = self.make(), self.make(device=device)
+        for (_, name, part), (task, _, other) in zip(parts_of(here), parts_of(there), strict=True):
+            first = torch.arange(min(3, len(part)))
+            for one, two in zip(part.batch(first), other.batch(first), strict=True):
+                assert two.device == device, f"{name}: the data are on {two.device}"
+                assert torch.equal(one, two.cpu()), f"{name}: the data differ from the CPU's"
+            inputs, targets = next(other.batches(2, torch.arange(len(other)), draws(0)))
+            logits = inputs.flatten(1).new_zeros(len(inputs), there.classes)
+            assert task.loss(logits, targets).device == device
+
+    def test_batches_have_the_conventional_shapes(self) -> None:
+        """Inputs are float32 (B, *input_shape), targets int64 (B,); pixels uint8 or float32."""
+        stream = self.make()
+        for _, name, part in parts_of(stream):
+            assert len(part), f"{name} has no example"
+            count = min(2, len(part))
+            pixels = part.raw(torch.arange(count))[0].dtype
+            assert pixels in (torch.uint8, torch.float32), f"{name}: pixels are {pixels}"
+            inputs, targets = part.batch(torch.arange(count), draws(0))
+            assert inputs.shape == (count, *stream.input_shape), f"{name}: {inputs.shape}"
+            assert inputs.dtype == torch.float32, f"{name}: inputs are {inputs.dtype}"
+            assert bool(inputs.isfinite().all()), f"{name}: inputs are not finite"
+            assert targets.shape == (count,), f"{name}: targets have shape {targets.shape}"
+            assert targets.dtype == torch.int64, f"{name}: targets are {targets.dtype}"
+
+    def test_labels_are_classes(self) -> None:
+        """Every label lies in 0..K-1, and among the task's classes if it names some."""
+        stream = self.make()
+        for task, name, part in parts_of(stream):
+            labels = part.labels[part.rows]
+            assert bool(((labels >= 0) & (labels < stream.classes)).all()), f"{name}: other labels"
+            if task.classes is not None:
+                assert task.classes.shape == (stream.classes,)
+                assert task.classes.dtype == torch.bool, f"classes of task {task.index} are no mask"
+                assert bool(task.classes[labels].all()), f"{name}: labels outside task.classes"
+
+    def test_no_example_is_in_two_parts_of_a_task(self) -> None:
+        """Training, validation and test are disjoint, and no part repeats an example."""
+        for task in self.make():
+            seen: dict[int, Tensor] = {}
+            for name, part in named_parts(task):
+                rows = part.rows
+                assert len(torch.unique(rows)) == len(rows), f"{name} holds an example twice"
+                data = place(part)
+                others = seen.get(data, rows[:0])
+                assert not bool(torch.isin(rows, others).any()), f"{name} shares examples"
+                seen[data] = torch.cat([others, rows])
+
+    def test_no_test_example_is_learned_from_in_any_task(self) -> None:
+        """Over the whole stream, what is scored on is never trained on or chosen by."""
+        parts = list(parts_of(self.make()))
+        tested = [part for task, _, part in parts if part is task.test]
+        for task, name, part in parts:
+            if part is task.test:
+                continue
+            for test in tested:
+                if place(part) == place(test):
+                    shared = torch.isin(part.rows, test.rows).sum()
+                    assert not shared, f"{name} holds {shared} test examples"
+
+    def test_no_test_data_is_a_copy_of_what_is_learned_from(self) -> None:
+        """By content, at most half of a task's test examples are learned from: real duplicates."""
+        learned: set[int] = set()
+        tests = []
+        for task, name, part in parts_of(self.make()):
+            if part is task.test:
+                tests.append((name, contents(part)))
+            else:
+                learned.update(contents(part))
+        for name, test in tests:
+            copies = sum(content in learned for content in test)
+            assert copies <= len(test) / 2, f"{name}: {copies} of {len(test)} are learned from"
+
+    def test_only_what_is_trained_on_is_augmented(self) -> None:
+        """What is scored or chosen by is shown as it is."""
+        changed = [
+            name
+            for task, name, part in parts_of(self.make())
+            if part is not task.train and part.augment
+        ]
+        assert not changed, f"augmented: {', '.join(changed)}"
+
+
+def named_parts(task: Task) -> Iterator[tuple[str, Examples]]:
+    """Yield the parts of a task, each with what it is called."""
+    yield f"train of task {task.index}", task.train
+    if task.validation is not None:
+        yield f"validation of task {task.index}", task.validation
+    yield f"test of task {task.index}", task.test
+
+
+def parts_of(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
+    """Yield every part of every task, with its task and what it is called."""
+    for task in stream:
+        for name, part in named_parts(task):
+            yield task, name, part
+
+
+def draws(seed: int) -> torch.Generator:
+    """Return the generator that augmentation draws from."""
+    return seeds.generator(seed, "augmentation")
+
+
+def place(part: Examples) -> int:
+    """Return where the images lie, as far as parts that share them agree on it."""
+    return part.pixels.data_ptr() if isinstance(part.pixels, Tensor) else id(part.pixels)
+
+
+def contents(part: Examples) -> list[int]:
+    """Return a hash of each example, its label included."""
+    found = []
+    for positions in torch.split(torch.arange(len(part)), 1000):
+        pixels, labels = part.raw(positions)
+        images = pixels.flatten(1).cpu().numpy()
+        pairs = zip(images, labels.tolist(), strict=True)
+        found += [hash((image.tobytes(), label)) for image, label in pairs]
+    return found

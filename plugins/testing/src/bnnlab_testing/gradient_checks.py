@@ -1,0 +1,136 @@
+"""What a rule owes whenever its closure is called: the loss of the batch, and gradients of it."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.rule import Batch
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_close
+from bnnlab_testing.rule_checks import RuleChecks, called, gradients_of, negate, other_loss
+
+
+class GradientChecks(RuleChecks):
+    """The part of `LearningRuleContract` that is about loss, logits and gradients.
+
+    Attributes:
+        own_objective: Whether it minimises something of its own, not the batch's mean loss.
+    """
+
+    own_objective: ClassVar[bool] = False
+
+    def test_gradients_are_finite_and_fit_their_parameters(self) -> None:
+        """The closure leaves a gradient of the right shape in every parameter."""
+        model = self.make_model()
+        self.closure(model)()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert parameter.grad.shape == parameter.shape, f"{name}: a gradient of another shape"
+            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+
+    def test_no_gradient_is_all_zero(self) -> None:
+        """On the toy every parameter has something to learn."""
+        model = self.make_model()
+        self.closure(model)()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
+
+    def test_the_loss_is_the_batchs_own(self) -> None:
+        """With another `batch.loss` that one is returned, and every weight's gradient follows."""
+        self._needs_the_mean_loss()
+        model, changed = self.make_model(), self.make_model()
+        batch = self.batch()._replace(loss=other_loss)
+        self.closure(model)()
+        loss, logits = called(self.closure(changed, batch=batch))
+        expected = other_loss(logits, batch.targets)
+        assert_close([loss], [expected], "the loss is not batch.loss of the logits", rtol=1e-3)
+        for (name, one), two in zip(model.named_parameters(), changed.parameters(), strict=True):
+            if one.ndim < 2 or one.grad is None or two.grad is None:
+                continue
+            same = torch.allclose(one.grad, two.grad, rtol=1e-3)
+            assert not same, f"{name}: with another batch.loss the gradient is the same"
+
+    def test_gradients_are_those_of_the_batch_mean(self) -> None:
+        """Every example twice in the batch gives the same gradients."""
+        self._needs_the_mean_loss()
+        once, twice = self.make_model(), self.make_model()
+        inputs, targets, loss = self.batch()
+        self.closure(once)()
+        doubled = Batch(torch.cat([inputs, inputs]), torch.cat([targets, targets]), loss)
+        self.closure(twice, batch=doubled)()
+        message = "the same examples twice change the gradients"
+        assert_close(gradients_of(once), gradients_of(twice), message, rtol=1e-4, atol=1e-6)
+
+    def _needs_the_mean_loss(self) -> None:
+        if self.own_objective or not self.provides("gradients"):
+            pytest.skip("it minimises something of its own")
+
+    def test_the_closure_overwrites_gradients(self) -> None:
+        """What was in `.grad` before does not matter."""
+        clean, dirty = self.make_model(), self.make_model()
+        closures = self.closure(clean), self.closure(dirty)
+        for parameter in dirty.parameters():
+            parameter.grad = torch.full_like(parameter, 100.0)
+        for closure in closures:
+            closure()
+        assert_close(gradients_of(clean), gradients_of(dirty), "gradients are added to old ones")
+
+    def test_the_closure_evaluates_at_the_weights_as_they_are(self) -> None:
+        """Weights that change between making the closure and calling it are the ones that count."""
+        early, late = self.make_model(), self.make_model()
+        closure = self.closure(early)
+        negate(early)
+        negate(late)
+        losses = closure(), self.closure(late)()
+        assert_close(losses[:1], losses[1:], "the closure remembers older weights")
+        assert_close(gradients_of(early), gradients_of(late), "the closure remembers older weights")
+
+    def test_the_closure_returns_the_loss_and_keeps_the_logits(self) -> None:
+        """A finite scalar and logits (B, K), both cut off from autograd."""
+        loss, logits = called(self.closure(self.make_model()))
+        assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
+        assert bool(loss.isfinite()), "the loss is not finite"
+        assert logits.shape == (toy.BATCH_SIZE, toy.CLASSES)
+        assert not loss.requires_grad, "the loss holds the graph"
+        assert not logits.requires_grad, "the logits hold the graph"
+
+    def test_a_reevaluable_closure_repeats_itself(self) -> None:
+        """Called again at the same weights it gives the same, also after others."""
+        if not self.provides("reevaluable"):
+            pytest.skip("it does not provide 'reevaluable'")
+        model = self.make_model()
+        closure = self.closure(model)
+        first, gradients = closure(), gradients_of(model)
+        negate(model)
+        closure()
+        negate(model)
+        for loss in (closure(), closure()):
+            assert_close([first], [loss], "called again, the closure gives another loss")
+            assert_close(gradients, gradients_of(model), "called again, other gradients")
+
+    def test_a_last_batch_of_another_size_is_learned_from(self) -> None:
+        """After 20 examples, 7 give finite gradients, and not all of them are zero."""
+        model = self.make_model()
+        rule = self.make(0, model)
+        inputs, targets, loss = self.batch()
+        for size in (toy.BATCH_SIZE, 7):
+            closure = rule.closure(model, Batch(inputs[:size], targets[:size], loss))
+            rows = len(called(closure)[1])
+            assert rows == size, f"for {size} examples there are {rows} rows of logits"
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, f"{name} has no gradient of 7 examples"
+            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+        assert any(bool(each.any()) for each in gradients_of(model)), (
+            "of 7 examples, after 20, all gradients are zero"
+        )
+
+    def test_the_logits_know_no_labels(self) -> None:
+        """With other labels they are the same: accuracy in training is counted from them."""
+        batch, found = self.batch(), list[Tensor]()
+        for targets in (batch.targets, (batch.targets + 1) % toy.CLASSES):
+            closure = self.closure(self.make_model(), batch=batch._replace(targets=targets))
+            found.append(called(closure)[1])
+        assert_close(found[:1], found[1:], "with other labels of the batch, the logits are others")

@@ -1,0 +1,155 @@
+"""What an optimizer owes in every step: signs, a trained rest, and state of the declared size."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Task
+from bnnlab.settings.config import choose
+from bnnlab_testing import toy
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, flat
+
+
+class StepChecks(OptimizerChecks):
+    """The part of `OptimizerContract` that is about its steps."""
+
+    def test_binary_weights_are_exactly_signs_after_every_step(self) -> None:
+        """In linear and convolutional layers, every one is -1 or +1."""
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        for done in range(5):
+            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1, done=done)
+            assert_signs(model)
+
+    def test_real_parameters_are_trained_and_stay_real(self) -> None:
+        """Biases, norms and scales change, and not to signs."""
+        model, before = self.trained(10)[0], self.make_model()
+        binary = model.binary_parameters()
+        for name, parameter in model.named_parameters():
+            if name in binary:
+                continue
+            assert not torch.equal(parameter, before.get_parameter(name)), f"{name} is not trained"
+            assert bool(parameter.isfinite().all()), f"{name} is not finite"
+            assert not bool((parameter.abs() == 1).all()), f"{name} was made binary"
+
+    def test_what_it_keeps_behind_a_weight_has_its_shape_and_sign(self) -> None:
+        """`latent()` is None, or finite numbers whose signs are those of the weights.
+
+        So it is after steps, after task_started() and after task_ended().
+        """
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        for index in range(2):
+            task, rule = toy.make_task(index), toy.ToyRule()
+            toy.train(model, rule, optimizer, task, steps=0)
+            _assert_behind(model, optimizer, "task_started()")
+            toy.train(model, rule, optimizer, task, steps=3, done=1)
+            _assert_behind(model, optimizer, "step()")
+            toy.train(model, rule, optimizer, task, steps=0, done=4, end=True)
+            _assert_behind(model, optimizer, "task_ended()")
+
+    def test_what_it_draws_at_first_follows_its_seed(self) -> None:
+        """Where fresh latent weights differ in size, they are others with another seed."""
+        found = []
+        for seed in range(2):
+            model = self.make_model()
+            optimizer = self.make(seed, model)
+            latents = [optimizer.latent(weight) for weight in model.binary_parameters().values()]
+            found.append([each.abs() for each in latents if each is not None])
+        if not any(bool((sizes != sizes.flatten()[:1]).any()) for sizes in found[0]):
+            pytest.skip("no sizes are drawn")
+        same = all(map(torch.equal, *found))
+        assert not same, "two seeds draw the same sizes: draw from the constructor's generator"
+
+    def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
+        """Once, or oftener where 'reevaluable' is required; the loss is a scalar between those."""
+        model, losses = self.make_model(), list[float]()
+        optimizer = self.make(0, model)
+
+        class Recording(toy.ToyRule):
+            def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+                loss, logits = super().differentiate(model, batch)
+                losses.append(float(loss.detach()))
+                return loss, logits
+
+        for done in range(3):
+            losses.clear()
+            (returned,) = toy.train(
+                model, Recording(), optimizer, toy.make_task(), steps=1, done=done
+            )
+            assert losses, "step() does not call the closure"
+            assert len(losses) == 1 or self.needs("reevaluable"), (
+                f"step() calls the closure {len(losses)} times, and not every rule allows that: "
+                "require 'reevaluable'"
+            )
+            low, high = min(losses), max(losses)
+            fits = low - 1e-5 <= returned <= high + 1e-5
+            assert fits, "step() does not return the closure's loss"
+
+    def test_its_state_is_as_large_as_declared(self) -> None:
+        """Bytes of state per learned weight, after steps and a task's end, are `state_bytes`."""
+        declared = self.component.state_bytes
+        if declared is None:
+            pytest.skip("it does not declare state_bytes")
+        choice = choose(self.host, self.kind, self.name, {})
+        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
+        optimizer = self.make(0, model, choice)
+        toy.train(model, rule, optimizer, task, steps=3, end=True)
+        for parameter in optimizer.param_groups[0]["params"]:
+            tensors = [v for v in optimizer.state[parameter].values() if isinstance(v, Tensor)]
+            own = sum(v.numel() * v.element_size() for v in tensors if v.shape == parameter.shape)
+            rest = sum(v.numel() * v.element_size() for v in tensors if v.shape != parameter.shape)
+            assert own == declared * parameter.numel(), (
+                f"{own / parameter.numel():g} bytes a weight"
+            )
+            assert rest <= 64, f"{rest} bytes of state beside what each weight has"
+
+    def test_its_state_follows_the_model_to_another_dtype(self) -> None:
+        """After `model.double()` a step works, in float64."""
+        model, optimizer = self.trained()
+        model.double()
+        closure = toy.ToyRule().closure(model, _double(toy.make_task()))
+        assert optimizer.step(closure).dtype == torch.float64
+        assert_signs(model)
+        for parameter in model.parameters():
+            assert parameter.dtype == torch.float64
+            assert bool(parameter.isfinite().all())
+
+    def test_the_order_of_parameters_does_not_matter(self) -> None:
+        """Groups that have their parameters in another order train alike.
+
+        What each one draws may depend on the order, so only deterministic methods are compared.
+        """
+        model, copy = self.make_model(), self.make_model()
+        optimizer, other = self.make(0, model), self.make(0, copy)
+        before = flat(optimizer.state_dict().get("generator"))
+        for group in other.param_groups:
+            group["params"].reverse()
+        for each, its in ((model, optimizer), (copy, other)):
+            toy.train(each, toy.ToyRule(), its, toy.make_task(), steps=5)
+        if flat(optimizer.state_dict().get("generator")) != before:
+            pytest.skip("draws follow the order of parameters")
+        for (name, one), two in zip(model.named_parameters(), copy.parameters(), strict=True):
+            assert torch.allclose(one, two, atol=1e-6), (
+                f"{name} depends on the order of parameters in a group; if that is due to draws "
+                "from a generator of its own, say so in `xfail`"
+            )
+
+
+def _assert_behind(model: Model, optimizer: Optimizer, when: str) -> None:
+    for name, parameter in model.named_parameters():
+        latent = optimizer.latent(parameter)
+        if latent is None:
+            continue
+        assert latent.shape == parameter.shape, f"{name}: latent() has shape {latent.shape}"
+        assert bool(latent.isfinite().all()), f"{name}: latent() is not finite after {when}"
+        agree = bool(((latent.sign() == parameter.sign()) | (latent == 0)).all())
+        assert agree, f"{name}: latent() and the weight differ in sign after {when}"
+
+
+def _double(task: Task) -> tuple[Tensor, Tensor]:
+    inputs, targets = next(task.train.batches(toy.BATCH_SIZE))
+    return inputs.double(), targets

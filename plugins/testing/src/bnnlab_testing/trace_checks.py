@@ -1,0 +1,128 @@
+"""What a rule owes to the model and the batch: it leaves them as they are."""
+
+import pytest
+import torch
+
+from bnnlab.errors import UsageError, explain
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch, LearningRule
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_close, assert_numbers
+from bnnlab_testing.optimizer_checks import differing, flat
+from bnnlab_testing.rule_checks import RuleChecks, gradients_of
+
+
+class TraceChecks(RuleChecks):
+    """The part of `LearningRuleContract` that is about what a rule leaves behind."""
+
+    def make_normalised_model(self) -> Model:
+        """Return a model for the same inputs, with batch normalisation by running averages."""
+        return toy.make_normalised_model()
+
+    def test_the_weights_are_left_to_the_optimizer(self) -> None:
+        """Neither attaching nor evaluating changes a parameter."""
+        model, untouched = self.make_model(), self.make_model()
+        self.closure(model)()
+        assert_close([*model.parameters()], [*untouched.parameters()], "the rule changes weights")
+
+    def test_attaching_leaves_the_model_alone(self) -> None:
+        """Its mode, parameters and buffers are as before."""
+        model, untouched = self.make_normalised_model(), self.make_normalised_model()
+        for each in (model, untouched):
+            each.segments[-1].eval()
+        self._attach(model)
+        _assert_same_state(model, untouched, "attaching changes it")
+        modes = [[module.training for module in each.modules()] for each in (model, untouched)]
+        assert modes[0] == modes[1], "attaching changes the model's mode"
+
+    def test_running_averages_see_a_batch_once(self) -> None:
+        """They move as in a single forward pass in training mode."""
+        model, plain = self.make_normalised_model().train(), self.make_normalised_model().train()
+        batch = self.batch()
+        self._attach(model).closure(model, batch)()
+        with torch.no_grad():
+            plain(batch.inputs)
+        _assert_same_state(model, plain, "other than after one forward pass in training mode")
+        assert all(module.training for module in model.modules()), "it changes the model's mode"
+
+    def _attach(self, model: Model) -> LearningRule:
+        try:
+            return self.make(0, model)
+        except UsageError as error:
+            pytest.skip(f"make_normalised_model() does not suit it: {error}")
+
+    def test_no_hook_is_left_behind(self) -> None:
+        """A hook that stays is there in evaluations, under the next rule and in `result.model`."""
+        model = self.make_model()
+        before = _hooks_of(model)
+        self.closure(model)()
+        left = sorted(_hooks_of(model) - before)
+        assert not left, f"left in the model: {', '.join(left)}"
+
+    def test_the_batch_is_left_as_it_is(self) -> None:
+        """In training mode, inputs of any size and targets are the same after the closure."""
+        model = self.make_model().train()
+        inputs, targets, loss = self.batch()
+        batch = Batch(3 * inputs, targets.clone(), loss)
+        self.closure(model, batch=batch)()
+        assert torch.equal(batch.inputs, 3 * inputs), "the batch's inputs are changed in place"
+        assert torch.equal(batch.targets, targets), "the batch's targets are changed in place"
+
+    def test_a_frozen_parameter_does_no_harm(self) -> None:
+        """Where some need no gradient, the others have one, the same as ever or not."""
+        names = [name for name, _ in self.make_model().named_parameters()]
+        for frozen in (names[:1], names[-1:], names[: len(names) // 2]):
+            model = self.make_model()
+            rule = self.make(0, model)
+            for name in frozen:
+                model.get_parameter(name).requires_grad_(False)
+            try:
+                rule.closure(model, self.batch())()
+            except Exception as error:
+                raise AssertionError(
+                    f"with {', '.join(frozen)} frozen (requires_grad=False): {explain(error)}"
+                ) from error
+            for name, parameter in model.named_parameters():
+                found = name in frozen or parameter.grad is not None
+                assert found, f"{name} has no gradient with {', '.join(frozen)} frozen"
+
+    def test_its_diagnostics_are_numbers_by_name(self) -> None:
+        """After a step each is a Python number, under a name that the core does not use itself."""
+        model = self.make_model()
+        rule = self.make(0, model)
+        rule.closure(model, self.batch())()
+        assert_numbers(rule.diagnostics())
+
+    def test_its_diagnostics_change_nothing(self) -> None:
+        """Whether they are asked for or not, it learns the same weights from there, bit for bit."""
+        ends = []
+        for asked in (False, True):
+            model, task = self.make_model(), toy.make_task()
+            rule, optimizer = self.make(0, model), toy.make_optimizer(model)
+            toy.train(model, rule, optimizer, task, steps=1)
+            if asked:
+                rule.diagnostics()
+            toy.train(model, rule, optimizer, task, steps=2, done=1)
+            ends.append(flat([model.state_dict(), gradients_of(model)]))
+        places = differing(*ends)
+        assert not places, f"diagnostics() changes what is learned at {', '.join(places[:5])}"
+
+
+def _hooks_of(model: Model) -> set[str]:
+    """Return every hook of a module or parameter, by its place."""
+    return {
+        f"{name or 'model'}.{kind}[{key}]"
+        for name, part in (*model.named_modules(), *model.named_parameters())
+        for kind in dir(part)
+        if kind.endswith("_hooks") and isinstance(hooks := getattr(part, kind), dict)
+        for key in hooks
+    }
+
+
+def _assert_same_state(model: Model, other: Model, message: str) -> None:
+    states = model.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys(), (
+        "the model's parameters or buffers are not the same"
+    )
+    for name, value in states[0].items():
+        assert_close([value], [states[1][name]], f"{name}: {message}")
