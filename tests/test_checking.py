@@ -15,7 +15,8 @@ from torch.utils.data import TensorDataset
 import bnnlab
 from bnnlab.engine.building import make_tasks, make_unknown
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.stream import Examples, StoredImages, Task, TaskStream
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.config import choose

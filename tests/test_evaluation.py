@@ -12,7 +12,8 @@ from bnnlab import BatchNorm, Model, Optimizer, Sign
 from bnnlab.engine import evaluation
 from bnnlab.engine.evaluation import Evaluator, Prediction
 from bnnlab.errors import DataError, RunError
-from bnnlab.interfaces.stream import Examples, StoredImages, Task
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import Task
 
 
 class Still(Optimizer):

@@ -98,7 +98,7 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
 ) -> None:
     """It crashes after each of them: between steps, scored tasks, epochs, tasks, fresh models."""
     monkeypatch.setattr(
-        "bnnlab.interfaces.stream.PIECE", 2 * 300 * 64
+        "bnnlab.interfaces.examples.PIECE", 2 * 300 * 64
     )  # so that an epoch has two pieces
     monkeypatch.setattr(
         "bnnlab.engine.evaluation.HELD_EXAMPLES", 500

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.interfaces import stream
-from bnnlab.interfaces.stream import Examples, StoredImages, Task, protocol_hash
+from bnnlab.interfaces import examples as examples_module
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import Task, protocol_hash
 from bnnlab_testing import StreamContract
 from bnnlab_testing.stream_contract import _data
 
@@ -79,7 +80,7 @@ def test_batches_are_the_same_however_much_is_looked_up_at_once(
 ) -> None:
     part = examples(25)
     order = torch.randperm(25, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(stream, "PIECE", piece)
+    monkeypatch.setattr(examples_module, "PIECE", piece)
     found = list(part.batches(size, order))
     start = 0
     for inputs, targets in found:
@@ -134,8 +135,8 @@ class Shelf(StoredImages):
 def test_stored_images_give_the_same_batches_and_are_asked_for_in_one_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "PIECE", 8 * 10)
-    monkeypatch.setattr(stream, "LOOKED_UP_TOGETHER", 7)
+    monkeypatch.setattr(examples_module, "PIECE", 8 * 10)
+    monkeypatch.setattr(examples_module, "LOOKED_UP_TOGETHER", 7)
     held = examples(25)
     shelf = Shelf(held.pixels)
     read = replace(held, pixels=shelf)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from bnnlab.families.posterior import PosteriorOptimizer as PosteriorOptimizer
     from bnnlab.interfaces.context import TaskContext as TaskContext
     from bnnlab.interfaces.conversion import Conversion as Conversion
+    from bnnlab.interfaces.examples import Examples as Examples
     from bnnlab.interfaces.model import Model as Model
     from bnnlab.interfaces.optimizer import Optimizer as Optimizer
     from bnnlab.interfaces.rule import Batch as Batch
     from bnnlab.interfaces.rule import Closure as Closure
     from bnnlab.interfaces.rule import LearningRule as LearningRule
-    from bnnlab.interfaces.stream import Examples as Examples
     from bnnlab.interfaces.stream import Task as Task
     from bnnlab.interfaces.stream import TaskStream as TaskStream
     from bnnlab.nn.layers import BinaryConv1d as BinaryConv1d
@@ -56,7 +56,6 @@ _HOMES = {
     "conversion.binarization": ("binarize",),
     "registry.commands": ("Command",),
     "registry.components": ("Component", "Kind", "Option"),
-    "conversion.report": ("Conversion",),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),
@@ -74,13 +73,16 @@ _HOMES = {
     ),
     "engine.loading": ("load",),
     "families.local": ("LocalRule",),
+    "interfaces.context": ("TaskContext",),
+    "interfaces.conversion": ("Conversion",),
+    "interfaces.examples": ("Examples",),
     "interfaces.model": ("Model",),
     "nn.normalization": ("BatchNorm",),
-    "interfaces.optimizer": ("Optimizer", "TaskContext"),
+    "interfaces.optimizer": ("Optimizer",),
     "families.posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
     "interfaces.rule": ("Batch", "Closure", "LearningRule"),
     "conversion.segments": ("cut",),
-    "interfaces.stream": ("Examples", "Task", "TaskStream"),
+    "interfaces.stream": ("Task", "TaskStream"),
 }
 moved.install()
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -13,7 +13,7 @@ from typing import Any
 HOMES = {
     "ambient": ("guards.ambient",),
     "assignments": ("settings.text",),
-    "batch_checks": ("interfaces.batches",),
+    "batch_checks": ("interfaces.batch_checks",),
     "binarization": ("conversion.binarization",),
     "building": ("engine.building",),
     "checking": ("engine.checking",),
@@ -43,7 +43,7 @@ HOMES = {
         "errors",
     ),
     "isolation": ("settings.isolation",),
-    "keeping": ("guards.keeping",),
+    "keeping": ("guards.module_state",),
     "latent": ("families.latent",),
     "layers": (
         "nn.layers",
@@ -54,7 +54,7 @@ HOMES = {
     "local": ("families.local",),
     "model": ("interfaces.model",),
     "modes": ("guards.modes",),
-    "moving": ("interfaces.moving",),
+    "moving": ("interfaces.optimizer_state",),
     "normalization": ("nn.normalization",),
     "observing": ("registry.observing",),
     "optimizer": (
@@ -76,12 +76,15 @@ HOMES = {
     "segments": ("conversion.segments",),
     "selection": ("conversion.selection",),
     "selfcheck": ("conversion.selfcheck",),
-    "stream": ("interfaces.stream",),
+    "stream": (
+        "interfaces.stream",
+        "interfaces.examples",
+    ),
     "summary": ("nn.summary",),
     "training": ("engine.training",),
     "uncertainty": ("engine.uncertainty",),
-    "watch": ("interfaces.watch",),
-    "watched": ("interfaces.watched",),
+    "watch": ("interfaces.write_detector", "interfaces.parameter_groups"),
+    "watched": ("interfaces.consistency", "interfaces.faults"),
     "weights": ("engine.weights",),
 }
 """Per module of before, the modules of today that hold its names."""

@@ -12,7 +12,7 @@ from bnnlab.conversion.segments import record, segments_of
 from bnnlab.conversion.selection import Policy, read_in, select, unseen
 from bnnlab.conversion.selfcheck import self_check
 from bnnlab.errors import UsageError
-from bnnlab.guards.keeping import snapshot
+from bnnlab.guards.module_state import snapshot
 from bnnlab.guards.probing import check_fits, probe_inputs
 from bnnlab.interfaces.fused import keep_off_fused_paths
 from bnnlab.interfaces.model import Model

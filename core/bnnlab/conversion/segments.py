@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from bnnlab.conversion.selfcheck import self_check
 from bnnlab.errors import UsageError, first_line
-from bnnlab.guards.keeping import generators_kept, held, holds_others, refill, snapshot
 from bnnlab.guards.modes import in_mode
+from bnnlab.guards.module_state import generators_kept, held, holds_others, refill, snapshot
 from bnnlab.guards.probing import (
     asks_mode,
     check_fits,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, first_line
-from bnnlab.guards.keeping import undisturbed
+from bnnlab.guards.module_state import undisturbed
 from bnnlab.guards.probing import (
     GRADIENTS,
     NO_GRADIENTS,

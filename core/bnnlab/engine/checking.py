@@ -19,7 +19,8 @@ from bnnlab.engine.copies import (
     look_for_repetitions,
     parts_of,
 )
-from bnnlab.interfaces.stream import Examples, StoredImages, Task, TaskStream
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import Task, TaskStream
 
 log = logging.getLogger(__name__)
 

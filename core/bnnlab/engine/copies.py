@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bnnlab.interfaces.stream import Examples, StoredImages, Task
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import Task
 
 log = logging.getLogger(__name__)
 

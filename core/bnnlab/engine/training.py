@@ -15,12 +15,13 @@ from bnnlab.engine.diagnosis import Diagnosis, diagnose
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
+from bnnlab.interfaces.consistency import LOOK_EVERY
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.faults import ADVICE
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
 from bnnlab.interfaces.stream import Examples, Task
-from bnnlab.interfaces.watched import ADVICE, LOOK_EVERY
 
 log = logging.getLogger(__name__)
 

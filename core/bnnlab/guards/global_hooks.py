@@ -1,33 +1,42 @@
-"""What torch calls in every module, optimizer and operation of a process, read and written.
+"""torch's global hooks and modes, read and written.
 
-Some of torch's names are private: torch has no public way to list what is registered.
+torch calls them in every module, optimizer and operation of a process. Some names here are private:
+torch has no public way to list what is registered.
 """
 
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-Parts = dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]
+
+class Part(NamedTuple):
+    """A part of the state of a process: how it is read and written."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+Parts = dict[str, Part]
 
 
 def parts(torch: Any) -> Parts:
-    """Return how torch's global hooks and its modes are read and written, by name."""
+    """Return how each global hook and mode of torch is read and written, by name."""
     modules = torch.nn.modules.module
     found: Parts = {
-        "torch's kind of global backward hooks": (
+        "torch's kind of global backward hooks": Part(
             lambda: modules._global_is_full_backward_hook,
             partial(setattr, modules, "_global_is_full_backward_hook"),
         ),
-        "torch's modes for functions": (
+        "torch's modes for functions": Part(
             lambda: [mode for mode in _function_modes(torch) if not _of_default_device(mode)],
             partial(_set_function_modes, torch),
         ),
-        "torch's modes for operations": (
-            lambda: torch.utils._python_dispatch._get_current_dispatch_mode_stack(),
+        "torch's modes for operations": Part(
+            torch.utils._python_dispatch._get_current_dispatch_mode_stack,
             partial(_set_operation_modes, torch),
         ),
-        "torch's hooks for saved tensors": (
+        "torch's hooks for saved tensors": Part(
             lambda: torch._C._autograd._top_saved_tensors_default_hooks(False),
             partial(_set_hooks_for_saved_tensors, torch),
         ),
@@ -35,7 +44,7 @@ def parts(torch: Any) -> Parts:
     for home in (modules, sys.modules[torch.optim.Optimizer.__module__]):
         for name, hooks in vars(home).items():
             if name.startswith("_global_") and isinstance(hooks, dict):
-                found[f"torch's{name.replace('_', ' ')}"] = (
+                found[f"torch's{name.replace('_', ' ')}"] = Part(
                     partial(_items, home, name),
                     partial(_set_items, home, name),
                 )
@@ -79,7 +88,9 @@ def _set_operation_modes(torch: Any, modes: list[Any]) -> None:
 
 def _set_hooks_for_saved_tensors(torch: Any, top: Any) -> None:
     autograd = torch._C._autograd
-    while (now := autograd._top_saved_tensors_default_hooks(False)) not in (None, top):
+    now = autograd._top_saved_tensors_default_hooks(False)
+    while now is not None and now != top:
         autograd._pop_saved_tensors_default_hooks()
+        now = autograd._top_saved_tensors_default_hooks(False)
     if now != top:
         autograd._push_saved_tensors_default_hooks(*top)

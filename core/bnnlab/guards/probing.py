@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bnnlab.errors import UsageError, explain
-from bnnlab.guards.keeping import undisturbed
+from bnnlab.guards.module_state import undisturbed
 
 TRAINING, GRADIENTS = "in training mode", "in evaluation mode with gradients"
 NO_GRADIENTS = "under torch.no_grad"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, explain
-from bnnlab.guards.keeping import undisturbed
+from bnnlab.guards.module_state import undisturbed
 from bnnlab.guards.probing import (
     check_fits,
     checked_shape,

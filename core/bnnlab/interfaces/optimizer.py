@@ -1,6 +1,5 @@
 """The optimizer interface."""
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -10,15 +9,14 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.consistency import ConsistentOptimizer, synchronize
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import adam_step
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.moving import moved_generator, restore_state, restored_generator
-from bnnlab.interfaces.watch import Group as Group
-from bnnlab.interfaces.watched import WatchedOptimizer, agree
+from bnnlab.interfaces.parameter_groups import Group as Group
 
 
-class Optimizer(WatchedOptimizer):
+class Optimizer(ConsistentOptimizer):
     """Turns gradients into the next weights; everything but the deployed weights is its state.
 
     It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
@@ -76,26 +74,6 @@ class Optimizer(WatchedOptimizer):
         super().__init__(model, groups, {"lr": lr, **settings})
         self._generator = generator
 
-    def learned_groups(self) -> list[Group]:
-        """Return the groups of the weights that the method learns."""
-        return [group for group in self.param_groups if group["learned"]]
-
-    def learned(self) -> list[Tensor]:
-        """Return the weights that the method learns."""
-        return [parameter for group in self.learned_groups() for parameter in group["params"]]
-
-    def group_of(self, parameter: Tensor) -> Group:
-        """Return the group that a parameter is in, with its settings.
-
-        Raises:
-            UsageError: If it is in none.
-        """
-        for group in self.param_groups:
-            if any(parameter is each for each in group["params"]):
-                return group
-        name = self._watch.name(parameter)
-        raise UsageError(f"{name} is in no parameter group of {type(self).__name__}")
-
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step; calls the closure once, or once per weight sample; returns the loss."""
@@ -114,7 +92,7 @@ class Optimizer(WatchedOptimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        agree(self)
+        synchronize(self)
         learned = [parameter for parameter in self.learned() if parameter.requires_grad]
         deployed = [parameter.data for parameter in learned]
         generator = self._generator
@@ -140,21 +118,13 @@ class Optimizer(WatchedOptimizer):
         """
         raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
 
-    def generator(self, device: torch.device) -> torch.Generator:
-        """Return the optimizer's generator on a device, seeded from the one it had before."""
-        assert self._generator is not None, "this optimizer was made without a generator"
-        if self._generator.device != device:
-            self._generator = moved_generator(self._generator, device)
-        return self._generator
-
     def latent(self, parameter: Tensor) -> Tensor | None:
         """Return what the method keeps behind a learned weight, in its shape; not a copy.
 
         That is a latent weight or a natural parameter, whose sign the weight has; the weight itself
         where it is real; None where nothing is kept behind a binary one.
         """
-        binary = any(parameter is weight for weight in self._watch.weights)
-        return None if binary else parameter.detach()
+        return None if parameter in self._binary else parameter.detach()
 
     def diagnostics(self) -> dict[str, float]:
         """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
@@ -170,38 +140,6 @@ class Optimizer(WatchedOptimizer):
             if parameters and not group["learned"]:
                 grads = [cast(Tensor, p.grad) for p in parameters]
                 adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return torch's state, the generator's, and the name of the class."""
-        state: dict[str, Any] = inspect.unwrap(torch.optim.Optimizer.state_dict)(self)
-        state["class"] = type(self).__name__
-        if self._generator is not None:
-            device = str(self._generator.device)
-            state["generator"] = {"device": device, "state": self._generator.get_state()}
-        return state
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, on whatever device it was.
-
-        Where the parameters are on another kind of device than the generator was, its draws cannot
-        go on: a new one on the CPU is seeded from what was saved, and the log says so.
-
-        Raises:
-            UsageError: If another optimizer's class saved it.
-        """
-        who, saved_by = type(self).__name__, state_dict.get("class", "another optimizer")
-        if saved_by != who:
-            raise UsageError(f"{who} cannot load the state of {saved_by}: load its own")
-        read: list[dict[str, Any]] = []  # what the user's hooks make of it
-        hook = self.register_load_state_dict_pre_hook(lambda _, state: read.append(state))
-        try:
-            inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
-        finally:
-            hook.remove()
-        restore_state(self, read[0])
-        saved = state_dict.get("generator")
-        if saved and self._generator is not None:
-            self._generator = restored_generator(self, saved)
 
     def task_started(self, context: TaskContext) -> None:
         """Hear that a task begins; nothing by default."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab.errors import RunError
-from bnnlab.interfaces import batches as batch_checks
+from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.model import Model
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Signs, and the parameters that are made of them."""
+"""Signs (-1 and +1), and the binary parameters that hold them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,9 +30,9 @@ def is_sign(part: nn.Module) -> bool:
 
 
 def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the binary parameters of a module by name.
+    """Return the binary parameters of a module and its parts, by name.
 
-    A module declares its own in a class attribute `binary_names`; nothing is guessed from shapes.
+    Each part declares its own in a class attribute `binary_names`.
     """
     found = {}
     for prefix, part in module.named_modules():
@@ -42,15 +42,15 @@ def binary_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def check_loaded(module: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
-    """See that what is to be loaded into binary parameters is binary, before it is.
+    """Check, before a state is loaded, that its values for binary parameters are -1 or +1.
 
     Args:
-        module: With binary parameters.
-        state: What `load_state_dict` was given.
-        prefix: What the module's names have before them in there.
+        module: A module with binary parameters.
+        state: The state that `load_state_dict` was given.
+        prefix: The prefix of the module's names in the state.
 
     Raises:
-        UsageError: If it holds anything but -1 and +1.
+        UsageError: If there are other values.
     """
     binary = set(binary_parameters(module).values())
     for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -61,5 +61,6 @@ def check_loaded(module: nn.Module, state: Mapping[str, Any], prefix: str) -> No
         if not bool(((dense == 1) | (dense == -1)).all()):
             raise UsageError(
                 f"{prefix + name} is binary and cannot be loaded with more than -1 and +1: load "
-                "real weights before bnnlab.binarize, or take their signs (bnnlab.nn.layers.sign)"
+                "real weights before bnnlab.binarize, or take their signs "
+                "(bnnlab.interfaces.signs.sign)"
             )

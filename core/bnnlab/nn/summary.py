@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bnnlab.guards.keeping import undisturbed
+from bnnlab.guards.module_state import undisturbed
 from bnnlab.guards.probing import fitting, numbers_and_tokens
 from bnnlab.interfaces.fused import fused_paths_off
 from bnnlab.interfaces.model import Model, segment_outputs

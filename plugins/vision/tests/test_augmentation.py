@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as plain
 
-from bnnlab.interfaces.stream import Augmentation
+from bnnlab.interfaces.examples import Augmentation
 from bnnlab_vision.augmentation import crop_and_flip, draw_crops, draw_shifts, shift_and_flip
 
 shift_with_edge = partial(shift_and_flip, edge=True)

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from bnnlab.errors import DataError, UsageError
-from bnnlab.interfaces.stream import Examples, StoredImages, protocol_hash
+from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision import folder as folder_module
 from bnnlab_vision.folders import (
     FolderChunked,
@@ -175,9 +176,9 @@ def test_reading_anew_shows_what_memory_shows_whoever_reads(
     kind: Kind, workers: int, image_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bnnlab.interfaces.stream.PIECE", 4 * 192
+        "bnnlab.interfaces.examples.PIECE", 4 * 192
     )  # so that several pieces are read
-    monkeypatch.setattr("bnnlab.interfaces.stream.LOOKED_UP_TOGETHER", 5)
+    monkeypatch.setattr("bnnlab.interfaces.examples.LOOKED_UP_TOGETHER", 5)
     options = {"folder": "whole", "validation": 0.1, "augment": "cifar"}
     held = make(kind, image_folders, in_memory="always", **options)
     read = make(kind, image_folders, in_memory="never", workers=workers, **options)

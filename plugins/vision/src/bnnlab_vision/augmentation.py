@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.interfaces.stream import Augmentation
+from bnnlab.interfaces.examples import Augmentation
 
 Augment = Literal["none", "cifar", "cifar-edge", "imagenet"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bnnlab.engine.building import expand
 from bnnlab.errors import NOTE, DataError
-from bnnlab.interfaces.stream import LOOKED_UP_TOGETHER, Examples
+from bnnlab.interfaces.examples import LOOKED_UP_TOGETHER, Examples
 from bnnlab.seeds import permutation
 from bnnlab_vision.copies import Copies, look_for_copies, look_for_two_classes
 from bnnlab_vision.layout import read_layout

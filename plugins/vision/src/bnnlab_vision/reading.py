@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transforms
 
 from bnnlab.errors import DataError, explain
-from bnnlab.interfaces.stream import StoredImages
+from bnnlab.interfaces.examples import StoredImages
 
 TURNED = "turned as their EXIF says"
 TRANSPARENT = "in part transparent; what lies below the transparency is used"

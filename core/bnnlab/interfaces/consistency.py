@@ -1,0 +1,224 @@
+"""Optimizer and model stay consistent, whatever other code does to either between two steps."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+from weakref import ReferenceType, ref
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.faults import ADVICE, check_model, numbers_of, raise_for_fault
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer_state import StatefulOptimizer, move_state
+from bnnlab.interfaces.parameter_groups import Group
+from bnnlab.interfaces.rule import Closure
+from bnnlab.interfaces.write_detector import WriteDetector
+
+LOOK_EVERY = 50
+"""Steps between two looks. A look waits for the device."""
+
+
+class _SinceLook:
+    """The steps since the last look, their losses and their model; none in a copy."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.losses: list[Tensor] = []
+        self.model: ReferenceType[Model] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _SinceLook, ()
+
+    def count(self, loss: object) -> None:
+        """Count a step and keep its loss."""
+        self.steps += 1
+        if isinstance(loss, Tensor | float):
+            self.losses.append(torch.as_tensor(loss).detach())
+
+
+class ConsistentOptimizer(StatefulOptimizer):
+    """An optimizer that stays consistent with its model.
+
+    - If other code has written a binary weight (as `load_state_dict` does), the next step first
+      calls `adopt` for it. After a copy, or after this optimizer's state was loaded, it calls
+      `adopt` for every binary weight.
+    - `look` finds the other faults. A step looks if the last look was 50 steps ago.
+    - A parameter with `requires_grad=False` is in no group during `step`, `task_started` and
+      `task_ended`, so that it stays as it is.
+    - A copy (`copy.deepcopy`, `pickle`, `torch.save`) continues as the original would. A copy that
+      was made without its model refuses another model.
+
+    Args:
+        model: The model whose parameters are optimised.
+        groups: The parameter groups, with `learned` and `binary`.
+        defaults: The settings of a group that has none of its own.
+    """
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        for name in ("step", "task_started", "task_ended"):
+            owner = next(base for base in cls.__mro__ if name in vars(base))
+            is_own = owner is cls or not issubclass(owner, ConsistentOptimizer)  # or of a mixin
+            if is_own:
+                setattr(cls, name, _guarded(getattr(cls, name), name))
+
+    def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
+        self._watch = WriteDetector(model.binary_parameters().values())
+        self._since_look = _SinceLook()
+        super().__init__(model, groups, defaults)
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        """Return what the method keeps behind a weight, not a copy; None if nothing."""
+        raise NotImplementedError
+
+    def adopt(self, parameter: Tensor) -> None:
+        """Accept a binary weight that other code wrote: `latent` takes its signs.
+
+        Sizes and moments stay. Override this if more than `latent` depends on the signs. After a
+        load or a copy it is called for every weight: where weight and state agree already, it must
+        change nothing.
+        """
+        latent = self.latent(parameter)
+        if latent is not None:
+            latent.copysign_(parameter)
+
+    def look(self) -> None:
+        """Check what the signs of weights hide. Waits for the device.
+
+        A step calls it if the last look was 50 steps ago; `task_started` and `task_ended` always
+        call it. Each look reports a fault until it is repaired, but a loss only once.
+
+        torch does not count writes through `parameter.data`. A write into the first rows of a
+        weight is always found. A write elsewhere is found only if no step has come between, and if
+        the method keeps something with a sign behind the weight.
+
+        Raises:
+            RunError: If a number is not finite: a loss since the last look, a gradient, a parameter
+                or its state. Or if a binary weight is not -1 or +1, was written through `.data`, or
+                differs in sign from what is kept behind it.
+        """
+        synchronize(self)
+        numbers = [*numbers_of(self, self._since_look.losses)]
+        norm = torch.nn.utils.get_total_norm([values for _, values in numbers])
+        self._watch.compare()
+        faults = self._faults()
+        self._watch.remember()
+        every = [each.to(norm.device, torch.float32) for each in (norm, *faults)]
+        found = torch.stack(every).cpu()  # the only wait
+        self._since_look.losses = []
+        if not math.isfinite(found[0]):  # squares may overflow where the numbers do not
+            for what, values in numbers:
+                if not bool(values.isfinite().all()):
+                    raise RunError(f"{type(self).__name__}: {what} is not finite. {ADVICE}")
+        for weight, of_weight in zip(self._watch.weights, found[1:].view(-1, 3), strict=True):
+            raise_for_fault(type(self).__name__, self._name(weight), *of_weight.tolist())
+        self._watch.restart()
+        self._since_look = _SinceLook()
+
+    def _faults(self) -> list[Tensor]:
+        """Return three numbers per binary weight, without waiting for the device.
+
+        They are the largest change by other code, the largest distance from -1 and +1, and the
+        smallest product with what is kept behind the weight: negative if the signs differ.
+        """
+        faults = []
+        for weight, changed in zip(self._watch.weights, self._watch.changed(), strict=True):
+            values, latent = weight.detach(), self.latent(weight)
+            low, high = torch.aminmax(values.abs())
+            product = high if latent is None else (values * latent).amin()
+            faults += [changed, torch.maximum(1 - low, high - 1), product]
+        return faults
+
+    def _check_closure(self, closure: object) -> None:
+        """Check that a step has a closure, and that its model is the optimizer's.
+
+        Raises:
+            UsageError: If there is no closure.
+            RunError: If the model is another one, or its parameters were replaced.
+        """
+        if not callable(closure):
+            raise UsageError(
+                f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
+                "returns the loss: optimizer.step(rule.closure(model, (inputs, targets)))"
+            )
+        if isinstance(closure, Closure):
+            known = self._since_look.model
+            if known is None or known() is not closure.model:
+                check_model(self, closure.model)
+                self._since_look.model = ref(closure.model)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was copied or loaded."""
+        super().__setstate__(state)
+        self._watch.forget()
+
+
+def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a method that may write weights, with what must come before and after it."""
+
+    @wraps(method)
+    def guarded(self: ConsistentOptimizer, *args: Any, **given: Any) -> Any:
+        watch = self._watch
+        if watch.paused:  # a method of a base class, or a step within a step
+            return method(self, *args, **given)
+        synchronize(self)
+        if name != "step" or self._since_look.steps >= LOOK_EVERY:
+            self.look()
+        if name == "step":
+            self._check_closure(args[0] if args else given.get("closure"))
+        watch.compare()
+        whole = _leave_out_frozen(self.param_groups)
+        watch.paused = True
+        try:
+            answer = method(self, *args, **given)
+        except BaseException:
+            watch.forget()  # it may have written some of what belongs together
+            raise
+        finally:
+            watch.paused = False
+            for group, parameters in whole:
+                group["params"] = parameters
+        watch.remember()
+        if name == "step":
+            self._since_look.count(answer)
+        return answer
+
+    return guarded
+
+
+def _leave_out_frozen(groups: Sequence[Group]) -> list[tuple[Group, list[Tensor]]]:
+    """Take the frozen parameters out of the groups; return these groups with all parameters."""
+    whole = []
+    for group in groups:
+        parameters = group["params"]
+        free = [parameter for parameter in parameters if parameter.requires_grad]
+        if len(free) < len(parameters):
+            whole.append((group, parameters))
+            group["params"] = free
+    return whole
+
+
+def synchronize(optimizer: ConsistentOptimizer) -> None:
+    """Move the optimizer's state to where its parameters are, and adopt what was written."""
+    watch = optimizer._watch
+    if watch.moved([p.data_ptr() for group in optimizer.param_groups for p in group["params"]]):
+        move_state(optimizer)
+    written = watch.written()
+    if written:
+        _adopt(optimizer, written)
+        watch.accept(written)
+
+
+@torch.no_grad()
+def _adopt(optimizer: ConsistentOptimizer, written: Sequence[Tensor]) -> None:
+    for weight in written:
+        if not weight.is_meta and not bool((weight.abs() == 1).all()):
+            raise RunError(
+                f"binary parameter {optimizer._name(weight)!r} was given more than -1 and +1: "
+                "write signs into it, as bnnlab.interfaces.signs.sign makes them."
+            )
+    for weight in written:
+        optimizer.adopt(weight)

@@ -1,0 +1,103 @@
+"""What a look at an optimizer finds: numbers that are not finite, weights that are no signs."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.parameter_groups import GroupedOptimizer
+
+ADVICE = (
+    "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
+)
+REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
+
+
+def numbers_of(
+    optimizer: GroupedOptimizer, losses: Sequence[Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield what must be finite, with its name: losses, gradients, real parameters, state."""
+    if losses:
+        yield "the loss", torch.stack([loss.to(losses[-1]) for loss in losses])
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = optimizer._name(parameter)
+            if parameter.grad is not None:
+                yield f"the gradient of {name}", parameter.grad
+            if not group["binary"]:
+                yield name, parameter.detach()
+            for key, value in optimizer.state.get(parameter, {}).items():
+                for tensor in _floats(value):
+                    yield f"{key!r}, kept behind {name},", tensor
+
+
+def _floats(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of floats in a state, in its lists and dicts too."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _floats(inner)
+
+
+def raise_for_fault(who: str, name: str, changed: float, off: float, product: float) -> None:
+    """Raise an error if a binary weight has a fault.
+
+    Args:
+        who: The optimizer.
+        name: The weight.
+        changed: The largest change of its first rows by other code.
+        off: Its largest distance from -1 and +1.
+        product: Its smallest product with what is kept behind it: negative if the signs differ.
+
+    Raises:
+        RunError: With the fault, and who may have caused it.
+    """
+    no_signs = "holds more than -1 and +1"
+    if changed:
+        more = f" and {no_signs}" if off else ""
+        raise RunError(
+            f"{name} was written through `.data`, which torch does not count,{more} and "
+            f"may be lost by now: {REMEDY}"
+        )
+    if off:
+        wrong = f"binary parameter {name!r} {no_signs}"
+    elif product < 0 or math.isnan(product):
+        wrong = f"{name} and what {who} keeps behind it differ in sign"
+    else:
+        return
+    raise RunError(f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}")
+
+
+def check_model(optimizer: GroupedOptimizer, model: Model) -> None:
+    """Check that a model has the parameters that the optimizer has.
+
+    Raises:
+        RunError: If it is another model, or its parameters were replaced or made binary.
+    """
+    who, groups, names = type(optimizer).__name__, optimizer.param_groups, optimizer._names
+    known_names = {*names.values()}
+    mine = {*names, *(p for group in groups for p in group["params"])}
+    theirs = dict(model.named_parameters())
+    replaced = [name for name, p in theirs.items() if name in known_names and p not in mine]
+    if replaced and len(replaced) == len(theirs):
+        raise RunError(
+            f"{who} was made for another model than the one it is to learn. A copy goes with its "
+            "model: copy.deepcopy((model, optimizer))"
+        )
+    if replaced:
+        raise RunError(
+            f"{replaced[0]} is no longer the parameter that {who} was made for: it was replaced, "
+            "as by load_state_dict(assign=True). Load without assign, or make a new optimizer"
+        )
+    real = {p for group in groups if not group["binary"] for p in group["params"]}
+    for name, parameter in model.binary_parameters().items():
+        if parameter in real:
+            raise RunError(
+                f"{name} is binary, and {who} has it in a group of real parameters: make a new "
+                "optimizer for a model with new binary weights"
+            )

@@ -1,0 +1,109 @@
+"""Writes of other code into binary weights, detected between two steps of their optimizer."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SAMPLE = 256
+"""Weights of each parameter that are compared at every step: its first rows, at least one row."""
+
+
+class WriteDetector:
+    """Detects what other code writes into binary weights.
+
+    torch counts the writes into each tensor, and `written` reads these counts. torch does not count
+    writes through `.data`. For these, `compare` compares the first rows of each weight with what
+    `remember` has seen there, on the device and without waiting for it.
+
+    Args:
+        weights: The binary parameters, as their optimizer leaves them.
+
+    Attributes:
+        weights: As given, without the empty ones.
+        paused: Whether the optimizer itself is writing.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        self.weights = [weight for weight in dict.fromkeys(weights) if weight.numel()]
+        self.paused = False
+        self._versions = [weight._version for weight in self.weights]
+        self._addresses: list[int] = []
+        self._samples = [_first_rows(weight) for weight in self.weights]
+        self.restart()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make a copy for copied weights: it takes every one of them as written."""
+        return _of_copies, (self.weights,)
+
+    def restart(self) -> None:
+        """Forget the changes that were found so far."""
+        # Per sample: the sum of its changes by other code, minus the values last remembered.
+        self._changes = [-sample for sample in self._samples]
+
+    def forget(self) -> None:
+        """Take every weight as written: nobody knows whether the optimizer's state fits it."""
+        self._versions = [-1 for _ in self.weights]
+
+    def moved(self, addresses: list[int]) -> bool:
+        """Return whether parameters have other memory than at the last call.
+
+        Args:
+            addresses: The `data_ptr` of each parameter.
+        """
+        if addresses == self._addresses:
+            return False
+        self._addresses = addresses
+        self._samples = [_first_rows(weight) for weight in self.weights]
+        pairs = zip(self._changes, self._samples, strict=True)
+        self._changes = [changes.to(sample) for changes, sample in pairs]
+        return True
+
+    def written(self) -> list[Tensor]:
+        """Return the weights that other code has written, as far as torch counts writes."""
+        versions = [weight._version for weight in self.weights]
+        if versions == self._versions:
+            return []
+        pairs = zip(self.weights, versions, self._versions, strict=True)
+        return [weight for weight, now, before in pairs if now != before]
+
+    def accept(self, written: Sequence[Tensor]) -> None:
+        """Take these weights as right, as they are now."""
+        accepted = set(written)
+        for number, weight in enumerate(self.weights):
+            if weight in accepted:
+                self._versions[number] = weight._version
+                self._changes[number] = -self._samples[number]
+
+    def compare(self) -> None:
+        """Add to the changes what differs from the values last remembered."""
+        if self.weights:
+            torch._foreach_add_(self._changes, self._samples)
+
+    def remember(self) -> None:
+        """Remember the weights as they are, after `compare` or a step of the optimizer."""
+        self._versions = [weight._version for weight in self.weights]
+        if self.weights:
+            torch._foreach_sub_(self._changes, self._samples)
+
+    def changed(self) -> list[Tensor]:
+        """Return for each weight the largest change that `compare` has found; 0 for none.
+
+        Call it between `compare` and `remember`. It does not wait for the device.
+        """
+        return [changes.abs().amax() for changes in self._changes]
+
+
+def _of_copies(weights: list[Tensor]) -> WriteDetector:
+    detector = WriteDetector(weights)
+    detector.forget()
+    return detector
+
+
+def _first_rows(weight: Tensor) -> Tensor:
+    """Return a view of a weight's first rows, about `SAMPLE` numbers."""
+    values = weight.detach()
+    if weight.ndim == 0:
+        return values
+    return values[: max(1, SAMPLE * len(weight) // max(1, weight.numel()))]

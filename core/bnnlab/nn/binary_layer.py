@@ -1,0 +1,79 @@
+"""What all binary layers share: signs for weights, a scale, a real bias."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.interfaces.signs import check_loaded, random_signs, sign
+
+Scale = Literal["none", "fan-in", "learned"]
+
+
+class BinaryLayer(nn.Module):
+    """Base class of the binary layers, in front of a weight layer of torch.
+
+    Each weight is -1 or +1. The layer's sums are multiplied by a scale, and a real bias is added.
+    """
+
+    binary_names = ("weight",)
+    weight: Tensor
+    bias: Any  # Tensor or None; torch types it in two ways
+    scale: nn.Parameter | None
+    fixed_scale: float
+
+    @classmethod
+    def take_over(cls, layer: nn.Module, scale: Scale) -> None:
+        """Make a real layer binary, with the signs of its weights.
+
+        The layer and its parameters stay the same objects. So hooks, modes, frozen parameters and
+        shared parameters stay as they were.
+        """
+        layer.__class__ = cls
+        assert isinstance(layer, BinaryLayer)
+        layer._give_scale(scale)
+        layer.weight.data.copy_(sign(layer.weight.data))
+
+    def _make_binary(self, scale: Scale, generator: torch.Generator | None) -> None:
+        self._give_scale(scale)
+        self.weight = nn.Parameter(random_signs(tuple(self.weight.shape), generator))
+
+    def _give_scale(self, scale: Scale) -> None:
+        if scale not in get_args(Scale):
+            raise ValueError(f"scale {scale!r}: choose from {get_args(Scale)}")
+        outputs, fan_in = self._sizes()
+        inverse_root = 1 / math.sqrt(fan_in or 1)
+        learned = None
+        if scale == "learned":
+            start = self.weight.new_full((outputs,), inverse_root)
+            learned = nn.Parameter(start, self.weight.requires_grad)
+        self.register_parameter("scale", learned)
+        self.fixed_scale = inverse_root if scale == "fan-in" else 1.0
+
+    def _sizes(self) -> tuple[int, float]:
+        """Return the number of outputs (or output channels), and the products per sum."""
+        return len(self.weight), self.weight[0].numel()
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
+        check_loaded(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
+
+    def reset_parameters(self) -> None:
+        """Set the bias to zero; the constructor draws the signs."""
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def _scale_and_shift(self, sums: Tensor, dims: int = 0) -> Tensor:
+        """Multiply by the scale and add the bias.
+
+        Args:
+            sums: `(..., outputs)` with `dims` further dimensions behind the outputs.
+            dims: The number of these dimensions.
+        """
+        shape = [-1] + [1] * dims
+        y = sums * (self.fixed_scale if self.scale is None else self.scale.view(shape))
+        return y if self.bias is None else y.add(self.bias.view(shape))
