@@ -124,7 +124,7 @@ class Bench:
                     stopped += 1
                     self.counts[name] += 1
                     self.counts[f"{name} within an epoch or an evaluation"] += inside(folder)
-                    told = f"to go on: bnn run --resume {folder}" in self.said.read_text()
+                    told = f"to continue: bnn run --resume {folder}" in self.said.read_text()
                     told = told or number == signal.SIGKILL
                     self.counts["WRONG: stops without a word"] += not told
                 elif code != -number:  # it reached a run that did not train yet, or any more

@@ -68,7 +68,7 @@ CASES = {
     ),
     "prints": Case("import sys\nprint('hello'); sys.stdout.write('{')\n" + hook("[]"), None),
     "warns": Case("import warnings; warnings.warn('old', DeprecationWarning)\n" + hook("[]"), None),
-    "next-api": Case(FINE, "made for plugin API v2; this core speaks v1", api="v2"),
+    "next-api": Case(FINE, "made for plugin API v2; this core has v1", api="v2"),
     "answers-str": Case(hook("'dfa'"), "bnnlab_components returned a str, expected a sequence"),
     "answers-dicts": Case(hook("[{'name': 'x'}]"), "returned a sequence with a dict, expected Com"),
     "answers-none": Case(hook("None"), "bnnlab_components returned a NoneType"),
@@ -272,7 +272,7 @@ def test_a_component_of_a_broken_plugin_is_refused_with_the_reason(bnn: Bnn, sho
 def test_a_component_without_its_target_is_refused_and_names_the_plugin(bnn: Bnn) -> None:
     answer = bnn(*RUN, "--rule", "hollow")
     assert (answer.code, answer.out) == (2, "")
-    assert "rule 'hollow' of acme-no-target 1.2 does not load" in answer.err
+    assert "rule 'hollow' of acme-no-target 1.2 cannot be loaded" in answer.err
     assert "No module named 'acme_none'" in answer.err
 
 
@@ -281,7 +281,7 @@ def test_a_namesake_is_refused_only_where_the_name_is_used(bnn: Bnn) -> None:
     for words in ([*RUN, "--rule", "dfa"], ["info", "rule", "dfa"], ["check", "--rule", "dfa"]):
         answer = bnn(*words)
         assert (answer.code, answer.out) == (2, "")
-        assert "Say which: acme-namesake/dfa or bnnlab-dfa/dfa." in answer.err
+        assert "Choose one: acme-namesake/dfa or bnnlab-dfa/dfa." in answer.err
     qualified = bnn(*RUN, "--rule", "bnnlab-dfa/dfa")
     assert qualified.code == 0, qualified.err
     assert qualified.document["components"]["rule"]["distribution"] == "bnnlab-dfa"

@@ -176,13 +176,13 @@ def test_a_models_segments_are_shown(bnn: Bnn, document: Callable[..., Any]) -> 
     assert (second["binary"], second["binary_macs"], second["other_macs"]) == (320, 320, 0)
     plain = bnn(*words).out
     assert "100.0 % of the parameters are binary: 3.18 kB packed, 102 kB at float32" in plain
-    assert all(len(line) <= 80 for line in plain[plain.index("Its segments") :].splitlines())
+    assert all(len(line) <= 80 for line in plain[plain.index("Segments for") :].splitlines())
 
 
 def test_info_says_what_a_conversion_left_real(bnn: Bnn, document: Any) -> None:
     words = ["info", "model", "torchvision:squeezenet1_0", "--input", "3,64,64"]
     shown = bnn(*words).out
-    assert "Made from a real network: " in shown
+    assert "Converted from a real network: " in shown
     assert "in features.0 (Conv2d), classifier.1 (Conv2d): the policy leaves it real" in shown
     found = document(*words)["conversion"]
     assert [part["name"] for part in found["real"]] == ["features.0", "classifier.1"]
@@ -194,14 +194,14 @@ def test_info_says_what_is_wrong_with_its_options(bnn: Bnn) -> None:
     assert_refused(
         bnn("info", "rule", "dfa", "--set", "model.bias=true"), "model", "options of the rule only"
     )
-    assert_refused(bnn("info", "rule", "dfa", "--input", "1,28,28"), "a rule has none")
-    assert_refused(bnn("info", "rule", "dfa", "--classes", "3"), "a rule has none")
+    assert_refused(bnn("info", "rule", "dfa", "--input", "1,28,28"), "not for a rule")
+    assert_refused(bnn("info", "rule", "dfa", "--classes", "3"), "not for a rule")
     assert_refused(bnn("info", "model", "mlp", "--input", ""), "--input ''", "1,28,28")
 
 
 def test_a_model_that_cannot_be_built_is_refused(bnn: Bnn) -> None:
     answer = bnn("info", "model", "torchvision:resnet181")
-    assert_refused(answer, "not built for --input 3,32,32", "'resnet181'", "'resnet18'")
+    assert_refused(answer, "the model for --input 3,32,32", "'resnet181'", "'resnet18'")
 
 
 def test_an_argument_and_its_option_must_agree(bnn: Bnn) -> None:
@@ -267,7 +267,7 @@ def test_an_optimizer_says_how_much_it_keeps(bnn: Bnn, document: Callable[..., A
     assert document("info", "optimizer", "bimu")["state_bytes"] == 4
     assert document("info", "rule", "bp")["state_bytes"] is None
     plain = bnn("info", "optimizer", "adam").out
-    assert "keeps 12 bytes per weight (float32, default options) beside the model's 4" in plain
+    assert "optimizer state: 12 bytes per weight (float32, default options); the weight: 4" in plain
 
 
 def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any]) -> None:
@@ -303,7 +303,7 @@ def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., 
     assert {plugin["distribution"] for plugin in report["plugins"]} >= {"bnnlab-dfa"}
     plain = bnn("doctor")
     assert plain.code == 0
-    assert "All is well." in plain.out
+    assert "No problem found." in plain.out
     assert "   command plot\n" in plain.out
 
 
@@ -399,7 +399,7 @@ def test_an_interrupted_run_is_resumed(
         patch.setattr(Trainer, "_epoch", interrupted)
         answer = bnn(*words, "--name", "torn")
     assert answer.code == 130
-    lines = ["to go on: bnn run --resume runs/torn", "error: stopped by SIGINT"]
+    lines = ["to continue: bnn run --resume runs/torn", "error: stopped by SIGINT"]
     assert answer.err.splitlines()[-2:] == lines
     resumed = document("run", "--resume", "runs/torn", "--quiet")
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
@@ -425,7 +425,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(
         patch.setattr(LearningRule, "closure", told)
         answer = bnn("run", *TINY, "--name", "torn", "--quiet")
     assert (answer.code, answer.out) == (143, "")
-    lines = ["to go on: bnn run --resume runs/torn", "error: stopped by SIGTERM"]
+    lines = ["to continue: bnn run --resume runs/torn", "error: stopped by SIGTERM"]
     assert answer.err.splitlines() == lines
     resumed = document("run", "--resume", "runs/torn", "--quiet")
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
@@ -478,7 +478,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "missing run file": (["run", "--config", "no.toml"], ["no.toml", "No such file"]),
     "resume of nothing": (["run", "--resume", "runs/no"], ["runs/no/run.toml"]),
-    "resume with more": (["run", "--resume", "x", "--epochs", "3"], ["--resume", "alone"]),
+    "resume with more": (["run", "--resume", "x", "--epochs", "3"], ["--resume", "other flags"]),
     "kind": (["info", "rulez", "dfa"], ["unknown kind 'rulez'", "'rule'"]),
     "name": (["info", "rule", "dff"], ["'dfa'"]),
     "missing name": (["info", "rule"], ["name"]),

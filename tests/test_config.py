@@ -61,7 +61,7 @@ def test_a_name_may_carry_an_argument(host: PluginHost, monkeypatch: pytest.Monk
 def test_an_argument_that_is_not_taken_is_refused(host: PluginHost) -> None:
     with pytest.raises(UsageError, match="model 'mlp' takes no argument: leave out ':x'"):
         resolve(host, [{"model": "mlp:x"}])
-    with pytest.raises(ValueError, match="argument 'depth' is none of its options"):
+    with pytest.raises(ValueError, match="argument 'depth' is not one of its options"):
         replace(host.resolve(Kind.MODEL, "mlp")[1], argument="depth")
 
 

@@ -135,7 +135,7 @@ def test_a_model_of_other_classes_is_refused_by_name(
 def test_an_option_may_not_have_a_name_of_the_cores(host: PluginHost) -> None:
     _, component = host.resolve(Kind.RULE, "dfa")
     for name in ("name", "seed", "device"):
-        with pytest.raises(ValueError, match=f"an option cannot be called '{name}'"):
+        with pytest.raises(ValueError, match=f"the core reserves the option name '{name}'"):
             replace(component, options=(Option(name, str, "x", "?"),))
 
 

@@ -85,8 +85,8 @@ def test_one_distribution_may_have_several_entry_points(
     found = [each for each in PluginHost().plugins if each.distribution == "acme"]
     assert [each.name for each in found] == ["a", "b", "c", "d"]
     assert [str(each.status) for each in found] == ["ok", "ok", "broken", "broken"]
-    assert "is the same object as acme/a" in str(found[2].error)
-    assert found[3].error == "made for plugin API v9; this core speaks v1"
+    assert "is the same module as acme/a" in str(found[2].error)
+    assert found[3].error == "made for plugin API v9; this core has v1"
 
 
 # -------------------------------------------------------------------- switching off
@@ -256,7 +256,7 @@ def test_a_name_like_no_other_is_answered_with_all_known_ones() -> None:
 
 
 def test_a_distribution_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsageError, match="no plugin of the distribution 'acme' is installed"):
+    with pytest.raises(UsageError, match="no plugin of 'acme' is installed"):
         PluginHost().resolve(Kind.RULE, "acme/dfa")
 
 
@@ -265,7 +265,7 @@ def test_a_target_that_does_not_load_names_the_plugin(make_plugin: MakePlugin) -
     host = PluginHost()
     with pytest.raises(
         UsageError,
-        match=r"rule 'twin' of acme-twin 1\.0 does not load: .*No module named 'acme_missing'",
+        match=r"rule 'twin' of acme-twin 1\.0 cannot be loaded: .*No module named 'acme_missing'",
     ):
         host.load(*host.resolve(Kind.RULE, "twin"))
 

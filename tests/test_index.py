@@ -77,7 +77,7 @@ def test_the_users_defaults_come_before_the_curated_ones(
     [
         ("disabled = [", "is not valid TOML"),
         ("disable = []", "unknown key 'disable'"),
-        ('disabled = "bnnlab-x"', "'disabled' is a list"),
+        ('disabled = "bnnlab-x"', "'disabled' must be a list"),
         ("defaults = 3", r"\[defaults\] a table"),
     ],
 )

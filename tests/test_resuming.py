@@ -407,7 +407,7 @@ def test_a_full_disk_is_said_in_one_line_with_the_way_to_go_on(
         run.run()
     path = tmp_path / "run"
     assert str(caught.value) == (
-        f"cannot write to {path}: No space left on device; to go on: bnn run --resume {path}"
+        f"cannot write to {path}: No space left on device; to continue: bnn run --resume {path}"
     )
     assert "Logging error" not in capfd.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The errors that people see: what was wrong, where, and what to do."""
+"""Errors for people: what is wrong, where, and what to do."""
 
 import logging
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 _LONGEST_NAME = 100
 
 NOTE = logging.INFO + 5
-"""Level of a message that `bnn` shows though it is no warning: how it understands what is given."""
+"""Level of a message that `bnn` shows without being a warning, for example how it read the data."""
 logging.addLevelName(NOTE, "note")
 
 
@@ -26,7 +26,7 @@ class BnnlabError(Exception):
 
 
 class UsageError(BnnlabError):
-    """What was asked for cannot start: a name, an option, a folder is wrong. Exit code 2."""
+    """The command cannot start: a name, an option or a folder is wrong. Exit code 2."""
 
     exit_code = 2
 

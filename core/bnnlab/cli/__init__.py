@@ -22,7 +22,7 @@ def _show_version(wanted: bool) -> None:
 
 def bnn(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error. Works anywhere.")
+        bool, typer.Option("--debug", help="Show the traceback of an error. Allowed anywhere.")
     ] = False,
     version: Annotated[
         bool,
@@ -31,8 +31,8 @@ def bnn(
 ) -> None:
     """Train binarised neural networks with any learning rule and any optimizer.
 
-    Begin with [bold]bnn run[/bold]: it trains a small network on a stream of tasks, with data
-    that is already here.
+    Begin with [bold]bnn run[/bold]. It trains a small network on a stream of tasks, and needs no
+    download.
     """
 
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         if "\0" in "".join(words):
-            raise UsageError("a word of the command holds a NUL character")
+            raise UsageError("the command contains a NUL character")
         words = [word for word in words if word != "--debug"]
         answer = app(words, prog_name="bnn", standalone_mode=False)
         finish()
@@ -104,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug or explain is None:
             report_traceback()
         if explain is None:
-            report_error("this is a fault of bnnlab or of a plugin; please report it as above")
+            report_error(
+                "this is a bug in bnnlab or in a plugin; please report the traceback above"
+            )
             return 1
         if explain():  # `bnn` alone shows the help, and has nothing to add
             report_error(explain())

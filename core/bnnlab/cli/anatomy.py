@@ -1,4 +1,4 @@
-"""What a model is made of, segment by segment."""
+"""The segments of a model, as a table."""
 
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from bnnlab.settings.config import Choice
 
 _WIDTH = 25
-"""Of a segment's contents, so that a row fits into 80 columns."""
+"""Characters of a segment's contents: a row then fits into 80 columns."""
 
 
 def take_apart(
     host: "PluginHost", choice: "Choice", shape: str, classes: int
 ) -> "tuple[list[Segment], Conversion | None]":
-    """Build a model for inputs of a shape `C,H,W`; return its segments, and what became of it.
+    """Build a model for inputs of shape `C,H,W`; return its segments and its conversion, if any.
 
     Raises:
-        UsageError: If that is no shape, or the model cannot be built for it.
+        UsageError: If the text is not a shape, or the model cannot be built for it.
     """
     from bnnlab.engine import building
     from bnnlab.errors import UsageError
@@ -31,7 +31,7 @@ def take_apart(
     try:
         model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
     except UsageError as error:
-        raise UsageError(f"the model is not built for --input {shape}: {error}") from error
+        raise UsageError(f"cannot build the model for --input {shape}: {error}") from error
     return summarise(model), model.conversion
 
 
@@ -43,18 +43,18 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise UsageError(f"--input {text!r}: write the shape of one input, as 1,28,28")
+        raise UsageError(f"--input {text!r} is not a shape. Example for one input: 1,28,28")
     return shape
 
 
 def print_segments(rows: "list[Segment]", shape: str) -> None:
-    """Print a model's segments in a table, with their sums."""
+    """Print the segments of a model in a table, with totals."""
     from rich.table import Table
 
     from bnnlab.nn.summary import Counts
 
     print_out()
-    print_out(f"Its segments for --input {shape}, and multiply-accumulates per example:")
+    print_out(f"Segments for --input {shape}, with multiply-accumulates (MACs) per example:")
     table = Table(box=None, pad_edge=False, show_footer=True)
     total = sum((row.counts for row in rows), Counts())
     for head, footer in (("", ""), ("contents", "all"), ("output", "")):

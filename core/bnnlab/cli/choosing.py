@@ -1,4 +1,4 @@
-"""The options by which commands choose components and set their options."""
+"""The flags that several commands share: components, and `--set`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -1,7 +1,7 @@
 """Where output goes: results to standard output, all else to standard error.
 
-Whatever is printed, is printed: text of users and plugins goes through `line`, which writes control
-characters out, and what the terminal's encoding lacks is written as Python's escapes.
+Text of users and plugins goes through `line`, which escapes control characters. A character that
+the terminal cannot encode is written as an escape of Python.
 """
 
 import io
@@ -23,22 +23,20 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print exactly one JSON document to standard output.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 Part = str | tuple[str, str]
 """A string, or a string and its style."""
 
 NARROWEST = 20
-"""Columns that output is laid out for at least; a smaller COLUMNS, such as 0, says nothing."""
+"""Smallest width of the output, in columns. A smaller COLUMNS is ignored."""
 _UNBOUNDED = 100_000
 LONGEST = 2000
-"""Characters of an error that are shown; of a longer one, its beginning and its end."""
+"""Largest length of an error, in characters. A longer one loses its middle."""
 
 
 def prepare() -> None:
-    """Make standard output and standard error take any text, also where they are closed."""
+    """Let standard output and standard error take any text, also if they are closed."""
     for size in ("COLUMNS", "LINES"):
         said = os.environ.get(size, "")
         if not re.fullmatch("[0-9]{1,4}", said) or int(said) < NARROWEST:
@@ -52,7 +50,7 @@ def prepare() -> None:
 
 
 def line(*parts: Part) -> "Text":
-    """Return one text of several parts, with control characters written out."""
+    """Join parts to one text, and escape control characters."""
     from rich.text import Text
 
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
@@ -60,17 +58,17 @@ def line(*parts: Part) -> "Text":
 
 
 def terminal_width() -> int:
-    """Return the columns that standard output is laid out for."""
+    """Return the width of standard output, in columns."""
     return _console().width
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
-    """Print a table, in which what is too long for its column is folded."""
+    """Print a table. Text that is too long for its column is folded."""
     print_out(_table(heads, rows))
 
 
 def print_entries(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
-    """Print a table; where its longest words have no room, each row's cells below each other."""
+    """Print a table. If its longest words do not fit, print the cells of a row below each other."""
     console, shown = _console(), _table(heads, rows)
     unbounded = console.options.update(width=_UNBOUNDED)
     if console.measure(shown, options=unbounded).minimum <= console.width:
@@ -100,21 +98,21 @@ def print_json(document: Any) -> None:
 
 
 def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False) -> None:
-    """Print to standard output, wrapped to the terminal unless `soft_wrap` leaves lines whole."""
+    """Print to standard output; wrap lines to the terminal, unless `soft_wrap` is set."""
     shown = line(content) if isinstance(content, str) else content
     with _writing():
         _console().print(shown, soft_wrap=soft_wrap)
 
 
 def report_error(message: str) -> None:
-    """Print an error to standard error in one line: a command in it can be copied."""
+    """Print an error to standard error in one line, so that a command in it can be copied."""
     half, left = LONGEST // 2, len(message) - LONGEST
     text = message if left <= 0 else f"{message[:half]}... ({left:,} more) ...{message[-half:]}"
     error_console().print(line(("error: ", "bold red"), text), soft_wrap=True)
 
 
 def report_note(message: str) -> None:
-    """Print a line to standard error, as it is but for control characters."""
+    """Print a line to standard error, with control characters escaped."""
     with suppress(OSError):
         sys.stderr.write(printable(message) + "\n")
 
@@ -126,7 +124,7 @@ def report_traceback() -> None:
 
 
 def finish() -> None:
-    """Write out what is left of standard output, so that a full disk does not pass unseen."""
+    """Flush standard output, so that a full disk is an error."""
     with _writing():
         pass
 
@@ -156,7 +154,7 @@ def _console() -> "Console":
 
 
 def error_console() -> "Console":
-    """Return a console on standard error; no run fails because that cannot be written."""
+    """Return a console on standard error. A run does not fail if it cannot be written."""
     from rich.console import Console
 
     return Console(file=cast(IO[str], _Forgiving(sys.stderr)), highlight=False)

@@ -1,4 +1,4 @@
-"""How a run looks in a terminal: progress while it goes on, the accuracy matrix at its end."""
+"""A run in the terminal: its progress, and at the end the accuracy matrix."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ MOST = 10  # tasks in the matrix
 
 
 class Display:
-    """A progress bar on standard error, and a line for each task that is done."""
+    """A progress bar on standard error, and one line per learned task."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._epochs = experiment.config.epochs
@@ -51,7 +51,7 @@ class Display:
         self._progress.stop()
 
     def stepped(self, task: int, epoch: int, step: int, steps: int) -> None:
-        """Draw how far the run is, a few times a second."""
+        """Draw the progress, a few times per second."""
         now = time.perf_counter()
         if now - self._drawn < REFRESH:
             return
@@ -68,7 +68,7 @@ class Display:
 
     @hookimpl
     def bnnlab_task_ended(self, task: int, accuracy: Sequence[float | None]) -> None:
-        """Say how a task went."""
+        """Print the accuracy after a task."""
         seen = [a for a in accuracy[: task + 1] if a is not None]
         self._progress.console.print(
             f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it, "
@@ -78,7 +78,7 @@ class Display:
 
 
 def print_result(result: Result) -> None:
-    """Print the accuracy matrix and what it says, to standard output."""
+    """Print the accuracy matrix and its measures to standard output."""
     for part in result_lines(result):
         print_out(part)
     if result.folder:
@@ -86,7 +86,7 @@ def print_result(result: Result) -> None:
 
 
 def result_lines(result: Result) -> list[Table | Text]:
-    """Return the accuracy matrix, and lines that say what it means."""
+    """Return the accuracy matrix, and one line per measure."""
     head = Text("test accuracy in %; flips: % of the binary weights that the task changed")
     parts: list[Table | Text] = [head, matrix_table(result)]
     count = len(result.accuracy)
@@ -110,7 +110,7 @@ def result_lines(result: Result) -> list[Table | Text]:
         parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
     parts += _uncertainty_lines(result)
     for name, versions in result.changed_versions.items():
-        parts.append(line(f"parts of it were made with {name} {', '.join(versions)}"))
+        parts.append(line(f"parts of this run used {name} {', '.join(versions)}"))
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
 
@@ -121,9 +121,9 @@ def _uncertainty_lines(result: Result) -> list[Text]:
         "nll": ("negative log-likelihood, nats", "NLL"),
         "brier": ("0 is perfect, 2 the worst", "Brier score"),
         "ece": ("mean of |accuracy - confidence|", "ECE"),
-        "aleatoric": ("bits of entropy that every draw has", "aleatoric"),
-        "epistemic": ("bits of entropy that the draws disagree by", "epistemic"),
-        "ood_auroc": ("telling unknown inputs apart; 0.5 is chance", "OOD AUROC"),
+        "aleatoric": ("mean entropy of each draw, bits", "aleatoric"),
+        "epistemic": ("disagreement of the draws, bits", "epistemic"),
+        "ood_auroc": ("out-of-distribution detection; 0.5 is chance", "OOD AUROC"),
     }
     return [
         Text.assemble(f"{name:18}{found[key]:>8.3f}  ", (meaning, "dim"))
@@ -133,7 +133,7 @@ def _uncertainty_lines(result: Result) -> list[Text]:
 
 
 def _shown(count: int) -> list[int]:
-    """Return the tasks of the matrix: all, or as many as the terminal has room for, spread out."""
+    """Return the tasks to show: all, or as many as the terminal has room for, evenly chosen."""
     room = max(2, min(MOST, (terminal_width() - 10) // 7))
     if count <= room:
         return list(range(count))

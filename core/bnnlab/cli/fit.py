@@ -1,4 +1,4 @@
-"""What fits together: `check`, `matrix`."""
+"""Commands on compatibility: `check`, `matrix`."""
 
 from collections import Counter
 from itertools import accumulate
@@ -23,9 +23,9 @@ def check(
     set: Assignments = None,
     json: Json = False,
 ) -> None:
-    """Say whether four components fit together, and if not, why and what would.
+    """Check whether four components fit together. If not, say why, and what would fit.
 
-    What is not named is the default. Exits with 1 if they do not fit.
+    A component that is not named is the default. Exits with 1 if they do not fit.
 
     Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
     """
@@ -83,7 +83,7 @@ def matrix(
     offered = Counter(str(component) for _, component in host.components())
 
     def name(choice: "Choice") -> str:
-        """Return a component's name, with its distribution if another one offers it too."""
+        """Return the name of a component, with its distribution if the name is not unique."""
         short, several = choice.component.name, offered[str(choice)] > 1
         return f"{choice.plugin.distribution}/{short}" if several else short
 
@@ -113,7 +113,7 @@ def matrix(
 
 
 def _print_grid(fits: dict[tuple[str, str], bool]) -> None:
-    """Print a row per optimizer and a column per rule, in as many tables as the width asks for."""
+    """Print a row per optimizer and a column per rule, in as many tables as the width needs."""
     rules = list(dict.fromkeys(rule for rule, _ in fits))
     optimizers = list(dict.fromkeys(optimizer for _, optimizer in fits))
     corner = "optimizer \\ rule"

@@ -1,4 +1,4 @@
-"""What a component is: `info`."""
+"""The command `info`."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,18 +20,20 @@ def info(
     set: Assignments = None,
     input: Annotated[
         str | None,
-        typer.Option("--input", help="Of a model: one input; else 3,32,32.", metavar="C,H,W"),
+        typer.Option(
+            "--input", help="For a model: shape of one input; default 3,32,32.", metavar="C,H,W"
+        ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option("--classes", help="Of a model: logits; else 10.", min=1)
+        int | None,
+        typer.Option("--classes", help="For a model: number of logits; default 10.", min=1),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Explain a component: what it is, where it comes from, and every option.
+    """Describe a component: its purpose, its source, and all its options.
 
-    A model is built, for --input and with the options of --set, and its segments are shown: where
-    local rules cut it, how binary it is, what it stores and computes. If it was made binary from a
-    real network, what stayed real is shown, and why.
+    For a model: also build it, and list its segments with their weights and operations, binary and
+    real. If it was converted from a real network: list the layers that stayed real, and why.
 
     Examples:
       bnn info rule dfa
@@ -55,7 +57,7 @@ def info(
         raise UsageError(f"--set {key}: info takes options of the {kind} only")
     choice = resolve_components(host, layers, [Kind(kind)])[Kind(kind)]
     if kind != Kind.MODEL and (input, classes) != (None, None):
-        raise UsageError(f"--input and --classes are for building a model; a {kind} has none")
+        raise UsageError(f"--input and --classes are for a model only, not for a {kind}")
     shape = "3,32,32" if input is None else input
     built = kind == Kind.MODEL
     segments, conversion = take_apart(host, choice, shape, classes or 10) if built else ([], None)
@@ -66,7 +68,7 @@ def info(
     if built:
         print_segments(segments, shape)
     if conversion is not None:
-        print_out(Text(f"\nMade from a real network: {conversion}"), soft_wrap=True)
+        print_out(Text(f"\nConverted from a real network: {conversion}"), soft_wrap=True)
 
 
 def _document(
@@ -126,12 +128,12 @@ def _print_component(choice: "Choice") -> None:
     else:
         print_out("It has no options.")
     print_out()
-    for word, names in (("needs", component.requires), ("gives", component.provides)):
+    for word, names in (("requires", component.requires), ("provides", component.provides)):
         for capability in sorted(names):
-            meaning = CAPABILITIES.get(capability, "the plugin's own")
+            meaning = CAPABILITIES.get(capability, "defined by the plugin")
             print_out(f"{word} {capability}  ({meaning})")
     if component.default_model is not None:
-        print_out(f"Without --model a run has the model {component.default_model}.")
+        print_out(f"Default model with this rule: {component.default_model}.")
     if component.state_bytes is not None:
         print_out(_memory(component.state_bytes))
     example = f"bnn run --{component.kind} {component.name}"
@@ -145,7 +147,7 @@ def _print_component(choice: "Choice") -> None:
 
 
 def _memory(count: int) -> str:
-    return f"keeps {count} bytes per weight (float32, default options) beside the model's 4"
+    return f"optimizer state: {count} bytes per weight (float32, default options); the weight: 4"
 
 
 def _typed(value: Any) -> str:
@@ -155,7 +157,7 @@ def _typed(value: Any) -> str:
 
 
 def _limits(option: Any) -> dict[str, float]:
-    """Return the bounds of an option that has some, by their names."""
+    """Return the limits of an option by their names."""
     names = ("minimum", "above", "below", "maximum")
     return {name: bound for name in names if (bound := getattr(option, name)) is not None}
 
@@ -164,7 +166,7 @@ def _conditions(option: Any) -> str:
     words = {"minimum": "at least", "maximum": "at most"}
     bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
     parts = [f" ({', '.join(bounds)})"] if bounds else []
-    for word, given in (("needs", option.requires), ("gives", option.provides)):
+    for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():
             parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
     return "".join(parts)

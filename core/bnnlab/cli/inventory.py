@@ -1,4 +1,4 @@
-"""What there is: `list-plugins`, `doctor`."""
+"""Commands on the installation: `list-plugins`, `doctor`."""
 
 import logging
 from collections.abc import Sequence
@@ -22,12 +22,11 @@ def list_plugins(
         bool, typer.Option("--all", help="Also list known plugins that are not installed.")
     ] = False,
 ) -> None:
-    """List plugins, what became of them, and what they offer.
+    """List plugins with their status and components.
 
-    Status: [green]ok[/green], [red]broken[/red] (with the reason; all of it with --debug),
-    [yellow]disabled[/yellow] (by registry.toml, BNNLAB_DISABLE or BNNLAB_ONLY), or
-    [cyan]available[/cyan] (known, not installed). What an ok plugin requires and is not installed
-    is said with it.
+    Status: [green]ok[/green] (with missing requirements, if any); [red]broken[/red] (with the
+    reason; --debug shows the traceback); [yellow]disabled[/yellow] (by registry.toml,
+    BNNLAB_DISABLE or BNNLAB_ONLY); [cyan]available[/cyan] (known, not installed).
 
     Examples:  bnn list-plugins   |   bnn list-plugins --all --json
     """
@@ -77,7 +76,7 @@ def list_plugins(
 
 
 def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
-    """Return by distribution what the plugins that are loaded require, and is not there."""
+    """Return the missing requirements of loaded plugins, by distribution."""
     from bnnlab.registry.discovery import Status
     from bnnlab.registry.requirements import unmet
 
@@ -99,7 +98,7 @@ def _grouped(offers: list[str]) -> str:
 def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
-    Exits with 1 if a plugin is broken, or requires what is not installed.
+    Exits with 1 if a plugin is broken or a requirement is missing.
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
@@ -112,15 +111,19 @@ def doctor(json: Json = False) -> None:
         print_json(report)
     else:
         _print_report(report)
-        said = [f"Broken: {len(broken)} of the plugins."] if broken else []
-        said += [f"Unmet requirements: of {', '.join(dict.fromkeys(lacking))}."] if lacking else []
-        print_out(" ".join(said) or "All is well.")
+        said = [f"Broken plugins: {len(broken)}."] if broken else []
+        said += (
+            [f"Plugins with missing requirements: {', '.join(dict.fromkeys(lacking))}."]
+            if lacking
+            else []
+        )
+        print_out(" ".join(said) or "No problem found.")
     if broken or lacking:
         raise typer.Exit(1)
 
 
 def _examine(plugins: Sequence["Plugin"]) -> dict[str, Any]:
-    """Return what the doctor knows, by its name for people."""
+    """Return the report of `doctor`, by the names that it prints."""
     import platform
     import time
 

@@ -1,4 +1,4 @@
-"""What trains: `run`, and `list-recipes`."""
+"""Commands that train: `run`, and `list-recipes`."""
 
 import shlex
 from contextlib import nullcontext
@@ -61,13 +61,14 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on a stream of tasks, and see what it learned and forgot.
+    """Train a network on a stream of tasks, and print the accuracy matrix.
 
-    Writes a folder with the configuration, metrics, result and checkpoint.
+    Writes configuration, metrics, result and checkpoint to a folder.
 
-    Ctrl-C, SIGTERM, SIGHUP and SIGQUIT let it save and stop after the step; a second one at once.
+    After Ctrl-C, SIGTERM, SIGHUP or SIGQUIT the run saves and stops. A second signal stops it at
+    once.
 
-    Flags come before the run file, and the run file before the defaults.
+    A flag overrides the run file, and the run file overrides the defaults.
 
     Examples:
       bnn run
@@ -99,9 +100,9 @@ def run(
     }
     spoken = layers(said, set)
     if resume and (any(spoken) or config or recipe):
-        raise UsageError("--resume repeats the run's own configuration: give it alone")
+        raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
-        raise UsageError("--allow-changed-versions: a new run has no other versions; see --resume")
+        raise UsageError("--allow-changed-versions is only for --resume")
     file = resume / CONFIG if resume else config
     settings: list[Any] = [read_config(file)] if file else []
     if recipe is not None:
@@ -142,7 +143,7 @@ def _execute(
                 result = experiment.run(display.stepped)
     except (KeyboardInterrupt, StoppedError) as error:
         if experiment.folder:
-            report_note(f"to go on: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
+            report_note(f"to continue: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
         by, code = "SIGINT", 130
         if isinstance(error, StoppedError):
             by, code = error.signal, error.exit_code
@@ -155,7 +156,7 @@ def _execute(
 
 
 def list_recipes(json: Json = False) -> None:
-    """List the run files that plugins bring, and what each reproduces.
+    """List recipes (run files that plugins ship), and what each reproduces.
 
     Examples:  bnn list-recipes   |   bnn run --recipe NAME
     """
@@ -184,4 +185,4 @@ def list_recipes(json: Json = False) -> None:
         about = f"broken: {recipe.fault}" if recipe.fault else recipe.reproduces
         print_out(f"    {about}")
     if not recipes:
-        print_out("No installed plugin brings a recipe.")
+        print_out("No installed plugin has a recipe.")

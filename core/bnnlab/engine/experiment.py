@@ -218,7 +218,7 @@ class Experiment:
         """Return the configuration with what it left to this machine, and without its own name."""
         data = str(building.data_folder(self.config.data).resolve())
         if not is_storable(data):
-            raise UsageError(f"data: {shown(data)} is no text that a run file can hold.")
+            raise UsageError(f"data: {shown(data)} has characters that a run file cannot hold.")
         config = {**self.config.as_dict(), "device": str(self.device), "data": data}
         del config["name"]
         return config

@@ -1,1 +1,1 @@
-"""What there is: plugins are found, loaded guardedly, and asked for their components. No torch."""
+"""Plugins: find them, load each one guarded, list their components. No torch."""

@@ -24,7 +24,7 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
 RESERVED = frozenset(
     {"name", "data", "device", "seed", "host", "model", "generator", "input_shape", "classes"}
 )
-"""What constructors, run files and `bnnlab.create` mean something else by."""
+"""Names with another meaning in constructors, run files and `bnnlab.create`."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TARGET = re.compile(r"[\w.]+:\w+")
@@ -64,8 +64,8 @@ class Option:
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
         path: Whether it is a file or folder, made absolute so that a run can be continued from
-            elsewhere. A model's says what weights begin as: where saved ones follow, it is read
-            for fresh models alone (the setting `fresh`).
+            elsewhere. For a model: the file with its initial weights. Not read when a run is
+            resumed or loaded.
     """
 
     name: str
@@ -84,8 +84,8 @@ class Option:
     def __post_init__(self) -> None:
         if not _is_typeable(self.type):
             raise ValueError(
-                f"option {self.name!r}: type {self.type!r} is none of int, float, bool, str, None, "
-                "list[...], Literal[...] or a union of them"
+                f"option {self.name!r}: type {self.type!r} is not one of int, float, bool, str, "
+                "None, list[...], Literal[...] or a union of them"
             )
 
 
@@ -149,9 +149,11 @@ class Component:
             raise ValueError(f"{self}: option {repeated.pop()!r} is declared twice")
         taken = sorted(RESERVED & {*names})
         if taken:
-            raise ValueError(f"{self}: an option cannot be called {taken[0]!r}; it is the core's")
+            raise ValueError(
+                f"{self}: the core reserves the option name {taken[0]!r}; choose another"
+            )
         if self.argument is not None and self.argument not in names:
-            raise ValueError(f"{self}: argument {self.argument!r} is none of its options")
+            raise ValueError(f"{self}: argument {self.argument!r} is not one of its options")
         for capability in self._all_capabilities():
             if capability not in CAPABILITIES and not capability.startswith("x-"):
                 known = ", ".join(CAPABILITIES)

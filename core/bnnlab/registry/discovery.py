@@ -1,4 +1,4 @@
-"""Find what is installed, by metadata alone: nothing of a plugin is imported here."""
+"""Find installed plugins by their metadata. Nothing of a plugin is imported here."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from bnnlab.registry.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
 
 class Status(StrEnum):
-    """What became of a plugin."""
+    """Status of a plugin."""
 
     OK = "ok"
     BROKEN = "broken"
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of one distribution, and what became of it."""
+    """One entry point of one distribution, with its status."""
 
     distribution: str
     version: str
@@ -106,11 +106,11 @@ def _read(distribution: Distribution) -> list[Found]:
     except Exception as error:  # whosever it is, it must not stop the others
         return [replace(place, fault=f"its entry_points.txt cannot be read: {explain(error)}")]
     if not points:
-        return [replace(place, fault="its entry_points.txt names bnnlab, and no plugin in it")]
+        return [replace(place, fault="its entry_points.txt names bnnlab, but no plugin")]
     try:
         about = distribution.metadata
         if "Name" not in about or "Version" not in about:
-            raise ValueError("there is no name, or no version, in it")
+            raise ValueError("Name or Version is missing")
         name, version = about["Name"], about["Version"]
     except Exception as error:
         fault = f"its METADATA cannot be read: {explain(error)}"
@@ -126,8 +126,8 @@ def _fault(point: EntryPoint) -> str | None:
     """Return why an entry point cannot be loaded, as far as can be seen without loading it."""
     if point.group == ENTRY_POINT_GROUP:
         wrong = EntryPoint.pattern.match(point.value) is None
-        return f"its entry point {point.value!r} is no module" if wrong else None
+        return f"its entry point {point.value!r} is not a module" if wrong else None
     if point.group.startswith(f"{PROJECT}.v"):
         version = point.group.removeprefix(f"{PROJECT}.")
-        return f"made for plugin API {version}; this core speaks {API_VERSION}"
-    return f"its entry-point group is {point.group!r}, and must be {ENTRY_POINT_GROUP!r}"
+        return f"made for plugin API {version}; this core has {API_VERSION}"
+    return f"its entry-point group is {point.group!r}; it must be {ENTRY_POINT_GROUP!r}"

@@ -29,7 +29,7 @@ class PluginHost:
 
     Attributes:
         index: The curated registry.
-        plugins: Every installed plugin, sorted by name, with what became of it.
+        plugins: Every installed plugin with its status, sorted by name.
     """
 
     def __init__(self, disabled: Iterable[str] = ()) -> None:
@@ -47,7 +47,7 @@ class PluginHost:
             if name in {entry.distribution for entry in self.index.plugins}:
                 hint = f" To install it: pip install {name}"
             raise UsageError(
-                f"plugin {name!r}, which BNNLAB_ONLY or --isolated names, is not installed.{hint}"
+                f"BNNLAB_ONLY or --isolated names plugin {name!r}, which is not installed.{hint}"
             )
         self.plugins: list[Plugin] = [self._load(each) for each in found]
 
@@ -56,7 +56,7 @@ class PluginHost:
         if self._disabled & found.names:
             return plugin
         if self._only and not self._only & found.names:
-            return replace(plugin, error="neither BNNLAB_ONLY nor --isolated names it")
+            return replace(plugin, error="not named by BNNLAB_ONLY or --isolated")
         return importing.load(self._manager, found)
 
     # -------------------------------------------------------------------- resolving
@@ -110,7 +110,7 @@ class PluginHost:
             return matches[0]
         if matches:
             ways = " or ".join(f"{plugin.distribution}/{short}" for plugin, _ in matches)
-            raise UsageError(f"two plugins offer {kind} {short!r}. Say which: {ways}.")
+            raise UsageError(f"two plugins offer {kind} {short!r}. Choose one: {ways}.")
         raise missing(kind, short, distribution, offers, self.plugins, self.index, own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
@@ -129,7 +129,7 @@ class PluginHost:
             raise does_not_load(plugin, offer, error) from error
 
     def unavailable(self) -> list[Plugin]:
-        """Return what registry.toml knows and is not installed."""
+        """Return the plugins of registry.toml that are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}
         return [
             Plugin(entry.distribution, "", entry.name, Status.AVAILABLE)
@@ -144,7 +144,7 @@ class PluginHost:
         importing.register(self._manager, observer)
 
     def observers(self) -> Observers:
-        """Return who watches the next run."""
+        """Return the observers of the next run."""
         return Observers(self._manager)
 
 

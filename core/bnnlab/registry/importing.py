@@ -1,4 +1,4 @@
-"""Import one plugin, guarded against whatever it does, and ask it what it offers."""
+"""Import one plugin, guarded against its errors, and list its components and commands."""
 
 import contextlib
 import inspect
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
-    """Import an entry point and register it; an error is in the plugin that is returned."""
+    """Import and register an entry point. An error becomes part of the returned plugin."""
     plugin = Plugin(found.distribution, found.version, found.name, Status.OK)
     if found.fault:
         return replace(plugin, status=Status.BROKEN, error=found.fault)
@@ -32,7 +32,7 @@ def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
     try:
         components, commands = _import(manager, found)
     except KeyboardInterrupt:
-        log.warning("interrupted while %s was imported", found.distribution)
+        log.warning("interrupted during the import of %s", found.distribution)
         raise
     except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -62,7 +62,7 @@ def _import(
         warnings.simplefilter("ignore")
         module = found.entry_point.load()
         if manager.is_registered(module):
-            raise ValueError(f"is the same object as {manager.get_name(module)}")
+            raise ValueError(f"is the same module as {manager.get_name(module)}")
         register(manager, module, name)
         try:
             if not manager.get_hookcallers(module):
@@ -78,7 +78,7 @@ def _import(
 
 
 def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T]) -> tuple[T, ...]:
-    """Return what a module's implementations of a hook answer, all of the expected type."""
+    """Call a hook of a module, and check that its answers have the expected type."""
     answers: list[T] = []
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         if implementation.plugin is not module:
@@ -104,10 +104,10 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
 
 
 def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> None:
-    """Let an object's hook implementations be called.
+    """Register an object, so that its hooks are called.
 
     Raises:
-        pluggy.PluginValidationError: If a hook is unknown, or takes an argument that is.
+        pluggy.PluginValidationError: If a hook or one of its arguments is unknown.
         TypeError: If calling an implementation would not run its body.
     """
     try:
@@ -117,7 +117,7 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str | None = N
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin and not _runs(implementation.function):
                     raise TypeError(
-                        f"{caller.name} is a wrapper, generator or coroutine, whose body would "
+                        f"{caller.name} is a wrapper, generator or coroutine. Its body would "
                         "not run: make it a plain function"
                     )
     except BaseException:

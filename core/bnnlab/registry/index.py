@@ -31,13 +31,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """The registry after the user's own file was laid over it.
+    """The registry, with the overrides of the user's own file.
 
     Attributes:
         plugins: Those that are known.
-        defaults: A layer of settings, as a run file holds them.
+        defaults: A layer of settings, like a run file.
         disabled: Distributions and entry points that are not imported.
-        own: The defaults that the user's own file says.
+        own: Names of the defaults that the user's own file sets.
     """
 
     plugins: tuple[Entry, ...]
@@ -61,7 +61,7 @@ class Index:
 
 
 def user_file() -> Path:
-    """Return where a user's overrides live; the file need not exist."""
+    """Return the path of the user's own registry.toml; the file need not exist."""
     return platformdirs.user_config_path("bnnlab") / "registry.toml"
 
 
@@ -108,15 +108,15 @@ def _read_own(file: Path) -> dict[str, Any]:
     own = read_toml(file)
     unknown = sorted(own.keys() - {"defaults", "disabled"})
     if unknown:
-        raise UsageError(f"{file}: unknown key {unknown[0]!r}. It takes 'disabled', [defaults].")
+        raise UsageError(f"{file}: unknown key {unknown[0]!r}. Allowed: 'disabled', [defaults].")
     names, tables = own.get("disabled", []), own.get("defaults", {})
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not are_names or not isinstance(tables, dict):
-        raise UsageError(f"{file}: 'disabled' is a list of names, [defaults] a table.")
+        raise UsageError(f"{file}: 'disabled' must be a list of names, and [defaults] a table.")
     for kind in PARTS:
         if kind in tables and as_table(tables[kind]) is None:
             raise UsageError(
-                f"{file}: {kind} in [defaults] is the name of a {kind}, or a table of its options."
+                f"{file}: {kind} in [defaults] must be the name of a {kind} or a table of options."
             )
     return own
 

@@ -1,4 +1,4 @@
-"""What to say of a name that nothing usable offers: why, and how to get it."""
+"""The error for an unknown name: why nothing offers it, and how to get it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,16 +18,16 @@ def missing(
     index: Index,
     own: Iterable[str] = (),
 ) -> UsageError:
-    """Return the error for a component or command that nothing usable offers.
+    """Return the error for a component or command that no usable plugin offers.
 
     Args:
-        kind: Of component, or `command`.
-        name: Without a distribution.
-        distribution: That was said with it, or empty.
-        offers: All of this kind that can be used.
-        plugins: All that are installed, also those that are broken or disabled.
-        index: Knows what is not installed.
-        own: Names of the core's own, which may have been meant.
+        kind: Kind of component, or `command`.
+        name: The name that is missing, without a distribution.
+        distribution: The distribution in front of the name, or empty.
+        offers: All usable components or commands of this kind.
+        plugins: All installed plugins, also broken and disabled ones.
+        index: The registry, with plugins that are not installed.
+        own: Names of the core that may be meant.
     """
     known = index.offering(f"{kind}:{name}")
     installed = {plugin.distribution for plugin in plugins}
@@ -47,8 +47,8 @@ def missing(
         )
     if distribution and distribution not in installed:
         return UsageError(
-            f"{kind} {distribution}/{name}: no plugin of the distribution {distribution!r} "
-            "is installed; `bnn list-plugins` shows what is."
+            f"{kind} {distribution}/{name}: no plugin of {distribution!r} is installed. "
+            "`bnn list-plugins` lists the installed ones."
         )
     others = [plugin.distribution for plugin, offer in offers if offer.name == name]
     if others:  # only the distribution was wrong
@@ -56,8 +56,8 @@ def missing(
     names = sorted({*own, *(offer.name for _, offer in offers)})
     hint = did_you_mean(name, [*names, *index.names(kind)])
     if not hint:
-        hint = f" Known: {', '.join(names)}." if names else " No plugin with one is installed."
+        hint = f" Known: {', '.join(names)}." if names else " No installed plugin has one."
     out = [f"{p.distribution} ({p.status})" for p in plugins if p.status is not Status.OK]
     if out:
-        hint += f" Not looked into: {', '.join(out)}."
+        hint += f" Not searched: {', '.join(out)}."
     return UsageError(f"unknown {kind} {name!r}.{hint}")

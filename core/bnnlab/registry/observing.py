@@ -1,4 +1,4 @@
-"""Observers: they watch a run. What they do to it by mistake is undone, and none can end it."""
+"""Call the observers of a run. An observer cannot change the run or end it."""
 
 import logging
 from copy import deepcopy
@@ -13,15 +13,14 @@ log = logging.getLogger(__name__)
 
 
 class Observers:
-    """Whoever watches one run: plugins, and what was handed to `PluginHost.observe`.
+    """The observers of one run: plugins, and objects that `PluginHost.observe` registered.
 
-    Each is handed copies of its own, so that what it does to them reaches neither the run nor the
-    next observer. What they change for the whole process is put back as far as `ambient` knows it;
-    what it says of it comes once in a run. One that raises is off for the rest of this run, and is
-    asked again in the next.
+    Each observer gets copies, so it cannot change the run or what the next observer gets. Changes
+    of the process state that `ambient` knows are put back, with one warning per run. An observer
+    that raises is off for the rest of this run.
 
     Args:
-        manager: Knows the implementations of the hooks.
+        manager: The plugin manager with the hook implementations.
     """
 
     def __init__(self, manager: pluggy.PluginManager) -> None:

@@ -1,4 +1,4 @@
-"""Check the values of options against their declared types, with errors that say what to type."""
+"""Check the values of options against their types. Errors say what to type."""
 
 import math
 import reprlib
@@ -15,9 +15,9 @@ from bnnlab.registry.components import Option
 T = TypeVar("T")
 
 SMALLEST = 2.0**-126
-"""Of the numbers that float32 holds in full; many devices take smaller ones for 0."""
+"""Smallest normal float32 number. Many devices round smaller ones to 0."""
 LARGEST = (2 - 2.0**-23) * 2.0**127
-"""Of float32."""
+"""Largest float32 number."""
 _MOST_NAMES = 10  # that one message looks at
 _MOST_DIGITS = 4000  # Python refuses to write a little more
 
@@ -33,12 +33,12 @@ class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         digits = round(x.bit_length() * math.log10(2))
         if digits > _MOST_DIGITS:
-            return f"an integer of some {digits} digits"
+            return f"an integer of about {digits} digits"
         return super().repr_int(x, level)
 
 
 shown = _Short().repr
-"""Return a value as a message shows it: as Python writes it, the middle of long ones left out."""
+"""Return a value as Python writes it, without the middle of a long one; for messages."""
 
 
 def describe_type(kind: Any) -> str:
@@ -102,9 +102,9 @@ def _range_fault(option: Option, value: Any) -> str | None:
         if isinstance(number, int) and not -(2**63) <= number < 2**63:
             return "is too large: whole numbers have at most 64 bits"
         if isinstance(number, float) and abs(number) > LARGEST:
-            return f"is too large: networks compute in float32, which ends at {LARGEST:.3g}"
+            return f"is too large: the largest float32 number is {LARGEST:.3g}"
         if option.above == 0 and number < SMALLEST:
-            return f"must be above 0, and float32 takes what is below {SMALLEST:.3g} for 0"
+            return f"must be above 0; float32 rounds numbers below {SMALLEST:.3g} to 0"
     return None
 
 
@@ -123,7 +123,7 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
             what = "a finite number"
         message = f"{name}: {shown(value)} is not {what}."
         if option.type is str:
-            message += f" Text that reads as something else needs quotes: --set '{name}=\"...\"'."
+            message += f" Text that reads as another type needs quotes: --set '{name}=\"...\"'."
         choices = [choice for choice in literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(value, choices)) from None
     fault = _range_fault(option, converted)
@@ -135,7 +135,7 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{name}: {shown(converted)}: {error}.") from None
     if isinstance(converted, str) and not is_storable(converted):
-        raise ValueError(f"{name}: {shown(converted)} is no text that a run file can hold.")
+        raise ValueError(f"{name}: {shown(converted)} has characters that a run file cannot hold.")
     return converted
 
 

@@ -1,4 +1,4 @@
-"""Named run files that plugins ship as package data, in a folder `recipes`."""
+"""Recipes: run files in the folder `recipes` of a plugin's package."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from bnnlab.registry.host import PluginHost
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run file and what it says of itself in its table `[recipe]`.
+    """A run file, with the content of its table `[recipe]`.
 
     Attributes:
         name: `plugin/file`, without the ending.

@@ -1,4 +1,4 @@
-"""What an installed distribution requires, and is not there."""
+"""Missing requirements of an installed distribution."""
 
 import logging
 import platform
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def warn_of_unmet(names: Iterable[str]) -> None:
-    """Say which of these distributions require what is not there: they are used all the same."""
+    """Warn of missing requirements of these distributions, which are used all the same."""
     for name in sorted(set(names)):
         for line in unmet(name):
             log.warning("%s %s", name, line)
@@ -23,8 +23,8 @@ def unmet(name: str, extras: Iterable[str] = ()) -> list[str]:
     """Return a line for each requirement of a distribution that this environment does not meet.
 
     Args:
-        name: Of the distribution, which is installed.
-        extras: Its optional features that are asked for.
+        name: Name of an installed distribution.
+        extras: Its extras that are used.
     """
     return list(dict.fromkeys(_unmet(name, frozenset(extras), set())))
 
@@ -38,7 +38,7 @@ def _unmet(
     found = distribution(name)
     for python in found.metadata.get_all("Requires-Python") or []:
         if not _contains(python, platform.python_version()):
-            yield f"requires Python {python}, and this is {platform.python_version()}"
+            yield f"requires Python {python}; this is {platform.python_version()}"
     for text in found.requires or ():
         try:
             wanted = Requirement(text)
@@ -55,7 +55,7 @@ def _unmet(
             yield f"requires {wanted.name}{wanted.specifier}, which is not installed"
             continue
         if not _contains(str(wanted.specifier), installed):
-            yield f"requires {wanted.name}{wanted.specifier}, and {installed} is installed"
+            yield f"requires {wanted.name}{wanted.specifier}; {installed} is installed"
         if wanted.extras:
             yield from _unmet(wanted.name, frozenset(wanted.extras), seen)
 

@@ -146,7 +146,7 @@ class RunFolder:
                 ) from error
             raise kind(
                 f"cannot write to {self.path}: {error.strerror or first_line(error)}; "
-                f"to go on: bnn run --resume {shlex.quote(str(self.path))}"
+                f"to continue: bnn run --resume {shlex.quote(str(self.path))}"
             ) from error
 
     # -------------------------------------------------------------------- the small files

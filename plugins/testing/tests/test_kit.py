@@ -67,7 +67,11 @@ def test_every_check_finds_something() -> None:
         ({"top": "import torch"}, "test_the_entry_module_is_data_alone", "imports torch"),
         ({"top": "import os; os.chdir('/')"}, "test_the_entry_module_is_data_alone", "changes the"),
         ({"provides": {"posterior"}}, "test_its_capabilities_are_those_of_its_kind", "an? optimiz"),
-        ({"target": "acme_none:Thing"}, "test_its_class_loads_and_is_documented", "does not load"),
+        (
+            {"target": "acme_none:Thing"},
+            "test_its_class_loads_and_is_documented",
+            "cannot be loaded",
+        ),
         (
             {"target": "broken.models:Fine"},
             "test_its_class_loads_and_is_documented",
