@@ -121,7 +121,7 @@ def test_a_plugins_command_runs_as_one_of_the_cores_does(bnn: Bnn) -> None:
     ],
 )
 def test_a_command_that_does_not_load_names_its_plugin(bnn: Bnn, name: str, why: str) -> None:
-    said = f"error: command '{name}' of acme 1.0 does not load: {why}\n"
+    said = f"error: command '{name}' of acme 1.0 cannot be loaded: {why}\n"
     assert bnn(name) == Answer(2, "", said)
 
 
@@ -138,7 +138,7 @@ def test_a_name_that_is_taken_is_said_with_the_distribution(bnn: Bnn, acme: Make
     listed = bnn("--help").out
     assert all(f" {name} " in listed for name in ("acme/greet", "acme-b/greet", "acme-b/doctor"))
     assert bnn("greet").err == (
-        "error: two plugins offer command 'greet'. Say which: acme/greet or acme-b/greet.\n"
+        "error: two plugins offer command 'greet'. Choose one: acme/greet or acme-b/greet.\n"
     )
     assert bnn("acme/greet", "Ada").out == "hello Ada\n"
     assert bnn("acme-b/doctor", "aloud").out == "HELLO\n"
@@ -174,7 +174,7 @@ def test_plugins_that_are_off_add_no_command(
     listed = bnn("--help")
     assert listed.code == 0
     assert "doctor" in listed.out
-    assert "no command of a plugin is listed: plugin 'nothing'" in listed.err
+    assert "commands of plugins are not listed: BNNLAB_ONLY" in listed.err
 
 
 def test_a_command_that_is_not_installed_says_how_to_get_it(

@@ -34,7 +34,7 @@ class Commands(TyperGroup):
         try:
             offers = PluginHost().commands()
         except UsageError as error:  # of BNNLAB_ONLY or of the user's registry.toml
-            log.warning("no command of a plugin is listed: %s", error)
+            log.warning("commands of plugins are not listed: %s", error)
             return {}
         taken = Counter([*self.commands, *(command.name for _, command in offers)])
         names = (

@@ -151,4 +151,4 @@ class PluginHost:
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:
     """Return the error for what a plugin offers and cannot be used, with the plugin's name."""
     whose = f"{plugin.distribution} {plugin.version}"
-    return UsageError(f"{offer.kind} {offer.name!r} of {whose} does not load: {explain(error)}")
+    return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {explain(error)}")
