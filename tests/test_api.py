@@ -1,10 +1,11 @@
 """The Python interface: single components in a loop of one's own, and whole runs."""
 
+import inspect
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 
 import bnnlab
 from bnnlab import Batch, Model, RunError, UsageError
+from bnnlab.registry.components import PARTS
+from bnnlab.settings.run import RUN_OPTIONS
 
 RUN: dict[str, Any] = {
     "stream": {"name": "permuted-digits", "tasks": 2},
@@ -133,6 +136,21 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
     assert not any(torch.equal(one[name], other[name]) for name in one)
     assert a.accuracy == b.accuracy
     assert a.protocol == c.protocol
+
+
+def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
+    own = {"config", "recipe", "set", "host", *PARTS}
+    types = {key: hint for key, hint in get_type_hints(bnnlab.run).items() if key not in own}
+    paths = {"data", "out"}
+    assert types.pop("return") is bnnlab.Result
+    assert types == {
+        option.name: option.type | Path | None if option.name in paths else option.type | None
+        for option in RUN_OPTIONS
+    }
+    parameters = inspect.signature(bnnlab.run).parameters
+    assert all(each.default is None for each in parameters.values())
+    for option in RUN_OPTIONS:
+        assert f"        {option.name}: {option.help}\n" in (bnnlab.run.__doc__ or "")
 
 
 MISTAKES: list[tuple[Any, str]] = [

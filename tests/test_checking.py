@@ -19,7 +19,7 @@ from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import choose
+from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
 
 Change = Callable[[list[Task]], list[Task]]

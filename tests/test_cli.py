@@ -206,7 +206,7 @@ def test_a_model_that_cannot_be_built_is_refused(bnn: Bnn) -> None:
 
 def test_an_argument_and_its_option_must_agree(bnn: Bnn) -> None:
     words = ["info", "model", "torchvision:resnet18", "--set", "model.architecture=vgg11"]
-    assert_refused(bnn(*words), "model.architecture is said twice", "'resnet18'", "'vgg11'")
+    assert_refused(bnn(*words), "model.architecture is set twice", "'resnet18'", "'vgg11'")
 
 
 @pytest.mark.parametrize(
@@ -280,8 +280,8 @@ def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any])
 
 def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., Any]) -> None:
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import resolve
     from bnnlab.settings.fit import check
+    from bnnlab.settings.layers import resolve
 
     recipes = document("list-recipes")["recipes"]
     assert "metaplasticity/permuted-mnist" in [recipe["name"] for recipe in recipes]
@@ -359,6 +359,29 @@ def test_flags_come_before_the_run_file_and_set_before_flags(bnn: Bnn, tmp_path:
     assert config["optimizer"]["beta1"] == 0.5
     assert config["model"]["hidden"] == [4]
     assert config["model"]["bias"] is True
+
+
+def test_every_setting_has_a_flag(bnn: Bnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnnlab.settings.run import RUN_OPTIONS
+
+    given: list[Any] = []
+    monkeypatch.setattr("bnnlab.cli.running._execute", lambda places, *_: given.extend(places))
+    words: list[str] = []
+    for option in RUN_OPTIONS:
+        flag = option.name.replace("_", "-")
+        words += [f"--no-{flag}"] if option.type is bool else [f"--{flag}", "7"]
+    assert bnn("run", *words).code == 0
+    flags, assignments = given
+    texts = {option.name: "7" for option in RUN_OPTIONS}
+    typed = {
+        option.name: option.type(0 if option.type is bool else 7)
+        for option in RUN_OPTIONS
+        if option.type in (bool, int, float)
+    }
+    assert flags == {**texts, **typed}
+    assert assignments == {}
+    assert bnn("run", "--diagnose").code == 0
+    assert given[2] == {"diagnose": True}
 
 
 def test_a_run_is_repeated_from_its_own_run_file(bnn: Bnn, tmp_path: Path) -> None:

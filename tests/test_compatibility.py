@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from bnnlab import Kind, PluginHost, UsageError
-from bnnlab.settings.config import resolve
 from bnnlab.settings.fit import check, matrix, require
+from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import parse_assignment
 
 

@@ -10,8 +10,10 @@ import tomli
 import tomli_w
 
 from bnnlab import Kind, PluginHost, UsageError
-from bnnlab.settings.config import RunConfig, choose, parse_value, read_config, resolve
-from bnnlab.settings.text import joined, parse_assignment
+from bnnlab.registry.options import describe_type
+from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab.settings.run import RUN_OPTIONS, RunConfig
+from bnnlab.settings.text import joined, parse_assignment, parse_value, read_config
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 
@@ -31,11 +33,21 @@ def test_without_any_layer_the_registrys_and_the_components_defaults_hold(host: 
     config = resolve(host, [])
     for kind, choice in config.choices.items():
         assert choice.component.name == host.index.defaults[kind]
-    assert config.epochs == host.index.defaults.get("epochs", 1)
-    assert (config.seed, config.batch_size, config.out) == (0, 100, "runs")
+    assert (config.epochs, config.seed, config.batch_size, config.out) == (5, 0, 100, "runs")
     assert (config.data, config.name) == (None, None)
     for choice in config.choices.values():
         assert choice.options == {o.name: o.default for o in choice.component.options}
+
+
+def test_the_running_guide_has_a_row_for_every_setting() -> None:
+    rows = [
+        f"| `{each.name}` | {describe_type(each.type)} "
+        f"| `{str(each.default).lower()}` | {each.help} |"
+        for each in RUN_OPTIONS
+    ]
+    page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
+    table = page.partition("| setting | type | default | meaning |\n|---|---|---|---|\n")[2]
+    assert table.partition("\n\n")[0].splitlines() == rows
 
 
 def test_a_later_layer_comes_before_an_earlier_one(host: PluginHost) -> None:
@@ -52,7 +64,7 @@ def test_a_name_may_carry_an_argument(host: PluginHost, monkeypatch: pytest.Monk
     monkeypatch.setattr(host, "resolve", lambda kind, name: (plugin, taking))
     assert choose(host, Kind.MODEL, "mlp:batch", {}).options["norm"] == "batch"
     assert choose(host, Kind.MODEL, "mlp:batch", {"norm": "batch"}).options["norm"] == "batch"
-    with pytest.raises(UsageError, match=r"model\.norm is said twice: 'batch' .* 'none'"):
+    with pytest.raises(UsageError, match=r"model\.norm is set twice: to 'batch' .* 'none'"):
         choose(host, Kind.MODEL, "mlp:batch", {"norm": "none"})
     with pytest.raises(UsageError, match=r"model\.norm: 'bath' is not.*'batch'"):
         choose(host, Kind.MODEL, "mlp:bath", {})
@@ -156,6 +168,21 @@ def test_everything_that_is_wrong_is_told_at_once_in_at_most_two_lines(host: Plu
     for part in ("epochs: 0", "'dff'", "optimizer.lr", "optimizer.q", "model.norm"):
         assert part in text
     assert text.count("\n") <= 1
+
+
+def test_a_fault_names_the_file_that_set_the_value(host: PluginHost) -> None:
+    file = {"epochs": 0, "seed": -1, "rule": {"name": "dfa", "sclae": 1}, "optimizer": "adm"}
+    line = {"seed": -2, "rule": {"scael": 1}, "model": 3}
+    with pytest.raises(UsageError) as caught:
+        resolve(host, [Layer(file, "my.toml"), line])
+    assert str(caught.value) == (
+        "epochs: 0 must be at least 1. It is set in my.toml. "
+        "seed: -2 must be at least 0. "
+        "model: 3 is neither a name nor a table with one. "
+        "rule.sclae: no such option. Did you mean 'scale'? It is set in my.toml. "
+        "rule.scael: no such option. Did you mean 'scale'? "
+        "unknown optimizer 'adm'. Did you mean 'adam'? It is set in my.toml."
+    )
 
 
 def test_a_broken_components_own_error_stays_the_cause(

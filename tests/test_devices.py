@@ -14,7 +14,7 @@ from bnnlab.engine.experiment import Experiment
 from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
-from bnnlab.settings.config import resolve
+from bnnlab.settings.layers import resolve
 from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import RunFolder
 from bnnlab_testing import toy

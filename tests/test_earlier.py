@@ -16,7 +16,8 @@ import bnnlab
 from bnnlab.engine.experiment import Experiment
 from bnnlab.moved import HOMES
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import read_config, resolve
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
 EARLIER = Path(__file__).parent / "earlier"

@@ -6,8 +6,8 @@ import torch
 import bnnlab
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import resolve
 from bnnlab.settings.fit import matrix
+from bnnlab.settings.layers import resolve
 from bnnlab_testing import toy
 
 HOST = PluginHost()

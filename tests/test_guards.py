@@ -23,7 +23,8 @@ from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Examples
 from bnnlab.registry.components import Kind, Option
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import choose, parse_value, resolve
+from bnnlab.settings.layers import choose, resolve
+from bnnlab.settings.text import parse_value
 from bnnlab.storage.folder import RunFolder
 
 TINY = {"rule": "bp", "stream": {"name": "permuted-digits", "tasks": 2}, "epochs": 2}

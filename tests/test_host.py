@@ -219,7 +219,7 @@ def test_one_name_may_stand_for_components_of_two_kinds(make_plugin: MakePlugin)
 def test_a_default_means_the_curated_component_and_not_its_namesake(
     make_plugin: MakePlugin, user_config: Path
 ) -> None:
-    from bnnlab.settings.config import resolve
+    from bnnlab.settings.layers import resolve
 
     make_plugin("acme-dfa", offering("dfa"))
     (user_config / "registry.toml").write_text("[defaults]\nrule = {scale = 3.0}\n")

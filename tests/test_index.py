@@ -8,7 +8,7 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import Status
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index, read_toml
-from bnnlab.settings.config import resolve
+from bnnlab.settings.layers import resolve
 
 ROOT = Path(__file__).parents[1]
 

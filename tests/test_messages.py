@@ -18,7 +18,8 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_value, check_values
-from bnnlab.settings.config import RUN_OPTIONS, resolve
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.run import RUN_OPTIONS
 from bnnlab.settings.text import parse_assignment
 
 HUGE = 10**6000
@@ -273,11 +274,11 @@ def test_a_line_break_does_not_hide_a_second_setting() -> None:
         ("rule = 5", "rule in [defaults] must be the name of a rule or a table of options"),
         ("rule = {name = 5}", "rule in [defaults] must be the name of a rule"),
         ("stream = [1]", "stream in [defaults] must be the name of a stream"),
-        ("epochs = 'x'", "epochs: 'x' is not int. It is said in "),
-        ("epochs = {x = 1}", "epochs: {'x': 1} is not int. It is said in "),
-        ("optimizer = {lr = 'x'}", "optimizer.lr: 'x' is not float. It is said in "),
-        ("rule = 'dff'", "unknown rule 'dff'. Did you mean 'dfa'? It is said in "),
-        ("epoch = 3", "epoch: no such setting. Did you mean 'epochs'? It is said in "),
+        ("epochs = 'x'", "epochs: 'x' is not int. It is set in "),
+        ("epochs = {x = 1}", "epochs: {'x': 1} is not int. It is set in "),
+        ("optimizer = {lr = 'x'}", "optimizer.lr: 'x' is not float. It is set in "),
+        ("rule = 'dff'", "unknown rule 'dff'. Did you mean 'dfa'? It is set in "),
+        ("epoch = 3", "epoch: no such setting. Did you mean 'epochs'? It is set in "),
     ],
 )
 def test_a_fault_in_the_users_registry_is_told_with_the_file(

@@ -21,7 +21,8 @@ import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.engine.experiment import Experiment
 from bnnlab.errors import DataError
-from bnnlab.settings.config import read_config, resolve
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
 STATE = Path("checkpoint") / "state.pt"

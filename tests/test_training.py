@@ -14,7 +14,8 @@ import torch
 from bnnlab import BatchNorm, Kind, PluginHost, Result, RunError, UsageError, hookimpl
 from bnnlab.engine.experiment import Experiment
 from bnnlab.interfaces.stream import protocol_hash
-from bnnlab.settings.config import read_config, resolve
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
 SMALL: dict[str, Any] = {

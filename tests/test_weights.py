@@ -15,7 +15,7 @@ import bnnlab
 from bnnlab import BinaryLinear, Kind, Model, PluginHost, RunError
 from bnnlab.engine import weights
 from bnnlab.engine.building import make_optimizer
-from bnnlab.settings.config import choose
+from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
 
 

@@ -1,23 +1,24 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 from bnnlab.engine import building
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect, shown
 from bnnlab.registry.recipes import find_recipe
-from bnnlab.settings.config import choose, read_config, resolve
-from bnnlab.settings.text import assignment, joined
+from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab.settings.run import RUN_OPTIONS
+from bnnlab.settings.text import assignment, joined, read_config
 
 Choosable = str | Mapping[str, Any] | None
 
@@ -93,7 +94,7 @@ def create(
     return make(host, choice, model, seed=seed)
 
 
-def run(
+def run(  # noqa: D417  # `_document` adds the settings
     config: str | Path | Mapping[str, Any] | None = None,
     *,
     recipe: str | None = None,
@@ -104,82 +105,64 @@ def run(
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    device: str | None = None,
     uncertainty: bool | None = None,
     fresh: bool | None = None,
     diagnose: bool | None = None,
-    precision: str | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
     compile: bool | None = None,
     checkpoint_minutes: float | None = None,
-    device: str | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     name: str | None = None,
     set: Mapping[str, Any] | None = None,
     host: PluginHost | None = None,
 ) -> Result:
-    """Train on a stream and return what was found, with the trained model.
+    """Train on a stream of tasks; return the measurements and the trained model.
 
-    The arguments are those of `bnn run`; None is "not said". Nothing is written unless `out` is
-    given.
+    An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
+    (`bnn run --help` shows them). But no files are written unless `out` or `set` names a folder.
 
     Args:
-        config: A run file, or its content.
-        recipe: A recipe's name; `config` and the other arguments come before it.
-        rule: A name, or a mapping with `name` and options; so are the next three.
-        optimizer: See rule.
-        model: See rule.
-        stream: See rule.
-        epochs: Passes over each task's training data.
-        batch_size: Examples per step.
-        seed: Root of all randomness.
-        uncertainty: Measure calibration and the like also without a posterior.
-        fresh: Compare with fresh models that learn each task alone.
-        diagnose: Compare the rule's gradient with the exact one, per segment, in every epoch.
-        precision: `float32`, or `bfloat16` for the products in training.
-        compile: Compile each segment.
-        checkpoint_minutes: Between checkpoints within an epoch or an evaluation.
-        device: `auto`, `cpu`, `cuda`, ...
-        data: The data folder.
-        out: Folder to make the run's folder in.
-        name: The run folder's name.
-        set: More options, `{"optimizer.lr": 0.005}`.
-        host: The plugins to choose from; all installed ones by default.
+        config: A run file, or its content as a mapping.
+        recipe: A recipe's name, as `bnn list-recipes` shows it.
+        set: More settings, such as `{"optimizer.lr": 0.005}`. They come before the arguments.
+        host: The plugins to choose from. By default all that are installed.
+        rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
 
     Raises:
-        UsageError: If something cannot start as given.
+        UsageError: If the run cannot start with these settings.
         RunError: If the run fails.
     """
+    said = {key: value for key, value in locals().items() if key in _SETTINGS and value is not None}
     expect("config", config, str, PathLike, Mapping, NoneType)
     expect("recipe", recipe, str, NoneType)
     expect("set", set, Mapping, NoneType)
     expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
-    said = {
-        "rule": rule,
-        "optimizer": optimizer,
-        "model": model,
-        "stream": stream,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "uncertainty": uncertainty,
-        "fresh": fresh,
-        "diagnose": diagnose,
-        "precision": precision,
-        "compile": compile,
-        "checkpoint_minutes": checkpoint_minutes,
-        "device": device,
-        "data": data,
-        "name": name,
-    }
-    layers: list[Mapping[str, Any]] = []
+    places: list[Mapping[str, Any] | Layer] = []
     if recipe is not None:
-        layers.append(find_recipe(host, recipe).settings)
-    if config is not None:
-        layers.append(config if isinstance(config, Mapping) else read_config(Path(config)))
-    layers.append({key: value for key, value in said.items() if value is not None} | {"out": out})
-    layers.append(joined(assignment(key, value) for key, value in (set or {}).items()))
-    return Experiment(host, resolve(host, layers)).run()
+        places.append(Layer(find_recipe(host, recipe).settings, f"the recipe {recipe}"))
+    if isinstance(config, Mapping):
+        places.append(config)
+    elif config is not None:
+        places.append(Layer(read_config(Path(config)), str(config)))
+    places.append({"out": None, **said})
+    places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
+    return Experiment(host, resolve(host, places)).run()
+
+
+_SETTINGS = frozenset({*PARTS, *(option.name for option in RUN_OPTIONS)})
+
+
+def _document(function: Callable[..., Any]) -> None:
+    """Write the help of each run setting into a docstring, after its other arguments."""
+    lines = "".join(f"        {option.name}: {option.help}\n" for option in RUN_OPTIONS)
+    before, head, after = (function.__doc__ or "").partition("\n    Raises:")
+    function.__doc__ = f"{before}{lines}{head}{after}"
+
+
+_document(run)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -20,7 +20,11 @@ HOMES = {
     "checkpoint": ("storage.checkpoint",),
     "compatibility": ("settings.fit",),
     "components": ("registry.components",),
-    "config": ("settings.config",),
+    "config": (
+        "settings.layers",
+        "settings.run",
+        "settings.text",
+    ),
     "continual": ("engine.continual",),
     "conversion": (
         "interfaces.conversion",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.conversion import Conversion
     from bnnlab.nn.summary import Counts, Segment
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import Choice
+    from bnnlab.settings.run import Choice
 
 _WIDTH = 25
 """Characters of a segment's contents: a row then fits into 80 columns."""

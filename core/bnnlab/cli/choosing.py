@@ -1,31 +1,87 @@
-"""The flags that several commands share: components, and `--set`."""
+"""Flags for the settings of a run, made from the one table of them."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-Rule = Annotated[str | None, typer.Option("--rule", "-r", help="Learning rule.", metavar="NAME")]
-Optimizer = Annotated[
-    str | None, typer.Option("--optimizer", "-o", help="Optimizer.", metavar="NAME")
-]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Model.", metavar="NAME")]
-Stream = Annotated[
-    str | None, typer.Option("--stream", "-s", help="Stream of tasks.", metavar="NAME")
-]
+from bnnlab.registry.components import PARTS, Option
+from bnnlab.registry.options import literals
+from bnnlab.settings.run import KINDS, RUN_OPTIONS
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_COMPONENTS = tuple(Option(kind, str, None, meaning) for kind, meaning in KINDS.items())
+_OPTIONS = {option.name: option for option in (*_COMPONENTS, *RUN_OPTIONS)}
+_SHORT = {
+    "rule": "-r",
+    "optimizer": "-o",
+    "model": "-m",
+    "stream": "-s",
+    "epochs": "-e",
+    "batch_size": "-b",
+}
+_PANELS: dict[str, str] = {
+    **dict.fromkeys(map(str, PARTS), "Components"),
+    **dict.fromkeys(("uncertainty", "fresh", "diagnose"), "Measuring"),
+    **dict.fromkeys(("data", "out", "name", "checkpoint_minutes"), "Files"),
+}
+
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Set any option; may be repeated. `bnn info` lists a component's options.",
+        help="Set any option; may be repeated. `bnn info` lists the options of a component.",
         metavar="KIND.NAME=VALUE",
+        rich_help_panel="Components",
     ),
 ]
 
 
-def layers(said: Mapping[str, Any], assignments: list[str] | None) -> list[Mapping[str, Any]]:
+def with_flags(*settings: str) -> Callable[[Command], Command]:
+    """Give a command a flag for each of these settings, and `--set`.
+
+    The command finds them in its `**said`, for `layers` to read. What is not given is None.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        *own, _said = signature.parameters.values()
+        flags = [_parameter(name, _flag(_OPTIONS[name])) for name in settings]
+        flags.insert(len(PARTS), _parameter("set", Assignments))
+        command.__signature__ = signature.replace(parameters=[*flags, *own])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+def _flag(option: Option) -> Any:
+    """Return how typer is told of a setting's flag. Its values are checked by `resolve`."""
+    name = option.name.replace("_", "-")
+    words = [f"--{name}/--no-{name}" if option.type is bool else f"--{name}"]
+    words += [_SHORT[option.name]] if option.name in _SHORT else []
+    is_told = option.default is not None and option.type is not bool
+    default = f" Default: {option.default}." if is_told else ""
+    choices = "|".join(map(str, literals(option.type)))
+    flag = typer.Option(
+        *words,
+        help=option.help + default,
+        metavar="NAME" if option.name in PARTS else choices or None,
+        rich_help_panel=_PANELS.get(option.name, "Training"),
+    )
+    kind = option.type if option.type in (bool, int, float) else str
+    return Annotated[kind | None, flag]
+
+
+def layers(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the command line's layers of settings: flags first, `--set` over them."""
     from bnnlab.settings.text import joined, parse_assignment
 
-    flags = {key: value for key, value in said.items() if value is not None}
-    return [flags, joined(map(parse_assignment, assignments or []))]
+    flags = {key: value for key, value in said.items() if value is not None and key != "set"}
+    return [flags, joined(map(parse_assignment, said["set"] or []))]

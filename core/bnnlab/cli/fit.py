@@ -6,23 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
+from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
+from bnnlab.settings.run import KINDS
 
 if TYPE_CHECKING:
-    from bnnlab.settings.config import Choice
+    from bnnlab.settings.run import Choice
 
 _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
 
-def check(
-    rule: Rule = None,
-    optimizer: Optimizer = None,
-    model: Model = None,
-    stream: Stream = None,
-    set: Assignments = None,
-    json: Json = False,
-) -> None:
+@with_flags(*KINDS)
+def check(json: Json = False, **said: Any) -> None:
     """Check whether four components fit together. If not, say why, and what would fit.
 
     A component that is not named is the default. Exits with 1 if they do not fit.
@@ -30,12 +25,11 @@ def check(
     Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
     """
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import resolve
     from bnnlab.settings.fit import check as judge
+    from bnnlab.settings.layers import resolve
 
     host = PluginHost()
-    said = {"rule": rule, "optimizer": optimizer, "model": model, "stream": stream}
-    config = resolve(host, layers(said, set))
+    config = resolve(host, layers(said))
     verdict = judge(host, config.choices)
     names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
     if json:
@@ -61,9 +55,8 @@ def check(
         raise typer.Exit(1)
 
 
-def matrix(
-    model: Model = None, stream: Stream = None, set: Assignments = None, json: Json = False
-) -> None:
+@with_flags("model", "stream")
+def matrix(json: Json = False, **said: Any) -> None:
     """Show which rules work with which optimizers, for a model and a stream.
 
     Example:  bnn matrix --set model.weights=real
@@ -71,14 +64,14 @@ def matrix(
     from bnnlab.errors import UsageError
     from bnnlab.registry.components import Kind
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import resolve_components
     from bnnlab.settings.fit import matrix as pairs_of
+    from bnnlab.settings.layers import resolve_components
 
     host = PluginHost()
-    said = layers({"model": model, "stream": stream}, set)
-    for key in (key for layer in said for key in layer if key not in ("model", "stream")):
+    spoken = layers(said)
+    for key in (key for layer in spoken for key in layer if key not in ("model", "stream")):
         raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
-    choices = resolve_components(host, said, (Kind.MODEL, Kind.STREAM))
+    choices = resolve_components(host, spoken, (Kind.MODEL, Kind.STREAM))
     pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
     offered = Counter(str(component) for _, component in host.components())
 

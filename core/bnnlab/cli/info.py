@@ -11,7 +11,7 @@ from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
 if TYPE_CHECKING:
     from bnnlab.interfaces.conversion import Conversion
     from bnnlab.nn.summary import Segment
-    from bnnlab.settings.config import Choice
+    from bnnlab.settings.run import Choice
 
 
 def info(
@@ -45,7 +45,7 @@ def info(
     from bnnlab.errors import UsageError, did_you_mean
     from bnnlab.registry.components import Kind
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import resolve_components
+    from bnnlab.settings.layers import resolve_components
     from bnnlab.settings.text import joined, parse_assignment
 
     if kind not in list(Kind):

@@ -7,51 +7,43 @@ from typing import Annotated, Any
 
 import typer
 
-from bnnlab.cli.choosing import Assignments, Model, Optimizer, Rule, Stream, layers
+from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
+from bnnlab.settings.run import KINDS, RUN_OPTIONS
 
 
+@with_flags(*KINDS, *(option.name for option in RUN_OPTIONS))
 def run(
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="Run file (TOML); flags come before it."),
+        typer.Option(
+            "--config",
+            "-c",
+            help="Run file (TOML). Flags come before it.",
+            rich_help_panel="Files",
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="A plugin's run file, see `bnn list-recipes`."),
+        typer.Option(
+            "--recipe",
+            help="A plugin's run file, see `bnn list-recipes`. The run file comes before it.",
+            rich_help_panel="Files",
+        ),
     ] = None,
-    rule: Rule = None,
-    optimizer: Optimizer = None,
-    model: Model = None,
-    stream: Stream = None,
-    set: Assignments = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", "-e", help="Passes over each task's data.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", "-b", help="Examples per step.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Root of all randomness.")] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder of the data sets; also BNNLAB_DATA."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to make the run's folder in.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run's folder.")] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Continue the run in this folder.")
+        Path | None,
+        typer.Option(
+            "--resume", help="Continue the run in this folder.", rich_help_panel="Resuming"
+        ),
     ] = None,
     allow_changed_versions: Annotated[
         bool,
         typer.Option(
             "--allow-changed-versions",
-            help="With --resume: go on with other versions of torch, bnnlab or a plugin; the "
-            "result says so.",
+            help="With --resume: continue with other versions of torch, bnnlab or a plugin. The "
+            "result names them.",
+            rich_help_panel="Resuming",
         ),
     ] = False,
     isolated: Annotated[
@@ -60,6 +52,7 @@ def run(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
+    **said: Any,
 ) -> None:
     """Train a network on a stream of tasks, and print the accuracy matrix.
 
@@ -81,36 +74,24 @@ def run(
     """
     from bnnlab.errors import UsageError
     from bnnlab.registry.index import load_index
-    from bnnlab.settings.config import read_config
     from bnnlab.settings.isolation import named_plugins, only
+    from bnnlab.settings.layers import Layer
+    from bnnlab.settings.text import read_config
     from bnnlab.storage.folder import CONFIG
 
-    said = {
-        "rule": rule,
-        "optimizer": optimizer,
-        "model": model,
-        "stream": stream,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "device": device,
-        "data": None if data is None else str(data),
-        "out": None if out is None else str(out),
-        "name": name,
-    }
-    spoken = layers(said, set)
+    spoken = layers(said)
     if resume and (any(spoken) or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
     file = resume / CONFIG if resume else config
-    settings: list[Any] = [read_config(file)] if file else []
+    places: list[Any] = [Layer(read_config(file), str(file))] if file else []
     if recipe is not None:
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():
-            settings.insert(0, _read_recipe(recipe))
-    settings += spoken
-    with only(named_plugins(load_index(), settings)) if isolated else nullcontext():
-        _execute(settings, resume, allow_changed_versions, quiet, json)
+            places.insert(0, Layer(_read_recipe(recipe), f"the recipe {recipe}"))
+    places += spoken
+    with only(named_plugins(load_index(), places)) if isolated else nullcontext():
+        _execute(places, resume, allow_changed_versions, quiet, json)
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
@@ -121,13 +102,13 @@ def _read_recipe(name: str) -> dict[str, Any]:
 
 
 def _execute(
-    settings: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
+    places: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
 ) -> None:
     from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.config import resolve
+    from bnnlab.settings.layers import resolve
 
     host = PluginHost()
-    config = resolve(host, settings)
+    config = resolve(host, places)
     from bnnlab.cli.display import Display, print_result
     from bnnlab.engine.experiment import Experiment
     from bnnlab.errors import StoppedError

@@ -21,7 +21,7 @@ from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Examples, Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import Choice, RunConfig
+from bnnlab.settings.run import Choice, RunConfig
 from bnnlab.storage.checkpoint import digest
 
 BASES: dict[Kind, type] = {

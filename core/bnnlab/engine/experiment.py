@@ -20,8 +20,8 @@ from bnnlab.registry.discovery import Status
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
-from bnnlab.settings.config import Choice, RunConfig
 from bnnlab.settings.fit import require
+from bnnlab.settings.run import Choice, RunConfig
 from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import LOG, RunFolder
 from bnnlab.storage.log import hear, written

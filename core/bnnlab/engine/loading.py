@@ -13,7 +13,8 @@ from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect
-from bnnlab.settings.config import read_config, resolve_components
+from bnnlab.settings.layers import resolve_components
+from bnnlab.settings.text import read_config
 from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import CONFIG
 

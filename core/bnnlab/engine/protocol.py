@@ -15,7 +15,7 @@ from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import RunConfig
+from bnnlab.settings.run import RunConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from bnnlab.engine.diagnosis import Diagnosis
 from bnnlab.engine.learner import Learner
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.stream import Task, protocol_hash
-from bnnlab.settings.config import RunConfig
+from bnnlab.settings.run import RunConfig
 
 Status = Literal["complete", "failed", "interrupted"]
 

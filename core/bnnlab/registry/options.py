@@ -160,6 +160,7 @@ def check_values(
     *,
     what: str = "option",
     others: Iterable[str] = (),
+    sources: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return all options' values, defaults filled in, and a list of what is wrong.
 
@@ -169,7 +170,9 @@ def check_values(
         prefix: Of the names in messages.
         what: One of them is called so in messages.
         others: Names that may be given, too, and are checked elsewhere.
+        sources: The place that set each value, for messages.
     """
+    sources = sources or {}
     declared = {option.name: option for option in options}
     known = [*declared, *others]
     unknown = [name for name in given if name not in known]
@@ -177,15 +180,21 @@ def check_values(
     for name in unknown[:_MOST_NAMES]:
         hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
         written = name if isinstance(name, str) else shown(name)
-        faults.append(f"{prefix}{written}: no such {what}.{hint}")
+        origin = set_in(sources.get(name, ""))
+        faults.append(f"{prefix}{written}: no such {what}.{hint}{origin}")
     faults += [f"And {left:,} more such names."] if (left := len(unknown) - _MOST_NAMES) > 0 else []
     values = {}
     for name, option in declared.items():
         try:
             values[name] = check_value(option, given.get(name, option.default), prefix)
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(f"{error}{set_in(sources.get(name, ''))}")
     return values, faults
+
+
+def set_in(source: str) -> str:
+    """Return the sentence that says which file set a value; nothing if it was no file."""
+    return f" It is set in {source}." if source else ""
 
 
 def expect(name: str, value: Any, *kinds: type) -> None:

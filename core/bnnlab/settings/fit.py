@@ -7,7 +7,7 @@ from typing import Any
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import Choice, RunConfig
+from bnnlab.settings.run import Choice, RunConfig
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,33 @@
 """Runs that load the plugins they name, and no other."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import names_in, normalise
 from bnnlab.registry.index import Index
+from bnnlab.settings.layers import Layer, Settings, as_layers, merge, registry_layers
 
 
-def named_plugins(index: Index, layers: Sequence[Mapping[str, Any]]) -> set[str]:
+def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     """Return the distributions of the components that settings name; nothing is imported.
 
     Args:
         index: Knows which plugin offers a name, and the default components.
-        layers: Settings, weakest first.
+        places: Settings, weakest first.
 
     Raises:
         UsageError: If the index does not know a name, and its distribution is not said.
     """
-    named: dict[Kind, str] = {}
-    for layer in (index.defaults, *layers):
-        for kind in PARTS:
-            value = layer.get(kind)
-            name = value.get("name") if isinstance(value, Mapping) else value
-            if isinstance(name, str):
-                named[kind] = name.partition(":")[0]  # without an argument
-    return {_home(index, kind, name) for kind, name in named.items()}
+    merged = merge([*registry_layers(index), *as_layers(places)])
+    return {_home(index, kind, named.name) for kind, named in merged.components.items()}
 
 
 def _home(index: Index, kind: Kind, name: str) -> str:
-    distribution, slash, short = name.rpartition("/")
+    """Return the distribution of a component; the argument in `NAME:VALUE` does not matter."""
+    distribution, slash, short = name.partition(":")[0].rpartition("/")
     if slash:
         return normalise(distribution)
     offering = index.offering(f"{kind}:{short}")

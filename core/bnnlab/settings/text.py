@@ -1,12 +1,29 @@
-"""What `--set optimizer.lr=0.1` says becomes a layer of settings."""
+"""Settings that are written as text: TOML values, `--set optimizer.lr=0.1`, run files."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import tomli
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
+from bnnlab.registry.index import as_table, read_toml
 from bnnlab.registry.options import shown
-from bnnlab.settings.config import Settings, parse_value
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a run file (TOML)."""
+    return read_toml(path)
+
+
+def parse_value(text: str) -> Any:
+    """Return a TOML value, or the text itself if it is not one."""
+    try:
+        found = tomli.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # not TOML, or a number or a nesting without limits
+        return text
+    return found["value"] if len(found) == 1 else text  # a line break begins another key
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -26,7 +43,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def assignment(key: str, value: Any) -> dict[str, Any]:
-    """Return the layer that sets `epochs` or `optimizer.lr` to a value.
+    """Return the settings `epochs` or `optimizer.lr` with a value.
 
     Raises:
         UsageError: If the key is not a name, or two with a dot between.
@@ -37,15 +54,14 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
     return {kind: {name: value}} if dot else {kind: value}
 
 
-def joined(assignments: Iterable[Settings]) -> dict[str, Any]:
-    """Return one layer of several assignments, in which their order does not matter."""
-    layer: dict[str, Any] = {}
+def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings of several assignments, in which their order does not matter."""
+    settings: dict[str, Any] = {}
     for each in assignments:
         for key, value in each.items():
+            before, table = as_table(settings.get(key, {})), as_table(value)
             if key not in list(Kind):
-                layer[key] = value
-                continue
-            before, table = layer.get(key, {}), {"name": value} if isinstance(value, str) else value
-            if isinstance(before, Mapping):  # `resolve` says what is wrong with anything else
-                layer[key] = {**before, **table} if isinstance(table, Mapping) else table
-    return layer
+                settings[key] = value
+            elif before is not None:  # else it is wrong, and stays as it was given
+                settings[key] = value if table is None else {**before, **table}
+    return settings

@@ -15,7 +15,7 @@ from bnnlab.engine import building
 from bnnlab.interfaces import elementwise as core
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import choose
+from bnnlab.settings.layers import choose
 from bnnlab_bimu import optimizer as home
 from bnnlab_bimu.optimizer import BiMU, uniform
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bnnlab.interfaces.model import Model
-from bnnlab.settings.config import Choice
+from bnnlab.settings.run import Choice
 from bnnlab_testing import ModelContract
 
 

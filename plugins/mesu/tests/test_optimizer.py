@@ -16,7 +16,7 @@ from bnnlab.errors import RunError
 from bnnlab.interfaces import elementwise as core
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import choose, resolve
+from bnnlab.settings.layers import choose, resolve
 from bnnlab_mesu.bgd import BGD
 from bnnlab_mesu.gaussian import GaussianOptimizer
 from bnnlab_mesu.mesu import MESU

@@ -9,7 +9,8 @@ import torch
 
 from bnnlab import PluginHost
 from bnnlab.engine.experiment import Experiment
-from bnnlab.settings.config import read_config, resolve
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
 # Python 3.12 and later warn of every fork of a process with threads.

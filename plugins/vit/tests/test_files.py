@@ -11,7 +11,7 @@ import bnnlab
 from bnnlab import UsageError
 from bnnlab.engine.experiment import Experiment
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import resolve
+from bnnlab.settings.layers import resolve
 from bnnlab.storage.checkpoint import CHECKPOINT, digest, read, save
 from bnnlab.storage.folder import RunFolder
 

@@ -5,8 +5,8 @@ import pytest
 import bnnlab
 from bnnlab import Kind, PluginHost
 from bnnlab.registry.recipes import find_recipe
-from bnnlab.settings.config import resolve
 from bnnlab.settings.fit import check
+from bnnlab.settings.layers import resolve
 
 HOST = PluginHost()
 SIZES = {"imgnet-5": ((3, 224, 224), 200), "cifar10-5": ((3, 32, 32), 10)}

@@ -16,7 +16,7 @@ from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_values
-from bnnlab.settings.config import parse_value
+from bnnlab.settings.text import parse_value
 
 
 class Consolidation(Optimizer):

@@ -16,7 +16,8 @@ from bnnlab.guards import ambient
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.config import Choice, choose
+from bnnlab.settings.layers import choose
+from bnnlab.settings.run import Choice
 
 
 class ComponentContract(ABC):

@@ -14,7 +14,7 @@ from bnnlab.engine.building import BASES
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import CAPABILITIES
 from bnnlab.registry.options import check_values
-from bnnlab.settings.config import choose
+from bnnlab.settings.layers import choose
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.component_contract import ComponentContract
 

@@ -10,7 +10,7 @@ from bnnlab import seeds
 from bnnlab.engine import building
 from bnnlab.interfaces.stream import Examples, Task, TaskStream
 from bnnlab.registry.components import Kind
-from bnnlab.settings.config import Choice
+from bnnlab.settings.run import Choice
 from bnnlab_testing.device_checks import CPU, DeviceChecks
 
 

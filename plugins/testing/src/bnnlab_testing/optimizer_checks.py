@@ -10,7 +10,7 @@ from bnnlab.engine import building
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.registry.components import Kind
-from bnnlab.settings.config import Choice
+from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.component_contract import ComponentContract
 

@@ -11,7 +11,7 @@ from bnnlab.errors import BnnlabError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Option
-from bnnlab.settings.config import Choice
+from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.optimizer_checks import OptimizerChecks, flat, tensors_of
 from bnnlab_testing.varying import other_values

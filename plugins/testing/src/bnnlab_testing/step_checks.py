@@ -8,7 +8,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
-from bnnlab.settings.config import choose
+from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
 from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, flat
 

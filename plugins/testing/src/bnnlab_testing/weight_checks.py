@@ -12,7 +12,7 @@ from bnnlab.engine import building
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
 from bnnlab.registry.components import Kind
-from bnnlab.settings.config import Choice
+from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.device_checks import CPU, DeviceChecks
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.signs import sign
-from bnnlab.settings.config import read_config
+from bnnlab.settings.text import read_config
 from bnnlab.storage.checkpoint import CHECKPOINT, MAGIC, read, unpack
 from bnnlab.storage.folder import CONFIG
 
