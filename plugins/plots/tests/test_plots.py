@@ -78,7 +78,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is no run's folder: there is no metrics\.jsonl"):
         plot_diagnosis(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"event": "epoch"}\n')
-    with pytest.raises(UsageError, match="run it with --set diagnose=true"):
+    with pytest.raises(UsageError, match="run it with --diagnose"):
         plot_diagnosis(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"event": "ep\n')
     with pytest.raises(UsageError, match=r"metrics\.jsonl is damaged"):

@@ -57,7 +57,7 @@ def weights(run: Run, out: Out = None) -> None:
 def diagnosis(run: Run, out: Out = None) -> None:
     """Draw how a run's gradients compared with the exact ones, per segment over time.
 
-    The run must have been made with --set diagnose=true.
+    The run must have been made with --diagnose.
 
     Example:  bnn plot diagnosis runs/NAME
     """

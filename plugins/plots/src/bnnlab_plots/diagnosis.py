@@ -28,7 +28,7 @@ def plot_diagnosis(run: Path) -> "Figure":
     """
     rows = recorded(run, "diagnosis")
     if not rows:
-        raise UsageError(f"{run} recorded no diagnosis: run it with --set diagnose=true")
+        raise UsageError(f"{run} recorded no diagnosis: run it with --diagnose")
     figure = new_figure(6)
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
     steps = [row["step"] for row in rows]
