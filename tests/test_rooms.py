@@ -13,7 +13,7 @@ import tomli
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core" / "bnnlab"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-GROUND = {"errors", "seeds", "moved"}
+GROUND = {"errors", "seeds", "markers", "moved"}
 LIGHT = ("registry", "settings", "storage")
 
 

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.rule import LearningRule as LearningRule
     from bnnlab.interfaces.stream import Task as Task
     from bnnlab.interfaces.stream import TaskStream as TaskStream
+    from bnnlab.markers import Above as Above
+    from bnnlab.markers import AtLeast as AtLeast
+    from bnnlab.markers import AtMost as AtMost
+    from bnnlab.markers import Below as Below
+    from bnnlab.markers import FilePath as FilePath
+    from bnnlab.markers import Search as Search
     from bnnlab.nn.layers import BinaryConv1d as BinaryConv1d
     from bnnlab.nn.layers import BinaryConv2d as BinaryConv2d
     from bnnlab.nn.layers import BinaryConv3d as BinaryConv3d
@@ -47,7 +53,8 @@ if TYPE_CHECKING:
     from bnnlab.registry.commands import Command as Command
     from bnnlab.registry.components import Component as Component
     from bnnlab.registry.components import Kind as Kind
-    from bnnlab.registry.components import Option as Option
+    from bnnlab.registry.declaration import Option as Option
+    from bnnlab.registry.declaration import When as When
     from bnnlab.registry.hookspecs import hookimpl as hookimpl
     from bnnlab.registry.host import PluginHost as PluginHost
 
@@ -55,7 +62,9 @@ _HOMES = {
     "api": ("create", "run"),
     "conversion.binarization": ("binarize",),
     "registry.commands": ("Command",),
-    "registry.components": ("Component", "Kind", "Option"),
+    "registry.components": ("Component", "Kind"),
+    "registry.declaration": ("Option", "When"),
+    "markers": ("Above", "AtLeast", "AtMost", "Below", "FilePath", "Search"),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),

@@ -11,6 +11,7 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.signs import sign
+from bnnlab.markers import Positive
 
 
 class LatentOptimizer(Optimizer):
@@ -24,14 +25,10 @@ class LatentOptimizer(Optimizer):
     as what the model says of it in `initial_latents`, as long as that has the weight's sign.
 
     Args:
-        model: As in `Optimizer`.
         generator: Draws the sizes of the latent weights.
-        lr: As in `Optimizer`.
-        real_lr: As in `Optimizer`.
-        latent_init: Largest size of a fresh latent weight.
-        latent_clip: Latent weights are kept in [-latent_clip, latent_clip]; None for no bound.
-        gradient_clip: The gradient's norm over all parameters is cut to this; None for no bound.
-        settings: As in `Optimizer`.
+        latent_init: Largest size of a fresh latent weight; sizes are drawn uniformly from 0 on.
+        latent_clip: Latent weights are clipped to [-latent_clip, latent_clip]. None: no bound.
+        gradient_clip: The gradient's norm over all parameters is clipped to this. None: no bound.
         weights: As in `Optimizer`; real weights are their own latent weights.
     """
 
@@ -40,11 +37,11 @@ class LatentOptimizer(Optimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        lr: float,
-        real_lr: float | None = None,
-        latent_init: float = 0.05,
-        latent_clip: float | None = None,
-        gradient_clip: float | None = None,
+        lr: Positive,
+        real_lr: Positive | None = None,
+        latent_init: Positive = 0.05,
+        latent_clip: Positive | None = None,
+        gradient_clip: Positive | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
         weights: Sequence[Tensor] | None = None,
     ) -> None:

@@ -14,6 +14,7 @@ from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import adam_step
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.parameter_groups import Group as Group
+from bnnlab.markers import Positive
 
 
 class Optimizer(ConsistentOptimizer):
@@ -30,8 +31,8 @@ class Optimizer(ConsistentOptimizer):
 
     Args:
         model: Its parameters are optimised; which of them are binary is the model's to say.
-        lr: Learning rate of the first group.
-        real_lr: Learning rate of biases, norms and scales; `lr` if None.
+        lr: Learning rate.
+        real_lr: Learning rate of biases, norms and scales. None: the same as lr.
         settings: What a subclass keeps in its groups beside `lr` and `binary`.
         weights: The first group's parameters; the binary ones if None.
         generator: What a subclass draws from during training; None if it draws nothing.
@@ -49,8 +50,8 @@ class Optimizer(ConsistentOptimizer):
         self,
         model: Model,
         *,
-        lr: float,
-        real_lr: float | None = None,
+        lr: Positive,
+        real_lr: Positive | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
         weights: Sequence[Tensor] | None = None,
         generator: torch.Generator | None = None,

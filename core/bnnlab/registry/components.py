@@ -1,11 +1,15 @@
 """What a plugin offers, as plain data. Nothing here imports torch."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Any
+
+from bnnlab.registry.declaration import Option as Option
+from bnnlab.registry.declaration import When
+from bnnlab.registry.signatures import SignatureOptions
 
 CAPABILITIES: Mapping[str, str] = MappingProxyType(
     {
@@ -45,59 +49,6 @@ PARTS = (Kind.MODEL, Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
 
 
 @dataclass(frozen=True)
-class Option:
-    """A keyword argument of a component's constructor.
-
-    Raises:
-        ValueError: On a type that cannot be typed on a command line.
-
-    Attributes:
-        name: The keyword.
-        type: `int`, `float`, `bool`, `str`, `None`, `list[...]`, `Literal[...]` or a union of them.
-        default: Used where nothing else is said; the constructor's own default.
-        help: One sentence, with the unit if it has one.
-        minimum: Smallest allowed number (of each element in a list).
-        maximum: Largest allowed number.
-        above: Numbers must be larger than this.
-        below: Numbers must be smaller than this.
-        search: (low, high) or the values worth trying when tuning.
-        provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
-        requires: Capabilities that a value needs from another component.
-        path: Whether it is a file or folder, made absolute so that a run can be continued from
-            elsewhere. For a model: the file with its initial weights. Not read when a run is
-            resumed or loaded.
-    """
-
-    name: str
-    type: Any
-    default: Any
-    help: str
-    minimum: float | None = None
-    maximum: float | None = None
-    above: float | None = None
-    below: float | None = None
-    search: tuple[Any, ...] | None = None
-    provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
-    requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
-    path: bool = False
-
-    def __post_init__(self) -> None:
-        if not _is_typeable(self.type):
-            raise ValueError(
-                f"option {self.name!r}: type {self.type!r} is not one of int, float, bool, str, "
-                "None, list[...], Literal[...] or a union of them"
-            )
-
-
-def _is_typeable(kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return True
-    if get_origin(kind) in (Union, UnionType, list):
-        return all(_is_typeable(part) for part in get_args(kind))
-    return kind in (int, float, bool, str, None, NoneType)
-
-
-@dataclass(frozen=True)
 class Component:
     """A model, rule, optimizer, stream or probe that a plugin offers.
 
@@ -107,10 +58,12 @@ class Component:
         target: `package.module:Class`, imported on first use.
         summary: One line.
         source: The paper (authors, title, venue, year) or data set it comes from.
-        options: What can be set.
+        options: What can be set: where nothing is declared, the constructor's keywords.
+        when: Capabilities that come with values of options, where no option is declared.
         provides: Capabilities it always has.
         requires: Capabilities that another component of the run must have.
-        preset: Constructor arguments that this name fixes, e.g. the data set of `permuted-mnist`.
+        preset: Keywords of the constructor that this name fixes, e.g. the data set of
+            `permuted-mnist`; they are no options.
         argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
         default_model: Of a rule: name of the model of a run that names none, in place of the
             registry's default.
@@ -127,13 +80,14 @@ class Component:
     target: str
     summary: str
     source: str
-    options: tuple[Option, ...] = ()
+    options: Sequence[Option] = field(default_factory=SignatureOptions)
     provides: frozenset[str] = frozenset()
     requires: frozenset[str] = frozenset()
     preset: Mapping[str, Any] = field(default_factory=dict)
     argument: str | None = None
     default_model: str | None = None
     state_bytes: int | None = None
+    when: tuple[When, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Kind(self.kind))
@@ -143,6 +97,21 @@ class Component:
             raise ValueError(f"{self}: target {self.target!r} is not 'package.module:Class'")
         if isinstance(self.provides, str) or isinstance(self.requires, str):
             raise ValueError(f"{self}: provides and requires are sets of names, not a name")
+        if isinstance(self.options, SignatureOptions):
+            fixed = RESERVED | self.preset.keys()
+            options = SignatureOptions(self.target, fixed, self.when)
+            object.__setattr__(self, "options", options)
+        else:
+            self._check_declared()
+        for capability in self._all_capabilities():
+            if capability not in CAPABILITIES and not capability.startswith("x-"):
+                known = ", ".join(CAPABILITIES)
+                raise ValueError(
+                    f"{self}: unknown capability {capability!r}; the core's are {known}; "
+                    f"your own begin with 'x-'"
+                )
+
+    def _check_declared(self) -> None:
         names = [option.name for option in self.options]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
@@ -154,20 +123,17 @@ class Component:
             )
         if self.argument is not None and self.argument not in names:
             raise ValueError(f"{self}: argument {self.argument!r} is not one of its options")
-        for capability in self._all_capabilities():
-            if capability not in CAPABILITIES and not capability.startswith("x-"):
-                known = ", ".join(CAPABILITIES)
-                raise ValueError(
-                    f"{self}: unknown capability {capability!r}; the core's are {known}; "
-                    f"your own begin with 'x-'"
-                )
+        if self.when:
+            raise ValueError(f"{self}: a declared Option says itself what it provides and requires")
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
 
     def _all_capabilities(self) -> set[str]:
         found = {*self.provides, *self.requires}
-        for option in self.options:
+        for when in self.when:
+            found |= {*when.provides, *when.requires}
+        for option in () if isinstance(self.options, SignatureOptions) else self.options:
             for given in (*option.provides.values(), *option.requires.values()):
                 found.update(given)
         return found

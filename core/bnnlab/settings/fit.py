@@ -1,5 +1,6 @@
 """Which components fit together: every capability one requires, another must provide."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,8 @@ from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, RunConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,23 @@ def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]
     """Return single changes that fit: first of an option's value, then of a component."""
     found = _other_options(choices, tuple(choices))
     for kind in choices:
-        for plugin, component in host.components(kind):
+        for other in _by_default(host, kind):
+            name = other.component.name
+            if name != choices[kind].component.name and not unmet({**choices, kind: other}):
+                found.append(f"--{kind} {name}")
+    return found
+
+
+def _by_default(host: PluginHost, kind: Kind) -> list[Choice]:
+    """Return all components of a kind with default options; those that have none are named."""
+    found = []
+    for plugin, component in host.components(kind):
+        try:
             defaults: dict[str, Any] = {o.name: o.default for o in component.options}
-            other = Choice(plugin, component, defaults)
-            if component.name != choices[kind].component.name and not unmet(
-                {**choices, kind: other}
-            ):
-                found.append(f"--{kind} {component.name}")
+        except UsageError as error:
+            log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
+        else:
+            found.append(Choice(plugin, component, defaults))
     return found
 
 
@@ -119,16 +132,10 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
 
     The alternatives are other options of the model and the stream.
     """
-
-    def every(kind: Kind) -> list[Choice]:
-        return [
-            Choice(plugin, component, {o.name: o.default for o in component.options})
-            for plugin, component in host.components(kind)
-        ]
-
     found = []
-    for rule in every(Kind.RULE):
-        for optimizer in every(Kind.OPTIMIZER):
+    optimizers = _by_default(host, Kind.OPTIMIZER)
+    for rule in _by_default(host, Kind.RULE):
+        for optimizer in optimizers:
             choices = {
                 Kind.RULE: rule,
                 Kind.OPTIMIZER: optimizer,

@@ -5,7 +5,7 @@ A binary parameter w keeps a latent weight W; the gradient at w updates W, and w
 updated directly.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -15,29 +15,30 @@ from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.elementwise import adam_step
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import AtLeast, Decay, Positive, Search
 
 
 class LatentAdam(LatentOptimizer):
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1) on latent weights.
 
     Args:
-        model: As in `LatentOptimizer`, as are the options not named here.
-        beta1: Decay of the first moment, in [0, 1).
-        beta2: Decay of the second moment, in [0, 1).
-        eps: Added to the root of the bias-corrected second moment.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        eps: Added to the square root of the bias-corrected second moment.
         weight_decay: L2 penalty, added to the gradient.
+        latent: Of `LatentOptimizer`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        latent_clip: float | None = 1.0,
+        lr: Annotated[Positive, Search(1e-4, 1e-1)] = 0.001,
+        beta1: Decay = 0.9,
+        beta2: Decay = 0.999,
+        eps: Positive = 1e-8,
+        weight_decay: Annotated[float, AtLeast(0)] = 0.0,
+        latent_clip: Positive | None = 1.0,
         **latent: Any,
     ) -> None:
         super().__init__(
@@ -69,19 +70,19 @@ class LatentSGD(LatentOptimizer):
     """SGD with momentum on latent weights: V <- momentum V + g, W <- W - lr V.
 
     Args:
-        model: As in `LatentOptimizer`, as are the options not named here.
-        momentum: Decay of the velocity, in [0, 1).
+        momentum: Decay of the velocity.
         weight_decay: L2 penalty, added to the gradient.
+        latent: Of `LatentOptimizer`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        lr: float = 0.1,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        latent_clip: float | None = 1.0,
+        lr: Annotated[Positive, Search(1e-3, 1.0)] = 0.1,
+        momentum: Decay = 0.9,
+        weight_decay: Annotated[float, AtLeast(0)] = 0.0,
+        latent_clip: Positive | None = 1.0,
         **latent: Any,
     ) -> None:
         super().__init__(

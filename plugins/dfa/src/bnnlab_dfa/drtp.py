@@ -26,7 +26,7 @@ class DirectRandomTargetProjection(RandomFeedback, LocalRule):
     exact.
 
     Args:
-        targets: y* `one-hot`, as published, or `centred`: less its mean over the classes, 1/K.
+        targets: The projected target y*. centred: one-hot minus its mean over the classes, 1/K.
         options: Of `RandomFeedback`; with `skip="leak"` learning waits for the backward pass.
     """
 

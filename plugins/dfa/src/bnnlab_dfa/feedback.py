@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from bnnlab.families.local import output_shapes
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.signs import random_signs
+from bnnlab.markers import Positive, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 
 Feedback = Literal["normal", "uniform", "sign"]
@@ -35,18 +36,22 @@ class RandomFeedback(LearningRule):
 
     The elements of B_l, of shape (K, d_l) for d_l numbers per example, have mean 0 and standard
     deviation scale / sqrt(d_l): the size of a backpropagated error under a binary layer with
-    fan-in scale. With `per="channel"` all positions of a channel share one element.
+    fan-in scale. With `per="channel"` all positions of a channel share one element, and B_l is far
+    smaller for large images. Channels are dimension 1 of images (B, C, H, W) and the last one of
+    tokens (B, T, D).
+
+    With `at="norm"` the gradient is orthogonal to the output. Feedback onto a residual stream
+    itself may let its size grow, because no later block sees this size.
 
     Args:
-        feedback: `normal`, `uniform` or `sign` (two values of equal size).
-        scale: See above.
-        per: Whether an element belongs to a `neuron`, as published, or to a `channel`: dimension 1
-            of images (B, C, H, W), the last one of tokens (B, T, D). Far smaller for large images.
-        skip: See above.
-        at: What the feedback is the gradient of: a place's `output`, as published, or its layer
-            normalisation over channels, `norm`, which is what the next block of a transformer
-            reads. The gradient is then orthogonal to the output, which feedback onto a residual
-            stream itself may make grow, since nothing behind it sees its size.
+        feedback: Distribution of the feedback weights; sign: two values of equal size.
+        scale: Standard deviation of the feedback weights of a segment with d outputs, times
+            sqrt(d).
+        per: One feedback weight per neuron, or one per channel shared by all positions.
+        skip: Feedback in networks with skip connections. cut: no gradient passes between segments.
+            leak: the gradient follows the skip connections.
+        at: The feedback is the gradient at a segment's output, as published, or at its layer
+            normalisation (norm), the input of the next block of a transformer.
     """
 
     name = ""
@@ -54,7 +59,7 @@ class RandomFeedback(LearningRule):
     def __init__(
         self,
         feedback: Feedback = "normal",
-        scale: float = 1.0,
+        scale: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
         per: Per = "neuron",
         skip: Skip = "cut",
         at: At = "output",

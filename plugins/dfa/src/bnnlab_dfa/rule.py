@@ -26,9 +26,8 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     convolutional segment d_l counts every neuron, C*H*W, as in the paper.
 
     Args:
-        recompute: Find the error in a forward pass that keeps nothing, and teach each segment
-            in a second one, as soon as its output is there: one segment's activations are held
-            instead of all.
+        recompute: Use a second forward pass, so that the activations of one segment are in memory
+            at a time, not those of all.
         options: Of `RandomFeedback`.
 
     Raises:

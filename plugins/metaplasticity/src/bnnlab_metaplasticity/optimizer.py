@@ -6,7 +6,7 @@ networks", Nature Communications 12:2549, 2021, eqs. 1-2 and algorithm 1.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import CPU_CHUNK, chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import AtLeast, Decay, Positive, Search
 
 
 class MetaplasticAdam(LatentOptimizer):
@@ -42,16 +43,16 @@ class MetaplasticAdam(LatentOptimizer):
     long training under backpropagation. In short training less is better (the plugin's README).
 
     Args:
-        model: As in `LatentOptimizer`, as are the options not named here.
-        lr: Learning rate.
-        m: Metaplasticity coefficient; a list has one per weight tensor, from input to output.
-        beta1: Decay of M, in [0, 1).
-        beta2: Decay of V, in [0, 1).
-        eps: See above.
-        weight_decay: L2 penalty; it shrinks, so it is damped too.
-        weights: What is metaplastic: the `binary` weights, by their latent ones; or in a model
-            without them the `real` ones, parameters of two dimensions or more, as in the paper's
-            comparison with real networks.
+        m: Metaplasticity coefficient; 0: none. A list has one per weight tensor, from input to
+            output. auto: 1 / (lr sqrt(steps per task)).
+        beta1: Decay of the first moment M.
+        beta2: Decay of the second moment V.
+        eps: Added to the square root of V.
+        weight_decay: L2 penalty, added to the gradient. It shrinks weights, so it is damped too.
+        weights: The metaplastic weights. binary: binary weights, by their latent weights. real:
+            parameters of two or more dimensions in a model without binary weights, as in the
+            paper's comparison.
+        latent: Of `LatentOptimizer`, but for `latent_clip`.
 
     Raises:
         UsageError: If a list of coefficients does not fit the model's weights, or those that are
@@ -62,12 +63,14 @@ class MetaplasticAdam(LatentOptimizer):
         self,
         model: Model,
         *,
-        lr: float = 0.005,
-        m: float | Sequence[float] | Literal["auto"] = 1.35,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: Annotated[Positive, Search(1e-4, 1e-1)] = 0.005,
+        m: Annotated[
+            float | Sequence[float] | Literal["auto"], AtLeast(0), Search(0.5, 20.0)
+        ] = 1.35,
+        beta1: Decay = 0.9,
+        beta2: Decay = 0.999,
+        eps: Positive = 1e-8,
+        weight_decay: Annotated[float, AtLeast(0)] = 0.0,
         weights: Literal["binary", "real"] = "binary",
         **latent: Any,
     ) -> None:
@@ -79,6 +82,7 @@ class MetaplasticAdam(LatentOptimizer):
         super().__init__(
             model,
             lr=lr,
+            latent_clip=None,
             settings={
                 "betas": (beta1, beta2),
                 "eps": eps,

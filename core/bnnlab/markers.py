@@ -1,0 +1,62 @@
+"""What an annotation says of an option: `lr: Annotated[float, Above(0), Search(1e-4, 0.1)] = 0.01`.
+
+The option's bounds hold for each number in it, also in a list or a union.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+
+class Marker:
+    """Base of what an option's annotation may hold; its fields are those of `Option`."""
+
+
+@dataclass(frozen=True)
+class Above(Marker):
+    """Numbers must be larger than this."""
+
+    above: float
+
+
+@dataclass(frozen=True)
+class AtLeast(Marker):
+    """Numbers must not be smaller than this."""
+
+    minimum: float
+
+
+@dataclass(frozen=True)
+class Below(Marker):
+    """Numbers must be smaller than this."""
+
+    below: float
+
+
+@dataclass(frozen=True)
+class AtMost(Marker):
+    """Numbers must not be larger than this."""
+
+    maximum: float
+
+
+@dataclass(frozen=True, init=False)
+class Search(Marker):
+    """The range (low, high) that is worth trying when tuning, or more than two such values."""
+
+    search: tuple[Any, ...]
+
+    def __init__(self, *values: Any) -> None:
+        object.__setattr__(self, "search", values)
+
+
+@dataclass(frozen=True)
+class _Path(Marker):
+    path: bool = True
+
+
+Positive = Annotated[float, Above(0)]
+"""A number above 0."""
+Decay = Annotated[float, AtLeast(0), Below(1)]
+"""What is left of a running mean after a step: from 0 to below 1."""
+FilePath = Annotated[str, _Path()]
+"""A file or folder, "" for none; see `Option.path`."""

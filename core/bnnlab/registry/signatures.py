@@ -1,0 +1,168 @@
+"""Options that a constructor's signature and its class's docstring say.
+
+A keyword's annotation gives the type and, in `Annotated`, bounds (`bnnlab.markers`). Its entry
+under Args (of a dataclass: Attributes) is the help. `**options` stands for the keywords of the next
+class; what has no entry in its own class has that of a base.
+"""
+
+import ast
+import re
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import import_module
+from inspect import Parameter, cleandoc, getsource, signature
+from textwrap import dedent
+from typing import Any, overload
+
+from bnnlab.errors import StoppedError, UsageError, explain
+from bnnlab.guards import ambient
+from bnnlab.markers import Marker
+from bnnlab.registry import source
+from bnnlab.registry.declaration import Option, When, is_typeable, taken_apart, with_capabilities
+from bnnlab.registry.source import FOREIGN, Constructor, Keyword
+
+_SECTION = re.compile(r"^(?:Args|Attributes):\n((?:(?: .*)?\n)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?)*)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class SignatureOptions(Sequence[Option]):
+    """The options that a component's constructor has, read when one of them is asked for.
+
+    Raises:
+        UsageError: From every method, if they cannot be read.
+
+    Attributes:
+        target: `package.module:Class`.
+        fixed: Keywords that are no options.
+        when: Capabilities that come with values.
+    """
+
+    target: str = ""
+    fixed: frozenset[str] = frozenset()
+    when: tuple[When, ...] = ()
+
+    @cached_property
+    def _options(self) -> tuple[Option, ...]:
+        try:
+            found = options_of(source.constructors(self.target), self.fixed)
+        except source.UnreadableError:
+            found = options_of(constructors(_load(self.target)), self.fixed)
+        except UsageError as error:
+            raise UsageError(f"{self.target}: {error}") from error
+        for when in self.when:
+            if not any(option.name == when.option for option in found):
+                raise UsageError(f"{self.target}: {when} names none of its options")
+        return tuple(with_capabilities(option, self.when) for option in found)
+
+    def __len__(self) -> int:
+        return len(self._options)
+
+    @overload
+    def __getitem__(self, index: int) -> Option: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Option]: ...
+    def __getitem__(self, index: int | slice) -> Option | Sequence[Option]:
+        """Return one option, or some."""
+        return self._options[index]
+
+
+def options_of(found: Iterable[Constructor], fixed: Collection[str] = ()) -> list[Option]:
+    """Return the options that the constructors of a class and of its bases have together.
+
+    Args:
+        found: In the order Python looks them up in.
+        fixed: Keywords that are no options.
+
+    Raises:
+        UsageError: On a keyword without a default.
+    """
+    keywords: dict[str, Keyword] = {}
+    helps: dict[str, str] = {}
+    closed, passes_on = {*fixed}, True
+    for each in found:
+        helps = entries(each.doc) | helps
+        if passes_on:
+            keywords |= {n: k for n, k in each.keywords.items() if n not in closed}
+        closed |= each.keywords.keys() | each.sets
+        passes_on &= each.passes_on
+    every = (_option(name, keyword, helps) for name, keyword in keywords.items())
+    return [option for option in every if option is not None]
+
+
+def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | None:
+    """Return the option that a keyword is; None if its type cannot be typed."""
+    annotation = keyword.annotation()
+    if annotation is Parameter.empty:
+        annotation = type(keyword.default())
+    kind, beside = taken_apart(annotation)
+    if not is_typeable(kind):
+        return None
+    default = keyword.default()
+    if default is Parameter.empty:
+        raise UsageError(f"{name} has no default: give it one, or fix its value by `preset`")
+    default = list(default) if isinstance(default, tuple) else default
+    marks = [vars(mark) for mark in beside if isinstance(mark, Marker)]
+    return Option(name, kind, default, helps.get(name, ""), **dict(ChainMap(*marks)))
+
+
+def constructors(made: Any) -> list[Constructor]:
+    """Return what `source.constructors` does, of a class that is there, or of a function."""
+    if not isinstance(made, type):
+        return [_constructor(made, made)]
+    mro = [each for each in made.__mro__ if each.__module__.partition(".")[0] not in FOREIGN]
+    return [_constructor(each, vars(each).get("__init__")) for each in mro]
+
+
+def _constructor(made: Any, function: Any) -> Constructor:
+    doc = cleandoc(vars(made).get("__doc__") or "")
+    if function is None:
+        return Constructor(doc)
+    parameters = [*signature(function).parameters.values()][isinstance(made, type) :]
+    keywords = {
+        each.name: Keyword(partial(_annotation, each, function), partial(getattr, each, "default"))
+        for each in parameters
+        if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    }
+    passes_on = any(each.kind is Parameter.VAR_KEYWORD for each in parameters)
+    return Constructor(doc, keywords, passes_on, _set_beside(function))
+
+
+def _set_beside(function: Any) -> frozenset[str]:
+    try:
+        (node,) = ast.parse(dedent(getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # no source, or not its own
+        return frozenset()
+    return source.set_beside(node) if isinstance(node, ast.FunctionDef) else frozenset()
+
+
+def _annotation(parameter: Parameter, function: Any) -> Any:
+    """Return what an annotation stands for; one that cannot be evaluated is a type of no option."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    try:
+        return eval(parameter.annotation, function.__globals__)
+    except Exception:  # names that are imported for type checkers alone
+        return source.Unknown
+
+
+def entries(doc: str) -> dict[str, str]:
+    """Return the entries under Args or Attributes of a docstring, each on one line."""
+    found: dict[str, str] = {}
+    for section in _SECTION.findall(doc + "\n"):
+        for name, text in _ENTRY.findall(dedent(section)):
+            found.setdefault(name, " ".join(text.split()))
+    return found
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    try:
+        with ambient.kept(f"{target}, while its options were read,"):
+            return getattr(import_module(module), name)
+    except (KeyboardInterrupt, StoppedError):
+        raise
+    except BaseException as error:
+        raise UsageError(f"the options of {target} cannot be read: {explain(error)}") from error

@@ -1,0 +1,260 @@
+"""Constructors as source files say them. Neither their modules nor their packages are imported.
+
+What is not plain source is refused, e.g. a built extension, a decorated class or a star import.
+"""
+
+import ast
+import builtins
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from importlib import import_module
+from importlib.util import find_spec, resolve_name
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+FOREIGN = sys.stdlib_module_names | {"torch"}
+"""Packages that are not looked into: their classes have no options."""
+_MARKERS = "bnnlab.markers"
+_parse = lru_cache(maxsize=256)(ast.parse)
+
+Imported = tuple[str, str]
+"""A module, and a name in it; the name is empty for the module itself."""
+
+
+class UnreadableError(Exception):
+    """A source file is not there, or does not say it plainly."""
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """A keyword of a constructor. Each function returns `Parameter.empty` if there is none."""
+
+    annotation: Callable[[], Any]
+    default: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """A class's docstring and its own `__init__`; a class without one passes all keywords on.
+
+    Attributes:
+        doc: The docstring.
+        keywords: By name.
+        passes_on: Whether it has `**options`, for the next class.
+        sets: Keywords of the next class that it sets itself, beside `**options`.
+    """
+
+    doc: str
+    keywords: Mapping[str, Keyword] = field(default_factory=dict)
+    passes_on: bool = True
+    sets: frozenset[str] = frozenset()
+
+
+def constructors(target: str) -> list[Constructor]:
+    """Return the constructors of a class and of its bases, in the order Python looks them up in.
+
+    Args:
+        target: `package.module:Class`.
+
+    Raises:
+        UnreadableError: With what cannot be read.
+    """
+    module, _, name = target.partition(":")
+    found = _Module(module).find_class(name)
+    return [] if found is None else [each.constructor() for each in found.lookup_order()]
+
+
+class _Anything(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+
+class Unknown(metaclass=_Anything):
+    """Stands for a class in an annotation, and for whatever torch has: a type of no option."""
+
+    def __class_getitem__(cls, _parts: Any) -> Any:
+        return cls
+
+
+class _Module(dict[str, Any]):
+    """The values of a module's names, as its source says them; found when they are asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        path = _locate(name)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        self.name = name
+        try:
+            self._names = _bindings(path.read_text("utf-8"), package)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableError(f"{path}: {error}") from error
+
+    def __missing__(self, name: str) -> Any:
+        found = self._binding(name)
+        if isinstance(found, ast.ClassDef):
+            return Unknown
+        if isinstance(found, ast.expr):
+            return self.evaluate(found)
+        module, inner = found
+        top = module.partition(".")[0]
+        if top in sys.stdlib_module_names or module == _MARKERS:
+            value = import_module(module)
+            return getattr(value, inner) if inner else value
+        if top in FOREIGN:
+            return Unknown
+        return _Module(module)[inner]
+
+    def _binding(self, name: str) -> ast.ClassDef | ast.expr | Imported:
+        if name not in self._names and ("*" in self._names or not hasattr(builtins, name)):
+            raise UnreadableError(f"{self.name} does not say what {name!r} is")
+        return self._names[name]
+
+    def find_class(self, name: str) -> "_Class | None":
+        """Return the class that a name stands for, also if it is imported; None if foreign."""
+        if name not in self._names and hasattr(builtins, name):
+            return None
+        found = self._binding(name)
+        if isinstance(found, tuple):
+            module, inner = found
+            is_foreign = module.partition(".")[0] in FOREIGN
+            return None if is_foreign else _Module(module).find_class(inner)
+        if not isinstance(found, ast.ClassDef) or found.decorator_list:
+            raise UnreadableError(f"{self.name}: {name} is no plain class")
+        return _Class(self.name, name, self, found)
+
+    def evaluate(self, node: ast.expr) -> Any:
+        """Return the value of an expression."""
+        try:
+            return eval(compile(ast.Expression(node), self.name, "eval"), {}, self)
+        except UnreadableError:
+            raise
+        except Exception as error:
+            raise UnreadableError(f"{self.name}: {ast.unparse(node)}: {error}") from error
+
+    def annotation(self, node: ast.expr | None) -> Any:
+        """Return what an annotation stands for; one in quotation marks, too."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = _parse(node.value, mode="eval").body
+        return Parameter.empty if node is None else self.evaluate(node)
+
+    def default(self, node: ast.expr | None) -> Any:
+        """Return a default: numbers, text, None, or a list of them."""
+        value = Parameter.empty if node is None else self.evaluate(node)
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if each is not Parameter.empty and not isinstance(each, int | float | str | None):
+                raise UnreadableError(f"{self.name}: {value!r} is no plain value")
+        return value
+
+
+@dataclass(frozen=True)
+class _Class:
+    module_name: str
+    name: str
+    module: _Module = field(compare=False)
+    node: ast.ClassDef = field(compare=False)
+
+    def bases(self) -> Iterator["_Class"]:
+        """Yield the bases that are not foreign."""
+        for base in self.node.bases:
+            plain = base.value if isinstance(base, ast.Subscript) else base
+            if isinstance(plain, ast.Name):
+                found = self.module.find_class(plain.id)
+                if found is not None:
+                    yield found
+            elif self.module.annotation(plain) is not Unknown:  # `nn.Module` is
+                raise UnreadableError(f"{self.module_name}: {ast.unparse(base)} is no plain name")
+
+    def lookup_order(self) -> list["_Class"]:
+        """Return the class and its bases in Python's order (C3)."""
+        bases = [*self.bases()]
+        waiting, order = [*(base.lookup_order() for base in bases), bases], [self]
+        while waiting := [each for each in waiting if each]:
+            first = [each[0] for each in waiting]
+            free = [it for it in first if not any(it in each[1:] for each in waiting)]
+            if not free:
+                raise UnreadableError(f"{self.module_name}: the bases of {self.name} have no order")
+            order.append(free[0])
+            waiting = [[it for it in each if it != free[0]] for each in waiting]
+        return order
+
+    def constructor(self) -> Constructor:
+        """Return its docstring and its own `__init__`."""
+        doc = ast.get_docstring(self.node) or ""
+        for node in self.node.body:
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                keywords, passes_on = self._keywords(node.args), node.args.kwarg is not None
+                return Constructor(doc, keywords, passes_on, set_beside(node))
+        return Constructor(doc)
+
+    def _keywords(self, arguments: ast.arguments) -> dict[str, Keyword]:
+        plain = [*arguments.posonlyargs, *arguments.args]
+        unset = [None] * (len(plain) - len(arguments.defaults))
+        pairs = [*zip(plain, [*unset, *arguments.defaults], strict=True)][1:]  # not self
+        pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        return {
+            argument.arg: Keyword(
+                partial(self.module.annotation, argument.annotation),
+                partial(self.module.default, default),
+            )
+            for argument, default in pairs
+            if argument not in arguments.posonlyargs
+        }
+
+
+def set_beside(function: ast.FunctionDef) -> frozenset[str]:
+    """Return the keywords that a function sets where it passes its `**options` on."""
+    options = function.args.kwarg and function.args.kwarg.arg
+    calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
+    return frozenset(
+        keyword.arg
+        for call in calls
+        if any(it.arg is None and ast.unparse(it.value) == options for it in call.keywords)
+        for keyword in call.keywords
+        if keyword.arg is not None
+    )
+
+
+def _locate(name: str) -> Path:
+    """Return a module's file, found without importing its package."""
+    top, *inner = name.split(".")
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError) as error:
+        raise UnreadableError(f"{top}: {error}") from error
+    places = [Path(spec.origin)] if spec and spec.origin and not inner else []
+    for folder in (spec.submodule_search_locations or ()) if spec and inner else ():
+        place = Path(folder, *inner)
+        places += [place / "__init__.py", place.parent / f"{place.name}.py"]
+    for place in places:
+        if place.suffix == ".py" and place.is_file():
+            return place
+    raise UnreadableError(f"{name} has no source file")
+
+
+@lru_cache(maxsize=256)
+def _bindings(text: str, package: str) -> dict[str, ast.ClassDef | ast.expr | Imported]:
+    """Return what each name at the top of a source text is bound to."""
+    return dict(_bound(_parse(text).body, package))
+
+
+def _bound(
+    body: list[ast.stmt], package: str
+) -> Iterator[tuple[str, ast.ClassDef | ast.expr | Imported]]:
+    for node in body:
+        if isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            yield from ((alias.asname or alias.name, (module, alias.name)) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.asname or alias.name, (alias.name, "")) for alias in node.names)
+        elif isinstance(node, ast.If | ast.Try):
+            yield from _bound([*node.body, *node.orelse], package)
+        elif isinstance(node, ast.ClassDef):
+            yield node.name, node
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from ((each.id, node.value) for each in targets if isinstance(each, ast.Name))
