@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from bnnlab.markers import AtLeast as AtLeast
     from bnnlab.markers import AtMost as AtMost
     from bnnlab.markers import Below as Below
+    from bnnlab.markers import Decay as Decay
     from bnnlab.markers import FilePath as FilePath
+    from bnnlab.markers import Positive as Positive
     from bnnlab.markers import Search as Search
     from bnnlab.nn.layers import BinaryConv1d as BinaryConv1d
     from bnnlab.nn.layers import BinaryConv2d as BinaryConv2d
@@ -64,7 +66,7 @@ _HOMES = {
     "registry.commands": ("Command",),
     "registry.components": ("Component", "Kind"),
     "registry.declaration": ("Option", "When"),
-    "markers": ("Above", "AtLeast", "AtMost", "Below", "FilePath", "Search"),
+    "markers": ("Above", "AtLeast", "AtMost", "Below", "Decay", "FilePath", "Positive", "Search"),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),

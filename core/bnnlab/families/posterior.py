@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import Closure, evaluate_draws
+from bnnlab.markers import AtLeast, Positive
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ class PosteriorOptimizer(Optimizer):
     by Adam.
 
     Args:
-        model: As in `Optimizer`, as are lr, real_lr, settings and weights.
         generator: Draws the weights.
-        train_draws: S, weight draws per step, at least 1.
-        test_draws: C, weight draws that an evaluation averages over; 0 for the deployed weights.
-        examples: Examples in the training data; None to hear it from `task_started`.
-        batch_size: Examples per step; None for what a rule's closure has, which at the end of an
-            epoch may be fewer, and with other closures for what `task_started` says.
+        train_draws: S, the number of weight draws per step.
+        test_draws: C, the number of weight draws that an evaluation averages over. 0: the deployed
+            weights.
+        examples: Examples in the training data. None: those of the task.
+        batch_size: Examples per step. None: those of the batch, or what `task_started` says where
+            the closure is not a rule's.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class PosteriorOptimizer(Optimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        lr: float,
-        real_lr: float | None = 0.001,
-        train_draws: int = 1,
-        test_draws: int = 10,
-        examples: int | None = None,
-        batch_size: int | None = None,
+        lr: Positive,
+        real_lr: Positive | None = 0.001,
+        train_draws: Annotated[int, AtLeast(1)] = 1,
+        test_draws: Annotated[int, AtLeast(0)] = 10,
+        examples: Annotated[int, AtLeast(1)] | None = None,
+        batch_size: Annotated[int, AtLeast(1)] | None = None,
         settings: Mapping[str, Any] = MappingProxyType({}),
         weights: Sequence[Tensor] | None = None,
     ) -> None:
@@ -146,8 +147,9 @@ class BernoulliOptimizer(PosteriorOptimizer):
     "Training Binary Neural Networks using the Bayesian Learning Rule", ICML 2020, eq. 11).
 
     Args:
-        model: As in `PosteriorOptimizer`, as are the options not named here.
-        lambda_init: Largest size of a fresh natural parameter; None for 1 / sqrt(fan-in).
+        lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
+            None: 1 / sqrt(fan-in).
+        posterior: Of `PosteriorOptimizer`.
     """
 
     def __init__(
@@ -155,7 +157,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        lambda_init: float | None = None,
+        lambda_init: Positive | None = None,
         **posterior: Any,
     ) -> None:
         super().__init__(model, generator=generator, **posterior)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import Option
+from bnnlab.registry.declaration import Option
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from bnnlab.guards import ambient
 from bnnlab.markers import Marker
 from bnnlab.registry import source
 from bnnlab.registry.declaration import Option, When, is_typeable, taken_apart, with_capabilities
+from bnnlab.registry.options import check_value
 from bnnlab.registry.source import FOREIGN, Constructor, Keyword
 
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:(?: .*)?\n)+)", re.MULTILINE)
@@ -52,9 +53,14 @@ class SignatureOptions(Sequence[Option]):
             found = options_of(constructors(_load(self.target)), self.fixed)
         except UsageError as error:
             raise UsageError(f"{self.target}: {error}") from error
+        named = {option.name: option for option in found}
         for when in self.when:
-            if not any(option.name == when.option for option in found):
+            if when.option not in named:
                 raise UsageError(f"{self.target}: {when} names none of its options")
+            try:
+                check_value(named[when.option], when.value)
+            except ValueError as error:
+                raise UsageError(f"{self.target}: {when}: {error}") from error
         return tuple(with_capabilities(option, self.when) for option in found)
 
     def __len__(self) -> int:
@@ -109,9 +115,9 @@ def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | N
 
 
 def constructors(made: Any) -> list[Constructor]:
-    """Return what `source.constructors` does, of a class that is there, or of a function."""
+    """Return what `source.constructors` does, of a class that is there; nothing of what is none."""
     if not isinstance(made, type):
-        return [_constructor(made, made)]
+        return []
     mro = [each for each in made.__mro__ if each.__module__.partition(".")[0] not in FOREIGN]
     return [_constructor(each, vars(each).get("__init__")) for each in mro]
 
@@ -120,7 +126,7 @@ def _constructor(made: Any, function: Any) -> Constructor:
     doc = cleandoc(vars(made).get("__doc__") or "")
     if function is None:
         return Constructor(doc)
-    parameters = [*signature(function).parameters.values()][isinstance(made, type) :]
+    parameters = [*signature(function).parameters.values()][1:]  # not self
     keywords = {
         each.name: Keyword(partial(_annotation, each, function), partial(getattr, each, "default"))
         for each in parameters
