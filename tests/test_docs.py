@@ -15,7 +15,7 @@ import tomli
 
 from bnnlab.engine.result import Result
 from bnnlab.registry import hookspecs
-from bnnlab.registry.components import CAPABILITIES
+from bnnlab.registry.components import CAPABILITIES, PARTS
 from bnnlab.registry.host import PluginHost
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +66,15 @@ def test_every_link_leads_to_a_file_and_a_heading():
             target = page.parent / name if name else page
             assert target.exists(), f"{page}: {link}"
             assert not heading or heading in headings(target), f"{page}: {link}"
+
+
+def test_a_readme_of_methods_has_the_same_headings_in_every_plugin():
+    host = PluginHost()
+    for _, component in (each for part in PARTS for each in host.components(part)):
+        package = component.target.partition(".")[0].removeprefix("bnnlab_")
+        page = (ROOT / "plugins" / package / "README.md").read_text()
+        found = re.findall(r"^## (.*)$", page, re.MULTILINE)
+        assert found == ["Installation", "Usage", "Method", "Results", "Development"], package
 
 
 def test_the_author_guide_lists_exactly_the_capabilities():
