@@ -23,6 +23,14 @@ def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     return zip(*(torch.split(x.view(-1), CPU_CHUNK) for x in tensors), strict=True)
 
 
+def lying_as(like: Tensor, tensor: Tensor) -> Tensor:
+    """Return a tensor with its elements in the order in memory that those of `like` have.
+
+    Torch's fused kernels on the CPU pair elements by their place in memory, whatever the strides.
+    """
+    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
+
+
 def adam_step(
     values: list[Tensor],
     grads: list[Tensor],
@@ -50,9 +58,10 @@ def adam_step(
         if "m" not in state:
             state["step"] = torch.zeros((), device=value.device)
             state["m"], state["v"] = torch.zeros_like(value), torch.zeros_like(value)
+        state["m"], state["v"] = lying_as(value, state["m"]), lying_as(value, state["v"])
     adam(
         values,
-        grads,
+        list(map(lying_as, values, grads)),
         [state["m"] for state in states],
         [state["v"] for state in states],
         [],

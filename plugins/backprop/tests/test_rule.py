@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bnnlab import Batch, BinaryLinear, Model, Sign
+from bnnlab import BinaryLinear, Model, Sign
 from bnnlab_backprop.rule import Backpropagation
 
 
@@ -29,37 +29,3 @@ def test_gradients_and_loss_are_those_of_autograd() -> None:
     for parameter, grad in zip(model.parameters(), grads, strict=True):
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, grad)
-
-
-def test_a_closure_overwrites_gradients_and_keeps_its_last_logits() -> None:
-    model = make_model()
-    closure = Backpropagation().closure(model, (INPUTS, TARGETS))
-    assert closure.logits is None
-    closure()
-    once = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    closure()
-    assert all(map(torch.equal, once, (p.grad for p in model.parameters())))
-    assert closure.logits is not None
-    assert torch.equal(closure.logits, model(INPUTS).detach())
-
-
-def test_a_closure_sees_the_weights_as_they_are_when_it_is_called() -> None:
-    model = make_model()
-    closure = Backpropagation().closure(model, (INPUTS, TARGETS))
-    before = closure()
-    with torch.no_grad():
-        model.binary_parameters()["segments.1.weight"].neg_()
-    after = closure()
-    assert before != after
-    assert torch.equal(after, F.cross_entropy(model(INPUTS), TARGETS).detach())
-
-
-def test_the_batchs_own_loss_is_used() -> None:
-    model = make_model()
-
-    def squared_hinge(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        signs = 2.0 * F.one_hot(targets, 3) - 1
-        return (1 - signs * logits).clamp_min(0).square().mean()
-
-    loss = Backpropagation().closure(model, Batch(INPUTS, TARGETS, squared_hinge))()
-    assert torch.equal(loss, squared_hinge(model(INPUTS), TARGETS).detach())

@@ -2,58 +2,22 @@
 
 import itertools
 import logging
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import bnnlab
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, TaskContext, UsageError
-from bnnlab.interfaces import elementwise as core
+from bnnlab import BinaryLinear, Model, TaskContext, UsageError
 from bnnlab_bayesbinn.optimizer import LARGEST_LAMBDA, BayesBiNN, relaxed_scale
 from bnnlab_testing import toy
+from bnnlab_testing.equations import constant, float64, make_closure, make_model
 
 STEPS = 50
 EXAMPLES = 300
-
-
-def make_model() -> Model:
-    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
-    draws = torch.Generator().manual_seed(1)
-    return Model(
-        [
-            nn.Sequential(
-                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
-                nn.Flatten(),
-                nn.LayerNorm(4 * 6 * 6),
-                Sign(),
-            ),
-            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
-            BinaryLinear(20, 10, scale="learned", generator=draws),
-        ],
-        input_shape=(1, 8, 8),
-    )
-
-
-def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(16, 1, 8, 8, generator=draws).to(next(model.parameters()))
-    targets = torch.randint(0, 10, (16,), generator=draws)
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-        return loss.detach()
-
-    return closure
 
 
 def make_optimizer(model: Model, **options: Any) -> BayesBiNN:
@@ -68,20 +32,8 @@ def make_single(**options: Any) -> tuple[Model, Tensor, BayesBiNN]:
     return model, weight, make_optimizer(model, **options)
 
 
-def constant(weight: Tensor, value: float) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        weight.grad = torch.full_like(weight, value)
-        return torch.zeros(())
-
-    return closure
-
-
 def end_task(model: Model, optimizer: BayesBiNN) -> None:
     optimizer.task_ended(TaskContext(toy.make_task(), model, toy.ToyRule(), 20, 1))
-
-
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
 
 
 class Paper:
@@ -231,25 +183,25 @@ def test_without_gradients_lambda_goes_to_its_prior(prior: str) -> None:
         if value is first:
             end_task(model, optimizer)
     for _ in range(300):
-        optimizer.step(constant(weight, 0.0))
+        optimizer.step(constant(model, 0.0))
     goal = {"previous": [1.0, -2.0, 0.5, 3.0], "uniform": [0.0] * 4, "none": moved[0].tolist()}
     torch.testing.assert_close(lamda, torch.tensor([goal[prior]]), rtol=1e-5, atol=1e-5)
 
 
 def test_the_first_tasks_prior_is_uniform() -> None:
-    _, weight, optimizer = make_single(lr=0.1, prior_precision=1.0)
+    model, weight, optimizer = make_single(lr=0.1, prior_precision=1.0)
     for _ in range(300):
-        optimizer.step(constant(weight, 0.0))
+        optimizer.step(constant(model, 0.0))
     assert optimizer.state[weight]["lambda"].abs().max() < 1e-10
 
 
 def test_momentum_is_corrected_for_its_start() -> None:
     """With a constant natural gradient, the first steps are as large as all others."""
-    _, weight, optimizer = make_single(lr=0.01, momentum=0.99, prior="none", temperature=1.0)
+    model, weight, optimizer = make_single(lr=0.01, momentum=0.99, prior="none", temperature=1.0)
     optimizer.rho = lambda p, n: optimizer.state[p]["lambda"].expand(n, *p.shape)  # then s = 1
     positions = [optimizer.state[weight]["lambda"].clone()]
     for _ in range(5):
-        optimizer.step(constant(weight, 0.1))
+        optimizer.step(constant(model, 0.1))
         positions.append(optimizer.state[weight]["lambda"].clone())
     for before, after in itertools.pairwise(positions):
         wanted = torch.full_like(after, -0.01 * EXAMPLES * 0.1)
@@ -275,28 +227,6 @@ def test_state_is_kept_only_where_the_options_need_it(options: dict[str, Any], s
     for w in model.binary_parameters().values():
         tensors = [v for v in optimizer.state[w].values() if isinstance(v, Tensor)]
         assert sum(v.numel() * v.element_size() for v in tensors) == size * w.numel()
-
-
-def test_the_prior_and_the_momentum_come_back_from_a_state_dict() -> None:
-    options = {"momentum": 0.5, "lr": 0.01, "temperature": 0.5}
-    model = make_model()
-    optimizer = make_optimizer(model, **options)
-    for step in range(3):
-        optimizer.step(make_closure(model, step))
-    end_task(model, optimizer)
-    saved, weights = deepcopy(optimizer.state_dict()), deepcopy(model.state_dict())
-    again = make_model()
-    again.load_state_dict(weights)
-    resumed = make_optimizer(again, **options)
-    resumed.load_state_dict(saved)
-    for step in range(3, 6):
-        optimizer.step(make_closure(model, step))
-        resumed.step(make_closure(again, step))
-    for a, b in zip(optimizer.state.values(), resumed.state.values(), strict=True):
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[name], b[name]) for name in a)
-    first = next(iter(model.binary_parameters().values()))
-    assert {"lambda", "prior", "m"} == optimizer.state[first].keys()
 
 
 def test_a_loop_that_names_no_examples_is_told_so_before_it_evaluates() -> None:
@@ -345,12 +275,12 @@ def test_mode_sign_has_no_posterior() -> None:
 def test_whatever_the_gradient_lambda_is_finite_and_weights_are_signs(
     mode: str, value: float, temperature: float
 ) -> None:
-    _, weight, optimizer = make_single(
+    model, weight, optimizer = make_single(
         mode=mode, temperature=temperature, lr=1.0, momentum=0.9, train_draws=2
     )
     for _ in range(5):
-        optimizer.step(constant(weight, value))
-        optimizer.step(constant(weight, -value))
+        optimizer.step(constant(model, value))
+        optimizer.step(constant(model, -value))
     assert all(v.isfinite().all() for v in optimizer.state[weight].values())
     assert weight.abs().eq(1).all()
     if mode == "posterior":
@@ -359,10 +289,10 @@ def test_whatever_the_gradient_lambda_is_finite_and_weights_are_signs(
 
 @pytest.mark.parametrize("u", [0.0, 1.0])
 def test_uniform_noise_at_its_ends_does_no_harm(u: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, weight, optimizer = make_single(temperature=0.5)
+    model, weight, optimizer = make_single(temperature=0.5)
     before = optimizer.state[weight]["lambda"].clone()
     monkeypatch.setattr(Tensor, "uniform_", lambda self, *_, **__: self.fill_(u))
-    optimizer.step(constant(weight, 1.0))
+    optimizer.step(constant(model, 1.0))
     after = optimizer.state[weight]["lambda"]
     assert after.isfinite().all()
     assert not torch.equal(after, before)
@@ -384,21 +314,6 @@ def test_one_example_of_one_class_is_enough(mode: str) -> None:
     optimizer.step(closure)
     assert optimizer.state[weight]["lambda"].isfinite().all()
     assert weight.abs().eq(1).all()
-
-
-@pytest.mark.parametrize("mode", ["posterior", "sign"])
-def test_updating_in_chunks_changes_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train() -> list[Tensor]:
-        model = make_model()
-        optimizer = make_optimizer(model, mode=mode, train_draws=2, temperature=0.5)
-        for step in range(3):
-            optimizer.step(make_closure(model, step))
-        return [optimizer.state[w]["lambda"] for w in model.binary_parameters().values()]
-
-    whole = train()
-    monkeypatch.setattr(core, "CPU_CHUNK", 7)
-    for a, b in zip(whole, train(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
 def test_a_saturated_posterior_is_measured_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:

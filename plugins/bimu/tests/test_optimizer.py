@@ -1,6 +1,5 @@
 """BiMU against the equations of the paper, transcribed to float64 NumPy."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -8,66 +7,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError
+from bnnlab import BinaryLinear, Model, UsageError
 from bnnlab.engine import building
-from bnnlab.interfaces import elementwise as core
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab_bimu import optimizer as home
 from bnnlab_bimu.optimizer import BiMU, uniform
+from bnnlab_testing.equations import Adam, constant, float64, make_closure, make_model
 
 STEPS = 50
 BATCH = 16
-
-
-def make_model(classes: int = 10) -> Model:
-    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
-    draws = torch.Generator().manual_seed(1)
-    return Model(
-        [
-            nn.Sequential(
-                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
-                nn.Flatten(),
-                nn.LayerNorm(4 * 6 * 6),
-                Sign(),
-            ),
-            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
-            BinaryLinear(20, classes, scale="learned", generator=draws),
-        ],
-        input_shape=(1, 8, 8),
-    )
-
-
-def make_closure(
-    model: Model, seed: int, batch: int = BATCH, classes: int = 10
-) -> Callable[[], Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(batch, 1, 8, 8, generator=draws).to(next(model.parameters()))
-    targets = torch.randint(0, classes, (batch,), generator=draws)
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-        return loss.detach()
-
-    return closure
-
-
-def constant_closure(model: Model, grads: Tensor | float) -> Callable[[], Tensor]:
-    """Whatever the weights, the gradient at each is this."""
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter) + grads
-        return torch.zeros(())
-
-    return closure
 
 
 class Recording(BiMU):
@@ -103,10 +55,6 @@ def one_weight(values: Tensor, **options: Any) -> tuple[Model, BiMU, Tensor, Ten
     return model, optimizer, weight, value
 
 
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
-
-
 class Paper:
     """The update of one parameter, in the paper's symbols."""
 
@@ -129,18 +77,6 @@ class Paper:
         eta = 1 / (h + 2 * q * np.tanh(value) + 2 * np.abs(q) + 1 / o["lr_max"])
         assert (eta > 0).all()
         self.value = value - eta * (o["lr"] * q + value * h / (o["memory"] or np.inf))
-
-
-class Adam:
-    def __init__(self, value: np.ndarray, lr: float) -> None:
-        self.value, self.lr, self.m, self.v, self.t = value, lr, 0.0, 0.0, 0
-
-    def step(self, g: np.ndarray) -> None:
-        self.t += 1
-        self.m = 0.9 * self.m + 0.1 * g
-        self.v = 0.999 * self.v + 0.001 * g**2
-        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
-        self.value = self.value - self.lr * m / (np.sqrt(v) + 1e-8)
 
 
 DEFAULTS = {"lr": 1.0, "lr_max": 5.0, "likelihood_weight": 1.0, "kl_weight": 0.1,
@@ -208,7 +144,7 @@ def test_bhu_agrees_with_its_own_equations() -> None:
     draws = torch.Generator().manual_seed(3)
     for _ in range(STEPS):
         grads = torch.randn(1, 200, generator=draws, dtype=torch.float64)
-        optimizer.step(constant_closure(model, grads))
+        optimizer.step(constant(model, grads))
         g = grads.numpy()
         bottom = m * (rho / np.cosh(value) ** 2 + 2 * g * np.tanh(value) + 2 * np.abs(g))
         value = value - g / (bottom + 1 / lr_max)
@@ -252,7 +188,7 @@ def test_without_gradients_lambda_decays_to_0_and_keeps_its_sign() -> None:
     model, optimizer, weight, value = one_weight(start, memory=5.0)
     sizes = [value.abs().clone()]
     for _ in range(2000):
-        optimizer.step(constant_closure(model, 0.0))
+        optimizer.step(constant(model, 0.0))
         sizes.append(value.abs().clone())
         assert torch.equal(value.sign(), start.sign().view(1, -1))
     decreasing = all(bool((b <= a).all()) for a, b in pairwise(sizes))
@@ -265,7 +201,7 @@ def test_without_gradients_and_forgetting_lambda_stays() -> None:
     start = torch.tensor([3.0, -3.0, 0.5, -0.5, 0.0])
     model, optimizer, _, value = one_weight(start, memory=None)
     for _ in range(100):
-        optimizer.step(constant_closure(model, 0.0))
+        optimizer.step(constant(model, 0.0))
     assert torch.equal(value, start.view(1, -1))
 
 
@@ -274,7 +210,7 @@ def test_the_pull_never_overshoots_0_from_the_smallest_memory_on(lr_max: float) 
     start = torch.tensor([1e-3, 0.5, 3.0])
     model, optimizer, _, value = one_weight(start, memory=1.0, lr_max=lr_max, kl_weight=10.0)
     for _ in range(20):
-        optimizer.step(constant_closure(model, 0.0))
+        optimizer.step(constant(model, 0.0))
         assert (value >= 0).all()
 
 
@@ -288,7 +224,7 @@ def steps_of(value: float, grads: np.ndarray, **options: Any) -> np.ndarray:
     given = {"draws": "hard", "memory": None, **options}
     start = torch.full((len(grads),), value, dtype=torch.float64)
     model, optimizer, _, after = one_weight(start, **given)
-    optimizer.step(constant_closure(model, torch.from_numpy(grads).view(1, -1)))
+    optimizer.step(constant(model, torch.from_numpy(grads).view(1, -1)))
     return value - float64(after)[0]
 
 
@@ -404,7 +340,7 @@ def test_huge_gradients_leave_finite_numbers(case: str, size: float) -> None:
     model = Model([BinaryLinear(9, 4, scale="none")])
     optimizer = make_optimizer(model, **CASES[case])
     for _ in range(5):
-        optimizer.step(constant_closure(model, size))
+        optimizer.step(constant(model, size))
     assert_sound(model, optimizer)
 
 
@@ -414,7 +350,7 @@ def test_one_example_and_one_class_are_fine(draws: Any, batch: int, classes: int
     model = make_model(classes)
     optimizer = make_optimizer(model, draws=draws, batch_size=batch)
     for step in range(5):
-        optimizer.step(make_closure(model, step, batch, classes))
+        optimizer.step(make_closure(model, step, batch_size=batch, classes=classes))
     assert_sound(model, optimizer)
 
 
@@ -423,7 +359,7 @@ def test_extreme_lambdas_are_fine() -> None:
     for draws in ("relaxed", "hard"):
         for grad in (-1.0, 0.0, 1.0):
             model, optimizer, _, _ = one_weight(start, draws=draws)
-            optimizer.step(constant_closure(model, grad))
+            optimizer.step(constant(model, grad))
             assert_sound(model, optimizer)
 
 
@@ -451,40 +387,6 @@ def test_a_step_reads_its_settings_from_the_group(name: str) -> None:
     default = make_optimizer(make_model(), memory=10.0).param_groups[0][name]
     assert torch.equal(run(), run(**{name: default}))
     assert not torch.equal(run(), run(**{name: 2 * default}))
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 100])
-@pytest.mark.parametrize("draws", ["relaxed", "hard"])
-def test_updating_in_chunks_changes_nothing(
-    chunk: int, draws: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train() -> list[Tensor]:
-        model = make_model()
-        optimizer = make_optimizer(model, memory=20.0, draws=draws)
-        for step in range(3):
-            optimizer.step(make_closure(model, step))
-        return [state["lambda"] for state in optimizer.state.values() if "lambda" in state]
-
-    whole = train()
-    assert all(tensor.numel() < core.CPU_CHUNK for tensor in whole)
-    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
-    for a, b in zip(whole, train(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-
-
-def test_the_layout_in_memory_changes_nothing() -> None:
-    def step(layout: torch.memory_format) -> Tensor:
-        draws = torch.Generator().manual_seed(4)
-        model = Model([BinaryConv2d(2, 3, 3, generator=draws)]).to(memory_format=layout)
-        optimizer = make_optimizer(model, draws="hard", memory=20.0)
-        (weight,) = model.parameters()
-        grad = torch.randn(weight.shape, generator=draws)
-        optimizer.step(constant_closure(model, grad))
-        after: Tensor = optimizer.state[weight]["lambda"]
-        assert torch.equal(weight, after.sign())
-        return after
-
-    torch.testing.assert_close(step(torch.contiguous_format), step(torch.channels_last))
 
 
 def test_saturation_is_reported_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,62 +3,22 @@
 What is beside it in Laydevant et al. too: values per layer, gradient descent, a scale's schedule.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bnnlab
-from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab import BinaryLinear, Model
 from bnnlab.errors import UsageError
-from bnnlab.interfaces import elementwise as core
 from bnnlab_bop.optimizer import Bop
+from bnnlab_testing.equations import float64, make_closure, make_model
 
 STEPS = 50
 FORMS = ("average", "accumulator")
-
-
-def make_model() -> Model:
-    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
-    draws = torch.Generator().manual_seed(1)
-    return Model(
-        [
-            nn.Sequential(
-                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
-                nn.Flatten(),
-                nn.LayerNorm(4 * 6 * 6),
-                Sign(),
-            ),
-            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
-            BinaryLinear(20, 10, scale="learned", generator=draws),
-        ],
-        input_shape=(1, 8, 8),
-    )
-
-
-def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(16, 1, 8, 8, generator=draws).to(next(model.parameters()))
-    targets = torch.randint(0, 10, (16,), generator=draws)
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-        return loss.detach()
-
-    return closure
-
-
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
 
 
 class Paper:
@@ -323,27 +283,6 @@ def test_a_loaded_count_is_not_shared_with_the_optimizer_that_was_saved() -> Non
     assert other.optimizer.diagnostics() == {"flips_per_weight": 0.75}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_training_goes_on_bit_for_bit_from_a_state_dict(form: str) -> None:
-    """Across a stair of gamma; the saved form holds."""
-    options = {"gamma": 0.01, "threshold": 1e-5, "gamma_decay": 0.5, "gamma_decay_steps": 4}
-    model = make_model()
-    optimizer = Bop(model, form=form, **options)
-    for step in range(3):
-        optimizer.step(make_closure(model, step))
-    again = make_model()
-    again.load_state_dict(deepcopy(model.state_dict()))
-    resumed = Bop(again)
-    resumed.load_state_dict(deepcopy(optimizer.state_dict()))
-    for step in range(3, 8):
-        optimizer.step(make_closure(model, step))
-        resumed.step(make_closure(again, step))
-    ours, theirs = model.state_dict(), again.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert optimizer.diagnostics() == resumed.diagnostics()
-    assert resumed.param_groups[0]["lr"] == 0.0025
-
-
 LISTS: dict[str, Any] = {
     "gamma": [0.1, 0.01, 0.03],
     "threshold": [1e-4, 3e-5, 2e-4],
@@ -525,48 +464,6 @@ def test_values_of_each_layer_go_on_from_a_state_dict_between_two_decays(
     assert [group["lr"] for group in resumed.param_groups[6:]] == [0.0025, 0.0, 0.005]
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 100])
-@pytest.mark.parametrize("form", FORMS)
-def test_updating_in_chunks_changes_nothing(
-    form: str, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train() -> tuple[list[Tensor], dict[str, float]]:
-        model = make_model().double()
-        optimizer = Bop(model, form=form, gamma=0.01, threshold=1e-5)
-        for step in range(3):
-            optimizer.step(make_closure(model, step))
-        return list(model.binary_parameters().values()), optimizer.diagnostics()
-
-    whole = train()
-    assert all(tensor.numel() < core.CPU_CHUNK for tensor in whole[0])
-    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
-    chunked = train()
-    assert all(map(torch.equal, whole[0], chunked[0]))
-    assert whole[1] == chunked[1]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_the_layout_in_memory_changes_nothing(form: str) -> None:
-    def step(layout: torch.memory_format) -> tuple[Tensor, Tensor]:
-        draws = torch.Generator().manual_seed(4)
-        model = Model([BinaryConv2d(2, 3, 3, generator=draws)]).to(memory_format=layout)
-        (weight,) = model.parameters()
-        before = weight.detach().clone()
-        optimizer = Bop(model, form=form, gamma=0.5, threshold=0.2)
-        grad = torch.randn(weight.shape, generator=draws)
-
-        def closure() -> Tensor:
-            weight.grad = grad
-            return torch.zeros(())
-
-        optimizer.step(closure)
-        return before, weight.detach()
-
-    before, after = step(torch.contiguous_format)
-    assert not torch.equal(before, after)
-    assert torch.equal(after, step(torch.channels_last)[1])
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("threshold", [0.0, 1e-8])
 @pytest.mark.parametrize("zero", [0.0, -0.0])
@@ -623,26 +520,6 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     assert torch.equal(last, before)
     assert not optimizer.state[last]["m"].any()
     assert optimizer.diagnostics()["flips_per_weight"] > 0
-
-
-def test_one_example_of_one_class_trains() -> None:
-    """Its loss is 0 whatever the weights are, and so are the gradients."""
-    draws = torch.Generator().manual_seed(0)
-    model = Model([BinaryLinear(8, 1, bias=True, generator=draws)])
-    optimizer = Bop(model)
-    inputs, target = torch.randn(1, 8, generator=draws), torch.zeros(1, dtype=torch.int64)
-
-    def closure() -> Tensor:
-        model.zero_grad()
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), target)
-            loss.backward()
-        return loss.detach()
-
-    before = [parameter.detach().clone() for parameter in model.parameters()]
-    for _ in range(3):
-        assert optimizer.step(closure) == 0
-    assert all(map(torch.equal, before, model.parameters()))
 
 
 @pytest.mark.rounding

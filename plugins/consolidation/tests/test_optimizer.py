@@ -1,6 +1,5 @@
 """EWC and SI against the equations of their papers, transcribed to float64 NumPy."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 import bnnlab
 from bnnlab import (
     BatchNorm,
-    BinaryConv2d,
     BinaryLinear,
     Model,
     Optimizer,
@@ -29,28 +27,11 @@ from bnnlab_consolidation.consolidation import Consolidation
 from bnnlab_consolidation.ewc import EWC, sum_of_squares
 from bnnlab_consolidation.si import SI
 from bnnlab_testing import toy
+from bnnlab_testing.equations import constant, float64, make_model
 
 STEPS = 50
 TASK_ENDS = (14, 29, 44)
 KINDS: dict[str, type[Consolidation]] = {"ewc": EWC, "si": SI}
-
-
-def make_model() -> Model:
-    """A binary convolution and binary linear layers, and real biases, scales, gains and shifts."""
-    draws = torch.Generator().manual_seed(1)
-    return Model(
-        [
-            nn.Sequential(
-                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
-                nn.Flatten(),
-                nn.LayerNorm(4 * 6 * 6),
-                Sign(),
-            ),
-            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
-            BinaryLinear(20, 10, scale="learned", generator=draws),
-        ],
-        input_shape=(1, 8, 8),
-    )
 
 
 def make_task(index: int = 0, classes: int = 10, examples: int = 40) -> Task:
@@ -88,10 +69,6 @@ def train(model: Model, optimizer: Optimizer, steps: int, *, ends: tuple[int, ..
         optimizer.step(make_closure(model, step))
         if step in ends:
             optimizer.task_ended(context(model, make_task(step)))
-
-
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
 
 
 def assert_close(found: Tensor, wanted: np.ndarray, tolerance: float, what: str) -> None:
@@ -465,16 +442,6 @@ def test_schedulers_act_on_the_base(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zero_grad_clears_the_gradients(kind: str) -> None:
-    model = make_model()
-    optimizer = make(KINDS[kind], model)
-    train(model, optimizer, 1)
-    assert all(p.grad is not None for p in model.parameters())
-    optimizer.zero_grad()
-    assert all(p.grad is None for p in model.parameters())
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_the_base_hears_of_tasks_and_says_its_diagnostics(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,37 +456,6 @@ def test_the_base_hears_of_tasks_and_says_its_diagnostics(
     optimizer.task_ended(told)
     assert heard == [told]
     assert optimizer.diagnostics() == {"shown": 1.5}
-
-
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_goes_on_bit_for_bit_from_a_state_dict(kind: str, base: str) -> None:
-    """After a task's end, in the middle of the next, with the next end's draws still to come."""
-    model, again = make_model(), make_model()
-    optimizer = (
-        make(KINDS[kind], model, base=base, fisher_samples=10)
-        if kind == "ewc"
-        else make(KINDS[kind], model, base=base)
-    )
-    train(model, optimizer, 5, ends=(2,))
-    resumed = KINDS[kind](
-        again,
-        generator=torch.Generator().manual_seed(99),
-        base=base,
-        **({"fisher_samples": 10} if kind == "ewc" else {}),
-    )
-    saved = io.BytesIO()
-    torch.save(optimizer.state_dict(), saved)
-    again.load_state_dict(model.state_dict())
-    resumed.load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
-    for each, its in ((model, optimizer), (again, resumed)):
-        train(each, its, 8, ends=(3,))
-    assert_same(model, again)
-    for p, other in zip(model.parameters(), again.parameters(), strict=True):
-        one, two = optimizer.state[p], resumed.state[other]
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(two[key])), key
 
 
 def test_what_only_the_base_saves_is_restored() -> None:
@@ -658,15 +594,6 @@ def test_a_base_with_a_posterior_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 # ---------------------------------------------------------------------- degenerate input
-
-
-def constant(model: Model, value: float) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        for p in model.parameters():
-            p.grad = torch.full_like(p, value)
-        return torch.zeros(())
-
-    return closure
 
 
 def assert_finite(optimizer: Optimizer, model: Model) -> None:

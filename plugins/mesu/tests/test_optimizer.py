@@ -1,25 +1,23 @@
 """MESU and BGD against their equations, transcribed to float64 NumPy."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BinaryLinear, Model, UsageError
 from bnnlab.errors import RunError
-from bnnlab.interfaces import elementwise as core
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose, resolve
 from bnnlab_mesu.bgd import BGD
 from bnnlab_mesu.gaussian import GaussianOptimizer
 from bnnlab_mesu.mesu import MESU
+from bnnlab_testing.equations import Adam, constant, float64, make_closure
 
 STEPS = 50
 BATCH = 16
@@ -46,40 +44,11 @@ def make_line(count: int, value: float = 0.0) -> Model:
     return Model([layer], (count,))
 
 
-def make_closure(model: Model, seed: int, batch: int = BATCH) -> Callable[[], Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(batch, 1, 8, 8, generator=draws).to(next(model.parameters()))
-    targets = torch.randint(0, 10, (batch,), generator=draws)
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-        return loss.detach()
-
-    return closure
-
-
-def constant(model: Model, value: float) -> Callable[[], Tensor]:
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = torch.full_like(parameter, value)
-        return torch.zeros(())
-
-    return closure
-
-
 def make_optimizer(
     method: type[GaussianOptimizer], model: Model, **options: Any
 ) -> GaussianOptimizer:
     options = {"batch_size": BATCH, **options}
     return method(model, generator=torch.Generator().manual_seed(2), **options)
-
-
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
 
 
 # ---------------------------------------------------------------------- the equations
@@ -123,19 +92,6 @@ class PaperBGD(Paper):
         return mu - self.o["lr"] * sigma**2 * g_mu, sigma * root - sigma**2 * g_sigma / 2
 
 
-class PaperAdam:
-    def __init__(self, value: np.ndarray, lr: float) -> None:
-        self.value, self.lr = value, lr
-        self.m, self.v, self.t = np.zeros_like(value), np.zeros_like(value), 0
-
-    def step(self, g: np.ndarray) -> None:
-        self.t += 1
-        self.m = 0.9 * self.m + 0.1 * g
-        self.v = 0.999 * self.v + 0.001 * g**2
-        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
-        self.value = self.value - self.lr * m / (np.sqrt(v) + 1e-8)
-
-
 PRIOR = {"lr": 0.8, "sigma_lr": 0.7, "prior_mean": 0.05, "prior_sigma": 0.2, "memory": 300.0}
 CASES: dict[str, tuple[type[GaussianOptimizer], type[Paper], dict[str, Any]]] = {
     "mesu": (MESU, PaperMESU, {**PRIOR, "clamp": None}),
@@ -163,7 +119,7 @@ def test_50_steps_agree_with_the_papers_equations(
     gaussian, real = (group["params"] for group in optimizer.param_groups)
     sizes = {p: 0.4 / math.sqrt(np.prod(p.shape[1:])) for p in gaussian}
     papers = {p: paper(float64(p), np.full(p.shape, sizes[p]), **options) for p in gaussian}
-    adams = {p: PaperAdam(float64(p), 0.001) for p in real}
+    adams = {p: Adam(float64(p), 0.001) for p in real}
     update, seen, bound = optimizer.update, [], []
 
     def recording(
@@ -385,25 +341,6 @@ def test_one_sample_of_one_class_is_enough_to_step(method: type[GaussianOptimize
     closure = rule.closure(model, (torch.ones(1, 5), torch.zeros(1, dtype=torch.int64)))
     assert float(optimizer.step(closure)) == 0
     assert_sound(model, optimizer)
-
-
-@BOTH
-@pytest.mark.parametrize("chunk", [7, 100])
-def test_updating_in_chunks_changes_nothing(
-    method: type[GaussianOptimizer], chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train() -> list[Tensor]:
-        model = make_model()
-        optimizer = make_optimizer(method, model)
-        for step in range(3):
-            optimizer.step(make_closure(model, step))
-        sigmas = [optimizer.state[p]["sigma"] for p in optimizer.param_groups[0]["params"]]
-        return [*sigmas, *(p.detach() for p in model.parameters())]
-
-    whole = train()
-    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
-    for a, b in zip(whole, train(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
 # ---------------------------------------------------------------------- what it goes with

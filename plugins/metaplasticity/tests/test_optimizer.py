@@ -1,63 +1,24 @@
 """Metaplastic Adam against the equations of Laborieux et al., transcribed to float64 NumPy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BinaryConv2d, BinaryLinear, LearningRule, Model, Sign, TaskContext, UsageError
-from bnnlab.interfaces import elementwise as core
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab import BinaryLinear, Model, UsageError
 from bnnlab_metaplasticity.optimizer import MetaplasticAdam
+from bnnlab_testing import toy
+from bnnlab_testing.equations import float64, make_closure, make_model
 
 STEPS = 20
 
 
-def make_model() -> Model:
-    """A convolutional and two linear binary layers, and real biases, scales, gains and shifts."""
-    draws = torch.Generator().manual_seed(1)
-    return Model(
-        [
-            nn.Sequential(
-                BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws),
-                nn.Flatten(),
-                nn.LayerNorm(4 * 6 * 6),
-                Sign(),
-            ),
-            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
-            BinaryLinear(20, 10, scale="learned", generator=draws),
-        ],
-        input_shape=(1, 8, 8),
-    )
-
-
-def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
-    draws = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(16, 1, 8, 8, generator=draws).to(next(model.parameters()))
-    targets = torch.randint(0, 10, (16,), generator=draws)
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = None
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(inputs), targets)
-            loss.backward()
-        return loss.detach()
-
-    return closure
-
-
 def make_optimizer(model: Model, **options: Any) -> MetaplasticAdam:
     return MetaplasticAdam(model, generator=torch.Generator().manual_seed(2), **options)
-
-
-def float64(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy().copy()
 
 
 class Paper:
@@ -207,45 +168,6 @@ def test_m_0_is_adam_with_eps_before_the_bias_correction() -> None:
         torch.testing.assert_close(optimizer.state[weight]["latent"], shadow.detach())
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 100])
-def test_updating_in_chunks_changes_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train() -> tuple[list[Tensor], list[Tensor]]:
-        model = make_model()
-        optimizer = make_optimizer(model, m=[20.0, 30.0, 5.0], weight_decay=1e-4)
-        for step in range(3):
-            optimizer.step(make_closure(model, step))
-        latents = [state["latent"] for state in optimizer.state.values() if "latent" in state]
-        return latents, [p.detach() for p in model.parameters()]
-
-    whole = train()
-    assert all(tensor.numel() < core.CPU_CHUNK for part in whole for tensor in part)
-    monkeypatch.setattr(core, "CPU_CHUNK", chunk)
-    chunked = train()
-    for a, b in zip([*whole[0], *whole[1]], [*chunked[0], *chunked[1]], strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
-
-
-def test_the_layout_in_memory_changes_nothing() -> None:
-    def step(layout: torch.memory_format) -> Tensor:
-        draws = torch.Generator().manual_seed(4)
-        model = Model([BinaryConv2d(2, 3, 3, generator=draws)]).to(memory_format=layout)
-        optimizer = make_optimizer(model, m=20.0, lr=0.05)
-        (weight,) = model.parameters()
-        grad = torch.randn(weight.shape, generator=draws)
-
-        def closure() -> Tensor:
-            weight.grad = grad
-            return torch.zeros(())
-
-        before = optimizer.state[weight]["latent"].clone()
-        optimizer.step(closure)
-        after: Tensor = optimizer.state[weight]["latent"]
-        assert not torch.equal(after, before)
-        return after
-
-    torch.testing.assert_close(step(torch.contiguous_format), step(torch.channels_last))
-
-
 def test_a_fresh_latent_weight_has_its_weights_sign_and_a_size_below_latent_init() -> None:
     model = make_model()
     before = [p.detach().clone() for p in model.parameters()]
@@ -257,19 +179,6 @@ def test_a_fresh_latent_weight_has_its_weights_sign_and_a_size_below_latent_init
     assert all(map(torch.equal, before, (p.detach() for p in model.parameters())))
 
 
-class NoRule(LearningRule):
-    def differentiate(self, model: Model, batch: Any) -> tuple[Tensor, Tensor]:
-        raise AssertionError("a task's start differentiates nothing")
-
-
-def context(model: Model, steps: int) -> TaskContext:
-    rows = torch.arange(4)
-    stats = torch.ones(1, 1, 1)
-    pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
-    part = Examples(pixels, torch.zeros(4, dtype=torch.int64), rows, stats, stats)
-    return TaskContext(Task(0, "t", part, part), model, NoRule(), 2, steps)
-
-
 def coefficients(model: Model, optimizer: MetaplasticAdam) -> list[float]:
     return [optimizer.state[weight]["m"] for weight in model.binary_parameters().values()]
 
@@ -278,7 +187,7 @@ def test_auto_is_one_over_lr_and_the_root_of_the_tasks_steps() -> None:
     model = make_model()
     optimizer = make_optimizer(model, lr=0.01, m="auto")
     for steps, m in ((400, 5.0), (100, 10.0)):  # 1 / (0.01 * 20), 1 / (0.01 * 10)
-        optimizer.task_started(context(model, steps))
+        optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), steps))
         assert coefficients(model, optimizer) == pytest.approx([m] * 3)
 
 
@@ -287,7 +196,7 @@ def test_auto_trains_as_the_number_it_stands_for() -> None:
     for m in ("auto", 10.0):
         model = make_model()
         optimizer = make_optimizer(model, lr=0.01, m=m)
-        optimizer.task_started(context(model, 100))
+        optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), 100))
         for step in range(3):
             optimizer.step(make_closure(model, step))
         latents.append([state["latent"] for state in optimizer.state.values() if "latent" in state])
@@ -297,7 +206,7 @@ def test_auto_trains_as_the_number_it_stands_for() -> None:
 def test_a_number_is_left_alone_when_a_task_starts() -> None:
     model = make_model()
     optimizer = make_optimizer(model, m=1.35)
-    optimizer.task_started(context(model, 100))
+    optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), 100))
     assert coefficients(model, optimizer) == [1.35] * 3
 
 
@@ -317,7 +226,7 @@ def test_a_list_that_does_not_fit_the_layers_is_refused_with_both_numbers(m: lis
 def test_training_goes_on_bit_for_bit_from_a_state_dict() -> None:
     model = make_model()
     optimizer = make_optimizer(model, m="auto")
-    optimizer.task_started(context(model, 50))
+    optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), 50))
     for step in range(3):
         optimizer.step(make_closure(model, step))
     saved, weights = deepcopy(optimizer.state_dict()), deepcopy(model.state_dict())

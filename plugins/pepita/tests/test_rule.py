@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import activation
 
-from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, create
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError, create
 from bnnlab.errors import RunError
 from bnnlab_pepita.passes import CleanPass
 from bnnlab_pepita.rule import InputModulation
@@ -570,27 +570,6 @@ def test_a_layer_that_is_called_twice_learns_from_both() -> None:
     assert twin.weight.grad is not None
     first = gradients(two)["segments.0.weight"]
     torch.testing.assert_close(shared.weight.grad, first + twin.weight.grad)
-
-
-def test_a_frozen_layer_is_left_alone() -> None:
-    model = linear_net()
-    model.segments[1].requires_grad_(False)
-    attached(model).closure(model, some(model))()
-    assert gradients(model).keys() == {f"segments.{at}.{part}" for at in (0, 2)
-                                       for part in ("weight", "bias")}  # fmt: skip
-    assert not any(p.requires_grad for p in model.segments[1].parameters())
-
-
-def test_the_batchs_own_loss_is_used() -> None:
-    model = linear_net()
-    x, y = some(model)
-    rule = attached(model, "clean")
-    rule.closure(model, (x, y))()
-    once = gradients(model)
-    loss = rule.closure(model, Batch(x, y, lambda a, b: 3 * F.cross_entropy(a, b)))()
-    assert loss == 3 * F.cross_entropy(model(x), y)
-    for name, grad in gradients(model).items():
-        torch.testing.assert_close(grad, 3 * once[name])
 
 
 def test_no_hook_stays_behind_even_after_an_error() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from bnnlab.families.latent import LatentOptimizer
-from bnnlab.interfaces.elementwise import adam_step
+from bnnlab.interfaces.elementwise import adam_step, lying_as
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Decay, Positive, Search
@@ -97,13 +97,16 @@ class LatentSGD(LatentOptimizer):
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Step SGD on `values`."""
+        velocities = []
         for parameter, value in zip(parameters, values, strict=True):
-            if "velocity" not in self.state[parameter]:
-                self.state[parameter]["velocity"] = torch.zeros_like(value)
+            state = self.state[parameter]
+            velocity = state["velocity"] if "velocity" in state else torch.zeros_like(value)
+            state["velocity"] = lying_as(value, velocity)
+            velocities.append(state["velocity"])
         sgd(
             values,
-            grads,
-            [self.state[parameter]["velocity"] for parameter in parameters],
+            list(map(lying_as, values, grads)),
+            velocities,
             fused=True,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],

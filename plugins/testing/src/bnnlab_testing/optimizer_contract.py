@@ -12,6 +12,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab_testing import toy
 from bnnlab_testing.device_checks import LearnerChecks
+from bnnlab_testing.layout_checks import LayoutChecks
 from bnnlab_testing.optimizer_checks import assert_signs
 from bnnlab_testing.posterior_checks import PosteriorChecks
 from bnnlab_testing.setting_checks import SettingChecks
@@ -28,6 +29,7 @@ class OptimizerContract(
     PosteriorChecks,
     TaskChecks,
     SettingChecks,
+    LayoutChecks,
     LearnerChecks,
 ):
     """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.

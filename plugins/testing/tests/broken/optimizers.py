@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab_testing import toy
@@ -179,6 +180,27 @@ class SaysTheNegative(Fine):
     def latent(self, parameter: Tensor) -> Tensor | None:
         latent = super().latent(parameter)
         return None if latent is None else -latent
+
+
+@found_by("test_updating_in_chunks_changes_nothing", "in chunks of 100, tensors differ")
+class ScalesChunks(Fine):
+    """Divides each chunk's gradients by their own largest."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        for value, grad in zip(values, grads, strict=True):
+            for part, its in chunks(value, grad):
+                part.sub_(its / its.abs().max(), alpha=group["lr"])
+
+
+@found_by("test_the_layout_in_memory_changes_nothing", "another layout in memory")
+class ReadsMemory(Fine):
+    """Adds the weights to their gradients in the order in which they lie in memory."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        lying = parameter.detach().as_strided((parameter.numel(),), (1,))
+        return grad + lying.view(grad.shape)
 
 
 # -------------------------------------------------------------------- state

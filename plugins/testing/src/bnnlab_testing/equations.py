@@ -1,0 +1,84 @@
+"""What tests of an optimizer against its paper's equations share: a model, gradients, NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bnnlab.interfaces.model import Model
+from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
+
+Array = NDArray[Any]
+BATCH_SIZE = 16
+
+
+def make_model(classes: int = 10) -> Model:
+    """Return a binary convolution and two binary linear layers, for inputs (B, 1, 8, 8).
+
+    Biases, gains, shifts and the scales of two layers are real: every kind of parameter is there.
+    """
+    draws = torch.Generator().manual_seed(1)
+    convolution = BinaryConv2d(1, 4, 3, bias=True, scale="learned", generator=draws)
+    return Model(
+        [
+            nn.Sequential(convolution, nn.Flatten(), nn.LayerNorm(4 * 6 * 6), Sign()),
+            nn.Sequential(BinaryLinear(144, 20, bias=True, generator=draws), nn.Hardtanh()),
+            BinaryLinear(20, classes, scale="learned", generator=draws),
+        ],
+        input_shape=(1, 8, 8),
+    )
+
+
+def make_closure(
+    model: Model, seed: int, *, batch_size: int = BATCH_SIZE, classes: int = 10
+) -> Callable[[], Tensor]:
+    """Return a closure that leaves the gradients of a batch of noise, drawn from a seed."""
+    draws = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(batch_size, 1, 8, 8, generator=draws).to(next(model.parameters()))
+    targets = torch.randint(0, classes, (batch_size,), generator=draws)
+
+    def closure() -> Tensor:
+        model.zero_grad()
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(inputs), targets)
+            torch.autograd.backward(loss)
+        return loss.detach()
+
+    return closure
+
+
+def constant(model: Model, grads: Tensor | float) -> Callable[[], Tensor]:
+    """Return a closure that gives every parameter the same gradient, whatever the weights are."""
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) + grads
+        return torch.zeros(())
+
+    return closure
+
+
+def float64(tensor: Tensor) -> Array:
+    """Return a copy of a tensor as an array of float64."""
+    return tensor.detach().double().numpy().copy()
+
+
+class Adam:
+    """Kingma and Ba, ICLR 2015, algorithm 1, for one array; with an L2 penalty in the gradient."""
+
+    def __init__(self, value: Array, lr: float, decay: float = 0.0) -> None:
+        self.value, self.lr, self.decay = value, lr, decay
+        self.m, self.v, self.t = np.zeros_like(value), np.zeros_like(value), 0
+
+    def step(self, g: Array) -> None:
+        """Update the value by a gradient."""
+        self.t += 1
+        g = g + self.decay * self.value
+        self.m = 0.9 * self.m + (1 - 0.9) * g
+        self.v = 0.999 * self.v + (1 - 0.999) * g**2
+        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
+        self.value = self.value - self.lr * m / (np.sqrt(v) + 1e-8)
