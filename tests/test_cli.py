@@ -21,7 +21,18 @@ from bnnlab.cli import main
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
-COMMANDS = ["run", "list-recipes", "list-plugins", "info", "check", "matrix", "doctor", "plot"]
+COMMANDS = ["run", "list-recipes", "schema", "list-plugins", "info", "check", "matrix", "doctor"]
+COMMANDS += ["plot"]  # of a plugin
+    "run",
+    "list-recipes",
+    "schema",
+    "list-plugins",
+    "info",
+    "check",
+    "matrix",
+    "doctor",
+    "plot",
+]
 
 
 @dataclass(frozen=True)
@@ -291,6 +302,10 @@ def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., A
         assert recipe["title"]
         assert recipe["reproduces"]
         assert check(host, resolve(host, [recipe["settings"]]).choices).compatible
+
+
+def test_the_schema_of_run_files_is_printed(bnn: Bnn) -> None:
+    assert json.loads(bnn("schema").out)["properties"]["epochs"]["type"] == "integer"
 
 
 def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., Any]) -> None:

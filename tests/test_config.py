@@ -1,18 +1,21 @@
 """Layers of settings become one configuration; what is wrong is told, and how to mend it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import tomli
 import tomli_w
 
-from bnnlab import Kind, PluginHost, UsageError
+from bnnlab import Kind, Option, PluginHost, UsageError
+from bnnlab.registry.components import PARTS
 from bnnlab.registry.options import describe_type
 from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, RunConfig
+from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import joined, parse_assignment, parse_value, read_config
 from bnnlab_testing.pytest_plugin import MakePlugin
 
@@ -329,3 +332,57 @@ def test_an_own_model_that_is_not_installed_is_told(make_plugin: MakePlugin) -> 
     make_plugin("acme", PAIR.replace('"model", "its-own"', '"model", "another"'))
     with pytest.raises(UsageError, match="unknown model 'its-own'"):
         model_of({"rule": "choosy"})
+
+
+# ------------------------------------------------------------- for editors
+
+
+def test_the_schema_has_every_setting_and_every_option_of_a_component(host: PluginHost) -> None:
+    schema = run_schema(host)
+    assert {*schema["properties"]} == {*PARTS, *(each.name for each in RUN_OPTIONS), "recipe"}
+    for kind in PARTS:
+        tables = {
+            table["properties"]["name"]["description"]: {*table["properties"]} - {"name"}
+            for table in schema["properties"][kind]["anyOf"]
+            if "properties" in table
+        }
+        assert tables == {
+            component.summary: {option.name for option in component.options}
+            for _, component in host.components(kind)
+        }
+
+
+@pytest.mark.parametrize(
+    ("option", "described"),
+    [
+        (Option("a", int, 1, "", minimum=1, below=9),
+         {"default": 1, "type": "integer", "minimum": 1, "exclusiveMaximum": 9}),
+        (Option("a", float | Literal["auto"], 0.5, "", above=0, maximum=2),
+         {"default": 0.5, "anyOf": [
+             {"type": "number", "exclusiveMinimum": 0, "maximum": 2}, {"enum": ["auto"]}]}),
+        (Option("a", list[int] | None, None, "", minimum=1),
+         {"default": "none", "anyOf": [
+             {"type": "array", "items": {"type": "integer", "minimum": 1}}, {"const": "none"}]}),
+        (Option("a", bool, False, ""), {"default": False, "type": "boolean"}),
+    ],
+)  # fmt: skip
+def test_the_schema_describes_the_values_of_an_option(
+    option: Option, described: dict[str, Any], host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnnlab.settings.schema.RUN_OPTIONS", (option,))
+    assert run_schema(host)["properties"]["a"] == {"description": "", **described}
+
+
+def test_the_schema_takes_a_component_by_every_spelling(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, component = host.resolve(Kind.MODEL, "mlp")
+    taking = replace(component, argument="norm")
+    monkeypatch.setattr(host, "components", lambda kind: [(plugin, taking)])
+    name, table, nameless = run_schema(host)["properties"]["model"]["anyOf"]
+    plain, *with_argument = name["anyOf"]
+    assert plain == {"enum": ["mlp", "bnnlab-mlp/mlp"]}
+    for spelled, form in zip(("mlp:batch", "bnnlab-mlp/mlp:batch"), with_argument, strict=True):
+        assert re.search(form["pattern"], spelled)
+    assert table["properties"]["name"] == name
+    assert nameless["not"] == {"required": ["name"]}

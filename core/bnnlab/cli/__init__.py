@@ -50,6 +50,7 @@ app.callback()(bnn)
 for command in (
     running.run,
     running.list_recipes,
+    running.schema,
     inventory.list_plugins,
     info.info,
     fit.check,

@@ -1,4 +1,4 @@
-"""Commands that train: `run`, and `list-recipes`."""
+"""Commands that train, and on run files: `run`, `list-recipes`, `schema`."""
 
 import shlex
 from contextlib import nullcontext
@@ -167,3 +167,17 @@ def list_recipes(json: Json = False) -> None:
         print_out(f"    {about}")
     if not recipes:
         print_out("No installed plugin has a recipe.")
+
+
+def schema() -> None:
+    """Print a JSON schema of run files, with the options of all installed components.
+
+    With it, an editor completes and checks a run file. For Taplo (Even Better TOML), the first
+    line of the file names it: #:schema ./bnnlab.schema.json
+
+    Example:  bnn schema > bnnlab.schema.json
+    """
+    from bnnlab.registry.host import PluginHost
+    from bnnlab.settings.schema import run_schema
+
+    print_json(run_schema(PluginHost()))
