@@ -23,16 +23,6 @@ ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
 COMMANDS = ["run", "list-recipes", "schema", "list-plugins", "info", "check", "matrix", "doctor"]
 COMMANDS += ["plot"]  # of a plugin
-    "run",
-    "list-recipes",
-    "schema",
-    "list-plugins",
-    "info",
-    "check",
-    "matrix",
-    "doctor",
-    "plot",
-]
 
 
 @dataclass(frozen=True)

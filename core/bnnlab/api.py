@@ -63,27 +63,13 @@ def create(
     expect("data", data, str, PathLike, NoneType)
     expect("host", host, PluginHost, NoneType)
     seed = _whole("seed", seed, least=0)
-    if kind not in list(Kind):
-        raise UsageError(f"kind {shown(kind)}: choose from {', '.join(Kind)}")
+    if kind not in PARTS:
+        raise UsageError(f"kind {shown(kind)}: choose from {', '.join(PARTS)}")
     host = host or PluginHost()
     if kind == Kind.STREAM:
-        choice = choose(host, Kind.STREAM, name, given)
-        folder = building.data_folder(None if data is None else str(data))
-        stream = building.make_stream(
-            host, choice, data=folder, device=building.find_device(device), seed=seed
-        )
-        building.make_tasks(choice, stream)  # which looks at them, as a run does
-        return stream
+        return _make_stream(host, name, given, data, device, seed)
     if kind == Kind.MODEL:
-        try:
-            shape, classes = given.pop("input_shape"), given.pop("classes")
-        except KeyError as error:
-            raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
-        expect("input_shape", shape, tuple, list)
-        shape = tuple(_whole("input_shape", side, least=1) for side in shape)
-        classes = _whole("classes", classes, least=1)
-        choice = choose(host, Kind.MODEL, name, given)
-        return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
+        return _make_model(host, name, given, seed)
     if not isinstance(model, Model):
         raise UsageError(
             f'{kind} {name!r} works on a bnnlab model: create("{kind}", "{name}", model); '
@@ -92,6 +78,35 @@ def create(
     choice = choose(host, Kind(kind), name, given)
     make = building.make_rule if kind == Kind.RULE else building.make_optimizer
     return make(host, choice, model, seed=seed)
+
+
+def _make_stream(
+    host: PluginHost,
+    name: str,
+    given: Mapping[str, Any],
+    data: str | Path | None,
+    device: str,
+    seed: int,
+) -> Any:
+    choice = choose(host, Kind.STREAM, name, given)
+    folder = building.data_folder(None if data is None else str(data))
+    where = building.find_device(device)
+    stream = building.make_stream(host, choice, data=folder, device=where, seed=seed)
+    building.make_tasks(choice, stream)  # checks the tasks, as a run does
+    return stream
+
+
+def _make_model(host: PluginHost, name: str, given: Mapping[str, Any], seed: int) -> Model:
+    options = dict(given)
+    try:
+        shape, classes = options.pop("input_shape"), options.pop("classes")
+    except KeyError as error:
+        raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
+    expect("input_shape", shape, tuple, list)
+    shape = tuple(_whole("input_shape", side, least=1) for side in shape)
+    classes = _whole("classes", classes, least=1)
+    choice = choose(host, Kind.MODEL, name, options)
+    return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
 
 
 def run(  # noqa: D417  # `_document` adds the settings

@@ -11,46 +11,48 @@ from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
 
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Run file (TOML). Flags override it.", rich_help_panel="Files"
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
+        rich_help_panel="Files",
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume", help="Continue the run in this folder.", rich_help_panel="Resuming"),
+]
+AllowChangedVersions = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changed-versions",
+        help="With --resume: continue with other versions of torch, bnnlab or a plugin. The result "
+        "names them.",
+        rich_help_panel="Resuming",
+    ),
+]
+Isolated = Annotated[
+    bool,
+    typer.Option("--isolated", help="Load only the plugins that the run or BNNLAB_ONLY names."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
 
 @with_flags(*KINDS, *(option.name for option in RUN_OPTIONS))
 def run(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            help="Run file (TOML). Flags come before it.",
-            rich_help_panel="Files",
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            help="A plugin's run file, see `bnn list-recipes`. The run file comes before it.",
-            rich_help_panel="Files",
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume", help="Continue the run in this folder.", rich_help_panel="Resuming"
-        ),
-    ] = None,
-    allow_changed_versions: Annotated[
-        bool,
-        typer.Option(
-            "--allow-changed-versions",
-            help="With --resume: continue with other versions of torch, bnnlab or a plugin. The "
-            "result names them.",
-            rich_help_panel="Resuming",
-        ),
-    ] = False,
-    isolated: Annotated[
-        bool,
-        typer.Option("--isolated", help="Load only the plugins that the run or BNNLAB_ONLY names."),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    config: ConfigFile = None,
+    recipe: Recipe = None,
+    resume: Resume = None,
+    allow_changed_versions: AllowChangedVersions = False,
+    isolated: Isolated = False,
+    quiet: Quiet = False,
     json: Json = False,
     **said: Any,
 ) -> None:
