@@ -3,60 +3,53 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.markers import AtLeast, Below
+from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.signatures import constructors, options_of
 
-RUN_OPTIONS = (
-    Option("epochs", int, 5, "Passes over each task's training data.", minimum=1, below=2**31),
-    Option("batch_size", int, 100, "Examples per training step.", minimum=1, below=2**31),
-    Option("seed", int, 0, "Root seed of all random numbers.", minimum=0, below=2**63),
-    Option("device", str, "auto", "Where the run computes: auto, cpu, cuda, cuda:1 or mps."),
-    Option(
-        "uncertainty",
-        bool,
-        False,
-        "Measure calibration and out-of-distribution detection. "
-        "Runs that evaluate by weight draws always do.",
-    ),
-    Option(
-        "fresh",
-        bool,
-        False,
-        "Measure plasticity: also train a fresh model on each task alone. Doubles the time.",
-    ),
-    Option(
-        "diagnose",
-        bool,
-        False,
-        "After every epoch, compare the rule's gradient with the exact one, per segment.",
-    ),
-    Option(
-        "precision",
-        Literal["float32", "bfloat16"],
-        "float32",
-        "Of matrix products in training. Weights and gradients are always float32.",
-    ),
-    Option(
-        "compile",
-        bool,
-        False,
-        "Compile each segment with torch.compile. The first step then takes up to minutes.",
-    ),
-    Option(
-        "checkpoint_minutes",
-        float,
-        10.0,
-        "Minutes between checkpoints within an epoch or an evaluation. 0: after every step.",
-        minimum=0,
-    ),
-    Option(
-        "data", str | None, None, "Folder of the data sets. none: $BNNLAB_DATA or the cache folder."
-    ),
-    Option("out", str | None, "runs", "Folder to make the run's folder in. none: write no files."),
-    Option("name", str | None, None, "Name of the run's folder. none: made of the components'."),
-)
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a run is told besides its components: each setting, its default, bounds and help.
+
+    Attributes:
+        epochs: Passes over each task's training data.
+        batch_size: Examples per training step.
+        seed: Root seed of all random numbers.
+        device: Where the run computes: auto, cpu, cuda, cuda:1 or mps.
+        uncertainty: Measure calibration and out-of-distribution detection. Runs that evaluate by
+            weight draws always do.
+        fresh: Measure plasticity: also train a fresh model on each task alone. Doubles the time.
+        diagnose: After every epoch, compare the rule's gradient with the exact one, per segment.
+        precision: Number format of matrix products in training. Weights and gradients are always
+            float32.
+        compile: Compile each segment with torch.compile. The first step then takes up to minutes.
+        checkpoint_minutes: Minutes between checkpoints within an epoch or an evaluation. 0: after
+            every step.
+        data: Folder of the data sets. none: $BNNLAB_DATA or the cache folder.
+        out: Folder to make the run's folder in. none: write no files.
+        name: Name of the run's folder. none: made of the components' names.
+    """
+
+    epochs: Annotated[int, AtLeast(1), Below(2**31)] = 5
+    batch_size: Annotated[int, AtLeast(1), Below(2**31)] = 100
+    seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
+    device: str = "auto"
+    uncertainty: bool = False
+    fresh: bool = False
+    diagnose: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    checkpoint_minutes: Annotated[float, AtLeast(0)] = 10.0
+    data: str | None = None
+    out: str | None = "runs"
+    name: str | None = None
+
+
+RUN_OPTIONS = tuple(options_of(constructors(RunSettings)))
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {
@@ -81,24 +74,11 @@ class Choice:
         return str(self.component)
 
 
-@dataclass(frozen=True)
-class RunConfig:
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(RunSettings):
     """Everything that determines a run."""
 
     choices: dict[Kind, Choice]
-    epochs: int
-    batch_size: int
-    seed: int
-    device: str
-    uncertainty: bool
-    fresh: bool
-    diagnose: bool
-    precision: str
-    compile: bool
-    checkpoint_minutes: float
-    data: str | None
-    out: str | None
-    name: str | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as run.toml holds it: enough to repeat the run."""
