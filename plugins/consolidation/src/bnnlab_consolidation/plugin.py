@@ -17,7 +17,7 @@ EWC = Component(
     kind=Kind.OPTIMIZER,
     name="ewc",
     target="bnnlab_consolidation.ewc:EWC",
-    summary="Elastic weight consolidation: parameters are held by their Fisher information.",
+    summary="Elastic weight consolidation: a penalty on changes, weighted by Fisher information.",
     source=(
         "Kirkpatrick et al., 'Overcoming catastrophic forgetting in neural networks', PNAS "
         "114(13), 2017 (arXiv 1612.00796); online: Schwarz et al., 'Progress & Compress', ICML "
@@ -64,7 +64,7 @@ SI = Component(
     kind=Kind.OPTIMIZER,
     name="si",
     target="bnnlab_consolidation.si:SI",
-    summary="Synaptic intelligence: parameters are held by what they did for earlier losses.",
+    summary="Synaptic intelligence: a penalty on changes, weighted by effects on earlier losses.",
     source=(
         "Zenke, Poole and Ganguli, 'Continual Learning Through Synaptic Intelligence', ICML 2017 "
         "(arXiv 1703.04200)"

@@ -121,11 +121,11 @@ def bnnlab_components() -> list[Component]:
         _resnet(18),
         _resnet(50),
         _mobilenet("mobilenet_v2", "MobileNetV2.", _SANDLER),
-        _mobilenet("mobilenet_v3_small", "MobileNetV3, the small one.", _HOWARD),
+        _mobilenet("mobilenet_v3_small", "MobileNetV3 small.", _HOWARD),
         _model(
             "mlp-mixer",
             "mixer:MLPMixer",
-            "MLP-Mixer: perceptrons across patches and across channels, in turn.",
+            "MLP-Mixer: perceptrons over patches and over channels, alternating.",
             "Tolstikhin et al., 'MLP-Mixer: An all-MLP Architecture for Vision', NeurIPS 2021 "
             "(arXiv 2105.01601)",
             Option("patch", int, 4, "Side of a patch in pixels; divides the image's.", minimum=1),
@@ -151,7 +151,7 @@ def bnnlab_components() -> list[Component]:
         _model(
             "torchvision",
             "zoo:Torchvision",
-            "Any classification network of torchvision, by its name there.",
+            "Any classification network of torchvision, by its name.",
             "TorchVision maintainers and contributors, 'TorchVision: PyTorch's Computer Vision "
             "library', 2016",
             Option("architecture", str, "resnet18", "Its name in torchvision.models."),

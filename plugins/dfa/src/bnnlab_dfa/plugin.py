@@ -10,7 +10,7 @@ DFA = Component(
     kind=Kind.RULE,
     name="dfa",
     target="bnnlab_dfa.rule:DirectFeedbackAlignment",
-    summary="Direct feedback alignment: the output error through fixed random matrices.",
+    summary="Direct feedback alignment: fixed random matrices project the output error.",
     source=(
         "Nøkland, 'Direct Feedback Alignment Provides Learning in Deep Neural Networks', "
         "NeurIPS 2016 (arXiv 1609.01596)"
@@ -23,7 +23,7 @@ DRTP = Component(
     kind=Kind.RULE,
     name="drtp",
     target="bnnlab_dfa.drtp:DirectRandomTargetProjection",
-    summary="Direct random target projection: the target through fixed random matrices.",
+    summary="Direct random target projection: fixed random matrices project the target.",
     source=(
         "Frenkel, Lefebvre and Bol, 'Learning Without Feedback: Fixed Random Learning Signals "
         "Allow for Feedforward Training of Deep Neural Networks', Front. Neurosci. 15:629892, 2021 "

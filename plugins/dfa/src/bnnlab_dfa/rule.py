@@ -1,4 +1,4 @@
-"""Direct feedback alignment: the output error through fixed random matrices.
+"""Direct feedback alignment: fixed random matrices send the output error to each segment.
 
 Source: Nøkland, "Direct Feedback Alignment Provides Learning in Deep Neural Networks",
 NeurIPS 2016, eq. 6.

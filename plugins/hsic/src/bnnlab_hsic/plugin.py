@@ -9,7 +9,7 @@ HSIC = Component(
     kind=Kind.RULE,
     name="hsic",
     target="bnnlab_hsic.rule:HSICBottleneck",
-    summary="Kernelised information bottleneck: each segment depends on the class, on little else.",
+    summary="Kernelised information bottleneck: a segment learns from similarities in a batch.",
     source=(
         "Pogodin and Latham, 'Kernelized information bottleneck leads to biologically plausible "
         "3-factor Hebbian learning in deep networks', NeurIPS 2020 (arXiv 2006.07123); Ma, Lewis "

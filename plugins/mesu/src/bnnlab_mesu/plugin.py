@@ -46,7 +46,7 @@ MESU = Component(
     kind=Kind.OPTIMIZER,
     name="mesu",
     target="bnnlab_mesu.mesu:MESU",
-    summary="Gaussian weights: the surer a weight, the slower it learns; it forgets to a prior.",
+    summary="MESU: a Gaussian posterior; the more certain a weight, the slower it learns.",
     source=(
         "Bonnet et al., 'Bayesian continual learning and forgetting in neural networks', "
         "Nature Communications 2025 (arXiv 2504.13569)"
@@ -94,7 +94,7 @@ BGD = Component(
     kind=Kind.OPTIMIZER,
     name="bgd",
     target="bnnlab_mesu.bgd:BGD",
-    summary="Bayesian gradient descent: Gaussian weights, online variational Bayes.",
+    summary="Bayesian gradient descent: a Gaussian posterior by online variational Bayes.",
     source=(
         "Zeno, Golan, Hoffer and Soudry, 'Task Agnostic Continual Learning Using Online "
         "Variational Bayes', 2018 (arXiv 1803.10123)"

@@ -37,14 +37,14 @@ def _rule(name: str, presynaptic: str, summary: str, source: str) -> Component:
 PEPITA = _rule(
     "pepita",
     "modulated",
-    "PEPITA: a second forward pass on the input with the error projected onto it.",
+    "PEPITA: a second forward pass, on the input plus the projected error.",
     "Dellaferrera and Kreiman, 'Error-driven Input Modulation: Solving the Credit Assignment "
     "Problem without a Backward Pass', ICML 2022 (arXiv 2201.11665)",
 )
 SIGPROP_TL = _rule(
     "sigprop-tl",
     "clean",
-    "Signal propagation with a target loop: as pepita, with the clean presynaptic activity.",
+    "Signal propagation with a target loop: pepita with the inputs of the clean pass.",
     "Kohan, Rietman and Siegelmann, 'Signal Propagation: The Framework for Learning and Inference "
     "in a Forward Pass', IEEE TNNLS 2023 (arXiv 2204.01723), and 'Error Forward-Propagation', 2018 "
     "(arXiv 1808.03357); as in Crulis et al., 2024 (arXiv 2408.04460)",

@@ -155,11 +155,11 @@ def _stream(name: str, target: str, summary: str, source: str, *options: Option)
 def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[Component]:
     """Return the four streams over a data set; `target` is what their classes' names begin with."""
     return [
-        _stream(name, f"{target}Single", f"{name}, all at once.", paper, *options),
+        _stream(name, f"{target}Single", f"One task: the whole data set {name}.", paper, *options),
         _stream(
             f"permuted-{name}",
             f"{target}Permuted",
-            f"{name} again and again, the pixels in another order in each task.",
+            f"{name} in every task, with another order of the pixels.",
             f"{paper}; {_PERMUTED}",
             *options,
             _tasks(10, "Number of tasks, each with a permutation of its own."),
@@ -168,7 +168,7 @@ def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[
         _stream(
             f"split-{name}",
             f"{target}Split",
-            f"The classes of {name}, some in each task.",
+            f"{name} split by class: a few classes per task.",
             f"{paper}; {_SPLIT}",
             *options,
             *_SPLIT_OPTIONS,
@@ -176,7 +176,7 @@ def _streams_over(name: str, paper: str, target: str, *options: Option) -> list[
         _stream(
             f"chunked-{name}",
             f"{target}Chunked",
-            f"The training data of {name} in equal parts, none seen twice.",
+            f"The training data of {name} in equal parts, one part per task.",
             f"{paper}; {_LABORIEUX}",
             *options,
             _tasks(10, "Number of parts, equal up to one example."),
@@ -220,7 +220,7 @@ def bnnlab_components() -> list[Component]:
     sequence = _stream(
         "sequence",
         "scenarios:Sequence",
-        "One data set after another, of equal input shape.",
+        "Several data sets of equal input shape, one per task.",
         _LABORIEUX,
         Option(
             "datasets",

@@ -68,7 +68,7 @@ DISTILL = Component(
     Kind.RULE,
     "distill",
     "bnnlab_vit.distillation:Distillation",
-    "Backpropagation towards the labels and towards a teacher's logits.",
+    "Distillation: backpropagation from the labels and from a teacher's logits.",
     "Hinton, Vinyals and Dean, 'Distilling the Knowledge in a Neural Network', 2015 (arXiv "
     "1503.02531); Touvron et al., 'Training data-efficient image transformers & distillation "
     "through attention', ICML 2021 (arXiv 2012.12877), eq. 2",
