@@ -23,6 +23,8 @@ import torch
 from torch import nn
 from bnnlab import AtLeast
 from bnnlab.markers import Positive as Size
+from acme_read import bases as away
+import acme_read.bases as again
 
 raise RuntimeError
 
@@ -45,11 +47,11 @@ class Root(nn.Module, ABC):
                  like: torch.Tensor | None = None):
         pass
 
-class Left(Root):
+class Left(away.Root):
     def __init__(self, left: "int | None" = None, **rest: Any):
         super().__init__(extra=False, **rest)
 
-class Right(Root, Generic[TypeVar("T")]):
+class Right(again.Root, torch.nn.Module, Generic[TypeVar("T")]):
     """One.
 
     Args:
@@ -62,9 +64,10 @@ class Right(Root, Generic[TypeVar("T")]):
 THING = '''
 """Is imported by nobody."""
 from typing import Any
-from .bases import Left, Right, Size, RATE as START
+import acme_read.bases
+from .bases import Right, Size, RATE as START
 
-class Thing(Left, Right):
+class Thing(acme_read.bases.Left, Right):
     """A thing.
 
     Args:
@@ -114,7 +117,8 @@ def test_the_source_says_of_every_component_what_python_says_of_its_class() -> N
     [
         ("from os import *\nclass Thing:\n    def __init__(self, x: Fine = 1): pass", "Fine"),
         ("def Thing(x: int = 1): pass", "Thing"),
-        ("class Thing(type('A', (), {})):\n    pass", "no plain name"),
+        ("class Thing(type('A', (), {})):\n    pass", "does not say what"),
+        ("@print\nclass Thing:\n    pass", "Thing is no plain class"),
         ("class Thing:\n    def __init__(self, x: int = len('abc' + 1)): pass", "len"),
         ("class Thing:\n    def __init__(self, x: float = open): pass", "no plain value"),
         ("class Thing(A, B): pass\nclass A: pass\nclass B(A): pass", "have no order"),

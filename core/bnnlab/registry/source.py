@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 FOREIGN = sys.stdlib_module_names | {"torch"}
-"""Packages that are not looked into: their classes have no options."""
-_MARKERS = "bnnlab.markers"
+"""Packages whose source is not read: their classes have no options."""
 _parse = lru_cache(maxsize=256)(ast.parse)
 
-Imported = tuple[str, str]
-"""A module, and a name in it; the name is empty for the module itself."""
+Binding = ast.ClassDef | ast.expr | tuple[str, str]
+"""What a name is bound to: a class, a value, or (module, name there) that was imported."""
 
 
 class UnreadableError(Exception):
@@ -86,46 +85,50 @@ class _Module(dict[str, Any]):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        path = _locate(name)
+        self.name, path = name, _locate(name)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        self.name = name
         try:
             self._names = _bindings(path.read_text("utf-8"), package)
         except (OSError, SyntaxError, ValueError) as error:
             raise UnreadableError(f"{path}: {error}") from error
 
     def __missing__(self, name: str) -> Any:
-        found = self._binding(name)
-        if isinstance(found, ast.ClassDef):
-            return Unknown
+        module, found = self._look_up(name)
         if isinstance(found, ast.expr):
-            return self.evaluate(found)
-        module, inner = found
-        top = module.partition(".")[0]
-        if top in sys.stdlib_module_names or module == _MARKERS:
-            value = import_module(module)
-            return getattr(value, inner) if inner else value
-        if top in FOREIGN:
+            return module.evaluate(found)
+        if isinstance(found, ast.ClassDef) or found[0].partition(".")[0] == "torch":
             return Unknown
-        return _Module(module)[inner]
+        value = import_module(found[0])
+        return getattr(value, found[1]) if found[1] else value
 
-    def _binding(self, name: str) -> ast.ClassDef | ast.expr | Imported:
-        if name not in self._names and ("*" in self._names or not hasattr(builtins, name)):
+    def _look_up(self, name: str) -> tuple["_Module", Binding]:
+        """Return what a name is bound to, in the module that binds it; not beyond foreign ones."""
+        if name not in self._names and hasattr(builtins, name) and "*" not in self._names:
+            return self, ("builtins", name)
+        if name not in self._names:
             raise UnreadableError(f"{self.name} does not say what {name!r} is")
-        return self._names[name]
+        found = self._names[name]
+        if not isinstance(found, tuple) or _is_foreign(found[0]):
+            return self, found
+        return _Module(found[0])._look_up(found[1])
 
-    def find_class(self, name: str) -> "_Class | None":
-        """Return the class that a name stands for, also if it is imported; None if foreign."""
-        if name not in self._names and hasattr(builtins, name):
-            return None
-        found = self._binding(name)
+    def find_class(self, dotted: str) -> "_Class | None":
+        """Return the class that `Base` or `module.Base` is here; None if it is foreign.
+
+        Raises:
+            UnreadableError: If it is no plain class.
+        """
+        *path, name = dotted.split(".")
+        place = self._names.get(path[0]) if path else None
+        if isinstance(place, tuple):
+            module = ".".join([*filter(None, place), *path[1:]])
+            return None if _is_foreign(module) else _Module(module).find_class(name)
+        owner, found = self._look_up(dotted)
+        if isinstance(found, ast.ClassDef) and not found.decorator_list:
+            return _Class(owner.name, found.name, owner, found)
         if isinstance(found, tuple):
-            module, inner = found
-            is_foreign = module.partition(".")[0] in FOREIGN
-            return None if is_foreign else _Module(module).find_class(inner)
-        if not isinstance(found, ast.ClassDef) or found.decorator_list:
-            raise UnreadableError(f"{self.name}: {name} is no plain class")
-        return _Class(self.name, name, self, found)
+            return None
+        raise UnreadableError(f"{self.name}: {dotted} is no plain class")
 
     def evaluate(self, node: ast.expr) -> Any:
         """Return the value of an expression."""
@@ -143,7 +146,7 @@ class _Module(dict[str, Any]):
         return Parameter.empty if node is None else self.evaluate(node)
 
     def default(self, node: ast.expr | None) -> Any:
-        """Return a default: numbers, text, None, or a list of them."""
+        """Return a default: a number, text, None, or a list of them."""
         value = Parameter.empty if node is None else self.evaluate(node)
         for each in value if isinstance(value, list | tuple) else [value]:
             if each is not Parameter.empty and not isinstance(each, int | float | str | None):
@@ -158,20 +161,11 @@ class _Class:
     module: _Module = field(compare=False)
     node: ast.ClassDef = field(compare=False)
 
-    def bases(self) -> Iterator["_Class"]:
-        """Yield the bases that are not foreign."""
-        for base in self.node.bases:
-            plain = base.value if isinstance(base, ast.Subscript) else base
-            if isinstance(plain, ast.Name):
-                found = self.module.find_class(plain.id)
-                if found is not None:
-                    yield found
-            elif self.module.annotation(plain) is not Unknown:  # `nn.Module` is
-                raise UnreadableError(f"{self.module_name}: {ast.unparse(base)} is no plain name")
-
     def lookup_order(self) -> list["_Class"]:
-        """Return the class and its bases in Python's order (C3)."""
-        bases = [*self.bases()]
+        """Return the class and its bases in Python's order (C3), without foreign ones."""
+        plain = [it.value if isinstance(it, ast.Subscript) else it for it in self.node.bases]
+        named = [self.module.find_class(ast.unparse(it)) for it in plain]
+        bases = [base for base in named if base is not None]
         waiting, order = [*(base.lookup_order() for base in bases), bases], [self]
         while waiting := [each for each in waiting if each]:
             first = [each[0] for each in waiting]
@@ -236,21 +230,26 @@ def _locate(name: str) -> Path:
     raise UnreadableError(f"{name} has no source file")
 
 
+def _is_foreign(module: str) -> bool:
+    """Return whether a module is not read but imported, or unknown."""
+    return module.partition(".")[0] in FOREIGN or module == "bnnlab.markers"
+
+
 @lru_cache(maxsize=256)
-def _bindings(text: str, package: str) -> dict[str, ast.ClassDef | ast.expr | Imported]:
+def _bindings(text: str, package: str) -> dict[str, Binding]:
     """Return what each name at the top of a source text is bound to."""
     return dict(_bound(_parse(text).body, package))
 
 
-def _bound(
-    body: list[ast.stmt], package: str
-) -> Iterator[tuple[str, ast.ClassDef | ast.expr | Imported]]:
+def _bound(body: list[ast.stmt], package: str) -> Iterator[tuple[str, Binding]]:
     for node in body:
         if isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), package)
             yield from ((alias.asname or alias.name, (module, alias.name)) for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from ((alias.asname or alias.name, (alias.name, "")) for alias in node.names)
+            for alias in node.names:  # `import a.b` binds a
+                top = alias.name.partition(".")[0]
+                yield (alias.asname, (alias.name, "")) if alias.asname else (top, (top, ""))
         elif isinstance(node, ast.If | ast.Try):
             yield from _bound([*node.body, *node.orelse], package)
         elif isinstance(node, ast.ClassDef):

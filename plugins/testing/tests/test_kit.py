@@ -45,6 +45,7 @@ SHOWN_BELOW = {
     "test_its_capabilities_are_those_of_its_kind",
     "test_its_defaults_are_within_their_own_bounds",
     "test_its_options_are_its_constructors_keywords",
+    "test_its_options_are_read_without_importing_it",
 }
 KEPT_BY_THE_CORE = {
     "test_it_can_be_made",
@@ -105,6 +106,37 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
 ) -> None:
     check = "test_its_options_are_its_constructors_keywords"
     assert bool(failures(make_plugin, made, options=options, only=check)) is not fine
+
+
+def test_options_in_a_signature_pass_every_check(make_plugin: MakePlugin) -> None:
+    assert not failures(make_plugin, rules.Signed, options=None)
+
+
+@pytest.mark.parametrize(
+    ("made", "check", "message"),
+    [
+        (
+            rules.Indirect,
+            "test_it_says_what_it_is_and_where_it_comes_from",
+            "strength has no help: .*docstring of broken.rules:Indirect",
+        ),
+        (
+            rules.Tabled,
+            "test_its_options_are_its_constructors_keywords",
+            r"keywords of Tabled that are no options: table\. Annotate",
+        ),
+        (
+            rules.Indirect,
+            "test_its_options_are_read_without_importing_it",
+            "Optional is no plain class",
+        ),
+    ],
+)
+def test_options_in_a_signature_that_are_wrong_fail_the_check_for_it(
+    make_plugin: MakePlugin, made: type, check: str, message: str
+) -> None:
+    failed = failures(make_plugin, made, options=None, only=check)
+    assert re.search(message, failed[check])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Rethinking Binarized Neural Network Optimization", NeurIPS 2019, algorithm 1.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,10 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.markers import Above, AtLeast, AtMost, Positive, Search
 from bnnlab.registry.options import per_layer
+
+Factor = Annotated[float, Above(0), AtMost(1)]
 
 
 class Bop(Optimizer):
@@ -34,7 +37,7 @@ class Bop(Optimizer):
     m is not reset by a flip, so a weight flips back only where m has crossed from beyond tau to
     beyond -tau. A gradient that is always zero flips nothing, even where tau = 0.
 
-    The form `accumulator` keeps a = m / gamma instead:
+    The form `accumulator` keeps a = m / gamma instead, as `self.state[w]["a"]`:
 
         a <- (1 - gamma) a + g
         w <- -w    if w a > theta,  theta = tau / gamma, with the gamma of the step
@@ -63,18 +66,22 @@ class Bop(Optimizer):
     scales tau. Here w is -1 or +1 always, and w m = tau does not flip, as the paper has it.
 
     Args:
-        model: As in `Optimizer`.
         generator: Not used: nothing is drawn.
-        gamma: Adaptivity rate, in (0, 1], or a list.
-        threshold: tau, at least 0, or a list.
-        gamma_decay: Factor on gamma, in (0, 1].
-        gamma_decay_steps: Steps between two decays, at least 1.
-        form: What is kept, m or a, as `self.state[w]["m"]` or `self.state[w]["a"]`.
-        real_optimizer: What updates real parameters.
-        real_lr: Its learning rate, or a list.
-        scale_lr: Its learning rate for scaling factors, at least 0, or a list; None for `real_lr`.
-        scale_lr_decay: Factor on scale_lr, in (0, 1].
-        scale_lr_decay_steps: Steps between two decays, at least 1.
+        gamma: Adaptivity rate: the weight of the newest gradient in the average. A list: one per
+            layer.
+        threshold: tau: a weight flips if the average has its sign and is larger than this. A list:
+            one per layer.
+        gamma_decay: gamma is multiplied by this every gamma_decay_steps steps. 1: constant gamma.
+        gamma_decay_steps: Steps between two decays of gamma.
+        form: average: keep the average m. accumulator: keep m / gamma and compare it with
+            threshold / gamma, which suits low precision.
+        real_optimizer: Optimizer of biases, norms and scales; sgd: without momentum.
+        real_lr: Learning rate of biases, norms and scales. A list: one per layer.
+        scale_lr: Learning rate of learned scales. A list: one per layer. None: real_lr. 0: fixed
+            scales.
+        scale_lr_decay: scale_lr is multiplied by this every scale_lr_decay_steps steps. 1: constant
+            scale_lr.
+        scale_lr_decay_steps: Steps between two decays of scale_lr.
 
     Raises:
         UsageError: On a list with another number of values than there are layers, or a `scale_lr`
@@ -86,16 +93,16 @@ class Bop(Optimizer):
         model: Model,
         *,
         generator: torch.Generator | None = None,
-        gamma: float | list[float] = 1e-4,
-        threshold: float | list[float] = 1e-8,
-        gamma_decay: float = 1.0,
-        gamma_decay_steps: int = 10000,
+        gamma: Annotated[float | list[float], Above(0), AtMost(1), Search(1e-5, 1e-2)] = 1e-4,
+        threshold: Annotated[float | list[float], AtLeast(0), Search(1e-9, 1e-5)] = 1e-8,
+        gamma_decay: Factor = 1.0,
+        gamma_decay_steps: Annotated[int, AtLeast(1)] = 10000,
         form: Literal["average", "accumulator"] = "average",
         real_optimizer: Literal["adam", "sgd"] = "adam",
-        real_lr: float | list[float] = 0.01,
-        scale_lr: float | list[float] | None = None,
-        scale_lr_decay: float = 1.0,
-        scale_lr_decay_steps: int = 10000,
+        real_lr: Positive | list[Positive] = 0.01,
+        scale_lr: Annotated[float | list[float] | None, AtLeast(0)] = None,
+        scale_lr_decay: Factor = 1.0,
+        scale_lr_decay_steps: Annotated[int, AtLeast(1)] = 10000,
     ) -> None:
         super().__init__(model, lr=0.0, generator=generator)  # each group below has its own
         weights, rest = (group["params"] for group in self.param_groups)

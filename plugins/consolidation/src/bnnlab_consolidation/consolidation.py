@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.markers import AtLeast, Positive
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_values
@@ -34,12 +35,12 @@ class Consolidation(Optimizer):
     parameter here lies in the same `state[p]`, under names that begin with the method's.
 
     Args:
-        model: As in `Optimizer`.
         generator: Seeds the base, and draws what a method draws at a task's end.
-        strength: Factor on the penalty, at least 0.
-        base: Name of the base, or `distribution/name`.
-        base_options: Its options, each as `name=value`.
-        lr: Its option `lr`; None for what it is by default.
+        strength: Factor on the penalty; 0: none.
+        base: Name of the optimizer that makes the steps, or distribution/name. It must keep latent
+            weights.
+        base_options: Options of the base optimizer, each as name=value.
+        lr: Learning rate of the base optimizer. None: its default.
 
     Attributes:
         base: The optimizer that makes the steps.
@@ -54,10 +55,10 @@ class Consolidation(Optimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        strength: float,
+        strength: Annotated[float, AtLeast(0)],
         base: str = "sgd",
         base_options: Sequence[str] = (),
-        lr: float | None = None,
+        lr: Positive | None = None,
     ) -> None:
         given = _parse(base_options)
         if lr is not None and "lr" in given:

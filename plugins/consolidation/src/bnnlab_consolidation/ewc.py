@@ -1,6 +1,6 @@
 """Elastic weight consolidation: a quadratic penalty, weighted by the Fisher information."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.stream import Task
+from bnnlab.markers import AtLeast, AtMost, Search
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 from bnnlab_consolidation.consolidation import Consolidation
 
@@ -61,24 +62,26 @@ class EWC(Consolidation):
     over gamma.
 
     Args:
-        model: As in `Consolidation`, as are base, base_options and lr.
-        strength: lambda.
-        variant: `online` or `offline`.
-        decay: gamma, in [0, 1]; only online.
-        fisher_samples: Examples from which F_k is found; all if the task has fewer.
+        strength: lambda, the factor on the penalty; 0: none.
+        variant: online: one anchor, the weights after the last task; offline: one anchor per task.
+        decay: gamma, the factor on the Fisher information of earlier tasks at the end of each task;
+            for variant=online.
+        fisher_samples: Training examples per task for the Fisher information; all, if the task has
+            fewer.
+        rest: Of `Consolidation`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        strength: float = 300.0,
+        strength: Annotated[float, AtLeast(0), Search(1.0, 1e4)] = 300.0,
         variant: Literal["online", "offline"] = "online",
-        decay: float = 1.0,
-        fisher_samples: int = 1000,
-        **base: Any,
+        decay: Annotated[float, AtLeast(0), AtMost(1), Search(0.2, 1.0)] = 1.0,
+        fisher_samples: Annotated[int, AtLeast(1)] = 1000,
+        **rest: Any,
     ) -> None:
-        super().__init__(model, strength=strength, **base)
+        super().__init__(model, strength=strength, **rest)
         self.variant, self.decay, self.fisher_samples = variant, decay, fisher_samples
 
     def penalty(self, parameter: Tensor) -> Tensor | None:

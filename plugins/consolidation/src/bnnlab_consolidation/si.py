@@ -1,13 +1,14 @@
 """Synaptic intelligence: a quadratic penalty, weighted by what each parameter did for the loss."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
+from bnnlab.markers import AtLeast, Positive, Search
 from bnnlab_consolidation.consolidation import Consolidation
 
 
@@ -36,15 +37,21 @@ class SI(Consolidation):
     A step holds a copy of the gradients and of theta for as long as it lasts.
 
     Args:
-        model: As in `Consolidation`, as are base, base_options and lr.
-        strength: c.
-        damping: xi, above 0; in units of theta squared.
+        strength: c, the factor on the penalty; 0: none.
+        damping: xi, in units of theta squared: it bounds the importance of parameters that hardly
+            moved.
+        rest: Of `Consolidation`.
     """
 
     def __init__(
-        self, model: Model, *, strength: float = 30.0, damping: float = 0.1, **base: Any
+        self,
+        model: Model,
+        *,
+        strength: Annotated[float, AtLeast(0), Search(0.1, 300.0)] = 30.0,
+        damping: Annotated[Positive, Search(1e-3, 1.0)] = 0.1,
+        **rest: Any,
     ) -> None:
-        super().__init__(model, strength=strength, **base)
+        super().__init__(model, strength=strength, **rest)
         self.damping = damping
 
     def penalty(self, parameter: Tensor) -> Tensor | None:

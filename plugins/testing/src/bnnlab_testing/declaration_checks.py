@@ -10,10 +10,14 @@ from functools import cache
 from textwrap import dedent
 from typing import Any
 
+import pytest
+
 from bnnlab.engine.building import BASES
 from bnnlab.errors import UsageError
+from bnnlab.registry import source
 from bnnlab.registry.components import CAPABILITIES
 from bnnlab.registry.options import check_values
+from bnnlab.registry.signatures import SignatureOptions, constructors, options_of
 from bnnlab.settings.layers import choose
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.component_contract import ComponentContract
@@ -52,7 +56,10 @@ class DeclarationChecks(ComponentContract):
         assert "\n" not in self.component.summary, "the summary has more than one line"
         assert self.component.source.strip(), "say which paper or data set it comes from: source="
         for option in self.component.options:
-            assert option.help.strip(), f"option {option.name} has no help"
+            assert option.help.strip(), (
+                f"option {option.name} has no help: write what it means under Args: in the "
+                f"docstring of {self.component.target}"
+            )
 
     def test_its_capabilities_are_those_of_its_kind(self) -> None:
         """What the core's table gives to one kind is provided by that kind alone."""
@@ -76,10 +83,12 @@ class DeclarationChecks(ComponentContract):
         assert (vars(made).get("__doc__") or "").strip(), f"{made.__name__} has no docstring"
 
     def test_its_options_are_its_constructors_keywords(self) -> None:
-        """Declared names and defaults are the constructor's, or its bases' through `**kwargs`."""
+        """Names and defaults are the constructor's, or its bases' through `**options`."""
         made = self.host.load(self.plugin, self.component)
         own, *inherited = [keywords for _, keywords in _constructors(made)]
         declared = {option.name: option.default for option in self.component.options}
+        argument = self.component.argument
+        assert argument in {None, *declared}, f"argument {argument!r} is not one of its options"
         taken = dict(ChainMap(own, *inherited))
         for name, default in declared.items():
             assert name in taken, (
@@ -87,8 +96,27 @@ class DeclarationChecks(ComponentContract):
             )
             effective = taken[name]
             assert _same(effective, default), f"{name}: declared {default!r}, really {effective!r}"
-        undeclared = own.keys() - declared.keys() - self.given - self.component.preset.keys()
-        assert not undeclared, f"keywords that are not declared as options: {sorted(undeclared)}"
+        others = own.keys() - declared.keys() - self.given - self.component.preset.keys()
+        assert not others, (
+            f"keywords of {made.__name__} that are no options: {', '.join(sorted(others))}. "
+            "Annotate each with int, float, bool, str, None, list[...], Literal[...] or a union of "
+            "them, or fix its value by `preset`; if options are declared, declare it too"
+        )
+
+    def test_its_options_are_read_without_importing_it(self) -> None:
+        """The source file says what Python says of the class, if the options are not declared."""
+        if not isinstance(self.component.options, SignatureOptions):
+            pytest.skip("its options are declared")
+        fixed = self.component.options.fixed
+        made = self.host.load(self.plugin, self.component)
+        try:
+            read = options_of(source.constructors(self.component.target), fixed)
+        except source.UnreadableError as error:
+            raise AssertionError(
+                f"its options are not plain in its source ({error}), so that `bnn info` has to "
+                "import it; if that is right, say why in `xfail`"
+            ) from error
+        assert read == options_of(constructors(made), fixed), "its source says other options"
 
     def test_its_constructor_reads_every_option(self) -> None:
         """What is declared and taken, and then looked at nowhere, has no effect."""

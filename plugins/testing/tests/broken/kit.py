@@ -64,10 +64,12 @@ def failures(
         top: What is at the top of the entry module.
         only: The check to make.
         attributes: Those that the contract is told.
-        fields: Of the component's declaration, other than usual. `options` is written out.
+        fields: Of the component's declaration, other than usual. `options` is written out; None
+            leaves the options to the signature.
     """
     kind = next(kind for kind, base in BASES.items() if issubclass(made, base))
     options = fields.pop("options", getattr(made, "declared", ""))
+    declared = "" if options is None else f"options=({options}), "
     told = {
         "kind": str(kind),
         "name": "thing",
@@ -88,7 +90,7 @@ from bnnlab import Component, Kind, Option, hookimpl
 
 @hookimpl
 def bnnlab_components():
-    return [Component(options=({options}), **{told!r})]
+    return [Component({declared}**{told!r})]
 """,
     )
     failed = {}

@@ -1,6 +1,7 @@
 """Rules: their gradients, losses and closures."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from bnnlab.families.draws import backpropagate
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure, Draws
+from bnnlab.markers import Positive
 from bnnlab_testing import toy
 from broken import found_by, right
 
@@ -39,6 +41,26 @@ class Indirect(Optional):
 
     def __init__(self, **rest: Any) -> None:
         super().__init__(**rest)
+
+
+class Signed(toy.ToyRule):
+    """Says its option in its signature and here.
+
+    Args:
+        strength: Factor on the gradient.
+    """
+
+    def __init__(self, strength: Positive = 1.0) -> None:
+        super().__init__()
+        self.strength = strength
+
+
+class Tabled(toy.ToyRule):
+    """Has a keyword that cannot be typed."""
+
+    def __init__(self, table: Mapping[str, float] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.table = table
 
 
 @found_by("test_its_default_model_is_there", "acme-none")
