@@ -31,8 +31,7 @@ def bnn(
 ) -> None:
     """Train binarised neural networks with any learning rule and any optimizer.
 
-    Begin with [bold]bnn run[/bold]. It trains a small network on a stream of tasks, and needs no
-    download.
+    Begin with [bold]bnn run[/bold]: it trains a small network, without a download.
     """
 
 

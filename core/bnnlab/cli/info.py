@@ -32,8 +32,9 @@ def info(
 ) -> None:
     """Describe a component: its purpose, its source, and all its options.
 
-    For a model: also build it, and list its segments with their weights and operations, binary and
-    real. If it was converted from a real network: list the layers that stayed real, and why.
+    For a model, it also lists the segments with their weights and operations.
+
+    For a model from a torch module, it also says which layers stayed real, and why.
 
     Examples:
       bnn info rule dfa

@@ -24,9 +24,13 @@ def list_plugins(
 ) -> None:
     """List plugins with their status and components.
 
-    Status: [green]ok[/green] (with missing requirements, if any); [red]broken[/red] (with the
-    reason; --debug shows the traceback); [yellow]disabled[/yellow] (by registry.toml,
-    BNNLAB_DISABLE or BNNLAB_ONLY); [cyan]available[/cyan] (known, not installed).
+    [green]ok[/green]: can be used; missing requirements are named.
+
+    [red]broken[/red]: cannot be loaded; --debug shows the traceback.
+
+    [yellow]disabled[/yellow]: by registry.toml, BNNLAB_DISABLE or BNNLAB_ONLY.
+
+    [cyan]available[/cyan]: known, but not installed (with --all).
 
     Examples:  bnn list-plugins   |   bnn list-plugins --all --json
     """

@@ -60,8 +60,7 @@ def run(
 
     Writes configuration, metrics, result and checkpoint to a folder.
 
-    After Ctrl-C, SIGTERM, SIGHUP or SIGQUIT the run saves and stops. A second signal stops it at
-    once.
+    Ctrl-C, SIGTERM, SIGHUP or SIGQUIT: it saves and stops; the second time, at once.
 
     A flag overrides the run file, and the run file overrides the defaults.
 
