@@ -9,15 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import cleandoc
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli
+import typer
+from rich.text import Text
 
 import bnnlab
-from bnnlab.cli import main
+from bnnlab.cli import app, main
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
@@ -108,6 +111,13 @@ def test_every_command_explains_itself_with_an_example(command: str, bnn: Bnn) -
     assert "Example" in answer.out
     assert f"bnn {command}" in answer.out
     assert answer.err == ""
+
+
+def test_help_breaks_no_line_of_80_columns() -> None:
+    """typer keeps the line breaks of a docstring, but of its first paragraph."""
+    for command in typer.main.get_group(app).commands.values():
+        lines = cleandoc(command.help or "").partition("\n\n")[2].splitlines()
+        assert all(Text.from_markup(line).cell_len <= 78 for line in lines), command.name
 
 
 def test_help_shows_brackets_as_they_are_typed(bnn: Bnn) -> None:

@@ -34,7 +34,7 @@ def info(
 
     For a model, it also lists the segments with their weights and operations.
 
-    For a model from a torch module, it also says which layers stayed real, and why.
+    For a converted model, it also lists the layers that stayed real, and why.
 
     Examples:
       bnn info rule dfa

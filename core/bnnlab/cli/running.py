@@ -60,7 +60,7 @@ def run(
 
     Writes configuration, metrics, result and checkpoint to a folder.
 
-    Ctrl-C, SIGTERM, SIGHUP or SIGQUIT: it saves and stops; the second time, at once.
+    On Ctrl-C, SIGTERM, SIGHUP or SIGQUIT it saves and stops; twice: at once.
 
     A flag overrides the run file, and the run file overrides the defaults.
 
@@ -173,8 +173,9 @@ def list_recipes(json: Json = False) -> None:
 def schema() -> None:
     """Print a JSON schema of run files, with the options of all installed components.
 
-    With it, an editor completes and checks a run file. For Taplo (Even Better TOML), the first
-    line of the file names it: #:schema ./bnnlab.schema.json
+    With it, an editor completes and checks a run file.
+
+    For Taplo (Even Better TOML), begin it with #:schema ./bnnlab.schema.json
 
     Example:  bnn schema > bnnlab.schema.json
     """
