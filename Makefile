@@ -1,27 +1,47 @@
-# Needs python3 (>= 3.11, with venv) and nothing else. `make demo` and `make test` set up .venv
-# when they are first called, and again when a pyproject.toml or constraints.txt has changed.
+# Needs python3 (>= 3.11, with venv) and nothing else. `make demo` installs into .venv what the demo
+# uses; `make test` adds the other plugins and the tools. Each installs again when a pyproject.toml
+# or constraints.txt has changed.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PLUGINS := $(sort $(wildcard plugins/*))
-PACKAGES := -e . $(addprefix -e ,$(PLUGINS))
-TOOLS := build hatchling matplotlib mypy pre-commit pytest pytest-xdist ruff torchmetrics
 
-.PHONY: demo test test-slow lint format clean
+DEMO := $(addprefix plugins/,analysis dfa metaplasticity mlp vision)
+# Folders in plugins/ whose packages are large, or need a service: only `make test-NAME` installs one
+# and runs its tests, which `make test` skips.
+HEAVY :=
+LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(patsubst %/,%,$(sort $(wildcard plugins/*/))))
+OTHERS := $(filter-out $(DEMO),$(LIGHT))
 
-demo: $(READY)  ## Train a binary network with dfa and meta on five tasks, in about 10 s
+# Tests start processes that import torch: they share what Python compiles of it.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# uv inside the virtual environment installs in a fraction of the time; without it, pip does.
+install = if $(BIN)/python -m pip install --quiet uv; then \
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt $(1); \
+	else \
+		$(BIN)/python -m pip install --quiet --upgrade pip && \
+		$(BIN)/python -m pip install --constraint constraints.txt $(1); \
+	fi
+
+.PHONY: demo test test-heavy test-slow lint format clean
+
+demo: $(VENV)/.demo  ## Train a binary network with dfa and meta on five tasks, in about 10 s
 	$(BIN)/bnn run --rule dfa --optimizer meta --stream permuted-digits --epochs 20 \
 		--set stream.tasks=5 --set optimizer.m=5
 
-# Tests start processes that import torch: they share what Python compiles of it.
 test: $(READY)  ## Run all tests that need no download
-	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	$(PYTEST) -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
-	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto
+	$(PYTEST) -m slow -n auto
+
+test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run their tests
+
+test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
+	$(call install,-e plugins/$*)
+	$(PYTEST) -m "not slow" plugins/$*
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
@@ -32,16 +52,17 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# uv inside the virtual environment installs in a fraction of the time; without it, pip does.
-$(READY): pyproject.toml constraints.txt $(PLUGINS:=/pyproject.toml)
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bnnlab needs Python 3.11 or newer; set PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	if $(BIN)/python -m pip install --quiet uv; then \
-		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt $(PACKAGES) $(TOOLS); \
-	else \
-		$(BIN)/python -m pip install --constraint constraints.txt $(PACKAGES) $(TOOLS); \
-	fi
-	touch $(READY)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(DEMO:=/pyproject.toml) | $(BIN)/python
+	$(call install,-e . $(addprefix -e ,$(DEMO)))
+	touch $@
+
+$(READY): $(VENV)/.demo $(OTHERS:=/pyproject.toml)
+	$(call install,--group dev $(addprefix -e ,$(OTHERS)))
+	touch $@
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

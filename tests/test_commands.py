@@ -129,8 +129,8 @@ def test_a_command_that_does_not_load_names_its_plugin(bnn: Bnn, name: str, why:
 def test_an_unknown_command_is_answered_with_the_nearest(bnn: Bnn) -> None:
     assert bnn("gret").err == "error: unknown command 'gret'. Did you mean 'greet'?\n"
     assert "Did you mean 'doctor'?" in bnn("docter").err
-    known = "absent, check, doctor, greet, greets, info, list-plugins, list-recipes, matrix, odd, "
-    assert f"Known: {known}plot, run, untyped." in bnn("xyzzy").err
+    _, _, known = bnn("xyzzy").err.partition("Known: ")
+    assert {"greet", "plot", "run"} < {*known.removesuffix(".\n").split(", ")}
 
 
 def test_a_name_that_is_taken_is_said_with_the_distribution(bnn: Bnn, acme: MakePlugin) -> None:

@@ -1,0 +1,35 @@
+"""The tests of a plugin that is not installed are skipped, with what installs it."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import tomli
+
+HERE = Path(__file__).parent
+
+
+class NotInstalled(pytest.Dir):
+    """The folder of a plugin that this environment does not have: none of it is imported."""
+
+    def collect(self) -> NoReturn:
+        """Skip it, and say why."""
+        pytest.skip(f"{_name(self.path)} is not installed: make test-{self.path.name}")
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Return what stands for the folder of a plugin that is not installed."""
+    if path.parent != HERE:
+        return None
+    try:
+        distribution(_name(path))
+    except PackageNotFoundError:
+        return NotInstalled.from_parent(parent, path=path)
+    return None
+
+
+def _name(folder: Path) -> str:
+    project = tomli.loads((folder / "pyproject.toml").read_text())["project"]
+    name: str = project["name"]
+    return name
