@@ -1,4 +1,4 @@
-"""Activations that tell small sums from large ones, with their surrogate gradients.
+"""Activations of the size of the input, with their surrogate gradients.
 
 Source: "Active Continual Learning with Metaplastic Binary Bayesian Neural Networks", ICML 2026
 (arXiv 2605.30198), and its published code.
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class _Window(torch.autograd.Function):
-    """y = inside where |x| is small, else outside; dy/dx is a step on either flank."""
+    """One value where |x| is below the width, another above; dy/dx is not 0 near ±width."""
 
     generate_vmap_rule = True
 
@@ -36,10 +36,13 @@ class _Window(torch.autograd.Function):
 
 
 class _WindowModule(nn.Module):
-    """What both activations share: a width above 0.
+    """An activation with a threshold for |x|, the width.
+
+    Args:
+        width: The threshold, above 0.
 
     Raises:
-        ValueError: On another width.
+        ValueError: If the width is not above 0.
     """
 
     leading_draws = True
@@ -67,7 +70,7 @@ class Gate(_WindowModule):
     The surrogate gradient is +1 on (-3 width/2, -width/2), -1 on (width/2, 3 width/2), 0 elsewhere.
 
     Args:
-        width: See above, above 0.
+        width: The threshold, above 0.
     """
 
 
@@ -77,7 +80,7 @@ class ReverseBinaryGate(_WindowModule):
     The surrogate gradient is -1 on (-3 width/2, -width/2), +1 on (width/2, 3 width/2), 0 elsewhere.
 
     Args:
-        width: See above, above 0.
+        width: The threshold, above 0.
     """
 
     reverse = True

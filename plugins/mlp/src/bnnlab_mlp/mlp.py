@@ -6,13 +6,14 @@ Hubara, Courbariaux, Soudry, El-Yaniv and Bengio, "Binarized Neural Networks", N
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
+from bnnlab.markers import AtLeast, Positive, Search
 from bnnlab.nn.layers import BinaryLinear, Linear, Scale, Sign, Surrogate
 from bnnlab.nn.normalization import Norm, Statistics, make_norm
 from bnnlab_mlp.activations import Gate, ReverseBinaryGate
@@ -21,28 +22,32 @@ Activation = Literal["sign", "relu", "hardtanh", "gate", "reverse-binary-gate"]
 
 
 class MLP(Model):
-    """Layers of weight, normalisation and activation; the last has no activation.
+    """A chain of layers. A hidden layer is weights, normalisation and activation.
 
-    Each hidden layer is a segment, and the output layer is the last one: their outputs are
-    `(B, hidden[0])`, ..., `(B, hidden[-1])`, `(B, classes)`. The logits are normalised only
-    with `output_norm`; with scale `fan-in` they have about unit variance at the start.
+    The output layer is weights alone, and a normalisation with `output_norm`. Each layer is a
+    segment, so the segments' outputs are `(B, hidden[0])`, ..., `(B, hidden[-1])`, `(B, classes)`.
+    With `scale="fan-in"` the initial logits have about unit variance.
 
     Args:
-        input_shape: Shape of one input; it is flattened.
+        input_shape: Shape of one input, without the batch. Inputs are flattened.
         classes: Number of logits.
         generator: Draws the initial weights.
-        hidden: Units of each hidden layer.
-        weights: `binary` (-1 or +1) or `real` in every layer.
-        real_output: Whether the output layer's weights are real also where the others are binary.
-        activation: Of the hidden layers; see `bnnlab.Sign`, `Gate` and `ReverseBinaryGate`.
-        surrogate: Surrogate gradient of `sign`.
-        norm: Before each hidden activation.
-        statistics: With `norm="batch"`, what is used at test.
+        hidden: Units of each hidden layer, from input to output.
+        weights: Weights of all layers. binary: -1 or +1.
+        real_output: Whether the weights of the output layer are real in a binary network.
+        activation: Activation of the hidden layers. gate: +1 where the size of the input is below
+            `width`, else -1. reverse-binary-gate: 0 up to this size, 1 above it.
+        surrogate: Surrogate gradient of the sign activation.
+        norm: Normalisation before each hidden activation.
+        statistics: Statistics of batch normalisation in evaluation. running: exponential averages
+            of training. per-task: such averages for each task. recalibrated: measured on training
+            images before each evaluation.
         affine: Whether the normalisation learns a gain and a shift.
-        scale: Of the binary layers.
-        bias: Whether layers have real biases, starting at 0.
-        width: Of `gate` and `reverse-binary-gate`, above 0.
-        output_norm: Whether the logits are normalised too, as the hidden layers are.
+        scale: Factor on the output of a binary layer. none: 1. fan-in: 1/sqrt(inputs). learned:
+            one real factor per unit.
+        bias: Whether layers have real biases. They start at 0.
+        width: Threshold of the activations gate and reverse-binary-gate.
+        output_norm: Whether the logits are normalised, too, by the normalisation of `norm`.
 
     Raises:
         UsageError: If `output_norm` is set without a normalisation.
@@ -54,7 +59,7 @@ class MLP(Model):
         input_shape: Sequence[int],
         classes: int,
         generator: torch.Generator,
-        hidden: Sequence[int] = (512, 512),
+        hidden: Sequence[Annotated[int, AtLeast(1)]] = (512, 512),
         weights: Literal["binary", "real"] = "binary",
         real_output: bool = False,
         activation: Activation = "sign",
@@ -64,7 +69,7 @@ class MLP(Model):
         affine: bool = False,
         scale: Scale = "fan-in",
         bias: bool = False,
-        width: float = 1.0,
+        width: Annotated[Positive, Search(0.8, 1.4)] = 1.0,
         output_norm: bool = False,
     ) -> None:
         if output_norm and norm == "none":
