@@ -1,4 +1,4 @@
-"""Every optimizer learns under every rule, and the matrix says so."""
+"""Every optimizer learns, every family also under random feedback, and the matrix says so."""
 
 import pytest
 import torch
@@ -8,11 +8,13 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import matrix
 from bnnlab.settings.layers import resolve
-from bnnlab_testing import toy
 
 HOST = PluginHost()
 OPTIMIZERS = sorted(component.name for _, component in HOST.components(Kind.OPTIMIZER))
-RULES = ("bp", "dfa")
+PAIRS = [
+    *((name, "bp") for name in OPTIMIZERS),
+    *((name, "dfa") for name in ("meta", "bop", "bimu", "mesu")),  # one of each family
+]
 EPOCHS = {"bop": 5}  # without latent weights it takes a little longer
 
 
@@ -23,9 +25,8 @@ def model_for(optimizer: str) -> dict[str, object]:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_learns_under_every_rule(optimizer: str, rule: str) -> None:
+@pytest.mark.parametrize(("optimizer", "rule"), PAIRS)
+def test_every_optimizer_learns_with_its_defaults(optimizer: str, rule: str) -> None:
     """With its default options, far above chance, which is 0.1.
 
     Five seeds under two instruction sets gave from 0.86 to 0.98, and with bop from 0.52 to 0.80.
@@ -59,22 +60,6 @@ def test_the_matrix_says_so(weights: str) -> None:
         if not fits:
             other = "real" if weights == "binary" else "binary"
             assert f"--set model.weights={other}" in verdict.alternatives
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd", "meta", "bop"])
-def test_a_group_of_its_own_has_a_learning_rate_of_its_own(name: str) -> None:
-    model = toy.make_model()
-    optimizer = bnnlab.create("optimizer", name, model)
-    settings = dict(optimizer.param_groups[0])
-    first, *rest = settings.pop("params")
-    optimizer.param_groups[0]["params"] = rest
-    optimizer.add_param_group({**settings, "params": [first], "lr": 0.0})
-    before = first.detach().clone()
-    toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=10)
-    assert torch.equal(first, before)
-    fresh = toy.make_model().binary_parameters().values()
-    others = list(model.binary_parameters().values())[1:]
-    assert any(not torch.equal(a, b) for a, b in zip(others, list(fresh)[1:], strict=True))
 
 
 @pytest.mark.parametrize("name", ["bimu", "bhu", "mesu", "bgd"])

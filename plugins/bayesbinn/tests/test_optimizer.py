@@ -16,7 +16,7 @@ from bnnlab_bayesbinn.optimizer import LARGEST_LAMBDA, BayesBiNN, relaxed_scale
 from bnnlab_testing import toy
 from bnnlab_testing.equations import constant, float64, make_closure, make_model
 
-STEPS = 50
+STEPS = 25
 EXAMPLES = 300
 
 
@@ -77,7 +77,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
-def test_50_steps_in_two_tasks_agree_with_the_papers_equations(
+def test_25_steps_in_two_tasks_agree_with_the_papers_equations(
     case: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     options, alpha, tau = CASES[case], 0.01, 0.5
@@ -120,7 +120,7 @@ def test_50_steps_in_two_tasks_agree_with_the_papers_equations(
         torch.testing.assert_close(parameter.detach(), shadow.detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_50_steps_of_mode_sign_agree_with_the_average_in_numpy() -> None:
+def test_25_steps_of_mode_sign_agree_with_the_average_in_numpy() -> None:
     model = make_model()
     optimizer = make_optimizer(model, mode="sign", lr=0.05, lambda_init=1e-3)
     weights = list(model.binary_parameters().values())
@@ -337,11 +337,10 @@ def test_draws_follow_lambda() -> None:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("rule", ["bp", "dfa"])
-def test_signs_learn_a_task_after_another(rule: str) -> None:
+def test_signs_learn_a_task_after_another() -> None:
     """The newest of two permutations of digits: five seeds gave from 0.91 to 0.96."""
     result = bnnlab.run(
-        rule=rule,
+        rule="dfa",
         optimizer={"name": "bayesbinn", "mode": "sign", "lr": 0.001, "lambda_init": 1e-4},
         model={"name": "mlp", "hidden": [128]},
         stream={"name": "permuted-digits", "tasks": 2},

@@ -18,7 +18,7 @@ from bnnlab_bimu import optimizer as home
 from bnnlab_bimu.optimizer import BiMU, uniform
 from bnnlab_testing.equations import Adam, constant, float64, make_closure, make_model
 
-STEPS = 50
+STEPS = 25
 BATCH = 16
 
 
@@ -100,7 +100,7 @@ CASES = {
 @pytest.mark.parametrize(
     ("draws", "dtype", "tolerance"), [(1, torch.float32, 1e-5), (3, torch.float64, 1e-9)]
 )
-def test_50_steps_agree_with_the_papers_equations(
+def test_25_steps_agree_with_the_papers_equations(
     case: str, draws: int, dtype: torch.dtype, tolerance: float
 ) -> None:
     options = {**DEFAULTS, **CASES[case]}

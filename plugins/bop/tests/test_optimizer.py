@@ -17,7 +17,7 @@ from bnnlab.errors import UsageError
 from bnnlab_bop.optimizer import Bop
 from bnnlab_testing.equations import float64, make_closure, make_model
 
-STEPS = 50
+STEPS = 25
 FORMS = ("average", "accumulator")
 
 
@@ -135,7 +135,7 @@ def compare(
 
 @pytest.mark.parametrize(("form", "options"), RUNS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-def test_50_steps_agree_with_the_papers_equations_flip_for_flip(
+def test_25_steps_agree_with_the_papers_equations_flip_for_flip(
     form: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float
 ) -> None:
     model = make_model().to(dtype)
@@ -295,7 +295,7 @@ LISTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("real_optimizer", ["adam", "sgd"])
-def test_50_steps_agree_with_the_equations_with_values_of_its_own_for_each_layer(
+def test_25_steps_agree_with_the_equations_with_values_of_its_own_for_each_layer(
     form: str, real_optimizer: str
 ) -> None:
     one, two, three = make_model().double().segments
@@ -523,11 +523,10 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("rule", ["bp", "dfa"])
-def test_the_accumulator_learns_permuted_digits(rule: str) -> None:
+def test_the_accumulator_learns_permuted_digits() -> None:
     """Five seeds gave from 0.91 to 0.96."""
     result = bnnlab.run(
-        rule=rule,
+        rule="dfa",
         optimizer="bop",
         stream="permuted-digits",
         epochs=5,

@@ -29,8 +29,8 @@ from bnnlab_consolidation.si import SI
 from bnnlab_testing import toy
 from bnnlab_testing.equations import constant, float64, make_model
 
-STEPS = 50
-TASK_ENDS = (14, 29, 44)
+STEPS = 25
+TASK_ENDS = (7, 14, 21)
 KINDS: dict[str, type[Consolidation]] = {"ewc": EWC, "si": SI}
 
 
@@ -196,7 +196,7 @@ CASES: dict[str, tuple[type[Consolidation], dict[str, Any], type[PaperSGD], dict
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-def test_50_steps_over_tasks_agree_with_the_papers_equations(
+def test_25_steps_over_tasks_agree_with_the_papers_equations(
     case: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The offline quadratic, one for all, is compared with the sum over tasks."""
@@ -336,7 +336,7 @@ def test_batch_normalisation_is_used_as_at_test_and_left_alone(statistics: Any) 
 
 # ---------------------------------------------------------------------- as the base
 
-BASES = ("sgd", "adam", "meta")
+BASES = ("sgd", "meta")
 
 
 @pytest.mark.parametrize("base", BASES)

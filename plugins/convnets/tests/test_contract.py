@@ -82,7 +82,8 @@ class TestMobileNetV2(MeasuredContract):
     real = ends(31)
 
 
-class TestMobileNetV3Small(DeepContract):
+@pytest.mark.slow  # its layers are tested in test_networks
+class TestMobileNetV3Small(ModelContract):
     name = "mobilenet_v3_small"
     options = {"width": 0.1, "keep": "none", "remove_skips": True}
 

@@ -52,11 +52,8 @@ def size(network: nn.Module) -> int:
 # ------------------------------------------------------------- images
 
 
-SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64)]
-CASES = [(name, shape) for name in SMALL for shape in SHAPES]
-
-
-@pytest.mark.parametrize(("name", "shape"), [*CASES, ("resnet50", (1, 28, 28))])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
+@pytest.mark.parametrize("name", SMALL)
 def test_images_become_logits(name: str, shape: tuple[int, ...]) -> None:
     model = make(name, shape)
     with torch.no_grad():

@@ -812,10 +812,8 @@ def run(**given: Any) -> bnnlab.Result:
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"lr": 0.01},
-    "meta": {},
     "bop": {"gamma": 0.01, "threshold": 1e-4},
     "bimu": {"test_draws": 2},
-    "bayesbinn": {"test_draws": 2},
 }
 
 

@@ -19,7 +19,7 @@ from bnnlab_mesu.gaussian import GaussianOptimizer
 from bnnlab_mesu.mesu import MESU
 from bnnlab_testing.equations import Adam, constant, float64, make_closure
 
-STEPS = 50
+STEPS = 25
 BATCH = 16
 BOTH = pytest.mark.parametrize("method", [MESU, BGD])
 
@@ -106,7 +106,7 @@ CASES: dict[str, tuple[type[GaussianOptimizer], type[Paper], dict[str, Any]]] = 
 @pytest.mark.parametrize(
     ("draws", "dtype", "tolerance"), [(1, torch.float32, 1e-5), (3, torch.float64, 1e-11)]
 )
-def test_50_steps_agree_with_the_papers_equations(
+def test_25_steps_agree_with_the_papers_equations(
     case: str,
     draws: int,
     dtype: torch.dtype,
