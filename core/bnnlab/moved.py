@@ -1,4 +1,4 @@
-"""Where the modules of 0.1.0 are now: their earlier names still import, with a deprecation."""
+"""Earlier names of modules (0.1.0): they still import, with a deprecation warning."""
 
 import sys
 import warnings
@@ -97,11 +97,11 @@ DISTRIBUTIONS = ("plots", "testing")
 
 
 def reexport(name: str, homes: Sequence[str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module whose names have other homes.
+    """Return the `__getattr__` of a module whose names moved elsewhere.
 
     Args:
-        name: The module's earlier name, for the deprecation.
-        homes: Modules that hold its names, the first that has one gives it.
+        name: The earlier name of the module, for the warning.
+        homes: Modules that have its names now; the first one with a name is used.
     """
 
     def look_up(attribute: str) -> Any:
@@ -132,10 +132,10 @@ class _Moved(Loader):
 
 
 class MovedFinder(MetaPathFinder):
-    """Finds modules by their earlier names; is asked after all other finders."""
+    """Finds modules by their earlier names, after all other finders."""
 
     def find_spec(self, fullname: str, *_where: object) -> ModuleSpec | None:
-        """Return how a module of before is made of those of today; None if there was no such one.
+        """Return the spec of an earlier module; None for an unknown name.
 
         Raises:
             ModuleNotFoundError: If its distribution is not installed, with what to install.

@@ -1,4 +1,4 @@
-"""What the tasks of a stream must be, looked at before anything is learned from them."""
+"""Check the tasks of a stream before training."""
 
 import json
 import logging
@@ -29,14 +29,14 @@ Ranges = dict[int, Tensor]
 
 
 def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
-    """See that a stream's tasks and its protocol say what they must, and say what looks wrong.
+    """Check the tasks and the protocol of a stream; refuse faults, and warn of likely ones.
 
     Raises:
-        ValueError: If sizes are no ints above 0, if there is no task, if the tasks are not numbered
-            0 to len(stream) - 1 in order, if one contradicts the stream, has no examples, is tested
-            mostly on what is learned from, twice on an image, or in another order of pixels or
-            dtype, if a part is not what `Examples` says or becomes inputs that are not finite, or
-            if the protocol is not a dict of JSON types that says something.
+        ValueError: If a size is not an int above 0; if there is no task, or the tasks are not
+            numbered 0 to len(stream) - 1 in order; if a task contradicts the stream, has no
+            examples, shares most of its test part with training data, tests an image twice, or
+            tests in another order of pixels or dtype; if a part is not as `Examples` describes, or
+            its inputs are not finite; or if the protocol is not a dict of JSON types, or is empty.
     """
     for value in (*stream.input_shape, stream.classes):
         if type(value) is not int or value < 1:  # checkpoints hold no numbers of NumPy
@@ -67,12 +67,12 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
 
 
 def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> None:
-    """See that inputs of no task can be shown to the model beside the tasks, and are new to it.
+    """Check the out-of-distribution inputs: the model can read them, and they are not in the tasks.
 
     Raises:
-        ValueError: If they are no `Examples`, none, of another shape or unit than the tasks', have
-            labels beyond the classes, or are mostly images of the tasks, in the same order of
-            pixels.
+        ValueError: If they are not `Examples`, are empty, have another shape or unit than the
+            tasks, have labels beyond the classes, or are mostly images of the tasks in the same
+            order of pixels.
     """
     what = "out_of_distribution()"
     _check_part(stream, what, unknown, {})
@@ -118,9 +118,10 @@ def _check_unit(what: str, parts: Sequence[Examples]) -> None:
 
 
 def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -> None:
-    """See that a part is what `Examples` says, fits the stream and becomes finite inputs.
+    """Check a part: it is as `Examples` describes, fits the stream, and its inputs are finite.
 
-    Stored images are looked at when they are read. The ranges hold what is known of pixels already.
+    Stored images are checked when they are read. `ranges` has the smallest and largest number of
+    each image, for pixels that were read before.
     """
     _check_types(what, part)
     count, rows = part.pixels.shape[0], part.rows
@@ -175,7 +176,7 @@ def _check_finite(what: str, part: Examples, ranges: Ranges) -> None:
 
 
 def _ranges(pixels: Tensor) -> Tensor:
-    """Return the least and the largest number of each image, `(N, 2)`; NaN where one is NaN."""
+    """Return the smallest and largest number of each image, `(N, 2)`; NaN if the image has one."""
     parts = (part.reshape(len(part), -1) for part in torch.split(pixels, TOGETHER))
     found = [torch.stack(torch.aminmax(part.float(), dim=1), 1) for part in parts]
     return torch.cat(found)

@@ -1,7 +1,7 @@
-"""What a matrix of accuracies says of learning and forgetting.
+"""Measures of the accuracy matrix: learning, forgetting, transfer.
 
 Row i of the matrix is measured after learning task i, column j on the test part of task j; None is
-"not measured", and what needs it is None too.
+"not measured"; a measure that needs it is None too.
 """
 
 from collections.abc import Sequence
@@ -64,9 +64,9 @@ def learning_accuracy(matrix: Matrix) -> float | None:
 
 
 def plasticity(matrix: Matrix, fresh: Sequence[float | None]) -> float | None:
-    """Return the mean over tasks of (accuracy right after learning - a fresh model's on it alone).
+    """Return the mean over tasks of (accuracy right after learning - accuracy of a fresh model).
 
-    Below 0, what was learned before stands in the way of learning.
+    A negative value: earlier tasks make learning harder.
     """
     if len(fresh) < len(matrix):
         return None

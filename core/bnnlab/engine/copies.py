@@ -1,4 +1,4 @@
-"""Examples that a stream has twice: learned from and tested, in two tasks, or called unknown."""
+"""Find copies of examples: in training and test, in two tasks, or among unknown inputs."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ Hashes = npt.NDArray[np.int64]
 
 
 class Hasher:
-    """Knows each example by 64 bits; data that parts share are looked at once."""
+    """Hash each example to 64 bits. Data that several parts share are hashed once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], Hashes] = {}
@@ -38,8 +38,8 @@ class Hasher:
     def images(self, part: Examples) -> Hashes:
         """Return a hash of each example's pixels.
 
-        Stored images without digests are known by where they are stored: reading them takes too
-        long here.
+        Stored images without digests are compared by where they are stored, because reading them
+        all takes too long.
         """
         pixels, rows = part.pixels, _array(part.rows)
         if isinstance(pixels, StoredImages) and pixels.digests is None:
@@ -73,12 +73,12 @@ def _rows(pixels: Tensor | StoredImages) -> Hashes:
 
 
 def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
-    """Warn of examples that are scored and that any task learns from; refuse where most are.
+    """Warn of test or validation examples that any task learns from; refuse if they are most.
 
-    What is chosen by a validation part counts as learned from it, for the test parts.
+    For a test part, validation examples count as learned from.
 
     Raises:
-        ValueError: If more than `TOLERATED` of a part are.
+        ValueError: If they are more than the share `TOLERATED` of a part.
     """
     trained = [task.train for task in tasks]
     chosen_by = [task.validation for task in tasks if task.validation is not None]
@@ -107,10 +107,10 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
 
 
 def look_for_known(what: str, unknown: Examples, tasks: Sequence[Task]) -> None:
-    """Warn of images that the tasks have, too, in the same order of pixels; refuse most.
+    """Warn of unknown images that are in the tasks, in the same order of pixels; refuse most.
 
     Raises:
-        ValueError: If more than `TOLERATED` of the unknown are.
+        ValueError: If they are more than the share `TOLERATED` of the unknown ones.
     """
     order = content(unknown.permutation)
     parts = [
@@ -133,13 +133,13 @@ def _distinct(parts: Iterable[Hashes]) -> Hashes:
 
 
 def _count(known: Hashes, tested: Hashes) -> int:
-    """Return how many of the tested are among the known, which are distinct."""
+    """Return how many tested hashes are among the known ones, which are sorted and distinct."""
     places = np.searchsorted(known, tested).clip(max=len(known) - 1)
     return int((known[places] == tested).sum())
 
 
 def look_for_repetitions(tasks: Sequence[Task], hashes: Hasher) -> None:
-    """Warn of tasks that have the examples of an earlier one, whatever training changes in them."""
+    """Warn of tasks with the same examples as an earlier task; augmentation does not count."""
     first: dict[Any, Task] = {}
     said = []
     for task in tasks:
@@ -162,11 +162,11 @@ def parts_of(task: Task) -> list[Examples]:
 
 
 def content(tensor: Tensor | None) -> bytes | None:
-    """Return the bytes of a tensor, which can be compared and hashed."""
+    """Return a tensor's content as bytes, to compare and hash."""
     return None if tensor is None else tensor.cpu().numpy().tobytes()
 
 
 def listed(said: Sequence[str]) -> str:
-    """Return the first of them in words, and how many more there are."""
+    """Return the first few as text, and the number of the others."""
     more = f", and {len(said) - NAMED} more" if len(said) > NAMED else ""
     return ", ".join(said[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""When a run saves between its epochs: by the clock, and when it is told to stop."""
+"""When a run saves within an epoch: by the clock, and when a signal stops it."""
 
 import os
 import signal
@@ -18,15 +18,15 @@ SIGNALS = tuple(
 
 
 def stop(number: int) -> BaseException:
-    """Return what a run that a signal stopped ends with."""
+    """Return the exception with which a run ends after this signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else StoppedError(number)
 
 
 class Interruption:
-    """Says when a checkpoint is due; a signal to stop is heeded where one was taken.
+    """Says when a checkpoint is due. After a signal, the run stops once it has saved.
 
     Args:
-        minutes: Between checkpoints.
+        minutes: Time between checkpoints.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -35,11 +35,11 @@ class Interruption:
         self._asked: int | None = None
 
     def stop_if_asked(self) -> None:
-        """Stop where a signal asked for it.
+        """Stop the run if a signal asked for it.
 
         Raises:
-            KeyboardInterrupt: If that was SIGINT, as of Ctrl-C.
-            StoppedError: If it was another.
+            KeyboardInterrupt: After SIGINT (Ctrl-C).
+            StoppedError: After another signal.
         """
         if self._asked is not None:
             raise stop(self._asked)
@@ -49,7 +49,7 @@ class Interruption:
         return self._asked is not None or time.monotonic() - self._saved >= self._seconds
 
     def saved(self) -> None:
-        """Hear that a checkpoint was taken: a signal's moment, see `stop_if_asked`."""
+        """Note that a checkpoint was taken; a signal may now stop the run."""
         self._saved = time.monotonic()
         self.stop_if_asked()
 
@@ -57,7 +57,7 @@ class Interruption:
     def listening(self) -> Iterator[None]:
         """Let the first signal ask to stop, and a second one stop at once.
 
-        Only the main thread may listen; what is ignored, as SIGHUP under nohup, stays so. Worker
+        Only the main thread can listen. An ignored signal (SIGHUP under nohup) stays so. Worker
         processes that are forked meanwhile leave all but SIGTERM to this process.
         """
         owner, before = os.getpid(), {}

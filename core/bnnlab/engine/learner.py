@@ -1,4 +1,4 @@
-"""What learns, and how far it has come."""
+"""Model, rule, optimizer and progress as one state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Learner:
         """Restore what `state_dict` returned, from a checkpoint of the run's folder `source`.
 
         Raises:
-            UsageError: If it is of something else, or binary weights are not -1 and +1.
+            UsageError: If it does not fit, or binary weights are not -1 and +1.
         """
         restore(source, state, **vars(self))
 
@@ -38,12 +38,12 @@ def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:
     """Load the state of a model, and of what else is named as in a checkpoint.
 
     Args:
-        source: The run's folder that the state is from, for messages.
+        source: The run's folder with the state, for messages.
         state: By the parts' names.
         parts: What has `load_state_dict`.
 
     Raises:
-        UsageError: If a state is of something else, or binary weights are not -1 and +1.
+        UsageError: If a state does not fit, or binary weights are not -1 and +1.
     """
     for name, part in parts.items():
         try:

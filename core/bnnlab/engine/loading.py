@@ -1,4 +1,4 @@
-"""A trained model, out of a run's folder."""
+"""Load the trained model of a run."""
 
 import shlex
 from os import PathLike
@@ -20,18 +20,18 @@ from bnnlab.storage.folder import CONFIG
 
 
 def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
-    """Return the model of a run as it was at its last checkpoint, on the CPU and to be evaluated.
+    """Return the model of a run's last checkpoint, on the CPU and in evaluation mode.
 
     Statistics per task are those of the last task (`select_task`), and no logits are masked.
 
     Args:
-        run: The run's folder; that of a run which is not complete will do.
-        host: The plugins to make it with; all installed ones by default. Those of the model are
-            needed, and of a rule that says how the model infers.
+        run: The run's folder. The run need not be complete.
+        host: The plugins to use; by default all installed ones. Needed are the plugin of the model,
+            and that of a rule that sets `model.inference`.
 
     Raises:
-        UsageError: If it is no run's folder, its last checkpoint is missing, damaged or of another
-            run, or a plugin that it needs is not installed.
+        UsageError: If the folder is not a run's, if its last checkpoint is missing, damaged or of
+            another run, or if a plugin that it needs is not installed.
     """
     expect("run", run, str, PathLike)
     host, path = host or PluginHost(), building.expand(str(run))

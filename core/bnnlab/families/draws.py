@@ -93,7 +93,7 @@ def _differentiate(
 
 
 def plain_attention() -> AbstractContextManager[None]:
-    """Return a context in which attention is made of products: vmap knows no fused kernel."""
+    """Return a context without fused attention kernels, for which vmap has no rule."""
     from torch.nn.attention import SDPBackend, sdpa_kernel  # a tenth of a second for few runs
 
     return sdpa_kernel(SDPBackend.MATH)

@@ -1,1 +1,1 @@
-"""Run code of others, and leave no trace: what a process or a module was before is put back."""
+"""Run foreign code, then put back what it changed in the process or in a module."""

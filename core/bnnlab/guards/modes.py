@@ -1,4 +1,4 @@
-"""Training and evaluation mode, for a while."""
+"""Training or evaluation mode for the time of a block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -58,7 +58,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 def snapshot(module: nn.Module) -> Callable[[], None]:
-    """Return what puts back class and attributes that a module's parts have now, with contents."""
+    """Return a function that puts back the class and attributes of a module's parts."""
     parts = [
         (part, type(part), dict(vars(part)), held(vars(part).values()))
         for part in module.modules()
@@ -77,17 +77,17 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
 
 
 def held(values: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
-    """Return the lists, dicts and sets among values, each with what is in it."""
+    """Return the lists, dicts and sets among values, each with its content."""
     return [(v, _contents(v)) for v in values if isinstance(v, list | dict | set | deque)]
 
 
 def holds_others(value: Any, content: list[Any]) -> bool:
-    """Return whether a list, dict or set no longer holds what `held` has returned for it."""
+    """Return whether a list, dict or set no longer has the content that `held` returned."""
     return [*map(id, _contents(value))] != [*map(id, content)]
 
 
 def refill(value: Any, content: list[Any]) -> None:
-    """Let a list, dict or set hold again what `held` has returned for it."""
+    """Put the content that `held` returned back into a list, dict or set."""
     if not holds_others(value, content):
         return
     value.clear()

@@ -65,9 +65,9 @@ def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
 
 
 def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
-    """Return the token ids where a module takes them and no numbers, else the numbers.
+    """Return token ids if a module takes only these, else numbers.
 
-    Where it takes neither, running it on them says why.
+    If it takes neither, a run on the numbers gives the reason.
     """
     for x in (numbers, tokens):
         try:
@@ -110,7 +110,7 @@ def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
 
 
 def one_tensor(who: str, found: Any, where: str = "") -> str:
-    """Return the words for a module that returns something other than a tensor."""
+    """Return the message for a module that does not return one tensor."""
     kind = type(found).__name__.removeprefix("immutable_")  # as a recording has it
     return (
         f"{who} returns a {kind} {where}".rstrip() + ", and a model must return one tensor, the "
@@ -119,11 +119,10 @@ def one_tensor(who: str, found: Any, where: str = "") -> str:
 
 
 def check_fits(module: nn.Module) -> None:
-    """See that a module has its weights, and takes one tensor.
+    """Check that a module has its weights and takes one tensor.
 
     Raises:
-        UsageError: If it is no module, has no weights yet, with what to do, or needs other
-            arguments.
+        UsageError: If it is not a module, has no weights yet, or needs other arguments.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}")
@@ -162,12 +161,12 @@ def _names(code: CodeType) -> set[str]:
 
 
 def has_own_train(module: nn.Module) -> bool:
-    """Return whether a module does something of its own when it is put into a mode."""
+    """Return whether a module overrides `train`."""
     return type(module).train is not nn.Module.train
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Return whether something is registered to run with a module's forward or backward."""
+    """Return whether a module has forward or backward hooks."""
     return any(
         (
             module._forward_hooks,

@@ -39,14 +39,14 @@ _EARLIER = "%s is of an earlier version of bnnlab: whether it is damaged is unkn
 
 
 class DamagedError(UsageError):
-    """A checkpoint is missing or not what was written."""
+    """A checkpoint is missing or damaged."""
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write a run's state; what was the newest checkpoint becomes the one before.
+    """Write the state of a run. The last checkpoint becomes the one before.
 
     Raises:
-        RunError: If it holds what could not be read again.
+        RunError: If the state holds objects that could not be read again.
     """
     import torch
 
@@ -69,9 +69,9 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Return the state to go on from, or None where there is none yet.
+    """Return the state to continue from; None if there is none yet.
 
-    A newest checkpoint that is damaged or missing is said aloud and replaced by the one before.
+    If the last checkpoint is damaged or missing, warn and return the one before.
 
     Raises:
         UsageError: If both are damaged, or of another version of the format.
@@ -92,15 +92,15 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 
 def read(path: Path, *, old: bool = False) -> dict[str, Any]:
-    """Return the state in a checkpoint's file.
+    """Return the state in the file of a checkpoint.
 
     Args:
         path: The file.
-        old: Whether one of the format of before, which has no digest, is read with a warning.
+        old: Whether to accept the old format without a digest, with a warning.
 
     Raises:
-        DamagedError: If it is missing, or not what was written.
-        UsageError: If it is of another version of the format, or holds something else.
+        DamagedError: If the file is missing or damaged.
+        UsageError: If the format has another version, or the content is not a state.
     """
     try:
         content = path.read_bytes()
@@ -125,7 +125,7 @@ def read(path: Path, *, old: bool = False) -> dict[str, Any]:
 
 
 def warn_if_old(folder: Path) -> None:
-    """Say so if a run's folder is of the format of before."""
+    """Warn if a run's folder has the old format."""
     path = folder / CHECKPOINT
     if path.is_file():
         with path.open("rb") as file:
@@ -152,11 +152,11 @@ def _check(part: Mapping[str, Any], path: Path, kinds: Mapping[str, Any]) -> Non
 
 
 def unpack(path: Path, content: bytes | memoryview) -> Any:
-    """Return what `torch.save` wrote, if it runs no code and is no larger than its file.
+    """Return what `torch.save` wrote, if it runs no code and is not larger than its file.
 
     Args:
-        path: Where it comes from, for messages.
-        content: What was written.
+        path: The file, for messages.
+        content: The bytes that `torch.save` wrote.
 
     Raises:
         UsageError: If it cannot be read so.
@@ -177,9 +177,9 @@ def unpack(path: Path, content: bytes | memoryview) -> Any:
 
 
 def digest(path: Path) -> str:
-    """Return 16 digits of the SHA-256 of a file, a run's checkpoint, or a folder's files in order.
+    """Return 16 digits of the SHA-256 of a file, a run's checkpoint, or all files of a folder.
 
-    Of what does not exist it is that of nothing.
+    A missing path has the digest of empty content.
     """
     checkpoint = path / CHECKPOINT
     found = checkpoint if checkpoint.exists() else path

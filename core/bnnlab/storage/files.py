@@ -8,12 +8,12 @@ from typing import Any
 
 
 def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part of it.
+    """Write a file so that a reader sees the old content or the new content, never a part.
 
     Args:
         path: The file.
-        content: Written one after another.
-        keep: Where the file of before is kept; None for nowhere.
+        content: Pieces, written in order.
+        keep: Path under which the old file is kept; None: it is not.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

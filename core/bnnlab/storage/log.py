@@ -1,4 +1,4 @@
-"""What the `bnnlab` loggers say of a run, before there is a folder for it and in its log.txt."""
+"""log.txt: the messages of the `bnnlab` loggers, also those from before the folder exists."""
 
 import logging
 import logging.handlers
@@ -15,7 +15,7 @@ log = logging.getLogger("bnnlab")
 
 @contextmanager
 def hear() -> Iterator[list[logging.LogRecord]]:
-    """Collect what the `bnnlab` loggers say, from INFO on, before there is a folder for it."""
+    """Collect the messages of the `bnnlab` loggers, from INFO on, until there is a folder."""
     said = logging.handlers.BufferingHandler(sys.maxsize)
     with _told(said):
         yield said.buffer
@@ -23,7 +23,7 @@ def hear() -> Iterator[list[logging.LogRecord]]:
 
 @contextmanager
 def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[None]:
-    """Write to a file what the `bnnlab` loggers said earlier, and what they say inside."""
+    """Write earlier messages of the `bnnlab` loggers to a file, and those of the block."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     for record in earlier:
@@ -38,7 +38,7 @@ def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[N
 
 @contextmanager
 def _told(handler: logging.Handler) -> Iterator[None]:
-    """Tell a handler all from INFO on; loggers above are told what they were told without it."""
+    """Send all messages from INFO on to a handler; loggers above get what they got before."""
     _upwards.enter()
     log.addHandler(handler)
     try:
@@ -49,9 +49,9 @@ def _told(handler: logging.Handler) -> Iterator[None]:
 
 
 class _Upwards(logging.Handler):
-    """Stands for the loggers above `bnnlab`, down to standard error where nobody listens.
+    """Forwards to the loggers above `bnnlab`; if none handles a message, to standard error.
 
-    Runs of one process may begin and end in any order, in threads: the last one puts things back.
+    Runs of several threads may start and end in any order: the last one restores the loggers.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ _upwards = _Upwards()
 
 
 class _LogFile(logging.FileHandler):
-    """A log that ends, and says so, where its file cannot be written any more."""
+    """A log file that stops with a message when it cannot be written any more."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exc_info()[1]
