@@ -5,7 +5,7 @@ ICML 2020, eqs. 8-12, table 1 and section 3.3.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import Above, AtLeast, AtMost, Decay, Positive, Search
 
 LARGEST_LAMBDA = 1e6
 """|lambda| is kept below this. P(w) is exactly 0 or 1 in float32 from 52 on."""
@@ -85,16 +86,20 @@ class BayesBiNN(BernoulliOptimizer):
     - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
 
     Args:
-        model: As in `BernoulliOptimizer`, as are the options not named here.
         generator: Draws the weights.
-        mode: "posterior" or "sign". With "sign", only lr, lambda_init and real_lr are read of all
-            other options.
-        lr: alpha, in (0, 1].
-        temperature: tau, above 0.
-        momentum: beta, in [0, 1).
-        prior: "previous", "uniform" or "none".
-        prior_precision: kappa, at least 0.
-        lambda_init: As in `BernoulliOptimizer`, above 0.
+        mode: posterior: learn a posterior. sign: learn the signs of averaged gradients, without
+            draws; only lr, lambda_init and real_lr have an effect.
+        lr: alpha, learning rate.
+        temperature: tau, temperature of the relaxed weights; the smaller, the closer to signs.
+        momentum: beta, decay of the averaged gradient.
+        prior: Mean of the prior. previous: the posterior after the task before. uniform: lambda =
+            0. none: no prior.
+        prior_precision: kappa, weight of the pull to the prior; 1 is the exact posterior's.
+        lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
+            With mode=sign, about 1e-4.
+        train_draws: S, the number of weight draws per step.
+        examples: M, examples in the training data. None: those of the task.
+        posterior: Of `BernoulliOptimizer`.
 
     Raises:
         UsageError: If alpha kappa is above 1, where a step would overshoot the prior. From `step`
@@ -107,12 +112,13 @@ class BayesBiNN(BernoulliOptimizer):
         *,
         generator: torch.Generator,
         mode: Literal["posterior", "sign"] = "posterior",
-        lr: float = 0.03,
-        temperature: float = 0.1,
-        momentum: float = 0.0,
+        lr: Annotated[float, Above(0), AtMost(1), Search(1e-4, 0.1)] = 0.03,
+        temperature: Annotated[Positive, Search(1e-3, 1.0)] = 0.1,
+        momentum: Decay = 0.0,
         prior: Literal["previous", "uniform", "none"] = "previous",
-        prior_precision: float = 0.1,
-        lambda_init: float = 0.1,
+        prior_precision: Annotated[float, AtLeast(0), Search(0.01, 1.0)] = 0.1,
+        lambda_init: Annotated[Positive, Search(0.01, 1.0)] = 0.1,
+        train_draws: Annotated[int, AtLeast(1), Search(1, 2, 5)] = 1,
         **posterior: Any,
     ) -> None:
         if mode == "posterior" and prior != "none" and lr * prior_precision > 1:
@@ -125,6 +131,8 @@ class BayesBiNN(BernoulliOptimizer):
             generator=generator,
             lr=lr,
             lambda_init=lambda_init,
+            train_draws=train_draws,
+            batch_size=None,
             settings={
                 "temperature": temperature,
                 "momentum": momentum,

@@ -5,7 +5,7 @@ Source: "Active Continual Learning with Metaplastic Binary Bayesian Neural Netwo
 """
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import AtLeast, Positive, Search
 
 NEAREST = 2.0**-17
 """Noise is at least this far from 0 and 1, where its logit is infinite."""
@@ -76,28 +77,30 @@ class BiMU(BernoulliOptimizer):
     N is no number of examples: the pull is also multiplied by eta and by h.
 
     Args:
-        model: As in `BernoulliOptimizer`, as are the options not named here.
-        lr: See above.
-        lr_max: Largest eta, above 0.
-        likelihood_weight: kappa, above 0.
-        kl_weight: rho of the equations of the update, at least 0.
-        memory: N, at least 1, so that the pull never overshoots 0; None for infinity.
-        draws: `relaxed` or `hard`, see above.
-        temperature: tau of relaxed draws, above 0.
+        lr: Learning rate, factor on the gradient.
+        lr_max: Largest eta; reached where a step strengthens a certain weight.
+        likelihood_weight: kappa, weight of the loss's gradient.
+        kl_weight: rho, weight of the divergence between the posteriors before and after a step.
+        memory: N, divides the pull to the uniform prior. None: no pull, nothing is forgotten.
+        draws: Weights at which a step learns. relaxed: real numbers between -1 and +1. hard: signs,
+            with a straight-through gradient.
+        temperature: tau of relaxed draws; the smaller, the closer to signs.
+        train_draws: S, the number of weight draws per step.
+        posterior: Of `BernoulliOptimizer`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        lr: float = 1.0,
-        lr_max: float = 5.0,
-        likelihood_weight: float = 1.0,
-        kl_weight: float = 0.1,
-        memory: float | None = 1000.0,
+        lr: Annotated[Positive, Search(0.1, 100.0)] = 1.0,
+        lr_max: Annotated[Positive, Search(1e-3, 15.0)] = 5.0,
+        likelihood_weight: Annotated[Positive, Search(0.1, 300.0)] = 1.0,
+        kl_weight: Annotated[float, AtLeast(0), Search(0.01, 10.0)] = 0.1,
+        memory: Annotated[float | None, AtLeast(1), Search(100.0, 10000.0)] = 1000.0,
         draws: Literal["relaxed", "hard"] = "relaxed",
-        temperature: float = 1.0,
-        train_draws: int = 2,
+        temperature: Annotated[Positive, Search(0.5, 1.5)] = 1.0,
+        train_draws: Annotated[int, AtLeast(1)] = 2,
         **posterior: Any,
     ) -> None:
         settings = {
@@ -107,7 +110,14 @@ class BiMU(BernoulliOptimizer):
             "memory": memory,
             "temperature": temperature,
         }
-        super().__init__(model, lr=lr, train_draws=train_draws, settings=settings, **posterior)
+        super().__init__(
+            model,
+            lr=lr,
+            train_draws=train_draws,
+            examples=None,
+            settings=settings,
+            **posterior,
+        )
         self.draws = draws
 
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,8 @@ class BackpropagationThroughTime(RelaxingRule):
     Workshops 2021, section 3).
 
     Args:
-        free_steps: T, updates of every state, at most; at least 1.
-        nudge_steps: K, at least 1; all T where K is larger.
-        options: See `RelaxingRule`.
+        nudge_steps: K, the number of last updates that are differentiated; all T if K is larger.
+        options: Of `RelaxingRule`.
     """
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

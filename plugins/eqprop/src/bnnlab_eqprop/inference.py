@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule, Loss
 from bnnlab.interfaces.stream import Task
+from bnnlab.markers import AtLeast
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.relaxation import Network, Order, States
 from bnnlab_eqprop.units import bounds
@@ -82,14 +83,14 @@ class RelaxingRule(LearningRule):
     Attached, such a rule is also how the model infers (`Model.inference`).
 
     Args:
-        free_steps: T, updates of every state in the free phase, at most.
-        nudge_steps: K, updates in the nudged phase, or those that are differentiated.
-        objective: `squared`: 1/2 |o - y|^2, where the outputs o are states; `cross-entropy`: the
-            task's own loss, where the last segment reads the states out and gets no feedback
-            from itself (Laborieux et al., 2021).
-        order: `synchronous` or `even-odd`; see `Network`.
-        tolerance: The free phase ends when no state moves by more; 0: when nothing moves at all,
-            so that the steps left out would have changed nothing.
+        free_steps: T, the largest number of updates of every state in the free phase.
+        nudge_steps: K, the number of updates in the nudged phase.
+        loss: squared: 1/2 |o - y|^2 of the output states o. cross-entropy: the task's loss; the
+            last segment reads the states out and feeds nothing back (Laborieux et al., 2021).
+        order: synchronous: all states are updated at once. even-odd: states of odd number first,
+            then those of even number.
+        tolerance: The free phase ends when no state moves by more than this. 0: when no state moves
+            at all.
         initial: Value of all states at the start.
     """
 
@@ -97,11 +98,11 @@ class RelaxingRule(LearningRule):
 
     def __init__(
         self,
-        free_steps: int = 50,
-        nudge_steps: int = 10,
+        free_steps: Annotated[int, AtLeast(1)] = 50,
+        nudge_steps: Annotated[int, AtLeast(1)] = 10,
         loss: Objective = "squared",
         order: Order = "even-odd",
-        tolerance: float = 0.0,
+        tolerance: Annotated[float, AtLeast(0)] = 0.0,
         initial: float = 0.0,
     ) -> None:
         super().__init__()

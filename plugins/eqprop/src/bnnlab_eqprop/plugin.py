@@ -9,33 +9,6 @@ _SOURCE = (
     "Laydevant, Ernoult, Querlioz and Grollier, 'Training Dynamical Binary Neural Networks with "
     "Equilibrium Propagation', CVPR Workshops 2021 (arXiv 2103.08953)"
 )
-_STEPS = Option(
-    "free_steps", int, 50, "T: updates of every state in the free phase, at most.", minimum=1
-)
-_RELAXING = (
-    Option(
-        "loss",
-        Literal["squared", "cross-entropy"],
-        "squared",
-        "'squared': of output states; 'cross-entropy': the task's loss, read out by the last "
-        "segment.",
-    ),
-    Option(
-        "order",
-        Literal["synchronous", "even-odd"],
-        "even-odd",
-        "Whether all states are updated at once, or those of even number after the others.",
-    ),
-    Option(
-        "tolerance",
-        float,
-        0.0,
-        "The free phase ends when no state moves by more; at 0, when nothing moves at all.",
-        minimum=0,
-    ),
-    Option("initial", float, 0.0, "Value of all states at the start."),
-)
-
 EQPROP = Component(
     kind=Kind.RULE,
     name="eqprop",
@@ -46,44 +19,9 @@ EQPROP = Component(
         "Models and Backpropagation', Front. Comput. Neurosci. 11:24, 2017 (arXiv 1602.05179); "
         + _SOURCE
     ),
-    options=(
-        _STEPS,
-        Option("nudge_steps", int, 10, "K: updates of every state in the nudged phase.", minimum=1),
-        Option(
-            "beta", float, 0.3, "Strength of the nudge towards the target.", above=0,
-            search=(0.05, 0.5),
-        ),
-        Option(
-            "nudging",
-            Literal["one-sided", "random-sign", "centred"],
-            "centred",
-            "By beta, by a sign drawn per batch, or by both signs in one doubled batch.",
-        ),
-        *_RELAXING,
-        Option(
-            "nudge",
-            Literal["drive", "state", "clamped"],
-            "state",
-            "What the nudge by a squared error is added to: the output's drive, the output, or the "
-            "output within its bounds.",
-        ),
-        Option(
-            "error",
-            Literal["live", "free"],
-            "live",
-            "Whether the nudge follows the output, or stays what it was after the free phase.",
-        ),
-        Option(
-            "gradient",
-            Literal["exact", "effective"],
-            "exact",
-            "Of the weights w and their scale alpha; 'effective': of alpha w and log alpha, as "
-            "published.",
-        ),
-    ),
     provides=frozenset({"gradients", "reevaluable"}),
     default_model="eqprop-mlp",
-)  # fmt: skip
+)
 
 BPTT = Component(
     kind=Kind.RULE,
@@ -91,11 +29,6 @@ BPTT = Component(
     target="bnnlab_eqprop.bptt:BackpropagationThroughTime",
     summary="Backpropagation through the last steps of a relaxation.",
     source=_SOURCE,
-    options=(
-        _STEPS,
-        Option("nudge_steps", int, 10, "K: the last updates, which are differentiated.", minimum=1),
-        *_RELAXING,
-    ),
     provides=frozenset({"gradients", "reevaluable"}),
     default_model="eqprop-mlp",
 )

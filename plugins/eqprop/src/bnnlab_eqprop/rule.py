@@ -9,7 +9,7 @@ Deep ConvNets by Drastically Reducing its Gradient Estimator Bias", Frontiers in
 "Training Dynamical Binary Neural Networks with Equilibrium Propagation", CVPR Workshops 2021.
 """
 
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure
+from bnnlab.markers import Positive, Search
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
 from bnnlab_eqprop.relaxation import Nudge, States
 from bnnlab_eqprop.units import bounds, saturated
@@ -60,18 +61,16 @@ class EquilibriumPropagation(RelaxingRule):
     log alpha, as in Laydevant et al.: they differ by a factor of alpha.
 
     Args:
-        free_steps: T, updates of every state in the free phase, at most; at least 1.
-        nudge_steps: K, updates in the nudged phase, at least 1.
-        beta: Strength of the nudge, above 0.
-        nudging: `one-sided`: +beta; `random-sign`: +beta or -beta, drawn for each batch; `centred`.
-        loss: See `RelaxingRule`; so for the next three.
-        order: See above.
-        tolerance: See above.
-        initial: See above.
-        nudge: Where the force of a squared error is added: to the `drive`; to the `state`; or to
-            the state, which is then `clamped` to the bounds of its activation.
-        error: y - s_L at the state as it is, `live`, or as the free phase left it, `free`.
-        gradient: `exact` or `effective`.
+        beta: Strength of the nudge towards the target.
+        nudging: one-sided: by +beta. random-sign: by +beta or -beta, drawn per batch. centred: by
+            both, in one doubled batch.
+        nudge: Where the force of a squared error is added. drive: to the drive of the last state.
+            state: to the state. clamped: to the state, which stays within its bounds.
+        error: The error y - s_L of the nudge. live: of the state as it is. free: of the state after
+            the free phase.
+        gradient: exact: of the weights w and their scale alpha. effective: of alpha w and log
+            alpha, as published.
+        options: Of `RelaxingRule`.
     """
 
     sign_seed: Tensor
@@ -81,16 +80,14 @@ class EquilibriumPropagation(RelaxingRule):
 
     def __init__(
         self,
-        free_steps: int = 50,
-        nudge_steps: int = 10,
-        beta: float = 0.3,
+        beta: Annotated[Positive, Search(0.05, 0.5)] = 0.3,
         nudging: Nudging = "centred",
         nudge: Literal["drive", "state", "clamped"] = "state",
         error: Literal["live", "free"] = "live",
         gradient: Literal["exact", "effective"] = "exact",
         **options: Any,
     ) -> None:
-        super().__init__(free_steps, nudge_steps, **options)
+        super().__init__(**options)
         on_state = self.loss == "squared" and nudge != "drive" and error == "live"
         if beta >= 1 and nudging != "one-sided" and on_state:
             raise UsageError(

@@ -1,7 +1,7 @@
 """The kernelised information bottleneck at the outputs of segments; sources in `dependence`."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from bnnlab.errors import UsageError
 from bnnlab.families.local import LocalRule, output_shapes
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
+from bnnlab.markers import AtLeast, Decay, Positive, Search
 from bnnlab_hsic import dependence
 
 Form = Literal["zz", "xz"]
@@ -45,27 +46,28 @@ class HSICBottleneck(LocalRule):
     itself: divisive normalisation of it, as in the paper, would be part of the network.
 
     Args:
-        form: `zz` or `xz`.
-        estimator: M: `biased` HSIC, `plausible` pHSIC or `normalised` nHSIC.
+        form: The dependence that a hidden segment reduces: zz, on its own output Z; xz, on the
+            network's input X.
+        estimator: M, the measure of dependence. biased: HSIC. plausible: pHSIC. normalised: nHSIC.
         gamma: Weight of the dependence on the class.
-        kernel: Of Z and X: `cosine` or `gaussian`.
-        sigma: With the Gaussian kernel: its width in units of sqrt(d).
-        centre: Whether from each example's features their own mean is taken before the kernel: over
-            all units of the segment (or pixels of X), or over the groups. Not over the batch.
-        groups: Number of groups of channels of each hidden segment; 1 for none.
-        power: With groups: p.
+        kernel: Kernel of Z and X.
+        sigma: Width of the Gaussian kernel, in units of sqrt(number of features).
+        centre: Subtract from each example's features their mean, over the units of the segment (or
+            the pixels of X), or over the groups. Not over the batch.
+        groups: Number of groups of channels whose spread represents the activity. 1: no groups.
+        power: With groups: p of the spread, variance^(1 - p).
     """
 
     def __init__(
         self,
         form: Form = "zz",
         estimator: Estimator = "biased",
-        gamma: float = 2.0,
+        gamma: Annotated[Positive, Search(2.0, 200.0)] = 2.0,
         kernel: Kernel = "cosine",
-        sigma: float = 5.0,
+        sigma: Annotated[Positive, Search(1.0, 10.0)] = 5.0,
         centre: bool = True,
-        groups: int = 1,
-        power: float = 0.5,
+        groups: Annotated[int, AtLeast(1)] = 1,
+        power: Decay = 0.5,
     ) -> None:
         super().__init__()
         self.form, self.measure, self.gamma = form, _MEASURES[estimator], gamma

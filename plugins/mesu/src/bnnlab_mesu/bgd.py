@@ -4,13 +4,14 @@ Source: Zeno, Golan, Hoffer and Soudry, "Task Agnostic Continual Learning Using 
 Bayes", 2018 (arXiv 1803.10123).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import Positive, Search
 from bnnlab_mesu.gaussian import GaussianOptimizer
 
 
@@ -33,22 +34,18 @@ class BGD(GaussianOptimizer):
     sqrt(1 + c^2 / 4) +- c / 2; for the default of 1 that is 0.62 to 1.62.
 
     Args:
-        model: As in `GaussianOptimizer`, as are the options not named here.
-        lr: eta.
-        sigma_init: As in `GaussianOptimizer`.
-        train_draws: S.
+        lr: eta, learning rate of the means.
+        gaussian: Of `GaussianOptimizer`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        lr: float = 1.0,
-        sigma_init: float = 0.5,
-        train_draws: int = 3,
+        lr: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
         **gaussian: Any,
     ) -> None:
-        super().__init__(model, lr=lr, sigma_init=sigma_init, train_draws=train_draws, **gaussian)
+        super().__init__(model, lr=lr, **gaussian)
 
     def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
         """Apply the equations above."""

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from math import nan
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import AtLeast, Positive, Search
 
 
 class GaussianOptimizer(PosteriorOptimizer):
@@ -39,11 +40,14 @@ class GaussianOptimizer(PosteriorOptimizer):
     them.
 
     Args:
-        model: One without binary weights. The options not named here are `PosteriorOptimizer`'s.
+        model: One without binary weights.
         generator: Draws the weights.
-        sigma_init: A fresh sigma is sigma_init / sqrt(fan-in).
-        clamp: See above; None for no bound.
+        sigma_init: The standard deviation of a fresh weight is this / sqrt(fan-in).
+        clamp: Gradients are clipped to [-clamp / sigma, clamp / sigma]. None: no bound.
+        train_draws: S, the number of weight draws per step.
+        test_draws: C, the number of weight draws that an evaluation averages over. 0: the means.
         settings: As in `Optimizer`.
+        posterior: Of `PosteriorOptimizer`.
 
     Raises:
         UsageError: If the model has binary weights.
@@ -54,8 +58,10 @@ class GaussianOptimizer(PosteriorOptimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        sigma_init: float = 0.5,
-        clamp: float | None = 1.0,
+        sigma_init: Annotated[Positive, Search(0.1, 3.0)] = 0.5,
+        clamp: Annotated[Positive | None, Search(0.05, 1.0)] = 1.0,
+        train_draws: Annotated[int, AtLeast(1), Search(1, 10)] = 3,
+        test_draws: Annotated[int, AtLeast(0)] = 10,
         settings: Mapping[str, Any] = MappingProxyType({}),
         **posterior: Any,
     ) -> None:
@@ -70,6 +76,9 @@ class GaussianOptimizer(PosteriorOptimizer):
             generator=generator,
             settings={**settings, "clamp": clamp},
             weights=[parameter for parameter in model.parameters() if parameter.ndim > 1],
+            train_draws=train_draws,
+            test_draws=test_draws,
+            examples=None,
             **posterior,
         )
         for parameter in self.learned():

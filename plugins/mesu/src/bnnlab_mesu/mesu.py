@@ -5,13 +5,14 @@ Communications 2025 (arXiv 2504.13569).
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.markers import Positive, Search
 from bnnlab_mesu.gaussian import GaussianOptimizer
 
 SHRINK = 0.25
@@ -39,34 +40,28 @@ class MESU(GaussianOptimizer):
     only where lr_sigma clamp > 1.5, or where sigma is far above sigma_p and N small.
 
     Args:
-        model: As in `GaussianOptimizer`, as are the options not named here.
-        lr: lr_mu.
-        sigma_lr: lr_sigma.
-        sigma_init: As in `GaussianOptimizer`.
-        prior_mean: mu_p.
-        prior_sigma: sigma_p, of every weight.
-        memory: N, in steps; None for infinity.
-        train_draws: S.
+        lr: lr_mu, learning rate of the means.
+        sigma_lr: lr_sigma, learning rate of the standard deviations.
+        prior_mean: mu_p, mean of the prior of every weight.
+        prior_sigma: sigma_p, standard deviation of the prior of every weight.
+        memory: N, the number of steps that the posterior remembers. None: nothing is forgotten.
+        gaussian: Of `GaussianOptimizer`.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        lr: float = 1.0,
-        sigma_lr: float = 1.0,
-        sigma_init: float = 0.5,
+        lr: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
+        sigma_lr: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
         prior_mean: float = 0.0,
-        prior_sigma: float = 0.1,
-        memory: float | None = 1e6,
-        train_draws: int = 3,
+        prior_sigma: Annotated[Positive, Search(0.01, 1.0)] = 0.1,
+        memory: Annotated[Positive | None, Search(1e4, 1e7)] = 1e6,
         **gaussian: Any,
     ) -> None:
         super().__init__(
             model,
             lr=lr,
-            sigma_init=sigma_init,
-            train_draws=train_draws,
             settings={
                 "sigma_lr": sigma_lr,
                 "prior_mean": prior_mean,

@@ -1,6 +1,6 @@
 """What this plugin offers. Imports no torch."""
 
-from bnnlab.registry.components import Component, Kind, Option
+from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.hookspecs import hookimpl
 
 
@@ -11,24 +11,6 @@ def _rule(name: str, presynaptic: str, summary: str, source: str) -> Component:
         target="bnnlab_pepita.rule:InputModulation",
         summary=summary,
         source=source,
-        options=(
-            Option(
-                "gain",
-                float,
-                1.0,
-                "Factor on the projection of the error onto the input; 1 is the paper's size.",
-                minimum=0,
-                search=(0.1, 10.0),
-            ),
-            Option(
-                "decay",
-                float,
-                1.0,
-                "Factor on the gain with every training step.",
-                above=0,
-                maximum=1,
-            ),
-        ),
         provides=frozenset({"gradients", "reevaluable"}),
         preset={"presynaptic": presynaptic},
     )

@@ -6,7 +6,7 @@ Propagation: The Framework for Learning and Inference in a Forward Pass", IEEE T
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
+from bnnlab.markers import Above, AtLeast, AtMost, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
@@ -40,15 +41,18 @@ class InputModulation(LearningRule):
     Args:
         presynaptic: The activity a layer is taught at: `modulated` (PEPITA) or `clean`
             (signal propagation).
-        gain: At least 0; see above.
-        decay: In (0, 1]; see above.
+        gain: Factor on the projection of the error onto the input; 1 is the paper's size.
+        decay: Factor on the gain with every training step.
     """
 
     steps: Tensor
     F: Tensor
 
     def __init__(
-        self, presynaptic: Literal["modulated", "clean"], gain: float = 1.0, decay: float = 1.0
+        self,
+        presynaptic: Literal["modulated", "clean"],
+        gain: Annotated[float, AtLeast(0), Search(0.1, 10.0)] = 1.0,
+        decay: Annotated[float, Above(0), AtMost(1)] = 1.0,
     ) -> None:
         super().__init__()
         self.presynaptic, self.gain, self.decay = presynaptic, gain, decay
