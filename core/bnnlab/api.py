@@ -37,7 +37,7 @@ def create(
 ) -> Any:
     """Make one component by name, for a training loop of your own.
 
-    The tasks of a stream are looked at as before a run, and the log warns of what looks wrong.
+    The tasks of a stream are checked as before a run; the log has the warnings.
 
     Args:
         kind: `model`, `rule`, `optimizer` or `stream`.
@@ -50,8 +50,8 @@ def create(
         given: The component's options; a model also takes `input_shape` and `classes`.
 
     Raises:
-        UsageError: If a name, an option or the model is wrong or missing, or a stream's tasks are
-            not what they must be.
+        UsageError: If a name, an option or the model is wrong or missing, or if a stream fails a
+            check.
 
     Example:
         >>> model = create("model", "mlp", input_shape=(64,), classes=10, hidden=[32])

@@ -23,12 +23,12 @@ class Commands(TyperGroup):
     """The core's commands come first, so that no plugin replaces one.
 
     Where the core or two plugins have the same name, a plugin's command is called
-    `DISTRIBUTION/NAME`. It is imported when it is called; in lists its summary stands for it.
+    `DISTRIBUTION/NAME`. It is imported when it is called; lists show its summary.
     """
 
     @cached_property
     def _added(self) -> "dict[str, Command]":
-        """What plugins add, by what is typed; empty, with a warning, where none can be found."""
+        """Commands of plugins, by name; if plugins cannot be read: empty, with a warning."""
         from bnnlab.registry.host import PluginHost
 
         try:
@@ -48,7 +48,7 @@ class Commands(TyperGroup):
         return [*super().list_commands(ctx), *self._added]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command of the core, or what stands for one of a plugin in lists."""
+        """Return a command of the core, or a stub of a plugin's command, for lists."""
         if cmd_name in self.commands or cmd_name not in self._added:
             return super().get_command(ctx, cmd_name)
         from rich.markup import escape
@@ -57,10 +57,10 @@ class Commands(TyperGroup):
         return TyperCommand(name=cmd_name, help=summary, rich_help_panel=PANEL)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name, the command that it calls, and the words that are left for it.
+        """Return the name, its command, and the remaining arguments.
 
         Raises:
-            UsageError: If there is no such command, or it does not load.
+            UsageError: If there is no such command, or it cannot be loaded.
         """
         name, *rest = args
         if name in self.commands:
@@ -74,10 +74,10 @@ class Commands(TyperGroup):
 
 
 def _load(name: str, own: Iterable[str]) -> Any:
-    """Import a plugin's command and make it one of typer's.
+    """Import the command of a plugin, and make it a typer command.
 
     Raises:
-        UsageError: If there is none, or it does not load; the plugin is named.
+        UsageError: If there is no such command, or it cannot be loaded; the plugin is named.
     """
     from bnnlab.registry.host import PluginHost, does_not_load
 

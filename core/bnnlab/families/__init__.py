@@ -1,1 +1,1 @@
-"""What groups of methods share: latent weights, posteriors, local teaching, weight draws."""
+"""Base classes of groups of methods: latent weights, posteriors, local rules; weight draws."""

@@ -1,4 +1,4 @@
-"""The family that keeps a latent weight per binary weight."""
+"""Optimizers with one latent weight per binary weight."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

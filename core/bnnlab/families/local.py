@@ -14,8 +14,8 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch, the logits `(K,)` last.
 
     Args:
-        model: The model, left as it was.
-        rule: Who asks, for the errors.
+        model: The model; it is not changed.
+        rule: Name of the rule, for error messages.
 
     Raises:
         UsageError: If the model has a single segment or does not know its input's shape; see also
@@ -36,22 +36,23 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
 
 
 class LocalRule(LearningRule):
-    """A rule that teaches a hidden segment during the forward pass, as soon as its output is there.
+    """A rule that teaches a hidden segment during the forward pass, as soon as its output exists.
 
-    Its graph is built, used and freed before the next segment runs, so that the activations of one
-    segment are held at a time. The last segment learns from the batch's loss, exactly.
+    The graph of a segment is built, used and freed before the next segment runs, so only the
+    activations of one segment are stored at a time. The last segment has the exact gradient of the
+    batch's loss.
     """
 
     whole_segments = True
 
     @abstractmethod
     def signal(self, number: int, output: Tensor, batch: Batch) -> Tensor:
-        """Return what stands for the gradient of the batch-mean loss at a segment's output.
+        """Return what replaces the gradient of the batch-mean loss at a segment's output.
 
         Args:
-            number: Of the hidden segment, from 1.
+            number: Number of the hidden segment, from 1.
             output: Its output `(B, ...)`, detached.
-            batch: What the model is run on.
+            batch: The batch on which the model runs.
 
         Returns:
             A tensor of the output's shape.

@@ -1,4 +1,4 @@
-"""The family that keeps a distribution over weights and learns at draws from it."""
+"""Optimizers with a posterior over the weights, which learn from draws."""
 
 import logging
 from abc import abstractmethod
@@ -74,7 +74,7 @@ class PosteriorOptimizer(Optimizer):
 
         Args:
             group: The parameter group, with its settings.
-            parameter: What is learned, key of `self.state`.
+            parameter: The learned parameter, key of `self.state`.
             weights: What `sample` returned.
             noise: What `sample` returned.
             grads: Gradient of the batch-mean loss at each of the S weights.
@@ -102,7 +102,7 @@ class PosteriorOptimizer(Optimizer):
     def _evaluate(
         self, closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor]
     ) -> tuple[Tensor, Mapping[Tensor, Tensor]]:
-        """Return the mean loss and the drawn weights' gradients; the rest's are in `.grad`."""
+        """Return the mean loss and the gradients of drawn weights; others are in `.grad`."""
         if isinstance(closure, Closure):
             return closure.at(draws)
         groups = [group for group in self.param_groups if not group["learned"]]
@@ -113,10 +113,10 @@ class PosteriorOptimizer(Optimizer):
         return losses.mean(), grads
 
     def count(self, group: Group, what: str) -> int:
-        """Return `examples` or `batch_size`, as given or as the task that began has it.
+        """Return `examples` or `batch_size`: the option's value, else that of the task.
 
         Raises:
-            UsageError: If neither said it.
+            UsageError: If neither is known.
         """
         value: int | None = group[what]
         if value is None:
@@ -128,7 +128,7 @@ class PosteriorOptimizer(Optimizer):
         return value
 
     def task_started(self, context: TaskContext) -> None:
-        """Take over the sizes of the task, where no option fixed them."""
+        """Take the sizes from the task, unless options set them."""
         sizes = {"examples": len(context.task.train), "batch_size": context.batch_size}
         told = {name: size for name, size in sizes.items() if self._told[name] is None}
         for group in self.learned_groups():
@@ -149,7 +149,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
     Args:
         lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
             None: 1 / sqrt(fan-in).
-        posterior: Of `PosteriorOptimizer`.
+        posterior: Arguments of `PosteriorOptimizer`.
     """
 
     def __init__(

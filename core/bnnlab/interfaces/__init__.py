@@ -1,1 +1,1 @@
-"""The four words of bnnlab, and what passes between them: model, rule, optimizer, stream."""
+"""The interfaces of model, rule, optimizer and stream, and the data between them."""

@@ -1,7 +1,7 @@
-"""What may be wrong with the batch of a hand-written loop, said at the closure.
+"""Check the batch of a hand-written loop, at the closure.
 
-What costs nothing is looked at before every step: types, shapes and dtypes. Values lie on the
-device, and looking at them would wait for it: they are looked at once a step has failed.
+Types, shapes and dtypes are checked before every step. Values are on the device, and reading them
+would wait for it, so they are checked only after a step has failed.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from bnnlab.interfaces.model import Model, segment_shapes
 
 
 def check(model: Any, batch: Any) -> None:
-    """See that a rule can be given this model and this batch.
+    """Check that a rule can take this model and this batch.
 
     Raises:
-        UsageError: If the model is no bnnlab model, or the batch is not `(inputs, targets)` with an
+        UsageError: If the model is not bnnlab's, or the batch is not `(inputs, targets)` with an
             int64 label for each input.
     """
     if not isinstance(model, Model):
@@ -57,7 +57,7 @@ def _remedy(targets: Tensor) -> str:
 
 
 def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
-    """Return why a step on this batch has failed; empty if it is not the batch's fault."""
+    """Return why a step on this batch failed; empty if the batch is correct."""
     if torch.is_inference_mode_enabled():
         return "torch.inference_mode is on, in which there are no gradients: leave it for a step"
     weight = next(model.parameters(), inputs)

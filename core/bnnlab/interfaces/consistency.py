@@ -151,7 +151,7 @@ class ConsistentOptimizer(StatefulOptimizer):
                 self._since_look.model = ref(closure.model)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what was copied or loaded."""
+        """Restore a copy or an unpickled optimizer."""
         super().__setstate__(state)
         self._watch.forget()
 

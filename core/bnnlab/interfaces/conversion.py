@@ -1,4 +1,4 @@
-"""What became of a module's parts when it was made binary: a model carries it."""
+"""The record of a conversion: which parts became binary, and which stayed real."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What elementwise updates are made of: chunks that stay in the cache, and Adam."""
+"""Elementwise updates: chunks that stay in the cache, and Adam."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,10 +12,10 @@ CPU_CHUNK = 1 << 19
 
 
 def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """Cut tensors of one shape alike, into views that an elementwise update takes one by one.
+    """Cut tensors of one shape into equal views, for an elementwise update of one view at a time.
 
-    On the CPU a dozen operations on a chunk then read and write main memory once. Elsewhere, and
-    where the layout in memory allows no flat view, the tensors stay whole.
+    On the CPU a dozen operations on a chunk then read and write main memory once. On other
+    devices, or if the layout in memory allows no flat view, the tensors stay whole.
     """
     small = tensors[0].numel() <= CPU_CHUNK
     if small or tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
@@ -24,7 +24,7 @@ def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
 
 
 def lying_as(like: Tensor, tensor: Tensor) -> Tensor:
-    """Return a tensor with its elements in the order in memory that those of `like` have.
+    """Return a tensor with the memory layout of `like`.
 
     Torch's fused kernels on the CPU pair elements by their place in memory, whatever the strides.
     """
@@ -45,9 +45,9 @@ def adam_step(
     """Step Adam (Kingma and Ba, ICLR 2015, algorithm 1) on values in place, by torch's fused code.
 
     Args:
-        values: What is learned.
+        values: The tensors to update.
         grads: Their gradients.
-        states: Where each one's `step`, `m` and `v` are kept; made where they are missing.
+        states: A dict per tensor with `step`, `m` and `v`, which are made if missing.
         lr: Learning rate.
         beta1: Decay of the first moment m, in [0, 1).
         beta2: Decay of the second moment v, in [0, 1).

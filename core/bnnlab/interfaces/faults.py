@@ -1,4 +1,4 @@
-"""What a look at an optimizer finds: numbers that are not finite, weights that are no signs."""
+"""Faults that a look finds: numbers that are not finite, binary weights that are not signs."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""torch's fused encoder reads the weights of layers; those that are not torch's own are called."""
+"""Switch torch's fused encoder off, because it reads weights instead of calling layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from bnnlab.interfaces.signs import is_binary, is_sign
 
 
 def keep_off_fused_paths(module: nn.Module) -> None:
-    """Let torch's encoders call their layers where one is binary or an activation is a sign.
+    """Switch fused paths off in encoders with a binary layer or a sign activation.
 
-    Without gradients they compute in one kernel, which reads `weight` and knows neither the scale
-    of a binary layer nor a sign. What forbids it is an attribute, so that copies have it as well.
+    Without gradients, torch's encoders use one kernel, which reads `weight` and ignores the scale
+    of a binary layer and the sign. The switch is an attribute, so copies have it too.
     """
     for part in module.modules():
         if not isinstance(part, nn.TransformerEncoderLayer | nn.TransformerEncoder):
@@ -28,7 +28,7 @@ def keep_off_fused_paths(module: nn.Module) -> None:
 
 @contextmanager
 def fused_paths_off() -> Iterator[None]:
-    """Let torch's encoders and attention call their layers, binary or not, for a while."""
+    """Switch the fused paths of encoders and attention off in this block."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

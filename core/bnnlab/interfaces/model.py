@@ -20,7 +20,7 @@ from bnnlab.interfaces.signs import binary_parameters, check_loaded
 
 
 class Model(nn.Module):
-    """A network as a chain of segments; it holds the weights that would be deployed.
+    """A network as a chain of segments. It holds the deployed weights.
 
     The composition of the segments is the network, so a local rule can cut it between any two.
     A skip connection stays inside a segment.
@@ -33,18 +33,18 @@ class Model(nn.Module):
     Attributes:
         segments: The modules, an `nn.ModuleList`.
         input_shape: As given; None if unknown.
-        inference: Maps the model and inputs to logits in place of the segments' composition. A rule
-            whose network settles by feedback sets it in `attach`; None for the composition. No
-            `nn.Module`, which would become a part of the model.
-        classes: K, where a stream has said it; None if unknown.
-        conversion: What became binary and what stayed real, where `binarize` made the model.
-        initial_latents: Real weights that binary parameters are the signs of, by name, where the
-            model was made from some. A method with latent weights begins with them.
+        inference: A function of model and inputs that returns the logits, instead of the segments'
+            composition. A rule whose network settles by feedback sets it in `attach`. None: the
+            composition. Not an `nn.Module`, which would become a part of the model.
+        classes: K, if a stream set it; None if unknown.
+        conversion: Which parts became binary or stayed real, if `binarize` made the model.
+        initial_latents: If the model was made from real weights: these, by the name of the binary
+            parameter. Latent weights begin with them.
 
     Raises:
         ValueError: If there is no segment.
         UsageError: If a segment does not take one tensor or has no values yet, or `input_shape` is
-            no shape.
+            not a shape.
     """
 
     inference: Callable[["Model", Tensor], Tensor] | None = None
@@ -117,7 +117,7 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
 
 
 def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
-    """Yield each segment's output for inputs `x`; for others `instead` if it cannot take those.
+    """Yield each segment's output for the inputs `x`, or for `instead` if it cannot take `x`.
 
     Raises:
         UsageError: If a segment cannot take what it is given or returns something other than one

@@ -18,7 +18,7 @@ from bnnlab.markers import Positive
 
 
 class Optimizer(ConsistentOptimizer):
-    """Turns gradients into the next weights; everything but the deployed weights is its state.
+    """Turns gradients into the next weights. Its state is everything but the deployed weights.
 
     It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
     which are the binary parameters (`group["binary"]`) unless a subclass names others, and the real
@@ -30,12 +30,12 @@ class Optimizer(ConsistentOptimizer):
     included.
 
     Args:
-        model: Its parameters are optimised; which of them are binary is the model's to say.
+        model: Its parameters are optimised. The model says which of them are binary.
         lr: Learning rate.
         real_lr: Learning rate of biases, norms and scales. None: the same as lr.
-        settings: What a subclass keeps in its groups beside `lr` and `binary`.
+        settings: More group settings of a subclass, besides `lr` and `binary`.
         weights: The first group's parameters; the binary ones if None.
-        generator: What a subclass draws from during training; None if it draws nothing.
+        generator: Source of random numbers in training; None if the method draws nothing.
 
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
@@ -77,13 +77,13 @@ class Optimizer(ConsistentOptimizer):
 
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Make one step; calls the closure once, or once per weight sample; returns the loss."""
+        """Make one step: call the closure once (or once per weight draw), and return the loss."""
 
     def predictive(self, n: int) -> Iterator[None]:
         """Write `n` weight draws into the model in turn, for evaluation, then restore it.
 
-        n = 0 is the deployed weights, and all there is without a posterior. The generator is
-        restored too, so that what is evaluated, and when, changes nothing in training.
+        n = 0: the deployed weights, the only choice without a posterior. The generator is restored
+        too, so an evaluation changes nothing in training.
 
         Raises:
             UsageError: If n > 0 and the optimizer has no posterior.
@@ -120,19 +120,19 @@ class Optimizer(ConsistentOptimizer):
         raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
 
     def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return what the method keeps behind a learned weight, in its shape; not a copy.
+        """Return the number behind each element of a learned weight, in its shape; not a copy.
 
-        That is a latent weight or a natural parameter, whose sign the weight has; the weight itself
-        where it is real; None where nothing is kept behind a binary one.
+        For a binary weight: the latent weight or natural parameter, whose sign it has, or None.
+        For a real weight: the weight itself.
         """
         return None if parameter in self._binary else parameter.detach()
 
     def diagnostics(self) -> dict[str, float]:
-        """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
+        """Return numbers for the metrics by name; called after every epoch."""
         return {}
 
     def step_real(self) -> None:
-        """Update what is not learned by the method by Adam (Kingma and Ba, ICLR 2015).
+        """Update the parameters that the method does not learn by Adam (Kingma and Ba, ICLR 2015).
 
         The learning rate is the group's `lr`.
         """
@@ -143,7 +143,7 @@ class Optimizer(ConsistentOptimizer):
                 adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
 
     def task_started(self, context: TaskContext) -> None:
-        """Hear that a task begins; nothing by default."""
+        """Called when a task begins; does nothing by default."""
 
     def task_ended(self, context: TaskContext) -> None:
-        """Hear that a task is over; nothing by default."""
+        """Called when a task is over; does nothing by default."""

@@ -1,1 +1,1 @@
-"""Binary layers, normalisation, and what a model stores and computes."""
+"""Binary layers, normalisation, and counts of what a model stores and computes."""

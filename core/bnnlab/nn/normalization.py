@@ -1,4 +1,4 @@
-"""Normalisation as an explicit choice, above all of what batch statistics mean at test time."""
+"""Normalisation, with an explicit choice of the statistics at test."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,7 +67,7 @@ class BatchNorm(nn.Module):
         self.slot = slot
 
     def select_task(self, task: int) -> None:
-        """Hear which task the inputs come from: per-task and recalibrated statistics follow."""
+        """Select the statistics of a task, if they are per-task or recalibrated."""
         if self.statistics != "running":
             self.select(task)
 
@@ -148,7 +148,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Let a second forward pass over the same batch leave the running averages alone.
+    """Keep the running averages unchanged in a second forward pass over the same batch.
 
     It works on copies: a pass without them would save other tensors for the backward pass than
     the first one, which `torch.utils.checkpoint` refuses.

@@ -1,4 +1,4 @@
-"""What a model is made of: its segments, how binary they are, what they store and compute."""
+"""Count what the segments of a model store and compute, binary and real."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 def _flops(x: Shape, *weights: Shape) -> int:
-    """Return the operations of each row's product with each number of these matrices."""
+    """Return the FLOPs of products of `x` with matrices of these shapes."""
     return 2 * prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) > 1)
 
 
@@ -30,7 +30,7 @@ _FLOPS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._cudnn_rnn: lambda x, weights, *_, **__: _flops(x, *weights),
     torch.ops.aten._trilinear: lambda x, weight, *_, **__: _flops(x, weight),
 }
-"""What torch's counter takes for nothing: recurrent layers in one kernel, and `nn.Bilinear`."""
+"""Operations that torch's counter omits: fused recurrent layers and `nn.Bilinear`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Segment:
 
 
 def summarise(model: Model) -> list[Segment]:
-    """Return what each segment is, from a run on one random input, of numbers or of token ids.
+    """Return one row per segment, from a run on one random input (numbers or token ids).
 
     Raises:
         ValueError: If the model does not know its input's shape.
@@ -112,7 +112,7 @@ def summarise(model: Model) -> list[Segment]:
 
 @contextmanager
 def _counting(model: Model, binary: set[nn.Parameter]) -> Iterator[Callable[[], tuple[int, int]]]:
-    """Count what is computed, and yield what returns all multiply-accumulates, and binary ones."""
+    """Count operations; yield a function that returns all and binary multiply-accumulates."""
     binary_macs = 0
 
     def note(layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], y: Tensor) -> None:

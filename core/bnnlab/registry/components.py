@@ -1,4 +1,4 @@
-"""What a plugin offers, as plain data. Nothing here imports torch."""
+"""Components of plugins, as plain data. Nothing here imports torch."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -53,26 +53,26 @@ class Component:
     """A model, rule, optimizer, stream or probe that a plugin offers.
 
     Attributes:
-        kind: What it is.
+        kind: The kind of component.
         name: Lower case, as typed on the command line.
         target: `package.module:Class`, imported on first use.
         summary: One line.
         source: The paper (authors, title, venue, year) or data set it comes from.
-        options: What can be set: where nothing is declared, the constructor's keywords.
-        when: Capabilities that come with values of options, where no option is declared.
+        options: Declared options; by default the keywords of the constructor.
+        when: Capabilities that depend on option values, if no options are declared.
         provides: Capabilities it always has.
         requires: Capabilities that another component of the run must have.
         preset: Keywords of the constructor that this name fixes, e.g. the data set of
-            `permuted-mnist`; they are no options.
+            `permuted-mnist`; they are not options.
         argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
-        default_model: Of a rule: name of the model of a run that names none, in place of the
+        default_model: For a rule: the model of a run that names no model; stronger than the
             registry's default.
-        state_bytes: Of an optimizer: bytes of state per weight it learns, at float32 and with the
-            default options, beside the weight that the model holds.
+        state_bytes: For an optimizer: bytes of state per learned weight, at float32 and with the
+            default options, in addition to the weight in the model.
 
     Raises:
-        ValueError: On a malformed name or target, an unknown capability, a repeated option or one
-            with a name of the core's (`RESERVED`), or an argument that is none of the options.
+        ValueError: On a malformed name or target, an unknown capability, a repeated or reserved
+            option name (`RESERVED`), or an argument that is not an option.
     """
 
     kind: Kind

@@ -40,13 +40,13 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Found:
-    """An entry point that was found and not yet loaded.
+    """An entry point that is not loaded yet.
 
     Attributes:
-        distribution: Its name as package indices compare it.
-        version: Of the distribution.
-        name: The entry point's; empty where none can be read.
-        entry_point: What names the module to import.
+        distribution: Normalised name of the distribution.
+        version: Version of the distribution.
+        name: Name of the entry point; empty if it cannot be read.
+        entry_point: The entry point with the module to import.
         fault: Why it cannot be loaded, or None.
     """
 
@@ -58,7 +58,7 @@ class Found:
 
     @property
     def names(self) -> set[str]:
-        """The names by which the plugin can be disabled, or named alone."""
+        """The names of the plugin for BNNLAB_DISABLE and BNNLAB_ONLY."""
         return {self.distribution, normalise(self.name)}
 
 
@@ -76,7 +76,7 @@ def names_in(variable: str) -> frozenset[str]:
 def find_plugins() -> list[Found]:
     """Return every entry point of a `bnnlab.v*` group, sorted by distribution and name.
 
-    One whose metadata are damaged is among them, with its fault.
+    An entry point with damaged metadata is included, with its fault.
     """
     found: dict[tuple[str, str, str], Found] = {}
     seen: set[str] = set()
@@ -95,7 +95,7 @@ def find_plugins() -> list[Found]:
 
 
 def _read(distribution: Distribution) -> list[Found]:
-    """Return a distribution's plugins; none if it does not name a group of ours."""
+    """Return a distribution's plugins; empty if it names no group of bnnlab."""
     folder = Path(str(getattr(distribution, "_path", "unnamed"))).name
     place = Found(normalise(folder.partition("-")[0]), "unknown")
     try:
@@ -123,7 +123,7 @@ _OURS = re.compile(rf"^\W*{PROJECT}([-_. ]?v?\d*|\.v.*)\W*$", re.IGNORECASE | re
 
 
 def _fault(point: EntryPoint) -> str | None:
-    """Return why an entry point cannot be loaded, as far as can be seen without loading it."""
+    """Return why an entry point cannot be loaded; None if its metadata show no fault."""
     if point.group == ENTRY_POINT_GROUP:
         wrong = EntryPoint.pattern.match(point.value) is None
         return f"its entry point {point.value!r} is not a module" if wrong else None

@@ -1,10 +1,9 @@
 """The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
 
-No hook is called inside a training step. All are optional. Implement any subset of the arguments;
-what an observing hook is handed are copies of its own. What it sets for the whole process (torch's
-defaults, flags, global hooks and modes) is put back; what it replaces in torch's own functions and
-classes is not found. One that raises is warned about once, and its observer is off for the rest of
-the run, which goes on.
+No hook is called inside a training step. All are optional. Implement any subset of the arguments.
+An observing hook gets copies. Changes of the process state (torch's defaults, flags, global hooks
+and modes) are put back; replaced functions and classes of torch are not found. If a hook raises,
+the log warns once, the observer is off for the rest of the run, and the run goes on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,20 +43,20 @@ def bnnlab_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: bool) -> None:
     """A run begins, or is `resumed` from its checkpoint, to which metrics.jsonl was cut back.
 
-    `config` is the run's configuration; `folder` is None where nothing is written.
+    `config` is the configuration of the run; `folder` is None if the run writes no files.
     """
 
 
 @hookspec
 def bnnlab_metrics_logged(metrics: Mapping[str, Any]) -> None:
-    """A line was added to metrics.jsonl, as after an epoch or an evaluation: `metrics`."""
+    """The line `metrics` was added to metrics.jsonl, e.g. after an epoch or an evaluation."""
 
 
 @hookspec
 def bnnlab_task_ended(task: int, accuracy: Sequence[float | None]) -> None:
-    """Task `task` (from 0) was learned; `accuracy` is that row of the matrix, as fractions."""
+    """Task `task` (from 0) was learned; `accuracy` is its row of the matrix, as fractions."""
 
 
 @hookspec
 def bnnlab_run_ended(result: Mapping[str, Any]) -> None:
-    """The run is over: complete, failed or interrupted. `result` is what result.json holds."""
+    """The run is over: complete, failed or interrupted. `result` is the content of result.json."""

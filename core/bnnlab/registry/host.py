@@ -1,4 +1,4 @@
-"""All plugins of an environment, and what the names of their components and commands mean."""
+"""All plugins of an environment; find components and commands by their names."""
 
 import importlib
 from collections.abc import Iterable
@@ -89,7 +89,7 @@ class PluginHost:
 
         Args:
             name: As it was typed.
-            own: The core's commands, which may have been meant.
+            own: Commands of the core, for the hint.
 
         Raises:
             UsageError: If nothing installed offers the name, or two distributions do.
@@ -114,7 +114,7 @@ class PluginHost:
         raise missing(kind, short, distribution, offers, self.plugins, self.index, own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
-        """Import the class behind a component, or what a command calls.
+        """Import the target of a component or command.
 
         Raises:
             UsageError: If the import fails or the target is missing; the plugin is named.
@@ -140,7 +140,7 @@ class PluginHost:
     # -------------------------------------------------------------------- observing
 
     def observe(self, observer: object) -> None:
-        """Let an object with hook implementations watch the runs of this host."""
+        """Register an object whose hooks are called in the runs of this host."""
         importing.register(self._manager, observer)
 
     def observers(self) -> Observers:
@@ -149,6 +149,6 @@ class PluginHost:
 
 
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:
-    """Return the error for what a plugin offers and cannot be used, with the plugin's name."""
+    """Return the error for a component or command that cannot be loaded; it names the plugin."""
     whose = f"{plugin.distribution} {plugin.version}"
     return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {explain(error)}")

@@ -34,7 +34,7 @@ class Index:
     """The registry, with the overrides of the user's own file.
 
     Attributes:
-        plugins: Those that are known.
+        plugins: Known plugins.
         defaults: A layer of settings, like a run file.
         disabled: Distributions and entry points that are not imported.
         own: Names of the defaults that the user's own file sets.
@@ -69,7 +69,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        UsageError: If it cannot be read or parsed, with the file and the line.
+        UsageError: If the file cannot be read or parsed; the message has the file and the line.
     """
     try:
         return tomli.loads(path.read_text(encoding="utf-8-sig"))
@@ -104,7 +104,7 @@ def _offers(table: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _read_own(file: Path) -> dict[str, Any]:
-    """Read the user's overrides; the options in it are checked where they are used."""
+    """Read the user's own registry.toml; its options are checked when they are used."""
     own = read_toml(file)
     unknown = sorted(own.keys() - {"defaults", "disabled"})
     if unknown:
@@ -122,7 +122,7 @@ def _read_own(file: Path) -> dict[str, Any]:
 
 
 def as_table(value: Any) -> Mapping[str, Any] | None:
-    """Return a component's settings as a table; None if they are neither a name nor a table."""
+    """Return the settings of a component as a table; None if they are not a name or a table."""
     table = {"name": value} if isinstance(value, str) else value
     if isinstance(table, Mapping) and isinstance(table.get("name", ""), str):
         return table
@@ -130,7 +130,7 @@ def as_table(value: Any) -> Mapping[str, Any] | None:
 
 
 def _with_name(default: Any, own: Any) -> Any:
-    """Return a user's default; options without a `name` are those of the curated default."""
+    """Return a user's default; without a `name`, its options are for the curated default."""
     if not isinstance(own, dict) or not isinstance(default, str):
         return own
     return {"name": default, **own}

@@ -140,7 +140,7 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
 
 
 def is_storable(text: str) -> bool:
-    """Return whether text is Unicode (bytes of another encoding are not) and holds no NUL."""
+    """Return whether text is valid Unicode without NUL, so that a run file can hold it."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -162,14 +162,14 @@ def check_values(
     others: Iterable[str] = (),
     sources: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return all options' values, defaults filled in, and a list of what is wrong.
+    """Return the values of all options, with defaults, and a list of faults.
 
     Args:
-        options: Those that there are.
+        options: The declared options.
         given: Values by name.
-        prefix: Of the names in messages.
-        what: One of them is called so in messages.
-        others: Names that may be given, too, and are checked elsewhere.
+        prefix: Text in front of a name in messages, such as `optimizer.`.
+        what: The word for an option in messages.
+        others: More allowed names, which are checked elsewhere.
         sources: The place that set each value, for messages.
     """
     sources = sources or {}
@@ -193,15 +193,15 @@ def check_values(
 
 
 def set_in(source: str) -> str:
-    """Return the sentence that says which file set a value; nothing if it was no file."""
+    """Return a sentence with the file that set a value; empty if no file did."""
     return f" It is set in {source}." if source else ""
 
 
 def expect(name: str, value: Any, *kinds: type) -> None:
-    """See that an argument of the Python API is of one of these types.
+    """Check that an argument of the Python API has one of these types.
 
     Raises:
-        UsageError: If it is of another, with both.
+        UsageError: If not; the message has the value and the types.
     """
     if not isinstance(value, kinds):
         names = [kind.__name__ for kind in kinds if kind is not types.NoneType]

@@ -34,7 +34,7 @@ class Recipe:
 
 
 def find_recipes(host: PluginHost) -> list[Recipe]:
-    """Return the recipes of all working plugins, sorted by name; a file's fault stays its own."""
+    """Return the recipes of all working plugins, sorted by name; a faulty file has a `fault`."""
     recipes = [
         _read(f"{plugin.name}/{file.name.removesuffix('.toml')}", file)
         for plugin in host.plugins
@@ -68,7 +68,7 @@ def find_recipe(host: PluginHost, name: str) -> Recipe:
     """Return the recipe of this name.
 
     Raises:
-        UsageError: If there is none, with the nearest, or if its file is broken.
+        UsageError: If there is none (with the nearest name), or if its file is faulty.
     """
     recipes = {recipe.name: recipe for recipe in find_recipes(host)}
     if name not in recipes:

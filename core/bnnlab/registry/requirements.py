@@ -20,7 +20,7 @@ def warn_of_unmet(names: Iterable[str]) -> None:
 
 
 def unmet(name: str, extras: Iterable[str] = ()) -> list[str]:
-    """Return a line for each requirement of a distribution that this environment does not meet.
+    """Return one line per missing requirement of a distribution.
 
     Args:
         name: Name of an installed distribution.

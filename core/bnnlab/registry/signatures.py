@@ -1,4 +1,4 @@
-"""Options that a constructor's signature and its class's docstring say.
+"""Read options from the signature of a constructor and the docstring of its class.
 
 A keyword's annotation gives the type and, in `Annotated`, bounds (`bnnlab.markers`). Its entry
 under Args (of a dataclass: Attributes) is the help. `**options` stands for the keywords of the next
@@ -30,15 +30,15 @@ _ENTRY = re.compile(r"^(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?)*)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SignatureOptions(Sequence[Option]):
-    """The options that a component's constructor has, read when one of them is asked for.
+    """The options of a component's constructor, read on first use.
 
     Raises:
         UsageError: From every method, if they cannot be read.
 
     Attributes:
         target: `package.module:Class`.
-        fixed: Keywords that are no options.
-        when: Capabilities that come with values.
+        fixed: Keywords that are not options.
+        when: Capabilities that depend on option values.
     """
 
     target: str = ""
@@ -76,11 +76,11 @@ class SignatureOptions(Sequence[Option]):
 
 
 def options_of(found: Iterable[Constructor], fixed: Collection[str] = ()) -> list[Option]:
-    """Return the options that the constructors of a class and of its bases have together.
+    """Return the options of the constructors of a class and its bases.
 
     Args:
-        found: In the order Python looks them up in.
-        fixed: Keywords that are no options.
+        found: The constructors, in Python's order of look-up.
+        fixed: Keywords that are not options.
 
     Raises:
         UsageError: On a keyword without a default.
@@ -99,7 +99,7 @@ def options_of(found: Iterable[Constructor], fixed: Collection[str] = ()) -> lis
 
 
 def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | None:
-    """Return the option that a keyword is; None if its type cannot be typed."""
+    """Return the option of a keyword; None if its type cannot be typed on a command line."""
     annotation = keyword.annotation()
     if annotation is Parameter.empty:
         annotation = type(keyword.default())
@@ -115,7 +115,7 @@ def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | N
 
 
 def constructors(made: Any) -> list[Constructor]:
-    """Return what `source.constructors` does, of a class that is there; nothing of what is none."""
+    """Do what `source.constructors` does, for an imported class; empty for anything else."""
     if not isinstance(made, type):
         return []
     mro = [each for each in made.__mro__ if each.__module__.partition(".")[0] not in FOREIGN]
@@ -145,7 +145,7 @@ def _set_beside(function: Any) -> frozenset[str]:
 
 
 def _annotation(parameter: Parameter, function: Any) -> Any:
-    """Return what an annotation stands for; one that cannot be evaluated is a type of no option."""
+    """Evaluate an annotation; if that fails, the type is not that of an option."""
     if not isinstance(parameter.annotation, str):
         return parameter.annotation
     try:

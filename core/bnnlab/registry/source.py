@@ -1,6 +1,6 @@
-"""Constructors as source files say them. Neither their modules nor their packages are imported.
+"""Read constructors from source files, without importing their modules or packages.
 
-What is not plain source is refused, e.g. a built extension, a decorated class or a star import.
+Anything but plain source is refused: a built extension, a decorated class, a star import.
 """
 
 import ast
@@ -24,7 +24,7 @@ Binding = ast.ClassDef | ast.expr | tuple[str, str]
 
 
 class UnreadableError(Exception):
-    """A source file is not there, or does not say it plainly."""
+    """A source file is missing or not plain enough."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Constructor:
-    """A class's docstring and its own `__init__`; a class without one passes all keywords on.
+    """The docstring and the `__init__` of a class; without `__init__` it passes all keywords on.
 
     Attributes:
         doc: The docstring.
@@ -53,13 +53,13 @@ class Constructor:
 
 
 def constructors(target: str) -> list[Constructor]:
-    """Return the constructors of a class and of its bases, in the order Python looks them up in.
+    """Return the constructors of a class and its bases, in Python's order of look-up.
 
     Args:
         target: `package.module:Class`.
 
     Raises:
-        UnreadableError: With what cannot be read.
+        UnreadableError: If something cannot be read; the message names it.
     """
     module, _, name = target.partition(":")
     found = _Module(module).find_class(name)
@@ -81,7 +81,7 @@ class Unknown(metaclass=_Anything):
 
 
 class _Module(dict[str, Any]):
-    """The values of a module's names, as its source says them; found when they are asked for."""
+    """The values of a module's names, from its source, on first use."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Module(dict[str, Any]):
         return getattr(value, found[1]) if found[1] else value
 
     def _look_up(self, name: str) -> tuple["_Module", Binding]:
-        """Return what a name is bound to, in the module that binds it; not beyond foreign ones."""
+        """Return a name's binding, in the module that makes it; foreign ones are not read."""
         if name not in self._names and hasattr(builtins, name) and "*" not in self._names:
             return self, ("builtins", name)
         if name not in self._names:
@@ -113,10 +113,10 @@ class _Module(dict[str, Any]):
         return _Module(found[0])._look_up(found[1])
 
     def find_class(self, dotted: str) -> "_Class | None":
-        """Return the class that `Base` or `module.Base` is here; None if it is foreign.
+        """Return the class behind `Base` or `module.Base`; None for a foreign one.
 
         Raises:
-            UnreadableError: If it is no plain class.
+            UnreadableError: If it is not a plain class.
         """
         *path, name = dotted.split(".")
         place = self._names.get(path[0]) if path else None
@@ -140,7 +140,7 @@ class _Module(dict[str, Any]):
             raise UnreadableError(f"{self.name}: {ast.unparse(node)}: {error}") from error
 
     def annotation(self, node: ast.expr | None) -> Any:
-        """Return what an annotation stands for; one in quotation marks, too."""
+        """Evaluate an annotation, also one in quotation marks."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node = _parse(node.value, mode="eval").body
         return Parameter.empty if node is None else self.evaluate(node)
@@ -201,7 +201,7 @@ class _Class:
 
 
 def set_beside(function: ast.FunctionDef) -> frozenset[str]:
-    """Return the keywords that a function sets where it passes its `**options` on."""
+    """Return the keywords that a function sets when it passes `**options` on."""
     options = function.args.kwarg and function.args.kwarg.arg
     calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
     return frozenset(
@@ -214,7 +214,7 @@ def set_beside(function: ast.FunctionDef) -> frozenset[str]:
 
 
 def _locate(name: str) -> Path:
-    """Return a module's file, found without importing its package."""
+    """Find the file of a module without importing its package."""
     top, *inner = name.split(".")
     try:
         spec = find_spec(top)
@@ -237,7 +237,7 @@ def _is_foreign(module: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _bindings(text: str, package: str) -> dict[str, Binding]:
-    """Return what each name at the top of a source text is bound to."""
+    """Return the bindings of all names at the top level of a source text."""
     return dict(_bound(_parse(text).body, package))
 
 

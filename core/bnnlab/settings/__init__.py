@@ -1,1 +1,1 @@
-"""What is to be run: layers of settings become one checked configuration. No torch."""
+"""What a run is told: layers of settings become one checked configuration. No torch."""

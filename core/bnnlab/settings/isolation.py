@@ -1,4 +1,4 @@
-"""Runs that load the plugins they name, and no other."""
+"""Load only the plugins that a run names."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,11 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     """Return the distributions of the components that settings name; nothing is imported.
 
     Args:
-        index: Knows which plugin offers a name, and the default components.
+        index: The registry: which plugin offers a name, and the default components.
         places: Settings, weakest first.
 
     Raises:
-        UsageError: If the index does not know a name, and its distribution is not said.
+        UsageError: If the index does not know a name that is written without its distribution.
     """
     merged = merge([*registry_layers(index), *as_layers(places)])
     return {_home(index, kind, named.name) for kind, named in merged.components.items()}
@@ -42,7 +42,7 @@ def _home(index: Index, kind: Kind, name: str) -> str:
 
 @contextmanager
 def only(names: Iterable[str]) -> Iterator[None]:
-    """Let all hosts that are made inside load these plugins alone, and what BNNLAB_ONLY names."""
+    """Let hosts that are made in this block load only these plugins and those of BNNLAB_ONLY."""
     before = os.environ.get("BNNLAB_ONLY")
     os.environ["BNNLAB_ONLY"] = ",".join(sorted({*names, *names_in("BNNLAB_ONLY")}))
     try:

@@ -43,7 +43,7 @@ class Named:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def updated(self, table: Settings, source: str) -> "Named":
-        """Return what holds after a stronger layer; another component drops earlier options."""
+        """Merge a stronger layer over a component; another name drops the earlier options."""
         name = table.get("name", self.name)
         before = self if _is_same(self.name, name) else Named()
         options = {key: value for key, value in table.items() if key != "name"}
@@ -55,7 +55,7 @@ class Named:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Compare component names, of which each may or may not say its distribution."""
+    """Compare component names; each may be written with or without its distribution."""
     (one_in, _, one), (other_in, _, other) = one.rpartition("/"), other.rpartition("/")
     return one == other and (not one_in or not other_in or one_in == other_in)
 
@@ -68,7 +68,7 @@ class Merged:
         components: Per kind, the component and its options.
         values: The run's own settings by name.
         sources: The place that set each of them.
-        faults: What is neither a component's name nor a table.
+        faults: Settings of components that are neither a name nor a table.
     """
 
     components: dict[Kind, Named] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def _merge_all(
 
 
 def _own_model(host: PluginHost, rule: str) -> str | None:
-    """Return the model that a rule is used with unless another one is named, if there is one."""
+    """Return the rule's default model; None if it has none."""
     try:
         plugin, component = host.resolve(Kind.RULE, rule.partition(":")[0])
     except UsageError:
