@@ -77,7 +77,8 @@ def test_an_argument_that_is_not_taken_is_refused(host: PluginHost) -> None:
     with pytest.raises(UsageError, match="model 'mlp' takes no argument: leave out ':x'"):
         resolve(host, [{"model": "mlp:x"}])
     with pytest.raises(ValueError, match="argument 'depth' is not one of its options"):
-        replace(host.resolve(Kind.MODEL, "mlp")[1], argument="depth")
+        options = (Option("width", int, 1, "Declared."),)
+        replace(host.resolve(Kind.MODEL, "mlp")[1], argument="depth", options=options)
 
 
 def test_naming_another_component_drops_the_options_of_the_one_before(host: PluginHost) -> None:
