@@ -240,7 +240,7 @@ class LearningRule(nn.Module, ABC):
         """
 
     def objective(self, batch: Batch) -> Loss:
-        """Return the loss whose exact gradient the rule's is compared with; the batch's own."""
+        """Return the loss for the diagnosis of the rule's gradient; by default the batch's loss."""
         return batch.loss
 
     def diagnostics(self) -> dict[str, float]:
