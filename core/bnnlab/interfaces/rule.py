@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
-    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss; `(x, y)` will do."""
+    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss. A tuple `(x, y)` is accepted too."""
 
     inputs: Tensor
     targets: Tensor
@@ -26,13 +26,13 @@ class Batch(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What a rule found at S weight draws.
+    """Loss, logits and gradients at S weight draws.
 
     Attributes:
         loss: Mean over the draws, a scalar.
         logits: `(S, B, K)`.
-        grads: Per parameter that has a gradient, by name: `(S, *shape)`. Of a parameter that was
-            not drawn, one for each draw or only their mean, `(1, *shape)`.
+        grads: Gradients by the parameter's name, `(S, *shape)`. For a parameter that was not drawn,
+            also only their mean, `(1, *shape)`.
     """
 
     loss: Tensor
@@ -41,13 +41,13 @@ class Draws(NamedTuple):
 
 
 class Closure:
-    """Evaluates a batch at the weights as they are when it is called.
+    """Evaluates a batch at the current weights of the model.
 
     Attributes:
-        model: Whose weights they are.
+        model: The model.
         batch_size: B, examples in the batch.
-        logits: Those of the last call, `(B, K)`, detached; None before it. After `at`, the
-            logarithm of the probabilities' mean over the draws.
+        logits: Logits of the last call, `(B, K)`, detached; None before it. After `at`: the
+            logarithm of the mean probabilities over the draws.
     """
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
@@ -59,7 +59,7 @@ class Closure:
     def __call__(self) -> Tensor:
         """Overwrite `.grad` of the model's parameters and return the loss, a detached scalar.
 
-        The memory of earlier gradients may be written over: clone what is to be kept.
+        The memory of earlier gradients may be overwritten: clone those that you keep.
 
         Raises:
             RunError: If the rule does not do what its interface says, or the batch does not fit.
@@ -82,10 +82,9 @@ class Closure:
         return loss.detach()
 
     def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
-        """Evaluate the batch at S weight draws, in one go where rule and model allow it.
+        """Evaluate the batch at S weight draws, in one pass if rule and model can.
 
-        The drawn parameters themselves are left alone; `.grad` of all others becomes the mean over
-        the draws.
+        The drawn parameters do not change; `.grad` of all others becomes the mean over the draws.
 
         Args:
             draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
@@ -94,7 +93,7 @@ class Closure:
             The mean loss, and per drawn parameter its gradients, `(S, *parameter.shape)`.
 
         Raises:
-            RunError: As when it is called, or if a drawn parameter is none of the model's.
+            RunError: As for a call, or if a drawn parameter is not the model's.
         """
         names, found = self._names, None
         for parameter in draws:
@@ -119,7 +118,7 @@ class Closure:
         return found.loss, grads
 
     def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
-        """See that logits have the shape `(*leading, K)`, with the K that the stream has."""
+        """Check that logits have the shape `(*leading, K)`, with K of the stream."""
         classes = self.model.classes
         wanted = (*leading, logits.shape[-1] if logits.ndim and classes is None else classes)
         if logits.shape != wanted:
@@ -129,7 +128,7 @@ class Closure:
             )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
-        """Call a method of the rule; where it fails at the batch, say what is wrong with that."""
+        """Call a method of the rule; if a wrong batch makes it fail, say what is wrong."""
         inputs, targets, _ = self._batch
         try:
             with self._rule.autocast(inputs.device):
@@ -162,7 +161,7 @@ def evaluate_draws(
     Args:
         closure: Leaves gradients in `.grad` and returns the loss.
         draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
-        parameters: All whose gradients are wanted.
+        parameters: Parameters whose gradients are returned.
 
     Returns:
         The losses `(S,)`, and the gradients `(S, *shape)` of each parameter that has some.
@@ -190,7 +189,7 @@ def evaluate_draws(
 
 
 class LearningRule(nn.Module, ABC):
-    """Turns a batch into gradients; knows nothing of the optimizer that uses them.
+    """Turns a batch into gradients. It does not know the optimizer.
 
     A rule is a module only so that what it registers in `attach` (feedback matrices and the like)
     is in `state_dict()` and moves with `to(device)`.
@@ -228,10 +227,10 @@ class LearningRule(nn.Module, ABC):
     def differentiate_draws(
         self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
     ) -> Draws | None:
-        """Do `differentiate` at S weight draws in one go; None if that cannot be done.
+        """Do `differentiate` at S weight draws in one pass; return None if this is not possible.
 
-        The gradients are returned, not left in `.grad`. By default it cannot be done, and the
-        closure calls `differentiate` once per draw.
+        The gradients are returned, not left in `.grad`. By default it is not possible, and the closure
+        calls `differentiate` once per draw.
 
         Args:
             model: As in `differentiate`.
@@ -244,14 +243,14 @@ class LearningRule(nn.Module, ABC):
         return batch.loss
 
     def diagnostics(self) -> dict[str, float]:
-        """Return numbers worth a line in the metrics, by name; asked for after every epoch."""
+        """Return numbers for the metrics by name; called after every epoch."""
         return {}
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return what `optimizer.step` calls, once or once per drawn weight sample.
+        """Return the closure for `optimizer.step`, which calls it once or once per weight draw.
 
         Raises:
-            UsageError: If the model is no bnnlab model, or the batch not inputs with their labels.
+            UsageError: If the model is not bnnlab's, or the batch is not inputs with labels.
         """
         batch_checks.check(model, batch)
         return Closure(self, model, Batch(*batch))
