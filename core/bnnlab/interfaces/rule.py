@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
-    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss. A tuple `(x, y)` is accepted too."""
+    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss; or just `(x, y)`."""
 
     inputs: Tensor
     targets: Tensor
@@ -227,7 +227,7 @@ class LearningRule(nn.Module, ABC):
     def differentiate_draws(
         self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
     ) -> Draws | None:
-        """Do `differentiate` at S weight draws in one pass; return None if this is not possible.
+        """Do `differentiate` at S weight draws in one pass; return None if it cannot.
 
         The gradients are returned, not left in `.grad`. By default it is not possible, and the closure
         calls `differentiate` once per draw.
