@@ -4,37 +4,37 @@ Source: Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", Neur
 """
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
+from bnnlab.markers import AtLeast, Positive
 from bnnlab_convnets.network import Network
 
 
 class MLPMixer(Network):
-    """Blocks of two perceptrons, one across patches and one across channels.
+    """Blocks of two perceptrons, one across tokens and one across channels.
 
-    S patches of P x P pixels become tokens X of shape (S, C), by a linear map. Each block maps X
-    to Y, with biases that are not shown, and GELU or the sign for s:
+    A linear map makes tokens X of shape (S, C) from S patches of P x P pixels. Each block maps X to
+    Y, where s is GELU or the sign, and biases are not shown:
 
     - U = X + W2 s(W1 LayerNorm(X)), with W1 of shape (D_S, S);
     - Y = U + s(LayerNorm(U) W3) W4, with W3 of shape (C, D_C).
 
-    Then LayerNorm, the mean over tokens, and a linear layer.
+    LayerNorm, the mean over the tokens, and a linear layer follow.
 
     Args:
-        input_shape: As in `Network`.
         classes: Number of logits.
-        generator: As in `Network`.
-        patch: P, in pixels; divides height and width.
-        dim: Channels C.
+        patch: P, the side of a patch in pixels. It must divide the image's height and width.
+        dim: C, the number of channels of a token.
         depth: Number of blocks.
-        token_expansion: D_S / S.
-        channel_expansion: D_C / C.
-        remove_skips: Drop the terms X and U of the sums.
-        options: As in `Network`.
+        token_expansion: D_S / S, the hidden units of the perceptrons across tokens, per token.
+        channel_expansion: D_C / C, the hidden units of the perceptrons across channels, per
+            channel.
+        remove_skips: Remove the shortcuts: the terms X and U of the sums.
+        options: Of `Network`.
 
     Raises:
         UsageError: If `patch` does not divide height and width.
@@ -46,11 +46,11 @@ class MLPMixer(Network):
         input_shape: tuple[int, ...],
         classes: int,
         generator: torch.Generator,
-        patch: int = 4,
-        dim: int = 512,
-        depth: int = 12,
-        token_expansion: float = 4.0,
-        channel_expansion: float = 0.5,
+        patch: Annotated[int, AtLeast(1)] = 4,
+        dim: Annotated[int, AtLeast(1)] = 512,
+        depth: Annotated[int, AtLeast(1)] = 12,
+        token_expansion: Positive = 4.0,
+        channel_expansion: Positive = 0.5,
         remove_skips: bool = False,
         **options: Any,
     ) -> None:

@@ -1,4 +1,4 @@
-"""How a torch network becomes a model: what all networks of this plugin share."""
+"""How a torch network becomes a model; the base class of all models of this plugin."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -16,39 +16,43 @@ from bnnlab.nn.layers import Scale, Sign, Surrogate
 from bnnlab.nn.normalization import BatchNorm, Statistics
 
 SMALLEST = 8
-"""The smallest side of an image, in pixels."""
+"""Smallest allowed side of an image, in pixels."""
 
 SMALL = 64
-"""Images with a side below this are small: the networks shrink them less."""
+"""Images with a side below this, in pixels, are small: networks downsample them less."""
 
-# Without the gates of squeeze-and-excitation, Sigmoid and Hardsigmoid, whose sign would turn
-# channels round.
+# Not Sigmoid and Hardsigmoid, the gates of squeeze-and-excitation: a sign would negate channels.
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
 
 
 class Network(Model):
-    """A torch network, changed as asked for and cut into segments (`bnnlab.cut`).
+    """A model made from a torch network, cut into segments by `bnnlab.cut`.
 
-    Batch normalisation becomes `bnnlab.BatchNorm`. Dropout and stochastic depth are taken out:
-    their masks come from torch's global generator, so that no run could be repeated or resumed.
+    Batch normalisation becomes `bnnlab.BatchNorm`. Dropout and stochastic depth are removed: their
+    masks come from torch's global generator, so runs could not be repeated or resumed.
+    A layer that is never called, because another module reads its weights, stays real.
 
     Args:
-        build: Makes the real network, for inputs `(B, C, H, W)`, with modules for activations.
-            What it draws from torch's global generator comes from a fork of it that `generator`
-            seeds.
-        input_shape: `(C, H, W)` of an image, H and W at least 8.
-        generator: See `build`; the signs of real weights are the first binary ones.
-        weights: `binary` (-1 or +1) or `real`, of linear and convolutional layers. A layer whose
-            weights another module reads instead of calling it, as attention does, stays real.
-        activations: `binary` puts `Sign` in place of them, `real` leaves them.
+        build: Makes the real network for inputs `(B, C, H, W)`. Its activations must be modules.
+            While it runs, torch's global generator is a fork that `generator` seeds.
+        input_shape: `(C, H, W)` of an image. H and W are at least 8 pixels.
+        generator: Draws the initial weights. The initial binary weights are the signs of the real
+            ones.
+        weights: Weights of the linear and convolutional layers, except those of `keep`. binary:
+            -1 or +1.
+        activations: binary: signs replace the activations. real: the network's own activations.
         surrogate: Surrogate gradient of the signs.
-        scale: Of the binary layers.
-        keep: The layers that stay real: the `first-and-last` to be called, or `none`.
-        statistics: What batch normalisation uses at test.
+        scale: Factor on the output of a binary layer. none: 1. fan-in: 1/sqrt(inputs). learned:
+            one real factor per output.
+        keep: Layers with real weights in a binary network. first-and-last: the first and the last
+            weight layer in the forward pass.
+        statistics: Statistics of batch normalisation in evaluation. running: exponential averages
+            of training. per-task: such averages for each task. recalibrated: measured on training
+            images before each evaluation.
 
     Raises:
-        UsageError: If inputs are no images, or too small for the network, or its activations are
-            no modules.
+        UsageError: If the inputs are no images, are too small for the network, or the activations
+            to replace are functions.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class Network(Model):
 
 @torch.no_grad()
 def _called_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
-    """Return the names of the weight layers in the order in which an image meets them."""
+    """Return the names of the weight layers in the order of their calls in a forward pass."""
     called: dict[nn.Module, None] = {}
     names = {p: n for n, p in network.named_modules() if type(p) in (nn.Linear, nn.Conv2d)}
     hooks = [part.register_forward_pre_hook(lambda p, _: called.setdefault(p)) for part in names]
@@ -106,7 +110,7 @@ def _called_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[str
 
 
 def _replace_modules(network: nn.Module, surrogate: Surrogate | None, stats: Statistics) -> None:
-    """Replace batch normalisation and dropout, and with a surrogate the activations."""
+    """Replace batch normalisation and dropout; with a surrogate also the activations."""
     for name, part in list(network.named_modules(remove_duplicate=False)):
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             norm = BatchNorm(part.num_features, stats, part.affine, part.momentum or 0.1, part.eps)
@@ -128,7 +132,7 @@ def _replace_modules(network: nn.Module, surrogate: Surrogate | None, stats: Sta
 
 
 def _pool_first(parent: nn.Module) -> None:
-    """Turn normalisation, sign, max pooling into max pooling, normalisation, sign.
+    """Reorder normalisation, sign, max pooling to max pooling, normalisation, sign.
 
     The largest of several balanced signs is nearly always +1.
     """

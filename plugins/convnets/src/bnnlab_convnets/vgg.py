@@ -11,25 +11,24 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from bnnlab.markers import Positive
 from bnnlab_convnets.network import SMALL, Network
 
 _STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # columns D and E of the paper's table 1
 
 
 class VGG(Network):
-    """VGG16 or VGG19 with batch normalisation, which the two hidden linear layers have too.
+    """VGG16 or VGG19 with batch normalisation, also in the two hidden linear layers.
 
-    Where a side of the image has come down to one pixel, no further pooling follows. The last
-    feature maps are averaged to 7x7 if they are larger. Small images (a side below 64) have them
-    averaged to 1x1, and hidden linear layers of 512 units, not 4096.
+    A feature map with a side of one pixel is not pooled further. The last feature maps are averaged
+    to 7x7 if they are larger. For small images (a side below 64) they are averaged to 1x1, and the
+    hidden linear layers have 512 units instead of 4096.
 
     Args:
-        input_shape: As in `Network`.
         classes: Number of logits.
-        generator: As in `Network`.
-        depth: 16 or 19.
-        width: Factor on channels and units, above 0.
-        options: As in `Network`.
+        depth: Number of weight layers, 16 or 19.
+        width: Factor on the numbers of channels and hidden units.
+        options: Of `Network`.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class VGG(Network):
         classes: int,
         generator: torch.Generator,
         depth: Literal[16, 19],
-        width: float = 1.0,
+        width: Positive = 1.0,
         **options: Any,
     ) -> None:
         build = partial(vgg, input_shape, classes, depth, width)
@@ -73,18 +72,15 @@ def vgg(
 class VGGBinaryConnect(Network):
     """(2x128C3)-MP2-(2x256C3)-MP2-(2x512C3)-MP2-(2x1024FC)-K, after Meng et al., appendix.
 
-    No layer has a bias. Batch normalisation has no gain and shift; it follows every weight layer,
-    after the pooling where there is one and on the logits too. Feature maps larger than 4x4, from
-    images above 39 pixels, are averaged to 4x4 before the linear layers.
+    No layer has a bias. Batch normalisation without gain and shift follows every weight layer,
+    after the pooling if there is one, and is applied to the logits, too. Feature maps larger than
+    4x4, from images with sides above 39 pixels, are averaged to 4x4 before the linear layers. In
+    the papers all weights are binary and all activations real.
 
     Args:
-        input_shape: As in `Network`.
         classes: Number of logits.
-        generator: As in `Network`.
-        width: Factor on channels and units, above 0.
-        activations: As in `Network`; the paper's are real.
-        keep: As in `Network`; in the paper every layer is binary.
-        options: As in `Network`.
+        width: Factor on the numbers of channels and hidden units.
+        options: Of `Network`.
     """
 
     def __init__(
@@ -93,7 +89,7 @@ class VGGBinaryConnect(Network):
         input_shape: tuple[int, ...],
         classes: int,
         generator: torch.Generator,
-        width: float = 1.0,
+        width: Positive = 1.0,
         activations: Literal["binary", "real"] = "real",
         keep: Literal["first-and-last", "none"] = "none",
         **options: Any,

@@ -10,29 +10,28 @@ from torchvision.models import MobileNetV2, MobileNetV3, ResNet, get_model, list
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.markers import Positive
 from bnnlab_convnets.network import SMALL, Network
 
 
 class Torchvision(Network):
-    """A network of torchvision, with freshly drawn weights and without auxiliary outputs.
+    """A network of torchvision with fresh weights and without auxiliary outputs.
 
-    The first convolution is drawn anew, after He et al. (2015), for the channels that images have.
-    For small images (a side below 64) it has stride 1 in ResNets and MobileNets, and in ResNets
-    3x3 pixels and no pooling after it, as is the habit for CIFAR. Vision transformers are built for
-    the size that images have. All else is as torchvision has it.
+    The first convolution is made for the channels of the images and initialised after He et al.
+    (2015). For small images (a side below 64) it has stride 1 in ResNets and MobileNets; in ResNets
+    its kernel is 3x3 and no pooling follows, as is usual for CIFAR. Vision transformers are built
+    for the size of the images. The rest is torchvision's.
 
     Args:
-        input_shape: As in `Network`.
         classes: Number of logits.
-        generator: As in `Network`.
-        architecture: One of `torchvision.models.list_models(module=torchvision.models)`.
-        width: Factor on the channels, above 0; of MobileNets alone.
-        remove_skips: Drop the shortcut around each block, with its convolution if it has one; of
-            ResNets, MobileNets and EfficientNets alone.
-        options: As in `Network`.
+        architecture: The network's name in `torchvision.models`.
+        width: Factor on the numbers of channels; only for MobileNets.
+        remove_skips: Remove the shortcut around each block, with its convolution; only for ResNets,
+            MobileNets and EfficientNets.
+        options: Of `Network`.
 
     Raises:
-        UsageError: If there is no such network, or `width` or `remove_skips` is not for it.
+        UsageError: If there is no such network, or it does not support `width` or `remove_skips`.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Torchvision(Network):
         classes: int,
         generator: torch.Generator,
         architecture: str = "resnet18",
-        width: float = 1.0,
+        width: Positive = 1.0,
         remove_skips: bool = False,
         **options: Any,
     ) -> None:
@@ -84,7 +83,7 @@ def zoo_network(
 
 
 def _fit_stem(network: nn.Module, input_shape: tuple[int, ...]) -> None:
-    """Replace the first convolution by one for these images."""
+    """Replace the first convolution by one for images of this shape."""
     name, old = next((n, p) for n, p in network.named_modules() if isinstance(p, nn.Conv2d))
     shape: tuple[Any, Any, Any] = (old.kernel_size, old.stride, old.padding)
     if min(input_shape[1:]) < SMALL:
@@ -99,7 +98,7 @@ def _fit_stem(network: nn.Module, input_shape: tuple[int, ...]) -> None:
 
 
 def _remove_skips(network: nn.Module) -> bool:
-    """Drop the shortcuts of the blocks that are known, and return whether there were some."""
+    """Remove the shortcuts of known kinds of blocks; return whether there were any."""
     found = False
     for name, block in list(network.named_modules()):
         if isinstance(block, BasicBlock | Bottleneck):
