@@ -229,8 +229,8 @@ class LearningRule(nn.Module, ABC):
     ) -> Draws | None:
         """Do `differentiate` at S weight draws in one pass; return None if it cannot.
 
-        The gradients are returned, not left in `.grad`. By default it is not possible, and the closure
-        calls `differentiate` once per draw.
+        The gradients are returned, not left in `.grad`. By default it cannot, and the closure calls
+        `differentiate` once per draw.
 
         Args:
             model: As in `differentiate`.
