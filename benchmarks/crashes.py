@@ -38,7 +38,7 @@ RUN += ["--set", "checkpoint_minutes=0.0003", "--device", "cpu", "--quiet"]
 """About a second, with a checkpoint every 18 ms."""
 
 processes = multiprocessing.get_context("forkserver")  # its children need not import torch again
-processes.set_forkserver_preload(["bnnlab.engine.experiment", "bnnlab.cli", "sklearn.metrics"])
+processes.set_forkserver_preload(["bnnlab.engine.preparing", "bnnlab.cli", "sklearn.metrics"])
 
 
 def command(words: Sequence[str], said: Path) -> None:
@@ -81,7 +81,8 @@ def inside(folder: Path) -> bool:
     from bnnlab.storage.checkpoint import CHECKPOINT, read
 
     state = read(folder / CHECKPOINT)
-    learners = [state, state["alone"]] if state["alone"] else [state]
+    fresh = state["probes"].get("bnnlab-analysis/fresh", {}).get("learner")
+    learners = [state, fresh] if fresh else [state]
     return any(each["progress"]["step"] or each["progress"]["row"] for each in learners)
 
 

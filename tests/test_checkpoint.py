@@ -137,7 +137,7 @@ def written(
 def test_what_is_no_runs_state_is_refused_in_words(folder: Path) -> None:
     for content, message in (
         ([1, 2], "holds a list, and no run's state"),
-        ({"model": {}}, "is no whole checkpoint: it lacks alone, data, device"),
+        ({"model": {}}, "is no whole checkpoint: it lacks data, device, files"),
         ({**state(3), "identity": None}, "is no run's checkpoint: identity in it is a NoneType"),
         ({**state(3), "metrics": {}}, "metrics in it is a dict"),
         ({**state(3), "data": {}}, "it lacks classes, input_shape, rule_infers"),

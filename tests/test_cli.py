@@ -407,7 +407,7 @@ def test_a_run_is_repeated_from_its_own_run_file(bnn: Bnn, tmp_path: Path) -> No
         json.loads((tmp_path / "runs" / name / "result.json").read_text(encoding="utf-8"))
         for name in ("one", "two")
     )
-    assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert {**one, "seconds": 0, "run_id": ""} == {**two, "seconds": 0, "run_id": ""}
 
 
 def test_a_run_without_a_name_gets_one_that_says_what_it_was(bnn: Bnn, tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_an_interrupted_run_is_resumed(
     lines = ["to continue: bnn run --resume runs/torn", "error: stopped by SIGINT"]
     assert answer.err.splitlines()[-2:] == lines
     resumed = document("run", "--resume", "runs/torn", "--quiet")
-    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert {**resumed, "seconds": 0, "run_id": ""} == {**whole, "seconds": 0, "run_id": ""}
     again = bnn("run", "--resume", "runs/torn", "--quiet", "--json")
     assert (again.code, json.loads(again.out)) == (0, resumed)
     assert "runs/torn is complete" in again.err
@@ -466,7 +466,7 @@ def test_a_run_that_is_told_to_stop_says_how_to_go_on(
     lines = ["to continue: bnn run --resume runs/torn", "error: stopped by SIGTERM"]
     assert answer.err.splitlines() == lines
     resumed = document("run", "--resume", "runs/torn", "--quiet")
-    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert {**resumed, "seconds": 0, "run_id": ""} == {**whole, "seconds": 0, "run_id": ""}
 
 
 def test_out_none_writes_nothing(bnn: Bnn, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnnlab import PluginHost
-from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
@@ -160,7 +160,7 @@ def test_a_run_that_changes_its_device_says_so_and_goes_on(
     }
     host = PluginHost()
     config = resolve(host, [settings])
-    begun = Experiment(host, config)
+    begun = prepare(host, config)
     assert begun.folder
     with pytest.raises(KeyboardInterrupt):
         begun.run(stop)
@@ -169,5 +169,5 @@ def test_a_run_that_changes_its_device_says_so_and_goes_on(
     generator = {"device": "cuda:0", "state": torch.zeros(16, dtype=torch.uint8)}
     state = {**state, "device": "cuda", "optimizer": {**state["optimizer"], "generator": generator}}
     checkpoint.save(begun.folder.path, state)
-    assert Experiment(host, config, RunFolder(begun.folder.path)).run().status == "complete"
+    assert prepare(host, config, RunFolder(begun.folder.path)).run().status == "complete"
     assert "was saved on cuda and continues on cpu" in caplog.text

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import Batch, BatchNorm, BinaryLinear, LearningRule, Model, Sign
-from bnnlab.engine.diagnosis import diagnose
 from bnnlab.interfaces.rule import Loss
+from bnnlab_analysis.diagnosis import diagnose
 from bnnlab_testing import toy
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from bnnlab.engine.result import Result
+from bnnlab.engine.result import MEASURES, Result
 from bnnlab.registry import hookspecs
 from bnnlab.registry.components import CAPABILITIES, PARTS
 from bnnlab.registry.host import PluginHost
@@ -94,9 +94,11 @@ def test_the_author_guide_heads_every_hook_with_its_arguments():
 
 
 def test_the_running_guide_explains_every_key_of_a_result():
-    keys = {field.name for field in dataclasses.fields(Result)} - {"model", "folder"}
+    keys = {field.name for field in dataclasses.fields(Result)} - {"model", "folder", "measures"}
     table = RUNNING[RUNNING.index("## The result") :]
     assert keys <= set(re.findall(r"`(\w+)`", table))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    assert {name: rows[name] for name in MEASURES} == {n: m.unit for n, m in MEASURES.items()}
 
 
 @pytest.fixture(scope="module")

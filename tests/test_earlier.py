@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import bnnlab
-from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.moved import HOMES
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import resolve
@@ -49,11 +49,14 @@ def test_a_package_that_is_a_distribution_now_is_found_or_missed_by_its_name(
     testing = importlib.import_module("bnnlab.testing")
     with pytest.warns(DeprecationWarning, match="import ModelContract from bnnlab_testing"):
         assert testing.ModelContract
-    for name in ("bnnlab.plots", "bnnlab_plots"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    weights = importlib.import_module("bnnlab.weights")
+    with pytest.warns(DeprecationWarning, match="import flipped from bnnlab_analysis.weights"):
+        assert weights.flipped
     monkeypatch.setattr("bnnlab.moved.find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install bnnlab-plots"):
-        importlib.import_module("bnnlab.plots")
+    for name, home in (("plots", "bnnlab-plots"), ("uncertainty", "bnnlab-analysis")):
+        monkeypatch.delitem(sys.modules, f"bnnlab.{name}", raising=False)
+        with pytest.raises(ModuleNotFoundError, match=f"pip install {home}"):
+            importlib.import_module(f"bnnlab.{name}")
 
 
 @pytest.mark.slow  # processes that import torch
@@ -101,7 +104,7 @@ def test_a_run_that_stopped_before_is_continued(name: str, tmp_path: Path) -> No
     before = (folder / "metrics.jsonl").read_text().splitlines()
     host = PluginHost()
     config = resolve(host, [read_config(folder / "run.toml")])
-    run = Experiment(host, config, RunFolder(folder), allow_changed_versions=True)
+    run = prepare(host, config, RunFolder(folder), allow_changed_versions=True)
     result = run.run()
     assert result.status == "complete"
     whole = "posterior" if name == "posterior" else "whole"

@@ -16,6 +16,7 @@ import bnnlab
 from bnnlab.cli import main
 from bnnlab.engine.building import make_model, make_tasks
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.local import LocalRule
 from bnnlab.interfaces.rule import LearningRule
@@ -38,7 +39,7 @@ def host() -> PluginHost:
 
 
 def make(host: PluginHost, **more: Any) -> Experiment:
-    return Experiment(host, resolve(host, [{**TINY, **SMALL, "out": "none", **more}]))
+    return prepare(host, resolve(host, [{**TINY, **SMALL, "out": "none", **more}]))
 
 
 # -------------------------------------------------------------------- components
@@ -48,18 +49,18 @@ def test_an_optimizer_that_leaves_real_weights_ends_the_run(host: PluginHost) ->
     run = make(host)
 
     def step(closure: Callable[[], torch.Tensor]) -> torch.Tensor:
-        run.model.segments[0][1].weight.data.mul_(0.5)
+        run.made.model.segments[0][1].weight.data.mul_(0.5)
         return closure()
 
-    run.optimizer.step = step
+    run.made.optimizer.step = step
     with pytest.raises(RunError, match=r"segments.0.1.weight was written .* more than -1 and \+1"):
         run.run()
 
 
 def test_weights_that_are_signs_only_at_a_tasks_end_end_the_run(host: PluginHost) -> None:
     run = make(host)
-    weight = run.model.get_parameter("segments.0.1.weight")
-    step, end = run.optimizer.step, run.optimizer.task_ended
+    weight = run.made.model.get_parameter("segments.0.1.weight")
+    step, end = run.made.optimizer.step, run.made.optimizer.task_ended
 
     def blur(closure: Callable[[], torch.Tensor]) -> torch.Tensor:
         loss = step(closure)
@@ -72,7 +73,7 @@ def test_weights_that_are_signs_only_at_a_tasks_end_end_the_run(host: PluginHost
         with torch.no_grad():
             weight.copy_(sign(weight))
 
-    run.optimizer.step, run.optimizer.task_ended = blur, sharpen
+    run.made.optimizer.step, run.made.optimizer.task_ended = blur, sharpen
     with pytest.raises(RunError, match=r"'segments\.0\.1\.weight'.* more than -1 and \+1"):
         run.run()
 
@@ -108,14 +109,14 @@ def test_gradients_that_are_not_finite_end_the_run_though_signs_hide_them(
     host: PluginHost,
 ) -> None:
     run = make(host)
-    exact = run.rule.differentiate
+    exact = run.made.rule.differentiate
 
     def differentiate(model: Any, batch: Any) -> Any:
         answer = exact(model, batch)
         model.segments[0][1].weight.grad.fill_(torch.nan)
         return answer
 
-    run.rule.differentiate = differentiate
+    run.made.rule.differentiate = differentiate
     message = r"epoch 1, step \d: .*the gradient of segments\.0\.1\.weight is not finite"
     with pytest.raises(RunError, match=message):
         run.run()
@@ -324,12 +325,16 @@ def test_initial_latent_weights_must_be_of_the_weights(
         make_model(host, choice, input_shape=(1, 8, 8), classes=10, seed=0)
 
 
-def test_an_optimizer_that_describes_its_weights_wrongly_learns_nothing(host: PluginHost) -> None:
+def test_an_optimizer_that_describes_its_weights_wrongly_learns_nothing(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, says = lambda *_: torch.zeros(3), r"latent\(\) of 'segments\.0\.1\.weight'"
     run = make(host)
-    run.optimizer.latent = lambda _: torch.zeros(3)
-    with pytest.raises(RunError, match=r"latent\(\) of 'segments\.0\.1\.weight'"):
-        run.run()
-    assert run.progress.steps == 0
+    monkeypatch.setattr(type(run.made.optimizer), "latent", wrong)
+    with pytest.raises(RunError, match=says):
+        make(host)  # by the probe of the weights
+    with pytest.raises(RunError, match=says):
+        run.run()  # at the first look
 
 
 # -------------------------------------------------------------------- resuming
@@ -351,7 +356,7 @@ def stopped(host: PluginHost, tmp_path: Path) -> Path:
 
 def resume(host: PluginHost, folder: Path) -> Experiment:
     settings = tomllib.loads((folder / "run.toml").read_text())
-    return Experiment(host, resolve(host, [settings]), RunFolder(folder))
+    return prepare(host, resolve(host, [settings]), RunFolder(folder))
 
 
 def test_a_run_file_that_was_changed_is_not_continued(host: PluginHost, stopped: Path) -> None:
@@ -386,7 +391,7 @@ def test_an_observer_is_told_of_a_resumed_run(host: PluginHost, stopped: Path) -
 
 def test_the_same_run_file_can_be_run_again(host: PluginHost, stopped: Path) -> None:
     settings = tomllib.loads((stopped / "run.toml").read_text())
-    again = Experiment(host, resolve(host, [settings])).run()
+    again = prepare(host, resolve(host, [settings])).run()
     assert again.folder is not None
     assert again.folder.parent == stopped.parent
     assert json.loads((again.folder / "result.json").read_text())["status"] == "complete"

@@ -67,7 +67,7 @@ def test_a_folder_of_an_earlier_version_is_loaded_with_a_warning(
     result = run(tmp_path, rule="bp")
     folder = tmp_path / "made"
     state = read(folder / CHECKPOINT)
-    for key in ("alone", "versions", "metrics"):
+    for key in ("versions", "metrics"):
         del state[key]
     torch.save(state, folder / CHECKPOINT)
     x = torch.rand(5, 1, 8, 8)

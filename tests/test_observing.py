@@ -91,7 +91,7 @@ def watched(*observers: object, **more: Any) -> bnnlab.Result:
 
 def without_times(seen: Any) -> Any:
     if isinstance(seen, dict):
-        return {k: without_times(v) for k, v in seen.items() if k != "seconds"}
+        return {k: without_times(v) for k, v in seen.items() if k not in ("seconds", "run_id")}
     if isinstance(seen, list | tuple):
         return [without_times(each) for each in seen]
     return seen

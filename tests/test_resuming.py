@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.errors import DataError
 from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
@@ -69,11 +70,11 @@ def digits() -> Any:
 
 
 def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experiment:
-    return Experiment(host, resolve(host, [SMALL, *layers, {"out": str(out), "name": "run"}]))
+    return prepare(host, resolve(host, [SMALL, *layers, {"out": str(out), "name": "run"}]))
 
 
 def resume(host: PluginHost, folder: Path, **more: Any) -> Experiment:
-    return Experiment(
+    return prepare(
         host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder), **more
     )
 
@@ -83,7 +84,9 @@ def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]
     result = run.run()
     assert result.folder is not None
     text = (result.folder / "metrics.jsonl").read_text(encoding="utf-8")
-    found = {key: value for key, value in result.as_dict().items() if key != "seconds"}
+    found = {
+        key: value for key, value in result.as_dict().items() if key not in ("seconds", "run_id")
+    }
     return re.sub(r', "seconds": [\d.]+', "", text), found, result.model.state_dict()
 
 
@@ -124,7 +127,7 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
         except Crash:
             crashes += 1
             run = resume(host, tmp_path / "torn" / "run")
-    steps = run.progress.steps
+    steps = run.learner.progress.steps
     assert steps + 3 < crashes < 200, "after every step, and every scored task"
     assert_same(torn, whole)
 
@@ -177,7 +180,7 @@ def test_a_signal_lets_a_run_save_and_stop_after_its_step(
     assert status == "interrupted"
     assert f"stopped by {name}" in (tmp_path / "run" / "log.txt").read_text()
     again = resume(host, tmp_path / "run")
-    assert (again.progress.task, again.progress.step) == (1, 3)
+    assert (again.learner.progress.task, again.learner.progress.step) == (1, 3)
     assert_same(left(again), whole)
 
 
@@ -187,7 +190,7 @@ def test_a_second_signal_stops_a_run_at_once(host: PluginHost, tmp_path: Path, w
         run.run(kill_at(2, signal.SIGTERM, signal.SIGTERM))
     assert caught.value.code == 143
     again = resume(host, tmp_path / "run")
-    assert (again.progress.task, again.progress.step) == (1, 0)
+    assert (again.learner.progress.task, again.learner.progress.step) == (1, 0)
     assert_same(left(again), whole)
 
 
@@ -202,7 +205,7 @@ def test_an_error_after_a_signal_is_that_signals(
         signal.raise_signal(signal.SIGTERM)
         raise kind("DataLoader worker is killed by signal: Terminated")
 
-    monkeypatch.setattr(run.rule, "differentiate", fail)
+    monkeypatch.setattr(run.made.rule, "differentiate", fail)
     with pytest.raises(SystemExit) as caught:
         run.run()
     assert caught.value.code == 143
@@ -345,7 +348,8 @@ def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -
 
     around = {"rule": "dfa", "optimizer": {"name": "ewc", "base": "adam"}, "out": "none"}
     config = resolve(host, [SMALL, around])
-    used = versions(host, config, Experiment(host, config).learner)
+    plugins = [choice.plugin for choice in config.choices.values()]
+    used = versions(host, plugins, prepare(host, config).learner)
     assert {"torch", "bnnlab", "bnnlab-consolidation", "bnnlab-backprop"} <= used.keys()
     assert "bnnlab-bop" not in used
 
@@ -363,7 +367,7 @@ def test_a_clock_that_is_set_back_takes_no_time(
 ) -> None:
     clock = iter(range(10**6, 0, -100))
     run = experiment(host, tmp_path)
-    monkeypatch.setattr("bnnlab.engine.training.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("bnnlab.engine.reporting.time.perf_counter", lambda: float(next(clock)))
     assert run.run().seconds == 0
 
 
@@ -436,4 +440,4 @@ def test_a_folder_that_cannot_be_written_is_not_resumed(
     monkeypatch.setattr("bnnlab.storage.folder.write_atomically", read_only)
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UsageError, match=r"cannot write to .*run: Read-only file system"):
-        Experiment(host, resolve(host, [read_config(folder.path / "run.toml")]), folder)
+        prepare(host, resolve(host, [read_config(folder.path / "run.toml")]), folder)

@@ -13,6 +13,7 @@ import torch
 
 from bnnlab import BatchNorm, Kind, PluginHost, Result, RunError, UsageError, hookimpl
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
@@ -49,11 +50,11 @@ def host() -> PluginHost:
 
 def experiment(host: PluginHost, out: Path | None, *layers: dict[str, Any]) -> Experiment:
     where = {"out": None if out is None else str(out), "name": "run" if out else None}
-    return Experiment(host, resolve(host, [SMALL, *layers, where]))
+    return prepare(host, resolve(host, [SMALL, *layers, where]))
 
 
 def resume(host: PluginHost, folder: Path) -> Experiment:
-    return Experiment(host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder))
+    return prepare(host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder))
 
 
 def without_seconds(folder: Path) -> bytes:
@@ -74,7 +75,9 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def found(result: Result) -> dict[str, Any]:
-    return {key: value for key, value in result.as_dict().items() if key != "seconds"}
+    return {
+        key: value for key, value in result.as_dict().items() if key not in ("seconds", "run_id")
+    }
 
 
 def interrupt_in(task: int, epoch: int, step: int = 3) -> Callable[[int, int, int, int], None]:
@@ -98,7 +101,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
             torn.run(interrupt_in(task, epoch))
         assert read_json(folder / "result.json")["status"] == "interrupted"
         torn = resume(host, folder)
-        assert (torn.progress.task, torn.progress.epoch) == (task, epoch)
+        assert (torn.learner.progress.task, torn.learner.progress.epoch) == (task, epoch)
     result = torn.run()
     assert found(result) == found(whole)
     assert without_seconds(folder) == without_seconds(tmp_path / "whole" / "run")
@@ -206,11 +209,11 @@ def test_the_matrix_agrees_with_the_trained_model(host: PluginHost) -> None:
 
 def test_flips_are_the_share_of_binary_weights_that_a_task_changed(host: PluginHost) -> None:
     run = experiment(host, None)
-    history = [[p.detach().clone() for p in run.model.binary_parameters().values()]]
+    history = [[p.detach().clone() for p in run.made.model.binary_parameters().values()]]
 
     def stepped(task: int, epoch: int, step: int, steps: int) -> None:
         if (epoch, step) == (1, steps):
-            now = run.model.binary_parameters().values()
+            now = run.made.model.binary_parameters().values()
             history.append([p.detach().clone() for p in now])
 
     result = run.run(stepped)
@@ -232,7 +235,7 @@ def test_per_task_statistics_are_kept_for_every_task_and_say_so(host: PluginHost
     assert result.accuracy[0][1] is None
     assert result.forward_transfer is None
     assert result.protocol_description["task_ids_at_test"] is True
-    norms = [module for module in run.model.modules() if isinstance(module, BatchNorm)]
+    norms = [module for module in run.made.model.modules() if isinstance(module, BatchNorm)]
     assert norms
     for norm in norms:
         assert norm.mean.shape[0] == 2
@@ -249,7 +252,7 @@ def test_held_out_accuracy_is_logged_after_every_epoch(host: PluginHost, tmp_pat
     assert last.validation is not None
     assert len(last.validation) == round(0.2 * 1437)
     inputs, targets = last.validation.batch(torch.arange(len(last.validation)))
-    predicted = run.model.eval()(inputs).argmax(-1)
+    predicted = run.made.model.eval()(inputs).argmax(-1)
     expected = (predicted == targets).double().mean().item()
     assert epochs[-1]["validation_accuracy"] == expected
 
@@ -263,7 +266,7 @@ def spoil(run: Experiment, at: tuple[int, int, int]) -> Callable[[int, int, int,
     def stepped(*now: int) -> None:
         if now[:3] == at:
             with torch.no_grad():
-                run.model.get_parameter("segments.1.0.bias").fill_(math.nan)
+                run.made.model.get_parameter("segments.1.0.bias").fill_(math.nan)
 
     return stepped
 
@@ -275,7 +278,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(
     with pytest.raises(RunError) as caught:
         run.run(spoil(run, (1, 0, 4)))
     message = str(caught.value)
-    accuracy = run.progress.accuracy[0][0]
+    accuracy = run.learner.progress.accuracy[0][0]
     assert accuracy is not None
     assert "task 2 (permutation 2), epoch 1, step 5: MetaplasticAdam: the loss is not" in message
     assert f"the one after task 1, with {100 * accuracy:.1f} % on it" in message
@@ -321,7 +324,7 @@ def test_an_error_in_a_component_becomes_a_failed_run(
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("in the rule")
 
-    monkeypatch.setattr(run.rule, "differentiate", fail)
+    monkeypatch.setattr(run.made.rule, "differentiate", fail)
     place = r"the run failed at tests/test_training\.py:\d+: ZeroDivisionError: in the rule"
     with pytest.raises(RunError, match=place) as caught:
         run.run()
@@ -372,7 +375,7 @@ def test_repetitions_that_differ_in_the_seed_share_a_protocol_and_others_do_not(
     host: PluginHost,
 ) -> None:
     def protocol(*layers: dict[str, Any]) -> str:
-        return protocol_hash(experiment(host, None, *layers).protocol)
+        return protocol_hash(experiment(host, None, *layers).origin.protocol)
 
     same = protocol()
     assert protocol({"seed": 9}) == same
@@ -468,7 +471,7 @@ def test_an_interrupted_comparison_with_fresh_models_goes_on(
     with pytest.raises(KeyboardInterrupt):
         torn.run(stepped)
     again = resume(host, tmp_path / "torn" / "run")
-    assert again.progress.task == 2
+    assert again.learner.progress.task == 2
     assert found(again.run()) == found(whole)
 
 
@@ -487,7 +490,7 @@ def test_nothing_that_an_optimizer_says_of_itself_spoils_the_metrics(
 ) -> None:
     run = experiment(host, tmp_path)
     said = {"size": torch.tensor(2), "ratio": math.nan, "task": 99, "event": 1, "loss": -1.0}
-    monkeypatch.setattr(run.optimizer, "diagnostics", lambda: said)
+    monkeypatch.setattr(run.made.optimizer, "diagnostics", lambda: said)
     result = run.run()
     line = next(line for line in metrics(tmp_path / "run") if line["event"] == "epoch")
     assert (line["size"], line["ratio"], line["task"]) == (2.0, None, 0)
@@ -506,8 +509,8 @@ def test_a_step_that_does_not_do_its_duty_is_named(
     step: Any, message: str, host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = experiment(host, None)
-    monkeypatch.setattr(run.optimizer, "step", step)
-    with pytest.raises(RunError, match=rf"{type(run.optimizer).__name__}\.step\(\) {message}"):
+    monkeypatch.setattr(run.made.optimizer, "step", step)
+    with pytest.raises(RunError, match=rf"{type(run.made.optimizer).__name__}\.step\(\) {message}"):
         run.run()
 
 
@@ -515,9 +518,9 @@ def test_a_model_that_diverged_in_its_last_step_is_no_result(
     host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = experiment(host, None, {"model": {"weights": "real"}, "optimizer": "sgd"})
-    *_, last = run.model.parameters()  # behind all signs, of which none is NaN
-    whole = 2 * run.tasks[0].train.count_batches(200)
-    step, steps = run.optimizer.step, []
+    *_, last = run.made.model.parameters()  # behind all signs, of which none is NaN
+    whole = 2 * run.made.tasks[0].train.count_batches(200)
+    step, steps = run.made.optimizer.step, []
 
     def spoiled(closure: Any) -> torch.Tensor:
         steps.append(step(closure))
@@ -525,7 +528,7 @@ def test_a_model_that_diverged_in_its_last_step_is_no_result(
             last.data.fill_(3e38)  # finite, but no sum of them is
         return steps[-1]
 
-    monkeypatch.setattr(run.optimizer, "step", spoiled)
+    monkeypatch.setattr(run.made.optimizer, "step", spoiled)
     with pytest.raises(RunError, match=r"after task 1 .* numbers that are not finite"):
         run.run()
 
@@ -537,11 +540,11 @@ def test_a_rules_diagnostics_are_logged_after_every_epoch_beside_the_optimizers(
     asked: list[int] = []
 
     def of_rule() -> dict[str, float]:
-        asked.append(run.progress.steps)
+        asked.append(run.learner.progress.steps)
         return {"at": float(len(asked)), "lost": math.inf, "both": 1.0, "loss": -1.0}
 
-    monkeypatch.setattr(run.rule, "diagnostics", of_rule)
-    monkeypatch.setattr(run.optimizer, "diagnostics", lambda: {"both": 2.0})
+    monkeypatch.setattr(run.made.rule, "diagnostics", of_rule)
+    monkeypatch.setattr(run.made.optimizer, "diagnostics", lambda: {"both": 2.0})
     result = run.run()
     epochs = [line for line in metrics(tmp_path / "run") if line["event"] == "epoch"]
     assert [line["at"] for line in epochs] == [1, 2, 3, 4]
@@ -556,8 +559,8 @@ def test_a_rules_diagnostics_that_are_no_numbers_name_the_rule(
     answer: Any, host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = experiment(host, None)
-    monkeypatch.setattr(run.rule, "diagnostics", lambda: answer)
-    name = type(run.rule).__name__
+    monkeypatch.setattr(run.made.rule, "diagnostics", lambda: answer)
+    name = type(run.made.rule).__name__
     with pytest.raises(RunError, match=rf"{name}\.diagnostics\(\) must return numbers by name"):
         run.run()
 
@@ -565,7 +568,7 @@ def test_a_rules_diagnostics_that_are_no_numbers_name_the_rule(
 def test_what_is_scored_is_the_models_inference(host: PluginHost) -> None:
     """One that always answers 3 is right for every 3, before training and after it."""
     run = experiment(host, None, {"epochs": 1})
-    run.model.inference = lambda model, x: torch.eye(10)[torch.full((len(x),), 3)]
+    run.made.model.inference = lambda model, x: torch.eye(10)[torch.full((len(x),), 3)]
     result = run.run()
     for index, task in enumerate(run.stream):
         share = (task.test.labels[task.test.rows] == 3).double().mean().item()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnnlab.engine.evaluation import Prediction, entropy
-from bnnlab.engine.uncertainty import calibration_gaps, summarise, uncertainty
+from bnnlab.interfaces.prediction import Prediction, entropy
+from bnnlab_analysis.uncertainty import calibration_gaps, summarise, uncertainty
 
 
 def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:

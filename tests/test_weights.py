@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BinaryLinear, Kind, Model, PluginHost, RunError
-from bnnlab.engine import weights
 from bnnlab.engine.building import make_optimizer
 from bnnlab.settings.layers import choose
+from bnnlab_analysis import weights
 from bnnlab_testing import toy
 
 

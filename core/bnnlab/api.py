@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, Literal
 
 from bnnlab.engine import building
-from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
@@ -164,7 +164,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         places.append(Layer(read_config(Path(config)), str(config)))
     places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
-    return Experiment(host, resolve(host, places)).run()
+    return prepare(host, resolve(host, places)).run()
 
 
 _SETTINGS = frozenset({*PARTS, *(option.name for option in RUN_OPTIONS)})

@@ -31,11 +31,10 @@ HOMES = {
         "conversion.report",
     ),
     "copies": ("engine.copies",),
-    "diagnosis": ("engine.diagnosis",),
     "discovery": ("registry.discovery",),
     "draws": ("families.draws",),
-    "evaluation": ("engine.evaluation",),
-    "experiment": ("engine.experiment",),
+    "evaluation": ("engine.evaluation", "interfaces.prediction"),
+    "experiment": ("engine.experiment", "engine.preparing"),
     "files": ("storage.files",),
     "fused": ("interfaces.fused",),
     "global_hooks": ("guards.global_hooks",),
@@ -86,14 +85,18 @@ HOMES = {
     ),
     "summary": ("nn.summary",),
     "training": ("engine.training",),
-    "uncertainty": ("engine.uncertainty",),
     "watch": ("interfaces.write_detector", "interfaces.parameter_groups"),
     "watched": ("interfaces.consistency", "interfaces.faults"),
-    "weights": ("engine.weights",),
 }
 """Per module of before, the modules of today that hold its names."""
-DISTRIBUTIONS = ("plots", "testing")
-"""Packages of before that are distributions of their own: `bnnlab.plots` is `bnnlab_plots`."""
+DISTRIBUTIONS = {
+    "diagnosis": "bnnlab_analysis.diagnosis",
+    "plots": "bnnlab_plots",
+    "testing": "bnnlab_testing",
+    "uncertainty": "bnnlab_analysis.uncertainty",
+    "weights": "bnnlab_analysis.weights",
+}
+"""What is in a distribution of its own now: where it is there."""
 
 
 def reexport(name: str, homes: Sequence[str]) -> Callable[[str], Any]:
@@ -146,16 +149,19 @@ class MovedFinder(MetaPathFinder):
         if rest in HOMES:
             homes = tuple(f"bnnlab.{home}" for home in HOMES[rest])
             return ModuleSpec(fullname, _Moved(homes))
-        name = rest.partition(".")[0]
+        name, dot, inner = rest.partition(".")
         if name not in DISTRIBUTIONS:
             return None
-        if find_spec(f"bnnlab_{name}") is None:
+        home = DISTRIBUTIONS[name]
+        package = home.partition(".")[0]
+        if find_spec(package) is None:
             raise ModuleNotFoundError(
                 f"{fullname} is in a distribution of its own now. To install it: "
-                f"pip install bnnlab-{name}",
+                f"pip install {package.replace('_', '-')}",
                 name=fullname,
             )
-        return ModuleSpec(fullname, _Moved((f"bnnlab_{rest}",)), is_package="." not in rest)
+        is_package = not dot and home == package
+        return ModuleSpec(fullname, _Moved((f"{home}{dot}{inner}",)), is_package=is_package)
 
 
 def install() -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from bnnlab.cli.console import error_console, line, print_out, terminal_width
 from bnnlab.engine.continual import RECENT
 from bnnlab.engine.experiment import Experiment
-from bnnlab.engine.result import Result
+from bnnlab.engine.result import MEASURES, Result
 from bnnlab.registry.hookspecs import hookimpl
 
 REFRESH = 0.1  # seconds between updates of the bar
@@ -87,27 +87,27 @@ def print_result(result: Result) -> None:
 
 def result_lines(result: Result) -> list[Table | Text]:
     """Return the accuracy matrix, and one line per measure."""
-    head = Text("test accuracy in %; flips: % of the binary weights that the task changed")
+    flips = "% of the binary weights that the task changed"
+    flips = flips if result.flips else "not measured (pip install bnnlab-analysis)"
+    head = Text(f"test accuracy in %; flips: {flips}")
     parts: list[Table | Text] = [head, matrix_table(result)]
     count = len(result.accuracy)
     if count > (listed := len(_shown(count))):
         parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
-    lines = [("average accuracy", result.average_accuracy, "over all tasks after the last one")]
-    if count > RECENT:
-        lines.append(("recent accuracy", result.recent_accuracy, f"over the last {RECENT} tasks"))
+    names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
     if count > 1:
-        lines += [
-            ("learning accuracy", result.learning_accuracy, "mean accuracy when just learned"),
-            ("forgetting", result.forgetting, "mean drop from a task's best"),
-            ("backward transfer", result.backward_transfer, "mean change since learned"),
-            ("forward transfer", result.forward_transfer, "mean gain before learning"),
-        ]
+        names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
     if result.fresh_accuracy:
-        meaning = "mean of just learned minus a fresh model's"
-        lines.append(("plasticity", result.plasticity, meaning))
-    for name, value, meaning in lines:
-        shown = "n/a" if value is None else f"{100 * value:.1f} %"
-        parts.append(Text.assemble(f"{name:18}{shown:>8}  ", (meaning, "dim")))
+        names.append("plasticity")
+    for name in names:
+        shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
+        head = f"{name.replace('_', ' '):18}{shown:>8}  "
+        parts.append(Text.assemble(head, (MEASURES[name].meaning, "dim")))
+    for name in sorted(result.keys() - MEASURES.keys()):
+        if isinstance(result[name], int | float):  # of a probe
+            parts.append(line(f"{name:18}{result[name]:>8.4g}"))
+    if result.stop_reason:
+        parts.append(line(f"stopped by probe {result.stop_reason}"))
     parts += _uncertainty_lines(result)
     for name, versions in result.changed_versions.items():
         parts.append(line(f"parts of this run used {name} {', '.join(versions)}"))
@@ -150,7 +150,7 @@ def matrix_table(result: Result) -> Table:
         table.add_column(f"on {j + 1}", justify="right", overflow="fold")
     table.add_column("flips", justify="right", style="dim", overflow="fold")
     for i in shown:
-        flips = result.flips[i]
+        flips = result.flips[i] if result.flips else None
         table.add_row(
             f"task {i + 1}",
             *(_cell(result.accuracy[i][j], past=j <= i) for j in shown),

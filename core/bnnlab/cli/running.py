@@ -111,12 +111,12 @@ def _execute(
     host = PluginHost()
     config = resolve(host, places)
     from bnnlab.cli.display import Display, print_result
-    from bnnlab.engine.experiment import Experiment
+    from bnnlab.engine.preparing import prepare
     from bnnlab.errors import StoppedError
     from bnnlab.storage.folder import RunFolder
 
     folder = RunFolder(resume) if resume else None
-    experiment = Experiment(host, config, folder, allow_changed_versions=allow_changed_versions)
+    experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     try:
         if quiet:
             result = experiment.run()

@@ -16,6 +16,7 @@ from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_
 from bnnlab.guards import ambient
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Examples, Task, TaskStream
@@ -29,6 +30,7 @@ BASES: dict[Kind, type] = {
     Kind.RULE: LearningRule,
     Kind.OPTIMIZER: Optimizer,
     Kind.STREAM: TaskStream,
+    Kind.PROBE: Probe,
 }
 
 
@@ -206,6 +208,12 @@ def make_optimizer(host: PluginHost, choice: Choice, model: Model, *, seed: int)
     """Make an optimizer for the model."""
     optimizer: Optimizer = _make(host, choice, model, generator=seeds.generator(seed, "optimizer"))
     return optimizer
+
+
+def make_probe(host: PluginHost, choice: Choice) -> Probe:
+    """Make a probe."""
+    probe: Probe = _make(host, choice)
+    return probe
 
 
 def make_learner(

@@ -1,7 +1,6 @@
 """What a model predicts for the tasks of a stream."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import log
 
 import torch
@@ -11,6 +10,7 @@ from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.prediction import Prediction, entropy
 from bnnlab.interfaces.stream import Examples, Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 
@@ -20,35 +20,6 @@ HELD_EXAMPLES = 100_000
 RECALIBRATION_IMAGES = 5000
 """Training images from which recalibrated statistics are measured, over all tasks concerned."""
 RECALIBRATION_BATCHES = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What is predicted for N examples.
-
-    Attributes:
-        probabilities: Mean over the weight draws, `(N, K)`.
-        entropies: Mean over the weight draws of each one's entropy, in bits, `(N,)`.
-        log_likelihoods: Logarithm of the targets' mean probability, in nats, `(N,)`: a number
-            also where the probability itself is too small for one.
-        targets: `(N,)`.
-    """
-
-    probabilities: Tensor
-    entropies: Tensor
-    log_likelihoods: Tensor
-    targets: Tensor
-
-    def accuracy(self) -> float:
-        """Return the share of examples whose most probable class is the target."""
-        correct = self.probabilities.argmax(-1) == self.targets
-        return float(correct.sum()) / len(self.targets)
-
-
-def entropy(probabilities: Tensor) -> Tensor:
-    """Return the entropy, in bits, over the last dimension."""
-    nats: Tensor = torch.special.entr(probabilities).sum(-1)
-    return nats / log(2)
 
 
 class Evaluator:

@@ -1,7 +1,7 @@
 """What a run's figures are made from, and what must agree where a run is continued."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
+from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 
@@ -85,17 +86,16 @@ def _agree(saved: Any, mine: Any) -> bool:
     return bool(saved == mine)
 
 
-def versions(host: PluginHost, config: RunConfig, learner: Learner) -> dict[str, str]:
+def versions(host: PluginHost, used: Sequence[Plugin], learner: Learner) -> dict[str, str]:
     """Return the versions of what computes: torch, bnnlab and the plugins in use.
 
-    Those are the ones that were chosen, and those of what the chosen ones are made of, such as
-    the optimizer that another one goes around.
+    Those are the ones in `used`, and those of what a learner is made of, such as the optimizer
+    that another one goes around.
     """
     modules = (*learner.model.modules(), *learner.rule.modules())
     parts = (*modules, *vars(learner.rule).values(), *vars(learner.optimizer).values())
     packages = {type(part).__module__.partition(".")[0] for part in parts}
-    chosen = [choice.plugin for choice in config.choices.values()]
-    plugins = [*chosen, *(plugin for plugin in host.plugins if plugin.package in packages)]
+    plugins = [*used, *(plugin for plugin in host.plugins if plugin.package in packages)]
     own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 

@@ -1,50 +1,71 @@
 """What a run found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from bnnlab.engine import continual
-from bnnlab.engine.diagnosis import Diagnosis
-from bnnlab.engine.learner import Learner
+from bnnlab.engine.origin import Origin
+from bnnlab.engine.probes import Probes
+from bnnlab.engine.progress import Progress
+from bnnlab.errors import RunError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.stream import Task, protocol_hash
-from bnnlab.settings.run import RunConfig
+from bnnlab.interfaces.probe import Run
+from bnnlab.interfaces.stream import protocol_hash
 
-Status = Literal["complete", "failed", "interrupted"]
+RunStatus = Literal["complete", "stopped", "failed", "interrupted"]
+Status = RunStatus
+"""Its name in 0.1.0."""
+Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run found; `result.json` holds all but the model and the folder.
-
-    Accuracies are fractions; None is "not measured".
+class Measure(Generic[Value]):
+    """A figure that results have: an attribute of a result, and an entry of `result.measures`.
 
     Attributes:
-        status: `complete`, `failed` or `interrupted`.
-        accuracy: T x T matrix: row i after learning task i, column j on the test part of task j.
-        untrained_accuracy: Of the model before training, per task.
-        fresh_accuracy: Of a fresh model that learned one task alone, per task; [] if not measured.
-        average_accuracy: Mean over all tasks after the last one.
-        recent_accuracy: Mean over the last five tasks after the last one.
-        learning_accuracy: Mean accuracy on each task right after learning it.
-        forgetting: Mean drop from each earlier task's best accuracy to its last.
-        backward_transfer: Mean change of earlier tasks' accuracy since each was learned.
-        forward_transfer: Mean gain on a task from the tasks before it, over the untrained model.
-        plasticity: Mean of (accuracy on each task right after learning it - a fresh model's).
-        retention: Per lag k, mean accuracy on a task k tasks after it was learned.
-        uncertainty: Of the predictions for all tasks after the last one; see
-            `bnnlab.engine.uncertainty.uncertainty`. Empty if not measured.
-        flips: Per task, the share of binary weights it changed.
-        diagnostics: Per task, what rule and optimizer said of themselves after the last epoch;
-            None for what was not finite.
-        diagnosis: Per task, per segment, how the rule's gradient compared with the exact one after
-            the last epoch; see `bnnlab.engine.diagnosis.diagnose`. Empty if not measured.
+        name: By which it is found.
+        unit: Or the range.
+        meaning: In a few words.
+        absent: Its value where nothing measured it.
+    """
+
+    def __init__(self, unit: str, meaning: str, absent: Any = None) -> None:
+        self.unit, self.meaning, self.absent = unit, meaning, absent
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, result: None, owner: type) -> "Measure[Value]": ...
+    @overload
+    def __get__(self, result: "Result", owner: type) -> Value: ...
+    def __get__(self, result: "Result | None", owner: type) -> "Measure[Value] | Value":
+        if result is None:
+            return self
+        found: Value = result.measures[self.name]
+        return found
+
+
+PerTask = list[float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Mapping[str, Any]):
+    """What a run found: measures by name, `result["forgetting"]`, and what they belong to.
+
+    `MEASURES` says what the core's measures mean; probes add their own. result.json holds all but
+    the model and the folder.
+
+    Attributes:
+        status: `complete`, `stopped` by a probe, `failed` or `interrupted`.
+        stop_reason: Of a stopped run: which probe stopped it, and why; else None.
+        measures: All of them by name.
         tasks: Names of the tasks.
         protocol: Hash of what was learned from, in which order, how it was split and scored.
         protocol_description: What was hashed.
         seed: Root seed.
+        run_id: Sixteen hexadecimal digits of this run alone; a resumed run keeps them.
         seconds: Training and evaluation.
         components: Per kind: name, distribution and version.
         changed_versions: Of torch, bnnlab and the plugins in use, those that a resumed run went on
@@ -53,90 +74,122 @@ class Result:
         folder: Where the run was written, or None.
     """
 
-    status: Status
-    accuracy: list[list[float | None]]
-    untrained_accuracy: list[float | None]
-    fresh_accuracy: list[float | None]
-    average_accuracy: float | None
-    recent_accuracy: float | None
-    learning_accuracy: float | None
-    forgetting: float | None
-    backward_transfer: float | None
-    forward_transfer: float | None
-    plasticity: float | None
-    retention: list[float | None]
-    uncertainty: dict[str, float | list[float]]
-    flips: list[float | None]
-    diagnostics: list[dict[str, float | None]]
-    diagnosis: list[list[Diagnosis]]
+    accuracy = Measure[list[PerTask]](
+        "0 to 1", "T x T: row i after learning task i, column j on the test part of task j"
+    )
+    untrained_accuracy = Measure[PerTask]("0 to 1", "per task, before any training")
+    fresh_accuracy = Measure[PerTask](
+        "0 to 1", "per task, of a fresh model that learned it alone", []
+    )
+    average_accuracy = Measure[float | None]("0 to 1", "over all tasks after the last one")
+    recent_accuracy = Measure[float | None](
+        "0 to 1", f"over the last {continual.RECENT} tasks after the last one"
+    )
+    learning_accuracy = Measure[float | None]("0 to 1", "mean accuracy when just learned")
+    forgetting = Measure[float | None]("-1 to 1", "mean drop from a task's best")
+    backward_transfer = Measure[float | None]("-1 to 1", "mean change since learned")
+    forward_transfer = Measure[float | None]("-1 to 1", "mean gain before learning")
+    plasticity = Measure[float | None]("-1 to 1", "mean of just learned minus a fresh model's")
+    retention = Measure[PerTask]("0 to 1", "per lag k, mean accuracy k tasks after learning")
+    uncertainty = Measure[dict[str, float | list[float]]](
+        "its own", "of the predictions for all tasks after the last one", {}
+    )
+    flips = Measure[PerTask]("0 to 1", "per task, share of binary weights it changed", [])
+    diagnostics = Measure[list[dict[str, float | None]]](
+        "their own", "per task, what rule and optimizer say of themselves"
+    )
+    diagnosis = Measure[list[list[dict[str, float | None]]]](
+        "its own", "per task, per segment, the rule's gradient beside the exact one", []
+    )
+
+    status: RunStatus
+    stop_reason: str | None
+    measures: dict[str, Any] = field(repr=False)
     tasks: list[str]
     protocol: str
-    protocol_description: dict[str, Any]
+    protocol_description: dict[str, Any] = field(repr=False)
     seed: int
+    run_id: str
     seconds: float
     components: dict[str, dict[str, str]]
     changed_versions: dict[str, list[str]]
     model: Model = field(repr=False)
     folder: Path | None
 
+    def __getitem__(self, name: str) -> Any:
+        return self.measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measures)
+
+    def __len__(self) -> int:
+        return len(self.measures)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        own = {"model", "folder"}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+        about = [f.name for f in fields(self) if f.name not in ("measures", "model", "folder")]
+        return {**self.measures, **{name: getattr(self, name) for name in about}}
+
+
+MEASURES: dict[str, Measure[Any]] = {
+    name: each for name, each in vars(Result).items() if isinstance(each, Measure)
+}
+"""What the core's measures mean, and those that it asks bnnlab-analysis for, by name."""
 
 
 def conclude(
-    status: Status,
-    config: RunConfig,
-    learner: Learner,
-    tasks: Sequence[Task],
-    protocol: dict[str, Any],
-    versions: Mapping[str, list[str]],
+    run: Run,
+    progress: Progress,
+    probes: Probes,
+    origin: Origin,
+    *,
+    status: RunStatus,
+    stop_reason: str | None,
     folder: Path | None,
 ) -> Result:
-    """Return the result of a run that has come as far as its learner's progress says.
+    """Return the result of a run that has come as far as its progress says.
 
     Args:
+        run: What it is made of.
+        progress: How far it has come.
+        probes: What measured it.
+        origin: What its figures come from.
         status: How it ended.
-        config: What was run.
-        learner: What learned.
-        tasks: All of the stream.
-        protocol: What figures depend on, see `bnnlab.engine.protocol.describe`.
-        versions: All that parts of the run were made with, by name.
+        stop_reason: Why a probe stopped it, or None.
         folder: Where it was written, or None.
+
+    Raises:
+        RunError: If a probe measures what the core does.
     """
-    progress, matrix = learner.progress, learner.progress.accuracy
+    matrix = progress.accuracy
+    own = {
+        "accuracy": matrix,
+        "untrained_accuracy": progress.untrained,
+        "average_accuracy": continual.average_accuracy(matrix),
+        "recent_accuracy": continual.recent_accuracy(matrix),
+        "learning_accuracy": continual.learning_accuracy(matrix),
+        "forgetting": continual.forgetting(matrix),
+        "backward_transfer": continual.backward_transfer(matrix),
+        "forward_transfer": continual.forward_transfer(matrix, progress.untrained),
+        "retention": continual.retention(matrix),
+        "diagnostics": progress.diagnostics,
+    }
+    found, facts = probes.measures(), {f.name for f in fields(Result)}
+    if taken := sorted(found.keys() & (own.keys() | facts)):
+        raise RunError(f"a probe measures {taken[0]!r}; that name is the core's")
+    absent = {name: measure.absent for name, measure in MEASURES.items()}
     return Result(
         status=status,
-        accuracy=matrix,
-        untrained_accuracy=progress.untrained,
-        fresh_accuracy=progress.fresh,
-        average_accuracy=continual.average_accuracy(matrix),
-        recent_accuracy=continual.recent_accuracy(matrix),
-        learning_accuracy=continual.learning_accuracy(matrix),
-        forgetting=continual.forgetting(matrix),
-        backward_transfer=continual.backward_transfer(matrix),
-        forward_transfer=continual.forward_transfer(matrix, progress.untrained),
-        plasticity=continual.plasticity(matrix, progress.fresh),
-        retention=continual.retention(matrix),
-        uncertainty=progress.uncertainty[-1] if progress.uncertainty else {},
-        flips=progress.flips,
-        diagnostics=progress.diagnostics,
-        diagnosis=progress.diagnosis,
-        tasks=[task.name for task in tasks],
-        protocol=protocol_hash(protocol),
-        protocol_description=protocol,
-        seed=config.seed,
+        stop_reason=stop_reason,
+        measures={**absent, **own, **found},
+        tasks=[task.name for task in run.tasks],
+        protocol=protocol_hash(origin.protocol),
+        protocol_description=origin.protocol,
+        seed=run.seed,
+        run_id=origin.run_id,
         seconds=round(progress.seconds, 3),
-        components={
-            str(kind): {
-                "name": choice.component.name,
-                "distribution": choice.plugin.distribution,
-                "version": choice.plugin.version,
-            }
-            for kind, choice in config.choices.items()
-        },
-        changed_versions={name: each for name, each in versions.items() if len(each) > 1},
-        model=learner.model.eval(),
+        components=origin.components,
+        changed_versions={name: each for name, each in origin.versions.items() if len(each) > 1},
+        model=run.model.eval(),
         folder=folder,
     )

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.interfaces.faults import ADVICE, check_model, numbers_of, raise_for_fault
+from bnnlab.interfaces.faults import (
+    ADVICE,
+    check_model,
+    checked_latent,
+    numbers_of,
+    raise_for_fault,
+)
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer_state import StatefulOptimizer, move_state
 from bnnlab.interfaces.parameter_groups import Group
@@ -126,7 +132,7 @@ class ConsistentOptimizer(StatefulOptimizer):
         """
         faults = []
         for weight, changed in zip(self._watch.weights, self._watch.changed(), strict=True):
-            values, latent = weight.detach(), self.latent(weight)
+            values, latent = weight.detach(), checked_latent(self, weight, self._name(weight))
             low, high = torch.aminmax(values.abs())
             product = high if latent is None else (values * latent).amin()
             faults += [changed, torch.maximum(1 - low, high - 1), product]

@@ -44,6 +44,26 @@ def _floats(value: Any) -> Iterator[Tensor]:
             yield from _floats(inner)
 
 
+def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
+    """Return what an optimizer keeps behind the weight of this name; None for nothing.
+
+    Raises:
+        RunError: If that is no tensor of floats of the weight's shape.
+    """
+    latent: Any = optimizer.latent(weight)
+    if latent is None:
+        return None
+    found = type(latent).__name__
+    if isinstance(latent, Tensor):
+        if latent.shape == weight.shape and latent.is_floating_point():
+            return latent
+        found = f"{latent.dtype} of shape {tuple(latent.shape)}"
+    raise RunError(
+        f"{type(optimizer).__name__}.latent() of {name!r} must return a tensor of floats of shape "
+        f"{tuple(weight.shape)} or None, not {found}"
+    )
+
+
 def raise_for_fault(who: str, name: str, changed: float, off: float, product: float) -> None:
     """Raise an error if a binary weight has a fault.
 

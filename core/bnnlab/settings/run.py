@@ -1,7 +1,7 @@
 """The settings of a run: the one table of them, and a run's whole configuration. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -79,6 +79,7 @@ class RunConfig(RunSettings):
     """Everything that determines a run."""
 
     choices: dict[Kind, Choice]
+    probes: dict[str, Choice] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as run.toml holds it: enough to repeat the run."""

@@ -25,7 +25,6 @@ OLD_KEYS = ("model", "rule", "optimizer", "progress", "identity", "files", "data
 """What the format of before held, too."""
 KEYS: dict[str, Any] = {
     **dict.fromkeys(OLD_KEYS, dict),
-    "alone": dict | None,
     "device": str,
     "metrics": list,
     "versions": dict,

@@ -25,7 +25,7 @@ from bnnlab import (
     UsageError,
     binarize,
 )
-from bnnlab.engine.diagnosis import diagnose
+from bnnlab_analysis.diagnosis import diagnose
 from bnnlab_eqprop.bptt import BackpropagationThroughTime
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.inference import RelaxingRule

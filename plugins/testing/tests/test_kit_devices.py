@@ -11,14 +11,16 @@ from broken.devices import WAITS, WORKS, Dies, ScalesIfLarge
 from broken.kit import OfARule, failures
 from torch import nn
 
-from bnnlab.engine.diagnosis import diagnose
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.learner import Learner
 from bnnlab.engine.training import Trainer
-from bnnlab.engine.uncertainty import summarise
+from bnnlab.interfaces.probe import Control
 from bnnlab.interfaces.rule import Batch
+from bnnlab_analysis.diagnosis import diagnose
+from bnnlab_analysis.uncertainty import summarise
 from bnnlab_testing import device_process, simulated_device, toy
 from bnnlab_testing.device_rules import DeviceError, waits
+from bnnlab_testing.lives import run_of
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 
@@ -173,21 +175,9 @@ class Core:
             counts.append(len(waits))
             waits.clear()
 
-        Trainer(
-            **vars(Learner(model, toy.ToyRule(), toy.make_optimizer(model))),
-            tasks=[task],
-            task_ids=True,
-            measure_uncertainty=False,
-            diagnose=False,
-            unknown=None,
-            epochs=1,
-            batch_size=2,
-            seed=0,
-            logged=lambda _: None,
-            due=lambda: False,
-            saved=lambda: None,
-            stepped=stepped,
-        ).run()
+        learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+        run = run_of(learner, [task], task_ids=True, epochs=1, batch_size=2)
+        Trainer(run, learner.progress, Control(stepped=stepped)).run()
         assert counts[1:-1] == [0] * 18
 
     def measure(self, device: torch.device) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from bnnlab import PluginHost
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
@@ -28,7 +29,7 @@ def experiment(data: Path, out: Path, **options: Any) -> Experiment:
         "stream": {**stream, "augment": "cifar", **options},
         "model": {"name": "mlp", "hidden": [16]},
     }
-    return Experiment(PluginHost(), resolve(PluginHost(), [config]))
+    return prepare(PluginHost(), resolve(PluginHost(), [config]))
 
 
 def metrics(folder: Path) -> str:
@@ -63,7 +64,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         torn.run(interrupt)
     folder = tmp_path / "torn" / "run"
     config = resolve(PluginHost(), [read_config(folder / "run.toml")])
-    result = Experiment(PluginHost(), config, RunFolder(folder)).run()
+    result = prepare(PluginHost(), config, RunFolder(folder)).run()
     assert metrics(folder) == metrics(tmp_path / "whole" / "run")
     wanted = whole.model.state_dict()
     for key, value in result.model.state_dict().items():

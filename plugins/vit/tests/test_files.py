@@ -10,6 +10,7 @@ import torch
 import bnnlab
 from bnnlab import UsageError
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.preparing import prepare
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import resolve
 from bnnlab.storage.checkpoint import CHECKPOINT, digest, read, save
@@ -30,7 +31,7 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 def make(host: PluginHost, **more: Any) -> Experiment:
-    return Experiment(host, resolve(host, [settings(**more)]))
+    return prepare(host, resolve(host, [settings(**more)]))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def interrupt(run: Experiment, at: int) -> Path:
 
 def resume(host: PluginHost, folder: Path) -> Experiment:
     config = resolve(host, [tomllib.loads((folder / "run.toml").read_text())])
-    return Experiment(host, config, RunFolder(folder))
+    return prepare(host, config, RunFolder(folder))
 
 
 def change(run: Path) -> None:
@@ -111,9 +112,9 @@ def test_a_run_without_a_checkpoint_yet_begins_with_them(
     host: PluginHost, before: Path, tmp_path: Path
 ) -> None:
     run = make(host, model=begun(before), out=str(tmp_path), name="torn")
-    state = {name: value.clone() for name, value in run.model.state_dict().items()}
+    state = {name: value.clone() for name, value in run.made.model.state_dict().items()}
     again = resume(host, interrupt(run, at=0))
-    for name, value in again.model.state_dict().items():
+    for name, value in again.made.model.state_dict().items():
         assert torch.equal(value, state[name])
 
 

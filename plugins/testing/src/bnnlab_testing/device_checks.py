@@ -79,10 +79,10 @@ class LearnerChecks(DeviceChecks):
 
     def work_on(self, device: torch.device) -> None:
         """Go on there bit for bit after an interruption; go on from there on the CPU, and back."""
-        whole_batch = {"batch_size": 2 * toy.BATCH_SIZE}  # one step an epoch
-        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], **whole_batch)
+        whole = 2 * toy.BATCH_SIZE  # one step an epoch
+        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], batch_size=whole)
         there_and_back = self._lives([device, CPU, device], tasks=2)
-        live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, **whole_batch)
+        live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, batch_size=whole)
 
     def _lives(self, devices: Sequence[torch.device], tasks: int) -> Make:
         """Return what makes learners and tasks anew, each on the next device, then on the last."""

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from bnnlab.engine.learner import Learner
+from bnnlab.engine.probes import Probes
+from bnnlab.engine.progress import Progress
 from bnnlab.engine.training import Trainer
+from bnnlab.interfaces.probe import Control, Probe, Run
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing.optimizer_checks import differing, flat
 
@@ -27,8 +30,24 @@ class _Interruption(Exception):  # noqa: N818 - no error
     """The run is interrupted where it was just saved."""
 
 
-def live(make: Make, stops: Stops = (), **trainer: Any) -> dict[str, Any]:
-    """Learn and evaluate all tasks; return what is left, logged and predicted, by place.
+def run_of(learner: Learner, tasks: Sequence[Task], **changes: Any) -> Run:
+    """Return a run in which a learner learns tasks; it has fields that differ from the usual."""
+    usual: dict[str, Any] = {
+        "task_ids": False,
+        "unknown": None,
+        "epochs": EPOCHS,
+        "batch_size": 20,
+        "seed": 0,
+        "make_again": lambda: (learner.model, learner.rule, learner.optimizer),
+    }
+    parts = {"model": learner.model, "rule": learner.rule, "optimizer": learner.optimizer}
+    return Run(**{**parts, "tasks": tasks, **usual, **changes})
+
+
+def live(
+    make: Make, stops: Stops = (), make_probe: Callable[[], Probe] = Probe, **changes: Any
+) -> dict[str, Any]:
+    """Learn and evaluate all tasks; return what is left, logged, measured and predicted, by place.
 
     At each of the `stops` the run saves, and goes on with components that are made anew and load
     what was saved, as `bnn run --resume` does.
@@ -36,65 +55,54 @@ def live(make: Make, stops: Stops = (), **trainer: Any) -> dict[str, Any]:
     Args:
         make: Makes what learns, and the tasks, anew.
         stops: Those that the run comes to, in this order; one past its end is left out.
-        trainer: Other arguments of the trainer than usual.
+        make_probe: Makes what measures the run, anew.
+        changes: Other fields of the `Run` than usual.
     """
-    learner, tasks = make(0)
     lines: list[dict[str, Any]] = []
-    for restarts, stop in enumerate([*stops, None], start=1):
+    saved = None
+    for restarts, stop in enumerate([*stops, None]):
+        learner, tasks = make(restarts)
+        run, probe = run_of(learner, tasks, **changes), make_probe()
+        probes = Probes({"it": probe}, run)
+        if saved:
+            saved.seek(0)
+            state = torch.load(saved, weights_only=True)
+            learner.load_state_dict(state, Path())
+            probe.load_state_dict(state["probe"])
         try:
-            _train(learner, tasks, stop, lines, trainer)
+            _train(run, learner.progress, stop, lines, probes)
             break
         except _Interruption:
             saved = io.BytesIO()
-            torch.save(learner.state_dict(), saved)
-            saved.seek(0)
-            learner, tasks = make(restarts)
-            learner.load_state_dict(torch.load(saved, weights_only=True), Path())
+            torch.save({**learner.state_dict(), "probe": probe.state_dict()}, saved)
     with torch.no_grad():
         model = learner.model.eval()
         logits = [model(inputs) for task in tasks for inputs, _ in task.test.batches(100)]
     state = learner.state_dict()
     del state["progress"]["seconds"]
-    return flat({**state, "log": [{**line, "seconds": 0} for line in lines], "logits": logits})
+    log = [{**line, "seconds": 0} for line in lines]
+    return flat({**state, "log": log, "logits": logits, "measures": probes.measures()})
 
 
 def _train(
-    learner: Learner,
-    tasks: Sequence[Task],
+    run: Run,
+    progress: Progress,
     stop: tuple[int, int, int] | None,
     lines: list[dict[str, Any]],
-    changes: dict[str, Any],
+    probes: Probes,
 ) -> None:
-    progress = learner.progress
-
-    def saved() -> None:
+    def save() -> None:
         if (progress.task, progress.epoch, progress.step) == stop:
             raise _Interruption
 
-    usual = {
-        "task_ids": False,
-        "measure_uncertainty": False,
-        "diagnose": False,
-        "unknown": None,
-        "epochs": EPOCHS,
-        "batch_size": 20,
-        "seed": 0,
-    }
-    Trainer(
-        **vars(learner),
-        tasks=tasks,
-        logged=lines.append,
-        due=lambda: stop is not None,
-        saved=saved,
-        stepped=lambda *_: None,
-        **{**usual, **changes},
-    ).run()
+    control = Control(log=lines.append, is_due=lambda: stop is not None, save=save)
+    Trainer(run, progress, control, probes).run()
 
 
-def assert_goes_on(make: Make, stops: Stops = STOPS, **trainer: Any) -> None:
+def assert_goes_on(make: Make, stops: Stops = STOPS, **changes: Any) -> None:
     """Check that a run that is interrupted goes on as one that is not, bit for bit."""
-    whole = live(make, **trainer)
-    places = differing(whole, live(make, stops, **trainer))
+    whole = live(make, **changes)
+    places = differing(whole, live(make, stops, **changes))
     assert not places, (
         f"interrupted and continued by components made anew, a run goes another way at "
         f"{', '.join(places[:5])}: state_dict() holds less than learning depends on "

@@ -4,16 +4,18 @@ The exact gradient is autograd's over the whole network, with the same surrogate
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bnnlab import seeds
 from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.probe import Moment, Probe, Run
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.nn.layers import Sign
 from bnnlab.nn.normalization import frozen_statistics
@@ -126,3 +128,36 @@ def _untouched(rule: LearningRule, model: Model) -> Iterator[None]:
         rule.load_state_dict(state)
         for parameter in model.parameters():
             parameter.grad = None
+
+
+class GradientDiagnosis(Probe):
+    """Compares the rule's gradient with the exact one after every epoch, see `diagnose`."""
+
+    def __init__(self) -> None:
+        self._found: list[list[Diagnosis]] = []
+
+    def attach(self, run: Run) -> None:
+        """Take the rule, and the model that it teaches."""
+        self._run = run
+
+    def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Diagnose the rule on a batch of the task that the seed chooses."""
+        run, task = self._run, at.task
+        order = seeds.permutation(len(task.train), run.seed, "diagnosis", task.index)
+        batch = Batch(*task.train.batch(order[: run.batch_size]), task.loss)
+        found = diagnose(run.rule, run.model, batch)
+        self.log("diagnosis", task=task.index, epoch=at.epoch, step=at.steps, segments=found)
+        if at.epoch + 1 == run.epochs and found:
+            self._found.append(found)
+
+    def measures(self) -> Mapping[str, Any]:
+        """Return what was found after each task's last epoch."""
+        return {"diagnosis": self._found}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found."""
+        return {"diagnosis": self._found}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._found = list(state["diagnosis"])

@@ -1,17 +1,22 @@
 """How far predicted probabilities can be trusted, and whether they tell the unknown apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bnnlab.engine.continual import RECENT
-from bnnlab.engine.evaluation import Prediction, entropy
+from bnnlab.interfaces.prediction import Prediction, entropy
+from bnnlab.interfaces.probe import Moment, Probe, Run
+from bnnlab.interfaces.stream import Examples, Task
 
 BINS = 15
 """Bins of equal width of the expected calibration error."""
+
+Measured = dict[str, float | list[float]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
     return Summary(len(targets), means, calibration_gaps(p, targets).tolist(), auroc)
 
 
-def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
+def uncertainty(summaries: Sequence[Summary]) -> Measured:
     """Join what was measured of the tasks seen, all examples together.
 
     Args:
@@ -78,7 +83,7 @@ def uncertainty(summaries: Sequence[Summary]) -> dict[str, float | list[float]]:
     Forecasts", Monthly Weather Review 78, 1950.
     """
     count = sum(each.count for each in summaries)
-    found: dict[str, float | list[float]] = {
+    found: Measured = {
         name: sum(each.count * each.means[name] for each in summaries) / count
         for name in summaries[0].means
     }
@@ -120,3 +125,60 @@ def _auroc(known: Tensor, unknown: Tensor) -> float:
 
     truth = np.repeat([0, 1], [len(known), len(unknown)])
     return float(roc_auc_score(truth, torch.cat([known, unknown]).numpy()))
+
+
+class Uncertainty(Probe):
+    """Measures how far predictions can be trusted, after every task, of all tasks seen.
+
+    Where the stream has inputs of no task, and the model is not told the task, it also measures how
+    well these are told apart.
+    """
+
+    def __init__(self) -> None:
+        self._unknown: Prediction | None = None
+        self._summaries: list[Summary] = []
+        self._measured: list[Measured] = []
+        self._last: Prediction | None = None
+
+    def attach(self, run: Run) -> None:
+        """Take the inputs of no task."""
+        self._inputs = run.unknown
+
+    def further_inputs(self, at: Moment) -> Sequence[Examples]:  # noqa: ARG002
+        """Return the inputs of no task, if there are some."""
+        return [] if self._inputs is None else [self._inputs]
+
+    def predicted(self, at: Moment, task: Task | None, prediction: Prediction) -> None:
+        """Keep a few numbers of the predictions for each task seen."""
+        if task is None:
+            self._unknown = prediction
+        elif task.index <= at.task.index:
+            shared = prediction is self._last  # tasks may share a test part
+            known = self._summaries
+            known.append(known[-1] if shared else summarise(prediction, self._unknown))
+            self._last = prediction
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Join what was measured of each task."""
+        self._measured.append(uncertainty(self._summaries))
+        self._unknown, self._summaries, self._last = None, [], None
+        return {"uncertainty": self._measured[-1]}
+
+    def measures(self) -> Mapping[str, Any]:
+        """Return what was measured after the last task."""
+        return {"uncertainty": self._measured[-1] if self._measured else {}}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured, and what the evaluation under way has given so far."""
+        return {
+            "unknown": None if self._unknown is None else vars(self._unknown),
+            "summaries": [vars(each) for each in self._summaries],
+            "uncertainty": self._measured,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        unknown = state["unknown"]
+        self._unknown = None if unknown is None else Prediction(**unknown)
+        self._summaries = [Summary(**each) for each in state["summaries"]]
+        self._measured = list(state["uncertainty"])

@@ -2,15 +2,16 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnnlab.errors import RunError
+from bnnlab.interfaces.faults import checked_latent
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.probe import Moment, Probe, Run
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> li
     """
     layers = []
     for (name, parameter), sign in zip(learned_weights(model).items(), before, strict=True):
-        latent = _latent(optimizer, name, parameter)
+        latent = checked_latent(optimizer, parameter, name)
         scale = getattr(model.get_submodule(name.rpartition(".")[0]), "scale", None)
         layers.append(
             {
@@ -76,23 +77,6 @@ def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> li
             }
         )
     return layers
-
-
-def _latent(optimizer: Optimizer, name: str, parameter: Tensor) -> Tensor | None:
-    latent = optimizer.latent(parameter)
-    if latent is None:
-        return None
-    if isinstance(latent, Tensor):
-        if latent.shape == parameter.shape and latent.is_floating_point():
-            return latent
-        found = f"{latent.dtype} of shape {tuple(latent.shape)}"
-    else:
-        found = type(latent).__name__
-    who = type(optimizer).__name__
-    raise RunError(
-        f"{who}.latent() of {name!r} must return a tensor of floats of shape "
-        f"{tuple(parameter.shape)} or None, not {found}"
-    )
 
 
 def _histogram(latent: Tensor, name: str) -> dict[str, Any] | None:
@@ -114,3 +98,39 @@ def _quantiles(scale: Tensor, name: str) -> list[float] | None:
         return None
     quantiles: list[float] = found.tolist()
     return quantiles
+
+
+class Weights(Probe):
+    """Measures what each task did to the learned weights, see `describe`."""
+
+    def __init__(self) -> None:
+        self._flips: list[float | None] = []
+        self._start: list[Tensor] = []
+
+    def attach(self, run: Run) -> None:
+        """See that the optimizer describes its weights rightly, before any work."""
+        self._model, self._optimizer = run.model, run.optimizer
+        describe(run.model, run.optimizer, signs(run.model))
+
+    def task_started(self, at: Moment) -> None:  # noqa: ARG002
+        """Remember the signs that the task begins with."""
+        self._start = signs(self._model)
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Describe the weights, and say which share has another sign."""
+        self._flips.append(flipped(self._model, self._start))
+        layers = describe(self._model, self._optimizer, self._start)
+        self.log("weights", task=at.task.index, step=at.steps, layers=layers)
+        return {"flips": self._flips[-1]}
+
+    def measures(self) -> Mapping[str, Any]:
+        """Return the share of binary weights that each task changed."""
+        return {"flips": self._flips}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured, and the signs at the task's start."""
+        return {"flips": self._flips, "start": self._start}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._flips, self._start = list(state["flips"]), list(state["start"])

@@ -1,0 +1,32 @@
+"""Checkpoints of 0.1.0, from before there were probes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ANALYSIS = "bnnlab-analysis"
+"""The distribution that measures what bnnlab measured itself."""
+
+
+def translated(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's state as this version writes it; one that has probes is as it is."""
+    if "probes" in state:
+        return dict(state)
+    alone = state["alone"] and {**state["alone"], "progress": _parted(state["alone"])[0]}
+    progress, old = _parted(state)
+    probes = {
+        "weights": {"flips": old["flips"], "start": old["start_signs"]},
+        "uncertainty": {name: old[name] for name in ("unknown", "summaries", "uncertainty")},
+        "diagnosis": {"diagnosis": old["diagnosis"]},
+        "fresh": {"fresh": old["fresh"], "learner": alone, "plasticity": None},
+    }
+    versions = {**state["versions"], ANALYSIS: state["versions"]["bnnlab"]}
+    named = {f"{ANALYSIS}/{name}": each for name, each in probes.items()}
+    return {**state, "progress": progress, "probes": named, "versions": versions}
+
+
+def _parted(learner: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a learner's progress, and apart from it what probes keep now."""
+    names = ("flips", "start_signs", "unknown", "summaries", "uncertainty", "diagnosis", "fresh")
+    progress = dict(learner["progress"])
+    old = {name: progress.pop(name) for name in names}
+    return {**progress, "further": int(old["unknown"] is not None), "ended": False}, old

@@ -1,0 +1,199 @@
+"""From a configuration to a run that is ready to go, new or resumed."""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnnlab.engine import building
+from bnnlab.engine.earlier import translated
+from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.learner import Learner, restore
+from bnnlab.engine.measuring import choose_probes
+from bnnlab.engine.origin import Origin
+from bnnlab.engine.probes import Probes
+from bnnlab.engine.protocol import compare, describe, identity, join_versions, versions
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.probe import Probe, Run
+from bnnlab.interfaces.stream import TaskStream
+from bnnlab.registry.components import Kind
+from bnnlab.registry.discovery import Status
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import is_storable, shown
+from bnnlab.registry.requirements import warn_of_unmet
+from bnnlab.settings.fit import require
+from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.storage import checkpoint
+from bnnlab.storage.folder import RunFolder
+from bnnlab.storage.log import hear
+
+log = logging.getLogger(__name__)
+
+State = Mapping[str, Any]
+
+
+def prepare(
+    host: PluginHost,
+    config: RunConfig,
+    resume: RunFolder | None = None,
+    *,
+    allow_changed_versions: bool = False,
+) -> Experiment:
+    """Make all that a run needs, and its folder.
+
+    Args:
+        host: Where the components come from.
+        config: The resolved configuration.
+        resume: A run's folder to continue; None for a new run.
+        allow_changed_versions: Whether it may be continued with other versions of torch, bnnlab or
+            a plugin than it was begun with.
+
+    Raises:
+        UsageError: If the components do not fit, one cannot be made, or the run cannot be
+            continued.
+    """
+    require(host, config)
+    device = building.find_device(config.device)
+    with ExitStack() as undo, hear() as heard:
+        state = _take_over(resume, undo) if resume else None
+        warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
+        stream = building.make_stream(
+            host,
+            config.choices[Kind.STREAM],
+            data=building.data_folder(config.data),
+            device=device,
+            seed=config.seed,
+        )
+        resumed = state is not None
+        run = _make(host, config, stream, device, resumed=resumed)
+        learner = Learner(run.model, run.rule, run.optimizer)
+        saved = state.get("probes") if state else None
+        chosen = choose_probes(host, config, run.optimizer, resumed=resumed, saved=saved)
+        made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
+        probes = Probes(made, run)
+        origin = _originate(host, config, stream, learner, chosen, state)
+        if resume and state:
+            with resume.writing(UsageError):
+                state = translated(state)
+                origin = _continued(resume.path, state, origin, allow_changed_versions)
+                learner.load_state_dict(state, resume.path)
+                restore(resume.path, state["probes"], **made)
+                resume.restore_metrics(state["metrics"])
+            ended = learner.progress.ended or not probes.hear(Probe.run_ended)
+            if ended and learner.progress.task == len(run.tasks):
+                log.warning("%s is complete: only its result is written again", resume.path)
+        folder = resume or _new_folder(host, config, device)
+        undo.pop_all()
+    return Experiment(host, config, stream, run, learner, probes, origin, folder, heard, resumed)
+
+
+def _take_over(folder: RunFolder, undo: ExitStack) -> State | None:
+    """Lock a run's folder and return the state in its checkpoint; None if it has none yet."""
+    with folder.writing(UsageError):
+        folder.lock()
+        undo.callback(folder.unlock)
+        state = checkpoint.load(folder.path)
+        if state is None:
+            folder.begin_anew()
+    return state
+
+
+def _make(
+    host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device, *, resumed: bool
+) -> Run:
+    """Make tasks and what learns; a model whose state follows reads no file."""
+    choices = dict(config.choices)
+    tasks = building.make_tasks(choices[Kind.STREAM], stream)
+    unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
+    if resumed:
+        choices[Kind.MODEL] = building.without_files(choices[Kind.MODEL])
+    first = replace(config, choices=choices)
+    model, rule, optimizer = building.make_learner(host, first, stream, device)
+    return Run(
+        model=model,
+        rule=rule,
+        optimizer=optimizer,
+        tasks=tasks,
+        task_ids=stream.gives_task_ids,
+        unknown=unknown,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        make_again=lambda: building.make_learner(host, config, stream, device),
+    )
+
+
+def _originate(
+    host: PluginHost,
+    config: RunConfig,
+    stream: TaskStream,
+    learner: Learner,
+    probes: Mapping[str, Choice],
+    state: State | None,
+) -> Origin:
+    """Return what a run's figures come from, as a new run says it."""
+    read, model = dict(config.choices), learner.model
+    if state and not config.fresh:  # fresh models begin from the model's files, too
+        read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
+    files = {**(state or {}).get("files", {}), **building.digests(read)}
+    protocol = describe(config, stream, model, learner.optimizer, files)
+    used = [choice.plugin for choice in (*config.choices.values(), *probes.values())]
+    return Origin(
+        run_id=secrets.token_hex(8),
+        protocol=protocol,
+        identity=identity(config, protocol),
+        versions={name: [each] for name, each in versions(host, used, learner).items()},
+        files=files,
+        device=next(model.parameters()).device.type,
+        components={
+            str(kind): {
+                "name": choice.component.name,
+                "distribution": choice.plugin.distribution,
+                "version": choice.plugin.version,
+            }
+            for kind, choice in config.choices.items()
+        },
+    )
+
+
+def _continued(folder: Path, state: State, mine: Origin, allow_changed_versions: bool) -> Origin:
+    """Return the origin of a run that goes on, or refuse to go on."""
+    now = {name: version for name, (version,) in mine.versions.items()}
+    joined = join_versions(folder, state["versions"], now, allow_changed_versions)
+    compare(folder, state["identity"], mine.identity)
+    if state["device"] != mine.device:
+        log.warning(
+            "%s was saved on %s and continues on %s: from here on it differs from an "
+            "uninterrupted run, in rounding and in what an optimizer draws",
+            *(folder, state["device"], mine.device),
+        )
+    return replace(mine, versions=joined, run_id=state.get("run_id", mine.run_id))
+
+
+def _new_folder(host: PluginHost, config: RunConfig, device: torch.device) -> RunFolder | None:
+    if config.out is None:
+        return None
+    described = "-".join(config.choices[kind].component.name for kind in _NAMING)
+    repeatable, out = _repeatable(config, device), building.expand(config.out)
+    folder = RunFolder.create(out, config.name, described)
+    loaded = [plugin for plugin in host.plugins if plugin.status is Status.OK]
+    folder.describe(repeatable, {each.distribution: each.version for each in loaded})
+    return folder
+
+
+def _repeatable(config: RunConfig, device: torch.device) -> dict[str, Any]:
+    """Return the configuration with what it left to this machine, and without its own name."""
+    data = str(building.data_folder(config.data).resolve())
+    if not is_storable(data):
+        raise UsageError(f"data: {shown(data)} has characters that a run file cannot hold.")
+    settings = {**config.as_dict(), "device": str(device), "data": data}
+    del settings["name"]
+    return settings
+
+
+_NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)

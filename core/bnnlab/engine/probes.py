@@ -1,0 +1,136 @@
+"""The probes of one run: called in turn, each by its name, and seen to change nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from bnnlab.errors import BnnlabError, RunError, StoppedError, explain, place
+from bnnlab.guards import ambient
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.probe import Probe, Run
+
+EVENTS = frozenset({"untrained", "epoch", "evaluation"})
+"""Lines of metrics.jsonl that are the core's own."""
+
+
+class ProbeStop(Exception):  # noqa: N818 - no error
+    """The run ends here because a probe asked for it; the text is the reason."""
+
+
+class Probes:
+    """The probes of one run.
+
+    Args:
+        probes: By the name that their state has in a checkpoint; not attached yet.
+        run: What they measure.
+
+    Attributes:
+        stop_reason: Why one of them asks the run to stop, with its name; None if none does.
+
+    Raises:
+        RunError: In every method, if a probe fails, changes the model, or answers what is no JSON.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], run: Run) -> None:
+        self._probes, self._model = dict(probes), run.model
+        self._said = set[str]()
+        self.stop_reason: str | None = None
+        self.ask(Probe.attach, run)
+
+    def hear(self, moment: Any) -> bool:
+        """Return whether a probe overrides a moment, such as `Probe.stepped`."""
+        return any(map(_overrides(moment), self._probes.values()))
+
+    def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
+        """Call a moment of the probes that override it; return their answers by name.
+
+        Args:
+            moment: A method of `Probe`.
+            given: Its arguments.
+            only: The one probe that is asked; all by default.
+        """
+        name, overrides = moment.__name__, _overrides(moment)
+        asked = {
+            who: probe
+            for who, probe in self._probes.items()
+            if overrides(probe) and only in (None, who)
+        }
+        answers = {}
+        for who, probe in asked.items():
+            with self._guarded(f"probe {who} in {name}", quick=moment is Probe.stepped):
+                answers[who] = getattr(probe, name)(*given)
+            if probe._reason is not None:
+                self.stop_reason, probe._reason = f"{who}: {probe._reason}", None
+        return answers
+
+    def take_lines(self) -> list[dict[str, Any]]:
+        """Return the lines that the probes have logged since the last call."""
+        lines = []
+        for who, probe in self._probes.items():
+            for line in probe._lines:
+                if line["event"] in EVENTS:
+                    raise RunError(f"probe {who}: a line {line['event']!r} is the core's own")
+                lines.append(_checked(line, f"probe {who}: its line {line['event']!r}"))
+            probe._lines = ()
+        return lines
+
+    def extend(self, line: dict[str, Any], moment: Any, *given: Any) -> dict[str, Any]:
+        """Return a line of metrics with what the probes add to it; what it holds stays."""
+        for who, added in self.ask(moment, *given).items():
+            line = {**_checked(added or {}, f"probe {who}: what {moment.__name__} returns"), **line}
+        return line
+
+    def measures(self) -> dict[str, Any]:
+        """Return the results of all by name."""
+        found: dict[str, Any] = {}
+        for who, answer in self.ask(Probe.measures).items():
+            if twice := sorted(found.keys() & answer.keys()):
+                raise RunError(f"probe {who}: another probe measures {twice[0]!r}, too")
+            found.update(_checked(answer, f"probe {who}: what measures() returns"))
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each by name."""
+        return {name: probe.state_dict() for name, probe in self._probes.items()}
+
+    def members(self) -> dict[str, Probe]:
+        """Return the probes by name."""
+        return dict(self._probes)
+
+    @contextmanager
+    def _guarded(self, who: str, *, quick: bool) -> Iterator[None]:
+        """Name a probe that fails, and refuse one that writes to the model or changes its mode.
+
+        What it changes for the whole process is put back, but for those of a `quick` moment.
+        """
+        before = _marks(self._model)
+        try:
+            with nullcontext() if quick else ambient.kept(who, self._said):
+                yield
+        except (BnnlabError, StoppedError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise RunError(f"{who} failed at {place(error)}: {explain(error)}") from error
+        if _marks(self._model) != before:
+            raise RunError(f"{who} changed the model's weights, buffers or mode; it may only look")
+
+
+def _overrides(moment: Any) -> Any:
+    return lambda probe: getattr(type(probe), moment.__name__) is not moment
+
+
+def _marks(model: Model) -> list[Any]:
+    """Return torch's counts of the writes to each tensor of a model, and its parts' modes."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [*(each._version for each in tensors), *(part.training for part in model.modules())]
+
+
+def _checked(answer: Any, what: str) -> dict[str, Any]:
+    """Return a mapping by text, if JSON can hold it."""
+    try:
+        found = dict(answer)
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{what} is no mapping of JSON types by name: {error}") from error
+    return found

@@ -1,0 +1,182 @@
+"""The probe interface: what measures a run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.prediction import Prediction
+from bnnlab.interfaces.rule import Batch, LearningRule
+from bnnlab.interfaces.stream import Examples, Task
+
+Stepped = Callable[[int, int, int, int], None]
+"""Hears of a step: task, epoch, steps made in the epoch, steps in the epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run is made of.
+
+    Attributes:
+        model: On its device.
+        rule: Attached to the model.
+        optimizer: Made for the model.
+        tasks: What is learned, in order.
+        task_ids: Whether the model is told which task it is tested on.
+        unknown: Examples of no task, or None where the stream has none.
+        epochs: Passes over each task's training data.
+        batch_size: Examples per step.
+        seed: Root of all randomness.
+        make_again: Makes model, rule and optimizer anew, as they were before the first step.
+    """
+
+    model: Model
+    rule: LearningRule
+    optimizer: Optimizer
+    tasks: Sequence[Task]
+    task_ids: bool
+    unknown: Examples | None
+    epochs: int
+    batch_size: int
+    seed: int
+    make_again: Callable[[], tuple[Model, LearningRule, Optimizer]]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """How far a run is.
+
+    Attributes:
+        task: The task under way.
+        epoch: The epoch under way, from 0.
+        steps: Optimizer steps made in the run.
+    """
+
+    task: Task
+    epoch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a run is saved and shown.
+
+    Attributes:
+        log: Adds a line to metrics.jsonl.
+        is_due: Returns whether a checkpoint is due, by the clock or because of a signal.
+        save: Takes a checkpoint. A run that a signal stopped ends here, by an exception.
+        stepped: Is told of each step.
+    """
+
+    log: Callable[[dict[str, Any]], None] = lambda _: None
+    is_due: Callable[[], bool] = lambda: False
+    save: Callable[[], None] = lambda: None
+    stepped: Stepped = lambda *_: None
+
+
+class Probe:
+    """Measures a run and changes nothing in it.
+
+    Override the moments that are needed; each does nothing by default. The run goes on in the same
+    way with and without the probe: leave weights, buffers, modes, the rule's and the optimizer's
+    state and all generators as they are. What is drawn comes from a generator of the probe's own,
+    see `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
+
+    All that is measured and must outlive a stop is in `state_dict()`.
+    """
+
+    _lines: tuple[dict[str, Any], ...] = ()
+    _reason: str | None = None
+
+    # ------------------------------------------------------------------ what a probe says
+
+    def log(self, event: str, **values: Any) -> None:
+        """Add a line to metrics.jsonl, in JSON types: `{"event": event, **values}`."""
+        self._lines = (*self._lines, {"event": event, **values})
+
+    def stop(self, reason: str) -> None:
+        """Ask the run to stop as soon as it can be saved: its status is then `stopped`.
+
+        `bnn run --resume` continues it, until a probe asks again. Nothing happens once the last
+        task is learned.
+        """
+        self._reason = reason
+
+    def measures(self) -> Mapping[str, Any]:
+        """Return the results by name, in JSON types; also of a run that ended early."""
+        return {}
+
+    # ------------------------------------------------------------------ moments
+
+    def attach(self, run: Run) -> None:
+        """Hear what the run is made of, before anything else and in a resumed run, too."""
+
+    def task_started(self, at: Moment) -> None:
+        """Hear that a task begins, before the optimizer does."""
+
+    def stepped(self, at: Moment, batch: Batch, loss: Tensor, logits: Tensor) -> None:
+        """Hear of an optimizer step. It costs time only where a probe overrides it.
+
+        Do not wait for the device here: no `.item()`, no copy to the CPU.
+
+        Args:
+            at: After the step.
+            batch: What was learned from.
+            loss: A scalar, before the step.
+            logits: `(B, K)`, before the step.
+        """
+
+    def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
+        """Hear that an epoch is over, with its line of metrics.jsonl."""
+
+    def further_inputs(self, at: Moment) -> Sequence[Examples]:  # noqa: ARG002
+        """Return what the evaluation after a task predicts beside the tasks' test parts.
+
+        An evaluation that was interrupted asks again, and must be given the same.
+        """
+        return ()
+
+    def predicted(self, at: Moment, task: Task | None, prediction: Prediction) -> None:
+        """Hear what the evaluation after a task predicts, one after another.
+
+        Those for the further inputs come first, then those for the tasks seen and the next one.
+
+        Args:
+            at: After the task.
+            task: Whose test part this is; None for the probe's further inputs.
+            prediction: Of its examples.
+        """
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Hear that a task is learned and evaluated.
+
+        Args:
+            at: After the task.
+            accuracy: Row of the accuracy matrix, a fraction per task.
+
+        Returns:
+            What is added to the evaluation's line of metrics.jsonl.
+        """
+        return {}
+
+    def run_ended(self, accuracy: Sequence[Sequence[float | None]], control: Control) -> None:
+        """Hear that all tasks are learned; what takes long is measured here.
+
+        A run that is stopped meanwhile calls this again when it is resumed.
+
+        Args:
+            accuracy: The accuracy matrix.
+            control: Call its `save()` where `is_due()`.
+        """
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: tensors, numbers and text, in lists and dicts."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; called after `attach`."""
