@@ -94,18 +94,7 @@ def result_lines(result: Result) -> list[Table | Text]:
     count = len(result.accuracy)
     if count > (listed := len(_shown(count))):
         parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
-    names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
-    if count > 1:
-        names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
-    if result.fresh_accuracy:
-        names.append("plasticity")
-    for name in names:
-        shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
-        head = f"{name.replace('_', ' '):18}{shown:>8}  "
-        parts.append(Text.assemble(head, (MEASURES[name].meaning, "dim")))
-    for name in sorted(result.keys() - MEASURES.keys()):
-        if isinstance(result[name], int | float):  # of a probe
-            parts.append(line(f"{name:18}{result[name]:>8.4g}"))
+    parts += _measure_lines(result, count)
     if result.stop_reason:
         parts.append(line(f"stopped by probe {result.stop_reason}"))
     parts += _uncertainty_lines(result)
@@ -113,6 +102,23 @@ def result_lines(result: Result) -> list[Table | Text]:
         parts.append(line(f"parts of this run used {name} {', '.join(versions)}"))
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
+
+
+def _measure_lines(result: Result, count: int) -> list[Text]:
+    """Return a line per measure that is a number, those of probes last."""
+    names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
+    if count > 1:
+        names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
+    if result.fresh_accuracy:
+        names.append("plasticity")
+    lines = []
+    for name in names:
+        shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
+        head = f"{name.replace('_', ' '):18}{shown:>8}  "
+        lines.append(Text.assemble(head, (MEASURES[name].meaning, "dim")))
+    others = {name: result[name] for name in sorted(result.keys() - MEASURES.keys())}
+    numbers = {name: it for name, it in others.items() if isinstance(it, int | float)}
+    return lines + [line(f"{name:18}{it:>8.4g}") for name, it in numbers.items()]
 
 
 def _uncertainty_lines(result: Result) -> list[Text]:
