@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
 import tomli
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,34 @@ def test_the_wheels_bring_recipes_types_and_the_registry(site):
     assert (site / "bnnlab" / "registry.toml").read_text() == (ROOT / "registry.toml").read_text()
     for package in ("bnnlab", "bnnlab_dfa", "bnnlab_vision"):
         assert (site / package / "py.typed").exists()
+
+
+def test_the_cores_wheel_is_the_core_alone(site):
+    (info,) = site.glob("bnnlab-*.dist-info")
+    files = (info / "RECORD").read_text().splitlines()
+    assert {file.partition("/")[0] for file in files} <= {"bnnlab", info.name, "..", "bin"}
+    required = {Requirement(line) for line in Distribution.at(info).requires}
+    always = {each.name for each in required if each.marker is None}
+    assert not {"matplotlib", "torchvision", "pytest"} & always
+
+
+def test_the_core_alone_says_what_is_missing_and_how_to_get_it(site, tmp_path):
+    for path in site.glob("bnnlab_*"):
+        shutil.move(path, tmp_path)
+    try:
+        assert bnn(site, "list-plugins").stdout.startswith("No plugin is installed.")
+        assert "Commands of plugins" not in bnn(site, "--help").stdout
+        for words, distribution in (
+            ("run", "bnnlab-dfa"),
+            ("run --rule bp", "bnnlab-backprop"),
+            ("plot accuracy RUN", "bnnlab-plots"),
+        ):
+            missed = bnn(site, *words.split())
+            assert (missed.returncode, missed.stdout) == (2, "")
+            assert f"pip install {distribution}" in missed.stderr
+    finally:
+        for path in tmp_path.glob("bnnlab_*"):
+            shutil.move(path, site)
 
 
 def test_an_uninstalled_plugin_is_missed_by_name_and_the_rest_works(site, tmp_path):
