@@ -697,13 +697,13 @@ def test_the_launcher_of_a_checkout_is_the_command() -> None:
     assert launched.stdout == f"bnnlab {bnnlab.__version__}\n"
 
 
-def test_listing_plugins_and_explaining_what_is_no_model_import_no_torch() -> None:
+def test_what_lists_checks_or_explains_imports_no_torch() -> None:
     script = (
         "import sys; from bnnlab.cli import main\n"
-        "for words in ('list-plugins', 'info rule dfa', 'info optimizer adam',"
-        "'info stream digits'):"
+        "for words in ('--help', 'list-plugins', 'check', 'matrix', 'plot --help', 'info rule dfa',"
+        "'info optimizer adam', 'info stream digits'):"
         " assert main(words.split()) == 0\n"
-        "assert not {'torch', 'numpy'} & {*sys.modules}"
+        "assert not {'torch', 'numpy', 'matplotlib'} & {*sys.modules}"
     )
     listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (listed.returncode, listed.stderr) == (0, "")
