@@ -76,9 +76,11 @@ def test_a_name_may_carry_an_argument(host: PluginHost, monkeypatch: pytest.Monk
 def test_an_argument_that_is_not_taken_is_refused(host: PluginHost) -> None:
     with pytest.raises(UsageError, match="model 'mlp' takes no argument: leave out ':x'"):
         resolve(host, [{"model": "mlp:x"}])
-    options, (_, component) = (Option("x", int, 1, "Declared."),), host.resolve(Kind.MODEL, "mlp")
+    component = replace(host.resolve(Kind.MODEL, "mlp")[1], argument="depth")
+    with pytest.raises(UsageError, match="MLP: 'depth' is not one of its options"):
+        len(component.options)
     with pytest.raises(ValueError, match="argument 'depth' is not one of its options"):
-        replace(component, argument="depth", options=options)
+        replace(component, options=(), argument="depth")
 
 
 def test_naming_another_component_drops_the_options_of_the_one_before(host: PluginHost) -> None:

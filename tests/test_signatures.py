@@ -9,10 +9,13 @@ import pytest
 
 from bnnlab import Above, AtLeast, AtMost, Below, Component, Kind, Option, Search, UsageError, When
 from bnnlab.registry.components import RESERVED
+from bnnlab.registry.constructors import constructors_of, read_constructors
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.signatures import SignatureOptions, constructors, entries, options_of
+from bnnlab.registry.signatures import SignatureOptions, entries, options_of
 from bnnlab.registry.source import UnreadableError
-from bnnlab.registry.source import constructors as read
+from bnnlab.settings.fit import matrix
+from bnnlab.settings.layers import choose
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 BASES = '''
 """Importing this fails, so whoever reads it does not import it."""
@@ -106,8 +109,8 @@ def test_the_source_says_of_every_component_what_python_says_of_its_class() -> N
     host = PluginHost()
     for plugin, component in host.components():
         fixed = RESERVED | component.preset.keys()
-        made = constructors(host.load(plugin, component))
-        found = options_of(read(component.target), fixed)
+        made = constructors_of(host.load(plugin, component))
+        found = options_of(read_constructors(component.target), fixed)
         assert found == options_of(made, fixed), component
         assert {option.name for option in component.options} <= {option.name for option in found}
 
@@ -121,7 +124,14 @@ def test_the_source_says_of_every_component_what_python_says_of_its_class() -> N
         ("@print\nclass Thing:\n    pass", "Thing is no plain class"),
         ("class Thing:\n    def __init__(self, x: int = len('abc' + 1)): pass", "len"),
         ("class Thing:\n    def __init__(self, x: float = open): pass", "no plain value"),
-        ("class Thing(A, B): pass\nclass A: pass\nclass B(A): pass", "have no order"),
+        ("class Thing(A, B): pass\nclass A: pass\nclass B(A): pass", "method resolution"),
+        (
+            "X = 1\nX += 1\nclass Thing:\n    def __init__(self, x: int = X): pass",
+            "plainly what 'X'",
+        ),
+        ("if 1:\n    X = 1\nclass Thing:\n    def __init__(self, x: int = X): pass", "'X'"),
+        ("X = 1\nclass Thing:\n    X = 2\n    def __init__(self, x: int = X): pass", "of its own"),
+        ("class Thing:\n    __init__ = print", "is no plain function"),
         ("class Thing", "acme_odd.py"),
         ("from acme_none import Thing", "acme_none has no source file"),
     ],
@@ -132,7 +142,7 @@ def test_what_a_source_does_not_say_plainly_is_refused(
     (tmp_path / "acme_odd.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnreadableError, match=why):
-        options_of(read("acme_odd:Thing"))
+        options_of(read_constructors("acme_odd:Thing"))
 
 
 def test_what_cannot_be_read_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +169,7 @@ def test_what_cannot_be_read_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
     assert [*SignatureOptions("acme_made:Thing")] == [
         Option("size", int, 2, "How large.", maximum=3)
     ]
-    with pytest.raises(UsageError, match="the options of acme_fails:Thing cannot be read: ZeroDiv"):
+    with pytest.raises(UsageError, match="acme_fails:Thing: its options cannot be read: ZeroDiv"):
         len(SignatureOptions("acme_fails:Thing"))
 
 
@@ -180,7 +190,7 @@ class Settings:
 
 
 def test_a_dataclass_says_its_options_too() -> None:
-    assert options_of(constructors(Settings)) == [
+    assert options_of(constructors_of(Settings)) == [
         Option("epochs", int, 1, "Passes over the data.", minimum=1, search=(1, 2, 5)),
         Option(
             "share",
@@ -214,7 +224,7 @@ def test_capabilities_come_with_values(package: Path) -> None:
 @pytest.mark.parametrize(
     ("when", "message"),
     [
-        (When("shape", "a", provides={"gradients"}), "names none of its options"),
+        (When("shape", "a", provides={"gradients"}), "'shape' is not one of its options"),
         (When("form", "c", provides={"gradients"}), "form: 'c' is not 'a' or 'b'"),
     ],
 )
@@ -224,6 +234,25 @@ def test_capabilities_of_what_there_is_not_are_refused(
     thing = Component(Kind.RULE, "thing", "acme_read.thing:Thing", "A thing.", "x", when=(when,))
     with pytest.raises(UsageError, match=message):
         thing.capabilities({})
+
+
+def test_a_component_that_nobody_can_read_is_left_out_by_name(
+    make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = """
+        from bnnlab import Component, Kind, hookimpl
+
+        @hookimpl
+        def bnnlab_components():
+            return [Component(Kind.RULE, "odd", "acme_fails:Thing", "A thing.", "Nobody")]
+    """
+    make_plugin("acme-odd", dedent(source), modules={"acme_fails": "@print\nclass Thing: 1 / 0"})
+    host = PluginHost()
+    model, stream = choose(host, Kind.MODEL, "mlp", {}), choose(host, Kind.STREAM, "digits", {})
+    assert all(rule.component.name != "odd" for rule, _, _ in matrix(host, model, stream))
+    assert "rule:odd of acme-odd is left out: acme_fails:Thing: its options" in caplog.text
+    with pytest.raises(UsageError, match="acme_fails:Thing: its options cannot be read"):
+        choose(host, Kind.RULE, "odd", {})
 
 
 def test_a_keyword_without_a_default_is_named(package: Path) -> None:

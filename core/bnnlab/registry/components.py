@@ -72,7 +72,8 @@ class Component:
 
     Raises:
         ValueError: On a malformed name or target, an unknown capability, a repeated or reserved
-            option name (`RESERVED`), or an argument that is not an option.
+            option name (`RESERVED`), or an argument that is not an option. For options in a
+            signature: `UsageError`, when they are read.
     """
 
     kind: Kind
@@ -99,7 +100,7 @@ class Component:
             raise ValueError(f"{self}: provides and requires are sets of names, not a name")
         if isinstance(self.options, SignatureOptions):
             fixed = RESERVED | self.preset.keys()
-            options = SignatureOptions(self.target, fixed, self.when)
+            options = SignatureOptions(self.target, fixed, self.when, self.argument)
             object.__setattr__(self, "options", options)
         else:
             self._check_declared()

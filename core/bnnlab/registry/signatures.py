@@ -5,24 +5,28 @@ under Args (of a dataclass: Attributes) is the help. `**options` stands for the 
 class; what has no entry in its own class has that of a base.
 """
 
-import ast
 import re
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
-from inspect import Parameter, cleandoc, getsource, signature
+from inspect import Parameter
 from textwrap import dedent
 from typing import Any, overload
 
 from bnnlab.errors import StoppedError, UsageError, explain
 from bnnlab.guards import ambient
 from bnnlab.markers import Marker
-from bnnlab.registry import source
+from bnnlab.registry.constructors import (
+    Constructor,
+    Keyword,
+    constructors_of,
+    read_constructors,
+)
 from bnnlab.registry.declaration import Option, When, is_typeable, taken_apart, with_capabilities
 from bnnlab.registry.options import check_value
-from bnnlab.registry.source import FOREIGN, Constructor, Keyword
+from bnnlab.registry.source import UnreadableError
 
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:(?: .*)?\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?)*)", re.MULTILINE)
@@ -39,29 +43,33 @@ class SignatureOptions(Sequence[Option]):
         target: `package.module:Class`.
         fixed: Keywords that are not options.
         when: Capabilities that depend on option values.
+        argument: An option that the component's declaration names.
     """
 
     target: str = ""
     fixed: frozenset[str] = frozenset()
     when: tuple[When, ...] = ()
+    argument: str | None = None
 
     @cached_property
     def _options(self) -> tuple[Option, ...]:
         try:
-            found = options_of(source.constructors(self.target), self.fixed)
-        except source.UnreadableError:
-            found = options_of(constructors(_load(self.target)), self.fixed)
-        except UsageError as error:
-            raise UsageError(f"{self.target}: {error}") from error
-        named = {option.name: option for option in found}
-        for when in self.when:
-            if when.option not in named:
-                raise UsageError(f"{self.target}: {when} names none of its options")
-            try:
+            found = self._read()
+            named = {option.name: option for option in found}
+            said = {self.argument, *(when.option for when in self.when)} - {None, *named}
+            if said:
+                raise ValueError(f"{said.pop()!r} is not one of its options")
+            for when in self.when:
                 check_value(named[when.option], when.value)
-            except ValueError as error:
-                raise UsageError(f"{self.target}: {when}: {error}") from error
+        except (UsageError, ValueError) as error:
+            raise UsageError(f"{self.target}: {error}") from error
         return tuple(with_capabilities(option, self.when) for option in found)
+
+    def _read(self) -> list[Option]:
+        try:
+            return options_of(read_constructors(self.target), self.fixed)
+        except UnreadableError:
+            return options_of(constructors_of(_load(self.target)), self.fixed)
 
     def __len__(self) -> int:
         return len(self._options)
@@ -114,46 +122,6 @@ def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | N
     return Option(name, kind, default, helps.get(name, ""), **dict(ChainMap(*marks)))
 
 
-def constructors(made: Any) -> list[Constructor]:
-    """Do what `source.constructors` does, for an imported class; empty for anything else."""
-    if not isinstance(made, type):
-        return []
-    mro = [each for each in made.__mro__ if each.__module__.partition(".")[0] not in FOREIGN]
-    return [_constructor(each, vars(each).get("__init__")) for each in mro]
-
-
-def _constructor(made: Any, function: Any) -> Constructor:
-    doc = cleandoc(vars(made).get("__doc__") or "")
-    if function is None:
-        return Constructor(doc)
-    parameters = [*signature(function).parameters.values()][1:]  # not self
-    keywords = {
-        each.name: Keyword(partial(_annotation, each, function), partial(getattr, each, "default"))
-        for each in parameters
-        if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    }
-    passes_on = any(each.kind is Parameter.VAR_KEYWORD for each in parameters)
-    return Constructor(doc, keywords, passes_on, _set_beside(function))
-
-
-def _set_beside(function: Any) -> frozenset[str]:
-    try:
-        (node,) = ast.parse(dedent(getsource(function))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # no source, or not its own
-        return frozenset()
-    return source.set_beside(node) if isinstance(node, ast.FunctionDef) else frozenset()
-
-
-def _annotation(parameter: Parameter, function: Any) -> Any:
-    """Evaluate an annotation; if that fails, the type is not that of an option."""
-    if not isinstance(parameter.annotation, str):
-        return parameter.annotation
-    try:
-        return eval(parameter.annotation, function.__globals__)
-    except Exception:  # names that are imported for type checkers alone
-        return source.Unknown
-
-
 def entries(doc: str) -> dict[str, str]:
     """Return the entries under Args or Attributes of a docstring, each on one line."""
     found: dict[str, str] = {}
@@ -171,4 +139,4 @@ def _load(target: str) -> Any:
     except (KeyboardInterrupt, StoppedError):
         raise
     except BaseException as error:
-        raise UsageError(f"the options of {target} cannot be read: {explain(error)}") from error
+        raise UsageError(f"its options cannot be read: {explain(error)}") from error

@@ -1,14 +1,14 @@
-"""Read constructors from source files, without importing their modules or packages.
+"""Read the values of names from source files, without importing modules or packages.
 
-Anything but plain source is refused: a built extension, a decorated class, a star import.
+Anything but plain source is refused: a built extension, a star import, a name that is bound twice
+or under a condition.
 """
 
 import ast
 import builtins
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec, resolve_name
 from inspect import Parameter
@@ -16,54 +16,17 @@ from pathlib import Path
 from typing import Any
 
 FOREIGN = sys.stdlib_module_names | {"torch"}
-"""Packages whose source is not read: their classes have no options."""
+"""Packages whose source is not read."""
 _parse = lru_cache(maxsize=256)(ast.parse)
 
-Binding = ast.ClassDef | ast.expr | tuple[str, str]
-"""What a name is bound to: a class, a value, or (module, name there) that was imported."""
+Imported = tuple[str, str]
+"""A module and a name in it; without a name the module itself."""
+Binding = ast.ClassDef | ast.FunctionDef | ast.expr | Imported | None
+"""What a name is bound to; None if that is not plain."""
 
 
 class UnreadableError(Exception):
     """A source file is missing or not plain enough."""
-
-
-@dataclass(frozen=True)
-class Keyword:
-    """A keyword of a constructor. Each function returns `Parameter.empty` if there is none."""
-
-    annotation: Callable[[], Any]
-    default: Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Constructor:
-    """The docstring and the `__init__` of a class; without `__init__` it passes all keywords on.
-
-    Attributes:
-        doc: The docstring.
-        keywords: By name.
-        passes_on: Whether it has `**options`, for the next class.
-        sets: Keywords of the next class that it sets itself, beside `**options`.
-    """
-
-    doc: str
-    keywords: Mapping[str, Keyword] = field(default_factory=dict)
-    passes_on: bool = True
-    sets: frozenset[str] = frozenset()
-
-
-def constructors(target: str) -> list[Constructor]:
-    """Return the constructors of a class and its bases, in Python's order of look-up.
-
-    Args:
-        target: `package.module:Class`.
-
-    Raises:
-        UnreadableError: If something cannot be read; the message names it.
-    """
-    module, _, name = target.partition(":")
-    found = _Module(module).find_class(name)
-    return [] if found is None else [each.constructor() for each in found.lookup_order()]
 
 
 class _Anything(type):
@@ -80,7 +43,7 @@ class Unknown(metaclass=_Anything):
         return cls
 
 
-class _Module(dict[str, Any]):
+class Module(dict[str, Any]):
     """The values of a module's names, from its source, on first use."""
 
     def __init__(self, name: str) -> None:
@@ -88,7 +51,7 @@ class _Module(dict[str, Any]):
         self.name, path = name, _locate(name)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         try:
-            self._names = _bindings(path.read_text("utf-8"), package)
+            self._names = _names_in(path.read_text("utf-8"), package)
         except (OSError, SyntaxError, ValueError) as error:
             raise UnreadableError(f"{path}: {error}") from error
 
@@ -96,13 +59,14 @@ class _Module(dict[str, Any]):
         module, found = self._look_up(name)
         if isinstance(found, ast.expr):
             return module.evaluate(found)
-        if isinstance(found, ast.ClassDef) or found[0].partition(".")[0] == "torch":
+        if isinstance(found, ast.ClassDef):
             return Unknown
-        value = import_module(found[0])
-        return getattr(value, found[1]) if found[1] else value
+        if isinstance(found, tuple):
+            return _import(*found)
+        raise UnreadableError(f"{self.name} does not say plainly what {name!r} is")
 
-    def _look_up(self, name: str) -> tuple["_Module", Binding]:
-        """Return a name's binding, in the module that makes it; foreign ones are not read."""
+    def _look_up(self, name: str) -> tuple["Module", Binding]:
+        """Return a name's binding, and the module that makes it; foreign modules are not read."""
         if name not in self._names and hasattr(builtins, name) and "*" not in self._names:
             return self, ("builtins", name)
         if name not in self._names:
@@ -110,10 +74,10 @@ class _Module(dict[str, Any]):
         found = self._names[name]
         if not isinstance(found, tuple) or _is_foreign(found[0]):
             return self, found
-        return _Module(found[0])._look_up(found[1])
+        return Module(found[0])._look_up(found[1])
 
-    def find_class(self, dotted: str) -> "_Class | None":
-        """Return the class behind `Base` or `module.Base`; None for a foreign one.
+    def find_class(self, dotted: str) -> "tuple[Module, ast.ClassDef] | None":
+        """Return the class behind `Base` or `module.Base`, and its module; None for a foreign one.
 
         Raises:
             UnreadableError: If it is not a plain class.
@@ -122,10 +86,10 @@ class _Module(dict[str, Any]):
         place = self._names.get(path[0]) if path else None
         if isinstance(place, tuple):
             module = ".".join([*filter(None, place), *path[1:]])
-            return None if _is_foreign(module) else _Module(module).find_class(name)
+            return None if _is_foreign(module) else Module(module).find_class(name)
         owner, found = self._look_up(dotted)
         if isinstance(found, ast.ClassDef) and not found.decorator_list:
-            return _Class(owner.name, found.name, owner, found)
+            return owner, found
         if isinstance(found, tuple):
             return None
         raise UnreadableError(f"{self.name}: {dotted} is no plain class")
@@ -154,65 +118,6 @@ class _Module(dict[str, Any]):
         return value
 
 
-@dataclass(frozen=True)
-class _Class:
-    module_name: str
-    name: str
-    module: _Module = field(compare=False)
-    node: ast.ClassDef = field(compare=False)
-
-    def lookup_order(self) -> list["_Class"]:
-        """Return the class and its bases in Python's order (C3), without foreign ones."""
-        plain = [it.value if isinstance(it, ast.Subscript) else it for it in self.node.bases]
-        named = [self.module.find_class(ast.unparse(it)) for it in plain]
-        bases = [base for base in named if base is not None]
-        waiting, order = [*(base.lookup_order() for base in bases), bases], [self]
-        while waiting := [each for each in waiting if each]:
-            first = [each[0] for each in waiting]
-            free = [it for it in first if not any(it in each[1:] for each in waiting)]
-            if not free:
-                raise UnreadableError(f"{self.module_name}: the bases of {self.name} have no order")
-            order.append(free[0])
-            waiting = [[it for it in each if it != free[0]] for each in waiting]
-        return order
-
-    def constructor(self) -> Constructor:
-        """Return its docstring and its own `__init__`."""
-        doc = ast.get_docstring(self.node) or ""
-        for node in self.node.body:
-            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-                keywords, passes_on = self._keywords(node.args), node.args.kwarg is not None
-                return Constructor(doc, keywords, passes_on, set_beside(node))
-        return Constructor(doc)
-
-    def _keywords(self, arguments: ast.arguments) -> dict[str, Keyword]:
-        plain = [*arguments.posonlyargs, *arguments.args]
-        unset = [None] * (len(plain) - len(arguments.defaults))
-        pairs = [*zip(plain, [*unset, *arguments.defaults], strict=True)][1:]  # not self
-        pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        return {
-            argument.arg: Keyword(
-                partial(self.module.annotation, argument.annotation),
-                partial(self.module.default, default),
-            )
-            for argument, default in pairs
-            if argument not in arguments.posonlyargs
-        }
-
-
-def set_beside(function: ast.FunctionDef) -> frozenset[str]:
-    """Return the keywords that a function sets when it passes `**options` on."""
-    options = function.args.kwarg and function.args.kwarg.arg
-    calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
-    return frozenset(
-        keyword.arg
-        for call in calls
-        if any(it.arg is None and ast.unparse(it.value) == options for it in call.keywords)
-        for keyword in call.keywords
-        if keyword.arg is not None
-    )
-
-
 def _locate(name: str) -> Path:
     """Find the file of a module without importing its package."""
     top, *inner = name.split(".")
@@ -230,15 +135,30 @@ def _locate(name: str) -> Path:
     raise UnreadableError(f"{name} has no source file")
 
 
+def _import(module: str, name: str) -> Any:
+    """Return a name of a foreign module, or the module."""
+    if module.partition(".")[0] == "torch":
+        return Unknown
+    found = import_module(module)
+    return getattr(found, name) if name else found
+
+
 def _is_foreign(module: str) -> bool:
-    """Return whether a module is not read but imported, or unknown."""
+    """Return whether the source of a module is not read."""
     return module.partition(".")[0] in FOREIGN or module == "bnnlab.markers"
 
 
 @lru_cache(maxsize=256)
-def _bindings(text: str, package: str) -> dict[str, Binding]:
-    """Return the bindings of all names at the top level of a source text."""
-    return dict(_bound(_parse(text).body, package))
+def _names_in(text: str, package: str) -> dict[str, Binding]:
+    return bindings(_parse(text).body, package)
+
+
+def bindings(body: list[ast.stmt], package: str = "") -> dict[str, Binding]:
+    """Return what statements bind each name to; None for a name that several bind."""
+    found: dict[str, Binding] = {}
+    for name, binding in _bound(body, package):
+        found[name] = None if name in found else binding
+    return found
 
 
 def _bound(body: list[ast.stmt], package: str) -> Iterator[tuple[str, Binding]]:
@@ -250,10 +170,25 @@ def _bound(body: list[ast.stmt], package: str) -> Iterator[tuple[str, Binding]]:
             for alias in node.names:  # `import a.b` binds a
                 top = alias.name.partition(".")[0]
                 yield (alias.asname, (alias.name, "")) if alias.asname else (top, (top, ""))
-        elif isinstance(node, ast.If | ast.Try):
-            yield from _bound([*node.body, *node.orelse], package)
-        elif isinstance(node, ast.ClassDef):
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name, node
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from ((each.id, node.value) for each in targets if isinstance(each, ast.Name))
+            for each in (part for target in targets for part in ast.walk(target)):
+                if isinstance(each, ast.Name):
+                    yield each.id, node.value if each in targets else None
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from _bound(node.body, package)
+        else:
+            yield from ((name, None) for name in _bound_within(node))
+
+
+def _bound_within(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a condition, a loop or the like may bind."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name) and not isinstance(each.ctx, ast.Load):
+            yield each.id
+        elif isinstance(each, ast.alias):
+            yield each.asname or each.name.partition(".")[0]
+        elif isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield each.name

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.constructors import constructors_of
 from bnnlab.registry.discovery import Plugin
-from bnnlab.registry.signatures import constructors, options_of
+from bnnlab.registry.signatures import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class RunSettings:
     name: str | None = None
 
 
-RUN_OPTIONS = tuple(options_of(constructors(RunSettings)))
+RUN_OPTIONS = tuple(options_of(constructors_of(RunSettings)))
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {
