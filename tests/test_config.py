@@ -16,7 +16,7 @@ from bnnlab.registry.options import describe_type
 from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, RunConfig
 from bnnlab.settings.schema import run_schema
-from bnnlab.settings.text import joined, parse_assignment, parse_value, read_config
+from bnnlab.settings.text import joined, parse_assignment, parse_value, read_config, written
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 
@@ -44,8 +44,7 @@ def test_without_any_layer_the_registrys_and_the_components_defaults_hold(host: 
 
 def test_the_running_guide_has_a_row_for_every_setting() -> None:
     rows = [
-        f"| `{each.name}` | {describe_type(each.type)} "
-        f"| `{str(each.default).lower()}` | {each.help} |"
+        f"| `{each.name}` | {describe_type(each.type)} | `{written(each.default)}` | {each.help} |"
         for each in RUN_OPTIONS
     ]
     page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
@@ -246,6 +245,15 @@ def test_the_order_of_assignments_does_not_matter(texts: list[str], layer: dict[
 def test_what_is_no_assignment_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match=r"write .*KIND\.NAME.*optimizer\.lr"):
         parse_assignment(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "true"), (1e-4, "0.0001"), ("a", "a"), ([1, "a", True], None)],
+)
+def test_a_value_that_is_written_is_read_again(value: Any, text: str | None) -> None:
+    assert text in (written(value), None)
+    assert parse_value(written(value)) == ("none" if value is None else value)
 
 
 def test_a_value_cannot_smuggle_in_more_toml() -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
@@ -49,8 +49,8 @@ def with_flags(*settings: str) -> Callable[[Command], Command]:
         signature = inspect.signature(command)
         *own, _said = signature.parameters.values()
         flags = [_parameter(name, _flag(_OPTIONS[name])) for name in settings]
-        flags.insert(len(PARTS), _parameter("set", Assignments))
-        command.__signature__ = signature.replace(parameters=[*flags, *own])  # type: ignore[attr-defined]
+        parameters = [*flags, _parameter("set", Assignments), *own]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -62,11 +62,15 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 
 
 def _flag(option: Option) -> Any:
-    """Return how typer is told of a setting's flag. Its values are checked by `resolve`."""
+    """Return the declaration of a setting's flag for typer. `resolve` checks its values.
+
+    The flag of a list may be repeated.
+    """
     name = option.name.replace("_", "-")
     words = [f"--{name}/--no-{name}" if option.type is bool else f"--{name}"]
     words += [_SHORT[option.name]] if option.name in _SHORT else []
-    is_told = option.default is not None and option.type is not bool
+    many = get_origin(option.type) is list
+    is_told = option.default is not None and option.type is not bool and not many
     default = f" Default: {option.default}." if is_told else ""
     choices = "|".join(map(str, literals(option.type)))
     flag = typer.Option(
@@ -75,7 +79,7 @@ def _flag(option: Option) -> Any:
         metavar="NAME" if option.name in PARTS else choices or None,
         rich_help_panel=_PANELS.get(option.name, "Training"),
     )
-    kind = option.type if option.type in (bool, int, float) else str
+    kind = option.type if option.type in (bool, int, float) else list[str] if many else str
     return Annotated[kind | None, flag]
 
 
@@ -83,5 +87,6 @@ def layers(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the command line's layers of settings: flags first, `--set` over them."""
     from bnnlab.settings.text import joined, parse_assignment
 
-    flags = {key: value for key, value in said.items() if value is not None and key != "set"}
-    return [flags, joined(map(parse_assignment, said["set"] or []))]
+    given = {key: value for key, value in said.items() if value not in (None, [])}
+    assignments = given.pop("set", [])
+    return [given, joined(map(parse_assignment, assignments))]

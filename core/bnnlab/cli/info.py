@@ -112,6 +112,7 @@ def _document(
 def _print_component(choice: "Choice") -> None:
     from bnnlab.registry.components import CAPABILITIES
     from bnnlab.registry.options import describe_type
+    from bnnlab.settings.text import written
 
     component, plugin = choice.component, choice.plugin
     origin = f"   from {plugin.distribution} {plugin.version}"
@@ -121,8 +122,8 @@ def _print_component(choice: "Choice") -> None:
     print_out()
     rows = []
     for option in component.options:
-        default = "none" if option.default is None else str(option.default)
         meaning = option.help + _conditions(option)
+        default = written(option.default)
         rows.append((option.name, describe_type(option.type), default, meaning))
     if rows:
         print_entries(("option", "type", "default", "meaning"), rows)
@@ -142,19 +143,13 @@ def _print_component(choice: "Choice") -> None:
         example += f":{choice.options[component.argument]}"
     elif component.options:
         option = component.options[0]
-        value = "PATH" if option.path else _typed(option.default)
+        value = "PATH" if option.path else written(option.default)
         example += f" --set '{component.kind}.{option.name}={value}'"
     print_out(f"Example: {example}", soft_wrap=True)
 
 
 def _memory(count: int) -> str:
     return f"optimizer state: {count} bytes per weight (float32, default options); the weight: 4"
-
-
-def _typed(value: Any) -> str:
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
 
 
 def _limits(option: Any) -> dict[str, float]:
@@ -164,10 +159,12 @@ def _limits(option: Any) -> dict[str, float]:
 
 
 def _conditions(option: Any) -> str:
+    from bnnlab.settings.text import written
+
     words = {"minimum": "at least", "maximum": "at most"}
     bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
     parts = [f" ({', '.join(bounds)})"] if bounds else []
     for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():
-            parts.append(f" {_typed(value)} {word} {', '.join(names)}.")
+            parts.append(f" {written(value)} {word} {', '.join(names)}.")
     return "".join(parts)

@@ -9,6 +9,7 @@ from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.text import written
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def _culprit(choice: Choice, capability: str) -> str:
     for option in choice.component.options:
         value = choice.options[option.name]
         if not isinstance(value, list) and capability in option.requires.get(value, ()):
-            return f" (because of {option.name}={_text(value)})"
+            return f" (because of {option.name}={written(value)})"
     return ""
 
 
@@ -104,12 +105,8 @@ def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> l
                     continue
                 options = {**choice.options, option.name: value}
                 if not unmet({**choices, kind: replace(choice, options=options)}):
-                    found.append(f"--set {kind}.{option.name}={_text(value)}")
+                    found.append(f"--set {kind}.{option.name}={written(value)}")
     return found
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def require(host: PluginHost, config: RunConfig) -> None:

@@ -1,4 +1,4 @@
-"""Layers of settings become one checked configuration, or a list of what is wrong with them."""
+"""The settings of all places are merged and checked, with the place that set each value."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Layer:
 
     Attributes:
         settings: What it sets.
-        source: The place, for error messages: a file. Empty for the command line.
+        source: The file or recipe, for error messages. Empty for a command line or a call.
     """
 
     settings: Settings
@@ -179,7 +179,9 @@ def _choose_all(
     """Choose the components of some kinds; raise UsageError with these faults and all found."""
     faults, causes = [*faults, *merged.faults], []
     choices = {}
-    for kind in (kind for kind in kinds if kind in merged.components):  # else it is a fault
+    for kind in kinds:
+        if kind not in merged.components:
+            continue  # what should name it is one of the faults
         named = merged.components[kind]
         try:
             choices[kind] = choose(host, kind, named.name, named.options, named.sources)
@@ -226,6 +228,7 @@ def choose(
                 f"{given[component.argument]!r} by the option."
             )
         given = {component.argument: argument, **given}
+        sources = {component.argument: sources.get("name", ""), **sources}
     options, faults = check_values(component.options, given, f"{kind}.", sources=sources)
     if faults:
         raise UsageError(" ".join(faults))

@@ -1,5 +1,6 @@
 """Settings that are written as text: TOML values, `--set optimizer.lr=0.1`, run files."""
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ def parse_value(text: str) -> Any:
     except (ValueError, RecursionError):  # not TOML, or a number or a nesting without limits
         return text
     return found["value"] if len(found) == 1 else text  # a line break begins another key
+
+
+def written(value: Any) -> str:
+    """Return an option's value as it is written after `--set NAME=`."""
+    if value is None:
+        return "none"
+    return json.dumps(value) if isinstance(value, bool | list) else str(value)
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
