@@ -11,7 +11,7 @@ DEMO := $(addprefix plugins/,analysis dfa metaplasticity mlp vision)
 # Folders in plugins/ whose packages are large, or need a service: only `make test-NAME` installs one
 # and runs its tests, which `make test` skips.
 HEAVY :=
-LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(patsubst %/,%,$(sort $(wildcard plugins/*/))))
+LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 OTHERS := $(filter-out $(DEMO),$(LIGHT))
 
 # Tests start processes that import torch: they share what Python compiles of it.

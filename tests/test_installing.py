@@ -23,7 +23,7 @@ def test_the_tests_of_a_plugin_that_is_not_installed_are_skipped_with_what_insta
     pytester: pytest.Pytester,
 ) -> None:
     plugins = pytester.mkdir("plugins")
-    (plugins / "conftest.py").write_text((ROOT / "plugins" / "conftest.py").read_text())
+    pytester.makeconftest((ROOT / "conftest.py").read_text())
     for folder, distribution in (("acme", "bnnlab-acme"), ("dfa", "bnnlab-dfa")):
         tests = plugins / folder / "tests"
         tests.mkdir(parents=True)

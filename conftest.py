@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 import tomli
 
-HERE = Path(__file__).parent
+PLUGINS = Path(__file__).parent / "plugins"
 
 
 class NotInstalled(pytest.Dir):
@@ -20,7 +20,7 @@ class NotInstalled(pytest.Dir):
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Return what stands for the folder of a plugin that is not installed."""
-    if path.parent != HERE:
+    if path.parent != PLUGINS or not path.joinpath("pyproject.toml").exists():
         return None
     try:
         distribution(_name(path))
