@@ -347,6 +347,19 @@ def test_a_group_that_is_added_is_learned_as_other_real_parameters_are(name: str
     assert bool((new < 0.5).all())
 
 
+@pytest.mark.parametrize("name", [*BINARY, *REAL])
+def test_parted_groups_are_learned_as_one(name: str) -> None:
+    (model, optimizer), (other, its) = trained(name), trained(name)
+    for group in list(optimizer.param_groups):
+        *rest, last = group["params"]
+        group["params"] = rest
+        kind = {key: group[key] for key in ("learned", "binary")}
+        optimizer.add_param_group({"params": [last], **kind})
+    assert go_on(model, optimizer) == go_on(other, its)
+    assert flat(model.state_dict()) == flat(other.state_dict())
+    assert optimizer.diagnostics() == its.diagnostics()
+
+
 def test_a_group_of_new_binary_weights_is_refused_in_words() -> None:
     model, optimizer = trained("adam")
     model.segments.append(BinaryLinear(3, 3))
