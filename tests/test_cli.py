@@ -20,7 +20,7 @@ import typer
 from rich.text import Text
 
 import bnnlab
-from bnnlab.cli import app, main
+from bnnlab.cli import app, choosing, main
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
@@ -397,6 +397,20 @@ def test_every_setting_has_a_flag(bnn: Bnn, monkeypatch: pytest.MonkeyPatch) -> 
     assert assignments == {}
     assert bnn("run", "--diagnose").code == 0
     assert given[2] == {"diagnose": True}
+
+
+def test_the_flag_of_a_list_may_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(choosing._OPTIONS, "names", bnnlab.Option("names", list[str], [], "Names."))
+    small, given = typer.Typer(), []
+
+    @small.command()
+    @choosing.with_flags("names")
+    def command(**said: Any) -> None:
+        given.append(choosing.layers(said))
+
+    small(["--names", "a", "--names", "b"], standalone_mode=False)
+    small([], standalone_mode=False)
+    assert given == [[{"names": ["a", "b"]}, {}], [{}, {}]]
 
 
 def test_a_run_is_repeated_from_its_own_run_file(bnn: Bnn, tmp_path: Path) -> None:
