@@ -75,7 +75,7 @@ def test_a_folder_of_an_earlier_version_is_drawn_with_a_warning(
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is no run's folder: there is no metrics\.jsonl"):
+    with pytest.raises(UsageError, match=r"is not a run's folder: it has no metrics\.jsonl"):
         plot_diagnosis(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"event": "epoch"}\n')
     with pytest.raises(UsageError, match="run it with --diagnose"):
@@ -351,7 +351,7 @@ def test_pictures_are_written_beside_the_first_run(
     assert main(["plot", "accuracy", runs[0], "--out", str(tmp_path / "x.svg")]) == 0
     assert "<svg" in (tmp_path / "x.svg").read_text()
     assert main(["plot", "accuracy", str(tmp_path / "nowhere")]) == 2
-    assert "is no run's folder" in capsys.readouterr().err
+    assert "is not a run's folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has not learned a task yet"):
         plot_accuracy([write(tmp_path / "new", [{"event": "epoch"}])])
 

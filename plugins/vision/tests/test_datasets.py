@@ -113,7 +113,7 @@ def test_the_digest_tells_contents_apart(tmp_path: Path, write_mnist: Writer) ->
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"no data set 'minst'\. Did you mean 'mnist'\?"):
+    with pytest.raises(UsageError, match=r"unknown data set 'minst'\. Did you mean 'mnist'\?"):
         load("minst", Path(), CPU)
 
 
@@ -134,7 +134,7 @@ def test_missing_data_says_where_it_was_looked_for_and_what_to_put_there(
         load(name, tmp_path / "data", CPU)
     message = str(caught.value)
     assert message.startswith(
-        f"{name}: not all there in {tmp_path / 'data' / folder}, and fetching"
+        f"{name}: files are missing in {tmp_path / 'data' / folder}; the download"
     )
     assert "refused" in message
     assert "\n" not in message
@@ -174,7 +174,7 @@ def test_a_download_that_fails_half_way_leaves_nothing(
 ) -> None:
     *good, (name, _) = datasets.MNIST.resources
     monkeypatch.setattr(datasets.MNIST, "resources", [*good, (name, "0" * 32)])
-    with pytest.raises(DataError, match="fetching it failed"):
+    with pytest.raises(DataError, match="the download failed"):
         load("mnist", tmp_path / "data", CPU)
     assert list((tmp_path / "data").iterdir()) == []
 
@@ -205,7 +205,7 @@ def test_a_damaged_mnist_folder_is_named_and_not_replaced(
         load("mnist", tmp_path, CPU)
     message = str(caught.value)
     assert message.startswith(f"mnist: the files in {tmp_path / RAW} are damaged: ")
-    assert message.endswith("Delete that folder, and it will be fetched afresh.")
+    assert message.endswith("Delete this folder to download it again.")
     assert (tmp_path / RAW / file).read_bytes() == content
 
 

@@ -138,7 +138,7 @@ def test_a_part_without_classes_is_refused(lay_out: LayOut, flat: str, empty: bo
 def test_a_part_that_is_another_by_a_link_is_refused(lay_out: LayOut) -> None:
     root = lay_out("train")
     (root / "test").symlink_to(root / "train", target_is_directory=True)
-    with pytest.raises(DataError, match=r"again, by a link: remove the link"):
+    with pytest.raises(DataError, match=r"which is read already: remove the link"):
         make(root)
 
 
@@ -283,5 +283,5 @@ def test_a_folder_that_may_not_be_read_is_refused(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", forbid)
-    with pytest.raises(DataError, match=r"set/b is no folder of images: Permission denied"):
+    with pytest.raises(DataError, match=r"set/b is not a folder of images: Permission denied"):
         make(root)

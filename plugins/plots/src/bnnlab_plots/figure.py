@@ -55,11 +55,11 @@ def recorded(run: Path, event: str) -> list[dict[str, Any]]:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         metrics = [json.loads(line) for line in lines if line.endswith("\n")]
     except OSError as error:
-        raise UsageError(f"{run} is no run's folder: there is no {file.name} to read") from error
+        raise UsageError(f"{run} is not a run's folder: it has no {file.name}") from error
     except ValueError as error:
         raise UsageError(f"{file} is damaged: {error}") from error
     if not all(isinstance(line, dict) for line in metrics):
-        raise UsageError(f"{file} is damaged: a line of it is no object")
+        raise UsageError(f"{file} is damaged: one of its lines is not an object")
     return [line for line in metrics if line.get("event") == event]
 
 

@@ -85,8 +85,8 @@ def find_source(source: str | Source) -> Source:
         return source
     if source not in SOURCES:
         raise UsageError(
-            f"no data set {source!r}.{did_you_mean(source, SOURCES)} "
-            f"There are: {', '.join(SOURCES)}."
+            f"unknown data set {source!r}.{did_you_mean(source, SOURCES)} "
+            f"Known: {', '.join(SOURCES)}."
         )
     return SOURCES[source]
 
@@ -118,7 +118,7 @@ def _read(source: Published, data: Path) -> list[Tensor]:
             _fetch(reader, data, files)
         except Exception as error:  # whatever it is, it is why the data is not there
             raise DataError(
-                f"{name}: not all there in {folder}, and fetching it failed: {_reason(error)}. "
+                f"{name}: files are missing in {folder}; the download failed: {_reason(error)}. "
                 f"Put these files there, unpacked: {', '.join(missing)}."
             ) from error
     try:
@@ -129,7 +129,7 @@ def _read(source: Published, data: Path) -> list[Tensor]:
     except Exception as error:  # a damaged file breaks a parser in any way
         raise DataError(
             f"{name}: the files in {folder} are damaged: {_reason(error)}. "
-            "Delete that folder, and it will be fetched afresh."
+            "Delete this folder to download it again."
         ) from error
 
 

@@ -91,7 +91,7 @@ def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
         named: Classes that the user named: folders that are all among them are not doubted.
 
     Raises:
-        DataError: If it is no folder of images, or one that can be understood in two ways.
+        DataError: If it is not a folder of images, or one that can be understood in two ways.
     """
     tree = read_tree(root)
     parts = {} if _are_named(tree, named) else _find_parts(tree)
@@ -185,8 +185,8 @@ def _check_classes(part: Tree, named: Collection[str]) -> None:
         below = [name for name, folder in part.folders.items() if len(folder.folders) > 1]
         hint = f" Is it {part.path / below[0]} that is meant?" if below else ""
         raise DataError(
-            f"{part.path} is no folder of images: "
-            f"it needs two classes at least, and has {count}.{hint}"
+            f"{part.path} is not a folder of images: "
+            f"it needs at least two classes and has {count}.{hint}"
         )
     if not named:  # else the names decide, and are compared with them
         why = next(_doubts(part), None)
@@ -195,7 +195,7 @@ def _check_classes(part: Tree, named: Collection[str]) -> None:
     empty = [name for name, folder in part.folders.items() if not _has_image(folder)]
     if empty:
         raise DataError(
-            f"{part.path} is no folder of images: no image in {listed(empty)}. "
+            f"{part.path} is not a folder of images: no image in {listed(empty)}. "
             f"Images end in {' '.join(IMG_EXTENSIONS)}."
         )
 

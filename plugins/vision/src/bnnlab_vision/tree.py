@@ -55,9 +55,9 @@ def _read(path: Path, homes: dict[Path, Path]) -> Tree:
             entries = sorted(found, key=lambda entry: (normal(entry.name), entry.name))
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
         why = error.strerror if isinstance(error, OSError) else "a link that leads round"
-        raise DataError(f"{path} is no folder of images: {why}.") from error
+        raise DataError(f"{path} is not a folder of images: {why}.") from error
     if first != path:
-        raise DataError(f"{path} is {first} again, by a link: remove the link.")
+        raise DataError(f"{path} is a link to {first}, which is read already: remove the link.")
     seen = [entry for entry in entries if not is_hidden(entry.name)]
     kinds = [_kind(entry) for entry in seen]
     folders: dict[str, Tree] = {}
