@@ -82,7 +82,7 @@ def test_the_cores_wheel_is_the_core_alone(site):
     assert {file.partition("/")[0] for file in files} <= {"bnnlab", info.name, "..", "bin"}
     required = {Requirement(line) for line in Distribution.at(info).requires}
     always = {each.name for each in required if each.marker is None}
-    assert not {"matplotlib", "torchvision", "pytest"} & always
+    assert not {"matplotlib", "scikit-learn", "torchvision", "pytest"} & always
 
 
 def test_the_core_alone_says_what_is_missing_and_how_to_get_it(site, tmp_path):
