@@ -12,14 +12,14 @@ def bnnlab_components() -> list[Component]:
             kind=Kind.PROBE,
             name="weights",
             target="bnnlab_analysis.weights:Weights",
-            summary="What each task did to the weights: flips, latent weights, learned scales.",
+            summary="Flips, latent weights and learned scales per layer, after each task.",
             source="Helwegen et al., 'Latent Weights Do Not Exist', NeurIPS 2019",
         ),
         Component(
             kind=Kind.PROBE,
             name="uncertainty",
             target="bnnlab_analysis.uncertainty:Uncertainty",
-            summary="Calibration, entropies and detection of inputs that belong to no task.",
+            summary="Calibration, entropies and out-of-distribution detection.",
             source="Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017",
         ),
         Component(
@@ -33,7 +33,7 @@ def bnnlab_components() -> list[Component]:
             kind=Kind.PROBE,
             name="fresh",
             target="bnnlab_analysis.fresh:Fresh",
-            summary="Plasticity: each task is also learned by a fresh model, alone.",
+            summary="Plasticity: a fresh model also learns each task alone.",
             source="Dohare et al., 'Loss of plasticity in deep continual learning', Nature 2024",
         ),
     ]
