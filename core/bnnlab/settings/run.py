@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.constructors import constructors_of
-from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
+
+if TYPE_CHECKING:  # `bnn run --help` finds no plugins
+    from bnnlab.registry.discovery import Plugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
 class Choice:
     """A component that was chosen, with all its options."""
 
-    plugin: Plugin
+    plugin: "Plugin"
     component: Component
     options: dict[str, Any]
 
