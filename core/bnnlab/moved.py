@@ -80,7 +80,7 @@ HOMES = {
     "result": ("engine.result",),
     "rule": ("interfaces.rule",),
     "run_log": ("storage.log",),
-    "segments": ("conversion.segments",),
+    "segments": ("conversion.segments", "conversion.recording"),
     "selection": ("conversion.selection",),
     "selfcheck": ("conversion.selfcheck",),
     "stream": (

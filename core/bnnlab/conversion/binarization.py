@@ -7,8 +7,9 @@ from typing import Literal
 
 from torch import nn
 
+from bnnlab.conversion.recording import record
 from bnnlab.conversion.report import parts_with_weights, report
-from bnnlab.conversion.segments import record, segments_of
+from bnnlab.conversion.segments import segments_of
 from bnnlab.conversion.selection import Policy, read_in, select, unseen
 from bnnlab.conversion.selfcheck import self_check
 from bnnlab.errors import UsageError
@@ -35,34 +36,36 @@ def binarize(
     surrogate: Surrogate = "saturating",
     input_shape: tuple[int, ...] | None = None,
 ) -> Model:
-    """Make weight layers of a module binary, in place, and return it as a `Model`.
+    """Make the weight layers of a module binary, in place, and return it as a `Model`.
 
-    Linear layers, convolutions and transposed convolutions become binary: each layer itself, so
-    that what is frozen, shared, hooked or put on it stays as it was. It starts from the signs of
-    its real weights and keeps its bias; 0 becomes +1, -0 becomes -1, and the log warns of many.
-    What cannot become binary stays real: a subclass, a layer whose weight is computed (a norm,
-    pruning), sparse, shared with something real, or read by others than the layer itself.
-    `Model.conversion` says what became of each part, and so does the log.
+    Linear layers, convolutions and transposed convolutions become binary. Each layer stays the same
+    object, so frozen parameters, shared parameters and hooks stay. It starts from the signs of its
+    real weights and keeps its bias. 0 becomes +1, and -0 becomes -1; the log warns if a layer has
+    many zeros.
 
-    With `input_shape` the module is run on two probe inputs: the outputs must be the same with
-    gradients, without, under `torch.inference_mode`, and segment by segment. The module is cut into
-    segments, see `cut`. If anything is refused, the module is as it was.
+    These stay real: subclasses of such layers, layers whose weight is computed (a norm, pruning) or
+    sparse, is shared with something real, or is read by other code than the layer itself.
+    `Model.conversion` and the log say for each part what it became, and why.
+
+    With `input_shape`, the module is run on two probe inputs. Its outputs must be the same with
+    gradients, without gradients, under `torch.inference_mode`, and segment by segment. If anything
+    is refused, the module is put back as it was.
 
     Args:
         module: Takes one tensor and returns one.
-        policy: `inner` keeps the first and the last of these layers to be called real, the field's
-            habit; `all` keeps none; or a function of a layer's name and the layer that says if it
-            becomes binary.
+        policy: `inner` leaves the first and the last of these layers real, as is usual; `all`
+            leaves none real; or a function that takes a layer's name and the layer, and returns
+            whether it becomes binary.
         scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
-        activations: `keep` them, or `sign` to make every activation module of torch a `Sign`.
+        activations: `keep` them, or `sign` to turn every activation module of torch into a `Sign`.
         surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
-        input_shape: Shape of one input without the batch; rules such as dfa need it. Inputs are
-            token ids where the module takes no other.
+        input_shape: Shape of one input without the batch. Rules such as dfa need it. The probe
+            inputs are token ids if the module takes nothing else.
 
     Raises:
         ValueError: If no layer is left to binarise, or an argument is none of its choices.
         UsageError: If the module does not take and return one tensor, has no values yet, changes
-            its inputs, or does not give the same outputs on every path, or if a weight to binarise
+            its inputs, or does not give the same outputs on every path; or if a weight to binarise
             is not finite.
 
     Example:
@@ -100,18 +103,23 @@ def binarize(
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
     if zeros:
         log.warning("binarize: 0 becomes +1, and -0 becomes -1: %s", ", ".join(zeros))
-    if x is None and not callable(policy) and (names := unseen(module, graph, layers)):
+    if x is None and not callable(policy):
+        _warn_of_unseen(unseen(module, graph, layers))
+    return model
+
+
+def _warn_of_unseen(names: list[str]) -> None:
+    if names:
         log.warning(
             "binarize: not known how %s and others are used, in code that cannot be recorded: "
             "pass input_shape=(...), of one input, and it is tried",
             names[0],
         )
-    return model
 
 
 @contextmanager
 def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
-    """Put a module back as it was if what is done to it fails."""
+    """Put a module and the layers' weights back as they were if the code inside fails."""
     put_back = snapshot(module)
     weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
     try:
@@ -124,10 +132,10 @@ def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterato
 
 
 def _zeros(layers: Mapping[nn.Module, str]) -> list[str]:
-    """Return in words where more than 1 in 100 weights are 0: chance makes fewer.
+    """Return the layers with more than 1 % of weights that are 0, in words for a warning.
 
     Raises:
-        UsageError: If a weight is not finite, whose sign means nothing.
+        UsageError: If a weight is not finite: its sign means nothing.
     """
     found = []
     for layer, name in layers.items():
@@ -150,7 +158,11 @@ def _check_signs(layers: Mapping[nn.Module, str]) -> None:
 
 
 def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Module, str]:
-    """Turn every activation itself into a `Sign`, and return them with their names."""
+    """Turn every activation module of torch into a `Sign`, in place; return them with their names.
+
+    Raises:
+        ValueError: If there is none, or if one has a class or a forward of its own.
+    """
     found: dict[nn.Module, str] = {
         p: name for name, p in module.named_modules() if isinstance(p, _ACTIVATIONS)
     }

@@ -1,58 +1,47 @@
 """Cut any torch module into the chain of segments that local rules work on."""
 
-import logging
 import operator
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
+from bnnlab.conversion.recording import record
 from bnnlab.conversion.selfcheck import self_check
-from bnnlab.errors import UsageError, first_line
-from bnnlab.guards.modes import in_mode
-from bnnlab.guards.module_state import generators_kept, held, holds_others, refill, snapshot
-from bnnlab.guards.probing import (
-    asks_mode,
-    check_fits,
-    has_own_train,
-    is_hooked,
-    one_tensor,
-    probe_inputs,
-)
-
-log = logging.getLogger(__name__)
-
-_CONSTANT = re.compile(r"_tensor_constant\d+")
-"""What `torch.fx` calls a tensor that was made while it recorded, an attribute of the root."""
+from bnnlab.guards.module_state import snapshot
+from bnnlab.guards.probing import check_fits, probe_inputs
 
 
 def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[nn.Module]:
-    """Return modules that one after the other do what this one does, and share its parameters.
+    """Cut a module into segments whose composition is the module; they share its parameters.
 
-    The module's operations are recorded by `torch.fx`. A cut is possible where a single value is
-    passed on, so that residual blocks, parallel branches and attention stay whole; there is one
-    wherever a weight layer, or a block with some, begins. A block is kept whole if its control flow
-    depends on values, if it asks whether it is training, draws random numbers or changes itself,
-    or if it switches gradients or autocast; so is one with hooks, or a `train` of its own; so is
-    everything if the module itself does. Arguments after the first have their defaults. In an
-    `fx.GraphModule` numbers that code reads from attributes stay what they were. Modules are made
-    to work out of place, for a segment must not change what the one before gave it.
+    `torch.fx` records the module's operations. A cut is possible where a single value is passed on,
+    so residual blocks, parallel branches and attention stay whole. Of these places, a cut is made
+    where a weight layer begins, or a block with one.
+
+    A block stays whole if a recording would not repeat it exactly: if it
+
+    - has control flow that depends on values, or on the mode (training or evaluation);
+    - draws random numbers, changes itself, or switches gradients or autocast;
+    - has hooks, or a `train` method of its own.
+
+    If this is true of the module itself, there is one segment. Arguments of `forward` after the
+    first keep their defaults. In an `fx.GraphModule`, numbers that code reads from attributes are
+    constants. Modules with `inplace=True` are set to work out of place, because a segment must not
+    change its input.
 
     Args:
         module: Takes one tensor and returns one.
         input_shape: Shape of one input without the batch. If it is given, the module is run on two
-            probe inputs: on every path, and segment by segment, the outputs must be the same.
+            probe inputs: its outputs must be the same on every path, and segment by segment.
 
     Returns:
-        At least one segment: an `nn.Sequential` of the module's own parts where they form a
-        chain, else an `fx.GraphModule`.
+        At least one segment: an `nn.Sequential` of the module's own parts if they form a chain,
+        else an `fx.GraphModule`.
 
     Raises:
         UsageError: If the module does not take and return one tensor, has no values yet, changes
-            its inputs, or does not give the same outputs on every path. It is as it was then.
+            its inputs, or does not give the same outputs on every path. The module is then put
+            back as it was.
     """
     check_fits(module)
     put_back = snapshot(module)
@@ -67,7 +56,12 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
 
 
 def segments_of(module: nn.Module, graph: fx.Graph | None) -> list[nn.Module]:
-    """Return the segments of a module whose operations are recorded; see `cut`."""
+    """Return the segments of a module, see `cut`.
+
+    Args:
+        module: The module. Its parts with `inplace=True` are changed.
+        graph: Its recorded operations; None if it stays whole.
+    """
     for part in module.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
@@ -75,164 +69,27 @@ def segments_of(module: nn.Module, graph: fx.Graph | None) -> list[nn.Module]:
         return [module]
     source = next(iter(graph.nodes))
     segments: list[nn.Module] = []
-    begun: list[fx.Node] = []
+    current: list[fx.Node] = []
     for piece in _pieces(graph):
-        if _weighs(module, begun) and _weighs(module, piece):
-            segments.append(_segment(module, source, begun, begun[-1]))
-            source, begun = begun[-1], []
-        begun = begun + piece
+        if _has_weights(module, current) and _has_weights(module, piece):
+            segments.append(_segment(module, source, current, current[-1]))
+            source, current = current[-1], []
+        current = current + piece
     if not segments:
         return [module]
-    result = graph.output_node().all_input_nodes[0]  # no last of the nodes if some are in vain
-    return [*segments, _segment(module, source, begun, result)]
-
-
-def record(module: nn.Module) -> fx.Graph | None:
-    """Return the module's operations, or None if they do not say all that it does.
-
-    Raises:
-        UsageError: If it returns something other than one tensor.
-    """
-    graphs: list[fx.Graph] = []
-    put_back = snapshot(module)
-    try:
-        if _is_more(module) or "forward" in vars(module):  # torch.fx would record the class's
-            raise ValueError("it has hooks, a train() of its own, or a forward put on itself")
-        for training in (True, False):
-            with in_mode(module, training=training), _only_computing(module):
-                graphs.append(_Tracer(module).trace(module))
-        learning, evaluating = (_CONSTANT.sub("constant", str(graph)) for graph in graphs)
-        if learning != evaluating:
-            raise ValueError("it does other things in training")
-    except Exception as error:  # user code may fail in any way when it is fed with placeholders
-        log.info("%s is kept whole: %s", type(module).__name__, first_line(error))
-        put_back()  # it may have failed between a change and its undoing
-        graphs = []
-    used = {str(node.target) for graph in graphs[:1] for node in graph.nodes}
-    for name in [name for name in vars(module) if _CONSTANT.fullmatch(name) and name not in used]:
-        delattr(module, name)
-    for graph in graphs[:1]:
-        if not isinstance(found := graph.output_node().args[0], fx.Node):
-            raise UsageError(one_tensor(type(module).__name__, found))
-    return graphs[0] if graphs else None
-
-
-def _is_more(module: nn.Module) -> bool:
-    """Return whether a module does something that its operations do not say."""
-    return is_hooked(module) or has_own_train(module)
-
-
-class _Value(fx.Proxy):
-    """Stands for a tensor in a recording, also where code asks whether it is one."""
-
-    __class__ = property(lambda _: Tensor)
-
-
-def _contexts() -> tuple[bool, ...]:
-    autocasts = map(torch.is_autocast_enabled, ("cpu", "cuda"))
-    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocasts)
-
-
-class _Tracer(fx.Tracer):
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self._around = _contexts()
-        self._own = {part: [*part._parameters.values()] for part in module.modules()}
-
-    def create_proxy(self, *args: Any, **more: Any) -> Any:
-        if _contexts() != self._around:
-            raise ValueError("it switches gradients or autocast, which is not recorded")
-        return super().create_proxy(*args, **more)
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Value(node, self)
-
-    def create_arg(self, a: Any) -> Any:
-        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
-
-    def create_args_for_root(
-        self,
-        root_fn: Callable[..., Any],
-        is_module: bool,  # noqa: ARG002
-        concrete_args: Any = None,  # noqa: ARG002
-    ) -> tuple[Any, list[Any]]:
-        x = self.create_proxy("placeholder", "x", (), {})
-        return root_fn, [self.root, x]  # other arguments have their defaults
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        known = super().is_leaf_module(module, module_qualified_name)
-        whole = asks_mode(module) or _is_more(module)
-        return known or whole or not any(True for _ in module.children())
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        is_leaf = self.is_leaf_module(m, self.path_of_module(m))
-        if [*map(id, m._parameters.values())] != [*map(id, self._own[m])]:
-            raise ValueError("it runs a part with other parameters, which is not recorded")
-        if is_leaf:
-            return super().call_module(m, forward, args, kwargs)  # it is not run
-        before = len(self.graph.nodes)
-        try:
-            with _only_computing(m):
-                return super().call_module(m, forward, args, kwargs)
-        except Exception as error:
-            log.info("%s is kept whole: %s", type(m).__name__, first_line(error))
-            for node in reversed(list(self.graph.nodes)[before:]):
-                if node.op != "get_attr" or _CONSTANT.fullmatch(str(node.target)):
-                    self.graph.erase_node(node)  # torch.fx keeps a parameter's node for later
-            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
-
-
-@contextmanager
-def _only_computing(module: nn.Module) -> Iterator[None]:
-    """Raise if a module changes itself or draws random numbers, which is not recorded; undo it."""
-    before = _attributes(module)
-    filled = held(before.values())
-    buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
-    try:
-        with generators_kept(module) as has_drawn:
-            yield
-            after = _attributes(module)
-            names = before.keys() | after.keys()
-            if (
-                any(before.get(name, names) is not after.get(name, names) for name in names)
-                or any(holds_others(value, content) for value, content in filled)
-                or any(each._version != version for each, version, _ in buffers)
-            ):
-                raise ValueError("it changes itself")
-            if has_drawn():
-                raise ValueError("it draws random numbers")
-    finally:
-        with torch.no_grad():
-            for each, version, value in buffers:
-                if each._version != version:
-                    each.copy_(value)
-        for name in _attributes(module).keys() - before.keys():
-            delattr(module, name)
-        for name, value in before.items():
-            (module._buffers if name in module._buffers else vars(module))[name] = value
-        for value, content in filled:
-            refill(value, content)
-
-
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Return a module's attributes and buffers, without those that a recording adds."""
-    own = {name: value for name, value in vars(module).items() if not _CONSTANT.match(name)}
-    return {**own, **module._buffers}
+    result = graph.output_node().all_input_nodes[0]  # the last node may be one without effect
+    return [*segments, _segment(module, source, current, result)]
 
 
 def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:
-    """Yield the nodes between input and output, parted where a single value is passed on.
+    """Yield the nodes between input and output, in pieces that pass a single value on.
 
-    That value is the last of its piece. Parameters are in none: each segment fetches its own.
+    This value is the last node of its piece. Parameters are in no piece: each segment fetches its
+    own.
     """
     place = {node: number for number, node in enumerate(graph.nodes)}
-    live: set[fx.Node] = set()
+    last_use = {node: max((place[user] for user in node.users), default=-1) for node in place}
+    live: set[fx.Node] = set()  # the values that a later node uses
     piece: list[fx.Node] = []
     for node in place:
         if node.op == "output":
@@ -241,12 +98,7 @@ def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:
             continue
         if node.op != "placeholder":
             piece.append(node)
-        live.add(node)
-        live = {
-            each
-            for each in live
-            if max(map(place.__getitem__, each.users), default=-1) > place[node]
-        }
+        live = {value for value in {*live, node} if last_use[value] > place[node]}
         if live == {node} and piece and not _is_unpacked(node):
             yield piece
             piece = []
@@ -255,13 +107,13 @@ def _pieces(graph: fx.Graph) -> Iterator[list[fx.Node]]:
 
 
 def _is_unpacked(node: fx.Node) -> bool:
-    """Return whether a value is a tuple, by what is done with it."""
+    """Return whether a later node takes an element of this value, which is then a tuple."""
     return any(
         user.target is operator.getitem and isinstance(user.args[1], int) for user in node.users
     )
 
 
-def _weighs(module: nn.Module, piece: Sequence[fx.Node]) -> bool:
+def _has_weights(module: nn.Module, piece: Sequence[fx.Node]) -> bool:
     """Return whether one of these nodes multiplies by a weight matrix or a kernel."""
     for node in piece:
         if node.op == "call_module":
@@ -278,12 +130,7 @@ def _segment(
     module: nn.Module, source: fx.Node, nodes: Sequence[fx.Node], result: fx.Node
 ) -> nn.Module:
     """Return a module that computes these nodes from the source, and returns the result."""
-    before = [source, *nodes]
-    chain = result is nodes[-1] and all(
-        node.op == "call_module" and node.args == (previous,) and not node.kwargs
-        for previous, node in zip(before, nodes, strict=False)
-    )
-    if chain:
+    if result is nodes[-1] and _is_chain(source, nodes):
         return nn.Sequential(*[module.get_submodule(str(node.target)) for node in nodes])
     graph = fx.Graph()
     copies = {source: graph.placeholder("x")}
@@ -293,3 +140,13 @@ def _segment(
                 copies[each] = graph.node_copy(each, copies.__getitem__)
     graph.output(copies[result])
     return fx.GraphModule(module, graph, type(module).__name__)
+
+
+def _is_chain(source: fx.Node, nodes: Sequence[fx.Node]) -> bool:
+    """Return whether each node calls a module on the value before it, and on nothing else."""
+    previous = source
+    for node in nodes:
+        if node.op != "call_module" or node.args != (previous,) or node.kwargs:
+            return False
+        previous = node
+    return True

@@ -1,4 +1,4 @@
-"""A module is the same on every path by which it is run, or what is not is named."""
+"""Check that a module gives the same outputs on every path by which it is run."""
 
 import copy
 import logging
@@ -29,35 +29,38 @@ log = logging.getLogger(__name__)
 
 
 def self_check(module: nn.Module, segments: Sequence[nn.Module], x: Tensor) -> None:
-    """See that a module and its segments give the same outputs on every path.
+    """Check that a module and its segments give the same outputs on every path.
 
-    Training mode may differ from evaluation mode where a part of the module asks which it is, but
-    not by what a `train` of its own does. The outputs are equal to rounding: within the root of the
-    dtype's epsilon, relative to the largest. Where they are not, and rounding may be why, they must
-    be in float64, see `_beyond_rounding`.
+    The outputs of training mode may differ from those of evaluation mode if a part of the module
+    asks for its mode, but not because of a `train` method of its own. Outputs are equal if they
+    differ by at most sqrt(epsilon of the dtype) times the largest output. If they differ by more,
+    and rounding may be the cause, they are compared in float64: see `_beyond_rounding`.
 
     Raises:
-        UsageError: If they differ, with the part where that begins, or the module cannot be run.
+        UsageError: If the outputs differ, with the first part that differs; or if the module cannot
+            be run.
     """
     chain = module if list(segments) == [module] else nn.Sequential(*segments)
     difference = _difference(module, chain, x)
     if difference:
         try:
             difference = _beyond_rounding(module, chain, x, difference)
-        except Exception as error:  # it cannot be copied or be of float64: what was seen stands
+        except Exception as error:  # it cannot be copied or run in float64: the difference stands
             log.info("not compared in float64: %s", first_line(error))
     if difference:
         raise UsageError(difference)
 
 
 def _beyond_rounding(module: nn.Module, chain: nn.Module, x: Tensor, seen: str) -> str | None:
-    """Return the difference if it is more than rounding.
+    """Return the difference if it is more than rounding; else None.
 
-    Signs enlarge rounding, and outputs that should be 0 are nothing else: those of float32 and of
-    float64 have little in common. There float64 decides, with the tolerance of float32; elsewhere
-    what was seen stands.
+    A sign turns a rounding error into a large difference, and outputs that should be 0 consist of
+    rounding errors only. In both cases the outputs in float32 and float64 have little in common.
+    Then the outputs are compared in float64, with the tolerance of float32. In all other cases the
+    difference that was seen stands.
     """
-    copies, floats = copy.deepcopy(nn.ModuleList([module, chain])), x.is_floating_point()
+    copies = copy.deepcopy(nn.ModuleList([module, chain]))  # together: they share parameters
+    floats = x.is_floating_point()
     rough = run(copies.float()[0], x.float() if floats else x, GRADIENTS)
     x = x.double() if floats else x
     exact = run(copies.double()[0], x, GRADIENTS)
@@ -71,12 +74,14 @@ def _beyond_rounding(module: nn.Module, chain: nn.Module, x: Tensor, seen: str) 
 def _difference(
     module: nn.Module, chain: nn.Module, x: Tensor, tolerance: float | None = None
 ) -> str | None:
+    """Return in words how the outputs differ between two paths; None if they are equal."""
     who, first = type(module).__name__, run(module, x, GRADIENTS)
     if not bool(first.isfinite().any()):
         log.warning("%s returns no finite number for probe inputs: nothing can be compared", who)
-    may_differ = any(asks_mode(part) or is_hooked(part) for part in module.modules())
-    if not any(map(has_own_train, module.modules())):
-        may_differ = True  # something asks, for nothing else can tell the modes apart
+    parts = [*module.modules()]
+    asks = any(asks_mode(part) or is_hooked(part) for part in parts)
+    has_train = any(has_own_train(part) for part in parts)
+    may_differ = asks or not has_train  # without a `train`, only code that asks can differ
     for path in PATHS:
         y = first if path == GRADIENTS else run(module, x, path)
         if not _agree(y, first, tolerance) and not (path == TRAINING and may_differ):
@@ -110,10 +115,10 @@ def _tolerance(y: Tensor) -> float:
 Call = Callable[..., Any]
 
 
-def _around(parts: Collection[nn.Module], call: Call) -> None:
-    """Let `call(part, forward, *args)` run in place of each part's forward.
+def _wrap_forwards(parts: Collection[nn.Module], call: Call) -> None:
+    """Run `call(part, forward, *args)` in place of each part's forward, inside `undisturbed`.
 
-    No hooks are used, for torch computes in other ways where there are some. `undisturbed` ends it.
+    Hooks would not do: torch chooses other kernels for modules that have some.
     """
     for part in parts:
         if not isinstance(part, torch.jit.ScriptModule):
@@ -121,48 +126,57 @@ def _around(parts: Collection[nn.Module], call: Call) -> None:
 
 
 def _first_to_differ(module: nn.Module, x: Tensor, path: str) -> str:
-    """Return the innermost part that makes other outputs of the same inputs, in words, if seen."""
-    names = {part: name for name, part in module.named_modules()}
-    seen: list[dict[tuple[str, int], tuple[list[Tensor], Tensor]]] = []
-
-    def note(part: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        given = [each.detach().clone() for each in args if isinstance(each, Tensor)]
-        y = forward(*args, **more)
-        if isinstance(y, Tensor):
-            calls = sum(name == names[part] for name, _ in seen[-1])
-            seen[-1][names[part], calls] = given, y.detach().clone()
-        return y
-
-    for each in (GRADIENTS, path):
-        seen.append({})
-        with undisturbed(module):
-            _around(names, note)
-            run(module, x, each)
-    for call, (given, y) in seen[0].items():
-        others, other = seen[1].get(call, ([], y))
-        if not _agree(y, other) and all(map(_agree, given, others)) and call[0]:
-            return f", beginning at {call[0]!r} ({type(module.get_submodule(call[0])).__name__})"
+    """Return in words the innermost part whose outputs differ for the same inputs, if any."""
+    usual, other = _record_calls(module, x, GRADIENTS), _record_calls(module, x, path)
+    for (name, number), (inputs, output) in usual.items():
+        if not name or (name, number) not in other:
+            continue
+        other_inputs, other_output = other[name, number]
+        if not _agree(output, other_output) and all(map(_agree, inputs, other_inputs)):
+            return f", beginning at {name!r} ({type(module.get_submodule(name)).__name__})"
     return ""
 
 
+def _record_calls(
+    module: nn.Module, x: Tensor, path: str
+) -> dict[tuple[str, int], tuple[list[Tensor], Tensor]]:
+    """Return inputs and output of each call of a part, by its name and the number of the call."""
+    names = {part: name for name, part in module.named_modules()}
+    calls: dict[tuple[str, int], tuple[list[Tensor], Tensor]] = {}
+
+    def note(part: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
+        inputs = [value.detach().clone() for value in args if isinstance(value, Tensor)]
+        y = forward(*args, **more)
+        if isinstance(y, Tensor):
+            number = sum(name == names[part] for name, _ in calls)
+            calls[names[part], number] = inputs, y.detach().clone()
+        return y
+
+    with undisturbed(module):
+        _wrap_forwards(names, note)
+        run(module, x, path)
+    return calls
+
+
 def _falsify(weight: nn.Parameter) -> None:
-    """Give every number another sign and another size; 0 becomes 1."""
+    """Change the sign and the size of every number of a weight; 0 becomes 1."""
     weight.data.mul_(-3).masked_fill_(weight.data == 0, 1)
 
 
 def calls_of(
     module: nn.Module, layers: Collection[nn.Module], x: Tensor
 ) -> tuple[list[nn.Module], set[nn.Parameter]]:
-    """Return the layers in order of their calls at test, and the weights that others read, too.
+    """Return the layers in the order of their calls at test, and the weights that other code reads.
 
-    A weight is read by others if the output changes, at test or in training, when it is only there
-    while its own layer runs, and another one in its place for everybody else.
+    To find these, the module is run with wrong weights, where each layer has its true weight only
+    while the layer itself runs. If the output changes, at test or in training, other code reads a
+    weight.
     """
     calls: list[nn.Module] = []
     weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
 
     def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        if layer in layers:  # and no copy of one, which has this forward, too
+        if layer in layers:  # a copy of a layer has this forward, too
             calls.append(layer)
         return forward(*args, **more)
 
@@ -177,11 +191,11 @@ def calls_of(
     def is_read(hidden: set[nn.Parameter], path: str) -> bool:
         try:
             with undisturbed(module):
-                _around([layer for layer in layers if weight_of(layer) in hidden], show)
+                _wrap_forwards([layer for layer in layers if weight_of(layer) in hidden], show)
                 for weight in hidden:
                     _falsify(weight)
                 return not _agree(first[path], run(module, x, path))
-        except UsageError:  # for what was read is not what it must be
+        except UsageError:  # a wrong weight was read and made the run fail
             return True
         finally:
             for weight, value in weights.items():
@@ -191,7 +205,7 @@ def calls_of(
     read: set[nn.Parameter] = set()
     with fused_paths_off():  # they read weights; `binarize` ends that
         with undisturbed(module):
-            _around(layers, note)
+            _wrap_forwards(layers, note)
             first[NO_GRADIENTS] = run(module, x, NO_GRADIENTS)
         first[TRAINING] = run(module, x, TRAINING)
         called = {weight_of(layer) for layer in calls}

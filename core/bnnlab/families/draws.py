@@ -1,4 +1,4 @@
-"""Backpropagation at several weight draws in one forward pass."""
+"""Backpropagation at several weight draws in one pass."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,16 +22,16 @@ _ELEMENTWISE = (Sign, nn.ReLU, nn.Hardtanh, nn.Identity, nn.LayerNorm)
 
 
 def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws | None:
-    """Return losses, logits and gradients at S weight draws; None where one pass cannot do it.
+    """Return loss, logits and gradients at S weight draws; None if one pass cannot do it.
 
-    Where all modules take a leading draw dimension, the draws share one batched product per layer;
-    elsewhere `torch.func.vmap` maps the whole network over them. Statistics of a batch
-    normalisation in training belong to one draw after another, so such a model is left alone.
+    If all modules take a leading draw dimension, each layer is one batched product for all draws.
+    Otherwise `torch.func.vmap` maps the whole network over the draws. A model with batch
+    normalisation in training mode is left alone: its statistics must see one draw after another.
 
     Args:
-        model: The model; its own values of the drawn parameters are not used.
+        model: The model. Its present values of the drawn parameters are not used.
         batch: Inputs, targets and loss.
-        draws: Per drawn parameter, by name, its values `(S, *shape)`.
+        draws: The values of each drawn parameter by name, `(S, *shape)`.
     """
 
     def forward(drawn: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> Tensor:
@@ -53,13 +53,13 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
 
 
 def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
-    """Return whether every module works alike on `(B, ...)` and `(S, B, ...)`."""
+    """Return whether every module computes the same on `(B, ...)` and on `(S, B, ...)`."""
     leaves = []
     for module in model.modules():
         if type(module).forward in (Model.forward, nn.Sequential.forward, nn.ModuleList.forward):
             continue
         leaves.append(module)
-    if isinstance(leaves[0], nn.Flatten):  # of the inputs, which have no draws yet
+    if isinstance(leaves[0], nn.Flatten):  # it flattens the inputs, which have no draws
         del leaves[0]
     drawn = {model.get_submodule(name.rpartition(".")[0]) for name in draws}
     return all(
@@ -71,9 +71,9 @@ def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
 def _differentiate(
     forward: Forward, model: Model, batch: Batch, draws: Mapping[str, Tensor]
 ) -> Draws:
-    """Return loss, logits and gradients, where `forward` returns the logits of all draws.
+    """Return loss, logits and gradients by one forward and one backward pass.
 
-    The loss and the gradients are torch's own: those of `torch.func` load torch's compiler.
+    Gradients are taken by `torch.autograd`: `torch.func` would load torch's compiler.
     """
     count = len(next(iter(draws.values())))
     drawn = {name: values.detach().requires_grad_() for name, values in draws.items()}
@@ -83,7 +83,7 @@ def _differentiate(
         loss = batch.loss(logits.flatten(0, 1), batch.targets.repeat(count))
         wanted = {**drawn, **{name: p for name, p in rest.items() if p.requires_grad}}
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
-    # The loss is the mean over the draws, so each draw's own gradient is S times what arrives.
+    # The loss is the mean over the draws, so the gradient at one draw is S times what arrives.
     grads = {
         name: grad * count if name in drawn else grad[None]
         for name, grad in zip(wanted, found, strict=True)

@@ -15,17 +15,17 @@ from bnnlab.markers import Positive
 
 
 class LatentOptimizer(Optimizer):
-    """A method that updates a latent weight per binary weight, through a straight-through sign.
+    """An optimizer that updates a latent weight per binary weight, by a straight-through sign.
 
-    The gradient at the binary weight is given to the latent weight unchanged (Hinton, 2012;
-    Courbariaux, Bengio and David, "BinaryConnect", NeurIPS 2015), the latent weight is updated,
-    and the model gets its sign. Real parameters are updated by the same method, directly.
+    The latent weight gets the gradient at the binary weight unchanged (Hinton, 2012; Courbariaux,
+    Bengio and David, "BinaryConnect", NeurIPS 2015). The method updates the latent weight, and the
+    binary weight becomes its sign. The same method updates real parameters directly.
 
-    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init), or
-    as what the model says of it in `initial_latents`, as long as that has the weight's sign.
+    A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init). If
+    the model has `initial_latents` with the same signs, it starts with these.
 
     Args:
-        generator: Draws the sizes of the latent weights.
+        generator: Source of the sizes of the latent weights.
         latent_init: Largest size of a fresh latent weight; sizes are drawn uniformly from 0 on.
         latent_clip: Latent weights are clipped to [-latent_clip, latent_clip]. None: no bound.
         gradient_clip: The gradient's norm over all parameters is clipped to this. None: no bound.
@@ -73,11 +73,11 @@ class LatentOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Make one step: evaluate, update the latent weights, give the model their signs."""
+        """Make one step: evaluate, update the latent weights, write their signs into the model."""
         loss = closure()
         if self.gradient_clip is not None:
-            every = [p for group in self.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(every, self.gradient_clip)
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -92,12 +92,12 @@ class LatentOptimizer(Optimizer):
         return loss
 
     def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return the latent weight of a binary parameter, and a real one itself."""
+        """Return the latent weight of a binary parameter; a real parameter itself."""
         latent: Tensor | None = self.state.get(parameter, {}).get("latent")
         return super().latent(parameter) if latent is None else latent
 
     def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
-        """Bound the latent weights and give the model their signs."""
+        """Bound the latent weights and write their signs into the model."""
         for parameter, latent in zip(parameters, latents, strict=True):
             if self.latent_clip is not None:
                 latent.clamp_(-self.latent_clip, self.latent_clip)

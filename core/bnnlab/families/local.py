@@ -1,4 +1,4 @@
-"""Local rules: every hidden segment is taught at its own output, and nothing passes between two."""
+"""Local rules: each hidden segment learns at its own output; no gradient passes between two."""
 
 from abc import abstractmethod
 
@@ -11,14 +11,14 @@ from bnnlab.interfaces.rule import Batch, LearningRule
 
 
 def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
-    """Return the shape of each segment's output without the batch, the logits `(K,)` last.
+    """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
     Args:
         model: The model; it is not changed.
         rule: Name of the rule, for error messages.
 
     Raises:
-        UsageError: If the model has a single segment or does not know its input's shape; see also
+        UsageError: If the model has a single segment or no `input_shape`; see also
             `bnnlab.interfaces.model.segment_shapes`.
     """
     if len(model.segments) < 2:
@@ -55,7 +55,7 @@ class LocalRule(LearningRule):
             batch: The batch on which the model runs.
 
         Returns:
-            A tensor of the output's shape.
+            A tensor of the output's shape, in units of the batch-mean loss per unit of the output.
         """
 
     def _checked_signal(self, number: int, x: Tensor, batch: Batch) -> Tensor:
@@ -72,7 +72,7 @@ class LocalRule(LearningRule):
         return signal
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Run one segment after the other and teach each at once."""
+        """Run the segments one after another; teach each one before the next runs."""
         *hidden, last = model.segments
         x = batch.inputs
         for number, segment in enumerate(hidden, start=1):

@@ -19,20 +19,19 @@ from bnnlab.markers import AtLeast, Positive
 log = logging.getLogger(__name__)
 
 SATURATED = 1e-3
-"""A binary weight whose chance of either sign is below this counts as saturated."""
+"""A binary weight is saturated if the probability of one of its signs is below this."""
 WARN_ABOVE = 0.99
-"""Share of saturated weights from which on there is hardly a posterior left to speak of."""
+"""The log warns if a larger share of the weights is saturated."""
 
 
 class PosteriorOptimizer(Optimizer):
-    """A method that keeps a posterior over the weights, and learns from gradients at draws of it.
+    """An optimizer with a posterior over the weights. It learns from gradients at draws.
 
-    A step draws S weights, evaluates the batch at each (in one go where it can be done), updates
-    the posterior, and writes the deployed weights. Real parameters that are not drawn are updated
-    by Adam.
+    A step makes S weight draws, evaluates the batch at each (in one pass if the rule can do it),
+    updates the posterior, and writes the deployed weights. Adam updates the other parameters.
 
     Args:
-        generator: Draws the weights.
+        generator: Source of the weight draws.
         train_draws: S, the number of weight draws per step.
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the deployed
             weights.
@@ -64,7 +63,12 @@ class PosteriorOptimizer(Optimizer):
 
     @abstractmethod
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Return S weights to learn at and the noise behind them, both `(S, *parameter.shape)`."""
+        """Return S weight draws and the noise that made them, both `(S, *parameter.shape)`.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameter: The learned parameter, key of `self.state`.
+        """
 
     @abstractmethod
     def update(
@@ -136,10 +140,11 @@ class PosteriorOptimizer(Optimizer):
 
 
 class BernoulliOptimizer(PosteriorOptimizer):
-    """A posterior in which binary weights are independent: P(w = +1) = sigmoid(2 lambda).
+    """A posterior of independent binary weights: P(w = +1) = sigmoid(2 lambda).
 
-    The natural parameter lambda, `self.state[w]["lambda"]`, has the mean tanh(lambda); the deployed
-    weight is its sign. It starts with its weight's sign and a size uniform in (0, lambda_init).
+    lambda is the natural parameter, `self.state[w]["lambda"]`. The mean of w is tanh(lambda), and
+    the deployed weight is the sign of lambda. lambda starts with its weight's sign and a size
+    uniform in (0, lambda_init).
 
     With u uniform in (0, 1) and rho = lambda + log(u / (1 - u)) / 2, sign(rho) is a draw from the
     posterior, and tanh(rho / temperature) its relaxation, which has a derivative with respect to
@@ -169,7 +174,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
             self.state[parameter]["lambda"] = parameter.detach() * size.to(parameter)
 
     def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return lambda of a binary parameter, and a real one itself."""
+        """Return lambda of a binary parameter; a real parameter itself."""
         value: Tensor | None = self.state.get(parameter, {}).get("lambda")
         return super().latent(parameter) if value is None else value
 
@@ -189,12 +194,12 @@ class BernoulliOptimizer(PosteriorOptimizer):
         return torch.where(u < p, 1.0, -1.0).to(p)
 
     def write(self, parameter: Tensor) -> None:
-        """Give the model the signs of lambda."""
+        """Write the signs of lambda into the model."""
         value = self.state[parameter]["lambda"]
         torch.copysign(value.new_ones(()), value, out=parameter)
 
     def diagnostics(self) -> dict[str, float]:
-        """Return the share of saturated weights, and warn once where hardly any is left."""
+        """Return the share of saturated weights; warn once if it is above `WARN_ABOVE`."""
         values = [self.state[parameter]["lambda"] for parameter in self.learned()]
         if not values:
             return {}

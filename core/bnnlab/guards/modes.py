@@ -1,4 +1,4 @@
-"""Training or evaluation mode for the time of a block."""
+"""Training or evaluation mode for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from torch import nn
 
 @contextmanager
 def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a module with all its parts into a mode, and each part back into its own afterwards."""
-    kept = [(part, part.training) for part in module.modules()]
+    """Put a module and its parts into a mode; afterwards put each part back into its own."""
+    modes = [(part, part.training) for part in module.modules()]
     module.train(training)
     try:
         yield
     finally:
-        for part, before in kept:
-            part.training = before
+        for part, mode in modes:
+            part.training = mode

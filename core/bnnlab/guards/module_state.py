@@ -1,4 +1,4 @@
-"""Put back what running a module changes: its attributes and buffers, and the global generators."""
+"""Put back what a run of a module has changed: its attributes, buffers and global generators."""
 
 import random
 from collections import deque
@@ -13,38 +13,44 @@ from torch import Tensor, nn
 
 @contextmanager
 def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
-    """Put the global generators back afterwards: torch's, Python's and NumPy's.
+    """Put back the global random generators afterwards: torch's, Python's and NumPy's.
 
     Yields:
-        Whether anything has been drawn since, on the CPU or a device of the module.
+        A function that returns whether anything was drawn, on the CPU or on the module's devices.
     """
     kinds = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
     devices = [device for device in kinds if device.type not in ("cpu", "meta")]
     kind = devices[0].type if devices else "cuda"
 
-    def torchs() -> list[Tensor]:
+    def torch_states() -> list[Tensor]:
         others = [torch.get_device_module(kind).get_rng_state(device) for device in devices]
         return [torch.get_rng_state(), *others]
 
-    before, pythons = torchs(), random.getstate()
-    numpys: Any = numpy.random.get_state()
+    torch_before, python_before = torch_states(), random.getstate()
+    numpy_before: Any = numpy.random.get_state()
 
     def has_drawn() -> bool:
-        _, keys, *rest = numpy.random.get_state()
-        same = random.getstate() == pythons and all(map(torch.equal, torchs(), before))
-        return not same or rest != [*numpys[2:]] or not numpy.array_equal(keys, numpys[1])
+        if random.getstate() != python_before:
+            return True
+        if not all(map(torch.equal, torch_states(), torch_before)):
+            return True
+        name, keys, *rest = numpy.random.get_state()
+        name_before, keys_before, *rest_before = numpy_before
+        return (name, rest) != (name_before, rest_before) or not numpy.array_equal(
+            keys, keys_before
+        )
 
     try:
         with torch.random.fork_rng(devices, device_type=kind):
             yield has_drawn
     finally:
-        random.setstate(pythons)
-        numpy.random.set_state(numpys)
+        random.setstate(python_before)
+        numpy.random.set_state(numpy_before)
 
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Put a module's modes, attributes and buffers, and the global generators, back afterwards."""
+    """Put back a module's modes, attributes and buffers, and the global generators, afterwards."""
     put_back = snapshot(module)
     values = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
@@ -58,7 +64,10 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 def snapshot(module: nn.Module) -> Callable[[], None]:
-    """Return a function that puts back the class and attributes of a module's parts."""
+    """Return a function that puts back the class and the attributes of a module's parts.
+
+    Lists, dicts and sets among the attributes get back their present content.
+    """
     parts = [
         (part, type(part), dict(vars(part)), held(vars(part).values()))
         for part in module.modules()
@@ -66,38 +75,42 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
     ]
 
     def put_back() -> None:
-        for part, kind, attributes, values in parts:
+        for part, kind, attributes, contents in parts:
             part.__class__ = kind
             vars(part).clear()
             vars(part).update(attributes)
-            for value, content in values:
+            for value, content in contents:
                 refill(value, content)
 
     return put_back
 
 
 def held(values: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
-    """Return the lists, dicts and sets among values, each with its content."""
-    return [(v, _contents(v)) for v in values if isinstance(v, list | dict | set | deque)]
+    """Return the lists, dicts and sets among values, each with its present content."""
+    return [(v, _content(v)) for v in values if isinstance(v, list | dict | set | deque)]
 
 
 def holds_others(value: Any, content: list[Any]) -> bool:
-    """Return whether a list, dict or set no longer has the content that `held` returned."""
-    return [*map(id, _contents(value))] != [*map(id, content)]
+    """Return whether a list, dict or set has another content than `held` has returned for it."""
+    return [id(each) for each in _content(value)] != [id(each) for each in content]
 
 
 def refill(value: Any, content: list[Any]) -> None:
-    """Put the content that `held` returned back into a list, dict or set."""
+    """Give a list, dict or set the content that `held` has returned for it."""
     if not holds_others(value, content):
         return
     value.clear()
     if isinstance(value, dict):
-        half = len(content) // 2
-        value.update(zip(content[:half], content[half:], strict=True))
+        keys, values = content[: len(content) // 2], content[len(content) // 2 :]
+        value.update(zip(keys, values, strict=True))
+    elif isinstance(value, set):
+        value.update(content)
     else:
-        (value.update if isinstance(value, set) else value.extend)(content)
+        value.extend(content)
 
 
-def _contents(value: Any) -> list[Any]:
-    """Return what is in a list, a set or a dict: its keys, then its values."""
-    return [*value, *(value.values() if isinstance(value, dict) else ())]
+def _content(value: Any) -> list[Any]:
+    """Return the elements of a list or set; the keys of a dict, then its values."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return list(value)

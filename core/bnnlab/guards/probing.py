@@ -1,4 +1,4 @@
-"""Run a module on two probe inputs, on each path by which it is run later, and change nothing."""
+"""Run a module on two probe inputs, in each way in which it is run later, and change nothing."""
 
 import inspect
 import operator
@@ -28,7 +28,7 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     """Return the shape of one input as a tuple.
 
     Raises:
-        UsageError: If it is not made of sizes of at least 1.
+        UsageError: If a size is not an integer of at least 1.
     """
     try:
         sizes = tuple(map(operator.index, shape))
@@ -40,34 +40,35 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return two inputs `(2, *input_shape)` of either kind that a module may take.
+    """Return probe inputs `(2, *input_shape)` of both kinds: numbers and token ids.
 
-    Numbers are normally distributed, of its parameters' dtype and on their device; token ids are
-    int64, below the size of its smallest embedding, or 2.
+    Numbers are normally distributed, with the dtype and the device of the module's parameters.
+    Token ids are int64, in 0..n-1 for the n rows of its smallest embedding, or in 0..1 without one.
 
     Raises:
-        UsageError: If the module is on the meta device, or this is no shape.
+        UsageError: If the module is on the meta device, or `input_shape` is no shape.
     """
-    draws = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
     count = min((table.num_embeddings for table in tables), default=2)
     if like.is_meta:
         raise UsageError("its weights are on the meta device, where nothing can be tried")
     input_shape = checked_shape(input_shape)
-    numbers = torch.randn(2, *input_shape, generator=draws).to(like)
-    return numbers, torch.randint(0, count, (2, *input_shape), generator=draws).to(like.device)
+    numbers = torch.randn(2, *input_shape, generator=generator)
+    tokens = torch.randint(0, count, (2, *input_shape), generator=generator)
+    return numbers.to(like), tokens.to(like.device)
 
 
 def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """Return two inputs that a module can be run on, see `fitting`."""
+    """Return the probe inputs of the kind that a module takes, see `fitting`."""
     return fitting(module, *numbers_and_tokens(module, input_shape))
 
 
 def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
-    """Return token ids if a module takes only these, else numbers.
+    """Return the token ids if a module takes them but no numbers; else the numbers.
 
-    If it takes neither, a run on the numbers gives the reason.
+    If it takes neither, the numbers are returned, and a run on them says why.
     """
     for x in (numbers, tokens):
         try:
@@ -81,13 +82,14 @@ def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
 
 
 def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
-    """Return the module's output, and leave the module as it was.
+    """Return a module's output on a path of `PATHS`, detached; leave the module as it was.
 
     Raises:
         UsageError: If it cannot take these inputs, changes them in place, or returns something
             other than one tensor.
     """
-    who, (training, mode) = type(module).__name__, PATHS[path]
+    who = type(module).__name__
+    training, mode = PATHS[path]
     given = x.clone()
     with undisturbed(module), mode():
         module.train(training)
@@ -110,8 +112,8 @@ def run(module: nn.Module, x: Tensor, path: str) -> Tensor:
 
 
 def one_tensor(who: str, found: Any, where: str = "") -> str:
-    """Return the message for a module that does not return one tensor."""
-    kind = type(found).__name__.removeprefix("immutable_")  # as a recording has it
+    """Return the error message for a module that returns something other than a tensor."""
+    kind = type(found).__name__.removeprefix("immutable_")  # the prefix of torch.fx
     return (
         f"{who} returns a {kind} {where}".rstrip() + ", and a model must return one tensor, the "
         "logits: wrap it in a module that returns them alone"
@@ -122,7 +124,7 @@ def check_fits(module: nn.Module) -> None:
     """Check that a module has its weights and takes one tensor.
 
     Raises:
-        UsageError: If it is not a module, has no weights yet, or needs other arguments.
+        UsageError: If it is no module, has no weights yet, or needs other arguments.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(f"a torch.nn.Module is needed, and this is a {type(module).__name__}")
@@ -131,7 +133,7 @@ def check_fits(module: nn.Module) -> None:
             raise UsageError(f"{name!r} has no values yet: run a batch through the module first")
     try:
         signature = inspect.signature(module.forward)
-    except (TypeError, ValueError):  # it does not say
+    except (TypeError, ValueError):  # it has no signature
         return
     try:
         signature.bind(torch.empty(0))
@@ -143,30 +145,39 @@ def check_fits(module: nn.Module) -> None:
 
 
 def asks_mode(module: nn.Module) -> bool:
-    """Return whether a module's own code may ask if it is training; TorchScript's always may."""
+    """Return whether a module's own code may read its mode; TorchScript's always may."""
     kind: Any = type(module)  # mypy takes classes for unhashable
     return isinstance(module, torch.jit.ScriptModule) or _asks_mode(kind)
 
 
 @cache
 def _asks_mode(kind: type[nn.Module]) -> bool:
-    own = [each for each in kind.__mro__ if each not in nn.Module.__mro__]
-    found = [inspect.unwrap(each) for part in own for each in vars(part).values() if callable(each)]
-    return any("training" in _names(each.__code__) for each in found if hasattr(each, "__code__"))
+    for base in kind.__mro__:
+        if base in nn.Module.__mro__:
+            continue
+        for value in vars(base).values():
+            code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
+            if code is not None and "training" in _names(code):
+                return True
+    return False
 
 
 def _names(code: CodeType) -> set[str]:
-    """Return the attributes and globals that code uses, with those of the functions in it."""
-    return {*code.co_names}.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+    """Return the attributes and globals that code uses, also in the functions inside it."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names(constant)
+    return names
 
 
 def has_own_train(module: nn.Module) -> bool:
-    """Return whether a module overrides `train`."""
+    """Return whether a module has a `train` method of its own."""
     return type(module).train is not nn.Module.train
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Return whether a module has forward or backward hooks."""
+    """Return whether a module has hooks for its forward or backward pass."""
     return any(
         (
             module._forward_hooks,

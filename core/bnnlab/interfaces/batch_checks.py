@@ -1,7 +1,7 @@
-"""Check the batch of a hand-written loop, at the closure.
+"""Checks of the batch that a hand-written loop gives to a closure.
 
 Types, shapes and dtypes are checked before every step. Values are on the device, and reading them
-would wait for it, so they are checked only after a step has failed.
+would wait for it: they are checked only after a step has failed.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ from bnnlab.interfaces.model import Model, segment_shapes
 
 
 def check(model: Any, batch: Any) -> None:
-    """Check that a rule can take this model and this batch.
+    """Check that a rule can use this model and this batch.
 
     Raises:
-        UsageError: If the model is not bnnlab's, or the batch is not `(inputs, targets)` with an
-            int64 label for each input.
+        UsageError: If the model is no bnnlab model, or the batch is not `(inputs, targets)` with
+            int64 targets of shape (B,), one per input.
     """
     if not isinstance(model, Model):
         raise UsageError(
@@ -28,10 +28,10 @@ def check(model: Any, batch: Any) -> None:
         )
     if not isinstance(batch, tuple | list) or not 2 <= len(batch) <= 3:
         raise UsageError(f"a batch is (inputs, targets), not a {type(batch).__name__}")
-    for what, value in zip(("inputs", "targets"), batch, strict=False):
+    inputs, targets = batch[:2]
+    for what, value in (("inputs", inputs), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise UsageError(f"the {what} are a {type(value).__name__}: give a tensor")
-    inputs, targets = batch[:2]
     if targets.ndim != 1 or targets.dtype != torch.int64:
         raise UsageError(
             f"the targets are {_described(targets)}: give the number of its class for each input, "
@@ -57,7 +57,7 @@ def _remedy(targets: Tensor) -> str:
 
 
 def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
-    """Return why a step on this batch failed; empty if the batch is correct."""
+    """Return why a step on this batch has failed; empty if the batch is not the cause."""
     if torch.is_inference_mode_enabled():
         return "torch.inference_mode is on, in which there are no gradients: leave it for a step"
     weight = next(model.parameters(), inputs)

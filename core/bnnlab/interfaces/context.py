@@ -1,4 +1,4 @@
-"""What an optimizer is told at a task's start and end."""
+"""The task, model and rule that an optimizer is told at a task's start and end."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ class TaskContext:
     """What an optimizer is told at a task's start and end.
 
     Attributes:
-        task: The task, with its training data; its test part is not to be read.
-        model: The model being trained.
-        rule: The rule that trains it.
+        task: The task, with its training data. Do not read its test data.
+        model: The model that is trained.
+        rule: The rule that gives the gradients.
         batch_size: Examples per step.
-        steps: Optimizer steps in this task, all epochs together.
+        steps: Optimizer steps in this task, over all epochs.
     """
 
     task: Task

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a module with weights of its own: a parameter of two dimensions or more.
+    """A part of a module that has weights: a parameter of two or more dimensions.
 
     Attributes:
         name: Its name in the module; empty for the module itself.
-        kind: Its class when it was found.
-        weights: How many weights it has; those shared with a part named before are not counted.
+        kind: The name of its class before the conversion.
+        weights: The number of its weights, without those that an earlier part shares.
         reason: Why it stays real; empty if it became binary.
     """
 
@@ -25,11 +25,11 @@ class Conversion:
     """What `bnnlab.binarize` did to a module.
 
     Attributes:
-        binary: The parts whose weights are signs now.
+        binary: The parts whose weights are now -1 and +1.
         real: The parts that have real weights, each with the reason.
-        signs: Names of the activations that became `Sign`.
-        checked: Whether the paths were compared on a probe batch, for which `input_shape` is
-            needed.
+        signs: The names of the activations that became `Sign`.
+        checked: Whether the outputs of all paths were compared on probe inputs. This needs
+            `input_shape`.
     """
 
     binary: tuple[Part, ...]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 CPU_CHUNK = 1 << 19
-"""Elements updated together on the CPU: what a step touches of them stays in its last cache."""
+"""Elements per chunk on the CPU: the tensors of one chunk fit into the last cache."""
 
 
 def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:

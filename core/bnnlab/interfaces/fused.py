@@ -1,4 +1,4 @@
-"""Switch torch's fused encoder off, because it reads weights instead of calling layers."""
+"""Keep torch's fused encoder from reading the weights of binary layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,11 @@ from bnnlab.interfaces.signs import is_binary, is_sign
 
 
 def keep_off_fused_paths(module: nn.Module) -> None:
-    """Switch fused paths off in encoders with a binary layer or a sign activation.
+    """Make torch's encoders call their layers, if one is binary or an activation is a sign.
 
-    Without gradients, torch's encoders use one kernel, which reads `weight` and ignores the scale
-    of a binary layer and the sign. The switch is an attribute, so copies have it too.
+    Without gradients torch computes an encoder in one fused kernel. This kernel reads `weight`; it
+    knows neither the scale of a binary layer nor a sign activation. An attribute of the encoder
+    switches it off, so copies have it off too.
     """
     for part in module.modules():
         if not isinstance(part, nn.TransformerEncoderLayer | nn.TransformerEncoder):
@@ -28,7 +29,7 @@ def keep_off_fused_paths(module: nn.Module) -> None:
 
 @contextmanager
 def fused_paths_off() -> Iterator[None]:
-    """Switch the fused paths of encoders and attention off in this block."""
+    """Make torch's encoders and attention call all their layers, for a while."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -22,24 +22,24 @@ from bnnlab.interfaces.signs import binary_parameters, check_loaded
 class Model(nn.Module):
     """A network as a chain of segments. It holds the deployed weights.
 
-    The composition of the segments is the network, so a local rule can cut it between any two.
-    A skip connection stays inside a segment.
+    The composition of the segments is the network, so a local rule can cut it between any two
+    segments. A skip connection lies inside one segment.
 
     Args:
         segments: Modules applied one after the other; the last one returns the logits `(B, K)`.
-        input_shape: Shape of one input without the batch, e.g. `(1, 28, 28)`. Rules that size
-            something by the activations need it.
+        input_shape: Shape of one input without the batch, e.g. `(1, 28, 28)`. Rules with matrices
+            of the activations' sizes need it.
 
     Attributes:
         segments: The modules, an `nn.ModuleList`.
         input_shape: As given; None if unknown.
-        inference: A function of model and inputs that returns the logits, instead of the segments'
-            composition. A rule whose network settles by feedback sets it in `attach`. None: the
-            composition. Not an `nn.Module`, which would become a part of the model.
-        classes: K, if a stream set it; None if unknown.
-        conversion: Which parts became binary or stayed real, if `binarize` made the model.
-        initial_latents: If the model was made from real weights: these, by the name of the binary
-            parameter. Latent weights begin with them.
+        inference: A function of model and inputs that returns the logits in place of the segments'
+            composition; None for the composition. A rule whose network settles by feedback sets it
+            in `attach`. It is no `nn.Module`, which would become a part of the model.
+        classes: The number of logits K, set from the stream; None if unknown.
+        conversion: Which parts are binary and which are real, if `binarize` made the model.
+        initial_latents: If the model was made from real weights: these weights, by the names of the
+            binary parameters that are their signs. A method with latent weights begins with them.
 
     Raises:
         ValueError: If there is no segment.
@@ -74,7 +74,7 @@ class Model(nn.Module):
             return self.inference(self, x)
         for segment in self.segments:
             x = segment(x)
-        if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):  # a proxy of one
+        if not isinstance(x, Tensor) and not hasattr(x, "__torch_function__"):  # torch.fx's proxy
             raise UsageError(one_tensor(type(self.segments[-1]).__name__, x))
         return x
 
@@ -85,11 +85,11 @@ class Model(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest, **more)
 
     def binary_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that are exactly -1 or +1 between steps, by name."""
+        """Return the parameters that are exactly -1 or +1 between two steps, by name."""
         return binary_parameters(self)
 
     def select_task(self, task: int) -> None:
-        """Tell each part that has a method `select_task` which task the inputs come from."""
+        """Call `select_task` of each part that has this method, with the index of a task."""
         for part in self.modules():
             select: Any = getattr(part, "select_task", None)
             if select is not None and part is not self:
@@ -97,19 +97,22 @@ class Model(nn.Module):
 
 
 def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shape of each segment's output without the batch, the logits `(K,)` last.
+    """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
     Args:
-        model: Run on zeros, or tokens 0, in evaluation mode, and left as it was.
-        input_shape: Of one input, without the batch.
+        model: The model. It is run on zeros (or token ids 0) in evaluation mode, and left as it
+            was.
+        input_shape: Shape of one input without the batch.
 
     Raises:
-        UsageError: See `segment_outputs`; or if the last segment returns no logits.
+        UsageError: As in `segment_outputs`; or if the last segment does not return logits `(B, K)`.
     """
-    inputs = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
+    numbers, tokens = numbers_and_tokens(model, input_shape)
     with undisturbed(model), torch.no_grad():
-        *hidden, logits = segment_outputs(model.eval(), *inputs)
-    shapes = [tuple(y.shape[1:]) for y in (*hidden, logits)]
+        zeros, other_zeros = torch.zeros_like(numbers), torch.zeros_like(tokens)
+        outputs = [*segment_outputs(model.eval(), zeros, other_zeros)]
+    logits = outputs[-1]
+    shapes = [tuple(y.shape[1:]) for y in outputs]
     if len(shapes[-1]) != 1 or not logits.is_floating_point():
         found = f"(B, *{shapes[-1]}) of {logits.dtype}"
         raise UsageError(f"the model returns {found}, no logits (B, K)")
@@ -117,11 +120,16 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
 
 
 def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
-    """Yield each segment's output for the inputs `x`, or for `instead` if it cannot take `x`.
+    """Yield each segment's output.
+
+    Args:
+        model: The model.
+        x: Inputs `(B, *input_shape)`.
+        instead: Inputs of another kind, used if the first segment cannot take `x`; None for none.
 
     Raises:
-        UsageError: If a segment cannot take what it is given or returns something other than one
-            tensor with the batch as its first dimension.
+        UsageError: If a segment cannot take its input, or returns something other than one tensor
+            with B as its first dimension.
     """
     rows, shape = len(x), tuple(x.shape[1:])
     for number, segment in enumerate(model.segments, start=1):

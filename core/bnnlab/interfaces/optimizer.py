@@ -20,28 +20,27 @@ from bnnlab.markers import Positive
 class Optimizer(ConsistentOptimizer):
     """Turns gradients into the next weights. Its state is everything but the deployed weights.
 
-    It has two parameter groups: the weights that the method learns (`group["learned"]` is true),
-    which are the binary parameters (`group["binary"]`) unless a subclass names others, and the real
-    rest, which may have a learning rate of its own. Either may be parted into several. After `step`
-    every binary parameter is exactly -1 or +1.
+    It has two parameter groups. The first holds the weights that the method learns
+    (`group["learned"]` is true): the binary parameters (`group["binary"]`), or the `weights`
+    that a subclass names. The second holds the other parameters, which are real. A subclass may
+    split both. After `step`, every binary parameter is exactly -1 or +1.
 
-    State follows a model that is moved to another device or dtype: what a parameter has in
-    `self.state`, of any shape, also in lists and dicts. It is in `state_dict()`, the generator's
-    included.
+    `self.state[parameter]` may hold tensors of any shape, also in lists and dicts. They move with
+    the parameter to another device or dtype. `state_dict()` holds them and the generator's state.
 
     Args:
-        model: Its parameters are optimised. The model says which of them are binary.
+        model: The model whose parameters are optimised. It says which of them are binary.
         lr: Learning rate.
         real_lr: Learning rate of biases, norms and scales. None: the same as lr.
-        settings: More group settings of a subclass, besides `lr` and `binary`.
-        weights: The first group's parameters; the binary ones if None.
-        generator: Source of random numbers in training; None if the method draws nothing.
+        settings: Settings of a subclass that are kept in each group, like `lr`.
+        weights: The parameters of the first group; the binary ones if None.
+        generator: Source of random numbers during training; None if the method draws none.
 
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
 
     Raises:
-        ValueError: If a binary parameter holds anything but -1 and +1.
+        ValueError: If a binary parameter holds other values than -1 and +1.
     """
 
     test_draws = 0
@@ -77,13 +76,21 @@ class Optimizer(ConsistentOptimizer):
 
     @abstractmethod
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Make one step: call the closure once (or once per weight draw), and return the loss."""
+        """Make one step; return the loss, a scalar.
+
+        Args:
+            closure: Leaves gradients in `.grad` and returns the loss. Call it once, or once per
+                weight draw.
+        """
 
     def predictive(self, n: int) -> Iterator[None]:
-        """Write `n` weight draws into the model in turn, for evaluation, then restore it.
+        """Write n weight draws into the model, one after another, for evaluation; then restore it.
 
-        n = 0: the deployed weights, the only choice without a posterior. The generator is restored
-        too, so an evaluation changes nothing in training.
+        It yields after each draw. The generator is restored too, so an evaluation changes nothing
+        in training.
+
+        Args:
+            n: The number of draws; 0 to yield once with the deployed weights.
 
         Raises:
             UsageError: If n > 0 and the optimizer has no posterior.
@@ -101,7 +108,7 @@ class Optimizer(ConsistentOptimizer):
         try:
             for _ in range(n):
                 for parameter, data in zip(learned, deployed, strict=True):
-                    parameter.data = data  # a posterior's mean may be the weight itself
+                    parameter.data = data  # `draw` may read it: as the mean, for example
                     parameter.data = self.draw(parameter)
                 yield
         finally:
@@ -120,21 +127,21 @@ class Optimizer(ConsistentOptimizer):
         raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
 
     def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return the number behind each element of a learned weight, in its shape; not a copy.
+        """Return what the method keeps behind a learned weight, in its shape, not a copy.
 
-        For a binary weight: the latent weight or natural parameter, whose sign it has, or None.
-        For a real weight: the weight itself.
+        That is a latent weight or a natural parameter, with the sign of the binary weight. For a
+        real weight it is the weight itself. None if the method keeps nothing behind it.
         """
         return None if parameter in self._binary else parameter.detach()
 
     def diagnostics(self) -> dict[str, float]:
-        """Return numbers for the metrics by name; called after every epoch."""
+        """Return numbers for the metrics, by name. A run calls it after every epoch."""
         return {}
 
     def step_real(self) -> None:
-        """Update the parameters that the method does not learn by Adam (Kingma and Ba, ICLR 2015).
+        """Update the parameters that the method does not learn, by Adam with the group's `lr`.
 
-        The learning rate is the group's `lr`.
+        Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
         """
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
@@ -143,7 +150,7 @@ class Optimizer(ConsistentOptimizer):
                 adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
 
     def task_started(self, context: TaskContext) -> None:
-        """Called when a task begins; does nothing by default."""
+        """Prepare for a task before its first step; nothing by default."""
 
     def task_ended(self, context: TaskContext) -> None:
-        """Called when a task is over; does nothing by default."""
+        """Finish a task after its last step; nothing by default."""

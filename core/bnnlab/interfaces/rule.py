@@ -1,4 +1,4 @@
-"""The learning-rule interface: a batch becomes gradients at the weights the model holds now."""
+"""The learning-rule interface: a batch becomes gradients at the model's present weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
-    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss; or just `(x, y)`."""
+    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss (cross-entropy by default)."""
 
     inputs: Tensor
     targets: Tensor
@@ -29,10 +29,10 @@ class Draws(NamedTuple):
     """Loss, logits and gradients at S weight draws.
 
     Attributes:
-        loss: Mean over the draws, a scalar.
+        loss: The mean loss over the draws, a scalar.
         logits: `(S, B, K)`.
-        grads: Gradients by the parameter's name, `(S, *shape)`. For a parameter that was not drawn,
-            also only their mean, `(1, *shape)`.
+        grads: The gradients by parameter name, `(S, *shape)`. For a parameter that was not drawn,
+            `(1, *shape)` with the mean over the draws is enough.
     """
 
     loss: Tensor
@@ -41,13 +41,13 @@ class Draws(NamedTuple):
 
 
 class Closure:
-    """Evaluates a batch at the current weights of the model.
+    """Evaluates a batch at the model's present weights when it is called.
 
     Attributes:
         model: The model.
-        batch_size: B, examples in the batch.
-        logits: Logits of the last call, `(B, K)`, detached; None before it. After `at`: the
-            logarithm of the mean probabilities over the draws.
+        batch_size: B, the examples in the batch.
+        logits: The logits of the last call, `(B, K)`, detached; None before the first call. After
+            `at`, the logarithm of the mean probabilities over the draws.
     """
 
     def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
@@ -57,20 +57,20 @@ class Closure:
         self.logits: Tensor | None = None
 
     def __call__(self) -> Tensor:
-        """Overwrite `.grad` of the model's parameters and return the loss, a detached scalar.
+        """Overwrite `.grad` of the model's parameters; return the loss, a detached scalar.
 
-        The memory of earlier gradients may be overwritten: clone those that you keep.
+        The memory of earlier gradients may be reused: clone what you want to keep.
 
         Raises:
-            RunError: If the rule does not do what its interface says, or the batch does not fit.
+            RunError: If the rule breaks its interface, or the batch does not fit.
         """
         for parameter in self._names:
             parameter.grad = None
         with torch.enable_grad():
             answer: tuple[Tensor, Tensor] = self._ask(self._rule.differentiate)
         name = type(self._rule).__name__
-        are_two = isinstance(answer, tuple) and len(answer) == 2
-        if not are_two or not all(isinstance(each, Tensor) for each in answer):
+        is_pair = isinstance(answer, tuple) and len(answer) == 2
+        if not is_pair or not all(isinstance(value, Tensor) for value in answer):
             raise RunError(f"{name}.differentiate() must return (loss, logits), two tensors")
         loss, logits = answer
         if loss.ndim:
@@ -82,20 +82,24 @@ class Closure:
         return loss.detach()
 
     def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
-        """Evaluate the batch at S weight draws, in one pass if rule and model can.
+        """Evaluate the batch at S weight draws, in one pass if rule and model can do it.
 
-        The drawn parameters do not change; `.grad` of all others becomes the mean over the draws.
+        The drawn parameters keep their values. `.grad` of the other parameters becomes the mean
+        over the draws.
 
         Args:
-            draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
+            draws: The S values of each drawn parameter, `(S, *parameter.shape)`.
 
         Returns:
-            The mean loss, and per drawn parameter its gradients, `(S, *parameter.shape)`.
+            The mean loss, a scalar; and the gradients of each drawn parameter,
+            `(S, *parameter.shape)`.
 
         Raises:
-            RunError: As for a call, or if a drawn parameter is not the model's.
+            RunError: As in a call; or if a drawn parameter does not belong to the model.
         """
-        names, found = self._names, None
+        names = self._names
+        count = len(next(iter(draws.values())))
+        found: Draws | None = None
         for parameter in draws:
             if parameter not in names:
                 raise RunError(
@@ -103,12 +107,12 @@ class Closure:
                     "not the model's: it was replaced, as by load_state_dict(assign=True). Load "
                     "without assign, or make a new optimizer"
                 )
-        if len(next(iter(draws.values()))) > 1:
+        if count > 1:
             named = {names[parameter]: drawn for parameter, drawn in draws.items()}
             found = self._ask(self._rule.differentiate_draws, named)
         if found is None:
             found = self._one_by_one(draws)
-        self._check(found.logits, (len(next(iter(draws.values()))), self.batch_size))
+        self._check(found.logits, (count, self.batch_size))
         for parameter, name in names.items():
             if parameter not in draws:
                 own = found.grads.get(name)
@@ -118,7 +122,7 @@ class Closure:
         return found.loss, grads
 
     def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
-        """Check that logits have the shape `(*leading, K)`, with K of the stream."""
+        """Check that logits have the shape `(*leading, K)`, with the K of the stream."""
         classes = self.model.classes
         wanted = (*leading, logits.shape[-1] if logits.ndim and classes is None else classes)
         if logits.shape != wanted:
@@ -128,7 +132,11 @@ class Closure:
             )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
-        """Call a method of the rule; if a wrong batch makes it fail, say what is wrong."""
+        """Call a method of the rule; if it fails because of the batch, say why.
+
+        Raises:
+            RunError: With what is wrong with the batch.
+        """
         inputs, targets, _ = self._batch
         try:
             with self._rule.autocast(inputs.device):
@@ -156,21 +164,21 @@ class Closure:
 def evaluate_draws(
     closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
 ) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Call a closure at each of S weight draws in turn, and put the weights back.
+    """Call a closure at each of S weight draws; then put the weights back.
 
     Args:
         closure: Leaves gradients in `.grad` and returns the loss.
-        draws: Per drawn parameter, S values for it: `(S, *parameter.shape)`.
-        parameters: Parameters whose gradients are returned.
+        draws: The S values of each drawn parameter, `(S, *parameter.shape)`.
+        parameters: The parameters whose gradients are returned.
 
     Returns:
-        The losses `(S,)`, and the gradients `(S, *shape)` of each parameter that has some.
+        The losses `(S,)`, and the gradients `(S, *shape)` of each parameter that has one.
     """
     parameters = list(parameters)
     count = len(next(iter(draws.values())))
     grads: dict[Tensor, Tensor] = {}
     losses = []
-    kept = {parameter: parameter.data for parameter in draws}
+    before = {parameter: parameter.data for parameter in draws}
     try:
         for number in range(count):
             for parameter, drawn in draws.items():
@@ -183,35 +191,40 @@ def evaluate_draws(
                         grads[parameter] = parameter.new_zeros((count, *parameter.shape))
                     grads[parameter][number] = parameter.grad
     finally:
-        for parameter, data in kept.items():
+        for parameter, data in before.items():
             parameter.data = data
     return torch.stack(losses), grads
 
 
 class LearningRule(nn.Module, ABC):
-    """Turns a batch into gradients. It does not know the optimizer.
+    """Turns a batch into gradients. It does not know the optimizer that uses them.
 
-    A rule is a module only so that what it registers in `attach` (feedback matrices and the like)
-    is in `state_dict()` and moves with `to(device)`.
+    A rule is a module, so that what it registers in `attach` (feedback matrices, for example) is in
+    `state_dict()` and moves with `to(device)`.
 
     Attributes:
-        whole_segments: Whether it runs segments as they are, so that they may be compiled; one
-            that hooks into the layers inside must leave this False.
-        precision: To what `torch.autocast` casts products in forward and backward passes
-            (`torch.bfloat16`), or None for no casting. Parameters and gradients stay float32.
+        whole_segments: Whether the rule runs each segment as a whole, so that segments may be
+            compiled. A rule with hooks on the layers inside must leave this False.
+        precision: The dtype to which `torch.autocast` casts products in forward and backward
+            passes, for example `torch.bfloat16`; None for no casting. Parameters and gradients stay
+            float32.
     """
 
     whole_segments = False
     precision: torch.dtype | None = None
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        """Return the context that the rule's passes run in."""
+        """Return the context in which the rule's passes run, see `precision`."""
         return torch.autocast(device.type, self.precision) if self.precision else nullcontext()
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
-        """Prepare for a model: draw what is random from `generator` (on the CPU) and register it.
+        """Prepare the rule for a model. Register here what it draws, such as feedback matrices.
 
-        The model's parameters, buffers and mode stay as they are; its `inference` may be set.
+        Change nothing in the model but its `inference`.
+
+        Args:
+            model: The model that is to learn.
+            generator: Source of random numbers, on the CPU.
 
         Raises:
             UsageError: If the rule cannot work on this model, with the reason.
@@ -219,38 +232,52 @@ class LearningRule(nn.Module, ABC):
 
     @abstractmethod
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Leave in `.grad` the gradient of the batch-mean loss; return (loss, logits).
+        """Leave the gradient of the batch-mean loss in `.grad`; return loss and logits.
 
-        Called with gradients enabled and every `.grad` None.
+        When it is called, gradients are enabled and every `.grad` is None.
+
+        Args:
+            model: The model, at the weights to differentiate at.
+            batch: Inputs, targets and loss.
+
+        Returns:
+            The batch-mean loss, a scalar; and the logits `(B, K)`.
         """
 
     def differentiate_draws(
         self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
     ) -> Draws | None:
-        """Do `differentiate` at S weight draws in one pass; return None if it cannot.
+        """Do the same as `differentiate` at S weight draws in one pass; None if it cannot.
 
-        The gradients are returned, not left in `.grad`. By default it cannot, and the closure calls
-        `differentiate` once per draw.
+        The gradients are returned, not left in `.grad`. If it returns None, as by default, the
+        closure calls `differentiate` once per draw.
 
         Args:
             model: As in `differentiate`.
             batch: As in `differentiate`.
-            draws: Per drawn parameter, by name, its values `(S, *shape)`.
+            draws: The values of each drawn parameter by name, `(S, *shape)`.
         """
 
     def objective(self, batch: Batch) -> Loss:
-        """Return the loss for the diagnosis of the rule's gradient; by default the batch's loss."""
+        """Return the loss that the rule minimises: its exact gradient is compared with the rule's.
+
+        By default the batch's loss.
+        """
         return batch.loss
 
     def diagnostics(self) -> dict[str, float]:
-        """Return numbers for the metrics by name; called after every epoch."""
+        """Return numbers for the metrics, by name. A run calls it after every epoch."""
         return {}
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return the closure for `optimizer.step`, which calls it once or once per weight draw.
+        """Return the closure that `optimizer.step` calls, once or once per weight draw.
+
+        Args:
+            model: The model that learns.
+            batch: `(inputs, targets)`, or a `Batch` with a loss of its own.
 
         Raises:
-            UsageError: If the model is not bnnlab's, or the batch is not inputs with labels.
+            UsageError: If the model is no bnnlab model, or the batch is not inputs with labels.
         """
         batch_checks.check(model, batch)
         return Closure(self, model, Batch(*batch))

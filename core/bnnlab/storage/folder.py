@@ -1,4 +1,4 @@
-"""The run's folder: what a run leaves. Files are replaced whole; metrics and log grow by lines."""
+"""The run's folder and its files. Small files are replaced as a whole; metrics grow by lines."""
 
 import json
 import logging
@@ -28,11 +28,11 @@ LOG = "log.txt"
 
 
 class RunFolder:
-    """One run's folder, and what is in it but for the checkpoints.
+    """The folder of one run, and its files except the checkpoints.
 
     Attributes:
-        path: Where it is.
-        lines: Those of metrics.jsonl that this process wrote or took over.
+        path: The folder.
+        lines: The lines of metrics.jsonl that this process wrote, or read from a checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,42 +42,25 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: Path, name: str | None, described: str) -> "RunFolder":
-        """Make a new folder `out/name`; without a name, one from what runs and the time.
+        """Make a new folder `out/name` and lock it.
+
+        Args:
+            out: The folder of all runs; made if it is missing.
+            name: The run's name; None for a name made of `described` and the time.
+            described: The components that run, in words for a file's name.
 
         Raises:
-            UsageError: If it exists already, or cannot be written.
+            UsageError: If it exists already, or cannot be made.
         """
-        if name is not None and (name in ("", "..") or Path(name).name != name):
-            raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
-        chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
-        path = out / chosen
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for tries in count(2):
-                try:
-                    path.mkdir()
-                    break
-                except FileExistsError:  # another run may have begun at the same moment
-                    if name is not None:
-                        raise
-                    path = out / f"{chosen}-{tries}"
-        except FileExistsError as error:
-            if not out.is_dir():
-                raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
-            raise UsageError(
-                f"{path} exists. Choose another --name, or continue it with --resume {path}"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
-        folder = cls(path)
+        folder = cls(_make_folder(out, name, described))
         folder.lock()
         return folder
 
     def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
-        """Write run.toml and environment.json into a new folder, or take it away again.
+        """Write run.toml and environment.json into a new folder; if that fails, delete the folder.
 
         Raises:
-            UsageError: If it cannot be written.
+            UsageError: If they cannot be written.
         """
         try:
             self.write_config(config)
@@ -92,10 +75,10 @@ class RunFolder:
     def lock(self) -> None:
         """Keep other processes from writing here until `unlock`, or until this process ends.
 
-        What a process that was killed left unfinished is swept away.
+        Unfinished files of a process that was killed are deleted.
 
         Raises:
-            UsageError: If another one writes here.
+            UsageError: If another process has locked the folder.
         """
         from filelock import FileLock, Timeout  # takes a moment
 
@@ -116,7 +99,7 @@ class RunFolder:
         self._lock = lock
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         who = f"process {os.getpid()} on {platform.node()}, since {now}"
-        with suppress(OSError):  # a courtesy; a full disk is told where it matters
+        with suppress(OSError):  # only for a message; a full disk is reported by other writes
             write_atomically(owner, who.encode())
         for part in self.path.rglob(".*.part"):
             part.unlink(missing_ok=True)
@@ -131,10 +114,10 @@ class RunFolder:
 
     @contextmanager
     def writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
-        """Say where it happened, and how to go on, if the file system fails.
+        """Turn a failure of the file system into an error that says how to continue.
 
         Raises:
-            BnnlabError: Of this kind.
+            BnnlabError: An error of this kind.
         """
         try:
             yield
@@ -152,27 +135,13 @@ class RunFolder:
     # -------------------------------------------------------------------- the small files
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write run.toml, which `bnn run --config` repeats."""
+        """Write run.toml. `bnn run --config` repeats the run from it."""
         write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
 
     def write_environment(self, plugins: Mapping[str, str]) -> None:
         """Write environment.json: versions, machine, threads, plugins."""
-        import torch
-
-        environment = {
-            "bnnlab": version("bnnlab"),
-            "plugins": dict(plugins),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "command": sys.argv,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        write_atomically(self.path / "environment.json", to_json(environment).encode())
+        content = to_json(_environment(plugins)).encode()
+        write_atomically(self.path / "environment.json", content)
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -182,17 +151,17 @@ class RunFolder:
         self.lines.append(line)
 
     def begin_anew(self) -> None:
-        """See that nothing was logged yet: the first checkpoint comes before the first line.
+        """Check that metrics.jsonl is empty: the first checkpoint comes before the first line.
 
         Raises:
-            UsageError: If there is more.
+            UsageError: If it is not empty.
         """
         path = self.path / METRICS
         if path.exists() and path.stat().st_size:
             raise UsageError(f"the checkpoint in {self.path} is missing: it cannot be continued.")
 
     def restore_metrics(self, lines: Sequence[str]) -> None:
-        """Let metrics.jsonl hold these lines, those at the checkpoint that a run goes on from."""
+        """Write the lines of a checkpoint into metrics.jsonl, in place of its content."""
         path, self.lines = self.path / METRICS, list(lines)
         whole = "".join(lines).encode()
         logged = path.read_bytes() if path.exists() else b""
@@ -203,3 +172,49 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json."""
         write_atomically(self.path / "result.json", to_json(dict(result)).encode())
+
+
+def _make_folder(out: Path, name: str | None, described: str) -> Path:
+    """Make the folder of `RunFolder.create` and return its path."""
+    if name is not None and (name in ("", "..") or Path(name).name != name):
+        raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
+    chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = out / chosen
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for number in count(2):
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:  # another run may have begun at the same moment
+                if name is not None:
+                    raise
+                path = out / f"{chosen}-{number}"
+    except FileExistsError as error:
+        if not out.is_dir():
+            raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
+        raise UsageError(
+            f"{path} exists. Choose another --name, or continue it with --resume {path}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
+    return path
+
+
+def _environment(plugins: Mapping[str, str]) -> dict[str, Any]:
+    """Return what environment.json holds: versions, machine, threads, plugins."""
+    import torch
+
+    return {
+        "bnnlab": version("bnnlab"),
+        "plugins": dict(plugins),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
