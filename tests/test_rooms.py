@@ -21,9 +21,6 @@ LONG_STILL = {
     "core/bnnlab/engine/experiment.py Experiment",
     "core/bnnlab/engine/training.py",
     "core/bnnlab/engine/training.py Trainer",
-    "plugins/bayesbinn/src/bnnlab_bayesbinn/optimizer.py BayesBiNN",
-    "plugins/bop/src/bnnlab_bop/optimizer.py Bop",
-    "plugins/eqprop/src/bnnlab_eqprop/rule.py EquilibriumPropagation",
     "plugins/vision/src/bnnlab_vision/folder.py Folder",
 }
 """What is too long yet; to be emptied."""

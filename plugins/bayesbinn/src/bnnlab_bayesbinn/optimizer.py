@@ -2,6 +2,45 @@
 
 Source: Meng, Bachmann and Khan, "Training Binary Neural Networks using the Bayesian Learning Rule",
 ICML 2020, eqs. 8-12, table 1 and section 3.3.
+
+Mode "posterior". With natural parameter lambda, mean mu = tanh(lambda), P(w = +1) =
+sigmoid(2 lambda), M training examples, S draws, u uniform in (0, 1), and g the gradient of the
+batch-mean loss at the relaxed weight w:
+
+    rho    = lambda + log(u / (1 - u)) / 2                          (eq. 10)
+    w      = tanh(rho / tau)                                        (eq. 11)
+    s      = (1 - w^2) / (tau (1 - mu^2)) = dw/dmu                  (eq. 12)
+    ghat   = M / S sum_s s g
+    m      <- beta m + (1 - beta) (ghat + kappa (lambda - lambda_prior))
+    lambda <- lambda - alpha m / (1 - beta^t)
+
+beta = 0 and kappa = 1 is the paper's update (table 1). lambda_prior is 0 in the first task;
+prior "previous" makes it lambda as each task ends (section 3.3), "uniform" leaves it at 0, and
+with "none" the pull towards it is left out. The deployed weights are the signs of lambda. The
+default kappa is less than 1, the exact posterior's: where there are far more weights than
+examples, that one stays so close to its prior that draws from it predict little.
+
+|lambda| is bounded by 1e6. No gradient within float32 makes it anything but finite.
+
+Mode "sign". One gradient g at the deployed weights w, no draws, and no posterior:
+
+    lambda <- (1 - alpha) lambda - alpha g
+    w      = sign(lambda)
+
+This is Bop with threshold 0, and equally SGD with weight decay through a straight-through sign.
+It is what the published image results were, which have tau = 1e-10 in float32: see below.
+There lambda starts at next to nothing, so that the first gradients flip half of all weights;
+here at `lambda_init`, which wants to be some 1e-4, as lambda has the gradients' size.
+
+Where the published code differs, and this does not follow:
+
+- It adds 1e-10 to both factors of s. At tau = 1e-10 both are rounded to 0, so that s is 1 / tau
+  for every weight, M and tau cancel, and what remains is mode "sign". At tau = 1e-2 the same
+  guard lets lambda jump to 1e10. Here s is exact; at tau = 1e-10 that is 0: nothing is learned.
+- Its mu is that of the step before.
+- lambda starts at -10 or +10, where the exact s is 0; here at most at `lambda_init`.
+- Its predictions average logits; here the run averages probabilities, as in the paper.
+- Every parameter is made binary, biases and gains included; here those stay real, with Adam.
 """
 
 from collections.abc import Callable
@@ -43,47 +82,18 @@ def relaxed_scale(lamda: Tensor, rho: Tensor, temperature: float) -> Tensor:
     return size.sub_(noisy).mul_(2).clamp_max_(_LARGEST_EXPONENT).exp_().mul_(ratio)
 
 
+def average_signs(lamda: Tensor, grad: Tensor, weight: Tensor, lr: float) -> None:
+    """Make the step of mode "sign" in place, a chunk of each tensor at a time."""
+    one = weight.new_ones(())
+    for value, g, w in chunks(lamda, grad, weight):
+        value.mul_(1 - lr).sub_(g, alpha=lr)
+        torch.copysign(one, value, out=w)
+
+
 class BayesBiNN(BernoulliOptimizer):
     """The Bayesian learning rule for independent binary weights, or its limit, a sign of averages.
 
-    Mode "posterior". With natural parameter lambda, mean mu = tanh(lambda), P(w = +1) =
-    sigmoid(2 lambda), M training examples, S draws, u uniform in (0, 1), and g the gradient of the
-    batch-mean loss at the relaxed weight w:
-
-        rho    = lambda + log(u / (1 - u)) / 2                          (eq. 10)
-        w      = tanh(rho / tau)                                        (eq. 11)
-        s      = (1 - w^2) / (tau (1 - mu^2)) = dw/dmu                  (eq. 12)
-        ghat   = M / S sum_s s g
-        m      <- beta m + (1 - beta) (ghat + kappa (lambda - lambda_prior))
-        lambda <- lambda - alpha m / (1 - beta^t)
-
-    beta = 0 and kappa = 1 is the paper's update (table 1). lambda_prior is 0 in the first task;
-    prior "previous" makes it lambda as each task ends (section 3.3), "uniform" leaves it at 0, and
-    with "none" the pull towards it is left out. The deployed weights are the signs of lambda. The
-    default kappa is less than 1, the exact posterior's: where there are far more weights than
-    examples, that one stays so close to its prior that draws from it predict little.
-
-    |lambda| is bounded by 1e6. No gradient within float32 makes it anything but finite.
-
-    Mode "sign". One gradient g at the deployed weights w, no draws, and no posterior:
-
-        lambda <- (1 - alpha) lambda - alpha g
-        w      = sign(lambda)
-
-    This is Bop with threshold 0, and equally SGD with weight decay through a straight-through sign.
-    It is what the published image results were, which have tau = 1e-10 in float32: see below.
-    There lambda starts at next to nothing, so that the first gradients flip half of all weights;
-    here at `lambda_init`, which wants to be some 1e-4, as lambda has the gradients' size.
-
-    Where the published code differs, and this does not follow:
-
-    - It adds 1e-10 to both factors of s. At tau = 1e-10 both are rounded to 0, so that s is 1 / tau
-      for every weight, M and tau cancel, and what remains is mode "sign". At tau = 1e-2 the same
-      guard lets lambda jump to 1e10. Here s is exact; at tau = 1e-10 that is 0: nothing is learned.
-    - Its mu is that of the step before.
-    - lambda starts at -10 or +10, where the exact s is 0; here at most at `lambda_init`.
-    - Its predictions average logits; here the run averages probabilities, as in the paper.
-    - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
+    The docstring of this module has the equations of both modes.
 
     Args:
         generator: Draws the weights.
@@ -157,16 +167,10 @@ class BayesBiNN(BernoulliOptimizer):
         for group in self.learned_groups():
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._average(parameter, parameter.grad, group["lr"])
+                    lamda = self.state[parameter]["lambda"]
+                    average_signs(lamda, parameter.grad, parameter, group["lr"])
         self.step_real()
         return loss
-
-    def _average(self, parameter: Tensor, grad: Tensor, lr: float) -> None:
-        """Make the step of mode "sign", a chunk of each tensor at a time."""
-        one = parameter.new_ones(())
-        for lamda, g, w in chunks(self.state[parameter]["lambda"], grad, parameter):
-            lamda.mul_(1 - lr).sub_(g, alpha=lr)
-            torch.copysign(one, lamda, out=w)
 
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """Return S relaxed weights, and the rho behind them."""

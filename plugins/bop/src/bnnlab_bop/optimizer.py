@@ -2,6 +2,47 @@
 
 Source: Helwegen, Widdicombe, Geiger, Liu, Cheng and Nusselder, "Latent Weights Do Not Exist:
 Rethinking Binarized Neural Network Optimization", NeurIPS 2019, algorithm 1.
+
+With gradient g of the mean loss, average m (0 at first, not corrected for that), adaptivity
+rate gamma, threshold tau and binary weight w, algorithm 1 is:
+
+    m <- (1 - gamma) m + gamma g
+    w <- -w    if |m| > tau and sign(m) = sign(w), which is w m > tau
+    w <-  w    otherwise
+
+Weights that others write (`load_state_dict`) keep their averages, but one that would flip what
+was written at once, being of gradients at other weights, turns its sign.
+
+m is not reset by a flip, so a weight flips back only where m has crossed from beyond tau to
+beyond -tau. A gradient that is always zero flips nothing, even where tau = 0.
+
+The form `accumulator` keeps a = m / gamma instead, as `self.state[w]["a"]`:
+
+    a <- (1 - gamma) a + g
+    w <- -w    if w a > theta,  theta = tau / gamma, with the gamma of the step
+
+which flips alike while gamma is constant. It shows what matters: theta, in units of the
+gradient, and the memory of 1 / gamma steps. In training much shorter than that, a is the sum of
+all gradients. And a is as large as gradients are, where m underflows float16. It is the flip
+rule of Laydevant, Ernoult, Querlioz and Grollier, "Training Dynamical Binary Neural Networks
+with Equilibrium Propagation", CVPR Workshops 2021. When gamma is lowered, the average keeps m,
+and the accumulator keeps a and raises theta: from there on it flips less than the average.
+
+gamma is the first group's `lr`, so that torch's schedulers schedule it. `gamma_decay` is the
+published staircase, gamma <- gamma_decay gamma after every `gamma_decay_steps` steps; use that
+or a scheduler. Real parameters get Adam, as in Helwegen et al., or plain gradient descent,
+p <- p - real_lr g, as in Laydevant et al. By the same method, the scaling factors alpha of
+binary layers learn with a rate of their own if there is a `scale_lr`, which goes down a
+staircase as gamma does. They are the parameters `scale` of modules with `binary_names`.
+
+Options that may be lists have a value per layer from input to output, the layers being the
+model's segments that hold parameters, whatever these are. A list parts its parameters into a
+group per layer: weights by `gamma` and `threshold`, the rest by `real_lr`, scaling factors by
+`scale_lr`, in this order. A parameter that segments share is the first one's.
+
+Published code differs where w m = tau: the original then sets w to +1 whatever it was, and a
+port to PyTorch sets it to 0, for ever. The port also starts from real weights, whose size then
+scales tau. Here w is -1 or +1 always, and w m = tau does not flip, as the paper has it.
 """
 
 import math
@@ -24,46 +65,7 @@ Factor = Annotated[float, Above(0), AtMost(1)]
 class Bop(Optimizer):
     """Flips a binary weight when the average of its gradients is of its sign and large enough.
 
-    With gradient g of the mean loss, average m (0 at first, not corrected for that), adaptivity
-    rate gamma, threshold tau and binary weight w, algorithm 1 is:
-
-        m <- (1 - gamma) m + gamma g
-        w <- -w    if |m| > tau and sign(m) = sign(w), which is w m > tau
-        w <-  w    otherwise
-
-    Weights that others write (`load_state_dict`) keep their averages, but one that would flip what
-    was written at once, being of gradients at other weights, turns its sign.
-
-    m is not reset by a flip, so a weight flips back only where m has crossed from beyond tau to
-    beyond -tau. A gradient that is always zero flips nothing, even where tau = 0.
-
-    The form `accumulator` keeps a = m / gamma instead, as `self.state[w]["a"]`:
-
-        a <- (1 - gamma) a + g
-        w <- -w    if w a > theta,  theta = tau / gamma, with the gamma of the step
-
-    which flips alike while gamma is constant. It shows what matters: theta, in units of the
-    gradient, and the memory of 1 / gamma steps. In training much shorter than that, a is the sum of
-    all gradients. And a is as large as gradients are, where m underflows float16. It is the flip
-    rule of Laydevant, Ernoult, Querlioz and Grollier, "Training Dynamical Binary Neural Networks
-    with Equilibrium Propagation", CVPR Workshops 2021. When gamma is lowered, the average keeps m,
-    and the accumulator keeps a and raises theta: from there on it flips less than the average.
-
-    gamma is the first group's `lr`, so that torch's schedulers schedule it. `gamma_decay` is the
-    published staircase, gamma <- gamma_decay gamma after every `gamma_decay_steps` steps; use that
-    or a scheduler. Real parameters get Adam, as in Helwegen et al., or plain gradient descent,
-    p <- p - real_lr g, as in Laydevant et al. By the same method, the scaling factors alpha of
-    binary layers learn with a rate of their own if there is a `scale_lr`, which goes down a
-    staircase as gamma does. They are the parameters `scale` of modules with `binary_names`.
-
-    Options that may be lists have a value per layer from input to output, the layers being the
-    model's segments that hold parameters, whatever these are. A list parts its parameters into a
-    group per layer: weights by `gamma` and `threshold`, the rest by `real_lr`, scaling factors by
-    `scale_lr`, in this order. A parameter that segments share is the first one's.
-
-    Published code differs where w m = tau: the original then sets w to +1 whatever it was, and a
-    port to PyTorch sets it to 0, for ever. The port also starts from real weights, whose size then
-    scales tau. Here w is -1 or +1 always, and w m = tau does not flip, as the paper has it.
+    The docstring of this module has the equations and what each option does.
 
     Args:
         generator: Not used: nothing is drawn.
@@ -106,40 +108,21 @@ class Bop(Optimizer):
     ) -> None:
         super().__init__(model, lr=0.0, generator=generator)  # each group below has its own
         weights, rest = (group["params"] for group in self.param_groups)
-        ids = set() if scale_lr is None else _scaling_factors(model)
-        scales = [parameter for parameter in rest if id(parameter) in ids]
-        rest = [parameter for parameter in rest if id(parameter) not in ids]
-        if scale_lr and not scales:
-            raise UsageError(
-                "optimizer.scale_lr: the model has no scaling factors to learn. Give its binary "
-                "layers some (scale='learned'), or leave scale_lr out."
-            )
+        stairs = {"scale_lr_decay": scale_lr_decay, "scale_lr_decay_steps": scale_lr_decay_steps}
+        real_groups = [*_real_groups(model, rest, real_lr, scale_lr, stairs)]
         self.param_groups.clear()
+        settings = {
+            "learned": True,
+            "binary": True,
+            "gamma_decay": gamma_decay,
+            "gamma_decay_steps": gamma_decay_steps,
+            "form": form,
+        }
         for part, lr, tau in _parted(model, weights, gamma=gamma, threshold=threshold):
-            self.add_param_group(
-                {
-                    "params": part,
-                    "learned": True,
-                    "binary": True,
-                    "lr": lr,
-                    "threshold": tau,
-                    "gamma_decay": gamma_decay,
-                    "gamma_decay_steps": gamma_decay_steps,
-                    "form": form,
-                    "limit": math.inf,
-                    "t": 0,
-                }
-            )
-        real = {"learned": False, "binary": False}
-        for part, lr in _parted(model, rest, real_lr=real_lr):
-            self.add_param_group({"params": part, "lr": lr, **real})
-        if scale_lr is not None:
-            stairs = {
-                "scale_lr_decay": scale_lr_decay,
-                "scale_lr_decay_steps": scale_lr_decay_steps,
-            }
-            for part, lr in _parted(model, scales, scale_lr=scale_lr):
-                self.add_param_group({"params": part, "lr": lr, "t": 0, **real, **stairs})
+            own = {"params": part, "lr": lr, "threshold": tau, "limit": math.inf, "t": 0}
+            self.add_param_group({**own, **settings})
+        for group in real_groups:
+            self.add_param_group(group)
         name = "m" if form == "average" else "a"
         for parameter in weights:
             flips = torch.zeros((), dtype=torch.int64, device=parameter.device)
@@ -229,9 +212,37 @@ class Bop(Optimizer):
         return found
 
 
-def _scaling_factors(model: Model) -> set[int]:
-    """Return the ids of what binary layers have as their `scale`."""
-    return {id(getattr(m, "scale", None)) for m in model.modules() if hasattr(m, "binary_names")}
+def _real_groups(
+    model: Model,
+    parameters: list[Tensor],
+    real_lr: float | list[float],
+    scale_lr: float | list[float] | None,
+    stairs: dict[str, float],
+) -> Iterator[Group]:
+    """Yield the groups of the real parameters; scaling factors have their own with a `scale_lr`.
+
+    Raises:
+        UsageError: If there is a `scale_lr` and there are no scaling factors.
+    """
+    scales = [] if scale_lr is None else _scaling_factors(model, parameters)
+    if scale_lr and not scales:
+        raise UsageError(
+            "optimizer.scale_lr: the model has no scaling factors to learn. Give its binary "
+            "layers some (scale='learned'), or leave scale_lr out."
+        )
+    ids = {id(parameter) for parameter in scales}
+    others = [parameter for parameter in parameters if id(parameter) not in ids]
+    for part, lr in _parted(model, others, real_lr=real_lr):
+        yield {"params": part, "lr": lr}
+    if scale_lr is not None:
+        for part, lr in _parted(model, scales, scale_lr=scale_lr):
+            yield {"params": part, "lr": lr, "t": 0, **stairs}
+
+
+def _scaling_factors(model: Model, parameters: list[Tensor]) -> list[Tensor]:
+    """Return the parameters that are the `scale` of a binary layer."""
+    ids = {id(getattr(m, "scale", None)) for m in model.modules() if hasattr(m, "binary_names")}
+    return [parameter for parameter in parameters if id(parameter) in ids]
 
 
 def _parted(

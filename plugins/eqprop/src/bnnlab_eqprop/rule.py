@@ -7,8 +7,39 @@ in an RNN with Static Input", NeurIPS 2019; Laborieux et al., "Scaling Equilibri
 Deep ConvNets by Drastically Reducing its Gradient Estimator Bias", Frontiers in Neuroscience
 15:633674, 2021; and, with binary weights and units, Laydevant, Ernoult, Querlioz and Grollier,
 "Training Dynamical Binary Neural Networks with Equilibrium Propagation", CVPR Workshops 2021.
+
+With the primitive function Phi of `bnnlab_eqprop.chain`, every state is updated by
+
+    s_l <- sigma_l(dPhi/ds_l),
+
+the free phase, T times, to s^0. The nudged phase goes on from there for K updates, to s^beta,
+with a force on the last state: beta (y - s_L), where y is the one-hot target, or, with a loss
+that reads the states out, -beta N dL/ds_L. Then, for a batch of N,
+
+    dL/dtheta = -(dPhi/dtheta(s^beta) - dPhi/dtheta(s^0)) / (beta N),
+
+which beta -> 0 makes the gradient of backpropagation through the last K of the T updates, if
+they are synchronous and the states at rest before (Ernoult et al., theorem 1); with even-odd
+updates that takes a larger K. `centred` takes s^beta and s^-beta, both in one doubled batch,
+and 2 beta: its error falls as beta squared, not as beta (Laborieux et al., section 2.4).
+
+This holds for a force on the drive, inside sigma_L. Published is one on the state, outside. As
+beta -> 0 it gives the gradient of another loss, dL/da_L = s_L - y, which has no factor
+sigma_L': outputs that are saturated on the wrong side still learn. The two are equal where
+sigma_L' = 1. A state that is `clamped` as well, as published for fully connected networks, does
+not move where the force points out of its bounds: there one sign of beta gives this gradient
+and the other none, so that `random-sign` gives it every other time and `centred` half of it.
+At a negative beta the nudged state is (sigma - |beta| y) / (1 - |beta|), so that |beta| < 1.
+
+With several output units per class each is pulled to y, as published: the loss that falls is
+the sum of their squared errors, while the one returned, and `bptt`'s, is that of their mean.
+
+The gradients of a binary layer, y = alpha w x + b, are those of its weights w and, if it is
+learned, of its scale alpha. With `gradient="effective"` they are those of W = alpha w and of
+log alpha, as in Laydevant et al.: they differ by a factor of alpha.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -18,8 +49,9 @@ from torch import Tensor
 from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, Closure
+from bnnlab.interfaces.rule import Batch, Closure, Loss
 from bnnlab.markers import Positive, Search
+from bnnlab_eqprop.chain import Layer
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
 from bnnlab_eqprop.relaxation import Nudge, States
 from bnnlab_eqprop.units import bounds, saturated
@@ -30,35 +62,7 @@ Nudging = Literal["one-sided", "random-sign", "centred"]
 class EquilibriumPropagation(RelaxingRule):
     """Learns from how the states at rest move when the last one is nudged towards the target.
 
-    With the primitive function Phi of `bnnlab_eqprop.chain`, every state is updated by
-
-        s_l <- sigma_l(dPhi/ds_l),
-
-    the free phase, T times, to s^0. The nudged phase goes on from there for K updates, to s^beta,
-    with a force on the last state: beta (y - s_L), where y is the one-hot target, or, with a loss
-    that reads the states out, -beta N dL/ds_L. Then, for a batch of N,
-
-        dL/dtheta = -(dPhi/dtheta(s^beta) - dPhi/dtheta(s^0)) / (beta N),
-
-    which beta -> 0 makes the gradient of backpropagation through the last K of the T updates, if
-    they are synchronous and the states at rest before (Ernoult et al., theorem 1); with even-odd
-    updates that takes a larger K. `centred` takes s^beta and s^-beta, both in one doubled batch,
-    and 2 beta: its error falls as beta squared, not as beta (Laborieux et al., section 2.4).
-
-    This holds for a force on the drive, inside sigma_L. Published is one on the state, outside. As
-    beta -> 0 it gives the gradient of another loss, dL/da_L = s_L - y, which has no factor
-    sigma_L': outputs that are saturated on the wrong side still learn. The two are equal where
-    sigma_L' = 1. A state that is `clamped` as well, as published for fully connected networks, does
-    not move where the force points out of its bounds: there one sign of beta gives this gradient
-    and the other none, so that `random-sign` gives it every other time and `centred` half of it.
-    At a negative beta the nudged state is (sigma - |beta| y) / (1 - |beta|), so that |beta| < 1.
-
-    With several output units per class each is pulled to y, as published: the loss that falls is
-    the sum of their squared errors, while the one returned, and `bptt`'s, is that of their mean.
-
-    The gradients of a binary layer, y = alpha w x + b, are those of its weights w and, if it is
-    learned, of its scale alpha. With `gradient="effective"` they are those of W = alpha w and of
-    log alpha, as in Laydevant et al.: they differ by a factor of alpha.
+    The docstring of this module has the equations.
 
     Args:
         beta: Strength of the nudge towards the target.
@@ -113,23 +117,20 @@ class EquilibriumPropagation(RelaxingRule):
         return super().closure(model, batch)
 
     @torch.no_grad()
-    def differentiate(
-        self,
-        model: Model,
-        batch: Batch,
-    ) -> tuple[Tensor, Tensor]:
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Relax, nudge, and leave the difference in `.grad`."""
         self.check(model, batch)
-        relaxation = self.relaxation
-        network = relaxation.network(batch.inputs)
-        free = network.start(relaxation.initial)
+        network = self.relaxation.network(batch.inputs)
+        free = network.start(self.relaxation.initial)
         steps, self._before = network.settle(free, self.free_steps, self.tolerance)
         check_finite(free, "free")
         self.relaxed[0] += 1
         self.relaxed[1] += steps
         self._free = free
         loss, logits = self._read(free, batch)
-        beta = self.beta if self.nudging != "random-sign" else self._sign() * self.beta
+        beta = self.beta
+        if self.nudging == "random-sign":
+            beta *= _sign(int(self.sign_seed), int(self.batches))
         centred = self.nudging == "centred"
         nudged = free.copy()
         if centred:
@@ -155,11 +156,6 @@ class EquilibriumPropagation(RelaxingRule):
             torch.autograd.backward(loss)
         return loss, logits
 
-    def _sign(self) -> int:
-        """Return -1 or +1, drawn for the batch."""
-        draws = seeds.generator(int(self.sign_seed), "sign", int(self.batches))
-        return int(torch.randint(0, 2, (), generator=draws)) * 2 - 1
-
     def _nudge(self, batch: Batch, states: States, beta: float) -> Nudge:
         """Return the nudge by beta, or by beta in one half of the states and -beta in the other."""
         unit, s = self.relaxation.layers[-1].unit, states.s[-1]
@@ -167,16 +163,7 @@ class EquilibriumPropagation(RelaxingRule):
         strength = s.new_full((len(s), *[1] * (s.ndim - 1)), beta)
         strength[len(batch.targets) :].neg_()
         if self.loss == "cross-entropy":
-            read_out = self.relaxation.read_out
-
-            def pull(_s: Tensor, z: Tensor) -> Tensor:
-                with torch.enable_grad():
-                    z = z.detach().requires_grad_()
-                    loss = batch.loss(read_out(z), targets)
-                    (gradient,) = torch.autograd.grad(loss, z)
-                return gradient * (strength * -len(z))
-
-            return Nudge(pull, inside=True)
+            return _nudge_of_loss(batch.loss, self.relaxation.read_out, targets, strength)
         classes = self.relaxation.logits(states).shape[1]
         y = F.one_hot(targets, classes).to(s).repeat(1, s[0].numel() // classes).view_as(s)
         fixed = strength * (y - s)
@@ -217,14 +204,37 @@ class EquilibriumPropagation(RelaxingRule):
         if not batches:
             return {}
         pairs = zip(self._free.s, self._before, strict=True)
-        found = {
-            "residual": max(float((new - old).abs().max()) for new, old in pairs),
-            "free_steps": steps / batches,
-        }
+        residual = max(float((new - old).abs().max()) for new, old in pairs)
         self.relaxed.zero_()
-        layers = zip(self.relaxation.layers, self._free.s, strict=True)
-        for number, (layer, s) in enumerate(layers, start=1):
-            at_bounds = saturated(layer.unit, s)
-            if at_bounds is not None:
-                found[f"saturation.{number}"] = float(at_bounds.float().mean())
-        return found
+        numbers = {"residual": residual, "free_steps": steps / batches}
+        return numbers | _saturation(self.relaxation.layers, self._free)
+
+
+def _nudge_of_loss(
+    loss: Loss, read_out: Callable[[Tensor], Tensor], targets: Tensor, strength: Tensor
+) -> Nudge:
+    """Return the nudge -strength N dL/ds_L, for a loss that reads the states out."""
+
+    def pull(_s: Tensor, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(read_out(z), targets), z)
+        return gradient * (strength * -len(z))
+
+    return Nudge(pull, inside=True)
+
+
+def _saturation(layers: Sequence[Layer], states: States) -> dict[str, float]:
+    """Return the share of each layer's states that are at a bound of its activation."""
+    shares = {}
+    for number, (layer, s) in enumerate(zip(layers, states.s, strict=True), start=1):
+        at_bounds = saturated(layer.unit, s)
+        if at_bounds is not None:
+            shares[f"saturation.{number}"] = float(at_bounds.float().mean())
+    return shares
+
+
+def _sign(seed: int, batch: int) -> int:
+    """Return -1 or +1, drawn for a batch by its number."""
+    generator = seeds.generator(seed, "sign", batch)
+    return int(torch.randint(0, 2, (), generator=generator)) * 2 - 1
