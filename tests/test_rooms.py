@@ -15,14 +15,7 @@ ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core" / "bnnlab"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 GROUND = {"errors", "seeds", "markers", "moved"}
-LONG_STILL = {
-    "core/bnnlab/cli/running.py run",
-    "core/bnnlab/engine/experiment.py",
-    "core/bnnlab/engine/experiment.py Experiment",
-    "core/bnnlab/engine/training.py",
-    "core/bnnlab/engine/training.py Trainer",
-    "plugins/vision/src/bnnlab_vision/folder.py Folder",
-}
+LONG_STILL = {"plugins/vision/src/bnnlab_vision/folder.py Folder"}
 """What is too long yet; to be emptied."""
 LIGHT = ("registry", "settings", "storage")
 

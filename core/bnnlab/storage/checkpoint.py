@@ -52,7 +52,8 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     packed = io.BytesIO()
     torch.save(dict(state), packed)
     packed.seek(0)
-    if odd := torch.serialization.get_unsafe_globals_in_checkpoint(packed):
+    odd = torch.serialization.get_unsafe_globals_in_checkpoint(packed)
+    if odd:
         raise RunError(
             "a checkpoint could not be read again: the state of a model, rule or optimizer "
             f"holds {', '.join(sorted(odd))}. It may hold tensors, numbers and text of Python, "
