@@ -69,7 +69,7 @@ def left(folder: Path) -> tuple[Any, ...]:
     from bnnlab.storage.checkpoint import CHECKPOINT, read
 
     result = json.loads((folder / "result.json").read_text())
-    metrics = re.sub(r', "seconds": [\d.]+', "", (folder / "metrics.jsonl").read_text())
+    metrics = re.sub(r', "(seconds|time)": [\d.]+', "", (folder / "metrics.jsonl").read_text())
     weights = hashlib.sha256()
     for name, value in sorted(read(folder / CHECKPOINT)["model"].items()):
         weights.update(name.encode() + value.numpy().tobytes())

@@ -9,7 +9,7 @@ import pytest
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.registry.discovery import Found, Status, find_plugins
+from bnnlab.registry.discovery import Found, PluginStatus, find_plugins
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.requirements import unmet
 from bnnlab_testing.pytest_plugin import MakePlugin
@@ -75,10 +75,10 @@ def test_a_malformed_list_of_entry_points_is_shown_and_stops_nothing(
     (info / "entry_points.txt").write_bytes(content)
     host = PluginHost()
     (plugin,) = (each for each in host.plugins if each.distribution == "acme-x")
-    assert plugin.status is Status.BROKEN
+    assert plugin.status is PluginStatus.BROKEN
     assert fault in str(plugin.error)
     others = {each.status for each in host.plugins if each is not plugin}
-    assert others == {Status.OK}
+    assert others == {PluginStatus.OK}
 
 
 @pytest.mark.parametrize("text", ["[console_scripts]\nbnn = bnnlab.cli:main\n", "", "[other]\n["])
@@ -114,7 +114,7 @@ its = Its()
     (folder,) = (tmp_path / "site-packages").glob("*.dist-info")
     (folder / "entry_points.txt").write_text("[bnnlab.v1]\nx = acme_x:its\n")
     (plugin,) = (each for each in PluginHost().plugins if each.distribution == "acme-x")
-    assert (plugin.status, plugin.package) == (Status.OK, "acme_x")
+    assert (plugin.status, plugin.package) == (PluginStatus.OK, "acme_x")
 
 
 @pytest.mark.parametrize(

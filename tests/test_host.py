@@ -6,7 +6,7 @@ import pytest
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.discovery import Plugin, Status, find_plugins, normalise
+from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, normalise
 from bnnlab.registry.host import PluginHost
 from bnnlab_testing.pytest_plugin import MakePlugin
 
@@ -35,7 +35,7 @@ def plugin(host: PluginHost, distribution: str) -> Plugin:
 def test_a_plugin_is_found_with_its_version_and_components(make_plugin: MakePlugin) -> None:
     make_plugin("acme-twin", offering("twin"), version="2.5", entry="twin")
     found = plugin(PluginHost(), "acme-twin")
-    assert (found.status, found.version, found.name) == (Status.OK, "2.5", "twin")
+    assert (found.status, found.version, found.name) == (PluginStatus.OK, "2.5", "twin")
     assert [str(component) for component in found.components] == ["rule:twin"]
     assert found.package == "acme_twin"
 
@@ -99,7 +99,7 @@ def test_a_plugin_named_in_the_environment_is_not_imported(
     make_plugin("acme-twin", offering("twin"), entry="my_entry")
     monkeypatch.setenv("BNNLAB_DISABLE", said)
     host = PluginHost()
-    assert plugin(host, "acme-twin").status is Status.DISABLED
+    assert plugin(host, "acme-twin").status is PluginStatus.DISABLED
     assert "acme_twin" not in sys.modules
     with pytest.raises(UsageError, match=r"twin.*comes with acme-twin, which is disabled\."):
         host.resolve(Kind.RULE, "acme-twin/twin")
@@ -110,13 +110,13 @@ def test_a_plugin_disabled_in_the_users_registry_is_not_imported(
 ) -> None:
     make_plugin("acme-twin", offering("twin"))
     (user_config / "registry.toml").write_text('disabled = ["Acme_Twin"]')
-    assert plugin(PluginHost(), "acme-twin").status is Status.DISABLED
+    assert plugin(PluginHost(), "acme-twin").status is PluginStatus.DISABLED
     assert "acme_twin" not in sys.modules
 
 
 def test_a_host_can_be_told_what_to_leave_out(make_plugin: MakePlugin) -> None:
     make_plugin("acme-twin", offering("twin"))
-    assert plugin(PluginHost(disabled=["acme_twin"]), "acme-twin").status is Status.DISABLED
+    assert plugin(PluginHost(disabled=["acme_twin"]), "acme-twin").status is PluginStatus.DISABLED
 
 
 # -------------------------------------------------------------------- broken plugins
@@ -148,7 +148,7 @@ def test_a_broken_plugin_is_kept_with_its_error(
 ) -> None:
     make_plugin("acme-twin", source)
     found = plugin(PluginHost(), "acme-twin")
-    assert found.status is Status.BROKEN
+    assert found.status is PluginStatus.BROKEN
     assert found.error is not None
     assert found.error.startswith(error)
     assert found.exception is not None
@@ -161,21 +161,21 @@ def test_what_pluggy_refuses_halfway_does_not_stay_registered(make_plugin: MakeP
     make_plugin("acme-broken", offering("a", more=misspelt + wrong))
     make_plugin("acme-fine", offering("b"))
     host = PluginHost()
-    assert plugin(host, "acme-broken").status is Status.BROKEN
-    assert plugin(host, "acme-fine").status is Status.OK
-    assert plugin(host, "bnnlab-dfa").status is Status.OK
+    assert plugin(host, "acme-broken").status is PluginStatus.BROKEN
+    assert plugin(host, "acme-fine").status is PluginStatus.OK
+    assert plugin(host, "bnnlab-dfa").status is PluginStatus.OK
 
 
 def test_a_warning_at_import_breaks_nothing(make_plugin: MakePlugin) -> None:
     make_plugin("acme-twin", offering("twin", more="import warnings\nwarnings.warn('old')"))
-    assert plugin(PluginHost(), "acme-twin").status is Status.OK
+    assert plugin(PluginHost(), "acme-twin").status is PluginStatus.OK
 
 
 def test_what_a_plugin_prints_at_import_does_not_reach_standard_output(
     make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_plugin("acme-twin", offering("twin", more="print('hello')"))
-    assert plugin(PluginHost(), "acme-twin").status is Status.OK
+    assert plugin(PluginHost(), "acme-twin").status is PluginStatus.OK
     assert capsys.readouterr().out == ""
 
 
@@ -240,7 +240,7 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
     with pytest.raises(UsageError, match=r"not installed\. To install it: pip install bnnlab-dfa"):
         host.resolve(Kind.RULE, "dfa")
     assert [(each.distribution, each.status) for each in host.unavailable()] == [
-        ("bnnlab-dfa", Status.AVAILABLE)
+        ("bnnlab-dfa", PluginStatus.AVAILABLE)
     ]
 
 

@@ -5,7 +5,7 @@ import tomli
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
-from bnnlab.registry.discovery import Status
+from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index, read_toml
 from bnnlab.settings.layers import resolve
@@ -29,7 +29,7 @@ def test_the_registry_lists_what_the_plugins_answer() -> None:
     ours = [plugin for plugin in host.plugins if plugin.distribution in known]
     assert ours, "no plugin of this repository is installed"
     for plugin in ours:
-        assert plugin.status is Status.OK, plugin.error
+        assert plugin.status is PluginStatus.OK, plugin.error
         entry = known[plugin.distribution]
         offers = sorted(map(str, plugin.components)) + sorted(map(str, plugin.commands))
         assert offers == list(entry.offers)

@@ -10,7 +10,7 @@ import pytest
 from bnnlab.cli import main
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
-from bnnlab.registry.discovery import Status
+from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
 from bnnlab.settings.isolation import named_plugins, only
@@ -98,7 +98,7 @@ def test_an_isolated_recipe_loads_its_plugin_and_those_that_it_names(run: Run) -
     assert code == 2
     assert "plugin 'acme-none'" in err
     with only(["metaplasticity"]):
-        loaded = [each.name for each in PluginHost().plugins if each.status is Status.OK]
+        loaded = [each.name for each in PluginHost().plugins if each.status is PluginStatus.OK]
     assert loaded == ["metaplasticity"]
     assert not {"acme_one", "acme_two"} & {*sys.modules}
     assert named_plugins(index, [{"rule": "acme-x/y:z/z"}]) >= {"acme-x", "bnnlab-mlp"}
@@ -108,7 +108,7 @@ def test_an_isolated_recipe_loads_its_plugin_and_those_that_it_names(run: Run) -
 def test_bnnlab_only_keeps_all_others_from_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BNNLAB_ONLY", "Acme_One, mlp")
     host = PluginHost()
-    loaded = {each.distribution for each in host.plugins if each.status is Status.OK}
+    loaded = {each.distribution for each in host.plugins if each.status is PluginStatus.OK}
     assert loaded == {"acme-one", "bnnlab-mlp"}
     assert "acme_two" not in sys.modules
     message = "with bnnlab-dfa, which is disabled: not named by BNNLAB_ONLY or --isolated"
@@ -121,7 +121,7 @@ def test_a_name_in_bnnlab_only_that_nothing_has_is_refused(monkeypatch: pytest.M
     with pytest.raises(UsageError, match=r"'bnnlab-dfaa'.* is not installed\. Did you mean 'bnnl"):
         PluginHost()
     monkeypatch.setenv("BNNLAB_ONLY", " , ")
-    assert {each.status for each in PluginHost().plugins} == {Status.OK}
+    assert {each.status for each in PluginHost().plugins} == {PluginStatus.OK}
 
 
 def test_an_isolated_run_is_continued_with_the_plugins_it_was_begun_with(

@@ -87,7 +87,7 @@ def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]
     found = {
         key: value for key, value in result.as_dict().items() if key not in ("seconds", "run_id")
     }
-    return re.sub(r', "seconds": [\d.]+', "", text), found, result.model.state_dict()
+    return re.sub(r', "(seconds|time)": [\d.]+', "", text), found, result.model.state_dict()
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -59,7 +59,7 @@ def resume(host: PluginHost, folder: Path) -> Experiment:
 
 def without_seconds(folder: Path) -> bytes:
     text = (folder / "metrics.jsonl").read_bytes()
-    return re.sub(rb', "seconds": [\d.]+', b"", text)
+    return re.sub(rb', "(seconds|time)": [\d.]+', b"", text)
 
 
 def read_json(path: Path) -> Any:

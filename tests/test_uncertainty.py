@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnnlab.interfaces.prediction import Prediction, entropy
-from bnnlab_analysis.uncertainty import calibration_gaps, summarise, uncertainty
+from bnnlab_analysis.uncertainty import calibration_gaps, summary_of, uncertainty
 
 
 def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:
@@ -20,7 +20,7 @@ def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Predi
 def measure(
     predictions: list[Prediction], unknown: Prediction | None = None
 ) -> dict[str, float | list[float]]:
-    return uncertainty([summarise(each, unknown) for each in predictions])
+    return uncertainty([summary_of(each, unknown) for each in predictions])
 
 
 def expected_calibration_error(p: np.ndarray, y: np.ndarray) -> float:

@@ -81,10 +81,10 @@ def list_plugins(
 
 def _unmet(plugins: Sequence["Plugin"]) -> dict[str, list[str]]:
     """Return the missing requirements of loaded plugins, by distribution."""
-    from bnnlab.registry.discovery import Status
+    from bnnlab.registry.discovery import PluginStatus
     from bnnlab.registry.requirements import unmet
 
-    found = {p.distribution: unmet(p.distribution) for p in plugins if p.status is Status.OK}
+    found = {p.distribution: unmet(p.distribution) for p in plugins if p.status is PluginStatus.OK}
     return {name: lines for name, lines in found.items() if lines}
 
 

@@ -1,6 +1,7 @@
 """A prepared run goes from its first step to its result."""
 
 import logging
+import time
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage import checkpoint
-from bnnlab.storage.folder import LOG, RunFolder
+from bnnlab.storage.folder import LOG, RESULT, RunFolder
 from bnnlab.storage.log import written
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Experiment:
     resumed: bool
 
     def __post_init__(self) -> None:
-        self.observers = self.host.observers()
+        self.observers = self.host.observers(self.origin.run_id)
         self._interruption = Interruption(self.config.checkpoint_minutes)
 
     def run(self, stepped: Stepped = lambda *_: None) -> Result:
@@ -112,6 +113,7 @@ class Experiment:
         return self.folder.path if self.folder else None
 
     def _logged(self, metrics: dict[str, Any]) -> None:
+        metrics = {**metrics, "time": round(time.time(), 3)}
         if self.folder:
             with self.folder.writing():
                 self.folder.append_metrics(metrics)
@@ -140,6 +142,7 @@ class Experiment:
         }
         with self.folder.writing():
             checkpoint.save(self.folder.path, state)
+        self.observers.notify("bnnlab_saved", file=self.folder.path / checkpoint.CHECKPOINT)
         self._interruption.saved()
 
     def _finish(self, status: RunStatus, reason: str | None = None) -> Result:
@@ -155,5 +158,6 @@ class Experiment:
         if self.folder:
             with self.folder.writing():
                 self.folder.write_result(result.as_dict())
+            self.observers.notify("bnnlab_saved", file=self.folder.path / RESULT)
         self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result

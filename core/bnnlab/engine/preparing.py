@@ -22,7 +22,7 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.components import Kind
-from bnnlab.registry.discovery import Status
+from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
@@ -181,7 +181,7 @@ def _new_folder(host: PluginHost, config: RunConfig, device: torch.device) -> Ru
     described = "-".join(config.choices[kind].component.name for kind in _NAMING)
     repeatable, out = _repeatable(config, device), building.expand(config.out)
     folder = RunFolder.create(out, config.name, described)
-    loaded = [plugin for plugin in host.plugins if plugin.status is Status.OK]
+    loaded = [plugin for plugin in host.plugins if plugin.status is PluginStatus.OK]
     folder.describe(repeatable, {each.distribution: each.version for each in loaded})
     return folder
 

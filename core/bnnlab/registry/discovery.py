@@ -13,13 +13,17 @@ from bnnlab.registry.components import Component
 from bnnlab.registry.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
 
-class Status(StrEnum):
+class PluginStatus(StrEnum):
     """Status of a plugin."""
 
     OK = "ok"
     BROKEN = "broken"
     DISABLED = "disabled"
     AVAILABLE = "available"  # known to registry.toml, not installed
+
+
+Status = PluginStatus
+"""Its name in 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Plugin:
     distribution: str
     version: str
     name: str
-    status: Status
+    status: PluginStatus
     error: str | None = None
     exception: BaseException | None = None
     components: tuple[Component, ...] = ()

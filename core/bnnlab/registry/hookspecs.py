@@ -1,9 +1,10 @@
 """The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
 
 No hook is called inside a training step. All are optional. Implement any subset of the arguments.
-An observing hook gets copies. Changes of the process state (torch's defaults, flags, global hooks
-and modes) are put back; replaced functions and classes of torch are not found. If a hook raises,
-the log warns once, the observer is off for the rest of the run, and the run goes on.
+An observing hook gets copies, and the `run_id` of the run, which a resumed run keeps. Changes of the
+process state (torch's defaults, flags, global hooks and modes) are put back; replaced functions and
+classes of torch are not found. If a hook raises, the log warns once, the observer is off for the
+rest of the run, and the run goes on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,9 @@ def bnnlab_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 
 
 @hookspec
-def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: bool) -> None:
+def bnnlab_run_started(
+    config: Mapping[str, Any], folder: Path | None, resumed: bool, run_id: str
+) -> None:
     """A run begins, or is `resumed` from its checkpoint, to which metrics.jsonl was cut back.
 
     `config` is the configuration of the run; `folder` is None if the run writes no files.
@@ -48,15 +51,20 @@ def bnnlab_run_started(config: Mapping[str, Any], folder: Path | None, resumed: 
 
 
 @hookspec
-def bnnlab_metrics_logged(metrics: Mapping[str, Any]) -> None:
+def bnnlab_metrics_logged(metrics: Mapping[str, Any], run_id: str) -> None:
     """The line `metrics` was added to metrics.jsonl, e.g. after an epoch or an evaluation."""
 
 
 @hookspec
-def bnnlab_task_ended(task: int, accuracy: Sequence[float | None]) -> None:
+def bnnlab_task_ended(task: int, accuracy: Sequence[float | None], run_id: str) -> None:
     """Task `task` (from 0) was learned; `accuracy` is its row of the matrix, as fractions."""
 
 
 @hookspec
-def bnnlab_run_ended(result: Mapping[str, Any]) -> None:
-    """The run is over: complete, failed or interrupted. `result` is the content of result.json."""
+def bnnlab_saved(file: Path, run_id: str) -> None:
+    """The run wrote `file`: a checkpoint or result.json. Called between steps, never in one."""
+
+
+@hookspec
+def bnnlab_run_ended(result: Mapping[str, Any], run_id: str) -> None:
+    """The run is over; `result` is the content of result.json, with its `status`."""

@@ -12,7 +12,7 @@ from bnnlab.guards import ambient
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.discovery import Found, Plugin, Status, find_plugins, names_in, normalise
+from bnnlab.registry.discovery import Found, Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
 from bnnlab.registry.missing import missing
 from bnnlab.registry.observing import Observers
@@ -52,7 +52,7 @@ class PluginHost:
         self.plugins: list[Plugin] = [self._load(each) for each in found]
 
     def _load(self, found: Found) -> Plugin:
-        plugin = Plugin(found.distribution, found.version, found.name, Status.DISABLED)
+        plugin = Plugin(found.distribution, found.version, found.name, PluginStatus.DISABLED)
         if self._disabled & found.names:
             return plugin
         if self._only and not self._only & found.names:
@@ -132,7 +132,7 @@ class PluginHost:
         """Return the plugins of registry.toml that are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}
         return [
-            Plugin(entry.distribution, "", entry.name, Status.AVAILABLE)
+            Plugin(entry.distribution, "", entry.name, PluginStatus.AVAILABLE)
             for entry in self.index.plugins
             if entry.distribution not in installed
         ]
@@ -143,9 +143,9 @@ class PluginHost:
         """Register an object whose hooks are called in the runs of this host."""
         importing.register(self._manager, observer)
 
-    def observers(self) -> Observers:
-        """Return the observers of the next run."""
-        return Observers(self._manager)
+    def observers(self, run_id: str) -> Observers:
+        """Return the observers of a run."""
+        return Observers(self._manager, run_id)
 
 
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:

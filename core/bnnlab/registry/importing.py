@@ -16,7 +16,7 @@ from bnnlab.errors import explain
 from bnnlab.guards import ambient
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
-from bnnlab.registry.discovery import Found, Plugin, Status
+from bnnlab.registry.discovery import Found, Plugin, PluginStatus
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
     """Import and register an entry point. An error becomes part of the returned plugin."""
-    plugin = Plugin(found.distribution, found.version, found.name, Status.OK)
+    plugin = Plugin(found.distribution, found.version, found.name, PluginStatus.OK)
     if found.fault:
-        return replace(plugin, status=Status.BROKEN, error=found.fault)
+        return replace(plugin, status=PluginStatus.BROKEN, error=found.fault)
     started = time.perf_counter()
     try:
         components, commands = _import(manager, found)
@@ -36,9 +36,9 @@ def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
         raise
     except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return replace(plugin, status=Status.BROKEN, error=text, exception=error)
+        return replace(plugin, status=PluginStatus.BROKEN, error=text, exception=error)
     except BaseException as error:  # a plugin may raise anything, SystemExit included
-        return replace(plugin, status=Status.BROKEN, error=explain(error), exception=error)
+        return replace(plugin, status=PluginStatus.BROKEN, error=explain(error), exception=error)
     return replace(
         plugin,
         components=components,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
-from bnnlab.registry.discovery import Plugin, Status
+from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.index import Index
 
 
@@ -33,7 +33,7 @@ def missing(
     installed = {plugin.distribution for plugin in plugins}
     for plugin in plugins:
         wanted = distribution or (known.distribution if known else "")
-        if plugin.distribution == wanted and plugin.status is not Status.OK:
+        if plugin.distribution == wanted and plugin.status is not PluginStatus.OK:
             why = f": {plugin.error}" if plugin.error else ""
             error = UsageError(
                 f"{kind} {name!r} comes with {wanted}, which is {plugin.status}{why}."
@@ -57,7 +57,7 @@ def missing(
     hint = did_you_mean(name, [*names, *index.names(kind)])
     if not hint:
         hint = f" Known: {', '.join(names)}." if names else " No installed plugin has one."
-    out = [f"{p.distribution} ({p.status})" for p in plugins if p.status is not Status.OK]
+    out = [f"{p.distribution} ({p.status})" for p in plugins if p.status is not PluginStatus.OK]
     if out:
         hint += f" Not searched: {', '.join(out)}."
     return UsageError(f"unknown {kind} {name!r}.{hint}")

@@ -21,10 +21,11 @@ class Observers:
 
     Args:
         manager: The plugin manager with the hook implementations.
+        run_id: Of the run; every hook gets it.
     """
 
-    def __init__(self, manager: pluggy.PluginManager) -> None:
-        self._manager = manager
+    def __init__(self, manager: pluggy.PluginManager, run_id: str) -> None:
+        self._manager, self._run_id = manager, run_id
         self._off, self._said = set[str](), set[str]()
 
     def notify(self, hook: str, **arguments: Any) -> None:
@@ -32,7 +33,8 @@ class Observers:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin_name in self._off:
                 continue
-            own = deepcopy({name: arguments[name] for name in implementation.argnames})
+            given = {**arguments, "run_id": self._run_id}
+            own = deepcopy({name: given[name] for name in implementation.argnames})
             who = _name(implementation)
             try:
                 with ambient.kept(f"{who} in {hook}", self._said):

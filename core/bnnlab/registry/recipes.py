@@ -10,7 +10,7 @@ from typing import Any
 import tomli
 
 from bnnlab.errors import UsageError, did_you_mean, first_line
-from bnnlab.registry.discovery import Status
+from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
 
 
@@ -38,7 +38,7 @@ def find_recipes(host: PluginHost) -> list[Recipe]:
     recipes = [
         _read(f"{plugin.name}/{file.name.removesuffix('.toml')}", file)
         for plugin in host.plugins
-        if plugin.status is Status.OK and plugin.package
+        if plugin.status is PluginStatus.OK and plugin.package
         for file in _files(plugin.package)
     ]
     return sorted(recipes, key=lambda recipe: recipe.name)

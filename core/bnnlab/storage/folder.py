@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CONFIG = "run.toml"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+RESULT = "result.json"
 
 
 class RunFolder:
@@ -171,7 +172,7 @@ class RunFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json."""
-        write_atomically(self.path / "result.json", to_json(dict(result)).encode())
+        write_atomically(self.path / RESULT, to_json(dict(result)).encode())
 
 
 def _make_folder(out: Path, name: str | None, described: str) -> Path:

@@ -17,7 +17,7 @@ from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.probe import Control
 from bnnlab.interfaces.rule import Batch
 from bnnlab_analysis.diagnosis import diagnose
-from bnnlab_analysis.uncertainty import summarise
+from bnnlab_analysis.uncertainty import summary_of
 from bnnlab_testing import device_process, simulated_device, toy
 from bnnlab_testing.device_rules import DeviceError, waits
 from bnnlab_testing.lives import run_of
@@ -185,7 +185,7 @@ class Core:
         model, task = toy.make_model().to(device), toy.to(toy.make_task(), device)
         evaluator = Evaluator(model, toy.make_optimizer(model), task_ids=False)
         (predicted,) = evaluator.predict([task], [task], lambda task: task.test)
-        assert summarise(predicted, predicted).means["nll"] > 0
+        assert summary_of(predicted, predicted).means["nll"] > 0
         with pytest.MonkeyPatch.context() as patch:  # or torch imports its compiler: seconds
             patch.setattr(torch.compiler, "set_stance", lambda _: nullcontext())
             rows = diagnose(toy.ToyRule(), model, Batch(*task.train.batch(torch.arange(20))))

@@ -36,7 +36,7 @@ class Summary:
     auroc: tuple[float, float] | None
 
 
-def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summary:
+def summary_of(prediction: Prediction, unknown: Prediction | None = None) -> Summary:
     """Measure the predictions for one task.
 
     Args:
@@ -62,6 +62,10 @@ def summarise(prediction: Prediction, unknown: Prediction | None = None) -> Summ
         other, its_epistemic = _scores(unknown)
         auroc = _auroc(total, other), _auroc(epistemic, its_epistemic)
     return Summary(len(targets), means, calibration_gaps(p, targets).tolist(), auroc)
+
+
+summarise = summary_of
+"""Its name in 0.1.0."""
 
 
 def uncertainty(summaries: Sequence[Summary]) -> Measured:
@@ -155,7 +159,7 @@ class Uncertainty(Probe):
         elif task.index <= at.task.index:
             shared = prediction is self._last  # tasks may share a test part
             known = self._summaries
-            known.append(known[-1] if shared else summarise(prediction, self._unknown))
+            known.append(known[-1] if shared else summary_of(prediction, self._unknown))
             self._last = prediction
 
     def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 RECORD = {
-    *("event", "task", "epoch", "step", "seconds"),
+    *("event", "task", "epoch", "step", "seconds", "time"),
     *("loss", "train_accuracy", "validation_accuracy"),
 }
 """What the core itself writes into an epoch's line of metrics, beside the diagnostics."""
