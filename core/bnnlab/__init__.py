@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.examples import Examples as Examples
     from bnnlab.interfaces.model import Model as Model
     from bnnlab.interfaces.optimizer import Optimizer as Optimizer
+    from bnnlab.interfaces.probe import Probe as Probe
     from bnnlab.interfaces.rule import Batch as Batch
     from bnnlab.interfaces.rule import Closure as Closure
     from bnnlab.interfaces.rule import LearningRule as LearningRule
@@ -91,6 +92,7 @@ _HOMES = {
     "nn.normalization": ("BatchNorm",),
     "interfaces.optimizer": ("Optimizer",),
     "families.posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
+    "interfaces.probe": ("Probe",),
     "interfaces.rule": ("Batch", "Closure", "LearningRule"),
     "conversion.segments": ("cut",),
     "interfaces.stream": ("Task", "TaskStream"),

@@ -1,6 +1,6 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -117,6 +117,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     optimizer: Choosable = None,
     model: Choosable = None,
     stream: Choosable = None,
+    probes: Sequence[str | Mapping[str, Any]] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -144,6 +145,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         set: More settings, such as `{"optimizer.lr": 0.005}`. They come before the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
+        probes: Names of probes, or mappings with `name` and options.
 
     Raises:
         UsageError: If the run cannot start with these settings.
@@ -162,7 +164,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         places.append(config)
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
-    places.append({"out": None, **said})
+    places.append({"out": None, **said, **({} if probes is None else {"probe": [*probes]})})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     return prepare(host, resolve(host, places)).run()
 

@@ -144,7 +144,8 @@ def _print_component(choice: "Choice") -> None:
     elif component.options:
         option = component.options[0]
         value = "PATH" if option.path else written(option.default)
-        example += f" --set '{component.kind}.{option.name}={value}'"
+        table = f"probe.{component.name}" if component.kind == "probe" else component.kind
+        example += f" --set '{table}.{option.name}={value}'"
     print_out(f"Example: {example}", soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
-from bnnlab.settings.run import KINDS, RUN_OPTIONS
+from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
 
 ConfigFile = Annotated[
     Path | None,
@@ -24,6 +24,10 @@ Recipe = Annotated[
         help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
         rich_help_panel="Files",
     ),
+]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option("--probe", help=PROBE_HELP, metavar="NAME", rich_help_panel="Measuring"),
 ]
 Resume = Annotated[
     Path | None,
@@ -49,6 +53,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 def run(
     config: ConfigFile = None,
     recipe: Recipe = None,
+    probe: Probes = None,
     resume: Resume = None,
     allow_changed_versions: AllowChangedVersions = False,
     isolated: Isolated = False,
@@ -80,7 +85,7 @@ def run(
     from bnnlab.settings.text import read_config
     from bnnlab.storage.folder import CONFIG
 
-    spoken = layers(said)
+    spoken = layers({**said, "probe": probe or None})
     if resume and (any(spoken) or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:

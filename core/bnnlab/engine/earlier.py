@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-ANALYSIS = "bnnlab-analysis"
-"""The distribution that measures what bnnlab measured itself."""
+from bnnlab.settings.run import ANALYSIS
 
 
 def translated(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Collection
 
-from bnnlab.engine.earlier import ANALYSIS
 from bnnlab.errors import NOTE, UsageError
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
-from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.run import ANALYSIS, MEASURING, Choice, RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +56,5 @@ def _implied(config: RunConfig, optimizer: Optimizer) -> list[str]:
 
 def _asked(config: RunConfig) -> list[str]:
     """Return the probes that the settings stand for."""
-    settings = {
-        "uncertainty": config.uncertainty,
-        "diagnosis": config.diagnose,
-        "fresh": config.fresh,
-    }
-    return [f"{ANALYSIS}/{probe}" for probe, is_said in settings.items() if is_said]
+    asked = [probe for setting, probe in MEASURING.items() if getattr(config, setting)]
+    return [f"{ANALYSIS}/{probe}" for probe in asked]

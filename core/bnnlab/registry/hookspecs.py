@@ -1,8 +1,8 @@
 """The hooks of plugin API v1. Hooks discover and observe; interfaces compute.
 
 No hook is called inside a training step. All are optional. Implement any subset of the arguments.
-An observing hook gets copies, and the `run_id` of the run, which a resumed run keeps. Changes of the
-process state (torch's defaults, flags, global hooks and modes) are put back; replaced functions and
+An observing hook gets copies, and the `run_id`, which a resumed run keeps. Changes of the process
+state (torch's defaults, flags, global hooks and modes) are put back; replaced functions and
 classes of torch are not found. If a hook raises, the log warns once, the observer is off for the
 rest of the run, and the run goes on.
 """

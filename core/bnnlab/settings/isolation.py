@@ -6,13 +6,16 @@ from contextlib import contextmanager
 
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Kind
-from bnnlab.registry.discovery import names_in, normalise
+from bnnlab.registry.discovery import find_plugins, names_in, normalise
 from bnnlab.registry.index import Index
 from bnnlab.settings.layers import Layer, Settings, as_layers, merge, registry_layers
+from bnnlab.settings.run import ANALYSIS, MEASURING
 
 
 def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     """Return the distributions of the components that settings name; nothing is imported.
+
+    bnnlab-analysis, which measures every run, is among them if it is installed.
 
     Args:
         index: The registry: which plugin offers a name, and the default components.
@@ -22,7 +25,11 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
         UsageError: If the index does not know a name that is written without its distribution.
     """
     merged = merge([*registry_layers(index), *as_layers(places)])
-    return {_home(index, kind, named.name) for kind, named in merged.components.items()}
+    homes = {_home(index, kind, named.name) for kind, named in merged.components.items()}
+    homes |= {_home(index, Kind.PROBE, named.name) for named in merged.probes.values()}
+    is_asked = any(merged.values.get(setting) is True for setting in MEASURING)
+    is_there = ANALYSIS in {found.distribution for found in find_plugins()}
+    return homes | {ANALYSIS} if is_asked or is_there else homes
 
 
 def _home(index: Index, kind: Kind, name: str) -> str:

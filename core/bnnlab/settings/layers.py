@@ -66,12 +66,14 @@ class Merged:
 
     Attributes:
         components: Per kind, the component and its options.
+        probes: Per probe, by its name, its options.
         values: The run's own settings by name.
         sources: The place that set each of them.
         faults: Settings of components that are neither a name nor a table.
     """
 
     components: dict[Kind, Named] = field(default_factory=dict)
+    probes: dict[str, Named] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -90,6 +92,9 @@ def merge(layers: Iterable[Layer], kinds: Collection[Kind] = PARTS) -> Merged:
     merged = Merged()
     for layer in layers:
         for key, value in layer.settings.items():
+            if key == Kind.PROBE and key not in kinds:
+                _add_probes(merged, value, layer.source)
+                continue
             if key not in kinds:
                 merged.values[key], merged.sources[key] = value, layer.source
                 continue
@@ -101,6 +106,34 @@ def merge(layers: Iterable[Layer], kinds: Collection[Kind] = PARTS) -> Merged:
             before = merged.components.get(kind, Named())
             merged.components[kind] = before.updated(table, layer.source)
     return merged
+
+
+def _add_probes(merged: Merged, value: Any, source: str) -> None:
+    """Add the probes of a layer: names, or tables of options by name."""
+    tables = probe_tables(value)
+    if tables is None:
+        fault = f"probe: {shown(value)} is neither a list of names nor tables of options by name."
+        merged.faults.append(fault + set_in(source))
+        return
+    for name, options in tables.items():
+        known = next((each for each in merged.probes if _is_same(each, name)), name)
+        before = merged.probes.get(known, Named())
+        merged.probes[known] = before.updated({**options, "name": name}, source)
+
+
+def probe_tables(value: Any) -> dict[str, Settings] | None:
+    """Return the options of each probe by its name; None if the value names no probes.
+
+    Args:
+        value: A name, a list of names and of tables with `name`, or a table of options per name.
+    """
+    if isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values()):
+        return dict(value)
+    every = value if isinstance(value, list | tuple) else [value]
+    tables = [as_table(each) or {} for each in every]
+    if not all("name" in table for table in tables):
+        return None
+    return {each["name"]: {k: v for k, v in each.items() if k != "name"} for each in tables}
 
 
 def registry_layers(index: Index) -> list[Layer]:
@@ -135,8 +168,15 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
     values, faults = check_values(
         RUN_OPTIONS, merged.values, what="setting", others=PARTS, sources=merged.sources
     )
+    probes: dict[str, Choice] = {}
+    for named in merged.probes.values():
+        try:
+            probe = choose(host, Kind.PROBE, named.name, named.options, named.sources)
+            probes[f"{probe.plugin.distribution}/{probe.component.name}"] = probe
+        except UsageError as error:
+            faults.append(str(error))
     choices = _choose_all(host, merged, PARTS, faults)
-    return RunConfig(choices=choices, **values)
+    return RunConfig(choices=choices, probes=probes, **values)
 
 
 def resolve_components(

@@ -63,6 +63,13 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 """The settings that choose a component, with their help."""
+PROBE_HELP = "Measure the run by this probe, see `bnn list-plugins`; may be repeated."
+ANALYSIS = "bnnlab-analysis"
+"""The distribution of the probes that settings stand for."""
+MEASURING: Mapping[str, str] = MappingProxyType(
+    {"uncertainty": "uncertainty", "diagnose": "diagnosis", "fresh": "fresh"}
+)
+"""The settings that stand for a probe of it, and the probe."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(RunSettings):
-    """Everything that determines a run."""
+    """Everything that determines a run.
+
+    Attributes:
+        choices: Its components.
+        probes: What measures it beside the probes that settings stand for, by
+            `distribution/name`.
+    """
 
     choices: dict[Kind, Choice]
     probes: dict[str, Choice] = field(default_factory=dict)
@@ -94,7 +107,9 @@ class RunConfig(RunSettings):
             }
             for kind, choice in self.choices.items()
         }
-        return {key: _toml(value) for key, value in {**own, **tables}.items()}
+        probes = {name: choice.options for name, choice in self.probes.items()}
+        every = {**own, **tables, **({"probe": probes} if probes else {})}
+        return {key: _toml(value) for key, value in every.items()}
 
 
 def _toml(value: Any) -> Any:

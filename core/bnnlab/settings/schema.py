@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from bnnlab.registry.components import PARTS, Component, Kind, Option
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import KINDS, RUN_OPTIONS
+from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
 
 Schema = dict[str, Any]
 
@@ -34,6 +34,7 @@ def run_schema(host: PluginHost) -> Schema:
         "properties": {
             **{str(kind): _kind(host, kind) for kind in PARTS},
             **{option.name: _option(option) for option in RUN_OPTIONS},
+            "probe": _probes(host),
             "recipe": _RECIPE,
         },
         "additionalProperties": False,
@@ -45,6 +46,23 @@ def _kind(host: PluginHost, kind: Kind) -> Schema:
     named = [form for found in host.components(kind) for form in _component(*found)]
     nameless = {"type": "object", "not": {"required": ["name"]}}
     return {"description": KINDS[kind], "anyOf": [*named, nameless]}
+
+
+def _probes(host: PluginHost) -> Schema:
+    """Describe the names of probes, or a table of options per probe."""
+    tables = {
+        name: {
+            "description": component.summary,
+            "type": "object",
+            "properties": {option.name: _option(option) for option in component.options},
+            "additionalProperties": False,
+        }
+        for plugin, component in host.components(Kind.PROBE)
+        for name in (component.name, f"{plugin.distribution}/{component.name}")
+    }
+    names = {"type": "array", "items": {"enum": list(tables)}}
+    table = {"type": "object", "properties": tables, "additionalProperties": False}
+    return {"description": PROBE_HELP, "anyOf": [names, table]}
 
 
 def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:

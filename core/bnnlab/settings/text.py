@@ -8,7 +8,7 @@ from typing import Any
 import tomli
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.index import as_table, read_toml
 from bnnlab.registry.options import shown
 
@@ -51,12 +51,17 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def assignment(key: str, value: Any) -> dict[str, Any]:
-    """Return the settings `epochs` or `optimizer.lr` with a value.
+    """Return the settings `epochs`, `optimizer.lr` or `probe.NAME.OPTION` with a value.
 
     Raises:
-        UsageError: If the key is not a name, or two with a dot between.
+        UsageError: If the key is none of these.
     """
     kind, dot, name = key.partition(".") if isinstance(key, str) else ("", "", "")
+    if kind == Kind.PROBE:
+        probe, _, option = name.rpartition(".")
+        if not probe or not option:
+            raise UsageError(f"--set {shown(key)}: write probe.NAME.OPTION")
+        return {kind: {probe: {option: value}}}
     if not kind or (dot and not name) or "." in name:
         raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
     return {kind: {name: value}} if dot else {kind: value}
@@ -68,7 +73,11 @@ def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for each in assignments:
         for key, value in each.items():
             before, table = as_table(settings.get(key, {})), as_table(value)
-            if key not in list(Kind):
+            if key == Kind.PROBE:
+                for name, options in value.items():
+                    probes = settings.setdefault(key, {})
+                    probes[name] = {**probes.get(name, {}), **options}
+            elif key not in PARTS:
                 settings[key] = value
             elif before is not None:  # else it is wrong, and stays as it was given
                 settings[key] = value if table is None else {**before, **table}
