@@ -5,12 +5,12 @@ With x the residual stream, `(B, T, D)` for T tokens of D channels, a block is
     x <- x + Attention(LayerNorm(x))
     x <- x + MLP(LayerNorm(x))
 
-(Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, eqs. 2-3). In a binary layer every
-weight is -1 or +1, and so is every input: a sign with a surrogate gradient stands before it, a real
-learned scale per output behind it. The stream itself stays real.
+(Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, eqs. 2-3). In a binary layer all
+weights and inputs are -1 or +1. A sign with a surrogate gradient makes its inputs, and its outputs
+are multiplied by a real learned scale per output. The residual stream is real.
 
-The learned shift before a sign is the bias of what comes before it: of the normalisation, of the
-first layer of the MLP, and of the values, which attention averages with weights that sum to one.
+The input of each sign has a learned shift: the bias of the normalisation, of the first layer of the
+MLP, or of the values. Attention keeps the bias of the values, because its weights sum to one.
 """
 
 import math
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from bnnlab.nn.layers import BinaryLinear, Linear, Sign, Surrogate
 
 EPSILON = 1e-6
-"""Of layer normalisation, as in torchvision's vision transformer."""
+"""eps of layer normalisation, as in torchvision's vision transformer."""
 SPREAD = 0.02
 """Standard deviation of the initial weights of real layers, of positions and of the class token."""
 
 
 def real_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a real linear layer, with the initial weights of the paper's code."""
+    """Return a real linear layer, initialised as in the paper's code."""
     layer = Linear(inputs, outputs)
     nn.init.trunc_normal_(layer.weight, std=SPREAD)
     nn.init.zeros_(layer.bias)
@@ -41,8 +41,8 @@ def _linear(binary: bool, inputs: int, outputs: int) -> nn.Linear:
     layer = BinaryLinear(inputs, outputs, bias=True, scale="learned")
     assert layer.scale is not None
     with torch.no_grad():
-        # Sums of signs begin with a standard deviation of 1/2, within the surrogate's window, and
-        # with a bias that keeps them off exactly 0.
+        # Outputs have an initial standard deviation of 1/2, within the surrogate's window. The bias
+        # keeps them from being exactly 0.
         layer.scale.mul_(0.5)
         layer.bias.uniform_(-0.5 / math.sqrt(inputs), 0.5 / math.sqrt(inputs))
     return layer
@@ -52,28 +52,28 @@ class Product(nn.Module):
     """softmax(Q K^T / sqrt(d)) V, for Q, K and V of shape `(..., T, d)`."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return the values' means, `(..., T, d)`."""
+        """Return the weighted means of the values, `(..., T, d)`."""
         return F.scaled_dot_product_attention(q, k, v)
 
 
 class BinaryProduct(nn.Module):
-    """The product of attention with binary operands on both sides.
+    """The product of attention with binary queries, keys, values and weights.
 
     Queries, keys and values are signs. With P the softmax of Q K^T / sqrt(d), the weights of the
-    values are A = alpha round(clip(P / alpha, 0, 1)), 0 or alpha, with an alpha per head that is
-    learned (the elastic binarisation, without its offset, of Liu et al., "BiT: Robustly Binarized
-    Multi-distilled Transformer", NeurIPS 2022). Rounding passes the gradient on, so that dA/dP is
+    values are A = alpha round(clip(P / alpha, 0, 1)), 0 or alpha. Each head learns its alpha (the
+    elastic binarisation, without its offset, of Liu et al., "BiT: Robustly Binarized
+    Multi-distilled Transformer", NeurIPS 2022). The gradient passes through the rounding: dA/dP is
     1 where P < alpha, and dA/dalpha = round(P / alpha) - P / alpha there (Esser et al., "Learned
     Step Size Quantization", ICLR 2020, eq. 3).
 
-    alpha is learned as its logarithm, which keeps it positive, and starts at min(1, 2 / T): weights
-    above the mean are alpha, the others 0. What the values' biases would shift the next sign by is
-    lost in their signs, so there is a shift behind.
+    The learned parameter is log(alpha), so alpha is positive. It starts at min(1, 2 / T): weights
+    above the mean are alpha, the others 0. The sign removes the values' bias, so a learned shift is
+    added to the output.
 
     Args:
         heads: Number of heads.
-        head_dim: d, channels of each.
-        tokens: T.
+        head_dim: d, the number of channels of a head.
+        tokens: T, the number of tokens.
         surrogate: Surrogate gradient of the signs.
     """
 
@@ -84,7 +84,7 @@ class BinaryProduct(nn.Module):
         self.shift = nn.Parameter(torch.zeros(heads, 1, head_dim))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Map `(..., heads, T, d)`, three times, to the values' weighted sums, `(..., T, d)`."""
+        """Map q, k and v, `(..., heads, T, d)`, to weighted sums of the values, in this shape."""
         q, k, v = self.sign(q), self.sign(k), self.sign(v)
         P = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
         alpha = self.log_alpha.exp()
@@ -98,10 +98,10 @@ class Attention(nn.Module):
     """Multi-head self-attention.
 
     Args:
-        dim: D, channels of a token.
+        dim: D, the number of channels of a token.
         heads: Number of heads; divides D.
-        product: Makes the heads' values one.
-        surrogate: Of the signs before the layers, which are binary then; None for real layers.
+        product: Maps queries, keys and values to the output of the heads.
+        surrogate: Surrogate gradient of the signs before the binary layers. None: real layers.
     """
 
     def __init__(
@@ -124,13 +124,13 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers, applied to every token.
+    """Two linear layers with an activation, applied to every token.
 
     Args:
-        dim: D, channels of a token.
+        dim: D, the number of channels of a token.
         hidden: Units between the layers.
-        surrogate: Of the signs before the layers, which are binary then, and the sign the
-            activation; None for real layers and GELU.
+        surrogate: Surrogate gradient of the signs before the binary layers; the second sign is the
+            activation. None: real layers and GELU.
     """
 
     def __init__(self, dim: int, hidden: int, surrogate: Surrogate | None) -> None:
@@ -147,12 +147,12 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A block, as above.
+    """A transformer block; see this module.
 
     Args:
-        dim: D, channels of a token.
-        attention: As in `Attention`.
-        mlp: As in `MLP`.
+        dim: D, the number of channels of a token.
+        attention: The attention.
+        mlp: The MLP.
     """
 
     def __init__(self, dim: int, attention: Attention, mlp: MLP) -> None:

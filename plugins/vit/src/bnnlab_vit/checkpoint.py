@@ -1,8 +1,8 @@
-"""What a vision transformer's weights begin as: those of torchvision's, or of another run.
+"""Initial weights of a vision transformer from torchvision or from another run.
 
-A real layer takes weights and biases as they are. A binary layer that takes the weights W of a real
-one has sign(W) as its weights, their mean size per output as its scale (Rastegari et al.,
-"XNOR-Net", ECCV 2016, eq. 6), which is learned from there on, and W as its initial latent weights.
+A real layer copies weights and biases. A binary layer makes three things of real weights W: its
+weights sign(W), its initial scale, the mean of |W| per output (Rastegari et al., "XNOR-Net", ECCV
+2016, eq. 6), and its initial latent weights W.
 """
 
 import logging
@@ -35,23 +35,23 @@ _NAMES = (
     (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."),
     (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
 )
-"""torchvision's names, in the versions that there have been, and ours."""
+"""Names of all versions of torchvision, and ours."""
 
 
 @torch.no_grad()
 def start_from(model: Model, path: Path) -> None:
-    """Give a vision transformer the weights of a file or of a run's folder.
+    """Copy the weights of a file or of a run's folder into a vision transformer.
 
-    torchvision's positions are interpolated to another number of patches by its own function. What
-    the checkpoint cannot say stays as it was drawn: the classifier, where it has none or one for
-    another number of classes (the log says so), and what binary attention has besides.
+    torchvision's own function interpolates torchvision's positions to another number of patches.
+    Two things may keep their random initial values: the classifier, if the checkpoint has none for
+    this number of classes (the log says so), and the parameters of binary attention.
 
     Args:
-        model: Of `bnnlab_vit.network`.
+        model: A `VisionTransformer`.
         path: A file of torchvision's state, or the folder of a run of `vit`, `bvit` or `hybrid`.
 
     Raises:
-        UsageError: If it cannot be read, or is of another depth, width or patch size, or holds
+        UsageError: If the checkpoint cannot be read, has another depth, width or patch size, or has
             binary layers where the model has real ones.
     """
     state, parameters = _read(path), dict(model.named_parameters())
@@ -97,7 +97,7 @@ def _agree(path: Path, option: str, theirs: object, mine: object) -> None:
 
 
 def _binarise(state: dict[str, Tensor], model: Model) -> None:
-    """Put signs and scales where the model is binary and the state is real."""
+    """Replace real weights of the state by signs and scales where the model is binary."""
     for name in [name for name in model.binary_parameters() if name in state]:
         scale = f"{name.removesuffix('weight')}scale"
         if scale not in state:
@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _resized(state: dict[str, Tensor], model: Model) -> dict[str, Tensor]:
-    """Interpolate torchvision's positions, which are those of square images."""
+    """Interpolate torchvision's positions. They are for square images only."""
     from torchvision.models.vision_transformer import interpolate_embeddings  # takes seconds
 
     assert model.input_shape is not None
@@ -167,7 +167,7 @@ def _renamed(state: dict[str, Tensor], last: int) -> dict[str, Tensor]:
 
 
 def _fit_tokens(state: dict[str, Tensor], model: Model) -> None:
-    """Leave the class token out, with its position, where the model has none."""
+    """Remove the class token and its position if the model has none."""
     mine = model.get_parameter("segments.0.position").shape[1]
     position = state["segments.0.position"]
     if "segments.0.token" in state and position.shape[1] == mine + 1:

@@ -1,9 +1,11 @@
-"""Distillation: a trained network says what a batch's logits should be like.
+"""Distillation: a student learns from the labels and from the logits of a trained teacher.
 
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015; as Touvron
 et al., "Training data-efficient image transformers & distillation through attention", ICML 2021,
 eq. 2.
 """
+
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,28 +15,39 @@ from bnnlab.engine.loading import load
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.rule import Batch, LearningRule, Loss
+from bnnlab.markers import AtLeast, AtMost, FilePath, Positive, Search
 from bnnlab.nn.normalization import BatchNorm
 
 
 class Distillation(LearningRule):
-    """Backpropagation of the labels' loss and of the distance to a teacher's logits.
+    """Backpropagation of the task's loss and of the distance to a teacher's predictions.
 
-    With student logits z, teacher logits z_T, the task's loss L(z, y) and p_tau = softmax(z / tau):
+    With student logits z, teacher logits z_T, the task's loss L(z, y) and p_tau = softmax(z / tau),
+    the loss is
 
         (1 - lambda) L(z, y) + lambda tau^2 KL(p_tau(z_T) || p_tau(z))
 
-    The second term is over all classes, also where a task masks some.
+    The second term is over all classes, also in tasks that mask some.
 
     Args:
-        teacher: Folder of the run that trained the teacher, on inputs of the same shape and with as
-            many classes. It is run in evaluation mode.
-        share: lambda, in [0, 1].
-        temperature: tau, above 0.
+        teacher: Folder of the teacher's run; needed. The teacher takes inputs of the same shape,
+            has as many classes, and runs in evaluation mode.
+        share: lambda, the weight of the teacher's term in the loss; 0: no distillation.
+        temperature: tau, the temperature of both softmaxes.
+
+    Raises:
+        UsageError: If no teacher is given.
     """
 
     whole_segments = True
 
-    def __init__(self, *, teacher: str = "", share: float = 0.5, temperature: float = 3.0) -> None:
+    def __init__(
+        self,
+        *,
+        teacher: FilePath = "",
+        share: Annotated[float, AtLeast(0), AtMost(1), Search(0.1, 0.9)] = 0.5,
+        temperature: Positive = 3.0,
+    ) -> None:
         super().__init__()
         if not teacher:
             raise UsageError(
@@ -48,8 +61,8 @@ class Distillation(LearningRule):
         """Load the teacher.
 
         Raises:
-            UsageError: If it cannot be loaded, takes other inputs, has other classes, or would have
-                to be told the task.
+            UsageError: If it cannot be loaded, has inputs of another shape, another number of
+                classes, or statistics per task.
         """
         try:
             teacher = load(self._run)
@@ -68,7 +81,7 @@ class Distillation(LearningRule):
                 f"rule.teacher: {self._run} has statistics per task, and a teacher is not told the "
                 "task: train one with model.statistics=running"
             )
-        # A function and no part of the rule, in whose saved state it would be.
+        # A function: a module would become a part of the rule, and of its saved state.
         self._teach = teacher.to(next(model.parameters()).device).forward
 
     def objective(self, batch: Batch) -> Loss:

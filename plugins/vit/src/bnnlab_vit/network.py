@@ -1,4 +1,4 @@
-"""The vision transformer: patches become tokens, blocks, one row of logits.
+"""The vision transformer: an embedding of patches, blocks, and a classifier.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at
 Scale", ICLR 2021, eqs. 1-4.
@@ -6,7 +6,7 @@ Scale", ICLR 2021, eqs. 1-4.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bnnlab.engine.building import expand
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
+from bnnlab.markers import AtLeast, FilePath, Positive
 from bnnlab.nn.layers import Surrogate
 from bnnlab_vit.blocks import (
     EPSILON,
@@ -35,12 +36,12 @@ def _spread(tokens: int, dim: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Patches as tokens: a linear map of each, and its position.
+    """Maps patches to tokens: a linear map, a learned position, and maybe a class token.
 
     Args:
-        channels: Of an image.
+        channels: Number of channels of an image.
         patch: Side of a patch in pixels, and the distance between two.
-        dim: D, channels of a token.
+        dim: D, the number of channels of a token.
         patches: Number of patches.
         token: Whether a learned class token comes first.
     """
@@ -62,12 +63,12 @@ class Embedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Normalisation, the class token or the mean over tokens, and a linear layer.
+    """The classifier: normalisation, the class token or the mean over tokens, a linear layer.
 
     Args:
-        dim: D, channels of a token.
+        dim: D, the number of channels of a token.
         classes: Number of logits.
-        pooling: `token` for the first one, or `mean`.
+        pooling: Input of the linear layer: the first token, `token`, or the `mean` over all.
     """
 
     def __init__(self, dim: int, classes: int, pooling: Pooling) -> None:
@@ -83,7 +84,7 @@ class Head(nn.Module):
 
 
 class VisionTransformer(Model):
-    """A vision transformer whose blocks are real or binary; its segments are whole blocks.
+    """A vision transformer with real or binary blocks. A block is a segment.
 
     The embedding of patches and the classifier are real.
 
@@ -91,21 +92,22 @@ class VisionTransformer(Model):
         input_shape: `(C, H, W)` of an image.
         classes: Number of logits.
         generator: Draws the initial weights.
-        binary: The parts of a block that are binary: `attention`, `mlp`, both or none.
-        patch: Side of a patch in pixels; divides H and W.
-        dim: D, channels of a token.
+        binary: The binary parts of a block: `attention`, `mlp`, both or none.
+        patch: Side of a patch in pixels. It must divide the image's height and width.
+        dim: D, the number of channels of a token.
         depth: Number of blocks.
-        heads: Heads of the attention; divides D.
-        mlp_ratio: Hidden units of an MLP, as a multiple of D.
-        pooling: What the classifier reads: a class `token`, or the `mean` over the tokens.
-        attention: Whether queries, keys, values and the weights that softmax gives are `real`, or
-            `binary` as in `BinaryProduct`.
+        heads: Heads of the attention. Their number must divide `dim`.
+        mlp_ratio: Hidden units of an MLP divided by `dim`.
+        pooling: Input of the classifier. mean: mean over the tokens. token: a learned class token.
+        attention: The product of attention. real: as published. binary: queries, keys and values
+            are signs, attention weights are 0 or a learned alpha.
         surrogate: Surrogate gradient of the signs.
-        checkpoint: What weights begin as: a file that holds the state of torchvision's
-            `VisionTransformer`, or the folder of a run; see `bnnlab_vit.checkpoint`.
+        checkpoint: Initial weights: a file with the state of torchvision's VisionTransformer, or
+            the folder of a run.
 
     Raises:
-        UsageError: If inputs are no images, sizes do not divide, or the checkpoint does not fit.
+        UsageError: If the inputs are no images, a size does not divide, or the checkpoint does not
+            fit.
     """
 
     def __init__(
@@ -115,15 +117,15 @@ class VisionTransformer(Model):
         classes: int,
         generator: torch.Generator,
         binary: Sequence[str] = (),
-        patch: int = 4,
-        dim: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        mlp_ratio: float = 4.0,
+        patch: Annotated[int, AtLeast(1)] = 4,
+        dim: Annotated[int, AtLeast(1)] = 128,
+        depth: Annotated[int, AtLeast(1)] = 4,
+        heads: Annotated[int, AtLeast(1)] = 4,
+        mlp_ratio: Positive = 4.0,
         pooling: Pooling = "mean",
         attention: Literal["real", "binary"] = "real",
         surrogate: Surrogate = "polynomial",
-        checkpoint: str = "",
+        checkpoint: FilePath = "",
     ) -> None:
         channels, patches = _patches(input_shape, patch)
         if dim % heads:
