@@ -1,4 +1,3 @@
-import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -7,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.options import check_values
+from bnnlab.registry.components import Kind
 from bnnlab_vision.datasets import SOURCES
 from bnnlab_vision.plugin import bnnlab_components
 
@@ -25,20 +23,9 @@ def test_there_are_four_streams_for_each_data_set_and_for_folders_and_two_more()
     assert all(component.kind is Kind.STREAM for component in COMPONENTS.values())
 
 
-@pytest.mark.parametrize("component", COMPONENTS.values(), ids=str)
-def test_options_are_the_constructors_keywords_and_defaults(component: Component) -> None:
-    module, _, name = component.target.partition(":")
-    taken = {}
-    for cls in reversed(getattr(import_module(module), name).__mro__[:-1]):
-        taken.update(
-            inspect.signature(cls.__init__).parameters
-        )  # what it does not name it hands on
-    defaults = {key: parameter.default for key, parameter in taken.items()}
-    declared = {option.name: option.default for option in component.options}
-    given = {k: v for k, v in defaults.items() if v is not inspect.Parameter.empty}
-    assert declared == {k: v for k, v in given.items() if k not in component.preset}
-    assert {"data", "device", "seed", *component.preset} <= defaults.keys() - declared.keys()
-    assert check_values(component.options, {}) == (declared, [])
+def test_the_help_of_sequence_names_every_data_set() -> None:
+    (datasets,) = (each for each in COMPONENTS["sequence"].options if each.name == "datasets")
+    assert datasets.help.endswith(f"from: {', '.join(SOURCES)}.")
 
 
 def test_only_streams_of_several_tasks_announce_boundaries() -> None:

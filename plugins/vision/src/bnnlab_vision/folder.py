@@ -27,34 +27,26 @@ InMemory = Literal["auto", "always", "never"]
 Corrupt = Literal["refuse", "skip"]
 
 IN_MEMORY_BYTES = 4 * 2**30
-"""Up to this many bytes of decoded images are held, unless it is said otherwise."""
+"""With `in_memory="auto"`, decoded images of at most this many bytes are kept in memory."""
 STATISTICS_IMAGES = 2000
-"""Training images from which mean and standard deviation are measured."""
+"""Number of training images that mean and standard deviation are measured on."""
 
 
 class Folder(Source):
-    """A folder of images, `CLASS/*`, or `train/CLASS/*` beside `test/CLASS/*`.
+    """A folder of images: `CLASS/*`, or `train/CLASS/*` and `test/CLASS/*`.
 
-    What the parts may be called says `bnnlab_vision.names`, and what is refused
-    `bnnlab_vision.layout`. Classes are sorted by name. A validation part is held out, or is the
-    test part where there is no other. Where there is neither, the seed takes a share of each class.
+    `bnnlab_vision.names` says how parts may be called, `bnnlab_vision.layout` what is refused.
+    Classes are sorted by name. A validation part is held out; without a test part it is the test
+    part. If there is neither, the seed chooses a share of each class, at least one image, for test.
+
+    The other arguments are options of `bnnlab_vision.folders.OverFolder`.
 
     Args:
         root: The folder.
-        image_size: Side of an image in pixels: see `bnnlab_vision.reading.decode`.
-        grey: Whether images have one channel in place of three.
-        exif: Whether images are turned as their EXIF orientation says.
-        test_share: Share of each class for test, at least one image, where there is no test part.
-        in_memory: Whether decoded images are held: `auto` for up to `IN_MEMORY_BYTES`.
-        workers: Processes that decode images.
-        corrupt: Whether files that cannot be read are refused or skipped.
-        copies: Whether images of another part that are learned from, too, are refused.
-        class_order: A text file, absolute or in the folder, with the classes' names in their order,
-            one in a line; empty for sorted ones.
 
     Raises:
-        DataError: If it is no such folder, can be understood in two ways, has a single class, its
-            parts have not the same classes, or the file of their order has others.
+        DataError: If it is no such folder, is ambiguous, has a single class, its parts have
+            different classes, or the file `class_order` has others.
     """
 
     name = "image-folder"

@@ -1,22 +1,37 @@
 """The scenarios over a folder of images."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bnnlab.engine.building import expand
 from bnnlab.errors import DataError, UsageError
+from bnnlab.markers import Above, AtLeast, Below
 from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
 
 
-class _OverFolder(Scenario):
-    """Makes a folder the data set of the scenario that it is mixed into; options as in `Folder`.
+class OverFolder(Scenario):
+    """Makes a folder of images the data set of the scenario that it is mixed into.
 
     Args:
         data: The data folder.
-        folder: The folder of images, absolute or in the data folder.
+        folder: Folder of images, absolute or in the data folder; needed.
+        class_order: Text file with the classes' names in order, one per line; absolute or in the
+            folder. Empty: classes are sorted by name.
+        image_size: Side of an image in pixels. The shorter side is resized to it, and the centre is
+            cut out.
+        grey: Whether images have one channel instead of three.
+        exif: Whether images are rotated and mirrored by their EXIF orientation.
+        test_share: Share of each class for test if the folder has no test or validation part.
+        in_memory: Whether decoded images are kept in memory. auto: if they take at most 4 GiB.
+        workers: Processes that read and decode images. 0: the main process does it.
+        corrupt: Files that cannot be read. refuse: the run is refused. skip: they are left out.
+            Both name the files.
+        copies: Images of the test or validation part that are also training images. warn: a
+            warning names them. refuse: the run is refused. More than half of the test part is
+            always refused.
         given: Of the scenario.
 
     Raises:
@@ -28,15 +43,15 @@ class _OverFolder(Scenario):
         *,
         data: Path,
         folder: str = "",
-        image_size: int = 64,
+        class_order: str = "",
+        image_size: Annotated[int, AtLeast(1)] = 64,
         grey: bool = False,
         exif: bool = True,
-        test_share: float = 0.2,
+        test_share: Annotated[float, Above(0), Below(1)] = 0.2,
         in_memory: InMemory = "auto",
-        workers: int = 2,
+        workers: Annotated[int, AtLeast(0)] = 2,
         corrupt: Corrupt = "refuse",
         copies: Copies = "warn",
-        class_order: str = "",
         **given: Any,
     ) -> None:
         if not folder:
@@ -59,36 +74,36 @@ class _OverFolder(Scenario):
         super().__init__(**{**given, "data": data, "dataset": source})
 
 
-class FolderSingle(_OverFolder, Single):
-    """A folder of images as one task: see `Single` and `bnnlab_vision.folder.Folder`."""
+class FolderSingle(OverFolder, Single):
+    """The scenario `Single` over a folder of images."""
 
 
-class FolderPermuted(_OverFolder, Permuted):
-    """A folder of images, permuted: see `Permuted` and `bnnlab_vision.folder.Folder`."""
+class FolderPermuted(OverFolder, Permuted):
+    """The scenario `Permuted` over a folder of images."""
 
 
-class FolderSplit(_OverFolder, Split):
-    """The classes of a folder of images: see `Split` and `bnnlab_vision.folder.Folder`."""
+class FolderSplit(OverFolder, Split):
+    """The scenario `Split` over a folder of images."""
 
 
-class FolderChunked(_OverFolder, Chunked):
-    """A folder of images in parts: see `Chunked` and `bnnlab_vision.folder.Folder`."""
+class FolderChunked(OverFolder, Chunked):
+    """The scenario `Chunked` over a folder of images."""
 
 
 class TinyImageNet(FolderSplit):
     """The training images of Tiny-ImageNet, 200 classes of 500 images, 64x64 pixels.
 
-    The file `wnids.txt` of its archive says the order of the classes, for which `class_order` is
-    `../wnids.txt`. Its test part has no labels, and its `val` is not laid out by class: neither is
-    used, and a share of each class is tested.
+    The order of the classes is in the archive's file `wnids.txt`, so `class_order` should be
+    `../wnids.txt`. The archive's test part has no labels, and its `val` is not laid out by class.
+    Both are ignored; a share of each class is used for test.
 
     Args:
         data: The data folder.
-        folder: The archive, unpacked; absolute or in the data folder.
-        given: As in `FolderSplit`.
+        folder: The unpacked archive, absolute or in the data folder.
+        given: Of `FolderSplit`.
 
     Raises:
-        DataError: If it is not there.
+        DataError: If the archive's folder `train` is missing.
     """
 
     def __init__(self, *, data: Path, folder: str = "tiny-imagenet-200", **given: Any) -> None:

@@ -1,4 +1,4 @@
-"""A data set made ready for tasks: parted into train, held out and test."""
+"""A data set divided into training, held-out and test images."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,13 +24,13 @@ def _none_of(examples: Examples) -> Examples:
 
 
 class Prepared:
-    """A data set whose training part is divided into what is learned from and what is held out.
+    """A data set whose training part is divided into training and held-out images.
 
     Attributes:
-        source: Where it comes from.
-        train: What is learned from, in published order, augmented in training.
-        held: What is held out: the data's own validation part, or what the seed chooses of the
-            training part; may be empty.
+        source: Its source.
+        train: Training images in published order, augmented in training.
+        held: Held-out images: the validation part of the data, or a share of the training part
+            that the seed chooses; may be empty.
         test: The whole test part.
     """
 
@@ -77,7 +77,7 @@ class Prepared:
         change: Callable[[Examples], Examples] = _same,
         classes: Tensor | None = None,
     ) -> Task:
-        """Return a task whose three parts are those of the data set, each changed by `change`."""
+        """Return a task with the three parts of the data set, each changed by `change`."""
         held = change(self.held)
         return Task(
             index,
@@ -89,7 +89,7 @@ class Prepared:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return name, digest of the content, sizes and the source's facts, in JSON types."""
+        """Return name, digest of the content, sizes and facts of the source, in JSON types."""
         return {
             "name": self.source.name,
             "digest": self._digest,

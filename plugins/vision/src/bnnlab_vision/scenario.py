@@ -1,16 +1,17 @@
-"""What the scenarios have in common."""
+"""The base class of the scenarios."""
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.markers import AtLeast, Below
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import Augment
 from bnnlab_vision.datasets import find_source
@@ -21,30 +22,33 @@ PERMUTATION = "permutation"
 
 
 class Scenario(TaskStream):
-    """A number of tasks over prepared data sets, and their protocol.
-
-    A scenario hands on what it does not document itself.
+    """A stream of tasks over prepared data sets.
 
     Args:
-        datasets: The data sets, by their names or as sources.
+        datasets: The data sets, by name or as sources.
         tasks: Number of tasks.
-        options: What the protocol says beside the options below.
+        options: Further entries of the protocol.
         data: Folder of the data sets.
-        device: Where inputs are needed.
-        seed: Chooses what is held out.
-        validation: Share of the training data that is held out, in [0, 1).
-        unknown: What belongs to no task: a data set of equal shape, or `permutation` for the test
-            images with their pixels in an order of their own.
-        augment: How training images are changed at random: see `bnnlab_vision.augmentation`.
-        normalise: Whether inputs are normalised by the training data's mean and standard deviation;
-            else they are pixels in [0, 1].
+        device: Device of the inputs.
+        seed: Chooses the held-out images.
+        validation: Share of the training data that is held out for validation. The test data are
+            never used for this.
+        unknown: Images of no task, for out-of-distribution detection: a data set of the same shape.
+            permutation: the test images in a pixel order of their own.
+        augment: Random changes of training images. cifar: shifts by up to 4 pixels and mirroring
+            (He et al. 2016). cifar-edge: the same, padded with edge pixels instead of black ones
+            (Laydevant et al. 2021). imagenet: random crops, enlarged, and mirroring (Szegedy et al.
+            2015).
+        normalise: Whether inputs are normalised per channel by the mean and standard deviation of
+            the training data. Otherwise they are pixels in [0, 1].
 
     Attributes:
         scenario: Its name in the protocol.
-        permutes: Whether tasks show the data set's images with their pixels in another order.
+        permutes: Whether tasks change the order of the pixels.
 
     Raises:
-        UsageError: If there is no task, or what is to be unknown is known or has another shape.
+        UsageError: If there is no task, or the unknown data set is one of the tasks' or has another
+            shape.
         DataError: If a data set is damaged or missing.
     """
 
@@ -60,7 +64,7 @@ class Scenario(TaskStream):
         data: Path,
         device: torch.device,
         seed: int,
-        validation: float = 0.0,
+        validation: Annotated[float, AtLeast(0), Below(1)] = 0.0,
         unknown: str = PERMUTATION,
         augment: Augment = "none",
         normalise: bool = True,
@@ -108,7 +112,7 @@ class Scenario(TaskStream):
         """Return the task at `index`, which is in range."""
 
     def out_of_distribution(self) -> Examples:
-        """Return test images of no task, normalised as the stream's first data set is."""
+        """Return test images of no task, normalised like the first data set of the stream."""
         known = self._prepared[0].test
         device = known.rows.device
         if self._unknown == PERMUTATION:
@@ -119,9 +123,9 @@ class Scenario(TaskStream):
         return replace(other.test, mean=known.mean, std=known.std)
 
     def protocol(self) -> dict[str, Any]:
-        """Return the scenario, the data sets with digests and sizes, and all options.
+        """Return the scenario, the data sets with digests and sizes, and the options.
 
-        `unknown`, `augment` and `normalise` are left out where they are the default.
+        `unknown`, `augment` and `normalise` are left out if they have their defaults.
         """
         return {
             "scenario": self.scenario,

@@ -1,28 +1,27 @@
-"""The scenarios: ways in which data sets become tasks."""
+"""The scenarios: ways to make tasks from data sets."""
 
 import math
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.markers import AtLeast
 from bnnlab.seeds import permutation
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.source import Source
-
-_DEFAULT_DATASETS = ["mnist", "fashion-mnist"]
 
 
 class Single(Scenario):
     """A data set as one task.
 
     Args:
-        dataset: The data set, by its name or as a source.
-        given: See `Scenario`.
+        dataset: The data set, by name or as a source.
+        given: Of `Scenario`.
     """
 
     scenario = "single"
@@ -36,23 +35,28 @@ class Single(Scenario):
 
 
 class Permuted(Scenario):
-    """A data set again and again, in each task (the first too) with its pixels permuted anew.
+    """The whole data set in each task, with another pixel order. The first task is permuted, too.
 
     Input i of task t is pixel π_t(i) of the C*H*W. Source: Goodfellow et al. 2013;
     Kirkpatrick et al. 2017.
 
     Args:
-        dataset: The data set, by its name or as a source.
-        tasks: Number of tasks.
-        task_ids: Whether the model may be told the task at test.
-        given: See `Scenario`; the seed chooses the permutations too.
+        dataset: The data set, by name or as a source.
+        tasks: Number of tasks. Each has a permutation of its own.
+        task_ids: Whether the task is known in evaluation.
+        given: Of `Scenario`. The seed also chooses the permutations.
     """
 
     scenario = "permuted"
     permutes = True
 
     def __init__(
-        self, *, dataset: str | Source, tasks: int = 10, task_ids: bool = False, **given: Any
+        self,
+        *,
+        dataset: str | Source,
+        tasks: Annotated[int, AtLeast(1)] = 10,
+        task_ids: bool = False,
+        **given: Any,
     ) -> None:
         options = {"tasks": tasks, "task_ids": task_ids}
         super().__init__(datasets=[dataset], tasks=tasks, options=options, **given)
@@ -70,16 +74,17 @@ class Permuted(Scenario):
 
 
 class Split(Scenario):
-    """The classes of a data set, equally many in each task, in the order of their labels.
+    """Equally many classes of a data set per task, in the order of the labels.
 
-    Labels stay those of the data set and there are logits for all classes. Source: Zenke et al.
-    2017; "class" and "task" are class- and task-incremental learning of van de Ven & Tolias 2019.
+    Labels are those of the data set, and there are logits for all classes. Sources: Zenke et al.
+    2017; for class- and task-incremental learning van de Ven & Tolias 2019.
 
     Args:
-        dataset: The data set, by its name or as a source.
-        tasks: Number of tasks; divides the number of classes.
-        incremental: "class" to choose among all classes, "task" among those of the task.
-        given: See `Scenario`.
+        dataset: The data set, by name or as a source.
+        tasks: Number of tasks. It must divide the number of classes.
+        incremental: class: class-incremental; predictions are among all classes. task:
+            task-incremental; the task is known in evaluation, predictions are among its classes.
+        given: Of `Scenario`.
 
     Raises:
         UsageError: If `tasks` does not divide the number of classes.
@@ -91,7 +96,7 @@ class Split(Scenario):
         self,
         *,
         dataset: str | Source,
-        tasks: int = 5,
+        tasks: Annotated[int, AtLeast(1)] = 5,
         incremental: Literal["class", "task"] = "class",
         **given: Any,
     ) -> None:
@@ -122,15 +127,15 @@ class Split(Scenario):
 
 
 class Chunked(Scenario):
-    """The training data of a data set in parts, equal up to one example, none seen twice.
+    """The training data of a data set in equal parts, one part per task.
 
-    All parts are scored on the whole test data. Source: the stream learning of Laborieux et al.
+    All tasks are evaluated on the whole test data. Source: stream learning in Laborieux et al.
     2021.
 
     Args:
-        dataset: The data set, by its name or as a source.
-        tasks: Number of parts.
-        given: See `Scenario`; the seed chooses the parts too.
+        dataset: The data set, by name or as a source.
+        tasks: Number of parts. Their sizes differ by at most one example.
+        given: Of `Scenario`. The seed also chooses the parts.
 
     Raises:
         UsageError: If there are more parts than examples.
@@ -138,7 +143,9 @@ class Chunked(Scenario):
 
     scenario = "chunked"
 
-    def __init__(self, *, dataset: str | Source, tasks: int = 10, **given: Any) -> None:
+    def __init__(
+        self, *, dataset: str | Source, tasks: Annotated[int, AtLeast(1)] = 10, **given: Any
+    ) -> None:
         super().__init__(datasets=[dataset], tasks=tasks, options={"tasks": tasks}, **given)
         rows = self._prepared[0].train.rows
         if tasks > len(rows):
@@ -152,14 +159,15 @@ class Chunked(Scenario):
 
 
 class Sequence(Scenario):
-    """One data set after another, with one set of logits for all.
+    """One data set per task, with the same logits for all.
 
     Source: MNIST then Fashion-MNIST in Laborieux et al. 2021.
 
     Args:
-        datasets: Names of the data sets, of equal input shape.
-        task_ids: Whether the model may be told the task at test.
-        given: See `Scenario`.
+        datasets: Data sets in order, with inputs of one shape, from: digits, mnist, fashion-mnist,
+            cifar10, cifar100.
+        task_ids: Whether the task is known in evaluation.
+        given: Of `Scenario`.
 
     Raises:
         UsageError: If there are none, or their input shapes differ.
@@ -170,7 +178,7 @@ class Sequence(Scenario):
     def __init__(
         self,
         *,
-        datasets: Ordered[str] = _DEFAULT_DATASETS,
+        datasets: Ordered[str] = ("mnist", "fashion-mnist"),
         task_ids: bool = False,
         **given: Any,
     ) -> None:

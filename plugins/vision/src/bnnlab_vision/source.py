@@ -1,4 +1,4 @@
-"""Where images come from: what is known before they are read, and what they are then."""
+"""A source of images, and the data set that it reads."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,8 +21,8 @@ class Dataset:
         train: Its whole training part.
         test: Its whole test part, normalised as the training part is.
         digest: First 16 hexadecimal digits of SHA-256 over its content.
-        facts: What else the protocol says of it, in JSON types.
-        held: What is held out of the training part, where the data have such a part.
+        facts: Further entries of the protocol, in JSON types.
+        held: The validation part, if the data have one.
     """
 
     train: Examples
@@ -39,7 +39,7 @@ class Source(ABC):
         name: In the protocol.
         shape: Of one image, (C, H, W).
         classes: Number of classes.
-        label: What a class is called, in the plural.
+        label: Word for its classes, in the plural, e.g. "digits".
         white: The largest value that a pixel can have.
     """
 
@@ -56,7 +56,7 @@ class Source(ABC):
         Args:
             data: The data folder.
             device: Where inputs are needed.
-            seed: Chooses the test part where the data have none of their own.
+            seed: Chooses the test part if the data have none.
 
         Raises:
             DataError: If it is damaged or missing.

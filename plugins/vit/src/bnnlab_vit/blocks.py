@@ -66,9 +66,9 @@ class BinaryProduct(nn.Module):
     1 where P < alpha, and dA/dalpha = round(P / alpha) - P / alpha there (Esser et al., "Learned
     Step Size Quantization", ICLR 2020, eq. 3).
 
-    The learned parameter is log(alpha), so alpha is positive. It starts at min(1, 2 / T): weights
-    above the mean are alpha, the others 0. The sign removes the values' bias, so a learned shift is
-    added to the output.
+    The learned parameter is log(alpha), so alpha is positive. Initially alpha = min(1, 2 / T):
+    weights above the mean are alpha, the others 0. The sign removes the values' bias, so a learned
+    shift is added to the output.
 
     Args:
         heads: Number of heads.
