@@ -89,7 +89,7 @@ def test_the_wheels_of_before_load_and_run(tmp_path: Path) -> None:
         "rule='dfa', optimizer='meta'",
         "rule='bp', optimizer={'name': 'ewc', 'base': 'adam'}",
         "rule='eqprop', optimizer='bop'",
-        "rule='bp', optimizer='bimu', uncertainty=True",
+        "rule='bp', optimizer='bimu'",
     ):
         run(
             f"import bnnlab; r = bnnlab.run({words}, stream={{'name': 'permuted-digits', "
