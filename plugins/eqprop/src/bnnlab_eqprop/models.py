@@ -1,60 +1,51 @@
-"""Fully connected and convolutional networks whose layers can be relaxed.
+"""Fully connected and convolutional networks for equilibrium propagation.
 
 Source: Laydevant, Ernoult, Querlioz and Grollier, "Training Dynamical Binary Neural Networks with
 Equilibrium Propagation", CVPR Workshops 2021.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
+from bnnlab.markers import Above, AtLeast, AtMost
 from bnnlab.nn.layers import BinaryConv2d, BinaryLinear
 from bnnlab.registry.options import per_layer
 from bnnlab_eqprop.units import BinaryUnit, HardSigmoid, MeanOfCopies
 
+Weights = Literal["binary", "real"]
+Activation = Literal["hard-sigmoid", "binary"]
+Output = Literal["units", "linear"]
+Scale = Literal["fixed", "learned"]
+Bias = Literal["uniform", "zero"]
 
+
+@dataclass(frozen=True)
 class Builder:
-    """Makes the layers of both networks, from input to output.
+    """Makes the layers of a network, from input to output; see `EqPropModel` for the fields."""
 
-    Args:
-        generator: Draws the initial weights.
-        weights: `binary`: w, -1 or +1, times alpha; or `real`, uniform in ±1/√fan-in.
-        activation: `hard-sigmoid`, or `binary` for `BinaryUnit`.
-        gamma: Of `BinaryUnit`.
-        copies: Output units per class, which are averaged.
-        output: Whether the output layer has `units` as others have, or none: `linear`.
-        scale: Whether alpha is `fixed` or `learned`; it starts at 1 / (2 √fan-in), the mean size of
-            the real weights, or at that size for good.
-        bias: Initial biases, `uniform` in ±1/√fan-in or `zero`.
-    """
-
-    def __init__(
-        self,
-        generator: torch.Generator,
-        weights: Literal["binary", "real"] = "binary",
-        activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
-        gamma: float = 0.5,
-        copies: int = 1,
-        output: Literal["units", "linear"] = "units",
-        scale: Literal["fixed", "learned"] = "fixed",
-        bias: Literal["uniform", "zero"] = "uniform",
-    ) -> None:
-        self.generator, self.weights, self.activation = generator, weights, activation
-        self.gamma, self.copies, self.output = gamma, copies, output
-        self.scale, self.bias = scale, bias
+    generator: torch.Generator
+    weights: Weights
+    activation: Activation
+    gamma: float
+    copies: int
+    output: Output
+    scale: Scale
+    bias: Bias
 
     def unit(self) -> nn.Module:
-        """Return the units behind a layer."""
+        """Return the units of a layer."""
         return HardSigmoid() if self.activation == "hard-sigmoid" else BinaryUnit(self.gamma)
 
     def linear(self, inputs: int, outputs: int, alphas: int) -> nn.Module:
-        """Return a linear layer with so many factors alpha, if they are learned."""
+        """Return a linear layer with this number of factors alpha, if they are learned."""
         if self.weights == "binary":
             layer = BinaryLinear(inputs, outputs, True, "none", self.generator)
             return self._initialised(layer, alphas)
@@ -63,7 +54,7 @@ class Builder:
     def convolution(
         self, inputs: int, outputs: int, kernel: int, padding: int, alphas: int
     ) -> nn.Module:
-        """Return a convolution with so many factors alpha, if they are learned."""
+        """Return a convolution with this number of factors alpha, if they are learned."""
         if self.weights == "binary":
             layer = BinaryConv2d(
                 inputs, outputs, kernel, 1, padding, 1, 1, True, "none", self.generator
@@ -89,7 +80,7 @@ class Builder:
     def classifier(
         self, sizes: Sequence[int], classes: int, per_unit: bool = False
     ) -> list[nn.Module]:
-        """Return linear layers, from the size of their input on, and the mean over copies."""
+        """Return linear layers, from the sizes of their inputs, and the mean over copies."""
         segments = [
             nn.Sequential(self.linear(one, two, two if per_unit else 1), self.unit())
             for one, two in pairwise([*sizes, self.copies * classes])
@@ -103,26 +94,59 @@ class Builder:
 
 
 def _empty(kind: Any, *sizes: int) -> Any:
-    """Return a layer whose own initialisation, from the global generator, is left out."""
+    """Return a layer without its own initialisation, which uses the global generator."""
     return nn.utils.skip_init(kind, *sizes)  # type: ignore[no-untyped-call]
 
 
-class EqPropMLP(Model):
-    """Linear layers with biases, each followed by its units, the last one too.
+class EqPropModel(Model):
+    """A chain of linear and convolutional layers with biases, each followed by its units.
+
+    The logits are the states of the output units, in [0, 1], unless the output is linear.
 
     Args:
-        input_shape: Shape of one input; it is flattened.
-        classes: Number of logits, which are states in [0, 1] unless the output is linear.
+        build: Makes the segments.
+        input_shape: Shape of one input, without the batch.
         generator: Draws the initial weights.
-        hidden: Units of each hidden layer.
-        weights: See `Builder`; so for the next seven.
-        activation: See above.
-        gamma: See above.
-        copies: See above.
-        output: See above.
-        scale: See above.
-        scale_per: Whether a learned alpha belongs to a `layer` or to each `unit`.
-        bias: See above.
+        weights: Weights of all layers. binary: -1 or +1, times a factor alpha. real: initially
+            uniform within ±1/sqrt(inputs).
+        activation: Units of the layers. hard-sigmoid: real states in [0, 1]. binary: a slow
+            membrane with a binary output.
+        gamma: Share of the drive in the new membrane, with activation=binary.
+        copies: Output units per class. The logit of a class is their mean.
+        output: The output layer. units: it has units like the other layers. linear: it has none,
+            for loss=cross-entropy.
+        scale: The factor alpha of binary weights. fixed: 1/(2 sqrt(inputs)), the mean size of the
+            initial real weights. learned: this is its initial value.
+        bias: Initial biases. uniform: within ±1/sqrt(inputs). zero: 0.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Builder], list[nn.Module]],
+        *,
+        input_shape: Sequence[int],
+        generator: torch.Generator,
+        weights: Weights = "binary",
+        activation: Activation = "hard-sigmoid",
+        gamma: Annotated[float, Above(0), AtMost(1)] = 0.5,
+        copies: Annotated[int, AtLeast(1)] = 1,
+        output: Output = "units",
+        scale: Scale = "fixed",
+        bias: Bias = "uniform",
+    ) -> None:
+        layers = Builder(generator, weights, activation, gamma, copies, output, scale, bias)
+        super().__init__(build(layers), tuple(input_shape))
+
+
+class EqPropMLP(EqPropModel):
+    """Linear layers with biases and units, the output layer included.
+
+    Args:
+        input_shape: Shape of one input, without the batch. Inputs are flattened.
+        classes: Number of logits.
+        hidden: Units of each hidden layer, from input to output.
+        scale_per: One learned alpha per layer, or one per unit.
+        options: Of `EqPropModel`.
     """
 
     def __init__(
@@ -130,47 +154,36 @@ class EqPropMLP(Model):
         *,
         input_shape: Sequence[int],
         classes: int,
-        generator: torch.Generator,
-        hidden: Sequence[int] = (4096,),
-        weights: Literal["binary", "real"] = "binary",
-        activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
-        gamma: float = 0.5,
-        copies: int = 1,
-        output: Literal["units", "linear"] = "units",
-        scale: Literal["fixed", "learned"] = "fixed",
+        hidden: Sequence[Annotated[int, AtLeast(1)]] = (4096,),
         scale_per: Literal["layer", "unit"] = "layer",
-        bias: Literal["uniform", "zero"] = "uniform",
+        **options: Any,
     ) -> None:
-        build = Builder(generator, weights, activation, gamma, copies, output, scale, bias)
         sizes = [math.prod(input_shape), *hidden]
-        super().__init__(build.classifier(sizes, classes, scale_per == "unit"), tuple(input_shape))
+
+        def build(layers: Builder) -> list[nn.Module]:
+            return layers.classifier(sizes, classes, scale_per == "unit")
+
+        super().__init__(build, input_shape=input_shape, **options)
 
 
-class EqPropConv(Model):
+class EqPropConv(EqPropModel):
     """Blocks of convolution, max pooling and units, then linear layers with units.
 
-    Lists run from input to output, with one value for all blocks or one for each.
-
     Args:
-        input_shape: `(C, H, W)`.
-        classes: Number of logits, which are states in [0, 1] unless the output is linear.
-        generator: Draws the initial weights.
-        channels: Of each block.
-        kernel: Side of the convolutions, in pixels.
-        padding: Zeros on each side of the convolutions' inputs, in pixels.
-        pooling: Side and stride of the pooling, in pixels; 1 for none.
-        hidden: Units of the hidden linear layers.
-        weights: See `Builder`; so for the next seven.
-        activation: See above.
-        gamma: See above.
-        copies: See above.
-        output: See above.
-        scale: See above.
-        scale_per: Whether a learned alpha belongs to a `layer`, or in convolutions to a `channel`.
-        bias: See above.
+        input_shape: `(C, H, W)` of an image.
+        classes: Number of logits.
+        channels: Channels of each block, from input to output.
+        kernel: Side of the convolution kernels in pixels, for all blocks or one per block.
+        padding: Zeros on each side of the image in pixels, for all blocks or one per block.
+        pooling: Side and stride of max pooling in pixels, for all blocks or one per block; 1: no
+            pooling.
+        hidden: Units of each hidden linear layer.
+        scale_per: One learned alpha per layer, or in convolutions one per output channel.
+        options: Of `EqPropModel`.
 
     Raises:
-        UsageError: If a list has another length, or a block leaves nothing of the image.
+        UsageError: If inputs are no images, a list has another length than `channels`, or a block
+            leaves no pixel.
     """
 
     def __init__(
@@ -178,45 +191,49 @@ class EqPropConv(Model):
         *,
         input_shape: Sequence[int],
         classes: int,
-        generator: torch.Generator,
-        channels: Sequence[int] = (32, 64),
-        kernel: int | Sequence[int] = 5,
-        padding: int | Sequence[int] = 2,
-        pooling: int | Sequence[int] = 2,
-        hidden: Sequence[int] = (),
-        weights: Literal["binary", "real"] = "binary",
-        activation: Literal["hard-sigmoid", "binary"] = "hard-sigmoid",
-        gamma: float = 0.5,
-        copies: int = 1,
-        output: Literal["units", "linear"] = "units",
-        scale: Literal["fixed", "learned"] = "fixed",
+        channels: Sequence[Annotated[int, AtLeast(1)]] = (32, 64),
+        kernel: Annotated[int | Sequence[int], AtLeast(1)] = 5,
+        padding: Annotated[int | Sequence[int], AtLeast(0)] = 2,
+        pooling: Annotated[int | Sequence[int], AtLeast(1)] = 2,
+        hidden: Sequence[Annotated[int, AtLeast(1)]] = (),
         scale_per: Literal["layer", "channel"] = "channel",
-        bias: Literal["uniform", "zero"] = "uniform",
+        **options: Any,
     ) -> None:
         if len(input_shape) != 3:
             raise UsageError(f"eqprop-conv takes images (C, H, W), and inputs are {input_shape}")
-        build = Builder(generator, weights, activation, gamma, copies, output, scale, bias)
-        inputs, height, width = input_shape
         count = len(channels)
-        geometry = zip(
-            per_layer("model.kernel", kernel, count, "block"),
-            per_layer("model.padding", padding, count, "block"),
-            per_layer("model.pooling", pooling, count, "block"),
-            strict=True,
-        )
-        segments: list[nn.Module] = []
-        for number, (outputs, (k, p, pool)) in enumerate(zip(channels, geometry, strict=True), 1):
-            height, width = ((side + 2 * p - k + 1) // pool for side in (height, width))
-            if min(height, width) < 1:
-                raise UsageError(
-                    f"model: block {number} leaves nothing of images {tuple(input_shape)}: take a "
-                    f"smaller kernel ({k}) or pooling ({pool}), or a larger padding ({p})"
-                )
-            alphas = 1 if scale_per == "layer" else outputs
-            block = nn.Sequential(build.convolution(inputs, outputs, k, p, alphas))
-            if pool > 1:
-                block.append(nn.MaxPool2d(pool))
-            segments.append(block.append(build.unit()))
-            inputs = outputs
-        sizes = [inputs * height * width, *hidden]
-        super().__init__([*segments, *build.classifier(sizes, classes)], tuple(input_shape))
+        kernels = per_layer("model.kernel", kernel, count, "block")
+        paddings = per_layer("model.padding", padding, count, "block")
+        poolings = per_layer("model.pooling", pooling, count, "block")
+        blocks = [*zip(channels, kernels, paddings, poolings, strict=True)]
+
+        def build(layers: Builder) -> list[nn.Module]:
+            segments, size = _convolutions(layers, input_shape, blocks, scale_per == "channel")
+            return [*segments, *layers.classifier([size, *hidden], classes)]
+
+        super().__init__(build, input_shape=input_shape, **options)
+
+
+def _convolutions(
+    layers: Builder,
+    input_shape: Sequence[int],
+    blocks: Sequence[tuple[int, int, int, int]],
+    per_channel: bool,
+) -> tuple[list[nn.Module], int]:
+    """Return the blocks (channels, kernel, padding, pooling), and the size of their output."""
+    inputs, height, width = input_shape
+    segments: list[nn.Module] = []
+    for number, (outputs, kernel, padding, pooling) in enumerate(blocks, 1):
+        height, width = ((side + 2 * padding - kernel + 1) // pooling for side in (height, width))
+        if min(height, width) < 1:
+            raise UsageError(
+                f"model: block {number} leaves nothing of images {tuple(input_shape)}: take a "
+                f"smaller kernel ({kernel}) or pooling ({pooling}), or a larger padding ({padding})"
+            )
+        alphas = outputs if per_channel else 1
+        block = nn.Sequential(layers.convolution(inputs, outputs, kernel, padding, alphas))
+        if pooling > 1:
+            block.append(nn.MaxPool2d(pooling))
+        segments.append(block.append(layers.unit()))
+        inputs = outputs
+    return segments, inputs * height * width
