@@ -240,11 +240,12 @@ def test_a_component_that_nobody_can_read_is_left_out_by_name(
     make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = """
-        from bnnlab import Component, Kind, hookimpl
+        from bnnlab import Component, Kind, When, hookimpl
 
         @hookimpl
         def bnnlab_components():
-            return [Component(Kind.RULE, "odd", "acme_fails:Thing", "A thing.", "Nobody")]
+            when = (When("at", "a", requires={"segments"}),)
+            return [Component(Kind.RULE, "odd", "acme_fails:Thing", "Odd.", "Nobody", when=when)]
     """
     make_plugin("acme-odd", dedent(source), modules={"acme_fails": "@print\nclass Thing: 1 / 0"})
     host = PluginHost()

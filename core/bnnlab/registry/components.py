@@ -139,10 +139,16 @@ class Component:
                 found.update(given)
         return found
 
+    def capability_options(self) -> list[Option]:
+        """Return the options whose values provide or require; without any, no source is read."""
+        if isinstance(self.options, SignatureOptions) and not self.when:
+            return []
+        return [option for option in self.options if option.provides or option.requires]
+
     def capabilities(self, options: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
         """Return what the component (provides, requires) with these option values."""
         provides, requires = set(self.provides), set(self.requires)
-        for option in self.options:
+        for option in self.capability_options():
             value = options.get(option.name, option.default)
             if not isinstance(value, list):
                 provides.update(option.provides.get(value, ()))

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
@@ -53,7 +52,7 @@ def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
 
 
 def _culprit(choice: Choice, capability: str) -> str:
-    for option in choice.component.options:
+    for option in choice.component.capability_options():
         value = choice.options[option.name]
         if not isinstance(value, list) and capability in option.requires.get(value, ()):
             return f" (because of {option.name}={written(value)})"
@@ -80,15 +79,15 @@ def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]
 
 
 def _by_default(host: PluginHost, kind: Kind) -> list[Choice]:
-    """Return all components of a kind with default options; those that have none are named."""
+    """Return all components of a kind, with the defaults of options that change what fits."""
     found = []
     for plugin, component in host.components(kind):
         try:
-            defaults: dict[str, Any] = {o.name: o.default for o in component.options}
+            options = {each.name: each.default for each in component.capability_options()}
         except UsageError as error:
             log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
         else:
-            found.append(Choice(plugin, component, defaults))
+            found.append(Choice(plugin, component, options))
     return found
 
 
@@ -97,9 +96,7 @@ def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> l
     found = []
     for kind in kinds:
         choice = choices[kind]
-        for option in choice.component.options:
-            if not option.requires and not option.provides:
-                continue
+        for option in choice.component.capability_options():
             for value in dict.fromkeys([option.default, *option.requires, *option.provides]):
                 if value == choice.options[option.name]:
                     continue
