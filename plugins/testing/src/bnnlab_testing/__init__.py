@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnnlab_testing.model_contract import ModelContract as ModelContract
     from bnnlab_testing.optimizer_contract import OptimizerContract as OptimizerContract
+    from bnnlab_testing.probe_contract import ProbeContract as ProbeContract
     from bnnlab_testing.rule_contract import LearningRuleContract as LearningRuleContract
     from bnnlab_testing.stream_contract import StreamContract as StreamContract
 
@@ -21,6 +22,7 @@ _HOMES = {
     "LearningRuleContract": "rule_contract",
     "ModelContract": "model_contract",
     "OptimizerContract": "optimizer_contract",
+    "ProbeContract": "probe_contract",
     "StreamContract": "stream_contract",
 }
 

@@ -11,8 +11,12 @@ from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import Probes
 from bnnlab.engine.progress import Progress
 from bnnlab.engine.training import Trainer
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Control, Probe, Run
+from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.stream import Task
+from bnnlab_testing import toy
 from bnnlab_testing.optimizer_checks import differing, flat
 
 Make = Callable[[int], tuple[Learner, Sequence[Task]]]
@@ -26,26 +30,35 @@ STOPS: Stops = ((0, 1, 1), (0, EPOCHS, 0), (1, 0, 0), (1, 0, 1))
 """Within an epoch, before and after a task's end, and within an epoch of the next task."""
 
 
-class _Interruption(Exception):  # noqa: N818 - no error
+class _Interruption(BaseException):
     """The run is interrupted where it was just saved."""
 
 
 def run_of(learner: Learner, tasks: Sequence[Task], **changes: Any) -> Run:
     """Return a run in which a learner learns tasks; it has fields that differ from the usual."""
+
+    def make_again() -> tuple[Model, LearningRule, Optimizer]:
+        model = toy.make_model().to(next(learner.model.parameters()).device)
+        return model, toy.ToyRule(), toy.make_optimizer(model)
+
     usual: dict[str, Any] = {
         "task_ids": False,
         "unknown": None,
         "epochs": EPOCHS,
         "batch_size": 20,
         "seed": 0,
-        "make_again": lambda: (learner.model, learner.rule, learner.optimizer),
+        "make_again": make_again,
     }
     parts = {"model": learner.model, "rule": learner.rule, "optimizer": learner.optimizer}
     return Run(**{**parts, "tasks": tasks, **usual, **changes})
 
 
 def live(
-    make: Make, stops: Stops = (), make_probe: Callable[[], Probe] = Probe, **changes: Any
+    make: Make,
+    stops: Stops = (),
+    make_probe: Callable[[], Probe] = Probe,
+    lines: list[dict[str, Any]] | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Learn and evaluate all tasks; return what is left, logged, measured and predicted, by place.
 
@@ -56,10 +69,10 @@ def live(
         make: Makes what learns, and the tasks, anew.
         stops: Those that the run comes to, in this order; one past its end is left out.
         make_probe: Makes what measures the run, anew.
+        lines: Is given what is logged.
         changes: Other fields of the `Run` than usual.
     """
-    lines: list[dict[str, Any]] = []
-    saved = None
+    lines, saved = [] if lines is None else lines, None
     for restarts, stop in enumerate([*stops, None]):
         learner, tasks = make(restarts)
         run, probe = run_of(learner, tasks, **changes), make_probe()

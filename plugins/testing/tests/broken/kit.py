@@ -10,6 +10,7 @@ from bnnlab_testing import (
     LearningRuleContract,
     ModelContract,
     OptimizerContract,
+    ProbeContract,
     StreamContract,
 )
 from bnnlab_testing.component_contract import ComponentContract
@@ -32,17 +33,23 @@ class OfAStream(StreamContract):
     name = "thing"
 
 
+class OfAProbe(ProbeContract):
+    name = "thing"
+
+
 CONTRACTS: dict[Kind, type[ComponentContract]] = {
     Kind.RULE: OfARule,
     Kind.OPTIMIZER: OfAnOptimizer,
     Kind.MODEL: OfAModel,
     Kind.STREAM: OfAStream,
+    Kind.PROBE: OfAProbe,
 }
 PROVIDES = {
     Kind.RULE: ["gradients", "reevaluable"],
     Kind.OPTIMIZER: [],
     Kind.MODEL: ["binary-weights", "segments"],
     Kind.STREAM: ["boundaries"],
+    Kind.PROBE: [],
 }
 
 

@@ -1,0 +1,19 @@
+"""The probes keep the contract of probes."""
+
+from bnnlab_testing import ProbeContract
+
+
+class TestWeights(ProbeContract):
+    name = "bnnlab-analysis/weights"
+
+
+class TestUncertainty(ProbeContract):
+    name = "bnnlab-analysis/uncertainty"
+
+
+class TestDiagnosis(ProbeContract):
+    name = "bnnlab-analysis/diagnosis"
+
+
+class TestFresh(ProbeContract):
+    name = "bnnlab-analysis/fresh"

@@ -1,0 +1,106 @@
+"""What a probe owes: it measures the same whenever a run was stopped, and changes nothing in it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.engine import building
+from bnnlab.engine.learner import Learner
+from bnnlab.engine.probes import EVENTS, Probes
+from bnnlab.interfaces.probe import Moment, Probe
+from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Task
+from bnnlab.registry.components import Kind
+from bnnlab_testing import toy
+from bnnlab_testing.device_checks import CPU, DeviceChecks
+from bnnlab_testing.lives import EPOCHS, STOPS, Stops, live, run_of
+from bnnlab_testing.optimizer_checks import differing
+
+END = (2, 0, 0)
+EVERYWHERE: Stops = [*STOPS[:2], *[STOPS[1]] * 2, *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
+"""Also between two predictions of an evaluation, and after the last task."""
+ITS_OWN = ("['log']", "['measures']", "['progress']['ended']")
+"""What differs with a probe: its lines, what it adds to others', and its results."""
+
+
+class ProbeContract(DeviceChecks):
+    """Checks a probe on a run that learns two small tasks.
+
+    A probe that stops runs is checked with options with which it does not stop this one.
+    """
+
+    kind = Kind.PROBE
+
+    def make(self, seed: int = 0) -> Probe:  # noqa: ARG002
+        """Make the probe; it has no seed of its own."""
+        return building.make_probe(self.host, self.choice)
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
+        """Measure a run, and return what was measured as bytes."""
+        found = self._live()
+        return [torch.tensor([*json.dumps(sorted(map(str, found.items()))).encode()])]
+
+    def make_step(self, device: torch.device) -> Callable[[], object]:
+        """Return what the probe does after a step."""
+        learner, (task, *_) = _learner(device), _tasks(device)
+        run = run_of(learner, [task], unknown=task.test)
+        probes = Probes({"it": self.make()}, run)
+        at, batch = Moment(task, 0, 1), Batch(*next(task.train.batches(20)), task.loss)
+        probes.ask(Probe.task_started, at)
+        loss, logits = torch.ones((), device=device), learner.model(batch.inputs).detach()
+        return lambda: probes.ask(Probe.stepped, at, batch, loss, logits)
+
+    def work_on(self, device: torch.device) -> None:
+        """Measure a run on a device, and go on there after a stop."""
+        self._live([END], device=device)
+
+    def test_a_run_goes_on_as_without_it(self) -> None:
+        """Weights, state, progress and the run's own metrics are bit for bit those without it."""
+        apart = differing(self._live(), self._live(make_probe=Probe))
+        places = [place for place in apart if not place.startswith(ITS_OWN)]
+        assert not places, f"the run goes another way with it, at {', '.join(places[:5])}"
+        with_it, without = (self._own_lines(probe) for probe in (self.make, Probe))
+        assert with_it == without, "the run's own lines of metrics differ with it"
+
+    def test_what_it_measures_outlives_a_stop(self) -> None:
+        """A probe that is made anew and loads what was saved measures what it would have."""
+        places = differing(self._live(), self._live(EVERYWHERE))
+        assert not places, (
+            f"interrupted and continued by a probe made anew, the run differs at "
+            f"{', '.join(places[:5])}: state_dict() holds less than the probe remembers"
+        )
+
+    def _live(
+        self,
+        stops: Stops = (),
+        make_probe: Callable[[], Probe] | None = None,
+        device: torch.device = CPU,
+        **changes: Any,
+    ) -> dict[str, Any]:
+        def make(_: int) -> tuple[Learner, Sequence[Task]]:
+            return _learner(device), _tasks(device)
+
+        changes = {"unknown": _tasks(device)[-1].test, **changes}
+        return live(make, stops, make_probe or self.make, **changes)
+
+    def _own_lines(self, make_probe: Callable[[], Probe]) -> list[dict[str, Any]]:
+        """Return the lines that a run logs itself, without what a probe adds to them."""
+        lines: list[dict[str, Any]] = []
+        self._live(make_probe=make_probe, lines=lines)
+        added = ("event", "task", "step", "epoch", "accuracy", "loss", "train_accuracy")
+        own = [line for line in lines if line["event"] in EVENTS]
+        return [{key: line[key] for key in added if key in line} for line in own]
+
+
+def _learner(device: torch.device) -> Learner:
+    model = toy.make_model().to(device)
+    return Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+
+
+def _tasks(device: torch.device) -> list[Task]:
+    """Return two tasks; they are made anew, as a probe may write to what it is shown."""
+    return [replace(toy.to(toy.make_task(index), device), index=index) for index in range(2)]
