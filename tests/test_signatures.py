@@ -78,7 +78,7 @@ class Thing(acme_read.bases.Left, Right):
         rest: Of the bases.
     """
 
-    def __init__(self, first, /, size: Size = START, bare=3, data="", **rest: Any):
+    def __init__(self, first, /, size: Size = START, bare=3, none=None, data="", **rest: Any):
         super().__init__(**rest)
 '''
 
@@ -113,6 +113,15 @@ def test_the_source_says_of_every_component_what_python_says_of_its_class() -> N
         found = options_of(read_constructors(component.target), fixed)
         assert found == options_of(made, fixed), component
         assert {option.name for option in component.options} <= {option.name for option in found}
+
+
+def test_no_option_is_said_twice() -> None:
+    for plugin, component in PluginHost().components():
+        assert isinstance(component.options, SignatureOptions), f"{plugin.name} declares options"
+        names = {option.name for option in component.options}
+        said = [entries(each.doc) for each in read_constructors(component.target)]
+        texts = [(name, own[name]) for own in said for name in names & own.keys()]
+        assert len(texts) == len({*texts}), f"{component}: a base class says the same of an option"
 
 
 @pytest.mark.parametrize(

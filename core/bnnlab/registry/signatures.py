@@ -13,6 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from inspect import Parameter
 from textwrap import dedent
+from types import NoneType
 from typing import Any, overload
 
 from bnnlab.errors import StoppedError, UsageError, explain
@@ -112,7 +113,7 @@ def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | N
     if annotation is Parameter.empty:
         annotation = type(keyword.default())
     kind, beside = taken_apart(annotation)
-    if not is_typeable(kind):
+    if kind is NoneType or not is_typeable(kind):
         return None
     default = keyword.default()
     if default is Parameter.empty:

@@ -107,7 +107,6 @@ class BayesBiNN(BernoulliOptimizer):
         prior_precision: kappa, weight of the pull to the prior; 1 is the exact posterior's.
         lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
             With mode=sign, about 1e-4.
-        train_draws: S, the number of weight draws per step.
         examples: M, examples in the training data. None: those of the task.
         posterior: Of `BernoulliOptimizer`.
 

@@ -85,7 +85,6 @@ class BiMU(BernoulliOptimizer):
         draws: Weights at which a step learns. relaxed: real numbers between -1 and +1. hard: signs,
             with a straight-through gradient.
         temperature: tau of relaxed draws; the smaller, the closer to signs.
-        train_draws: S, the number of weight draws per step.
         posterior: Of `BernoulliOptimizer`.
     """
 

@@ -44,7 +44,6 @@ class GaussianOptimizer(PosteriorOptimizer):
         generator: Draws the weights.
         sigma_init: The standard deviation of a fresh weight is this / sqrt(fan-in).
         clamp: Gradients are clipped to [-clamp / sigma, clamp / sigma]. None: no bound.
-        train_draws: S, the number of weight draws per step.
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the means.
         settings: As in `Optimizer`.
         posterior: Of `PosteriorOptimizer`.
