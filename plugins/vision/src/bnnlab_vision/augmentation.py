@@ -1,9 +1,8 @@
-"""Random changes of training images, each image with parameters of its own, on the device.
+"""Random changes of training images on the device. Each image has its own random parameters.
 
-torchvision's `transforms.v2` draws one set of parameters for a whole batch, and from the global
-generator; its kernels take one crop for all images. So parameters are drawn here, from the
-generator that is given, and a batch is cut by one look-up. A generator gives an image the same
-parameters however the images are cut into batches.
+torchvision's `transforms.v2` draws one set of parameters per batch from the global generator, and
+its kernels take one crop for all images. Here the parameters come from the given generator, and
+one look-up cuts a batch. The parameters of an image do not depend on the sizes of the batches.
 """
 
 import math
@@ -20,13 +19,13 @@ from bnnlab.interfaces.examples import Augmentation
 Augment = Literal["none", "cifar", "cifar-edge", "imagenet"]
 
 PADDING = 4
-"""Pixels on each side (He et al. 2016, section 4.2)."""
+"""Padding on each side in pixels (He et al. 2016, section 4.2)."""
 AREA = (0.08, 1.0)
-"""Of a crop, as a share of the image (Szegedy et al. 2015, section 6)."""
+"""Range of a crop's area divided by that of the image (Szegedy et al. 2015, section 6)."""
 RATIO = (3 / 4, 4 / 3)
-"""Width by height of a crop (the same)."""
+"""Range of a crop's width divided by its height (the same)."""
 ATTEMPTS = 10
-"""Crops drawn until one lies within the image, as torchvision has it."""
+"""Number of attempts to draw a crop within the image, as in torchvision."""
 
 
 def draw_shifts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -37,15 +36,15 @@ def draw_shifts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor,
 
 
 def shift_and_flip(images: Tensor, generator: torch.Generator, edge: bool = False) -> Tensor:
-    """Cut each image out of itself, padded, or out of the mirror image of that.
+    """Return a random crop of each padded image, mirrored for half of the images.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
 
     Args:
         images: `(B, C, H, W)`.
         generator: On the CPU.
-        edge: Whether the outermost pixels are repeated in the padding, in place of zeros
-            (the published code of Laydevant et al., CVPR Workshops 2021).
+        edge: Whether the padding repeats the edge pixels, as in the published code of Laydevant et
+            al., CVPR Workshops 2021. Otherwise it is zeros.
 
     Returns:
         Images of the same shape and type.
@@ -61,7 +60,7 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, edge: bool = Fals
         for lines in (padded, padded.mT):  # the second time with the corners
             lines[..., :PADDING, :] = lines[..., PADDING : PADDING + 1, :]
             lines[..., -PADDING:, :] = lines[..., -PADDING - 1 : -PADDING, :]
-    # A line of a crop is `width` neighbours in memory: all are copied by where they begin.
+    # A line of a crop is `width` neighbours in memory, so its first index is enough.
     line = torch.arange(channels * tall, device=images.device).view(channels, -1)
     first = (flip * count + torch.arange(count, device=images.device)) * line.numel() + top
     lines = first.view(-1, 1, 1) + line[:, :height]
@@ -75,8 +74,8 @@ def draw_crops(
     """Return (top, left, h, w, flip) of `count` images: int64 in pixels, and bool.
 
     With u_1, ... uniform in [0, 1): area a = H W (0.08 + 0.92 u_1), ratio r = (3/4)^(1 - 2 u_2),
-    w = round(√(a r)), h = round(√(a / r)); the first of ten pairs that is at least 1 by 1 and lies
-    within the image, else the whole image.
+    w = round(√(a r)), h = round(√(a / r)). The crop is the first of ten pairs (w, h) of at least 1
+    by 1 that lies within the image. If none does, it is the whole image.
     """
     uniform = torch.rand(count, 2 * ATTEMPTS + 3, generator=generator)
     area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * uniform[:, :ATTEMPTS])
@@ -94,7 +93,7 @@ def draw_crops(
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Enlarge a random crop of each image to its size, bilinearly, and mirror half of the images.
+    """Return a random crop of each image, enlarged bilinearly, mirrored for half of the images.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6.
 
@@ -116,7 +115,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _sources(start: Tensor, size: Tensor, full: int) -> Tensor:
-    """Return where in [-1, 1] of an axis each of `full` pixels of an enlarged crop comes from.
+    """Return the source positions of the `full` pixels of an enlarged crop, in [-1, 1] of an axis.
 
     Pixel i comes from start + (i + 1/2) size / full - 1/2, kept within the crop.
     """

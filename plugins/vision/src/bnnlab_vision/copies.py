@@ -1,4 +1,4 @@
-"""Images that are the same pixel for pixel, in two parts or in two classes."""
+"""Find images with equal pixels in two parts or in two classes."""
 
 import logging
 from collections.abc import Sequence
@@ -21,25 +21,25 @@ def look_for_copies(
     part: str,
     copies: Copies,
 ) -> None:
-    """Say which images of a part that must be new are learned from, too.
+    """Report images of a validation or test part that are also training images.
 
-    Images are the same if the network is shown the same pixels: of one file twice, of two formats
-    of one picture, and of pictures that differ only in what decoding drops.
+    Images are equal if their decoded pixels are: a file twice, a picture in two formats, pictures
+    that differ only in what decoding drops.
 
-    The core counts test images of the same label, warns of them, and refuses them above a share.
-    Here these are only named.
+    The core counts test images with a copy of the same label, warns, and refuses too large a share.
+    So these are only named here.
 
     Args:
-        names: Of all images.
+        names: Names of all images.
         shown: A digest of the pixels of each image.
-        labels: Of all images.
-        learned: Rows that are learned from.
-        unseen: Rows that must be new.
-        part: What these are, for the message.
-        copies: Whether copies are warned of or refused.
+        labels: Labels of all images.
+        learned: Rows of the training images.
+        unseen: Rows of the validation or test images.
+        part: Name of this part, for the message.
+        copies: Whether copies lead to a warning or to an error.
 
     Raises:
-        DataError: If there are some, and they are refused.
+        DataError: If there are copies, and they are refused.
     """
     first = {shown[row]: row for row in reversed(learned)}
     pairs = [(row, first[shown[row]]) for row in unseen if shown[row] in first]
@@ -67,7 +67,7 @@ def look_for_copies(
 def look_for_two_classes(
     names: Sequence[str], shown: Sequence[bytes], labels: Sequence[int], rows: Sequence[int]
 ) -> None:
-    """Warn of images among these rows that are the same in two classes; see `look_for_copies`."""
+    """Warn of images in these rows that are equal and in two classes; see `look_for_copies`."""
     first = {shown[row]: row for row in reversed(rows)}
     pairs = [(row, first[shown[row]]) for row in rows if labels[first[shown[row]]] != labels[row]]
     if pairs:

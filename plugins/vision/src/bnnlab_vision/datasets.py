@@ -1,4 +1,4 @@
-"""Read published data sets whole; fetch what is missing; say what is damaged."""
+"""Read published data sets, download missing files, refuse damaged ones."""
 
 import hashlib
 import socket
@@ -24,13 +24,13 @@ _TIMEOUT = 20.0  # seconds without an answer until a download is given up
 
 @dataclass(frozen=True)
 class Published(Source):
-    """A data set that is known by its name; see `Source`.
+    """A published data set; see `Source`.
 
     Attributes:
-        name: As typed.
-        shape: Of one image, (C, H, W).
+        name: Its name.
+        shape: Shape of one image, (C, H, W).
         classes: Number of classes.
-        label: What a class is called, in the plural.
+        label: Word for its classes, in the plural, e.g. "digits".
         white: The largest value that a pixel can have.
         reader: Its class in torchvision.datasets; empty for scikit-learn's digits.
     """
@@ -43,13 +43,13 @@ class Published(Source):
     reader: str = ""
 
     def load(self, data: Path, device: torch.device, seed: int) -> Dataset:  # noqa: ARG002
-        """Read it from the folder `data`, or fetch it into there where files are missing.
+        """Read it from the folder `data`. Missing files are downloaded into it.
 
         `digits` comes with scikit-learn and needs no folder. The digest is over the pixels and
-        labels of the training part and of the test part, in this order.
+        labels of the training part, then of the test part.
 
         Raises:
-            DataError: If it is damaged, or missing and cannot be fetched.
+            DataError: If it is damaged, or missing and cannot be downloaded.
         """
         parts = _read(self, data) if self.reader else _read_digits()
         digest = hashlib.sha256()
@@ -76,7 +76,7 @@ SOURCES = {source.name: source for source in _PUBLISHED}
 
 
 def find_source(source: str | Source) -> Source:
-    """Return the published data set of a name; what is a source already, as it is.
+    """Return the published data set with a name; a source is returned unchanged.
 
     Raises:
         UsageError: If there is none of this name.
@@ -92,9 +92,9 @@ def find_source(source: str | Source) -> Source:
 
 
 def _read_digits() -> list[Tensor]:
-    """Return 1437 training and 360 test images, values 0..16; a fixed split, as none is published.
+    """Return pixels, values 0..16, and labels of 1437 training and 360 test images.
 
-    The first 1437 of `RandomState(0).permutation(1797)` are for training.
+    No split is published. The first 1437 of `RandomState(0).permutation(1797)` are for training.
     """
     from sklearn.datasets import load_digits
 
@@ -106,7 +106,7 @@ def _read_digits() -> list[Tensor]:
 
 
 def _read(source: Published, data: Path) -> list[Tensor]:
-    """Return training and test pixels and labels by torchvision's reader of these files."""
+    """Return training and test pixels and labels, read by torchvision."""
     from torchvision import datasets
 
     name, reader = source.name, getattr(datasets, source.reader)
@@ -143,7 +143,7 @@ def _list_files(reader: Any) -> list[Path]:
 
 
 def _fetch(reader: Any, data: Path, files: list[Path]) -> None:
-    """Download aside, then move in place what is missing: no half file, nothing overwritten."""
+    """Download into a temporary folder, then move missing files; nothing is overwritten."""
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=data) as aside, _quiet_network():
         reader(aside, download=True)
@@ -155,7 +155,7 @@ def _fetch(reader: Any, data: Path, files: list[Path]) -> None:
 
 @contextmanager
 def _quiet_network() -> Iterator[None]:
-    """Limit the wait for an answer, and keep torchvision's progress off the standard output."""
+    """Set a time limit for answers, and keep torchvision's progress off the standard output."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT)
     try:

@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: which parts and classes it has. Doubt is refused."""
+"""Find the parts and classes of a folder of images. Ambiguous folders are refused."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -20,19 +20,19 @@ NO_IMAGES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst"}
     | {".html", ".pdf", ".log", ".py", ".ipynb", ".sh", ".mat"}
 )
-"""What lies beside images as a rule: it is left out without a warning."""
+"""Files that often lie beside images. They are left out without a warning."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder of images was understood to hold.
+    """The parts, classes and images of a folder.
 
     Attributes:
-        classes: Their names, sorted.
-        folders: The folder of each part; of all images, as `train`, where there are no parts.
+        classes: Names of the classes, sorted.
+        folders: The folder of each part. Without parts, all images are `train`.
         images: (file, class) of each image of a part, in the order of classes, folders and names.
-        left_out: Files that are not used, by the reason.
-        hidden: How many names were passed over as hidden.
+        left_out: Files that are not used, by reason.
+        hidden: Number of ignored hidden names.
     """
 
     classes: list[str]
@@ -42,7 +42,7 @@ class Layout:
     hidden: int
 
     def summary(self, test_share: float) -> str:
-        """Return in a line what was understood."""
+        """Return a description in one line."""
         uses = {"train": "to learn from", "validation": "held out", "test": "to test"}
         said = [
             f"{len(self.images[role])} {use} ({self.folders[role].name}/)"
@@ -57,7 +57,7 @@ class Layout:
         return f"{len(self.classes)} classes; images: {', '.join(said)}"
 
     def details(self) -> list[str]:
-        """Return classes with their counts, and what was left out and why, in a few lines."""
+        """Return lines with the classes and their counts, and what was left out and why."""
         count = Counter((role, name) for role, images in self.images.items() for _, name in images)
         roles = [role for role in ROLES if role in self.images]
         classes = [
@@ -70,7 +70,7 @@ class Layout:
         ]
 
     def odd_files(self) -> str:
-        """Return what was left out and may be images, with its reasons; empty if there is none."""
+        """Return the files left out that may be images, with reasons; empty if there are none."""
         odd = {
             why: [path for path in files if path.suffix.lower() not in NO_IMAGES]
             for why, files in self.left_out.items()
@@ -88,10 +88,10 @@ def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
 
     Args:
         root: The folder.
-        named: Classes that the user named: folders that are all among them are not doubted.
+        named: Classes that the user named. If all folders are among them, they are classes.
 
     Raises:
-        DataError: If it is not a folder of images, or one that can be understood in two ways.
+        DataError: If it is not a folder of images, or an ambiguous one.
     """
     tree = read_tree(root)
     parts = {} if _are_named(tree, named) else _find_parts(tree)
@@ -123,7 +123,7 @@ def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
 
 
 def _find_parts(tree: Tree) -> dict[Role, Tree]:
-    """Return the parts by what their names say; none where no folder is called like one."""
+    """Return the parts, found by their names; empty if no folder has such a name."""
     parts: dict[Role, Tree] = {}
     for name, folder in tree.folders.items():
         role = role_of(name)
@@ -179,7 +179,7 @@ def _are_named(tree: Tree, named: Collection[str]) -> bool:
 
 
 def _check_classes(part: Tree, named: Collection[str]) -> None:
-    """Refuse a part whose folders are no classes, or may be something else."""
+    """Refuse a part if its folders are not clearly classes."""
     count = len(part.folders)
     if count < 2:
         below = [name for name, folder in part.folders.items() if len(folder.folders) > 1]
@@ -201,7 +201,7 @@ def _check_classes(part: Tree, named: Collection[str]) -> None:
 
 
 def _doubts(part: Tree) -> Iterator[str]:
-    """Yield why the folders of a part may be no classes."""
+    """Yield reasons why the folders of a part may not be classes."""
     hints: dict[Role, str] = {}
     cases: dict[str, str] = {}
     within: Counter[str] = Counter()
@@ -226,7 +226,7 @@ def _doubts(part: Tree) -> Iterator[str]:
 
 
 def _compare(train: Tree, part: Tree) -> None:
-    """Refuse another part whose classes are not those of the training part."""
+    """Refuse a part if its classes are not those of the training part."""
     lacks = train.folders.keys() - part.folders.keys()
     besides = part.folders.keys() - train.folders.keys()
     if lacks or besides:
@@ -238,7 +238,7 @@ def _compare(train: Tree, part: Tree) -> None:
 
 
 def _images(part: Tree, left_out: dict[str, list[Path]]) -> Iterator[tuple[Path, str]]:
-    """Yield (file, class) of the images of a part, and add the other files to what is left out."""
+    """Yield (file, class) of the images of a part; add the other files to `left_out`."""
     left_out["beside the classes"] += [part.path / name for name in part.files]
     for name, folder in part.folders.items():
         for path in folder.paths():

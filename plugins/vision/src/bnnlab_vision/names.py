@@ -1,4 +1,4 @@
-"""What the names of files and folders say: parts of a data set, and what desktops leave behind."""
+"""Names of the parts of a data set, and of hidden files."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ PARTS: dict[Role, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation", "eval", "evaluation", "dev", "holdout", "heldout"),
     "test": ("test", "tests", "testing", "tst"),
 }
-"""Names of the parts; in any case, and with any of these before or behind, and a number:"""
+"""Names of the parts. Case does not matter; affixes and numbers may be added."""
 AFFIXES = ("images?", "imgs?", "pictures?", "photos?", "data", "dataset", "set", "split", "part")
 
 LEFTOVERS = frozenset(
@@ -21,10 +21,10 @@ LEFTOVERS = frozenset(
     | {"system volume information", "lost+found", "__pycache__"}
     | {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"}
 )
-"""What macOS, Windows, Python and network storage leave; names that begin with a dot besides."""
+"""Hidden names of macOS, Windows, Python and network storage. Names with a leading dot are too."""
 
 NAMED = 5
-"""Names that a message lists."""
+"""Number of names that a message lists."""
 
 _AFFIX = rf"(?:{'|'.join(AFFIXES)}|\d)*"
 _PATTERNS: dict[Role, re.Pattern[str]] = {
@@ -38,23 +38,23 @@ _BEGINNINGS: dict[Role, tuple[str, ...]] = {
 
 
 def normal(name: str) -> str:
-    """Return a name as it is compared: macOS may write an accent as a character of its own."""
+    """Return a name in Unicode NFC for comparison. macOS may write accents separately."""
     return unicodedata.normalize("NFC", name)
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder is none of the user's data."""
+    """Return whether a file or folder is ignored."""
     return name.startswith(".") or name.casefold() in LEFTOVERS
 
 
 def role_of(name: str) -> Role | None:
-    """Return the part that a folder of this name is, as `Train_Images` and `valset` say it."""
+    """Return the part of a folder with this name, e.g. of `Train_Images` and `valset`."""
     key = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
     return next((role for role, pattern in _PATTERNS.items() if pattern.fullmatch(key)), None)
 
 
 def hints_at(name: str) -> Role | None:
-    """Return the part that a word of a longer name speaks of, as `seg_train` and `testB` do."""
+    """Return the part that a word of a longer name hints at, e.g. in `seg_train` and `testB`."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     for word in re.split(r"[\W_\d]+", spaced.casefold()):
         for role, words in PARTS.items():
@@ -64,7 +64,7 @@ def hints_at(name: str) -> Role | None:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return the first names of a list for a message, and how many more there are."""
+    """Return the first names of a list and the number of the others, for a message."""
     found = list(names)
     more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return ", ".join(found[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""Images that are decoded from their files, by worker processes ahead of their use."""
+"""Decode images from their files, in worker processes and ahead of their use."""
 
 import hashlib
 import multiprocessing
@@ -27,7 +27,7 @@ GUARD = (
     "Each of them imports the script that starts it: put the script's work below "
     '`if __name__ == "__main__":`, or read without them (workers=0).'
 )
-"""What to do where `spawn` or `forkserver` starts processes, and the script has no main guard."""
+"""What to do if `spawn` or `forkserver` starts processes and the script has no main guard."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,15 +38,15 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What each EXIF orientation asks for; 1 is upright."""
+"""Transpositions that make an image upright, by EXIF orientation; 1 is upright."""
 
 
 class Picture(NamedTuple):
-    """What a file shows.
+    """A decoded image.
 
     Attributes:
         pixels: uint8 of shape (C, S, S).
-        remarks: What was made of it: those of the constants above that hold.
+        remarks: Notes on its decoding, from the constants above.
     """
 
     pixels: Tensor
@@ -54,14 +54,14 @@ class Picture(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What B files hold.
+    """The images of B files.
 
     Attributes:
-        images: uint8 of shape (B, C, S, S); 0 where there is a fault.
+        images: uint8 of shape (B, C, S, S); 0 for unreadable files.
         digests: SHA-256 of each file's content, in hexadecimal digits.
         shown: SHA-256 of each image's pixels.
         remarks: See `Picture`.
-        faults: Why each file cannot be read; empty where it can.
+        faults: Why each file cannot be read; empty if it can.
     """
 
     images: Tensor
@@ -74,15 +74,15 @@ class Decoded(NamedTuple):
 def decode(content: bytes, size: int, grey: bool, exif: bool = True) -> Picture:
     """Return an image, uint8 of shape (1 if grey else 3, size, size).
 
-    It is turned as its EXIF orientation says, its shorter side resized to `size`, bilinearly with
-    antialiasing, and the centre cut out. Grey values of 16 bits are rounded to 8. Of several frames
-    the first is taken. Transparency is dropped.
+    The image is rotated and mirrored by its EXIF orientation. Its shorter side is resized to
+    `size`, bilinearly with antialiasing, and the centre is cut out. Grey values of 16 bits are
+    rounded to 8. Of several frames the first is used. Transparency is dropped.
 
     Args:
-        content: The file's.
-        size: Side in pixels.
-        grey: Whether it has one channel in place of three.
-        exif: Whether it is turned. TIFF is in any case, by Pillow.
+        content: Content of the file.
+        size: Side of the result in pixels.
+        grey: Whether the result has one channel instead of three.
+        exif: Whether the EXIF orientation is used. For TIFF, Pillow always uses it.
 
     Raises:
         Exception: Of any type, if it is no image or damaged.
@@ -102,7 +102,7 @@ def decode(content: bytes, size: int, grey: bool, exif: bool = True) -> Picture:
 
 
 def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str]:
-    """Return how an image is turned upright, and a remark on that; None and none where it is."""
+    """Return the transposition that makes an image upright, or None, and a remark, or ""."""
     try:
         way = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF breaks its parser in any way; the pixels are none the worse
@@ -121,7 +121,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Files(Dataset[Decoded]):
-    """What a worker process is given: it reads one file at a time."""
+    """The data set of a worker process. It reads one file at a time."""
 
     files: Sequence[str]
     size: int
@@ -152,15 +152,15 @@ def _join(found: Sequence[Decoded]) -> Decoded:
 
 
 class ImageFiles(StoredImages):
-    """Images in files, decoded whenever they are looked up.
+    """Images in files. They are decoded when they are looked up.
 
     Args:
-        files: Their paths.
-        size: Side of a decoded image, in pixels.
-        grey: Whether images have one channel in place of three.
-        exif: Whether they are turned as their EXIF orientation says.
-        workers: Processes that decode; with 0, this one does, and nothing ahead of its use.
-        device: Where images are put.
+        files: Paths of the files.
+        size: Side of a decoded image in pixels.
+        grey: Whether images have one channel instead of three.
+        exif: Whether images are rotated and mirrored by their EXIF orientation.
+        workers: Processes that decode. 0: the main process decodes, and not ahead of use.
+        device: Device of the images.
     """
 
     def __init__(
@@ -190,11 +190,11 @@ class ImageFiles(StoredImages):
             yield decoded.images.to(self._device)
 
     def decode(self, pieces: Sequence[Tensor], digests: bool = True) -> Iterator[Decoded]:
-        """Decode the images of each piece of rows, on the CPU, whether they can be read or not.
+        """Decode the images of each piece of rows on the CPU; unreadable files have a fault.
 
         Args:
             pieces: Rows, int64 of shape (B,) each.
-            digests: Whether digests are wanted.
+            digests: Whether digests are computed.
 
         Raises:
             DataError: If the worker processes cannot begin, or end before their work is done.
@@ -223,5 +223,5 @@ class ImageFiles(StoredImages):
 
 
 def _is_imported_by_a_new_process() -> bool:
-    """Say whether a process is still importing the script that started it: there is no guard."""
+    """Return whether this process is still importing the script that started it, unguarded."""
     return getattr(multiprocessing.current_process(), "_inheriting", False)

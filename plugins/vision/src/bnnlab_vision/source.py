@@ -36,8 +36,8 @@ class Source(ABC):
     """A data set before it is read.
 
     Attributes:
-        name: In the protocol.
-        shape: Of one image, (C, H, W).
+        name: Its name in the protocol.
+        shape: Shape of one image, (C, H, W).
         classes: Number of classes.
         label: Word for its classes, in the plural, e.g. "digits".
         white: The largest value that a pixel can have.
@@ -55,7 +55,7 @@ class Source(ABC):
 
         Args:
             data: The data folder.
-            device: Where inputs are needed.
+            device: Device of the inputs.
             seed: Chooses the test part if the data have none.
 
         Raises:

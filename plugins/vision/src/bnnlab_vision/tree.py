@@ -1,4 +1,4 @@
-"""A folder as it lies on the disk, without what is hidden."""
+"""Read a folder tree without hidden files."""
 
 import os
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ class Tree:
     """A folder.
 
     Attributes:
-        path: Where it is.
-        folders: Those in it by name, sorted; names that look alike are one name (Unicode NFC).
-        files: Names of the files in it, sorted; of links that lead nowhere, too.
-        special: Names of what is no file and no folder: pipes, sockets, devices.
-        hidden: How many names in it are hidden: see `bnnlab_vision.names`.
+        path: Its path.
+        folders: Its folders by name in Unicode NFC, sorted.
+        files: Names of its files, sorted; also of broken links.
+        special: Names of pipes, sockets and devices.
+        hidden: Number of hidden names; see `bnnlab_vision.names`.
     """
 
     path: Path
@@ -40,10 +40,10 @@ class Tree:
 
 
 def read_tree(root: Path) -> Tree:
-    """Read a folder and all below it; links are followed.
+    """Read a folder and all folders below it; links are followed.
 
     Raises:
-        DataError: If one cannot be read, or is there twice: by a link, or by two spellings.
+        DataError: If a folder cannot be read, or is found twice, by a link or by two spellings.
     """
     return _read(root, {})
 
@@ -78,7 +78,7 @@ def _read(path: Path, homes: dict[Path, Path]) -> Tree:
 
 
 def _kind(entry: "os.DirEntry[str]") -> str:
-    """Return `folder`, `file` or `special`; a link that leads nowhere is a file that is missing."""
+    """Return `folder`, `file` or `special`. A broken link is a missing file."""
     if entry.is_symlink():
         path = Path(entry)
         folder, file = path.is_dir(), path.is_file() or not path.exists()
