@@ -74,6 +74,7 @@ def prepare(
         learner = Learner(run.model, run.rule, run.optimizer)
         saved = state.get("probes") if state else None
         chosen = choose_probes(host, config, run.optimizer, resumed=resumed, saved=saved)
+        warn_of_unmet(choice.plugin.distribution for choice in chosen.values())
         made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
         probes = Probes(made, run)
         origin = _originate(host, config, stream, learner, chosen, state)
