@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,31 @@ def test_a_hook_whose_body_would_not_run_is_refused(kind: str) -> None:
     with pytest.raises(TypeError, match="bnnlab_run_ended is a wrapper, generator or coroutine"):
         host.observe(made)
     assert not host.observers("")._manager.is_registered(made)
+
+
+def test_an_observer_is_told_which_run_it_is_when_and_what_was_saved(tmp_path: Path) -> None:
+    saved: list[str] = []
+    ids: set[str] = set()
+    times: list[float] = []
+
+    class Tracker:
+        @hookimpl
+        def bnnlab_run_started(self, run_id: str) -> None:
+            ids.add(run_id)
+
+        @hookimpl
+        def bnnlab_saved(self, file: Path, run_id: str) -> None:
+            assert file.is_file()
+            saved.append(file.name)
+            ids.add(run_id)
+
+        @hookimpl
+        def bnnlab_metrics_logged(self, metrics: Any) -> None:
+            times.append(metrics["time"])
+
+    started = time.time()
+    result = watched(Tracker(), out=tmp_path)
+    assert saved == ["state.pt"] * 5 + ["result.json"]  # at the start, per epoch, per task
+    assert ids == {result.run_id}
+    assert times == sorted(times)
+    assert started - 1 < times[0] < times[-1] < time.time() + 1

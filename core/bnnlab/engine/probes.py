@@ -40,7 +40,7 @@ class Probes:
 
     def hear(self, moment: Any) -> bool:
         """Return whether a probe overrides a moment, such as `Probe.stepped`."""
-        return any(map(_overrides(moment), self._probes.values()))
+        return any(_overrides(probe, moment) for probe in self._probes.values())
 
     def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
         """Call a moment of the probes that override it; return their answers by name.
@@ -50,14 +50,10 @@ class Probes:
             given: Its arguments.
             only: The one probe that is asked; all by default.
         """
-        name, overrides = moment.__name__, _overrides(moment)
-        asked = {
-            who: probe
-            for who, probe in self._probes.items()
-            if overrides(probe) and only in (None, who)
-        }
-        answers = {}
-        for who, probe in asked.items():
+        name, answers = moment.__name__, {}
+        for who, probe in self._probes.items():
+            if not _overrides(probe, moment) or only not in (None, who):
+                continue
             with self._guarded(f"probe {who} in {name}", quick=moment is Probe.stepped):
                 answers[who] = getattr(probe, name)(*given)
             if probe._reason is not None:
@@ -94,10 +90,6 @@ class Probes:
         """Return the state of each by name."""
         return {name: probe.state_dict() for name, probe in self._probes.items()}
 
-    def members(self) -> dict[str, Probe]:
-        """Return the probes by name."""
-        return dict(self._probes)
-
     @contextmanager
     def _guarded(self, who: str, *, quick: bool) -> Iterator[None]:
         """Name a probe that fails, and refuse one that writes to the model or changes its mode.
@@ -116,8 +108,8 @@ class Probes:
             raise RunError(f"{who} changed the model's weights, buffers or mode; it may only look")
 
 
-def _overrides(moment: Any) -> Any:
-    return lambda probe: getattr(type(probe), moment.__name__) is not moment
+def _overrides(probe: Probe, moment: Any) -> bool:
+    return getattr(type(probe), moment.__name__) is not moment
 
 
 def _marks(model: Model) -> list[Any]:
