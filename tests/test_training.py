@@ -197,7 +197,8 @@ def test_metrics_hold_a_line_for_every_epoch_and_evaluation(
 
 
 def test_the_matrix_agrees_with_the_trained_model(host: PluginHost) -> None:
-    run = experiment(host, None, PAIRS["bp and adam with batch norm"])
+    norm = {"norm": "batch", "affine": True, "bias": True, "scale": "learned"}
+    run = experiment(host, None, {"rule": "bp", "optimizer": "adam", "model": norm})
     result = run.run()
     model = result.model.eval()
     for task, accuracy in zip(run.stream, result.accuracy[-1], strict=True):
