@@ -296,6 +296,15 @@ def test_uniform_noise_at_its_ends_does_no_harm(u: float, monkeypatch: pytest.Mo
     after = optimizer.state[weight]["lambda"]
     assert after.isfinite().all()
     assert not torch.equal(after, before)
+    assert optimizer.rho(weight, 1).isfinite().all()
+
+
+def test_a_real_parameter_gets_the_mean_of_its_gradients_at_the_draws() -> None:
+    model = make_model()
+    optimizer, grads = make_optimizer(model, train_draws=3), iter([1.0, 2.0, 6.0])
+    optimizer.step(lambda: constant(model, next(grads))())
+    for parameter in optimizer.param_groups[1]["params"]:
+        assert torch.equal(parameter.grad, torch.full_like(parameter, 3.0))
 
 
 @pytest.mark.parametrize("mode", ["posterior", "sign"])
