@@ -5,13 +5,14 @@ under Args (of a dataclass: Attributes) is the help. `**options` stands for the 
 class; what has no entry in its own class has that of a base.
 """
 
+import ast
 import re
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from inspect import Parameter
+from inspect import Parameter, cleandoc, getsource, signature
 from textwrap import dedent
 from types import NoneType
 from typing import Any, overload
@@ -19,18 +20,13 @@ from typing import Any, overload
 from bnnlab.errors import StoppedError, UsageError, explain
 from bnnlab.guards import ambient
 from bnnlab.markers import Marker
-from bnnlab.registry.constructors import (
-    Constructor,
-    Keyword,
-    constructors_of,
-    read_constructors,
-)
 from bnnlab.registry.declaration import Option, When, is_typeable, taken_apart, with_capabilities
 from bnnlab.registry.options import check_value
-from bnnlab.registry.source import UnreadableError
+from bnnlab.registry.source import FOREIGN, Stub, UnreadableError, read_class
 
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:(?: .*)?\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?)*)", re.MULTILINE)
+_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -68,9 +64,10 @@ class SignatureOptions(Sequence[Option]):
 
     def _read(self) -> list[Option]:
         try:
-            return options_of(read_constructors(self.target), self.fixed)
+            return options_of(read_class(self.target), self.fixed)
         except UnreadableError:
-            return options_of(constructors_of(_load(self.target)), self.fixed)
+            made = _load(self.target)
+            return options_of(made, self.fixed) if isinstance(made, type) else []
 
     def __len__(self) -> int:
         return len(self._options)
@@ -84,43 +81,81 @@ class SignatureOptions(Sequence[Option]):
         return self._options[index]
 
 
-def options_of(found: Iterable[Constructor], fixed: Collection[str] = ()) -> list[Option]:
-    """Return the options of the constructors of a class and its bases.
+def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
+    """Return the options of a class or of its stub.
 
     Args:
-        found: The constructors, in Python's order of look-up.
+        made: The class. Its bases in torch and in the standard library have no options.
         fixed: Keywords that are not options.
 
     Raises:
         UsageError: On a keyword without a default.
+        UnreadableError: For a stub, on an annotation that is not plain.
     """
-    keywords: dict[str, Keyword] = {}
+    found: dict[str, tuple[Parameter, Any]] = {}
     helps: dict[str, str] = {}
     closed, passes_on = {*fixed}, True
-    for each in found:
-        helps = entries(each.doc) | helps
-        if passes_on:
-            keywords |= {n: k for n, k in each.keywords.items() if n not in closed}
-        closed |= each.keywords.keys() | each.sets
-        passes_on &= each.passes_on
-    every = (_option(name, keyword, helps) for name, keyword in keywords.items())
-    return [option for option in every if option is not None]
+    for each in made.__mro__:
+        if each.__module__.partition(".")[0] in FOREIGN:
+            continue
+        helps = entries(cleandoc(vars(each).get("__doc__") or "")) | helps
+        function = vars(each).get("__init__")
+        if isinstance(function, UnreadableError):
+            raise function
+        if function is None or not passes_on:
+            continue
+        parameters = [*signature(function).parameters.values()][1:]  # not self
+        keywords = {it.name: (it, function) for it in parameters if it.kind in _KEYWORD}
+        found |= {name: keyword for name, keyword in keywords.items() if name not in closed}
+        closed |= keywords.keys() | _set_beside(function)
+        passes_on = any(it.kind is Parameter.VAR_KEYWORD for it in parameters)
+    options = (_option(it, function, helps.get(name, "")) for name, (it, function) in found.items())
+    return [option for option in options if option is not None]
 
 
-def _option(name: str, keyword: Keyword, helps: Mapping[str, str]) -> Option | None:
+def _set_beside(function: Any) -> set[str]:
+    """Return the keywords that a constructor with `**options` sets when it passes them on."""
+    try:
+        node = getattr(function, "node", None) or ast.parse(dedent(getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError, ValueError):  # no source, or not its own
+        return set()
+    if not isinstance(node, ast.FunctionDef) or node.args.kwarg is None:
+        return set()
+    rest, calls = node.args.kwarg.arg, (it for it in ast.walk(node) if isinstance(it, ast.Call))
+    passing = (
+        call.keywords
+        for call in calls
+        if any(it.arg is None and ast.unparse(it.value) == rest for it in call.keywords)
+    )
+    return {it.arg for keywords in passing for it in keywords if it.arg is not None}
+
+
+def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     """Return the option of a keyword; None if its type cannot be typed on a command line."""
-    annotation = keyword.annotation()
-    if annotation is Parameter.empty:
-        annotation = type(keyword.default())
-    kind, beside = taken_apart(annotation)
+    name, default = parameter.name, parameter.default
+    annotation = _annotation(parameter, function)
+    kind, beside = taken_apart(type(default) if annotation is Parameter.empty else annotation)
     if kind is NoneType or not is_typeable(kind):
         return None
-    default = keyword.default()
     if default is Parameter.empty:
         raise UsageError(f"{name} has no default: give it one, or fix its value by `preset`")
+    if default is Stub:
+        raise UnreadableError(f"the default of {name} is not plain")
     default = list(default) if isinstance(default, tuple) else default
     marks = [vars(mark) for mark in beside if isinstance(mark, Marker)]
-    return Option(name, kind, default, helps.get(name, ""), **dict(ChainMap(*marks)))
+    return Option(name, kind, default, meaning, **dict(ChainMap(*marks)))
+
+
+def _annotation(parameter: Parameter, function: Any) -> Any:
+    found = parameter.annotation
+    try:
+        while isinstance(found, str):
+            found = eval(found, function.__globals__)
+    except Exception as error:
+        if hasattr(function, "node"):
+            raise UnreadableError(f"{found}: {error}") from error
+        return Stub  # names that are imported for type checkers alone: no type of an option
+    return found
 
 
 def entries(doc: str) -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""Read the values of names from source files, without importing modules or packages.
+"""Read a class from its source file, without importing its module or package.
 
-Anything but plain source is refused: a built extension, a star import, a name that is bound twice
-or under a condition.
+The answer is a *stub*: an empty class with the docstring and the bases of the real one, whose
+constructor has the real signature. What is not plain is refused, and the class is imported
+instead: a built extension, a decorated class, a star import, a name that is bound twice or under a
+condition.
 """
 
 import ast
@@ -11,18 +13,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec, resolve_name
-from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
 FOREIGN = sys.stdlib_module_names | {"torch"}
-"""Packages whose source is not read."""
-_parse = lru_cache(maxsize=256)(ast.parse)
-
-Imported = tuple[str, str]
-"""A module and a name in it; without a name the module itself."""
-Binding = ast.ClassDef | ast.FunctionDef | ast.expr | Imported | None
-"""What a name is bound to; None if that is not plain."""
+"""Packages whose classes have no options. Their source is not read."""
 
 
 class UnreadableError(Exception):
@@ -33,162 +28,167 @@ class _Anything(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return cls
+        return Stub
 
 
-class Unknown(metaclass=_Anything):
-    """Stands for a class in an annotation, and for whatever torch has: a type of no option."""
+class Stub(metaclass=_Anything):
+    """Base of all stubs. It also stands for whatever torch has."""
 
     def __class_getitem__(cls, _parts: Any) -> Any:
         return cls
 
 
-class Module(dict[str, Any]):
-    """The values of a module's names, from its source, on first use."""
+def read_class(target: str) -> type:
+    """Return the stub of a class. Annotations in its constructor are text.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        target: `package.module:Class`.
+
+    Raises:
+        UnreadableError: If something is missing or not plain. Also when an annotation is evaluated.
+    """
+    module, _, name = target.partition(":")
+    try:
+        found = _Modules()[module][name]
+    except UnreadableError:
+        raise
+    except Exception as error:  # whatever the evaluation of foreign expressions raises
+        raise UnreadableError(f"{target}: {error}") from error
+    if not isinstance(found, _Anything):
+        raise UnreadableError(f"{target} is no class")
+    return found
+
+
+class _Modules(dict[str, "_Module"]):
+    """Modules by name, each read when it is first asked for."""
+
+    def __missing__(self, name: str) -> "_Module":
+        self[name] = _Module(name, self)
+        return self[name]
+
+
+class _Module(dict[str, Any]):
+    """The values of a module's names, each evaluated when it is first asked for."""
+
+    def __init__(self, name: str, modules: _Modules) -> None:
         super().__init__()
-        self.name, path = name, _locate(name)
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        try:
-            self._names = _names_in(path.read_text("utf-8"), package)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableError(f"{path}: {error}") from error
+        self._name, self._modules, path = name, modules, _locate(name)
+        self._is_package = path.name == "__init__.py"
+        self._bindings = _parse(path.read_text("utf-8"))
 
     def __missing__(self, name: str) -> Any:
-        module, found = self._look_up(name)
-        if isinstance(found, ast.expr):
-            return module.evaluate(found)
-        if isinstance(found, ast.ClassDef):
-            return Unknown
-        if isinstance(found, tuple):
-            return _import(*found)
-        raise UnreadableError(f"{self.name} does not say plainly what {name!r} is")
+        if name in self._bindings:
+            self[name] = self._value(name, self._bindings[name])
+            return self[name]
+        if hasattr(builtins, name) and "*" not in self._bindings:
+            return getattr(builtins, name)
+        if self._is_package:
+            return self._modules[f"{self._name}.{name}"]
+        raise UnreadableError(f"{self._name} does not say what {name!r} is")
 
-    def _look_up(self, name: str) -> tuple["Module", Binding]:
-        """Return a name's binding, and the module that makes it; foreign modules are not read."""
-        if name not in self._names and hasattr(builtins, name) and "*" not in self._names:
-            return self, ("builtins", name)
-        if name not in self._names:
-            raise UnreadableError(f"{self.name} does not say what {name!r} is")
-        found = self._names[name]
-        if not isinstance(found, tuple) or _is_foreign(found[0]):
-            return self, found
-        return Module(found[0])._look_up(found[1])
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
 
-    def find_class(self, dotted: str) -> "tuple[Module, ast.ClassDef] | None":
-        """Return the class behind `Base` or `module.Base`, and its module; None for a foreign one.
+    def _value(self, name: str, statement: ast.stmt | None) -> Any:
+        """Return what a statement binds a name to."""
+        match statement:
+            case ast.ClassDef():
+                return self._stub(statement)
+            case ast.Assign(targets=[ast.Name()], value=ast.expr() as value):
+                return self._evaluate(value)
+            case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
+                return self._evaluate(value)
+            case ast.Import(names=aliases):
+                return self._import({each.asname: each.name for each in aliases}.get(name, name))
+            case ast.ImportFrom(names=aliases):
+                package = self._name if self._is_package else self._name.rpartition(".")[0]
+                module = resolve_name("." * statement.level + (statement.module or ""), package)
+                original = {each.asname: each.name for each in aliases}.get(name, name)
+                return getattr(self._import(module), original)
+        raise UnreadableError(f"{self._name} does not say plainly what {name!r} is")
 
-        Raises:
-            UnreadableError: If it is not a plain class.
-        """
-        *path, name = dotted.split(".")
-        place = self._names.get(path[0]) if path else None
-        if isinstance(place, tuple):
-            module = ".".join([*filter(None, place), *path[1:]])
-            return None if _is_foreign(module) else Module(module).find_class(name)
-        owner, found = self._look_up(dotted)
-        if isinstance(found, ast.ClassDef) and not found.decorator_list:
-            return owner, found
-        if isinstance(found, tuple):
-            return None
-        raise UnreadableError(f"{self.name}: {dotted} is no plain class")
+    def _import(self, name: str) -> Any:
+        """Return a module: as its source says, a foreign one itself, or what stands for torch."""
+        top = name.partition(".")[0]
+        if top == "torch":
+            return Stub
+        is_foreign = top in FOREIGN or name == "bnnlab.markers"
+        return import_module(name) if is_foreign else self._modules[name]
 
-    def evaluate(self, node: ast.expr) -> Any:
-        """Return the value of an expression."""
-        try:
-            return eval(compile(ast.Expression(node), self.name, "eval"), {}, self)
-        except UnreadableError:
-            raise
-        except Exception as error:
-            raise UnreadableError(f"{self.name}: {ast.unparse(node)}: {error}") from error
+    def _evaluate(self, node: ast.expr) -> Any:
+        return eval(compile(ast.Expression(node), self._name, "eval"), self)
 
-    def annotation(self, node: ast.expr | None) -> Any:
-        """Evaluate an annotation, also one in quotation marks."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node = _parse(node.value, mode="eval").body
-        return Parameter.empty if node is None else self.evaluate(node)
+    def _stub(self, node: ast.ClassDef) -> type:
+        bases = [self._evaluate(base) for base in node.bases]
+        stubs = [base for base in bases if isinstance(base, _Anything) and base is not Stub]
+        names: dict[str, Any] = {"__module__": self._name, "__doc__": ast.get_docstring(node)}
+        own = _bindings(node.body)
+        made_by_calls = any(isinstance(base, ast.Call) for base in node.bases)
+        if (
+            node.decorator_list or made_by_calls
+        ):  # who reads its constructor is told; it may be an annotation
+            names["__init__"] = UnreadableError(f"{self._name}: {node.name} is no plain class")
+        elif "__init__" in own:
+            names["__init__"] = self._constructor(own, node.name)
+        return _Anything(node.name, (*stubs, Stub), names)
 
-    def default(self, node: ast.expr | None) -> Any:
-        """Return a default: a number, text, None, or a list of them."""
-        value = Parameter.empty if node is None else self.evaluate(node)
-        for each in value if isinstance(value, list | tuple) else [value]:
-            if each is not Parameter.empty and not isinstance(each, int | float | str | None):
-                raise UnreadableError(f"{self.name}: {value!r} is no plain value")
-        return value
+    def _constructor(self, own: dict[str, ast.stmt | None], name: str) -> Any:
+        """Return a function with the signature of `__init__`; its `node` is the definition."""
+        node = own["__init__"]
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list:
+            raise UnreadableError(f"{self._name}: {name}.__init__ is no plain function")
+        if own.keys() & {each.id for each in ast.walk(node.args) if isinstance(each, ast.Name)}:
+            raise UnreadableError(f"{self._name}: {name} uses names of its own in __init__")
+        signature = ast.Lambda(node.args, ast.Constant(None))
+        function = self._evaluate(ast.fix_missing_locations(signature))
+        annotated = (each for each in ast.walk(node.args) if isinstance(each, ast.arg))
+        function.__annotations__ = {
+            each.arg: ast.unparse(each.annotation) for each in annotated if each.annotation
+        }
+        function.node = node
+        return function
 
 
 def _locate(name: str) -> Path:
     """Find the file of a module without importing its package."""
     top, *inner = name.split(".")
-    try:
-        spec = find_spec(top)
-    except (ImportError, ValueError) as error:
-        raise UnreadableError(f"{top}: {error}") from error
+    spec = find_spec(top)
     places = [Path(spec.origin)] if spec and spec.origin and not inner else []
     for folder in (spec.submodule_search_locations or ()) if spec and inner else ():
         place = Path(folder, *inner)
-        places += [place / "__init__.py", place.parent / f"{place.name}.py"]
+        places += [place / "__init__.py", place.with_name(f"{place.name}.py")]
     for place in places:
         if place.suffix == ".py" and place.is_file():
             return place
     raise UnreadableError(f"{name} has no source file")
 
 
-def _import(module: str, name: str) -> Any:
-    """Return a name of a foreign module, or the module."""
-    if module.partition(".")[0] == "torch":
-        return Unknown
-    found = import_module(module)
-    return getattr(found, name) if name else found
-
-
-def _is_foreign(module: str) -> bool:
-    """Return whether the source of a module is not read."""
-    return module.partition(".")[0] in FOREIGN or module == "bnnlab.markers"
-
-
 @lru_cache(maxsize=256)
-def _names_in(text: str, package: str) -> dict[str, Binding]:
-    return bindings(_parse(text).body, package)
+def _parse(text: str) -> dict[str, ast.stmt | None]:
+    return _bindings(ast.parse(text).body)
 
 
-def bindings(body: list[ast.stmt], package: str = "") -> dict[str, Binding]:
-    """Return what statements bind each name to; None for a name that several bind."""
-    found: dict[str, Binding] = {}
-    for name, binding in _bound(body, package):
-        found[name] = None if name in found else binding
+def _bindings(body: list[ast.stmt]) -> dict[str, ast.stmt | None]:
+    """Return the statement that binds each name; None for a name that several bind."""
+    found: dict[str, ast.stmt | None] = {}
+    for statement in body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            inner = _bindings(statement.body)
+        else:
+            inner = dict.fromkeys(_names(statement), statement)
+        found |= {name: None if name in found else node for name, node in inner.items()}
     return found
 
 
-def _bound(body: list[ast.stmt], package: str) -> Iterator[tuple[str, Binding]]:
-    for node in body:
-        if isinstance(node, ast.ImportFrom):
-            module = resolve_name("." * node.level + (node.module or ""), package)
-            yield from ((alias.asname or alias.name, (module, alias.name)) for alias in node.names)
-        elif isinstance(node, ast.Import):
-            for alias in node.names:  # `import a.b` binds a
-                top = alias.name.partition(".")[0]
-                yield (alias.asname, (alias.name, "")) if alias.asname else (top, (top, ""))
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield node.name, node
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for each in (part for target in targets for part in ast.walk(target)):
-                if isinstance(each, ast.Name):
-                    yield each.id, node.value if each in targets else None
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            yield from _bound(node.body, package)
-        else:
-            yield from ((name, None) for name in _bound_within(node))
-
-
-def _bound_within(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that a condition, a loop or the like may bind."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name) and not isinstance(each.ctx, ast.Load):
-            yield each.id
-        elif isinstance(each, ast.alias):
-            yield each.asname or each.name.partition(".")[0]
-        elif isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield each.name
+def _names(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a statement binds, also under a condition or in a loop."""
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            yield name
+            return
+        case ast.alias(name=name, asname=other):
+            yield other or name.partition(".")[0]
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            yield name
+    for inner in ast.iter_child_nodes(node):
+        yield from _names(inner)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.constructors import constructors_of
 from bnnlab.registry.signatures import options_of
 
 if TYPE_CHECKING:  # `bnn run --help` finds no plugins
@@ -52,7 +51,7 @@ class RunSettings:
     name: str | None = None
 
 
-RUN_OPTIONS = tuple(options_of(constructors_of(RunSettings)))
+RUN_OPTIONS = tuple(options_of(RunSettings))
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {

@@ -15,10 +15,9 @@ import pytest
 from bnnlab.engine.building import BASES
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import CAPABILITIES
-from bnnlab.registry.constructors import constructors_of, read_constructors
 from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import SignatureOptions, options_of
-from bnnlab.registry.source import UnreadableError
+from bnnlab.registry.source import UnreadableError, read_class
 from bnnlab.settings.layers import choose
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.component_contract import ComponentContract
@@ -109,13 +108,13 @@ class DeclarationChecks(ComponentContract):
         fixed = self.component.options.fixed
         made = self.host.load(self.plugin, self.component)
         try:
-            read = options_of(read_constructors(self.component.target), fixed)
+            read = options_of(read_class(self.component.target), fixed)
         except UnreadableError as error:
             raise AssertionError(
                 f"its options are not plain in its source ({error}), so that `bnn info` has to "
                 "import it; if that is right, say why in `xfail`"
             ) from error
-        assert read == options_of(constructors_of(made), fixed), "its source says other options"
+        assert read == options_of(made, fixed), "its source says other options"
 
     def test_its_constructor_reads_every_option(self) -> None:
         """What is declared and taken, and then looked at nowhere, has no effect."""
