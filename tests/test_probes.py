@@ -125,6 +125,10 @@ class Bad(Probe):
     def attach(self, run):
         self.model = run.model
 
+    def stepped(self, at, batch, loss, logits):
+        if (self.what, at.steps) == ("stops", 2):
+            self.stop("two steps are enough")
+
     def evaluated(self, at, accuracy):
         if self.what == "raises":
             raise KeyError("nothing")
@@ -205,6 +209,18 @@ def test_a_run_that_a_probe_stopped_goes_on_as_one_that_was_never_stopped(tmp_pa
     assert left(tmp_path / "torn") == left(tmp_path / "whole")
     for one, other in zip(whole.model.parameters(), stopped[-1].model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("probes")
+def test_a_run_without_a_folder_stops_after_the_step_in_which_a_probe_asks() -> None:
+    host = PluginHost()
+    asks = {"probe": [{"name": "bad", "what": "stops"}], "out": None}
+    run = prepare(host, resolve(host, [TINY, asks]))
+    result = run.run()
+    assert (result.status, run.learner.progress.steps) == ("stopped", 2)
+    assert result.stop_reason == "acme-probes/bad: two steps are enough"
+    assert result.accuracy == []
+    assert result["forgetting"] is result.forgetting is None
 
 
 @pytest.mark.usefixtures("probes")

@@ -27,7 +27,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
 from bnnlab.settings.fit import require
-from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.run import ANALYSIS, Choice, RunConfig
 from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear
@@ -139,7 +139,7 @@ def _originate(
 ) -> Origin:
     """Return what a run's figures come from, as a new run says it."""
     read, model = dict(config.choices), learner.model
-    if state and not config.fresh:  # fresh models begin from the model's files, too
+    if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
         read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
     files = {**(state or {}).get("files", {}), **building.digests(read)}
     protocol = describe(config, stream, model, learner.optimizer, files)
