@@ -1,5 +1,7 @@
 """What all models share, and the shapes, sizes and layers of each."""
 
+from collections.abc import Callable
+from functools import cache
 from itertools import cycle
 from typing import Any, cast
 
@@ -41,6 +43,19 @@ def make(name: str, shape: tuple[int, ...] = (3, 32, 32), **options: Any) -> Mod
     return model
 
 
+@cache
+def real(name: str) -> Model:
+    """Return a model with real activations and ends, for colour images: tests change nothing."""
+    recalibrated = {} if name == "mlp-mixer" else {"statistics": "recalibrated"}
+    return make(name, (3, 64, 64), activations="real", keep="first-and-last", **recalibrated)
+
+
+@cache
+def binary(name: str) -> Model:
+    """Return a model that is binary throughout, for small grey images: tests change nothing."""
+    return make(name, (1, 28, 28), activations="binary", keep="none", surrogate="identity")
+
+
 def kinds(model: nn.Module, *types: type) -> list[Any]:
     return [part for part in model.modules() if isinstance(part, types)]
 
@@ -52,12 +67,12 @@ def size(network: nn.Module) -> int:
 # ------------------------------------------------------------- images
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
+@pytest.mark.parametrize("made", [real, binary])
 @pytest.mark.parametrize("name", SMALL)
-def test_images_become_logits(name: str, shape: tuple[int, ...]) -> None:
-    model = make(name, shape)
+def test_images_become_logits(name: str, made: Callable[[str], Model]) -> None:
+    model = made(name)
     with torch.no_grad():
-        logits = model(torch.randn(2, *shape, generator=draws()))
+        logits = model(torch.randn(2, *model.input_shape, generator=draws()))
     assert logits.shape == (2, 10)
     assert logits.isfinite().all()
     assert logits.std() > 0
@@ -68,8 +83,14 @@ def test_images_become_logits(name: str, shape: tuple[int, ...]) -> None:
 def test_the_stem_keeps_the_size_of_small_images_alone(name: str) -> None:
     factor = 4 if name == "resnet18" else 2
     for side, reached in ((63, 63), (64, 64 // factor)):
-        stem = make(name, (1, side, side)).eval().segments[0]
-        assert stem(torch.zeros(1, 1, side, side)).shape[2:] == (reached, reached)
+        sizes: list[torch.Size] = []
+        with torch.device("meta"):
+            network = zoo_network(name, (1, side, side), 10)
+            kinds(network, nn.Conv2d)[1].register_forward_pre_hook(
+                lambda _, given, sizes=sizes: sizes.append(given[0].shape[2:])
+            )
+            network(torch.zeros(2, 1, side, side))
+        assert sizes == [(reached, reached)]
 
 
 @pytest.mark.parametrize(
@@ -160,9 +181,9 @@ def test_the_mixer_has_as_many_parameters_as_the_papers(
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_a_real_model_computes_what_torchvisions_does(name: str) -> None:
-    real = {"weights": "real", "activations": "real"}
+    as_there = {"weights": "real", "activations": "real"}
     model = Torchvision(
-        input_shape=(3, 64, 64), classes=10, generator=draws(1), architecture=name, **real
+        input_shape=(3, 64, 64), classes=10, generator=draws(1), architecture=name, **as_there
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=draws(1))))
@@ -182,10 +203,10 @@ def test_a_real_model_computes_what_torchvisions_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_keep_says_which_weights_stay_real(name: str) -> None:
-    for keep, count in (("first-and-last", 2), ("none", 0)):
-        layers = kinds(make(name, keep=keep), *WEIGHTS)
-        real = [number for number, layer in enumerate(layers) if not isinstance(layer, BINARY)]
-        assert real == ([0, len(layers) - 1] if count else [])
+    for model, count in ((real(name), 2), (binary(name), 0)):
+        layers = kinds(model, *WEIGHTS)
+        kept = [number for number, layer in enumerate(layers) if not isinstance(layer, BINARY)]
+        assert kept == ([0, len(layers) - 1] if count else [])
     real_model = make(name, weights="real", scale="none")
     assert not real_model.binary_parameters()
     assert not kinds(real_model, *BINARY)
@@ -194,16 +215,15 @@ def test_keep_says_which_weights_stay_real(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_activations_are_all_signs_or_none_is(name: str) -> None:
     plain = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
-    real = kinds(make(name, activations="real"), *plain, Sign)
-    signs = kinds(make(name, activations="binary", surrogate="identity"), *plain, Sign)
-    assert not [part for part in real if isinstance(part, Sign)]
+    others, signs = kinds(real(name), *plain, Sign), kinds(binary(name), *plain, Sign)
+    assert not [part for part in others if isinstance(part, Sign)]
     assert {getattr(part, "surrogate", part) for part in signs} == {"identity"}
-    assert len(signs) >= len(real) > 0  # a block of a ResNet uses one ReLU again
+    assert len(signs) >= len(others) > 0  # a block of a ResNet uses one ReLU again
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_all_normalisation_over_batches_is_ours_and_dropout_is_gone(name: str) -> None:
-    model = make(name, **({} if name == "mlp-mixer" else {"statistics": "recalibrated"}))
+    model = real(name)
     assert not kinds(model, nn.modules.batchnorm._BatchNorm, nn.Dropout, StochasticDepth)
     assert {norm.statistics for norm in kinds(model, BatchNorm)} <= {"recalibrated"}
     assert bool(kinds(model, BatchNorm)) != bool(kinds(model, nn.LayerNorm))
@@ -266,12 +286,13 @@ def test_what_a_network_cannot_do_is_refused(
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18"])
 def test_signs_come_after_pooling_and_real_activations_before(name: str) -> None:
-    def order(**options: Any) -> str:
-        parts = make(name, (3, 64, 64), **options).segments[0 if name == "resnet18" else 1]
+    def order(model: Model) -> str:
+        parts = model.segments[0 if name == "resnet18" else 1]
         return "".join(type(part).__name__[0] for part in parts)
 
-    assert order(activations="binary") in ("CMBS", "BMBS")  # weight, pooling, normalisation, sign
-    assert order(activations="real") in ("CBRM", "BBRM")
+    # weight, pooling, normalisation, sign
+    assert order(make(name, (3, 64, 64), activations="binary")) in ("CMBS", "BMBS")
+    assert order(real(name)) in ("CBRM", "BBRM")
 
 
 # ------------------------------------------------------------- shortcuts
@@ -313,7 +334,7 @@ def test_blocks_without_shortcuts_are_cut_at_every_layer() -> None:
     for name in ("resnet18", "mobilenet_v2", "mlp-mixer"):
         model = make(name, remove_skips=True)
         assert len(model.segments) == len(kinds(model, *WEIGHTS))
-        assert len(model.segments) > len(make(name).segments)
+        assert len(model.segments) > len(real(name).segments)
 
 
 # ------------------------------------------------------------- learning
@@ -323,16 +344,17 @@ def test_blocks_without_shortcuts_are_cut_at_every_layer() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_backpropagation_passes_every_sign(name: str) -> None:
     """At the start, a good part of what every sign sees lies where its surrogate is 1."""
-    model = make(name, activations="binary")
+    model = binary(name)
     shares: list[float] = []
 
     def look(_: nn.Module, inputs: tuple[Tensor]) -> None:
         shares.append(inputs[0].abs().le(1).float().mean().item())
 
-    for part in kinds(model, Sign):
-        part.register_forward_pre_hook(look)
+    hooks = [part.register_forward_pre_hook(look) for part in kinds(model, Sign)]
     with torch.no_grad():
-        model(torch.randn(16, 3, 32, 32, generator=draws()))
+        model(torch.randn(16, *model.input_shape, generator=draws()))
+    for hook in hooks:
+        hook.remove()
     assert min(shares) > 0.4
 
 
