@@ -18,6 +18,7 @@ class Relaxing(LearningRuleContract):
             sigmoid between their bounds, where they can learn.
     """
 
+    steps = 40
     falls_to = 0.85
     waits = 7  # every tenth of 50 free steps looks for rest, and each phase for what is not finite
     unit: ClassVar[type[nn.Module]] = HardSigmoid
