@@ -136,14 +136,11 @@ class Keeper(MetaPathFinder):
 
 
 def _read_all(parts: Parts) -> dict[str, Any]:
-    return {name: _read(part) for name, part in parts.items()}
-
-
-def _read(part: Part) -> Any:
-    try:
-        return part.read()
-    except (AttributeError, OSError, RuntimeError):  # not of this version, or contradictory
-        return None
+    found: dict[str, Any] = dict.fromkeys(parts)
+    for name, part in parts.items():
+        with suppress(AttributeError, OSError, RuntimeError):  # not of this version, contradictory
+            found[name] = part.read()
+    return found
 
 
 def _parts() -> Parts:
@@ -194,10 +191,7 @@ def _loaded(name: str) -> Any:
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """Return a state of NumPy with lists in place of arrays, so that it can be compared."""
-    inner = dict(state["state"])
-    for name, value in inner.items():
-        if hasattr(value, "tolist"):
-            inner[name] = value.tolist()
+    inner = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in state["state"].items()}
     return {**state, "state": inner}
 
 

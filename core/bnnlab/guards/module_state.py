@@ -22,30 +22,22 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
     devices = [device for device in kinds if device.type not in ("cpu", "meta")]
     kind = devices[0].type if devices else "cuda"
 
-    def torch_states() -> list[Tensor]:
-        others = [torch.get_device_module(kind).get_rng_state(device) for device in devices]
-        return [torch.get_rng_state(), *others]
-
-    torch_before, python_before = torch_states(), random.getstate()
-    numpy_before: Any = numpy.random.get_state()
-
-    def has_drawn() -> bool:
-        if random.getstate() != python_before:
-            return True
-        if not all(map(torch.equal, torch_states(), torch_before)):
-            return True
+    def states() -> list[Any]:
         name, keys, *rest = numpy.random.get_state()
-        name_before, keys_before, *rest_before = numpy_before
-        return (name, rest) != (name_before, rest_before) or not numpy.array_equal(
-            keys, keys_before
-        )
+        of_torch = [
+            torch.get_rng_state(),
+            *map(torch.get_device_module(kind).get_rng_state, devices),
+        ]
+        bits = [keys.tobytes(), *(state.numpy().tobytes() for state in of_torch)]
+        return [random.getstate(), name, rest, bits]
 
+    before, of_numpy = states(), numpy.random.get_state()
     try:
         with torch.random.fork_rng(devices, device_type=kind):
-            yield has_drawn
+            yield lambda: states() != before
     finally:
-        random.setstate(python_before)
-        numpy.random.set_state(numpy_before)
+        random.setstate(before[0])
+        numpy.random.set_state(of_numpy)
 
 
 @contextmanager
@@ -85,32 +77,25 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def held(values: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
+def held(values: Iterable[Any]) -> list[tuple[Any, Any]]:
     """Return the lists, dicts and sets among values, each with its present content."""
-    return [(v, _content(v)) for v in values if isinstance(v, list | dict | set | deque)]
+    kinds = (list, dict, set, deque)
+    return [(v, dict(v) if isinstance(v, dict) else [*v]) for v in values if isinstance(v, kinds)]
 
 
-def holds_others(value: Any, content: list[Any]) -> bool:
+def holds_others(value: Any, content: Any) -> bool:
     """Return whether a list, dict or set has another content than `held` has returned for it."""
-    return [id(each) for each in _content(value)] != [id(each) for each in content]
+    return _ids(value) != _ids(content)
 
 
-def refill(value: Any, content: list[Any]) -> None:
+def refill(value: Any, content: Any) -> None:
     """Give a list, dict or set the content that `held` has returned for it."""
-    if not holds_others(value, content):
-        return
-    value.clear()
-    if isinstance(value, dict):
-        keys, values = content[: len(content) // 2], content[len(content) // 2 :]
-        value.update(zip(keys, values, strict=True))
-    elif isinstance(value, set):
-        value.update(content)
-    else:
-        value.extend(content)
+    if holds_others(value, content):
+        value.clear()
+        fill = value.update if isinstance(value, dict | set) else value.extend
+        fill(content)
 
 
-def _content(value: Any) -> list[Any]:
-    """Return the elements of a list or set; the keys of a dict, then its values."""
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    return list(value)
+def _ids(value: Any) -> list[int]:
+    """Return the identities of the elements, or of the keys and the values of a dict."""
+    return [*map(id, value), *map(id, value.values() if isinstance(value, dict) else ())]

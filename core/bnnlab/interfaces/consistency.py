@@ -27,24 +27,6 @@ LOOK_EVERY = 50
 """Steps between two looks. A look waits for the device."""
 
 
-class _SinceLook:
-    """The steps since the last look, their losses and their model; none in a copy."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.losses: list[Tensor] = []
-        self.model: ReferenceType[Model] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _SinceLook, ()
-
-    def count(self, loss: object) -> None:
-        """Count a step and keep its loss."""
-        self.steps += 1
-        if isinstance(loss, Tensor | float):
-            self.losses.append(torch.as_tensor(loss).detach())
-
-
 class ConsistentOptimizer(StatefulOptimizer):
     """An optimizer that stays consistent with its model.
 
@@ -63,6 +45,11 @@ class ConsistentOptimizer(StatefulOptimizer):
         defaults: The settings of a group that has none of its own.
     """
 
+    # Since the last look: the steps, their losses, and the model that was checked.
+    _steps = 0
+    _losses: tuple[Tensor, ...] = ()
+    _checked: ReferenceType[Model] | None = None
+
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         for name in ("step", "task_started", "task_ended"):
@@ -73,7 +60,6 @@ class ConsistentOptimizer(StatefulOptimizer):
 
     def __init__(self, model: Model, groups: list[Group], defaults: dict[str, Any]) -> None:
         self._watch = WriteDetector(model.binary_parameters().values())
-        self._since_look = _SinceLook()
         super().__init__(model, groups, defaults)
 
     def latent(self, parameter: Tensor) -> Tensor | None:
@@ -107,14 +93,14 @@ class ConsistentOptimizer(StatefulOptimizer):
                 differs in sign from what is kept behind it.
         """
         synchronize(self)
-        numbers = [*numbers_of(self, self._since_look.losses)]
+        numbers = [*numbers_of(self, self._losses)]
         norm = torch.nn.utils.get_total_norm([values for _, values in numbers])
         self._watch.compare()
         faults = self._faults()
         self._watch.remember()
         every = [each.to(norm.device, torch.float32) for each in (norm, *faults)]
         found = torch.stack(every).cpu()  # the only wait
-        self._since_look.losses = []
+        self._losses = ()
         if not math.isfinite(found[0]):  # squares may overflow where the numbers do not
             for what, values in numbers:
                 if not bool(values.isfinite().all()):
@@ -122,14 +108,10 @@ class ConsistentOptimizer(StatefulOptimizer):
         for weight, of_weight in zip(self._watch.weights, found[1:].view(-1, 3), strict=True):
             raise_for_fault(type(self).__name__, self._name(weight), *of_weight.tolist())
         self._watch.restart()
-        self._since_look = _SinceLook()
+        self._steps, self._checked = 0, None
 
     def _faults(self) -> list[Tensor]:
-        """Return three numbers per binary weight, without waiting for the device.
-
-        They are the largest change by other code, the largest distance from -1 and +1, and the
-        smallest product with what is kept behind the weight: negative if the signs differ.
-        """
+        """Return `changed`, `off` and `product` of `raise_for_fault` per weight, on the device."""
         faults = []
         for weight, changed in zip(self._watch.weights, self._watch.changed(), strict=True):
             values, latent = weight.detach(), checked_latent(self, weight, self._name(weight))
@@ -139,22 +121,25 @@ class ConsistentOptimizer(StatefulOptimizer):
         return faults
 
     def _check_closure(self, closure: object) -> None:
-        """Check that a step has a closure, and that its model is the optimizer's.
-
-        Raises:
-            UsageError: If there is no closure.
-            RunError: If the model is another one, or its parameters were replaced.
-        """
+        """Check that a step has a closure, and that its model is the optimizer's."""
         if not callable(closure):
             raise UsageError(
                 f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
                 "returns the loss: optimizer.step(rule.closure(model, (inputs, targets)))"
             )
         if isinstance(closure, Closure):
-            known = self._since_look.model
-            if known is None or known() is not closure.model:
+            if self._checked is None or self._checked() is not closure.model:
                 check_model(self, closure.model)
-                self._since_look.model = ref(closure.model)
+                self._checked = ref(closure.model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return every attribute but hooks, the `step` of a scheduler, and what a copy forgets."""
+        left_out = {"step", "_steps", "_losses", "_checked"}
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in left_out and not name.startswith("_optimizer_")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or an unpickled optimizer."""
@@ -164,6 +149,7 @@ class ConsistentOptimizer(StatefulOptimizer):
 
 def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Return a method that may write weights, with what must come before and after it."""
+    is_step = name == "step"
 
     @wraps(method)
     def guarded(self: ConsistentOptimizer, *args: Any, **given: Any) -> Any:
@@ -171,9 +157,9 @@ def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         if watch.paused:  # a method of a base class, or a step within a step
             return method(self, *args, **given)
         synchronize(self)
-        if name != "step" or self._since_look.steps >= LOOK_EVERY:
+        if not is_step or self._steps >= LOOK_EVERY:
             self.look()
-        if name == "step":
+        if is_step:
             self._check_closure(args[0] if args else given.get("closure"))
         watch.compare()
         whole = _leave_out_frozen(self.param_groups)
@@ -188,8 +174,10 @@ def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
             for group, parameters in whole:
                 group["params"] = parameters
         watch.remember()
-        if name == "step":
-            self._since_look.count(answer)
+        if is_step:
+            self._steps += 1
+            if isinstance(answer, Tensor | float):
+                self._losses += (torch.as_tensor(answer).detach(),)
         return answer
 
     return guarded

@@ -69,14 +69,6 @@ class StatefulOptimizer(GroupedOptimizer):
         if generator and self._generator is not None:
             self._generator = _restored_generator(self, generator)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return every attribute but hooks, and the `step` that a scheduler has put here."""
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name != "step" and not name.startswith("_optimizer_")
-        }
-
 
 def move_state(optimizer: torch.optim.Optimizer) -> None:
     """Move the state of each parameter to the parameter's device and dtype."""

@@ -34,8 +34,8 @@ class WriteDetector:
         self.restart()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Make a copy for copied weights: it takes every one of them as written."""
-        return _of_copies, (self.weights,)
+        """Make a copy for copied weights."""
+        return WriteDetector, (self.weights,)
 
     def restart(self) -> None:
         """Forget the changes that were found so far."""
@@ -93,12 +93,6 @@ class WriteDetector:
         Call it between `compare` and `remember`. It does not wait for the device.
         """
         return [changes.abs().amax() for changes in self._changes]
-
-
-def _of_copies(weights: list[Tensor]) -> WriteDetector:
-    detector = WriteDetector(weights)
-    detector.forget()
-    return detector
 
 
 def _first_rows(weight: Tensor) -> Tensor:
