@@ -1,8 +1,7 @@
 """Binarise an arbitrary torch module and cut it into segments."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import nn
@@ -13,7 +12,7 @@ from bnnlab.conversion.segments import segments_of
 from bnnlab.conversion.selection import Policy, read_in, select, unseen
 from bnnlab.conversion.selfcheck import self_check
 from bnnlab.errors import UsageError
-from bnnlab.guards.module_state import snapshot
+from bnnlab.guards.module_state import all_or_nothing
 from bnnlab.guards.probing import check_fits, probe_inputs
 from bnnlab.interfaces.fused import keep_off_fused_paths
 from bnnlab.interfaces.model import Model
@@ -87,7 +86,7 @@ def binarize(
     kinds = {name: type(part).__name__ for part, name in parts_with_weights(module).items()}
     layers, reasons, missed = select(module, policy, graph, x)
     zeros = _zeros(layers)
-    with _all_or_nothing(module, layers):
+    with all_or_nothing(module, map(weight_of, layers)):
         for layer in layers:
             BINARY[type(layer)].take_over(layer, scale)
         signs = _activations_to_signs(module, surrogate) if activations == "sign" else {}
@@ -115,20 +114,6 @@ def _warn_of_unseen(names: list[str]) -> None:
             "pass input_shape=(...), of one input, and it is tried",
             names[0],
         )
-
-
-@contextmanager
-def _all_or_nothing(module: nn.Module, layers: Collection[nn.Module]) -> Iterator[None]:
-    """Put a module and the layers' weights back as they were if the code inside fails."""
-    put_back = snapshot(module)
-    weights = [(weight_of(layer), weight_of(layer).detach().clone()) for layer in layers]
-    try:
-        yield
-    except BaseException:
-        put_back()
-        for weight, value in weights:
-            weight.data.copy_(value)
-        raise
 
 
 def _zeros(layers: Mapping[nn.Module, str]) -> list[str]:

@@ -69,7 +69,9 @@ def shared_with_real(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict
     holders: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
     for prefix, part in module.named_modules():
         for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
-            if tensor is not None and tensor.numel() and _has_memory(tensor):
+            if tensor is None or not tensor.numel():
+                continue
+            if tensor.layout is torch.strided and not tensor.is_meta:
                 name = f"{prefix}.{key}" if prefix else key
                 holders.setdefault(_storage(tensor), []).append((part, name, tensor))
     real: dict[str, str] = {}
@@ -87,10 +89,6 @@ def shared_with_real(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict
         if not found:
             return real
         real |= found
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_meta
 
 
 def _storage(tensor: Tensor) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from bnnlab.errors import UsageError, first_line
 from bnnlab.guards.modes import in_mode
-from bnnlab.guards.module_state import generators_kept, held, holds_others, refill, snapshot
+from bnnlab.guards.module_state import all_or_nothing, generators_kept, held, holds_others
 from bnnlab.guards.probing import asks_mode, has_own_train, is_hooked, one_tensor
 
 log = logging.getLogger(__name__)
@@ -26,19 +26,16 @@ def record(module: nn.Module) -> fx.Graph | None:
     Raises:
         UsageError: If the module returns something other than one tensor.
     """
-    put_back = snapshot(module)
-    graph = None
     try:
-        graph = _record_both_modes(module)
+        with all_or_nothing(module):
+            graph = _record_both_modes(module)
     except Exception as error:  # user code may fail in any way on placeholders
         log.info("%s is kept whole: %s", type(module).__name__, first_line(error))
-        put_back()  # it may have failed between a change and its undoing
-    used = {str(node.target) for node in graph.nodes} if graph else set()
+        return None
+    used = {str(node.target) for node in graph.nodes}
     for name in list(vars(module)):
         if _CONSTANT.fullmatch(name) and name not in used:
             delattr(module, name)
-    if graph is None:
-        return None
     result = graph.output_node().args[0]
     if not isinstance(result, fx.Node):
         raise UsageError(one_tensor(type(module).__name__, result))
@@ -149,32 +146,20 @@ def _only_computing(module: nn.Module) -> Iterator[None]:
     """
     before = _attributes(module)
     contents = held(before.values())
-    buffers = [(each, each._version, each.clone()) for each in module.buffers(recurse=False)]
-    try:
-        with generators_kept(module) as has_drawn:
-            yield
-            after = _attributes(module)
-            if (
-                before.keys() != after.keys()
-                or any(before[name] is not after[name] for name in before)
-                or any(holds_others(value, content) for value, content in contents)
-                or any(buffer._version != version for buffer, version, _ in buffers)
-            ):
-                raise ValueError("it changes itself")
-            if has_drawn():
-                raise ValueError("it draws random numbers")
-    finally:
-        with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
-                    buffer.copy_(value)
-        for name in _attributes(module).keys() - before.keys():
-            delattr(module, name)
-        for name, value in before.items():
-            home = module._buffers if name in module._buffers else vars(module)
-            home[name] = value
-        for value, content in contents:
-            refill(value, content)
+    versions = [(buffer, buffer._version) for buffer in module.buffers(recurse=False)]
+    buffers = [buffer for buffer, _ in versions]
+    with all_or_nothing(module, buffers), generators_kept(module) as has_drawn:
+        yield
+        after = _attributes(module)
+        if (
+            before.keys() != after.keys()
+            or any(before[name] is not after[name] for name in before)
+            or any(holds_others(value, content) for value, content in contents)
+            or any(buffer._version != version for buffer, version in versions)
+        ):
+            raise ValueError("it changes itself")
+        if has_drawn():
+            raise ValueError("it draws random numbers")
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

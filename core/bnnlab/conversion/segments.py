@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from bnnlab.conversion.recording import record
 from bnnlab.conversion.selfcheck import self_check
-from bnnlab.guards.module_state import snapshot
+from bnnlab.guards.module_state import all_or_nothing
 from bnnlab.guards.probing import check_fits, probe_inputs
 
 
@@ -44,14 +44,10 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
             back as it was.
     """
     check_fits(module)
-    put_back = snapshot(module)
-    try:
+    with all_or_nothing(module):
         segments = segments_of(module, record(module))
         if input_shape is not None:
             self_check(module, segments, probe_inputs(module, input_shape))
-    except BaseException:
-        put_back()
-        raise
     return segments
 
 

@@ -161,7 +161,8 @@ def _ends(
     held = {node: _held(module, node, layers) for node in nodes}
     held = {node: group for node, group in held.items() if group}
     if not held:
-        return {_first_called(list(layers), calls)}, {_last_called(list(layers), calls)}
+        called = _in_order(list(layers), calls)
+        return {called[0]}, {called[-1]}
     after: set[fx.Node] = set()  # nodes that use a layer's output
     before: set[fx.Node] = set()  # nodes whose output a layer uses
     for node in nodes:
@@ -170,8 +171,8 @@ def _ends(
     for node in reversed(nodes):
         if any(user in held or user in before for user in node.users):
             before.add(node)
-    first = {_first_called(group, calls) for node, group in held.items() if node not in after}
-    last = {_last_called(group, calls) for node, group in held.items() if node not in before}
+    first = {_in_order(group, calls)[0] for node, group in held.items() if node not in after}
+    last = {_in_order(group, calls)[-1] for node, group in held.items() if node not in before}
     return first, last
 
 
@@ -180,14 +181,6 @@ def _held(module: nn.Module, node: fx.Node, layers: Collection[nn.Module]) -> li
     if node.op != "call_module":
         return []
     return [part for part in module.get_submodule(str(node.target)).modules() if part in layers]
-
-
-def _first_called(group: list[nn.Module], calls: Sequence[nn.Module]) -> nn.Module:
-    return _in_order(group, calls)[0]
-
-
-def _last_called(group: list[nn.Module], calls: Sequence[nn.Module]) -> nn.Module:
-    return _in_order(group, calls)[-1]
 
 
 def _in_order(group: list[nn.Module], calls: Sequence[nn.Module]) -> list[nn.Module]:

@@ -54,11 +54,8 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
 
 def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
     """Return whether every module computes the same on `(B, ...)` and on `(S, B, ...)`."""
-    leaves = []
-    for module in model.modules():
-        if type(module).forward in (Model.forward, nn.Sequential.forward, nn.ModuleList.forward):
-            continue
-        leaves.append(module)
+    chains = (Model.forward, nn.Sequential.forward, nn.ModuleList.forward)
+    leaves = [module for module in model.modules() if type(module).forward not in chains]
     if isinstance(leaves[0], nn.Flatten):  # it flattens the inputs, which have no draws
         del leaves[0]
     drawn = {model.get_submodule(name.rpartition(".")[0]) for name in draws}

@@ -23,13 +23,11 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
     kind = devices[0].type if devices else "cuda"
 
     def states() -> list[Any]:
-        name, keys, *rest = numpy.random.get_state()
-        of_torch = [
-            torch.get_rng_state(),
-            *map(torch.get_device_module(kind).get_rng_state, devices),
-        ]
-        bits = [keys.tobytes(), *(state.numpy().tobytes() for state in of_torch)]
-        return [random.getstate(), name, rest, bits]
+        of_numpy: Any = numpy.random.get_state()
+        name, keys, *rest = of_numpy
+        others = map(torch.get_device_module(kind).get_rng_state, devices)
+        bits = [state.numpy().tobytes() for state in (torch.get_rng_state(), *others)]
+        return [random.getstate(), name, keys.tobytes(), rest, bits]
 
     before, of_numpy = states(), numpy.random.get_state()
     try:
@@ -53,6 +51,20 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             for buffer, value in values:
                 buffer.copy_(value)
         put_back()
+
+
+@contextmanager
+def all_or_nothing(module: nn.Module, tensors: Iterable[Tensor] = ()) -> Iterator[None]:
+    """Put back a module's attributes, and the values of these tensors, if the code inside fails."""
+    put_back = snapshot(module)
+    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    except BaseException:
+        put_back()
+        for tensor, value in values:
+            tensor.data.copy_(value)
+        raise
 
 
 def snapshot(module: nn.Module) -> Callable[[], None]:

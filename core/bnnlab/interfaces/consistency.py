@@ -127,10 +127,10 @@ class ConsistentOptimizer(StatefulOptimizer):
                 f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
                 "returns the loss: optimizer.step(rule.closure(model, (inputs, targets)))"
             )
-        if isinstance(closure, Closure):
-            if self._checked is None or self._checked() is not closure.model:
-                check_model(self, closure.model)
-                self._checked = ref(closure.model)
+        known = self._checked and self._checked()
+        if isinstance(closure, Closure) and known is not closure.model:
+            check_model(self, closure.model)
+            self._checked = ref(closure.model)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return every attribute but hooks, the `step` of a scheduler, and what a copy forgets."""

@@ -60,10 +60,8 @@ class BatchNorm(nn.Module):
         """Use the statistics of this slot from now on; new ones start at mean 0, variance 1."""
         missing = slot + 1 - len(self.mean)
         if missing > 0:
-            self.mean = torch.cat([self.mean, torch.zeros_like(self.mean[:1]).repeat(missing, 1)])
-            self.variance = torch.cat(
-                [self.variance, torch.ones_like(self.variance[:1]).repeat(missing, 1)]
-            )
+            self.mean = F.pad(self.mean, (0, 0, 0, missing))
+            self.variance = F.pad(self.variance, (0, 0, 0, missing), value=1.0)
         self.slot = slot
 
     def select_task(self, task: int) -> None:
@@ -86,7 +84,7 @@ class BatchNorm(nn.Module):
         if self.measured is not None:
             self.measured += 1
             momentum = 1 / self.measured
-        keep = not self.training or not self._idle()
+        keep = not self.training or self.statistics != "recalibrated" or self.measured is not None
         return F.batch_norm(
             x,
             self.mean[self.slot] if keep else None,
@@ -97,9 +95,6 @@ class BatchNorm(nn.Module):
             momentum,
             self.eps,
         )
-
-    def _idle(self) -> bool:
-        return self.statistics == "recalibrated" and self.measured is None
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         rows = len(state.get(prefix + "mean", self.mean))
@@ -121,19 +116,20 @@ def make_norm(kind: Norm, features: int, statistics: Statistics, affine: bool) -
     return None
 
 
-def _batch_norms(model: nn.Module) -> list[BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+def _recalibrated(model: nn.Module) -> list[BatchNorm]:
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    return [norm for norm in norms if norm.statistics == "recalibrated"]
 
 
 def needs_recalibration(model: nn.Module) -> bool:
     """Return whether statistics must be measured before the model is evaluated."""
-    return any(norm.statistics == "recalibrated" for norm in _batch_norms(model))
+    return bool(_recalibrated(model))
 
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Measure the test-time statistics as plain averages over `batches` of training inputs."""
-    norms = [norm for norm in _batch_norms(model) if norm.statistics == "recalibrated"]
+    norms = _recalibrated(model)
     with in_mode(model, training=False):
         for norm in norms:
             norm.train()

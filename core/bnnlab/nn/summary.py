@@ -135,6 +135,6 @@ def _counting(model: Model, binary: set[nn.Parameter]) -> Iterator[Callable[[], 
 
 def _contents(segment: nn.Module) -> str:
     """Return the names of a segment's modules in order, `3 Linear` for three in a row."""
-    names = [type(m).__name__ for m in segment.modules() if not any(True for _ in m.children())]
+    names = [type(m).__name__ for m in segment.modules() if not [*m.children()]]
     runs = [(name, len(list(each))) for name, each in groupby(names)]
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in runs)

@@ -60,12 +60,15 @@ class RunFolder:
     def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
         """Write run.toml and environment.json into a new folder; if that fails, delete the folder.
 
+        `bnn run --config` repeats the run from run.toml.
+
         Raises:
             UsageError: If they cannot be written.
         """
         try:
-            self.write_config(config)
-            self.write_environment(plugins)
+            write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
+            content = to_json(_environment(plugins)).encode()
+            write_atomically(self.path / "environment.json", content)
         except OSError as error:
             self.unlock()
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago
@@ -134,15 +137,6 @@ class RunFolder:
             ) from error
 
     # -------------------------------------------------------------------- the small files
-
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write run.toml. `bnn run --config` repeats the run from it."""
-        write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
-
-    def write_environment(self, plugins: Mapping[str, str]) -> None:
-        """Write environment.json: versions, machine, threads, plugins."""
-        content = to_json(_environment(plugins)).encode()
-        write_atomically(self.path / "environment.json", content)
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
