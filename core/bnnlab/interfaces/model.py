@@ -11,7 +11,6 @@ from bnnlab.guards.module_state import undisturbed
 from bnnlab.guards.probing import (
     check_fits,
     checked_shape,
-    fitting,
     numbers_and_tokens,
     one_tensor,
 )
@@ -108,10 +107,10 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     Raises:
         UsageError: As in `segment_outputs`; or if the last segment does not return logits `(B, K)`.
     """
-    zeros = map(torch.zeros_like, numbers_and_tokens(model, input_shape))
+    numbers, tokens = numbers_and_tokens(model, input_shape)
     with undisturbed(model), torch.no_grad():
-        x = fitting(model.eval().segments[0], *zeros)
-        outputs = [*segment_outputs(model, x)]
+        zeros, other_zeros = torch.zeros_like(numbers), torch.zeros_like(tokens)
+        outputs = [*segment_outputs(model.eval(), zeros, other_zeros)]
     logits = outputs[-1]
     shapes = [tuple(y.shape[1:]) for y in outputs]
     if len(shapes[-1]) != 1 or not logits.is_floating_point():
@@ -120,8 +119,13 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     return shapes
 
 
-def segment_outputs(model: Model, x: Tensor) -> Iterator[Tensor]:
-    """Yield each segment's output for inputs `(B, *input_shape)`.
+def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
+    """Yield each segment's output.
+
+    Args:
+        model: The model.
+        x: Inputs `(B, *input_shape)`.
+        instead: Inputs of another kind, used if the first segment cannot take `x`; None for none.
 
     Raises:
         UsageError: If a segment cannot take its input, or returns something other than one tensor
@@ -131,7 +135,7 @@ def segment_outputs(model: Model, x: Tensor) -> Iterator[Tensor]:
     for number, segment in enumerate(model.segments, start=1):
         who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
         try:
-            x = segment(x)
+            x = segment(x) if instead is None or number > 1 else _enter(segment, x, instead)
         except Exception as error:
             raise UsageError(
                 f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
@@ -144,3 +148,14 @@ def segment_outputs(model: Model, x: Tensor) -> Iterator[Tensor]:
                 "what passes a tuple on, and what takes it, belong into one segment"
             )
         yield x
+
+
+def _enter(segment: nn.Module, x: Tensor, instead: Tensor) -> Tensor:
+    try:
+        y: Tensor = segment(x)
+    except Exception as error:
+        try:
+            y = segment(instead)
+        except Exception:
+            raise error from None
+    return y
