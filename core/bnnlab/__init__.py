@@ -6,7 +6,7 @@ Importing this package imports no torch: what needs it is loaded when it is firs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bnnlab import moved
+from bnnlab import moved as moved  # earlier names of modules can be imported from here on
 
 __version__ = "0.1.0"
 
@@ -97,7 +97,6 @@ _HOMES = {
     "conversion.segments": ("cut",),
     "interfaces.stream": ("Task", "TaskStream"),
 }
-moved.install()
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [*_HOME_OF, "__version__"]

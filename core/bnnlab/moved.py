@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -24,16 +24,9 @@ HOMES = {
     "checkpoint": ("storage.checkpoint",),
     "compatibility": ("settings.fit",),
     "components": ("registry.components",),
-    "config": (
-        "settings.layers",
-        "settings.run",
-        "settings.text",
-    ),
+    "config": ("settings.layers", "settings.run", "settings.text"),
     "continual": ("engine.continual",),
-    "conversion": (
-        "interfaces.conversion",
-        "conversion.report",
-    ),
+    "conversion": ("interfaces.conversion", "conversion.report"),
     "copies": ("engine.copies",),
     "discovery": ("registry.discovery",),
     "draws": ("families.draws",),
@@ -45,17 +38,11 @@ HOMES = {
     "hookspecs": ("registry.hookspecs",),
     "host": ("registry.host",),
     "index": ("registry.index",),
-    "interruption": (
-        "engine.interruption",
-        "errors",
-    ),
+    "interruption": ("engine.interruption", "errors"),
     "isolation": ("settings.isolation",),
     "keeping": ("guards.module_state",),
     "latent": ("families.latent",),
-    "layers": (
-        "nn.layers",
-        "interfaces.signs",
-    ),
+    "layers": ("nn.layers", "interfaces.signs"),
     "learner": ("engine.learner",),
     "loading": ("engine.loading",),
     "local": ("families.local",),
@@ -64,11 +51,7 @@ HOMES = {
     "moving": ("interfaces.optimizer_state",),
     "normalization": ("nn.normalization",),
     "observing": ("registry.observing",),
-    "optimizer": (
-        "interfaces.optimizer",
-        "interfaces.context",
-        "interfaces.elementwise",
-    ),
+    "optimizer": ("interfaces.optimizer", "interfaces.context", "interfaces.elementwise"),
     "options": ("registry.options",),
     "posterior": ("families.posterior",),
     "probing": ("guards.probing",),
@@ -83,10 +66,7 @@ HOMES = {
     "segments": ("conversion.segments", "conversion.recording"),
     "selection": ("conversion.selection",),
     "selfcheck": ("conversion.selfcheck",),
-    "stream": (
-        "interfaces.stream",
-        "interfaces.examples",
-    ),
+    "stream": ("interfaces.stream", "interfaces.examples"),
     "summary": ("nn.summary",),
     "training": ("engine.training",),
     "watch": ("interfaces.write_detector", "interfaces.parameter_groups"),
@@ -103,72 +83,53 @@ DISTRIBUTIONS = {
 """What is in a distribution of its own now: where it is there."""
 
 
-def reexport(name: str, homes: Sequence[str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module whose names moved elsewhere.
+def _homes(name: str) -> list[str]:
+    """Return the modules that have the names of an earlier module; none for an unknown one."""
+    package, _, rest = name.partition(".")
+    top, dot, inner = rest.partition(".")
+    if package != "bnnlab":
+        return []
+    if top in DISTRIBUTIONS:
+        return [DISTRIBUTIONS[top] + dot + inner]
+    return [f"bnnlab.{home}" for home in HOMES.get(rest, ())]
 
-    Args:
-        name: The earlier name of the module, for the warning.
-        homes: Modules that have its names now; the first one with a name is used.
-    """
+
+def reexport(name: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module whose names moved elsewhere."""
 
     def look_up(attribute: str) -> Any:
-        if not attribute.startswith("__"):
-            for home in homes:
-                module = import_module(home)
-                if hasattr(module, attribute):
-                    where = f"import {attribute} from {home}"
-                    message = f"{name} has moved: {where}"
-                    warnings.warn(message, DeprecationWarning, stacklevel=2)
-                    return getattr(module, attribute)
+        for home in [] if attribute.startswith("__") else _homes(name):
+            module = import_module(home)
+            if hasattr(module, attribute):
+                message = f"{name} has moved: import {attribute} from {home}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                return getattr(module, attribute)
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
 
     return look_up
 
 
 class _Moved(Loader):
-    def __init__(self, homes: Sequence[str]) -> None:
-        self._homes = homes
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = ModuleType(spec.name, f"Has moved to {', '.join(self._homes)}.")
-        module.__dict__["__getattr__"] = reexport(spec.name, self._homes)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
-class MovedFinder:
-    """Finds modules by their earlier names, after all other finders."""
+    """Finds modules by their earlier names, after all other finders, and makes them."""
 
     def find_spec(self, fullname: str, *_where: object) -> ModuleSpec | None:
-        """Return the spec of an earlier module; None for an unknown name.
-
-        Raises:
-            ModuleNotFoundError: If its distribution is not installed, with what to install.
-        """
-        package, _, rest = fullname.partition(".")
-        if package != "bnnlab":
+        homes = _homes(fullname)
+        if not homes:
             return None
-        if rest in HOMES:
-            homes = tuple(f"bnnlab.{home}" for home in HOMES[rest])
-            return ModuleSpec(fullname, _Moved(homes))
-        name, dot, inner = rest.partition(".")
-        if name not in DISTRIBUTIONS:
-            return None
-        home = DISTRIBUTIONS[name]
-        package = home.partition(".")[0]
+        package, _, inner = homes[0].partition(".")
         if find_spec(package) is None:
             raise ModuleNotFoundError(
                 f"{fullname} is in a distribution of its own now. To install it: "
                 f"pip install {package.replace('_', '-')}",
                 name=fullname,
             )
-        is_package = not dot and home == package
-        return ModuleSpec(fullname, _Moved((f"{home}{dot}{inner}",)), is_package=is_package)
+        return ModuleSpec(fullname, self, is_package=not inner)
+
+    def create_module(self, _spec: ModuleSpec) -> None:
+        return None  # Python makes an empty one
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__getattr__"] = reexport(module.__name__)
 
 
-def install() -> None:
-    """Let earlier names be found in this process."""
-    if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.append(MovedFinder())
+sys.meta_path.append(_Moved())

@@ -107,8 +107,8 @@ def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
         parameters = [*signature(function).parameters.values()][1:]  # not self
         keywords = {it.name: (it, function) for it in parameters if it.kind in _KEYWORD}
         found |= {name: keyword for name, keyword in keywords.items() if name not in closed}
-        closed |= keywords.keys() | _set_beside(function)
         passes_on = any(it.kind is Parameter.VAR_KEYWORD for it in parameters)
+        closed |= keywords.keys() | (_set_beside(function) if passes_on else set())
     options = (_option(it, function, helps.get(name, "")) for name, (it, function) in found.items())
     return [option for option in options if option is not None]
 
@@ -116,12 +116,13 @@ def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
 def _set_beside(function: Any) -> set[str]:
     """Return the keywords that a constructor with `**options` sets when it passes them on."""
     try:
-        node = getattr(function, "node", None) or ast.parse(dedent(getsource(function))).body[0]
+        node: Any = (
+            getattr(function, "node", None) or ast.parse(dedent(getsource(function))).body[0]
+        )
     except (OSError, TypeError, SyntaxError, ValueError):  # no source, or not its own
         return set()
-    if not isinstance(node, ast.FunctionDef) or node.args.kwarg is None:
-        return set()
-    rest, calls = node.args.kwarg.arg, (it for it in ast.walk(node) if isinstance(it, ast.Call))
+    rest = node.args.kwarg.arg
+    calls = (it for it in ast.walk(node) if isinstance(it, ast.Call))
     passing = (
         call.keywords
         for call in calls
