@@ -9,7 +9,7 @@ import pytest
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.registry.discovery import Found, PluginStatus, find_plugins
+from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.requirements import unmet
 from bnnlab_testing.pytest_plugin import MakePlugin
@@ -45,7 +45,7 @@ def about(info: Path) -> About:
     return write
 
 
-def acme() -> Found:
+def acme() -> Plugin:
     (found,) = (each for each in find_plugins() if each.distribution == "acme-x")
     return found
 
@@ -96,7 +96,7 @@ def test_damaged_or_missing_metadata_are_shown_by_the_folders_name(
         (info / "METADATA").write_bytes(content)
     found = acme()
     assert found.name == "acme_x"
-    assert str(found.fault).startswith("its METADATA cannot be read: ")
+    assert str(found.error).startswith("its METADATA cannot be read: ")
 
 
 def test_an_entry_point_that_is_no_module_is_loaded_like_one(

@@ -28,42 +28,40 @@ Status = PluginStatus
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of one distribution, with its status."""
-
-    distribution: str
-    version: str
-    name: str
-    status: PluginStatus
-    error: str | None = None
-    exception: BaseException | None = None
-    components: tuple[Component, ...] = ()
-    commands: tuple[Command, ...] = ()
-    package: str | None = None
-    import_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """An entry point that is not loaded yet.
+    """One entry point of one distribution.
 
     Attributes:
         distribution: Normalised name of the distribution.
-        version: Version of the distribution.
         name: Name of the entry point; empty if it cannot be read.
-        entry_point: The entry point with the module to import.
-        fault: Why it cannot be loaded, or None.
+        status: `disabled` until it is imported.
+        error: Why it is broken or disabled, or None.
     """
 
     distribution: str
     version: str
-    name: str = ""
+    name: str
+    status: PluginStatus = PluginStatus.DISABLED
+    error: str | None = None
+    exception: BaseException | None = None
+    components: tuple[Component, ...] = ()
+    commands: tuple[Command, ...] = ()
     entry_point: EntryPoint = field(default=EntryPoint("", "", ""), repr=False)
-    fault: str | None = None
+    import_seconds: float = 0.0
 
     @property
     def names(self) -> set[str]:
         """The names of the plugin for BNNLAB_DISABLE and BNNLAB_ONLY."""
         return {self.distribution, normalise(self.name)}
+
+    @property
+    def package(self) -> str | None:
+        """The package of a plugin that works."""
+        works = self.status is PluginStatus.OK
+        return self.entry_point.module.partition(".")[0] if works else None
+
+    def broken(self, error: str, exception: BaseException | None = None) -> "Plugin":
+        """Return the plugin as a broken one."""
+        return replace(self, status=PluginStatus.BROKEN, error=error, exception=exception)
 
 
 def normalise(distribution: str) -> str:
@@ -77,12 +75,12 @@ def names_in(variable: str) -> frozenset[str]:
     return frozenset(normalise(name.strip()) for name in listed if name.strip())
 
 
-def find_plugins() -> list[Found]:
+def find_plugins() -> list[Plugin]:
     """Return every entry point of a `bnnlab.v*` group, sorted by distribution and name.
 
-    An entry point with damaged metadata is included, with its fault.
+    An entry point with damaged metadata is included, as a broken plugin.
     """
-    found: dict[tuple[str, str, str], Found] = {}
+    found: dict[tuple[str, str, str], Plugin] = {}
     seen: set[str] = set()
     for distribution in distributions():
         plugins = _read(distribution)
@@ -93,45 +91,48 @@ def find_plugins() -> list[Found]:
         for plugin in plugins:
             key = (name, plugin.name, plugin.entry_point.group)
             if key in found:
-                plugin = replace(plugin, fault="entry_points.txt has this name twice")
+                plugin = plugin.broken("entry_points.txt has this name twice")
             found[key] = plugin
     return [found[key] for key in sorted(found)]
 
 
-def _read(distribution: Distribution) -> list[Found]:
+def _read(distribution: Distribution) -> list[Plugin]:
     """Return a distribution's plugins; empty if it names no group of bnnlab."""
     folder = Path(str(getattr(distribution, "_path", "unnamed"))).name
-    place = Found(normalise(folder.partition("-")[0]), "unknown")
+    nameless = Plugin(normalise(folder.partition("-")[0]), "unknown", "")
     try:
         text = distribution.read_text("entry_points.txt") or ""
         if not _OURS.search(text):  # parsing is slow, and most distributions are none of ours
             return []
         points = [p for p in distribution.entry_points if _OURS.search(f"[{p.group}]")]
     except Exception as error:  # whosever it is, it must not stop the others
-        return [replace(place, fault=f"its entry_points.txt cannot be read: {explain(error)}")]
+        return [nameless.broken(f"its entry_points.txt cannot be read: {explain(error)}")]
     if not points:
-        return [replace(place, fault="its entry_points.txt names bnnlab, but no plugin")]
+        return [nameless.broken("its entry_points.txt names bnnlab, but no plugin")]
     try:
         about = distribution.metadata
         if "Name" not in about or "Version" not in about:
             raise ValueError("Name or Version is missing")
         name, version = about["Name"], about["Version"]
     except Exception as error:
-        fault = f"its METADATA cannot be read: {explain(error)}"
-        return [replace(place, name=p.name, entry_point=p, fault=fault) for p in points]
-    return [Found(normalise(name), version, p.name, p, _fault(p)) for p in points]
+        place = nameless.broken(f"its METADATA cannot be read: {explain(error)}")
+        return [replace(place, name=p.name, entry_point=p) for p in points]
+    return [_checked(Plugin(normalise(name), version, p.name, entry_point=p)) for p in points]
 
 
 _OURS = re.compile(rf"^\W*{PROJECT}([-_. ]?v?\d*|\.v.*)\W*$", re.IGNORECASE | re.MULTILINE)
 """A line that names the group of our plugins, be it misspelt or damaged."""
 
 
-def _fault(point: EntryPoint) -> str | None:
-    """Return why an entry point cannot be loaded; None if its metadata show no fault."""
+def _checked(plugin: Plugin) -> Plugin:
+    """Return a plugin; a broken one if its entry point cannot be loaded."""
+    point = plugin.entry_point
     if point.group == ENTRY_POINT_GROUP:
-        wrong = EntryPoint.pattern.match(point.value) is None
-        return f"its entry point {point.value!r} is not a module" if wrong else None
+        if EntryPoint.pattern.match(point.value):
+            return plugin
+        return plugin.broken(f"its entry point {point.value!r} is not a module")
     if point.group.startswith(f"{PROJECT}.v"):
         version = point.group.removeprefix(f"{PROJECT}.")
-        return f"made for plugin API {version}; this core has {API_VERSION}"
-    return f"its entry-point group is {point.group!r}; it must be {ENTRY_POINT_GROUP!r}"
+        return plugin.broken(f"made for plugin API {version}; this core has {API_VERSION}")
+    wrong = f"its entry-point group is {point.group!r}"
+    return plugin.broken(f"{wrong}; it must be {ENTRY_POINT_GROUP!r}")

@@ -12,7 +12,7 @@ from bnnlab.guards import ambient
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.discovery import Found, Plugin, PluginStatus, find_plugins, names_in, normalise
+from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
 from bnnlab.registry.missing import missing
 from bnnlab.registry.observing import Observers
@@ -51,13 +51,13 @@ class PluginHost:
             )
         self.plugins: list[Plugin] = [self._load(each) for each in found]
 
-    def _load(self, found: Found) -> Plugin:
-        plugin = Plugin(found.distribution, found.version, found.name, PluginStatus.DISABLED)
-        if self._disabled & found.names:
-            return plugin
-        if self._only and not self._only & found.names:
-            return replace(plugin, error="not named by BNNLAB_ONLY or --isolated")
-        return importing.load(self._manager, found)
+    def _load(self, plugin: Plugin) -> Plugin:
+        disabled = replace(plugin, status=PluginStatus.DISABLED, error=None)
+        if self._disabled & plugin.names:
+            return disabled
+        if self._only and not self._only & plugin.names:
+            return replace(disabled, error="not named by BNNLAB_ONLY or --isolated")
+        return importing.load(self._manager, plugin)
 
     # -------------------------------------------------------------------- resolving
 

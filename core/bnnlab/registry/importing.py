@@ -16,51 +16,49 @@ from bnnlab.errors import explain
 from bnnlab.guards import ambient
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
-from bnnlab.registry.discovery import Found, Plugin, PluginStatus
+from bnnlab.registry.discovery import Plugin, PluginStatus
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-def load(manager: pluggy.PluginManager, found: Found) -> Plugin:
-    """Import and register an entry point. An error becomes part of the returned plugin."""
-    plugin = Plugin(found.distribution, found.version, found.name, PluginStatus.OK)
-    if found.fault:
-        return replace(plugin, status=PluginStatus.BROKEN, error=found.fault)
+def load(manager: pluggy.PluginManager, plugin: Plugin) -> Plugin:
+    """Import and register a plugin. An error becomes part of the returned one."""
+    if plugin.status is PluginStatus.BROKEN:
+        return plugin
     started = time.perf_counter()
     try:
-        components, commands = _import(manager, found)
+        components, commands = _import(manager, plugin)
     except KeyboardInterrupt:
-        log.warning("interrupted during the import of %s", found.distribution)
+        log.warning("interrupted during the import of %s", plugin.distribution)
         raise
     except pluggy.PluginValidationError as error:  # says what is wrong in its later lines
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return replace(plugin, status=PluginStatus.BROKEN, error=text, exception=error)
+        return plugin.broken(f"{type(error).__name__}: {' '.join(str(error).split())}", error)
     except BaseException as error:  # a plugin may raise anything, SystemExit included
-        return replace(plugin, status=PluginStatus.BROKEN, error=explain(error), exception=error)
+        return plugin.broken(explain(error), error)
     return replace(
         plugin,
+        status=PluginStatus.OK,
         components=components,
         commands=commands,
-        package=found.entry_point.module.partition(".")[0],
         import_seconds=time.perf_counter() - started,
     )
 
 
 def _import(
-    manager: pluggy.PluginManager, found: Found
+    manager: pluggy.PluginManager, plugin: Plugin
 ) -> tuple[tuple[Component, ...], tuple[Command, ...]]:
     printed = io.StringIO()
     # Standard output belongs to the command: it may be a JSON document.
-    name = f"{found.distribution}/{found.name}"
+    name = f"{plugin.distribution}/{plugin.name}"
     with (
         contextlib.redirect_stdout(printed),
         warnings.catch_warnings(),
         ambient.kept(f"{name}, while it was imported,"),
     ):
         warnings.simplefilter("ignore")
-        module = found.entry_point.load()
+        module = plugin.entry_point.load()
         if manager.is_registered(module):
             raise ValueError(f"is the same module as {manager.get_name(module)}")
         register(manager, module, name)

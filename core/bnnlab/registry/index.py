@@ -25,7 +25,6 @@ class Entry:
 
     distribution: str
     name: str
-    summary: str
     offers: tuple[str, ...]
 
 
@@ -86,7 +85,7 @@ def load_index() -> Index:
     """Read the registry and the user's overrides (`disabled` and `[defaults]`)."""
     data = read_toml(next(home for home in _HOMES if home.exists()))
     entries = tuple(
-        Entry(name, table["name"], table["summary"], _offers(table))
+        Entry(name, table["name"], _offers(table))
         for name, table in sorted(data["plugins"].items())
     )
     defaults: dict[str, Any] = data["defaults"]

@@ -10,7 +10,6 @@ from typing import Any
 import tomli
 
 from bnnlab.errors import UsageError, did_you_mean, first_line
-from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
 
 
@@ -38,7 +37,7 @@ def find_recipes(host: PluginHost) -> list[Recipe]:
     recipes = [
         _read(f"{plugin.name}/{file.name.removesuffix('.toml')}", file)
         for plugin in host.plugins
-        if plugin.status is PluginStatus.OK and plugin.package
+        if plugin.package
         for file in _files(plugin.package)
     ]
     return sorted(recipes, key=lambda recipe: recipe.name)

@@ -19,14 +19,9 @@ def warn_of_unmet(names: Iterable[str]) -> None:
             log.warning("%s %s", name, line)
 
 
-def unmet(name: str, extras: Iterable[str] = ()) -> list[str]:
-    """Return one line per missing requirement of a distribution.
-
-    Args:
-        name: Name of an installed distribution.
-        extras: Its extras that are used.
-    """
-    return list(dict.fromkeys(_unmet(name, frozenset(extras), set())))
+def unmet(name: str) -> list[str]:
+    """Return one line per missing requirement of an installed distribution."""
+    return list(dict.fromkeys(_unmet(name, frozenset(), set())))
 
 
 def _unmet(
