@@ -33,20 +33,11 @@ def check(json: Json = False, **said: Any) -> None:
     verdict = judge(host, config.choices)
     names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
     if json:
-        print_json(
-            {
-                **names,
-                "compatible": verdict.compatible,
-                "reasons": list(verdict.reasons),
-                "alternatives": list(verdict.alternatives),
-            }
-        )
+        print_json({**names, **verdict.as_dict()})
     else:
         listed = ", ".join(f"{kind} {name}" for kind, name in names.items())
-        if verdict.compatible:
-            print_out(line(("compatible", "green"), f": {listed}"))
-        else:
-            print_out(line(("not compatible", "red"), f": {listed}"))
+        word = ("compatible", "green") if verdict.compatible else ("not compatible", "red")
+        print_out(line(word, f": {listed}"))
         for reason in verdict.reasons:
             print_out(f"  {reason}")
         for alternative in verdict.alternatives:
@@ -87,13 +78,7 @@ def matrix(json: Json = False, **said: Any) -> None:
                 "model": choices[Kind.MODEL].component.name,
                 "stream": choices[Kind.STREAM].component.name,
                 "pairs": [
-                    {
-                        "rule": rule,
-                        "optimizer": optimizer,
-                        "compatible": verdict.compatible,
-                        "reasons": list(verdict.reasons),
-                        "alternatives": list(verdict.alternatives),
-                    }
+                    {"rule": rule, "optimizer": optimizer, **verdict.as_dict()}
                     for rule, optimizer, verdict in named
                 ],
             }

@@ -152,20 +152,7 @@ def list_recipes(json: Json = False) -> None:
 
     recipes = find_recipes(PluginHost())
     if json:
-        print_json(
-            {
-                "recipes": [
-                    {
-                        "name": recipe.name,
-                        "title": recipe.title,
-                        "reproduces": recipe.reproduces,
-                        "settings": recipe.settings,
-                        "fault": recipe.fault or None,
-                    }
-                    for recipe in recipes
-                ]
-            }
-        )
+        print_json({"recipes": [vars(recipe) for recipe in recipes]})
         return
     for recipe in recipes:
         print_out(line((recipe.name, "bold"), f"  {recipe.title}"))

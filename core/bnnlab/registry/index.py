@@ -88,13 +88,11 @@ def load_index() -> Index:
         Entry(name, table["name"], _offers(table))
         for name, table in sorted(data["plugins"].items())
     )
-    defaults: dict[str, Any] = data["defaults"]
-    disabled = set(data["disabled"])
     own = _read_own(user_file()) if user_file().exists() else {}
-    disabled |= {normalise(name) for name in own.get("disabled", [])}
-    tables = own.get("defaults", {})
-    defaults = {**defaults, **{k: _with_name(defaults.get(k), v) for k, v in tables.items()}}
-    return Index(entries, defaults, frozenset(disabled), frozenset(tables))
+    defaults, tables = data["defaults"], own.get("defaults", {})
+    named = {key: _with_name(defaults.get(key), value) for key, value in tables.items()}
+    disabled = frozenset([*data["disabled"], *map(normalise, own.get("disabled", []))])
+    return Index(entries, {**defaults, **named}, disabled, frozenset(tables))
 
 
 def _offers(table: dict[str, Any]) -> tuple[str, ...]:

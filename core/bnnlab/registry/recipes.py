@@ -22,14 +22,14 @@ class Recipe:
         title: One line.
         reproduces: The paper's experiment, or what was measured.
         settings: The rest of the file, a layer of settings.
-        fault: Why the file cannot be used; empty if it can.
+        fault: Why the file cannot be used, or None.
     """
 
     name: str
     title: str
     reproduces: str
     settings: dict[str, Any]
-    fault: str = ""
+    fault: str | None = None
 
 
 def find_recipes(host: PluginHost) -> list[Recipe]:

@@ -15,7 +15,7 @@ from importlib import import_module
 from inspect import Parameter, cleandoc, getsource, signature
 from textwrap import dedent
 from types import NoneType
-from typing import Any, overload
+from typing import Any
 
 from bnnlab.errors import StoppedError, UsageError, explain
 from bnnlab.guards import ambient
@@ -72,11 +72,7 @@ class SignatureOptions(Sequence[Option]):
     def __len__(self) -> int:
         return len(self._options)
 
-    @overload
-    def __getitem__(self, index: int) -> Option: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Option]: ...
-    def __getitem__(self, index: int | slice) -> Option | Sequence[Option]:
+    def __getitem__(self, index: Any) -> Any:
         """Return one option, or some."""
         return self._options[index]
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
@@ -29,6 +30,10 @@ class Verdict:
     def compatible(self) -> bool:
         """Whether every requirement is met."""
         return not self.reasons
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as the commands print it in JSON."""
+        return {"compatible": self.compatible, **vars(self)}
 
 
 def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
