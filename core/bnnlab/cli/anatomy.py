@@ -1,32 +1,29 @@
 """The segments of a model, as a table."""
 
 from textwrap import shorten
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from bnnlab.cli.console import line, print_out
-
-if TYPE_CHECKING:
-    from bnnlab.interfaces.conversion import Conversion
-    from bnnlab.nn.summary import Counts, Segment
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.run import Choice
+from bnnlab.engine import building
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.conversion import Conversion
+from bnnlab.nn.summary import Counts, Segment, summarise
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import Choice
 
 _WIDTH = 25
 """Characters of a segment's contents: a row then fits into 80 columns."""
 
 
 def take_apart(
-    host: "PluginHost", choice: "Choice", shape: str, classes: int
-) -> "tuple[list[Segment], Conversion | None]":
+    host: PluginHost, choice: Choice, shape: str, classes: int
+) -> tuple[list[Segment], Conversion | None]:
     """Build a model for inputs of shape `C,H,W`; return its segments and its conversion, if any.
 
     Raises:
         UsageError: If the text is not a shape, or the model cannot be built for it.
     """
-    from bnnlab.engine import building
-    from bnnlab.errors import UsageError
-    from bnnlab.nn.summary import summarise
-
     input_shape = _shape(shape)
     try:
         model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
@@ -36,8 +33,6 @@ def take_apart(
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    from bnnlab.errors import UsageError
-
     try:
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -47,12 +42,8 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def print_segments(rows: "list[Segment]", shape: str) -> None:
+def print_segments(rows: list[Segment], shape: str) -> None:
     """Print the segments of a model in a table, with totals."""
-    from rich.table import Table
-
-    from bnnlab.nn.summary import Counts
-
     print_out()
     print_out(f"Segments for --input {shape}, with multiply-accumulates (MACs) per example:")
     table = Table(box=None, pad_edge=False, show_footer=True)
@@ -73,7 +64,7 @@ def print_segments(rows: "list[Segment]", shape: str) -> None:
     )
 
 
-def _cells(counts: "Counts") -> list[str]:
+def _cells(counts: Counts) -> list[str]:
     return [_short(each) for each in vars(counts).values()]
 
 

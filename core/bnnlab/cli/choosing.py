@@ -9,6 +9,7 @@ import typer
 from bnnlab.registry.components import PARTS, Option
 from bnnlab.registry.options import literals
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
+from bnnlab.settings.text import joined, parse_assignment
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -85,8 +86,6 @@ def _flag(option: Option) -> Any:
 
 def layers(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the command line's layers of settings: flags first, `--set` over them."""
-    from bnnlab.settings.text import joined, parse_assignment
-
     given = {key: value for key, value in said.items() if value not in (None, [])}
     assignments = given.pop("set", [])
     return [given, joined(map(parse_assignment, assignments))]

@@ -4,15 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bnnlab.errors import UsageError, printable
-
-if TYPE_CHECKING:
-    from bnnlab.registry.commands import Command
+from bnnlab.registry.commands import Command
+from bnnlab.registry.host import PluginHost, does_not_load
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +26,8 @@ class Commands(TyperGroup):
     """
 
     @cached_property
-    def _added(self) -> "dict[str, Command]":
+    def _added(self) -> dict[str, Command]:
         """Commands of plugins, by name; if plugins cannot be read: empty, with a warning."""
-        from bnnlab.registry.host import PluginHost
-
         try:
             offers = PluginHost().commands()
         except UsageError as error:  # of BNNLAB_ONLY or of the user's registry.toml
@@ -79,8 +76,6 @@ def _load(name: str, own: Iterable[str]) -> Any:
     Raises:
         UsageError: If there is no such command, or it cannot be loaded; the plugin is named.
     """
-    from bnnlab.registry.host import PluginHost, does_not_load
-
     host = PluginHost()
     plugin, command = host.resolve_command(name, own)
     target = host.load(plugin, command)

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
-from bnnlab.settings.run import KINDS
-
-if TYPE_CHECKING:
-    from bnnlab.settings.run import Choice
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings import fit
+from bnnlab.settings.layers import resolve, resolve_components
+from bnnlab.settings.run import KINDS, Choice
 
 _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
@@ -24,13 +26,9 @@ def check(json: Json = False, **said: Any) -> None:
 
     Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
     """
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.fit import check as judge
-    from bnnlab.settings.layers import resolve
-
     host = PluginHost()
     config = resolve(host, layers(said))
-    verdict = judge(host, config.choices)
+    verdict = fit.check(host, config.choices)
     names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
     if json:
         print_json({**names, **verdict.as_dict()})
@@ -52,21 +50,15 @@ def matrix(json: Json = False, **said: Any) -> None:
 
     Example:  bnn matrix --set model.weights=real
     """
-    from bnnlab.errors import UsageError
-    from bnnlab.registry.components import Kind
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.fit import matrix as pairs_of
-    from bnnlab.settings.layers import resolve_components
-
     host = PluginHost()
     spoken = layers(said)
     for key in (key for layer in spoken for key in layer if key not in ("model", "stream")):
         raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
     choices = resolve_components(host, spoken, (Kind.MODEL, Kind.STREAM))
-    pairs = pairs_of(host, choices[Kind.MODEL], choices[Kind.STREAM])
+    pairs = fit.matrix(host, choices[Kind.MODEL], choices[Kind.STREAM])
     offered = Counter(str(component) for _, component in host.components())
 
-    def name(choice: "Choice") -> str:
+    def name(choice: Choice) -> str:
         """Return the name of a component, with its distribution if the name is not unique."""
         short, several = choice.component.name, offered[str(choice)] > 1
         return f"{choice.plugin.distribution}/{short}" if several else short
@@ -107,6 +99,6 @@ def _print_grid(fits: dict[tuple[str, str], bool]) -> None:
             print_out()
 
 
-def _why(verdict: Any) -> list[str]:
+def _why(verdict: fit.Verdict) -> list[str]:
     instead = f"; yes with {' or '.join(verdict.alternatives)}" if verdict.alternatives else ""
     return [f"no: {reason}{instead}" for reason in verdict.reasons]

@@ -1,17 +1,23 @@
 """The command `info`."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnnlab.cli.anatomy import print_segments, take_apart
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.registry.components import CAPABILITIES, Kind, Option
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import describe_type
+from bnnlab.settings.layers import resolve_components
+from bnnlab.settings.run import Choice
+from bnnlab.settings.text import joined, parse_assignment, written
 
 if TYPE_CHECKING:
     from bnnlab.interfaces.conversion import Conversion
     from bnnlab.nn.summary import Segment
-    from bnnlab.settings.run import Choice
 
 
 def info(
@@ -41,14 +47,6 @@ def info(
 
       bnn info model mlp --input 1,28,28 --set 'model.hidden=[256]'
     """
-    from rich.text import Text
-
-    from bnnlab.errors import UsageError, did_you_mean
-    from bnnlab.registry.components import Kind
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.layers import resolve_components
-    from bnnlab.settings.text import joined, parse_assignment
-
     if kind not in list(Kind):
         hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
         raise UsageError(f"unknown kind {kind!r}.{hint}")
@@ -60,25 +58,27 @@ def info(
     if kind != Kind.MODEL and (input, classes) != (None, None):
         raise UsageError(f"--input and --classes are for a model only, not for a {kind}")
     shape = "3,32,32" if input is None else input
-    built = kind == Kind.MODEL
-    segments, conversion = take_apart(host, choice, shape, classes or 10) if built else ([], None)
+    segments: list[Segment] = []
+    conversion: Conversion | None = None
+    if kind == Kind.MODEL:
+        from bnnlab.cli.anatomy import print_segments, take_apart
+
+        segments, conversion = take_apart(host, choice, shape, classes or 10)
     if json:
         print_json(_document(choice, segments, conversion))
         return
     _print_component(choice)
-    if built:
+    if segments:
         print_segments(segments, shape)
     if conversion is not None:
+        from rich.text import Text
+
         print_out(Text(f"\nConverted from a real network: {conversion}"), soft_wrap=True)
 
 
 def _document(
-    choice: "Choice", segments: "list[Segment]", conversion: "Conversion | None"
+    choice: Choice, segments: "list[Segment]", conversion: "Conversion | None"
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from bnnlab.registry.options import describe_type
-
     component = choice.component
     return {
         "kind": str(component.kind),
@@ -109,11 +109,7 @@ def _document(
     }
 
 
-def _print_component(choice: "Choice") -> None:
-    from bnnlab.registry.components import CAPABILITIES
-    from bnnlab.registry.options import describe_type
-    from bnnlab.settings.text import written
-
+def _print_component(choice: Choice) -> None:
     component, plugin = choice.component, choice.plugin
     origin = f"   from {plugin.distribution} {plugin.version}"
     print_out(line((f"{component.kind} {component.name}", "bold"), (origin, "dim")))
@@ -153,15 +149,13 @@ def _memory(count: int) -> str:
     return f"optimizer state: {count} bytes per weight (float32, default options); the weight: 4"
 
 
-def _limits(option: Any) -> dict[str, float]:
+def _limits(option: Option) -> dict[str, float]:
     """Return the limits of an option by their names."""
     names = ("minimum", "above", "below", "maximum")
     return {name: bound for name in names if (bound := getattr(option, name)) is not None}
 
 
-def _conditions(option: Any) -> str:
-    from bnnlab.settings.text import written
-
+def _conditions(option: Option) -> str:
     words = {"minimum": "at least", "maximum": "at most"}
     bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
     parts = [f" ({', '.join(bounds)})"] if bounds else []

@@ -9,7 +9,16 @@ import typer
 
 from bnnlab.cli.choosing import layers, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
+from bnnlab.errors import StoppedError, UsageError
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import load_index
+from bnnlab.registry.recipes import find_recipe, find_recipes
+from bnnlab.settings.isolation import named_plugins, only
+from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
+from bnnlab.settings.schema import run_schema
+from bnnlab.settings.text import read_config
+from bnnlab.storage.folder import CONFIG, RunFolder
 
 ConfigFile = Annotated[
     Path | None,
@@ -78,13 +87,6 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    from bnnlab.errors import UsageError
-    from bnnlab.registry.index import load_index
-    from bnnlab.settings.isolation import named_plugins, only
-    from bnnlab.settings.layers import Layer
-    from bnnlab.settings.text import read_config
-    from bnnlab.storage.folder import CONFIG
-
     spoken = layers({**said, "probe": probe or None})
     if resume and (any(spoken) or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
@@ -94,31 +96,20 @@ def run(
     places: list[Any] = [Layer(read_config(file), str(file))] if file else []
     if recipe is not None:
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():
-            places.insert(0, Layer(_read_recipe(recipe), f"the recipe {recipe}"))
+            found = find_recipe(PluginHost(), recipe)
+        places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
     places += spoken
     with only(named_plugins(load_index(), places)) if isolated else nullcontext():
         _execute(places, resume, allow_changed_versions, quiet, json)
 
 
-def _read_recipe(name: str) -> dict[str, Any]:
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.registry.recipes import find_recipe
-
-    return find_recipe(PluginHost(), name).settings
-
-
 def _execute(
     places: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
 ) -> None:
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.layers import resolve
-
     host = PluginHost()
     config = resolve(host, places)
     from bnnlab.cli.display import Display, print_result
     from bnnlab.engine.preparing import prepare
-    from bnnlab.errors import StoppedError
-    from bnnlab.storage.folder import RunFolder
 
     folder = RunFolder(resume) if resume else None
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
@@ -147,9 +138,6 @@ def list_recipes(json: Json = False) -> None:
 
     Examples:  bnn list-recipes   |   bnn run --recipe NAME
     """
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.registry.recipes import find_recipes
-
     recipes = find_recipes(PluginHost())
     if json:
         print_json({"recipes": [vars(recipe) for recipe in recipes]})
@@ -171,7 +159,4 @@ def schema() -> None:
 
     Example:  bnn schema > bnnlab.schema.json
     """
-    from bnnlab.registry.host import PluginHost
-    from bnnlab.settings.schema import run_schema
-
     print_json(run_schema(PluginHost()))

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
-
-if TYPE_CHECKING:  # `bnn run --help` finds no plugins
-    from bnnlab.registry.discovery import Plugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ MEASURING: Mapping[str, str] = MappingProxyType(
 class Choice:
     """A component that was chosen, with all its options."""
 
-    plugin: "Plugin"
+    plugin: Plugin
     component: Component
     options: dict[str, Any]
 
