@@ -232,7 +232,8 @@ def test_the_example_of_every_component_can_be_typed(
     from bnnlab.registry.host import PluginHost
 
     host = PluginHost()
-    monkeypatch.setattr("bnnlab.registry.host.PluginHost", lambda: host)  # one for all commands
+    for command in ("fit", "info"):
+        monkeypatch.setattr(f"bnnlab.cli.{command}.PluginHost", lambda: host)  # one for all
     for _, component in host.components(Kind(kind)):
         plain = bnn("info", component.kind, component.name).out
         example = plain[plain.index("Example: bnn run") :].splitlines()[0]
@@ -689,7 +690,7 @@ def test_debug_shows_the_traceback_of_wrong_flags_and_failed_runs(bnn: Bnn) -> N
 def test_a_fault_of_a_plugin_is_not_taken_for_the_users(
     bnn: Bnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnnlab.registry.recipes.find_recipes", lambda _: 1 // 0)
+    monkeypatch.setattr("bnnlab.cli.running.find_recipes", lambda _: 1 // 0)
     answer = bnn("list-recipes")
     assert answer.code == 1
     assert answer.out == ""
