@@ -21,7 +21,7 @@ GREET = """
 import typer
 
 from bnnlab import UsageError
-from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.cli.console import Json, print_json, print_out, print_table
 
 def greet(name: str, json: Json = False, code: int = 0):
     \"\"\"Greet somebody.\"\"\"
@@ -32,7 +32,7 @@ def greet(name: str, json: Json = False, code: int = 0):
 
 app = typer.Typer()
 app.command("aloud")(lambda: print_out("HELLO"))
-app.command("quietly")(lambda: print_out("..."))
+app.command("quietly")(lambda: print_table(["task", "loss"], [(3, 0.25)]))
 
 odd = 3
 
@@ -109,6 +109,7 @@ def test_a_plugins_command_runs_as_one_of_the_cores_does(bnn: Bnn) -> None:
     assert bnn("greet").err.startswith("error: Missing argument")
     assert "Usage: bnn greet [OPTIONS]" in bnn("greet", "-h").out
     assert bnn("greets", "aloud").out == "HELLO\n"
+    assert bnn("greets", "quietly").out.split() == ["task", "loss", "3", "0.25"]
 
 
 @pytest.mark.usefixtures("acme")

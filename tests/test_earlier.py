@@ -19,6 +19,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 EARLIER = Path(__file__).parent / "earlier"
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,8 @@ def test_every_module_of_before_is_found_with_a_deprecation_that_names_its_home(
     home = importlib.import_module(f"bnnlab.{HOMES[name][0]}")
     public = [each for each, value in vars(home).items() if value.__class__ is type]
     attribute = next(each for each in [*public, *vars(home)] if not each.startswith("_"))
-    with pytest.warns(DeprecationWarning, match=f"import {attribute} from {home.__name__}"):
+    said = "bnnlab" if attribute in bnnlab.__all__ else home.__name__
+    with pytest.warns(DeprecationWarning, match=f"import {attribute} from {said}$"):
         assert getattr(before, attribute) is getattr(home, attribute)
 
 
@@ -41,6 +43,19 @@ def test_a_module_of_before_has_no_more_than_it_had() -> None:
         latent.nothing  # noqa: B018
     with pytest.raises(ModuleNotFoundError, match=r"bnnlab\.nowhere"):
         importlib.import_module("bnnlab.nowhere")
+
+
+def test_an_entry_module_with_old_imports_loads_and_debug_shows_the_public_names(
+    make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = "from bnnlab.components import Component, Kind\nfrom bnnlab.hookspecs import hookimpl\n"
+    with caplog.at_level("DEBUG", "bnnlab"):
+        make_plugin("acme", f"{old}\n@hookimpl\ndef bnnlab_components():\n    return []")
+        (acme,) = (each for each in PluginHost().plugins if each.distribution == "acme")
+    assert acme.error is None
+    for module, name in (("components", "Kind"), ("hookspecs", "hookimpl")):
+        said = f"warned while loading: bnnlab.{module} has moved: import {name} from bnnlab\n"
+        assert said in caplog.text
 
 
 def test_a_package_that_is_a_distribution_now_is_found_or_missed_by_its_name(

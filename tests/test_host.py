@@ -274,11 +274,16 @@ def test_a_target_of_another_kind_is_refused(make_plugin: MakePlugin) -> None:
     from bnnlab import create
 
     model = create("model", "mlp", input_shape=(4,), classes=2, hidden=[4])
-    for number, thing in enumerate(("class Thing: ...", "Thing = 3")):
+    faults = {
+        "class Thing: ...": r"must derive from bnnlab\.LearningRule",
+        "Thing = 3": "acme_thing1:Thing: it is no class",
+        "def Thing(size=1): ...": "acme_thing2:Thing: it is no class",  # its options are not lost
+    }
+    for number, (thing, fault) in enumerate(faults.items()):
         name = f"acme{number}"
         source = offering(name).replace("acme_missing", f"acme_thing{number}")
         make_plugin(name, source, modules={f"acme_thing{number}": thing})
-        with pytest.raises(UsageError, match=r"must derive from bnnlab\.LearningRule"):
+        with pytest.raises(UsageError, match=fault):
             create("rule", name, model)
 
 

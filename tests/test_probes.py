@@ -141,10 +141,18 @@ class Bad(Probe):
             self.log("epoch", loss=0)
         if self.what == "logs no JSON":
             self.log("odd", loss=math.nan)
-        return {}
+        return torch.ones(2) if self.what == "answers a tensor" else {}
 
     def measures(self):
-        return {"forgetting": 0} if self.what == "measures the core's" else {}
+        tensor = {"one": torch.ones(2)}
+        wrong = {"measures the core's": {"forgetting": 0}, "measures a tensor": tensor}
+        return wrong.get(self.what, {})
+
+    def state_dict(self):
+        return {"kept": lambda: 0} if self.what == "keeps a function" else {}
+
+    def load_state_dict(self, state):
+        pass
 '''
 TINY: dict[str, Any] = {
     "rule": "bp",
@@ -253,13 +261,20 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ("trains", "acme-probes/bad in evaluated changed the model's weights, buffers or mode"),
         ("logs the core's", "acme-probes/bad: a line 'epoch' is the core's own"),
         ("logs no JSON", "acme-probes/bad: its line 'odd' is no mapping of JSON types"),
-        ("measures the core's", "a probe measures 'forgetting'; that name is the core's"),
+        ("answers a tensor", "acme-probes/bad: what evaluated returns is no mapping of JSON types"),
+        ("measures the core's", "acme-probes/bad measures 'forgetting'; that name is the core's"),
+        ("measures a tensor", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
+        ("keeps a function", "a checkpoint cannot be written: .*lambda"),
     ],
 )
-def test_a_probe_that_does_what_none_may_fails_the_run_by_name(what: str, message: str) -> None:
+def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
+    what: str, message: str, tmp_path: Path
+) -> None:
     settings = {**TINY, "epochs": 1, "stream": {"name": "permuted-digits", "tasks": 1}}
     with pytest.raises(RunError, match=message):
-        bnnlab.run(settings, probes=[{"name": "bad", "what": what}])
+        bnnlab.run(settings, probes=[{"name": "bad", "what": what}], out=tmp_path)
+    (result,) = tmp_path.glob("*/result.json")
+    assert json.loads(result.read_text())["status"] == "failed"
 
 
 def test_without_analysis_its_settings_are_refused_and_the_rest_says_not_measured(

@@ -184,6 +184,16 @@ def test_what_cannot_be_read_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
         len(SignatureOptions("acme_fails:Thing"))
 
 
+def test_an_option_of_unknown_type_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = "@lambda it: it\nclass Thing:\n    def __init__(self, size: 'Nowhere' = 0.1): pass"
+    (tmp_path / "acme_unknown.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"acme_unknown:Thing: size: the type Nowhere cannot"):
+        len(SignatureOptions("acme_unknown:Thing"))
+
+
 @dataclass
 class Settings:
     """Of a run.

@@ -101,9 +101,12 @@ def reexport(name: str) -> Callable[[str], Any]:
         for home in [] if attribute.startswith("__") else _homes(name):
             module = import_module(home)
             if hasattr(module, attribute):
-                message = f"{name} has moved: import {attribute} from {home}"
+                found = getattr(module, attribute)
+                is_public = getattr(import_module("bnnlab"), attribute, None) is found
+                where = "bnnlab" if is_public else home
+                message = f"{name} has moved: import {attribute} from {where}"
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
-                return getattr(module, attribute)
+                return found
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
 
     return look_up

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
-Part = str | tuple[str, str]
-"""A string, or a string and its style."""
+Part = str | float | tuple[str, str]
+"""A string or a number, or a string and its style."""
 
 NARROWEST = 20
 """Smallest width of the output, in columns. A smaller COLUMNS is ignored."""
@@ -53,7 +53,7 @@ def line(*parts: Part) -> "Text":
     """Join parts to one text, and escape control characters."""
     from rich.text import Text
 
-    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    pairs = (part if isinstance(part, tuple) else (str(part), "") for part in parts)
     return Text.assemble(*((printable(text), style) for text, style in pairs))
 
 

@@ -118,7 +118,7 @@ def _print_component(choice: Choice) -> None:
     print_out()
     rows = []
     for option in component.options:
-        meaning = option.help + _conditions(option)
+        meaning = (option.help + _conditions(option)).lstrip()
         default = written(option.default)
         rows.append((option.name, describe_type(option.type), default, meaning))
     if rows:

@@ -146,15 +146,20 @@ class Experiment:
         self._interruption.saved()
 
     def _finish(self, status: RunStatus, reason: str | None = None) -> Result:
-        result = conclude(
-            self.made,
-            self.learner.progress,
-            self.probes,
-            self.origin,
-            status=status,
-            stop_reason=reason,
-            folder=self._path,
-        )
+        try:
+            result = conclude(
+                self.made,
+                self.learner.progress,
+                self.probes,
+                self.origin,
+                status=status,
+                stop_reason=reason,
+                folder=self._path,
+            )
+        except RunError as error:  # of a probe
+            log.error("%s", error)
+            self._finish("failed")
+            raise
         if self.folder:
             with self.folder.writing():
                 self.folder.write_result(result.as_dict())

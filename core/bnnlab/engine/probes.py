@@ -1,7 +1,7 @@
 """The probes of one run: called in turn, each by its name, and seen to change nothing."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -74,16 +74,20 @@ class Probes:
     def extend(self, line: dict[str, Any], moment: Any, *given: Any) -> dict[str, Any]:
         """Return a line of metrics with what the probes add to it; what it holds stays."""
         for who, added in self.ask(moment, *given).items():
-            line = {**_checked(added or {}, f"probe {who}: what {moment.__name__} returns"), **line}
+            what = f"probe {who}: what {moment.__name__} returns"
+            line = {**_checked({} if added is None else added, what), **line}
         return line
 
-    def measures(self) -> dict[str, Any]:
-        """Return the results of all by name."""
+    def measures(self, core: Set[str]) -> dict[str, Any]:
+        """Return the results of all by name; the names in `core` are not theirs to use."""
         found: dict[str, Any] = {}
         for who, answer in self.ask(Probe.measures).items():
-            if twice := sorted(found.keys() & answer.keys()):
+            measured = _checked(answer, f"probe {who}: what measures() returns")
+            if taken := sorted(measured.keys() & core):
+                raise RunError(f"probe {who} measures {taken[0]!r}; that name is the core's")
+            if twice := sorted(measured.keys() & found.keys()):
                 raise RunError(f"probe {who}: another probe measures {twice[0]!r}, too")
-            found.update(_checked(answer, f"probe {who}: what measures() returns"))
+            found.update(measured)
         return found
 
     def state_dict(self) -> dict[str, Any]:

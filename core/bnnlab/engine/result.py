@@ -159,7 +159,7 @@ def conclude(
         folder: Where it was written, or None.
 
     Raises:
-        RunError: If a probe measures what the core does.
+        RunError: If what a probe measures is refused; a failed run is then without measures.
     """
     matrix = progress.accuracy
     own = {
@@ -174,9 +174,12 @@ def conclude(
         "retention": continual.retention(matrix),
         "diagnostics": progress.diagnostics,
     }
-    found, facts = probes.measures(), {f.name for f in fields(Result)}
-    if taken := sorted(found.keys() & (own.keys() | facts)):
-        raise RunError(f"a probe measures {taken[0]!r}; that name is the core's")
+    try:
+        found = probes.measures(own.keys() | {f.name for f in fields(Result)})
+    except RunError:
+        if status != "failed":
+            raise
+        found = {}
     absent = {name: measure.absent for name, measure in MEASURES.items()}
     return Result(
         status=status,

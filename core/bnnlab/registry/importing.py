@@ -54,10 +54,10 @@ def _import(
     name = f"{plugin.distribution}/{plugin.name}"
     with (
         contextlib.redirect_stdout(printed),
-        warnings.catch_warnings(),
+        warnings.catch_warnings(record=True) as warned,
         ambient.kept(f"{name}, while it was imported,"),
     ):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("always")
         module = plugin.entry_point.load()
         if manager.is_registered(module):
             raise ValueError(f"is the same module as {manager.get_name(module)}")
@@ -72,6 +72,8 @@ def _import(
             raise
     if printed.getvalue():
         log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
+    for each in warned:
+        log.debug("%s warned while loading: %s", name, each.message)
     return components, commands
 
 

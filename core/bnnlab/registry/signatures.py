@@ -67,7 +67,9 @@ class SignatureOptions(Sequence[Option]):
             return options_of(read_class(self.target), self.fixed)
         except UnreadableError:
             made = _load(self.target)
-            return options_of(made, self.fixed) if isinstance(made, type) else []
+            if not isinstance(made, type):
+                raise UsageError("it is no class, which a component must be") from None
+            return options_of(made, self.fixed)
 
     def __len__(self) -> int:
         return len(self._options)
@@ -85,7 +87,7 @@ def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
         fixed: Keywords that are not options.
 
     Raises:
-        UsageError: On a keyword without a default.
+        UsageError: On a keyword without a default, or an option whose type is not known.
         UnreadableError: For a stub, on an annotation that is not plain.
     """
     found: dict[str, tuple[Parameter, Any]] = {}
@@ -151,6 +153,11 @@ def _annotation(parameter: Parameter, function: Any) -> Any:
     except Exception as error:
         if hasattr(function, "node"):
             raise UnreadableError(f"{found}: {error}") from error
+        if is_typeable(type(parameter.default)) and parameter.default is not None:
+            raise UsageError(
+                f"{parameter.name}: the type {found} cannot be read ({error}). Import its names "
+                "outside of `if TYPE_CHECKING`"
+            ) from error
         return Stub  # names that are imported for type checkers alone: no type of an option
     return found
 

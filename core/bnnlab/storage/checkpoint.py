@@ -7,6 +7,7 @@ each on a line, and what `torch.save` writes. Content and digest are replaced at
 import hashlib
 import io
 import logging
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ DATA = {"input_shape": list, "classes": int, "rule_infers": bool}
 """What its `data` hold."""
 _OLD = b"PK"
 """What a file of before, that is torch's alone, begins with."""
+_ALLOWED = "A state may hold tensors, numbers and text of Python, lists and dicts"
 _EARLIER = "%s is of an earlier version of bnnlab: whether it is damaged is unknown"
 
 
@@ -45,19 +47,21 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write the state of a run. The last checkpoint becomes the one before.
 
     Raises:
-        RunError: If the state holds objects that could not be read again.
+        RunError: If the state holds objects that cannot be written, or could not be read again.
     """
     import torch
 
     packed = io.BytesIO()
-    torch.save(dict(state), packed)
+    try:
+        torch.save(dict(state), packed)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:  # a function, for example
+        raise RunError(f"a checkpoint cannot be written: {explain(error)}. {_ALLOWED}") from error
     packed.seek(0)
     odd = torch.serialization.get_unsafe_globals_in_checkpoint(packed)
     if odd:
         raise RunError(
-            "a checkpoint could not be read again: the state of a model, rule or optimizer "
-            f"holds {', '.join(sorted(odd))}. It may hold tensors, numbers and text of Python, "
-            "lists and dicts"
+            "a checkpoint could not be read again: the state of a component "
+            f"holds {', '.join(sorted(odd))}. {_ALLOWED}"
         )
     newest = folder / CHECKPOINT
     newest.parent.mkdir(exist_ok=True)
