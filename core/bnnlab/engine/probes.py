@@ -78,7 +78,7 @@ class Probes:
             line = {**_checked({} if added is None else added, what), **line}
         return line
 
-    def measures(self, core: Set[str]) -> dict[str, Any]:
+    def measures(self, core: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the results of all by name; the names in `core` are not theirs to use."""
         found: dict[str, Any] = {}
         for who, answer in self.ask(Probe.measures).items():
