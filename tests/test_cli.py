@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     verdict = document(*words, code=1)
     assert verdict["compatible"] is False
     assert verdict["reasons"] == [
-        "optimizer:meta requires 'binary-weights' (because of weights=binary)"
+        "optimizer:meta requires 'binary-weights' (because of optimizer.weights=binary)"
     ]
     assert "--set model.weights=binary" in verdict["alternatives"]
     plain = bnn(*words)

@@ -185,7 +185,7 @@ def test_a_command_that_is_not_installed_says_how_to_get_it(
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: without)
     assert bnn("plot", "accuracy", "x").err == (
         "error: command 'plot' comes with bnnlab-plots, which is not installed. "
-        "To install it: pip install bnnlab-plots\n"
+        "To install it: `pip install bnnlab-plots`.\n"
     )
     assert "plot" not in bnn("--help").out
     assert "pip install bnnlab-plots; command: plot" in bnn("list-plugins", "--all").out

@@ -36,7 +36,9 @@ def test_the_defaults_fit(host: PluginHost) -> None:
 def test_per_task_statistics_need_a_stream_that_gives_the_task(host: PluginHost) -> None:
     verdict = check(host, resolve(host, [PER_TASK]).choices)
     assert not verdict.compatible
-    assert verdict.reasons == ("model:mlp requires 'task-ids' (because of statistics=per-task)",)
+    assert verdict.reasons == (
+        "model:mlp requires 'task-ids' (because of model.statistics=per-task)",
+    )
     told = resolve(host, [PER_TASK, {"stream": {"task_ids": True}}])
     assert check(host, told.choices).compatible
     told = resolve(host, [PER_TASK, {"stream": {"name": "split-digits", "incremental": "task"}}])

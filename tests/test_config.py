@@ -139,6 +139,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"rule": {"name": 5}}, "rule: {'name': 5} is neither a name nor a table with one."),
     ({"optimzer": "adam"}, "optimzer: no such setting. Did you mean 'optimizer'?"),
     ({"epoch": 3}, "epoch: no such setting. Did you mean 'epochs'?"),
+    ({"probes": ["weights"]}, "probes: no such setting. Did you mean 'probe'?"),
+    ({"probe": {"weights": {"q": 1}}}, "probe.weights.q: no such option. There is no option"),
     ({"zzz": 3}, "zzz: no such setting. It takes: epochs, batch_size, seed,"),
     ({"epochs": 0}, "epochs: 0 must be at least 1."),
     ({"epochs": "three"}, "epochs: 'three' is not int."),

@@ -237,7 +237,9 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
     without = [each for each in find_plugins() if each.distribution != "bnnlab-dfa"]
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: without)
     host = PluginHost()
-    with pytest.raises(UsageError, match=r"not installed\. To install it: pip install bnnlab-dfa"):
+    with pytest.raises(
+        UsageError, match=r"not installed\. To install it: `pip install bnnlab-dfa`"
+    ):
         host.resolve(Kind.RULE, "dfa")
     assert [(each.distribution, each.status) for each in host.unavailable()] == [
         ("bnnlab-dfa", PluginStatus.AVAILABLE)

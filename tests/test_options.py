@@ -120,7 +120,7 @@ def test_an_unknown_option_without_a_near_one_is_answered_with_all_there_are() -
     _, faults = check_values((Option("lr", float, 0.1, ""), Option("m", float, 1.0, "")), {"q": 1})
     assert faults == ["q: no such option. It takes: lr, m."]
     _, faults = check_values((), {"q": 1})
-    assert faults == ["q: no such option. It takes: none."]
+    assert faults == ["q: no such option. There is no option to set."]
 
 
 @pytest.mark.parametrize(

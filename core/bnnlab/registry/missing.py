@@ -43,7 +43,7 @@ def missing(
     if known and known.distribution not in installed:
         return UsageError(
             f"{kind} {name!r} comes with {known.distribution}, which is not installed. "
-            f"To install it: pip install {known.distribution}"
+            f"To install it: `pip install {known.distribution}`."
         )
     if distribution and distribution not in installed:
         return UsageError(

@@ -178,7 +178,9 @@ def check_values(
     unknown = [name for name in given if name not in known]
     faults = []
     for name in unknown[:_MOST_NAMES]:
-        hint = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
+        hint = did_you_mean(name, known) or (
+            f" It takes: {', '.join(known)}." if known else f" There is no {what} to set."
+        )
         written = name if isinstance(name, str) else shown(name)
         origin = set_in(sources.get(name, ""))
         faults.append(f"{prefix}{written}: no such {what}.{hint}{origin}")

@@ -60,7 +60,7 @@ def _culprit(choice: Choice, capability: str) -> str:
     for option in choice.component.capability_options():
         value = choice.options[option.name]
         if not isinstance(value, list) and capability in option.requires.get(value, ()):
-            return f" (because of {option.name}={written(value)})"
+            return f" (because of {choice.component.kind}.{option.name}={written(value)})"
     return ""
 
 

@@ -166,7 +166,11 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
     """
     merged = _merge_all(host, places, PARTS)
     values, faults = check_values(
-        RUN_OPTIONS, merged.values, what="setting", others=PARTS, sources=merged.sources
+        RUN_OPTIONS,
+        merged.values,
+        what="setting",
+        others=(*PARTS, Kind.PROBE),
+        sources=merged.sources,
     )
     probes: dict[str, Choice] = {}
     for named in merged.probes.values():
@@ -269,7 +273,8 @@ def choose(
             )
         given = {component.argument: argument, **given}
         sources = {component.argument: sources.get("name", ""), **sources}
-    options, faults = check_values(component.options, given, f"{kind}.", sources=sources)
+    table = f"{kind}.{component.name}" if kind is Kind.PROBE else kind
+    options, faults = check_values(component.options, given, f"{table}.", sources=sources)
     if faults:
         raise UsageError(" ".join(faults))
     return Choice(plugin, component, options)
