@@ -69,7 +69,7 @@ HOMES = {
     "stream": ("interfaces.stream", "interfaces.examples"),
     "summary": ("nn.summary",),
     "training": ("engine.training",),
-    "watch": ("interfaces.write_detector", "interfaces.parameter_groups"),
+    "watch": ("interfaces.write_detector", "interfaces.optimizer_state"),
     "watched": ("interfaces.consistency", "interfaces.faults"),
 }
 """Per module of before, the modules of today that hold its names."""

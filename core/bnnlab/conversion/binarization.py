@@ -102,26 +102,18 @@ def binarize(
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
     if zeros:
         log.warning("binarize: 0 becomes +1, and -0 becomes -1: %s", ", ".join(zeros))
-    if x is None and not callable(policy):
-        _warn_of_unseen(unseen(module, graph, layers))
-    return model
-
-
-def _warn_of_unseen(names: list[str]) -> None:
-    if names:
+    unknown = unseen(module, graph, layers) if x is None and not callable(policy) else []
+    if unknown:
         log.warning(
             "binarize: not known how %s and others are used, in code that cannot be recorded: "
             "pass input_shape=(...), of one input, and it is tried",
-            names[0],
+            unknown[0],
         )
+    return model
 
 
 def _zeros(layers: Mapping[nn.Module, str]) -> list[str]:
-    """Return the layers with more than 1 % of weights that are 0, in words for a warning.
-
-    Raises:
-        UsageError: If a weight is not finite: its sign means nothing.
-    """
+    """Return the layers with more than 1 % of weights that are 0, in words for a warning."""
     found = []
     for layer, name in layers.items():
         weight, who = weight_of(layer).detach(), name or type(layer).__name__
@@ -143,11 +135,7 @@ def _check_signs(layers: Mapping[nn.Module, str]) -> None:
 
 
 def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Module, str]:
-    """Turn every activation module of torch into a `Sign`, in place; return them with their names.
-
-    Raises:
-        ValueError: If there is none, or if one has a class or a forward of its own.
-    """
+    """Turn the activation modules of torch into `Sign`, in place; return them with their names."""
     found: dict[nn.Module, str] = {
         p: name for name, p in module.named_modules() if isinstance(p, _ACTIVATIONS)
     }

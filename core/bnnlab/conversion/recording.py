@@ -43,11 +43,7 @@ def record(module: nn.Module) -> fx.Graph | None:
 
 
 def _record_both_modes(module: nn.Module) -> fx.Graph:
-    """Return the operations, which must be the same in training and in evaluation mode.
-
-    Raises:
-        ValueError: If they differ, or if the module does more than its operations say.
-    """
+    """Return the operations, which must be the same in training and in evaluation mode."""
     if _does_more(module) or "forward" in vars(module):  # torch.fx would record the class's
         raise ValueError("it has hooks, a train() of its own, or a forward put on itself")
     with in_mode(module, training=True), _only_computing(module):
@@ -139,11 +135,7 @@ class _Tracer(fx.Tracer):
 
 @contextmanager
 def _only_computing(module: nn.Module) -> Iterator[None]:
-    """Refuse that a module changes itself or draws random numbers; undo the changes.
-
-    Raises:
-        ValueError: If it does: a recording would not repeat it.
-    """
+    """Refuse what a recording would not repeat: a module changes itself or draws random numbers."""
     before = _attributes(module)
     contents = held(before.values())
     versions = [(buffer, buffer._version) for buffer in module.buffers(recurse=False)]

@@ -37,15 +37,7 @@ def report(
     signs: Iterable[str],
     checked: bool,
 ) -> Conversion:
-    """Return what became of a module's parts with weights.
-
-    Args:
-        module: After its conversion.
-        kinds: What these parts were before it, by name.
-        reasons: Why parts stay real, by name.
-        signs: See `Conversion`; so for the next.
-        checked: See signs.
-    """
+    """Return what became of a module's parts, by their `kinds` before and the `reasons` to stay."""
     modules, signed = dict(module.named_modules()), set(binary_parameters(module).values())
     counted: set[Tensor] = set()
     binary, real = [], []

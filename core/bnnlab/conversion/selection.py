@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from torch import Tensor, fx, nn
 
@@ -17,23 +16,9 @@ Policy = Callable[[str, nn.Module], bool]
 """Takes a layer's name and the layer; returns whether it becomes binary."""
 
 
-class Selection(NamedTuple):
-    """Which parts with weights become binary.
-
-    Attributes:
-        layers: The layers that become binary, with their names.
-        reasons: Why the other parts stay real, by name.
-        missed: Whether a part stays real against the policy.
-    """
-
-    layers: dict[nn.Module, str]
-    reasons: dict[str, str]
-    missed: bool
-
-
 def select(
     module: nn.Module, policy: str | Policy, graph: fx.Graph | None, x: Tensor | None
-) -> Selection:
+) -> tuple[dict[nn.Module, str], dict[str, str], bool]:
     """Return which layers of a module become binary.
 
     Args:
@@ -41,6 +26,10 @@ def select(
         policy: See `bnnlab.binarize`.
         graph: The module's operations; None if they could not be recorded.
         x: Probe inputs; None if there are none.
+
+    Returns:
+        The layers that become binary, with their names; why the other parts stay real, by name;
+        and whether one of these stays real against the policy.
 
     Raises:
         ValueError: If no layer is left, or the policy is unknown.
@@ -67,7 +56,7 @@ def select(
         name in cannot and not is_binary(part) and _is_wanted(part, name, policy)
         for part, name in parts.items()
     )
-    return Selection(layers, by_policy | cannot, missed)
+    return layers, by_policy | cannot, missed
 
 
 def _left_real(
@@ -153,9 +142,6 @@ def _ends(
 
     The recorded operations say which layer follows which. Within a part that was kept whole, the
     order of the calls says it.
-
-    Raises:
-        UsageError: If a part that was kept whole has several layers, and no call is known.
     """
     nodes = list(graph.nodes) if graph else []
     held = {node: _held(module, node, layers) for node in nodes}

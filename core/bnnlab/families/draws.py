@@ -15,9 +15,6 @@ from bnnlab.nn.normalization import BatchNorm
 
 log = logging.getLogger(__name__)
 
-Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
-"""Takes the drawn and the other parameters, by name; returns logits `(S, B, K)`."""
-
 _ELEMENTWISE = (Sign, nn.ReLU, nn.Hardtanh, nn.Identity, nn.LayerNorm)
 
 
@@ -66,11 +63,12 @@ def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
 
 
 def _differentiate(
-    forward: Forward, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    forward: Callable[..., Tensor], model: Model, batch: Batch, draws: Mapping[str, Tensor]
 ) -> Draws:
     """Return loss, logits and gradients by one forward and one backward pass.
 
-    Gradients are taken by `torch.autograd`: `torch.func` would load torch's compiler.
+    `forward` maps the drawn and the other parameters, by name, to logits `(S, B, K)`. Gradients are
+    taken by `torch.autograd`: `torch.func` would load torch's compiler.
     """
     count = len(next(iter(draws.values())))
     drawn = {name: values.detach().requires_grad_() for name, values in draws.items()}

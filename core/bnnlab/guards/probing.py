@@ -178,11 +178,5 @@ def has_own_train(module: nn.Module) -> bool:
 
 def is_hooked(module: nn.Module) -> bool:
     """Return whether a module has hooks for its forward or backward pass."""
-    return any(
-        (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-    )
+    forward, backward = module._forward_hooks, module._backward_hooks
+    return bool(forward or module._forward_pre_hooks or backward or module._backward_pre_hooks)

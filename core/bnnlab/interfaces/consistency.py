@@ -18,8 +18,7 @@ from bnnlab.interfaces.faults import (
     raise_for_fault,
 )
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer_state import StatefulOptimizer, move_state
-from bnnlab.interfaces.parameter_groups import Group
+from bnnlab.interfaces.optimizer_state import Group, StatefulOptimizer, move_state
 from bnnlab.interfaces.rule import Closure
 from bnnlab.interfaces.write_detector import WriteDetector
 

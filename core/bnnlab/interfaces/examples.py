@@ -177,11 +177,7 @@ def _batch_sizes(count: int, size: int) -> list[int]:
 
 
 def _finite(rows: Tensor, images: Tensor) -> Tensor:
-    """Return stored images, after a check that floats are finite.
-
-    Raises:
-        DataError: If they are not finite, with the first such row.
-    """
+    """Return stored images, after a check that floats are finite."""
     if images.is_floating_point():
         low, high = torch.aminmax(images)
         if not (math.isfinite(low) and math.isfinite(high)):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnnlab.errors import RunError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.parameter_groups import GroupedOptimizer
+from bnnlab.interfaces.optimizer_state import StatefulOptimizer
 
 ADVICE = (
     "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
@@ -18,7 +18,7 @@ REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
 
 
 def numbers_of(
-    optimizer: GroupedOptimizer, losses: Sequence[Tensor]
+    optimizer: StatefulOptimizer, losses: Sequence[Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield what must be finite, with its name: losses, gradients, real parameters, state."""
     if losses:
@@ -93,7 +93,7 @@ def raise_for_fault(who: str, name: str, changed: float, off: float, product: fl
     raise RunError(f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}")
 
 
-def check_model(optimizer: GroupedOptimizer, model: Model) -> None:
+def check_model(optimizer: StatefulOptimizer, model: Model) -> None:
     """Check that a model has the parameters that the optimizer has.
 
     Raises:

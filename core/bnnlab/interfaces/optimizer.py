@@ -13,7 +13,7 @@ from bnnlab.interfaces.consistency import ConsistentOptimizer, synchronize
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import adam_step
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.parameter_groups import Group as Group
+from bnnlab.interfaces.optimizer_state import Group as Group
 from bnnlab.markers import Positive
 
 

@@ -132,11 +132,7 @@ class Closure:
             )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
-        """Call a method of the rule; if it fails because of the batch, say why.
-
-        Raises:
-            RunError: With what is wrong with the batch.
-        """
+        """Call a method of the rule; if it fails because of the batch, say why."""
         inputs, targets, _ = self._batch
         try:
             with self._rule.autocast(inputs.device):

@@ -68,12 +68,7 @@ class BinaryLayer(nn.Module):
             nn.init.zeros_(self.bias)
 
     def _scale_and_shift(self, sums: Tensor, dims: int = 0) -> Tensor:
-        """Multiply by the scale and add the bias.
-
-        Args:
-            sums: `(..., outputs)` with `dims` further dimensions behind the outputs.
-            dims: The number of these dimensions.
-        """
+        """Scale sums `(..., outputs)`, with `dims` more dimensions behind it, and add the bias."""
         shape = [-1] + [1] * dims
         y = sums * (self.fixed_scale if self.scale is None else self.scale.view(shape))
         return y if self.bias is None else y.add(self.bias.view(shape))

@@ -140,19 +140,15 @@ def warn_if_old(folder: Path) -> None:
 def _checked(state: Any, path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UsageError(f"{path} holds a {type(state).__name__}, and no run's state.")
-    _check(state, path, kinds)
-    _check(state["data"], path, DATA)
+    for part, wanted in ((state, kinds), (state.get("data", {}), DATA)):
+        missing = sorted(wanted.keys() - part.keys())
+        if missing:
+            raise UsageError(f"{path} is no whole checkpoint: it lacks {', '.join(missing)}.")
+        for name, kind in wanted.items():
+            if not isinstance(part[name], kind):
+                found = type(part[name]).__name__
+                raise UsageError(f"{path} is no run's checkpoint: {name} in it is a {found}.")
     return state
-
-
-def _check(part: Mapping[str, Any], path: Path, kinds: Mapping[str, Any]) -> None:
-    missing = sorted(kinds.keys() - part.keys())
-    if missing:
-        raise UsageError(f"{path} is no whole checkpoint: it lacks {', '.join(missing)}.")
-    for name, kind in kinds.items():
-        if not isinstance(part[name], kind):
-            found = type(part[name]).__name__
-            raise UsageError(f"{path} is no run's checkpoint: {name} in it is a {found}.")
 
 
 def unpack(path: Path, content: bytes | memoryview) -> Any:
