@@ -200,18 +200,15 @@ def synchronize(optimizer: ConsistentOptimizer) -> None:
     if watch.moved([p.data_ptr() for group in optimizer.param_groups for p in group["params"]]):
         move_state(optimizer)
     written = watch.written()
-    if written:
-        _adopt(optimizer, written)
-        watch.accept(written)
-
-
-@torch.no_grad()
-def _adopt(optimizer: ConsistentOptimizer, written: Sequence[Tensor]) -> None:
+    if not written:
+        return
     for weight in written:
-        if not weight.is_meta and not bool((weight.abs() == 1).all()):
+        if not weight.is_meta and not bool((weight.detach().abs() == 1).all()):
             raise RunError(
                 f"binary parameter {optimizer._name(weight)!r} was given more than -1 and +1: "
                 "write signs into it, as bnnlab.interfaces.signs.sign makes them."
             )
-    for weight in written:
-        optimizer.adopt(weight)
+    with torch.no_grad():
+        for weight in written:
+            optimizer.adopt(weight)
+    watch.accept(written)

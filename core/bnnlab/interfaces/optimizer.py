@@ -59,17 +59,12 @@ class Optimizer(ConsistentOptimizer):
         for name, parameter in binary.items():
             if not bool((parameter.detach().abs() == 1).all()):
                 raise ValueError(f"binary parameter {name!r} holds more than -1 and +1")
-        learned = [*dict.fromkeys(binary.values() if weights is None else weights)]  # tied: once
-        ids = {id(parameter) for parameter in learned}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+        learned = dict.fromkeys(binary.values() if weights is None else weights)  # tied: once
+        rest = [parameter for parameter in model.parameters() if parameter not in learned]
+        real_lr = lr if real_lr is None else real_lr
         groups: list[Group] = [
-            {"params": learned, "learned": True, "binary": weights is None},
-            {
-                "params": rest,
-                "learned": False,
-                "binary": False,
-                "lr": lr if real_lr is None else real_lr,
-            },
+            {"params": [*learned], "learned": True, "binary": weights is None},
+            {"params": rest, "learned": False, "binary": False, "lr": real_lr},
         ]
         super().__init__(model, groups, {"lr": lr, **settings})
         self._generator = generator
