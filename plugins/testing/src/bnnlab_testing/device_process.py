@@ -28,23 +28,12 @@ _SERVE = "from bnnlab_testing.device_process import serve; serve()"
 
 @dataclass(frozen=True)
 class Job:
-    """A method of a contract that is to be called with the device, and the place of the test.
-
-    Attributes:
-        module: Name of the module that defines the contract.
-        file: Its file.
-        contract: Name of the class in there.
-        attributes: Those of the instance, pickled.
-        method: What is called.
-        path: `sys.path`.
-        environment: `os.environ`.
-        folder: The working directory.
-    """
+    """A method of a contract that is to be called with the device, and the place of the test."""
 
     module: str
     file: str
     contract: str
-    attributes: bytes
+    attributes: bytes  # of the instance, pickled
     method: str
     path: Sequence[str]
     environment: Mapping[str, str]

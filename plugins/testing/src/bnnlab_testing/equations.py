@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnnlab.interfaces.model import Model
 from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
+from bnnlab_testing.toy import constant as constant
 
 Array = NDArray[Any]
 BATCH_SIZE = 16
@@ -47,17 +48,6 @@ def make_closure(
             loss = F.cross_entropy(model(inputs), targets)
             torch.autograd.backward(loss)
         return loss.detach()
-
-    return closure
-
-
-def constant(model: Model, grads: Tensor | float) -> Callable[[], Tensor]:
-    """Return a closure that gives every parameter the same gradient, whatever the weights are."""
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = torch.zeros_like(parameter) + grads
-        return torch.zeros(())
 
     return closure
 

@@ -9,7 +9,14 @@ from torch import Tensor
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close
-from bnnlab_testing.rule_checks import RuleChecks, called, gradients_of, negate, other_loss
+from bnnlab_testing.rule_checks import (
+    RuleChecks,
+    assert_gradients,
+    called,
+    gradients_of,
+    negate,
+    other_loss,
+)
 
 
 class GradientChecks(RuleChecks):
@@ -25,10 +32,7 @@ class GradientChecks(RuleChecks):
         """The closure leaves a gradient of the right shape in every parameter."""
         model = self.make_model()
         self.closure(model)()
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, f"{name} has no gradient"
-            assert parameter.grad.shape == parameter.shape, f"{name}: a gradient of another shape"
-            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+        assert_gradients(model)
 
     def test_no_gradient_is_all_zero(self) -> None:
         """On the toy every parameter has something to learn."""
@@ -120,9 +124,7 @@ class GradientChecks(RuleChecks):
             closure = rule.closure(model, Batch(inputs[:size], targets[:size], loss))
             rows = len(called(closure)[1])
             assert rows == size, f"for {size} examples there are {rows} rows of logits"
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, f"{name} has no gradient of 7 examples"
-            assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+        assert_gradients(model)
         assert any(bool(each.any()) for each in gradients_of(model)), (
             "of 7 examples, after 20, all gradients are zero"
         )

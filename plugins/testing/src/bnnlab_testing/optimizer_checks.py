@@ -1,9 +1,8 @@
 """What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bnnlab.engine import building
@@ -104,14 +103,3 @@ def assert_signs(model: Model) -> None:
     """Check that every binary parameter is -1 or +1."""
     for name, parameter in model.binary_parameters().items():
         assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
-
-
-def constant(model: Model, grad: float) -> Callable[[], Tensor]:
-    """Return a closure that gives all parameters a gradient, as a rule does that computes it."""
-
-    def closure() -> Tensor:
-        for parameter in model.parameters():
-            parameter.grad = torch.full_like(parameter, grad)
-        return torch.zeros(())
-
-    return closure

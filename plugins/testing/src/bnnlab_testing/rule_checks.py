@@ -53,6 +53,14 @@ def gradients_of(model: Model) -> list[Tensor]:
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
+def assert_gradients(model: Model) -> None:
+    """Check that every parameter has a finite gradient of its shape."""
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert parameter.grad.shape == parameter.shape, f"{name}: a gradient of another shape"
+        assert bool(parameter.grad.isfinite().all()), f"{name}: the gradient is not finite"
+
+
 @torch.no_grad()
 def negate(model: Model) -> None:
     """Turn every binary weight around."""

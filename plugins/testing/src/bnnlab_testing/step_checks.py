@@ -7,7 +7,6 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.rule import Batch
-from bnnlab.interfaces.stream import Task
 from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
 from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, flat
@@ -111,7 +110,8 @@ class StepChecks(OptimizerChecks):
         """After `model.double()` a step works, in float64."""
         model, optimizer = self.trained()
         model.double()
-        closure = toy.ToyRule().closure(model, _double(toy.make_task()))
+        inputs, targets = next(toy.make_task().train.batches(toy.BATCH_SIZE))
+        closure = toy.ToyRule().closure(model, (inputs.double(), targets))
         assert optimizer.step(closure).dtype == torch.float64
         assert_signs(model)
         for parameter in model.parameters():
@@ -148,8 +148,3 @@ def _assert_behind(model: Model, optimizer: Optimizer, when: str) -> None:
         assert bool(latent.isfinite().all()), f"{name}: latent() is not finite after {when}"
         agree = bool(((latent.sign() == parameter.sign()) | (latent == 0)).all())
         assert agree, f"{name}: latent() and the weight differ in sign after {when}"
-
-
-def _double(task: Task) -> tuple[Tensor, Tensor]:
-    inputs, targets = next(task.train.batches(toy.BATCH_SIZE))
-    return inputs.double(), targets

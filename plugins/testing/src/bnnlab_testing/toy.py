@@ -1,6 +1,7 @@
 """What the contracts train on: nothing here needs a plugin to be installed."""
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -29,14 +30,23 @@ def make_task(index: int = 0) -> Task:
     labels = torch.arange(60) % CLASSES
     noise = torch.randint(-40, 41, (60, *INPUT_SHAPE), generator=generator)
     pixels = (templates[labels] + noise).clamp(0, 255).to(torch.uint8)
-    rows = torch.arange(60)
-    return _task(pixels, labels, rows[:40], rows[40:], index)
+    return task_of(pixels, labels, index, learned=40, mean=127.5, std=74.0)
 
 
-def _task(pixels: Tensor, labels: Tensor, train: Tensor, test: Tensor, index: int = 0) -> Task:
-    mean, std = torch.full((1, 1, 1), 127.5), torch.full((1, 1, 1), 74.0)
-    learned, scored = (Examples(pixels, labels, rows, mean, std) for rows in (train, test))
-    return Task(index, "toy", learned, scored)
+def task_of(
+    inputs: Tensor,
+    labels: Tensor,
+    index: int = 0,
+    *,
+    learned: int | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
+) -> Task:
+    """Return a task that learns from the first inputs (by default half), and tests the rest."""
+    rows, cut = torch.arange(len(inputs)), len(inputs) // 2 if learned is None else learned
+    normal = torch.tensor(mean), torch.tensor(std)  # for inputs of any number of dimensions
+    train, test = (Examples(inputs, labels, part, *normal) for part in (rows[:cut], rows[cut:]))
+    return Task(index, "toy", train, test)
 
 
 def to(task: Task, device: torch.device) -> Task:
@@ -50,16 +60,6 @@ def _to(data: Any, device: torch.device) -> Any:
     values = {each.name: getattr(data, each.name) for each in fields(data)}
     tensors = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
     return replace(data, **tensors)
-
-
-def task_of(inputs: Tensor, labels: Tensor, index: int = 0) -> Task:
-    """Return a task whose inputs are as they are; the second half is for test."""
-    half, rows = len(inputs) // 2, torch.arange(len(inputs))
-    mean, std = torch.zeros(()), torch.ones(())  # for inputs of any number of dimensions
-    learned, scored = (
-        Examples(inputs, labels, part, mean, std) for part in (rows[:half], rows[half:])
-    )
-    return Task(index, "toy", learned, scored)
 
 
 def make_model(seed: int = 0) -> Model:
@@ -187,6 +187,17 @@ def train(
     return losses
 
 
+def constant(model: Model, grads: Tensor | float, loss: float = 0.0) -> Callable[[], Tensor]:
+    """Return a closure that gives every parameter the same gradient, whatever the weights are."""
+
+    def closure() -> Tensor:
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) + grads
+        return torch.tensor(loss)
+
+    return closure
+
+
 class _LinearTask(Task):
     """A task whose loss is linear in the logits."""
 
@@ -202,11 +213,11 @@ def make_linear() -> tuple[Model, Task, Tensor]:
     at all weights, and of 2^108 weights those are the best that have the signs of their class's
     image, (3, 36).
     """
-    generator = seeds.generator(0, "linear")
-    layer = BinaryLinear(36, CLASSES, generator=generator)
-    model = Model([nn.Sequential(nn.Flatten(), layer)], INPUT_SHAPE)
-    templates = 85 * torch.randint(0, 4, (CLASSES, *INPUT_SHAPE), generator=generator)
-    labels, rows = torch.arange(60) % CLASSES, torch.arange(60)
-    task = _task(templates[labels].to(torch.uint8), labels, rows, rows)
+    draws = seeds.generator(0, "linear")
+    templates = 85 * torch.randint(0, 4, (CLASSES, *INPUT_SHAPE), generator=draws)
+    labels = torch.arange(60) % CLASSES
+    pixels = templates[labels].to(torch.uint8)
+    train = task_of(pixels, labels, learned=60, mean=127.5, std=74.0).train
     best = torch.where(templates.flatten(1) > 127, 1.0, -1.0)
-    return model, _LinearTask(0, "linear", task.train, task.test), best
+    model = make_linear_model(INPUT_SHAPE, CLASSES)
+    return model, _LinearTask(0, "linear", train, train), best

@@ -15,6 +15,7 @@ from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.device_checks import CPU, DeviceChecks
+from bnnlab_testing.optimizer_checks import assert_signs
 
 
 class WeightChecks(DeviceChecks):
@@ -72,20 +73,20 @@ class WeightChecks(DeviceChecks):
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Train for three steps."""
-        model = self.make(seed).train()
-        rule, optimizer = toy.ToyRule(), toy.make_optimizer(model)
+        model = self.make(seed)
+        step = self._step(model)
         for _ in range(3):
-            optimizer.step(rule.closure(model, (self.inputs(), self.targets())))
+            step()
         return list(model.state_dict().values())
 
     def test_its_binary_weights_are_exactly_signs(self) -> None:
         """Every one is -1 or +1, and there are some exactly if it provides 'binary-weights'."""
-        binary = self.make().binary_parameters()
+        model = self.make()
+        binary = model.binary_parameters()
         assert bool(binary) == self.provides("binary-weights"), (
             f"it has {len(binary)} binary parameters, against what it declares"
         )
-        for name, parameter in binary.items():
-            assert bool((parameter.abs() == 1).all()), f"{name} holds more than -1 and +1"
+        assert_signs(model)
 
     def test_its_real_weights_are_named(self) -> None:
         """Beside binary weights, a real parameter of two dimensions or more is in `real`."""

@@ -13,7 +13,6 @@ from bnnlab_testing import toy
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.optimizer_checks import (
     OptimizerChecks,
-    constant,
     differing,
     flat,
     tensors_of,
@@ -34,7 +33,7 @@ class WritingChecks(OptimizerChecks):
         for each, step in ((model, optimizer), (other, its)):
             for group in step.param_groups:
                 group["lr"] *= 1e-9
-            step.step(constant(each, 0.0))
+            step.step(toy.constant(each, 0.0))
         for (name, parameter), twin in zip(
             model.named_parameters(), other.parameters(), strict=True
         ):
@@ -89,13 +88,7 @@ class WritingChecks(OptimizerChecks):
         """A gradient or a loss that is NaN once ends in an error at the next look."""
         for loss, grad in ((0.0, torch.nan), (torch.nan, 0.0)):
             model, optimizer = self.trained()
-
-            def closure(loss: float = loss, grad: float = grad, model: Model = model) -> Tensor:
-                for parameter in model.parameters():
-                    parameter.grad = torch.full_like(parameter, grad)
-                return torch.tensor(loss)
-
-            optimizer.step(closure)
+            optimizer.step(toy.constant(model, grad, loss))
             missed = f"a gradient of {grad} with a loss of {loss} is not refused by look()"
             with refused(RunError, "not finite", missed):
                 optimizer.look()
@@ -108,7 +101,7 @@ class WritingChecks(OptimizerChecks):
         def everything() -> dict[str, Any]:
             return flat([tensors_of(optimizer, parameter) for parameter in frozen])
 
-        closure, before = constant(model, 0.1), everything()
+        closure, before = toy.constant(model, 0.1), everything()
         for _ in range(3):
             optimizer.step(closure)
         assert everything() == before, "a step changes frozen parameters, or their state"

@@ -13,7 +13,7 @@ CHANGES = "test_an_option_that_changes_the_data_changes_the_protocol"
 HIDDEN = "changes the data, but not the protocol"
 
 
-@found_by("test_the_protocol_is_data_and_does_not_hold_the_seed")
+@found_by("test_the_protocol_does_not_hold_the_seed")
 class TellsTheSeed(Fine):
     """Has the seed in its protocol."""
 
@@ -21,7 +21,7 @@ class TellsTheSeed(Fine):
         return {"seed": self.seed}
 
 
-@found_by("test_the_protocol_is_data_and_does_not_hold_the_seed")
+@found_by("test_a_run_accepts_its_tasks", "not JSON serializable")
 class NoData(Fine):
     """Has what JSON does not know in its protocol."""
 
@@ -29,7 +29,7 @@ class NoData(Fine):
         return {"pixels": self.task.train.pixels}
 
 
-@found_by("test_the_protocol_is_data_and_does_not_hold_the_seed")
+@found_by("test_a_run_accepts_its_tasks", "must describe the data")
 class SaysNothing(Fine):
     """Has an empty protocol."""
 

@@ -55,7 +55,7 @@ class Doubled(Fine):
         return replace(task, train=replace(task.train, pixels=task.train.pixels.double()))
 
 
-@found_by("test_tasks_are_numbered_and_end")
+@found_by("test_tasks_have_names_and_end", "past the last")
 class Endless(Fine):
     """Begins again after its end."""
 
@@ -72,8 +72,7 @@ class Leaks(Fine):
         return replace(task, train=replace(task.train, rows=rows))
 
 
-@found_by("test_no_test_data_is_a_copy_of_what_is_learned_from", "are learned from")
-@found_by("test_a_run_accepts_its_tasks")
+@found_by("test_a_run_accepts_its_tasks", "are learned from")
 class LeaksACopy(Fine):
     """Tests on a copy of the training data."""
 
@@ -82,7 +81,7 @@ class LeaksACopy(Fine):
         return replace(task, test=replace(train, pixels=train.pixels.clone()))
 
 
-@found_by("test_no_test_data_is_a_copy_of_what_is_learned_from", "are learned from")
+@found_by("test_a_run_accepts_its_tasks", "are learned from")
 class LeaksACopyAcross(Fine):
     """Trains the second task on a copy of the test data."""
 
@@ -111,7 +110,7 @@ class Repeats(Fine):
         return replace(task, validation=task.train)
 
 
-@found_by("test_labels_are_classes")
+@found_by("test_a_run_accepts_its_tasks", "labels of the train part")
 class Mislabelled(Fine):
     """Has a class too many."""
 
@@ -119,7 +118,7 @@ class Mislabelled(Fine):
         return replace(task, train=replace(task.train, labels=task.train.labels + 1))
 
 
-@found_by("test_batches_have_the_conventional_shapes")
+@found_by("test_a_run_accepts_its_tasks", "labels of .* must be int64")
 class OddTypes(Fine):
     """Has 32-bit labels."""
 
@@ -127,7 +126,7 @@ class OddTypes(Fine):
         return replace(task, train=replace(task.train, labels=task.train.labels.int()))
 
 
-@found_by("test_tasks_are_numbered_and_end")
+@found_by("test_a_run_accepts_its_tasks", "has the index 0")
 class NumbersAllZero(Fine):
     """Calls each task the first."""
 
@@ -216,7 +215,7 @@ class TellsTasks(Fine):
     gives_task_ids = True
 
 
-@found_by("test_task_ids_are_given_exactly_where_declared")
+@found_by("test_a_run_accepts_its_tasks", "gives_task_ids is false")
 class MasksUntold(Fine):
     """Chooses among some classes, though nobody is told the task."""
 
@@ -224,15 +223,18 @@ class MasksUntold(Fine):
         return replace(task, classes=torch.ones(self.classes, dtype=torch.bool))
 
 
-@found_by("test_labels_are_classes")
+@found_by("test_a_run_accepts_its_tasks", "must be bool of shape")
 class MasksByNumber(Fine):
     """Has a mask of integers, which `~` does not negate."""
+
+    provides = ["task-ids"]
+    gives_task_ids = True
 
     def change(self, task: Task) -> Task:
         return replace(task, classes=torch.ones(self.classes, dtype=torch.int64))
 
 
-@found_by("test_labels_are_classes")
+@found_by("test_a_run_accepts_its_tasks", "labels of the test part")
 class Underlabelled(Fine):
     """Has labels below zero."""
 
