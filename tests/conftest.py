@@ -1,8 +1,11 @@
-"""Isolation: what the user of this machine configured does not reach the tests."""
+"""Isolation: what the user of this machine configured does not reach the tests; and `bnn`."""
 
+import json
 import shutil
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,3 +27,66 @@ def user_config(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     folder.mkdir(parents=True)
     yield folder
     shutil.rmtree(folder)
+
+
+class Answer(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Bnn = Callable[..., Answer]
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of its own: nothing is written to the checkout, and no data are there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNNLAB_DATA", str(tmp_path / "data"))
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "PY_COLORS", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def bnn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bnn:
+    """Return what calls a command in this process, before a wide terminal."""
+    from bnnlab.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str) -> Answer:
+        return Answer(main(words), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def document(bnn: Bnn) -> Callable[..., Any]:
+    """Return the one JSON document that a command prints."""
+
+    def call(*words: str, code: int = 0) -> Any:
+        answer = bnn(*words, "--json")
+        assert answer.code == code, answer.err
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        return json.loads(answer.out, parse_constant=refuse)
+
+    return call
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Downloads are refused at once, by this machine."""
+    from torchvision import datasets
+
+    with socket.socket() as taken:  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        for kind in (datasets.MNIST, datasets.FashionMNIST):
+            monkeypatch.setattr(kind, "mirrors", [address])
+        yield

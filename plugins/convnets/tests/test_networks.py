@@ -18,6 +18,7 @@ from bnnlab_convnets.mixer import mlp_mixer
 from bnnlab_convnets.network import Network
 from bnnlab_convnets.vgg import vgg, vgg_binaryconnect
 from bnnlab_convnets.zoo import Torchvision, zoo_network
+from bnnlab_testing.equations import draws
 
 SMALL: dict[str, dict[str, Any]] = {
     "vgg-binaryconnect": {"width": 0.1},
@@ -31,10 +32,6 @@ SMALL: dict[str, dict[str, Any]] = {
 HOST = bnnlab.PluginHost()
 WEIGHTS = (nn.Linear, nn.Conv2d)
 BINARY = (BinaryLinear, BinaryConv2d)
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def make(name: str, shape: tuple[int, ...] = (3, 32, 32), **options: Any) -> Model:

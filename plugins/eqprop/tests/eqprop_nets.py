@@ -14,11 +14,7 @@ from bnnlab_eqprop.bptt import BackpropagationThroughTime
 from bnnlab_eqprop.inference import RelaxingRule
 from bnnlab_eqprop.rule import EquilibriumPropagation
 from bnnlab_eqprop.units import MeanOfCopies
-from bnnlab_testing.equations import Array, float64
-
-
-def draws(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from bnnlab_testing.equations import Array, draws, float64
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from eqprop_nets import draws, randn
+from eqprop_nets import randn
 from torch import Tensor, nn
 
 from bnnlab import BinaryConv2d, BinaryLinear
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.units import BinaryUnit, MeanOfCopies
+from bnnlab_testing.equations import draws
 
 GEOMETRIES: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "plain": ({"kernel_size": 3}, None),

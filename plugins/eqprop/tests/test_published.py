@@ -25,13 +25,9 @@ from torch import Tensor
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, create, seeds
 from bnnlab_eqprop.relaxation import Network, Order, States
+from bnnlab_testing.equations import Array, float64
 
 BATCHES, SIZE, CLASSES = 20, 16, 4
-Array = np.ndarray
-
-
-def float64(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy().copy()
 
 
 def patches(x: Array, k: int, P: int) -> Array:

@@ -13,18 +13,14 @@ from torch import nn
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
 from bnnlab_hsic.rule import HSICBottleneck
+from bnnlab_testing.equations import Array, draws
 from bnnlab_testing.memory import peak_bytes
 
-Array = np.ndarray
 Back = Callable[[Array], Array]
 CLASSES = 4
 FORMS = ("zz", "xz")
 ESTIMATORS = ("biased", "plausible", "normalised")
 KERNELS = ("cosine", "gaussian")
-
-
-def draws(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def attached(model: Model, **options: Any) -> HSICBottleneck:

@@ -15,24 +15,16 @@ from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageErro
 from bnnlab.errors import RunError
 from bnnlab_pepita.passes import CleanPass
 from bnnlab_pepita.rule import InputModulation
+from bnnlab_testing.equations import Array, draws, float64
 from bnnlab_testing.memory import peak_bytes
 
-Array = np.ndarray
 KINDS = ["modulated", "clean"]
-
-
-def draws(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def attached(model: Model, kind: Any = "modulated", seed: int = 3, **options: Any) -> Any:
     rule = InputModulation(kind, **options)
     rule.attach(model, draws(seed))
     return rule
-
-
-def float64(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy().copy()
 
 
 def some(model: Model, seed: int = 0, count: int = 6) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,11 @@ def make_closure(
     return closure
 
 
+def draws(seed: int = 0) -> torch.Generator:
+    """Return a generator."""
+    return torch.Generator().manual_seed(seed)
+
+
 def float64(tensor: Tensor) -> Array:
     """Return a copy of a tensor as an array of float64."""
     return tensor.detach().double().numpy().copy()
