@@ -109,7 +109,7 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "lr if real_lr is None else real_lr": "lr",
         "if parameters and not group": "if parameters and group",
     },
-    ("core/interfaces/optimizer_state.py", "plugins/backprop/tests plugins/bop/tests"): {
+    ("core/interfaces/optimizer_state.py", "tests/test_devices.py"): {
         'alike = value.is_floating_point() and': "alike =",
     },
     ("core/interfaces/rule.py", "plugins/backprop/tests plugins/dfa/tests"): {

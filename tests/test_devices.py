@@ -33,6 +33,7 @@ class KeepsAll(toy.ToyOptimizer):
                 step=torch.zeros(()),
                 row=parameter.detach().flatten()[:2].clone(),
                 seen=torch.arange(3),
+                mask=parameter > 0,
                 deep={"several": [torch.ones(2), (torch.ones(()), "text", None)]},
             )
 
@@ -111,6 +112,12 @@ def test_state_of_any_shape_follows_a_model_that_is_moved() -> None:
 
 def test_state_of_any_shape_is_loaded_to_where_its_parameter_is() -> None:
     call_with_device(Moves(), "load")
+
+
+def test_a_mask_of_a_weights_shape_is_a_mask_when_it_is_loaded() -> None:
+    _, optimizer = keeps_all()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert {state["mask"].dtype for state in optimizer.state.values()} == {torch.bool}
 
 
 def test_weights_are_drawn_where_the_model_was_moved_to() -> None:
