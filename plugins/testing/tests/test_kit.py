@@ -109,10 +109,6 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
     assert bool(failures(make_plugin, made, options=options, only=check)) is not fine
 
 
-def test_options_in_a_signature_pass_every_check(make_plugin: MakePlugin) -> None:
-    assert not failures(make_plugin, rules.Signed, options=None)
-
-
 @pytest.mark.parametrize(
     ("made", "check", "message"),
     [

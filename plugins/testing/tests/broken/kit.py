@@ -66,8 +66,9 @@ def failures(
 
     Args:
         make_plugin: The fixture.
-        made: The component. Its options, as they are written, are in its `declared`, what it
-            provides besides its kind's usual in its `provides`, and other fields in its `fields`.
+        made: The component. Its options, as they are written, are in its `declared` (None: in its
+            signature), what it provides besides its kind's usual in its `provides`, and other
+            fields in its `fields`.
         top: What is at the top of the entry module.
         only: The check to make.
         attributes: Those that the contract is told.

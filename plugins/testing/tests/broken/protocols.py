@@ -7,7 +7,7 @@ import torch
 
 from bnnlab.interfaces.stream import Examples, Task
 from broken import found_by, right
-from broken.streams import Fine
+from broken.streams import Fine, Floats
 
 CHANGES = "test_an_option_that_changes_the_data_changes_the_protocol"
 HIDDEN = "changes the data, but not the protocol"
@@ -46,8 +46,8 @@ class SaysTheSame(Fine):
 
 
 @right
-class FineShare(Fine):
-    """Can leave out some of the training data."""
+class FineShare(Floats):
+    """Can leave out some of the training data, which are no images."""
 
     declared = "Option('share', float, 1.0, 'Part of the data.', above=0, maximum=1),"
 
@@ -56,6 +56,7 @@ class FineShare(Fine):
         self.share = share
 
     def change(self, task: Task) -> Task:
+        task = super().change(task)
         rows = task.train.rows[: int(self.share * len(task.train))]
         return replace(task, train=replace(task.train, rows=rows))
 

@@ -16,7 +16,6 @@ from bnnlab_testing import toy
 from broken import found_by, right
 
 
-@right
 class Fine(toy.ToyRule):
     """Does all that is asked."""
 
@@ -50,9 +49,14 @@ class Signed(toy.ToyRule):
         strength: Factor on the gradient.
     """
 
+    declared = None
+
     def __init__(self, strength: Positive = 1.0) -> None:
         super().__init__()
         self.strength = strength
+
+
+right(Signed)  # with a decorator, its source would not say what it is
 
 
 class Tabled(toy.ToyRule):

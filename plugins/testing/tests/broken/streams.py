@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnnlab.interfaces.stream import Examples, Task, TaskStream
 from bnnlab_testing import toy
-from broken import found_by, right
+from broken import found_by
 
 
 class Fine(TaskStream):
@@ -37,7 +37,6 @@ class Fine(TaskStream):
         return {"scenario": "toy", "data": self.digest}
 
 
-@right
 class Floats(Fine):
     """Has data that are no images."""
 
