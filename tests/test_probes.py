@@ -129,6 +129,9 @@ class Bad(Probe):
         if (self.what, at.steps) == ("stops", 2):
             self.stop("two steps are enough")
 
+    def further_inputs(self, at):
+        return {"gives no inputs": None, "gives odd inputs": [0]}.get(self.what, ())
+
     def evaluated(self, at, accuracy):
         if self.what == "raises":
             raise KeyError("nothing")
@@ -146,9 +149,11 @@ class Bad(Probe):
     def measures(self):
         tensor = {"one": torch.ones(2)}
         wrong = {"measures the core's": {"forgetting": 0}, "measures a tensor": tensor}
-        return wrong.get(self.what, {})
+        return None if self.what == "measures nothing" else wrong.get(self.what, {})
 
     def state_dict(self):
+        if self.what == "cannot be saved":
+            return {"kept": self.lost}
         return {"kept": lambda: 0} if self.what == "keeps a function" else {}
 
     def load_state_dict(self, state):
@@ -261,10 +266,14 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ("trains", "acme-probes/bad in evaluated changed the model's weights, buffers or mode"),
         ("logs the core's", "acme-probes/bad: a line 'epoch' is the core's own"),
         ("logs no JSON", "acme-probes/bad: its line 'odd' is no mapping of JSON types"),
-        ("answers a tensor", "acme-probes/bad: what evaluated returns is no mapping of JSON types"),
+        ("answers a tensor", r"acme-probes/bad: what evaluated\(\) returns is no mapping of JSON"),
         ("measures the core's", "acme-probes/bad measures 'forgetting'; that name is the core's"),
         ("measures a tensor", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
+        ("measures nothing", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
+        ("gives no inputs", "probe acme-probes/bad in further_inputs failed at .*TypeError"),
+        ("gives odd inputs", r"acme-probes/bad: .* must be Examples, and holds 0"),
         ("keeps a function", "a checkpoint cannot be written: .*lambda"),
+        ("cannot be saved", "probe acme-probes/bad in state_dict failed at .*AttributeError"),
     ],
 )
 def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
@@ -272,9 +281,9 @@ def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
 ) -> None:
     settings = {**TINY, "epochs": 1, "stream": {"name": "permuted-digits", "tasks": 1}}
     with pytest.raises(RunError, match=message):
-        bnnlab.run(settings, probes=[{"name": "bad", "what": what}], out=tmp_path)
-    (result,) = tmp_path.glob("*/result.json")
-    assert json.loads(result.read_text())["status"] == "failed"
+        bnnlab.run(settings, probes=[{"name": "bad", "what": what}], out=tmp_path, name="run")
+    assert re.search(message, (tmp_path / "run" / "log.txt").read_text())
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
 
 
 def test_without_analysis_its_settings_are_refused_and_the_rest_says_not_measured(

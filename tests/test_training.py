@@ -201,7 +201,7 @@ def test_the_matrix_agrees_with_the_trained_model(host: PluginHost) -> None:
     run = experiment(host, None, {"rule": "bp", "optimizer": "adam", "model": norm})
     result = run.run()
     model = result.model.eval()
-    for task, accuracy in zip(run.stream, result.accuracy[-1], strict=True):
+    for task, accuracy in zip(run.made.tasks, result.accuracy[-1], strict=True):
         inputs, targets = task.test.batch(torch.arange(len(task.test)))
         assert accuracy == (model(inputs).argmax(-1) == targets).double().mean().item()
     for parameter in model.binary_parameters().values():
@@ -249,7 +249,7 @@ def test_held_out_accuracy_is_logged_after_every_epoch(host: PluginHost, tmp_pat
     run.run()
     epochs = [line for line in metrics(tmp_path / "run") if line["event"] == "epoch"]
     assert len(epochs) == 4
-    (last,) = [task for task in run.stream if task.index == 1]
+    last = run.made.tasks[1]
     assert last.validation is not None
     assert len(last.validation) == round(0.2 * 1437)
     inputs, targets = last.validation.batch(torch.arange(len(last.validation)))
@@ -571,7 +571,7 @@ def test_what_is_scored_is_the_models_inference(host: PluginHost) -> None:
     run = experiment(host, None, {"epochs": 1})
     run.made.model.inference = lambda model, x: torch.eye(10)[torch.full((len(x),), 3)]
     result = run.run()
-    for index, task in enumerate(run.stream):
+    for index, task in enumerate(run.made.tasks):
         share = (task.test.labels[task.test.rows] == 3).double().mean().item()
         assert result.untrained_accuracy[index] == pytest.approx(share)
         assert result.accuracy[-1][index] == pytest.approx(share)

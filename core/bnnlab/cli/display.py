@@ -24,7 +24,7 @@ class Display:
 
     def __init__(self, experiment: Experiment) -> None:
         self._epochs = experiment.config.epochs
-        self._tasks = len(experiment.stream)
+        self._tasks = len(experiment.made.tasks)
         self._accuracy = ""
         self._drawn = 0.0
         self._progress = Progress(

@@ -190,7 +190,7 @@ def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
-    """Make a rule and attach it to the model; how it infers is now this rule's to say."""
+    """Make a rule and attach it to the model; what infers is this rule, and no earlier one."""
     rule: LearningRule = _make(host, choice)
     before, model.inference = model.inference, None
     try:

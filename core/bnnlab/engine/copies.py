@@ -33,7 +33,10 @@ class Hasher:
 
     def examples(self, part: Examples) -> Hashes:
         """Return a hash of each example: of its pixels as stored, and its label."""
-        return self._once(lambda: self._examples(part), part.pixels, part.labels, part.rows)
+        return self._once(
+            lambda: self.images(part) + _array(part.labels[part.rows]) * _ODD,
+            *(part.pixels, part.labels, part.rows),
+        )
 
     def images(self, part: Examples) -> Hashes:
         """Return a hash of each example's pixels.
@@ -46,9 +49,6 @@ class Hasher:
             return rows + hash((id(pixels),))
         return self._once(lambda: _rows(pixels), pixels)[rows]
 
-    def _examples(self, part: Examples) -> Hashes:
-        return self.images(part) + _array(part.labels[part.rows]) * _ODD
-
     def _once(self, make: Callable[[], Hashes], *data: object) -> Hashes:
         key = tuple(map(id, data))  # all tasks are alive: what is the same object is the same data
         if key not in self._known:
@@ -56,7 +56,7 @@ class Hasher:
         return self._known[key]
 
 
-def _array(tensor: Tensor) -> npt.NDArray[np.int64]:
+def _array(tensor: Tensor) -> Hashes:
     return tensor.cpu().numpy().astype(np.int64)
 
 
@@ -118,8 +118,7 @@ def look_for_known(what: str, unknown: Examples, tasks: Sequence[Task]) -> None:
     ]
     if not parts:
         return
-    hashes = Hasher()
-    count = len(unknown)
+    hashes, count = Hasher(), len(unknown)
     copies = _count(_distinct(map(hashes.images, parts)), hashes.images(unknown))
     if copies > TOLERATED * count:
         raise ValueError(f"{copies} of {count} examples of {what} are images of the tasks")

@@ -1,13 +1,16 @@
 """Checkpoints of 0.1.0, from before there were probes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bnnlab.settings.run import ANALYSIS
 
 
-def translated(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's state as this version writes it; one that has probes is as it is."""
+def translated(state: Mapping[str, Any], measured: Collection[str]) -> dict[str, Any]:
+    """Return a checkpoint's state as this version writes it, with the probes that `measured`.
+
+    A state that has probes is of this version.
+    """
     if "probes" in state:
         return dict(state)
     alone = state["alone"] and {**state["alone"], "progress": _parted(state["alone"])[0]}
@@ -19,7 +22,7 @@ def translated(state: Mapping[str, Any]) -> dict[str, Any]:
         "fresh": {"fresh": old["fresh"], "learner": alone, "plasticity": None},
     }
     versions = {**state["versions"], ANALYSIS: state["versions"]["bnnlab"]}
-    named = {f"{ANALYSIS}/{name}": each for name, each in probes.items()}
+    named = {name: probes[name.removeprefix(f"{ANALYSIS}/")] for name in measured}
     return {**state, "progress": progress, "probes": named, "versions": versions}
 
 

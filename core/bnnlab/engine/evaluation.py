@@ -27,10 +27,7 @@ class Evaluator:
 
     The same weight draws serve all tasks; the probabilities are averaged.
 
-    Args:
-        model: The model that is trained.
-        optimizer: Its optimizer, which may hold a posterior.
-        task_ids: Whether the model is told which task it is tested on.
+    With `task_ids`, the model is told which task it is tested on.
     """
 
     def __init__(self, model: Model, optimizer: Optimizer, task_ids: bool) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from bnnlab.engine.interruption import Interruption
 from bnnlab.engine.learner import Learner
-from bnnlab.engine.origin import Origin
 from bnnlab.engine.probes import Probes, ProbeStop
-from bnnlab.engine.result import Result, RunStatus, conclude
+from bnnlab.engine.protocol import Origin
+from bnnlab.engine.result import Result, RunStatus, measured
 from bnnlab.engine.training import Trainer
 from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, explain, place
 from bnnlab.interfaces.probe import Control, Run, Stepped
-from bnnlab.interfaces.stream import TaskStream
+from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage import checkpoint
@@ -27,30 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Experiment:
-    """A run that is ready to go; `bnnlab.engine.preparing.prepare` makes one.
-
-    Attributes:
-        host: Where the components come from.
-        config: The resolved configuration.
-        stream: What is learned.
-        made: What the run is made of.
-        learner: What learns, and how far it is.
-        probes: What measures the run.
-        origin: What its figures come from.
-        folder: Where it is written, or None.
-        heard: What was logged before there was a folder.
-        resumed: Whether it goes on from a checkpoint.
-    """
+    """A run that is ready to go; `bnnlab.engine.preparing.prepare` makes one."""
 
     host: PluginHost
     config: RunConfig
-    stream: TaskStream
     made: Run
     learner: Learner
     probes: Probes
     origin: Origin
     folder: RunFolder | None
-    heard: list[logging.LogRecord]
+    heard: list[logging.LogRecord]  # what was logged before there was a folder
     resumed: bool
 
     def __post_init__(self) -> None:
@@ -84,10 +70,8 @@ class Experiment:
             )
             try:
                 with self._interruption.listening() if self.folder else nullcontext():
-                    self._learn(stepped)
-            except ProbeStop as stop:
-                log.log(NOTE, "stopped by probe %s", stop)
-                return self._finish("stopped", str(stop))
+                    reason = self._learn(stepped)
+                return self._finish("stopped" if reason else "complete", reason)
             except (KeyboardInterrupt, StoppedError) as stop:
                 log.info("stopped by %s", getattr(stop, "signal", "SIGINT"))
                 self._finish("interrupted")
@@ -99,14 +83,19 @@ class Experiment:
                 if isinstance(error, BnnlabError):
                     raise
                 raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
-            return self._finish("complete")
 
-    def _learn(self, stepped: Stepped) -> None:
+    def _learn(self, stepped: Stepped) -> str | None:
+        """Train; return why a probe stopped the run, or None."""
         if not self.resumed:
             self._save()
         is_due = self._interruption.due if self.folder else lambda: False
         control = Control(self._logged, is_due, self._save, stepped)
-        Trainer(self.made, self.learner.progress, control, self.probes).run()
+        try:
+            Trainer(self.made, self.learner.progress, control, self.probes).run()
+        except ProbeStop as stop:
+            log.log(NOTE, "stopped by probe %s", stop)
+            return str(stop)
+        return None
 
     @property
     def _path(self) -> Path | None:
@@ -127,17 +116,8 @@ class Experiment:
             return
         state = {
             **self.learner.state_dict(),
+            **self.origin.state_dict(),
             "probes": self.probes.state_dict(),
-            "run_id": self.origin.run_id,
-            "identity": self.origin.identity,
-            "device": self.origin.device,
-            "versions": self.origin.versions,
-            "files": self.origin.files,
-            "data": {
-                "input_shape": list(self.stream.input_shape),
-                "classes": self.stream.classes,
-                "rule_infers": self.made.model.inference is not None,
-            },
             "metrics": self.folder.lines,
         }
         with self.folder.writing():
@@ -146,20 +126,22 @@ class Experiment:
         self._interruption.saved()
 
     def _finish(self, status: RunStatus, reason: str | None = None) -> Result:
-        try:
-            result = conclude(
-                self.made,
-                self.learner.progress,
-                self.probes,
-                self.origin,
-                status=status,
-                stop_reason=reason,
-                folder=self._path,
-            )
-        except RunError as error:  # of a probe
-            log.error("%s", error)
-            self._finish("failed")
-            raise
+        run, origin, progress = self.made, self.origin, self.learner.progress
+        result = Result(
+            status=status,
+            stop_reason=reason,
+            measures=measured(progress, self.probes, status),
+            tasks=[task.name for task in run.tasks],
+            protocol=protocol_hash(origin.protocol),
+            protocol_description=origin.protocol,
+            seed=run.seed,
+            run_id=origin.run_id,
+            seconds=round(progress.seconds, 3),
+            components=origin.components,
+            changed_versions={k: used for k, used in origin.versions.items() if len(used) > 1},
+            model=run.model.eval(),
+            folder=self._path,
+        )
         if self.folder:
             with self.folder.writing():
                 self.folder.write_result(result.as_dict())

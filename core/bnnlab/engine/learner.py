@@ -14,7 +14,7 @@ from bnnlab.interfaces.rule import LearningRule
 
 @dataclass
 class Learner:
-    """A model with its rule and its optimizer; together all that changes in training."""
+    """A model, its rule and its optimizer, and how far they are: all that training changes."""
 
     model: Model
     rule: LearningRule
@@ -26,21 +26,12 @@ class Learner:
         return {name: part.state_dict() for name, part in vars(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Any], source: Path) -> None:
-        """Restore what `state_dict` returned, from a checkpoint of the run's folder `source`.
-
-        Raises:
-            UsageError: If it does not fit, or binary weights are not -1 and +1.
-        """
+        """Restore what `state_dict` returned, see `restore`."""
         restore(source, state, **vars(self))
 
 
 def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:
-    """Load the state of a model, and of what else is named as in a checkpoint.
-
-    Args:
-        source: The run's folder with the state, for messages.
-        state: By the parts' names.
-        parts: What has `load_state_dict`.
+    """Load each part's state by its name, from a checkpoint of the run's folder `source`.
 
     Raises:
         UsageError: If a state does not fit, or binary weights are not -1 and +1.
@@ -49,7 +40,5 @@ def restore(source: Path, state: Mapping[str, Any], **parts: Any) -> None:
         try:
             part.load_state_dict(state[name])
         except Exception as error:  # a state of something else breaks a component in any way
-            reason = " ".join(str(error).split())
-            raise UsageError(
-                f"the checkpoint in {source} does not fit its run.toml: {name}: {reason}"
-            ) from error
+            said = f"the checkpoint in {source} does not fit its run.toml: {name}"
+            raise UsageError(f"{said}: {' '.join(str(error).split())}") from error

@@ -14,47 +14,40 @@ log = logging.getLogger(__name__)
 
 
 def choose_probes(
-    host: PluginHost,
-    config: RunConfig,
-    optimizer: Optimizer,
-    *,
-    resumed: bool,
-    saved: Collection[str] | None,
+    host: PluginHost, config: RunConfig, optimizer: Optimizer, saved: Collection[str] | None
 ) -> dict[str, Choice]:
     """Return the probes of a run by the names that their states have in its checkpoints.
 
-    Weights are measured where bnnlab-analysis is installed, and so is the uncertainty of a
-    posterior; the log says where they are not. A resumed run has the probes that it was begun with.
+    The log says which of those that nobody asked for are not measured, and why.
 
-    Args:
-        host: Where probes come from.
-        config: Names probes, or has settings that stand for some.
-        optimizer: Whose predictions may be those of a posterior.
-        resumed: Whether the run goes on from a checkpoint.
-        saved: The probes in the checkpoint; None if there is none, or one of 0.1.0.
+    A run that goes on has the probes of its checkpoint, `saved`; this is None for a new run.
 
     Raises:
         UsageError: If a probe that is asked for, or that a resumed run has, is not there.
     """
+    needed = _asked(config) if saved is None else saved
     chosen: dict[str, Choice] = {}
-    for name in _implied(config, optimizer) if saved is None else saved:
+    for name in implied(config, optimizer) if saved is None else saved:
         if name in config.probes:
             continue
         try:
             chosen[name] = choose(host, Kind.PROBE, name, {})
         except UsageError as error:
-            if resumed or name in _asked(config):
+            if name in needed:
                 raise
             log.log(NOTE, "%s: not measured. %s", name.partition("/")[2], error)
     return {**chosen, **config.probes}
 
 
-def _implied(config: RunConfig, optimizer: Optimizer) -> list[str]:
+def implied(config: RunConfig, optimizer: Optimizer) -> list[str]:
+    """Return the probes of bnnlab-analysis that a run has without naming them.
+
+    They are those that its settings stand for, weights, and the uncertainty of a posterior.
+    """
     posterior = [f"{ANALYSIS}/uncertainty"] if optimizer.test_draws else []
     return list(dict.fromkeys([f"{ANALYSIS}/weights", *posterior, *_asked(config)]))
 
 
 def _asked(config: RunConfig) -> list[str]:
-    """Return the probes that the settings stand for."""
     asked = [probe for setting, probe in MEASURING.items() if getattr(config, setting)]
     return [f"{ANALYSIS}/{probe}" for probe in asked]

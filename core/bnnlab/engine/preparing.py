@@ -14,10 +14,9 @@ from bnnlab.engine import building
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.learner import Learner, restore
-from bnnlab.engine.measuring import choose_probes
-from bnnlab.engine.origin import Origin
+from bnnlab.engine.measuring import choose_probes, implied
 from bnnlab.engine.probes import Probes
-from bnnlab.engine.protocol import compare, describe, identity, join_versions, versions
+from bnnlab.engine.protocol import Origin, compare, describe, identity, join_versions, versions
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.interfaces.stream import TaskStream
@@ -44,53 +43,38 @@ def prepare(
     *,
     allow_changed_versions: bool = False,
 ) -> Experiment:
-    """Make all that a run needs, and its folder.
+    """Make all that a run needs, and its folder; or continue the run in the folder `resume`.
 
-    Args:
-        host: Where the components come from.
-        config: The resolved configuration.
-        resume: A run's folder to continue; None for a new run.
-        allow_changed_versions: Whether it may be continued with other versions of torch, bnnlab or
-            a plugin than it was begun with.
+    With `allow_changed_versions`, torch, bnnlab and plugins may have other versions than before.
 
     Raises:
         UsageError: If the components do not fit, one cannot be made, or the run cannot be
             continued.
     """
     require(host, config)
-    device = building.find_device(config.device)
+    device, data = building.find_device(config.device), building.data_folder(config.data)
     with ExitStack() as undo, hear() as heard:
         state = _take_over(resume, undo) if resume else None
-        warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
-        stream = building.make_stream(
-            host,
-            config.choices[Kind.STREAM],
-            data=building.data_folder(config.data),
-            device=device,
-            seed=config.seed,
-        )
         resumed = state is not None
+        warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
+        choice = config.choices[Kind.STREAM]
+        stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = _make(host, config, stream, device, resumed=resumed)
         learner = Learner(run.model, run.rule, run.optimizer)
-        saved = state.get("probes") if state else None
-        chosen = choose_probes(host, config, run.optimizer, resumed=resumed, saved=saved)
+        state = state and translated(state, implied(config, run.optimizer))
+        chosen = choose_probes(host, config, run.optimizer, state and state["probes"])
         warn_of_unmet(choice.plugin.distribution for choice in chosen.values())
         made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
         probes = Probes(made, run)
         origin = _originate(host, config, stream, learner, chosen, state)
         if resume and state:
-            with resume.writing(UsageError):
-                state = translated(state)
-                origin = _continued(resume.path, state, origin, allow_changed_versions)
-                learner.load_state_dict(state, resume.path)
-                restore(resume.path, state["probes"], **made)
-                resume.restore_metrics(state["metrics"])
+            origin = _restore(resume, state, origin, learner, made, allow_changed_versions)
             ended = learner.progress.ended or not probes.hear(Probe.run_ended)
             if ended and learner.progress.task == len(run.tasks):
                 log.warning("%s is complete: only its result is written again", resume.path)
-        folder = resume or _new_folder(host, config, device)
+        folder = resume or _new_folder(host, config, device, data)
         undo.pop_all()
-    return Experiment(host, config, stream, run, learner, probes, origin, folder, heard, resumed)
+    return Experiment(host, config, run, learner, probes, origin, folder, heard, resumed)
 
 
 def _take_over(folder: RunFolder, undo: ExitStack) -> State | None:
@@ -142,7 +126,7 @@ def _originate(
     if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
         read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
     files = {**(state or {}).get("files", {}), **building.digests(read)}
-    protocol = describe(config, stream, model, learner.optimizer, files)
+    protocol = describe(config, stream, learner, files)
     used = [choice.plugin for choice in (*config.choices.values(), *probes.values())]
     return Origin(
         run_id=secrets.token_hex(8),
@@ -151,6 +135,11 @@ def _originate(
         versions={name: [each] for name, each in versions(host, used, learner).items()},
         files=files,
         device=next(model.parameters()).device.type,
+        data={
+            "input_shape": list(stream.input_shape),
+            "classes": stream.classes,
+            "rule_infers": model.inference is not None,
+        },
         components={
             str(kind): {
                 "name": choice.component.name,
@@ -162,39 +151,46 @@ def _originate(
     )
 
 
-def _continued(folder: Path, state: State, mine: Origin, allow_changed_versions: bool) -> Origin:
-    """Return the origin of a run that goes on, or refuse to go on."""
-    now = {name: version for name, (version,) in mine.versions.items()}
-    joined = join_versions(folder, state["versions"], now, allow_changed_versions)
-    compare(folder, state["identity"], mine.identity)
-    if state["device"] != mine.device:
-        log.warning(
-            "%s was saved on %s and continues on %s: from here on it differs from an "
-            "uninterrupted run, in rounding and in what an optimizer draws",
-            *(folder, state["device"], mine.device),
+def _restore(
+    folder: RunFolder,
+    state: State,
+    mine: Origin,
+    learner: Learner,
+    probes: Mapping[str, Probe],
+    allow_changed_versions: bool,
+) -> Origin:
+    """Load a checkpoint if it is this run's; return the origin of the run that goes on."""
+    with folder.writing(UsageError):
+        versions = join_versions(
+            folder.path, state["versions"], mine.versions, allow_changed_versions
         )
-    return replace(mine, versions=joined, run_id=state.get("run_id", mine.run_id))
+        compare(folder.path, state["identity"], mine.identity)
+        if state["device"] != mine.device:
+            log.warning(
+                "%s was saved on %s and continues on %s: from here on it differs from an "
+                "uninterrupted run, in rounding and in what an optimizer draws",
+                *(folder.path, state["device"], mine.device),
+            )
+        learner.load_state_dict(state, folder.path)
+        restore(folder.path, state["probes"], **probes)
+        folder.restore_metrics(state["metrics"])
+    return replace(mine, versions=versions, run_id=state.get("run_id", mine.run_id))
 
 
-def _new_folder(host: PluginHost, config: RunConfig, device: torch.device) -> RunFolder | None:
+def _new_folder(
+    host: PluginHost, config: RunConfig, device: torch.device, data: Path
+) -> RunFolder | None:
+    """Make a folder; its run.toml says what was left to this machine, and not the run's name."""
     if config.out is None:
         return None
-    described = "-".join(config.choices[kind].component.name for kind in _NAMING)
-    repeatable, out = _repeatable(config, device), building.expand(config.out)
-    folder = RunFolder.create(out, config.name, described)
-    loaded = [plugin for plugin in host.plugins if plugin.status is PluginStatus.OK]
-    folder.describe(repeatable, {each.distribution: each.version for each in loaded})
-    return folder
-
-
-def _repeatable(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """Return the configuration with what it left to this machine, and without its own name."""
-    data = str(building.data_folder(config.data).resolve())
-    if not is_storable(data):
-        raise UsageError(f"data: {shown(data)} has characters that a run file cannot hold.")
-    settings = {**config.as_dict(), "device": str(device), "data": data}
+    where = str(data.resolve())
+    if not is_storable(where):
+        raise UsageError(f"data: {shown(where)} has characters that a run file cannot hold.")
+    settings = {**config.as_dict(), "device": str(device), "data": where}
     del settings["name"]
-    return settings
-
-
-_NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+    naming = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+    described = "-".join(config.choices[kind].component.name for kind in naming)
+    folder = RunFolder.create(building.expand(config.out), config.name, described)
+    loaded = [plugin for plugin in host.plugins if plugin.status is PluginStatus.OK]
+    folder.describe(settings, {each.distribution: each.version for each in loaded})
+    return folder

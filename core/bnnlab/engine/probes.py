@@ -9,9 +9,12 @@ from bnnlab.errors import BnnlabError, RunError, StoppedError, explain, place
 from bnnlab.guards import ambient
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.probe import Probe, Run
+from bnnlab.interfaces.stream import Examples
 
 EVENTS = frozenset({"untrained", "epoch", "evaluation"})
 """Lines of metrics.jsonl that are the core's own."""
+QUICK = (Probe.stepped, Probe.state_dict)
+"""Moments so frequent that the process state is not compared around them."""
 
 
 class ProbeStop(Exception):  # noqa: N818 - no error
@@ -54,8 +57,9 @@ class Probes:
         for who, probe in self._probes.items():
             if not _overrides(probe, moment) or only not in (None, who):
                 continue
-            with self._guarded(f"probe {who} in {name}", quick=moment is Probe.stepped):
-                answers[who] = getattr(probe, name)(*given)
+            with self._guarded(f"probe {who} in {name}", quick=moment in QUICK):
+                answer = getattr(probe, name)(*given)
+                answers[who] = _read(moment, answer, f"probe {who}: what {name}() returns")
             if probe._reason is not None:
                 self.stop_reason, probe._reason = f"{who}: {probe._reason}", None
         return answers
@@ -67,22 +71,14 @@ class Probes:
             for line in probe._lines:
                 if line["event"] in EVENTS:
                     raise RunError(f"probe {who}: a line {line['event']!r} is the core's own")
-                lines.append(_checked(line, f"probe {who}: its line {line['event']!r}"))
+                lines.append(_mapping(line, f"probe {who}: its line {line['event']!r}"))
             probe._lines = ()
         return lines
-
-    def extend(self, line: dict[str, Any], moment: Any, *given: Any) -> dict[str, Any]:
-        """Return a line of metrics with what the probes add to it; what it holds stays."""
-        for who, added in self.ask(moment, *given).items():
-            what = f"probe {who}: what {moment.__name__} returns"
-            line = {**_checked({} if added is None else added, what), **line}
-        return line
 
     def measures(self, core: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the results of all by name; the names in `core` are not theirs to use."""
         found: dict[str, Any] = {}
-        for who, answer in self.ask(Probe.measures).items():
-            measured = _checked(answer, f"probe {who}: what measures() returns")
+        for who, measured in self.ask(Probe.measures).items():
             if taken := sorted(measured.keys() & core):
                 raise RunError(f"probe {who} measures {taken[0]!r}; that name is the core's")
             if twice := sorted(measured.keys() & found.keys()):
@@ -92,14 +88,11 @@ class Probes:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each by name."""
-        return {name: probe.state_dict() for name, probe in self._probes.items()}
+        return {**{name: {} for name in self._probes}, **self.ask(Probe.state_dict)}
 
     @contextmanager
     def _guarded(self, who: str, *, quick: bool) -> Iterator[None]:
-        """Name a probe that fails, and refuse one that writes to the model or changes its mode.
-
-        What it changes for the whole process is put back, but for those of a `quick` moment.
-        """
+        """Name a probe that fails or changes the model; put the process back unless `quick`."""
         before = _marks(self._model)
         try:
             with nullcontext() if quick else ambient.kept(who, self._said):
@@ -122,7 +115,20 @@ def _marks(model: Model) -> list[Any]:
     return [*(each._version for each in tensors), *(part.training for part in model.modules())]
 
 
-def _checked(answer: Any, what: str) -> dict[str, Any]:
+def _read(moment: Any, answer: Any, what: str) -> Any:
+    """Return a probe's answer, if it is what the moment asks for."""
+    if moment is Probe.evaluated:
+        return _mapping({} if answer is None else answer, what)
+    if moment is Probe.measures:
+        return _mapping(answer, what)
+    if moment is Probe.further_inputs:
+        answer = [*answer]
+        if odd := [each for each in answer if not isinstance(each, Examples)]:
+            raise RunError(f"{what} must be Examples, and holds {odd[0]!r:.60}")
+    return answer
+
+
+def _mapping(answer: Any, what: str) -> dict[str, Any]:
     """Return a mapping by text, if JSON can hold it."""
     try:
         found = dict(answer)

@@ -1,7 +1,8 @@
-"""What a run's figures are made from, and what must agree where a run is continued."""
+"""What a run's figures come from, and what must agree where a run is continued."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,6 @@ import torch
 
 from bnnlab.engine.learner import Learner
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.discovery import Plugin
@@ -24,23 +23,40 @@ ELSEWHERE = ("data", "out", "name", "device", "checkpoint_minutes")
 """Settings that may differ where a run is continued."""
 
 
-def describe(
-    config: RunConfig,
-    stream: TaskStream,
-    model: Model,
-    optimizer: Optimizer,
-    files: Mapping[str, str],
-) -> dict[str, Any]:
-    """Describe what is learned from, in which order, how it is split and scored.
+@dataclass(frozen=True)
+class Origin:
+    """What a run's figures come from; a resumed run keeps it.
 
-    Args:
-        config: The run's.
-        stream: What is learned.
-        model: What learns.
-        optimizer: Says by how many weight draws is predicted.
+    Attributes:
+        run_id: Sixteen hexadecimal digits of this run alone.
+        protocol: What is learned from, in which order, how it is split and scored.
+        identity: What a checkpoint must agree on with the run that continues it.
+        versions: All that parts of the run are made with, by distribution.
         files: Digests of what the run reads besides its stream, by option.
+        device: The kind of device.
+        data: What makes the model again: input shape, classes, whether the rule infers.
+        components: Per kind: name, distribution and version.
     """
-    draws = optimizer.test_draws
+
+    run_id: str
+    protocol: dict[str, Any]
+    identity: dict[str, Any]
+    versions: dict[str, list[str]]
+    files: dict[str, str]
+    device: str
+    data: dict[str, Any]
+    components: dict[str, dict[str, str]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it: all that is not a function of the rest."""
+        return {k: v for k, v in vars(self).items() if k not in ("protocol", "components")}
+
+
+def describe(
+    config: RunConfig, stream: TaskStream, learner: Learner, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Describe what is learned from (`files`, too), in which order, how it is split and scored."""
+    draws = learner.optimizer.test_draws
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
     return {
         **({"files": dict(files)} if files else {}),
@@ -49,7 +65,7 @@ def describe(
         "batch_size": config.batch_size,
         "score": f"top-1 accuracy of {predictor} on each task's whole test part",
         "task_ids_at_test": stream.gives_task_ids,
-        "revisits_training_images": needs_recalibration(model),
+        "revisits_training_images": needs_recalibration(learner.model),
     }
 
 
@@ -60,14 +76,9 @@ def identity(config: RunConfig, protocol: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
-    """See that a checkpoint is of the run that its folder describes.
+    """See that the identity in a checkpoint is the run's own, or the part of it in `mine`.
 
     Settings that it does not know are of a later version, which may be allowed.
-
-    Args:
-        folder: Of the run, for the message.
-        saved: The identity in the checkpoint.
-        mine: As it is now, or the part of it that matters.
 
     Raises:
         UsageError: If they differ.
@@ -89,8 +100,8 @@ def _agree(saved: Any, mine: Any) -> bool:
 def versions(host: PluginHost, used: Sequence[Plugin], learner: Learner) -> dict[str, str]:
     """Return the versions of what computes: torch, bnnlab and the plugins in use.
 
-    Those are the ones in `used`, and those of what a learner is made of, such as the optimizer
-    that another one goes around.
+    Plugins in use are those in `used`, and those of what a learner is made of, such as the
+    optimizer that another one goes around.
     """
     modules = (*learner.model.modules(), *learner.rule.modules())
     parts = (*modules, *vars(learner.rule).values(), *vars(learner.optimizer).values())
@@ -101,27 +112,21 @@ def versions(host: PluginHost, used: Sequence[Plugin], learner: Learner) -> dict
 
 
 def join_versions(
-    folder: Path, saved: Mapping[str, list[str]], mine: Mapping[str, str], allowed: bool
+    folder: Path, saved: Mapping[str, list[str]], mine: Mapping[str, list[str]], allowed: bool
 ) -> dict[str, list[str]]:
-    """Return every version that parts of a run are made with, the first one first.
-
-    Args:
-        folder: Of the run, for the message.
-        saved: What this returned where the checkpoint was made.
-        mine: The versions of now.
-        allowed: Whether they may differ from those of the checkpoint.
+    """Return every version that parts of a run are made with: those of its checkpoint, then mine.
 
     Raises:
-        UsageError: If they differ and may not.
+        UsageError: If they differ and this is not allowed.
     """
     before = {name: saved.get(name, ["not used"]) for name in mine}
-    changed = [name for name in mine if before[name][-1] != mine[name]]
+    changed = [name for name in mine if before[name][-1:] != mine[name]]
     if changed:
-        what = ", ".join(f"{name} {before[name][-1]} is {mine[name]} now" for name in changed)
+        what = ", ".join(f"{name} {before[name][-1]} is {mine[name][0]} now" for name in changed)
         if not allowed:
             raise UsageError(
                 f"{folder} was begun with other versions: {what}. Install those again, or let "
                 "--allow-changed-versions go on: the result says so."
             )
         log.warning("%s goes on with other versions: %s", folder, what)
-    return {name: [*before[name], *[mine[name]] * (name in changed)] for name in mine}
+    return {name: before[name] + mine[name] * (name in changed) for name in mine}

@@ -11,17 +11,10 @@ from bnnlab.interfaces.stream import Task
 
 
 class Reporter:
-    """Asks the probes, logs, saves, and counts the time that a run takes.
-
-    Args:
-        progress: How far the run is; its `seconds` are counted here.
-        control: Is told of lines of metrics and checkpoints.
-        probes: What measures the run.
-        tasks: How many there are to learn.
-    """
+    """Asks the probes, logs, saves, and counts the seconds of the progress."""
 
     def __init__(self, progress: Progress, control: Control, probes: Probes, tasks: int) -> None:
-        self.probes, self._progress, self._tasks = probes, progress, tasks
+        self._probes, self._progress, self._tasks = probes, progress, tasks
         self._save, self._is_due = control.save, control.is_due
         self.control = replace(control, save=self.save)
         self._ticked = time.perf_counter()
@@ -30,15 +23,12 @@ class Reporter:
         """Return how far the run is."""
         return Moment(task, self._progress.epoch, self._progress.steps)
 
-    def ask(self, moment: Any, *given: Any, only: str | None = None) -> None:
+    def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
         """Call a moment of the probes, see `Probes.ask`, and log their lines."""
-        self.probes.ask(moment, *given, only=only)
-        self.log_lines()
-
-    def log_lines(self) -> None:
-        """Log what the probes have to say."""
-        for line in self.probes.take_lines():
+        answers = self._probes.ask(moment, *given, only=only)
+        for line in self._probes.take_lines():
             self.log(line)
+        return answers
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Log a line of metrics with the time spent."""
@@ -47,7 +37,7 @@ class Reporter:
 
     def is_due(self) -> bool:
         """Return whether a checkpoint is due, also for a probe that asks the run to stop."""
-        return self.probes.stop_reason is not None or self._is_due()
+        return self._probes.stop_reason is not None or self._is_due()
 
     def save(self) -> None:
         """Take a checkpoint.
@@ -58,8 +48,8 @@ class Reporter:
         self._tick()
         self._save()
         self._ticked = time.perf_counter()
-        if self.probes.stop_reason is not None and self._progress.task < self._tasks:
-            raise ProbeStop(self.probes.stop_reason)
+        if self._probes.stop_reason is not None and self._progress.task < self._tasks:
+            raise ProbeStop(self._probes.stop_reason)
 
     def _tick(self) -> None:
         """Count the time since the last tick; a clock that was set back counts nothing."""

@@ -1,18 +1,18 @@
 """What a run found."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from bnnlab.engine import continual
-from bnnlab.engine.origin import Origin
 from bnnlab.engine.probes import Probes
 from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.probe import Run
-from bnnlab.interfaces.stream import protocol_hash
+
+log = logging.getLogger(__name__)
 
 RunStatus = Literal["complete", "stopped", "failed", "interrupted"]
 Status = RunStatus
@@ -137,29 +137,11 @@ MEASURES: dict[str, Measure[Any]] = {
 """What the core's measures mean, and those that it asks bnnlab-analysis for, by name."""
 
 
-def conclude(
-    run: Run,
-    progress: Progress,
-    probes: Probes,
-    origin: Origin,
-    *,
-    status: RunStatus,
-    stop_reason: str | None,
-    folder: Path | None,
-) -> Result:
-    """Return the result of a run that has come as far as its progress says.
-
-    Args:
-        run: What it is made of.
-        progress: How far it has come.
-        probes: What measured it.
-        origin: What its figures come from.
-        status: How it ended.
-        stop_reason: Why a probe stopped it, or None.
-        folder: Where it was written, or None.
+def measured(progress: Progress, probes: Probes, status: RunStatus) -> dict[str, Any]:
+    """Return all measures of a run that has come as far as its progress says, by name.
 
     Raises:
-        RunError: If what a probe measures is refused; a failed run is then without measures.
+        RunError: If what a probe measures is refused; a run that ended early is then without it.
     """
     matrix = progress.accuracy
     own = {
@@ -176,23 +158,9 @@ def conclude(
     }
     try:
         found = probes.measures(own.keys() | {f.name for f in fields(Result)})
-    except RunError:
-        if status != "failed":
+    except RunError as error:
+        if status in ("complete", "stopped"):
             raise
+        log.warning("the result is without what probes measure: %s", error)
         found = {}
-    absent = {name: measure.absent for name, measure in MEASURES.items()}
-    return Result(
-        status=status,
-        stop_reason=stop_reason,
-        measures={**absent, **own, **found},
-        tasks=[task.name for task in run.tasks],
-        protocol=protocol_hash(origin.protocol),
-        protocol_description=origin.protocol,
-        seed=run.seed,
-        run_id=origin.run_id,
-        seconds=round(progress.seconds, 3),
-        components=origin.components,
-        changed_versions={name: each for name, each in origin.versions.items() if len(each) > 1},
-        model=run.model.eval(),
-        folder=folder,
-    )
+    return {**{name: measure.absent for name, measure in MEASURES.items()}, **own, **found}

@@ -13,14 +13,7 @@ from bnnlab.interfaces.stream import Task
 
 
 class Scorer:
-    """Scores test parts into the progress, and tells the probes what is predicted.
-
-    Args:
-        run: What learns.
-        progress: Where an evaluation goes on.
-        evaluator: Predicts.
-        reporter: Tells the probes, and saves between predictions.
-    """
+    """Scores test parts into the progress, and tells the probes what is predicted."""
 
     def __init__(
         self, run: Run, progress: Progress, evaluator: Evaluator, reporter: Reporter
@@ -46,18 +39,12 @@ class Scorer:
         row += [None] * (len(tasks) - len(row))
         progress.accuracy.append(row)
         line = {"event": "evaluation", "task": task.index, "step": progress.steps, "accuracy": row}
-        line = self._reporter.probes.extend(line, Probe.evaluated, at, [*row])
-        self._reporter.log_lines()
+        for added in self._reporter.ask(Probe.evaluated, at, [*row]).values():
+            line = {**added, **line}
         self._reporter.log(line)
 
     def _score(self, tasks: Sequence[Task], seen: Sequence[Task], at: Moment | None) -> None:
-        """Score test parts from where the progress is.
-
-        Args:
-            tasks: Whose test parts are scored.
-            seen: The tasks learned so far.
-            at: After which task; None before training.
-        """
+        """Score test parts from where the progress is; `at` is None before training."""
         progress, ask = self.progress, self._reporter.ask
         further = self._further(at) if at else []
         every = [*(inputs for _, inputs in further), *tasks]
@@ -82,6 +69,6 @@ class Scorer:
         """Return which probe asks for further inputs, and a task with these as its test part."""
         return [
             (who, replace(at.task, name=f"the further inputs of probe {who}", test=inputs))
-            for who, answer in self._reporter.probes.ask(Probe.further_inputs, at).items()
+            for who, answer in self._reporter.ask(Probe.further_inputs, at).items()
             for inputs in answer
         ]

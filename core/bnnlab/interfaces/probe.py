@@ -26,7 +26,7 @@ class Run:
         optimizer: Made for the model.
         tasks: What is learned, in order.
         task_ids: Whether the model is told which task it is tested on.
-        unknown: Examples of no task, or None where the stream has none.
+        unknown: Inputs of no task; None where the stream has none, or the model is told the task.
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
         seed: Root of all randomness.
@@ -51,7 +51,7 @@ class Moment:
 
     Attributes:
         task: The task under way.
-        epoch: The epoch under way, from 0.
+        epoch: The epoch under way, from 0; once all are over, their number.
         steps: Optimizer steps made in the run.
     """
 
@@ -82,10 +82,9 @@ class Probe:
 
     Override the moments that are needed; each does nothing by default. The run goes on in the same
     way with and without the probe: leave weights, buffers, modes, the rule's and the optimizer's
-    state and all generators as they are. What is drawn comes from a generator of the probe's own,
-    see `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
-
-    All that is measured and must outlive a stop is in `state_dict()`.
+    state and all generators as they are. Draw from a generator of the probe's own, see
+    `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
+    `state_dict()` holds all that must outlive a stop.
     """
 
     _lines: tuple[dict[str, Any], ...] = ()

@@ -5,7 +5,8 @@ The exact gradient is autograd's over the whole network, with the same surrogate
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,20 +95,16 @@ def _flat(grads: list[Tensor | None], parameters: list[nn.Parameter]) -> Tensor:
 def _windows(model: Model) -> Iterator[list[list[Tensor]]]:
     """Collect, per segment, where the surrogate gradients of its sign activations are not zero."""
     found: list[list[Tensor]] = [[] for _ in model.segments]
-    handles = []
-    for number, segment in enumerate(model.segments):
-        for module in segment.modules():
-            if isinstance(module, Sign):
 
-                def note(sign: Sign, inputs: tuple[Tensor], _: Any, number: int = number) -> None:
-                    found[number].append(sign.is_open(inputs[0].detach()).flatten().float())
+    def note(mine: list[Tensor], sign: Sign, inputs: tuple[Tensor], _: Any) -> None:
+        mine.append(sign.is_open(inputs[0].detach()).flatten().float())
 
-                handles.append(module.register_forward_hook(note))
-    try:
+    with ExitStack() as hooks:
+        for mine, segment in zip(found, model.segments, strict=True):
+            for module in segment.modules():
+                if isinstance(module, Sign):
+                    hooks.enter_context(module.register_forward_hook(partial(note, mine)))
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -30,15 +30,20 @@ class Fresh(Probe):
         """Teach the tasks that are left, and compare."""
         for task in self._run.tasks[len(self._accuracy) :]:
             learner = self._learner = self._learner or self._make()
-            made = vars(learner) | {"tasks": [replace(task, index=0)]}
-            progress = made.pop("progress")
+            run = replace(
+                self._run,
+                model=learner.model,
+                rule=learner.rule,
+                optimizer=learner.optimizer,
+                tasks=[replace(task, index=0)],
+            )
 
             def stepped(_: int, *where: int, index: int = task.index) -> None:
                 control.stepped(index, *where)
 
             alone = replace(control, log=lambda _: None, stepped=stepped)
-            Trainer(replace(self._run, **made), progress, alone).run()
-            self._accuracy.append(progress.accuracy[0][0])
+            Trainer(run, learner.progress, alone).run()
+            self._accuracy.append(learner.progress.accuracy[0][0])
             self._learner = None
             control.save()
         self._plasticity = plasticity(accuracy, self._accuracy)
