@@ -1,7 +1,7 @@
 """All plugins of an environment; find components and commands by their names."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from bnnlab.guards import ambient
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
 from bnnlab.registry.missing import missing
@@ -128,6 +129,17 @@ class PluginHost:
         except BaseException as error:
             raise does_not_load(plugin, offer, error) from error
 
+    def options(self, plugin: Plugin, component: Component) -> Sequence[Option]:
+        """Return a component's options, read from its source or its class.
+
+        Raises:
+            UsageError: If they cannot be read; the plugin is named.
+        """
+        try:
+            return component.options[:]
+        except UsageError as error:
+            raise does_not_load(plugin, component, error) from error.__cause__
+
     def unavailable(self) -> list[Plugin]:
         """Return the plugins of registry.toml that are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}
@@ -151,4 +163,5 @@ class PluginHost:
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:
     """Return the error for a component or command that cannot be loaded; it names the plugin."""
     whose = f"{plugin.distribution} {plugin.version}"
-    return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {explain(error)}")
+    why = str(error) if isinstance(error, UsageError) else explain(error)
+    return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {why}")

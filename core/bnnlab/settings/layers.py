@@ -274,7 +274,8 @@ def choose(
         given = {component.argument: argument, **given}
         sources = {component.argument: sources.get("name", ""), **sources}
     table = f"{kind}.{component.name}" if kind is Kind.PROBE else kind
-    options, faults = check_values(component.options, given, f"{table}.", sources=sources)
+    offered = host.options(plugin, component)
+    options, faults = check_values(offered, given, f"{table}.", sources=sources)
     if faults:
         raise UsageError(" ".join(faults))
     return Choice(plugin, component, options)
