@@ -98,6 +98,17 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain
 
 
+def test_what_can_be_explained_is_listed(bnn: Bnn, document: Callable[..., Any]) -> None:
+    every, rules = bnn("info").out, bnn("info", "rule").out
+    assert "adam, bayesbinn" in every
+    assert "bnn info KIND NAME" in every
+    assert "Direct feedback alignment" in rules
+    assert "permuted-mnist" not in rules
+    found = document("info")["components"]
+    assert {each["kind"] for each in found} == {"model", "rule", "optimizer", "stream", "probe"}
+    assert document("info", "rule")["components"] == [c for c in found if c["kind"] == "rule"]
+
+
 def test_a_models_segments_are_shown(bnn: Bnn, document: Callable[..., Any]) -> None:
     words = ["info", "model", "mlp", "--input", "1,28,28", "--set", "model.hidden=[32]"]
     first, second = document(*words)["segments"]
@@ -112,7 +123,7 @@ def test_a_models_segments_are_shown(bnn: Bnn, document: Callable[..., Any]) -> 
 def test_info_says_what_a_conversion_left_real(bnn: Bnn, document: Any) -> None:
     words = ["info", "model", "torchvision:squeezenet1_0", "--input", "3,64,64"]
     shown = bnn(*words).out
-    assert "Converted from a real network: " in shown
+    assert "Converted from a real network:\n" in shown
     assert "in features.0 (Conv2d), classifier.1 (Conv2d): the policy leaves it real" in shown
     found = document(*words)["conversion"]
     assert [part["name"] for part in found["real"]] == ["features.0", "classifier.1"]
@@ -162,6 +173,9 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     assert plain.code == 1
     assert "not compatible" in plain.out
     assert "would fit: --set model.weights=binary" in plain.out
+    assert plain.out.count("--") == 5 + 1  # the nearest, and --json
+    left = len(verdict["alternatives"]) - 5
+    assert f"({left} more: `bnn check --json` with these settings)" in plain.out
 
 
 def test_the_matrix_shows_every_pair(bnn: Bnn, document: Callable[..., Any]) -> None:
@@ -199,7 +213,7 @@ def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., A
     plain, host = bnn("list-recipes").out, PluginHost()
     for recipe in recipes:
         assert recipe["name"] in plain
-        assert recipe["title"]
+        assert f"\n    {recipe['title'][:40]}" in plain
         assert recipe["reproduces"]
         assert check(host, resolve(host, [recipe["settings"]]).choices).compatible
 

@@ -18,20 +18,27 @@ from bnnlab.registry.host import PluginHost
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 GREET = """
+from pathlib import Path
+
 import typer
 
 from bnnlab import UsageError
 from bnnlab.cli.console import Json, print_json, print_out, print_table
 
-def greet(name: str, json: Json = False, code: int = 0):
+def greet(name: str, json: Json = False, code: int = 0, card: Path | None = None):
     \"\"\"Greet somebody.\"\"\"
+    if name == "everybody":
+        raise LookupError("they are too many")
     if name == "nobody":
         raise UsageError("nobody is there.")
     print_json({"greeted": name}) if json else print_out(f"hello {name}")
     raise typer.Exit(code)
 
 app = typer.Typer()
-app.command("aloud")(lambda: print_out("HELLO"))
+@app.command("aloud")
+def aloud(times: int = 1):
+    print_out("HELLO")
+
 app.command("quietly")(lambda: print_table(["task", "loss"], [(3, 0.25)]))
 
 odd = 3
@@ -89,6 +96,27 @@ def test_a_plugins_command_runs_as_one_of_the_cores_does(bnn: Bnn) -> None:
     assert "Usage: bnn greet [OPTIONS]" in bnn("greet", "-h").out
     assert bnn("greets", "aloud").out == "HELLO\n"
     assert bnn("greets", "quietly").out.split() == ["task", "loss", "3", "0.25"]
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_plugins_command_is_checked_as_one_of_the_cores_is(bnn: Bnn) -> None:
+    assert bnn("greet", "Ada", "--code", "1", "--code", "2").err == (
+        "error: --code is given 2 times, and takes one value.\n"
+    )
+    assert bnn("greet", "Ada", "--json", "--json").code == 0  # says the same again
+    assert "--times is given 2 times" in bnn("greets", "aloud", "--times=1", "--times=2").err
+    assert bnn("greet", "Ada", "--card", "").err == "error: --card: the path is empty.\n"
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_plugins_command_that_raises_names_its_plugin(bnn: Bnn) -> None:
+    answer = bnn("greet", "everybody")
+    assert (answer.code, answer.out) == (1, "")
+    assert "LookupError: they are too many" in answer.err
+    said = (
+        "error: this is a bug in command 'greet' of acme 1.0; please report the traceback above\n"
+    )
+    assert answer.err.endswith(said)
 
 
 @pytest.mark.usefixtures("acme")

@@ -63,6 +63,13 @@ def test_the_nearest_alternative_is_a_change_of_one_option(host: PluginHost) -> 
     assert "--set stream.task_ids=true" in verdict.alternatives
 
 
+def test_similar_names_are_the_nearest_of_a_kind(host: PluginHost) -> None:
+    verdict = check(host, resolve(host, [{**PER_TASK, "optimizer": "bop"}]).choices)
+    models = [each for each in verdict.alternatives if each.startswith("--model")]
+    assert models[:2] == ["--model mlp-mixer", "--model eqprop-mlp"]
+    assert verdict.nearest().count("--") == 5 + 1  # and --json
+
+
 def test_a_run_that_does_not_fit_is_refused_with_what_would_fit(host: PluginHost) -> None:
     with pytest.raises(UsageError) as caught:
         require(host, resolve(host, [PER_TASK]))

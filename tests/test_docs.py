@@ -14,6 +14,9 @@ import pytest
 import tomli
 
 from bnnlab.engine.result import MEASURES, Result
+from bnnlab.interfaces.prediction import Prediction
+from bnnlab.interfaces.probe import Control, Moment, Run
+from bnnlab.interfaces.rule import Batch
 from bnnlab.registry import hookspecs
 from bnnlab.registry.components import CAPABILITIES, PARTS
 from bnnlab.registry.host import PluginHost
@@ -91,6 +94,14 @@ def test_the_author_guide_heads_every_hook_with_its_arguments():
         if name.startswith("bnnlab_")
     }
     assert headed == hooks
+
+
+def test_the_author_guide_names_what_a_probe_is_given():
+    table = PLUGINS[PLUGINS.index("| argument | its attributes |") :].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|$", table, re.MULTILINE))
+    given = {"run": Run, "at": Moment, "batch": Batch, "prediction": Prediction, "control": Control}
+    for name, kind in given.items():
+        assert {*inspect.get_annotations(kind)} <= set(re.findall(r"`(\w+)", rows[name])), name
 
 
 def test_the_running_guide_explains_every_key_of_a_result():

@@ -112,6 +112,11 @@ def test_plugins_import_the_core_and_what_they_declare() -> None:
             assert used <= allowed, f"{file} imports {used - allowed}"
 
 
+def test_the_commands_know_no_plugin_by_name() -> None:
+    for file in (CORE / "cli").glob("*.py"):
+        assert not re.findall(r"bnnlab-\w+", file.read_text()), file
+
+
 def test_the_core_imports_no_plugin() -> None:
     for file in CORE.rglob("*.py"):
         named = {*re.findall(r"(?:from|import) (bnnlab_\w+)", file.read_text())}

@@ -88,29 +88,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         return 0
-    except BnnlabError as error:
-        if debug:
-            report_traceback()
-        report_error(str(error))
-        return error.exit_code
-    except OSError as error:
-        if debug:
-            report_traceback()
-        report_error(first_line(error))
-        return 1
     except Exception as error:
-        # typer brings its own copy of click, or uses the installed one: known by what they do.
-        explain = getattr(error, "format_message", None)
-        if debug or explain is None:
+        message, code = _answer(error)
+        if debug or message is None:
             report_traceback()
-        if explain is None:
-            report_error(
-                "this is a bug in bnnlab or in a plugin; please report the traceback above"
-            )
-            return 1
-        if explain():  # `bnn` alone shows the help, and has nothing to add
-            report_error(explain())
-        return int(getattr(error, "exit_code", 2))
+        if message is None:
+            said = [n for n in getattr(error, "__notes__", ()) if n.startswith("command ")]
+            whose = said[0] if said else "bnnlab or in a plugin"
+            message = f"this is a bug in {whose}; please report the traceback above"
+        if message:  # `bnn` alone shows the help, and has nothing to add
+            report_error(message)
+        return code
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
+
+
+def _answer(error: Exception) -> tuple[str | None, int]:
+    """Return what an error says to a person, None if it is a fault; and the exit code."""
+    if isinstance(error, BnnlabError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return first_line(error), 1
+    # typer brings its own copy of click, or uses the installed one: known by what they do.
+    explain = getattr(error, "format_message", None)
+    return (None, 1) if explain is None else (explain(), getattr(error, "exit_code", 2))

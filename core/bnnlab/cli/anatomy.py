@@ -2,9 +2,7 @@
 
 from textwrap import shorten
 
-from rich.table import Table
-
-from bnnlab.cli.console import line, print_out
+from bnnlab.cli.console import print_out, print_table
 from bnnlab.engine import building
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.conversion import Conversion
@@ -46,18 +44,18 @@ def print_segments(rows: list[Segment], shape: str) -> None:
     """Print the segments of a model in a table, with totals."""
     print_out()
     print_out(f"Segments for --input {shape}, with multiply-accumulates (MACs) per example:")
-    table = Table(box=None, pad_edge=False, show_footer=True)
     total = sum((row.counts for row in rows), Counts())
-    for head, footer in (("", ""), ("contents", "all"), ("output", "")):
-        table.add_column(head, footer, no_wrap=True)
-    heads = ("1-bit", "real", "1-bit MACs", "other MACs")
-    for head, footer in zip(heads, _cells(total), strict=True):
-        table.add_column(head, footer, justify="right", no_wrap=True)
-    for number, row in enumerate(rows, start=1):
-        output = "x".join(map(str, row.output))
-        contents = shorten(row.contents, _WIDTH, placeholder=" ...")
-        table.add_row(str(number), line(contents), output, *_cells(row.counts))
-    print_out(table)
+    heads = ("", "contents", "output", "1-bit", "real", "1-bit MACs", "other MACs")
+    lines = [
+        (
+            str(number),
+            shorten(row.contents, _WIDTH, placeholder=" ..."),
+            "x".join(map(str, row.output)),
+            *_cells(row.counts),
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
+    print_table(heads, lines, numbers=4, foot=("", "all", "", *_cells(total)))
     print_out(
         f"{100 * total.share:.1f} % of the parameters are binary: "
         f"{_short(total.bytes_packed)}B packed, {_short(total.bytes_unpacked)}B at float32"

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +24,8 @@ class Commands(TyperGroup):
     `DISTRIBUTION/NAME`. It is imported when it is called; lists show its summary.
     """
 
+    _called = ""  # the plugin's command that was called, with its plugin
+
     @cached_property
     def _added(self) -> dict[str, Command]:
         """Commands of plugins, by name; if plugins cannot be read: empty, with a warning."""
@@ -34,11 +35,12 @@ class Commands(TyperGroup):
             log.warning("commands of plugins are not listed: %s", error)
             return {}
         taken = Counter([*self.commands, *(command.name for _, command in offers)])
-        names = (
-            command.name if taken[command.name] == 1 else f"{plugin.distribution}/{command.name}"
+        return {
+            command.name
+            if taken[command.name] == 1
+            else f"{plugin.distribution}/{command.name}": command
             for plugin, command in offers
-        )
-        return dict(zip(names, (command for _, command in offers), strict=True))
+        }
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
@@ -60,31 +62,77 @@ class Commands(TyperGroup):
             UsageError: If there is no such command, or it cannot be loaded.
         """
         name, *rest = args
-        if name in self.commands:
-            return super().resolve_command(ctx, args)
         try:
-            return name, _load(name, self.commands), rest
+            return name, _strict(self.commands.get(name) or self._load(name)), rest
         except UsageError:
             if ctx.resilient_parsing:  # a word is being completed: there is nothing to say
                 return None, None, rest
             raise
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. An error of a plugin's command gets a note that names the plugin."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if self._called:
+                error.add_note(self._called)
+            raise
 
-def _load(name: str, own: Iterable[str]) -> Any:
-    """Import the command of a plugin, and make it a typer command.
+    def _load(self, name: str) -> Any:
+        """Import the command of a plugin, and make it a typer command.
+
+        Raises:
+            UsageError: If there is no such command, or it cannot be loaded; the plugin is named.
+        """
+        host = PluginHost()
+        plugin, command = host.resolve_command(name, self.commands)
+        target = host.load(plugin, command)
+        self._called = f"command {command.name!r} of {plugin.distribution} {plugin.version}"
+        parent = typer.Typer(rich_markup_mode="rich")
+        try:
+            if isinstance(target, typer.Typer):
+                parent.add_typer(target, name=command.name)
+            else:
+                parent.command(command.name)(target)
+            return typer.main.get_group(parent).commands[command.name]
+        except Exception as error:  # whatever typer does not understand in it
+            raise does_not_load(plugin, command, error) from error
+
+
+def _strict(command: Any) -> Any:
+    """Let a command, and those below it, refuse what typer takes in silence.
+
+    It takes the last value of an option that is given twice, and an empty path as the working
+    directory.
+    """
+    parse = command.parse_args
+
+    def parse_args(ctx: Any, args: list[str]) -> Any:
+        if not ctx.resilient_parsing:
+            values, _, given = command.make_parser(ctx).parse_args(list(args))
+            for parameter, times in Counter(given).items():
+                _check(parameter, times, values[parameter.name])
+        return parse(ctx, args)
+
+    command.parse_args = parse_args
+    for each in getattr(command, "commands", {}).values():
+        _strict(each)
+    return command
+
+
+def _check(parameter: Any, times: int, value: Any) -> None:
+    """Refuse two values for one, and an empty path.
 
     Raises:
-        UsageError: If there is no such command, or it cannot be loaded; the plugin is named.
+        UsageError: With the name of the parameter.
     """
-    host = PluginHost()
-    plugin, command = host.resolve_command(name, own)
-    target = host.load(plugin, command)
-    parent = typer.Typer(rich_markup_mode="rich")
-    try:
-        if isinstance(target, typer.Typer):
-            parent.add_typer(target, name=command.name)
-        else:
-            parent.command(command.name)(target)
-        return typer.main.get_group(parent).commands[command.name]
-    except Exception as error:  # whatever typer does not understand in it
-        raise does_not_load(plugin, command, error) from error
+    if parameter.param_type_name == "option":
+        name = "/".join([parameter.opts[0], *parameter.secondary_opts])
+        is_said_again = parameter.is_flag and not parameter.secondary_opts
+        if times > 1 and not (parameter.multiple or parameter.count or is_said_again):
+            raise UsageError(f"{name} is given {times} times, and takes one value.")
+    else:
+        name = parameter.human_readable_name
+    values = value if isinstance(value, list | tuple) else [value]
+    if parameter.type.name in ("path", "file", "directory") and "" in values:
+        raise UsageError(f"{name}: the path is empty.")

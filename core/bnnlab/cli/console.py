@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -62,33 +63,52 @@ def terminal_width() -> int:
     return _console().width
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
-    """Print a table. Text that is too long for its column is folded."""
-    print_out(_table(heads, rows))
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Part]],
+    numbers: int = 0,
+    foot: Sequence[Part] = (),
+) -> "Table":
+    """Return a table. Text that is too long for its column is folded.
+
+    Args:
+        heads: Of the columns; empty for a table without heads.
+        rows: Their cells.
+        numbers: How many of the last columns are aligned to the right.
+        foot: A last row, below the others.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, show_header=bool(heads), show_footer=bool(foot))
+    for head, below in zip_longest(heads or rows[0], foot, fillvalue=""):
+        made.add_column(line(head), line(below), overflow="fold")
+    for column in made.columns[len(made.columns) - numbers :]:
+        column.justify = "right"
+    for row in rows:
+        made.add_row(*map(line, row))
+    return made
 
 
-def print_entries(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> None:
-    """Print a table. If its longest words do not fit, print the cells of a row below each other."""
-    console, shown = _console(), _table(heads, rows)
+def print_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Part]],
+    numbers: int = 0,
+    foot: Sequence[Part] = (),
+) -> None:
+    """Print a `table`; if its longest words do not fit, the cells of a row below each other."""
+    console, shown = _console(), table(heads, rows, numbers, foot)
     unbounded = console.options.update(width=_UNBOUNDED)
-    if console.measure(shown, options=unbounded).minimum <= console.width:
+    if not heads or console.measure(shown, options=unbounded).minimum <= console.width:
         print_out(shown)
         return
-    for name, *cells in rows:
+    for name, *cells in [*rows, *filter(None, [foot])]:
         print_out(line(name))
         for head, cell in zip(heads[1:], cells, strict=True):
             print_out(line(f"  {head}: ", cell))
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Part]]) -> "Table":
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False)
-    for head in heads:
-        made.add_column(line(head), overflow="fold")
-    for row in rows:
-        made.add_row(*map(line, row))
-    return made
+print_entries = print_table
+"""Its earlier name."""
 
 
 def print_json(document: Any) -> None:
@@ -97,11 +117,16 @@ def print_json(document: Any) -> None:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
-def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False) -> None:
-    """Print to standard output; wrap lines to the terminal, unless `soft_wrap` is set."""
+def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False, indent: int = 0) -> None:
+    """Print to standard output; wrap lines to the terminal, unless `soft_wrap` is set.
+
+    All lines begin with `indent` spaces.
+    """
+    from rich.padding import Padding
+
     shown = line(content) if isinstance(content, str) else content
     with _writing():
-        _console().print(shown, soft_wrap=soft_wrap)
+        _console().print(Padding.indent(shown, indent) if indent else shown, soft_wrap=soft_wrap)
 
 
 def report_error(message: str) -> None:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from bnnlab.cli.console import error_console, line, print_out, terminal_width
+from bnnlab.cli.console import Part, error_console, line, print_out, table, terminal_width
 from bnnlab.engine.continual import RECENT
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.result import MEASURES, Result
@@ -87,55 +87,50 @@ def print_result(result: Result) -> None:
 
 def result_lines(result: Result) -> list[Table | Text]:
     """Return the accuracy matrix, and one line per measure."""
-    flips = "% of the binary weights that the task changed"
-    flips = flips if result.flips else "not measured (pip install bnnlab-analysis)"
-    head = Text(f"test accuracy in %; flips: {flips}")
-    parts: list[Table | Text] = [head, matrix_table(result)]
+    flips = "% of the binary weights that the task changed" if result.flips else "not measured"
+    parts: list[Table | Text] = [Text(f"test accuracy in %; flips: {flips}"), matrix_table(result)]
     count = len(result.accuracy)
     if count > (listed := len(_shown(count))):
         parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
-    parts += _measure_lines(result, count)
+    parts.append(table((), _measures(result, count)))
     if result.stop_reason:
         parts.append(line(f"stopped by probe {result.stop_reason}"))
-    parts += _uncertainty_lines(result)
     for name, versions in result.changed_versions.items():
         parts.append(line(f"parts of this run used {name} {', '.join(versions)}"))
     tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
     return [*parts, Text(tail)]
 
 
-def _measure_lines(result: Result, count: int) -> list[Text]:
-    """Return a line per measure that is a number, those of probes last."""
+def _measures(result: Result, count: int) -> list[list[Part]]:
+    """Return name, value and meaning of each measure that is a number."""
     names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
     if count > 1:
         names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
     if result.fresh_accuracy:
         names.append("plasticity")
-    lines = []
+    rows = []
     for name in names:
         shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
-        head = f"{name.replace('_', ' '):18}{shown:>8}  "
-        lines.append(Text.assemble(head, (MEASURES[name].meaning, "dim")))
+        rows.append((name.replace("_", " "), shown, MEASURES[name].meaning))
     others = {name: result[name] for name in sorted(result.keys() - MEASURES.keys())}
-    numbers = {name: it for name, it in others.items() if isinstance(it, int | float)}
-    return lines + [line(f"{name:18}{it:>8.4g}") for name, it in numbers.items()]
-
-
-def _uncertainty_lines(result: Result) -> list[Text]:
+    rows += [(key, f"{it:.4g}", "") for key, it in others.items() if isinstance(it, int | float)]
     found = result.uncertainty
-    names = {
-        "nll": ("negative log-likelihood, nats", "NLL"),
-        "brier": ("0 is perfect, 2 the worst", "Brier score"),
-        "ece": ("mean of |accuracy - confidence|", "ECE"),
-        "aleatoric": ("mean entropy of each draw, bits", "aleatoric"),
-        "epistemic": ("disagreement of the draws, bits", "epistemic"),
-        "ood_auroc": ("out-of-distribution detection; 0.5 is chance", "OOD AUROC"),
-    }
-    return [
-        Text.assemble(f"{name:18}{found[key]:>8.3f}  ", (meaning, "dim"))
-        for key, (meaning, name) in names.items()
+    rows += [
+        (name, f"{found[key]:.3f}", meaning)
+        for key, (name, meaning) in _UNCERTAINTY.items()
         if key in found
     ]
+    return [[name, f"{shown:>7}", (meaning, "dim")] for name, shown, meaning in rows]
+
+
+_UNCERTAINTY = {
+    "nll": ("NLL", "negative log-likelihood, nats"),
+    "brier": ("Brier score", "0 is perfect, 2 the worst"),
+    "ece": ("ECE", "mean of |accuracy - confidence|"),
+    "aleatoric": ("aleatoric", "mean entropy of each draw, bits"),
+    "epistemic": ("epistemic", "disagreement of the draws, bits"),
+    "ood_auroc": ("OOD AUROC", "out-of-distribution detection; 0.5 is chance"),
+}
 
 
 def _shown(count: int) -> list[int]:
@@ -148,26 +143,21 @@ def _shown(count: int) -> list[int]:
 
 def matrix_table(result: Result) -> Table:
     """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
-    count = len(result.accuracy)
-    shown = _shown(count)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("after", overflow="fold")
-    for j in shown:
-        table.add_column(f"on {j + 1}", justify="right", overflow="fold")
-    table.add_column("flips", justify="right", style="dim", overflow="fold")
+    shown = _shown(len(result.accuracy))
+    rows: list[list[Part]] = []
     for i in shown:
         flips = result.flips[i] if result.flips else None
-        table.add_row(
-            f"task {i + 1}",
-            *(_cell(result.accuracy[i][j], past=j <= i) for j in shown),
-            "" if flips is None else f"{100 * flips:.1f}",
+        cells = [_cell(result.accuracy[i][j], past=j <= i) for j in shown]
+        rows.append(
+            [f"task {i + 1}", *cells, ("" if flips is None else f"{100 * flips:.1f}", "dim")]
         )
-    return table
+    heads = ["after", *(f"on {j + 1}" for j in shown), "flips"]
+    return table(heads, rows, numbers=len(shown) + 1)
 
 
-def _cell(accuracy: float | None, past: bool) -> Text:
+def _cell(accuracy: float | None, past: bool) -> tuple[str, str]:
     if accuracy is None:
-        return Text("-", style="dim")
+        return "-", "dim"
     # From red (0) to green (1); what was not learned yet is dim.
     red, green = round(230 * (1 - accuracy**2)) + 20, round(200 * accuracy) + 20
-    return Text(f"{100 * accuracy:.1f}", style=f"rgb({red},{green},60)" if past else "dim")
+    return f"{100 * accuracy:.1f}", f"rgb({red},{green},60)" if past else "dim"

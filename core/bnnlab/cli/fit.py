@@ -37,9 +37,9 @@ def check(json: Json = False, **said: Any) -> None:
         word = ("compatible", "green") if verdict.compatible else ("not compatible", "red")
         print_out(line(word, f": {listed}"))
         for reason in verdict.reasons:
-            print_out(f"  {reason}")
-        for alternative in verdict.alternatives:
-            print_out(f"  would fit: {alternative}")
+            print_out(reason, indent=2)
+        if verdict.alternatives:
+            print_out(f"would fit: {verdict.nearest()}", indent=2)
     if not verdict.compatible:
         raise typer.Exit(1)
 

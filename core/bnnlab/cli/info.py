@@ -1,17 +1,18 @@
 """The command `info`."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnnlab.cli.choosing import Assignments
-from bnnlab.cli.console import Json, line, print_entries, print_json, print_out
+from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, Kind, Option
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
-from bnnlab.settings.layers import resolve_components
+from bnnlab.settings.layers import Settings, resolve_components
 from bnnlab.settings.run import Choice
 from bnnlab.settings.text import joined, parse_assignment, written
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def info(
-    kind: Annotated[str, typer.Argument(help="model, rule, optimizer, stream or probe")],
-    name: Annotated[str, typer.Argument(help="The component's name.")],
+    kind: Annotated[
+        str | None, typer.Argument(help="model, rule, optimizer, stream or probe")
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="The component's name.")] = None,
     set: Assignments = None,
     input: Annotated[
         str | None,
@@ -38,29 +41,31 @@ def info(
 ) -> None:
     """Describe a component: its purpose, its source, and all its options.
 
+    Without NAME, it lists what can be described.
+
     For a model, it also lists the segments with their weights and operations.
 
     For a converted model, it also lists the layers that stayed real, and why.
 
     Examples:
-      bnn info rule dfa
+      bnn info   |   bnn info optimizer   |   bnn info rule dfa
 
       bnn info model mlp --input 1,28,28 --set 'model.hidden=[256]'
     """
-    if kind not in list(Kind):
-        hint = did_you_mean(kind, Kind) or f" It is one of {', '.join(Kind)}."
-        raise UsageError(f"unknown kind {kind!r}.{hint}")
     host = PluginHost()
-    layers = [{kind: name}, joined(map(parse_assignment, set or []))]
-    for key in (key for layer in layers for key in layer if key != kind):
-        raise UsageError(f"--set {key}: info takes options of the {kind} only")
-    choice = resolve_components(host, layers, [Kind(kind)])[Kind(kind)]
-    if kind != Kind.MODEL and (input, classes) != (None, None):
-        raise UsageError(f"--input and --classes are for a model only, not for a {kind}")
+    asked = None if kind is None else _kind(host, kind)
+    if asked is None or name is None:
+        if set or (input, classes) != (None, None):
+            raise UsageError("--set, --input and --classes are for one component: give its name")
+        _list(host, asked, json)
+        return
+    choice = _choose(host, asked, name, set or [])
+    if asked != Kind.MODEL and (input, classes) != (None, None):
+        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
     shape = "3,32,32" if input is None else input
     segments: list[Segment] = []
     conversion: Conversion | None = None
-    if kind == Kind.MODEL:
+    if asked == Kind.MODEL:
         from bnnlab.cli.anatomy import print_segments, take_apart
 
         segments, conversion = take_apart(host, choice, shape, classes or 10)
@@ -71,9 +76,53 @@ def info(
     if segments:
         print_segments(segments, shape)
     if conversion is not None:
-        from rich.text import Text
+        print_out()
+        print_out("Converted from a real network:")
+        for each in str(conversion).splitlines():
+            print_out(each, indent=2)
 
-        print_out(Text(f"\nConverted from a real network: {conversion}"), soft_wrap=True)
+
+def _kind(host: PluginHost, text: str) -> Kind:
+    """Return the kind of this name.
+
+    Raises:
+        UsageError: If it is none; where it is the name of a component, with what to type.
+    """
+    if text in list(Kind):
+        return Kind(text)
+    named = [f"`bnn info {c.kind} {text}`" for _, c in host.components() if c.name == text]
+    if named:
+        raise UsageError(f"{text!r} is not a kind. The kind comes first: {' or '.join(named)}.")
+    hint = did_you_mean(text, Kind) or f" It is one of {', '.join(Kind)}."
+    raise UsageError(f"unknown kind {text!r}.{hint} `bnn info` lists all components.")
+
+
+def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
+    """List the components, or those of a kind with their summaries."""
+    offers = host.components(kind)
+    counts = Counter(str(component) for _, component in offers)
+    rows = [
+        (c.kind, c.name if counts[str(c)] == 1 else f"{plugin.distribution}/{c.name}", c.summary)
+        for plugin, c in offers
+    ]
+    if json:
+        fields = ("kind", "name", "summary")
+        print_json({"components": [dict(zip(fields, row, strict=True)) for row in rows]})
+        return
+    if kind is None:
+        names = [(each, ", ".join(row[1] for row in rows if row[0] is each)) for each in Kind]
+        print_table(("kind", "names"), names)
+        print_out("To describe the components of a kind: bnn info KIND")
+    else:
+        print_table((kind, "what it is"), [row[1:] for row in rows])
+    print_out(f"To describe one, with its options: bnn info {kind or 'KIND'} NAME")
+
+
+def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> Choice:
+    layers: list[Settings] = [{kind: name}, joined(map(parse_assignment, assignments))]
+    for key in (key for layer in layers for key in layer if key != kind):
+        raise UsageError(f"--set {key}: info takes options of the {kind} only")
+    return resolve_components(host, layers, [kind])[kind]
 
 
 def _document(
@@ -122,14 +171,17 @@ def _print_component(choice: Choice) -> None:
         default = written(option.default)
         rows.append((option.name, describe_type(option.type), default, meaning))
     if rows:
-        print_entries(("option", "type", "default", "meaning"), rows)
+        print_table(("option", "type", "default", "meaning"), rows)
     else:
         print_out("It has no options.")
     print_out()
-    for word, names in (("requires", component.requires), ("provides", component.provides)):
-        for capability in sorted(names):
-            meaning = CAPABILITIES.get(capability, "defined by the plugin")
-            print_out(f"{word} {capability}  ({meaning})")
+    abilities = [
+        (word, name, CAPABILITIES.get(name, "defined by the plugin"))
+        for word, names in (("requires", component.requires), ("provides", component.provides))
+        for name in sorted(names)
+    ]
+    if abilities:
+        print_table((), abilities)
     if component.default_model is not None:
         print_out(f"Default model with this rule: {component.default_model}.")
     if component.state_bytes is not None:

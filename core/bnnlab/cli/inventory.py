@@ -3,14 +3,14 @@
 import logging
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli.console import Json, Part, print_entries, print_json, print_out
+from bnnlab.cli.console import Json, Part, print_json, print_out, print_table
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import user_file
@@ -40,63 +40,61 @@ def list_plugins(
     """
     host = PluginHost()
     plugins = [*host.plugins, *(host.unavailable() if all else [])]
-    lacking = _unmet(host.plugins)
-
     for plugin in plugins:
         if plugin.exception:
             log.debug("%s is broken", plugin.distribution, exc_info=plugin.exception)
-
-    def row(plugin: Plugin) -> dict[str, Any]:
-        return {
-            "name": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "status": str(plugin.status),
-            "error": plugin.error,
-            "unmet": lacking.get(plugin.distribution, []),
-            "components": [
-                {"kind": str(c.kind), "name": c.name, "summary": c.summary}
-                for c in plugin.components
-            ],
-            "commands": [{"name": c.name, "summary": c.summary} for c in plugin.commands],
-        }
-
+    rows = [_row(plugin) for plugin in plugins]
+    known = {entry.distribution: entry.offers for entry in host.index.plugins}
     if json:
-        print_json({"plugins": [row(plugin) for plugin in plugins]})
-        return
-    if not plugins:
+        print_json({"plugins": rows})
+    elif not rows:
         print_out("No plugin is installed. Try: bnn list-plugins --all")
-        return
-    rows: list[list[Part]] = []
-    for plugin in plugins:
-        status = str(plugin.status)
-        offers = [*map(str, plugin.components), *map(str, plugin.commands)]
-        if plugin.status == "available":
-            known = next(e for e in host.index.plugins if e.distribution == plugin.distribution)
-            offers = [f"pip install {plugin.distribution}", *known.offers]
-        lines = [plugin.error or _grouped(offers), *lacking.get(plugin.distribution, [])]
-        what = "; ".join(line for line in lines if line)
-        rows.append([plugin.distribution, plugin.version, (status, _COLOURS[status]), what])
-    print_entries(("plugin", "version", "status", "offers"), rows)
+    else:
+        lines = [[*_head(row), _offers(row, known)] for row in rows]
+        print_table(("plugin", "version", "status", "offers"), lines)
 
 
-def _unmet(plugins: Sequence[Plugin]) -> dict[str, list[str]]:
-    """Return the missing requirements of loaded plugins, by distribution."""
+def _row(plugin: Plugin) -> dict[str, Any]:
+    """Return a plugin as JSON shows it."""
     from bnnlab.registry.requirements import unmet  # packaging takes 15 ms
 
-    found = {p.distribution: unmet(p.distribution) for p in plugins if p.status is PluginStatus.OK}
-    return {name: lines for name, lines in found.items() if lines}
+    works = plugin.status is PluginStatus.OK
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "status": str(plugin.status),
+        "error": plugin.error,
+        "unmet": unmet(plugin.distribution) if works else [],
+        "components": [
+            {"kind": str(c.kind), "name": c.name, "summary": c.summary} for c in plugin.components
+        ],
+        "commands": [{"name": c.name, "summary": c.summary} for c in plugin.commands],
+    }
 
 
-def _grouped(offers: list[str]) -> str:
-    """Return `rule: bp; optimizer: adam, sgd`."""
+def _head(row: dict[str, Any]) -> list[Part]:
+    status = row["status"]
+    return [row["distribution"], row["version"], (status, _COLOURS[status])]
+
+
+def _offers(row: dict[str, Any], known: Mapping[str, Sequence[str]]) -> str:
+    """Return what a plugin offers, `rule: bp; optimizer: adam, sgd`, or what is wrong with it."""
+    if row["status"] == PluginStatus.AVAILABLE:
+        lines = [f"pip install {row['distribution']}", _grouped(known[row["distribution"]])]
+    else:
+        components = [f"{each['kind']}:{each['name']}" for each in row["components"]]
+        commands = [f"command:{each['name']}" for each in row["commands"]]
+        lines = [row["error"] or _grouped([*components, *commands]), *row["unmet"]]
+    return "; ".join(filter(None, lines))
+
+
+def _grouped(offers: Iterable[str]) -> str:
     kinds: dict[str, list[str]] = {}
     for offer in offers:
-        kind, _, name = offer.rpartition(":")
+        kind, _, name = offer.partition(":")
         kinds.setdefault(kind, []).append(name)
-    return "; ".join(
-        f"{kind}: {', '.join(names)}" if kind else ", ".join(names) for kind, names in kinds.items()
-    )
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
 def doctor(json: Json = False) -> None:
@@ -107,20 +105,18 @@ def doctor(json: Json = False) -> None:
     Examples:  bnn doctor   |   bnn doctor --json
     """
     report = _examine(PluginHost().plugins)
-    broken = [each for each in report["plugins"] if each["status"] == "broken"]
-    lacking = [each["distribution"] for each in report["plugins"] if each["unmet"]]
+    plugins = report["plugins"]
+    found = {
+        "Broken plugins": [p["distribution"] for p in plugins if p["status"] == "broken"],
+        "Plugins with missing requirements": [p["distribution"] for p in plugins if p["unmet"]],
+    }
+    problems = [f"{what}: {', '.join(dict.fromkeys(who))}." for what, who in found.items() if who]
     if json:
         print_json(report)
     else:
         _print_report(report)
-        said = [f"Broken plugins: {len(broken)}."] if broken else []
-        said += (
-            [f"Plugins with missing requirements: {', '.join(dict.fromkeys(lacking))}."]
-            if lacking
-            else []
-        )
-        print_out(" ".join(said) or "No problem found.")
-    if broken or lacking:
+        print_out(" ".join(problems) or "No problem found.")
+    if problems:
         raise typer.Exit(1)
 
 
@@ -133,7 +129,7 @@ def _examine(plugins: Sequence[Plugin]) -> dict[str, Any]:
     from bnnlab.engine.building import data_folder
 
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
-    folder, lacking = data_folder(None), _unmet(plugins)
+    folder = data_folder(None)
     return {
         "bnnlab": __version__,
         "python": platform.python_version(),
@@ -145,15 +141,7 @@ def _examine(plugins: Sequence[Plugin]) -> dict[str, Any]:
         "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",
         "seconds to import torch": round(torch_seconds, 2),
         "plugins": [
-            {
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "status": str(plugin.status),
-                "import_ms": round(1000 * plugin.import_seconds, 1),
-                "commands": [command.name for command in plugin.commands],
-                "error": plugin.error,
-                "unmet": lacking.get(plugin.distribution, []),
-            }
+            {**_row(plugin), "import_ms": round(1000 * plugin.import_seconds, 1)}
             for plugin in plugins
         ],
     }
@@ -171,9 +159,10 @@ def _print_report(report: dict[str, Any]) -> None:
         if key != "plugins":
             shown = ", ".join(value) or "none" if isinstance(value, list) else value
             print_out(f"{key:25} {shown}", soft_wrap=True)
+    print_out()
+    rows = []
     for plugin in report["plugins"]:
-        commands = [f"command {name}" for name in plugin["commands"]]
-        notes = [plugin["error"], *plugin["unmet"], *commands]
-        said = "".join(f"   {note}" for note in notes if note)
-        what = f"{plugin['distribution']:25} {plugin['version']:8} {plugin['status']:9}"
-        print_out(f"{what}{plugin['import_ms']:7.1f} ms{said}", soft_wrap=True)
+        commands = [f"command {each['name']}" for each in plugin["commands"]]
+        notes = "; ".join(filter(None, [plugin["error"], *plugin["unmet"], *commands]))
+        rows.append([*_head(plugin), plugin["import_ms"], notes])
+    print_table(("plugin", "version", "status", "import, ms", "notes"), rows)

@@ -143,9 +143,11 @@ def list_recipes(json: Json = False) -> None:
         print_json({"recipes": [vars(recipe) for recipe in recipes]})
         return
     for recipe in recipes:
-        print_out(line((recipe.name, "bold"), f"  {recipe.title}"))
-        about = f"broken: {recipe.fault}" if recipe.fault else recipe.reproduces
-        print_out(f"    {about}")
+        print_out(line((recipe.name, "bold")))
+        for about in (
+            [f"broken: {recipe.fault}"] if recipe.fault else [recipe.title, recipe.reproduces]
+        ):
+            print_out(about, indent=4)
     if not recipes:
         print_out("No installed plugin has a recipe.")
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from bnnlab.errors import UsageError
@@ -13,6 +14,8 @@ from bnnlab.settings.text import written
 
 log = logging.getLogger(__name__)
 
+_NEAREST = 5  # alternatives in a message
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -20,7 +23,8 @@ class Verdict:
 
     Attributes:
         reasons: One line per unmet requirement; empty if they fit.
-        alternatives: Changes of one component that would fit, as `--optimizer adam`.
+        alternatives: Changes of one option or of one component that would fit, as
+            `--optimizer adam`; of a kind, the most similar name first.
     """
 
     reasons: tuple[str, ...]
@@ -30,6 +34,12 @@ class Verdict:
     def compatible(self) -> bool:
         """Whether every requirement is met."""
         return not self.reasons
+
+    def nearest(self) -> str:
+        """Return the first alternatives as one text, and how to see the others; may be empty."""
+        text = " or ".join(self.alternatives[:_NEAREST])
+        left = len(self.alternatives) - _NEAREST
+        return f"{text} ({left} more: `bnn check --json` with these settings)" if left > 0 else text
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as the commands print it in JSON."""
@@ -75,11 +85,15 @@ def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
 def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:
     """Return single changes that fit: first of an option's value, then of a component."""
     found = _other_options(choices, tuple(choices))
-    for kind in choices:
-        for other in _by_default(host, kind):
-            name = other.component.name
-            if name != choices[kind].component.name and not unmet({**choices, kind: other}):
-                found.append(f"--{kind} {name}")
+    for kind, choice in choices.items():
+        fitting = (
+            other.component.name
+            for other in _by_default(host, kind)
+            if not unmet({**choices, kind: other})
+        )
+        own, names = choice.component.name, list(fitting)
+        nearest = get_close_matches(own, names, n=len(names) + 1, cutoff=0)
+        found += [f"--{kind} {name}" for name in nearest if name != own]
     return found
 
 
@@ -120,10 +134,9 @@ def require(host: PluginHost, config: RunConfig) -> None:
     verdict = check(host, config.choices)
     if verdict.compatible:
         return
-    message = f"these components do not fit together: {'; '.join(verdict.reasons)}."
-    if verdict.alternatives:
-        message += f" What would fit: {' or '.join(verdict.alternatives[:5])}"
-    raise UsageError(message)
+    advice = f" What would fit: {verdict.nearest()}" if verdict.alternatives else ""
+    reasons = "; ".join(verdict.reasons)
+    raise UsageError(f"these components do not fit together: {reasons}.{advice}")
 
 
 def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice, Choice, Verdict]]:

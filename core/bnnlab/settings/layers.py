@@ -172,6 +172,10 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
         others=(*PARTS, Kind.PROBE),
         sources=merged.sources,
     )
+    empty = (name for name, value in values.items() if value == "")
+    faults += [
+        f"{name}: the text is empty.{set_in(merged.sources.get(name, ''))}" for name in empty
+    ]
     probes: dict[str, Choice] = {}
     for named in merged.probes.values():
         try:
