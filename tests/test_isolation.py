@@ -24,17 +24,15 @@ def bnnlab_components():
     target, given = "bnnlab_backprop.rule:Backpropagation", frozenset({"gradients"})
     return [Component(Kind.RULE, "acme-bp", target, "A thing.", "Nobody, 2020", provides=given)]
 """
-TINY = (
-    *("run", "--stream", "digits", "--optimizer", "adam", "--set", "model.hidden=[4]"),
-    *("--epochs", "1", "--device", "cpu", "--out", "none", "--json"),
-)
+TINY = ("run", "--set", "model.hidden=[4]", "--epochs", "1", "--device", "cpu", "--json")
+ADAM = ("--optimizer", "adam", "--stream", "digits")
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*words: str) -> tuple[int, str, str]:
-        code = main([*TINY, *words])
+        code = main([*TINY, "--out", "none", *words])
         return code, *capsys.readouterr()
 
     return run
@@ -49,7 +47,7 @@ def acme(make_plugin: MakePlugin) -> None:
 
 @pytest.mark.usefixtures("acme")
 def test_an_isolated_run_imports_no_plugin_that_it_does_not_name(run: Run) -> None:
-    code, out, err = run("--rule", "acme-one/acme-bp", "--isolated")
+    code, out, err = run(*ADAM, "--rule", "acme-one/acme-bp", "--isolated")
     assert code == 0, err
     assert json.loads(out)["components"]["rule"]["distribution"] == "acme-one"
     assert "acme_one" in sys.modules
@@ -58,7 +56,7 @@ def test_an_isolated_run_imports_no_plugin_that_it_does_not_name(run: Run) -> No
 
 @pytest.mark.usefixtures("acme")
 def test_a_curated_name_needs_no_distribution(run: Run) -> None:
-    code, out, err = run("--rule", "bp", "--isolated")
+    code, out, err = run(*ADAM, "--rule", "bp", "--isolated")
     assert code == 0, err
     assert json.loads(out)["components"]["rule"]["distribution"] == "bnnlab-backprop"
     assert not {"acme_one", "acme_two"} & {*sys.modules}
@@ -66,7 +64,7 @@ def test_a_curated_name_needs_no_distribution(run: Run) -> None:
 
 @pytest.mark.usefixtures("acme")
 def test_a_name_that_the_registry_does_not_know_is_refused_without_importing(run: Run) -> None:
-    code, out, err = run("--rule", "acme-bp", "--isolated")
+    code, out, err = run(*ADAM, "--rule", "acme-bp", "--isolated")
     assert (code, out) == (2, "")
     assert "registry.toml knows no rule 'acme-bp'" in err
     assert "Say its distribution: DISTRIBUTION/acme-bp" in err
@@ -74,7 +72,7 @@ def test_a_name_that_the_registry_does_not_know_is_refused_without_importing(run
 
 
 def test_a_distribution_that_is_not_installed_is_refused_by_name(run: Run) -> None:
-    code, _, err = run("--rule", "acme-one/acme-bp", "--isolated")
+    code, _, err = run(*ADAM, "--rule", "acme-one/acme-bp", "--isolated")
     assert code == 2
     assert "BNNLAB_ONLY or --isolated names plugin 'acme-one', which is not installed" in err
 
@@ -127,7 +125,7 @@ def test_a_name_in_bnnlab_only_that_nothing_has_is_refused(monkeypatch: pytest.M
 def test_an_isolated_run_is_continued_with_the_plugins_it_was_begun_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*TINY, "--rule", "bp", "--isolated", "--out", str(tmp_path), "--name", "mine"]
+    words = [*TINY, *ADAM, "--rule", "bp", "--isolated", "--out", str(tmp_path), "--name", "mine"]
     assert main(words) == 0
     assert main(["run", "--resume", str(tmp_path / "mine"), "--isolated", "--json"]) == 0
     plugins = json.loads((tmp_path / "mine" / "environment.json").read_text())
