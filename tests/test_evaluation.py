@@ -44,8 +44,8 @@ def model_with(statistics: Any) -> Model:
 
 
 def scores(model: Model, tasks: list[Task], task_ids: bool = False) -> list[float]:
-    evaluator = Evaluator(model, Still(model, lr=0.1), task_ids)
-    return evaluator.accuracies(tasks, tasks, lambda t: t.test)
+    predictions = predict(model, Still(model, lr=0.1), tasks, task_ids=task_ids)
+    return [prediction.accuracy() for prediction in predictions]
 
 
 STATISTICS = ["running", "per-task", "recalibrated"]
@@ -162,7 +162,7 @@ def predict(
     model: Model, optimizer: Optimizer, tasks: list[Task], **told: bool
 ) -> list[Prediction]:
     evaluator = Evaluator(model, optimizer, told.get("task_ids", False))
-    return list(evaluator.predict(tasks, tasks, lambda t: t.test))
+    return [each for group in evaluator.predict(tasks, tasks) for _, each in group]
 
 
 def test_probabilities_add_up_to_1_over_the_tasks_classes() -> None:

@@ -96,7 +96,7 @@ class Counts(Probe):
         self.count("further" if task is None else f"task {task.index}")
 
     def evaluated(self, at, accuracy):
-        return {"seen": at.task.index + 1, "accuracy": "not mine"}
+        return {"seen": at.task.index + 1}
 
     def run_ended(self, accuracy, control):
         assert len(accuracy) == len(self.run.tasks)
@@ -130,6 +130,8 @@ class Bad(Probe):
             self.stop("two steps are enough")
 
     def further_inputs(self, at):
+        if self.what == "logs twice":
+            self.log("odd")
         return {"gives no inputs": None, "gives odd inputs": [0]}.get(self.what, ())
 
     def evaluated(self, at, accuracy):
@@ -144,12 +146,27 @@ class Bad(Probe):
             self.log("epoch", loss=0)
         if self.what == "logs no JSON":
             self.log("odd", loss=math.nan)
-        return torch.ones(2) if self.what == "answers a tensor" else {}
+        if self.what == "logs the core's time":
+            self.log("odd", time=0)
+        if self.what == "stops too late":
+            self.stop("enough")
+        given = {"answers a tensor": torch.ones(2), "answers the core's": {"accuracy": 1}}
+        return given.get(self.what, {})
+
+    def run_ended(self, accuracy, control):
+        if self.what == "fails after it saved":
+            self.log("late")
+            control.save()
+            raise KeyError("nothing")
 
     def measures(self):
-        tensor = {"one": torch.ones(2)}
-        wrong = {"measures the core's": {"forgetting": 0}, "measures a tensor": tensor}
-        return None if self.what == "measures nothing" else wrong.get(self.what, {})
+        answers = {
+            "measures nothing": None,
+            "measures the core's": {"forgetting": 0},
+            "measures a tensor": {"one": torch.ones(2)},
+            "measures NaN": {"one": 1, "two": math.nan},
+        }
+        return answers.get(self.what, {})
 
     def state_dict(self):
         if self.what == "cannot be saved":
@@ -268,7 +285,14 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ("logs no JSON", "acme-probes/bad: its line 'odd' is no mapping of JSON types"),
         ("answers a tensor", r"acme-probes/bad: what evaluated\(\) returns is no mapping of JSON"),
         ("measures the core's", "acme-probes/bad measures 'forgetting'; that name is the core's"),
-        ("measures a tensor", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
+        ("measures a tensor", r"bad: what measures\(\) returns is no mapping .*at 'one': "),
+        (
+            "measures NaN",
+            r"bad: what measures\(\) returns is no mapping .*at 'two': .*float",
+        ),
+        ("answers the core's", "acme-probes/bad measures 'accuracy'; that name is the core's"),
+        ("logs the core's time", "acme-probes/bad measures 'time'; that name is the core's"),
+        ("logs twice", r"bad logs in further_inputs\(\), which a resumed run calls again"),
         ("measures nothing", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
         ("gives no inputs", "probe acme-probes/bad in further_inputs failed at .*TypeError"),
         ("gives odd inputs", r"acme-probes/bad: .* must be Examples, and holds 0"),
@@ -284,6 +308,25 @@ def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
         bnnlab.run(settings, probes=[{"name": "bad", "what": what}], out=tmp_path, name="run")
     assert re.search(message, (tmp_path / "run" / "log.txt").read_text())
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.usefixtures("probes")
+def test_a_probe_that_asks_to_stop_once_all_is_learned_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    one = {"name": "permuted-digits", "tasks": 1}
+    late = {"name": "bad", "what": "stops too late"}
+    assert bnnlab.run(TINY, epochs=1, stream=one, probes=[late]).status == "complete"
+    assert "nothing was left to stop: probe acme-probes/bad: enough" in caplog.text
+
+
+@pytest.mark.usefixtures("probes")
+def test_what_a_probe_logs_before_it_saves_is_saved(tmp_path: Path) -> None:
+    late = {"name": "bad", "what": "fails after it saved"}
+    with pytest.raises(RunError, match="bad in run_ended failed"):
+        bnnlab.run(TINY, epochs=1, probes=[late], out=tmp_path, name="run")
+    assert left(tmp_path / "run")[0][-1]["event"] == "late"
 
 
 def test_without_analysis_its_settings_are_refused_and_the_rest_says_not_measured(

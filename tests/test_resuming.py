@@ -367,7 +367,7 @@ def test_a_clock_that_is_set_back_takes_no_time(
 ) -> None:
     clock = iter(range(10**6, 0, -100))
     run = experiment(host, tmp_path)
-    monkeypatch.setattr("bnnlab.engine.reporting.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("bnnlab.engine.experiment.time.perf_counter", lambda: float(next(clock)))
     assert run.run().seconds == 0
 
 

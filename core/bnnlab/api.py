@@ -66,47 +66,36 @@ def create(
     if kind not in PARTS:
         raise UsageError(f"kind {shown(kind)}: choose from {', '.join(PARTS)}")
     host = host or PluginHost()
-    if kind == Kind.STREAM:
-        return _make_stream(host, name, given, data, device, seed)
     if kind == Kind.MODEL:
-        return _make_model(host, name, given, seed)
+        sizes = _sizes(name, given)
+        return building.make_model(host, choose(host, Kind.MODEL, name, given), **sizes, seed=seed)
+    if kind == Kind.STREAM:
+        choice = choose(host, Kind.STREAM, name, given)
+        folder, where = (
+            building.data_folder(None if data is None else str(data)),
+            building.find_device(device),
+        )
+        stream = building.make_stream(host, choice, data=folder, device=where, seed=seed)
+        building.make_tasks(choice, stream)  # checks the tasks, as a run does
+        return stream
     if not isinstance(model, Model):
         raise UsageError(
             f'{kind} {name!r} works on a bnnlab model: create("{kind}", "{name}", model); '
             "bnnlab.binarize(module) makes one of any torch module"
         )
-    choice = choose(host, Kind(kind), name, given)
     make = building.make_rule if kind == Kind.RULE else building.make_optimizer
-    return make(host, choice, model, seed=seed)
+    return make(host, choose(host, Kind(kind), name, given), model, seed=seed)
 
 
-def _make_stream(
-    host: PluginHost,
-    name: str,
-    given: Mapping[str, Any],
-    data: str | Path | None,
-    device: str,
-    seed: int,
-) -> Any:
-    choice = choose(host, Kind.STREAM, name, given)
-    folder = building.data_folder(None if data is None else str(data))
-    where = building.find_device(device)
-    stream = building.make_stream(host, choice, data=folder, device=where, seed=seed)
-    building.make_tasks(choice, stream)  # checks the tasks, as a run does
-    return stream
-
-
-def _make_model(host: PluginHost, name: str, given: Mapping[str, Any], seed: int) -> Model:
-    options = dict(given)
+def _sizes(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Take the arguments of a model that are no options out of those that are given."""
     try:
-        shape, classes = options.pop("input_shape"), options.pop("classes")
+        shape, classes = given.pop("input_shape"), given.pop("classes")
     except KeyError as error:
         raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
     expect("input_shape", shape, tuple, list)
     shape = tuple(_whole("input_shape", side, least=1) for side in shape)
-    classes = _whole("classes", classes, least=1)
-    choice = choose(host, Kind.MODEL, name, options)
-    return building.make_model(host, choice, input_shape=shape, classes=classes, seed=seed)
+    return {"input_shape": shape, "classes": _whole("classes", classes, least=1)}
 
 
 def run(  # noqa: D417  # `_document` adds the settings
@@ -142,7 +131,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     Args:
         config: A run file, or its content as a mapping.
         recipe: A recipe's name, as `bnn list-recipes` shows it.
-        set: More settings, such as `{"optimizer.lr": 0.005}`. They come before the arguments.
+        set: More settings, such as `{"optimizer.lr": 0.005}`. They override the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
         probes: Names of probes, or mappings with `name` and options.

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from bnnlab.interfaces.stream import Task, TaskStream
 
 log = logging.getLogger(__name__)
 
-Ranges = dict[int, Tensor]
-"""By the id of pixels, what `_ranges` says of them."""
+Finite = dict[int, Tensor]
+"""By the id of pixels: which images hold finite numbers alone, bool of shape (N,)."""
 
 
 def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
@@ -48,13 +48,13 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
         raise ValueError("there is no task")
     if len(tasks) != len(stream):
         raise ValueError(f"it has {len(tasks)} tasks, and its len() is {len(stream)}")
-    ranges: Ranges = {}
+    finite: Finite = {}
     for index, task in enumerate(tasks):
         if not isinstance(task, Task):
             raise ValueError(f"task {index} must be a Task, and is a {type(task).__name__}")
         if type(task.index) is not int or task.index != index:
             raise ValueError(f"task {index} ({task.name}) has the index {task.index!r}")
-        _check_task(stream, task, ranges)
+        _check_task(stream, task, finite)
     protocol = stream.protocol()
     if not isinstance(protocol, dict) or all(v in (None, "", [], {}) for v in protocol.values()):
         raise ValueError(f"protocol() must describe the data in a dict, and returned {protocol!r}")
@@ -80,48 +80,44 @@ def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> No
     look_for_known(what, unknown, tasks)
 
 
-def _check_task(stream: TaskStream, task: Task, ranges: Ranges) -> None:
-    classes = task.classes
-    if classes is not None and not stream.gives_task_ids:
-        raise ValueError("a task says its classes, but gives_task_ids is false")
+def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
+    classes, parts = task.classes, parts_of(task)
     if classes is not None:
+        if not stream.gives_task_ids:
+            raise ValueError("a task says its classes, but gives_task_ids is false")
         given = getattr(classes, "dtype", None), getattr(classes, "shape", None)
         if given != (torch.bool, (stream.classes,)):
             shape = f"({stream.classes},)"
             raise ValueError(f"the classes of {task.name!r} must be bool of shape {shape}")
-    for name in ("train", "validation", "test"):
-        part: Examples | None = getattr(task, name)
-        if part is None:
-            continue
+    for name, part in parts.items():
         what = f"the {name} part of {task.name!r}"
-        _check_part(stream, what, part, ranges)
+        _check_part(stream, what, part, finite)
         if name != "train" and len({*part.rows.tolist()}) < len(part):
             raise ValueError(f"rows of {what} name an image more than once: it would count twice")
         if classes is not None and not bool(classes[part.labels[part.rows]].all()):
             raise ValueError(f"{what} has labels that are none of the task's classes")
-    _check_unit(f"parts of {task.name!r}", parts_of(task))
-    if len({content(part.permutation) for part in parts_of(task)}) > 1:
+    _check_unit(f"parts of {task.name!r}", parts.values())
+    if len({content(part.permutation) for part in parts.values()}) > 1:
         raise ValueError(f"parts of {task.name!r} are permuted in different ways")
 
 
 def _is_normalised_alike(task: Task) -> bool:
-    first, *others = parts_of(task)
-    return not any(
-        bool((part.mean != first.mean).any() | (part.std != first.std).any()) for part in others
+    first, *others = parts_of(task).values()
+    return all(
+        bool((part.mean == first.mean).all() & (part.std == first.std).all()) for part in others
     )
 
 
-def _check_unit(what: str, parts: Sequence[Examples]) -> None:
+def _check_unit(what: str, parts: Iterable[Examples]) -> None:
     kinds = {str(part.pixels.dtype) for part in parts if isinstance(part.pixels, Tensor)}
     if len(kinds) > 1:
         raise ValueError(f"{what} have pixels of {' and of '.join(sorted(kinds))}")
 
 
-def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -> None:
+def _check_part(stream: TaskStream, what: str, part: Examples, finite: Finite) -> None:
     """Check a part: it is as `Examples` describes, fits the stream, and its inputs are finite.
 
-    Stored images are checked when they are read. `ranges` has the smallest and largest number of
-    each image, for pixels that were read before.
+    Stored images are checked when they are read. `finite` is for pixels that were read before.
     """
     _check_types(what, part)
     count, rows = part.pixels.shape[0], part.rows
@@ -145,7 +141,7 @@ def _check_part(stream: TaskStream, what: str, part: Examples, ranges: Ranges) -
         inputs = tuple(part.batch(labels.new_zeros(1))[0].shape[1:])
         if inputs != wanted:
             raise ValueError(f"inputs of {what} have shape {inputs}, and input_shape is {wanted}")
-    _check_finite(what, part, ranges)
+    _check_finite(what, part, finite)
 
 
 def _check_types(what: str, part: Any) -> None:
@@ -161,22 +157,16 @@ def _check_types(what: str, part: Any) -> None:
         raise ValueError(f"{what} has no example")
 
 
-def _check_finite(what: str, part: Examples, ranges: Ranges) -> None:
+def _check_finite(what: str, part: Examples, finite: Finite) -> None:
     if not bool(part.mean.isfinite().all() & part.std.isfinite().all() & (part.std > 0).all()):
         raise ValueError(f"mean and std of {what} must be finite, and std above 0")
     pixels = part.pixels
     if isinstance(pixels, StoredImages) or not pixels.is_floating_point():
         return
-    if id(pixels) not in ranges:
-        ranges[id(pixels)] = _ranges(pixels)
-    bad = int((~ranges[id(pixels)][part.rows].isfinite()).any(1).sum())
-    if bad:
+    if id(pixels) not in finite:
+        pieces = (piece.flatten(1).float() for piece in torch.split(pixels, TOGETHER))
+        ranges = [torch.stack(torch.aminmax(piece, dim=1)) for piece in pieces]
+        finite[id(pixels)] = torch.cat(ranges, 1).isfinite().all(0)
+    if bad := int((~finite[id(pixels)][part.rows]).sum()):
         many = f"{bad} of the {len(part)} images"
         raise ValueError(f"{many} of {what} hold pixels that are not finite")
-
-
-def _ranges(pixels: Tensor) -> Tensor:
-    """Return the smallest and largest number of each image, `(N, 2)`; NaN if the image has one."""
-    parts = (part.reshape(len(part), -1) for part in torch.split(pixels, TOGETHER))
-    found = [torch.stack(torch.aminmax(part.float(), dim=1), 1) for part in parts]
-    return torch.cat(found)

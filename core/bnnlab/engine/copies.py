@@ -80,13 +80,12 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
     Raises:
         ValueError: If they are more than the share `TOLERATED` of a part.
     """
-    trained = [task.train for task in tasks]
-    chosen_by = [task.validation for task in tasks if task.validation is not None]
     said = []
-    for name, learned in (("test", [*trained, *chosen_by]), ("validation", trained)):
-        known = _distinct(map(hashes.examples, learned))
-        for task in tasks if name == "test" or chosen_by else ():
-            part: Examples | None = getattr(task, name)
+    for name, learned in (("test", ("train", "validation")), ("validation", ("train",))):
+        parts = [part for task in tasks for at, part in parts_of(task).items() if at in learned]
+        known = _distinct(map(hashes.examples, parts))
+        for task in tasks:
+            part = parts_of(task).get(name)
             if part is None:
                 continue
             copies, count = _count(known, hashes.examples(part)), len(part)
@@ -113,9 +112,8 @@ def look_for_known(what: str, unknown: Examples, tasks: Sequence[Task]) -> None:
         ValueError: If they are more than the share `TOLERATED` of the unknown ones.
     """
     order = content(unknown.permutation)
-    parts = [
-        part for task in tasks for part in parts_of(task) if content(part.permutation) == order
-    ]
+    every = [part for task in tasks for part in parts_of(task).values()]
+    parts = [part for part in every if content(part.permutation) == order]
     if not parts:
         return
     hashes, count = Hasher(), len(unknown)
@@ -155,9 +153,10 @@ def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
     return hash(np.sort(hashes.examples(part)).tobytes()), *shown
 
 
-def parts_of(task: Task) -> list[Examples]:
-    """Return the parts that a task has."""
-    return [part for part in (task.train, task.test, task.validation) if part is not None]
+def parts_of(task: Task) -> dict[str, Examples]:
+    """Return the parts that a task has, by name."""
+    every = {"train": task.train, "validation": task.validation, "test": task.test}
+    return {name: part for name, part in every.items() if part is not None}
 
 
 def content(tensor: Tensor | None) -> bytes | None:

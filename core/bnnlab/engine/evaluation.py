@@ -1,6 +1,6 @@
 """What a model predicts for the tasks of a stream."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import log
 
 import torch
@@ -11,7 +11,7 @@ from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.prediction import Prediction, entropy
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 
 EVALUATION_BATCH = 2000
@@ -33,73 +33,49 @@ class Evaluator:
     def __init__(self, model: Model, optimizer: Optimizer, task_ids: bool) -> None:
         self.model, self.optimizer, self.task_ids = model, optimizer, task_ids
 
-    def accuracies(
-        self, tasks: Sequence[Task], seen: Sequence[Task], part: Callable[[Task], Examples]
-    ) -> list[float]:
-        """Return the accuracy, a fraction, on a part of each task; arguments as in `predict`."""
-        return [prediction.accuracy() for prediction in self.predict(tasks, seen, part)]
-
     def predict(
-        self,
-        tasks: Sequence[Task],
-        seen: Sequence[Task],
-        part: Callable[[Task], Examples],
-        first: int = 0,
-    ) -> Iterator[Prediction]:
-        """Predict a part of each task, in turn; the model evaluates until the last is taken.
+        self, tasks: Sequence[Task], seen: Sequence[Task]
+    ) -> Iterator[list[tuple[Task, Prediction]]]:
+        """Predict the test parts of tasks, group by group; each group could be asked for alone.
 
-        Whenever one is taken, the model holds the deployed weights.
+        The model evaluates until the last group is taken, and holds the deployed weights whenever
+        one is.
 
         Args:
             tasks: What is predicted.
             seen: The tasks learned so far, whose training images may recalibrate statistics.
-            part: Which examples of a task, e.g. its test part.
-            first: How many predictions to leave out; the rest is the same with and without them.
+
+        Yields:
+            The tasks of a group, each with its prediction. Shared test parts share a prediction.
 
         Raises:
             RunError: If inputs to the model are not finite.
         """
-        parts = [part(task) for task in tasks]
-        names = {id(each): _name(task, each) for task, each in zip(tasks, parts, strict=True)}
         with in_mode(self.model, training=False):
-            if self.task_ids:  # the model is told something else for each
-                for task, each in zip(tasks[first:], parts[first:], strict=True):
-                    yield from self._predict([each], [task], task, names)
-                return
-            for group in _groups(parts):
-                if first >= len(group):
-                    first -= len(group)
-                    continue
-                distinct = {id(each): each for each in group}
-                predictions = self._predict([*distinct.values()], seen, None, names)
-                of = dict(zip(distinct, predictions, strict=True))
-                yield from (of[id(each)] for each in group[first:])
-                first = 0
+            for group in _groups(tasks, alone=self.task_ids):
+                distinct = [*{id(task.test): task for task in group}.values()]
+                predictions = self._predict(distinct, group if self.task_ids else seen)
+                found = {id(t.test): each for t, each in zip(distinct, predictions, strict=True)}
+                yield [(task, found[id(task.test)]) for task in group]
 
     @torch.no_grad()
-    def _predict(
-        self,
-        parts: Sequence[Examples],
-        seen: Sequence[Task],
-        told: Task | None,
-        names: Mapping[int, str],
-    ) -> list[Prediction]:
+    def _predict(self, tasks: Sequence[Task], seen: Sequence[Task]) -> list[Prediction]:
         probabilities = entropies = torch.zeros(())
         draws = self.optimizer.test_draws
-        targets = torch.cat([part.labels[part.rows] for part in parts])
+        targets = torch.cat([task.test.labels[task.test.rows] for task in tasks])
         likelihoods: list[Tensor] = []
         for _ in self.optimizer.predictive(draws):
-            if told is not None:
-                self.model.select_task(told.index)
+            if self.task_ids:
+                self.model.select_task(tasks[0].index)
             if needs_recalibration(self.model):
                 recalibrate(self.model, _calibration(seen))
-            logits = torch.cat([self.model(inputs) for inputs in _batches(parts, names)])
-            log_p = (logits if told is None else told.mask(logits)).log_softmax(-1)
+            logits = torch.cat([self.model(inputs) for inputs in _batches(tasks)])
+            log_p = (tasks[0].mask(logits) if self.task_ids else logits).log_softmax(-1)
             likelihoods.append(log_p.gather(-1, targets[:, None].to(log_p.device))[:, 0])
             p = log_p.exp()
             probabilities = probabilities + p / max(1, draws)
             entropies = entropies + entropy(p) / max(1, draws)
-        sizes = [len(part) for part in parts]
+        sizes = [len(task.test) for task in tasks]
         likelihood = torch.stack(likelihoods).logsumexp(0) - log(len(likelihoods))
         every = (probabilities, entropies, likelihood, targets)
         return [
@@ -107,39 +83,41 @@ class Evaluator:
         ]
 
 
-def _groups(parts: Sequence[Examples]) -> Iterator[list[Examples]]:
-    """Part them so that each group's examples may be held; chunks that share a part count once."""
-    group: list[Examples] = []
-    for part in parts:
-        sizes = {id(each): len(each) for each in [*group, part]}
-        if group and sum(sizes.values()) > HELD_EXAMPLES:
+def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
+    """Part tasks into groups whose test examples may be held, or of one task if it is `alone`.
+
+    A shared test part counts once.
+    """
+    group: list[Task] = []
+    for task in tasks:
+        sizes = {id(each.test): len(each.test) for each in [*group, task]}
+        if group and (alone or sum(sizes.values()) > HELD_EXAMPLES):
             yield group
             group = []
-        group.append(part)
+        group.append(task)
     if group:
         yield group
 
 
-def _name(task: Task, part: Examples) -> str:
-    known = (name for name in ("train", "validation", "test") if getattr(task, name) is part)
-    return f"the {next(known, 'part')} part of task {task.name!r}"
-
-
-def _batches(parts: Sequence[Examples], names: Mapping[int, str]) -> Iterator[Tensor]:
-    """Yield the inputs of all parts in turn, in batches that cross the borders between them.
+def _batches(tasks: Sequence[Task]) -> Iterator[Tensor]:
+    """Yield the test inputs of all tasks in turn, in batches that cross the borders between them.
 
     Raises:
         RunError: If inputs are not finite: a layer may hide that from what it predicts.
     """
     pending: list[Tensor] = []
     room = EVALUATION_BATCH
-    for part in parts:
-        positions = torch.arange(len(part))
+    for task in tasks:
+        positions = torch.arange(len(task.test))
         while len(positions):
             taken, positions = positions[:room], positions[room:]
-            inputs = part.batch(taken)[0]
+            inputs = task.test.batch(taken)[0]
             if not bool(torch.stack(torch.aminmax(inputs)).isfinite().all()):
-                raise RunError(f"{names[id(part)]} gives the model inputs that are not finite")
+                held = "validation" if task.test is task.validation else "test"
+                raise RunError(
+                    f"the {held} part of task {task.name!r} gives the model inputs that are not "
+                    "finite"
+                )
             pending.append(inputs)
             room -= len(taken)
             if not room:

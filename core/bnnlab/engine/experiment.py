@@ -86,6 +86,7 @@ class Experiment:
 
     def _learn(self, stepped: Stepped) -> str | None:
         """Train; return why a probe stopped the run, or None."""
+        self._ticked = time.perf_counter()
         if not self.resumed:
             self._save()
         is_due = self._interruption.due if self.folder else lambda: False
@@ -95,6 +96,8 @@ class Experiment:
         except ProbeStop as stop:
             log.log(NOTE, "stopped by probe %s", stop)
             return str(stop)
+        if self.probes.stop_reason:
+            log.log(NOTE, "nothing was left to stop: probe %s", self.probes.stop_reason)
         return None
 
     @property
@@ -102,7 +105,9 @@ class Experiment:
         return self.folder.path if self.folder else None
 
     def _logged(self, metrics: dict[str, Any]) -> None:
-        metrics = {**metrics, "time": round(time.time(), 3)}
+        self._tick()
+        seconds = round(self.learner.progress.seconds, 3)
+        metrics = {**metrics, "seconds": seconds, "time": round(time.time(), 3)}
         if self.folder:
             with self.folder.writing():
                 self.folder.append_metrics(metrics)
@@ -111,7 +116,14 @@ class Experiment:
             task, accuracy = metrics["task"], metrics["accuracy"]
             self.observers.notify("bnnlab_task_ended", task=task, accuracy=accuracy)
 
+    def _tick(self) -> None:
+        """Count the time since the last tick; a clock that was set back counts nothing."""
+        now = time.perf_counter()
+        self.learner.progress.seconds += max(0.0, now - self._ticked)
+        self._ticked = now
+
     def _save(self) -> None:
+        self._tick()
         if not self.folder:
             return
         state = {
@@ -123,6 +135,7 @@ class Experiment:
         with self.folder.writing():
             checkpoint.save(self.folder.path, state)
         self.observers.notify("bnnlab_saved", file=self.folder.path / checkpoint.CHECKPOINT)
+        self._ticked = time.perf_counter()
         self._interruption.saved()
 
     def _finish(self, status: RunStatus, reason: str | None = None) -> Result:

@@ -13,6 +13,10 @@ from bnnlab.interfaces.stream import Examples
 
 EVENTS = frozenset({"untrained", "epoch", "evaluation"})
 """Lines of metrics.jsonl that are the core's own."""
+STAMPS = frozenset({"seconds", "time"})
+"""What the core adds to every line."""
+REPEATED = (Probe.attach, Probe.further_inputs)
+"""Moments that a resumed run repeats: a line that is logged there would be there twice."""
 QUICK = (Probe.stepped, Probe.state_dict)
 """Moments so frequent that the process state is not compared around them."""
 
@@ -59,7 +63,12 @@ class Probes:
                 continue
             with self._guarded(f"probe {who} in {name}", quick=moment in QUICK):
                 answer = getattr(probe, name)(*given)
-                answers[who] = _read(moment, answer, f"probe {who}: what {name}() returns")
+                answers[who] = _read(moment, answer, who)
+            if probe._lines and moment in REPEATED:
+                raise RunError(
+                    f"probe {who} logs in {name}(), which a resumed run calls again: log in "
+                    "another moment"
+                )
             if probe._reason is not None:
                 self.stop_reason, probe._reason = f"{who}: {probe._reason}", None
         return answers
@@ -69,22 +78,16 @@ class Probes:
         lines = []
         for who, probe in self._probes.items():
             for line in probe._lines:
-                if line["event"] in EVENTS:
-                    raise RunError(f"probe {who}: a line {line['event']!r} is the core's own")
-                lines.append(_mapping(line, f"probe {who}: its line {line['event']!r}"))
+                event = line["event"]
+                if event in EVENTS:
+                    raise RunError(f"probe {who}: a line {event!r} is the core's own")
+                lines.append(joined({who: _mapping(line, f"its line {event!r}", who)}, STAMPS))
             probe._lines = ()
         return lines
 
     def measures(self, core: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the results of all by name; the names in `core` are not theirs to use."""
-        found: dict[str, Any] = {}
-        for who, measured in self.ask(Probe.measures).items():
-            if taken := sorted(measured.keys() & core):
-                raise RunError(f"probe {who} measures {taken[0]!r}; that name is the core's")
-            if twice := sorted(measured.keys() & found.keys()):
-                raise RunError(f"probe {who}: another probe measures {twice[0]!r}, too")
-            found.update(measured)
-        return found
+        return joined(self.ask(Probe.measures), core)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each by name."""
@@ -115,24 +118,46 @@ def _marks(model: Model) -> list[Any]:
     return [*(each._version for each in tensors), *(part.training for part in model.modules())]
 
 
-def _read(moment: Any, answer: Any, what: str) -> Any:
+def joined(answers: Mapping[str, Mapping[str, Any]], core: Set[str]) -> dict[str, Any]:
+    """Return the answers of several probes as one.
+
+    Raises:
+        RunError: If a name in them is one of the core's, or of two probes.
+    """
+    found: dict[str, Any] = {}
+    for who, answer in answers.items():
+        for name in answer:
+            if name in core or name in found:
+                other = "the core" if name in core else "another probe"
+                raise RunError(f"probe {who} measures {name!r}; that name is {other}'s")
+        found.update(answer)
+    return found
+
+
+def _read(moment: Any, answer: Any, who: str) -> Any:
     """Return a probe's answer, if it is what the moment asks for."""
+    what = f"what {moment.__name__}() returns"
     if moment is Probe.evaluated:
-        return _mapping({} if answer is None else answer, what)
+        return _mapping({} if answer is None else answer, what, who)
     if moment is Probe.measures:
-        return _mapping(answer, what)
+        return _mapping(answer, what, who)
     if moment is Probe.further_inputs:
         answer = [*answer]
         if odd := [each for each in answer if not isinstance(each, Examples)]:
-            raise RunError(f"{what} must be Examples, and holds {odd[0]!r:.60}")
+            raise RunError(f"probe {who}: {what} must be Examples, and holds {odd[0]!r:.60}")
     return answer
 
 
-def _mapping(answer: Any, what: str) -> dict[str, Any]:
+def _mapping(answer: Any, what: str, who: str) -> dict[str, Any]:
     """Return a mapping by text, if JSON can hold it."""
+    name = None
     try:
         found = dict(answer)
-        json.dumps(found, allow_nan=False)
+        for name, value in found.items():
+            json.dumps({name: value}, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise RunError(f"{what} is no mapping of JSON types by name: {error}") from error
+        at = "" if name is None else f", at {name!r}"
+        raise RunError(
+            f"probe {who}: {what} is no mapping of JSON types by name{at}: {error}"
+        ) from error
     return found

@@ -24,7 +24,7 @@ class Progress:
         step: Steps made in that epoch.
         losses: Of its steps, 0 for those to come, on the device of the data.
         correct: Training examples that the epoch's steps predicted rightly, an integer tensor `()`.
-        draws: State of the augmentation's generator before the piece of examples in use.
+        generator: State of the augmentation's generator before the piece of examples in use.
         row: Accuracies that the evaluation under way has found.
         further: How many of the probes' further inputs it has predicted.
         steps: Optimizer steps made.
@@ -41,7 +41,7 @@ class Progress:
     step: int = 0
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-    draws: Tensor | None = None
+    generator: Tensor | None = None
     row: list[float | None] = field(default_factory=list)
     further: int = 0
     steps: int = 0
@@ -54,20 +54,20 @@ class Progress:
     def counters(self, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return `losses` and `correct` of the epoch on a device; at its first step, empty ones."""
         if self.step == 0:
-            self.draws, self.losses = None, torch.zeros(steps)
+            self.generator, self.losses = None, torch.zeros(steps)
             self.correct = torch.zeros((), dtype=torch.int64)
         self.losses, self.correct = self.losses.to(device), self.correct.to(device)
         return self.losses, self.correct
 
     def remembering(self, examples: Examples) -> Examples:
-        """Return examples whose augmentation notes here where its draws begin."""
+        """Return examples whose augmentation notes here where its generator is."""
         augment = examples.augment
         if augment is None:
             return examples
 
-        def augmented(images: Tensor, draws: torch.Generator) -> Tensor:
-            self.draws = draws.get_state()
-            return augment(images, draws)
+        def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+            self.generator = generator.get_state()
+            return augment(images, generator)
 
         return replace(examples, augment=augmented)
 
@@ -86,6 +86,9 @@ class Progress:
         Raises:
             ValueError: If it is something else.
         """
+        state = dict(state)
+        if "draws" in state:  # its name in 0.1.0
+            state["generator"] = state.pop("draws")
         if state.keys() != vars(self).keys():
             raise ValueError(f"{', '.join(sorted(state.keys() ^ vars(self).keys()))} do not match")
         vars(self).update(state)

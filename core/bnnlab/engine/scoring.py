@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bnnlab.engine.evaluation import Evaluator
+from bnnlab.engine.probes import STAMPS, joined
 from bnnlab.engine.progress import Progress
 from bnnlab.engine.reporting import Reporter
 from bnnlab.errors import RunError
 from bnnlab.interfaces.faults import ADVICE
+from bnnlab.interfaces.prediction import Prediction
 from bnnlab.interfaces.probe import Moment, Probe, Run
 from bnnlab.interfaces.stream import Task
 
@@ -15,11 +17,9 @@ from bnnlab.interfaces.stream import Task
 class Scorer:
     """Scores test parts into the progress, and tells the probes what is predicted."""
 
-    def __init__(
-        self, run: Run, progress: Progress, evaluator: Evaluator, reporter: Reporter
-    ) -> None:
-        self.made, self.progress = run, progress
-        self._evaluator, self._reporter = evaluator, reporter
+    def __init__(self, run: Run, progress: Progress, reporter: Reporter) -> None:
+        self.made, self.progress, self._reporter = run, progress, reporter
+        self._evaluator = Evaluator(run.model, run.optimizer, run.task_ids)
 
     def score_untrained(self) -> None:
         """Score the model before training on all tasks; no probe is asked."""
@@ -28,6 +28,14 @@ class Scorer:
             self._score(tasks, tasks[:1], None)
         progress.untrained = progress.end_evaluation() or [None] * len(tasks)
         self._reporter.log({"event": "untrained", "accuracy": progress.untrained})
+
+    def score_held(self, task: Task) -> dict[str, float]:
+        """Return the accuracy on what is held out of a task's training data, if anything is."""
+        if task.validation is None or not len(task.validation):
+            return {}
+        seen = self.made.tasks[: task.index + 1]
+        ([(_, held)],) = self._evaluator.predict([replace(task, test=task.validation)], seen)
+        return {"validation_accuracy": held.accuracy()}
 
     def score_after(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
@@ -39,29 +47,25 @@ class Scorer:
         row += [None] * (len(tasks) - len(row))
         progress.accuracy.append(row)
         line = {"event": "evaluation", "task": task.index, "step": progress.steps, "accuracy": row}
-        for added in self._reporter.ask(Probe.evaluated, at, [*row]).values():
-            line = {**added, **line}
-        self._reporter.log(line)
+        answers = self._reporter.ask(Probe.evaluated, at, [*row])
+        self._reporter.log({**joined(answers, {*line, *STAMPS}), **line})
 
     def _score(self, tasks: Sequence[Task], seen: Sequence[Task], at: Moment | None) -> None:
         """Score test parts from where the progress is; `at` is None before training."""
-        progress, ask = self.progress, self._reporter.ask
+        progress = self.progress
         further = self._further(at) if at else []
         every = [*(inputs for _, inputs in further), *tasks]
-        done = progress.further + len(progress.row)
-        for each in self._evaluator.predict(every, seen, lambda task: task.test, done):
-            if progress.further < len(further):
-                ask(Probe.predicted, at, None, each, only=further[progress.further][0])
-                progress.further += 1
-                continue
-            if not bool(each.probabilities.isfinite().all()):
-                when = (
-                    f"after task {at.task.index + 1} ({at.task.name})" if at else "before training"
-                )
-                raise RunError(f"{when} the model predicts numbers that are not finite. {ADVICE}")
-            progress.row.append(each.accuracy())
-            if at:
-                ask(Probe.predicted, at, tasks[len(progress.row) - 1], each)
+        for group in self._evaluator.predict(every[progress.further + len(progress.row) :], seen):
+            for task, prediction in group:
+                if progress.further < len(further):
+                    who, _ = further[progress.further]
+                    self._reporter.ask(Probe.predicted, at, None, prediction, only=who)
+                    progress.further += 1
+                    continue
+                _check(prediction, at)
+                progress.row.append(prediction.accuracy())
+                if at:
+                    self._reporter.ask(Probe.predicted, at, task, prediction)
             if self._reporter.is_due():
                 self._reporter.save()
 
@@ -72,3 +76,10 @@ class Scorer:
             for who, answer in self._reporter.ask(Probe.further_inputs, at).items()
             for inputs in answer
         ]
+
+
+def _check(prediction: Prediction, at: Moment | None) -> None:
+    """Check that a prediction holds finite numbers: no look sees what the last step led to."""
+    if not bool(prediction.probabilities.isfinite().all()):
+        when = f"after task {at.task.index + 1} ({at.task.name})" if at else "before training"
+        raise RunError(f"{when} the model predicts numbers that are not finite. {ADVICE}")

@@ -5,7 +5,6 @@ import math
 from torch import Tensor
 
 from bnnlab import seeds
-from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.probes import Probes
 from bnnlab.engine.progress import Progress
 from bnnlab.engine.reporting import Reporter
@@ -34,9 +33,8 @@ class Trainer:
     ) -> None:
         probes = Probes({}, run) if probes is None else probes
         self.made, self.progress, self._stepped = run, progress, control.stepped
-        self._evaluator = Evaluator(run.model, run.optimizer, run.task_ids)
-        self._reporter = Reporter(progress, control, probes, len(run.tasks))
-        self._scorer = Scorer(run, progress, self._evaluator, self._reporter)
+        self._reporter = Reporter(run, progress, control, probes)
+        self._scorer = Scorer(run, progress, self._reporter)
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
 
     def run(self) -> None:
@@ -90,12 +88,8 @@ class Trainer:
             "step": progress.steps,
             "loss": float(progress.losses.mean()),
             "train_accuracy": int(progress.correct) / len(task.train),
+            **self._scorer.score_held(task),
         }
-        held = task.validation
-        if held is not None and len(held):
-            seen = run.tasks[: task.index + 1]
-            (accuracy,) = self._evaluator.accuracies([task], seen, lambda _: held)
-            metrics["validation_accuracy"] = accuracy
         self._reporter.log(metrics)
         self._reporter.ask(Probe.epoch_ended, self._reporter.at(task), dict(metrics))
         progress.epoch, progress.step = progress.epoch + 1, 0
@@ -107,12 +101,12 @@ class Trainer:
         where, count = (task.index, progress.epoch), task.train.count_batches(run.batch_size)
         losses, correct = progress.counters(count, task.train.rows.device)
         order = seeds.permutation(len(task.train), run.seed, "order", *where)
-        draws = seeds.generator(run.seed, "augmentation", *where)
-        if progress.draws is not None:
-            draws.set_state(progress.draws)
+        generator = seeds.generator(run.seed, "augmentation", *where)
+        if progress.generator is not None:
+            generator.set_state(progress.generator)
         run.model.train()
         examples = progress.remembering(task.train)
-        for inputs, targets in examples.batches(run.batch_size, order, draws, progress.step):
+        for inputs, targets in examples.batches(run.batch_size, order, generator, progress.step):
             batch = Batch(inputs, targets, task.loss)
             loss, logits = _step(run.optimizer, run.rule.closure(run.model, batch))
             losses[progress.step] = loss

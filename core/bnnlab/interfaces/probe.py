@@ -93,14 +93,17 @@ class Probe:
     # ------------------------------------------------------------------ what a probe says
 
     def log(self, event: str, **values: Any) -> None:
-        """Add a line to metrics.jsonl, in JSON types: `{"event": event, **values}`."""
+        """Add a line to metrics.jsonl, in JSON types: `{"event": event, **values}`.
+
+        Not in `attach` and `further_inputs`, which a resumed run calls again.
+        """
         self._lines = (*self._lines, {"event": event, **values})
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop as soon as it can be saved: its status is then `stopped`.
 
-        `bnn run --resume` continues it, until a probe asks again. Nothing happens once the last
-        task is learned.
+        `bnn run --resume` continues it, until a probe asks again. Once the last task is learned,
+        the run is complete: then only the log tells of the reason.
         """
         self._reason = reason
 
@@ -157,7 +160,7 @@ class Probe:
             accuracy: Row of the accuracy matrix, a fraction per task.
 
         Returns:
-            What is added to the evaluation's line of metrics.jsonl.
+            What is added to the evaluation's line of metrics.jsonl, by names that are new in it.
         """
         return {}
 

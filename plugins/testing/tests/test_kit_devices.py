@@ -184,7 +184,7 @@ class Core:
         """Measure on the device what is measured in float64 on the CPU."""
         model, task = toy.make_model().to(device), toy.to(toy.make_task(), device)
         evaluator = Evaluator(model, toy.make_optimizer(model), task_ids=False)
-        (predicted,) = evaluator.predict([task], [task], lambda task: task.test)
+        ([(_, predicted)],) = evaluator.predict([task], [task])
         assert summary_of(predicted, predicted).means["nll"] > 0
         with pytest.MonkeyPatch.context() as patch:  # or torch imports its compiler: seconds
             patch.setattr(torch.compiler, "set_stance", lambda _: nullcontext())

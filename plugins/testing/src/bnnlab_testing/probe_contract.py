@@ -21,8 +21,8 @@ from bnnlab_testing.lives import EPOCHS, STOPS, Stops, live, run_of
 from bnnlab_testing.optimizer_checks import differing
 
 END = (2, 0, 0)
-EVERYWHERE: Stops = [*STOPS[:2], *[STOPS[1]] * 2, *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
-"""Also between two predictions of an evaluation, and after the last task."""
+EVERYWHERE: Stops = [*STOPS[:2], STOPS[1], *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
+"""Also between what an evaluation predicts and its end, and after the last task."""
 ITS_OWN = ("['log']", "['measures']", "['progress']['ended']")
 """What differs with a probe: its lines, what it adds to others', and its results."""
 
