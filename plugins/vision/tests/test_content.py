@@ -20,8 +20,9 @@ from bnnlab import PluginHost
 from bnnlab.cli import main
 from bnnlab.errors import DataError, UsageError
 from bnnlab.interfaces.stream import protocol_hash
+from bnnlab_vision.decoding import NO_EXIF, decode
 from bnnlab_vision.folders import FolderSingle
-from bnnlab_vision.reading import GUARD, NO_EXIF, ImageFiles, decode
+from bnnlab_vision.reading import GUARD, ImageFiles
 
 LayOut = Callable[..., Path]
 ORIENTATION = 0x0112

@@ -14,6 +14,7 @@ from bnnlab.errors import DataError, UsageError
 from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision import folder as folder_module
+from bnnlab_vision.decoding import decode
 from bnnlab_vision.folders import (
     FolderChunked,
     FolderPermuted,
@@ -21,7 +22,6 @@ from bnnlab_vision.folders import (
     FolderSplit,
     TinyImageNet,
 )
-from bnnlab_vision.reading import decode
 from bnnlab_vision.scenario import Scenario
 
 EACH = pytest.mark.parametrize("kind", [FolderSingle, FolderPermuted, FolderSplit, FolderChunked])
@@ -399,6 +399,9 @@ def test_an_order_that_is_none_of_the_classes_is_refused(own: Path) -> None:
         make(TinyImageNet, own, "whole", class_order="../wnids.txt")
     file.write_text("a\nb c\nd\na")  # a name may have spaces
     with pytest.raises(DataError, match="wrong: b, b c, c"):
+        make(TinyImageNet, own, "whole", class_order="../wnids.txt")
+    file.write_text("\n")
+    with pytest.raises(DataError, match="each of the 4 classes once; wrong: a, b, c, d"):
         make(TinyImageNet, own, "whole", class_order="../wnids.txt")
     file.unlink()
     with pytest.raises(DataError, match="cannot be read"):

@@ -60,7 +60,7 @@ class OverFolder(Scenario):
                 "--set stream.folder=PATH."
             )
         source = Folder(
-            data / expand(folder),
+            root=data / expand(folder),
             image_size=image_size,
             grey=grey,
             exif=exif,

@@ -1,5 +1,6 @@
 """Find the parts and classes of a folder of images. Ambiguous folders are refused."""
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,9 +8,11 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from bnnlab.errors import DataError
+from bnnlab.errors import NOTE, DataError
 from bnnlab_vision.names import ROLES, Role, hints_at, listed, role_of
 from bnnlab_vision.tree import Tree, read_tree
+
+log = logging.getLogger("bnnlab.vision")
 
 REMEDY = (
     "Call the parts train, test and val, with one folder per class in each, and move away what is "
@@ -41,8 +44,20 @@ class Layout:
     left_out: Mapping[str, list[Path]]
     hidden: int
 
-    def summary(self, test_share: float) -> str:
-        """Return a description in one line."""
+    def tell(self, root: Path, test_share: float) -> None:
+        """Say what the folder was understood to hold, before the time that reading takes."""
+        log.log(NOTE, "%s: %s", root.resolve().name, self._summary(test_share))
+        for line in self._details():
+            log.info("%s", line)
+        odd = {
+            why: [path for path in files if path.suffix.lower() not in NO_IMAGES]
+            for why, files in self.left_out.items()
+        }
+        some = _counted({why: files for why, files in odd.items() if files})
+        if some:
+            log.warning("not used in %s: %s", root, some)
+
+    def _summary(self, test_share: float) -> str:
         uses = {"train": "to learn from", "validation": "held out", "test": "to test"}
         said = [
             f"{len(self.images[role])} {use} ({self.folders[role].name}/)"
@@ -56,7 +71,7 @@ class Layout:
             said.append(f"{unused} files left out")
         return f"{len(self.classes)} classes; images: {', '.join(said)}"
 
-    def details(self) -> list[str]:
+    def _details(self) -> list[str]:
         """Return lines with the classes and their counts, and what was left out and why."""
         count = Counter((role, name) for role, images in self.images.items() for _, name in images)
         roles = [role for role in ROLES if role in self.images]
@@ -68,14 +83,6 @@ class Layout:
             f"classes, with their images of {' + '.join(roles)}: {listed(classes)}",
             f"left out: {_counted(self.left_out) or 'none'}; hidden and passed over: {self.hidden}",
         ]
-
-    def odd_files(self) -> str:
-        """Return the files left out that may be images, with reasons; empty if there are none."""
-        odd = {
-            why: [path for path in files if path.suffix.lower() not in NO_IMAGES]
-            for why, files in self.left_out.items()
-        }
-        return _counted({why: files for why, files in odd.items() if files})
 
 
 def _counted(files: Mapping[str, list[Path]]) -> str:

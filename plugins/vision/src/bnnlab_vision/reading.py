@@ -4,53 +4,24 @@ import hashlib
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as transforms
 
 from bnnlab.errors import DataError, explain
-from bnnlab.interfaces.examples import StoredImages
-
-TURNED = "turned as their EXIF says"
-TRANSPARENT = "in part transparent; what lies below the transparency is used"
-FRAMES = "of several frames or pages; the first is used"
-NO_EXIF = "with EXIF that cannot be read; they are not turned"
+from bnnlab.interfaces.examples import LOOKED_UP_TOGETHER, StoredImages
+from bnnlab_vision.decoding import Picture, decode
 
 GUARD = (
     "Each of them imports the script that starts it: put the script's work below "
     '`if __name__ == "__main__":`, or read without them (workers=0).'
 )
 """What to do if `spawn` or `forkserver` starts processes and the script has no main guard."""
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Transpositions that make an image upright, by EXIF orientation; 1 is upright."""
-
-
-class Picture(NamedTuple):
-    """A decoded image.
-
-    Attributes:
-        pixels: uint8 of shape (C, S, S).
-        remarks: Notes on its decoding, from the constants above.
-    """
-
-    pixels: Tensor
-    remarks: tuple[str, ...] = ()
 
 
 class Decoded(NamedTuple):
@@ -69,54 +40,6 @@ class Decoded(NamedTuple):
     shown: list[bytes]
     remarks: list[tuple[str, ...]]
     faults: list[str]
-
-
-def decode(content: bytes, size: int, grey: bool, exif: bool = True) -> Picture:
-    """Return an image, uint8 of shape (1 if grey else 3, size, size).
-
-    The image is rotated and mirrored by its EXIF orientation. Its shorter side is resized to
-    `size`, bilinearly with antialiasing, and the centre is cut out. Grey values of 16 bits are
-    rounded to 8. Of several frames the first is used. Transparency is dropped.
-
-    Args:
-        content: Content of the file.
-        size: Side of the result in pixels.
-        grey: Whether the result has one channel instead of three.
-        exif: Whether the EXIF orientation is used. For TIFF, Pillow always uses it.
-
-    Raises:
-        Exception: Of any type, if it is no image or damaged.
-    """
-    with Image.open(BytesIO(content)) as image:
-        several = getattr(image, "is_animated", False) and image.format != "MPO"  # its previews
-        image.load()
-        transparent = "transparency" in image.info or (
-            "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255)
-        )
-        way, remark = _orientation(image) if exif else (None, "")
-        flat = _eight_bits(image).convert("L" if grey else "RGB")
-        upright = flat if way is None else flat.transpose(way)
-    whole = transforms.center_crop(transforms.resize(upright, [size]), [size])
-    remarks = (remark, TRANSPARENT * transparent, FRAMES * several)
-    return Picture(transforms.pil_to_tensor(whole), tuple(filter(None, remarks)))
-
-
-def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str]:
-    """Return the transposition that makes an image upright, or None, and a remark, or ""."""
-    try:
-        way = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF breaks its parser in any way; the pixels are none the worse
-        return None, NO_EXIF
-    return way, TURNED if way is not None else ""
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    low, high = image.getextrema() if image.mode in ("F", "I") else (0, 0)
-    if image.mode == "F" or low < 0 or high > 65535:
-        raise ValueError(f"values from {low} to {high}, mode {image.mode}, are not of 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return image.point(lambda x: x / 257 + 0.5).convert("L")  # convert() alone would clip
-    return image
 
 
 @dataclass(frozen=True)
@@ -176,6 +99,20 @@ class ImageFiles(StoredImages):
         self.shape = (len(files), 1 if grey else 3, size, size)
         self._files = _Files(files, size, grey, exif)
         self._workers, self._device = workers, device
+
+    def read_all(self, keep: bool) -> Decoded:
+        """Return what all files hold; without the images unless they are to be kept."""
+        count, *shape = self.shape
+        kept = torch.empty((count if keep else 0, *shape), dtype=torch.uint8)
+        whole = Decoded(kept, [], [], [], [])
+        for some in self.decode(torch.split(torch.arange(count), LOOKED_UP_TOGETHER)):
+            if keep:
+                kept[len(whole.faults) :][: len(some.faults)] = some.images
+            whole.digests.extend(some.digests)
+            whole.shown.extend(some.shown)
+            whole.remarks.extend(some.remarks)
+            whole.faults.extend(some.faults)
+        return whole
 
     def read(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
         """Decode the images of each piece of rows.
