@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from torch import nn
 
 from bnnlab.conversion.recording import record
-from bnnlab.conversion.report import parts_with_weights, report
 from bnnlab.conversion.segments import segments_of
-from bnnlab.conversion.selection import Policy, read_in, select, unseen
+from bnnlab.conversion.selection import Policy, select
 from bnnlab.conversion.selfcheck import self_check
+from bnnlab.conversion.uses import read_in, unseen
 from bnnlab.errors import UsageError
 from bnnlab.guards.module_state import all_or_nothing
 from bnnlab.guards.probing import check_fits, probe_inputs
@@ -83,13 +84,12 @@ def binarize(
     check_fits(module)
     graph = record(module)
     x = None if input_shape is None else probe_inputs(module, input_shape)
-    kinds = {name: type(part).__name__ for part, name in parts_with_weights(module).items()}
-    layers, reasons, missed = select(module, policy, graph, x)
+    layers, conversion, missed = select(module, policy, graph, x)
     zeros = _zeros(layers)
     with all_or_nothing(module, map(weight_of, layers)):
         for layer in layers:
             BINARY[type(layer)].take_over(layer, scale)
-        signs = _activations_to_signs(module, surrogate) if activations == "sign" else {}
+        signs = _activations_to_signs(module, surrogate) if activations == "sign" else []
         keep_off_fused_paths(module)
         if not read_in(module, graph).isdisjoint(map(weight_of, layers)):
             graph = record(module)  # a forward was called as such, and is another one now
@@ -98,16 +98,16 @@ def binarize(
             self_check(module, segments, x)
             _check_signs(layers)
     model = Model(segments, input_shape)
-    model.conversion = report(module, kinds, reasons, signs.values(), checked=x is not None)
+    model.conversion = replace(conversion, signs=tuple(signs))
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
     if zeros:
         log.warning("binarize: 0 becomes +1, and -0 becomes -1: %s", ", ".join(zeros))
-    unknown = unseen(module, graph, layers) if x is None and not callable(policy) else []
+    unknown = unseen(module, graph, layers) if x is None and not callable(policy) else ""
     if unknown:
         log.warning(
             "binarize: not known how %s and others are used, in code that cannot be recorded: "
             "pass input_shape=(...), of one input, and it is tried",
-            unknown[0],
+            unknown,
         )
     return model
 
@@ -134,17 +134,17 @@ def _check_signs(layers: Mapping[nn.Module, str]) -> None:
             raise UsageError(f"running the module changes the weight of {name!r}: see its hooks")
 
 
-def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Module, str]:
-    """Turn the activation modules of torch into `Sign`, in place; return them with their names."""
-    found: dict[nn.Module, str] = {
-        p: name for name, p in module.named_modules() if isinstance(p, _ACTIVATIONS)
-    }
+def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> list[str]:
+    """Turn the activation modules of torch into `Sign`, in place; return their names."""
+    found: list[tuple[str, nn.Module]] = [
+        (name, p) for name, p in module.named_modules() if isinstance(p, _ACTIVATIONS)
+    ]
     if not found:
         raise ValueError(
             f"activations 'sign': {type(module).__name__} has no activation module of torch; "
             "functions in a forward cannot be replaced"
         )
-    for part, name in found.items():
+    for name, part in found:
         if type(part) not in _ACTIVATIONS or "forward" in vars(part):
             kind = type(part).__name__
             raise ValueError(
@@ -154,4 +154,4 @@ def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> dict[nn.Mo
         part.__class__ = Sign
         part._parameters.clear()  # of PReLU
         part.surrogate = surrogate  # type: ignore[assignment]
-    return found
+    return [name for name, _ in found]

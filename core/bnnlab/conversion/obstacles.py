@@ -6,16 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bnnlab.conversion.report import TABLES
 from bnnlab.interfaces.signs import is_binary
 from bnnlab.nn.layers import BINARY, WEIGHT_LAYERS, weight_of
 
+TABLES = (nn.Embedding, nn.EmbeddingBag)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _TAKEN = ("scale", "fixed_scale", "binary_names")
 """Attributes that a binary layer would overwrite."""
 
 
-def obstacle(part: nn.Module, parent: nn.Module | None) -> str:
+def obstacles(module: nn.Module, parts: Mapping[nn.Module, str]) -> dict[str, str]:
+    """Return why parts with weights cannot become binary, by their names."""
+    modules = dict(module.named_modules())
+    parents = {part: modules[name.rpartition(".")[0]] for part, name in parts.items() if name}
+    found = {name: _obstacle(part, parents.get(part)) for part, name in parts.items()}
+    able = {part: name for part, name in parts.items() if not found[name]}
+    return {name: why for name, why in found.items() if why} | shared_with_real(module, able)
+
+
+def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     """Return why a part with weights cannot become binary; empty if it can."""
     if is_binary(part):
         return "it is binary already"
@@ -43,7 +52,8 @@ def obstacle(part: nn.Module, parent: nn.Module | None) -> str:
         return f"its weights are {weight.dtype}"
     if weight.is_meta:
         return "its weights are on the meta device"
-    if _repeats(weight):
+    dimensions = zip(weight.stride(), weight.shape, strict=True)
+    if any(stride == 0 and size > 1 for stride, size in dimensions):
         return "its weights share memory among themselves"
     for name in _TAKEN:
         if hasattr(part, name):
@@ -51,20 +61,10 @@ def obstacle(part: nn.Module, parent: nn.Module | None) -> str:
     return ""
 
 
-def _repeats(weight: Tensor) -> bool:
-    """Return whether a dimension of a weight repeats the same numbers in memory."""
-    dimensions = zip(weight.stride(), weight.shape, strict=True)
-    return any(stride == 0 and size > 1 for stride, size in dimensions)
-
-
 def shared_with_real(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict[str, str]:
-    """Return the layers that share their weight with something that stays real, and the reason.
+    """Return which of the layers to be binary share their weight with something real, and why not.
 
     If such a layer stays real, layers that share with it stay real too.
-
-    Args:
-        module: The module.
-        layers: The layers that are to become binary, with their names.
     """
     holders: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
     for prefix, part in module.named_modules():
@@ -97,9 +97,8 @@ def _storage(tensor: Tensor) -> int:
 
 def _overlap(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors overlap in memory."""
-    one_begin, one_end = _range(one)
-    other_begin, other_end = _range(other)
-    return one_begin < other_end and other_begin < one_end
+    (begin, end), (other_begin, other_end) = _range(one), _range(other)
+    return begin < other_end and other_begin < end
 
 
 def _range(tensor: Tensor) -> tuple[int, int]:

@@ -52,12 +52,7 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
 
 
 def segments_of(module: nn.Module, graph: fx.Graph | None) -> list[nn.Module]:
-    """Return the segments of a module, see `cut`.
-
-    Args:
-        module: The module. Its parts with `inplace=True` are changed.
-        graph: Its recorded operations; None if it stays whole.
-    """
+    """Return the segments of a module, see `cut`, from its operations; without, it stays whole."""
     for part in module.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]

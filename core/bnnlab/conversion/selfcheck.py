@@ -3,7 +3,9 @@
 import copy
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,6 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.guards.module_state import undisturbed
 from bnnlab.guards.probing import (
     GRADIENTS,
-    NO_GRADIENTS,
     PATHS,
     TRAINING,
     asks_mode,
@@ -22,10 +23,11 @@ from bnnlab.guards.probing import (
     is_hooked,
     run,
 )
-from bnnlab.interfaces.fused import fused_paths_off
-from bnnlab.nn.layers import Sign, weight_of
+from bnnlab.nn.layers import Sign
 
 log = logging.getLogger(__name__)
+
+Call = Callable[..., Any]
 
 
 def self_check(module: nn.Module, segments: Sequence[nn.Module], x: Tensor) -> None:
@@ -66,7 +68,7 @@ def _beyond_rounding(module: nn.Module, chain: nn.Module, x: Tensor, seen: str) 
     exact = run(copies.double()[0], x, GRADIENTS)
     tolerance = _tolerance(rough)
     signs = any(isinstance(part, Sign) for part in module.modules())
-    if not signs and _agree(rough.to(exact.dtype), exact, tolerance):
+    if not signs and agree(rough.to(exact.dtype), exact, tolerance):
         return seen
     return _difference(copies[0], copies[1], x, tolerance)
 
@@ -78,13 +80,10 @@ def _difference(
     who, first = type(module).__name__, run(module, x, GRADIENTS)
     if not bool(first.isfinite().any()):
         log.warning("%s returns no finite number for probe inputs: nothing can be compared", who)
-    parts = [*module.modules()]
-    asks = any(asks_mode(part) or is_hooked(part) for part in parts)
-    has_train = any(has_own_train(part) for part in parts)
-    may_differ = asks or not has_train  # without a `train`, only code that asks can differ
     for path in PATHS:
         y = first if path == GRADIENTS else run(module, x, path)
-        if not _agree(y, first, tolerance) and not (path == TRAINING and may_differ):
+        may_differ = path == TRAINING and _may_differ_in_training(module)
+        if not may_differ and not agree(y, first, tolerance):
             where = _first_to_differ(module, x, path)
             return (
                 f"{who} gives other outputs {path} than {GRADIENTS}{where}: what is evaluated "
@@ -92,12 +91,20 @@ def _difference(
             )
         if chain is module or path == GRADIENTS:
             continue
-        if not _agree(run(chain, x, path), y, tolerance):
+        if not agree(run(chain, x, path), y, tolerance):
             return f"{who} gives other outputs {path} than its segments one after the other"
     return None
 
 
-def _agree(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
+def _may_differ_in_training(module: nn.Module) -> bool:
+    """Return whether code may ask for the mode; a `train` method may change outputs by itself."""
+    parts = [*module.modules()]
+    asks = any(asks_mode(part) or is_hooked(part) for part in parts)
+    return asks or not any(has_own_train(part) for part in parts)
+
+
+def agree(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
+    """Return whether two outputs are equal but for rounding, `_tolerance(one)` if not said."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if not one.is_floating_point():
@@ -107,109 +114,50 @@ def _agree(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
 
 
 def _tolerance(y: Tensor) -> float:
+    """Return the largest finite number of an output, times sqrt(epsilon of its dtype)."""
     finite = y[y.isfinite()].abs()
     largest = float(finite.max()) if len(finite) else 0.0
     return largest * math.sqrt(torch.finfo(y.dtype).eps)
 
 
-Call = Callable[..., Any]
-
-
-def _wrap_forwards(parts: Collection[nn.Module], call: Call) -> None:
-    """Run `call(part, forward, *args)` in place of each part's forward, inside `undisturbed`.
-
-    Hooks would not do: torch chooses other kernels for modules that have some.
-    """
-    for part in parts:
-        if not isinstance(part, torch.jit.ScriptModule):
-            vars(part)["forward"] = partial(call, part, part.forward)
-
-
 def _first_to_differ(module: nn.Module, x: Tensor, path: str) -> str:
     """Return in words the innermost part whose outputs differ for the same inputs, if any."""
-    usual, other = _record_calls(module, x, GRADIENTS), _record_calls(module, x, path)
-    for (name, number), (inputs, output) in usual.items():
-        if not name or (name, number) not in other:
-            continue
-        other_inputs, other_output = other[name, number]
-        if not _agree(output, other_output) and all(map(_agree, inputs, other_inputs)):
-            return f", beginning at {name!r} ({type(module.get_submodule(name)).__name__})"
+    usual, others = _calls_by_part(module, x, GRADIENTS), _calls_by_part(module, x, path)
+    for name, calls in usual.items():
+        for (inputs, y), (other_inputs, other) in zip(calls, others.get(name, []), strict=False):
+            if not agree(y, other) and all(map(agree, inputs, other_inputs)):
+                return f", beginning at {name!r} ({type(module.get_submodule(name)).__name__})"
     return ""
 
 
-def _record_calls(
+def _calls_by_part(
     module: nn.Module, x: Tensor, path: str
-) -> dict[tuple[str, int], tuple[list[Tensor], Tensor]]:
-    """Return inputs and output of each call of a part, by its name and the number of the call."""
-    names = {part: name for name, part in module.named_modules()}
-    calls: dict[tuple[str, int], tuple[list[Tensor], Tensor]] = {}
+) -> dict[str, list[tuple[list[Tensor], Tensor]]]:
+    """Return inputs and output of each call of a part, by its name; inner parts come first."""
+    names = {part: name for name, part in module.named_modules() if name}
+    calls: dict[str, list[tuple[list[Tensor], Tensor]]] = defaultdict(list)
 
     def note(part: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
         inputs = [value.detach().clone() for value in args if isinstance(value, Tensor)]
         y = forward(*args, **more)
-        if isinstance(y, Tensor):
-            number = sum(name == names[part] for name, _ in calls)
-            calls[names[part], number] = inputs, y.detach().clone()
+        if part in names and isinstance(y, Tensor):
+            calls[names[part]].append((inputs, y.detach().clone()))
         return y
 
-    with undisturbed(module):
-        _wrap_forwards(names, note)
+    with intercepted(module, names, note):
         run(module, x, path)
     return calls
 
 
-def _falsify(weight: nn.Parameter) -> None:
-    """Change the sign and the size of every number of a weight; 0 becomes 1."""
-    weight.data.mul_(-3).masked_fill_(weight.data == 0, 1)
+@contextmanager
+def intercepted(module: nn.Module, parts: Collection[nn.Module], call: Call) -> Iterator[None]:
+    """Within it, `call(part, forward, *args)` runs in place of each part's forward.
 
-
-def calls_of(
-    module: nn.Module, layers: Collection[nn.Module], x: Tensor
-) -> tuple[list[nn.Module], set[nn.Parameter]]:
-    """Return the layers in the order of their calls at test, and the weights that other code reads.
-
-    To find these, the module is run with wrong weights, where each layer has its true weight only
-    while the layer itself runs. If the output changes, at test or in training, other code reads a
-    weight.
+    Hooks would not do: torch chooses other kernels for modules that have some. A copy that the
+    module makes of a part is intercepted, too, and is then the `part` of the call.
     """
-    calls: list[nn.Module] = []
-    weights = {weight_of(layer): weight_of(layer).detach().clone() for layer in layers}
-
-    def note(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        if layer in layers:  # a copy of a layer has this forward, too
-            calls.append(layer)
-        return forward(*args, **more)
-
-    def show(layer: nn.Module, forward: Call, *args: Any, **more: Any) -> Any:
-        weight = weight_of(layer)
-        weight.data.copy_(weights[weight])
-        try:
-            return forward(*args, **more)
-        finally:
-            _falsify(weight)
-
-    def is_read(hidden: set[nn.Parameter], path: str) -> bool:
-        try:
-            with undisturbed(module):
-                _wrap_forwards([layer for layer in layers if weight_of(layer) in hidden], show)
-                for weight in hidden:
-                    _falsify(weight)
-                return not _agree(first[path], run(module, x, path))
-        except UsageError:  # a wrong weight was read and made the run fail
-            return True
-        finally:
-            for weight, value in weights.items():
-                weight.data.copy_(value)
-
-    first: dict[str, Tensor] = {}
-    read: set[nn.Parameter] = set()
-    with fused_paths_off():  # they read weights; `binarize` ends that
-        with undisturbed(module):
-            _wrap_forwards(layers, note)
-            first[NO_GRADIENTS] = run(module, x, NO_GRADIENTS)
-        first[TRAINING] = run(module, x, TRAINING)
-        called = {weight_of(layer) for layer in calls}
-        for path in first:
-            if is_read(called, path):
-                read |= {weight for weight in called if is_read({weight}, path)}
-    return calls, read
+    with undisturbed(module):
+        for part in parts:
+            if not isinstance(part, torch.jit.ScriptModule):
+                vars(part)["forward"] = partial(call, part, part.forward)
+        yield

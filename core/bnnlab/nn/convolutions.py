@@ -11,11 +11,7 @@ from bnnlab.nn.binary_layer import BinaryLayer, Scale
 
 Sides = int | tuple[int, ...]
 
-_TRANSPOSED: dict[int, Any] = {
-    1: F.conv_transpose1d,
-    2: F.conv_transpose2d,
-    3: F.conv_transpose3d,
-}
+_TRANSPOSED: Any = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 class BinaryConvolution(BinaryLayer):
@@ -121,7 +117,7 @@ class BinaryTransposed(BinaryLayer):
         more = self._output_padding(
             input, output_size, self.stride, self.padding, self.kernel_size, dims, self.dilation
         )
-        sums = _TRANSPOSED[dims](
+        sums = _TRANSPOSED[dims - 1](
             input, self.weight, None, self.stride, self.padding, more, self.groups, self.dilation
         )
         return self._scale_and_shift(sums, dims)

@@ -2,34 +2,18 @@
 
 from torch import nn
 
-from bnnlab.nn.activations import Sign, Surrogate
-from bnnlab.nn.binary_layer import BinaryLayer, Scale
-from bnnlab.nn.convolutions import (
-    BinaryConv1d,
-    BinaryConv2d,
-    BinaryConv3d,
-    BinaryConvTranspose1d,
-    BinaryConvTranspose2d,
-    BinaryConvTranspose3d,
-)
-from bnnlab.nn.linear import BinaryLinear, Linear
-
-__all__ = [
-    "BINARY",
-    "WEIGHT_LAYERS",
-    "BinaryConv1d",
-    "BinaryConv2d",
-    "BinaryConv3d",
-    "BinaryConvTranspose1d",
-    "BinaryConvTranspose2d",
-    "BinaryConvTranspose3d",
-    "BinaryLinear",
-    "Linear",
-    "Scale",
-    "Sign",
-    "Surrogate",
-    "weight_of",
-]
+from bnnlab.nn.activations import Sign as Sign
+from bnnlab.nn.activations import Surrogate as Surrogate
+from bnnlab.nn.binary_layer import BinaryLayer
+from bnnlab.nn.binary_layer import Scale as Scale
+from bnnlab.nn.convolutions import BinaryConv1d as BinaryConv1d
+from bnnlab.nn.convolutions import BinaryConv2d as BinaryConv2d
+from bnnlab.nn.convolutions import BinaryConv3d as BinaryConv3d
+from bnnlab.nn.convolutions import BinaryConvTranspose1d as BinaryConvTranspose1d
+from bnnlab.nn.convolutions import BinaryConvTranspose2d as BinaryConvTranspose2d
+from bnnlab.nn.convolutions import BinaryConvTranspose3d as BinaryConvTranspose3d
+from bnnlab.nn.linear import BinaryLinear as BinaryLinear
+from bnnlab.nn.linear import Linear as Linear
 
 BINARY: dict[type[nn.Module], type[BinaryLayer]] = {
     nn.Linear: BinaryLinear,
