@@ -30,8 +30,8 @@ def refuse(match: str, **options: Any) -> None:
 
 
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
-    refuse(r"optimizer\.base: unknown optimizer 'sgdd'\. Did you mean 'sgd'", base="sgdd")
-    refuse(r"optimizer\.base: .*no-such-distribution", base="no-such-distribution/sgd")
+    refuse(r"optimizer\.base=sgdd: unknown optimizer 'sgdd'\. Did you mean 'sgd'", base="sgdd")
+    refuse(r"optimizer\.base=.*no-such-distribution", base="no-such-distribution/sgd")
 
 
 @pytest.mark.parametrize("nested", ["ewc", "si", "bnnlab-consolidation/ewc"])
@@ -39,11 +39,14 @@ def test_a_base_that_consolidates_already_is_refused(nested: str) -> None:
     refuse(r"optimizer\.base: .* consolidates already", base=nested)
 
 
+@pytest.mark.parametrize("given", ["momentum", "=1"])
+def test_an_option_of_the_base_without_a_name_or_a_value_is_refused(given: str) -> None:
+    refuse(rf"optimizer\.base_options: '{given}' is not name=value", base_options=[given])
+
+
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ("momentum", r"'momentum' is not name=value"),
-        ("=1", r"'=1' is not name=value"),
         ("momentun=0.5", r"momentun: no such option\. Did you mean 'momentum'"),
         ("momentum=2", r"momentum: .* must be below 1"),
         ("momentum=high", r"momentum: 'high' is not float"),
@@ -51,7 +54,7 @@ def test_a_base_that_consolidates_already_is_refused(nested: str) -> None:
     ],
 )
 def test_a_faulty_option_of_the_base_is_named(given: str, match: str) -> None:
-    refuse(rf"optimizer\.base_options: {match}", base_options=[given])
+    refuse(rf"optimizer\.base=sgd: optimizer\.{match}", base_options=[given])
 
 
 def test_an_option_given_twice_is_refused() -> None:

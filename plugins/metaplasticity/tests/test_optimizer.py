@@ -219,7 +219,7 @@ def test_auto_without_a_started_task_is_refused_and_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("m", [[1.0], [1.0, 2.0, 3.0, 4.0], []])
 def test_a_list_that_does_not_fit_the_layers_is_refused_with_both_numbers(m: list[float]) -> None:
-    with pytest.raises(UsageError, match=rf"has {len(m)} values, but the model has 3 binary"):
+    with pytest.raises(UsageError, match=rf"optimizer\.m: {len(m)} values, .* 3 binary weights"):
         make_optimizer(make_model(), m=m)
 
 

@@ -14,9 +14,6 @@ from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.markers import AtLeast, Positive
-from bnnlab.registry.components import Kind
-from bnnlab.registry.host import PluginHost
-from bnnlab.registry.options import check_values
 from bnnlab.settings.text import parse_value
 
 
@@ -63,11 +60,13 @@ class Consolidation(Optimizer):
         given = _parse(base_options)
         if lr is not None and "lr" in given:
             raise UsageError("optimizer.base_options: 'lr' is given by optimizer.lr already")
-        _check(base, given if lr is None else {**given, "lr": lr}, lr is not None)
         if lr is not None:
             given["lr"] = lr
         seed = int(torch.randint(2**62, (), generator=generator))
-        self.base: Optimizer = api.create("optimizer", base, model, seed=seed, **given)
+        try:
+            self.base: Optimizer = api.create("optimizer", base, model, seed=seed, **given)
+        except UsageError as error:
+            raise UsageError(f"optimizer.base={base}: {error}") from error
         self._refuse_unsuitable(base, model)
         super().__init__(model, lr=self.base.param_groups[0]["lr"], generator=generator)
         self._share(self.base.param_groups, self.base.state)
@@ -174,21 +173,3 @@ def _parse(assignments: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"optimizer.base_options: {name!r} is given twice")
         given[name] = parse_value(value)
     return given
-
-
-def _check(base: str, given: Mapping[str, Any], has_lr: bool) -> None:
-    """Raise UsageError, in this optimizer's own options, if the base cannot be made so."""
-    try:
-        _, component = PluginHost().resolve(Kind.OPTIMIZER, base)
-    except UsageError as error:
-        raise UsageError(f"optimizer.base: {error}") from error
-    _, faults = check_values(component.options, given)
-    if faults:
-        raise UsageError(
-            " ".join(
-                f"optimizer.{fault}"
-                if has_lr and fault.startswith("lr:")
-                else f"optimizer.base_options: {fault}"
-                for fault in faults
-            )
-        )

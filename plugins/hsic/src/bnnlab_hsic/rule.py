@@ -102,7 +102,7 @@ class HSICBottleneck(LocalRule):
                 f"hsic: groups={self.groups} does not suit segment {number}, which has {channels} "
                 f"channels and {units} units: it must divide the channels, be at least {fewest} "
                 "and leave two units to a group. The nearest that suits every hidden segment is "
-                f"groups={nearest}" + " (none)" * (nearest == 1)
+                f"groups={nearest}{' (none)' if nearest == 1 else ''}"
             )
 
     def signal(self, _number: int, output: Tensor, batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from bnnlab.interfaces.elementwise import CPU_CHUNK, chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Decay, Positive, Search
+from bnnlab.registry.options import per_layer
 
 
 class MetaplasticAdam(LatentOptimizer):
@@ -93,14 +94,7 @@ class MetaplasticAdam(LatentOptimizer):
             **latent,
         )
         learned = self.learned()
-        if not isinstance(m, str | int | float) and len(m) != len(learned):
-            names = {parameter: name for name, parameter in model.named_parameters()}
-            raise UsageError(
-                f"optimizer.m has {len(m)} values, but the model has {len(learned)} {weights} "
-                "weights: give one value for each, or a single one for all. They are "
-                f"{', '.join(names[parameter] for parameter in learned)}"
-            )
-        each = [m] * len(learned) if isinstance(m, str | int | float) else m
+        each = per_layer("optimizer.m", m, len(learned), f"{weights} weight")
         for parameter, its in zip(learned, each, strict=True):
             self.state[parameter]["m"] = its
         self._auto = m == "auto"
