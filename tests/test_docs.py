@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from bnnlab.cli import main
 from bnnlab.engine.result import MEASURES, Result
 from bnnlab.interfaces.prediction import Prediction
 from bnnlab.interfaces.probe import Control, Moment, Run
@@ -20,6 +22,8 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.registry import hookspecs
 from bnnlab.registry.components import CAPABILITIES, PARTS
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.fit import require
+from bnnlab.settings.layers import resolve
 
 ROOT = Path(__file__).parents[1]
 PATH = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -53,6 +57,23 @@ def test_the_readmes_commands_name_what_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_commands_in_the_pages_are_understood_and_fit(monkeypatch, capsys):
+    host = PluginHost()
+    monkeypatch.setattr("bnnlab.cli.running.PluginHost", lambda: host)
+    monkeypatch.setattr(
+        "bnnlab.cli.running._execute", lambda places, *_: require(host, resolve(host, places))
+    )
+    monkeypatch.setattr("bnnlab.cli.info.PluginHost", lambda: host)
+    monkeypatch.setattr("bnnlab.cli.anatomy.take_apart", lambda *_: ([], None))
+    pages = [ROOT / "README.md", *ROOT.glob("docs/results/*.md"), *ROOT.glob("plugins/*/README.md")]
+    text = "".join(block for page in pages for block in blocks(page.read_text(), ""))
+    pattern = r"^(?:\.venv/bin/)?bnn ((?:run|info) .*?)(?: +#.*)?$"
+    commands = re.findall(pattern, text.replace("\\\n", " "), re.MULTILINE)
+    assert len(commands) > 40
+    for words in commands:
+        assert main(shlex.split(words)) == 0, (words, capsys.readouterr().err)
 
 
 def headings(page: Path) -> set[str]:

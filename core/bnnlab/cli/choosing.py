@@ -33,7 +33,7 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Set any option; may be repeated. `bnn info` lists the options of a component.",
+        help="Set any option; may be repeated. `bnn info KIND NAME` lists the options.",
         metavar="KIND.NAME=VALUE",
         rich_help_panel="Components",
     ),

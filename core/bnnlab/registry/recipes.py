@@ -71,7 +71,7 @@ def find_recipe(host: PluginHost, name: str) -> Recipe:
     """
     recipes = {recipe.name: recipe for recipe in find_recipes(host)}
     if name not in recipes:
-        hint = did_you_mean(name, recipes) or f" Known: {', '.join(recipes) or 'none'}."
+        hint = did_you_mean(name, recipes) or " `bnn list-recipes` lists all."
         raise UsageError(f"unknown recipe {name!r}.{hint}")
     recipe = recipes[name]
     if recipe.fault:

@@ -60,7 +60,7 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 """The settings that choose a component, with their help."""
-PROBE_HELP = "Measure the run by this probe, see `bnn list-plugins`; may be repeated."
+PROBE_HELP = "Measure the run by this probe, see `bnn info probe`; may be repeated."
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""
 MEASURING: Mapping[str, str] = MappingProxyType(
