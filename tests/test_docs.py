@@ -72,7 +72,7 @@ def test_the_commands_in_the_pages_are_understood_and_fit(monkeypatch, capsys):
     pattern = r"^(?:\.venv/bin/)?bnn ((?:run|info) .*?)(?: +#.*)?$"
     commands = re.findall(pattern, text.replace("\\\n", " "), re.MULTILINE)
     assert len(commands) > 40
-    for words in commands:
+    for words in (each.replace("RULE", "bp").replace("OPTIMIZER", "ewc") for each in commands):
         assert main(shlex.split(words)) == 0, (words, capsys.readouterr().err)
 
 

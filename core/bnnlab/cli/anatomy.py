@@ -1,7 +1,5 @@
 """The segments of a model, as a table."""
 
-from textwrap import shorten
-
 from bnnlab.cli.console import print_out, print_table
 from bnnlab.engine import building
 from bnnlab.errors import UsageError
@@ -9,9 +7,6 @@ from bnnlab.interfaces.conversion import Conversion
 from bnnlab.nn.summary import Counts, Segment, summarise
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice
-
-_WIDTH = 25
-"""Characters of a segment's contents: a row then fits into 80 columns."""
 
 
 def take_apart(
@@ -49,7 +44,7 @@ def print_segments(rows: list[Segment], shape: str) -> None:
     lines = [
         (
             str(number),
-            shorten(row.contents, _WIDTH, placeholder=" ..."),
+            row.contents,
             "x".join(map(str, row.output)),
             *_cells(row.counts),
         )

@@ -54,17 +54,17 @@ def info(
     """
     host = PluginHost()
     asked = None if kind is None else _kind(host, kind)
+    if (input, classes) != (None, None) and asked != Kind.MODEL:
+        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
     if asked is None or name is None:
-        if set or (input, classes) != (None, None):
+        if set or input or classes:
             raise UsageError("--set, --input and --classes are for one component: give its name")
         _list(host, asked, json)
         return
     choice = _choose(host, asked, name, set or [])
-    if asked != Kind.MODEL and (input, classes) != (None, None):
-        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
-    shape = "3,32,32" if input is None else input
     segments: list[Segment] = []
     conversion: Conversion | None = None
+    shape = "3,32,32" if input is None else input
     if asked == Kind.MODEL:
         from bnnlab.cli.anatomy import print_segments, take_apart
 
@@ -128,18 +128,14 @@ def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> 
 def _document(
     choice: Choice, segments: "list[Segment]", conversion: "Conversion | None"
 ) -> dict[str, Any]:
-    component = choice.component
+    component, plugin = choice.component, choice.plugin
+    plain = ("kind", "name", "summary", "source", "argument", "state_bytes")
     return {
-        "kind": str(component.kind),
-        "name": component.name,
-        "distribution": choice.plugin.distribution,
-        "version": choice.plugin.version,
-        "summary": component.summary,
-        "source": component.source,
+        **{name: getattr(component, name) for name in plain},
+        "distribution": plugin.distribution,
+        "version": plugin.version,
         "provides": sorted(component.provides),
         "requires": sorted(component.requires),
-        "argument": component.argument,
-        "state_bytes": component.state_bytes,
         "options": [
             {
                 "name": option.name,
@@ -185,7 +181,8 @@ def _print_component(choice: Choice) -> None:
     if component.default_model is not None:
         print_out(f"Default model with this rule: {component.default_model}.")
     if component.state_bytes is not None:
-        print_out(_memory(component.state_bytes))
+        count = f"{component.state_bytes} bytes per weight (float32, default options)"
+        print_out(f"optimizer state: {count}; the weight: 4")
     example = f"bnn run --{component.kind} {component.name}"
     if component.argument is not None:
         example += f":{choice.options[component.argument]}"
@@ -195,10 +192,6 @@ def _print_component(choice: Choice) -> None:
         table = f"probe.{component.name}" if component.kind == "probe" else component.kind
         example += f" --set '{table}.{option.name}={value}'"
     print_out(f"Example: {example}", soft_wrap=True)
-
-
-def _memory(count: int) -> str:
-    return f"optimizer state: {count} bytes per weight (float32, default options); the weight: 4"
 
 
 def _limits(option: Option) -> dict[str, float]:
