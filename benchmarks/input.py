@@ -22,7 +22,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 import bnnlab
-from bnnlab.interfaces.stream import Examples
+from bnnlab.interfaces.examples import Examples
 
 BATCH = 128
 

@@ -30,7 +30,7 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "math.sqrt(context.steps)": "context.steps",
     },
     ("bayesbinn/optimizer.py", ""): {
-        "lamda.mul_(1 - lr)": "lamda.mul_(1 + lr)",
+        "value.mul_(1 - lr)": "value.mul_(1 + lr)",
         "lr * prior_precision > 1": "lr * prior_precision > 9",
         "self.test_draws = 0": "self.test_draws = 1",
         "size.sub_(noisy)": "size.sub(noisy).neg_()",
@@ -94,7 +94,6 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "out=parameter)": "out=parameter.clone())",
     },
     ("core/families/posterior.py", POSTERIORS): {
-        "grads[parameter].mean(0)": "grads[parameter].sum(0)",
         "torch.sigmoid(2 * self": "torch.sigmoid(-2 * self",
         "u.clamp_(1e-7, 1 - 1e-7)": "pass",
         "parameter.detach() * size": "size",
@@ -114,6 +113,9 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
     },
     ("core/interfaces/rule.py", "plugins/backprop/tests plugins/dfa/tests"): {
         "in self._names:\n            parameter.grad = None": "in ():\n            pass",
+    },
+    ("core/interfaces/rule.py", POSTERIORS): {
+        "grads[parameter].mean(0)": "grads[parameter].sum(0)",
     },
     ("core/interfaces/examples.py", "tests/test_stream.py"): {
         "rest == 1 and full > 0": "rest == 2 and full > 0",

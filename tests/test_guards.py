@@ -19,9 +19,9 @@ from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.preparing import prepare
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.local import LocalRule
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import sign
-from bnnlab.interfaces.stream import Examples
 from bnnlab.registry.components import Kind, Option
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose, resolve

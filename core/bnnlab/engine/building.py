@@ -14,12 +14,13 @@ from bnnlab import seeds
 from bnnlab.engine.checking import check_tasks, check_unknown
 from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_line, place
 from bnnlab.guards import ambient
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import sign
-from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, RunConfig

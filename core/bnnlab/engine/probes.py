@@ -7,9 +7,9 @@ from typing import Any
 
 from bnnlab.errors import BnnlabError, RunError, StoppedError, explain, place
 from bnnlab.guards import ambient
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.probe import Probe, Run
-from bnnlab.interfaces.stream import Examples
 
 EVENTS = frozenset({"untrained", "epoch", "evaluation"})
 """Lines of metrics.jsonl that are the core's own."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bnnlab.interfaces.stream import Examples
+from bnnlab.interfaces.examples import Examples
 
 Phase = Literal["start", "epochs", "evaluation"]
 

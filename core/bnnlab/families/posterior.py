@@ -109,12 +109,7 @@ class PosteriorOptimizer(Optimizer):
         """Return the mean loss and the gradients of drawn weights; others are in `.grad`."""
         if isinstance(closure, Closure):
             return closure.at(draws)
-        groups = [group for group in self.param_groups if not group["learned"]]
-        real = [parameter for group in groups for parameter in group["params"]]
-        losses, grads = evaluate_draws(closure, draws, [*draws, *real])
-        for parameter in real:
-            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
-        return losses.mean(), grads
+        return evaluate_draws(closure, draws, self._parameters())
 
     def count(self, group: Group, what: str) -> int:
         """Return `examples` or `batch_size`: the option's value, else that of the task.

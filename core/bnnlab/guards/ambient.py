@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.abc import MetaPathFinder
@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from bnnlab.guards import torch_state
-from bnnlab.guards.global_hooks import Part, Parts
+from bnnlab.guards.torch_state import Part, Parts
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
 
 def look() -> dict[str, Any]:
     """Return the state as it is now, by name; of torch and NumPy if they are imported."""
-    return _read_all(_parts())
+    return read(_parts())
 
 
 def differing(before: dict[str, Any]) -> list[str]:
@@ -129,13 +129,14 @@ class Keeper(MetaPathFinder):
         def execute_then_look(module: ModuleType) -> None:
             self.put_back()  # torch reads environment variables now
             execute(module)
-            self.before |= _read_all(torch_state.parts(module))
+            self.before |= read(torch_state.parts(module))
 
         spec.loader.exec_module = execute_then_look  # type: ignore[method-assign]
         return spec
 
 
-def _read_all(parts: Parts) -> dict[str, Any]:
+def read(parts: Parts) -> dict[str, Any]:
+    """Return the present value of each part, by name; None for what cannot be read."""
     return {name: _read(part) for name, part in parts.items()}
 
 
@@ -146,17 +147,9 @@ def _read(part: Part) -> Any:
         return None
 
 
-def _parts() -> Parts:
-    """Return how each part of the state is read and written, by name."""
-    parts: Parts = {
-        "the working directory": Part(os.getcwd, os.chdir),
-        PYTHON: Part(random.getstate, random.setstate),
-        "what logging leaves out": Part(_left_out, lambda found: _leave_out(*found)),
-    }
-    for name in VARIABLES:
-        parts[f"the environment variable {name}"] = Part(
-            partial(os.environ.get, name), partial(_set_variable, name)
-        )
+def generators(devices: Iterable[Any] = ()) -> Parts:
+    """Return the global random generators, by name; torch's on the CPU and on these devices."""
+    parts: Parts = {PYTHON: Part(random.getstate, random.setstate)}
     numpy = _loaded("numpy.random")
     if numpy is not None:
         parts["NumPy's random generator"] = Part(
@@ -164,8 +157,22 @@ def _parts() -> Parts:
         )
     torch = _loaded("torch")
     if torch is not None:
-        parts |= torch_state.parts(torch)
+        parts |= torch_state.generators(torch, devices)
     return parts
+
+
+def _parts() -> Parts:
+    """Return how each part of the state is read and written, by name."""
+    parts: Parts = {
+        "the working directory": Part(os.getcwd, os.chdir),
+        "what logging leaves out": Part(_left_out, lambda found: _leave_out(*found)),
+    }
+    for name in VARIABLES:
+        parts[f"the environment variable {name}"] = Part(
+            partial(os.environ.get, name), partial(_set_variable, name)
+        )
+    torch = _loaded("torch")
+    return parts | generators() | ({} if torch is None else torch_state.parts(torch))
 
 
 def _left_out() -> tuple[int, set[str]]:

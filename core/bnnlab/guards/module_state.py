@@ -1,14 +1,15 @@
 """Put back what a run of a module has changed: its attributes, buffers and global generators."""
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy
+import numpy.random  # noqa: F401 - a generator that is not loaded is not put back
 import torch
 from torch import Tensor, nn
+
+from bnnlab.guards import ambient
 
 
 @contextmanager
@@ -18,24 +19,25 @@ def generators_kept(module: nn.Module) -> Iterator[Callable[[], bool]]:
     Yields:
         A function that returns whether anything was drawn, on the CPU or on the module's devices.
     """
-    kinds = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
-    devices = [device for device in kinds if device.type not in ("cpu", "meta")]
-    kind = devices[0].type if devices else "cuda"
-
-    def states() -> list[Any]:
-        of_numpy: Any = numpy.random.get_state()
-        name, keys, *rest = of_numpy
-        others = map(torch.get_device_module(kind).get_rng_state, devices)
-        bits = [state.numpy().tobytes() for state in (torch.get_rng_state(), *others)]
-        return [random.getstate(), name, keys.tobytes(), rest, bits]
-
-    before, of_numpy = states(), numpy.random.get_state()
+    devices = {p.device for p in module.parameters() if hasattr(torch, p.device.type)}
+    parts = ambient.generators(each for each in devices if each.type not in ("cpu", "meta"))
+    before = ambient.read(parts)
     try:
-        with torch.random.fork_rng(devices, device_type=kind):
-            yield lambda: states() != before
+        yield lambda: ambient.read(parts) != before
     finally:
-        random.setstate(before[0])
-        numpy.random.set_state(of_numpy)
+        for name, state in before.items():
+            parts[name].write(state)
+
+
+@contextmanager
+def memory_kept(parameters: Iterable[Tensor]) -> Iterator[None]:
+    """Give parameters their present memory back afterwards."""
+    before = [(parameter, parameter.data) for parameter in parameters]
+    try:
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = data
 
 
 @contextmanager

@@ -54,31 +54,35 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
     count = min((table.num_embeddings for table in tables), default=2)
     if like.is_meta:
         raise UsageError("its weights are on the meta device, where nothing can be tried")
-    input_shape = checked_shape(input_shape)
-    numbers = torch.randn(2, *input_shape, generator=generator)
-    tokens = torch.randint(0, count, (2, *input_shape), generator=generator)
+    shape = 2, *checked_shape(input_shape)
+    numbers = torch.randn(shape, generator=generator)
+    tokens = torch.randint(0, count, shape, generator=generator)
     return numbers.to(like), tokens.to(like.device)
 
 
-def probe_inputs(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """Return the probe inputs of the kind that a module takes, see `fitting`."""
-    return fitting(module, *numbers_and_tokens(module, input_shape))
+def probe_inputs(
+    module: nn.Module, input_shape: tuple[int, ...], first: nn.Module | None = None
+) -> Tensor:
+    """Return probe inputs: token ids if only these are taken, else numbers; see above.
 
-
-def fitting(module: nn.Module, numbers: Tensor, tokens: Tensor) -> Tensor:
-    """Return the token ids if a module takes them but no numbers; else the numbers.
-
-    If it takes neither, the numbers are returned, and a run on them says why.
+    Args:
+        module: The module.
+        input_shape: Shape of one input without the batch.
+        first: The part of the module that takes the inputs; None for the module itself.
     """
-    for x in (numbers, tokens):
-        try:
-            with undisturbed(module), torch.no_grad():
-                module.eval()
-                module(x.clone())
-        except Exception:  # any code may fail in any way
-            continue
-        return x
-    return numbers
+    numbers, tokens = numbers_and_tokens(module, input_shape)
+    first = module if first is None else first
+    return tokens if not _takes(first, numbers) and _takes(first, tokens) else numbers
+
+
+def _takes(module: nn.Module, x: Tensor) -> bool:
+    try:
+        with undisturbed(module), torch.no_grad():
+            module.eval()
+            module(x.clone())
+    except Exception:  # any code may fail in any way
+        return False
+    return True
 
 
 def run(module: nn.Module, x: Tensor, path: str) -> Tensor:

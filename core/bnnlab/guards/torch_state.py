@@ -1,15 +1,26 @@
-"""torch's defaults, flags, modes and generators: how each is read and written.
+"""torch's defaults, flags, hooks, modes and generators: how each is read and written.
 
-Nothing here imports torch: the caller passes it.
+torch calls the hooks and modes in every module, optimizer and operation of a process. Some names
+here are private: torch has no public way to list what is registered. Nothing here imports torch:
+the caller passes it.
 """
 
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache, partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from bnnlab.guards import global_hooks
-from bnnlab.guards.global_hooks import Part, Parts
+
+class Part(NamedTuple):
+    """A part of the state of a process: how it is read and written."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+Parts = dict[str, Part]
 
 FUNCTIONS = {
     "default dtype": ("get_default_dtype", "set_default_dtype"),
@@ -41,17 +52,32 @@ FLAGS = (
 
 def parts(torch: Any) -> Parts:
     """Return how each part of torch's state is read and written, by name."""
-    if not torch.cuda.is_initialized():
-        return _always(torch)
-    generators = Part(
-        lambda: [_to_bytes(state) for state in torch.cuda.get_rng_state_all()],
-        lambda states: torch.cuda.set_rng_state_all([_to_tensor(torch, s) for s in states]),
+    on_gpu = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    return _settings(torch) | generators(torch, [torch.device("cuda", each) for each in on_gpu])
+
+
+def generators(torch: Any, devices: Iterable[Any]) -> Parts:
+    """Return torch's random generators, by name: on the CPU and on these devices."""
+    found = {"torch's random generator": _generator(torch, torch)}
+    for device in devices:
+        which = [] if device.type == "mps" else [device]  # torch.mps knows one device
+        home = torch.get_device_module(device)
+        found[f"torch's random generator on {device}"] = _generator(torch, home, *which)
+    return found
+
+
+def _generator(torch: Any, home: Any, *device: Any) -> Part:
+    return Part(
+        lambda: home.get_rng_state(*device).numpy().tobytes(),
+        lambda state: home.set_rng_state(
+            torch.frombuffer(bytearray(state), dtype=torch.uint8), *device
+        ),
     )
-    return {**_always(torch), "torch's random generators on the GPU": generators}
 
 
 @cache
-def _always(torch: Any) -> Parts:
+def _settings(torch: Any) -> Parts:
+    modules, dispatch = torch.nn.modules.module, torch.utils._python_dispatch
     found: Parts = {
         "torch's default device": Part(  # without a device of its own, torch need not ask for it
             lambda: str(torch.get_default_device()),
@@ -65,9 +91,20 @@ def _always(torch: Any) -> Parts:
             torch.is_inference_mode_enabled,
             lambda _: None,
         ),
-        "torch's random generator": Part(
-            lambda: _to_bytes(torch.get_rng_state()),
-            lambda state: torch.set_rng_state(_to_tensor(torch, state)),
+        "torch's kind of global backward hooks": _attribute(
+            modules, "_global_is_full_backward_hook"
+        ),
+        "torch's modes for functions": Part(
+            lambda: [mode for mode in _function_modes(torch) if not _of_default_device(mode)],
+            partial(_set_function_modes, torch),
+        ),
+        "torch's modes for operations": Part(
+            dispatch._get_current_dispatch_mode_stack,
+            partial(_set_operation_modes, dispatch),
+        ),
+        "torch's hooks for saved tensors": Part(
+            lambda: torch._C._autograd._top_saved_tensors_default_hooks(False),
+            partial(_set_hooks_for_saved_tensors, torch._C._autograd),
         ),
     }
     for device in ("cpu", "cuda"):
@@ -78,22 +115,60 @@ def _always(torch: Any) -> Parts:
     for name, (reader, writer) in FUNCTIONS.items():
         found[f"torch's {name}"] = Part(attrgetter(reader)(torch), attrgetter(writer)(torch))
     for flag in FLAGS:
-        found[f"torch.backends.{flag}"] = Part(
-            partial(attrgetter(flag), torch.backends),
-            partial(_set_flag, torch.backends, flag),
-        )
-    return found | global_hooks.parts(torch)
-
-
-def _to_bytes(state: Any) -> bytes:
-    found: bytes = state.numpy().tobytes()
+        home, _, name = f"backends.{flag}".rpartition(".")
+        with suppress(AttributeError):  # not of this version
+            found[f"torch.backends.{flag}"] = _attribute(attrgetter(home)(torch), name)
+    for where in (modules, sys.modules[torch.optim.Optimizer.__module__]):
+        for name, hooks in vars(where).items():
+            if name.startswith("_global_") and isinstance(hooks, dict):
+                found[f"torch's{name.replace('_', ' ')}"] = Part(
+                    partial(_items, where, name), partial(_set_items, where, name)
+                )
     return found
 
 
-def _to_tensor(torch: Any, state: bytes) -> Any:
-    return torch.frombuffer(bytearray(state), dtype=torch.uint8)
+def _attribute(home: Any, name: str) -> Part:
+    return Part(partial(getattr, home, name), partial(setattr, home, name))
 
 
-def _set_flag(backends: Any, flag: str, value: Any) -> None:
-    home, _, name = flag.rpartition(".")
-    setattr(attrgetter(home)(backends) if home else backends, name, value)
+def _items(home: Any, name: str) -> list[tuple[Any, Any]]:
+    return list(getattr(home, name).items())
+
+
+def _set_items(home: Any, name: str, items: list[tuple[Any, Any]]) -> None:
+    hooks = getattr(home, name)
+    hooks.clear()  # the same dict: handles that remove a hook know it
+    hooks.update(items)
+
+
+def _function_modes(torch: Any) -> list[Any]:
+    found: list[Any] = torch.overrides._get_current_function_mode_stack()
+    return found
+
+
+def _of_default_device(mode: object) -> bool:
+    return type(mode).__name__ == "DeviceContext"
+
+
+def _set_function_modes(torch: Any, modes: list[Any]) -> None:
+    devices = [mode for mode in _function_modes(torch) if _of_default_device(mode)]
+    while torch._C._len_torch_function_stack():
+        torch._C._pop_torch_function_stack()
+    for mode in (*devices, *modes):
+        torch._C._push_on_torch_function_stack(mode)
+
+
+def _set_operation_modes(dispatch: Any, modes: list[Any]) -> None:
+    while dispatch._get_current_dispatch_mode_stack():
+        dispatch._pop_mode()
+    for mode in modes:
+        dispatch._push_mode(mode)
+
+
+def _set_hooks_for_saved_tensors(autograd: Any, top: Any) -> None:
+    now = autograd._top_saved_tensors_default_hooks(False)
+    while now is not None and now != top:
+        autograd._pop_saved_tensors_default_hooks()
+        now = autograd._top_saved_tensors_default_hooks(False)
+    if now != top:
+        autograd._push_saved_tensors_default_hooks(*top)

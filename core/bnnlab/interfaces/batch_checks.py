@@ -66,8 +66,9 @@ def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
             f"the model is on {weight.device}, the inputs on {inputs.device} and the targets on "
             f"{targets.device}"
         )
+    shape = tuple(inputs.shape[1:])
     try:
-        *_, (classes,) = segment_shapes(model, tuple(inputs.shape[1:]))
+        *_, (classes,) = segment_shapes(model, shape)
         low, high = int(targets.min()), int(targets.max())
     except UsageError as error:
         return str(error)
@@ -75,7 +76,7 @@ def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
         return ""
     if low < 0 or high >= classes:
         return f"the targets go from {low} to {high}, and the classes from 0 to {classes - 1}"
-    wanted = probe_inputs(model, tuple(inputs.shape[1:])).dtype
+    wanted = probe_inputs(model, shape, model.segments[0]).dtype
     if wanted.is_floating_point and inputs.dtype != wanted:
         return (
             f"the inputs are {inputs.dtype} and the weights {wanted}: convert the inputs, "

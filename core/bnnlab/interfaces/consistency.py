@@ -1,24 +1,17 @@
 """Optimizer and model stay consistent, whatever other code does to either between two steps."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView
 from functools import wraps
 from typing import Any
-from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
-from bnnlab.interfaces.faults import (
-    ADVICE,
-    check_model,
-    checked_latent,
-    numbers_of,
-    raise_for_fault,
-)
+from bnnlab.interfaces.faults import ADVICE, check_model, checked_latent, fault, numbers_of
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer_state import Group, StatefulOptimizer, move_state
+from bnnlab.interfaces.optimizer_state import Group, StatefulOptimizer
 from bnnlab.interfaces.rule import Closure
 from bnnlab.interfaces.write_detector import WriteDetector
 
@@ -37,17 +30,12 @@ class ConsistentOptimizer(StatefulOptimizer):
       `task_ended`, so that it stays as it is.
     - A copy (`copy.deepcopy`, `pickle`, `torch.save`) continues as the original would. A copy that
       was made without its model refuses another model.
-
-    Args:
-        model: The model whose parameters are optimised.
-        groups: The parameter groups, with `learned` and `binary`.
-        defaults: The settings of a group that has none of its own.
     """
 
-    # Since the last look: the steps, their losses, and the model that was checked.
+    # Since the last look: the steps, their losses, and the model's parameters that were checked.
     _steps = 0
     _losses: tuple[Tensor, ...] = ()
-    _checked: ReferenceType[Model] | None = None
+    _checked: KeysView[Tensor] | None = None
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -62,8 +50,12 @@ class ConsistentOptimizer(StatefulOptimizer):
         super().__init__(model, groups, defaults)
 
     def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return what the method keeps behind a weight, not a copy; None if nothing."""
-        raise NotImplementedError
+        """Return what the method keeps behind a learned weight, in its shape, not a copy.
+
+        That is a latent weight or a natural parameter, with the sign of the binary weight. For a
+        real weight it is the weight itself. None if the method keeps nothing behind it.
+        """
+        return None if parameter in self._binary else parameter.detach()
 
     def adopt(self, parameter: Tensor) -> None:
         """Accept a binary weight that other code wrote: `latent` takes its signs.
@@ -75,6 +67,25 @@ class ConsistentOptimizer(StatefulOptimizer):
         latent = self.latent(parameter)
         if latent is not None:
             latent.copysign_(parameter)
+
+    def _synchronize(self) -> None:
+        """Move the state to where the parameters are, and adopt what was written."""
+        watch = self._watch
+        if watch.moved([parameter.data_ptr() for parameter in self._parameters()]):
+            self._move_state()
+        written = watch.written()
+        if not written:
+            return
+        for weight in written:
+            if not weight.is_meta and not bool((weight.detach().abs() == 1).all()):
+                raise RunError(
+                    f"binary parameter {self._name(weight)!r} was given more than -1 and +1: "
+                    "write signs into it, as bnnlab.interfaces.signs.sign makes them."
+                )
+        with torch.no_grad():
+            for weight in written:
+                self.adopt(weight)
+        watch.accept()
 
     def look(self) -> None:
         """Check what the signs of weights hide. Waits for the device.
@@ -91,7 +102,7 @@ class ConsistentOptimizer(StatefulOptimizer):
                 or its state. Or if a binary weight is not -1 or +1, was written through `.data`, or
                 differs in sign from what is kept behind it.
         """
-        synchronize(self)
+        self._synchronize()
         numbers = [*numbers_of(self, self._losses)]
         norm = torch.nn.utils.get_total_norm([values for _, values in numbers])
         self._watch.compare()
@@ -105,12 +116,14 @@ class ConsistentOptimizer(StatefulOptimizer):
                 if not bool(values.isfinite().all()):
                     raise RunError(f"{type(self).__name__}: {what} is not finite. {ADVICE}")
         for weight, of_weight in zip(self._watch.weights, found[1:].view(-1, 3), strict=True):
-            raise_for_fault(type(self).__name__, self._name(weight), *of_weight.tolist())
+            wrong = fault(type(self).__name__, self._name(weight), *of_weight.tolist())
+            if wrong:
+                raise RunError(wrong)
         self._watch.restart()
         self._steps, self._checked = 0, None
 
     def _faults(self) -> list[Tensor]:
-        """Return `changed`, `off` and `product` of `raise_for_fault` per weight, on the device."""
+        """Return `changed`, `off` and `product` of `fault` per weight, on the device."""
         faults = []
         for weight, changed in zip(self._watch.weights, self._watch.changed(), strict=True):
             values, latent = weight.detach(), checked_latent(self, weight, self._name(weight))
@@ -126,19 +139,15 @@ class ConsistentOptimizer(StatefulOptimizer):
                 f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
                 "returns the loss: optimizer.step(rule.closure(model, (inputs, targets)))"
             )
-        known = self._checked and self._checked()
-        if isinstance(closure, Closure) and known is not closure.model:
+        if isinstance(closure, Closure) and closure._names.keys() != self._checked:
             check_model(self, closure.model)
-            self._checked = ref(closure.model)
+            self._checked = closure._names.keys()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return every attribute but hooks, the `step` of a scheduler, and what a copy forgets."""
         left_out = {"step", "_steps", "_losses", "_checked"}
-        return {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in left_out and not name.startswith("_optimizer_")
-        }
+        names = {name for name in self.__dict__ if not name.startswith("_optimizer_")} - left_out
+        return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or an unpickled optimizer."""
@@ -155,7 +164,7 @@ def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
         watch = self._watch
         if watch.paused:  # a method of a base class, or a step within a step
             return method(self, *args, **given)
-        synchronize(self)
+        self._synchronize()
         if not is_step or self._steps >= LOOK_EVERY:
             self.look()
         if is_step:
@@ -182,7 +191,7 @@ def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     return guarded
 
 
-def _leave_out_frozen(groups: Sequence[Group]) -> list[tuple[Group, list[Tensor]]]:
+def _leave_out_frozen(groups: list[Group]) -> list[tuple[Group, list[Tensor]]]:
     """Take the frozen parameters out of the groups; return these groups with all parameters."""
     whole = []
     for group in groups:
@@ -192,23 +201,3 @@ def _leave_out_frozen(groups: Sequence[Group]) -> list[tuple[Group, list[Tensor]
             whole.append((group, parameters))
             group["params"] = free
     return whole
-
-
-def synchronize(optimizer: ConsistentOptimizer) -> None:
-    """Move the optimizer's state to where its parameters are, and adopt what was written."""
-    watch = optimizer._watch
-    if watch.moved([p.data_ptr() for group in optimizer.param_groups for p in group["params"]]):
-        move_state(optimizer)
-    written = watch.written()
-    if not written:
-        return
-    for weight in written:
-        if not weight.is_meta and not bool((weight.detach().abs() == 1).all()):
-            raise RunError(
-                f"binary parameter {optimizer._name(weight)!r} was given more than -1 and +1: "
-                "write signs into it, as bnnlab.interfaces.signs.sign makes them."
-            )
-    with torch.no_grad():
-        for weight in written:
-            optimizer.adopt(weight)
-    watch.accept(written)

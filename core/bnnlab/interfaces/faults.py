@@ -1,4 +1,4 @@
-"""Faults that a look finds: numbers that are not finite, binary weights that are not signs."""
+"""Faults: another model, numbers that are not finite, binary weights that are not signs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from bnnlab.errors import RunError
 from bnnlab.interfaces.model import Model
@@ -15,6 +16,37 @@ ADVICE = (
     "Try a smaller learning rate, or bound the gradients if the optimizer has an option for it."
 )
 REMEDY = "write it by load_state_dict, or by copy_ under torch.no_grad()."
+
+
+def check_model(optimizer: StatefulOptimizer, model: Model) -> None:
+    """Check that a model has the parameters that the optimizer has.
+
+    Raises:
+        RunError: If it is another model, or its parameters were replaced or made binary.
+    """
+    who, groups, names = type(optimizer).__name__, optimizer.param_groups, optimizer._names
+    mine = {*names, *(p for group in groups for p in group["params"])}
+    theirs = dict(model.named_parameters())
+    if theirs and mine.isdisjoint(theirs.values()):
+        raise RunError(
+            f"{who} was made for another model than the one it is to learn, or all parameters were "
+            "replaced, as by load_state_dict(assign=True). Load without assign; a copy goes with "
+            "its model: copy.deepcopy((model, optimizer))"
+        )
+    known_names = {*names.values()}
+    for name, parameter in theirs.items():
+        if name in known_names and parameter not in mine:
+            raise RunError(
+                f"{name} is no longer the parameter that {who} was made for: it was replaced, as "
+                "by load_state_dict(assign=True). Load without assign, or make a new optimizer"
+            )
+    real = {p for group in groups if not group["binary"] for p in group["params"]}
+    for name, parameter in model.binary_parameters().items():
+        if parameter in real:
+            raise RunError(
+                f"{name} is binary, and {who} has it in a group of real parameters: make a new "
+                "optimizer for a model with new binary weights"
+            )
 
 
 def numbers_of(
@@ -31,17 +63,9 @@ def numbers_of(
             if not group["binary"]:
                 yield name, parameter.detach()
             for key, value in optimizer.state.get(parameter, {}).items():
-                for tensor in _floats(value):
-                    yield f"{key!r}, kept behind {name},", tensor
-
-
-def _floats(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors of floats in a state, in its lists and dicts too."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _floats(inner)
+                for part in tree_leaves(value):
+                    if isinstance(part, Tensor) and part.is_floating_point():
+                        yield f"{key!r}, kept behind {name},", part
 
 
 def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
@@ -50,7 +74,7 @@ def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
     Raises:
         RunError: If that is no tensor of floats of the weight's shape.
     """
-    latent: Any = optimizer.latent(weight)
+    latent: Tensor | None = optimizer.latent(weight)
     if latent is None:
         return None
     found = type(latent).__name__
@@ -64,8 +88,8 @@ def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
     )
 
 
-def raise_for_fault(who: str, name: str, changed: float, off: float, product: float) -> None:
-    """Raise an error if a binary weight has a fault.
+def fault(who: str, name: str, changed: float, off: float, product: float) -> str:
+    """Return what is wrong with a binary weight, and who may have caused it; empty for nothing.
 
     Args:
         who: The optimizer.
@@ -73,14 +97,11 @@ def raise_for_fault(who: str, name: str, changed: float, off: float, product: fl
         changed: The largest change of its first rows by other code.
         off: Its largest distance from -1 and +1.
         product: Its smallest product with what is kept behind it: negative if the signs differ.
-
-    Raises:
-        RunError: With the fault, and who may have caused it.
     """
     no_signs = "holds more than -1 and +1"
     if changed:
         more = f" and {no_signs}" if off else ""
-        raise RunError(
+        return (
             f"{name} was written through `.data`, which torch does not count,{more} and "
             f"may be lost by now: {REMEDY}"
         )
@@ -89,35 +110,5 @@ def raise_for_fault(who: str, name: str, changed: float, off: float, product: fl
     elif product < 0 or math.isnan(product):
         wrong = f"{name} and what {who} keeps behind it differ in sign"
     else:
-        return
-    raise RunError(f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}")
-
-
-def check_model(optimizer: StatefulOptimizer, model: Model) -> None:
-    """Check that a model has the parameters that the optimizer has.
-
-    Raises:
-        RunError: If it is another model, or its parameters were replaced or made binary.
-    """
-    who, groups, names = type(optimizer).__name__, optimizer.param_groups, optimizer._names
-    known_names = {*names.values()}
-    mine = {*names, *(p for group in groups for p in group["params"])}
-    theirs = dict(model.named_parameters())
-    replaced = [name for name, p in theirs.items() if name in known_names and p not in mine]
-    if replaced and len(replaced) == len(theirs):
-        raise RunError(
-            f"{who} was made for another model than the one it is to learn. A copy goes with its "
-            "model: copy.deepcopy((model, optimizer))"
-        )
-    if replaced:
-        raise RunError(
-            f"{replaced[0]} is no longer the parameter that {who} was made for: it was replaced, "
-            "as by load_state_dict(assign=True). Load without assign, or make a new optimizer"
-        )
-    real = {p for group in groups if not group["binary"] for p in group["params"]}
-    for name, parameter in model.binary_parameters().items():
-        if parameter in real:
-            raise RunError(
-                f"{name} is binary, and {who} has it in a group of real parameters: make a new "
-                "optimizer for a model with new binary weights"
-            )
+        return ""
+    return f"{wrong}: {who} left them so, or others wrote through `.data`. If so, {REMEDY}"

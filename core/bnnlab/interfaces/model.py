@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, explain
 from bnnlab.guards.module_state import undisturbed
-from bnnlab.guards.probing import (
-    check_fits,
-    checked_shape,
-    numbers_and_tokens,
-    one_tensor,
-)
+from bnnlab.guards.probing import check_fits, checked_shape, numbers_and_tokens, one_tensor
 from bnnlab.interfaces.conversion import Conversion
 from bnnlab.interfaces.fused import keep_off_fused_paths
 from bnnlab.interfaces.signs import binary_parameters, check_loaded
@@ -100,17 +95,23 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
     Args:
-        model: The model. It is run on zeros (or token ids 0) in evaluation mode, and left as it
-            was.
+        model: The model. It is run once, on zeros (or token ids 0) in evaluation mode, and left as
+            it was.
         input_shape: Shape of one input without the batch.
 
     Raises:
         UsageError: As in `segment_outputs`; or if the last segment does not return logits `(B, K)`.
     """
-    numbers, tokens = numbers_and_tokens(model, input_shape)
+    refused: list[UsageError] = []
     with undisturbed(model), torch.no_grad():
-        zeros, other_zeros = torch.zeros_like(numbers), torch.zeros_like(tokens)
-        outputs = [*segment_outputs(model.eval(), zeros, other_zeros)]
+        for x in map(torch.zeros_like, numbers_and_tokens(model, input_shape)):
+            try:
+                outputs = [*segment_outputs(model.eval(), x)]
+                break
+            except UsageError as error:
+                refused.append(error)
+        else:
+            raise refused[0]
     logits = outputs[-1]
     shapes = [tuple(y.shape[1:]) for y in outputs]
     if len(shapes[-1]) != 1 or not logits.is_floating_point():
@@ -119,13 +120,8 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
     return shapes
 
 
-def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> Iterator[Tensor]:
-    """Yield each segment's output.
-
-    Args:
-        model: The model.
-        x: Inputs `(B, *input_shape)`.
-        instead: Inputs of another kind, used if the first segment cannot take `x`; None for none.
+def segment_outputs(model: Model, x: Tensor) -> Iterator[Tensor]:
+    """Yield each segment's output on inputs `(B, *input_shape)`.
 
     Raises:
         UsageError: If a segment cannot take its input, or returns something other than one tensor
@@ -135,7 +131,7 @@ def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> I
     for number, segment in enumerate(model.segments, start=1):
         who, given = f"segment {number} of the model, {type(segment).__name__},", x.shape[1:]
         try:
-            x = segment(x) if instead is None or number > 1 else _enter(segment, x, instead)
+            x = segment(x)
         except Exception as error:
             raise UsageError(
                 f"{who} cannot take (B, {', '.join(map(str, given))}): {explain(error)}. "
@@ -148,14 +144,3 @@ def segment_outputs(model: Model, x: Tensor, instead: Tensor | None = None) -> I
                 "what passes a tuple on, and what takes it, belong into one segment"
             )
         yield x
-
-
-def _enter(segment: nn.Module, x: Tensor, instead: Tensor) -> Tensor:
-    try:
-        y: Tensor = segment(x)
-    except Exception as error:
-        try:
-            y = segment(instead)
-        except Exception:
-            raise error from None
-    return y

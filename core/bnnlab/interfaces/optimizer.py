@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.consistency import ConsistentOptimizer, synchronize
+from bnnlab.guards.module_state import memory_kept
+from bnnlab.interfaces.consistency import ConsistentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import adam_step
 from bnnlab.interfaces.model import Model
@@ -20,10 +21,14 @@ from bnnlab.markers import Positive
 class Optimizer(ConsistentOptimizer):
     """Turns gradients into the next weights. Its state is everything but the deployed weights.
 
+    A subclass implements `step`, after which every binary parameter is exactly -1 or +1. It
+    overrides `latent` if it keeps something behind a weight, `draw` if it has a posterior, and
+    `task_started`, `task_ended` and `diagnostics` where it needs them.
+
     It has two parameter groups. The first holds the weights that the method learns
     (`group["learned"]` is true): the binary parameters (`group["binary"]`), or the `weights`
     that a subclass names. The second holds the other parameters, which are real. A subclass may
-    split both. After `step`, every binary parameter is exactly -1 or +1.
+    split both.
 
     `self.state[parameter]` may hold tensors of any shape, also in lists and dicts. They move with
     the parameter to another device or dtype. `state_dict()` holds them and the generator's state.
@@ -95,20 +100,17 @@ class Optimizer(ConsistentOptimizer):
             return
         if type(self).draw is Optimizer.draw:
             raise UsageError(f"{type(self).__name__} has no posterior to draw {n} weights from")
-        synchronize(self)
+        self._synchronize()
         learned = [parameter for parameter in self.learned() if parameter.requires_grad]
-        deployed = [parameter.data for parameter in learned]
         generator = self._generator
         state = None if generator is None else generator.get_state()
         try:
             for _ in range(n):
-                for parameter, data in zip(learned, deployed, strict=True):
-                    parameter.data = data  # `draw` may read it: as the mean, for example
-                    parameter.data = self.draw(parameter)
-                yield
+                with memory_kept(learned):
+                    for parameter in learned:
+                        parameter.data = self.draw(parameter)
+                    yield
         finally:
-            for parameter, data in zip(learned, deployed, strict=True):
-                parameter.data = data
             self._generator = generator
             if generator is not None and state is not None:
                 generator.set_state(state)
@@ -120,14 +122,6 @@ class Optimizer(ConsistentOptimizer):
             UsageError: If there is no posterior.
         """
         raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
-
-    def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return what the method keeps behind a learned weight, in its shape, not a copy.
-
-        That is a latent weight or a natural parameter, with the sign of the binary weight. For a
-        real weight it is the weight itself. None if the method keeps nothing behind it.
-        """
-        return None if parameter in self._binary else parameter.detach()
 
     def diagnostics(self) -> dict[str, float]:
         """Return numbers for the metrics, by name. A run calls it after every epoch."""

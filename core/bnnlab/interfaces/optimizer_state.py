@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import MappingKey, tree_map_with_path
 
 from bnnlab import seeds
 from bnnlab.errors import UsageError
@@ -24,11 +25,6 @@ class StatefulOptimizer(torch.optim.Optimizer):
 
     A group's `learned` is true if the method itself updates these parameters. Its `binary` is true
     if they are binary weights.
-
-    Args:
-        model: The model whose parameters are optimised.
-        groups: The parameter groups, with `learned` and `binary`.
-        defaults: The settings of a group that has none of its own.
     """
 
     _generator: torch.Generator | None = None
@@ -59,9 +55,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             if any(parameter is member for member in group["params"]):
                 return group
-        raise UsageError(
-            f"{self._name(parameter)} is in no parameter group of {type(self).__name__}"
-        )
+        who = type(self).__name__
+        raise UsageError(f"{self._name(parameter)} is in no parameter group of {who}")
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a parameter group, as in torch.
@@ -78,14 +73,11 @@ class StatefulOptimizer(torch.optim.Optimizer):
         given = group["params"]
         if not isinstance(given, set):  # torch refuses a set: it has no order
             group["params"] = [given] if isinstance(given, Tensor) else list(given)
-        for member in group["params"]:
-            named = isinstance(member, tuple)  # (name, parameter), as torch allows
-            self._check_member(member[1] if named else member, group)
+        for member in group["params"]:  # a parameter, or (name, parameter)
+            self._check_member(member[1] if isinstance(member, tuple) else member, group)
         alike = [other for other in self.param_groups if other["learned"] == group["learned"]]
-        settings = alike[0] if alike else {}
-        for key, value in settings.items():
-            if key != "param_names":
-                group.setdefault(key, value)
+        settings = {k: v for k, v in alike[0].items() if k != "param_names"} if alike else {}
+        group = {**settings, **group}
         inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, group)
 
     def _check_member(self, parameter: Tensor, group: Group) -> None:
@@ -149,69 +141,59 @@ class StatefulOptimizer(torch.optim.Optimizer):
             inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
         finally:
             handle.remove()
-        _restore_state(self, loaded[0])
+        self._restore_state(loaded[0])
         generator = state_dict.get("generator")
         if generator and self._generator is not None:
-            self._generator = _restored_generator(self, generator)
+            self._generator = _restored_generator(who, self._parameters(), **generator)
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _restore_state(self, saved: Mapping[str, Any]) -> None:
+        """Give each parameter a copy of its state in `saved`, a state dict.
+
+        torch casts all that it loads to the parameter's dtype, counters and masks too.
+        """
+        numbers = [number for group in saved["param_groups"] for number in group["params"]]
+        for number, parameter in zip(numbers, self._parameters(), strict=True):
+            if number in saved["state"]:
+                self.state[parameter] = _moved(copy.deepcopy(saved["state"][number]), parameter)
+
+    def _move_state(self) -> None:
+        """Move the state of each parameter to the parameter's device and dtype."""
+        for parameter in self._parameters():
+            if parameter in self.state:
+                self.state[parameter].update(_moved(self.state[parameter], parameter))
 
 
-def move_state(optimizer: torch.optim.Optimizer) -> None:
-    """Move the state of each parameter to the parameter's device and dtype."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            device, dtype = parameter.device, parameter.dtype
-            state = optimizer.state.get(parameter, {})
-            for name, value in state.items():
-                if isinstance(value, Tensor) and value.device == device and value.dtype == dtype:
-                    continue
-                state[name] = _moved(value, parameter, name)
-
-
-def _restore_state(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Give each parameter a copy of its state in `saved`, a state dict.
-
-    torch casts all that it loads to the parameter's dtype, counters and masks too.
-    """
-    numbers = [number for group in saved["param_groups"] for number in group["params"]]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, parameter in zip(numbers, parameters, strict=True):
-        if number in saved["state"]:
-            state = copy.deepcopy(saved["state"][number])
-            optimizer.state[parameter] = _moved(state, parameter)
-
-
-def _moved(value: Any, parameter: Tensor, name: str = "") -> Any:
+def _moved(state: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
     """Return state on its parameter's device, and in its dtype if it has the parameter's shape.
 
-    Dicts and lists are changed in place. A tensor called `step` keeps its dtype, as in torch.
+    A tensor called `step` keeps its dtype, as in torch.
     """
-    if isinstance(value, Tensor):
-        alike = value.is_floating_point() and value.shape == parameter.shape and name != "step"
-        return value.to(parameter) if alike else value.to(parameter.device)
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            value[key] = _moved(inner, parameter, key)
-    elif isinstance(value, list):
-        value[:] = [_moved(inner, parameter) for inner in value]
-    elif isinstance(value, tuple):
-        return tuple(_moved(inner, parameter) for inner in value)
-    return value
+
+    def move(path: tuple[Any, ...], value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        alike = value.is_floating_point() and value.shape == parameter.shape
+        is_step = path[-1] == MappingKey("step")
+        return value.to(parameter if alike and not is_step else parameter.device)
+
+    moved: dict[str, Any] = tree_map_with_path(move, state)
+    return moved
 
 
 def _restored_generator(
-    optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
+    who: str, parameters: list[Tensor], device: str, state: Tensor
 ) -> torch.Generator:
-    """Return the generator with the saved `device` and `state`, see `load_state_dict`."""
-    device, state = torch.device(saved["device"]), saved["state"].cpu()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    here = parameters[0].device if parameters else device
-    if device.type == "cpu":
-        return torch.Generator().set_state(state)
-    if device.type == here.type:
-        return torch.Generator(here).set_state(state)
+    """Return a generator with a saved state, see `load_state_dict`."""
+    saved, state = torch.device(device), state.cpu()
+    here = parameters[0].device if parameters else saved
+    if saved.type in ("cpu", here.type):
+        return torch.Generator("cpu" if saved.type == "cpu" else here).set_state(state)
     log.warning(
         "%s drew its weights from a generator on %s, and now learns on %s: "
         "its draws are others from here",
-        *(type(optimizer).__name__, device, here),
+        *(who, saved, here),
     )
     return seeds.generator(0, state.numpy().tobytes().hex())

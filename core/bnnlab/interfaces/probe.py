@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.prediction import Prediction
 from bnnlab.interfaces.rule import Batch, LearningRule
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.stream import Task
 
 Stepped = Callable[[int, int, int, int], None]
 """Hears of a step: task, epoch, steps made in the epoch, steps in the epoch."""
@@ -84,9 +85,9 @@ class Probe:
     way with and without the probe: leave weights, buffers, modes, the rule's and the optimizer's
     state and all generators as they are. Draw from a generator of the probe's own, see
     `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
-    `state_dict()` holds all that must outlive a stop.
     """
 
+    # What it has said since the run last asked.
     _lines: tuple[dict[str, Any], ...] = ()
     _reason: str | None = None
 
@@ -127,8 +128,8 @@ class Probe:
         Args:
             at: After the step.
             batch: What was learned from.
-            loss: A scalar, before the step.
-            logits: `(B, K)`, before the step.
+            loss: The loss before the step, a scalar.
+            logits: The logits before the step, `(B, K)`.
         """
 
     def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
@@ -144,12 +145,8 @@ class Probe:
     def predicted(self, at: Moment, task: Task | None, prediction: Prediction) -> None:
         """Hear what the evaluation after a task predicts, one after another.
 
-        Those for the further inputs come first, then those for the tasks seen and the next one.
-
-        Args:
-            at: After the task.
-            task: Whose test part this is; None for the probe's further inputs.
-            prediction: Of its examples.
+        Those for the further inputs come first, with None in place of the task; then those for the
+        test parts of the tasks seen and of the next one.
         """
 
     def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
@@ -157,7 +154,7 @@ class Probe:
 
         Args:
             at: After the task.
-            accuracy: Row of the accuracy matrix, a fraction per task.
+            accuracy: The task's row of the accuracy matrix, a fraction per task.
 
         Returns:
             What is added to the evaluation's line of metrics.jsonl, by names that are new in it.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab.errors import RunError
+from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.model import Model
 
@@ -40,6 +41,93 @@ class Draws(NamedTuple):
     grads: dict[str, Tensor]
 
 
+class LearningRule(nn.Module, ABC):
+    """Turns a batch into gradients. It does not know the optimizer that uses them.
+
+    A rule is a module, so that what it registers in `attach` (feedback matrices, for example) is in
+    `state_dict()` and moves with `to(device)`.
+
+    Attributes:
+        whole_segments: Whether the rule runs each segment as a whole, so that segments may be
+            compiled. A rule with hooks on the layers inside must leave this False.
+        precision: The dtype to which `torch.autocast` casts products in forward and backward
+            passes, for example `torch.bfloat16`; None for no casting. Parameters and gradients stay
+            float32.
+    """
+
+    whole_segments = False
+    precision: torch.dtype | None = None
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        """Prepare the rule for a model. Register here what it draws, such as feedback matrices.
+
+        Change nothing in the model but its `inference`.
+
+        Args:
+            model: The model that is to learn.
+            generator: Source of random numbers, on the CPU.
+
+        Raises:
+            UsageError: If the rule cannot work on this model, with the reason.
+        """
+
+    @abstractmethod
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Leave the gradient of the batch-mean loss in `.grad`; return loss and logits.
+
+        When it is called, gradients are enabled and every `.grad` is None.
+
+        Args:
+            model: The model, at the weights to differentiate at.
+            batch: Inputs, targets and loss.
+
+        Returns:
+            The batch-mean loss, a scalar; and the logits `(B, K)`.
+        """
+
+    def differentiate_draws(
+        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
+    ) -> Draws | None:
+        """Do the same at S weight draws in one pass; None, as by default, if it cannot.
+
+        The closure then calls `differentiate` once per draw. The gradients are returned, not left
+        in `.grad`.
+
+        Args:
+            model: As in `differentiate`.
+            batch: As in `differentiate`.
+            draws: The values of each drawn parameter by name, `(S, *shape)`.
+        """
+
+    def objective(self, batch: Batch) -> Loss:
+        """Return the loss that the rule minimises: its exact gradient is compared with the rule's.
+
+        By default the batch's loss.
+        """
+        return batch.loss
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers for the metrics, by name. A run calls it after every epoch."""
+        return {}
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return the context in which the rule's passes run, see `precision`."""
+        return torch.autocast(device.type, self.precision) if self.precision else nullcontext()
+
+    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> "Closure":
+        """Return the closure that `optimizer.step` calls, once or once per weight draw.
+
+        Args:
+            model: The model that learns.
+            batch: `(inputs, targets)`, or a `Batch` with a loss of its own.
+
+        Raises:
+            UsageError: If the model is no bnnlab model, or the batch is not inputs with labels.
+        """
+        batch_checks.check(model, batch)
+        return Closure(self, model, Batch(*batch))
+
+
 class Closure:
     """Evaluates a batch at the model's present weights when it is called.
 
@@ -50,7 +138,7 @@ class Closure:
             `at`, the logarithm of the mean probabilities over the draws.
     """
 
-    def __init__(self, rule: "LearningRule", model: Model, batch: Batch) -> None:
+    def __init__(self, rule: LearningRule, model: Model, batch: Batch) -> None:
         self._rule, self.model, self._batch = rule, model, batch
         self.batch_size = len(batch.targets)
         self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
@@ -95,31 +183,33 @@ class Closure:
             `(S, *parameter.shape)`.
 
         Raises:
-            RunError: As in a call; or if a drawn parameter does not belong to the model.
+            RunError: As in a call.
         """
-        names = self._names
-        count = len(next(iter(draws.values())))
-        found: Draws | None = None
-        for parameter in draws:
-            if parameter not in names:
-                raise RunError(
-                    f"a parameter of shape {tuple(parameter.shape)} that the optimizer learns is "
-                    "not the model's: it was replaced, as by load_state_dict(assign=True). Load "
-                    "without assign, or make a new optimizer"
-                )
-        if count > 1:
-            named = {names[parameter]: drawn for parameter, drawn in draws.items()}
-            found = self._ask(self._rule.differentiate_draws, named)
+        names, count = self._names, len(next(iter(draws.values())))
+        named = {names[parameter]: drawn for parameter, drawn in draws.items()}
+        found = self._ask(self._rule.differentiate_draws, named) if count > 1 else None
         if found is None:
-            found = self._one_by_one(draws)
+            return self._one_by_one(draws)
         self._check(found.logits, (count, self.batch_size))
         for parameter, name in names.items():
             if parameter not in draws:
                 own = found.grads.get(name)
                 parameter.grad = None if own is None else own.mean(0)
-        self.logits = found.logits.softmax(-1).mean(0).log()
-        grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
-        return found.loss, grads
+        self.logits = _log_mean(found.logits)
+        return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+
+    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
+        logits: list[Tensor] = []
+
+        def call() -> Tensor:
+            loss = self()
+            assert self.logits is not None
+            logits.append(self.logits)
+            return loss
+
+        answer = evaluate_draws(call, draws, self._names)
+        self.logits = _log_mean(torch.stack(logits))
+        return answer
 
     def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
         """Check that logits have the shape `(*leading, K)`, with the K of the stream."""
@@ -143,39 +233,27 @@ class Closure:
                 raise
             raise RunError(f"the step cannot be made: {reason}") from error
 
-    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> Draws:
-        logits = []
 
-        def call() -> Tensor:
-            loss = self()
-            assert self.logits is not None
-            logits.append(self.logits)
-            return loss
-
-        losses, grads = evaluate_draws(call, draws, self._names)
-        named = {self._names[parameter]: each for parameter, each in grads.items()}
-        return Draws(losses.mean(), torch.stack(logits), named)
+def _log_mean(logits: Tensor) -> Tensor:
+    """Return the logarithm of the mean probabilities over draws, of logits `(S, B, K)`."""
+    return logits.softmax(-1).mean(0).log()
 
 
 def evaluate_draws(
     closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
 ) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Call a closure at each of S weight draws; then put the weights back.
+    """Call a closure at each of S weight draws; arguments and answer are those of `Closure.at`.
 
     Args:
         closure: Leaves gradients in `.grad` and returns the loss.
-        draws: The S values of each drawn parameter, `(S, *parameter.shape)`.
-        parameters: The parameters whose gradients are returned.
-
-    Returns:
-        The losses `(S,)`, and the gradients `(S, *shape)` of each parameter that has one.
+        draws: The S values of each drawn parameter.
+        parameters: All parameters.
     """
-    parameters = list(parameters)
     count = len(next(iter(draws.values())))
+    parameters = list(parameters)
     grads: dict[Tensor, Tensor] = {}
     losses = []
-    before = {parameter: parameter.data for parameter in draws}
-    try:
+    with memory_kept(draws):
         for number in range(count):
             for parameter, drawn in draws.items():
                 parameter.data = drawn[number]
@@ -186,94 +264,7 @@ def evaluate_draws(
                     if parameter not in grads:
                         grads[parameter] = parameter.new_zeros((count, *parameter.shape))
                     grads[parameter][number] = parameter.grad
-    finally:
-        for parameter, data in before.items():
-            parameter.data = data
-    return torch.stack(losses), grads
-
-
-class LearningRule(nn.Module, ABC):
-    """Turns a batch into gradients. It does not know the optimizer that uses them.
-
-    A rule is a module, so that what it registers in `attach` (feedback matrices, for example) is in
-    `state_dict()` and moves with `to(device)`.
-
-    Attributes:
-        whole_segments: Whether the rule runs each segment as a whole, so that segments may be
-            compiled. A rule with hooks on the layers inside must leave this False.
-        precision: The dtype to which `torch.autocast` casts products in forward and backward
-            passes, for example `torch.bfloat16`; None for no casting. Parameters and gradients stay
-            float32.
-    """
-
-    whole_segments = False
-    precision: torch.dtype | None = None
-
-    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        """Return the context in which the rule's passes run, see `precision`."""
-        return torch.autocast(device.type, self.precision) if self.precision else nullcontext()
-
-    def attach(self, model: Model, generator: torch.Generator) -> None:
-        """Prepare the rule for a model. Register here what it draws, such as feedback matrices.
-
-        Change nothing in the model but its `inference`.
-
-        Args:
-            model: The model that is to learn.
-            generator: Source of random numbers, on the CPU.
-
-        Raises:
-            UsageError: If the rule cannot work on this model, with the reason.
-        """
-
-    @abstractmethod
-    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Leave the gradient of the batch-mean loss in `.grad`; return loss and logits.
-
-        When it is called, gradients are enabled and every `.grad` is None.
-
-        Args:
-            model: The model, at the weights to differentiate at.
-            batch: Inputs, targets and loss.
-
-        Returns:
-            The batch-mean loss, a scalar; and the logits `(B, K)`.
-        """
-
-    def differentiate_draws(
-        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
-    ) -> Draws | None:
-        """Do the same as `differentiate` at S weight draws in one pass; None if it cannot.
-
-        The gradients are returned, not left in `.grad`. If it returns None, as by default, the
-        closure calls `differentiate` once per draw.
-
-        Args:
-            model: As in `differentiate`.
-            batch: As in `differentiate`.
-            draws: The values of each drawn parameter by name, `(S, *shape)`.
-        """
-
-    def objective(self, batch: Batch) -> Loss:
-        """Return the loss that the rule minimises: its exact gradient is compared with the rule's.
-
-        By default the batch's loss.
-        """
-        return batch.loss
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return numbers for the metrics, by name. A run calls it after every epoch."""
-        return {}
-
-    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return the closure that `optimizer.step` calls, once or once per weight draw.
-
-        Args:
-            model: The model that learns.
-            batch: `(inputs, targets)`, or a `Batch` with a loss of its own.
-
-        Raises:
-            UsageError: If the model is no bnnlab model, or the batch is not inputs with labels.
-        """
-        batch_checks.check(model, batch)
-        return Closure(self, model, Batch(*batch))
+    for parameter in parameters:
+        if parameter not in draws:
+            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
+    return torch.stack(losses).mean(), {p: grads[p] for p in draws if p in grads}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.interfaces.examples import Examples as Examples
+from bnnlab.interfaces.examples import Examples
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Writes of other code into binary weights, detected between two steps of their optimizer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -56,23 +56,18 @@ class WriteDetector:
             return False
         self._addresses = addresses
         self._samples = [_first_rows(weight) for weight in self.weights]
-        pairs = zip(self._changes, self._samples, strict=True)
-        self._changes = [changes.to(sample) for changes, sample in pairs]
+        self._changes = list(map(Tensor.to, self._changes, self._samples))
         return True
 
     def written(self) -> list[Tensor]:
         """Return the weights that other code has written, as far as torch counts writes."""
-        versions = [weight._version for weight in self.weights]
-        if versions == self._versions:
-            return []
-        pairs = zip(self.weights, versions, self._versions, strict=True)
-        return [weight for weight, now, before in pairs if now != before]
+        pairs = zip(self.weights, self._versions, strict=True)
+        return [weight for weight, count in pairs if weight._version != count]
 
-    def accept(self, written: Sequence[Tensor]) -> None:
-        """Take these weights as right, as they are now."""
-        accepted = set(written)
+    def accept(self) -> None:
+        """Take the written weights as right, as they are now."""
         for number, weight in enumerate(self.weights):
-            if weight in accepted:
+            if weight._version != self._versions[number]:
                 self._versions[number] = weight._version
                 self._changes[number] = -self._samples[number]
 
@@ -98,6 +93,4 @@ class WriteDetector:
 def _first_rows(weight: Tensor) -> Tensor:
     """Return a view of a weight's first rows, about `SAMPLE` numbers."""
     values = weight.detach()
-    if weight.ndim == 0:
-        return values
-    return values[: max(1, SAMPLE * len(weight) // max(1, weight.numel()))]
+    return values[: max(1, SAMPLE * len(weight) // weight.numel())] if weight.ndim else values

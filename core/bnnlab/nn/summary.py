@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bnnlab.guards.module_state import undisturbed
-from bnnlab.guards.probing import fitting, numbers_and_tokens
+from bnnlab.guards.probing import probe_inputs
 from bnnlab.interfaces.fused import fused_paths_off
 from bnnlab.interfaces.model import Model, segment_outputs
 from bnnlab.nn.layers import WEIGHT_LAYERS
@@ -93,7 +93,7 @@ def summarise(model: Model) -> list[Segment]:
     """
     if model.input_shape is None:
         raise ValueError("the model must know its input's shape: pass input_shape=(...) to Model()")
-    x = fitting(model.segments[0], *numbers_and_tokens(model, model.input_shape))
+    x = probe_inputs(model, model.input_shape, model.segments[0])
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
     rows, before = [], (0, 0)
     with undisturbed(model), fused_paths_off(), _counting(model.eval(), binary) as count:

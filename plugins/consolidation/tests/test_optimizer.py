@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BatchNorm, BinaryLinear, Model, Optimizer, Sign, TaskContext
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.rule import Batch
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.stream import Task
 from bnnlab_consolidation import ewc as ewc_module
 from bnnlab_consolidation.consolidation import Consolidation
 from bnnlab_consolidation.ewc import EWC, sum_of_squares

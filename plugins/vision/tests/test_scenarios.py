@@ -11,7 +11,8 @@ import torch
 from torchvision.transforms.functional import to_tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.stream import Examples, protocol_hash
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision.augmentation import shift_and_flip
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Sequence, Single, Split

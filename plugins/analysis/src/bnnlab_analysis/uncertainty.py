@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bnnlab.engine.continual import RECENT
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.prediction import Prediction, entropy
 from bnnlab.interfaces.probe import Moment, Probe, Run
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.stream import Task
 
 BINS = 15
 """Bins of equal width of the expected calibration error."""

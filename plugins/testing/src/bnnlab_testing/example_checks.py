@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.engine import building
-from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
 from bnnlab_testing.device_checks import CPU, DeviceChecks

@@ -89,17 +89,18 @@ class LearningRuleContract(GradientChecks, TraceChecks):
             logits.append(found)
             return loss
 
-        losses, each = evaluate_draws(call, draws, model.parameters())
-        loss, at_once = closure.at(draws)
+        loss, grads = evaluate_draws(call, draws, model.parameters())
+        one_by_one = [grads.get(p, p.grad) for p in model.parameters()]
+        loss_at_once, at_once = closure.at(draws)
         assert closure.logits is not None, "closure.logits is not set"
         mean = torch.stack(logits).softmax(-1).mean(0)
         where = "differentiate_draws() against one draw after another"
-        assert_close([loss], [losses.mean()], f"{where}: the loss", rtol=1e-3)
+        assert_close([loss_at_once], [loss], f"{where}: the loss", rtol=1e-3)
         assert_close([closure.logits.exp()], [mean], f"{where}: the probabilities", rtol=1e-3)
-        for name, parameter in model.named_parameters():
+        for (name, parameter), other in zip(model.named_parameters(), one_by_one, strict=True):
             one = at_once.get(parameter) if parameter in draws else parameter.grad
             assert one is not None, f"{where}: {name} has no gradient"
-            other = each[parameter] if parameter in draws else each[parameter].mean(0)
+            assert other is not None, f"without differentiate_draws(), {name} has no gradient"
             assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
 
     def test_what_it_draws_follows_its_seed(self) -> None:

@@ -11,7 +11,8 @@ import torch
 from bnnlab.engine import building
 from bnnlab.engine.learner import Learner
 from bnnlab.errors import BnnlabError
-from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, refused
 from bnnlab_testing.example_checks import (

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from bnnlab import seeds
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import Batch, LearningRule
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.stream import Task
 from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
 from bnnlab.nn.normalization import BatchNorm
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task
 from broken import found_by, right
 from broken.streams import Fine, Floats
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab_testing import toy
 from broken import found_by
 

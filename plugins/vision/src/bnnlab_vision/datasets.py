@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import DataError, UsageError, did_you_mean
-from bnnlab.interfaces.stream import Examples
+from bnnlab.interfaces.examples import Examples
 from bnnlab_vision.source import Dataset, Source, channel_statistics
 
 _TIMEOUT = 20.0  # seconds without an answer until a download is given up

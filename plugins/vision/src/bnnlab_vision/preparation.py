@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
 from bnnlab_vision.source import Source

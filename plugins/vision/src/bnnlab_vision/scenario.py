@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.stream import Examples, Task, TaskStream
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.markers import AtLeast, Below
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import Augment

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import torch
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.stream import Examples, Task
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.stream import Task
 from bnnlab.markers import AtLeast
 from bnnlab.seeds import permutation
 from bnnlab_vision.datasets import find_source

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnlab.interfaces.stream import Examples
+from bnnlab.interfaces.examples import Examples
 
 
 @dataclass(frozen=True, eq=False)
