@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
-from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.prediction import Prediction, entropy
