@@ -42,15 +42,10 @@ def print_segments(rows: list[Segment], shape: str) -> None:
     total = sum((row.counts for row in rows), Counts())
     heads = ("", "contents", "output", "1-bit", "real", "1-bit MACs", "other MACs")
     lines = [
-        (
-            str(number),
-            row.contents,
-            "x".join(map(str, row.output)),
-            *_cells(row.counts),
-        )
+        (str(number), row.contents, "x".join(map(str, row.output)), *_cells(row.counts))
         for number, row in enumerate(rows, start=1)
     ]
-    print_table(heads, lines, numbers=4, foot=("", "all", "", *_cells(total)))
+    print_table(heads, [*lines, ("", "all", "", *_cells(total))], numbers=4)
     print_out(
         f"{100 * total.share:.1f} % of the parameters are binary: "
         f"{_short(total.bytes_packed)}B packed, {_short(total.bytes_unpacked)}B at float32"

@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import zip_longest
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -63,25 +62,19 @@ def terminal_width() -> int:
     return _console().width
 
 
-def table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[Part]],
-    numbers: int = 0,
-    foot: Sequence[Part] = (),
-) -> "Table":
+def table(heads: Sequence[str], rows: Sequence[Sequence[Part]], numbers: int = 0) -> "Table":
     """Return a table. Text that is too long for its column is folded.
 
     Args:
         heads: Of the columns; empty for a table without heads.
-        rows: Their cells.
+        rows: Their cells; at least one row in a table without heads.
         numbers: How many of the last columns are aligned to the right.
-        foot: A last row, below the others.
     """
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, show_header=bool(heads), show_footer=bool(foot))
-    for head, below in zip_longest(heads or rows[0], foot, fillvalue=""):
-        made.add_column(line(head), line(below), overflow="fold")
+    made = Table(box=None, pad_edge=False, show_header=bool(heads))
+    for head in heads or rows[0]:
+        made.add_column(line(head), overflow="fold")
     for column in made.columns[len(made.columns) - numbers :]:
         column.justify = "right"
     for row in rows:
@@ -89,22 +82,18 @@ def table(
     return made
 
 
-def print_table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[Part]],
-    numbers: int = 0,
-    foot: Sequence[Part] = (),
-) -> None:
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]], numbers: int = 0) -> None:
     """Print a `table`; if its longest words do not fit, the cells of a row below each other."""
-    console, shown = _console(), table(heads, rows, numbers, foot)
+    console, shown = _console(), table(heads, rows, numbers)
     unbounded = console.options.update(width=_UNBOUNDED)
     if not heads or console.measure(shown, options=unbounded).minimum <= console.width:
         print_out(shown)
         return
-    for name, *cells in [*rows, *filter(None, [foot])]:
+    for name, *cells in rows:
         print_out(line(name))
         for head, cell in zip(heads[1:], cells, strict=True):
-            print_out(line(f"  {head}: ", cell))
+            if cell != "":
+                print_out(line(f"{head}: ", cell), indent=2)
 
 
 print_entries = print_table
