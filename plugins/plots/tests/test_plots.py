@@ -54,14 +54,12 @@ def test_every_segment_is_a_line_over_the_steps(tmp_path: Path) -> None:
     assert "degrees" in upper.get_ylabel()
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_it_is_written_where_it_was_asked_for(tmp_path: Path, suffix: str) -> None:
+def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
     record(tmp_path / "run", segments=45)
     assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
-    other = tmp_path / f"other{suffix}"
-    assert main(["plot", "diagnosis", str(tmp_path / "run"), "--out", str(other)]) == 0
-    assert other.stat().st_size > 10_000
+    assert main(["plot", "diagnosis", str(tmp_path / "run"), "--out", str(tmp_path / "x.svg")]) == 0
+    assert "<svg" in (tmp_path / "x.svg").read_text()
 
 
 def test_a_folder_of_an_earlier_version_is_drawn_with_a_warning(
@@ -348,21 +346,17 @@ def test_pictures_are_written_beside_the_first_run(
     assert main(["plot", "accuracy", *runs]) == 0
     for file in (tmp_path / "w" / "weights.png", tmp_path / "a" / "accuracy.png"):
         assert file.read_bytes().startswith(b"\x89PNG")
-    assert main(["plot", "accuracy", runs[0], "--out", str(tmp_path / "x.svg")]) == 0
-    assert "<svg" in (tmp_path / "x.svg").read_text()
     assert main(["plot", "accuracy", str(tmp_path / "nowhere")]) == 2
     assert "is not a run's folder" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has not learned a task yet"):
         plot_accuracy([write(tmp_path / "new", [{"event": "epoch"}])])
 
 
-@pytest.mark.parametrize("name", [r"$\frac{1$", "a$b_{x}", "_under"])
-def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    runs = [record_accuracy(tmp_path / each, matrix(2), "abc") for each in (name, "other")]
-    figure = plot_accuracy(runs)
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    names = [r"$\frac{1$", "a$b_{x}", "_under"]
+    figure = plot_accuracy([record_accuracy(tmp_path / each, matrix(2), "abc") for each in names])
     save(figure, tmp_path / "accuracy.svg")
     (legend,) = figure.legends
-    drawn = [text.get_text().strip().replace(r"\$", "$") for text in legend.get_texts()]
-    assert drawn == [name, "other"]
-    record_weights(tmp_path / "run", layers=1, tasks=2, name=name)
+    assert [each.get_text().strip().replace(r"\$", "$") for each in legend.get_texts()] == names
+    record_weights(tmp_path / "run", layers=1, tasks=2, name=" ".join(names))
     save(plot_weights(tmp_path / "run"), tmp_path / "weights.svg")
