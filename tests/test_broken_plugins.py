@@ -69,9 +69,13 @@ CASES = {
     "prints": Case("import sys\nprint('hello'); sys.stdout.write('{')\n" + hook("[]"), None),
     "warns": Case("import warnings; warnings.warn('old', DeprecationWarning)\n" + hook("[]"), None),
     "next-api": Case(FINE, "made for plugin API v2; this core has v1", api="v2"),
-    "answers-str": Case(hook("'dfa'"), "bnnlab_components returned a str, expected a sequence"),
-    "answers-dicts": Case(hook("[{'name': 'x'}]"), "returned a sequence with a dict, expected Com"),
-    "answers-none": Case(hook("None"), "bnnlab_components returned a NoneType"),
+    "answers-str": Case(
+        hook("'dfa'"), "bnnlab_components must return a sequence of Component; it returned 'dfa'"
+    ),
+    "answers-dicts": Case(
+        hook("[{'name': 'x'}]"), "a sequence of Component; it returned [{'name': 'x'}]"
+    ),
+    "answers-none": Case(hook("None"), "it returned None"),
     "raises": Case(hook("1 / 0"), "ZeroDivisionError: division by zero"),
     "misspelt-hook": Case(
         hook("[]", "@hookimpl\ndef bnnlab_run_begun(config): ..."),

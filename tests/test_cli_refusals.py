@@ -102,14 +102,14 @@ def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
 
     found = [each for each in discovery.find_plugins() if each.distribution != "bnnlab-dfa"]
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: found)
-    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "pip install bnnlab-dfa")
+    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "pip install -e ")
 
 
 FILES: dict[str, tuple[str, list[str]]] = {
     "not TOML": ("epochs = = 3", ["my.toml", "not valid TOML", "line 1"]),
     "an unknown key": ("epoch = 3", ["epoch: no such setting", "'epochs'"]),
     "an unknown option": ("[optimizer]\nlrr = 3", ["optimizer.lrr", "'lr'"]),
-    "a value of another type": ('epochs = "three"', ["epochs: 'three' is not int"]),
+    "a value of another type": ('epochs = "three"', ["epochs: 'three' is not an int"]),
     "a component that is no name": ("rule = 3", ["rule: 3"]),
     "an unknown component": ('rule = "dff"', ["'dfa'"]),
 }

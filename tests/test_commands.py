@@ -13,6 +13,7 @@ from hatchling.build import build_wheel
 
 from bnnlab import Command
 from bnnlab.cli import main
+from bnnlab.errors import install_command
 from bnnlab.registry.discovery import find_plugins
 from bnnlab.registry.host import PluginHost
 from bnnlab_testing.pytest_plugin import MakePlugin
@@ -163,7 +164,7 @@ def test_a_plugin_that_is_broken_takes_only_its_own_commands(bnn: Bnn, acme: Mak
     assert errors == {
         "acme-raises": "LookupError: no luck",
         "acme-twice": "ValueError: offers command:two twice",
-        "acme-wrong": "TypeError: bnnlab_commands returned a sequence with a str, expected Command",
+        "acme-wrong": "TypeError: bnnlab_commands must return a sequence of Command; it returned [",
         "acme-name": "ValueError: command name 'Four': use a-z, 0-9, '.', '_' and '-'",
     }
     assert bnn("greet", "Ada").out == "hello Ada\n"
@@ -190,12 +191,13 @@ def test_a_command_that_is_not_installed_says_how_to_get_it(
 ) -> None:
     without = [each for each in find_plugins() if each.distribution != "bnnlab-plots"]
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: without)
+    command = install_command("bnnlab-plots")
     assert bnn("plot", "accuracy", "x").err == (
         "error: command 'plot' comes with bnnlab-plots, which is not installed. "
-        "To install it: `pip install bnnlab-plots`.\n"
+        f"To install it: {command}.\n"
     )
     assert "plot" not in bnn("--help").out
-    assert "pip install bnnlab-plots; command: plot" in bnn("list-plugins", "--all").out
+    assert f"{command}; command: plot" in " ".join(bnn("list-plugins", "--all").out.split())
 
 
 @pytest.mark.usefixtures("acme")

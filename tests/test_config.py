@@ -143,15 +143,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"probe": {"weights": {"q": 1}}}, "probe.weights.q: no such option. There is no option"),
     ({"zzz": 3}, "zzz: no such setting. It takes: epochs, batch_size, seed,"),
     ({"epochs": 0}, "epochs: 0 must be at least 1."),
-    ({"epochs": "three"}, "epochs: 'three' is not int."),
+    ({"epochs": "three"}, "epochs: 'three' is not an int."),
     ({"batch_size": -4}, "batch_size: -4 must be at least 1."),
     ({"seed": -1}, "seed: -1 must be at least 0."),
-    ({"seed": 1.5}, "seed: 1.5 is not int."),
+    ({"seed": 1.5}, "seed: 1.5 is not an int."),
     ({"optimizer": {"lr": -1}}, "optimizer.lr: -1 must be above 0."),
-    ({"optimizer": {"lr": "fast"}}, "optimizer.lr: 'fast' is not float."),
+    ({"optimizer": {"lr": "fast"}}, "optimizer.lr: 'fast' is not a float."),
     ({"optimizer": {"rl": 1}}, "optimizer.rl: no such option. Did you mean 'lr'?"),
     ({"model": {"hidden": [4, -4]}}, "model.hidden: [4, -4] must be at least 1."),
-    ({"model": {"hidden": 512}}, "model.hidden: 512 is not list of int."),
+    ({"model": {"hidden": 512}}, "model.hidden: 512 is not a list of int."),
     ({"model": {"norm": "bach"}}, "Did you mean 'batch'?"),
 ]
 
@@ -232,15 +232,33 @@ def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("texts", "layer"),
     [
-        (["rule=bp", "epochs=1", "epochs=2"], {"rule": {"name": "bp"}, "epochs": 2}),
+        (["rule=bp", "epochs=2", "epochs=2"], {"rule": {"name": "bp"}, "epochs": 2}),
         (["optimizer.lr=1", "optimizer=sgd"], {"optimizer": {"lr": 1, "name": "sgd"}}),
         (["optimizer=sgd", "optimizer.lr=1"], {"optimizer": {"lr": 1, "name": "sgd"}}),
-        (["optimizer=3", "optimizer.lr=1"], {"optimizer": 3}),
-        (["optimizer.lr=1", "optimizer=3"], {"optimizer": 3}),
+        (["optimizer=3", "optimizer.lr=1"], {"optimizer": {"name": 3, "lr": 1}}),
+        (
+            ["probe.a.q=1", "probe.b.q=2", "probe.a.p=3"],
+            {"probe": {"a": {"q": 1, "p": 3}, "b": {"q": 2}}},
+        ),
     ],
 )
 def test_the_order_of_assignments_does_not_matter(texts: list[str], layer: dict[str, Any]) -> None:
     assert joined(map(parse_assignment, texts)) == layer
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["epochs=1", "epochs=2"], "epochs is set twice: to 1 and to 2. Leave out one of them."),
+        (["optimizer.lr=1", "optimizer.lr=2"], "optimizer.lr is set twice: to 1 and to 2."),
+        (["rule=bp", "rule.name=dfa"], "rule.name is set twice: to 'bp' and to 'dfa'."),
+        (["probe.a.q=1", "probe.a.q=2"], "probe.a.q is set twice: to 1 and to 2."),
+    ],
+)
+def test_two_values_for_one_setting_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        joined(map(parse_assignment, texts))
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["optimizer.lr", "", "=3", "optimizer.=3", ".lr=3", "a.b.c=1"])
@@ -376,7 +394,7 @@ def test_the_schema_has_every_setting_and_every_option_of_a_component(host: Plug
              {"type": "number", "exclusiveMinimum": 0, "maximum": 2}, {"enum": ["auto"]}]}),
         (Option("a", list[int] | None, None, "", minimum=1),
          {"default": "none", "anyOf": [
-             {"type": "array", "items": {"type": "integer", "minimum": 1}}, {"const": "none"}]}),
+             {"type": "array", "items": {"type": "integer", "minimum": 1}}, {"enum": ["none"]}]}),
         (Option("a", bool, False, ""), {"default": False, "type": "boolean"}),
     ],
 )  # fmt: skip

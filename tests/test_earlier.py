@@ -68,9 +68,9 @@ def test_a_package_that_is_a_distribution_now_is_found_or_missed_by_its_name(
     with pytest.warns(DeprecationWarning, match="import flipped from bnnlab_analysis.weights"):
         assert weights.flipped
     monkeypatch.setattr("bnnlab.moved.find_spec", lambda _: None)
-    for name, home in (("plots", "bnnlab-plots"), ("uncertainty", "bnnlab-analysis")):
+    for name, home in (("plots", "plots"), ("uncertainty", "analysis")):
         monkeypatch.delitem(sys.modules, f"bnnlab.{name}", raising=False)
-        with pytest.raises(ModuleNotFoundError, match=f"pip install {home}"):
+        with pytest.raises(ModuleNotFoundError, match=f"`pip install -e .*plugins/{home}`"):
             importlib.import_module(f"bnnlab.{name}")
 
 

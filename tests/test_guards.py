@@ -249,7 +249,7 @@ def test_a_layer_that_is_used_twice_stays_one_layer() -> None:
 
 @pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "[" * 3000])
 def test_values_beyond_reason_are_refused_and_shown_in_part(host: PluginHost, text: str) -> None:
-    with pytest.raises(UsageError, match=r"optimizer.lr: .* is not float") as caught:
+    with pytest.raises(UsageError, match=r"optimizer.lr: .* is not a float") as caught:
         resolve(host, [{"optimizer": {"lr": parse_value(text)}}])
     assert len(str(caught.value)) < 200
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, normalise
 from bnnlab.registry.host import PluginHost
@@ -208,6 +208,19 @@ def test_a_name_that_two_offer_is_refused_only_where_it_is_used(make_plugin: Mak
     assert host.resolve(Kind.RULE, "Acme_B/twin")[0].distribution == "acme-b"
 
 
+def test_a_name_that_two_entry_points_of_a_distribution_offer_can_be_chosen_by_switching_one_off(
+    make_plugin: MakePlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_plugin("acme", offering("twin"), modules={"acme_more": offering("twin")})
+    (info,) = (tmp_path / "site-packages").glob("*.dist-info")
+    (info / "entry_points.txt").write_text("[bnnlab.v1]\na = acme\nb = acme_more\n")
+    message = "two entry points of acme offer rule 'twin'. .*: BNNLAB_DISABLE=a or BNNLAB_DISABLE=b"
+    with pytest.raises(UsageError, match=message):
+        PluginHost().resolve(Kind.RULE, "acme/twin")
+    monkeypatch.setenv("BNNLAB_DISABLE", "b")
+    assert PluginHost().resolve(Kind.RULE, "twin")[0].name == "a"
+
+
 def test_one_name_may_stand_for_components_of_two_kinds(make_plugin: MakePlugin) -> None:
     make_plugin("acme-a", offering("twin"))
     make_plugin("acme-b", offering("twin", kind="optimizer"))
@@ -238,7 +251,7 @@ def test_a_known_plugin_that_is_missing_says_how_to_get_it(
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: without)
     host = PluginHost()
     with pytest.raises(
-        UsageError, match=r"not installed\. To install it: `pip install bnnlab-dfa`"
+        UsageError, match=r"not installed\. To install it: `pip install -e .*/plugins/dfa`"
     ):
         host.resolve(Kind.RULE, "dfa")
     assert [(each.distribution, each.status) for each in host.unavailable()] == [
@@ -250,6 +263,11 @@ def test_a_typing_error_is_answered_with_the_nearest_name(make_plugin: MakePlugi
     make_plugin("acme", offering("three-factor"))
     with pytest.raises(UsageError, match=r"unknown rule .tree-factor.\. Did you mean .three-"):
         PluginHost().resolve(Kind.RULE, "tree-factor")
+
+
+def test_a_name_is_guessed_only_if_it_is_near() -> None:
+    assert did_you_mean("nosuch", ["schema"]) == ""
+    assert did_you_mean("rl", ["lr", "m"]) == " Did you mean 'lr'?"
 
 
 def test_a_name_like_no_other_is_answered_with_all_known_ones() -> None:

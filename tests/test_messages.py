@@ -233,7 +233,7 @@ def _floats(host: PluginHost) -> list[Any]:
 def test_a_number_that_float32_cannot_hold_is_refused_with_the_reason(option: Any) -> None:
     usual = replace(option, maximum=None, below=None)
     for value in (1e39, -1e39, [1.0, 1e39]):
-        with pytest.raises(ValueError, match=r"float32|must be|is not float"):
+        with pytest.raises(ValueError, match=r"float32|must be|is not a float"):
             check_value(usual, value)
     with pytest.raises(ValueError, match=r"the largest float32 number is 3.4e\+38"):
         check_value(usual, 1e39)
@@ -271,12 +271,15 @@ def test_a_line_break_does_not_hide_a_second_setting() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rule = 5", "rule in [defaults] must be the name of a rule or a table of options"),
-        ("rule = {name = 5}", "rule in [defaults] must be the name of a rule"),
-        ("stream = [1]", "stream in [defaults] must be the name of a stream"),
-        ("epochs = 'x'", "epochs: 'x' is not int. It is set in "),
-        ("epochs = {x = 1}", "epochs: {'x': 1} is not int. It is set in "),
-        ("optimizer = {lr = 'x'}", "optimizer.lr: 'x' is not float. It is set in "),
+        ("rule = 5", "rule: 5 is neither a name nor a table with one. It is set in "),
+        (
+            "rule = {name = 5}",
+            "rule: {'name': 5} is neither a name nor a table with one. It is set in ",
+        ),
+        ("stream = [1]", "stream: [1] is neither a name nor a table with one. It is set in "),
+        ("epochs = 'x'", "epochs: 'x' is not an int. It is set in "),
+        ("epochs = {x = 1}", "epochs: {'x': 1} is not an int. It is set in "),
+        ("optimizer = {lr = 'x'}", "optimizer.lr: 'x' is not a float. It is set in "),
         ("rule = 'dff'", "unknown rule 'dff'. Did you mean 'dfa'? It is set in "),
         ("epoch = 3", "epoch: no such setting. Did you mean 'epochs'? It is set in "),
     ],

@@ -46,26 +46,26 @@ def test_a_value_of_the_type_is_taken_in_that_type(kind: Any, given: Any, wanted
 
 
 REFUSED: list[tuple[Any, Any, str]] = [
-    (int, 1.5, "1.5 is not int"),
-    (int, True, "True is not int"),
-    (int, np.bool_(True), "is not int"),
-    (int, np.float64(3), "is not int"),
-    (int, "3", "'3' is not int"),
-    (int, "none", "'none' is not int"),
-    (float, "fast", "'fast' is not float"),
-    (float, False, "False is not float"),
+    (int, 1.5, "1.5 is not an int"),
+    (int, True, "True is not an int"),
+    (int, np.bool_(True), "is not an int"),
+    (int, np.float64(3), "is not an int"),
+    (int, "3", "'3' is not an int"),
+    (int, "none", "'none' is not an int"),
+    (float, "fast", "'fast' is not a float"),
+    (float, False, "False is not a float"),
     (float, float("nan"), "nan is not a finite number"),
     (float, float("inf"), "inf is not a finite number"),
-    (bool, 1, "1 is not bool"),
-    (str, 1, "1 is not str"),
-    (list[int], 5, "5 is not list of int"),
-    (list[int], [1, "a"], "is not list of int"),
-    (list[int], "12", "'12' is not list of int"),
-    (float | None, "nil", "'nil' is not float or 'none'"),
+    (bool, 1, "1 is not a bool"),
+    (str, 1, "1 is not a str"),
+    (list[int], 5, "5 is not a list of int"),
+    (list[int], [1, "a"], "is not a list of int"),
+    (list[int], "12", "'12' is not a list of int"),
+    (float | None, "nil", "'nil' is not a float or 'none'"),
     (Literal["a", "b"], "c", "'c' is not 'a' or 'b'"),
     (Literal[1, 2], True, "True is not 1 or 2"),
-    (float | list[float] | Literal["auto"], "x", "'x' is not float or list of float or 'auto'"),
-    (int, {"a": 1}, "is not int"),
+    (float | list[float] | Literal["auto"], "x", "'x' is not a float or a list of float or 'auto'"),
+    (int, {"a": 1}, "is not an int"),
 ]
 
 
@@ -89,6 +89,11 @@ RANGES: list[tuple[Option, Any, str]] = [
     (Option("x", float, 1.0, "", maximum=0.5), 0.6, "x: 0.6 must be at most 0.5."),
     (Option("x", list[int], [1], "", minimum=1), [3, 0], "x: [3, 0] must be at least 1."),
     (Option("x", float | None, 1.0, "", above=0), -1, "x: -1 must be above 0."),
+    (
+        Option("x", list[list[int]], [], "", below=3),
+        [[1], [2, 3]],
+        "x: [[1], [2, 3]] must be below 3.",
+    ),
 ]
 
 
@@ -112,7 +117,7 @@ def test_all_faults_are_told_at_once_and_defaults_are_filled_in() -> None:
     assert values == {"steps": 5, "on": False}
     assert faults == [
         "optimizer.step: no such option. Did you mean 'steps'?",
-        "optimizer.lr: 'x' is not float.",
+        "optimizer.lr: 'x' is not a float.",
     ]
 
 
@@ -172,7 +177,7 @@ def test_another_number_of_values_is_refused_with_both(
 
 
 def test_text_that_reads_as_something_else_is_asked_for_in_quotes() -> None:
-    with pytest.raises(ValueError, match=r"1 is not str\..*--set 'folder=\"\.\.\.\"'"):
+    with pytest.raises(ValueError, match=r"1 is not a str\..*--set 'folder=\"\.\.\.\"'"):
         check_value(Option("folder", str, "", "A folder."), 1)
 
 

@@ -180,7 +180,7 @@ def test_what_cannot_be_read_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
     assert [*SignatureOptions("acme_made:Thing")] == [
         Option("size", int, 2, "How large.", maximum=3)
     ]
-    with pytest.raises(UsageError, match="acme_fails:Thing: its options cannot be read: ZeroDiv"):
+    with pytest.raises(UsageError, match="acme_fails:Thing: ZeroDiv"):
         len(SignatureOptions("acme_fails:Thing"))
 
 
@@ -206,7 +206,7 @@ class Settings:
             More of it.
     """
 
-    epochs: Annotated[int, AtLeast(1), Search(1, 2, 5)] = 1
+    epochs: Annotated[int, AtLeast(0), Search(1, 2, 5), AtLeast(1)] = 1
     share: Annotated[float, Above(0), Below(1)] | list[Annotated[float, AtMost(2)]] = 0.5
 
 
@@ -272,8 +272,8 @@ def test_a_component_that_nobody_can_read_is_left_out_by_name(
     host = PluginHost()
     model, stream = choose(host, Kind.MODEL, "mlp", {}), choose(host, Kind.STREAM, "digits", {})
     assert all(rule.component.name != "odd" for rule, _, _ in matrix(host, model, stream))
-    assert "rule:odd of acme-odd is left out: acme_fails:Thing: its options" in caplog.text
-    with pytest.raises(UsageError, match="acme_fails:Thing: its options cannot be read"):
+    assert "rule:odd of acme-odd is left out: acme_fails:Thing: Zero" in caplog.text
+    with pytest.raises(UsageError, match="acme_fails:Thing: ZeroDivisionError"):
         choose(host, Kind.RULE, "odd", {})
 
 

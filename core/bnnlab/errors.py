@@ -1,6 +1,7 @@
 """Errors for people: what is wrong, where, and what to do."""
 
 import logging
+import shlex
 import signal
 import traceback
 from collections.abc import Iterable
@@ -83,8 +84,20 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or an empty string."""
     if not isinstance(name, str) or len(name) > _LONGEST_NAME:
         return ""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    names = list(known)
+    swapped = [each for each in names if sorted(each) == sorted(name)]  # 'rl' for 'lr'
+    close = swapped or get_close_matches(name, names, n=1)
     return f" Did you mean {str(close[0])!r}?" if close else ""
+
+
+def install_command(distribution: str) -> str:
+    """Return the command, in backticks, that installs a plugin of bnnlab's own.
+
+    In a checkout the plugin is beside the core; else it is in a package index.
+    """
+    folder = Path(__file__).parents[2] / "plugins" / distribution.removeprefix("bnnlab-")
+    where = f"-e {shlex.quote(str(folder))}" if folder.is_dir() else distribution
+    return f"`pip install {where}`"
 
 
 def printable(text: str) -> str:

@@ -14,64 +14,42 @@ if TYPE_CHECKING:
 else:
     Loader = object  # importlib.abc takes 30 ms
 
-HOMES = {
-    "ambient": ("guards.ambient",),
+_SAME_NAME = {
+    "guards": "ambient modes probing",
+    "interfaces": "batch_checks conversion fused model rule",
+    "conversion": "binarization selection",
+    "engine": "building checking continual copies learner loading progress protocol "
+    "result training",
+    "storage": "checkpoint files",
+    "registry": "components discovery hookspecs host index observing recipes requirements",
+    "families": "draws latent local posterior",
+    "settings": "isolation",
+    "nn": "normalization summary",
+}
+"""Per room, the modules that moved into it under their name."""
+HOMES: dict[str, tuple[str, ...]] = {
+    **{name: (f"{room}.{name}",) for room, names in _SAME_NAME.items() for name in names.split()},
     "assignments": ("settings.text",),
-    "batch_checks": ("interfaces.batch_checks",),
-    "binarization": ("conversion.binarization",),
-    "building": ("engine.building",),
-    "checking": ("engine.checking",),
-    "checkpoint": ("storage.checkpoint",),
     "compatibility": ("settings.fit",),
-    "components": ("registry.components",),
     "config": ("settings.layers", "settings.run", "settings.text"),
-    "continual": ("engine.continual",),
-    "conversion": ("interfaces.conversion",),
-    "copies": ("engine.copies",),
-    "discovery": ("registry.discovery",),
-    "draws": ("families.draws",),
     "evaluation": ("engine.evaluation", "interfaces.prediction"),
     "experiment": ("engine.experiment", "engine.preparing"),
-    "files": ("storage.files",),
-    "fused": ("interfaces.fused",),
     "global_hooks": ("guards.torch_state",),
     "guards.global_hooks": ("guards.torch_state",),
-    "hookspecs": ("registry.hookspecs",),
-    "host": ("registry.host",),
-    "index": ("registry.index",),
     "interruption": ("engine.interruption", "errors"),
-    "isolation": ("settings.isolation",),
     "keeping": ("guards.module_state",),
-    "latent": ("families.latent",),
     "layers": ("nn.layers", "interfaces.signs"),
-    "learner": ("engine.learner",),
-    "loading": ("engine.loading",),
-    "local": ("families.local",),
-    "model": ("interfaces.model",),
-    "modes": ("guards.modes",),
     "moving": ("interfaces.optimizer_state",),
-    "normalization": ("nn.normalization",),
-    "observing": ("registry.observing",),
     "optimizer": ("interfaces.optimizer", "interfaces.context", "interfaces.elementwise"),
-    "options": ("registry.options",),
-    "posterior": ("families.posterior",),
-    "probing": ("guards.probing",),
-    "progress": ("engine.progress",),
-    "protocol": ("engine.protocol",),
-    "recipes": ("registry.recipes",),
+    "options": ("registry.options", "registry.forms"),
     "records": ("storage.folder",),
-    "requirements": ("registry.requirements",),
-    "result": ("engine.result",),
-    "rule": ("interfaces.rule",),
     "run_log": ("storage.log",),
     "segments": ("conversion.segments", "conversion.recording"),
-    "selection": ("conversion.selection",),
     "selfcheck": ("conversion.selfcheck", "conversion.uses"),
     "stream": ("interfaces.stream", "interfaces.examples"),
-    "summary": ("nn.summary",),
-    "training": ("engine.training",),
     "watch": ("interfaces.write_detector", "interfaces.optimizer_state"),
     "watched": ("interfaces.consistency", "interfaces.faults"),
+    "registry.commands": ("registry.components",),
 }
 """Per module of before, the modules of today that hold its names."""
 DISTRIBUTIONS = {
@@ -122,9 +100,11 @@ class _Moved(Loader):
             return None
         package, _, inner = homes[0].partition(".")
         if find_spec(package) is None:
+            from bnnlab.errors import install_command  # most programs never need it
+
+            command = install_command(package.replace("_", "-"))
             raise ModuleNotFoundError(
-                f"{fullname} is in a distribution of its own now. To install it: "
-                f"pip install {package.replace('_', '-')}",
+                f"{fullname} is in a distribution of its own now. To install it: {command}",
                 name=fullname,
             )
         return ModuleSpec(fullname, self, is_package=not inner)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar, get_origin
 import typer
 
 from bnnlab.registry.components import PARTS, Option
-from bnnlab.registry.options import literals
+from bnnlab.registry.forms import literals
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
-from bnnlab.settings.text import joined, parse_assignment
+from bnnlab.settings.text import joined, parse_assignment, written
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -72,7 +72,7 @@ def _flag(option: Option) -> Any:
     words += [_SHORT[option.name]] if option.name in _SHORT else []
     many = get_origin(option.type) is list
     is_told = option.default is not None and option.type is not bool and not many
-    default = f" Default: {option.default}." if is_told else ""
+    default = f" Default: {written(option.default)}." if is_told else ""
     choices = "|".join(map(str, literals(option.type)))
     flag = typer.Option(
         *words,
@@ -85,7 +85,11 @@ def _flag(option: Option) -> Any:
 
 
 def layers(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the command line's layers of settings: flags first, `--set` over them."""
-    given = {key: value for key, value in said.items() if value not in (None, [])}
+    """Return the command line's layers of settings: one, of the flags and `--set` together.
+
+    Raises:
+        UsageError: If a setting is given two values.
+    """
+    given = {key: value for key, value in said.items() if value not in (None, [], {})}
     assignments = given.pop("set", [])
-    return [given, joined(map(parse_assignment, assignments))]
+    return [joined([given, *map(parse_assignment, assignments)])]

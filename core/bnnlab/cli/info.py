@@ -10,6 +10,7 @@ from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, Kind, Option
+from bnnlab.registry.declaration import BOUNDS
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
 from bnnlab.settings.layers import Settings, resolve_components
@@ -142,7 +143,7 @@ def _document(
                 "type": describe_type(option.type),
                 "default": option.default,
                 "help": option.help,
-                **_limits(option),
+                **option.bounds,
             }
             for option in component.options
         ],
@@ -185,7 +186,7 @@ def _print_component(choice: Choice) -> None:
         print_out(f"optimizer state: {count}; the weight: 4")
     example = f"bnn run --{component.kind} {component.name}"
     if component.argument is not None:
-        example += f":{choice.options[component.argument]}"
+        example += f":{written(choice.options[component.argument])}"
     elif component.options:
         option = component.options[0]
         value = "PATH" if option.path else written(option.default)
@@ -194,15 +195,8 @@ def _print_component(choice: Choice) -> None:
     print_out(f"Example: {example}", soft_wrap=True)
 
 
-def _limits(option: Option) -> dict[str, float]:
-    """Return the limits of an option by their names."""
-    names = ("minimum", "above", "below", "maximum")
-    return {name: bound for name in names if (bound := getattr(option, name)) is not None}
-
-
 def _conditions(option: Option) -> str:
-    words = {"minimum": "at least", "maximum": "at most"}
-    bounds = [f"{words.get(name, name)} {bound:g}" for name, bound in _limits(option).items()]
+    bounds = [f"{BOUNDS[name][0]} {bound:g}" for name, bound in option.bounds.items()]
     parts = [f" ({', '.join(bounds)})"] if bounds else []
     for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():

@@ -11,6 +11,7 @@ import typer
 
 from bnnlab import __version__
 from bnnlab.cli.console import Json, Part, print_json, print_out, print_table
+from bnnlab.errors import install_command
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import user_file
@@ -81,7 +82,7 @@ def _head(row: dict[str, Any]) -> list[Part]:
 def _offers(row: dict[str, Any], known: Mapping[str, Sequence[str]]) -> str:
     """Return what a plugin offers, `rule: bp; optimizer: adam, sgd`, or what is wrong with it."""
     if row["status"] == PluginStatus.AVAILABLE:
-        lines = [f"pip install {row['distribution']}", _grouped(known[row["distribution"]])]
+        lines = [install_command(row["distribution"]), _grouped(known[row["distribution"]])]
     else:
         components = [f"{each['kind']}:{each['name']}" for each in row["components"]]
         commands = [f"command:{each['name']}" for each in row["commands"]]

@@ -87,7 +87,7 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    spoken = layers({**said, "probe": probe or None})
+    spoken = layers({**said, "probe": {name: {} for name in probe or ()}})
     if resume and (any(spoken) or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from bnnlab.interfaces.probe import Control, Run, Stepped
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
-from bnnlab.storage import checkpoint
-from bnnlab.storage.folder import LOG, RESULT, RunFolder
-from bnnlab.storage.log import written
+from bnnlab.storage.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +55,7 @@ class Experiment:
             KeyboardInterrupt: If SIGINT stopped it.
             StoppedError: If another signal did.
         """
-        with ExitStack() as ending:
-            if self.folder:
-                ending.callback(self.folder.unlock)
-                with self.folder.writing():
-                    ending.enter_context(written(self.folder.path / LOG, self.heard))
+        with self.folder.recording(self.heard) if self.folder else nullcontext():
             self.observers.notify(
                 "bnnlab_run_started",
                 config=self.config.as_dict(),
@@ -78,7 +72,7 @@ class Experiment:
                 raise
             except (Exception, SystemExit) as error:
                 log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
-                with suppress(OSError, RunError):  # the disk may be what failed: that is the news
+                with suppress(RunError):  # the disk may be what failed: that is the news
                     self._finish("failed")
                 if isinstance(error, BnnlabError):
                     raise
@@ -109,8 +103,7 @@ class Experiment:
         seconds = round(self.learner.progress.seconds, 3)
         metrics = {**metrics, "seconds": seconds, "time": round(time.time(), 3)}
         if self.folder:
-            with self.folder.writing():
-                self.folder.append_metrics(metrics)
+            self.folder.append_metrics(metrics)
         self.observers.notify("bnnlab_metrics_logged", metrics=metrics)
         if metrics["event"] == "evaluation":
             task, accuracy = metrics["task"], metrics["accuracy"]
@@ -130,11 +123,8 @@ class Experiment:
             **self.learner.state_dict(),
             **self.origin.state_dict(),
             "probes": self.probes.state_dict(),
-            "metrics": self.folder.lines,
         }
-        with self.folder.writing():
-            checkpoint.save(self.folder.path, state)
-        self.observers.notify("bnnlab_saved", file=self.folder.path / checkpoint.CHECKPOINT)
+        self.observers.notify("bnnlab_saved", file=self.folder.save(state))
         self._ticked = time.perf_counter()
         self._interruption.saved()
 
@@ -156,8 +146,7 @@ class Experiment:
             folder=self._path,
         )
         if self.folder:
-            with self.folder.writing():
-                self.folder.write_result(result.as_dict())
-            self.observers.notify("bnnlab_saved", file=self.folder.path / RESULT)
+            written = self.folder.write_result(result.as_dict())
+            self.observers.notify("bnnlab_saved", file=written)
         self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result

@@ -27,7 +27,6 @@ from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
 from bnnlab.settings.fit import require
 from bnnlab.settings.run import ANALYSIS, Choice, RunConfig
-from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear
 
@@ -54,7 +53,10 @@ def prepare(
     require(host, config)
     device, data = building.find_device(config.device), building.data_folder(config.data)
     with ExitStack() as undo, hear() as heard:
-        state = _take_over(resume, undo) if resume else None
+        state: State | None = None
+        if resume:
+            undo.callback(resume.unlock)
+            state = resume.take_over()
         resumed = state is not None
         warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
         choice = config.choices[Kind.STREAM]
@@ -75,17 +77,6 @@ def prepare(
         folder = resume or _new_folder(host, config, device, data)
         undo.pop_all()
     return Experiment(host, config, run, learner, probes, origin, folder, heard, resumed)
-
-
-def _take_over(folder: RunFolder, undo: ExitStack) -> State | None:
-    """Lock a run's folder and return the state in its checkpoint; None if it has none yet."""
-    with folder.writing(UsageError):
-        folder.lock()
-        undo.callback(folder.unlock)
-        state = checkpoint.load(folder.path)
-        if state is None:
-            folder.begin_anew()
-    return state
 
 
 def _make(
@@ -160,20 +151,17 @@ def _restore(
     allow_changed_versions: bool,
 ) -> Origin:
     """Load a checkpoint if it is this run's; return the origin of the run that goes on."""
-    with folder.writing(UsageError):
-        versions = join_versions(
-            folder.path, state["versions"], mine.versions, allow_changed_versions
+    versions = join_versions(folder.path, state["versions"], mine.versions, allow_changed_versions)
+    compare(folder.path, state["identity"], mine.identity)
+    if state["device"] != mine.device:
+        log.warning(
+            "%s was saved on %s and continues on %s: from here on it differs from an "
+            "uninterrupted run, in rounding and in what an optimizer draws",
+            *(folder.path, state["device"], mine.device),
         )
-        compare(folder.path, state["identity"], mine.identity)
-        if state["device"] != mine.device:
-            log.warning(
-                "%s was saved on %s and continues on %s: from here on it differs from an "
-                "uninterrupted run, in rounding and in what an optimizer draws",
-                *(folder.path, state["device"], mine.device),
-            )
-        learner.load_state_dict(state, folder.path)
-        restore(folder.path, state["probes"], **probes)
-        folder.restore_metrics(state["metrics"])
+    learner.load_state_dict(state, folder.path)
+    restore(folder.path, state["probes"], **probes)
+    folder.restore_metrics(state["metrics"])
     return replace(mine, versions=versions, run_id=state.get("run_id", mine.run_id))
 
 

@@ -1,9 +1,19 @@
 """An option of a component, as it is declared or as an annotation says it."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+import operator
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
+
+from bnnlab.registry.forms import forms
+
+BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "above": ("above", operator.gt),
+    "minimum": ("at least", operator.ge),
+    "below": ("below", operator.lt),
+    "maximum": ("at most", operator.le),
+}
+"""Per bound of an option: its words, and the comparison that must be true of a number and it."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,15 @@ class Option:
     path: bool = False
 
     def __post_init__(self) -> None:
-        if not is_typeable(self.type):
-            raise ValueError(
-                f"option {self.name!r}: type {self.type!r} is not one of int, float, bool, str, "
-                "None, list[...], Literal[...] or a union of them"
-            )
+        try:
+            forms(self.type)
+        except ValueError as error:
+            raise ValueError(f"option {self.name!r}: {error}") from None
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that it has, by the names of their attributes."""
+        return {name: bound for name in BOUNDS if (bound := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -80,26 +94,3 @@ def with_capabilities(option: Option, said: Iterable[When]) -> Option:
         provides={when.value: tuple(sorted(when.provides)) for when in own if when.provides},
         requires={when.value: tuple(sorted(when.requires)) for when in own if when.requires},
     )
-
-
-def is_typeable(kind: Any) -> bool:
-    """Return whether values of a type can be typed on a command line."""
-    if get_origin(kind) is Literal:
-        return True
-    if get_origin(kind) in (Union, UnionType, list):
-        return all(is_typeable(part) for part in get_args(kind))
-    return kind in (int, float, bool, str, None, NoneType)
-
-
-def taken_apart(annotation: Any) -> tuple[Any, list[Any]]:
-    """Return an option's type and what `Annotated` says beside it; `Sequence` becomes `list`."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        kind, inner = taken_apart(parts[0])
-        return kind, [*inner, *parts[1:]]
-    if origin in (Union, UnionType, list, Sequence):
-        pairs = [taken_apart(part) for part in parts]
-        form: Any = Union if origin is UnionType else list if origin is Sequence else origin
-        kinds = tuple(kind for kind, _ in pairs)
-        return form[kinds], [mark for _, its in pairs for mark in its]
-    return annotation, []

@@ -1,22 +1,21 @@
 """All plugins of an environment; find components and commands by their names."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pluggy
 
-from bnnlab.errors import StoppedError, UsageError, did_you_mean, explain
-from bnnlab.guards import ambient
+from bnnlab.errors import UsageError, did_you_mean, explain, install_command
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
-from bnnlab.registry.missing import missing
+from bnnlab.registry.missing import ambiguous, missing
 from bnnlab.registry.observing import Observers
+from bnnlab.registry.signatures import imported
 
 Offer = TypeVar("Offer", Component, Command)
 
@@ -46,7 +45,7 @@ class PluginHost:
         for name in sorted(self._only - {name for each in found for name in each.names}):
             hint = did_you_mean(name, [each.distribution for each in found])
             if name in {entry.distribution for entry in self.index.plugins}:
-                hint = f" To install it: pip install {name}"
+                hint = f" To install it: {install_command(name)}."
             raise UsageError(
                 f"BNNLAB_ONLY or --isolated names plugin {name!r}, which is not installed.{hint}"
             )
@@ -110,8 +109,7 @@ class PluginHost:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            ways = " or ".join(f"{plugin.distribution}/{short}" for plugin, _ in matches)
-            raise UsageError(f"two plugins offer {kind} {short!r}. Choose one: {ways}.")
+            raise ambiguous(kind, short, [plugin for plugin, _ in matches])
         raise missing(kind, short, distribution, offers, self.plugins, self.index, own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
@@ -120,14 +118,10 @@ class PluginHost:
         Raises:
             UsageError: If the import fails or the target is missing; the plugin is named.
         """
-        module, _, attribute = offer.target.partition(":")
         try:
-            with ambient.kept(f"{plugin.distribution}, while {offer.target} was imported,"):
-                return getattr(importlib.import_module(module), attribute)
-        except (KeyboardInterrupt, StoppedError):
-            raise
-        except BaseException as error:
-            raise does_not_load(plugin, offer, error) from error
+            return imported(offer.target)
+        except UsageError as error:
+            raise does_not_load(plugin, offer, error) from error.__cause__
 
     def options(self, plugin: Plugin, component: Component) -> Sequence[Option]:
         """Return a component's options, read from its source or its class.

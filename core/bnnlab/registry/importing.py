@@ -17,6 +17,7 @@ from bnnlab.guards import ambient
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
 from bnnlab.registry.discovery import Plugin, PluginStatus
+from bnnlab.registry.options import shown
 
 log = logging.getLogger(__name__)
 
@@ -84,17 +85,11 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
         if implementation.plugin is not module:
             continue
         answer = implementation.function()
-        if isinstance(answer, str) or not isinstance(answer, Sequence):
+        is_sequence = isinstance(answer, Sequence) and not isinstance(answer, str)
+        if not is_sequence or not all(isinstance(each, expected) for each in answer):
             raise TypeError(
-                f"{hook} returned a {type(answer).__name__}, "
-                f"expected a sequence of {expected.__name__}"
+                f"{hook} must return a sequence of {expected.__name__}; it returned {shown(answer)}"
             )
-        for each in answer:
-            if not isinstance(each, expected):
-                raise TypeError(
-                    f"{hook} returned a sequence with a {type(each).__name__}, "
-                    f"expected {expected.__name__}"
-                )
         answers.extend(answer)
     names = [str(each) for each in answers]
     for name in names:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import tomli
 
 from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.commands import Command
-from bnnlab.registry.components import PARTS
 from bnnlab.registry.discovery import normalise
 
 _HOMES = (  # beside the package in a wheel, at the root in a checkout
@@ -35,14 +35,14 @@ class Index:
     Attributes:
         plugins: Known plugins.
         defaults: A layer of settings, like a run file.
+        own: The layer of the user's own file, which comes before it.
         disabled: Distributions and entry points that are not imported.
-        own: Names of the defaults that the user's own file sets.
     """
 
     plugins: tuple[Entry, ...]
     defaults: dict[str, Any]
+    own: dict[str, Any]
     disabled: frozenset[str]
-    own: frozenset[str] = frozenset()
 
     def offering(self, offer: str) -> Entry | None:
         """Return the known plugin that offers `kind:name`."""
@@ -64,7 +64,7 @@ def user_file() -> Path:
     return platformdirs.user_config_path("bnnlab") / "registry.toml"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path | Traversable) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
@@ -89,10 +89,8 @@ def load_index() -> Index:
         for name, table in sorted(data["plugins"].items())
     )
     own = _read_own(user_file()) if user_file().exists() else {}
-    defaults, tables = data["defaults"], own.get("defaults", {})
-    named = {key: _with_name(defaults.get(key), value) for key, value in tables.items()}
     disabled = frozenset([*data["disabled"], *map(normalise, own.get("disabled", []))])
-    return Index(entries, {**defaults, **named}, disabled, frozenset(tables))
+    return Index(entries, data["defaults"], own.get("defaults", {}), disabled)
 
 
 def _offers(table: dict[str, Any]) -> tuple[str, ...]:
@@ -101,7 +99,7 @@ def _offers(table: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _read_own(file: Path) -> dict[str, Any]:
-    """Read the user's own registry.toml; its options are checked when they are used."""
+    """Read the user's own registry.toml; its defaults are checked when they are used."""
     own = read_toml(file)
     unknown = sorted(own.keys() - {"defaults", "disabled"})
     if unknown:
@@ -110,11 +108,6 @@ def _read_own(file: Path) -> dict[str, Any]:
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not are_names or not isinstance(tables, dict):
         raise UsageError(f"{file}: 'disabled' must be a list of names, and [defaults] a table.")
-    for kind in PARTS:
-        if kind in tables and as_table(tables[kind]) is None:
-            raise UsageError(
-                f"{file}: {kind} in [defaults] must be the name of a {kind} or a table of options."
-            )
     return own
 
 
@@ -124,10 +117,3 @@ def as_table(value: Any) -> Mapping[str, Any] | None:
     if isinstance(table, Mapping) and isinstance(table.get("name", ""), str):
         return table
     return None
-
-
-def _with_name(default: Any, own: Any) -> Any:
-    """Return a user's default; without a `name`, its options are for the curated default."""
-    if not isinstance(own, dict) or not isinstance(default, str):
-        return own
-    return {"name": default, **own}

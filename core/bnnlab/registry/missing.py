@@ -1,8 +1,8 @@
-"""The error for an unknown name: why nothing offers it, and how to get it."""
+"""The error for a name that nothing offers, or several plugins: why, and what to type."""
 
 from collections.abc import Iterable, Sequence
 
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError, did_you_mean, install_command
 from bnnlab.registry.commands import Command
 from bnnlab.registry.components import Component
 from bnnlab.registry.discovery import Plugin, PluginStatus
@@ -22,11 +22,11 @@ def missing(
 
     Args:
         kind: Kind of component, or `command`.
-        name: The name that is missing, without a distribution.
-        distribution: The distribution in front of the name, or empty.
-        offers: All usable components or commands of this kind.
-        plugins: All installed plugins, also broken and disabled ones.
-        index: The registry, with plugins that are not installed.
+        name: Without the distribution, which may be empty.
+        distribution: What was said in front of the name.
+        offers: All that can be used, of this kind.
+        plugins: All that are installed.
+        index: The registry.
         own: Names of the core that may be meant.
     """
     known = index.offering(f"{kind}:{name}")
@@ -43,7 +43,7 @@ def missing(
     if known and known.distribution not in installed:
         return UsageError(
             f"{kind} {name!r} comes with {known.distribution}, which is not installed. "
-            f"To install it: `pip install {known.distribution}`."
+            f"To install it: {install_command(known.distribution)}."
         )
     if distribution and distribution not in installed:
         return UsageError(
@@ -61,3 +61,15 @@ def missing(
     if out:
         hint += f" Not searched: {', '.join(out)}."
     return UsageError(f"unknown {kind} {name!r}.{hint}")
+
+
+def ambiguous(kind: str, name: str, plugins: Sequence[Plugin]) -> UsageError:
+    """Return the error for a name that these plugins offer."""
+    whose = list(dict.fromkeys(plugin.distribution for plugin in plugins))
+    if len(whose) > 1:
+        ways = " or ".join(f"{each}/{name}" for each in whose)
+        return UsageError(f"two plugins offer {kind} {name!r}. Choose one: {ways}.")
+    ways = " or ".join(f"BNNLAB_DISABLE={plugin.name}" for plugin in plugins)
+    return UsageError(
+        f"two entry points of {whose[0]} offer {kind} {name!r}. Switch one of them off: {ways}."
+    )

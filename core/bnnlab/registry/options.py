@@ -4,13 +4,13 @@ import math
 import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from numbers import Integral, Real
-from pathlib import Path, PurePath
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, TypeVar
 
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.declaration import Option
+from bnnlab.registry.declaration import BOUNDS, Option
+from bnnlab.registry.forms import describe_type as describe_type
+from bnnlab.registry.forms import forms, literals, take
 
 T = TypeVar("T")
 
@@ -41,71 +41,25 @@ shown = _Short().repr
 """Return a value as Python writes it, without the middle of a long one; for messages."""
 
 
-def describe_type(kind: Any) -> str:
-    """Return a type as a person writes it: `int`, `list of int`, `'a' or 'b'`."""
-    if kind is None or kind is type(None):
-        return "'none'"
-    if get_origin(kind) is Literal:
-        return " or ".join(repr(choice) for choice in get_args(kind))
-    if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(describe_type(part) for part in get_args(kind))
-    if get_origin(kind) is list:
-        return f"list of {describe_type(get_args(kind)[0])}"
-    return str(kind.__name__)
-
-
-def _convert(kind: Any, value: Any) -> Any:
-    """Return `value` as `kind`; raise ValueError if it is not one."""
-    if kind is None or kind is type(None):
-        if value is None or value == "none":
-            return None
-    elif get_origin(kind) is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
-            return value
-    elif get_origin(kind) in (Union, types.UnionType):
-        # None first: 'none' is a str too.
-        for part in sorted(get_args(kind), key=lambda part: part is not type(None)):
-            try:
-                return _convert(part, value)
-            except ValueError:
-                continue
-    elif get_origin(kind) is list:
-        if isinstance(value, list | tuple):
-            return [_convert(get_args(kind)[0], element) for element in value]
-    elif kind is int:
-        if isinstance(value, Integral) and not isinstance(value, bool):
-            return int(value)
-    elif kind is float:
-        if isinstance(value, Real) and not isinstance(value, bool):
-            with suppress(OverflowError):  # an integer too large for a float
-                if math.isfinite(number := float(value)):
-                    return number
-    elif kind is str and isinstance(value, PurePath):
-        return str(value)
-    elif type(value) is kind:
-        return value
-    raise ValueError
-
-
-def _range_fault(option: Option, value: Any) -> str | None:
-    for number in value if isinstance(value, list) else [value]:
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        if option.above is not None and number <= option.above:
-            return f"must be above {option.above:g}"
-        if option.minimum is not None and number < option.minimum:
-            return f"must be at least {option.minimum:g}"
-        if option.below is not None and number >= option.below:
-            return f"must be below {option.below:g}"
-        if option.maximum is not None and number > option.maximum:
-            return f"must be at most {option.maximum:g}"
-        if isinstance(number, int) and not -(2**63) <= number < 2**63:
-            return "is too large: whole numbers have at most 64 bits"
-        if isinstance(number, float) and abs(number) > LARGEST:
-            return f"is too large: the largest float32 number is {LARGEST:.3g}"
-        if option.above == 0 and number < SMALLEST:
-            return f"must be above 0; float32 rounds numbers below {SMALLEST:.3g} to 0"
+def _range_fault(option: Option, number: float) -> str | None:
+    for name, bound in option.bounds.items():
+        words, holds = BOUNDS[name]
+        if not holds(number, bound):
+            return f"must be {words} {bound:g}"
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+        return "is too large: whole numbers have at most 64 bits"
+    if isinstance(number, float) and abs(number) > LARGEST:
+        return f"is too large: the largest float32 number is {LARGEST:.3g}"
+    if option.above == 0 and number < SMALLEST:
+        return f"must be above 0; float32 rounds numbers below {SMALLEST:.3g} to 0"
     return None
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """Return the numbers in a value, also in lists of lists."""
+    if isinstance(value, list):
+        return [number for each in value for number in _numbers(each)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def check_value(option: Option, value: Any, prefix: str = "") -> Any:
@@ -116,9 +70,9 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
     """
     name = prefix + option.name
     try:
-        converted = _convert(option.type, value)
+        converted = take(forms(option.type), value)
     except ValueError:
-        what = describe_type(option.type)
+        what = " or ".join(form.with_article for form in forms(option.type))
         if isinstance(value, float) and not math.isfinite(value):
             what = "a finite number"
         message = f"{name}: {shown(value)} is not {what}."
@@ -126,8 +80,7 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
             message += f" Text that reads as another type needs quotes: --set '{name}=\"...\"'."
         choices = [choice for choice in literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(value, choices)) from None
-    fault = _range_fault(option, converted)
-    if fault:
+    for fault in filter(None, (_range_fault(option, each) for each in _numbers(converted))):
         raise ValueError(f"{name}: {shown(value)} {fault}.")
     if option.path and converted:
         try:
@@ -142,15 +95,6 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
 def is_storable(text: str) -> bool:
     """Return whether text is valid Unicode without NUL, so that a run file can hold it."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def literals(kind: Any) -> Iterable[Any]:
-    """Return the values that a type names one by one."""
-    if get_origin(kind) is Literal:
-        yield from get_args(kind)
-    else:
-        for part in get_args(kind):
-            yield from literals(part)
 
 
 def check_values(

@@ -7,10 +7,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import tomli
-
-from bnnlab.errors import UsageError, did_you_mean, first_line
+from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import read_toml
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ def _files(package: str) -> Iterator[Traversable]:
 
 def _read(name: str, file: Traversable) -> Recipe:
     try:
-        settings = tomli.loads(file.read_text(encoding="utf-8"))
+        settings = read_toml(file)
         about = settings.pop("recipe", {})
         if not isinstance(about, dict):
-            raise ValueError("'recipe' must be a table, with title and reproduces")
-    except (OSError, ValueError) as error:  # of TOML and of UTF-8 are ValueErrors, too
-        return Recipe(name, "", "", {}, fault=first_line(error))
+            raise UsageError("'recipe' must be a table, with title and reproduces")
+    except UsageError as error:
+        return Recipe(name, "", "", {}, fault=str(error))
     title, reproduces = str(about.get("title", "")), str(about.get("reproduces", ""))
     return Recipe(name, title, reproduces, settings)
 

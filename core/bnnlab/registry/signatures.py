@@ -7,7 +7,6 @@ class; what has no entry in its own class has that of a base.
 
 import ast
 import re
-from collections import ChainMap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,8 @@ from typing import Any
 from bnnlab.errors import StoppedError, UsageError, explain
 from bnnlab.guards import ambient
 from bnnlab.markers import Marker
-from bnnlab.registry.declaration import Option, When, is_typeable, taken_apart, with_capabilities
+from bnnlab.registry.declaration import Option, When, with_capabilities
+from bnnlab.registry.forms import forms, marks, python_type
 from bnnlab.registry.options import check_value
 from bnnlab.registry.source import FOREIGN, Stub, UnreadableError, read_class
 
@@ -66,7 +66,7 @@ class SignatureOptions(Sequence[Option]):
         try:
             return options_of(read_class(self.target), self.fixed)
         except UnreadableError:
-            made = _load(self.target)
+            made = imported(self.target)
             if not isinstance(made, type):
                 raise UsageError("it is no class, which a component must be") from None
             return options_of(made, self.fixed)
@@ -133,16 +133,23 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     """Return the option of a keyword; None if its type cannot be typed on a command line."""
     name, default = parameter.name, parameter.default
     annotation = _annotation(parameter, function)
-    kind, beside = taken_apart(type(default) if annotation is Parameter.empty else annotation)
-    if kind is NoneType or not is_typeable(kind):
+    annotation = type(default) if annotation is Parameter.empty else annotation
+    try:
+        kind = python_type(forms(annotation))
+    except ValueError:
+        return None
+    if kind is NoneType:
         return None
     if default is Parameter.empty:
         raise UsageError(f"{name} has no default: give it one, or fix its value by `preset`")
     if default is Stub:
         raise UnreadableError(f"the default of {name} is not plain")
     default = list(default) if isinstance(default, tuple) else default
-    marks = [vars(mark) for mark in beside if isinstance(mark, Marker)]
-    return Option(name, kind, default, meaning, **dict(ChainMap(*marks)))
+    limits: dict[str, Any] = {}
+    for mark in marks(annotation):
+        limits |= vars(mark) if isinstance(mark, Marker) else {}
+    meaning = re.sub(r"\bNone\b", "none", meaning)  # as it is typed
+    return Option(name, kind, default, meaning, **limits)
 
 
 def _annotation(parameter: Parameter, function: Any) -> Any:
@@ -153,7 +160,7 @@ def _annotation(parameter: Parameter, function: Any) -> Any:
     except Exception as error:
         if hasattr(function, "node"):
             raise UnreadableError(f"{found}: {error}") from error
-        if is_typeable(type(parameter.default)) and parameter.default is not None:
+        if type(parameter.default) in (bool, int, float, str):
             raise UsageError(
                 f"{parameter.name}: the type {found} cannot be read ({error}). Import its names "
                 "outside of `if TYPE_CHECKING`"
@@ -171,12 +178,17 @@ def entries(doc: str) -> dict[str, str]:
     return found
 
 
-def _load(target: str) -> Any:
+def imported(target: str) -> Any:
+    """Import `package.module:attribute`; what this changes in the process is put back.
+
+    Raises:
+        UsageError: If it cannot be imported, with the reason.
+    """
     module, _, name = target.partition(":")
     try:
-        with ambient.kept(f"{target}, while its options were read,"):
+        with ambient.kept(f"{target}, while it was imported,"):
             return getattr(import_module(module), name)
     except (KeyboardInterrupt, StoppedError):
         raise
     except BaseException as error:
-        raise UsageError(f"its options cannot be read: {explain(error)}") from error
+        raise UsageError(explain(error)) from error

@@ -77,9 +77,7 @@ def _culprit(choice: Choice, capability: str) -> str:
 def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
     """Judge four components; if they do not fit, look for the nearest that do."""
     reasons = unmet(choices)
-    if not reasons:
-        return Verdict(())
-    return Verdict(reasons, tuple(_alternatives(host, choices)))
+    return Verdict(reasons, tuple(_alternatives(host, choices)) if reasons else ())
 
 
 def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:

@@ -8,7 +8,7 @@ from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import find_plugins, names_in, normalise
 from bnnlab.registry.index import Index
-from bnnlab.settings.layers import Layer, Settings, as_layers, merge, registry_layers
+from bnnlab.settings.layers import Layer, Settings, merge
 from bnnlab.settings.run import ANALYSIS, MEASURING
 
 
@@ -24,9 +24,8 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     Raises:
         UsageError: If the index does not know a name that is written without its distribution.
     """
-    merged = merge([*registry_layers(index), *as_layers(places)])
-    homes = {_home(index, kind, named.name) for kind, named in merged.components.items()}
-    homes |= {_home(index, Kind.PROBE, named.name) for named in merged.probes.values()}
+    merged = merge(index, places)
+    homes = {_home(index, named.kind, named.name) for named in merged.components}
     is_asked = any(merged.values.get(setting) is True for setting in MEASURING)
     is_there = ANALYSIS in {found.distribution for found in find_plugins()}
     return homes | {ANALYSIS} if is_asked or is_there else homes

@@ -1,6 +1,6 @@
 """The settings of all places are merged and checked, with the place that set each value."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,11 +33,13 @@ class Named:
     """A component that layers name, and the options they give it.
 
     Attributes:
+        kind: Of the component.
         name: As it was written: `NAME`, `DISTRIBUTION/NAME` or `NAME:VALUE`.
         options: Values by name, not checked.
         sources: The place that set each option, and the `name`.
     """
 
+    kind: Kind
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -45,9 +47,10 @@ class Named:
     def updated(self, table: Settings, source: str) -> "Named":
         """Merge a stronger layer over a component; another name drops the earlier options."""
         name = table.get("name", self.name)
-        before = self if _is_same(self.name, name) else Named()
+        before = self if _is_same(self.name, name) else Named(self.kind)
         options = {key: value for key, value in table.items() if key != "name"}
         return Named(
+            self.kind,
             name,
             {**before.options, **options},
             {**before.sources, **dict.fromkeys(table, source)},
@@ -65,97 +68,90 @@ class Merged:
     """All layers as one, not checked.
 
     Attributes:
-        components: Per kind, the component and its options.
-        probes: Per probe, by its name, its options.
+        components: What is named: at most one of a kind, but any number of probes.
         values: The run's own settings by name.
         sources: The place that set each of them.
-        faults: Settings of components that are neither a name nor a table.
+        faults: Settings that should name components, and do not.
     """
 
-    components: dict[Kind, Named] = field(default_factory=dict)
-    probes: dict[str, Named] = field(default_factory=dict)
+    components: list[Named] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
+    def of(self, *kinds: Kind) -> list[Named]:
+        """Return the components of these kinds, in their order."""
+        return [named for kind in kinds for named in self.components if named.kind is kind]
 
-def merge(layers: Iterable[Layer], kinds: Collection[Kind] = PARTS) -> Merged:
-    """Merge layers, weakest first.
+    def put(self, kind: Kind, table: Settings, source: str) -> None:
+        """Merge a stronger layer's table of a component over what is there."""
+        for place, before in enumerate(self.components):
+            is_one = kind is not Kind.PROBE or _is_same(before.name, table["name"])
+            if before.kind is kind and is_one:
+                self.components[place] = before.updated(table, source)
+                return
+        self.components.append(Named(kind).updated(table, source))
+
+
+def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = None) -> Merged:
+    """Merge settings, weakest first, over the registry's defaults.
 
     A layer's options belong to the component it names. If it names another component than the
     weaker layers, their options are dropped.
 
     Args:
-        layers: All places that set something.
-        kinds: Settings of these names choose a component.
+        index: The registry.
+        places: All that set something.
+        model: A model that comes before the registry's default.
     """
     merged = Merged()
-    for layer in layers:
+    own = Layer(_qualified(index, index.own), str(user_file()))
+    better = Layer({} if model is None else {Kind.MODEL: model})
+    for place in (_qualified(index, index.defaults), own, better, *places):
+        layer = place if isinstance(place, Layer) else Layer(place)
         for key, value in layer.settings.items():
-            if key == Kind.PROBE and key not in kinds:
-                _add_probes(merged, value, layer.source)
-                continue
-            if key not in kinds:
+            if key not in tuple(Kind):
                 merged.values[key], merged.sources[key] = value, layer.source
                 continue
-            kind, table = Kind(key), as_table(value)
-            if table is None:
-                fault = f"{key}: {shown(value)} is neither a name nor a table with one."
-                merged.faults.append(fault + set_in(layer.source))
-                continue
-            before = merged.components.get(kind, Named())
-            merged.components[kind] = before.updated(table, layer.source)
+            try:
+                for table in _tables(Kind(key), value):
+                    merged.put(Kind(key), table, layer.source)
+            except ValueError as error:
+                merged.faults.append(f"{key}: {shown(value)} is {error}.{set_in(layer.source)}")
     return merged
 
 
-def _add_probes(merged: Merged, value: Any, source: str) -> None:
-    """Add the probes of a layer: names, or tables of options by name."""
-    tables = probe_tables(value)
-    if tables is None:
-        fault = f"probe: {shown(value)} is neither a list of names nor tables of options by name."
-        merged.faults.append(fault + set_in(source))
-        return
-    for name, options in tables.items():
-        known = next((each for each in merged.probes if _is_same(each, name)), name)
-        before = merged.probes.get(known, Named())
-        merged.probes[known] = before.updated({**options, "name": name}, source)
+def _qualified(index: Index, defaults: Settings) -> Settings:
+    """Name components `DISTRIBUTION/NAME`: no other plugin's of the same name are meant."""
+    qualified = dict(defaults)
+    for key, value in defaults.items():
+        table = as_table(value) or {}
+        if offering := index.offering(f"{key}:{table.get('name')}"):
+            qualified[key] = {**table, "name": f"{offering.distribution}/{table['name']}"}
+    return qualified
 
 
-def probe_tables(value: Any) -> dict[str, Settings] | None:
-    """Return the options of each probe by its name; None if the value names no probes.
+def _tables(kind: Kind, value: Any) -> list[Settings]:
+    """Return the tables of the components that a setting names.
 
-    Args:
-        value: A name, a list of names and of tables with `name`, or a table of options per name.
+    Probes are a name, a list of names and of tables with `name`, or a table of options per name.
+
+    Raises:
+        ValueError: If it names none.
     """
+    if kind is not Kind.PROBE:
+        table = as_table(value)
+        if table is None:
+            raise ValueError("neither a name nor a table with one")
+        return [table]
     if isinstance(value, Mapping) and all(isinstance(each, Mapping) for each in value.values()):
-        return dict(value)
-    every = value if isinstance(value, list | tuple) else [value]
+        every: Iterable[Any] = [{**options, "name": name} for name, options in value.items()]
+    else:
+        every = value if isinstance(value, list | tuple) else [value]
     tables = [as_table(each) or {} for each in every]
     if not all("name" in table for table in tables):
-        return None
-    return {each["name"]: {k: v for k, v in each.items() if k != "name"} for each in tables}
-
-
-def registry_layers(index: Index) -> list[Layer]:
-    """Return the registry's defaults and, stronger, those of the user's own file.
-
-    Components are named `DISTRIBUTION/NAME`, so that no other plugin's component of the same name
-    is meant.
-    """
-    defaults = {key: _qualified(index, key, value) for key, value in index.defaults.items()}
-    own = {key: value for key, value in defaults.items() if key in index.own}
-    return [Layer(defaults), Layer(own, str(user_file()))]
-
-
-def _qualified(index: Index, key: str, value: Any) -> Any:
-    table = as_table(value) or {}
-    offering = index.offering(f"{key}:{table.get('name')}")
-    return {**table, "name": f"{offering.distribution}/{table['name']}"} if offering else value
-
-
-def as_layers(places: Iterable[Settings | Layer]) -> list[Layer]:
-    """Return each place's settings as a layer; plain settings come from no file."""
-    return [place if isinstance(place, Layer) else Layer(place) for place in places]
+        raise ValueError("neither a list of names nor tables of options by name")
+    return tables
 
 
 def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
@@ -164,27 +160,21 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
     Raises:
         UsageError: With everything that is wrong.
     """
-    merged = _merge_all(host, places, PARTS)
+    merged = _merge_all(host, places)
     values, faults = check_values(
-        RUN_OPTIONS,
-        merged.values,
-        what="setting",
-        others=(*PARTS, Kind.PROBE),
-        sources=merged.sources,
+        RUN_OPTIONS, merged.values, what="setting", others=tuple(Kind), sources=merged.sources
     )
-    empty = (name for name, value in values.items() if value == "")
     faults += [
-        f"{name}: the text is empty.{set_in(merged.sources.get(name, ''))}" for name in empty
+        f"{name}: the text is empty.{set_in(merged.sources.get(name, ''))}"
+        for name, value in values.items()
+        if value == ""
     ]
-    probes: dict[str, Choice] = {}
-    for named in merged.probes.values():
-        try:
-            probe = choose(host, Kind.PROBE, named.name, named.options, named.sources)
-            probes[f"{probe.plugin.distribution}/{probe.component.name}"] = probe
-        except UsageError as error:
-            faults.append(str(error))
-    choices = _choose_all(host, merged, PARTS, faults)
-    return RunConfig(choices=choices, probes=probes, **values)
+    chosen = _choose_all(host, merged, tuple(Kind), faults)
+    return RunConfig(
+        choices={each.component.kind: each for each in chosen if each.component.kind in PARTS},
+        probes={each.name: each for each in chosen if each.component.kind is Kind.PROBE},
+        **values,
+    )
 
 
 def resolve_components(
@@ -195,44 +185,35 @@ def resolve_components(
     Raises:
         UsageError: With everything that is wrong with these components.
     """
-    return _choose_all(host, _merge_all(host, places, {*PARTS, *kinds}), kinds, [])
+    chosen = _choose_all(host, _merge_all(host, places), kinds, [])
+    return {each.component.kind: each for each in chosen}
 
 
-def _merge_all(
-    host: PluginHost, places: Iterable[Settings | Layer], kinds: Collection[Kind]
-) -> Merged:
+def _merge_all(host: PluginHost, places: Sequence[Settings | Layer]) -> Merged:
     """Merge settings over the registry's defaults, and over the model of the rule they choose."""
-    registry, layers = registry_layers(host.index), as_layers(places)
-    merged = merge([*registry, *layers], kinds)
-    model = _own_model(host, merged.components[Kind.RULE].name)
-    return merge([*registry, Layer({Kind.MODEL: model}), *layers], kinds) if model else merged
-
-
-def _own_model(host: PluginHost, rule: str) -> str | None:
-    """Return the rule's default model; None if it has none."""
+    merged = merge(host.index, places)
+    (rule,) = merged.of(Kind.RULE)
     try:
-        plugin, component = host.resolve(Kind.RULE, rule.partition(":")[0])
+        plugin, component = host.resolve(Kind.RULE, rule.name.partition(":")[0])
     except UsageError:
-        return None  # `_choose_all` reports it
-    name = component.default_model
-    if name is None:
-        return None
-    is_own = f"{Kind.MODEL}:{name}" in map(str, plugin.components)
-    return f"{plugin.distribution}/{name}" if is_own else name
+        return merged  # `_choose_all` reports it
+    model = component.default_model
+    if model is None:
+        return merged
+    if f"{Kind.MODEL}:{model}" in map(str, plugin.components):
+        model = f"{plugin.distribution}/{model}"
+    return merge(host.index, places, model)
 
 
 def _choose_all(
     host: PluginHost, merged: Merged, kinds: Iterable[Kind], faults: Iterable[str]
-) -> dict[Kind, Choice]:
+) -> list[Choice]:
     """Choose the components of some kinds; raise UsageError with these faults and all found."""
     faults, causes = [*faults, *merged.faults], []
-    choices = {}
-    for kind in kinds:
-        if kind not in merged.components:
-            continue  # what should name it is one of the faults
-        named = merged.components[kind]
+    choices = []
+    for named in merged.of(*kinds):
         try:
-            choices[kind] = choose(host, kind, named.name, named.options, named.sources)
+            choices.append(choose(host, named.kind, named.name, named.options, named.sources))
         except UsageError as error:
             faults.append(str(error))
             causes.append(error.__cause__)

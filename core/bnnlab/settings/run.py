@@ -80,6 +80,11 @@ class Choice:
     def __str__(self) -> str:
         return str(self.component)
 
+    @property
+    def name(self) -> str:
+        """The component's name with its distribution: `distribution/name`."""
+        return f"{self.plugin.distribution}/{self.component.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(RunSettings):
@@ -98,10 +103,7 @@ class RunConfig(RunSettings):
         """Return the configuration as run.toml holds it: enough to repeat the run."""
         own = {option.name: getattr(self, option.name) for option in RUN_OPTIONS}
         tables = {
-            str(kind): {
-                "name": f"{choice.plugin.distribution}/{choice.component.name}",
-                **choice.options,
-            }
+            str(kind): {"name": choice.name, **choice.options}
             for kind, choice in self.choices.items()
         }
         probes = {name: choice.options for name, choice in self.probes.items()}

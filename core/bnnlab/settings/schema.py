@@ -1,11 +1,11 @@
 """A JSON schema of run files, with which editors complete and check them."""
 
-from collections.abc import Mapping
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any
 
 from bnnlab.registry.components import PARTS, Component, Kind, Option
 from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.forms import Form, forms
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
 
@@ -27,17 +27,16 @@ _RECIPE: Schema = {
 
 def run_schema(host: PluginHost) -> Schema:
     """Return the schema (draft 7) of a run file for the components of these plugins."""
+    own = _table(
+        RUN_OPTIONS,
+        **{str(kind): _kind(host, kind) for kind in PARTS},
+        probe=_probes(host),
+        recipe=_RECIPE,
+    )
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A run of bnnlab",
-        "type": "object",
-        "properties": {
-            **{str(kind): _kind(host, kind) for kind in PARTS},
-            **{option.name: _option(option) for option in RUN_OPTIONS},
-            "probe": _probes(host),
-            "recipe": _RECIPE,
-        },
-        "additionalProperties": False,
+        **own,
     }
 
 
@@ -48,57 +47,55 @@ def _kind(host: PluginHost, kind: Kind) -> Schema:
     return {"description": KINDS[kind], "anyOf": [*named, nameless]}
 
 
+def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
+    """Describe the name of a component, and a table of its name and options."""
+    name: Schema = {"enum": _spellings(plugin, component)}
+    if component.argument is not None:
+        with_argument = [{"type": "string", "pattern": f"^{each}:"} for each in name["enum"]]
+        name = {"anyOf": [name, *with_argument]}
+    name["description"] = component.summary
+    return name, {**_table(component.options, name=name), "required": ["name"]}
+
+
 def _probes(host: PluginHost) -> Schema:
     """Describe the names of probes, or a table of options per probe."""
     tables = {
-        name: {
-            "description": component.summary,
-            "type": "object",
-            "properties": {option.name: _option(option) for option in component.options},
-            "additionalProperties": False,
-        }
+        name: {"description": component.summary, **_table(component.options)}
         for plugin, component in host.components(Kind.PROBE)
-        for name in (component.name, f"{plugin.distribution}/{component.name}")
+        for name in _spellings(plugin, component)
     }
     names = {"type": "array", "items": {"enum": list(tables)}}
-    table = {"type": "object", "properties": tables, "additionalProperties": False}
-    return {"description": PROBE_HELP, "anyOf": [names, table]}
+    return {"description": PROBE_HELP, "anyOf": [names, _table((), **tables)]}
 
 
-def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
-    """Describe the name of a component, and a table of its name and options."""
-    names = [component.name, f"{plugin.distribution}/{component.name}"]
-    name: Schema = {"enum": names}
-    if component.argument is not None:
-        name = {"anyOf": [name, *({"type": "string", "pattern": f"^{each}:"} for each in names)]}
-    name["description"] = component.summary
-    options = {option.name: _option(option) for option in component.options}
-    return name, {
+def _spellings(plugin: Plugin, component: Component) -> list[str]:
+    return [component.name, f"{plugin.distribution}/{component.name}"]
+
+
+def _table(options: Sequence[Option], **more: Schema) -> Schema:
+    """Describe a table of options and of more, which has no other entry."""
+    return {
         "type": "object",
-        "properties": {"name": name, **options},
-        "required": ["name"],
+        "properties": {**more, **{option.name: _option(option) for option in options}},
         "additionalProperties": False,
     }
 
 
 def _option(option: Option) -> Schema:
-    bounds = {
-        word: bound
-        for name, word in _BOUNDS.items()
-        if (bound := getattr(option, name)) is not None
-    }
+    bounds = {_BOUNDS[name]: bound for name, bound in option.bounds.items()}
     default = "none" if option.default is None else option.default
-    return {"description": option.help, "default": default, **_type(option.type, bounds)}
+    return {"description": option.help, "default": default, **_type(forms(option.type), bounds)}
 
 
-def _type(kind: Any, bounds: Mapping[str, float]) -> Schema:
-    """Describe an option's type as run files write it: `none` for None."""
-    if kind in (None, NoneType):
-        return {"const": "none"}
-    if get_origin(kind) is Literal:
-        return {"enum": list(get_args(kind))}
-    if get_origin(kind) in (Union, UnionType):
-        return {"anyOf": [_type(part, bounds) for part in get_args(kind)]}
-    if get_origin(kind) is list:
-        return {"type": "array", "items": _type(get_args(kind)[0], bounds)}
-    return {"type": _TYPES[kind], **(bounds if kind in (int, float) else {})}
+def _type(ways: Sequence[Form], bounds: Schema) -> Schema:
+    """Describe the forms of an option's values as run files write them: `none` for None."""
+    every = [_form(each, bounds) for each in ways]
+    return every[0] if len(every) == 1 else {"anyOf": every}
+
+
+def _form(form: Form, bounds: Schema) -> Schema:
+    if form.values:
+        return {"enum": [*form.values]}
+    if form.items:
+        return {"type": "array", "items": _type(form.items, bounds)}
+    return {"type": _TYPES[form.type], **(bounds if form.type in (int, float) else {})}

@@ -9,7 +9,7 @@ import tomli
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Kind
-from bnnlab.registry.index import as_table, read_toml
+from bnnlab.registry.index import read_toml
 from bnnlab.registry.options import shown
 
 
@@ -68,17 +68,27 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
 
 
 def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of several assignments, in which their order does not matter."""
+    """Return the settings of several assignments, in which their order does not matter.
+
+    Raises:
+        UsageError: If one setting is given two values.
+    """
     settings: dict[str, Any] = {}
     for each in assignments:
         for key, value in each.items():
-            before, table = as_table(settings.get(key, {})), as_table(value)
-            if key == Kind.PROBE:
-                for name, options in value.items():
-                    probes = settings.setdefault(key, {})
-                    probes[name] = {**probes.get(name, {}), **options}
-            elif key not in PARTS:
-                settings[key] = value
-            elif before is not None:  # else it is wrong, and stays as it was given
-                settings[key] = value if table is None else {**before, **table}
+            is_name = key in PARTS and not isinstance(value, Mapping)
+            _add(settings, key, {"name": value} if is_name else value, key)
     return settings
+
+
+def _add(settings: dict[str, Any], key: str, value: Any, path: str) -> None:
+    """Add a value or a table to settings; tables of the same name become one."""
+    is_table = isinstance(value, Mapping)
+    before = settings.setdefault(key, {} if is_table else value)
+    if is_table and isinstance(before, dict):
+        for name, inner in value.items():
+            _add(before, name, inner, f"{path}.{name}")
+    elif before != value:
+        raise UsageError(
+            f"{path} is set twice: to {shown(before)} and to {shown(value)}. Leave out one of them."
+        )

@@ -8,8 +8,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 import tomli_w
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
+from bnnlab.storage import checkpoint
 from bnnlab.storage.files import to_json, write_atomically
+from bnnlab.storage.log import written
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,11 @@ RESULT = "result.json"
 
 
 class RunFolder:
-    """The folder of one run, and its files except the checkpoints.
+    """The folder of one run, and its files.
+
+    Raises:
+        RunError: From every method that writes, if the file system fails; from those that create
+            or take over the folder, `UsageError`. The message says how to continue.
 
     Attributes:
         path: The folder.
@@ -116,13 +122,26 @@ class RunFolder:
             self._lock.release()
             self._lock = None
 
-    @contextmanager
-    def writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
-        """Turn a failure of the file system into an error that says how to continue.
+    def take_over(self) -> dict[str, Any] | None:
+        """Lock the folder of an earlier run; return its last state, or None if it has none yet.
 
         Raises:
-            BnnlabError: An error of this kind.
+            UsageError: If the run cannot be continued.
         """
+        with self._writing(UsageError):
+            self.lock()
+            state = checkpoint.load(self.path)
+            metrics = self.path / METRICS
+            # The first checkpoint comes before the first line.
+            if state is None and metrics.exists() and metrics.stat().st_size:
+                raise UsageError(
+                    f"the checkpoint in {self.path} is missing: it cannot be continued."
+                )
+        return state
+
+    @contextmanager
+    def _writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
+        """Turn a failure of the file system into an error of this kind."""
         try:
             yield
         except OSError as error:
@@ -136,37 +155,45 @@ class RunFolder:
                 f"to continue: bnn run --resume {shlex.quote(str(self.path))}"
             ) from error
 
-    # -------------------------------------------------------------------- the small files
+    # -------------------------------------------------------------------- what a run writes
+
+    @contextmanager
+    def recording(self, heard: Iterable[logging.LogRecord]) -> Iterator[None]:
+        """Write log.txt, with what was heard before the block; unlock the folder at its end."""
+        with ExitStack() as ending:
+            ending.callback(self.unlock)
+            with self._writing():
+                ending.enter_context(written(self.path / LOG, heard))
+            yield
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         line = json.dumps(metrics, allow_nan=False) + "\n"
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        with self._writing(), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line)
         self.lines.append(line)
-
-    def begin_anew(self) -> None:
-        """Check that metrics.jsonl is empty: the first checkpoint comes before the first line.
-
-        Raises:
-            UsageError: If it is not empty.
-        """
-        path = self.path / METRICS
-        if path.exists() and path.stat().st_size:
-            raise UsageError(f"the checkpoint in {self.path} is missing: it cannot be continued.")
 
     def restore_metrics(self, lines: Sequence[str]) -> None:
         """Write the lines of a checkpoint into metrics.jsonl, in place of its content."""
         path, self.lines = self.path / METRICS, list(lines)
         whole = "".join(lines).encode()
-        logged = path.read_bytes() if path.exists() else b""
-        if not logged.startswith(whole):
-            log.warning("%s was cut short or changed: written anew from the checkpoint", path)
-        write_atomically(path, whole)
+        with self._writing(UsageError):
+            logged = path.read_bytes() if path.exists() else b""
+            if not logged.startswith(whole):
+                log.warning("%s was cut short or changed: written anew from the checkpoint", path)
+            write_atomically(path, whole)
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write result.json."""
-        write_atomically(self.path / RESULT, to_json(dict(result)).encode())
+    def save(self, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of this state and the metrics so far; return its file."""
+        with self._writing():
+            checkpoint.save(self.path, {**state, "metrics": self.lines})
+        return self.path / checkpoint.CHECKPOINT
+
+    def write_result(self, result: Mapping[str, Any]) -> Path:
+        """Write result.json; return its path."""
+        with self._writing():
+            write_atomically(self.path / RESULT, to_json(dict(result)).encode())
+        return self.path / RESULT
 
 
 def _make_folder(out: Path, name: str | None, described: str) -> Path:

@@ -4,7 +4,8 @@ from contextlib import suppress
 from typing import Any
 
 from bnnlab.registry.components import Option
-from bnnlab.registry.options import check_value, literals
+from bnnlab.registry.forms import literals
+from bnnlab.registry.options import check_value
 
 
 def other_values(option: Option, value: Any) -> list[Any]:
