@@ -164,7 +164,8 @@ def test_a_plugin_that_is_broken_takes_only_its_own_commands(bnn: Bnn, acme: Mak
     assert errors == {
         "acme-raises": "LookupError: no luck",
         "acme-twice": "ValueError: offers command:two twice",
-        "acme-wrong": "TypeError: bnnlab_commands must return a sequence of Command; it returned [",
+        "acme-wrong": "TypeError: bnnlab_commands must return a sequence of Command; "
+        "it returned ['three']",
         "acme-name": "ValueError: command name 'Four': use a-z, 0-9, '.', '_' and '-'",
     }
     assert bnn("greet", "Ada").out == "hello Ada\n"

@@ -128,7 +128,7 @@ class RunFolder:
         Raises:
             UsageError: If the run cannot be continued.
         """
-        with self._writing(UsageError):
+        with _writing(self.path, UsageError):
             self.lock()
             state = checkpoint.load(self.path)
             metrics = self.path / METRICS
@@ -139,22 +139,6 @@ class RunFolder:
                 )
         return state
 
-    @contextmanager
-    def _writing(self, kind: type[BnnlabError] = RunError) -> Iterator[None]:
-        """Turn a failure of the file system into an error of this kind."""
-        try:
-            yield
-        except OSError as error:
-            if not self.path.is_dir():
-                raise kind(
-                    f"the run's folder {self.path} has gone: it was moved or deleted. If it was "
-                    "moved, go on with bnn run --resume and its new place"
-                ) from error
-            raise kind(
-                f"cannot write to {self.path}: {error.strerror or first_line(error)}; "
-                f"to continue: bnn run --resume {shlex.quote(str(self.path))}"
-            ) from error
-
     # -------------------------------------------------------------------- what a run writes
 
     @contextmanager
@@ -162,14 +146,14 @@ class RunFolder:
         """Write log.txt, with what was heard before the block; unlock the folder at its end."""
         with ExitStack() as ending:
             ending.callback(self.unlock)
-            with self._writing():
+            with _writing(self.path):
                 ending.enter_context(written(self.path / LOG, heard))
             yield
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         line = json.dumps(metrics, allow_nan=False) + "\n"
-        with self._writing(), (self.path / METRICS).open("a", encoding="utf-8") as file:
+        with _writing(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(line)
         self.lines.append(line)
 
@@ -177,7 +161,7 @@ class RunFolder:
         """Write the lines of a checkpoint into metrics.jsonl, in place of its content."""
         path, self.lines = self.path / METRICS, list(lines)
         whole = "".join(lines).encode()
-        with self._writing(UsageError):
+        with _writing(self.path, UsageError):
             logged = path.read_bytes() if path.exists() else b""
             if not logged.startswith(whole):
                 log.warning("%s was cut short or changed: written anew from the checkpoint", path)
@@ -185,15 +169,32 @@ class RunFolder:
 
     def save(self, state: Mapping[str, Any]) -> Path:
         """Write a checkpoint of this state and the metrics so far; return its file."""
-        with self._writing():
+        with _writing(self.path):
             checkpoint.save(self.path, {**state, "metrics": self.lines})
         return self.path / checkpoint.CHECKPOINT
 
     def write_result(self, result: Mapping[str, Any]) -> Path:
         """Write result.json; return its path."""
-        with self._writing():
+        with _writing(self.path):
             write_atomically(self.path / RESULT, to_json(dict(result)).encode())
         return self.path / RESULT
+
+
+@contextmanager
+def _writing(folder: Path, kind: type[BnnlabError] = RunError) -> Iterator[None]:
+    """Turn a failure of the file system into an error of this kind, which says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if not folder.is_dir():
+            raise kind(
+                f"the run's folder {folder} has gone: it was moved or deleted. If it was moved, "
+                "go on with bnn run --resume and its new place"
+            ) from error
+        raise kind(
+            f"cannot write to {folder}: {error.strerror or first_line(error)}; "
+            f"to continue: bnn run --resume {shlex.quote(str(folder))}"
+        ) from error
 
 
 def _make_folder(out: Path, name: str | None, described: str) -> Path:
