@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from bnnlab.nn.layers import BinaryLinear as BinaryLinear
     from bnnlab.nn.layers import Sign as Sign
     from bnnlab.nn.normalization import BatchNorm as BatchNorm
-    from bnnlab.registry.commands import Command as Command
+    from bnnlab.registry.components import Command as Command
     from bnnlab.registry.components import Component as Component
     from bnnlab.registry.components import Kind as Kind
     from bnnlab.registry.declaration import Option as Option
@@ -64,8 +64,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("create", "run"),
     "conversion.binarization": ("binarize",),
-    "registry.commands": ("Command",),
-    "registry.components": ("Component", "Kind"),
+    "registry.components": ("Command", "Component", "Kind"),
     "registry.declaration": ("Option", "When"),
     "markers": ("Above", "AtLeast", "AtMost", "Below", "Decay", "FilePath", "Positive", "Search"),
     "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),

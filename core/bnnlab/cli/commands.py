@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bnnlab.errors import UsageError, printable
-from bnnlab.registry.commands import Command
+from bnnlab.registry.components import Command
 from bnnlab.registry.host import PluginHost, does_not_load
 
 log = logging.getLogger(__name__)

@@ -1,11 +1,11 @@
-"""Components of plugins, as plain data. Nothing here imports torch."""
+"""What a plugin offers, components and commands, as plain data. Nothing here imports torch."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from bnnlab.registry.declaration import Option as Option
 from bnnlab.registry.declaration import When
@@ -30,8 +30,31 @@ RESERVED = frozenset(
 )
 """Names with another meaning in constructors, run files and `bnnlab.create`."""
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-TARGET = re.compile(r"[\w.]+:\w+")
+
+@dataclass(frozen=True)
+class Command:
+    """A command that a plugin adds: `bnn NAME ...`.
+
+    Attributes:
+        name: Lower case, as typed after `bnn`.
+        target: `package.module:attribute`, imported when the command is called: a function whose
+            parameters typer understands, or a `typer.Typer` for a command with commands below it.
+        summary: One line, for `bnn --help`.
+
+    Raises:
+        ValueError: On a malformed name or target.
+    """
+
+    name: str
+    target: str
+    summary: str
+    kind: ClassVar[str] = "command"
+
+    def __post_init__(self) -> None:
+        _check(self.kind, self)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
 
 
 class Kind(StrEnum):
@@ -92,10 +115,7 @@ class Component:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Kind(self.kind))
-        if not NAME.fullmatch(self.name):
-            raise ValueError(f"component name {self.name!r}: use a-z, 0-9, '.', '_' and '-'")
-        if not TARGET.fullmatch(self.target):
-            raise ValueError(f"{self}: target {self.target!r} is not 'package.module:Class'")
+        _check("component", self)
         if isinstance(self.provides, str) or isinstance(self.requires, str):
             raise ValueError(f"{self}: provides and requires are sets of names, not a name")
         if isinstance(self.options, SignatureOptions):
@@ -154,3 +174,11 @@ class Component:
                 provides.update(option.provides.get(value, ()))
                 requires.update(option.requires.get(value, ()))
         return frozenset(provides), frozenset(requires)
+
+
+def _check(what: str, offer: Component | Command) -> None:
+    """Raise ValueError on a malformed name or target."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", offer.name):
+        raise ValueError(f"{what} name {offer.name!r}: use a-z, 0-9, '.', '_' and '-'")
+    if not re.fullmatch(r"[\w.]+:\w+", offer.target):
+        raise ValueError(f"{offer}: target {offer.target!r} is not 'package.module:attribute'")

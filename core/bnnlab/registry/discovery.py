@@ -8,8 +8,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
 from bnnlab.errors import explain
-from bnnlab.registry.commands import Command
-from bnnlab.registry.components import Component
+from bnnlab.registry.components import Command, Component
 from bnnlab.registry.hookspecs import API_VERSION, ENTRY_POINT_GROUP, PROJECT
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pluggy
 
-from bnnlab.registry.commands import Command
-from bnnlab.registry.components import Component
+from bnnlab.registry.components import Command, Component
 
 PROJECT = "bnnlab"
 API_VERSION = "v1"

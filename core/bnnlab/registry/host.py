@@ -8,12 +8,10 @@ import pluggy
 
 from bnnlab.errors import UsageError, did_you_mean, explain, install_command
 from bnnlab.registry import hookspecs, importing
-from bnnlab.registry.commands import Command
-from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.components import Command, Component, Kind
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
-from bnnlab.registry.missing import ambiguous, missing
 from bnnlab.registry.observing import Observers
 from bnnlab.registry.signatures import imported
 
@@ -109,8 +107,8 @@ class PluginHost:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise ambiguous(kind, short, [plugin for plugin, _ in matches])
-        raise missing(kind, short, distribution, offers, self.plugins, self.index, own)
+            raise _ambiguous(kind, short, [plugin for plugin, _ in matches])
+        raise _missing(self, kind, short, distribution, offers, own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
         """Import the target of a component or command.
@@ -159,3 +157,58 @@ def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseExcepti
     whose = f"{plugin.distribution} {plugin.version}"
     why = str(error) if isinstance(error, UsageError) else explain(error)
     return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {why}")
+
+
+def _ambiguous(kind: str, name: str, plugins: Sequence[Plugin]) -> UsageError:
+    """Return the error for a name that several entry points offer."""
+    whose = list(dict.fromkeys(plugin.distribution for plugin in plugins))
+    if len(whose) > 1:
+        ways = " or ".join(f"{each}/{name}" for each in whose)
+        return UsageError(f"two plugins offer {kind} {name!r}. Choose one: {ways}.")
+    ways = " or ".join(f"BNNLAB_DISABLE={plugin.name}" for plugin in plugins)
+    return UsageError(
+        f"two entry points of {whose[0]} offer {kind} {name!r}. Switch one of them off: {ways}."
+    )
+
+
+def _missing(
+    host: PluginHost,
+    kind: str,
+    name: str,
+    distribution: str,
+    offers: Sequence[tuple[Plugin, Component | Command]],
+    own: Iterable[str],
+) -> UsageError:
+    """Return the error for a name, maybe of a certain distribution, that nothing usable offers."""
+    known = host.index.offering(f"{kind}:{name}")
+    wanted = distribution or (known.distribution if known else "")
+    for plugin in host.plugins:
+        if plugin.distribution == wanted and plugin.status is not PluginStatus.OK:
+            why = f": {plugin.error}" if plugin.error else ""
+            error = UsageError(
+                f"{kind} {name!r} comes with {wanted}, which is {plugin.status}{why}."
+            )
+            error.__cause__ = plugin.exception
+            return error
+    installed = {plugin.distribution for plugin in host.plugins}
+    if known and known.distribution not in installed:
+        return UsageError(
+            f"{kind} {name!r} comes with {known.distribution}, which is not installed. "
+            f"To install it: {install_command(known.distribution)}."
+        )
+    if distribution and distribution not in installed:
+        return UsageError(
+            f"{kind} {distribution}/{name}: no plugin of {distribution!r} is installed. "
+            "`bnn list-plugins` lists the installed ones."
+        )
+    others = [plugin.distribution for plugin, offer in offers if offer.name == name]
+    if others:  # only the distribution was wrong
+        return UsageError(f"{distribution} offers no {kind} {name!r}; {others[0]} does.")
+    names = sorted({*own, *(offer.name for _, offer in offers)})
+    hint = did_you_mean(name, [*names, *host.index.names(kind)])
+    if not hint:
+        hint = f" Known: {', '.join(names)}." if names else " No installed plugin has one."
+    bad = [each for each in host.plugins if each.status is not PluginStatus.OK]
+    if bad:
+        hint += f" Not searched: {', '.join(f'{p.distribution} ({p.status})' for p in bad)}."
+    return UsageError(f"unknown {kind} {name!r}.{hint}")

@@ -14,8 +14,7 @@ import pluggy
 
 from bnnlab.errors import explain
 from bnnlab.guards import ambient
-from bnnlab.registry.commands import Command
-from bnnlab.registry.components import Component
+from bnnlab.registry.components import Command, Component
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.options import shown
 

@@ -10,7 +10,7 @@ import platformdirs
 import tomli
 
 from bnnlab.errors import UsageError, first_line
-from bnnlab.registry.commands import Command
+from bnnlab.registry.components import Command
 from bnnlab.registry.discovery import normalise
 
 _HOMES = (  # beside the package in a wheel, at the root in a checkout

@@ -30,31 +30,29 @@ class Layer:
 
 @dataclass(frozen=True)
 class Named:
-    """A component that layers name, and the options they give it.
+    """A component that layers name, and the options they give it; nothing is checked.
 
     Attributes:
         kind: Of the component.
-        name: As it was written: `NAME`, `DISTRIBUTION/NAME` or `NAME:VALUE`.
-        options: Values by name, not checked.
-        sources: The place that set each option, and the `name`.
+        table: Its `name` (`NAME`, `DISTRIBUTION/NAME` or `NAME:VALUE`) and its options.
+        sources: The place that set each of them.
     """
 
     kind: Kind
-    name: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
+    table: Settings
+    sources: Mapping[str, str]
 
-    def updated(self, table: Settings, source: str) -> "Named":
-        """Merge a stronger layer over a component; another name drops the earlier options."""
-        name = table.get("name", self.name)
-        before = self if _is_same(self.name, name) else Named(self.kind)
-        options = {key: value for key, value in table.items() if key != "name"}
-        return Named(
-            self.kind,
-            name,
-            {**before.options, **options},
-            {**before.sources, **dict.fromkeys(table, source)},
-        )
+    @property
+    def name(self) -> str:
+        """The name as it was written; empty if no layer has said it."""
+        return str(self.table.get("name", ""))
+
+    def updated(self, other: "Named") -> "Named":
+        """Merge a stronger layer over this one; another name drops the earlier options."""
+        if "name" in other.table and not _is_same(self.name, other.name):
+            return other
+        table, sources = {**self.table, **other.table}, {**self.sources, **other.sources}
+        return Named(self.kind, table, sources)
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -83,14 +81,14 @@ class Merged:
         """Return the components of these kinds, in their order."""
         return [named for kind in kinds for named in self.components if named.kind is kind]
 
-    def put(self, kind: Kind, table: Settings, source: str) -> None:
-        """Merge a stronger layer's table of a component over what is there."""
+    def put(self, named: Named) -> None:
+        """Merge what a stronger layer says of a component over what there is of it."""
         for place, before in enumerate(self.components):
-            is_one = kind is not Kind.PROBE or _is_same(before.name, table["name"])
-            if before.kind is kind and is_one:
-                self.components[place] = before.updated(table, source)
+            is_one = named.kind is not Kind.PROBE or _is_same(before.name, named.name)
+            if before.kind is named.kind and is_one:
+                self.components[place] = before.updated(named)
                 return
-        self.components.append(Named(kind).updated(table, source))
+        self.components.append(named)
 
 
 def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = None) -> Merged:
@@ -106,7 +104,7 @@ def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = 
     """
     merged = Merged()
     own = Layer(_qualified(index, index.own), str(user_file()))
-    better = Layer({} if model is None else {Kind.MODEL: model})
+    better: Settings = {} if model is None else {str(Kind.MODEL): model}
     for place in (_qualified(index, index.defaults), own, better, *places):
         layer = place if isinstance(place, Layer) else Layer(place)
         for key, value in layer.settings.items():
@@ -115,7 +113,7 @@ def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = 
                 continue
             try:
                 for table in _tables(Kind(key), value):
-                    merged.put(Kind(key), table, layer.source)
+                    merged.put(Named(Kind(key), table, dict.fromkeys(table, layer.source)))
             except ValueError as error:
                 merged.faults.append(f"{key}: {shown(value)} is {error}.{set_in(layer.source)}")
     return merged
@@ -132,12 +130,9 @@ def _qualified(index: Index, defaults: Settings) -> Settings:
 
 
 def _tables(kind: Kind, value: Any) -> list[Settings]:
-    """Return the tables of the components that a setting names.
+    """Return the tables of the components that a setting names; raise ValueError if it does not.
 
     Probes are a name, a list of names and of tables with `name`, or a table of options per name.
-
-    Raises:
-        ValueError: If it names none.
     """
     if kind is not Kind.PROBE:
         table = as_table(value)
@@ -212,8 +207,9 @@ def _choose_all(
     faults, causes = [*faults, *merged.faults], []
     choices = []
     for named in merged.of(*kinds):
+        options = {key: value for key, value in named.table.items() if key != "name"}
         try:
-            choices.append(choose(host, named.kind, named.name, named.options, named.sources))
+            choices.append(choose(host, named.kind, named.name, options, named.sources))
         except UsageError as error:
             faults.append(str(error))
             causes.append(error.__cause__)

@@ -1,6 +1,6 @@
 """What this plugin offers. Imports no matplotlib."""
 
-from bnnlab.registry.commands import Command
+from bnnlab.registry.components import Command
 from bnnlab.registry.hookspecs import hookimpl
 
 
