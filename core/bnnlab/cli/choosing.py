@@ -43,7 +43,7 @@ Assignments = Annotated[
 def with_flags(*settings: str) -> Callable[[Command], Command]:
     """Give a command a flag for each of these settings, and `--set`.
 
-    The command finds them in its `**said`, for `layers` to read. What is not given is None.
+    The command finds them in its `**said`, for `layer` to read. What is not given is None.
     """
 
     def decorate(command: Command) -> Command:
@@ -84,12 +84,12 @@ def _flag(option: Option) -> Any:
     return Annotated[kind | None, flag]
 
 
-def layers(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the command line's layers of settings: one, of the flags and `--set` together.
+def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the command line's layer of settings, of its flags and of `--set`.
 
     Raises:
         UsageError: If a setting is given two values.
     """
     given = {key: value for key, value in said.items() if value not in (None, [], {})}
     assignments = given.pop("set", [])
-    return [joined([given, *map(parse_assignment, assignments)])]
+    return joined([given, *map(parse_assignment, assignments)])

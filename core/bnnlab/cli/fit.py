@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from bnnlab.cli.choosing import layers, with_flags
+from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
@@ -27,7 +27,7 @@ def check(json: Json = False, **said: Any) -> None:
     Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
     """
     host = PluginHost()
-    config = resolve(host, layers(said))
+    config = resolve(host, [layer(said)])
     verdict = fit.check(host, config.choices)
     names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
     if json:
@@ -51,10 +51,10 @@ def matrix(json: Json = False, **said: Any) -> None:
     Example:  bnn matrix --set model.weights=real
     """
     host = PluginHost()
-    spoken = layers(said)
-    for key in (key for layer in spoken for key in layer if key not in ("model", "stream")):
+    spoken = layer(said)
+    for key in sorted(spoken.keys() - {"model", "stream"}):
         raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
-    choices = resolve_components(host, spoken, (Kind.MODEL, Kind.STREAM))
+    choices = resolve_components(host, [spoken], (Kind.MODEL, Kind.STREAM))
     pairs = fit.matrix(host, choices[Kind.MODEL], choices[Kind.STREAM])
     offered = Counter(str(component) for _, component in host.components())
 

@@ -13,7 +13,7 @@ from bnnlab.registry.components import CAPABILITIES, Kind, Option
 from bnnlab.registry.declaration import BOUNDS
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
-from bnnlab.settings.layers import Settings, resolve_components
+from bnnlab.settings.layers import resolve_components
 from bnnlab.settings.run import Choice
 from bnnlab.settings.text import joined, parse_assignment, written
 
@@ -120,10 +120,13 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
 
 
 def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> Choice:
-    layers: list[Settings] = [{kind: name}, joined(map(parse_assignment, assignments))]
-    for key in (key for layer in layers for key in layer if key != kind):
+    named = {name: {}} if kind is Kind.PROBE else name
+    settings = joined([{kind: named}, *map(parse_assignment, assignments)])
+    for key in sorted(settings.keys() - {kind}):
         raise UsageError(f"--set {key}: info takes options of the {kind} only")
-    return resolve_components(host, layers, [kind])[kind]
+    if kind is Kind.PROBE and (others := settings[kind].keys() - {name}):
+        raise UsageError(f"--set {kind}.{min(others)}: info takes options of {kind}.{name} only")
+    return resolve_components(host, [settings], [kind])[kind]
 
 
 def _document(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnnlab.cli.choosing import layers, with_flags
+from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
 from bnnlab.errors import StoppedError, UsageError
 from bnnlab.registry.host import PluginHost
@@ -87,8 +87,8 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    spoken = layers({**said, "probe": {name: {} for name in probe or ()}})
-    if resume and (any(spoken) or config or recipe):
+    spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
+    if resume and (spoken or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
@@ -98,7 +98,7 @@ def run(
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():
             found = find_recipe(PluginHost(), recipe)
         places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
-    places += spoken
+    places.append(spoken)
     with only(named_plugins(load_index(), places)) if isolated else nullcontext():
         _execute(places, resume, allow_changed_versions, quiet, json)
 
