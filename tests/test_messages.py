@@ -171,6 +171,8 @@ def test_control_characters_are_written_out_in_the_log() -> None:
 def test_text_that_a_run_file_cannot_hold_is_refused(text: str, host: PluginHost) -> None:
     with pytest.raises(UsageError, match=r"name: .* has characters that a run file cannot hold"):
         resolve(host, [{"name": text}])
+    with pytest.raises(ValueError, match=r"x: .* has characters that a run file cannot hold"):
+        check_value(bnnlab.Option("x", list[str], [], ""), ["a", text])
 
 
 def test_a_path_that_a_run_file_cannot_hold_is_refused_before_there_is_a_folder(

@@ -37,11 +37,7 @@ class Form:
         return str(self) if self.values else f"{'an' if self.type is int else 'a'} {self}"
 
     def take(self, value: Any) -> Any:
-        """Return a value in this form.
-
-        Raises:
-            ValueError: If it does not have the form.
-        """
+        """Return a value in this form; raise ValueError if it does not have it."""
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         if self.type is NoneType and (value is None or value == "none"):
             return None
@@ -94,11 +90,7 @@ def python_type(each: Iterable[Form]) -> Any:
 
 
 def take(each: Iterable[Form], value: Any) -> Any:
-    """Return a value in the first of these forms that it has.
-
-    Raises:
-        ValueError: If it has none.
-    """
+    """Return a value in the first of these forms that it has; raise ValueError if it has none."""
     for form in sorted(each, key=lambda form: form.type is not NoneType):  # 'none' is a str too
         with suppress(ValueError):
             return form.take(value)

@@ -34,11 +34,8 @@ class PluginHost:
         self.index: Index = load_index()
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._disabled = {
-            *map(normalise, disabled),
-            *self.index.disabled,
-            *names_in("BNNLAB_DISABLE"),
-        }
+        named = {*map(normalise, disabled), *names_in("BNNLAB_DISABLE")}
+        self._disabled = named | self.index.disabled
         found, self._only = find_plugins(), names_in("BNNLAB_ONLY")
         for name in sorted(self._only - {name for each in found for name in each.names}):
             hint = did_you_mean(name, [each.distribution for each in found])
@@ -83,15 +80,7 @@ class PluginHost:
         return self._find(kind, name, self.components(kind))
 
     def resolve_command(self, name: str, own: Iterable[str] = ()) -> tuple[Plugin, Command]:
-        """Return the command called `name` or `distribution/name`, and its plugin.
-
-        Args:
-            name: As it was typed.
-            own: Commands of the core, for the hint.
-
-        Raises:
-            UsageError: If nothing installed offers the name, or two distributions do.
-        """
+        """Do `resolve` for a command; the core's `own` are known to its hint."""
         return self._find(Command.kind, name, self.commands(), own)
 
     def _find(

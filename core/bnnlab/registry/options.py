@@ -41,25 +41,25 @@ shown = _Short().repr
 """Return a value as Python writes it, without the middle of a long one; for messages."""
 
 
-def _range_fault(option: Option, number: float) -> str | None:
+def _fault(option: Option, value: Any) -> str | None:
+    """Return what is wrong with a value that has the option's type, in words after the value."""
+    if isinstance(value, list):
+        return next(filter(None, (_fault(option, each) for each in value)), None)
+    if isinstance(value, str) and not is_storable(value):
+        return "has characters that a run file cannot hold"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
     for name, bound in option.bounds.items():
         words, holds = BOUNDS[name]
-        if not holds(number, bound):
+        if not holds(value, bound):
             return f"must be {words} {bound:g}"
-    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "is too large: whole numbers have at most 64 bits"
-    if isinstance(number, float) and abs(number) > LARGEST:
+    if isinstance(value, float) and abs(value) > LARGEST:
         return f"is too large: the largest float32 number is {LARGEST:.3g}"
-    if option.above == 0 and number < SMALLEST:
+    if option.above == 0 and value < SMALLEST:
         return f"must be above 0; float32 rounds numbers below {SMALLEST:.3g} to 0"
     return None
-
-
-def _numbers(value: Any) -> list[int | float]:
-    """Return the numbers in a value, also in lists of lists."""
-    if isinstance(value, list):
-        return [number for each in value for number in _numbers(each)]
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def check_value(option: Option, value: Any, prefix: str = "") -> Any:
@@ -80,15 +80,13 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
             message += f" Text that reads as another type needs quotes: --set '{name}=\"...\"'."
         choices = [choice for choice in literals(option.type) if isinstance(choice, str)]
         raise ValueError(message + did_you_mean(value, choices)) from None
-    for fault in filter(None, (_range_fault(option, each) for each in _numbers(converted))):
-        raise ValueError(f"{name}: {shown(value)} {fault}.")
     if option.path and converted:
         try:
             converted = str(Path(converted).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{name}: {shown(converted)}: {error}.") from None
-    if isinstance(converted, str) and not is_storable(converted):
-        raise ValueError(f"{name}: {shown(converted)} has characters that a run file cannot hold.")
+    if fault := _fault(option, converted):
+        raise ValueError(f"{name}: {shown(value)} {fault}.")
     return converted
 
 
@@ -120,15 +118,14 @@ def check_values(
     declared = {option.name: option for option in options}
     known = [*declared, *others]
     unknown = [name for name in given if name not in known]
+    all_known = f" It takes: {', '.join(known)}." if known else f" There is no {what} to set."
     faults = []
     for name in unknown[:_MOST_NAMES]:
-        hint = did_you_mean(name, known) or (
-            f" It takes: {', '.join(known)}." if known else f" There is no {what} to set."
-        )
         written = name if isinstance(name, str) else shown(name)
-        origin = set_in(sources.get(name, ""))
-        faults.append(f"{prefix}{written}: no such {what}.{hint}{origin}")
-    faults += [f"And {left:,} more such names."] if (left := len(unknown) - _MOST_NAMES) > 0 else []
+        hint = did_you_mean(name, known) or all_known
+        faults.append(f"{prefix}{written}: no such {what}.{hint}{set_in(sources.get(name, ''))}")
+    if len(unknown) > _MOST_NAMES:
+        faults.append(f"And {len(unknown) - _MOST_NAMES:,} more such names.")
     values = {}
     for name, option in declared.items():
         try:
@@ -144,11 +141,7 @@ def set_in(source: str) -> str:
 
 
 def expect(name: str, value: Any, *kinds: type) -> None:
-    """Check that an argument of the Python API has one of these types.
-
-    Raises:
-        UsageError: If not; the message has the value and the types.
-    """
+    """Raise UsageError if an argument of the Python API has none of these types."""
     if not isinstance(value, kinds):
         names = [kind.__name__ for kind in kinds if kind is not types.NoneType]
         raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")

@@ -14,12 +14,12 @@ from bnnlab.registry.index import read_toml
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run file, with the content of its table `[recipe]`.
+    """A run file.
 
     Attributes:
         name: `plugin/file`, without the ending.
-        title: One line.
-        reproduces: The paper's experiment, or what was measured.
+        title: One line, of the table `[recipe]`.
+        reproduces: The paper's experiment, or what was measured; of this table, too.
         settings: The rest of the file, a layer of settings.
         fault: Why the file cannot be used, or None.
     """
@@ -63,11 +63,7 @@ def _read(name: str, file: Traversable) -> Recipe:
 
 
 def find_recipe(host: PluginHost, name: str) -> Recipe:
-    """Return the recipe of this name.
-
-    Raises:
-        UsageError: If there is none (with the nearest name), or if its file is faulty.
-    """
+    """Return the recipe of this name; raise UsageError if there is none, or a faulty file."""
     recipes = {recipe.name: recipe for recipe in find_recipes(host)}
     if name not in recipes:
         hint = did_you_mean(name, recipes) or " `bnn list-recipes` lists all."

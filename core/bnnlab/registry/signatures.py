@@ -80,11 +80,7 @@ class SignatureOptions(Sequence[Option]):
 
 
 def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
-    """Return the options of a class or of its stub.
-
-    Args:
-        made: The class. Its bases in torch and in the standard library have no options.
-        fixed: Keywords that are not options.
+    """Return the options of a class or of its stub; those in `fixed` are none.
 
     Raises:
         UsageError: On a keyword without a default, or an option whose type is not known.

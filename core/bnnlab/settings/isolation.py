@@ -17,10 +17,6 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
 
     bnnlab-analysis, which measures every run, is among them if it is installed.
 
-    Args:
-        index: The registry: which plugin offers a name, and the default components.
-        places: Settings, weakest first.
-
     Raises:
         UsageError: If the index does not know a name that is written without its distribution.
     """

@@ -225,12 +225,12 @@ def choose(
     given: Mapping[str, Any],
     sources: Mapping[str, str] | None = None,
 ) -> Choice:
-    """Resolve a component and check its options.
+    """Resolve a component by its name, or `NAME:VALUE`, and check its options.
 
     Args:
         host: The plugins.
         kind: Of the component.
-        name: Its name, or `NAME:VALUE` where it takes an argument.
+        name: As it was written.
         given: Options by name.
         sources: The place that set each option, and the `name`, for error messages.
 

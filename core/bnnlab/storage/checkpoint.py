@@ -96,11 +96,7 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 
 def read(path: Path, *, old: bool = False) -> dict[str, Any]:
-    """Return the state in the file of a checkpoint.
-
-    Args:
-        path: The file.
-        old: Whether to accept the old format without a digest, with a warning.
+    """Return the state in a checkpoint's file; with `old`, also in one without a digest.
 
     Raises:
         DamagedError: If the file is missing or damaged.
@@ -154,12 +150,8 @@ def _checked(state: Any, path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]
 def unpack(path: Path, content: bytes | memoryview) -> Any:
     """Return what `torch.save` wrote, if it runs no code and is not larger than its file.
 
-    Args:
-        path: The file, for messages.
-        content: The bytes that `torch.save` wrote.
-
     Raises:
-        UsageError: If it cannot be read so.
+        UsageError: If it cannot be read so; the message names the file `path`.
     """
     import torch
 

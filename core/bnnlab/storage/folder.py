@@ -49,12 +49,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: Path, name: str | None, described: str) -> "RunFolder":
-        """Make a new folder `out/name` and lock it.
-
-        Args:
-            out: The folder of all runs; made if it is missing.
-            name: The run's name; None for a name made of `described` and the time.
-            described: The components that run, in words for a file's name.
+        """Make a folder in `out`, called `name` or, if that is None, `described` and the time.
 
         Raises:
             UsageError: If it exists already, or cannot be made.
@@ -64,9 +59,7 @@ class RunFolder:
         return folder
 
     def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
-        """Write run.toml and environment.json into a new folder; if that fails, delete the folder.
-
-        `bnn run --config` repeats the run from run.toml.
+        """Write run.toml and environment.json into a new folder; if that fails, delete it.
 
         Raises:
             UsageError: If they cannot be written.
@@ -198,7 +191,6 @@ def _writing(folder: Path, kind: type[BnnlabError] = RunError) -> Iterator[None]
 
 
 def _make_folder(out: Path, name: str | None, described: str) -> Path:
-    """Make the folder of `RunFolder.create` and return its path."""
     if name is not None and (name in ("", "..") or Path(name).name != name):
         raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
     chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
