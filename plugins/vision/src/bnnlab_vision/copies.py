@@ -1,11 +1,14 @@
 """Find images with equal pixels in two parts or in two classes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from torch import Tensor
+
 from bnnlab.errors import NOTE, DataError
-from bnnlab_vision.names import listed
+from bnnlab_vision.listing import Listing
+from bnnlab_vision.names import Role, listed
 
 log = logging.getLogger("bnnlab.vision")
 
@@ -13,15 +16,9 @@ Copies = Literal["warn", "refuse"]
 
 
 def look_for_copies(
-    names: Sequence[str],
-    shown: Sequence[bytes],
-    labels: Sequence[int],
-    learned: Sequence[int],
-    unseen: Sequence[int],
-    part: str,
-    copies: Copies,
+    images: Listing, shown: Sequence[bytes], parts: Mapping[Role, Tensor], copies: Copies
 ) -> None:
-    """Report images of a validation or test part that are also training images.
+    """Report images that are in two classes, or learned from and in another part, too.
 
     Images are equal if their decoded pixels are: a file twice, a picture in two formats, pictures
     that differ only in what decoding drops.
@@ -30,49 +27,48 @@ def look_for_copies(
     So these are only named here.
 
     Args:
-        names: Names of all images.
-        shown: A digest of the pixels of each image.
-        labels: Labels of all images.
-        learned: Rows of the training images.
-        unseen: Rows of the validation or test images.
-        part: Name of this part, for the message.
+        images: The images.
+        shown: A digest of the pixels of each row.
+        parts: Rows of each part.
         copies: Whether copies lead to a warning or to an error.
 
     Raises:
         DataError: If there are copies, and they are refused.
     """
+    labels, learned = images.labels.tolist(), parts["train"].tolist()
     first = {shown[row]: row for row in reversed(learned)}
-    pairs = [(row, first[shown[row]]) for row in unseen if shown[row] in first]
 
-    def describe(some: Sequence[tuple[int, int]]) -> str:
-        return (
-            f"{len(some)} of {len(unseen)} {part} images are learned from, too, pixel for pixel "
-            f"({listed(f'{names[row]} = {names[other]}' for row, other in some)})."
-        )
+    def pairs_in(rows: Sequence[int]) -> list[tuple[int, int]]:
+        return [(row, first[shown[row]]) for row in rows if shown[row] in first]
 
-    if pairs and copies == "refuse":
-        raise DataError(
-            f"{describe(pairs)} Delete them in one of the parts, or accept them with copies=warn."
-        )
-    counted, others = [], []
-    for row, other in pairs:
-        alike = part == "test" and labels[row] == labels[other]
-        (counted if alike else others).append((row, other))
-    if counted:
-        log.log(NOTE, "%s", describe(counted))
-    if others:
-        log.warning("%s What is measured on them says nothing of new images.", describe(others))
+    def names_of(pairs: Sequence[tuple[int, int]]) -> str:
+        return listed(f"{images.names[row]} = {images.names[other]}" for row, other in pairs)
 
-
-def look_for_two_classes(
-    names: Sequence[str], shown: Sequence[bytes], labels: Sequence[int], rows: Sequence[int]
-) -> None:
-    """Warn of images in these rows that are equal and in two classes; see `look_for_copies`."""
-    first = {shown[row]: row for row in reversed(rows)}
-    pairs = [(row, first[shown[row]]) for row in rows if labels[first[shown[row]]] != labels[row]]
-    if pairs:
+    for part, rows in parts.items():
+        pairs = pairs_in(rows.tolist()) if part != "train" else []
+        said = f"of {len(rows)} {part} images are learned from, too, pixel for pixel"
+        if pairs and copies == "refuse":
+            raise DataError(
+                f"{len(pairs)} {said} ({names_of(pairs)}). Delete them in one of the parts, or "
+                "accept them with copies=warn."
+            )
+        counted, others = [], []
+        for row, other in pairs:
+            alike = part == "test" and labels[row] == labels[other]
+            (counted if alike else others).append((row, other))
+        if counted:
+            log.log(NOTE, "%d %s (%s).", len(counted), said, names_of(counted))
+        if others:
+            log.warning(
+                "%d %s (%s). What is measured on them says nothing of new images.",
+                len(others),
+                said,
+                names_of(others),
+            )
+    two = [(row, other) for row, other in pairs_in(learned) if labels[row] != labels[other]]
+    if two:
         log.warning(
             "%d images have two classes, pixel for pixel (%s). No network can tell them apart.",
-            len(pairs),
-            listed(f"{names[row]} = {names[other]}" for row, other in pairs),
+            len(two),
+            names_of(two),
         )

@@ -16,7 +16,7 @@ from bnnlab.engine.building import expand
 from bnnlab.errors import DataError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.seeds import permutation
-from bnnlab_vision.copies import Copies, look_for_copies, look_for_two_classes
+from bnnlab_vision.copies import Copies, look_for_copies
 from bnnlab_vision.decoding import TURNED
 from bnnlab_vision.listing import list_images
 from bnnlab_vision.names import Role, listed
@@ -99,7 +99,7 @@ class Folder(Source):
         _report(found, images.names, self.root, self.corrupt)
         good = torch.tensor([not fault for fault in found.faults], dtype=torch.bool)
         parts = images.divide(good, self.test_share, seed)
-        self._look_for_copies(parts, found.shown)
+        look_for_copies(images, found.shown, parts, self.copies)
         pixels = found.images.to(device) if held else stored
         examples = self._normalised(pixels, {role: rows.to(device) for role, rows in parts.items()})
         return Dataset(
@@ -121,14 +121,6 @@ class Folder(Source):
         mean, std = channel_statistics(learned.raw(sample)[0])
         learned = replace(learned, mean=mean, std=std)
         return {role: replace(learned, rows=rows) for role, rows in parts.items()}
-
-    def _look_for_copies(self, parts: dict[Role, Tensor], shown: Sequence[bytes]) -> None:
-        images = self._images.names, shown, self._images.labels.tolist()
-        learned = parts["train"].tolist()
-        for role, rows in parts.items():
-            if role != "train":
-                look_for_copies(*images, learned, rows.tolist(), role, self.copies)
-        look_for_two_classes(*images, learned)
 
     def _facts(self, found: Decoded) -> dict[str, float]:
         """Return what the protocol says of the images."""
