@@ -55,6 +55,18 @@ def test_another_result_on_a_path_is_refused_and_nothing_is_changed(path: str) -
     assert net[1].inplace
 
 
+class Copying(Other):
+    """Runs a copy of a part, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(copy.deepcopy(self.one)(x))
+
+
+def test_the_first_part_that_differs_is_named_where_a_copy_of_a_part_runs() -> None:
+    with pytest.raises(UsageError, match=r"other outputs under torch\.no_grad.*beginning at '1'"):
+        cut(nn.Sequential(nn.Linear(4, 4), Copying(WAYS["torch.no_grad"])), (4,))
+
+
 def wrapped(method: Any) -> Any:
     @functools.wraps(method)
     def call(*args: Any) -> Any:

@@ -138,23 +138,28 @@ def _only_computing(module: nn.Module) -> Iterator[None]:
     """Refuse what a recording would not repeat: a module changes itself or draws random numbers."""
     before = _attributes(module)
     contents = held(before.values())
-    versions = [(buffer, buffer._version) for buffer in module.buffers(recurse=False)]
-    buffers = [buffer for buffer, _ in versions]
+    buffers = [*module.buffers()]
+    versions = [buffer._version for buffer in buffers]
     with all_or_nothing(module, buffers), generators_kept(module) as has_drawn:
         yield
         after = _attributes(module)
         if (
             before.keys() != after.keys()
-            or any(before[name] is not after[name] for name in before)
+            or any(value is not after[key] for key, value in before.items())
             or any(holds_others(value, content) for value, content in contents)
-            or any(buffer._version != version for buffer, version in versions)
+            or versions != [buffer._version for buffer in buffers]
         ):
             raise ValueError("it changes itself")
         if has_drawn():
             raise ValueError("it draws random numbers")
 
 
-def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Return a module's attributes and buffers, without those that a recording adds."""
-    own = {name: value for name, value in vars(module).items() if not _CONSTANT.match(name)}
-    return {**own, **module._buffers}
+def _attributes(module: nn.Module) -> dict[tuple[nn.Module, str], Any]:
+    """Return the attributes and buffers of all parts, without those that a recording adds."""
+    return {
+        (part, name): value
+        for part in module.modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+        for name, value in {**vars(part), **part._buffers}.items()
+        if not _CONSTANT.match(name)
+    }
