@@ -80,6 +80,16 @@ def document(bnn: Bnn) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def seeded() -> Iterator[None]:
+    """Seed torch's global generator for the test, and put it back."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Downloads are refused at once, by this machine."""
     from torchvision import datasets

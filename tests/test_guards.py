@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import resume
 from torch import nn
 
 import bnnlab
@@ -26,7 +27,6 @@ from bnnlab.registry.components import Kind, Option
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose, resolve
 from bnnlab.settings.text import parse_value
-from bnnlab.storage.folder import RunFolder
 
 TINY = {"rule": "bp", "stream": {"name": "permuted-digits", "tasks": 2}, "epochs": 2}
 WEIGHT = "segments.0.1.weight"
@@ -352,11 +352,6 @@ def stopped(host: PluginHost, tmp_path: Path) -> Path:
     with pytest.raises(KeyboardInterrupt):
         run.run(stop)
     return tmp_path / "stopped"
-
-
-def resume(host: PluginHost, folder: Path) -> Experiment:
-    settings = tomllib.loads((folder / "run.toml").read_text())
-    return prepare(host, resolve(host, [settings]), RunFolder(folder))
 
 
 def test_a_run_file_that_was_changed_is_not_continued(host: PluginHost, stopped: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_runs
 import torch
-from sklearn.datasets import load_digits
+from small_runs import found, resume, without_times
 
 import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
@@ -27,12 +27,11 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
 STATE = Path("checkpoint") / "state.pt"
-SMALL: dict[str, Any] = {
+TINY: dict[str, Any] = {
     "epochs": 1,
     "batch_size": 300,
-    "device": "cpu",
-    "stream": {"name": "permuted-digits", "tasks": 2, "validation": 0.2},
-    "model": {"name": "mlp", "hidden": [8]},
+    "stream": {"validation": 0.2},
+    "model": {"hidden": [8]},
 }
 LEARNERS: dict[str, dict[str, Any]] = {
     "meta, augmented, told the tasks, and fresh models": {
@@ -58,36 +57,20 @@ def host() -> PluginHost:
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch, digits: Any) -> None:
-    """Dozens of runs begin here: the digits are parsed once, and no disk is waited for."""
-    monkeypatch.setattr("sklearn.datasets.load_digits", lambda: digits)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dozens of runs begin here: no disk is waited for."""
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-@pytest.fixture(scope="module")
-def digits() -> Any:
-    return load_digits()
-
-
 def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experiment:
-    return prepare(host, resolve(host, [SMALL, *layers, {"out": str(out), "name": "run"}]))
-
-
-def resume(host: PluginHost, folder: Path, **more: Any) -> Experiment:
-    return prepare(
-        host, resolve(host, [read_config(folder / "run.toml")]), RunFolder(folder), **more
-    )
+    return small_runs.experiment(host, out, TINY, *layers)
 
 
 def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
     """What must not depend on where a run was stopped: its metrics, result and weights."""
     result = run.run()
     assert result.folder is not None
-    text = (result.folder / "metrics.jsonl").read_text(encoding="utf-8")
-    found = {
-        key: value for key, value in result.as_dict().items() if key not in ("seconds", "run_id")
-    }
-    return re.sub(r', "(seconds|time)": [\d.]+', "", text), found, result.model.state_dict()
+    return without_times(result.folder), found(result), result.model.state_dict()
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -312,7 +295,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Pat
 def test_other_versions_are_refused_or_told_in_the_result(
     host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin = resolve(host, [SMALL]).choices[Kind.RULE].plugin
+    plugin = resolve(host, [small_runs.SMALL]).choices[Kind.RULE].plugin
     installed = plugin.version
     monkeypatch.setattr("bnnlab.engine.protocol.version", lambda _: "9.9")
     object.__setattr__(plugin, "version", "2.0")  # a frozen record of what is installed
@@ -347,7 +330,7 @@ def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -
     from bnnlab.engine.protocol import versions
 
     around = {"rule": "dfa", "optimizer": {"name": "ewc", "base": "adam"}, "out": "none"}
-    config = resolve(host, [SMALL, around])
+    config = resolve(host, [small_runs.SMALL, TINY, around])
     plugins = [choice.plugin for choice in config.choices.values()]
     used = versions(host, plugins, prepare(host, config).learner)
     assert {"torch", "bnnlab", "bnnlab-consolidation", "bnnlab-backprop"} <= used.keys()

@@ -1,6 +1,7 @@
 """Every rule teaches every model, on real images."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import bnnlab
 from bnnlab import Kind, PluginHost
+from bnnlab.interfaces.stream import Task
 from bnnlab.registry.components import Component
 
 HOST = PluginHost()
@@ -26,17 +28,23 @@ def small(component: Component) -> dict[str, Any]:
     return {o.name: SMALL[o.name] for o in component.options if o.name in SMALL}
 
 
+@cache
+def digits() -> Task:
+    """Return the handwritten digits; they are parsed and checked once for all tests."""
+    (task,) = bnnlab.create("stream", "digits", host=HOST)
+    return task
+
+
 def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of handwritten digits, (B, 1, 8, 8)."""
-    (task,) = bnnlab.create("stream", "digits")
-    yield from task.train.batches(size, torch.arange(count * size))
+    yield from digits().train.batches(size, torch.arange(count * size))
 
 
 def train(model: bnnlab.Model, rule: str, steps: int, by: str = "sgd") -> None:
     """Train for some steps, and see that weights change and stay what they are."""
-    made = bnnlab.create("rule", rule, model)
+    made = bnnlab.create("rule", rule, model, host=HOST)
     # Latent weights so small that any step turns their signs.
-    optimizer = bnnlab.create("optimizer", by, model, lr=0.01, latent_init=1e-9)
+    optimizer = bnnlab.create("optimizer", by, model, lr=0.01, latent_init=1e-9, host=HOST)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.train()
     for inputs, targets in batches(steps):
@@ -62,12 +70,13 @@ SLOW = {"resnet18", "mobilenet_v3_small"}  # their steps take seconds
 )
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_takes_steps_with_every_model(rule: str, name: str) -> None:
-    model = bnnlab.create("model", name, input_shape=(1, 8, 8), classes=10, **small(MODELS[name]))
+    sizes = {"input_shape": (1, 8, 8), "classes": 10, **small(MODELS[name])}
+    model = bnnlab.create("model", name, host=HOST, **sizes)
     if rule in RELAXING and not name.startswith("eqprop-"):
         with pytest.raises(
             bnnlab.UsageError, match=r"segment 1 has .* for a relaxation it must be"
         ):
-            bnnlab.create("rule", rule, model)
+            bnnlab.create("rule", rule, model, host=HOST)
         return
     # This update of a learned scale grows with the scale, step by step, where nothing bounds it.
     train(model, rule, 2, by="adam" if (rule, name) == ("pepita", "bvit") else "sgd")

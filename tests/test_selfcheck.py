@@ -15,12 +15,7 @@ from torch import Tensor, nn
 from bnnlab import Model, Sign, UsageError, binarize, cut
 from bnnlab.interfaces.model import segment_shapes
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 class Other(nn.Module):

@@ -5,22 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from consolidating import KINDS, make
 from torch import Tensor
 
 import bnnlab
 from bnnlab import Model, Optimizer, TaskContext, UsageError
 from bnnlab.families.posterior import BernoulliOptimizer
-from bnnlab_consolidation.consolidation import Consolidation
-from bnnlab_consolidation.ewc import EWC
-from bnnlab_consolidation.si import SI
 from bnnlab_testing import toy
-from bnnlab_testing.equations import draws, make_model
-
-KINDS: dict[str, type[Consolidation]] = {"ewc": EWC, "si": SI}
-
-
-def make(kind: type[Consolidation], model: Model, **options: Any) -> Any:
-    return kind(model, generator=draws(), **options)
+from bnnlab_testing.equations import make_model
 
 
 def refuse(match: str, **options: Any) -> None:

@@ -14,108 +14,20 @@ from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
-from bnnlab_testing.equations import Array, draws, float64
+from bnnlab_testing.by_hand import (
+    Array,
+    Back,
+    conv,
+    cross_entropy,
+    hardtanh,
+    linear,
+    max_pool,
+    normalise,
+    sign,
+)
+from bnnlab_testing.equations import attached, draws, float64
 
 STEPS = 20
-
-
-def attached(
-    model: Model,
-    seed: int = 3,
-    kind: type[RandomFeedback] = DirectFeedbackAlignment,
-    **options: Any,
-) -> RandomFeedback:
-    rule = kind(**options)
-    rule.attach(model, draws(seed))
-    return rule
-
-
-# ------------------------------------------------------------- the transcription's parts
-# Each returns its output and a function from dL/d(output) to dL/d(input) and its parameters'.
-
-Back = Callable[[Array], tuple[Array, dict[str, Array]]]
-
-
-def linear(x: Array, W: Array, s: Array, b: Array) -> tuple[Array, Back]:
-    """y = s * (x W^T) + b, s and b per output."""
-    z = x @ W.T
-    return s * z + b, lambda d: (
-        (d * s) @ W,
-        {"weight": (d * s).T @ x, "scale": (d * z).sum(0), "bias": d.sum(0)},
-    )
-
-
-def conv(x: Array, W: Array, s: float, padding: int) -> tuple[Array, Back]:
-    """y[n, o, i, j] = s * sum_{c, u, v} x[n, c, i + u, j + v] W[o, c, u, v]."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    k = W.shape[-1]
-    H, V = x.shape[2] - k + 1, x.shape[3] - k + 1
-    places = [(u, v) for u in range(k) for v in range(k)]
-    y = sum(
-        np.einsum("ncij,oc->noij", x[:, :, u : u + H, v : v + V], W[:, :, u, v]) for u, v in places
-    )
-
-    def back(d: Array) -> tuple[Array, dict[str, Array]]:
-        dW, dx = np.zeros_like(W), np.zeros_like(x)
-        for u, v in places:
-            window = (slice(None), slice(None), slice(u, u + H), slice(v, v + V))
-            dW[:, :, u, v] = s * np.einsum("noij,ncij->oc", d, x[window])
-            dx[window] += s * np.einsum("noij,oc->ncij", d, W[:, :, u, v])
-        inner = slice(padding, dx.shape[2] - padding)
-        return dx[:, :, inner, inner], {"weight": dW}
-
-    return s * y, back
-
-
-def max_pool(x: Array) -> tuple[Array, Back]:
-    """The largest of each 2 x 2 square."""
-    n, c, h, w = x.shape
-    squares = x.reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 2, 4, 3, 5)
-    flat = squares.reshape(n, c, h // 2, w // 2, 4)
-    best = flat.argmax(-1)[..., None]
-
-    def back(d: Array) -> tuple[Array, dict[str, Array]]:
-        dx = np.zeros_like(flat)
-        np.put_along_axis(dx, best, d[..., None], -1)
-        dx = dx.reshape(n, c, h // 2, w // 2, 2, 2).transpose(0, 1, 2, 4, 3, 5)
-        return dx.reshape(x.shape), {}
-
-    return np.take_along_axis(flat, best, -1)[..., 0], back
-
-
-def normalise(x: Array, axes: tuple[int, ...], g: Array, b: Array) -> tuple[Array, Back]:
-    """y = g * x_hat + b, x_hat with mean 0 and variance 1 over `axes`; g, b over the others."""
-    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    root = np.sqrt(variance + 1e-5)
-    x_hat = (x - mean) / root
-    others = tuple(axis for axis in range(x.ndim) if axis != 1)
-
-    def back(d: Array) -> tuple[Array, dict[str, Array]]:
-        dh = d * g
-        mean_dh = dh.mean(axes, keepdims=True)
-        mean_dh_x = (dh * x_hat).mean(axes, keepdims=True)
-        dx = (dh - mean_dh - x_hat * mean_dh_x) / root
-        return dx, {"g": (d * x_hat).sum(others), "b": d.sum(others)}
-
-    return g * x_hat + b, back
-
-
-def sign(x: Array) -> tuple[Array, Back]:
-    return np.where(x >= 0, 1.0, -1.0), lambda d: (d * (np.abs(x) <= 1), {})
-
-
-def hardtanh(x: Array) -> tuple[Array, Back]:
-    return np.clip(x, -1, 1), lambda d: (d * (np.abs(x) < 1), {})
-
-
-def softmax_error(logits: Array, targets: Array) -> tuple[float, Array]:
-    """The mean cross-entropy and its gradient at the logits."""
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    rows = np.arange(len(targets))
-    e = p.copy()
-    e[rows, targets] -= 1
-    return float(-np.log(p[rows, targets]).mean()), e / len(targets)
 
 
 # ------------------------------------------------------------- the two networks
@@ -193,7 +105,7 @@ def dense_gradients(
     h2, back2 = hidden(h1, "segments.1", hardtanh)
     at = "segments.2"
     logits, back3 = linear(h2, p[f"{at}.weight"], p[f"{at}.scale"], p[f"{at}.bias"])
-    loss, e = softmax_error(logits, y)
+    loss, e = cross_entropy(logits, y)
     _, of_last = back3(e)  # exact
     grads.update({f"{at}.{name}": value for name, value in of_last.items()})
     back1(teach(e, y) @ B[0])  # through fixed matrices, in place of W^T delta
@@ -230,7 +142,7 @@ def conv_gradients(
     h2, h2_back = hardtanh(a2)  # (N, 4, 2, 2)
     flat = h2.reshape(len(x), -1)
     logits, back3 = linear(flat, p["segments.2.1.weight"], np.full(4, 1 / math.sqrt(16)), zero)
-    loss, e = softmax_error(logits, y)
+    loss, e = cross_entropy(logits, y)
     _, of_last = back3(e)
     d1, _ = h1_back(spread(teach(e, y) @ B[0], h1))
     d1, _ = n1_back(d1)
@@ -282,7 +194,7 @@ def test_20_training_steps_agree_with_numpy(net: str, name: str) -> None:
     make, differentiate = NETS[net]
     kind, teach, options = RULES[name]
     model = make()
-    rule = attached(model, kind=kind, scale=1.7, **options)
+    rule = attached(kind(scale=1.7, **options), model)
     B = [float64(rule.get_buffer(f"B{number}")) for number in (1, 2)]
     binary = model.binary_parameters()
     sizes = {
@@ -325,7 +237,7 @@ def test_with_the_transposed_weights_as_feedback_a_linear_network_gets_exact_gra
     g = draws(1)
     first, second = BinaryLinear(8, 16, generator=g), BinaryLinear(16, 4, generator=g)
     model = Model([first, second], input_shape=(8,))
-    rule = attached(model)
+    rule = attached(DirectFeedbackAlignment(), model)
     rule.get_buffer("B1").copy_(second.weight.detach() * 0.25)  # the fan-in scale, 1 / sqrt(16)
     x, y = torch.randn(10, 8, generator=g), torch.randint(0, 4, (10,), generator=g)
     rule.closure(model, (x, y))()
@@ -338,7 +250,7 @@ def test_with_the_transposed_weights_as_feedback_a_linear_network_gets_exact_gra
 def test_nothing_reaches_an_earlier_segment_through_a_later_one() -> None:
     """With no feedback onto it a hidden segment has no gradient, however it is used later."""
     model = dense_model("batch")
-    rule = attached(model)
+    rule = attached(DirectFeedbackAlignment(), model)
     rule.get_buffer("B1").zero_()
     x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
     rule.closure(model, (x, y))()
@@ -350,7 +262,7 @@ def test_nothing_reaches_an_earlier_segment_through_a_later_one() -> None:
 
 def test_a_segment_without_parameters_is_passed_through() -> None:
     model = Model([nn.Flatten(), BinaryLinear(9, 5), BinaryLinear(5, 3)], input_shape=(1, 3, 3))
-    rule = attached(model)
+    rule = attached(DirectFeedbackAlignment(), model)
     loss = rule.closure(model, (torch.ones(2, 1, 3, 3), torch.tensor([0, 1])))()
     assert loss.isfinite()
     assert all(p.grad is not None for p in model.parameters())
@@ -380,7 +292,7 @@ def residual_model() -> Model:
 def test_a_skip_connection_is_cut_or_leaks(name: str, skip: str) -> None:
     kind, teach, _ = RULES[name]
     model = residual_model()
-    rule = attached(model, kind=kind, skip=skip)
+    rule = attached(kind(skip=skip), model)
     x, y = torch.randn(6, 12, generator=draws(0), dtype=torch.float64), torch.arange(6) % 4
     rule.closure(model, (x, y))()
 
@@ -392,7 +304,7 @@ def test_a_skip_connection_is_cut_or_leaks(name: str, skip: str) -> None:
     a2, a2_back = linear(h1, W2, s2, nothing)
     inner, inner_back = hardtanh(a2)
     logits, out_back = linear(h1 + inner, W3, s2[:4], nothing)
-    _, e = softmax_error(logits, y.numpy())
+    _, e = cross_entropy(logits, y.numpy())
     signal = teach(e, y.numpy())
     identity = signal @ B2 if skip == "leak" else 0  # what goes round the block
     wanted = [
@@ -406,6 +318,6 @@ def test_a_skip_connection_is_cut_or_leaks(name: str, skip: str) -> None:
 
 
 def test_feedback_onto_a_convolution_has_a_number_for_every_neuron() -> None:
-    rule = attached(conv_model())
+    rule = attached(DirectFeedbackAlignment(), conv_model())
     assert rule.get_buffer("B1").shape == (4, 3 * 4 * 4)
     assert rule.get_buffer("B2").shape == (4, 4 * 2 * 2)

@@ -11,29 +11,21 @@ from torch import Tensor, nn
 import bnnlab
 from bnnlab import BinaryLinear, LearningRule, Model
 from bnnlab_eqprop.bptt import BackpropagationThroughTime
-from bnnlab_eqprop.inference import RelaxingRule
 from bnnlab_eqprop.rule import EquilibriumPropagation
 from bnnlab_eqprop.units import MeanOfCopies
-from bnnlab_testing.equations import Array, draws, float64
+from bnnlab_testing.equations import Array, attached, draws, float64
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=draws(seed), dtype=torch.float64)
 
 
-def attached(rule: RelaxingRule, model: Model, seed: int = 0) -> Any:
-    rule.attach(model, draws(seed))
-    return rule
-
-
 def eqprop(model: Model, seed: int = 0, **options: Any) -> EquilibriumPropagation:
-    rule: EquilibriumPropagation = attached(EquilibriumPropagation(**options), model, seed)
-    return rule
+    return attached(EquilibriumPropagation(**options), model, seed)
 
 
 def bptt(model: Model, **options: Any) -> BackpropagationThroughTime:
-    rule: BackpropagationThroughTime = attached(BackpropagationThroughTime(**options), model)
-    return rule
+    return attached(BackpropagationThroughTime(**options), model)
 
 
 def gradient(rule: LearningRule, model: Model, batch: Any) -> Tensor:

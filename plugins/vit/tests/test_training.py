@@ -1,6 +1,7 @@
 """Binary blocks learn: every part of every one, by every kind of rule."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def make(name: str, **options: Any) -> Model:
     return model
 
 
+@cache
 def digits() -> Task:
     (task,) = bnnlab.create("stream", "digits")
     assert isinstance(task, Task)

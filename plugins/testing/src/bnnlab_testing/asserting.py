@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,31 @@ def assert_close(
         if not torch.allclose(one, other, rtol=rtol, atol=atol):
             apart = float((one - other).abs().max())
             raise AssertionError(f"{message}: they are up to {apart:.3g} apart")
+
+
+def flat(value: Any, place: str = "") -> dict[str, Any]:
+    """Return nested data by place, numbers as text or bytes: so that NaN is equal to NaN."""
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = list(enumerate(value))
+    elif isinstance(value, Tensor):
+        numbers = value.detach().cpu().double()  # of bfloat16 NumPy knows nothing
+        return {place: (str(value.dtype), numbers.numpy().tobytes())}
+    else:
+        return {place: repr(value)}
+    return {at: it for key, part in parts for at, it in flat(part, f"{place}[{key!r}]").items()}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the places where two results of `flat` differ."""
+    return [at for at in {**one, **other} if one.get(at) != other.get(at)]
+
+
+def assert_same(one: Mapping[str, Any], other: Mapping[str, Any], message: str) -> None:
+    """Check that two results of `flat` are equal; say at which places they are not."""
+    places = differing(one, other)
+    assert not places, f"{message} {', '.join(places[:5])}"
 
 
 def assert_numbers(diagnostics: Any) -> None:

@@ -17,7 +17,7 @@ from bnnlab.interfaces.probe import Control, Probe, Run
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
-from bnnlab_testing.optimizer_checks import differing, flat
+from bnnlab_testing.asserting import differing, flat
 
 Make = Callable[[int], tuple[Learner, Sequence[Task]]]
 """Makes a learner and its tasks, given how many interruptions there were before."""

@@ -1,8 +1,5 @@
 """What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
 from bnnlab.engine import building
@@ -78,25 +75,6 @@ def tensors_of(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
     """Return a parameter and the tensors of its state."""
     state = optimizer.state[parameter]
     return [parameter.detach(), *(v for v in state.values() if isinstance(v, Tensor))]
-
-
-def flat(value: Any, place: str = "") -> dict[str, Any]:
-    """Return nested data by place, numbers as text or bytes: so that NaN is equal to NaN."""
-    if isinstance(value, Mapping):
-        parts = list(value.items())
-    elif isinstance(value, list | tuple):
-        parts = list(enumerate(value))
-    elif isinstance(value, Tensor):
-        numbers = value.detach().cpu().double()  # of bfloat16 NumPy knows nothing
-        return {place: (str(value.dtype), numbers.numpy().tobytes())}
-    else:
-        return {place: repr(value)}
-    return {at: it for key, part in parts for at, it in flat(part, f"{place}[{key!r}]").items()}
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the places where two results of `flat` differ."""
-    return [at for at in {**one, **other} if one.get(at) != other.get(at)]
 
 
 def assert_signs(model: Model) -> None:

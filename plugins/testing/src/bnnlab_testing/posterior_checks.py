@@ -8,13 +8,11 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
-from bnnlab_testing.asserting import refused
+from bnnlab_testing.asserting import assert_same, flat, refused
 from bnnlab_testing.optimizer_checks import (
     OptimizerChecks,
     assert_signs,
     copy_of,
-    differing,
-    flat,
 )
 
 
@@ -75,8 +73,7 @@ class PosteriorChecks(OptimizerChecks):
         before = flat(optimizer.state_dict())
         for _ in optimizer.predictive(3 if self.provides("posterior") else 0):
             pass
-        places = differing(before, flat(optimizer.state_dict()))
-        assert not places, f"predictive() changes state_dict() at {', '.join(places)}"
+        assert_same(before, flat(optimizer.state_dict()), "predictive() changes state_dict() at")
 
     def test_an_infinite_gradient_at_a_draw_is_noticed(self) -> None:
         """Gradients at draws do not stay in `.grad`: a later look finds what one of inf leaves."""

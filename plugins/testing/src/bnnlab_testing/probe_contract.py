@@ -16,9 +16,9 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
+from bnnlab_testing.asserting import differing
 from bnnlab_testing.device_checks import CPU, DeviceChecks
 from bnnlab_testing.lives import EPOCHS, STOPS, Stops, live, run_of
-from bnnlab_testing.optimizer_checks import differing
 
 END = (2, 0, 0)
 EVERYWHERE: Stops = [*STOPS[:2], STOPS[1], *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]

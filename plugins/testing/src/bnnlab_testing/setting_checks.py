@@ -13,7 +13,8 @@ from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
-from bnnlab_testing.optimizer_checks import OptimizerChecks, flat, tensors_of
+from bnnlab_testing.asserting import flat
+from bnnlab_testing.optimizer_checks import OptimizerChecks, tensors_of
 from bnnlab_testing.varying import other_values
 
 

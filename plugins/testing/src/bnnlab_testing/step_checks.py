@@ -9,7 +9,8 @@ from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.rule import Batch
 from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
-from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, flat
+from bnnlab_testing.asserting import flat
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs
 
 
 class StepChecks(OptimizerChecks):

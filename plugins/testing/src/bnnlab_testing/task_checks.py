@@ -7,8 +7,8 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.nn.normalization import BatchNorm
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import assert_numbers
-from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, differing, flat
+from bnnlab_testing.asserting import assert_numbers, assert_same, flat
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs
 
 
 class TaskChecks(OptimizerChecks):
@@ -21,8 +21,7 @@ class TaskChecks(OptimizerChecks):
         for index in range(2):
             toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
             assert_signs(model)
-            places = differing(before, _switches(model))
-            assert not places, f"task_ended() does not put back {', '.join(places)}"
+            assert_same(before, _switches(model), "task_ended() does not put back")
 
     def test_what_the_model_measures_is_left_alone(self) -> None:
         """Batch statistics, and other buffers, change as the closure is called, and no further."""
@@ -34,8 +33,7 @@ class TaskChecks(OptimizerChecks):
             return flat(dict(model.named_buffers()))
 
         def check(when: str) -> None:
-            places = differing(seen[-1], measured())
-            assert not places, f"{when} changes the model's buffers at {', '.join(places)}"
+            assert_same(seen[-1], measured(), f"{when} changes the model's buffers at")
 
         def evaluated() -> Tensor:
             loss = rule.closure(model, next(task.train.batches(toy.BATCH_SIZE)))()
@@ -69,8 +67,9 @@ class TaskChecks(OptimizerChecks):
                     task.test.labels[task.test.rows] = 0
                 toy.train(model, toy.ToyRule(), optimizer, task, steps=2, end=True)
             ends.append(flat([self.shown(model, optimizer), optimizer.state_dict()]))
-        same = not differing(*ends)
-        assert same, "with other test data it learns something else: `task.train.rows` are its own"
+        assert_same(
+            *ends, "with other test data it learns something else (`task.train.rows` are its own):"
+        )
 
     def test_its_diagnostics_change_nothing(self) -> None:
         """Whether they are asked for or not, it learns the same from there, bit for bit.
@@ -85,7 +84,7 @@ class TaskChecks(OptimizerChecks):
             toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, done=3)
             behind = [optimizer.latent(parameter) for parameter in model.parameters()]
             ends.append(flat([self.shown(model, optimizer), behind]))
-        assert not differing(*ends), "where diagnostics() is asked for, it learns something else"
+        assert_same(*ends, "where diagnostics() is asked for, it learns something else:")
 
     def test_its_diagnostics_are_numbers_with_names_of_their_own(self) -> None:
         """A dict of Python numbers, whose names the core does not use in the same line."""

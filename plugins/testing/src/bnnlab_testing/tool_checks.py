@@ -15,13 +15,11 @@ from bnnlab.errors import RunError, UsageError, explain
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import refused
+from bnnlab_testing.asserting import assert_same, flat, refused
 from bnnlab_testing.optimizer_checks import (
     OptimizerChecks,
     assert_signs,
     copy_of,
-    differing,
-    flat,
 )
 
 SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
@@ -71,8 +69,7 @@ class ToolChecks(OptimizerChecks):
             self.go_on(model, alone)
         ends = [self._end(*both) for both in ((model, optimizer), *copies)]
         for how, end in zip(("copy.deepcopy", "pickle", "torch.save"), ends[1:], strict=True):
-            places = differing(ends[0], end)
-            assert not places, f"a copy by {how} goes another way at {', '.join(places[:5])}"
+            assert_same(ends[0], end, f"a copy by {how} goes another way at")
 
     def _end(self, model: Model, optimizer: Optimizer) -> dict[str, Any]:
         self.go_on(model, optimizer, 2)
@@ -134,8 +131,8 @@ class ToolChecks(OptimizerChecks):
         both = (model, optimizer), (copied, other)
         for each, its in both:
             _train_in(dtype, each, its)
-        places = differing(*(flat([copy_of(m), it.state_dict()]) for m, it in both))
-        assert not places, f"in {dtype}, after loading, it goes another way at {places[:5]}"
+        ends = [flat([copy_of(m), it.state_dict()]) for m, it in both]
+        assert_same(*ends, f"in {dtype}, after loading, it goes another way at")
 
 
 def _train_in(dtype: torch.dtype, model: Model, optimizer: Optimizer) -> None:

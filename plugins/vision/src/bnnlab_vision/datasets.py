@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,20 @@ def _read_digits() -> list[Tensor]:
 
     No split is published. The first 1437 of `RandomState(0).permutation(1797)` are for training.
     """
+    images, target = _parsed_digits()
+    order = np.random.RandomState(0).permutation(len(target))
+    pixels = torch.from_numpy(images[order]).unsqueeze(1)  # a copy: who writes to it has his own
+    labels = torch.from_numpy(target[order])
+    return [pixels[:1437], labels[:1437], pixels[1437:], labels[1437:]]
+
+
+@cache
+def _parsed_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels; scikit-learn would parse its text again for every stream."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    order = np.random.RandomState(0).permutation(len(bunch.target))
-    pixels = torch.from_numpy(bunch.images[order].astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
-    return [pixels[:1437], labels[:1437], pixels[1437:], labels[1437:]]
+    return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
 
 
 def _read(source: Published, data: Path) -> list[Tensor]:

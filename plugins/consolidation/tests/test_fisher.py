@@ -1,0 +1,126 @@
+"""Fisher information: of each example, of labels drawn from the prediction, as at test."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from consolidating import (
+    KINDS,
+    context,
+    make,
+    make_task,
+    train,
+)
+from torch import Tensor, nn
+
+from bnnlab import BatchNorm, BinaryLinear, Model, Sign
+from bnnlab.interfaces.stream import Task
+from bnnlab_consolidation import ewc as ewc_module
+from bnnlab_consolidation.ewc import EWC, sum_of_squares
+from bnnlab_testing import toy
+from bnnlab_testing.equations import make_model
+
+
+def loop_over_examples(
+    model: Model, task: Task, inputs: Tensor, targets: Tensor
+) -> dict[str, Tensor]:
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for x, y in zip(inputs, targets, strict=True):
+        model.zero_grad()
+        F.cross_entropy(task.mask(model(x[None])), y[None]).backward()
+        for name, p in model.named_parameters():
+            assert p.grad is not None
+            total[name] += p.grad**2
+    return total
+
+
+@pytest.mark.parametrize("make_it", [make_model, toy.make_real_model, toy.make_normalised_model])
+@pytest.mark.parametrize("masked", [False, True])
+def test_squares_of_all_examples_at_once_are_those_of_a_loop(
+    make_it: Callable[[], Model], masked: bool
+) -> None:
+    model = make_it().eval()
+    draws = torch.Generator().manual_seed(3)
+    assert model.input_shape is not None
+    inputs = torch.randn(9, *model.input_shape, generator=draws)
+    classes = model(inputs[:1]).shape[1]
+    allowed = torch.arange(classes) < 2
+    task = make_task()
+    if masked:
+        task = Task(0, "two classes", task.train, task.test, classes=allowed)
+    targets = torch.randint(0, 2, (9,), generator=draws)
+    found = sum_of_squares(model, task, inputs, targets)
+    for name, wanted in loop_over_examples(model, task, inputs, targets).items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-4, atol=1e-9)
+        assert bool(found[name].any()), f"{name} has no gradient: nothing is compared"
+
+
+def test_fisher_is_the_mean_over_labels_drawn_from_the_prediction() -> None:
+    """For one linear layer it is known: the mean over x of x_j^2 p_i (1 - p_i)."""
+    draws = torch.Generator().manual_seed(4)
+    model = Model([nn.Sequential(nn.Flatten(), BinaryLinear(64, 3, generator=draws))], (1, 8, 8))
+    task = make_task(examples=2000, classes=1)  # all of class 0: labels must not be looked at
+    optimizer = make(EWC, model, fisher_samples=2000)
+    optimizer.task_ended(context(model, task))
+    (weight,) = model.parameters()
+    inputs, _ = task.train.batch(torch.arange(2000))
+    p = model(inputs).softmax(-1).detach()
+    x = inputs.flatten(1) / 8  # scale "fan-in": 1 / sqrt(64)
+    wanted = (p * (1 - p)).T @ x**2 / 2000
+    ratio = optimizer.state[weight]["ewc_fisher"].mean(1) / wanted.mean(1)
+    assert bool(((ratio - 1).abs() < 0.1).all()), ratio
+
+
+@pytest.mark.parametrize("samples", [7, 40, 1000])
+def test_fisher_is_a_mean_over_different_examples_all_if_there_are_fewer(
+    samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def record(model: Model, task: Task, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        seen.append(inputs)
+        each = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+        return {name: len(targets) * ones for name, ones in each.items()}
+
+    monkeypatch.setattr(ewc_module, "sum_of_squares", record)
+    model = make_model()
+    monkeypatch.setattr(
+        ewc_module, "GRADIENT_BYTES", 3 * 4 * sum(p.numel() for p in model.parameters())
+    )
+    optimizer = make(EWC, model, fisher_samples=samples)
+    optimizer.task_ended(context(model))
+    assert max(map(len, seen)) == 3, "gradients of three examples fit"
+    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == min(samples, 40)
+    for parameter in model.parameters():
+        torch.testing.assert_close(
+            optimizer.state[parameter]["ewc_fisher"], torch.ones_like(parameter)
+        )
+
+
+@pytest.mark.parametrize("statistics", ["running", "recalibrated", "per-task"])
+def test_batch_normalisation_is_used_as_at_test_and_left_alone(statistics: Any) -> None:
+    def build() -> Model:
+        draws = torch.Generator().manual_seed(1)
+        first = [nn.Flatten(), BinaryLinear(64, 8, generator=draws), BatchNorm(8, statistics)]
+        return Model([nn.Sequential(*first, Sign()), BinaryLinear(8, 10, generator=draws)])
+
+    model = build()
+    optimizer = make(EWC, model)
+    model.train()
+    model.segments[1].eval()  # every module goes back into its own mode
+    train(model, optimizer, 3)
+    norm = next(module for module in model.modules() if isinstance(module, BatchNorm))
+    before = norm.mean.clone()
+    assert bool(before.any()) == (statistics != "recalibrated")
+    optimizer.task_ended(context(model))
+    assert torch.equal(norm.mean, before) == (statistics != "recalibrated")
+    assert model.segments[0].training
+    assert not model.segments[1].training
+    fisher = [optimizer.state[p]["ewc_fisher"] for p in model.parameters()]
+    assert all(bool(each.isfinite().all()) and bool(each.any()) for each in fisher)
+    for kind in KINDS.values():
+        model = build()
+        train(model, make(kind, model), 20, ends=(4, 9))
+        assert all(bool(p.isfinite().all()) for p in model.parameters())
