@@ -1,6 +1,7 @@
 """Feedback matrices, what they are sized by, and what is refused."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnnlab import BinaryLinear, Model, RunError, Sign, UsageError, binarize, create
+import bnnlab
+from bnnlab import BinaryLinear, Model, RunError, Sign, UsageError, binarize
 from bnnlab_dfa.rule import DirectFeedbackAlignment
 from bnnlab_testing.equations import draws, float64
+
+create = partial(bnnlab.create, host=bnnlab.PluginHost())
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])

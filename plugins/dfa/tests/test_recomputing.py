@@ -1,12 +1,17 @@
 """What is recomputed or passed by changes no result, and how much memory a step holds."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, BinaryLinear, Model, Sign, create
+import bnnlab
+from bnnlab import BatchNorm, BinaryLinear, Model, Sign
 from bnnlab_testing.equations import draws
 from bnnlab_testing.memory import peak_bytes
+
+create = partial(bnnlab.create, host=bnnlab.PluginHost())
 
 
 @pytest.mark.parametrize("recompute", [False, True])

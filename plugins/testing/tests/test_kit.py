@@ -1,6 +1,8 @@
 """The conformance kit on components that are right, and on ones that are wrong on purpose."""
 
 import re
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,21 +23,33 @@ from broken import (  # noqa: F401 - each module adds to CASES
     tasks,
     traces,
 )
-from broken.kit import CONTRACTS, failures
+from broken.kit import CONTRACTS, declaration_of, failing, failures, name_of, source_of
 
-from bnnlab_testing.pytest_plugin import MakePlugin
-
-
-@pytest.mark.parametrize("made", RIGHT, ids=lambda made: f"{made.__module__}.{made.__name__}")
-def test_a_component_that_is_right_passes_every_check(make_plugin: MakePlugin, made: type) -> None:
-    assert not failures(make_plugin, made)
+from bnnlab_testing.pytest_plugin import MakePlugin, write_plugin
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Install all components of `broken` as one plugin, so that plugins are found once."""
+    folder = tmp_path_factory.mktemp("installed")
+    every = {*RIGHT, *(case.made for case in CASES)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        write_plugin(folder, "acme-all", source_of(*(declaration_of(m, name_of(m)) for m in every)))
+        yield
+    sys.modules.pop("acme_all", None)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("made", RIGHT, ids=name_of)
+def test_what_is_right_in_an_unusual_way_passes_the_checks_that_look_at_it(made: type) -> None:
+    assert not failing(made, name_of(made), *RIGHT[made])
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.made.__name__}-{case.check}")
-def test_a_component_that_is_wrong_fails_the_check_for_it(
-    make_plugin: MakePlugin, case: Case
-) -> None:
-    failed = failures(make_plugin, case.made, only=case.check)
+def test_a_component_that_is_wrong_fails_the_check_for_it(case: Case) -> None:
+    failed = failing(case.made, name_of(case.made), case.check)
     assert case.check in failed
     assert re.search(case.message, failed[case.check], re.DOTALL)
 

@@ -15,19 +15,21 @@ from bnnlab.interfaces.stream import Task
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("vit", {}), ("hybrid", {}), ("bvit", {}), ("bvit", {"attention": "binary", "pooling": "token"})
 ]  # fmt: skip
+HOST = bnnlab.PluginHost()
 SMALL = {"patch": 2, "dim": 32, "depth": 4, "heads": 4}
 NARROW = {"dim": 16, "mlp_ratio": 2.0}
 
 
 def make(name: str, **options: Any) -> Model:
-    model = bnnlab.create("model", name, input_shape=(1, 8, 8), classes=10, **{**SMALL, **options})
+    given = {"input_shape": (1, 8, 8), "classes": 10, **SMALL, **options}
+    model = bnnlab.create("model", name, host=HOST, **given)
     assert isinstance(model, Model)
     return model
 
 
 @cache
 def digits() -> Task:
-    (task,) = bnnlab.create("stream", "digits")
+    (task,) = bnnlab.create("stream", "digits", host=HOST)
     assert isinstance(task, Task)
     return task
 
@@ -39,8 +41,8 @@ def test_every_parameter_gets_a_gradient_and_changes(
     rule: str, name: str, options: dict[str, Any]
 ) -> None:
     model, task = make(name, **NARROW, **options), digits()
-    optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003)
-    made = bnnlab.create("rule", rule, model)
+    optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003, host=HOST)
+    made = bnnlab.create("rule", rule, model, host=HOST)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     made.closure(model, next(task.train.batches(64)))()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
@@ -90,8 +92,8 @@ def test_blocks_learn_with_nothing_propagated_through_them(net: str) -> None:
     def learned(rule: str, **options: Any) -> float:
         """Return the test accuracy after ten passes."""
         model, task = make(net, depth=2, heads=2), digits()
-        made = bnnlab.create("rule", rule, model, **options)
-        optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003)
+        made = bnnlab.create("rule", rule, model, **options, host=HOST)
+        optimizer = bnnlab.create("optimizer", "adam", model, lr=0.003, host=HOST)
         draws = torch.Generator().manual_seed(0)
         for _ in range(10):
             for rows in torch.randperm(len(task.train), generator=draws).split(32):
@@ -107,8 +109,8 @@ def test_blocks_learn_with_nothing_propagated_through_them(net: str) -> None:
 
 def overfits(model: Model, task: Task, epochs: int) -> float:
     """Return the accuracy on 256 training images after so many passes, at a falling rate."""
-    rule = bnnlab.create("rule", "bp", model)
-    optimizer = bnnlab.create("optimizer", "adam", model)
+    rule = bnnlab.create("rule", "bp", model, host=HOST)
+    optimizer = bnnlab.create("optimizer", "adam", model, host=HOST)
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = 0.01 * (1 - epoch / epochs)
@@ -149,7 +151,7 @@ def test_it_overfits_256_photographs(name: str, options: dict[str, Any]) -> None
 def test_several_draws_of_the_weights_pass_at_once() -> None:
     """Fused attention has no rule for it, and torch warns where it makes a loop of it."""
     model, task = make("bvit", dim=16, depth=1), digits()
-    rule = bnnlab.create("rule", "bp", model)
+    rule = bnnlab.create("rule", "bp", model, host=HOST)
     batch = task.train.batch(torch.arange(16))
     generator = torch.Generator().manual_seed(0)
     draws = {

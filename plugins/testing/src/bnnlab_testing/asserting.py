@@ -56,7 +56,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [at for at in {**one, **other} if one.get(at) != other.get(at)]
 
 
-def assert_same(one: Mapping[str, Any], other: Mapping[str, Any], message: str) -> None:
+def assert_same(message: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Check that two results of `flat` are equal; say at which places they are not."""
     places = differing(one, other)
     assert not places, f"{message} {', '.join(places[:5])}"

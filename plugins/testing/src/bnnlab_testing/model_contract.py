@@ -28,7 +28,7 @@ class ModelContract(WeightChecks):
             assert logits.shape == (count, self.classes)
             assert logits.dtype == torch.float32
             assert bool(logits.isfinite().all()), "the logits are not finite"
-        assert_same(before, flat(model.state_dict()), "an evaluation changes")
+        assert_same("an evaluation changes", before, flat(model.state_dict()))
 
     def test_it_fits_other_inputs_and_classes(self) -> None:
         """Made for inputs of twice the size and two classes more, it maps these, or is refused."""

@@ -73,7 +73,7 @@ class PosteriorChecks(OptimizerChecks):
         before = flat(optimizer.state_dict())
         for _ in optimizer.predictive(3 if self.provides("posterior") else 0):
             pass
-        assert_same(before, flat(optimizer.state_dict()), "predictive() changes state_dict() at")
+        assert_same("predictive() changes state_dict() at", before, flat(optimizer.state_dict()))
 
     def test_an_infinite_gradient_at_a_draw_is_noticed(self) -> None:
         """Gradients at draws do not stay in `.grad`: a later look finds what one of inf leaves."""

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,48 @@ pytest.register_assert_rewrite(*(f"bnnlab_testing.{file.stem}" for file in _ASSE
 MakePlugin = Callable[..., None]
 
 
+def write_plugin(
+    folder: Path,
+    distribution: str,
+    source: str,
+    *,
+    group: str | None = None,
+    entry: str | None = None,
+    version: str = "1.0",
+    modules: Mapping[str, str] | None = None,
+) -> None:
+    """Write a plugin and its metadata into a folder on sys.path, as an installation leaves them.
+
+    Args:
+        folder: The folder.
+        distribution: Its name. The entry module is called the same, with `_` for `-`.
+        source: Of the entry module.
+        group: Of its entry point, if it is not the one of plugins.
+        entry: Name of its entry point, if it is not the module's.
+        version: Of the distribution.
+        modules: Sources of other modules, by name.
+    """
+    from bnnlab.registry.hookspecs import ENTRY_POINT_GROUP
+
+    module = re.sub(r"[-.]+", "_", distribution)
+    for name, text in {module: source, **(modules or {})}.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    info = folder / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
+    )
+    (info / "entry_points.txt").write_text(
+        f"[{group or ENTRY_POINT_GROUP}]\n{entry or module} = {module}\n", encoding="utf-8"
+    )
+    importlib.invalidate_caches()  # folders are remembered by their time stamps
+
+
 @pytest.fixture
 def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakePlugin]:
     """Install a plugin for the length of a test, without pip.
 
-    `make_plugin(distribution, source, *, group, entry, version, modules)` writes the source of the
-    entry module, other `modules` by name, and the metadata that importlib.metadata reads into a
-    folder on sys.path. The entry module is called like the distribution, with `_` for `-`, as is
-    the entry point unless `entry` says otherwise.
+    It is called as `write_plugin`, without the folder.
 
     Example:
         >>> def test_twins(make_plugin):
@@ -41,32 +76,7 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
     root = tmp_path / "site-packages"
     root.mkdir()
     monkeypatch.syspath_prepend(root)
-
-    def make(
-        distribution: str,
-        source: str,
-        *,
-        group: str | None = None,
-        entry: str | None = None,
-        version: str = "1.0",
-        modules: Mapping[str, str] | None = None,
-    ) -> None:
-        from bnnlab.registry.hookspecs import ENTRY_POINT_GROUP
-
-        module = re.sub(r"[-.]+", "_", distribution)
-        for name, text in {module: source, **(modules or {})}.items():
-            (root / f"{name}.py").write_text(text, encoding="utf-8")
-        info = root / f"{module}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n", encoding="utf-8"
-        )
-        (info / "entry_points.txt").write_text(
-            f"[{group or ENTRY_POINT_GROUP}]\n{entry or module} = {module}\n", encoding="utf-8"
-        )
-        importlib.invalidate_caches()  # folders are remembered by their time stamps
-
-    yield make
+    yield partial(write_plugin, root)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(f"{root}{os.sep}"):
             del sys.modules[name]

@@ -21,7 +21,7 @@ class TaskChecks(OptimizerChecks):
         for index in range(2):
             toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
             assert_signs(model)
-            assert_same(before, _switches(model), "task_ended() does not put back")
+            assert_same("task_ended() does not put back", before, _switches(model))
 
     def test_what_the_model_measures_is_left_alone(self) -> None:
         """Batch statistics, and other buffers, change as the closure is called, and no further."""
@@ -33,7 +33,7 @@ class TaskChecks(OptimizerChecks):
             return flat(dict(model.named_buffers()))
 
         def check(when: str) -> None:
-            assert_same(seen[-1], measured(), f"{when} changes the model's buffers at")
+            assert_same(f"{when} changes the model's buffers at", seen[-1], measured())
 
         def evaluated() -> Tensor:
             loss = rule.closure(model, next(task.train.batches(toy.BATCH_SIZE)))()
@@ -67,9 +67,7 @@ class TaskChecks(OptimizerChecks):
                     task.test.labels[task.test.rows] = 0
                 toy.train(model, toy.ToyRule(), optimizer, task, steps=2, end=True)
             ends.append(flat([self.shown(model, optimizer), optimizer.state_dict()]))
-        assert_same(
-            *ends, "with other test data it learns something else (`task.train.rows` are its own):"
-        )
+        assert_same("with other test data than `task.train.rows`, it learns something else:", *ends)
 
     def test_its_diagnostics_change_nothing(self) -> None:
         """Whether they are asked for or not, it learns the same from there, bit for bit.
@@ -84,7 +82,7 @@ class TaskChecks(OptimizerChecks):
             toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, done=3)
             behind = [optimizer.latent(parameter) for parameter in model.parameters()]
             ends.append(flat([self.shown(model, optimizer), behind]))
-        assert_same(*ends, "where diagnostics() is asked for, it learns something else:")
+        assert_same("where diagnostics() is asked for, it learns something else:", *ends)
 
     def test_its_diagnostics_are_numbers_with_names_of_their_own(self) -> None:
         """A dict of Python numbers, whose names the core does not use in the same line."""

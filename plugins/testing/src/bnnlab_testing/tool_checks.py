@@ -69,7 +69,7 @@ class ToolChecks(OptimizerChecks):
             self.go_on(model, alone)
         ends = [self._end(*both) for both in ((model, optimizer), *copies)]
         for how, end in zip(("copy.deepcopy", "pickle", "torch.save"), ends[1:], strict=True):
-            assert_same(ends[0], end, f"a copy by {how} goes another way at")
+            assert_same(f"a copy by {how} goes another way at", ends[0], end)
 
     def _end(self, model: Model, optimizer: Optimizer) -> dict[str, Any]:
         self.go_on(model, optimizer, 2)
@@ -132,7 +132,7 @@ class ToolChecks(OptimizerChecks):
         for each, its in both:
             _train_in(dtype, each, its)
         ends = [flat([copy_of(m), it.state_dict()]) for m, it in both]
-        assert_same(*ends, f"in {dtype}, after loading, it goes another way at")
+        assert_same(f"in {dtype}, after loading, it goes another way at", *ends)
 
 
 def _train_in(dtype: torch.dtype, model: Model, optimizer: Optimizer) -> None:

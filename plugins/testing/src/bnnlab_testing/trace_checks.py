@@ -103,7 +103,7 @@ class TraceChecks(RuleChecks):
                 rule.diagnostics()
             toy.train(model, rule, optimizer, task, steps=2, done=1)
             ends.append(flat([model.state_dict(), gradients_of(model)]))
-        assert_same(*ends, "diagnostics() changes what is learned at")
+        assert_same("diagnostics() changes what is learned at", *ends)
 
 
 def _hooks_of(model: Model) -> set[str]:

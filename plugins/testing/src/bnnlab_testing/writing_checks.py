@@ -50,7 +50,7 @@ class WritingChecks(OptimizerChecks):
             with torch.no_grad():
                 optimizer.adopt(parameter)
             now = flat(optimizer.state_dict())
-            assert_same(before, now, f"adopt() of {name}, which nobody wrote, changes")
+            assert_same(f"adopt() of {name}, which nobody wrote, changes", before, now)
 
     def test_what_is_no_sign_is_not_adopted(self) -> None:
         """Written into a binary weight, 0.5 is refused at the next step, by the weight's name."""

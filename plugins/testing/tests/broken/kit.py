@@ -53,44 +53,14 @@ PROVIDES = {
 }
 
 
-def failures(
-    make_plugin: MakePlugin,
-    made: type,
-    *,
-    top: str = "",
-    only: str = "",
-    attributes: dict[str, Any] | None = None,
-    **fields: Any,
-) -> dict[str, str]:
-    """Return the checks (or the `only` one) that a component fails, each with its message.
+def name_of(made: type) -> str:
+    """Return the name of a component in the plugin that offers all of them."""
+    return f"{made.__module__}.{made.__name__}".lower()
 
-    Args:
-        make_plugin: The fixture.
-        made: The component. Its options, as they are written, are in its `declared` (None: in its
-            signature), what it provides besides its kind's usual in its `provides`, and other
-            fields in its `fields`.
-        top: What is at the top of the entry module.
-        only: The check to make.
-        attributes: Those that the contract is told.
-        fields: Of the component's declaration, other than usual. `options` is written out; None
-            leaves the options to the signature.
-    """
-    kind = next(kind for kind, base in BASES.items() if issubclass(made, base))
-    options = fields.pop("options", getattr(made, "declared", ""))
-    declared = "" if options is None else f"options=({options}), "
-    told = {
-        "kind": str(kind),
-        "name": "thing",
-        "target": f"{made.__module__}:{made.__name__}",
-        "summary": "A thing.",
-        "source": "Nobody, 2020",
-        "provides": frozenset([*PROVIDES[kind], *getattr(made, "provides", [])]),
-        **getattr(made, "fields", {}),
-        **fields,
-    }
-    make_plugin(
-        "acme-kit",
-        f"""
+
+def source_of(*declarations: str, top: str = "") -> str:
+    """Return the source of a plugin's entry module."""
+    return f"""
 from typing import Literal
 from bnnlab import Component, Kind, Option, hookimpl
 
@@ -98,15 +68,55 @@ from bnnlab import Component, Kind, Option, hookimpl
 
 @hookimpl
 def bnnlab_components():
-    return [Component({declared}**{told!r})]
-""",
-    )
+    return [{", ".join(declarations)}]
+"""
+
+
+def declaration_of(made: Any, name: str, **fields: Any) -> str:
+    """Return how a component is declared.
+
+    Args:
+        made: The component. Its options, as they are written, are in its `declared` (None: in its
+            signature), what it provides besides its kind's usual in its `provides`, and other
+            fields in its `fields`.
+        name: Its name.
+        fields: Of the declaration, other than these. `options` is written out; None leaves the
+            options to the signature.
+    """
+    kind = kind_of(made)
+    options = fields.pop("options", getattr(made, "declared", ""))
+    declared = "" if options is None else f"options=({options}), "
+    told = {
+        "kind": str(kind),
+        "name": name,
+        "target": f"{made.__module__}:{made.__name__}",
+        "summary": "A thing.",
+        "source": "Nobody, 2020",
+        "provides": frozenset([*PROVIDES[kind], *getattr(made, "provides", [])]),
+        **getattr(made, "fields", {}),
+        **fields,
+    }
+    return f"Component({declared}**{told!r})"
+
+
+def kind_of(made: type) -> Kind:
+    """Return the kind of a component."""
+    return next(kind for kind, base in BASES.items() if issubclass(made, base))
+
+
+def failing(made: type, name: str, *checks: str, **attributes: Any) -> dict[str, str]:
+    """Return which of these checks the component of this name fails, each with its message.
+
+    Args:
+        made: The component.
+        name: Its name in a plugin that is installed.
+        checks: Those to make.
+        attributes: Others that the contract is told.
+    """
     failed = {}
-    for check in [only] if only else dir(CONTRACTS[kind]):
-        if not check.startswith("test_"):
-            continue
-        contract = CONTRACTS[kind]()
-        vars(contract).update(attributes or {})
+    for check in checks:
+        contract = CONTRACTS[kind_of(made)]()
+        vars(contract).update({"name": name, **attributes})
         try:
             getattr(contract, check)()
         except pytest.skip.Exception:
@@ -114,3 +124,17 @@ def bnnlab_components():
         except (Exception, pytest.fail.Exception) as error:
             failed[check] = str(error)
     return failed
+
+
+def failures(
+    make_plugin: MakePlugin,
+    made: type,
+    *,
+    only: str,
+    top: str = "",
+    attributes: dict[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, str]:
+    """Install a component alone, declared with other `fields`; make one check of it."""
+    make_plugin("acme-kit", source_of(declaration_of(made, "thing", **fields), top=top))
+    return failing(made, "thing", only, **attributes or {})

@@ -196,7 +196,11 @@ class Centres(Fine):
         return logits - self.average
 
 
-@right
+@right(
+    "test_a_task_keeps_what_was_measured_in_it",
+    "test_logits_have_a_row_per_example_and_a_column_per_class",
+    "test_an_interrupted_run_goes_on_bit_for_bit",
+)
 class FineStatistics(Fine):
     """Normalises, with statistics per task if it is asked to."""
 

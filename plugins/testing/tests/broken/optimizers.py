@@ -206,7 +206,12 @@ class ReadsMemory(Fine):
 # -------------------------------------------------------------------- state
 
 
-@right
+@right(
+    GOES_ON,
+    "test_the_same_seed_gives_the_same",
+    "test_copies_go_on_as_the_original",
+    "test_it_learns_in_half_precision_or_refuses",
+)
 class KeepsAGenerator(Fine):
     """Adds noise; the generator's state is in its own, under no parameter."""
 

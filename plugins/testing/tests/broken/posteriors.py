@@ -14,7 +14,15 @@ from broken import found_by, optimizers, right
 DIFFER = "test_drawn_weights_are_signs_and_differ"
 
 
-@right
+@right(
+    "test_the_deployed_weights_are_what_predictive_of_zero_shows",
+    "test_drawn_weights_are_put_back",
+    "test_drawn_weights_are_signs_and_differ",
+    "test_a_draw_that_is_cut_short_is_put_back",
+    "test_draws_come_from_the_seed",
+    "test_draws_follow_what_was_learned",
+    "test_a_task_and_a_draw_leave_frozen_parameters_alone",
+)
 class Fine(optimizers.Fine):
     """Flips a fifth of the weights in each draw."""
 

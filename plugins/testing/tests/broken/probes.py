@@ -11,7 +11,7 @@ from bnnlab.interfaces.rule import Batch
 from broken import found_by, right
 
 
-@right
+@right("test_what_it_measures_outlives_a_stop", "test_a_run_goes_on_as_without_it")
 class Fine(Probe):
     """Keeps the loss of the first step, and the row of each task."""
 

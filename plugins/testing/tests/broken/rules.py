@@ -56,7 +56,11 @@ class Signed(toy.ToyRule):
         self.strength = strength
 
 
-right(Signed)  # with a decorator, its source would not say what it is
+right(  # with a decorator, its source would not say what it is
+    "test_its_options_are_its_constructors_keywords",
+    "test_its_options_are_read_without_importing_it",
+    "test_its_constructor_reads_every_option",
+)(Signed)
 
 
 class Tabled(toy.ToyRule):
