@@ -96,6 +96,7 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     assert "Laborieux" in plain
     assert all(name in plain for name in options)
     assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain
+    assert "none: the same as lr." in plain
 
 
 def test_what_can_be_explained_is_listed(bnn: Bnn, document: Callable[..., Any]) -> None:

@@ -1,13 +1,17 @@
 """Flags for the settings of a run, made from the one table of them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
 
-from bnnlab.registry.components import PARTS, Option
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import PARTS, Component, Option
+from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.forms import literals
+from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
 from bnnlab.settings.text import joined, parse_assignment, written
 
@@ -93,3 +97,16 @@ def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:
     given = {key: value for key, value in said.items() if value not in (None, [], {})}
     assignments = given.pop("set", [])
     return joined([given, *map(parse_assignment, assignments)])
+
+
+def refuse_others(settings: Mapping[str, Any], kinds: Collection[str], command: str) -> None:
+    """Raise a UsageError on settings of other components than these."""
+    for key in sorted(settings.keys() - {*kinds}):
+        its = " and the ".join(kinds)
+        raise UsageError(f"--set {key}: {command} takes options of the {its} only")
+
+
+def naming(host: PluginHost) -> Callable[[Plugin, Component], str]:
+    """Return what names a component: with its distribution where two have the same name."""
+    counts = Counter(str(component) for _, component in host.components())
+    return lambda plugin, c: c.name if counts[str(c)] == 1 else f"{plugin.distribution}/{c.name}"

@@ -1,19 +1,17 @@
 """Commands on compatibility: `check`, `matrix`."""
 
-from collections import Counter
 from itertools import accumulate
 from typing import Any
 
 import typer
 
-from bnnlab.cli.choosing import layer, with_flags
+from bnnlab.cli.choosing import layer, naming, refuse_others, with_flags
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
-from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings import fit
 from bnnlab.settings.layers import resolve, resolve_components
-from bnnlab.settings.run import KINDS, Choice
+from bnnlab.settings.run import KINDS
 
 _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
@@ -50,20 +48,15 @@ def matrix(json: Json = False, **said: Any) -> None:
 
     Example:  bnn matrix --set model.weights=real
     """
-    host = PluginHost()
-    spoken = layer(said)
-    for key in sorted(spoken.keys() - {"model", "stream"}):
-        raise UsageError(f"--set {key}: matrix takes options of the model and the stream only")
+    host, spoken = PluginHost(), layer(said)
+    refuse_others(spoken, ("model", "stream"), "matrix")
     choices = resolve_components(host, [spoken], (Kind.MODEL, Kind.STREAM))
     pairs = fit.matrix(host, choices[Kind.MODEL], choices[Kind.STREAM])
-    offered = Counter(str(component) for _, component in host.components())
-
-    def name(choice: Choice) -> str:
-        """Return the name of a component, with its distribution if the name is not unique."""
-        short, several = choice.component.name, offered[str(choice)] > 1
-        return f"{choice.plugin.distribution}/{short}" if several else short
-
-    named = [(name(rule), name(optimizer), verdict) for rule, optimizer, verdict in pairs]
+    name = naming(host)
+    named = [
+        (name(rule.plugin, rule.component), name(optimizer.plugin, optimizer.component), verdict)
+        for rule, optimizer, verdict in pairs
+    ]
     if json:
         print_json(
             {

@@ -1,12 +1,11 @@
 """The command `info`."""
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnnlab.cli.choosing import Assignments
+from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, Kind, Option
@@ -55,13 +54,14 @@ def info(
     """
     host = PluginHost()
     asked = None if kind is None else _kind(host, kind)
-    if (input, classes) != (None, None) and asked != Kind.MODEL:
-        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
+    is_sized = (input, classes) != (None, None)
     if asked is None or name is None:
-        if set or input or classes:
+        if set or is_sized:
             raise UsageError("--set, --input and --classes are for one component: give its name")
         _list(host, asked, json)
         return
+    if is_sized and asked != Kind.MODEL:
+        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
     choice = _choose(host, asked, name, set or [])
     segments: list[Segment] = []
     conversion: Conversion | None = None
@@ -100,12 +100,8 @@ def _kind(host: PluginHost, text: str) -> Kind:
 
 def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
     """List the components, or those of a kind with their summaries."""
-    offers = host.components(kind)
-    counts = Counter(str(component) for _, component in offers)
-    rows = [
-        (c.kind, c.name if counts[str(c)] == 1 else f"{plugin.distribution}/{c.name}", c.summary)
-        for plugin, c in offers
-    ]
+    name = naming(host)
+    rows = [(c.kind, name(plugin, c), c.summary) for plugin, c in host.components(kind)]
     if json:
         fields = ("kind", "name", "summary")
         print_json({"components": [dict(zip(fields, row, strict=True)) for row in rows]})
@@ -122,8 +118,7 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
 def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> Choice:
     named = {name: {}} if kind is Kind.PROBE else name
     settings = joined([{kind: named}, *map(parse_assignment, assignments)])
-    for key in sorted(settings.keys() - {kind}):
-        raise UsageError(f"--set {key}: info takes options of the {kind} only")
+    refuse_others(settings, [kind], "info")
     if kind is Kind.PROBE and (others := settings[kind].keys() - {name}):
         raise UsageError(f"--set {kind}.{min(others)}: info takes options of {kind}.{name} only")
     return resolve_components(host, [settings], [kind])[kind]
@@ -167,7 +162,8 @@ def _print_component(choice: Choice) -> None:
     print_out()
     rows = []
     for option in component.options:
-        meaning = (option.help + _conditions(option)).lstrip()
+        said = option.help.replace("None:", "none:")  # as it is typed
+        meaning = (said + _conditions(option)).lstrip()
         default = written(option.default)
         rows.append((option.name, describe_type(option.type), default, meaning))
     if rows:

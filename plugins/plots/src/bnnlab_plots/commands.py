@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import bnnlab_plots
 from bnnlab.cli.console import print_out
+from bnnlab.storage.checkpoint import warn_if_old
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +39,7 @@ def accuracy(runs: Runs, out: Out = None) -> None:
 
     Example:  bnn plot accuracy runs/NAME runs/OTHER --out compared.svg
     """
-    from bnnlab_plots.accuracy import plot_accuracy
-
-    _write(runs, plot_accuracy(runs), out or runs[0] / "accuracy.png")
+    _write(runs, bnnlab_plots.plot_accuracy(runs), out or runs[0] / "accuracy.png")
 
 
 @app.command()
@@ -48,9 +48,7 @@ def weights(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot weights runs/NAME
     """
-    from bnnlab_plots.weights import plot_weights
-
-    _write([run], plot_weights(run), out or run / "weights.png")
+    _write([run], bnnlab_plots.plot_weights(run), out or run / "weights.png")
 
 
 @app.command()
@@ -61,16 +59,11 @@ def diagnosis(run: Run, out: Out = None) -> None:
 
     Example:  bnn plot diagnosis runs/NAME
     """
-    from bnnlab_plots.diagnosis import plot_diagnosis
-
-    _write([run], plot_diagnosis(run), out or run / "diagnosis.png")
+    _write([run], bnnlab_plots.plot_diagnosis(run), out or run / "diagnosis.png")
 
 
 def _write(runs: list[Path], figure: "Figure", file: Path) -> None:
-    from bnnlab.storage.checkpoint import warn_if_old
-    from bnnlab_plots.figure import save
-
     for run in runs:
         warn_if_old(run)
-    save(figure, file)
+    bnnlab_plots.save(figure, file)
     print_out(f"written to {file}", soft_wrap=True)
