@@ -1,5 +1,7 @@
 """Every optimizer learns, every family also under random feedback, and the matrix says so."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -39,6 +41,7 @@ def test_every_optimizer_learns_with_its_defaults(optimizer: str, rule: str) -> 
         epochs=EPOCHS.get(optimizer, 3),
         batch_size=50,
         device="cpu",
+        host=HOST,
     )
     learned = result.accuracy[0][0]
     assert learned is not None
@@ -65,15 +68,13 @@ def test_the_matrix_says_so(weights: str) -> None:
 @pytest.mark.parametrize("name", ["bimu", "bhu", "mesu", "bgd"])
 def test_a_short_batch_counts_as_many_examples_as_it_has(name: str) -> None:
     """Those that learn from the summed loss multiply the mean by the batch's own size."""
+    create = partial(bnnlab.create, host=HOST)
+    (task,) = create("stream", "digits")
     ends = []
     for size in (7, 20):
         options = {**model_for(name), "hidden": [8], "input_shape": (64,), "classes": 10}
-        model = bnnlab.create("model", str(options.pop("name")), **options)
-        rule, optimizer = (
-            bnnlab.create("rule", "bp", model),
-            bnnlab.create("optimizer", name, model),
-        )
-        (task,) = bnnlab.create("stream", "digits")
+        model = create("model", str(options.pop("name")), **options)
+        rule, optimizer = create("rule", "bp", model), create("optimizer", name, model)
         optimizer.task_started(bnnlab.TaskContext(task, model, rule, size, 10))
         optimizer.step(rule.closure(model, next(task.train.batches(7))))
         ends.append([optimizer.state[p] for p in optimizer.learned()])

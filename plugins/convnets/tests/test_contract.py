@@ -41,11 +41,6 @@ class TestVGG16(DeepContract):
     real = ends(15)
 
 
-class TestRealVGG19(DeepContract):
-    name = "vgg19"
-    options = {"width": 0.05, "weights": "real", "activations": "real"}
-
-
 @pytest.mark.slow  # there are 11 million weights
 class TestResNet18(ModelContract):
     name = "resnet18"
@@ -64,9 +59,10 @@ class TestMLPMixer(ModelContract):
     real = ends(5)
 
 
-class TestMLPMixerWithoutSkips(ModelContract):
+class TestRealMLPMixerWithoutSkips(ModelContract):
     name = "mlp-mixer"
-    options = {"patch": 2, "dim": 12, "depth": 1, "keep": "none", "remove_skips": True}
+    options = {"patch": 2, "dim": 12, "depth": 1, "weights": "real", "activations": "real",
+               "remove_skips": True}  # fmt: skip
 
 
 class TestTorchvision(DeepContract):

@@ -8,13 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
-from bnnlab_dfa.drtp import DirectRandomTargetProjection
-from bnnlab_dfa.feedback import RandomFeedback
-from bnnlab_dfa.rule import DirectFeedbackAlignment
-from bnnlab_testing.by_hand import (
+from by_hand import (
     Array,
     Back,
     conv,
@@ -25,6 +19,12 @@ from bnnlab_testing.by_hand import (
     normalise,
     sign,
 )
+from torch import Tensor, nn
+
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab_dfa.drtp import DirectRandomTargetProjection
+from bnnlab_dfa.feedback import RandomFeedback
+from bnnlab_dfa.rule import DirectFeedbackAlignment
 from bnnlab_testing.equations import attached, draws, float64
 
 STEPS = 20

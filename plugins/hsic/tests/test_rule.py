@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise, product
 from typing import Any
 
+import by_hand
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from bnnlab import Batch, BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign, UsageError
 from bnnlab_hsic.rule import HSICBottleneck
-from bnnlab_testing import by_hand, equations
+from bnnlab_testing import equations
 from bnnlab_testing.equations import Array, draws
 from bnnlab_testing.memory import peak_bytes
 

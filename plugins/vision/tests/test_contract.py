@@ -21,19 +21,13 @@ class TestSplitDigitsWithTaskIds(StreamContract):
 
 class TestChunkedDigits(StreamContract):
     name = "chunked-digits"
-    options = {"augment": "imagenet"}
+    options = {"augment": "imagenet", "normalise": False}
     waits = 5  # for what is drawn, once for many batches
 
 
 class TestDigits(StreamContract):
     name = "digits"
-    options = {"augment": "cifar", "validation": 0.1}
-    waits = 3
-
-
-class TestDigitsAsTheyAre(StreamContract):
-    name = "digits"
-    options = {"augment": "cifar-edge", "normalise": False}
+    options = {"augment": "cifar-edge", "validation": 0.1}
     waits = 3
 
 

@@ -1,19 +1,20 @@
 """What tests of a method against its paper's equations share: models, batches, gradients, NumPy."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
-from bnnlab_testing.by_hand import Array as Array
 from bnnlab_testing.toy import constant as constant
 
+Array = NDArray[Any]
 BATCH_SIZE = 16
 Rule = TypeVar("Rule", bound=LearningRule)
 

@@ -1,7 +1,11 @@
 """What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
 
+from functools import partial
+from unittest.mock import patch
+
 from torch import Tensor
 
+from bnnlab import api
 from bnnlab.engine import building
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
@@ -27,7 +31,9 @@ class OptimizerChecks(ComponentContract):
         """Make the optimizer for a model."""
         model = self.make_model() if model is None else model
         choice = self.choice if choice is None else choice
-        return building.make_optimizer(self.host, choice, model, seed=seed)
+        # One that makes another inside itself would find all plugins again, for each.
+        with patch.object(api, "create", partial(api.create, host=self.host)):
+            return building.make_optimizer(self.host, choice, model, seed=seed)
 
     def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
         """Return a model that was trained for some steps of a task, and its optimizer."""

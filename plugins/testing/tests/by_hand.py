@@ -5,12 +5,11 @@ parameters by name.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from bnnlab_testing.equations import Array
+
 Back = Callable[[Array], tuple[Array, dict[str, Array]]]
 
 
