@@ -94,6 +94,7 @@ class ModelContract(WeightChecks):
         def make(restarts: int) -> tuple[Learner, list[Task]]:
             model = self.make(restarts)
             learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+            learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
             return learner, [toy.task_of(self.inputs(), self.targets(), index=i) for i in range(2)]
 
         assert_goes_on(make, ((0, 0, 1), (1, 0, 0)), epochs=1, batch_size=4)
