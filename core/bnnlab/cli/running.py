@@ -3,7 +3,7 @@
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
 from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import read_config
-from bnnlab.storage.folder import CONFIG, RunFolder
+
+if TYPE_CHECKING:
+    from bnnlab.storage.folder import RunFolder
 
 ConfigFile = Annotated[
     Path | None,
@@ -87,6 +89,8 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
+    from bnnlab.storage.folder import CONFIG, RunFolder  # takes 20 ms, and lists need none of it
+
     spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
     if resume and (spoken or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
@@ -100,18 +104,22 @@ def run(
         places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
     places.append(spoken)
     with only(named_plugins(load_index(), places)) if isolated else nullcontext():
-        _execute(places, resume, allow_changed_versions, quiet, json)
+        folder = RunFolder(resume) if resume else None
+        _execute(places, folder, allow_changed_versions, quiet, json)
 
 
 def _execute(
-    places: list[Any], resume: Path | None, allow_changed_versions: bool, quiet: bool, json: bool
+    places: list[Any],
+    folder: "RunFolder | None",
+    allow_changed_versions: bool,
+    quiet: bool,
+    json: bool,
 ) -> None:
     host = PluginHost()
     config = resolve(host, places)
     from bnnlab.cli.display import Display, print_result
     from bnnlab.engine.preparing import prepare
 
-    folder = RunFolder(resume) if resume else None
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     try:
         if quiet:
