@@ -64,6 +64,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "option of no component": (["info", "rule", "--set", "rule.per=channel"], ["give its name"]),
     "flag given twice": (["run", "--epochs", "1", "-e", "2"], ["--epochs is given 2 times"]),
     "contradiction": (["run", "--fresh", "--no-fresh"], ["--fresh/--no-fresh is given 2 times"]),
+    "flag and --set": (["run", "-e", "2", "--set", "epochs=1"], ["set twice: to 2 and to 1"]),
+    "option of another": (
+        ["info", "probe", "weights", "--set", "probe.a.q=1"],
+        ["probe.weights only"],
+    ),
     "empty out": (["run", "--out", ""], ["out: the text is empty"]),
     "empty name": (["run", "--set", "name="], ["name: the text is empty"]),
     "empty data": (["run", "--data="], ["data: the text is empty"]),

@@ -84,7 +84,7 @@ def test_the_nearest_literal_is_named() -> None:
 
 RANGES: list[tuple[Option, Any, str]] = [
     (Option("x", int, 1, "", minimum=1), 0, "x: 0 must be at least 1."),
-    (Option("x", int, 1, "", minimum=1), -5, "x: -5 must be at least 1."),
+    (Option("x", int, 1, "", below=2**31), 2**31, "x: 2147483648 must be below 2147483648."),
     (Option("x", float, 1.0, "", above=0), 0.0, "x: 0.0 must be above 0."),
     (Option("x", float, 1.0, "", maximum=0.5), 0.6, "x: 0.6 must be at most 0.5."),
     (Option("x", list[int], [1], "", minimum=1), [3, 0], "x: [3, 0] must be at least 1."),

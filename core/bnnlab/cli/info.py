@@ -9,7 +9,6 @@ from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, Kind, Option
-from bnnlab.registry.declaration import BOUNDS
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
 from bnnlab.settings.layers import resolve_components
@@ -195,7 +194,7 @@ def _print_component(choice: Choice) -> None:
 
 
 def _conditions(option: Option) -> str:
-    bounds = [f"{BOUNDS[name][0]} {bound:g}" for name, bound in option.bounds.items()]
+    bounds = [option.says(name) for name in option.bounds]
     parts = [f" ({', '.join(bounds)})"] if bounds else []
     for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():

@@ -64,6 +64,11 @@ class Option:
         """The bounds that it has, by the names of their attributes."""
         return {name: bound for name in BOUNDS if (bound := getattr(self, name)) is not None}
 
+    def says(self, name: str) -> str:
+        """Return one of its bounds in words: `at least 1`."""
+        bound = self.bounds[name]
+        return f"{BOUNDS[name][0]} {bound if isinstance(bound, int) else f'{bound:g}'}"
+
 
 @dataclass(frozen=True)
 class When:

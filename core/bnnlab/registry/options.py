@@ -50,9 +50,8 @@ def _fault(option: Option, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     for name, bound in option.bounds.items():
-        words, holds = BOUNDS[name]
-        if not holds(value, bound):
-            return f"must be {words} {bound:g}"
+        if not BOUNDS[name][1](value, bound):
+            return f"must be {option.says(name)}"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "is too large: whole numbers have at most 64 bits"
     if isinstance(value, float) and abs(value) > LARGEST:
