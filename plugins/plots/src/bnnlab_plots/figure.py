@@ -25,7 +25,7 @@ def new_figure(height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install bnnlab-plots") from error
+        raise UsageError("plots need matplotlib: `pip install matplotlib`") from error
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
