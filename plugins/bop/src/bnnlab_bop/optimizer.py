@@ -56,6 +56,7 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.signs import is_binary
 from bnnlab.markers import Above, AtLeast, AtMost, Positive, Search
 from bnnlab.registry.options import per_layer
 
@@ -224,25 +225,19 @@ def _real_groups(
     Raises:
         UsageError: If there is a `scale_lr` and there are no scaling factors.
     """
-    scales = [] if scale_lr is None else _scaling_factors(model, parameters)
-    if scale_lr and not scales:
+    scales = {part._parameters.get("scale") for part in model.modules() if is_binary(part)}
+    apart = [p for p in parameters if scale_lr is not None and p in scales]
+    if scale_lr and not apart:
         raise UsageError(
             "optimizer.scale_lr: the model has no scaling factors to learn. Give its binary "
             "layers some (scale='learned'), or leave scale_lr out."
         )
-    ids = {id(parameter) for parameter in scales}
-    others = [parameter for parameter in parameters if id(parameter) not in ids]
+    others = [p for p in parameters if scale_lr is None or p not in scales]
     for part, lr in _parted(model, others, real_lr=real_lr):
         yield {"params": part, "lr": lr}
     if scale_lr is not None:
-        for part, lr in _parted(model, scales, scale_lr=scale_lr):
+        for part, lr in _parted(model, apart, scale_lr=scale_lr):
             yield {"params": part, "lr": lr, "t": 0, **stairs}
-
-
-def _scaling_factors(model: Model, parameters: list[Tensor]) -> list[Tensor]:
-    """Return the parameters that are the `scale` of a binary layer."""
-    ids = {id(getattr(m, "scale", None)) for m in model.modules() if hasattr(m, "binary_names")}
-    return [parameter for parameter in parameters if id(parameter) in ids]
 
 
 def _parted(
@@ -252,9 +247,9 @@ def _parted(
     if not any(isinstance(value, Sequence) for value in values.values()):
         yield parameters, *values.values()
         return
-    segments = [{id(p) for p in segment.parameters()} for segment in model.segments]
-    layers = [ids for ids in segments if ids]
+    segments = [{*segment.parameters()} for segment in model.segments]
+    layers = [held for held in segments if held]
     lists = [per_layer(f"optimizer.{name}", value, len(layers)) for name, value in values.items()]
-    for ids, *own in zip(layers, *lists, strict=True):
-        yield [p for p in parameters if id(p) in ids], *own
-        parameters = [p for p in parameters if id(p) not in ids]
+    for held, *own in zip(layers, *lists, strict=True):
+        yield [p for p in parameters if p in held], *own
+        parameters = [p for p in parameters if p not in held]
