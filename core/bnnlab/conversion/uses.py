@@ -54,8 +54,8 @@ def calls_of(
 
     with fused_paths_off():  # they read weights; `binarize` ends that
         with intercepted(module, layers, note):
-            run(module, x, NO_GRADIENTS)
-        usual = {path: run(module, x, path) for path in (NO_GRADIENTS, TRAINING)}
+            usual = {NO_GRADIENTS: run(module, x, NO_GRADIENTS)}
+        usual[TRAINING] = run(module, x, TRAINING)
         true = {weight_of(layer): weight_of(layer).detach().clone() for layer in calls}
         read = {weight for weight in true if are_read({weight})} if are_read({*true}) else set()
     return calls, read
