@@ -161,8 +161,7 @@ def _print_component(choice: Choice) -> None:
     print_out()
     rows = []
     for option in component.options:
-        said = option.help.replace("None:", "none:")  # as it is typed
-        meaning = (said + _conditions(option)).lstrip()
+        meaning = (option.help + _conditions(option)).lstrip()
         default = written(option.default)
         rows.append((option.name, describe_type(option.type), default, meaning))
     if rows:

@@ -1,6 +1,7 @@
 """An option of a component, as it is declared or as an annotation says it."""
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,6 +55,7 @@ class Option:
     path: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "help", re.sub(r"\bNone\b", "none", self.help))  # as it is typed
         try:
             forms(self.type)
         except ValueError as error:

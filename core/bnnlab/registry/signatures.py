@@ -144,7 +144,6 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     limits: dict[str, Any] = {}
     for mark in marks(annotation):
         limits |= vars(mark) if isinstance(mark, Marker) else {}
-    meaning = re.sub(r"\bNone\b", "none", meaning)  # as it is typed
     return Option(name, kind, default, meaning, **limits)
 
 
