@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -92,24 +93,20 @@ class PosteriorOptimizer(Optimizer):
             loss = closure()
             self.step_real()
             return loss
-        if isinstance(closure, Closure) and self._told["batch_size"] is None:
-            for group in self.learned_groups():
-                group["batch_size"] = closure.batch_size
+        if isinstance(closure, Closure):
+            evaluate = closure.at
+            if self._told["batch_size"] is None:
+                for group in self.learned_groups():
+                    group["batch_size"] = closure.batch_size
+        else:
+            evaluate = partial(evaluate_draws, closure, parameters=self._parameters())
         drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
-        loss, grads = self._evaluate(closure, {p: weights for p, (weights, _) in drawn.items()})
+        loss, grads = evaluate({p: weights for p, (weights, _) in drawn.items()})
         for parameter, (weights, noise) in drawn.items():
             if parameter in grads:
                 self.update(groups[parameter], parameter, weights, noise, grads[parameter])
         self.step_real()
         return loss
-
-    def _evaluate(
-        self, closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor]
-    ) -> tuple[Tensor, Mapping[Tensor, Tensor]]:
-        """Return the mean loss and the gradients of drawn weights; others are in `.grad`."""
-        if isinstance(closure, Closure):
-            return closure.at(draws)
-        return evaluate_draws(closure, draws, self._parameters())
 
     def count(self, group: Group, what: str) -> int:
         """Return `examples` or `batch_size`: the option's value, else that of the task.

@@ -81,12 +81,11 @@ class Keeper(MetaPathFinder):
     """Remembers the state, and puts it back.
 
     Attributes:
-        before: The state by name; torch's is added when torch is imported.
         changed: The names of what was put back, in order.
     """
 
     def __init__(self) -> None:
-        self.before = look()
+        self._before = look()  # torch's is added when torch is imported
         self.changed: dict[str, None] = {}
 
     def put_back(self) -> None:
@@ -96,15 +95,14 @@ class Keeper(MetaPathFinder):
             RuntimeError: If something cannot be put back.
         """
         for _ in range(ROUNDS):
-            names, parts = differing(self.before), _parts()
+            names, parts = differing(self._before), _parts()
+            if not names:
+                return
             self.changed.update(dict.fromkeys(names))
             for name in names:
                 with suppress(Exception):  # flags that contradict each other: next round
-                    parts[name].write(self.before[name])
-            if not names:
-                return
-        left = differing(self.before)
-        if left:
+                    parts[name].write(self._before[name])
+        if left := differing(self._before):
             raise RuntimeError(f"changed {', '.join(left)}, which cannot be put back")
 
     @contextmanager
@@ -129,7 +127,7 @@ class Keeper(MetaPathFinder):
         def execute_then_look(module: ModuleType) -> None:
             self.put_back()  # torch reads environment variables now
             execute(module)
-            self.before |= read(torch_state.parts(module))
+            self._before |= read(torch_state.parts(module))
 
         spec.loader.exec_module = execute_then_look  # type: ignore[method-assign]
         return spec

@@ -43,42 +43,37 @@ def memory_kept(parameters: Iterable[Tensor]) -> Iterator[None]:
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Put back a module's modes, attributes and buffers, and the global generators, afterwards."""
-    put_back = snapshot(module)
-    values = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    put_back = snapshot(module, module.buffers())
     try:
         with generators_kept(module):
             yield
     finally:
-        with torch.no_grad():
-            for buffer, value in values:
-                buffer.copy_(value)
         put_back()
 
 
 @contextmanager
 def all_or_nothing(module: nn.Module, tensors: Iterable[Tensor] = ()) -> Iterator[None]:
     """Put back a module's attributes, and the values of these tensors, if the code inside fails."""
-    put_back = snapshot(module)
-    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    put_back = snapshot(module, tensors)
     try:
         yield
     except BaseException:
         put_back()
-        for tensor, value in values:
-            tensor.data.copy_(value)
         raise
 
 
-def snapshot(module: nn.Module) -> Callable[[], None]:
-    """Return a function that puts back the class and the attributes of a module's parts.
+def snapshot(module: nn.Module, tensors: Iterable[Tensor]) -> Callable[[], None]:
+    """Return a function that puts back what there is now.
 
-    Lists, dicts and sets among the attributes get back their present content.
+    That is the class and the attributes of the module's parts, with the content of the lists, dicts
+    and sets among them; and the values of these tensors.
     """
     parts = [
         (part, type(part), dict(vars(part)), held(vars(part).values()))
         for part in module.modules()
         if not isinstance(part, torch.jit.ScriptModule)
     ]
+    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
 
     def put_back() -> None:
         for part, kind, attributes, contents in parts:
@@ -87,6 +82,8 @@ def snapshot(module: nn.Module) -> Callable[[], None]:
             vars(part).update(attributes)
             for value, content in contents:
                 refill(value, content)
+        for tensor, before in values:
+            tensor.data.copy_(before)
 
     return put_back
 

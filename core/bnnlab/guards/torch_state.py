@@ -60,9 +60,8 @@ def generators(torch: Any, devices: Iterable[Any]) -> Parts:
     """Return torch's random generators, by name: on the CPU and on these devices."""
     found = {"torch's random generator": _generator(torch, torch)}
     for device in devices:
-        which = [] if device.type == "mps" else [device]  # torch.mps knows one device
         home = torch.get_device_module(device)
-        found[f"torch's random generator on {device}"] = _generator(torch, home, *which)
+        found[f"torch's random generator on {device}"] = _generator(torch, home, device)
     return found
 
 
