@@ -125,6 +125,16 @@ def test_what_is_wrong_is_reported_at_every_look_until_it_is_mended() -> None:
     optimizer.look()
 
 
+def test_a_look_that_fails_for_another_reason_reports_no_write_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, optimizer = trained("adam")
+    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"latent\(\) of"):
+        patch.setattr(optimizer, "latent", lambda _: torch.zeros(3))
+        optimizer.look()
+    optimizer.look()
+
+
 def test_what_is_no_sign_is_blamed_on_who_wrote_it() -> None:
     model, optimizer = trained("adam")
     first_weight(model).data.fill_(0.5)

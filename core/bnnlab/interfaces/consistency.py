@@ -105,9 +105,9 @@ class ConsistentOptimizer(StatefulOptimizer):
         self._synchronize()
         numbers = [*numbers_of(self, self._losses)]
         norm = torch.nn.utils.get_total_norm([values for _, values in numbers])
-        self._watch.compare()
-        faults = self._faults()
-        self._watch.remember()
+        weights = {weight: self._name(weight) for weight in self._watch.weights}
+        latents = [checked_latent(self, weight, name) for weight, name in weights.items()]
+        faults = self._watch.faults(latents)
         every = [each.to(norm.device, torch.float32) for each in (norm, *faults)]
         found = torch.stack(every).cpu()  # the only wait
         self._losses = ()
@@ -115,22 +115,12 @@ class ConsistentOptimizer(StatefulOptimizer):
             for what, values in numbers:
                 if not bool(values.isfinite().all()):
                     raise RunError(f"{type(self).__name__}: {what} is not finite. {ADVICE}")
-        for weight, of_weight in zip(self._watch.weights, found[1:].view(-1, 3), strict=True):
-            wrong = fault(type(self).__name__, self._name(weight), *of_weight.tolist())
+        for name, of_weight in zip(weights.values(), found[1:].view(-1, 3), strict=True):
+            wrong = fault(type(self).__name__, name, *of_weight.tolist())
             if wrong:
                 raise RunError(wrong)
         self._watch.restart()
         self._steps, self._checked = 0, None
-
-    def _faults(self) -> list[Tensor]:
-        """Return `changed`, `off` and `product` of `fault` per weight, on the device."""
-        faults = []
-        for weight, changed in zip(self._watch.weights, self._watch.changed(), strict=True):
-            values, latent = weight.detach(), checked_latent(self, weight, self._name(weight))
-            low, high = torch.aminmax(values.abs())
-            product = high if latent is None else (values * latent).amin()
-            faults += [changed, torch.maximum(1 - low, high - 1), product]
-        return faults
 
     def _check_closure(self, closure: object) -> None:
         """Check that a step has a closure, and that its model is the optimizer's."""

@@ -89,14 +89,9 @@ def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
 
 
 def fault(who: str, name: str, changed: float, off: float, product: float) -> str:
-    """Return what is wrong with a binary weight, and who may have caused it; empty for nothing.
+    """Return what is wrong with the weight `name` of the optimizer `who`; empty for nothing.
 
-    Args:
-        who: The optimizer.
-        name: The weight.
-        changed: The largest change of its first rows by other code.
-        off: Its largest distance from -1 and +1.
-        product: Its smallest product with what is kept behind it: negative if the signs differ.
+    The numbers are those of `WriteDetector.faults`.
     """
     no_signs = "holds more than -1 and +1"
     if changed:

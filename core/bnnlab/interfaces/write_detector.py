@@ -82,12 +82,24 @@ class WriteDetector:
         if self.weights:
             torch._foreach_sub_(self._changes, self._samples)
 
-    def changed(self) -> list[Tensor]:
-        """Return for each weight the largest change that `compare` has found; 0 for none.
+    def faults(self, latents: Iterable[Tensor | None]) -> list[Tensor]:
+        """Return three numbers per weight, on the device and without waiting for it.
 
-        Call it between `compare` and `remember`. It does not wait for the device.
+        They are the largest change of its first rows by other code; its largest distance from -1
+        and +1; and its smallest product with what is kept behind it, negative if the signs differ.
+
+        Args:
+            latents: What is kept behind each weight; None for nothing.
         """
-        return [changes.abs().amax() for changes in self._changes]
+        self.compare()
+        found = []
+        for weight, changes, latent in zip(self.weights, self._changes, latents, strict=True):
+            values = weight.detach()
+            low, high = torch.aminmax(values.abs())
+            product = high if latent is None else (values * latent).amin()
+            found += [changes.abs().amax(), torch.maximum(1 - low, high - 1), product]
+        self.remember()
+        return found
 
 
 def _first_rows(weight: Tensor) -> Tensor:
