@@ -129,9 +129,10 @@ def test_a_look_that_fails_for_another_reason_reports_no_write_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, optimizer = trained("adam")
-    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"latent\(\) of"):
+    with monkeypatch.context() as patch:
         patch.setattr(optimizer, "latent", lambda _: torch.zeros(3))
-        optimizer.look()
+        with pytest.raises(RunError, match=r"latent\(\) of"):
+            optimizer.look()
     optimizer.look()
 
 
