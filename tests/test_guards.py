@@ -90,9 +90,9 @@ class Local(LocalRule):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: None, r"returned NoneType, not a floating-point tensor of shape \(3, 8\)"),
-        (lambda x: x.long(), r"returned torch.int64, not a floating-point tensor"),
-        (lambda x: x.sum(), r"returned the shape \(\), not \(3, 8\)"),
+        (lambda x: None, r"must be a tensor of floats of shape \(3, 8\), not NoneType"),
+        (lambda x: x.long(), r"must be a tensor of floats .* not torch.int64"),
+        (lambda x: x.sum(), r".* of shape \(3, 8\), not torch.float32 of shape \(\)"),
         (lambda x: x.mul_(2), r"changed the output it was given"),
     ],
 )

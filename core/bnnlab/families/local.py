@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.faults import checked_floats
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.rule import Batch, LearningRule
 
@@ -59,14 +60,8 @@ class LocalRule(LearningRule):
         """
 
     def _checked_signal(self, number: int, x: Tensor, batch: Batch) -> Tensor:
-        version, shape = x._version, tuple(x.shape)
-        signal = self.signal(number, x, batch)
-        who = f"{type(self).__name__}.signal() for segment {number}"
-        if not isinstance(signal, Tensor) or not signal.is_floating_point():
-            kind = signal.dtype if isinstance(signal, Tensor) else type(signal).__name__
-            raise RunError(f"{who} returned {kind}, not a floating-point tensor of shape {shape}")
-        if signal.shape != x.shape:
-            raise RunError(f"{who} returned the shape {tuple(signal.shape)}, not {shape}")
+        version, who = x._version, f"{type(self).__name__}.signal() for segment {number}"
+        signal = checked_floats(self.signal(number, x, batch), x, who)
         if x._version != version:
             raise RunError(f"{who} changed the output it was given, which the next segment takes")
         return signal

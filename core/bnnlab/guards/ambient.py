@@ -60,10 +60,10 @@ def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
         if changed:
             more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             warning = f"{who} changed {', '.join(changed[:NAMED])}{more}: put back."
-            if said is None or warning not in said:
-                log.warning("%s", warning)
-            if said is not None:
+            said = set() if said is None else said
+            if warning not in said:
                 said.add(warning)
+                log.warning("%s", warning)
 
 
 def look() -> dict[str, Any]:

@@ -74,18 +74,23 @@ def checked_latent(optimizer: Any, weight: Tensor, name: str) -> Tensor | None:
     Raises:
         RunError: If that is no tensor of floats of the weight's shape.
     """
-    latent: Tensor | None = optimizer.latent(weight)
-    if latent is None:
-        return None
-    found = type(latent).__name__
-    if isinstance(latent, Tensor):
-        if latent.shape == weight.shape and latent.is_floating_point():
-            return latent
-        found = f"{latent.dtype} of shape {tuple(latent.shape)}"
-    raise RunError(
-        f"{type(optimizer).__name__}.latent() of {name!r} must return a tensor of floats of shape "
-        f"{tuple(weight.shape)} or None, not {found}"
-    )
+    latent = optimizer.latent(weight)
+    who = f"{type(optimizer).__name__}.latent() of {name!r}"
+    return None if latent is None else checked_floats(latent, weight, who)
+
+
+def checked_floats(value: Any, like: Tensor, who: str) -> Tensor:
+    """Return what `who` has returned, if it is a tensor of floats of the shape of `like`.
+
+    Raises:
+        RunError: If it is something else.
+    """
+    found = type(value).__name__
+    if isinstance(value, Tensor):
+        if value.shape == like.shape and value.is_floating_point():
+            return value
+        found = f"{value.dtype} of shape {tuple(value.shape)}"
+    raise RunError(f"{who} must be a tensor of floats of shape {tuple(like.shape)}, not {found}")
 
 
 def fault(who: str, name: str, changed: float, off: float, product: float) -> str:
