@@ -106,7 +106,7 @@ class PluginHost:
             UsageError: If the import fails or the target is missing; the plugin is named.
         """
         try:
-            return imported(offer.target)
+            return imported(offer.target, plugin.distribution)
         except UsageError as error:
             raise does_not_load(plugin, offer, error) from error.__cause__
 

@@ -173,15 +173,19 @@ def entries(doc: str) -> dict[str, str]:
     return found
 
 
-def imported(target: str) -> Any:
+def imported(target: str, whose: str = "") -> Any:
     """Import `package.module:attribute`; what this changes in the process is put back.
+
+    Args:
+        target: What is imported.
+        whose: The distribution that a warning names; the target by default.
 
     Raises:
         UsageError: If it cannot be imported, with the reason.
     """
     module, _, name = target.partition(":")
     try:
-        with ambient.kept(f"{target}, while it was imported,"):
+        with ambient.kept(f"{whose or target}, while {target} was imported,"):
             return getattr(import_module(module), name)
     except (KeyboardInterrupt, StoppedError):
         raise
