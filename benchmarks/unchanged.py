@@ -62,7 +62,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         teacher = Path(folder) / "teacher"
-        words = [*COMMON.split(), "--rule", "bp", "--optimizer", "adam", "--set", "stream.tasks=1"]
+        words = f"{COMMON} --rule bp --optimizer adam".replace("tasks=2", "tasks=1").split()
         bnn(other, ["run", *words, "--out", folder, "--name", "teacher"])
         for number, (name, chosen) in enumerate(RUNS.items()):
             words = [*COMMON.split(), *chosen.format(teacher=teacher).split()]
