@@ -121,11 +121,7 @@ def _strict(command: Any) -> Any:
 
 
 def _check(parameter: Any, times: int, value: Any) -> None:
-    """Refuse two values for one, and an empty path.
-
-    Raises:
-        UsageError: With the name of the parameter.
-    """
+    """Raise a UsageError on two values for one, and on an empty path."""
     if parameter.param_type_name == "option":
         name = "/".join([parameter.opts[0], *parameter.secondary_opts])
         is_said_again = parameter.is_flag and not parameter.secondary_opts

@@ -90,10 +90,12 @@ def _kind(host: PluginHost, text: str) -> Kind:
     """
     if text in list(Kind):
         return Kind(text)
-    named = [f"`bnn info {c.kind} {text}`" for _, c in host.components() if c.name == text]
+    every = [component for _, component in host.components()]
+    named = [f"`bnn info {each.kind} {text}`" for each in every if each.name == text]
     if named:
         raise UsageError(f"{text!r} is not a kind. The kind comes first: {' or '.join(named)}.")
-    hint = did_you_mean(text, Kind) or f" It is one of {', '.join(Kind)}."
+    near = did_you_mean(text, [*Kind, *(each.name for each in every)])
+    hint = near or f" It is one of {', '.join(Kind)}."
     raise UsageError(f"unknown kind {text!r}.{hint} `bnn info` lists all components.")
 
 
