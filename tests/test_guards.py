@@ -303,7 +303,7 @@ def test_bnn_alone_shows_its_help_and_no_error(capsys: Any) -> None:
         ({"bias": torch.ones(8)}, "'bias' is not the name of a binary parameter"),
         ({WEIGHT: torch.ones(8)}, r"has shape \(8,\), and its weight \(8, 64\)"),
         ({WEIGHT: torch.full((8, 64), torch.inf)}, "is not finite"),
-        ({WEIGHT: torch.ones(8, 64)}, "has not everywhere the sign of its weight"),
+        ({WEIGHT: torch.ones(8, 64)}, "does not have the sign of its weight in every element"),
         ({WEIGHT: [1.0]}, "AttributeError"),
     ],
 )

@@ -36,7 +36,7 @@ LONGEST = 2000
 
 
 def prepare() -> None:
-    """Let standard output and standard error take any text, also if they are closed."""
+    """Let standard output and standard error accept any text, even if they are closed."""
     for size in ("COLUMNS", "LINES"):
         said = os.environ.get(size, "")
         if not re.fullmatch("[0-9]{1,4}", said) or int(said) < NARROWEST:
@@ -83,7 +83,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Part]], numbers: int = 0
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]], numbers: int = 0) -> None:
-    """Print a `table`; if its longest words do not fit, the cells of a row below each other."""
+    """Print rows as a `table`.
+
+    If the terminal is too narrow for the longest words, print each cell on a line of its own.
+    """
     console, shown = _console(), table(heads, rows, numbers)
     unbounded = console.options.update(width=_UNBOUNDED)
     if not heads or console.measure(shown, options=unbounded).minimum <= console.width:
@@ -132,7 +135,7 @@ def report_note(message: str) -> None:
 
 
 def report_traceback() -> None:
-    """Print the traceback of the error that is being handled to standard error."""
+    """Print to standard error the traceback of the exception that is being handled."""
     for text in traceback.format_exc().splitlines():
         report_note(text)
 

@@ -142,7 +142,7 @@ def _activations_to_signs(module: nn.Module, surrogate: Surrogate) -> list[str]:
     if not found:
         raise ValueError(
             f"activations 'sign': {type(module).__name__} has no activation module of torch; "
-            "functions in a forward cannot be replaced"
+            "activations that its forward calls as functions (F.relu) cannot be replaced"
         )
     for name, part in found:
         if type(part) not in _ACTIVATIONS or "forward" in vars(part):

@@ -62,9 +62,10 @@ def _obstacle(part: nn.Module, parent: nn.Module | None) -> str:
 
 
 def shared_with_real(module: nn.Module, layers: Mapping[nn.Module, str]) -> dict[str, str]:
-    """Return which of the layers to be binary share their weight with something real, and why not.
+    """Return the chosen layers that must stay real because a real part shares their weight.
 
-    If such a layer stays real, layers that share with it stay real too.
+    The value of each name is the reason. A layer that stays real for this reason is a real part
+    itself, so layers that share a weight with it stay real too.
     """
     holders: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
     for prefix, part in module.named_modules():

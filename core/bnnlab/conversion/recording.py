@@ -45,7 +45,7 @@ def record(module: nn.Module) -> fx.Graph | None:
 def _record_both_modes(module: nn.Module) -> fx.Graph:
     """Return the operations, which must be the same in training and in evaluation mode."""
     if _does_more(module) or "forward" in vars(module):  # torch.fx would record the class's
-        raise ValueError("it has hooks, a train() of its own, or a forward put on itself")
+        raise ValueError("it has hooks, a train() of its own, or a forward set on the instance")
     with in_mode(module, training=True), _only_computing(module):
         graph = _Tracer(module).trace(module)
     with in_mode(module, training=False), _only_computing(module):

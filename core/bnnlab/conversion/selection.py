@@ -18,10 +18,17 @@ Policy = Callable[[str, nn.Module], bool]
 def select(
     module: nn.Module, policy: str | Policy, graph: fx.Graph | None, x: Tensor | None
 ) -> tuple[dict[nn.Module, str], Conversion, bool]:
-    """Return which layers become binary, with their names; a record of all parts; what was missed.
+    """Choose the layers that become binary.
 
-    Something is missed if a part stays real that the policy wants binary. Without `graph` the
-    operations could not be recorded; without probe inputs `x` nothing is run.
+    Args:
+        module: The module.
+        policy: `inner`, `all` or a function of name and layer.
+        graph: The module's operations; None if they could not be recorded.
+        x: Probe inputs; None if the module is not to be run.
+
+    Returns:
+        The layers with their names; the record of all parts; and whether a part stays real that
+        the policy wants binary.
 
     Raises:
         ValueError: If no layer is left, or the policy is unknown.

@@ -87,7 +87,7 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
     if missing:
         raise UsageError(
             f"{choice} of {choice.plugin.distribution} has no method {', '.join(missing)}: "
-            f"{choice.component.target} must define what its base class leaves to it"
+            f"{choice.component.target} must define every abstract method of its base class"
         )
     with _named(choice, "when it was made"):
         return made(*args, **given, **choice.component.preset, **choice.options)
@@ -167,7 +167,7 @@ def make_model(
             if not bool(latent.isfinite().all()):
                 raise ValueError(f"{name} is not finite")
             if not torch.equal(sign(latent.to(binary[name])), binary[name]):
-                raise ValueError(f"{name} has not everywhere the sign of its weight")
+                raise ValueError(f"{name} does not have the sign of its weight in every element")
     return model
 
 

@@ -46,7 +46,7 @@ class Probes:
         self.ask(Probe.attach, run)
 
     def hear(self, moment: Any) -> bool:
-        """Return whether a probe overrides a moment, such as `Probe.stepped`."""
+        """Return whether any probe overrides a moment, such as `Probe.stepped`."""
         return any(_overrides(probe, moment) for probe in self._probes.values())
 
     def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:

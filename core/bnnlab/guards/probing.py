@@ -1,4 +1,7 @@
-"""Run a module on two probe inputs, in each way in which it is run later, and change nothing."""
+"""Questions to a foreign module: can it be run, on which inputs, and with what outputs?
+
+`run` runs it on two probe inputs, in one of the ways in which it is run later, and changes nothing.
+"""
 
 import inspect
 import operator
@@ -125,7 +128,7 @@ def one_tensor(who: str, found: Any, where: str = "") -> str:
 
 
 def check_fits(module: nn.Module) -> None:
-    """Check that a module has its weights and takes one tensor.
+    """Check that a module can be run: its weights have values, and its forward takes one tensor.
 
     Raises:
         UsageError: If it is no module, has no weights yet, or needs other arguments.
@@ -149,7 +152,10 @@ def check_fits(module: nn.Module) -> None:
 
 
 def asks_mode(module: nn.Module) -> bool:
-    """Return whether a module's own code may read its mode; TorchScript's always may."""
+    """Return whether the code of a module's class may read `training`, the mode of the module.
+
+    For TorchScript, whose code is not looked into, the answer is yes.
+    """
     kind: Any = type(module)  # mypy takes classes for unhashable
     return isinstance(module, torch.jit.ScriptModule) or _asks_mode(kind)
 

@@ -90,8 +90,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         if (parameter in self._binary) != group["binary"]:
             kind = "real" if group["binary"] else "binary"
             raise UsageError(
-                f"{name} is {kind}: its group needs 'learned' and 'binary' as the group has them "
-                "that it comes from"
+                f"{name} is {kind}: give its group the same 'learned' and 'binary' as the group "
+                "that it was taken from"
             )
 
     def _name(self, parameter: Tensor) -> str:

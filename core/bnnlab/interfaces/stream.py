@@ -80,7 +80,8 @@ class TaskStream(ABC):
         """Return out-of-distribution examples, to score how well they are detected; None for none.
 
         Their pixels have the shape and dtype of the tasks' pixels. Their labels are in 0..K-1 and
-        are not used. A run calls this once, after the tasks.
+        are not used. A run calls this once, after it made the tasks and before it trains. It does
+        not call it if the task is known at test.
         """
         return None
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def warn_of_unmet(names: Iterable[str]) -> None:
-    """Warn of missing requirements of these distributions, which are used all the same."""
+    """Warn of missing requirements of these distributions; a run uses the distributions anyway."""
     for name in sorted(set(names)):
         for line in unmet(name):
             log.warning("%s %s", name, line)

@@ -15,7 +15,10 @@ log = logging.getLogger("bnnlab")
 
 @contextmanager
 def hear() -> Iterator[list[logging.LogRecord]]:
-    """Collect the messages of the `bnnlab` loggers, from INFO on, until there is a folder."""
+    """Collect the messages of the `bnnlab` loggers, from INFO on, while the block runs.
+
+    They are for log.txt, which does not exist before the run has its folder.
+    """
     said = logging.handlers.BufferingHandler(sys.maxsize)
     with _told(said):
         yield said.buffer

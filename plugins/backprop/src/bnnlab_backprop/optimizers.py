@@ -26,7 +26,7 @@ class LatentAdam(LatentOptimizer):
         beta2: Decay of the second moment.
         eps: Added to the square root of the bias-corrected second moment.
         weight_decay: L2 penalty, added to the gradient.
-        latent: Of `LatentOptimizer`.
+        latent: Options of `LatentOptimizer`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LatentSGD(LatentOptimizer):
     Args:
         momentum: Decay of the velocity.
         weight_decay: L2 penalty, added to the gradient.
-        latent: Of `LatentOptimizer`.
+        latent: Options of `LatentOptimizer`.
     """
 
     def __init__(

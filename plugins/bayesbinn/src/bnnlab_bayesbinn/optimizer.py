@@ -74,8 +74,8 @@ def relaxed_scale(lamda: Tensor, rho: Tensor, temperature: float) -> Tensor:
 
     Args:
         lamda: Natural parameters, any shape.
-        rho: Same shape.
-        temperature: Above 0.
+        rho: lambda + noise, same shape.
+        temperature: Above 0; the smaller, the closer w is to a sign.
     """
     size, noisy = lamda.abs(), rho.div(temperature).abs_()
     ratio = size.mul(-2).exp_().add_(1).div_(noisy.mul(-2).exp_().add_(1)).square_()
@@ -108,7 +108,7 @@ class BayesBiNN(BernoulliOptimizer):
         lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
             With mode=sign, about 1e-4.
         examples: M, examples in the training data. None: those of the task.
-        posterior: Of `BernoulliOptimizer`.
+        posterior: Options of `BernoulliOptimizer`.
 
     Raises:
         UsageError: If alpha kappa is above 1, where a step would overshoot the prior. From `step`

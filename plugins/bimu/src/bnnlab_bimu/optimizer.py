@@ -85,7 +85,7 @@ class BiMU(BernoulliOptimizer):
         draws: Weights at which a step learns. relaxed: real numbers between -1 and +1. hard: signs,
             with a straight-through gradient.
         temperature: tau of relaxed draws; the smaller, the closer to signs.
-        posterior: Of `BernoulliOptimizer`.
+        posterior: Options of `BernoulliOptimizer`.
     """
 
     def __init__(
@@ -142,7 +142,10 @@ class BiMU(BernoulliOptimizer):
         noise: Tensor,  # noqa: ARG002
         grads: Tensor,
     ) -> None:
-        """Apply the equations above, a chunk of the parameter at a time; overwrites `weights`."""
+        """Apply the equations of this module, a chunk of the parameter at a time.
+
+        It overwrites `weights`.
+        """
         lr, rho, memory = group["lr"], group["kl_weight"], group["memory"]
         factor = group["likelihood_weight"] * self.count(group, "batch_size") / len(weights)
         if self.draws == "hard":

@@ -64,7 +64,7 @@ Factor = Annotated[float, Above(0), AtMost(1)]
 
 
 class Bop(Optimizer):
-    """Flips a binary weight when the average of its gradients is of its sign and large enough.
+    """Flips a binary weight when the average of its gradients has its sign and is large enough.
 
     The docstring of this module has the equations and what each option does.
 
@@ -159,7 +159,7 @@ class Bop(Optimizer):
                     parameter.sub_(parameter.grad, alpha=group["lr"])
 
     def update(self, group: Group, parameter: Tensor, grad: Tensor) -> None:
-        """Apply the equations above to a binary parameter, in place.
+        """Apply the equations of this module to a binary parameter, in place.
 
         Args:
             group: Its parameter group, with its settings.

@@ -80,14 +80,14 @@ class Consolidation(Optimizer):
             raise UsageError(f"optimizer.base: {name!r} consolidates already; give its own base")
         if isinstance(self.base, PosteriorOptimizer):
             raise UsageError(
-                f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty holds "
-                "single values; bases that work are, for example, adam, sgd and meta"
+                f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty needs "
+                "one value per weight; bases that work are, for example, adam, sgd and meta"
             )
         state = self.base.state
         if any("latent" not in state[p] for p in model.binary_parameters().values()):
             raise UsageError(
-                f"optimizer.base: {name!r} keeps no latent weights, and signs cannot be held by a "
-                "penalty; bases that work are, for example, adam, sgd and meta"
+                f"optimizer.base: {name!r} keeps no latent weights, and a penalty cannot hold "
+                "signs back; bases that work are, for example, adam, sgd and meta"
             )
 
     def _share(self, groups: list[Group], state: Any) -> None:

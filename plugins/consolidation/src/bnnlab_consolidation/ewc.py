@@ -68,7 +68,7 @@ class EWC(Consolidation):
             for variant=online.
         fisher_samples: Training examples per task for the Fisher information; all, if the task has
             fewer.
-        rest: Of `Consolidation`.
+        rest: Options of `Consolidation`.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class SI(Consolidation):
         strength: c, the factor on the penalty; 0: none.
         damping: xi, in units of theta squared: it bounds the importance of parameters that hardly
             moved.
-        rest: Of `Consolidation`.
+        rest: Options of `Consolidation`.
     """
 
     def __init__(

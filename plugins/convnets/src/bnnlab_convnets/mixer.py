@@ -34,7 +34,7 @@ class MLPMixer(Network):
         channel_expansion: D_C / C, the hidden units of the perceptrons across channels, per
             channel.
         remove_skips: Remove the shortcuts: the terms X and U of the sums.
-        options: Of `Network`.
+        options: Options of `Network`.
 
     Raises:
         UsageError: If `patch` does not divide height and width.

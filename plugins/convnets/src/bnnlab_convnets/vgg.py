@@ -28,7 +28,7 @@ class VGG(Network):
         classes: Number of logits.
         depth: Number of weight layers, 16 or 19.
         width: Factor on the numbers of channels and hidden units.
-        options: Of `Network`.
+        options: Options of `Network`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class VGGBinaryConnect(Network):
     Args:
         classes: Number of logits.
         width: Factor on the numbers of channels and hidden units.
-        options: Of `Network`.
+        options: Options of `Network`.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class Torchvision(Network):
         width: Factor on the numbers of channels; only for MobileNets.
         remove_skips: Remove the shortcut around each block, with its convolution; only for ResNets,
             MobileNets and EfficientNets.
-        options: Of `Network`.
+        options: Options of `Network`.
 
     Raises:
         UsageError: If there is no such network, or it does not support `width` or `remove_skips`.

@@ -27,7 +27,8 @@ class DirectRandomTargetProjection(RandomFeedback, LocalRule):
 
     Args:
         targets: The projected target y*. centred: one-hot minus its mean over the classes, 1/K.
-        options: Of `RandomFeedback`; with `skip="leak"` learning waits for the backward pass.
+        options: Options of `RandomFeedback`. With `skip="leak"` learning waits for the backward
+            pass.
     """
 
     name = "drtp"

@@ -28,7 +28,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     Args:
         recompute: Use a second forward pass, so that the activations of one segment are in memory
             at a time, not those of all.
-        options: Of `RandomFeedback`.
+        options: Options of `RandomFeedback`.
 
     Raises:
         UsageError: If `recompute` is set where skip connections leak.

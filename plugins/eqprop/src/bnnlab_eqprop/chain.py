@@ -214,7 +214,9 @@ def _layer(number: int, parts: list[nn.Module]) -> Layer:
     if isinstance(weights, nn.Conv2d) and (
         isinstance(weights.padding, str) or weights.padding_mode != "zeros"
     ):
-        raise UsageError(f"segment {number}: a convolution's padding must be zeros, and a number")
+        raise UsageError(
+            f"segment {number}: a convolution's padding must be zeros, and its size a number"
+        )
     return Layer(weights, pool, unit or nn.Identity())
 
 

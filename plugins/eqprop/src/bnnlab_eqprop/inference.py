@@ -110,10 +110,11 @@ class RelaxingRule(LearningRule):
         self.loss, self.order, self.tolerance, self.initial = loss, order, tolerance, initial
 
     def attach(self, model: Model, generator: torch.Generator) -> None:  # noqa: ARG002
-        """Take the model's segments for the layers of a dynamical network.
+        """Build a dynamical network: each segment of the model becomes a layer of it.
 
         Raises:
-            UsageError: If one is more than a weight layer with an activation that has an energy.
+            UsageError: If a segment is not a weight layer, maybe with max pooling, and an
+                activation that has an energy; or if the model has no `input_shape`.
         """
         if model.input_shape is None:
             raise UsageError(

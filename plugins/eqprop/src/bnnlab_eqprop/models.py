@@ -146,7 +146,7 @@ class EqPropMLP(EqPropModel):
         classes: Number of logits.
         hidden: Units of each hidden layer, from input to output.
         scale_per: One learned alpha per layer, or one per unit.
-        options: Of `EqPropModel`.
+        options: Options of `EqPropModel`.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class EqPropConv(EqPropModel):
             pooling.
         hidden: Units of each hidden linear layer.
         scale_per: One learned alpha per layer, or in convolutions one per output channel.
-        options: Of `EqPropModel`.
+        options: Options of `EqPropModel`.
 
     Raises:
         UsageError: If inputs are no images, a list has another length than `channels`, or a block

@@ -74,7 +74,7 @@ class EquilibriumPropagation(RelaxingRule):
             the free phase.
         gradient: exact: of the weights w and their scale alpha. effective: of alpha w and log
             alpha, as published.
-        options: Of `RelaxingRule`.
+        options: Options of `RelaxingRule`.
     """
 
     sign_seed: Tensor

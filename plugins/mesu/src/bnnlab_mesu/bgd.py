@@ -35,7 +35,7 @@ class BGD(GaussianOptimizer):
 
     Args:
         lr: eta, learning rate of the means.
-        gaussian: Of `GaussianOptimizer`.
+        gaussian: Options of `GaussianOptimizer`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class BGD(GaussianOptimizer):
         super().__init__(model, lr=lr, **gaussian)
 
     def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
-        """Apply the equations above."""
+        """Apply the equations of this module."""
         mu.addcmul_(sigma.square(), g_mu, value=-group["lr"])
         x = g_sigma.mul_(sigma).mul_(0.5)
         size = x.abs()

@@ -46,7 +46,7 @@ class GaussianOptimizer(PosteriorOptimizer):
         clamp: Gradients are clipped to [-clamp / sigma, clamp / sigma]. None: no bound.
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the means.
         settings: As in `Optimizer`.
-        posterior: Of `PosteriorOptimizer`.
+        posterior: Options of `PosteriorOptimizer`.
 
     Raises:
         UsageError: If the model has binary weights.

@@ -45,7 +45,7 @@ class MESU(GaussianOptimizer):
         prior_mean: mu_p, mean of the prior of every weight.
         prior_sigma: sigma_p, standard deviation of the prior of every weight.
         memory: N, the number of steps that the posterior remembers. None: nothing is forgotten.
-        gaussian: Of `GaussianOptimizer`.
+        gaussian: Options of `GaussianOptimizer`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MESU(GaussianOptimizer):
         )
 
     def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
-        """Apply the equations above."""
+        """Apply the equations of this module."""
         variance, prior_variance = sigma.square(), group["prior_sigma"] ** 2
         memory = math.inf if group["memory"] is None else group["memory"]
         pull = 1 / (memory * prior_variance)

@@ -53,7 +53,7 @@ class MetaplasticAdam(LatentOptimizer):
         weights: The metaplastic weights. binary: binary weights, by their latent weights. real:
             parameters of two or more dimensions in a model without binary weights, as in the
             paper's comparison.
-        latent: Of `LatentOptimizer`, but for `latent_clip`.
+        latent: Options of `LatentOptimizer`, but for `latent_clip`.
 
     Raises:
         UsageError: If a list of coefficients does not fit the model's weights, or those that are
@@ -110,7 +110,7 @@ class MetaplasticAdam(LatentOptimizer):
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
-        """Apply the equations above, a chunk of each tensor at a time."""
+        """Apply the equations of this module, a chunk of each tensor at a time."""
         if any(self.state[parameter].get("m") == "auto" for parameter in parameters):
             raise UsageError(
                 "m='auto' needs the number of steps per task: give m a number, or call "

@@ -73,7 +73,7 @@ def result(run: Path) -> dict[str, Any]:
 
 
 def title(run: Path) -> str:
-    """Return what learned with what, or the name of a run that has not ended."""
+    """Return the names of a run's components and its seed; before its end, the folder's name."""
     ended = result(run)
     if not ended:
         return plain(run.resolve().name)

@@ -19,7 +19,7 @@ from bnnlab_testing.device_rules import NAME, DeviceError, check, flat, generato
 
 
 class UnsupportedError(NotImplementedError):
-    """A real device might do this, and the simulated one cannot."""
+    """The simulated device cannot do this operation, which a real device may be able to do."""
 
 
 def unavailable() -> str | None:

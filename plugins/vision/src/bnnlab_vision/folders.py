@@ -24,7 +24,8 @@ class OverFolder(Scenario):
             cut out.
         grey: Whether images have one channel instead of three.
         exif: Whether images are rotated and mirrored by their EXIF orientation.
-        test_share: Share of each class for test if the folder has no test or validation part.
+        test_share: Share of the images of each class that becomes the test part, if the folder has
+            no test or validation part.
         in_memory: Whether decoded images are kept in memory. auto: if they take at most 4 GiB.
         workers: Processes that read and decode images. 0: the main process does it.
         corrupt: Files that cannot be read. refuse: the run is refused. skip: they are left out.
@@ -100,7 +101,7 @@ class TinyImageNet(FolderSplit):
     Args:
         data: The data folder.
         folder: The unpacked archive, absolute or in the data folder.
-        given: Of `FolderSplit`.
+        given: Options of `FolderSplit`.
 
     Raises:
         DataError: If the archive's folder `train` is missing.

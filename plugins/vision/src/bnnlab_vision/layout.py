@@ -95,7 +95,8 @@ def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
 
     Args:
         root: The folder.
-        named: Classes that the user named. If all folders are among them, they are classes.
+        named: Names of the classes, if the user gave them. If every folder has such a name, all
+            folders are classes, and none is a part.
 
     Raises:
         DataError: If it is not a folder of images, or an ambiguous one.

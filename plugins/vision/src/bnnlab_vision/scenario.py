@@ -88,7 +88,10 @@ class Scenario(TaskStream):
                 raise UsageError(f"unknown: the tasks are made of {unknown}; choose another.")
             shape = find_source(unknown).shape
             if shape != self.input_shape:
-                raise UsageError(f"unknown: {unknown} is {shape}, the stream {self.input_shape}.")
+                raise UsageError(
+                    f"unknown: images of {unknown} have shape {shape}, but those of the tasks have "
+                    f"{self.input_shape}."
+                )
         self._prepared = [
             Prepared(
                 source,

@@ -22,7 +22,7 @@ class Single(Scenario):
 
     Args:
         dataset: The data set, by name or as a source.
-        given: Of `Scenario`.
+        given: Options of `Scenario`.
     """
 
     scenario = "single"
@@ -45,7 +45,7 @@ class Permuted(Scenario):
         dataset: The data set, by name or as a source.
         tasks: Number of tasks. Each has a permutation of its own.
         task_ids: Whether the task is known in evaluation.
-        given: Of `Scenario`. The seed also chooses the permutations.
+        given: Options of `Scenario`. The seed also chooses the permutations.
     """
 
     scenario = "permuted"
@@ -85,7 +85,7 @@ class Split(Scenario):
         tasks: Number of tasks. It must divide the number of classes.
         incremental: class: class-incremental; predictions are among all classes. task:
             task-incremental; the task is known in evaluation, predictions are among its classes.
-        given: Of `Scenario`.
+        given: Options of `Scenario`.
 
     Raises:
         UsageError: If `tasks` does not divide the number of classes.
@@ -136,7 +136,7 @@ class Chunked(Scenario):
     Args:
         dataset: The data set, by name or as a source.
         tasks: Number of parts. Their sizes differ by at most one example.
-        given: Of `Scenario`. The seed also chooses the parts.
+        given: Options of `Scenario`. The seed also chooses the parts.
 
     Raises:
         UsageError: If there are more parts than examples.
@@ -168,7 +168,7 @@ class Sequence(Scenario):
         datasets: Data sets in order, with inputs of one shape, from: digits, mnist, fashion-mnist,
             cifar10, cifar100.
         task_ids: Whether the task is known in evaluation.
-        given: Of `Scenario`.
+        given: Options of `Scenario`.
 
     Raises:
         UsageError: If there are none, or their input shapes differ.

@@ -127,7 +127,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             ) from error
     state = found.get("model", found) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not {*map(type, state.values())} <= {Tensor, nn.Parameter}:
-        raise UsageError(f"model.checkpoint: {file} holds no state_dict, of tensors by name")
+        raise UsageError(
+            f"model.checkpoint: {file} holds no state_dict (a dict from names to tensors)"
+        )
     known = ("conv_proj.weight", "segments.0.patches.weight")
     if not any(name in state for name in known):
         raise UsageError(

@@ -40,7 +40,7 @@ class Embedding(nn.Module):
 
     Args:
         channels: Number of channels of an image.
-        patch: Side of a patch in pixels, and the distance between two.
+        patch: Side of a patch in pixels; patches do not overlap.
         dim: D, the number of channels of a token.
         patches: Number of patches.
         token: Whether a learned class token comes first.
