@@ -7,19 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pepita_nets import arbitrary, gradients, noise_for
 from torch import Tensor, nn
 
 from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
 from bnnlab_pepita.rule import InputModulation
-from bnnlab_testing.equations import (
-    Array,
-    arbitrary,
-    attached,
-    draws,
-    float64,
-    gradients,
-    noise_for,
-)
+from bnnlab_testing.equations import Array, attached, draws, float64
 
 # ------------------------------------------------------------- the transcription's parts
 # A layer returns its output; a `Trace` notes what it was given and how its parameters learn.

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from pepita_nets import arbitrary, gradients, noise_for
 from torch import Tensor, nn
 from torch.nn.modules import activation
 
 from bnnlab import BatchNorm, Sign
 from bnnlab_pepita.passes import CleanPass
 from bnnlab_pepita.rule import InputModulation
-from bnnlab_testing.equations import arbitrary, attached, gradients, noise_for
+from bnnlab_testing.equations import attached
 
 
 def activity(*modules: nn.Module) -> Tensor:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from pepita_nets import arbitrary, gradients, noise_for
 from torch import Tensor, nn
 
 from bnnlab import BatchNorm, Model, UsageError, create
 from bnnlab.errors import RunError
 from bnnlab_pepita.rule import InputModulation
-from bnnlab_testing.equations import arbitrary, attached, draws, gradients, noise_for
+from bnnlab_testing.equations import attached, draws
 from bnnlab_testing.memory import peak_bytes
 
 KINDS = ["modulated", "clean"]
