@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -20,14 +19,18 @@ MOST = 10  # tasks in the matrix
 
 
 class Display:
-    """A progress bar on standard error, and one line per learned task."""
+    """A progress bar on standard error, and one line per learned task.
+
+    Attributes:
+        progress: Shows the bar while it is entered.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
         self._epochs = experiment.config.epochs
         self._tasks = len(experiment.made.tasks)
         self._accuracy = ""
         self._drawn = 0.0
-        self._progress = Progress(
+        self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -35,20 +38,8 @@ class Display:
             console=error_console(),
             transient=True,
         )
-        self._bar = self._progress.add_task("starting", total=self._tasks)
+        self._bar = self.progress.add_task("starting", total=self._tasks)
         experiment.host.observe(self)
-
-    def __enter__(self) -> "Display":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def stepped(self, task: int, epoch: int, step: int, steps: int) -> None:
         """Draw the progress, a few times per second."""
@@ -58,7 +49,7 @@ class Display:
         self._drawn = now
         done = task + (epoch + step / steps) / self._epochs
         where = f"task {task + 1}/{self._tasks}  epoch {epoch + 1}/{self._epochs}"
-        self._progress.update(self._bar, completed=done, description=where + self._accuracy)
+        self.progress.update(self._bar, completed=done, description=where + self._accuracy)
 
     @hookimpl
     def bnnlab_metrics_logged(self, metrics: Mapping[str, Any]) -> None:
@@ -70,7 +61,7 @@ class Display:
     def bnnlab_task_ended(self, task: int, accuracy: Sequence[float | None]) -> None:
         """Print the accuracy after a task."""
         seen = [a for a in accuracy[: task + 1] if a is not None]
-        self._progress.console.print(
+        self.progress.console.print(
             f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it, "
             f"{100 * sum(seen) / len(seen):.1f} % on average over all so far",
             highlight=False,

@@ -1,6 +1,7 @@
 """Commands that train, and on run files: `run`, `list-recipes`, `schema`."""
 
 import shlex
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,16 +126,15 @@ def _execute(
         if quiet:
             result = experiment.run()
         else:
-            with Display(experiment) as display:
+            display = Display(experiment)
+            with display.progress:
                 result = experiment.run(display.stepped)
     except (KeyboardInterrupt, StoppedError) as error:
         if experiment.folder:
             report_note(f"to continue: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
-        by, code = "SIGINT", 130
-        if isinstance(error, StoppedError):
-            by, code = error.signal, error.exit_code
-        report_error(f"stopped by {by}")
-        raise typer.Exit(code) from None
+        stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
+        report_error(f"stopped by {stop.signal}")
+        raise typer.Exit(stop.exit_code) from None
     if json:
         print_json(result.as_dict())
     else:
