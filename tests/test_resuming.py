@@ -331,8 +331,7 @@ def test_the_plugin_of_an_optimizer_inside_another_is_in_use(host: PluginHost) -
 
     around = {"rule": "dfa", "optimizer": {"name": "ewc", "base": "adam"}, "out": "none"}
     config = resolve(host, [small_runs.SMALL, TINY, around])
-    plugins = [choice.plugin for choice in config.choices.values()]
-    used = versions(host, plugins, prepare(host, config).learner)
+    used = versions(host, config.choices.values(), prepare(host, config).made)
     assert {"torch", "bnnlab", "bnnlab-consolidation", "bnnlab-backprop"} <= used.keys()
     assert "bnnlab-bop" not in used
 

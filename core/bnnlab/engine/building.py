@@ -1,4 +1,7 @@
-"""Make components from choices: the one place that knows each kind's constructor."""
+"""Make components from choices: the one place that knows each kind's constructor.
+
+Every `make_...` raises UsageError, which names the component, if it or what it gives is faulty.
+"""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,11 +45,7 @@ def data_folder(data: str | None) -> Path:
 
 
 def expand(path: str) -> Path:
-    """Return a path with `~` or `~name` at its beginning replaced by the home folder.
-
-    Raises:
-        UsageError: If there is no such home folder.
-    """
+    """Return a path with `~` or `~name` at its beginning replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -72,25 +71,22 @@ def find_device(name: str) -> torch.device:
 
 
 def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
-    made = host.load(choice.plugin, choice.component)
-    base = BASES[choice.component.kind]
+    made, component = host.load(choice.plugin, choice.component), choice.component
+    base, who = BASES[component.kind], f"{choice} of {choice.plugin.distribution}"
     if not (isinstance(made, type) and issubclass(made, base)):
         raise UsageError(
-            f"{choice} of {choice.plugin.distribution} is no {base.__name__}: "
-            f"{choice.component.target} must derive from bnnlab.{base.__name__}"
+            f"{who} is no {base.__name__}: {component.target} must derive from "
+            f"bnnlab.{base.__name__}"
         )
-    missing = [
-        name
-        for name in dir(made)
-        if getattr(getattr(made, name, None), "__isabstractmethod__", False)
-    ]
+    members = ((name, getattr(made, name, None)) for name in dir(made))
+    missing = [name for name, each in members if getattr(each, "__isabstractmethod__", False)]
     if missing:
         raise UsageError(
-            f"{choice} of {choice.plugin.distribution} has no method {', '.join(missing)}: "
-            f"{choice.component.target} must define every abstract method of its base class"
+            f"{who} has no method {', '.join(missing)}: {component.target} must define every "
+            "abstract method of its base class"
         )
     with _named(choice, "when it was made"):
-        return made(*args, **given, **choice.component.preset, **choice.options)
+        return made(*args, **given, **component.preset, **choice.options)
 
 
 @contextmanager
@@ -118,11 +114,7 @@ def make_stream(
 
 
 def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
-    """Return all tasks of a stream.
-
-    Raises:
-        UsageError: If one is not what it must be, see `check_tasks`, or if making them fails.
-    """
+    """Return all tasks of a stream, checked by `check_tasks`."""
     with _named(choice, "when its tasks were made"):
         tasks = list(stream)
         check_tasks(stream, tasks)
@@ -130,11 +122,7 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
 
 
 def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> Examples | None:
-    """Return a stream's inputs of no task; None where it has none, or the model is told the task.
-
-    Raises:
-        UsageError: If they are not what they must be, see `check_unknown`, or if making them fails.
-    """
+    """Return a stream's inputs of no task; None without such, or if the model is told the task."""
     if stream.gives_task_ids:
         return None
     with _named(choice, "when its out_of_distribution() was made"):
@@ -147,26 +135,23 @@ def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> E
 def make_model(
     host: PluginHost, choice: Choice, *, input_shape: tuple[int, ...], classes: int, seed: int
 ) -> Model:
-    """Make a model with freshly drawn weights, on the CPU.
-
-    Raises:
-        UsageError: If it cannot be made, or its initial latent weights are not its weights'.
-    """
-    drawn = seeds.generator(seed, "initialisation")
+    """Make a model with freshly drawn weights, on the CPU."""
+    generator = seeds.generator(seed, "initialisation")
     model: Model = _make(
-        host, choice, input_shape=tuple(input_shape), classes=classes, generator=drawn
+        host, choice, input_shape=tuple(input_shape), classes=classes, generator=generator
     )
     binary = model.binary_parameters()
     with _named(choice, "with its initial_latents"):
         for name, latent in model.initial_latents.items():
             if name not in binary:
                 raise ValueError(f"{name!r} is not the name of a binary parameter")
-            if latent.shape != binary[name].shape:
-                shapes = tuple(latent.shape), tuple(binary[name].shape)
-                raise ValueError(f"{name} has shape {shapes[0]}, and its weight {shapes[1]}")
+            weight = binary[name]
+            if latent.shape != weight.shape:
+                shapes = f"{tuple(latent.shape)}, and its weight {tuple(weight.shape)}"
+                raise ValueError(f"{name} has shape {shapes}")
             if not bool(latent.isfinite().all()):
                 raise ValueError(f"{name} is not finite")
-            if not torch.equal(sign(latent.to(binary[name])), binary[name]):
+            if not torch.equal(sign(latent.to(weight)), weight):
                 raise ValueError(f"{name} does not have the sign of its weight in every element")
     return model
 
@@ -220,11 +205,7 @@ def make_probe(host: PluginHost, choice: Choice) -> Probe:
 def make_learner(
     host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device
 ) -> tuple[Model, LearningRule, Optimizer]:
-    """Make a model for a stream, on the device, with its rule and its optimizer.
-
-    Raises:
-        UsageError: If one cannot be made, or precision or compile does not fit.
-    """
+    """Make a model for a stream, on the device, with its rule and its optimizer."""
     choices, seed = config.choices, config.seed
     shape, classes = stream.input_shape, stream.classes
     model = make_model(host, choices[Kind.MODEL], input_shape=shape, classes=classes, seed=seed)

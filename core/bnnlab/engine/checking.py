@@ -29,14 +29,10 @@ Finite = dict[int, Tensor]
 
 
 def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
-    """Check the tasks and the protocol of a stream; refuse faults, and warn of likely ones.
+    """Check the tasks and the protocol of a stream, and warn of likely faults.
 
     Raises:
-        ValueError: If a size is not an int above 0; if there is no task, or the tasks are not
-            numbered 0 to len(stream) - 1 in order; if a task contradicts the stream, has no
-            examples, shares most of its test part with training data, tests an image twice, or
-            tests in another order of pixels or dtype; if a part is not as `Examples` describes, or
-            its inputs are not finite; or if the protocol is not a dict of JSON types, or is empty.
+        ValueError: With the first fault.
     """
     for value in (*stream.input_shape, stream.classes):
         if type(value) is not int or value < 1:  # checkpoints hold no numbers of NumPy
@@ -70,9 +66,7 @@ def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> No
     """Check the out-of-distribution inputs: the model can read them, and they are not in the tasks.
 
     Raises:
-        ValueError: If they are not `Examples`, are empty, have another shape or unit than the
-            tasks, have labels beyond the classes, or are mostly images of the tasks in the same
-            order of pixels.
+        ValueError: With the first fault.
     """
     what = "out_of_distribution()"
     _check_part(stream, what, unknown, {})

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from bnnlab.errors import RunError, StoppedError
@@ -60,7 +60,7 @@ class Interruption:
         Only the main thread can listen. An ignored signal (SIGHUP under nohup) stays so. Worker
         processes that are forked meanwhile leave all but SIGTERM to this process.
         """
-        owner, before = os.getpid(), {}
+        owner = os.getpid()
 
         def heard(number: int, _: FrameType | None) -> None:
             if os.getpid() != owner:
@@ -72,18 +72,17 @@ class Interruption:
             else:
                 self._asked = number
 
-        if threading.current_thread() is threading.main_thread():
-            handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            before = {n: old for n, old in handlers.items() if old not in (signal.SIG_IGN, None)}
-        for number in before:
-            signal.signal(number, heard)
-        try:
-            yield
-        except RunError:  # such as a full disk
-            raise
-        except Exception:
-            self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
-            raise
-        finally:
-            for number, old in before.items():
-                signal.signal(number, old)
+        with ExitStack() as before:
+            if threading.current_thread() is threading.main_thread():
+                for number in SIGNALS:
+                    old = signal.getsignal(number)
+                    if old not in (signal.SIG_IGN, None):
+                        before.callback(signal.signal, number, old)
+                        signal.signal(number, heard)
+            try:
+                yield
+            except RunError:  # such as a full disk
+                raise
+            except Exception:
+                self.stop_if_asked()  # a signal that workers were sent, too, fails their next batch
+                raise

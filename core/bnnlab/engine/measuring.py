@@ -25,29 +25,26 @@ def choose_probes(
     Raises:
         UsageError: If a probe that is asked for, or that a resumed run has, is not there.
     """
-    needed = _asked(config) if saved is None else saved
+    names = implied(config, optimizer) if saved is None else dict.fromkeys(saved, True)
     chosen: dict[str, Choice] = {}
-    for name in implied(config, optimizer) if saved is None else saved:
+    for name, is_asked in names.items():
         if name in config.probes:
             continue
         try:
             chosen[name] = choose(host, Kind.PROBE, name, {})
         except UsageError as error:
-            if name in needed:
+            if is_asked:
                 raise
             log.log(NOTE, "%s: not measured. %s", name.partition("/")[2], error)
     return {**chosen, **config.probes}
 
 
-def implied(config: RunConfig, optimizer: Optimizer) -> list[str]:
+def implied(config: RunConfig, optimizer: Optimizer) -> dict[str, bool]:
     """Return the probes of bnnlab-analysis that a run has without naming them.
 
-    They are those that its settings stand for, weights, and the uncertainty of a posterior.
+    They are weights, the uncertainty of a posterior, and those that settings stand for; only these
+    are asked for, which is each one's value.
     """
-    posterior = [f"{ANALYSIS}/uncertainty"] if optimizer.test_draws else []
-    return list(dict.fromkeys([f"{ANALYSIS}/weights", *posterior, *_asked(config)]))
-
-
-def _asked(config: RunConfig) -> list[str]:
+    usual = ["weights", "uncertainty"] if optimizer.test_draws else ["weights"]
     asked = [probe for setting, probe in MEASURING.items() if getattr(config, setting)]
-    return [f"{ANALYSIS}/{probe}" for probe in asked]
+    return {f"{ANALYSIS}/{probe}": probe in asked for probe in dict.fromkeys([*usual, *asked])}

@@ -1,12 +1,10 @@
 """From a configuration to a run that is ready to go, new or resumed."""
 
 import logging
-import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +14,7 @@ from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.learner import Learner, restore
 from bnnlab.engine.measuring import choose_probes, implied
 from bnnlab.engine.probes import Probes
-from bnnlab.engine.protocol import Origin, compare, describe, identity, join_versions, versions
+from bnnlab.engine.protocol import Origin, State, compare, join_versions, originate
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.interfaces.stream import TaskStream
@@ -26,13 +24,11 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
 from bnnlab.settings.fit import require
-from bnnlab.settings.run import ANALYSIS, Choice, RunConfig
+from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear
 
 log = logging.getLogger(__name__)
-
-State = Mapping[str, Any]
 
 
 def prepare(
@@ -68,7 +64,7 @@ def prepare(
         warn_of_unmet(choice.plugin.distribution for choice in chosen.values())
         made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
         probes = Probes(made, run)
-        origin = _originate(host, config, stream, learner, chosen, state)
+        origin = originate(host, config, stream, run, chosen, state)
         if resume and state:
             origin = _restore(resume, state, origin, learner, made, allow_changed_versions)
             ended = learner.progress.ended or not probes.hear(Probe.run_ended)
@@ -101,44 +97,6 @@ def _make(
         batch_size=config.batch_size,
         seed=config.seed,
         make_again=lambda: building.make_learner(host, config, stream, device),
-    )
-
-
-def _originate(
-    host: PluginHost,
-    config: RunConfig,
-    stream: TaskStream,
-    learner: Learner,
-    probes: Mapping[str, Choice],
-    state: State | None,
-) -> Origin:
-    """Return what a run's figures come from, as a new run says it."""
-    read, model = dict(config.choices), learner.model
-    if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
-        read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
-    files = {**(state or {}).get("files", {}), **building.digests(read)}
-    protocol = describe(config, stream, learner, files)
-    used = [choice.plugin for choice in (*config.choices.values(), *probes.values())]
-    return Origin(
-        run_id=secrets.token_hex(8),
-        protocol=protocol,
-        identity=identity(config, protocol),
-        versions={name: [each] for name, each in versions(host, used, learner).items()},
-        files=files,
-        device=next(model.parameters()).device.type,
-        data={
-            "input_shape": list(stream.input_shape),
-            "classes": stream.classes,
-            "rule_infers": model.inference is not None,
-        },
-        components={
-            str(kind): {
-                "name": choice.component.name,
-                "distribution": choice.plugin.distribution,
-                "version": choice.plugin.version,
-            }
-            for kind, choice in config.choices.items()
-        },
     )
 
 

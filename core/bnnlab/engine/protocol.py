@@ -1,7 +1,8 @@
 """What a run's figures come from, and what must agree where a run is continued."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -9,16 +10,19 @@ from typing import Any
 
 import torch
 
-from bnnlab.engine.learner import Learner
+from bnnlab.engine import building
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.probe import Run
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
-from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import RunConfig
+from bnnlab.settings.run import ANALYSIS, Choice, RunConfig
 
 log = logging.getLogger(__name__)
 
+State = Mapping[str, Any]
+"""What a checkpoint holds."""
 ELSEWHERE = ("data", "out", "name", "device", "checkpoint_minutes")
 """Settings that may differ where a run is continued."""
 
@@ -52,27 +56,73 @@ class Origin:
         return {k: v for k, v in vars(self).items() if k not in ("protocol", "components")}
 
 
-def describe(
-    config: RunConfig, stream: TaskStream, learner: Learner, files: Mapping[str, str]
-) -> dict[str, Any]:
+def originate(
+    host: PluginHost,
+    config: RunConfig,
+    stream: TaskStream,
+    run: Run,
+    probes: Mapping[str, Choice],
+    state: State | None,
+) -> Origin:
+    """Return what a run's figures come from, as a new run says it; `state` if it goes on."""
+    read = dict(config.choices)
+    if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
+        read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
+    files = {**(state or {}).get("files", {}), **building.digests(read)}
+    protocol = _describe(run, stream, files)
+    settings = {key: value for key, value in config.as_dict().items() if key not in ELSEWHERE}
+    used = versions(host, (*config.choices.values(), *probes.values()), run)
+    return Origin(
+        run_id=secrets.token_hex(8),
+        protocol=protocol,
+        identity={**settings, "protocol": protocol_hash(protocol)},
+        versions={name: [each] for name, each in used.items()},
+        files=files,
+        device=next(run.model.parameters()).device.type,
+        data={
+            "input_shape": list(stream.input_shape),
+            "classes": stream.classes,
+            "rule_infers": run.model.inference is not None,
+        },
+        components={
+            str(kind): {
+                "name": choice.component.name,
+                "distribution": choice.plugin.distribution,
+                "version": choice.plugin.version,
+            }
+            for kind, choice in config.choices.items()
+        },
+    )
+
+
+def _describe(run: Run, stream: TaskStream, files: Mapping[str, str]) -> dict[str, Any]:
     """Describe what is learned from (`files`, too), in which order, how it is split and scored."""
-    draws = learner.optimizer.test_draws
+    draws = run.optimizer.test_draws
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
     return {
-        **({"files": dict(files)} if files else {}),
+        **({"files": files} if files else {}),
         "stream": stream.protocol(),
-        "epochs": config.epochs,
-        "batch_size": config.batch_size,
+        "epochs": run.epochs,
+        "batch_size": run.batch_size,
         "score": f"top-1 accuracy of {predictor} on each task's whole test part",
-        "task_ids_at_test": stream.gives_task_ids,
-        "revisits_training_images": needs_recalibration(learner.model),
+        "task_ids_at_test": run.task_ids,
+        "revisits_training_images": needs_recalibration(run.model),
     }
 
 
-def identity(config: RunConfig, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint must agree on with the run that continues it."""
-    kept = {key: value for key, value in config.as_dict().items() if key not in ELSEWHERE}
-    return {**kept, "protocol": protocol_hash(protocol)}
+def versions(host: PluginHost, choices: Iterable[Choice], run: Run) -> dict[str, str]:
+    """Return the versions of what computes: torch, bnnlab and the plugins in use.
+
+    Plugins in use are those of the choices, and those of what a run is made of, such as the
+    optimizer that another one goes around.
+    """
+    modules = (*run.model.modules(), *run.rule.modules())
+    parts = (*modules, *vars(run.rule).values(), *vars(run.optimizer).values())
+    packages = {type(part).__module__.partition(".")[0] for part in parts}
+    inner = [plugin for plugin in host.plugins if plugin.package in packages]
+    plugins = [*(choice.plugin for choice in choices), *inner]
+    own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
+    return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
 
 def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
@@ -95,20 +145,6 @@ def _agree(saved: Any, mine: Any) -> bool:
     if isinstance(saved, dict) and isinstance(mine, dict):
         return all(mine.get(option) == value for option, value in saved.items())
     return bool(saved == mine)
-
-
-def versions(host: PluginHost, used: Sequence[Plugin], learner: Learner) -> dict[str, str]:
-    """Return the versions of what computes: torch, bnnlab and the plugins in use.
-
-    Plugins in use are those in `used`, and those of what a learner is made of, such as the
-    optimizer that another one goes around.
-    """
-    modules = (*learner.model.modules(), *learner.rule.modules())
-    parts = (*modules, *vars(learner.rule).values(), *vars(learner.optimizer).values())
-    packages = {type(part).__module__.partition(".")[0] for part in parts}
-    plugins = [*used, *(plugin for plugin in host.plugins if plugin.package in packages)]
-    own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
-    return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
 
 def join_versions(
