@@ -1,7 +1,7 @@
 """The probes of one run: called in turn, each by its name, and seen to change nothing."""
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -33,6 +33,7 @@ class Probes:
         run: What they measure.
 
     Attributes:
+        log: Is told of the lines that they log.
         stop_reason: Why one of them asks the run to stop, with its name; None if none does.
 
     Raises:
@@ -42,6 +43,7 @@ class Probes:
     def __init__(self, probes: Mapping[str, Probe], run: Run) -> None:
         self._probes, self._model = dict(probes), run.model
         self._said = set[str]()
+        self.log: Callable[[dict[str, Any]], None] = lambda _: None
         self.stop_reason: str | None = None
         self.ask(Probe.attach, run)
 
@@ -50,7 +52,7 @@ class Probes:
         return any(_overrides(probe, moment) for probe in self._probes.values())
 
     def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
-        """Call a moment of the probes that override it; return their answers by name.
+        """Call a moment of the probes that override it, and log; return their answers by name.
 
         Args:
             moment: A method of `Probe`.
@@ -71,19 +73,18 @@ class Probes:
                 )
             if probe._reason is not None:
                 self.stop_reason, probe._reason = f"{who}: {probe._reason}", None
+        self.log_lines()
         return answers
 
-    def take_lines(self) -> list[dict[str, Any]]:
-        """Return the lines that the probes have logged since the last call."""
-        lines = []
+    def log_lines(self) -> None:
+        """Log what the probes have said since the last call."""
         for who, probe in self._probes.items():
-            for line in probe._lines:
+            lines, probe._lines = probe._lines, ()
+            for line in lines:
                 event = line["event"]
                 if event in EVENTS:
                     raise RunError(f"probe {who}: a line {event!r} is the core's own")
-                lines.append(joined({who: _mapping(line, f"its line {event!r}", who)}, STAMPS))
-            probe._lines = ()
-        return lines
+                self.log(joined({who: _mapping(line, f"its line {event!r}", who)}, STAMPS))
 
     def measures(self, core: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the results of all by name; the names in `core` are not theirs to use."""

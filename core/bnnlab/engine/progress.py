@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.probe import Moment
+from bnnlab.interfaces.stream import Task
 
 Phase = Literal["start", "epochs", "evaluation"]
 
@@ -50,6 +52,10 @@ class Progress:
     diagnostics: list[dict[str, float | None]] = field(default_factory=list)
     ended: bool = False
     seconds: float = 0.0
+
+    def at(self, task: Task) -> Moment:
+        """Return how far the run is in a task, for probes."""
+        return Moment(task, self.epoch, self.steps)
 
     def counters(self, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return `losses` and `correct` of the epoch on a device; at its first step, empty ones."""

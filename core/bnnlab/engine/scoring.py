@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bnnlab.engine.evaluation import Evaluator
-from bnnlab.engine.probes import STAMPS, joined
+from bnnlab.engine.probes import STAMPS, Probes, joined
 from bnnlab.engine.progress import Progress
-from bnnlab.engine.reporting import Reporter
 from bnnlab.errors import RunError
 from bnnlab.interfaces.faults import ADVICE
 from bnnlab.interfaces.prediction import Prediction
-from bnnlab.interfaces.probe import Moment, Probe, Run
+from bnnlab.interfaces.probe import Control, Moment, Probe, Run
 from bnnlab.interfaces.stream import Task
 
 
 class Scorer:
     """Scores test parts into the progress, and tells the probes what is predicted."""
 
-    def __init__(self, run: Run, progress: Progress, reporter: Reporter) -> None:
-        self.made, self.progress, self._reporter = run, progress, reporter
+    def __init__(self, run: Run, progress: Progress, control: Control, probes: Probes) -> None:
+        self.made, self.progress, self._control, self._probes = run, progress, control, probes
         self._evaluator = Evaluator(run.model, run.optimizer, run.task_ids)
 
     def score_untrained(self) -> None:
@@ -27,7 +26,7 @@ class Scorer:
         if not self.made.task_ids:  # else an unseen task has no statistics of its own yet
             self._score(tasks, tasks[:1], None)
         progress.untrained = progress.end_evaluation() or [None] * len(tasks)
-        self._reporter.log({"event": "untrained", "accuracy": progress.untrained})
+        self._control.log({"event": "untrained", "accuracy": progress.untrained})
 
     def score_held(self, task: Task) -> dict[str, float]:
         """Return the accuracy on what is held out of a task's training data, if anything is."""
@@ -41,14 +40,14 @@ class Scorer:
         """Score the tasks seen and, for forward transfer, the next one."""
         progress, tasks = self.progress, self.made.tasks
         self.made.optimizer.look()  # at what task_ended() left
-        seen, at = tasks[: task.index + 1], self._reporter.at(task)
+        seen, at = tasks[: task.index + 1], progress.at(task)
         self._score(seen if self.made.task_ids else tasks[: task.index + 2], seen, at)
         row = progress.end_evaluation()
         row += [None] * (len(tasks) - len(row))
         progress.accuracy.append(row)
         line = {"event": "evaluation", "task": task.index, "step": progress.steps, "accuracy": row}
-        answers = self._reporter.ask(Probe.evaluated, at, [*row])
-        self._reporter.log({**joined(answers, {*line, *STAMPS}), **line})
+        answers = self._probes.ask(Probe.evaluated, at, [*row])
+        self._control.log({**joined(answers, {*line, *STAMPS}), **line})
 
     def _score(self, tasks: Sequence[Task], seen: Sequence[Task], at: Moment | None) -> None:
         """Score test parts from where the progress is; `at` is None before training."""
@@ -59,21 +58,21 @@ class Scorer:
             for task, prediction in group:
                 if progress.further < len(further):
                     who, _ = further[progress.further]
-                    self._reporter.ask(Probe.predicted, at, None, prediction, only=who)
+                    self._probes.ask(Probe.predicted, at, None, prediction, only=who)
                     progress.further += 1
                     continue
                 _check(prediction, at)
                 progress.row.append(prediction.accuracy())
                 if at:
-                    self._reporter.ask(Probe.predicted, at, task, prediction)
-            if self._reporter.is_due():
-                self._reporter.save()
+                    self._probes.ask(Probe.predicted, at, task, prediction)
+            if self._control.is_due():
+                self._control.save()
 
     def _further(self, at: Moment) -> list[tuple[str, Task]]:
         """Return which probe asks for further inputs, and a task with these as its test part."""
         return [
             (who, replace(at.task, name=f"the further inputs of probe {who}", test=inputs))
-            for who, answer in self._reporter.ask(Probe.further_inputs, at).items()
+            for who, answer in self._probes.ask(Probe.further_inputs, at).items()
             for inputs in answer
         ]
 

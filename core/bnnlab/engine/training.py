@@ -1,13 +1,13 @@
 """The loop over tasks, epochs and batches."""
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
 from bnnlab import seeds
-from bnnlab.engine.probes import Probes
+from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.progress import Progress
-from bnnlab.engine.reporting import Reporter
 from bnnlab.engine.scoring import Scorer
 from bnnlab.errors import RunError
 from bnnlab.interfaces.consistency import LOOK_EVERY
@@ -31,10 +31,11 @@ class Trainer:
     def __init__(
         self, run: Run, progress: Progress, control: Control, probes: Probes | None = None
     ) -> None:
-        probes = Probes({}, run) if probes is None else probes
-        self.made, self.progress, self._stepped = run, progress, control.stepped
-        self._reporter = Reporter(run, progress, control, probes)
-        self._scorer = Scorer(run, progress, self._reporter)
+        self._probes = probes = Probes({}, run) if probes is None else probes
+        probes.log = control.log
+        self.made, self.progress, self._given = run, progress, control
+        self._control = replace(control, is_due=self._is_due, save=self._save)
+        self._scorer = Scorer(run, progress, self._control, probes)
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
 
     def run(self) -> None:
@@ -44,15 +45,26 @@ class Trainer:
             RunError: If a look finds something wrong, or a probe fails.
             ProbeStop: If a probe asks for it.
         """
-        progress, reporter = self.progress, self._reporter
+        progress = self.progress
         if not progress.untrained:
             self._scorer.score_untrained()
         for task in self.made.tasks[progress.task :]:
             self._learn(task)
         if self._last and not progress.ended:
-            reporter.ask(Probe.run_ended, progress.accuracy, reporter.control)
+            self._probes.ask(Probe.run_ended, progress.accuracy, self._control)
             progress.ended = True
-            reporter.save()
+            self._save()
+
+    def _is_due(self) -> bool:
+        """Return whether a checkpoint is due, also for a probe that asks the run to stop."""
+        return self._probes.stop_reason is not None or self._given.is_due()
+
+    def _save(self) -> None:
+        """Save; stop the run if a probe asked for it and something is left to learn."""
+        self._probes.log_lines()  # of one that saves while it works
+        self._given.save()
+        if self._probes.stop_reason is not None and self.progress.task < len(self.made.tasks):
+            raise ProbeStop(self._probes.stop_reason)
 
     def _learn(self, task: Task) -> None:
         """Do what is left of a task: hear of its start, learn, hear of its end, be evaluated."""
@@ -62,18 +74,18 @@ class Trainer:
         steps = run.epochs * task.train.count_batches(run.batch_size)
         context = TaskContext(task, run.model, run.rule, run.batch_size, steps)
         if progress.phase == "start":
-            self._reporter.ask(Probe.task_started, self._reporter.at(task))
+            self._probes.ask(Probe.task_started, progress.at(task))
             run.optimizer.task_started(context)
             progress.phase = "epochs"
         while progress.epoch < run.epochs:
             self._epoch(task)
-            self._reporter.save()
+            self._save()
         if progress.phase == "epochs":
             run.optimizer.task_ended(context)
             progress.phase = "evaluation"
         self._scorer.score_after(task)
         progress.task, progress.phase, progress.epoch = task.index + 1, "start", 0
-        self._reporter.save()
+        self._save()
 
     def _epoch(self, task: Task) -> None:
         """Make the steps that are left of an epoch, and log what they were like."""
@@ -90,8 +102,8 @@ class Trainer:
             "train_accuracy": int(progress.correct) / len(task.train),
             **self._scorer.score_held(task),
         }
-        self._reporter.log(metrics)
-        self._reporter.ask(Probe.epoch_ended, self._reporter.at(task), dict(metrics))
+        self._control.log(metrics)
+        self._probes.ask(Probe.epoch_ended, progress.at(task), dict(metrics))
         progress.epoch, progress.step = progress.epoch + 1, 0
         if progress.epoch == run.epochs:
             progress.diagnostics.append(diagnostics)
@@ -114,13 +126,13 @@ class Trainer:
             progress.step += 1
             progress.steps += 1
             if self._each_step:
-                self._reporter.ask(Probe.stepped, self._reporter.at(task), batch, loss, logits)
-            due = self._reporter.is_due()
+                self._probes.ask(Probe.stepped, progress.at(task), batch, loss, logits)
+            due = self._is_due()
             if due or progress.step % LOOK_EVERY == 0 or progress.step == count:
                 _look(run.optimizer, progress, task)
-            self._stepped(*where, progress.step, count)
+            self._control.stepped(*where, progress.step, count)
             if due:
-                self._reporter.save()
+                self._save()
 
 
 def _step(optimizer: Optimizer, closure: Closure) -> tuple[Tensor, Tensor]:
