@@ -154,6 +154,7 @@ class Bad(Probe):
         return given.get(self.what, {})
 
     def run_ended(self, accuracy, control):
+        assert not control.is_due()
         if self.what == "fails after it saved":
             self.log("late")
             control.save()
@@ -284,14 +285,14 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ("logs the core's", "acme-probes/bad: a line 'epoch' is the core's own"),
         ("logs no JSON", "acme-probes/bad: its line 'odd' is no mapping of JSON types"),
         ("answers a tensor", r"acme-probes/bad: what evaluated\(\) returns is no mapping of JSON"),
-        ("measures the core's", "acme-probes/bad measures 'forgetting'; that name is the core's"),
+        ("measures the core's", "acme-probes/bad: the name 'forgetting' is the core's"),
         ("measures a tensor", r"bad: what measures\(\) returns is no mapping .*at 'one': "),
         (
             "measures NaN",
             r"bad: what measures\(\) returns is no mapping .*at 'two': .*float",
         ),
-        ("answers the core's", "acme-probes/bad measures 'accuracy'; that name is the core's"),
-        ("logs the core's time", "acme-probes/bad measures 'time'; that name is the core's"),
+        ("answers the core's", "acme-probes/bad: the name 'accuracy' is the core's"),
+        ("logs the core's time", "acme-probes/bad: the name 'time' is the core's"),
         ("logs twice", r"bad logs in further_inputs\(\), which a resumed run calls again"),
         ("measures nothing", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
         ("gives no inputs", "probe acme-probes/bad in further_inputs failed at .*TypeError"),

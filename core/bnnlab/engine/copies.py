@@ -64,12 +64,11 @@ def _rows(pixels: Tensor | StoredImages) -> Hashes:
     """Return a hash of each image."""
     if isinstance(pixels, StoredImages):
         return np.fromiter(map(hash, pixels.digests or ()), np.int64)
-    found = [np.zeros(0, np.int64)]
+    found: list[int] = []
     for part in torch.split(pixels, TOGETHER):
-        content = part.reshape(len(part), -1).contiguous().cpu().view(torch.uint8).numpy()
-        lines = content.view(np.dtype((np.void, content.shape[1])))[:, 0].tolist()
-        found.append(np.fromiter(map(hash, lines), np.int64, len(lines)))
-    return np.concatenate(found)
+        images = part.reshape(len(part), -1).contiguous().cpu().view(torch.uint8).numpy()
+        found += [hash(image.tobytes()) for image in images]
+    return np.array(found, np.int64)
 
 
 def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:

@@ -130,7 +130,7 @@ def joined(answers: Mapping[str, Mapping[str, Any]], core: Set[str]) -> dict[str
         for name in answer:
             if name in core or name in found:
                 other = "the core" if name in core else "another probe"
-                raise RunError(f"probe {who} measures {name!r}; that name is {other}'s")
+                raise RunError(f"probe {who}: the name {name!r} is {other}'s")
         found.update(answer)
     return found
 

@@ -33,7 +33,8 @@ class Scorer:
         if task.validation is None or not len(task.validation):
             return {}
         seen = self.made.tasks[: task.index + 1]
-        ([(_, held)],) = self._evaluator.predict([replace(task, test=task.validation)], seen)
+        (group,) = self._evaluator.predict([replace(task, test=task.validation)], seen)
+        ((_, held),) = group
         return {"validation_accuracy": held.accuracy()}
 
     def score_after(self, task: Task) -> None:

@@ -55,15 +55,17 @@ class Trainer:
             progress.ended = True
             self._save()
 
+    def _is_stopped(self) -> bool:
+        """Return whether a probe asks the run to stop while something is left to learn."""
+        return self._probes.stop_reason is not None and self.progress.task < len(self.made.tasks)
+
     def _is_due(self) -> bool:
-        """Return whether a checkpoint is due, also for a probe that asks the run to stop."""
-        return self._probes.stop_reason is not None or self._given.is_due()
+        return self._is_stopped() or self._given.is_due()
 
     def _save(self) -> None:
-        """Save; stop the run if a probe asked for it and something is left to learn."""
         self._probes.log_lines()  # of one that saves while it works
         self._given.save()
-        if self._probes.stop_reason is not None and self.progress.task < len(self.made.tasks):
+        if self._is_stopped():
             raise ProbeStop(self._probes.stop_reason)
 
     def _learn(self, task: Task) -> None:
