@@ -183,7 +183,7 @@ def test_an_option_out_of_range_is_refused_before_anything_is_made() -> None:
     model = bnnlab.create("model", "mlp", input_shape=(4,), classes=3, hidden=[5])
     with pytest.raises(UsageError, match=r"optimizer\.lr: -1 must be above 0"):
         bnnlab.create("optimizer", "meta", model, lr=-1)
-    with pytest.raises(UsageError, match="m has 3 values, but the model has 2 binary weights"):
+    with pytest.raises(UsageError, match=r"optimizer\.m: 3 values, .*, for 2 binary weights"):
         bnnlab.create("optimizer", "meta", model, m=[1, 2, 3])
     optimizer = bnnlab.create("optimizer", "meta", model, m="auto")
     batch = (torch.ones(2, 4), torch.tensor([0, 1]))
