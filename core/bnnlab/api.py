@@ -88,7 +88,7 @@ def create(
 
 
 def _sizes(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Take the arguments of a model that are no options out of those that are given."""
+    """Take `input_shape` and `classes`, which are no options, out of a model's arguments."""
     try:
         shape, classes = given.pop("input_shape"), given.pop("classes")
     except KeyError as error:

@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(error: Exception) -> tuple[str | None, int]:
-    """Return what an error says to a person, None if it is a fault; and the exit code."""
+    """Return an error's message for people, None if it is a bug; and the exit code."""
     if isinstance(error, BnnlabError):
         return str(error), error.exit_code
     if isinstance(error, OSError):

@@ -56,7 +56,7 @@ def find_device(name: str) -> torch.device:
     """Return the device called `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
-        UsageError: If there is none of that name here.
+        UsageError: If this machine has no device of that name.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -157,7 +157,7 @@ def make_model(
 
 
 def without_files(choice: Choice) -> Choice:
-    """Return the choice of a model without what its weights begin as: saved ones follow."""
+    """Return a model's choice without the files of its initial weights; its state is loaded."""
     blank = {option.name: option.default for option in choice.component.options if option.path}
     return replace(choice, options={**choice.options, **blank})
 
@@ -176,7 +176,7 @@ def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
-    """Make a rule and attach it to the model; what infers is this rule, and no earlier one."""
+    """Make a rule and attach it to the model, without the `inference` that an earlier rule set."""
     rule: LearningRule = _make(host, choice)
     before, model.inference = model.inference, None
     try:

@@ -7,9 +7,13 @@ from bnnlab.settings.run import ANALYSIS
 
 
 def translated(state: Mapping[str, Any], measured: Collection[str]) -> dict[str, Any]:
-    """Return a checkpoint's state as this version writes it, with the probes that `measured`.
+    """Translate a checkpoint's state of 0.1.0 into what this version writes.
 
-    A state that has probes is of this version.
+    A state that has probes is returned as it is: this version wrote it.
+
+    Args:
+        state: The checkpoint's state.
+        measured: Names of the probes that measure what 0.1.0 measured in this run.
     """
     if "probes" in state:
         return dict(state)
@@ -27,7 +31,7 @@ def translated(state: Mapping[str, Any], measured: Collection[str]) -> dict[str,
 
 
 def _parted(learner: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a learner's progress, and apart from it what probes keep now."""
+    """Return a learner's progress, and separately what is now the state of probes."""
     names = ("flips", "start_signs", "unknown", "summaries", "uncertainty", "diagnosis", "fresh")
     progress = dict(learner["progress"])
     old = {name: progress.pop(name) for name in names}

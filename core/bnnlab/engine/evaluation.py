@@ -84,9 +84,9 @@ class Evaluator:
 
 
 def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
-    """Part tasks into groups whose test examples may be held, or of one task if it is `alone`.
+    """Divide tasks into groups; memory can hold what is predicted for a group's test examples.
 
-    A shared test part counts once.
+    A test part that tasks share counts once. If `alone`, each group has one task.
     """
     group: list[Task] = []
     for task in tasks:

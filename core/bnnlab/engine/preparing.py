@@ -78,7 +78,7 @@ def prepare(
 def _make(
     host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device, *, resumed: bool
 ) -> Run:
-    """Make tasks and what learns; a model whose state follows reads no file."""
+    """Make tasks, model, rule and optimizer; in a resumed run the model reads no files."""
     choices = dict(config.choices)
     tasks = building.make_tasks(choices[Kind.STREAM], stream)
     unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
@@ -108,7 +108,7 @@ def _restore(
     probes: Mapping[str, Probe],
     allow_changed_versions: bool,
 ) -> Origin:
-    """Load a checkpoint if it is this run's; return the origin of the run that goes on."""
+    """Load a checkpoint, if it is of this run; return the origin of the resumed run."""
     versions = join_versions(folder.path, state["versions"], mine.versions, allow_changed_versions)
     compare(folder.path, state["identity"], mine.identity)
     if state["device"] != mine.device:
@@ -126,7 +126,7 @@ def _restore(
 def _new_folder(
     host: PluginHost, config: RunConfig, device: torch.device, data: Path
 ) -> RunFolder | None:
-    """Make a folder; its run.toml says what was left to this machine, and not the run's name."""
+    """Make the run's folder; its run.toml has the device and data folder found, and no name."""
     if config.out is None:
         return None
     where = str(data.resolve())

@@ -66,7 +66,7 @@ class Progress:
         return self.losses, self.correct
 
     def remembering(self, examples: Examples) -> Examples:
-        """Return examples whose augmentation notes here where its generator is."""
+        """Return the examples; their augmentation stores its generator's state here."""
         augment = examples.augment
         if augment is None:
             return examples

@@ -34,11 +34,11 @@ class Origin:
     Attributes:
         run_id: Sixteen hexadecimal digits of this run alone.
         protocol: What is learned from, in which order, how it is split and scored.
-        identity: What a checkpoint must agree on with the run that continues it.
-        versions: All that parts of the run are made with, by distribution.
+        identity: What must be equal in a checkpoint and in the run that continues it.
+        versions: Per distribution, every version that computed a part of the run, in order.
         files: Digests of what the run reads besides its stream, by option.
         device: The kind of device.
-        data: What makes the model again: input shape, classes, whether the rule infers.
+        data: What is needed to make the model again: input shape, classes, whether the rule infers.
         components: Per kind: name, distribution and version.
     """
 
@@ -126,9 +126,9 @@ def versions(host: PluginHost, choices: Iterable[Choice], run: Run) -> dict[str,
 
 
 def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
-    """See that the identity in a checkpoint is the run's own, or the part of it in `mine`.
+    """Check that a checkpoint's identity agrees with `mine`, the run's or a part of it.
 
-    Settings that it does not know are of a later version, which may be allowed.
+    A setting that the checkpoint does not have came with a later version, and is not compared.
 
     Raises:
         UsageError: If they differ.
@@ -150,7 +150,7 @@ def _agree(saved: Any, mine: Any) -> bool:
 def join_versions(
     folder: Path, saved: Mapping[str, list[str]], mine: Mapping[str, list[str]], allowed: bool
 ) -> dict[str, list[str]]:
-    """Return every version that parts of a run are made with: those of its checkpoint, then mine.
+    """Return every version that computed a part of a run: those of its checkpoint, then mine.
 
     Raises:
         UsageError: If they differ and this is not allowed.

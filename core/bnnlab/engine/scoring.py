@@ -79,7 +79,7 @@ class Scorer:
 
 
 def _check(prediction: Prediction, at: Moment | None) -> None:
-    """Check that a prediction holds finite numbers: no look sees what the last step led to."""
+    """Check that a prediction is finite; `Optimizer.look` does not see the last step's outcome."""
     if not bool(prediction.probabilities.isfinite().all()):
         when = f"after task {at.task.index + 1} ({at.task.name})" if at else "before training"
         raise RunError(f"{when} the model predicts numbers that are not finite. {ADVICE}")

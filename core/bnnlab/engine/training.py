@@ -138,7 +138,7 @@ class Trainer:
 
 
 def _step(optimizer: Optimizer, closure: Closure) -> tuple[Tensor, Tensor]:
-    """Return a step's loss and the logits it was made at."""
+    """Make a step; return its loss, and the logits that the loss came from."""
     loss, name = optimizer.step(closure), type(optimizer).__name__
     if closure.logits is None:
         raise RunError(f"{name}.step() did not call the closure that it was given")

@@ -37,8 +37,8 @@ class PosteriorOptimizer(Optimizer):
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the deployed
             weights.
         examples: Examples in the training data. None: those of the task.
-        batch_size: Examples per step. None: those of the batch, or what `task_started` says where
-            the closure is not a rule's.
+        batch_size: Examples per step. None: the size of the batch; for a closure that no rule
+            made, the size that `task_started` told.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = 
 
 
 def _qualified(index: Index, defaults: Settings) -> Settings:
-    """Name components `DISTRIBUTION/NAME`: no other plugin's of the same name are meant."""
+    """Write the components of the defaults as `DISTRIBUTION/NAME`, so that each name is unique."""
     qualified = dict(defaults)
     for key, value in defaults.items():
         table = as_table(value) or {}

@@ -50,16 +50,16 @@ def describe(model: Model, optimizer: Optimizer, before: Sequence[Tensor]) -> li
     """Return what became of each learned weight, from input to output.
 
     Args:
-        model: As it is now.
-        optimizer: Of this model; is asked what it keeps behind each weight.
+        model: The model as it is now.
+        optimizer: The optimizer of this model, which keeps the numbers behind each weight.
         before: What `signs` returned earlier.
 
     Returns:
         Per learned weight: its `name`; `flips`, the share whose sign is not as before; `latent`,
         the histogram of what is kept behind it as `low`, `high` and `counts`, 41 equal bins from
         minus the largest absolute value to plus it; and `scale`, the quantiles 0, 0.25, 0.5, 0.75
-        and 1 of its layer's learned scale. None for either where there is none, or it is not
-        finite, of which the log warns.
+        and 1 of its layer's learned scale. `latent` and `scale` are None if the layer has no such
+        numbers, or if one is not finite; in the second case the log warns.
 
     Raises:
         RunError: If what is kept behind a weight is no tensor of floats of its shape.

@@ -77,7 +77,9 @@ class Consolidation(Optimizer):
 
     def _refuse_unsuitable(self, name: str, model: Model) -> None:
         if isinstance(self.base, Consolidation):
-            raise UsageError(f"optimizer.base: {name!r} consolidates already; give its own base")
+            raise UsageError(
+                f"optimizer.base: {name!r} consolidates already; name its own base instead"
+            )
         if isinstance(self.base, PosteriorOptimizer):
             raise UsageError(
                 f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty needs "

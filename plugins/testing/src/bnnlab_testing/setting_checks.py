@@ -73,7 +73,8 @@ class SettingChecks(OptimizerChecks):
     def test_no_option_is_ignored(self) -> None:
         """Some other value of each changes weights, state or draws within two short tasks.
 
-        Text is left out, as are options all of whose values are refused beside the other options.
+        Options of text are not tested. Neither is an option if the other options exclude all its
+        other values.
         """
         usual = self._behaviour(self.choice)
         idle = {option.name for option in self.component.options if self._is_idle(option, usual)}
