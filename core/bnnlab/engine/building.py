@@ -122,7 +122,7 @@ def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
 
 
 def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> Examples | None:
-    """Return a stream's inputs of no task; None without such, or if the model is told the task."""
+    """Return a stream's out-of-distribution inputs; None if it has none or tells the task."""
     if stream.gives_task_ids:
         return None
     with _named(choice, "when its out_of_distribution() was made"):

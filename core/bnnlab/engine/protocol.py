@@ -64,7 +64,7 @@ def originate(
     probes: Mapping[str, Choice],
     state: State | None,
 ) -> Origin:
-    """Return what a run's figures come from, as a new run says it; `state` if it goes on."""
+    """Return what a run's figures come from, as if it were new; `state` is a resumed run's."""
     read = dict(config.choices)
     if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
         read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
@@ -96,7 +96,7 @@ def originate(
 
 
 def _describe(run: Run, stream: TaskStream, files: Mapping[str, str]) -> dict[str, Any]:
-    """Describe what is learned from (`files`, too), in which order, how it is split and scored."""
+    """Describe the data and `files` that are learned from, their order, their split, the score."""
     draws = run.optimizer.test_draws
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
     return {

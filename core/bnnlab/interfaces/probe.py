@@ -136,7 +136,7 @@ class Probe:
         """Hear that an epoch is over, with its line of metrics.jsonl."""
 
     def further_inputs(self, at: Moment) -> Sequence[Examples]:  # noqa: ARG002
-        """Return what the evaluation after a task predicts beside the tasks' test parts.
+        """Return further inputs that the evaluation after a task predicts, a list of `Examples`.
 
         An evaluation that was interrupted asks again, and must be given the same.
         """

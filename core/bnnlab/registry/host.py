@@ -80,7 +80,7 @@ class PluginHost:
         return self._find(kind, name, self.components(kind))
 
     def resolve_command(self, name: str, own: Iterable[str] = ()) -> tuple[Plugin, Command]:
-        """Do `resolve` for a command; the core's `own` are known to its hint."""
+        """Do `resolve` for a command; "Did you mean" also knows `own`, the commands of the core."""
         return self._find(Command.kind, name, self.commands(), own)
 
     def _find(

@@ -80,7 +80,7 @@ class SignatureOptions(Sequence[Option]):
 
 
 def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
-    """Return the options of a class or of its stub; those in `fixed` are none.
+    """Return the options of a class or of its stub, without the `fixed` keywords.
 
     Raises:
         UsageError: On a keyword without a default, or an option whose type is not known.

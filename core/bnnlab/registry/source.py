@@ -108,7 +108,7 @@ class _Module(dict[str, Any]):
         raise UnreadableError(f"{self._name} does not say plainly what {name!r} is")
 
     def _import(self, name: str) -> Any:
-        """Return a module: as its source says, a foreign one itself, or what stands for torch."""
+        """Return a module as its source says; a foreign one imported; `Stub` for torch."""
         top = name.partition(".")[0]
         if top == "torch":
             return Stub

@@ -57,7 +57,7 @@ class Relaxation:
         return logits
 
     def __call__(self, _model: Model, x: Tensor) -> Tensor:
-        """Return logits `(B, K)` of inputs `(B, ...)`; with gradients enabled no step is spared."""
+        """Return logits `(B, K)` of inputs `(B, ...)`; all steps are made if gradients are on."""
         return self.logits(self.rest(x, None if torch.is_grad_enabled() else self.tolerance))
 
     def rest(self, x: Tensor, tolerance: float | None) -> States:

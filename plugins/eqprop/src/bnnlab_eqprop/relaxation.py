@@ -150,10 +150,10 @@ class Network:
     def settle(
         self, states: States, steps: int, tolerance: float | None
     ) -> tuple[int, list[Tensor]]:
-        """Update the states so often, or until no element moves by more than `tolerance`.
+        """Update the states `steps` times, or until no element moves by more than `tolerance`.
 
-        A step that changes nothing at all ends it with tolerance 0, too: so would every other. With
-        None all steps are made, and no number is looked at, so that vmap can go through it.
+        With tolerance 0 the updates end when a step changes nothing, as then no later step would
+        change anything. With None all steps are made, and no number is read, so that vmap works.
 
         Returns:
             The number of steps made, and s_1, ..., s_L before the last one.
@@ -175,7 +175,11 @@ def _output(unit: nn.Module, s: Tensor) -> Tensor:
 
 
 def _at_rest(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:
-    """Compare states: on the CPU the last and smallest first, elsewhere at once, to wait once."""
+    """Return whether no state moved by more than the tolerance.
+
+    The CPU compares the last and smallest state first, and may stop there. Other devices compare
+    all at once, so that the host waits once.
+    """
     pairs = zip(reversed(before), reversed(after), strict=True)
     if after[0].device.type == "cpu" and tolerance == 0:
         return all(torch.equal(old, new) for old, new in pairs)

@@ -44,15 +44,15 @@ class Pass(ABC):
 
     @abstractmethod
     def hidden(self, z: Tensor, h: Tensor) -> None:
-        """Take a hidden layer's own output z, with its graph, and its activity h, of one shape."""
+        """Take a hidden layer's output z, with its graph, and its activity h, of equal shape."""
 
     @abstractmethod
     def output(self, z: Tensor) -> Tensor:
-        """Take the output layer's own output z, with its graph; return what goes on."""
+        """Take the output layer's output z, with its graph; return what later modules get."""
 
     @abstractmethod
     def normalise(self, norm: nn.Module, x: Tensor) -> Tensor | None:
-        """Take the input x of batch normalisation in training; return its output, None as it is."""
+        """Take the input x of batch normalisation in training; return another output, or None."""
 
     def run(self, model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the logits at these inputs, with `tensors` in place of those of these names."""

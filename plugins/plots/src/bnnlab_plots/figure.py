@@ -45,7 +45,7 @@ def save(figure: "Figure", file: Path) -> None:
 
 
 def recorded(run: Path, event: str) -> list[dict[str, Any]]:
-    """Return a run's lines of metrics about an event; the last line may be in the writing.
+    """Return a run's lines of metrics about an event, without an incomplete last line.
 
     Raises:
         UsageError: If there is no such run, or its metrics are damaged.
@@ -82,7 +82,7 @@ def title(run: Path) -> str:
 
 
 def plain(name: str) -> str:
-    """Return a name that is drawn as it is: dollars begin no formula, and none is left out."""
+    """Escape a name, as matplotlib reads `$` as a formula and hides names that begin with `_`."""
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 

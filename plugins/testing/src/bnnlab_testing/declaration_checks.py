@@ -117,7 +117,7 @@ class DeclarationChecks(ComponentContract):
         assert read == options_of(made, fixed), "its source says other options"
 
     def test_its_constructor_reads_every_option(self) -> None:
-        """What is declared and taken, and then looked at nowhere, has no effect."""
+        """An option that the constructor takes and never reads would have no effect."""
         made = self.host.load(self.plugin, self.component)
         declared = {option.name for option in self.component.options} - self.without_effect.keys()
         for constructor, keywords in _constructors(made):

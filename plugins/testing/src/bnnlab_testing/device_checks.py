@@ -32,7 +32,7 @@ class DeviceChecks(DeclarationChecks):
         call_with_device(self, "work_on")
 
     def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
-        """It waits no more often than `waits` says: not at all, unless told otherwise."""
+        """A step waits no more often than the attribute `waits` says, 0 by default."""
         call_with_device(self, "count_waits")
 
     @abstractmethod

@@ -162,7 +162,7 @@ def _do(job: Job, device: Any) -> Answer:
 
 
 def _take_place(job: Job) -> None:
-    """Be where the test is; forget modules of folders that it does not know, as of one before."""
+    """Take path, environment and folder of the test; unload modules that its path does not have."""
     gone = tuple(f"{folder}{os.sep}" for folder in {*sys.path} - {*job.path} if folder)
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(gone):

@@ -60,7 +60,7 @@ def live(
     lines: list[dict[str, Any]] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Learn and evaluate all tasks; return what is left, logged, measured and predicted, by place.
+    """Learn and evaluate all tasks; return the final state, log, measures and predictions by place.
 
     At each of the `stops` the run saves, and goes on with components that are made anew and load
     what was saved, as `bnn run --resume` does.

@@ -57,7 +57,7 @@ class OptimizerContract(
         assert not wrong, f"{wrong} of {best.numel()} weights have the sign that raises the loss"
 
     def test_draws_follow_what_was_learned(self) -> None:
-        """Where the best weights are known, 0.55 of what 100 draws show is as deployed, or more.
+        """Where the best weights are known, at least 0.55 of the drawn weights are as deployed.
 
         Draws by chance would have 0.5, give or take 0.005.
         """

@@ -30,10 +30,10 @@ class StreamContract(ExampleChecks):
     """Checks a stream, with data that is here; choose small data by `options`."""
 
     def test_a_run_accepts_its_tasks(self) -> None:
-        """They, and inputs of no task, are what the core asks for before it learns anything.
+        """Tasks and out-of-distribution inputs pass the checks that a run makes before it trains.
 
-        It asks for the numbers of tasks, shapes, dtypes, labels, task masks, what the protocol is,
-        and test data that are no copies of what is learned from.
+        The checks are of the number of tasks, shapes, dtypes, labels, task masks, the protocol, and
+        of test data that are copies of training data.
         """
         stream = self.make()
         tasks = building.make_tasks(self.choice, stream)
