@@ -109,4 +109,4 @@ def refuse_others(settings: Mapping[str, Any], kinds: Collection[str], command: 
 def naming(host: PluginHost) -> Callable[[Plugin, Component], str]:
     """Return what names a component: with its distribution where two have the same name."""
     counts = Counter(str(component) for _, component in host.components())
-    return lambda plugin, c: c.name if counts[str(c)] == 1 else f"{plugin.distribution}/{c.name}"
+    return lambda plugin, c: c.name if counts[str(c)] < 2 else f"{plugin.distribution}/{c.name}"

@@ -24,10 +24,10 @@ class Measure(Generic[Value]):
     """A figure that results have: an attribute of a result, and an entry of `result.measures`.
 
     Attributes:
-        name: By which it is found.
-        unit: Or the range.
-        meaning: In a few words.
-        absent: Its value where nothing measured it.
+        name: The key of the figure in the result.
+        unit: Unit or range of the figure.
+        meaning: What the figure is, in a few words.
+        absent: The figure's value if nothing measured it.
     """
 
     def __init__(self, unit: str, meaning: str, absent: Any = None) -> None:

@@ -141,6 +141,6 @@ def segment_outputs(model: Model, x: Tensor) -> Iterator[Tensor]:
             found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise UsageError(
                 f"{who} makes {found} of a batch of {rows}, and not one tensor of {rows} rows: "
-                "what passes a tuple on, and what takes it, belong into one segment"
+                "put the module that returns a tuple and the one that takes it into one segment"
             )
         yield x

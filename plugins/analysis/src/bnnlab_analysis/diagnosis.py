@@ -38,8 +38,8 @@ def diagnose(rule: LearningRule, model: Model, batch: Batch) -> list[Diagnosis]:
     Returns:
         Per segment: the `angle` between the two gradients of its parameters, in degrees from 0 to
         180; their lengths `norm` and `exact_norm`; and `window`, the share of the pre-activations
-        of its sign activations that the surrogate gradient is not zero at. None where there is
-        nothing to measure: no parameter, a gradient of length 0, no sign activation.
+        of its sign activations where the surrogate gradient is not zero. A value is None if there
+        is nothing to measure: no parameter, a gradient of length 0, no sign activation.
     """
     with _untouched(rule, model):
         rule.closure(model, batch)()
@@ -49,7 +49,10 @@ def diagnose(rule: LearningRule, model: Model, batch: Batch) -> list[Diagnosis]:
             loss = rule.objective(batch)(model(batch.inputs), batch.targets)
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             name = type(rule).__name__
-            raise RunError(f"{name}.objective() of what the model infers is no scalar with a graph")
+            raise RunError(
+                f"the loss that {name}.objective() gives must be a scalar that autograd can "
+                "differentiate"
+            )
         every = [p for each in owned for p in each]
         exact = dict(zip(every, torch.autograd.grad(loss, every, allow_unused=True), strict=True))
         rows = zip(owned, taught, windows, strict=True)

@@ -133,7 +133,7 @@ def sum_of_squares(model: Model, task: Task, inputs: Tensor, targets: Tensor) ->
     """Return, per parameter by name, the sum over examples of its squared gradient.
 
     Args:
-        model: Is evaluated in the mode in which it is.
+        model: The model; its mode (training or evaluation) is kept.
         task: Says which classes there are to choose among.
         inputs: `(B, ...)`.
         targets: `(B,)`: the gradient is that of log p(target | input).

@@ -50,8 +50,8 @@ class RandomFeedback(LearningRule):
         per: One feedback weight per neuron, or one per channel shared by all positions.
         skip: Feedback in networks with skip connections. cut: no gradient passes between segments.
             leak: the gradient follows the skip connections.
-        at: The feedback is the gradient at a segment's output, as published, or at its layer
-            normalisation (norm), the input of the next block of a transformer.
+        at: Where the feedback stands for the gradient. output: at a segment's output, as
+            published. norm: at its layer normalisation, the input of a transformer's next block.
     """
 
     name = ""

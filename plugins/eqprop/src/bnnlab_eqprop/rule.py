@@ -95,8 +95,8 @@ class EquilibriumPropagation(RelaxingRule):
         on_state = self.loss == "squared" and nudge != "drive" and error == "live"
         if beta >= 1 and nudging != "one-sided" and on_state:
             raise UsageError(
-                f"rule.beta: {beta:g} must be below 1 where the negative nudge of a state follows "
-                "it, or the state runs away. Or set rule.nudging=one-sided, or rule.nudge=drive"
+                f"rule.beta: {beta:g} must be below 1: the negative nudge depends on the state, "
+                "which would diverge. Or set rule.nudging=one-sided, or rule.nudge=drive"
             )
         self.beta, self.nudging, self.nudge, self.error = beta, nudging, nudge, error
         self.gradient = gradient
