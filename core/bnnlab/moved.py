@@ -81,7 +81,7 @@ def reexport(name: str) -> Callable[[str], Any]:
             module = import_module(home)
             if hasattr(module, attribute):
                 found = getattr(module, attribute)
-                is_public = getattr(import_module("bnnlab"), attribute, None) is found
+                is_public = getattr(sys.modules["bnnlab"], attribute, None) is found
                 where = "bnnlab" if is_public else home
                 message = f"{name} has moved: import {attribute} from {where}"
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
