@@ -167,6 +167,8 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: bnnlab.run(epochs=0), "epochs: 0 must be at least 1"),
     (lambda: bnnlab.run(set={"optimizer.lrr": 1}), "optimizer.lrr: no such option"),
     (lambda: bnnlab.run({"epoch": 1}), "Did you mean 'epochs'?"),
+    (lambda: bnnlab.run(probes="weighs"), "unknown probe 'weighs'. Did you mean 'weights'?"),
+    (lambda: bnnlab.run(probes={"weights": {"bins": 3}}), "probe.weights.bins: no such option"),
     (lambda: bnnlab.run(recipe="no/such"), "unknown recipe 'no/such'"),
     (lambda: bnnlab.run("/no/such/file.toml"), "cannot read /no/such/file.toml"),
 ]

@@ -106,7 +106,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     optimizer: Choosable = None,
     model: Choosable = None,
     stream: Choosable = None,
-    probes: Sequence[str | Mapping[str, Any]] | None = None,
+    probes: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -134,7 +134,8 @@ def run(  # noqa: D417  # `_document` adds the settings
         set: More settings, such as `{"optimizer.lr": 0.005}`. They override the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
-        probes: Names of probes, or mappings with `name` and options.
+        probes: Names of probes, or mappings with `name` and options; or a mapping from names to
+            options.
 
     Raises:
         UsageError: If the run cannot start with these settings.
@@ -153,7 +154,9 @@ def run(  # noqa: D417  # `_document` adds the settings
         places.append(config)
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
-    places.append({"out": None, **said, **({} if probes is None else {"probe": [*probes]})})
+    if probes is not None:
+        said["probe"] = probes if isinstance(probes, str | Mapping) else [*probes]
+    places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     return prepare(host, resolve(host, places)).run()
 

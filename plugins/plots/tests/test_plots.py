@@ -54,6 +54,12 @@ def test_every_segment_is_a_line_over_the_steps(tmp_path: Path) -> None:
     assert "degrees" in upper.get_ylabel()
 
 
+def test_angles_of_zero_are_seen_beside_a_right_angle(tmp_path: Path) -> None:
+    record(tmp_path / "run", segments=1)
+    low, high = plot_diagnosis(tmp_path / "run").axes[0].get_ylim()
+    assert low < 0 and high > 90
+
+
 def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
     record(tmp_path / "run", segments=45)
     assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0
@@ -81,6 +87,35 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"event": "ep\n')
     with pytest.raises(UsageError, match=r"metrics\.jsonl is damaged"):
         plot_diagnosis(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("plot", "event", "values"),
+    [
+        (plot_diagnosis, "diagnosis", [{"step": 1, "segments": [{}]}, {"step": 2, "segments": []}]),
+        (plot_diagnosis, "diagnosis", [{"step": 1}]),
+        (plot_weights, "weights", [{"task": 0, "layers": [{}]}, {"task": 1, "layers": []}]),
+        (plot_weights, "weights", [{"task": 0, "layers": None}]),
+        (lambda run: plot_accuracy([run]), "evaluation", [{"accuracy": [0.5]}] * 2),
+        (lambda run: plot_accuracy([run]), "evaluation", [{"accuracy": ["high"]}]),
+        (lambda run: plot_accuracy([run]), "evaluation", [{"accuracy": None}]),
+    ],
+)
+def test_records_of_another_form_are_damaged(
+    tmp_path: Path, plot: Any, event: str, values: list[dict[str, Any]]
+) -> None:
+    run = write(tmp_path / "run", [{"event": event, **each} for each in values])
+    with pytest.raises(UsageError, match=r"run/metrics\.jsonl is damaged: "):
+        plot(run)
+
+
+def test_a_format_that_needs_what_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "run")
+    monkeypatch.setenv("PATH", "")  # no LaTeX
+    with pytest.raises(UsageError, match=r"cannot write .*x\.pgf: .*not found"):
+        save(plot_diagnosis(tmp_path / "run"), tmp_path / "x.pgf")
 
 
 def test_a_format_that_there_is_not_is_refused_with_those_that_there_are(

@@ -13,6 +13,7 @@ from bnnlab_plots.figure import (
     integer_ticks,
     new_figure,
     plain,
+    reading,
     recorded,
     result,
     shades,
@@ -121,10 +122,15 @@ def _plot_several(runs: Sequence[Path]) -> "Figure":
 
 def _percent(run: Path) -> "NDArray[np.float64]":
     """Return the matrix in per cent, a row per task learned, with NaN for what was not measured."""
-    rows = [line["accuracy"] for line in recorded(run, "evaluation")]
-    if not rows:
+    lines = recorded(run, "evaluation")
+    if not lines:
         raise UsageError(f"{run} has not learned a task yet: there is no accuracy to draw")
-    return 100 * np.array(rows, dtype=np.float64)
+    with reading(run):
+        rows = np.array([line["accuracy"] for line in lines], dtype=np.float64)
+        learned, tasks = rows.shape
+        if learned > tasks:
+            raise ValueError(f"{learned} evaluations of {tasks} tasks")
+    return 100 * rows
 
 
 def _names(runs: Sequence[Path]) -> tuple[list[str], str | None]:

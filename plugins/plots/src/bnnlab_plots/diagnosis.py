@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.errors import UsageError
-from bnnlab_plots.figure import integer_ticks, new_figure, recorded, shades, title
+from bnnlab_plots.figure import integer_ticks, new_figure, reading, recorded, shades, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,13 +29,14 @@ def plot_diagnosis(run: Path) -> "Figure":
     rows = recorded(run, "diagnosis")
     if not rows:
         raise UsageError(f"{run} recorded no diagnosis: run it with --diagnose")
+    with reading(run):
+        steps = [row["step"] for row in rows]
+        segments = list(zip(*(row["segments"] for row in rows), strict=True))  # each over the steps
     figure = new_figure(6)
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
-    steps = [row["step"] for row in rows]
-    colours = shades(len(rows[0]["segments"]))
-    for number, colour in enumerate(colours):
-        of_segment = [row["segments"][number] for row in rows]
-        label = f"segment {number + 1}"
+    colours = shades(len(segments))
+    for number, (colour, of_segment) in enumerate(zip(colours, segments, strict=True), start=1):
+        label = f"segment {number}"
         for axes, values in (
             (upper, [each["angle"] for each in of_segment]),
             (middle, [_ratio(each["norm"], each["exact_norm"]) for each in of_segment]),
@@ -44,8 +45,8 @@ def plot_diagnosis(run: Path) -> "Figure":
             if any(value is not None for value in values):
                 shown = [float("nan") if value is None else value for value in values]
                 axes.plot(steps, shown, ".-", color=colour, label=label)
-    upper.set(ylabel=_ANGLES, ylim=(-3, None))
     upper.axhline(90, color="grey", linewidth=0.8, linestyle=":")
+    upper.set(ylabel=_ANGLES, ylim=(-3, None))  # after the line at 90, so that it is in view
     middle.set(ylabel=_NORMS, yscale="log")
     lower.set(ylabel=_WINDOWS, ylim=(0, 1), xlabel="optimizer steps")
     integer_ticks(lower.xaxis)

@@ -1,10 +1,12 @@
 """What all pictures share: figures without pyplot, what a run recorded, colours, saving."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, explain, first_line
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -42,6 +44,24 @@ def save(figure: "Figure", file: Path) -> None:
         figure.savefig(file, dpi=150)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
+    except RuntimeError as error:  # a format that needs a program, as .pgf needs LaTeX
+        raise UsageError(f"cannot write {file}: {first_line(error)}") from error
+
+
+METRICS = "metrics.jsonl"
+
+
+@contextmanager
+def reading(run: Path) -> Iterator[None]:
+    """Turn what fails on recorded values of another form into an error that names their file.
+
+    Raises:
+        UsageError: If the block finds a value missing, or of another type or length.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UsageError(f"{run / METRICS} is damaged: {explain(error)}") from error
 
 
 def recorded(run: Path, event: str) -> list[dict[str, Any]]:
@@ -50,7 +70,7 @@ def recorded(run: Path, event: str) -> list[dict[str, Any]]:
     Raises:
         UsageError: If there is no such run, or its metrics are damaged.
     """
-    file = run / "metrics.jsonl"
+    file = run / METRICS
     try:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         metrics = [json.loads(line) for line in lines if line.endswith("\n")]

@@ -12,6 +12,7 @@ from bnnlab_plots.figure import (
     integer_ticks,
     new_figure,
     plain,
+    reading,
     recorded,
     shades,
     spread,
@@ -51,8 +52,9 @@ def plot_weights(run: Path) -> "Figure":
             if evaluated
             else f"{run} has not learned a task yet: there are no weights to draw"
         )
-    layers = list(zip(*(row["layers"] for row in rows), strict=True))  # per layer, per task
-    tasks = [row["task"] + 1 for row in rows]
+    with reading(run):
+        layers = list(zip(*(row["layers"] for row in rows), strict=True))  # per layer, per task
+        tasks = [row["task"] + 1 for row in rows]
     shown = spread(len(layers), LAYERS)
     present = {key for layer in layers for each in layer for key in each if each[key] is not None}
     columns = [(key, draw) for key, draw in _COLUMNS.items() if key in present]
