@@ -57,7 +57,8 @@ def test_every_segment_is_a_line_over_the_steps(tmp_path: Path) -> None:
 def test_angles_of_zero_are_seen_beside_a_right_angle(tmp_path: Path) -> None:
     record(tmp_path / "run", segments=1)
     low, high = plot_diagnosis(tmp_path / "run").axes[0].get_ylim()
-    assert low < 0 and high > 90
+    assert low < 0
+    assert high > 90
 
 
 def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
