@@ -418,3 +418,20 @@ def test_the_schema_takes_a_component_by_every_spelling(
         assert re.search(form["pattern"], spelled)
     assert table["properties"]["name"] == name
     assert nameless["not"] == {"required": ["name"]}
+
+
+def test_the_schema_takes_probes_in_every_form_of_a_run_file(host: PluginHost) -> None:
+    forms = run_schema(host)["properties"]["probe"]["anyOf"]
+    *one, several, tables = forms
+    assert {"diagnosis", "weights"} <= {name for form in one for name in form.get("enum", ())}
+    assert all("name" in form["properties"] for form in one if "properties" in form)
+    assert several == {"type": "array", "items": {"anyOf": one}}
+    assert {"diagnosis", "bnnlab-analysis/diagnosis"} <= {*tables["properties"]}
+
+
+def test_a_recipe_is_a_run_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("epochs = 2\n[recipe]\ntitle = 'A run'\n")
+    assert read_config(recipe) == {"epochs": 2}
+    recipe.write_text("recipe = 'metaplasticity/permuted-mnist'\n")  # a run would not begin with it
+    assert read_config(recipe) != {}

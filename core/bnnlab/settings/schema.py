@@ -19,7 +19,7 @@ _BOUNDS = {
     "below": "exclusiveMaximum",
 }
 _RECIPE: Schema = {
-    "description": "Only in a recipe: what it is.",
+    "description": "Of a recipe: what it is. A run does not read it.",
     "type": "object",
     "properties": {"title": {"type": "string"}, "reproduces": {"type": "string"}},
 }
@@ -58,14 +58,16 @@ def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
 
 
 def _probes(host: PluginHost) -> Schema:
-    """Describe the names of probes, or a table of options per probe."""
+    """Describe a probe, an array of probes, or a table of options per probe."""
+    found = host.components(Kind.PROBE)
+    one = [form for each in found for form in _component(*each)]
     tables = {
         name: {"description": component.summary, **_table(component.options)}
-        for plugin, component in host.components(Kind.PROBE)
+        for plugin, component in found
         for name in _spellings(plugin, component)
     }
-    names = {"type": "array", "items": {"enum": list(tables)}}
-    return {"description": PROBE_HELP, "anyOf": [names, _table((), **tables)]}
+    several: Schema = {"type": "array", "items": {"anyOf": one}}
+    return {"description": PROBE_HELP, "anyOf": [*one, several, _table((), **tables)]}
 
 
 def _spellings(plugin: Plugin, component: Component) -> list[str]:

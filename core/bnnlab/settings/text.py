@@ -14,8 +14,11 @@ from bnnlab.registry.options import shown
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a run file (TOML)."""
-    return read_toml(path)
+    """Read a run file (TOML), which may be a recipe: what `[recipe]` says of it is left out."""
+    settings = read_toml(path)
+    if isinstance(settings.get("recipe"), dict):
+        del settings["recipe"]
+    return settings
 
 
 def parse_value(text: str) -> Any:
@@ -60,7 +63,7 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
     if kind == Kind.PROBE:
         probe, _, option = name.rpartition(".")
         if not probe or not option:
-            raise UsageError(f"--set {shown(key)}: write probe.NAME.OPTION")
+            raise UsageError(f"--set {shown(key)}: write probe.NAME.OPTION; --probe NAME adds a probe")
         return {kind: {probe: {option: value}}}
     if not kind or (dot and not name) or "." in name:
         raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
