@@ -63,7 +63,9 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
     if kind == Kind.PROBE:
         probe, _, option = name.rpartition(".")
         if not probe or not option:
-            raise UsageError(f"--set {shown(key)}: write probe.NAME.OPTION; --probe NAME adds a probe")
+            raise UsageError(
+                f"--set {shown(key)}: write probe.NAME.OPTION, or --probe NAME to add a probe"
+            )
         return {kind: {probe: {option: value}}}
     if not kind or (dot and not name) or "." in name:
         raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
