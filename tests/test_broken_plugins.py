@@ -46,7 +46,7 @@ def bnnlab_components():
 
 
 FINE = hook("[component('rule', '{name}', 'acme_none:Thing')]")
-WATCH = hook("[]", "@hookimpl\ndef bnnlab_metrics_logged(metrics): raise OSError('disk full')")
+WATCH = hook("[]", "@hookimpl\ndef bnnlab_metrics_logged(metrics): print('{'); raise OSError('disk full')")
 
 
 class Case(NamedTuple):
@@ -83,6 +83,14 @@ CASES = {
     ),
     "misspelt-argument": Case(
         hook("[]", "@hookimpl\ndef bnnlab_run_started(settings): ..."), "bnnlab_run_started"
+    ),
+    "undecorated": Case(
+        hook("[]", "def bnnlab_task_ended(task): ..."),
+        "bnnlab_task_ended would never be called: decorate it with @bnnlab.hookimpl",
+    ),
+    "starred": Case(
+        hook("[]", "@hookimpl\ndef bnnlab_task_ended(**rest): ..."),
+        "bnnlab_task_ended would get nothing by * or **",
     ),
     "no-hook": Case("VALUE = 1", "implements no hook"),
     "unknown-capability": Case(

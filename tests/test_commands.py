@@ -45,6 +45,13 @@ app.command("quietly")(lambda: print_table(["task", "loss"], [(3, 0.25)]))
 odd = 3
 
 def untyped(what: object): ...
+
+async def waits(): ...
+
+bugs = typer.Typer()
+@bugs.command("one")
+def one(debug: bool = False): ...
+
 """
 
 
@@ -73,6 +80,8 @@ def acme(make_plugin: MakePlugin) -> MakePlugin:
         ("odd", "acme_greet:odd", "A number."),
         ("untyped", "acme_greet:untyped", "Takes what cannot be typed."),
         ("absent", "acme_not_there:app", "Is not there."),
+        ("waits", "acme_greet:waits", "Is never awaited."),
+        ("bugs", "acme_greet:bugs", "Has a command with an option of bnn's."),
     )
     make_plugin("acme", adding(*commands), modules={"acme_greet": GREET})
     return make_plugin
@@ -126,6 +135,8 @@ def test_a_plugins_command_that_raises_names_its_plugin(bnn: Bnn) -> None:
     [
         ("absent", "ModuleNotFoundError: No module named 'acme_not_there'"),
         ("odd", "TypeError: 3 is not a callable object"),
+        ("waits", "TypeError: waits is a generator or coroutine: make it a plain function"),
+        ("bugs", "TypeError: one: --debug is an option of bnn itself; choose another name"),
         ("untyped", "RuntimeError: Type not yet supported: <class 'object'>"),
     ],
 )
@@ -203,7 +214,7 @@ def test_a_command_that_is_not_installed_says_how_to_get_it(
 
 @pytest.mark.usefixtures("acme")
 def test_listings_show_commands(bnn: Bnn) -> None:
-    assert "command: greet, greets, odd, untyped, absent" in bnn("list-plugins").out
+    assert "command: greet, greets, odd, untyped, absent, waits, bugs" in bnn("list-plugins").out
     assert (
         '"commands": [\n        {\n          "name": "greet"' in bnn("list-plugins", "--json").out
     )

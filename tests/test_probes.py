@@ -32,7 +32,12 @@ def bnnlab_components():
             summary="A probe.",
             source="an example",
         )
-        for name, made in (("patience", "Patience"), ("bad", "Bad"), ("counts", "Counts"))
+        for name, made in (
+            ("patience", "Patience"),
+            ("bad", "Bad"),
+            ("counts", "Counts"),
+            ("odd", "Odd"),
+        )
     ]
 """
 PROBES = '''
@@ -112,6 +117,23 @@ class Counts(Probe):
         self.told = dict(state["told"])
 
 
+class Odd(Probe):
+    """Sets a moment in its constructor, and has attributes of any name.
+
+    Args:
+        early: Whether it asks to stop before anything else.
+    """
+
+    def __init__(self, *, early: bool = False):
+        self._lines, self._reason, self.pairs = [], "its own", {1: (2, 3)}
+        self.stepped = lambda *_: self.stop("one step is enough")
+        if early:
+            self.stop("no step is wanted")
+
+    def measures(self):
+        return self.pairs
+
+
 class Bad(Probe):
     """Does what no probe may.
 
@@ -150,6 +172,10 @@ class Bad(Probe):
             self.log("odd", time=0)
         if self.what == "stops too late":
             self.stop("enough")
+        if self.what == "stops without a reason":
+            self.stop(None)
+        if self.what == "logs without a name":
+            self.log("")
         given = {"answers a tensor": torch.ones(2), "answers the core's": {"accuracy": 1}}
         return given.get(self.what, {})
 
@@ -255,6 +281,20 @@ def test_a_run_without_a_folder_stops_after_the_step_in_which_a_probe_asks() -> 
 
 
 @pytest.mark.usefixtures("probes")
+@pytest.mark.parametrize(
+    ("early", "steps", "why"), [(True, 0, "no step is wanted"), (False, 1, "one step is enough")]
+)
+def test_a_probe_is_heard_however_it_is_written(early: bool, steps: int, why: str) -> None:
+    host = PluginHost()
+    asks = {"probe": [{"name": "odd", "early": early}], "out": None}
+    run = prepare(host, resolve(host, [TINY, asks]))
+    result = run.run()
+    assert (result.status, run.learner.progress.steps) == ("stopped", steps)
+    assert result.stop_reason == f"acme-probes/odd: {why}"
+    assert result["1"] == [2, 3]
+
+
+@pytest.mark.usefixtures("probes")
 def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +333,8 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ),
         ("answers the core's", "acme-probes/bad: the name 'accuracy' is the core's"),
         ("logs the core's time", "acme-probes/bad: the name 'time' is the core's"),
+        ("stops without a reason", r"bad in evaluated failed at .*: stop\(reason\): say why"),
+        ("logs without a name", r"bad in evaluated failed at .* the event must be a word"),
         ("logs twice", r"bad logs in further_inputs\(\), which a resumed run calls again"),
         ("measures nothing", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
         ("gives no inputs", "probe acme-probes/bad in further_inputs failed at .*TypeError"),

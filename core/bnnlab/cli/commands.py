@@ -1,5 +1,6 @@
 """The commands of `bnn`: the core's, and those that plugins add."""
 
+import inspect
 import logging
 from collections import Counter
 from functools import cached_property
@@ -11,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from bnnlab.errors import UsageError, printable
 from bnnlab.registry.components import Command
 from bnnlab.registry.host import PluginHost, does_not_load
+from bnnlab.registry.importing import runs
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +96,24 @@ class Commands(TyperGroup):
                 parent.add_typer(target, name=command.name)
             else:
                 parent.command(command.name)(target)
-            return typer.main.get_group(parent).commands[command.name]
+            return _understood(typer.main.get_group(parent).commands[command.name])
         except Exception as error:  # whatever typer does not understand in it
             raise does_not_load(plugin, command, error) from error
+
+
+def _understood(command: Any) -> Any:
+    """Return a plugin's command, if `bnn` does all that it and those below it say.
+
+    Raises:
+        TypeError: If a body would not run, or an option is one that `bnn` keeps for itself.
+    """
+    if not runs(inspect.unwrap(command.callback)):
+        raise TypeError(f"{command.name} is a generator or coroutine: make it a plain function")
+    if any("--debug" in parameter.opts for parameter in command.params):
+        raise TypeError(f"{command.name}: --debug is an option of bnn itself; choose another name")
+    for each in getattr(command, "commands", {}).values():
+        _understood(each)
+    return command
 
 
 def _strict(command: Any) -> Any:

@@ -2,7 +2,8 @@
 
 import shlex
 import signal
-from contextlib import nullcontext
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import read_config
 
 if TYPE_CHECKING:
+    from bnnlab.engine.result import Result
     from bnnlab.storage.folder import RunFolder
 
 ConfigFile = Annotated[
@@ -106,7 +108,14 @@ def run(
     places.append(spoken)
     with only(named_plugins(load_index(), places)) if isolated else nullcontext():
         folder = RunFolder(resume) if resume else None
-        _execute(places, folder, allow_changed_versions, quiet, json)
+        with redirect_stdout(sys.stderr):  # what a plugin prints is no result
+            result = _execute(places, folder, allow_changed_versions, quiet)
+    if json:
+        print_json(result.as_dict())
+    else:
+        from bnnlab.cli.display import print_result
+
+        print_result(result)
 
 
 def _execute(
@@ -114,31 +123,25 @@ def _execute(
     folder: "RunFolder | None",
     allow_changed_versions: bool,
     quiet: bool,
-    json: bool,
-) -> None:
+) -> "Result":
     host = PluginHost()
     config = resolve(host, places)
-    from bnnlab.cli.display import Display, print_result
+    from bnnlab.cli.display import Display
     from bnnlab.engine.preparing import prepare
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     try:
         if quiet:
-            result = experiment.run()
-        else:
-            display = Display(experiment)
-            with display.progress:
-                result = experiment.run(display.stepped)
+            return experiment.run()
+        display = Display(experiment)
+        with display.progress:
+            return experiment.run(display.stepped)
     except (KeyboardInterrupt, StoppedError) as error:
         if experiment.folder:
             report_note(f"to continue: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
         stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
         report_error(f"stopped by {stop.signal}")
         raise typer.Exit(stop.exit_code) from None
-    if json:
-        print_json(result.as_dict())
-    else:
-        print_result(result)
 
 
 def list_recipes(json: Json = False) -> None:

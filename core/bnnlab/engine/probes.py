@@ -66,20 +66,21 @@ class Probes:
             with self._guarded(f"probe {who} in {name}", quick=moment in QUICK):
                 answer = getattr(probe, name)(*given)
                 answers[who] = _read(moment, answer, who)
-            if probe._lines and moment in REPEATED:
-                raise RunError(
-                    f"probe {who} logs in {name}(), which a resumed run calls again: log in "
-                    "another moment"
-                )
-            if probe._reason is not None:
-                self.stop_reason, probe._reason = f"{who}: {probe._reason}", None
-        self.log_lines()
+        self.listen(moment)
         return answers
 
-    def log_lines(self) -> None:
-        """Log what the probes have said since the last call."""
+    def listen(self, moment: Any = None) -> None:
+        """Log what the probes have said since the last call, and note who asks to stop."""
         for who, probe in self._probes.items():
-            lines, probe._lines = probe._lines, ()
+            if probe._bnnlab_reason is not None:
+                self.stop_reason = f"{who}: {probe._bnnlab_reason}"
+                probe._bnnlab_reason = None
+            lines, probe._bnnlab_lines = probe._bnnlab_lines, ()
+            if lines and moment in REPEATED:
+                raise RunError(
+                    f"probe {who} logs in {moment.__name__}(), which a resumed run calls again: "
+                    "log in another moment"
+                )
             for line in lines:
                 event = line["event"]
                 if event in EVENTS:
@@ -110,7 +111,7 @@ class Probes:
 
 
 def _overrides(probe: Probe, moment: Any) -> bool:
-    return getattr(type(probe), moment.__name__) is not moment
+    return getattr(getattr(probe, moment.__name__), "__func__", None) is not moment
 
 
 def _marks(model: Model) -> list[Any]:
@@ -150,12 +151,12 @@ def _read(moment: Any, answer: Any, who: str) -> Any:
 
 
 def _mapping(answer: Any, what: str, who: str) -> dict[str, Any]:
-    """Return a mapping by text, if JSON can hold it."""
+    """Return a mapping as JSON holds it: later changes of what was given do not reach it."""
+    found: dict[str, Any] = {}
     name = None
     try:
-        found = dict(answer)
-        for name, value in found.items():
-            json.dumps({name: value}, allow_nan=False)
+        for name, value in dict(answer).items():
+            found.update(json.loads(json.dumps({name: value}, allow_nan=False)))
     except (TypeError, ValueError) as error:
         at = "" if name is None else f", at {name!r}"
         raise RunError(

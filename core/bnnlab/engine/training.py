@@ -63,7 +63,7 @@ class Trainer:
         return self._is_stopped() or self._given.is_due()
 
     def _save(self) -> None:
-        self._probes.log_lines()  # of one that saves while it works
+        self._probes.listen()  # of one that saves while it works
         self._given.save()
         if self._is_stopped():
             raise ProbeStop(self._probes.stop_reason)

@@ -88,8 +88,8 @@ class Probe:
     """
 
     # What it has said since the run last asked.
-    _lines: tuple[dict[str, Any], ...] = ()
-    _reason: str | None = None
+    _bnnlab_lines: tuple[dict[str, Any], ...] = ()
+    _bnnlab_reason: str | None = None
 
     # ------------------------------------------------------------------ what a probe says
 
@@ -98,7 +98,9 @@ class Probe:
 
         Not in `attach` and `further_inputs`, which a resumed run calls again.
         """
-        self._lines = (*self._lines, {"event": event, **values})
+        if not isinstance(event, str) or not event:
+            raise ValueError(f"log(event, ...): the event must be a word, and is {event!r}")
+        self._bnnlab_lines = (*self._bnnlab_lines, {"event": event, **values})
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop as soon as it can be saved: its status is then `stopped`.
@@ -106,7 +108,9 @@ class Probe:
         `bnn run --resume` continues it, until a probe asks again. Once the last task is learned,
         the run is complete: then only the log tells of the reason.
         """
-        self._reason = reason
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"stop(reason): say why in words; it is {reason!r}")
+        self._bnnlab_reason = reason
 
     def measures(self) -> Mapping[str, Any]:
         """Return the results by name, in JSON types; also of a run that ended early."""

@@ -6,7 +6,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ def _import(
         register(manager, module, name)
         try:
             if not manager.get_hookcallers(module):
-                raise TypeError("implements no hook: decorate its functions with @bnnlab.hookimpl")
+                raise TypeError("implements no hook: the entry point names a module, whose hooks are decorated with @bnnlab.hookimpl")
             components = _ask(manager, module, "bnnlab_components", Component)
             commands = _ask(manager, module, "bnnlab_commands", Command)
         except BaseException:
@@ -102,24 +102,45 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str | None = N
 
     Raises:
         pluggy.PluginValidationError: If a hook or one of its arguments is unknown.
-        TypeError: If calling an implementation would not run its body.
+        TypeError: If a hook would not be called, its body would not run, or it asks for `**rest`.
     """
     try:
         manager.register(plugin, name)
         manager.check_pending()
-        for caller in manager.get_hookcallers(plugin) or []:
+        callers = manager.get_hookcallers(plugin) or []
+        _refuse_undecorated(manager, plugin, {caller.name for caller in callers})
+        for caller in callers:
             for implementation in caller.get_hookimpls():
-                if implementation.plugin is plugin and not _runs(implementation.function):
-                    raise TypeError(
-                        f"{caller.name} is a wrapper, generator or coroutine. Its body would "
-                        "not run: make it a plain function"
-                    )
+                if implementation.plugin is plugin:
+                    _check(caller.name, implementation.function)
     except BaseException:
         if manager.is_registered(plugin):  # pluggy keeps what it refuses halfway
             manager.unregister(plugin)
         raise
 
 
-def _runs(function: Any) -> bool:
+def _refuse_undecorated(
+    manager: pluggy.PluginManager, plugin: object, decorated: Set[str]
+) -> None:
+    for hook in vars(manager.hook).keys() - decorated:
+        if callable(getattr(plugin, hook, None)):
+            raise TypeError(
+                f"{hook} would never be called: decorate it with @bnnlab.hookimpl, or rename it"
+            )
+
+
+def _check(hook: str, function: Any) -> None:
+    """Raise TypeError if a hook's function cannot do what it says."""
+    if not runs(function):
+        raise TypeError(
+            f"{hook} is a wrapper, generator or coroutine. Its body would not run: make it a "
+            "plain function"
+        )
+    kinds = {each.kind for each in inspect.signature(function).parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise TypeError(f"{hook} would get nothing by * or **: name the arguments that it needs")
+
+
+def runs(function: Any) -> bool:
     """Return whether calling a function runs its body."""
     return not (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function))
