@@ -46,7 +46,10 @@ def bnnlab_components():
 
 
 FINE = hook("[component('rule', '{name}', 'acme_none:Thing')]")
-WATCH = hook("[]", "@hookimpl\ndef bnnlab_metrics_logged(metrics): print('{'); raise OSError('disk full')")
+WATCH = hook(
+    "[]",
+    "@hookimpl\ndef bnnlab_metrics_logged(metrics):\n    print('{'); raise OSError('disk full')",
+)
 
 
 class Case(NamedTuple):

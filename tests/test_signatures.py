@@ -1,5 +1,6 @@
 """Options are read from signatures and docstrings, without importing what is read."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -8,12 +9,14 @@ from typing import Annotated, Literal
 import pytest
 
 from bnnlab import Above, AtLeast, AtMost, Below, Component, Kind, Option, Search, UsageError, When
+from bnnlab.cli import main
 from bnnlab.registry.components import RESERVED
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.signatures import SignatureOptions, entries, options_of
 from bnnlab.registry.source import UnreadableError, read_class
 from bnnlab.settings.fit import matrix
 from bnnlab.settings.layers import choose
+from bnnlab.settings.schema import run_schema
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 BASES = '''
@@ -258,7 +261,9 @@ def test_capabilities_of_what_there_is_not_are_refused(
 
 
 def test_a_component_that_nobody_can_read_is_left_out_by_name(
-    make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
+    make_plugin: MakePlugin,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = """
         from bnnlab import Component, Kind, When, hookimpl
@@ -275,6 +280,24 @@ def test_a_component_that_nobody_can_read_is_left_out_by_name(
     assert "rule:odd of acme-odd is left out: acme_fails:Thing: Zero" in caplog.text
     with pytest.raises(UsageError, match="acme_fails:Thing: ZeroDivisionError"):
         choose(host, Kind.RULE, "odd", {})
+    assert "acme-odd" not in json.dumps(run_schema(host))
+    assert "'odd' of acme-odd 1.0 cannot be loaded: acme_fails:Thing: ZeroDiv" in caplog.text
+    assert main(["doctor", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)["plugins"]
+    assert [each["distribution"] for each in said if each["faults"]] == ["acme-odd"]
+
+
+def test_a_limit_without_its_number_is_named(package: Path) -> None:
+    thing = """
+        from typing import Annotated
+        from bnnlab import Above
+
+        class Thing:
+            def __init__(self, size: Annotated[float, Above] = 1.0): pass
+    """
+    (package / "thing.py").write_text(dedent(thing))
+    with pytest.raises(UsageError, match=r"Thing: size: Above needs its number: write Above\("):
+        len(SignatureOptions("acme_read.thing:Thing"))
 
 
 def test_a_keyword_without_a_default_is_named(package: Path) -> None:

@@ -11,10 +11,11 @@ import typer
 
 from bnnlab import __version__
 from bnnlab.cli.console import Json, Part, print_json, print_out, print_table
-from bnnlab.errors import install_command
+from bnnlab.errors import UsageError, install_command
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import user_file
+from bnnlab.registry.options import check_values
 
 log = logging.getLogger(__name__)
 
@@ -101,15 +102,17 @@ def _grouped(offers: Iterable[str]) -> str:
 def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
-    Exits with 1 if a plugin is broken or a requirement is missing.
+    Exits with 1 if a plugin is broken, a requirement is missing, or the options of a component
+    cannot be read.
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
-    report = _examine(PluginHost().plugins)
+    report = _examine(PluginHost())
     plugins = report["plugins"]
     found = {
         "Broken plugins": [p["distribution"] for p in plugins if p["status"] == "broken"],
         "Plugins with missing requirements": [p["distribution"] for p in plugins if p["unmet"]],
+        "Plugins with faulty options": [p["distribution"] for p in plugins if p["faults"]],
     }
     problems = [f"{what}: {', '.join(dict.fromkeys(who))}." for what, who in found.items() if who]
     if json:
@@ -121,7 +124,7 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _examine(plugins: Sequence[Plugin]) -> dict[str, Any]:
+def _examine(host: PluginHost) -> dict[str, Any]:
     """Return the report of `doctor`, by the names that it prints."""
     started = time.perf_counter()
     import torch
@@ -142,10 +145,25 @@ def _examine(plugins: Sequence[Plugin]) -> dict[str, Any]:
         "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",
         "seconds to import torch": round(torch_seconds, 2),
         "plugins": [
-            {**_row(plugin), "import_ms": round(1000 * plugin.import_seconds, 1)}
-            for plugin in plugins
+            {
+                **_row(plugin),
+                "faults": _faults(host, plugin),
+                "import_ms": round(1000 * plugin.import_seconds, 1),
+            }
+            for plugin in host.plugins
         ],
     }
+
+
+def _faults(host: PluginHost, plugin: Plugin) -> list[str]:
+    """Return what is wrong with the options of a plugin's components."""
+    found = []
+    for component in plugin.components:
+        try:
+            found += check_values(host.options(plugin, component), {}, f"{component}, ")[1]
+        except UsageError as error:
+            found.append(str(error))
+    return found
 
 
 def _version_of(distribution: str) -> str:
@@ -164,6 +182,6 @@ def _print_report(report: dict[str, Any]) -> None:
     rows = []
     for plugin in report["plugins"]:
         commands = [f"command {each['name']}" for each in plugin["commands"]]
-        notes = "; ".join(filter(None, [plugin["error"], *plugin["unmet"], *commands]))
-        rows.append([*_head(plugin), plugin["import_ms"], notes])
+        notes = [plugin["error"], *plugin["unmet"], *plugin["faults"], *commands]
+        rows.append([*_head(plugin), plugin["import_ms"], "; ".join(filter(None, notes))])
     print_table(("plugin", "version", "status", "import, ms", "notes"), rows)

@@ -64,7 +64,10 @@ def _import(
         register(manager, module, name)
         try:
             if not manager.get_hookcallers(module):
-                raise TypeError("implements no hook: the entry point names a module, whose hooks are decorated with @bnnlab.hookimpl")
+                raise TypeError(
+                    "implements no hook: the entry point must name a module, and its hooks be "
+                    "decorated with @bnnlab.hookimpl"
+                )
             components = _ask(manager, module, "bnnlab_components", Component)
             commands = _ask(manager, module, "bnnlab_commands", Command)
         except BaseException:
@@ -119,9 +122,7 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str | None = N
         raise
 
 
-def _refuse_undecorated(
-    manager: pluggy.PluginManager, plugin: object, decorated: Set[str]
-) -> None:
+def _refuse_undecorated(manager: pluggy.PluginManager, plugin: object, decorated: Set[str]) -> None:
     for hook in vars(manager.hook).keys() - decorated:
         if callable(getattr(plugin, hook, None)):
             raise TypeError(

@@ -18,6 +18,7 @@ SMALLEST = 2.0**-126
 """Smallest normal float32 number. Many devices round smaller ones to 0."""
 LARGEST = (2 - 2.0**-23) * 2.0**127
 """Largest float32 number."""
+_DEFAULT = " This is its default: set another value, and tell the author of the plugin."
 _MOST_NAMES = 10  # that one message looks at
 _MOST_DIGITS = 4000  # Python refuses to write a little more
 
@@ -130,7 +131,8 @@ def check_values(
         try:
             values[name] = check_value(option, given.get(name, option.default), prefix)
         except ValueError as error:
-            faults.append(f"{error}{set_in(sources.get(name, ''))}")
+            where = set_in(sources.get(name, "")) if name in given else _DEFAULT
+            faults.append(f"{error}{where}")
     return values, faults
 
 

@@ -143,6 +143,9 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     default = list(default) if isinstance(default, tuple) else default
     limits: dict[str, Any] = {}
     for mark in marks(annotation):
+        if isinstance(mark, type) and issubclass(mark, Marker):
+            marker = mark.__name__
+            raise UsageError(f"{name}: {marker} needs its number: write {marker}(...)")
         limits |= vars(mark) if isinstance(mark, Marker) else {}
     return Option(name, kind, default, meaning, **limits)
 

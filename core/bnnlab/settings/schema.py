@@ -1,13 +1,17 @@
 """A JSON schema of run files, with which editors complete and check them."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Component, Kind, Option
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.forms import Form, forms
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
+
+log = logging.getLogger(__name__)
 
 Schema = dict[str, Any]
 
@@ -42,9 +46,20 @@ def run_schema(host: PluginHost) -> Schema:
 
 def _kind(host: PluginHost, kind: Kind) -> Schema:
     """Describe a component's name, or a table with it and options; it may be named elsewhere."""
-    named = [form for found in host.components(kind) for form in _component(*found)]
+    named = [form for found in _readable(host, kind) for form in _component(*found)]
     nameless = {"type": "object", "not": {"required": ["name"]}}
     return {"description": KINDS[kind], "anyOf": [*named, nameless]}
+
+
+def _readable(host: PluginHost, kind: Kind) -> Iterator[tuple[Plugin, Component]]:
+    """Yield the components of a kind whose options can be read; the log names the others."""
+    for plugin, component in host.components(kind):
+        try:
+            host.options(plugin, component)
+        except UsageError as error:
+            log.warning("%s. The schema is without it", str(error).rstrip("."))
+        else:
+            yield plugin, component
 
 
 def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
@@ -59,7 +74,7 @@ def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
 
 def _probes(host: PluginHost) -> Schema:
     """Describe a probe, an array of probes, or a table of options per probe."""
-    found = host.components(Kind.PROBE)
+    found = [*_readable(host, Kind.PROBE)]
     one = [form for each in found for form in _component(*each)]
     tables = {
         name: {"description": component.summary, **_table(component.options)}

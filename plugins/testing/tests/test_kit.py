@@ -132,6 +132,11 @@ def test_options_are_compared_with_the_constructor_and_its_bases(
             "strength has no help: .*docstring of broken.rules:Indirect",
         ),
         (
+            rules.Explained,
+            "test_its_options_are_its_constructors_keywords",
+            "docstring of Explained explains what its constructor does not take: strenght",
+        ),
+        (
             rules.Tabled,
             "test_its_options_are_its_constructors_keywords",
             r"keywords of Tabled that are no options: table\. Annotate",
@@ -202,8 +207,11 @@ def test_sizes_may_shrink_in_every_step_whatever_was_loaded(make_plugin: MakePlu
     assert not failures(make_plugin, posteriors.Decays, only=check)
 
 
-def test_a_default_outside_its_own_bounds_is_found(make_plugin: MakePlugin) -> None:
-    options = "Option('strength', float, 1.0, 'How much.', minimum=2),"
+@pytest.mark.parametrize("limits", ["minimum=2", "maximum=1, search=(0.1, 2.0)"])
+def test_a_default_or_trial_outside_its_own_bounds_is_found(
+    make_plugin: MakePlugin, limits: str
+) -> None:
+    options = f"Option('strength', float, 1.0, 'How much.', {limits}),"
     check = "test_its_defaults_are_within_their_own_bounds"
     assert failures(make_plugin, rules.Optional, options=options, only=check)
 

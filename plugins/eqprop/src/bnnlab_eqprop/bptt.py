@@ -16,7 +16,6 @@ class BackpropagationThroughTime(RelaxingRule):
 
     Args:
         nudge_steps: K, the number of last updates that are differentiated; all T if K is larger.
-        options: Options of `RelaxingRule`.
     """
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import ChainMap
+from difflib import get_close_matches
 from functools import cache
 from textwrap import dedent
 from typing import Any
@@ -16,8 +17,8 @@ from bnnlab.engine.building import BASES
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import CAPABILITIES
 from bnnlab.registry.options import check_values
-from bnnlab.registry.signatures import SignatureOptions, options_of
-from bnnlab.registry.source import UnreadableError, read_class
+from bnnlab.registry.signatures import SignatureOptions, entries, options_of
+from bnnlab.registry.source import FOREIGN, UnreadableError, read_class
 from bnnlab.settings.layers import choose
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.component_contract import ComponentContract
@@ -71,9 +72,15 @@ class DeclarationChecks(ComponentContract):
             assert owner == self.kind, f"{capability!r} is provided by a {owner}, not {self.kind}"
 
     def test_its_defaults_are_within_their_own_bounds(self) -> None:
-        """Every default has the declared type and lies in the declared range."""
+        """Every default, and every value worth trying, has the type and is in the range."""
         _, faults = check_values(self.component.options, {})
         assert not faults, "\n".join(faults)
+        for option in self.component.options:
+            for value in option.search or ():
+                as_one, as_items = (
+                    check_values([option], {option.name: each})[1] for each in (value, [value])
+                )
+                assert not as_one or not as_items, f"worth trying, but refused: {as_one[0]}"
 
     def test_its_class_loads_and_is_documented(self) -> None:
         """The target exists, derives from the interface of its kind and has its own docstring."""
@@ -81,6 +88,21 @@ class DeclarationChecks(ComponentContract):
         assert isinstance(made, type), f"{self.component.target} is no class"
         assert issubclass(made, base), f"{made.__name__} must derive from bnnlab.{base.__name__}"
         assert (vars(made).get("__doc__") or "").strip(), f"{made.__name__} has no docstring"
+
+    def test_no_method_is_nearly_one_of_its_interface(self) -> None:
+        """A misspelt method is never called: `epoch_end` for `epoch_ended`."""
+        made = self.host.load(self.plugin, self.component)
+        cores, own = set[str](), set[str]()
+        for each in made.__mro__:
+            names = cores if each.__module__.startswith("bnnlab.") else own
+            is_foreign = each.__module__.partition(".")[0] in FOREIGN
+            names |= set() if is_foreign else {name for name in vars(each) if name[0] != "_"}
+        for name in own - cores:
+            near = get_close_matches(name, cores - own, 1, cutoff=0.85)
+            assert not near, (
+                f"{made.__name__}.{name}() is never called by bnnlab; is it {near[0]}()? If not, "
+                "give it a name that differs more"
+            )
 
     def test_its_options_are_its_constructors_keywords(self) -> None:
         """Names and defaults are the constructor's, or its bases' through `**options`."""
@@ -99,6 +121,14 @@ class DeclarationChecks(ComponentContract):
             f"keywords of {made.__name__} that are no options: {', '.join(sorted(others))}. "
             "Annotate each with int, float, bool, str, None, list[...], Literal[...] or a union of "
             "them, or fix its value by `preset`; if options are declared, declare it too"
+        )
+        doc = inspect.cleandoc(vars(made).get("__doc__") or "")
+        explained = entries(doc.replace("\nAttributes:\n", "\nAlso:\n"))
+        rest = inspect.signature(made.__init__).parameters.keys()
+        ghosts = explained.keys() - taken.keys() - rest
+        assert not ghosts, (
+            f"the docstring of {made.__name__} explains what its constructor does not take: "
+            f"{', '.join(sorted(ghosts))}. Correct the name, or remove the entry"
         )
 
     def test_its_options_are_read_without_importing_it(self) -> None:

@@ -40,6 +40,15 @@ class Fine(Probe):
         self.first, self.rows = list(state["first"]), list(state["rows"])
 
 
+@found_by("test_no_method_is_nearly_one_of_its_interface", r"Misspelt.epoch_end\(.*epoch_ended")
+class Misspelt(Probe):
+    """Has a moment that never comes."""
+
+    def epoch_end(self, at: Moment, metrics: Mapping[str, Any]) -> None:
+        """Say it."""
+        self.log("epochs", loss=metrics["loss"])
+
+
 @found_by("test_what_it_measures_outlives_a_stop", "state_dict.. holds less than the probe")
 class Forgets(Fine):
     """Saves one of two things."""

@@ -63,6 +63,16 @@ right(  # with a decorator, its source would not say what it is
 )(Signed)
 
 
+class Explained(Signed):
+    """Explains what it does not take.
+
+    Args:
+        strenght: Factor on the gradient.
+    """
+
+    declared = None
+
+
 class Tabled(toy.ToyRule):
     """Has a keyword that cannot be typed."""
 
