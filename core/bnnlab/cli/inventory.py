@@ -102,8 +102,7 @@ def _grouped(offers: Iterable[str]) -> str:
 def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
-    Exits with 1 if a plugin is broken, a requirement is missing, or the options of a component
-    cannot be read.
+    Exits with 1 if a plugin is broken, lacks a requirement or has faulty options.
 
     Examples:  bnn doctor   |   bnn doctor --json
     """

@@ -108,8 +108,18 @@ def run(
     places.append(spoken)
     with only(named_plugins(load_index(), places)) if isolated else nullcontext():
         folder = RunFolder(resume) if resume else None
-        with redirect_stdout(sys.stderr):  # what a plugin prints is no result
-            result = _execute(places, folder, allow_changed_versions, quiet)
+        _execute(places, folder, allow_changed_versions, quiet, json)
+
+
+def _execute(
+    places: list[Any],
+    folder: "RunFolder | None",
+    allow_changed_versions: bool,
+    quiet: bool,
+    json: bool,
+) -> None:
+    with redirect_stdout(sys.stderr):  # what a plugin prints is no result
+        result = _train(places, folder, allow_changed_versions, quiet)
     if json:
         print_json(result.as_dict())
     else:
@@ -118,11 +128,8 @@ def run(
         print_result(result)
 
 
-def _execute(
-    places: list[Any],
-    folder: "RunFolder | None",
-    allow_changed_versions: bool,
-    quiet: bool,
+def _train(
+    places: list[Any], folder: "RunFolder | None", allow_changed_versions: bool, quiet: bool
 ) -> "Result":
     host = PluginHost()
     config = resolve(host, places)
