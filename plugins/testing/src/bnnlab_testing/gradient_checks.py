@@ -101,6 +101,15 @@ class GradientChecks(RuleChecks):
         assert not loss.requires_grad, "the loss holds the graph"
         assert not logits.requires_grad, "the logits hold the graph"
 
+    def test_the_logits_are_those_that_the_model_infers(self) -> None:
+        """It learns the network that is evaluated, with all factors of its layers."""
+        model, batch = self.make_model().eval(), self.batch()
+        closure = self.closure(model, batch=batch)
+        with torch.no_grad():
+            inferred = model(batch.inputs)
+        _, logits = called(closure)
+        assert_close([logits], [inferred], "the logits are not those of the model", rtol=1e-3)
+
     def test_a_reevaluable_closure_repeats_itself(self) -> None:
         """Called again at the same weights it gives the same, also after others."""
         if not self.provides("reevaluable"):

@@ -106,6 +106,17 @@ class Scales(toy.ToyRule):
         raise NotImplementedError
 
 
+@found_by("test_the_logits_are_those_that_the_model_infers", "not those of the model")
+class Louder(toy.ToyRule):
+    """Learns a network whose logits are twice those of the model."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = 2 * model(batch.inputs)
+        loss = batch.loss(logits, batch.targets)
+        torch.autograd.backward(loss)
+        return loss, logits
+
+
 @found_by("test_the_loss_falls_on_separable_data")
 class Climbs(Scales):
     """Goes uphill."""
