@@ -82,11 +82,11 @@ def test_metrics_are_those_at_the_checkpoint_whatever_became_of_the_file(
 
 
 def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, "x", "described")
-    (tmp_path / "x" / "result.json").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"x exists\. Choose another --name.*--resume"):
-        RunFolder.create(tmp_path, "x", "described")
-    assert (tmp_path / "x" / "result.json").read_text(encoding="utf-8") == "mine"
+    RunFolder.create(tmp_path, "an x", "described")
+    (tmp_path / "an x" / "result.json").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"x exists\. Choose another --name.*--resume '/.*an x'$"):
+        RunFolder.create(tmp_path, "an x", "described")
+    assert (tmp_path / "an x" / "result.json").read_text(encoding="utf-8") == "mine"
 
 
 def test_runs_without_a_name_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

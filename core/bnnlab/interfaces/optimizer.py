@@ -79,8 +79,8 @@ class Optimizer(ConsistentOptimizer):
         """Make one step; return the loss, a scalar.
 
         Args:
-            closure: Leaves gradients in `.grad` and returns the loss. Call it once, or once per
-                weight draw.
+            closure: Leaves gradients in `.grad` and returns the loss. It switches autograd on
+                itself (`torch.enable_grad`). Call it once, or once per weight draw.
         """
 
     def predictive(self, n: int) -> Iterator[None]:

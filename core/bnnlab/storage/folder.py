@@ -209,7 +209,8 @@ def _make_folder(out: Path, name: str | None, described: str) -> Path:
         if not out.is_dir():
             raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
         raise UsageError(
-            f"{path} exists. Choose another --name, or continue it with --resume {path}"
+            f"{path} exists. Choose another --name, or continue it with --resume "
+            f"{shlex.quote(str(path))}"
         ) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
