@@ -113,6 +113,7 @@ def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
 FILES: dict[str, tuple[str, list[str]]] = {
     "not TOML": ("epochs = = 3", ["my.toml", "not valid TOML", "line 1"]),
     "an unknown key": ("epoch = 3", ["epoch: no such setting", "'epochs'"]),
+    "an empty key": ('"" = 3', ["'': no such setting"]),
     "an unknown option": ("[optimizer]\nlrr = 3", ["optimizer.lrr", "'lr'"]),
     "a value of another type": ('epochs = "three"', ["epochs: 'three' is not an int"]),
     "a component that is no name": ("rule = 3", ["rule: 3"]),
@@ -132,6 +133,11 @@ def test_a_run_file_with_a_fault_is_refused_with_what_and_where(
 
 def test_a_run_file_that_is_a_folder_is_refused(bnn: Bnn, tmp_path: Path) -> None:
     assert_refused(bnn("run", "--config", str(tmp_path)), "cannot read", "directory")
+
+
+def test_a_folder_that_is_no_runs_cannot_be_resumed(bnn: Bnn, tmp_path: Path) -> None:
+    for name in ("nope", str(tmp_path), 300 * "x"):
+        assert_refused(bnn("run", "--resume", name), "is no run's folder")
 
 
 def test_an_existing_run_is_not_written_over(bnn: Bnn, tmp_path: Path) -> None:

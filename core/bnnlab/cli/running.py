@@ -92,14 +92,14 @@ def run(
 
       bnn run --recipe PLUGIN/NAME --seed 1
     """
-    from bnnlab.storage.folder import CONFIG, RunFolder  # takes 20 ms, and lists need none of it
+    from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 
     spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
     if resume and (spoken or config or recipe):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
-    file = resume / CONFIG if resume else config
+    file = config_of(resume) if resume else config
     places: list[Any] = [Layer(read_config(file), str(file))] if file else []
     if recipe is not None:
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():

@@ -16,7 +16,7 @@ from bnnlab.registry.options import expect
 from bnnlab.settings.layers import resolve_components
 from bnnlab.settings.text import read_config
 from bnnlab.storage import checkpoint
-from bnnlab.storage.folder import CONFIG
+from bnnlab.storage.folder import config_of
 
 
 def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
@@ -35,13 +35,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     """
     expect("run", run, str, PathLike)
     host, path = host or PluginHost(), building.expand(str(run))
-    try:
-        there = (path / CONFIG).exists()
-    except OSError:  # a name too long
-        there = False
-    if not there:
-        raise UsageError(f"{path} is no run's folder: there is no {CONFIG} to read")
-    settings = read_config(path / CONFIG)
+    settings = read_config(config_of(path))
     try:
         state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
     except checkpoint.DamagedError as error:

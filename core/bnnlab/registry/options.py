@@ -121,7 +121,7 @@ def check_values(
     all_known = f" It takes: {', '.join(known)}." if known else f" There is no {what} to set."
     faults = []
     for name in unknown[:_MOST_NAMES]:
-        written = name if isinstance(name, str) else shown(name)
+        written = name if name and isinstance(name, str) else shown(name)
         hint = did_you_mean(name, known) or all_known
         faults.append(f"{prefix}{written}: no such {what}.{hint}{set_in(sources.get(name, ''))}")
     if len(unknown) > _MOST_NAMES:

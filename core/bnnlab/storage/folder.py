@@ -30,6 +30,18 @@ LOG = "log.txt"
 RESULT = "result.json"
 
 
+def config_of(run: Path) -> Path:
+    """Return the run.toml in a run's folder.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    with suppress(OSError):  # a name too long
+        if (run / CONFIG).exists():
+            return run / CONFIG
+    raise UsageError(f"{run} is no run's folder: there is no {CONFIG} to read")
+
+
 class RunFolder:
     """The folder of one run, and its files.
 
