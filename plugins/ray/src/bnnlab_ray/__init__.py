@@ -1,0 +1,1 @@
+"""An engine for studies: a Ray cluster."""

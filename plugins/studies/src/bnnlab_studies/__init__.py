@@ -1,0 +1,1 @@
+"""Repetitions, statistics and sweeps of runs."""
