@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def info(
     kind: Annotated[
-        str | None, typer.Argument(help="model, rule, optimizer, stream or probe")
+        str | None, typer.Argument(help="model, rule, optimizer, stream, probe or engine")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="The component's name.")] = None,
     set: Assignments = None,
@@ -183,7 +183,8 @@ def _print_component(choice: Choice) -> None:
     if component.state_bytes is not None:
         count = f"{component.state_bytes} bytes per weight (float32, default options)"
         print_out(f"optimizer state: {count}; the weight: 4")
-    example = f"bnn run --{component.kind} {component.name}"
+    command = "sweep FILE" if component.kind is Kind.ENGINE else "run"
+    example = f"bnn {command} --{component.kind} {component.name}"
     if component.argument is not None:
         example += f":{written(choice.options[component.argument])}"
     elif component.options:

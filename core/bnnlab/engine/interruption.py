@@ -16,6 +16,22 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
+_everywhere: list[int] = []
+
+
+def stop_all(number: int) -> None:
+    """Ask all runs of this process, also those to come, to save and stop as after this signal.
+
+    Unlike a second signal, it never stops a run at once. Any thread may call it.
+    """
+    _everywhere.append(number)
+
+
+def stop_if_all_stop() -> None:
+    """Raise what `stop_all` asked for, if it did."""
+    if _everywhere:
+        raise stop(_everywhere[0])
+
 
 def stop(number: int) -> BaseException:
     """Return the exception with which a run ends after this signal."""
@@ -43,10 +59,12 @@ class Interruption:
         """
         if self._asked is not None:
             raise stop(self._asked)
+        stop_if_all_stop()
 
     def due(self) -> bool:
         """Return whether a checkpoint should be taken now."""
-        return self._asked is not None or time.monotonic() - self._saved >= self._seconds
+        is_asked = self._asked is not None or _everywhere
+        return bool(is_asked) or time.monotonic() - self._saved >= self._seconds
 
     def saved(self) -> None:
         """Note that a checkpoint was taken; a signal may now stop the run."""

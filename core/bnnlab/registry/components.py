@@ -65,15 +65,16 @@ class Kind(StrEnum):
     OPTIMIZER = "optimizer"
     STREAM = "stream"
     PROBE = "probe"
+    ENGINE = "engine"
 
 
 PARTS = (Kind.MODEL, Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
-"""What a run has one of each of; it has any number of probes."""
+"""What a run has one of each of; it has any number of probes, and no engine."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """A model, rule, optimizer, stream or probe that a plugin offers.
+    """A model, rule, optimizer, stream, probe or engine that a plugin offers.
 
     Attributes:
         kind: The kind of component.

@@ -1,6 +1,6 @@
 """The settings of all places are merged and checked, with the place that set each value."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index, as_table, user_file
 from bnnlab.registry.options import check_values, set_in, shown
-from bnnlab.settings.run import RUN_OPTIONS, Choice, RunConfig
+from bnnlab.settings.run import RUN_KINDS, RUN_OPTIONS, Choice, RunConfig
 
 Settings = Mapping[str, Any]
 """Run settings by name, and per kind a component's name or a table with `name` and options."""
@@ -91,7 +91,12 @@ class Merged:
         self.components.append(named)
 
 
-def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = None) -> Merged:
+def merge(
+    index: Index,
+    places: Iterable[Settings | Layer],
+    model: str | None = None,
+    kinds: Collection[Kind] = RUN_KINDS,
+) -> Merged:
     """Merge settings, weakest first, over the registry's defaults.
 
     A layer's options belong to the component it names. If it names another component than the
@@ -101,6 +106,7 @@ def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = 
         index: The registry.
         places: All that set something.
         model: A model that comes before the registry's default.
+        kinds: The kinds of component that may be named; `values` has every other key.
     """
     merged = Merged()
     own = Layer(_qualified(index, index.own), str(user_file()))
@@ -108,7 +114,7 @@ def merge(index: Index, places: Iterable[Settings | Layer], model: str | None = 
     for place in (_qualified(index, index.defaults), own, better, *places):
         layer = place if isinstance(place, Layer) else Layer(place)
         for key, value in layer.settings.items():
-            if key not in tuple(Kind):
+            if key not in kinds:
                 merged.values[key], merged.sources[key] = value, layer.source
                 continue
             try:
@@ -157,14 +163,14 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
     """
     merged = _merge_all(host, places)
     values, faults = check_values(
-        RUN_OPTIONS, merged.values, what="setting", others=tuple(Kind), sources=merged.sources
+        RUN_OPTIONS, merged.values, what="setting", others=RUN_KINDS, sources=merged.sources
     )
     faults += [
         f"{name}: the text is empty.{set_in(merged.sources.get(name, ''))}"
         for name, value in values.items()
         if value == ""
     ]
-    chosen = _choose_all(host, merged, tuple(Kind), faults)
+    chosen = _choose_all(host, merged, RUN_KINDS, faults)
     return RunConfig(
         choices={each.component.kind: each for each in chosen if each.component.kind in PARTS},
         probes={each.name: each for each in chosen if each.component.kind is Kind.PROBE},
@@ -180,13 +186,15 @@ def resolve_components(
     Raises:
         UsageError: With everything that is wrong with these components.
     """
-    chosen = _choose_all(host, _merge_all(host, places), kinds, [])
+    chosen = _choose_all(host, _merge_all(host, places, {*RUN_KINDS, *kinds}), kinds, [])
     return {each.component.kind: each for each in chosen}
 
 
-def _merge_all(host: PluginHost, places: Sequence[Settings | Layer]) -> Merged:
+def _merge_all(
+    host: PluginHost, places: Sequence[Settings | Layer], kinds: Collection[Kind] = RUN_KINDS
+) -> Merged:
     """Merge settings over the registry's defaults, and over the model of the rule they choose."""
-    merged = merge(host.index, places)
+    merged = merge(host.index, places, kinds=kinds)
     (rule,) = merged.of(Kind.RULE)
     try:
         plugin, component = host.resolve(Kind.RULE, rule.name.partition(":")[0])
@@ -197,7 +205,7 @@ def _merge_all(host: PluginHost, places: Sequence[Settings | Layer]) -> Merged:
         return merged
     if f"{Kind.MODEL}:{model}" in map(str, plugin.components):
         model = f"{plugin.distribution}/{model}"
-    return merge(host.index, places, model)
+    return merge(host.index, places, model, kinds)
 
 
 def _choose_all(

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, Below
-from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.components import PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
 
@@ -60,6 +60,8 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 """The settings that choose a component, with their help."""
+RUN_KINDS = (*PARTS, Kind.PROBE)
+"""The kinds of component that a run has. An engine carries runs out, and is no part of one."""
 PROBE_HELP = "Measure the run by this probe, see `bnn info probe`; may be repeated."
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""

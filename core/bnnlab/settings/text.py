@@ -81,7 +81,7 @@ def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for each in assignments:
         for key, value in each.items():
-            is_name = key in PARTS and not isinstance(value, Mapping)
+            is_name = key in (*PARTS, Kind.ENGINE) and not isinstance(value, Mapping)
             _add(settings, key, {"name": value} if is_name else value, key)
     return settings
 

@@ -49,13 +49,17 @@ class RunFolder:
         RunError: From every method that writes, if the file system fails; from those that create
             or take over the folder, `UsageError`. The message says how to continue.
 
+    Args:
+        path: The folder.
+        patience: Seconds to wait for another process that has locked it.
+
     Attributes:
         path: The folder.
         lines: The lines of metrics.jsonl that this process wrote, or read from a checkpoint.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, patience: float = 0.0) -> None:
+        self.path, self._patience = path, patience
         self.lines: list[str] = []
         self._lock: Any = None
 
@@ -97,7 +101,7 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout  # takes a moment
 
-        lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
+        lock = FileLock(self.path / ".lock", timeout=self._patience, thread_local=False)
         owner = self.path / ".owner"
         try:
             lock.acquire()

@@ -45,6 +45,11 @@ class ComponentContract(ABC):
         """The plugins of this environment."""
         return _host(tuple(sys.path))
 
+    @property
+    def base(self) -> type:
+        """What a component of its kind derives from."""
+        return BASES[self.kind]
+
     @cached_property
     def choice(self) -> Choice:
         """The component with its options."""
@@ -86,7 +91,7 @@ class ComponentContract(ABC):
 
     def test_it_can_be_made(self) -> None:
         """The declared defaults, with the contract's `options`, make an instance."""
-        assert isinstance(self.make(), BASES[self.kind])
+        assert isinstance(self.make(), self.base)
 
     def test_the_same_seed_gives_the_same(self) -> None:
         """Made twice with one seed and used alike, nothing differs by a bit."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from bnnlab.engine.building import BASES
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import CAPABILITIES
 from bnnlab.registry.options import check_values
@@ -84,9 +83,10 @@ class DeclarationChecks(ComponentContract):
 
     def test_its_class_loads_and_is_documented(self) -> None:
         """The target exists, derives from the interface of its kind and has its own docstring."""
-        made, base = self.host.load(self.plugin, self.component), BASES[self.kind]
+        made, base = self.host.load(self.plugin, self.component), self.base
         assert isinstance(made, type), f"{self.component.target} is no class"
-        assert issubclass(made, base), f"{made.__name__} must derive from bnnlab.{base.__name__}"
+        public = f"{base.__module__.partition('.')[0]}.{base.__name__}"
+        assert issubclass(made, base), f"{made.__name__} must derive from {public}"
         assert (vars(made).get("__doc__") or "").strip(), f"{made.__name__} has no docstring"
 
     def test_no_method_is_nearly_one_of_its_interface(self) -> None:

@@ -1,0 +1,132 @@
+"""One run of a study, in whatever process: done already, gone on with, or begun."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bnnlab.errors import BnnlabError, StoppedError, UsageError
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.layers import Layer, resolve
+from bnnlab.settings.text import read_config
+from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
+
+if TYPE_CHECKING:
+    from bnnlab.engine.experiment import Experiment
+
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes to a run's folder."""
+
+Status = Literal["complete", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study.
+
+    Attributes:
+        settings: All its settings, as `RunConfig.as_dict()` returns them.
+        folder: The run's folder.
+        name: For people.
+    """
+
+    settings: Mapping[str, Any]
+    folder: Path
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: As in its result.json.
+        error: Why it failed, in one line; else empty.
+    """
+
+    status: Status
+    error: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.status in ("complete", "stopped")
+
+
+def perform(job: Job) -> Outcome:
+    """Carry out a run, or what is left of it. A run that has its result is not run again.
+
+    A run that fails, or that a signal stops, is an outcome like others.
+    """
+    from bnnlab.engine.interruption import stop_if_all_stop
+
+    try:
+        stop_if_all_stop()
+        if (status := finished(job.folder)) is not None:
+            return Outcome(status)
+        return Outcome(_ready(job).run().status)
+    except (KeyboardInterrupt, StoppedError):
+        return Outcome("interrupted")
+    except BnnlabError as error:
+        return Outcome("failed", str(error))
+
+
+def finished(folder: Path) -> Status | None:
+    """Return the status of a run that has its result; None if there is something left to do."""
+    import json
+
+    with suppress(OSError, ValueError):
+        status = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("status")
+        return status if status in ("complete", "stopped") else None
+    return None
+
+
+def _ready(job: Job) -> "Experiment":
+    host = PluginHost()
+    if (job.folder / CONFIG).exists():
+        return _resumed(host, job)
+    if job.folder.exists():
+        _clear(job.folder)
+    try:
+        return _begun(host, job)
+    except UsageError:
+        if not (job.folder / CONFIG).exists():
+            raise
+        return _resumed(host, job)  # a worker whose parent was killed has made it meanwhile
+
+
+def _begun(host: PluginHost, job: Job) -> "Experiment":
+    from bnnlab.engine.preparing import prepare
+
+    where = {"out": str(job.folder.parent), "name": job.folder.name}
+    return prepare(host, resolve(host, [job.settings, where]))
+
+
+def _resumed(host: PluginHost, job: Job) -> "Experiment":
+    from bnnlab.engine.preparing import prepare
+
+    file = job.folder / CONFIG
+    config = resolve(host, [Layer(read_config(file), str(file))])
+    return prepare(host, config, RunFolder(job.folder, patience=PATIENCE))
+
+
+def _clear(path: Path) -> None:
+    """Delete the folder of a process that was killed before it wrote run.toml.
+
+    Raises:
+        UsageError: If something else is in it.
+    """
+    folder = RunFolder(path, patience=PATIENCE)
+    folder.lock()
+    try:
+        others = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))
+        if others:
+            raise UsageError(f"{path} is no run's folder, and not empty: there is {others[0]!r}.")
+        shutil.rmtree(path)
+    finally:
+        folder.unlock()

@@ -1,0 +1,49 @@
+"""A worker process: what it does beside the calls it is sent."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bnnlab.engine import interruption
+
+_busy = threading.Lock()
+
+
+def begin(told: "Connection[Any, Any]") -> None:
+    """Prepare this process, which has run nothing yet.
+
+    Between runs, a signal only says that no other run shall begin: a signal of the terminal
+    reaches all processes, and the parent decides.
+
+    Args:
+        told: A pipe that ends when the parent wants the runs here to save and stop, and when it
+            dies.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
+    for number in interruption.SIGNALS:
+        signal.signal(number, lambda number, _: interruption.stop_all(number))
+    threading.Thread(target=_watch, args=(told,), daemon=True).start()
+
+
+def _watch(told: "Connection[Any, Any]") -> None:
+    with suppress(EOFError, OSError):
+        told.recv()
+    interruption.stop_all(signal.SIGTERM)
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        with _busy:  # the run that it carried out has saved
+            os._exit(1)
+
+
+def call(
+    function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> Any:
+    """Call a function."""
+    with _busy:
+        return function(*arguments, **keywords)
