@@ -28,9 +28,12 @@ class Engine(ABC):
 
     Attributes:
         threads: Threads of torch of each run that does not say its own number.
+        jobs: How many calls are carried out at a time. A tuner asks for no more trials than that
+            at once: each should know the results of those before.
     """
 
     threads: int
+    jobs: int
 
     @abstractmethod
     def executor(self, count: int) -> Executor:
