@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from bnnlab import UsageError
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear, written
+from bnnlab.storage.owner import owner_of
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -115,6 +117,26 @@ def test_a_folder_is_one_writers(tmp_path: Path) -> None:
     second.lock()
     with pytest.raises(UsageError, match=owner):
         folder.lock()
+
+
+def test_the_writer_of_a_folder_is_found_without_its_lock(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "described")
+    found = owner_of(folder.path)
+    assert found is not None
+    assert found.startswith(f"process {os.getpid()} on ")
+    folder.unlock()
+    assert owner_of(folder.path) is None
+    said = folder.path / ".owner"  # as a process leaves it that is killed
+    said.write_text(found, encoding="utf-8")
+    if Path("/proc").is_dir():
+        assert owner_of(folder.path) is None, "this process has not opened the lock"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    said.write_text(found.replace(str(os.getpid()), str(ended.pid)), encoding="utf-8")
+    assert owner_of(folder.path) is None
+    for elsewhere in (found.replace(" on ", " on far-"), "somebody"):
+        said.write_text(elsewhere, encoding="utf-8")
+        assert owner_of(folder.path) == elsewhere
 
 
 def test_a_file_in_the_output_folders_place_is_named(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from bnnlab.engine import continual
-from bnnlab.engine.probes import Probes
-from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
-from bnnlab.interfaces.model import Model
+
+if TYPE_CHECKING:  # what a result is can be read without torch
+    from bnnlab.engine.probes import Probes
+    from bnnlab.engine.progress import Progress
+    from bnnlab.interfaces.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ class Result(Mapping[str, Any]):
     seconds: float
     components: dict[str, dict[str, str]]
     changed_versions: dict[str, list[str]]
-    model: Model = field(repr=False)
+    model: "Model" = field(repr=False)
     folder: Path | None
 
     def __getitem__(self, name: str) -> Any:
@@ -137,7 +139,7 @@ MEASURES: dict[str, Measure[Any]] = {
 """What the core's measures mean, and those that it asks bnnlab-analysis for, by name."""
 
 
-def measured(progress: Progress, probes: Probes, status: RunStatus) -> dict[str, Any]:
+def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[str, Any]:
     """Return all measures of a run that has come as far as its progress says, by name.
 
     Raises:

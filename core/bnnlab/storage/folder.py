@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import platform
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
 from bnnlab.storage import checkpoint
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.log import written
+from bnnlab.storage.owner import LOCK, OWNER, this_process
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ class RunFolder:
         """
         from filelock import FileLock, Timeout  # takes a moment
 
-        lock = FileLock(self.path / ".lock", timeout=self._patience, thread_local=False)
-        owner = self.path / ".owner"
+        lock = FileLock(self.path / LOCK, timeout=self._patience, thread_local=False)
+        owner = self.path / OWNER
         try:
             lock.acquire()
         except Timeout as error:
@@ -116,10 +116,8 @@ class RunFolder:
             log.warning("%s cannot be locked (%s): nothing else may write there", self.path, error)
             return
         self._lock = lock
-        now = time.strftime("%Y-%m-%d %H:%M:%S")
-        who = f"process {os.getpid()} on {platform.node()}, since {now}"
         with suppress(OSError):  # only for a message; a full disk is reported by other writes
-            write_atomically(owner, who.encode())
+            write_atomically(owner, this_process().encode())
         for part in self.path.rglob(".*.part"):
             part.unlink(missing_ok=True)
 
@@ -127,7 +125,7 @@ class RunFolder:
         """Let other processes write here."""
         if self._lock:
             with suppress(OSError):  # the file system may be what failed
-                (self.path / ".owner").unlink(missing_ok=True)
+                (self.path / OWNER).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 

@@ -1,0 +1,102 @@
+"""Cells: which runs repeat one another, what tells cells apart, and their values per seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnnlab.errors import UsageError
+from bnnlab.registry.options import shown
+from bnnlab.settings.run import KINDS
+from bnnlab.settings.text import written
+from bnnlab_studies.record import DEFAULTS, Record, leaves
+
+APART = frozenset({"seed", "data", "out", "name", "device", "checkpoint_minutes", "threads"})
+"""Settings in which runs of one cell may differ: the seed, and where and how they ran."""
+
+
+def group(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the runs of each cell by its name, in the order of their first runs.
+
+    A cell without a name of its own is called by what tells it from the others, as
+    `optimizer=meta, optimizer.lr=0.01`; alone, by its components.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_key(record), []).append(record)
+    unnamed = [runs[0] for runs in groups.values() if not runs[0].cell and runs[0].settings]
+    names = dict(zip(map(_key, unnamed), _names(unnamed), strict=True))
+    return {names.get(key, key): runs for key, runs in groups.items()}
+
+
+def _key(record: Record) -> str:
+    """Return what is equal for the runs of one cell, and its name where it has one."""
+    if record.cell or not record.settings:
+        return record.cell or record.name
+    return repr(sorted(_settings(record).items()))
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    every = {**DEFAULTS, **record.settings}
+    return dict(leaves({key: it for key, it in every.items() if key not in APART}))
+
+
+def _names(cells: Sequence[Record]) -> list[str]:
+    if len(cells) == 1:
+        return [" + ".join(cells[0].components.values())]
+    told = [_settings(cell) for cell in cells]
+    short = [", ".join(_part(*each, short=True) for each in _differing(its, told)) for its in told]
+    if len({*short}) == len(short):
+        return short
+    return [", ".join(_part(*each) for each in _differing(its, told)) for its in told]
+
+
+def _differing(its: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the settings that differ; a component's options only from those of its like."""
+    found = []
+    for name, value in its.items():
+        kind, _, option = name.partition(".")
+        is_option = kind in KINDS and option != "name"
+        like = [o for o in told if not is_option or o[f"{kind}.name"] == its[f"{kind}.name"]]
+        if any(other.get(name) != value for other in like):
+            found.append((name, value))
+    return found
+
+
+def _part(name: str, value: Any, short: bool = False) -> str:
+    kind, _, option = name.partition(".")
+    if kind in KINDS and option == "name":
+        return f"{kind}={value.rpartition('/')[2] if short else value}"
+    return f"{name}={written(value)}"
+
+
+def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], list[str]]:
+    """Return a cell's values of a measure per seed; and the runs without one, with the reason.
+
+    Raises:
+        UsageError: If a value is no number, or two runs have the same seed.
+    """
+    values: dict[int, float] = {}
+    missing, found = [], dict[int, Record]()
+    for run in runs:
+        if not run.is_complete:
+            missing.append(f"{run.name}: {run.status}")
+            continue
+        value, seed = run.get(measure), run["seed"]
+        if value is None:
+            missing.append(f"{run.name}: {measure} was not measured")
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(
+                f"{measure} of {run.name} is no number, but {shown(value)}. A dotted name is one "
+                f"of its entries, as {measure}.-1"
+            )
+        if seed in found:
+            raise UsageError(
+                f"two runs of one cell have the seed {seed}: {_where(found[seed])} and "
+                f"{_where(run)}. Take one of them away."
+            )
+        values[seed], found[seed] = float(value), run
+    return values, missing
+
+
+def _where(run: Record) -> str:
+    return str(run.folder or run.name)

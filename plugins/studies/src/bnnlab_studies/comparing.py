@@ -1,0 +1,56 @@
+"""Cells compared with the first of them, by pairs of runs with the same seed."""
+
+from collections.abc import Mapping, Sequence
+
+from bnnlab.errors import UsageError
+from bnnlab_studies.cells import by_seed
+from bnnlab_studies.record import Record
+from bnnlab_studies.statistics import Comparison, compare, corrected
+
+Cells = Mapping[str, Sequence[Record]]
+
+
+def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
+    """Compare every other cell with the first.
+
+    Raises:
+        UsageError: If there is one cell only, or two have no seed in common; and as in `by_seed`.
+    """
+    (first, runs), *others = cells.items()
+    if not others:
+        raise UsageError(f"there is one cell only, {first}: nothing to compare it with")
+    reference, without = by_seed(runs, measure)
+    found = []
+    for other, runs in others:
+        values, missing = by_seed(runs, measure)
+        left_out = [
+            *without,
+            *missing,
+            *(f"{first}, seed {seed}: no partner" for seed in sorted(reference.keys() - values)),
+            *(f"{other}, seed {seed}: no partner" for seed in sorted(values.keys() - reference)),
+        ]
+        if not reference.keys() & values:
+            reasons = "; ".join(left_out)
+            raise UsageError(f"{first} and {other} have no seed in common ({reasons})")
+        found.append(compare((first, other), reference, values, left_out))
+    return corrected(found)
+
+
+def expect_one_protocol(cells: Cells) -> None:
+    """Refuse cells whose complete runs have different protocols.
+
+    Raises:
+        UsageError: With a cell of each protocol.
+    """
+    found: dict[str, str] = {}
+    for cell, runs in cells.items():
+        for run in runs:
+            if run.is_complete:
+                found.setdefault(run["protocol"], cell)
+    if len(found) > 1:
+        named = ", ".join(f"{cell}: {protocol}" for protocol, cell in found.items())
+        raise UsageError(
+            f"the protocols differ ({named}): these runs did not learn the same, or were not "
+            "scored alike. To compare them all the same, and see where the protocols differ: "
+            "--across-protocols"
+        )

@@ -1,0 +1,223 @@
+"""What the folder of one run says, read without torch and without its plugins."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine.result import Result
+from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.index import as_table
+from bnnlab.settings.run import KINDS, RUN_OPTIONS
+from bnnlab.settings.text import read_config
+from bnnlab.storage.folder import CONFIG, RESULT
+from bnnlab.storage.owner import owner_of
+
+log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
+
+DEFAULTS = {each.name: "none" if each.default is None else each.default for each in RUN_OPTIONS}
+"""Settings that a run.toml of an earlier version may lack."""
+_ABOUT = {each.name for each in fields(Result)} - {"seconds"}
+"""What a result has besides its measures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record(Mapping[str, Any]):
+    """One run: its settings and measures by name, as `record["optimizer.lr"]`.
+
+    A name is a dotted path: `average_accuracy`, `uncertainty.ece`, `accuracy.-1.0` (lists are
+    counted from 0, and from their end with a minus). `optimizer` is the component's name, and
+    `optimizer.name` the one with its distribution. `uncertainty` is the setting, and
+    `uncertainty.ece` a measure; no other name of the two is the same. None: not measured.
+
+    Attributes:
+        name: The folder as it lies below where the search began, or a kept result's file.
+        folder: Of the run; None if it has none.
+        status: What result.json says; `running` if a process writes to the folder, `unfinished`
+            without a result, `damaged` if a file cannot be read.
+        settings: What run.toml holds; empty for a kept result.
+        result: What result.json holds; empty if there is none, or while the run goes on.
+        cell: Name of its cell, where a study gives one; else empty.
+    """
+
+    name: str
+    folder: Path | None
+    status: str
+    settings: Mapping[str, Any] = field(repr=False)
+    result: Mapping[str, Any] = field(repr=False)
+    cell: str = ""
+
+    @classmethod
+    def read(cls, folder: Path, name: str | None = None, cell: str = "") -> "Record":
+        """Read a run's folder; a file that cannot be read is a warning and a status.
+
+        Raises:
+            UsageError: If it is no run's folder.
+        """
+        config, result = folder / CONFIG, folder / RESULT
+        if not config.exists():
+            raise UsageError(f"{folder} is no run's folder: there is no {CONFIG} to read")
+        owner = owner_of(folder)  # first: what a run writes at its end, it writes before it unlocks
+        settings: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        status = "unfinished"
+        try:
+            settings = read_config(config)
+            if owner:
+                status = "running"
+            elif result.exists():
+                found = _read_json(result)
+                status = str(found["status"])
+        except UsageError as error:
+            log.warning("%s", error)
+            status = "damaged"
+        return cls(name or folder.resolve().name, folder, status, settings, found, cell)
+
+    @classmethod
+    def of_result(cls, file: Path) -> "Record":
+        """Read a result that was kept alone, as CELL-SEED.json; its settings are not known.
+
+        Raises:
+            UsageError: If it is no result of a run.
+        """
+        found = _read_json(file)
+        cell = file.stem.removesuffix(f"-{found.get('seed')}")
+        return cls(file.stem, None, str(found["status"]), {}, found, cell)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its measures count: all tasks were learned."""
+        return self.status == "complete"
+
+    @cached_property
+    def components(self) -> dict[str, str]:
+        """Names of its components by kind, without their distributions; "" where not known."""
+        known = self.result.get("components", {})
+        said = {kind: as_table(self.settings.get(kind, known.get(kind))) or {} for kind in KINDS}
+        return {str(kind): _short(table.get("name", "")) for kind, table in said.items()}
+
+    @cached_property
+    def _places(self) -> tuple[Mapping[str, Any], ...]:
+        """Where a name is looked up; a setting that came with a later version has its default."""
+        own = {"name": self.name, "status": self.status, **self.components}
+        return own, {**(DEFAULTS if self.settings else {}), **self.settings}, self.result
+
+    @cached_property
+    def measures(self) -> dict[str, float | None]:
+        """What it measured and is one number, by dotted name; and its `seconds`."""
+        found = leaves({key: it for key, it in self.result.items() if key not in _ABOUT})
+        return {name: it for name, it in found if it is None or type(it) in (int, float)}
+
+    def row(self) -> dict[str, Any]:
+        """Return its components, settings and measures by name, and its protocol."""
+        about = {key: self.result[key] for key in ("seed", "protocol") if key in self.result}
+        return {**self.components, **dict(leaves(self.settings)), **about, **self.measures}
+
+    def __getitem__(self, name: str) -> Any:
+        for place in self._places:
+            try:
+                return _at(place, name)
+            except LookupError:
+                continue
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for place in self._places for name, _ in leaves(place)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Read the result of a run.
+
+    Raises:
+        UsageError: If the file cannot be read, or holds none.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
+    if not isinstance(found, dict) or not {"status", "components", "accuracy"} <= found.keys():
+        raise UsageError(f"{file} is not the result of a run")
+    return found
+
+
+def _at(place: Any, path: str) -> Any:
+    """Follow a dotted path; keys of a mapping may have dots themselves.
+
+    Raises:
+        LookupError: If it leads nowhere.
+    """
+    if isinstance(place, Mapping):
+        if path in place:
+            return place[path]
+        for dot in reversed([found.start() for found in re.finditer(r"\.", path)]):
+            if path[:dot] in place:
+                return _at(place[path[:dot]], path[dot + 1 :])
+    elif isinstance(place, list) and re.match(r"-?\d+(\.|$)", path):
+        position, _, rest = path.partition(".")
+        return _at(place[int(position)], rest) if rest else place[int(position)]
+    raise KeyError(path)
+
+
+def leaves(place: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values of all that is no mapping."""
+    for key, value in place.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", it) for inner, it in leaves(value))
+        else:
+            yield key, value
+
+
+def find_records(place: Path) -> list[Record]:
+    """Return the run in a folder, or all runs below it, sorted by name.
+
+    A kept result is a run too, alone or in a folder of them.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if place.is_file():
+        return [Record.of_result(place)]
+    if not place.is_dir():
+        raise UsageError(f"there is no folder {place}")
+    if (place / CONFIG).exists():
+        return [Record.read(place)]
+    folders = sorted(_run_folders(place), key=_natural)
+    found = [Record.read(folder, str(folder.relative_to(place))) for folder in folders]
+    found = found or list(_kept(place))
+    if not found:
+        raise UsageError(f"{place} holds no run: no folder in it has a {CONFIG}")
+    return found
+
+
+def _run_folders(place: Path) -> Iterator[Path]:
+    for folder, inner, files in os.walk(place):
+        if CONFIG in files:
+            inner.clear()  # nothing in a run's folder is a run
+            yield Path(folder)
+
+
+def _kept(place: Path) -> Iterator[Record]:
+    for file in sorted(place.glob("*.json"), key=_natural):
+        try:
+            yield Record.of_result(file)
+        except UsageError as error:
+            log.warning("%s", error)
+
+
+def _natural(path: Path) -> list[str]:
+    """Return what sorts seed-2 before seed-10."""
+    return [part.zfill(20) for part in re.split(r"(\d+)", str(path))]

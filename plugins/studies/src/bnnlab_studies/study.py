@@ -1,0 +1,148 @@
+"""Runs grouped in cells: their means, and cells compared with one another."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.storage.files import write_atomically
+from bnnlab_studies import statistics
+from bnnlab_studies.cells import by_seed, group
+from bnnlab_studies.comparing import compare_cells, expect_one_protocol
+from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.statistics import Comparison, Summary
+from bnnlab_studies.tables import csv_text
+
+if TYPE_CHECKING:
+    from bnnlab import Result
+
+PLAN = "study.toml"
+"""The plan in the folder of a study."""
+MEASURE = "average_accuracy"
+"""What cells are judged by, if nothing else is said."""
+
+
+class Study(Sequence[Record]):
+    """Runs, grouped in cells: the runs of one cell differ in the seed only.
+
+    Args:
+        records: The runs, in the order in which they are shown.
+        name: Of the study.
+        folder: With the runs; None if they have none.
+        results: Of the runs that this process made, with their models.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        *,
+        name: str = "",
+        folder: Path | None = None,
+        results: Iterable["Result"] = (),
+    ) -> None:
+        self.records, self.results = [*records], [*results]
+        self.name, self.folder = name, folder
+
+    @classmethod
+    def read(cls, folder: Path | str) -> "Study":
+        """Read the runs in a folder: of a study, of a cell, a single run, or kept results.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        place = Path(folder)
+        records = find_records(place)
+        if (place / PLAN).exists():  # it has a folder per cell
+            records = [replace(each, cell=Path(each.name).parts[0]) for each in records]
+        return cls(records, name=place.resolve().name, folder=place)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        return self.records[place]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def cells(self) -> dict[str, list[Record]]:
+        """The runs of each cell by its name: that of the plan, or what differs between cells."""
+        return group(self.records)
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """Names of what the complete runs measured and is one number."""
+        complete = [run for run in self.records if run.is_complete]
+        return [*dict.fromkeys(name for run in complete for name in run.measures)]
+
+    def summary(self, measure: str = MEASURE) -> dict[str, Summary]:
+        """Return the mean of a measure in each cell, over its complete runs.
+
+        Raises:
+            UsageError: If no run has the measure, it is no number, or two runs of a cell have the
+                same seed.
+        """
+        self._expect(measure)
+        found = {cell: by_seed(runs, measure) for cell, runs in self.cells.items()}
+        return {
+            cell: statistics.summarise([*values.values()], missing)
+            for cell, (values, missing) in found.items()
+        }
+
+    def compare(self, measure: str = MEASURE, across_protocols: bool = False) -> list[Comparison]:
+        """Compare every other cell with the first, by pairs of runs with the same seed.
+
+        Raises:
+            UsageError: If there is one cell only, two cells have no seed in common, or protocols
+                differ and `across_protocols` is not set; and as in `summary`.
+        """
+        self._expect(measure)
+        if not across_protocols:
+            expect_one_protocol(self.cells)
+        return compare_cells(self.cells, measure)
+
+    def _expect(self, measure: str) -> None:
+        if not any(measure in run for run in self.records):
+            names = {name: None for run in self.records for name in run}
+            raise UsageError(f"no run has the measure {measure!r}.{did_you_mean(measure, names)}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per run: name, cell, status, components, settings and measures."""
+        return [
+            {"name": run.name, "cell": cell, "status": run.status, **run.row()}
+            for cell, runs in self.cells.items()
+            for run in runs
+        ]
+
+    def to_csv(self, path: Path | None = None) -> str:
+        """Return the `rows` as CSV in full precision, and write them to a file, if one is named."""
+        text = csv_text(self.rows())
+        if path is not None:
+            write_atomically(path, text.encode())
+        return text
+
+    def to_frame(self) -> Any:
+        """Return the `rows` as a pandas DataFrame.
+
+        Raises:
+            UsageError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("to_frame needs pandas: `pip install pandas`") from error
+        return pandas.DataFrame(self.rows())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the study as plain data: per cell the summary of each measure; and the rows."""
+        summaries = {measure: self.summary(measure) for measure in self.measures}
+        cells = {
+            cell: {measure: asdict(each[cell]) for measure, each in summaries.items()}
+            for cell in self.cells
+        }
+        folder = str(self.folder) if self.folder else None
+        return {"name": self.name, "folder": folder, "cells": cells, "runs": self.rows()}
