@@ -203,9 +203,7 @@ def test_what_is_not_complete_is_left_out_by_name(make_run: MakeRun, tmp_path: P
 def test_a_measure_that_cannot_be_averaged_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     make_run("0", 0.7)
     study = Study.read(tmp_path)
-    with pytest.raises(
-        UsageError, match=r"'average_acuracy'.* mean 'average_accuracy'"
-    ):
+    with pytest.raises(UsageError, match=r"'average_acuracy'.* mean 'average_accuracy'"):
         study.summary("average_acuracy")
     with pytest.raises(UsageError, match=r"accuracy of 0 is no number.* as accuracy\.-1"):
         study.summary("accuracy")
