@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -10,9 +11,11 @@ from rich.text import Text
 
 from bnnlab.cli.console import Part, error_console, line, print_out, table, terminal_width
 from bnnlab.engine.continual import RECENT
-from bnnlab.engine.experiment import Experiment
-from bnnlab.engine.result import MEASURES, Result
+from bnnlab.engine.result import ABOUT, MEASURES
 from bnnlab.registry.hookspecs import hookimpl
+
+if TYPE_CHECKING:  # a result can be shown without torch
+    from bnnlab.engine.experiment import Experiment
 
 REFRESH = 0.1  # seconds between updates of the bar
 MOST = 10  # tasks in the matrix
@@ -25,7 +28,7 @@ class Display:
         progress: Shows the bar while it is entered.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: "Experiment") -> None:
         self._epochs = experiment.config.epochs
         self._tasks = len(experiment.made.tasks)
         self._accuracy = ""
@@ -68,44 +71,52 @@ class Display:
         )
 
 
-def print_result(result: Result) -> None:
-    """Print the accuracy matrix and its measures to standard output."""
+def print_result(result: Mapping[str, Any], folder: Path | None) -> None:
+    """Print what result.json holds to standard output: the accuracy matrix and the measures."""
     for part in result_lines(result):
         print_out(part)
-    if result.folder:
-        print_out(f"written to {result.folder}", soft_wrap=True)
+    if folder:
+        print_out(f"written to {folder}", soft_wrap=True)
 
 
-def result_lines(result: Result) -> list[Table | Text]:
-    """Return the accuracy matrix, and one line per measure."""
-    flips = "% of the binary weights that the task changed" if result.flips else "not measured"
-    parts: list[Table | Text] = [Text(f"test accuracy in %; flips: {flips}"), matrix_table(result)]
-    count = len(result.accuracy)
+def result_lines(result: Mapping[str, Any]) -> list[Table | Text]:
+    """Return the accuracy matrix, and one line per measure.
+
+    Args:
+        result: What result.json holds; one of an earlier version, too, or a part of it that has
+            the measures of `MEASURES`.
+    """
+    flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
+    head = f"{result.get('evaluate_on', 'test')} accuracy in %; flips: {flips}"
+    parts: list[Table | Text] = [Text(head), matrix_table(result)]
+    count = len(result["accuracy"])
     if count > (listed := len(_shown(count))):
         parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
     parts.append(table((), _measures(result, count)))
-    if result.stop_reason:
-        parts.append(line(f"stopped by probe {result.stop_reason}"))
-    for name, versions in result.changed_versions.items():
+    if reason := result.get("stop_reason"):
+        parts.append(line(f"stopped by probe {reason}"))
+    for name, versions in result.get("changed_versions", {}).items():
         parts.append(line(f"parts of this run used {name} {', '.join(versions)}"))
-    tail = f"protocol {result.protocol}, seed {result.seed}, {result.seconds:.1f} s"
-    return [*parts, Text(tail)]
+    if "protocol" not in result:
+        return parts
+    tail = f"protocol {result['protocol']}, seed {result['seed']}, {result['seconds']:.1f} s"
+    return [*parts, line(tail)]
 
 
-def _measures(result: Result, count: int) -> list[list[Part]]:
+def _measures(result: Mapping[str, Any], count: int) -> list[list[Part]]:
     """Return name, value and meaning of each measure that is a number."""
     names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
     if count > 1:
         names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
-    if result.fresh_accuracy:
+    if result["fresh_accuracy"]:
         names.append("plasticity")
     rows = []
     for name in names:
         shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
         rows.append((name.replace("_", " "), shown, MEASURES[name].meaning))
-    others = {name: result[name] for name in sorted(result.keys() - MEASURES.keys())}
+    others = {name: result[name] for name in sorted(result.keys() - MEASURES.keys() - {*ABOUT})}
     rows += [(key, f"{it:.4g}", "") for key, it in others.items() if isinstance(it, int | float)]
-    found = result.uncertainty
+    found = result["uncertainty"]
     rows += [
         (name, f"{found[key]:.3f}", meaning)
         for key, (name, meaning) in _UNCERTAINTY.items()
@@ -132,13 +143,14 @@ def _shown(count: int) -> list[int]:
     return [round(i * (count - 1) / (room - 1)) for i in range(room)]
 
 
-def matrix_table(result: Result) -> Table:
+def matrix_table(result: Mapping[str, Any]) -> Table:
     """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
-    shown = _shown(len(result.accuracy))
+    accuracy, every_flips = result["accuracy"], result["flips"]
+    shown = _shown(len(accuracy))
     rows: list[list[Part]] = []
     for i in shown:
-        flips = result.flips[i] if result.flips else None
-        cells = [_cell(result.accuracy[i][j], past=j <= i) for j in shown]
+        flips = every_flips[i] if every_flips else None
+        cells = [_cell(accuracy[i][j], past=j <= i) for j in shown]
         rows.append(
             [f"task {i + 1}", *cells, ("" if flips is None else f"{100 * flips:.1f}", "dim")]
         )

@@ -125,7 +125,7 @@ def _execute(
     else:
         from bnnlab.cli.display import print_result
 
-        print_result(result)
+        print_result(result.as_dict(), result.folder)
 
 
 def _train(

@@ -129,10 +129,13 @@ class Result(Mapping[str, Any]):
 
     def as_dict(self) -> dict[str, Any]:
         """Return what result.json holds."""
-        about = [f.name for f in fields(self) if f.name not in ("measures", "model", "folder")]
-        return {**self.measures, **{name: getattr(self, name) for name in about}}
+        return {**self.measures, **{name: getattr(self, name) for name in ABOUT}}
 
 
+ABOUT = tuple(
+    each.name for each in fields(Result) if each.name not in ("measures", "model", "folder")
+)
+"""What result.json holds besides the measures."""
 MEASURES: dict[str, Measure[Any]] = {
     name: each for name, each in vars(Result).items() if isinstance(each, Measure)
 }

@@ -5,12 +5,12 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bnnlab.engine.result import Result
+from bnnlab.engine.result import ABOUT
 from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.index import as_table
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
@@ -22,8 +22,6 @@ log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command l
 
 DEFAULTS = {each.name: "none" if each.default is None else each.default for each in RUN_OPTIONS}
 """Settings that a run.toml of an earlier version may lack."""
-_ABOUT = {each.name for each in fields(Result)} - {"seconds"}
-"""What a result has besides its measures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +108,9 @@ class Record(Mapping[str, Any]):
     @cached_property
     def measures(self) -> dict[str, float | None]:
         """What it measured and is one number, by dotted name; and its `seconds`."""
-        found = leaves({key: it for key, it in self.result.items() if key not in _ABOUT})
+        found = leaves(
+            {key: it for key, it in self.result.items() if key not in {*ABOUT} - {"seconds"}}
+        )
         return {name: it for name, it in found if it is None or type(it) in (int, float)}
 
     def row(self) -> dict[str, Any]:
