@@ -20,6 +20,7 @@ from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
+from bnnlab.settings.run import EvaluateOn
 from bnnlab_testing import toy
 
 Change = Callable[[list[Task]], list[Task]]
@@ -48,8 +49,8 @@ class Given(TaskStream):
         return self.said
 
 
-def make(tasks: Sequence[Task], **more: Any) -> list[Task]:
-    return make_tasks(choose(PluginHost(), Kind.STREAM, "digits", {}), Given(tasks, **more))
+def make(tasks: Sequence[Task], part: EvaluateOn = "test", **more: Any) -> list[Task]:
+    return make_tasks(choose(PluginHost(), Kind.STREAM, "digits", {}), Given(tasks, **more), part)
 
 
 @pytest.fixture
@@ -160,6 +161,8 @@ def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]
     with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
         make([first, tasks[1], copied(first, 20, onto=tasks[2])])
     with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
+        make([replace(first, validation=replace(first.test)), *tasks[1:]])
+    with pytest.raises(UsageError, match="the validation part of 't0' is its test part"):
         make([replace(first, validation=first.test), *tasks[1:]])
     with pytest.raises(UsageError, match="40 of 40 validation examples of 't0' are learned from"):
         make([replace(first, validation=first.train), *tasks[1:]])
@@ -171,6 +174,21 @@ def test_some_copies_are_warned_of_with_their_number(
     make([copied(tasks[0], 3, onto=tasks[0]), tasks[1], copied(tasks[1], 1, onto=tasks[2])])
     (record,) = caplog.records
     assert "3 of 20 (15.0%) in the test part of 't0', 1 of 20 (5.0%) in the test" in record.message
+
+
+def test_without_the_test_parts_the_others_are_checked(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    secret: Any = toy.Unread()
+    tasks = [replace(task, validation=task.test, test=secret) for task in tasks]
+    made = make(tasks, "validation")
+    assert [(task.test, task.validation) for task in made] == [(t.validation,) * 2 for t in tasks]
+    assert not caplog.records
+    with pytest.raises(UsageError, match="40 of 40 validation examples of 't1' are learned from"):
+        make([tasks[0], replace(tasks[1], validation=tasks[1].train)], "validation")
+    worse = replace(tasks[0].train, labels=tasks[0].train.labels + 3)
+    with pytest.raises(UsageError, match="labels of the validation part of 't0' beyond 0 to 2"):
+        make([replace(tasks[0], validation=worse)], "validation")
 
 
 def test_an_image_with_another_label_is_another_example(

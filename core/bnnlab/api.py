@@ -17,7 +17,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect, shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab.settings.run import RUN_OPTIONS
+from bnnlab.settings.run import RUN_OPTIONS, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
 
 Choosable = str | Mapping[str, Any] | None
@@ -110,6 +110,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    evaluate_on: EvaluateOn | None = None,
     device: str | None = None,
     uncertainty: bool | None = None,
     fresh: bool | None = None,

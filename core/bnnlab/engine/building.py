@@ -15,6 +15,7 @@ import torch
 
 from bnnlab import seeds
 from bnnlab.engine.checking import check_tasks, check_unknown
+from bnnlab.engine.held_out import held_out
 from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_line, place
 from bnnlab.guards import ambient
 from bnnlab.interfaces.examples import Examples
@@ -26,7 +27,7 @@ from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
 
 BASES: dict[Kind, type] = {
@@ -113,11 +114,17 @@ def make_stream(
     return stream
 
 
-def make_tasks(choice: Choice, stream: TaskStream) -> list[Task]:
-    """Return all tasks of a stream, checked by `check_tasks`."""
+def make_tasks(choice: Choice, stream: TaskStream, evaluate_on: EvaluateOn = "test") -> list[Task]:
+    """Return all tasks of a stream, checked by `check_tasks`.
+
+    To evaluate on validation, each task's validation part is its test part, too. Then nothing reads
+    the stream's test parts, the checks included.
+    """
     with _named(choice, "when its tasks were made"):
-        tasks = list(stream)
+        tasks = list(stream) if evaluate_on == "test" else held_out(choice, list(stream))
         check_tasks(stream, tasks)
+        if same := [task.name for task in tasks if task.scored_on != evaluate_on]:
+            raise ValueError(f"the validation part of {same[0]!r} is its test part")
     return tasks
 
 

@@ -142,7 +142,8 @@ def look_for_repetitions(tasks: Sequence[Task], hashes: Hasher) -> None:
         if before is not task:
             said.append(f"{task.index + 1} ({task.name}) is {before.index + 1} ({before.name})")
     if said:
-        log.warning("tasks that are an earlier one again, train and test: %s", listed(said))
+        what = f"train and {tasks[0].scored_on}"
+        log.warning("tasks that are an earlier one again, %s: %s", what, listed(said))
 
 
 def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
@@ -152,7 +153,7 @@ def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
 
 def parts_of(task: Task) -> dict[str, Examples]:
     """Return the parts that a task has, by name."""
-    every = {"train": task.train, "validation": task.validation, "test": task.test}
+    every = {"train": task.train, "validation": task.validation, task.scored_on: task.test}
     return {name: part for name, part in every.items() if part is not None}
 
 

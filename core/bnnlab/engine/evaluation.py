@@ -113,10 +113,9 @@ def _batches(tasks: Sequence[Task]) -> Iterator[Tensor]:
             taken, positions = positions[:room], positions[room:]
             inputs = task.test.batch(taken)[0]
             if not bool(torch.stack(torch.aminmax(inputs)).isfinite().all()):
-                held = "validation" if task.test is task.validation else "test"
                 raise RunError(
-                    f"the {held} part of task {task.name!r} gives the model inputs that are not "
-                    "finite"
+                    f"the {task.scored_on} part of task {task.name!r} gives the model inputs that "
+                    "are not finite"
                 )
             pending.append(inputs)
             room -= len(taken)

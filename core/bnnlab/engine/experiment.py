@@ -137,6 +137,7 @@ class Experiment:
             tasks=[task.name for task in run.tasks],
             protocol=protocol_hash(origin.protocol),
             protocol_description=origin.protocol,
+            evaluate_on=self.config.evaluate_on,
             seed=run.seed,
             run_id=origin.run_id,
             seconds=round(progress.seconds, 3),

@@ -36,7 +36,10 @@ def choose_probes(
             if is_asked:
                 raise
             log.log(NOTE, "%s: not measured. %s", name.partition("/")[2], error)
-    return {**chosen, **config.probes}
+    probes = {**chosen, **config.probes}
+    if config.evaluate_on == "validation" and f"{ANALYSIS}/uncertainty" in probes:
+        log.log(NOTE, "out-of-distribution detection: not measured. Its inputs are test images.")
+    return probes
 
 
 def implied(config: RunConfig, optimizer: Optimizer) -> dict[str, bool]:

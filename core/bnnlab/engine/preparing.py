@@ -80,8 +80,10 @@ def _make(
 ) -> Run:
     """Make tasks, model, rule and optimizer; in a resumed run the model reads no files."""
     choices = dict(config.choices)
-    tasks = building.make_tasks(choices[Kind.STREAM], stream)
-    unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
+    tasks = building.make_tasks(choices[Kind.STREAM], stream, config.evaluate_on)
+    unknown = None  # streams make them of test images
+    if config.evaluate_on == "test":
+        unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
     if resumed:
         choices[Kind.MODEL] = building.without_files(choices[Kind.MODEL])
     first = replace(config, choices=choices)

@@ -69,7 +69,7 @@ def originate(
     if state and f"{ANALYSIS}/fresh" not in probes:  # fresh models read the model's files, too
         read[Kind.MODEL] = building.without_files(read[Kind.MODEL])
     files = {**(state or {}).get("files", {}), **building.digests(read)}
-    protocol = _describe(run, stream, files)
+    protocol = _describe(config, run, stream, files)
     settings = {key: value for key, value in config.as_dict().items() if key not in ELSEWHERE}
     used = versions(host, (*config.choices.values(), *probes.values()), run)
     return Origin(
@@ -95,7 +95,9 @@ def originate(
     )
 
 
-def _describe(run: Run, stream: TaskStream, files: Mapping[str, str]) -> dict[str, Any]:
+def _describe(
+    config: RunConfig, run: Run, stream: TaskStream, files: Mapping[str, str]
+) -> dict[str, Any]:
     """Describe the data and `files` that are learned from, their order, their split, the score."""
     draws = run.optimizer.test_draws
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
@@ -104,7 +106,7 @@ def _describe(run: Run, stream: TaskStream, files: Mapping[str, str]) -> dict[st
         "stream": stream.protocol(),
         "epochs": run.epochs,
         "batch_size": run.batch_size,
-        "score": f"top-1 accuracy of {predictor} on each task's whole test part",
+        "score": f"top-1 accuracy of {predictor} on each task's whole {config.evaluate_on} part",
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
     }

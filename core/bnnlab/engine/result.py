@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from bnnlab.engine import continual
 from bnnlab.errors import RunError
+from bnnlab.settings.run import EvaluateOn
 
 if TYPE_CHECKING:  # what a result is can be read without torch
     from bnnlab.engine.probes import Probes
@@ -74,10 +75,11 @@ class Result(Mapping[str, Any]):
             with another version of: all that parts of it were made with, in order.
         model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
         folder: Where the run was written, or None.
+        evaluate_on: The part of each task that was scored, `test` or `validation`.
     """
 
     accuracy = Measure[list[PerTask]](
-        "0 to 1", "T x T: row i after learning task i, column j on the test part of task j"
+        "0 to 1", "T x T: row i after learning task i, column j scored on task j"
     )
     untrained_accuracy = Measure[PerTask]("0 to 1", "per task, before any training")
     fresh_accuracy = Measure[PerTask](
@@ -117,6 +119,7 @@ class Result(Mapping[str, Any]):
     changed_versions: dict[str, list[str]]
     model: "Model" = field(repr=False)
     folder: Path | None
+    evaluate_on: EvaluateOn = "test"
 
     def __getitem__(self, name: str) -> Any:
         return self.measures[name]

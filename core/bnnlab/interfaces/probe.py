@@ -27,7 +27,8 @@ class Run:
         optimizer: Made for the model.
         tasks: What is learned, in order.
         task_ids: Whether the model is told which task it is tested on.
-        unknown: Inputs of no task; None where the stream has none, or the model is told the task.
+        unknown: Inputs of no task; None where the stream has none, the model is told the task, or
+            the run is evaluated on validation.
         epochs: Passes over each task's training data.
         batch_size: Examples per step.
         seed: Root of all randomness.

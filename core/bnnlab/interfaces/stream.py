@@ -22,7 +22,8 @@ class Task:
         index: Place in the stream, from 0.
         name: Name for displays.
         train: Training data.
-        test: Test data. Never choose anything by them.
+        test: Test data. Never choose anything by them. In a run that is evaluated on validation,
+            they are the validation part.
         validation: Data held out of the training data, or None.
         classes: bool of shape (K,): the classes of this task, if the model is told the task
             (task-incremental); None for all classes.
@@ -34,6 +35,11 @@ class Task:
     test: Examples
     validation: Examples | None = None
     classes: Tensor | None = None
+
+    @property
+    def scored_on(self) -> str:
+        """Name of the part that `test` is."""
+        return "validation" if self.test is self.validation else "test"
 
     def mask(self, logits: Tensor) -> Tensor:
         """Return the logits `(..., K)`, with minus infinity for the classes of other tasks."""
@@ -81,7 +87,7 @@ class TaskStream(ABC):
 
         Their pixels have the shape and dtype of the tasks' pixels. Their labels are in 0..K-1 and
         are not used. A run calls this once, after it made the tasks and before it trains. It does
-        not call it if the task is known at test.
+        not call it if the task is known at test, or if the run is evaluated on validation.
         """
         return None
 

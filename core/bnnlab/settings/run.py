@@ -10,6 +10,9 @@ from bnnlab.registry.components import PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
 
+EvaluateOn = Literal["test", "validation"]
+"""A part of a task that a run is scored on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -19,6 +22,8 @@ class RunSettings:
         epochs: Passes over each task's training data.
         batch_size: Examples per training step.
         seed: Root seed of all random numbers.
+        evaluate_on: Part of each task that the run is scored on. validation: the test part is not
+            read, so settings may be chosen by the result.
         device: Where the run computes: auto, cpu, cuda, cuda:1 or mps.
         uncertainty: Measure calibration and out-of-distribution detection. Runs that evaluate by
             weight draws always do.
@@ -37,6 +42,7 @@ class RunSettings:
     epochs: Annotated[int, AtLeast(1), Below(2**31)] = 5
     batch_size: Annotated[int, AtLeast(1), Below(2**31)] = 100
     seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
+    evaluate_on: EvaluateOn = "test"
     device: str = "auto"
     uncertainty: bool = False
     fresh: bool = False

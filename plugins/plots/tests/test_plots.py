@@ -364,6 +364,21 @@ def test_protocols_that_differ_are_said_and_shown(tmp_path: Path) -> None:
     assert "differ" not in figure.legends[0].get_title().get_text()
 
 
+def test_what_runs_are_scored_on_is_said(tmp_path: Path) -> None:
+    runs = [record_accuracy(tmp_path / each, matrix(2), each) for each in ("test", "validation")]
+    for run in runs:
+        (run / "run.toml").write_text(f'evaluate_on = "{run.name}"\n')
+        figure = plot_accuracy([run])
+        labels = figure.axes[0].get_ylabel(), figure.axes[-1].get_ylabel()
+        assert labels == (f"{run.name} accuracy (%)",) * 2
+    figure = plot_accuracy(runs)
+    assert figure.axes[-1].get_ylabel() == "test or validation accuracy (%)"
+    assert [str(line.get_label()) for line in figure.axes[0].lines] == [
+        "test (test accuracy) (protocol test)",
+        "validation (validation accuracy) (protocol validation)",
+    ]
+
+
 def test_of_many_runs_some_matrices_are_shown(tmp_path: Path) -> None:
     runs = [record_accuracy(tmp_path / f"run{n}", matrix(2)) for n in range(9)]
     figure = plot_accuracy(runs)

@@ -16,6 +16,7 @@ from bnnlab_plots.figure import (
     reading,
     recorded,
     result,
+    scored_on,
     shades,
     spread,
     title,
@@ -64,13 +65,14 @@ def _plot_one(run: Path) -> "Figure":
         look: dict[str, Any] = {"color": colour, "marker": MARKERS[task % len(MARKERS)]}
         after = range(task + 1, learned + 1)
         upper.plot(after, percent[task:, task], markersize=4, label=f"task {task + 1}", **look)
-    _finish_lines(upper, tasks, "tasks learned", "test accuracy (%)")
+    measured = f"{scored_on(run)} accuracy (%)"
+    _finish_lines(upper, tasks, "tasks learned", measured)
     handles = [upper.lines[task] for task in spread(learned, NAMED)]
     upper.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=SMALL)
     if several:
         image = _draw_matrix(panels[1], percent, inches=4.2)
         panels[1].set(xlabel=f"on task\n({READING})", ylabel="after task")
-        figure.colorbar(image, ax=panels[1], label="test accuracy (%)")
+        figure.colorbar(image, ax=panels[1], label=measured)
     ended = "" if learned == tasks else f"\n{learned} of {tasks} tasks learned"
     figure.suptitle(title(run) + ended, fontsize=10)
     return figure
@@ -110,7 +112,8 @@ def _plot_several(runs: Sequence[Path]) -> "Figure":
         axes.tick_params(labelsize=SMALL)
         axes.set_xlabel("on task", fontsize=SMALL)
         axes.set_ylabel("after task", fontsize=SMALL)
-    bar = figure.colorbar(image, ax=maps, label="test accuracy (%)", shrink=0.9)
+    measured = " or ".join(sorted({*map(scored_on, runs)})) + " accuracy (%)"
+    bar = figure.colorbar(image, ax=maps, label=measured, shrink=0.9)
     bar.ax.tick_params(labelsize=SMALL)
     notes = [READING]
     if mapped < len(runs):
@@ -138,6 +141,9 @@ def _names(runs: Sequence[Path]) -> tuple[list[str], str | None]:
     names = [plain(run.resolve().name) for run in runs]
     if len(set(names)) < len(names):
         names = [plain(str(run)) for run in runs]
+    parts = [scored_on(run) for run in runs]
+    if len(set(parts)) > 1:
+        names = [f"{name} ({part} accuracy)" for name, part in zip(names, parts, strict=True)]
     protocols = [result(run).get("protocol") for run in runs]
     if len(set(protocols)) > 1:
         hashes = [each or "not known yet" for each in protocols]

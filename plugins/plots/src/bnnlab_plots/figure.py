@@ -1,6 +1,7 @@
 """What all pictures share: figures without pyplot, what a run recorded, colours, saving."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,15 @@ def result(run: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and "components" in found else {}
+
+
+def scored_on(run: Path) -> str:
+    """Return the part of its tasks that a run is scored on: `test` or `validation`."""
+    try:
+        settings = tomllib.loads((run / "run.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "test"
+    return str(settings.get("evaluate_on", "test"))
 
 
 def title(run: Path) -> str:

@@ -111,21 +111,21 @@ def make_normalised_model() -> Model:
     )
 
 
-class _Unread:
-    """Stands for the test part of a task that is learned: who reads it is told so."""
+class Unread:
+    """Stands for a test part: who reads it is told so."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copies and pickles ask for these
             raise AttributeError(name)
-        raise AssertionError(f"context.task.test.{name} is read: nothing is learned from test data")
+        raise AssertionError(f"task.test.{name} is read: nothing is learned from test data")
 
     def __len__(self) -> int:
-        raise AssertionError("len(context.task.test) is read: nothing is learned from test data")
+        raise AssertionError("len(task.test) is read: nothing is learned from test data")
 
 
 def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskContext:
     """Return what an optimizer is told of a task; the test part raises where it is read."""
-    unread: Any = _Unread()
+    unread: Any = Unread()
     learned: Task = replace(task, test=unread)
     return TaskContext(learned, model, rule, BATCH_SIZE, steps)
 

@@ -89,7 +89,7 @@ class MeasuresAtTheEnd(Fine):
         context.model(context.task.train.batch(torch.arange(3))[0])
 
 
-@found_by("test_nothing_is_learned_from_the_test_part", "context.task.test.raw is read")
+@found_by("test_nothing_is_learned_from_the_test_part", "task.test.raw is read")
 class PeeksAtTheStart(Fine):
     """Looks at the test data as a task begins."""
 
@@ -97,7 +97,7 @@ class PeeksAtTheStart(Fine):
         context.task.test.raw(torch.arange(3))
 
 
-@found_by("test_nothing_is_learned_from_the_test_part", "len.context.task.test. is read")
+@found_by("test_nothing_is_learned_from_the_test_part", "len.task.test. is read")
 class FitsAtTheEnd(Fine):
     """Counts the test data as a task ends."""
 
