@@ -174,7 +174,8 @@ def test_a_run_that_changes_its_device_says_so_and_goes_on(
     state = checkpoint.load(begun.folder.path)
     assert state
     generator = {"device": "cuda:0", "state": torch.zeros(16, dtype=torch.uint8)}
-    state = {**state, "device": "cuda", "optimizer": {**state["optimizer"], "generator": generator}}
+    on_cuda = {"device": "cuda", "computed_on": [{"device": "cuda", "threads": 1}]}
+    state = {**state, **on_cuda, "optimizer": {**state["optimizer"], "generator": generator}}
     checkpoint.save(begun.folder.path, state)
     assert prepare(host, config, RunFolder(begun.folder.path)).run().status == "complete"
     assert "was saved on cuda and continues on cpu" in caplog.text

@@ -112,6 +112,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     seed: int | None = None,
     evaluate_on: EvaluateOn | None = None,
     device: str | None = None,
+    threads: int | None = None,
     uncertainty: bool | None = None,
     fresh: bool | None = None,
     diagnose: bool | None = None,

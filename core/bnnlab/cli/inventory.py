@@ -1,6 +1,7 @@
 """Commands on the installation: `list-plugins`, `doctor`."""
 
 import logging
+import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -130,6 +131,7 @@ def _examine(host: PluginHost) -> dict[str, Any]:
 
     torch_seconds = time.perf_counter() - started
     from bnnlab.engine.building import data_folder
+    from bnnlab.guards import threads
 
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
     folder = data_folder(None)
@@ -138,7 +140,9 @@ def _examine(host: PluginHost) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: _version_of(name) for name in packages},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
+        "cores": threads.cores(),
+        "threads": threads.find(None),
+        threads.WAITING: os.environ.get(threads.WAITING, "not set"),
         "data folder": str(folder),
         "data sets": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
         "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",

@@ -14,6 +14,7 @@ from bnnlab.engine.protocol import Origin
 from bnnlab.engine.result import Result, RunStatus, measured
 from bnnlab.engine.training import Trainer
 from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, explain, place
+from bnnlab.guards.threads import computing
 from bnnlab.interfaces.probe import Control, Run, Stepped
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.registry.host import PluginHost
@@ -55,7 +56,8 @@ class Experiment:
             KeyboardInterrupt: If SIGINT stopped it.
             StoppedError: If another signal did.
         """
-        with self.folder.recording(self.heard) if self.folder else nullcontext():
+        recording = self.folder.recording(self.heard) if self.folder else nullcontext()
+        with computing(self.config.threads), recording:
             self.observers.notify(
                 "bnnlab_run_started",
                 config=self.config.as_dict(),
@@ -142,6 +144,7 @@ class Experiment:
             run_id=origin.run_id,
             seconds=round(progress.seconds, 3),
             components=origin.components,
+            computed_on=origin.computed_on,
             changed_versions={k: used for k, used in origin.versions.items() if len(used) > 1},
             model=run.model.eval(),
             folder=self._path,

@@ -14,8 +14,16 @@ from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.learner import Learner, restore
 from bnnlab.engine.measuring import choose_probes, implied
 from bnnlab.engine.probes import Probes
-from bnnlab.engine.protocol import Origin, State, compare, join_versions, originate
+from bnnlab.engine.protocol import (
+    Origin,
+    State,
+    compare,
+    join_computers,
+    join_versions,
+    originate,
+)
 from bnnlab.errors import UsageError
+from bnnlab.guards import threads
 from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.components import Kind
@@ -48,7 +56,8 @@ def prepare(
     """
     require(host, config)
     device, data = building.find_device(config.device), building.data_folder(config.data)
-    with ExitStack() as undo, hear() as heard:
+    config = replace(config, threads=threads.find(config.threads))
+    with ExitStack() as undo, hear() as heard, threads.computing(config.threads):
         state: State | None = None
         if resume:
             undo.callback(resume.unlock)
@@ -113,16 +122,12 @@ def _restore(
     """Load a checkpoint, if it is of this run; return the origin of the resumed run."""
     versions = join_versions(folder.path, state["versions"], mine.versions, allow_changed_versions)
     compare(folder.path, state["identity"], mine.identity)
-    if state["device"] != mine.device:
-        log.warning(
-            "%s was saved on %s and continues on %s: from here on it differs from an "
-            "uninterrupted run, in rounding and in what an optimizer draws",
-            *(folder.path, state["device"], mine.device),
-        )
+    computed_on = join_computers(folder.path, state, mine.computed_on)
     learner.load_state_dict(state, folder.path)
     restore(folder.path, state["probes"], **probes)
     folder.restore_metrics(state["metrics"])
-    return replace(mine, versions=versions, run_id=state.get("run_id", mine.run_id))
+    run_id = state.get("run_id", mine.run_id)
+    return replace(mine, versions=versions, computed_on=computed_on, run_id=run_id)
 
 
 def _new_folder(

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 State = Mapping[str, Any]
 """What a checkpoint holds."""
-ELSEWHERE = ("data", "out", "name", "device", "checkpoint_minutes")
+Computers = list[dict[str, Any]]
+"""What computed a run, part by part: its kind of `device` and number of CPU `threads`."""
+ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes")
 """Settings that may differ where a run is continued."""
 
 
@@ -38,6 +40,7 @@ class Origin:
         versions: Per distribution, every version that computed a part of the run, in order.
         files: Digests of what the run reads besides its stream, by option.
         device: The kind of device.
+        computed_on: What computed it, more than one if a resumed run went on with another.
         data: What is needed to make the model again: input shape, classes, whether the rule infers.
         components: Per kind: name, distribution and version.
     """
@@ -48,6 +51,7 @@ class Origin:
     versions: dict[str, list[str]]
     files: dict[str, str]
     device: str
+    computed_on: Computers
     data: dict[str, Any]
     components: dict[str, dict[str, str]]
 
@@ -72,13 +76,15 @@ def originate(
     protocol = _describe(config, run, stream, files)
     settings = {key: value for key, value in config.as_dict().items() if key not in ELSEWHERE}
     used = versions(host, (*config.choices.values(), *probes.values()), run)
+    device = next(run.model.parameters()).device.type
     return Origin(
         run_id=secrets.token_hex(8),
         protocol=protocol,
         identity={**settings, "protocol": protocol_hash(protocol)},
         versions={name: [each] for name, each in used.items()},
         files=files,
-        device=next(run.model.parameters()).device.type,
+        device=device,
+        computed_on=[{"device": device, "threads": config.threads}],
         data={
             "input_shape": list(stream.input_shape),
             "classes": stream.classes,
@@ -168,3 +174,24 @@ def join_versions(
             )
         log.warning("%s goes on with other versions: %s", folder, what)
     return {name: before[name] + mine[name] * (name in changed) for name in mine}
+
+
+def join_computers(folder: Path, state: State, mine: Computers) -> Computers:
+    """Return what computed parts of a run: its checkpoint's, then mine; warn where it changes.
+
+    A checkpoint of 0.1.0 does not say the number of threads.
+    """
+    unsaid = [{"device": state["device"], "threads": None}]
+    saved: Computers = state.get("computed_on", unsaid)
+    (before, now), said = (saved[-1], mine[-1]), ""
+    if before["device"] != now["device"]:
+        said, effect = "on {device}", "in rounding and in what an optimizer draws"
+    elif now["device"] == "cpu" and before["threads"] not in (None, now["threads"]):
+        said, effect = "by {threads} CPU threads", "in rounding"
+    if said:
+        log.warning(
+            "%s was saved %s and continues %s: from here on it differs from an uninterrupted run, "
+            "%s",
+            *(folder, said.format(**before), said.format(**now), effect),
+        )
+    return saved if before == now else saved + mine

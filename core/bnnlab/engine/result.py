@@ -71,6 +71,8 @@ class Result(Mapping[str, Any]):
         run_id: Sixteen hexadecimal digits of this run alone; a resumed run keeps them.
         seconds: Training and evaluation.
         components: Per kind: name, distribution and version.
+        computed_on: Kind of device and number of CPU threads; more than one if a resumed run went
+            on with others. The threads are None for a part that 0.1.0 computed.
         changed_versions: Of torch, bnnlab and the plugins in use, those that a resumed run went on
             with another version of: all that parts of it were made with, in order.
         model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
@@ -116,6 +118,7 @@ class Result(Mapping[str, Any]):
     run_id: str
     seconds: float
     components: dict[str, dict[str, str]]
+    computed_on: list[dict[str, Any]]
     changed_versions: dict[str, list[str]]
     model: "Model" = field(repr=False)
     folder: Path | None

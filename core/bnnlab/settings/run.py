@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from bnnlab.markers import AtLeast, Below
+from bnnlab.markers import AtLeast, AtMost, Below
 from bnnlab.registry.components import PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
@@ -25,6 +25,8 @@ class RunSettings:
         evaluate_on: Part of each task that the run is scored on. validation: the test part is not
             read, so settings may be chosen by the result.
         device: Where the run computes: auto, cpu, cuda, cuda:1 or mps.
+        threads: CPU threads that torch uses. none: what torch would use, at most the cores that
+            this process may use.
         uncertainty: Measure calibration and out-of-distribution detection. Runs that evaluate by
             weight draws always do.
         fresh: Measure plasticity: also train a fresh model on each task alone. Doubles the time.
@@ -44,6 +46,7 @@ class RunSettings:
     seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
     evaluate_on: EvaluateOn = "test"
     device: str = "auto"
+    threads: Annotated[int | None, AtLeast(1), AtMost(1024)] = None
     uncertainty: bool = False
     fresh: bool = False
     diagnose: bool = False
