@@ -139,6 +139,18 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
     ("core/engine/evaluation.py", "tests/test_evaluation.py"): {
         "probabilities + p / max(1, draws)": "probabilities + p / max(2, draws)",
     },
+    ("core/engine/held_out.py", "tests/test_held_out.py"): {
+        "replace(task, test=task.validation)": "task",
+    },
+    ("core/engine/preparing.py", "tests/test_held_out.py"): {
+        'if config.evaluate_on == "test":': "if True:",
+    },
+    ("core/engine/protocol.py", "tests/test_held_out.py"): {
+        "whole {config.evaluate_on} part": "whole test part",
+    },
+    ("core/engine/copies.py", "tests/test_checking.py"): {
+        "task.scored_on: task.test": '"test": task.test',
+    },
     ("testing/lives.py", "plugins/testing/tests"): {"raise _Interruption": "pass"},
     ("testing/asserting.py", "plugins/testing/tests"): {
         "if not torch.allclose": "if not torch.is_tensor",

@@ -4,8 +4,9 @@ import json
 import re
 from dataclasses import replace
 from itertools import islice
-from typing import Literal, get_origin
+from typing import Literal, cast, get_origin
 
+import pytest
 import torch
 
 from bnnlab.engine import building
@@ -73,6 +74,21 @@ class StreamContract(ExampleChecks):
             assert once.requires_grad, f"the loss of task {task.index} holds no graph"
             message = f"the loss of task {task.index} is no mean: every example twice changes it"
             assert_close([once], [twice], message)
+
+    def test_nothing_is_learned_from_the_test_part(self) -> None:
+        """A task has its loss and its mask where the test part raises."""
+        stream, hidden = self.make(), cast(Examples, toy.Unread())
+        for task in stream:
+            targets = task.train.raw(torch.arange(min(5, len(task.train))))[1]
+            unread = replace(task, test=hidden)
+            unread.loss(unread.mask(torch.zeros(len(targets), stream.classes)), targets)
+
+    def test_a_run_on_validation_accepts_its_tasks(self) -> None:
+        """Where one task has a validation part, all have, and they pass the checks of a run."""
+        stream = self.make()
+        if all(task.validation is None for task in stream):
+            pytest.skip("it has no validation part")
+        building.make_tasks(self.choice, stream, "validation")
 
     def test_an_option_that_changes_the_data_changes_the_protocol(self) -> None:
         """Figures on other data must never share a protocol."""

@@ -92,7 +92,7 @@ class LeaksACopyAcross(Fine):
         return replace(task, train=copy, test=task.test)
 
 
-@found_by("test_no_test_example_is_learned_from_in_any_task", "test examples")
+@found_by("test_no_test_example_is_learned_from_in_any_task", "40 examples of test of task")
 class LeaksAcross(Fine):
     """Tests the second task on what the first was trained on."""
 
@@ -108,6 +108,42 @@ class Repeats(Fine):
 
     def change(self, task: Task) -> Task:
         return replace(task, validation=task.train)
+
+
+@found_by("test_no_test_example_is_learned_from_in_any_task", "8 examples of validation of task 0")
+class TrainsOnHeldOut(Fine):
+    """Trains the second task on what the first holds out."""
+
+    def change(self, task: Task) -> Task:
+        train = task.train
+        if task.index:
+            return task
+        held, rest = (replace(train, rows=rows) for rows in (train.rows[:8], train.rows[8:]))
+        return replace(task, train=rest, validation=held)
+
+
+@found_by("test_a_run_on_validation_accepts_its_tasks", "task 2 .* has no validation part")
+class HoldsOutOnce(Fine):
+    """Has a validation part in the first task alone."""
+
+    def change(self, task: Task) -> Task:
+        return task if task.index else replace(task, validation=task.test, test=task.train)
+
+
+class _WeighingTask(Task):
+    """Weighs the classes by how frequent they are in the test part."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        counts = torch.bincount(self.test.labels[self.test.rows], minlength=logits.shape[-1])
+        return F.cross_entropy(logits, targets, counts.to(logits))
+
+
+@found_by("test_nothing_is_learned_from_the_test_part", "task.test.labels is read")
+class WeighsByTheTest(Fine):
+    """Has tasks whose loss depends on the test part."""
+
+    def change(self, task: Task) -> Task:
+        return _WeighingTask(task.index, task.name, task.train, task.test)
 
 
 @found_by("test_a_run_accepts_its_tasks", "labels of the train part")
