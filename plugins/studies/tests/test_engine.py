@@ -6,8 +6,9 @@ from concurrent.futures import Future
 import pytest
 
 from bnnlab import Kind, PluginHost, RunError, UsageError
+from bnnlab.guards.threads import cores
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab_studies.engine import Local, LocalExecutor, cores
+from bnnlab_studies.engine import Local, LocalExecutor
 
 
 @pytest.fixture(scope="module")

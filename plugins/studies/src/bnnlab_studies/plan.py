@@ -132,7 +132,7 @@ class Plan:
 
 def _settings(cell: Cell, seed: int, threads: int) -> dict[str, Any]:
     settings = {**cell.settings, "seed": seed}
-    if settings.get("threads") == "none":
+    if settings["threads"] == "none":
         settings["threads"] = threads
     return settings
 
