@@ -1,6 +1,7 @@
 """Engines: what carries out the runs of a study. No torch is imported here."""
 
 import logging
+import os
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from multiprocessing import get_context
 from typing import Annotated, Any, TypeVar
 
 from bnnlab.errors import RunError
-from bnnlab.guards.threads import cores
 from bnnlab.markers import AtLeast
 from bnnlab_studies import worker
 
@@ -51,6 +51,13 @@ class Engine(ABC):
           waits for them.
         - If this process is killed, the workers notice it; their runs save and stop.
         """
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Local(Engine):

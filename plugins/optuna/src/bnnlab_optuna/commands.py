@@ -1,0 +1,207 @@
+"""The command `bnn tune`."""
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnnlab.cli.choosing import layer, with_flags
+from bnnlab.cli.console import Json, print_json, print_out, print_table, report_error, report_note
+from bnnlab.errors import StoppedError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from bnnlab_optuna.outcome import Found
+    from bnnlab_optuna.plan import Plan
+
+File = Annotated[
+    Path,
+    typer.Argument(help="A run file with a table \\[tune], or a study's folder.", metavar="FILE"),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option("--trials", help="Trials of the study in all. Default: tune.trials, or 50."),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="What runs the trials, see `bnn info engine`.", metavar="NAME"),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", help="Trials at a time; the engine's option jobs.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
+
+
+Out = Annotated[
+    str | None, typer.Option("--out", help="Folder to make the study's folder in. Default: runs.")
+]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's name.")
+]
+
+
+@with_flags()
+def tune(
+    file: File,
+    trials: Trials = None,
+    engine: EngineName = None,
+    jobs: Jobs = None,
+    out: Out = None,
+    name: Name = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    **said: Any,
+) -> None:
+    r"""Choose settings by trials on validation data, with Optuna.
+
+    Each trial is a training with other settings. The test part of the stream is not read.
+
+    Searched are options that declare a range and that the file does not set, and \[tune.space].
+
+    best.toml has the best settings. Measure them with `bnn run --config`, with other seeds.
+
+    The same command continues a study. Several processes and machines may share its storage.
+
+    Examples:
+      bnn tune study.toml --trials 30
+
+      bnn tune runs/study --jobs 2
+    """
+    from bnnlab.registry.host import PluginHost
+    from bnnlab_optuna.plan import read_plan
+
+    spoken = dict(layer(_with_engine({**said, "out": out, "name": name}, engine, jobs)))
+    with redirect_stdout(sys.stderr):  # what a plugin prints is no result
+        plan = read_plan(PluginHost(), file, spoken, trials)
+        found, written = _carry_out(plan, quiet)
+    if json:
+        print_json(found.as_dict(plan))
+        return
+    _print(plan, found)
+    for path in written:
+        print_out(f"written to {path}", soft_wrap=True)
+
+
+def _with_engine(said: dict[str, Any], engine: str | None, jobs: int | None) -> dict[str, Any]:
+    """Add the flags of the engine to what else was said."""
+    own = [f"engine={engine}"] * (engine is not None) + [f"engine.jobs={jobs}"] * (jobs is not None)
+    return {**said, "set": [*(said.get("set") or []), *own]}
+
+
+def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
+    from bnnlab_optuna.outcome import find, write
+    from bnnlab_optuna.tuner import Tuner
+
+    if not quiet:
+        _announce(plan)
+    tuner = Tuner(plan, (lambda _: None) if quiet else _report)
+    with closing(tuner):
+        try:
+            with _stoppable():
+                tuner.run()
+        except (KeyboardInterrupt, StoppedError) as error:
+            report_note(f"to continue: bnn tune {shlex.quote(str(plan.folder))}")
+            stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
+            report_error(f"stopped by {stop.signal}")
+            raise typer.Exit(stop.exit_code) from None
+        with tuner.ownership.asking:  # the last process to write has seen all trials
+            found = find(tuner.study)
+            return found, write(plan, tuner.study, found)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let signals that would end this process raise the exception that says so."""
+    from bnnlab.engine.interruption import SIGNALS, stop
+
+    def heard(number: int, _: Any) -> None:
+        raise stop(number)
+
+    with ExitStack() as before:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                old = signal.getsignal(number)
+                if old not in (signal.SIG_IGN, None):
+                    before.callback(signal.signal, number, old)
+                    signal.signal(number, heard)
+        yield
+
+
+def _announce(plan: "Plan") -> None:
+    """Say what is going to be done."""
+    tuning = plan.tuning
+    seeds = ", ".join(map(str, tuning.seeds))
+    report_note(
+        f"study {plan.folder}: {tuning.trials} trials in all, seed{'s' * (len(tuning.seeds) > 1)} "
+        f"{seeds}, sampler {tuning.sampler}, pruner {tuning.pruner}"
+    )
+    report_note(
+        f"{tuning.direction} {tuning.measure} on validation data (evaluate_on = validation); the "
+        "test part is not read"
+    )
+    for each in plan.space.dimensions:
+        report_note(f"  {each.name}: {each.what}")
+    if tuning.pruner != "none" and len(tuning.seeds) == 1 and not plan.within:
+        report_note(f"nothing is pruned: {tuning.measure} has no value before a run ends")
+
+
+def _report(trial: "FrozenTrial") -> None:
+    """Say how a trial ended."""
+    from bnnlab_optuna.tuner import ABOUT
+
+    state = trial.state.name.lower().replace("fail", "failed")
+    about = trial.user_attrs.get(ABOUT) or ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trial.params.items()
+    )
+    value = "" if trial.value is None else f" {trial.value:.4f}"
+    report_note(f"trial {trial.number} {state}{value}: {about}")
+
+
+def _print(plan: "Plan", found: "Found") -> None:
+    from optuna.trial import TrialState
+
+    from bnnlab_optuna.tuner import VALUES
+
+    states = {
+        "complete": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+        "running": TrialState.RUNNING,
+    }
+    counts = [
+        f"{found.count(state)} {word}" for word, state in states.items() if found.count(state)
+    ]
+    print_out(f"{len(found.trials)} trials: {', '.join(counts)}")
+    if found.best is None:
+        print_out("no trial is complete: there is no best one")
+        return
+    best, measure = found.best, plan.tuning.measure
+    print_out(f"best: trial {best.number}, validation {measure} {best.value:.4f}")
+    values = best.user_attrs.get(VALUES, [])
+    if len(values) > 1:
+        each = (
+            f"seed {seed}: {value:.4f}"
+            for seed, value in zip(plan.tuning.seeds, values, strict=True)
+        )
+        print_out(", ".join(each))
+    rows = [
+        (name, f"{value:.6g}" if isinstance(value, float) else str(value))
+        + ((f"{100 * found.importances[name]:.0f} %",) if name in found.importances else ("",))
+        for name, value in best.params.items()
+    ]
+    print_table(("setting", "best", "importance"), rows, numbers=2)
+    if found.unknown:
+        print_out(f"no importances: {found.unknown}")
+    if len(found.protocols) > 1:
+        print_out(
+            "trials were scored by different protocols, so their values are not alike: "
+            + ", ".join(found.protocols)
+        )

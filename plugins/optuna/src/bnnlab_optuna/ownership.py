@@ -1,0 +1,144 @@
+"""The trials of a study that this process carries out: asked for, or left by a dead process.
+
+A process owns a trial by a lock in the trial's folder, which it holds until it has told the study
+how the trial ended. The file system frees the lock of a process that died. So a trial that the
+study has as running, whose folder is here, and whose lock is free, is dead, and is gone on with.
+"""
+
+import platform
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
+
+from bnnlab.errors import UsageError
+from bnnlab_optuna.choices import make_sampler, suggest
+from bnnlab_optuna.plan import Plan
+
+VOID = "bnnlab_void"
+"""The attribute of a trial that another machine asked for at the same moment: one too many."""
+MACHINE = "bnnlab_machine"
+"""The attribute of a trial that says where its folder is."""
+UNOWNED = 60
+"""Seconds after which a trial without a machine is that of a process that died as it asked."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A trial of this process.
+
+    Attributes:
+        number: In the study.
+        settings: What was drawn for it, nested as in a run file.
+        folder: Its folder.
+        lock: Held until the study is told how it ended.
+        resumed: Whether another process began it.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    folder: Path
+    lock: FileLock
+    resumed: bool
+
+
+def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that count."""
+    return [trial for trial in trials if VOID not in trial.user_attrs]
+
+
+class Ownership:
+    """Asks the study for trials.
+
+    Args:
+        study: The study.
+        plan: What is tuned.
+    """
+
+    def __init__(self, study: optuna.Study, plan: Plan) -> None:
+        self._study, self._plan = study, plan
+        self.asking = lock_of(plan.folder, ".asking")
+        self._seed = plan.resolve().seed
+
+    def check_folder(self) -> None:
+        """Raise UsageError if the folder has trials that the study does not have."""
+        with self.asking:
+            known = len(self._study.get_trials(deepcopy=False))
+            for folder in self._plan.folder.glob("trial-*"):
+                number = folder.name.removeprefix("trial-")
+                if number.isdigit() and int(number) >= known:
+                    raise UsageError(
+                        f"{folder} is of another study: choose another --name, or remove the "
+                        f"folder {self._plan.folder}."
+                    )
+
+    def take(self) -> Owned | None:
+        """Return a dead trial to go on with, or a new one; None if the study has its number."""
+        with self.asking:
+            return self._take_over() or self._ask()
+
+    def _ask(self) -> Owned | None:
+        most = self._plan.tuning.trials
+        if len(counted(self._study.get_trials(deepcopy=False))) >= most:
+            return None
+        trial = self._study.ask()
+        # Another machine may have asked at the same moment. Numbers are given one by one.
+        every = counted(self._study.get_trials(deepcopy=False))
+        if sum(each.number < trial.number for each in every) >= most:
+            trial.set_user_attr(VOID, True)
+            self._study.tell(trial, state=TrialState.FAIL)
+            return None
+        lock = _locked(self._folder(trial.number))
+        assert lock is not None, "a new trial has no owner"
+        return self._own(trial, lock, resumed=False)
+
+    def _take_over(self) -> Owned | None:
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            folder = self._folder(trial.number)
+            if not (folder.exists() if MACHINE in trial.user_attrs else _is_old(trial)):
+                continue
+            lock = _locked(folder)
+            if lock is None:
+                continue
+            now = self._study.get_trials(deepcopy=False)[trial.number]
+            if now.state is TrialState.RUNNING:
+                return self._own(optuna.Trial(self._study, now._trial_id), lock, resumed=True)
+            lock.release()  # it ended meanwhile
+        return None
+
+    def _own(self, trial: optuna.Trial, lock: FileLock, *, resumed: bool) -> Owned:
+        """Draw what is not drawn yet. The lock is held before the trial says where it is."""
+        trial.set_user_attr(MACHINE, platform.node())
+        tuning, space = self._plan.tuning, self._plan.space
+        self._study.sampler = make_sampler(tuning.sampler, space, self._seed, trial.number)
+        settings = space.settings(lambda dimension: suggest(trial, dimension))
+        return Owned(trial.number, settings, self._folder(trial.number), lock, resumed)
+
+    def _folder(self, number: int) -> Path:
+        return self._plan.folder / f"trial-{number:04}"
+
+
+def lock_of(folder: Path, name: str = ".lock") -> FileLock:
+    """Return a lock in a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / name, thread_local=False)
+
+
+def _locked(folder: Path) -> FileLock | None:
+    """Lock a trial's folder; return None if another process has it."""
+    lock = lock_of(folder)
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+        return lock
+    return None
+
+
+def _is_old(trial: FrozenTrial) -> bool:
+    began = trial.datetime_start
+    return began is not None and (datetime.now() - began).total_seconds() > UNOWNED

@@ -1,0 +1,143 @@
+"""What `[tune]` says, checked. Imports neither optuna nor torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Annotated, Any, Literal
+
+from bnnlab.errors import UsageError
+from bnnlab.markers import AtLeast, Below
+from bnnlab.registry.options import check_values
+from bnnlab.registry.signatures import options_of
+
+Sampler = Literal["tpe", "random", "grid", "qmc", "gp"]
+Pruner = Literal["median", "hyperband", "successive-halving", "wilcoxon", "none"]
+Direction = Literal["maximize", "minimize"]
+
+AGGREGATES: dict[str, Callable[[list[float]], float]] = {
+    "mean": fmean,
+    "median": median,
+    "min": min,
+    "max": max,
+}
+"""How the values of a trial's seeds become its value, by name."""
+
+MORE_IS_BETTER = frozenset(
+    {
+        "accuracy",
+        "average_accuracy",
+        "backward_transfer",
+        "forward_transfer",
+        "learning_accuracy",
+        "ood_auroc",
+        "plasticity",
+        "recent_accuracy",
+        "retention",
+    }
+)
+LESS_IS_BETTER = frozenset({"brier", "ece", "forgetting", "nll"})
+WITHIN = frozenset(
+    {
+        "average_accuracy",
+        "backward_transfer",
+        "forgetting",
+        "learning_accuracy",
+        "recent_accuracy",
+    }
+)
+"""Measures that have a value before a run ends: that of a stream that ends there."""
+LEAST_SEEDS = 5
+"""Of Wilcoxon's pruner: below it, no p-value can be small enough before the last seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The table `[tune]`, but for the space.
+
+    Attributes:
+        trials: Trials of the study in all, whichever process makes them.
+        seeds: Seeds that each trial is run with, or how many, from 0. none: that of the run file.
+        measure: What is tuned: a measure of a run's result, such as average_accuracy or
+            uncertainty.ece.
+        direction: Whether more or less of it is better. none: what is known of the measure.
+        aggregate: How the values of the seeds become one.
+        sampler: What proposes the trials.
+        pruner: What ends trials that look bad.
+        storage: Where the study is kept: sqlite (study.db in its folder), or the address of a
+            database as SQLAlchemy writes it, for several machines.
+    """
+
+    trials: Annotated[int, AtLeast(1), Below(10**6)] = 50
+    seeds: Annotated[int | list[int] | None, AtLeast(0), Below(2**63)] = None
+    measure: str = "average_accuracy"
+    direction: Direction | None = None
+    aggregate: Literal["mean", "median", "min", "max"] = "mean"
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
+    storage: str = "sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Table):
+    """What `[tune]` comes to: its seeds and its direction are found."""
+
+    seeds: list[int]
+    direction: Direction
+
+    def value(self, values: list[float]) -> float:
+        """Return the value of a trial, of those of its seeds."""
+        return float(AGGREGATES[self.aggregate](values))
+
+
+OPTIONS = tuple(options_of(Table))
+
+
+def read_tuning(table: Any, seed: int, source: str) -> Tuning:
+    """Return what `[tune]` comes to.
+
+    Args:
+        table: The table as it was read.
+        seed: Of the run file.
+        source: The file, for messages.
+
+    Raises:
+        UsageError: With everything that is wrong with it.
+    """
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{source}: there is no table [tune]. It says what is tuned.")
+    given = {key: value for key, value in table.items() if key != "space"}
+    values, faults = check_values(
+        OPTIONS, given, "tune.", what="key", others=["space"], sources=dict.fromkeys(given, source)
+    )
+    if faults:
+        raise UsageError(" ".join(faults))
+    values["seeds"] = _seeds(values["seeds"], seed)
+    values["direction"] = values["direction"] or _direction(values["measure"])
+    tuning = Tuning(**values)
+    if tuning.pruner == "wilcoxon" and len(values["seeds"]) < LEAST_SEEDS:
+        raise UsageError(
+            f"tune.pruner: wilcoxon compares trials seed by seed, and needs at least {LEAST_SEEDS} "
+            "seeds: set tune.seeds, or take median."
+        )
+    return tuning
+
+
+def _seeds(said: Any, seed: int) -> list[int]:
+    seeds = [seed] if said is None else said if isinstance(said, list) else list(range(said))
+    if not seeds:
+        raise UsageError("tune.seeds: give at least one seed.")
+    if len({*seeds}) < len(seeds):
+        raise UsageError(f"tune.seeds: {seeds} has a seed twice.")
+    return seeds
+
+
+def _direction(measure: str) -> Direction:
+    """Return which direction is better, by what the core knows of its measures."""
+    names = {*measure.split(".")}
+    if names & LESS_IS_BETTER:
+        return "minimize"
+    if names & MORE_IS_BETTER:
+        return "maximize"
+    raise UsageError(
+        f"tune.direction: is more or less of {measure} better? Write maximize or minimize."
+    )

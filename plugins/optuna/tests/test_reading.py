@@ -1,0 +1,193 @@
+"""What a file says is checked before the first trial, in a line each. Nothing is trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+
+from bnnlab.errors import UsageError
+from bnnlab.registry.host import PluginHost
+from bnnlab_optuna.plan import Plan, read_plan
+from bnnlab_optuna.space import Range, Space, Values
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return PluginHost()
+
+
+@pytest.fixture
+def plan(host: PluginHost, tmp_path: Path) -> Any:
+    """Return what reads a file with this text."""
+
+    def read(text: str, spoken: str = "", trials: int | None = None) -> Plan:
+        file = tmp_path / "study.toml"
+        file.write_text(text)
+        return read_plan(host, file, tomli.loads(spoken), trials)
+
+    return read
+
+
+def searched(space: Space) -> dict[str, str]:
+    return {each.name: str(each.what) for each in space.dimensions}
+
+
+HEAD = 'rule = "dfa"\noptimizer = "meta"\n[tune]\n'
+
+
+def test_the_space_is_what_components_declare_and_the_file_does_not_set(plan: Any) -> None:
+    read = plan('optimizer = {name = "meta", lr = 0.1}\nrule = "dfa"\n[tune]\n')
+    assert searched(read.space) == {
+        "rule.scale": "0.1 to 10, log",
+        "optimizer.m": "0.5 to 20, log",  # a number, a list or "auto"
+        "model.width": "0.8 to 1.4",
+    }
+    assert read.tuning.seeds == [0]
+    assert read.tuning.direction == "maximize"
+    spoken = plan('[tune]\nseeds = 3\nmeasure = "uncertainty.ece"', "model.width = 1.0\nseed = 2")
+    assert "model.width" not in searched(spoken.space)
+    assert spoken.tuning.seeds == [0, 1, 2]
+    assert spoken.tuning.direction == "minimize"
+
+
+def test_more_than_two_declared_values_are_a_choice(plan: Any) -> None:
+    space = searched(plan('optimizer = "bayesbinn"\n[tune]').space)
+    assert space["optimizer.train_draws"] == "1, 2, 5"
+
+
+def test_the_table_overrides_and_adds(plan: Any) -> None:
+    text = """
+    [tune.space]
+    epochs = { low = 2, high = 8, step = 2 }
+    batch_size = { low = 10, high = 1000 }
+    "optimizer.lr" = { low = 1e-3, high = 0.1, log = false }
+    optimizer.m = [1.0, "auto", [1.0, 2.0, 3.0]]
+    stream.normalise = [true, false]
+    """
+    space = plan(HEAD + text).space
+    found = {each.name: each.what for each in space.dimensions}
+    assert found["epochs"] == Range(2, 8, log=False, step=2, whole=True)
+    assert found["batch_size"] == Range(10, 1000, log=True, step=None, whole=True)
+    assert found["optimizer.lr"] == Range(1e-3, 0.1, log=False, step=None, whole=False)
+    assert found["optimizer.m"] == Values((1.0, "auto", [1.0, 2.0, 3.0]))
+    assert found["optimizer.m"].labels() == {
+        1.0: 1.0,
+        "auto": "auto",
+        "[1.0, 2.0, 3.0]": [1.0, 2.0, 3.0],
+    }
+    drawn = space.settings(lambda each: each.name)
+    assert drawn["optimizer"] == {"lr": "optimizer.lr", "m": "optimizer.m"}
+    assert drawn["epochs"] == "epochs"
+
+
+def test_options_of_a_component_are_drawn_only_with_it(plan: Any) -> None:
+    text = (
+        '[tune.space]\noptimizer.name = ["meta", "adam"]\noptimizer.lr = { low = 0.1, high = 0.2 }'
+    )
+    space = plan(HEAD + text).space
+    assert searched(space) == {
+        "optimizer": "meta, adam",
+        "rule.scale": "0.1 to 10, log",
+        "optimizer:meta.lr": "0.1 to 0.2",
+        "optimizer:meta.m": "0.5 to 20, log",
+        "optimizer:adam.lr": "0.1 to 0.2",
+        "model.width": "0.8 to 1.4",
+    }
+    drawn = space.settings(lambda each: "adam" if each.name == "optimizer" else each.name)
+    assert drawn["optimizer"] == {"name": "adam", "lr": "optimizer:adam.lr"}
+
+
+def test_every_choice_of_components_must_fit(plan: Any) -> None:
+    with pytest.raises(UsageError, match="real-weights"):
+        plan(HEAD + '[tune.space]\noptimizer = ["meta", "mesu"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"there is no table \[tune\]"),
+        ("[tune]\nsampler = 'tep'", "Did you mean 'tpe'"),
+        ("[tune]\npruner = 'medain'", "Did you mean 'median'"),
+        ("[tune]\ntrails = 5", "tune.trails: no such key. Did you mean 'trials'"),
+        ("[tune]\ntrials = 0", "at least 1"),
+        ("[tune]\nseeds = []", "at least one seed"),
+        ("[tune]\nseeds = 0", "at least one seed"),
+        ("[tune]\nseeds = [1, 1]", "twice"),
+        ("[tune]\nmeasure = 'flips.0'", "maximize or minimize"),
+        ("[tune]\npruner = 'wilcoxon'\nseeds = 4", "at least 5 seeds"),
+        ("[tune]\nstorage = 'nowhere'", "write sqlite, or an address"),
+        ("[tune]\nsampler = 'grid'", "all values of rule.scale"),
+        ("[tune]\nspace = 3", "no table"),
+        ("[tune.space]\nseed = [1, 2]", "repetitions are"),
+        ("[tune.space]\nevaluate_on = ['test']", "validation data only"),
+        ("[tune.space]\nepocs = [1, 2]", "Did you mean 'epochs'"),
+        ("[tune.space]\nprobe.weights.x = [1]", "changes no result"),
+        ("[tune.space]\nstream = ['digits', 'mnist']", "other streams"),
+        ("[tune.space]\noptimizer = ['meta', 'adm']", "Did you mean 'adam'"),
+        ("[tune.space]\noptimizer = [{name = 'meta'}]", "no list of names"),
+        ("[tune.space]\noptimizer.rl = [1.0]", "Did you mean 'lr'"),
+        ("[tune.space]\noptimizer.lr = []", "the list is empty"),
+        ("[tune.space]\noptimizer.lr = ['fast']", "'fast' is not a float"),
+        ("[tune.space]\noptimizer.lr = [0.1, 0.1]", "there twice"),
+        ("[tune.space]\noptimizer.lr = 0.1", "neither a list of values nor"),
+        ("[tune.space]\noptimizer.lr = { low = 0.1 }", "no high"),
+        ("[tune.space]\noptimizer.lr = { low = 0.1, hihg = 1 }", "Did you mean 'high'"),
+        (
+            "[tune.space]\noptimizer.lr = { low = 1.0, high = 0.1 }",
+            "low, 1, is not below high, 0.1",
+        ),
+        ("[tune.space]\noptimizer.lr = { low = 0.0, high = 0.1 }", "above 0"),
+        ("[tune.space]\noptimizer.m = { low = 'auto', high = 2 }", "'auto' is not a number"),
+        ("[tune.space]\nmodel.width = { low = 0.1, high = 1, log = true, step = 0.1 }", "no step"),
+        ("[tune.space]\nepochs = { low = 1.5, high = 3 }", "1.5 is not an int"),
+        ("[tune.space]\nepochs = { low = 1, high = 3, step = 3 }", "at most high - low"),
+        ("[tune.space]\nrule.feedback = { low = 1, high = 3 }", "takes no numbers"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_a_line(plan: Any, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        plan(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_space_is_refused(plan: Any) -> None:
+    fixed = 'rule = "bp"\noptimizer = {name = "adam", lr = 0.1}\nmodel = {width = 1.0}\n[tune]\n'
+    with pytest.raises(UsageError, match="there is nothing to tune: no option of bp and adam and"):
+        plan(fixed)
+
+
+def test_a_grid_has_as_many_trials_as_points(plan: Any) -> None:
+    fixed = 'rule = {name = "dfa", scale = 1.0}\noptimizer = {name = "meta", lr = 0.1}\n'
+    text = (
+        "[tune.space]\noptimizer.m = [1.0, 2.0]\nmodel.width = {low = 0.5, high = 1, step = 0.25}"
+    )
+    read = plan(f"{fixed}[tune]\nsampler = 'grid'\n{text}")
+    assert read.tuning.trials == 6
+
+
+def test_what_continues_a_study_has_the_same_space_and_no_password(
+    plan: Any, host: PluginHost, tmp_path: Path
+) -> None:
+    address = "postgresql+psycopg://me:secret@host/base"
+    text = 'optimizer = {name = "meta", lr = 0.1}\n[tune]\nstorage = "' + address + '"'
+    first = plan(text, f"out = '{tmp_path}'\nname = 'it'\nmodel.width = 1.0\nengine.jobs = 3")
+    assert first.address == address
+    first.folder.mkdir()
+    first.write()
+    assert "secret" not in (first.folder / "study.toml").read_text()
+    again = read_plan(host, first.folder, {}, trials=7)
+    assert again.folder == first.folder
+    assert again.space == first.space
+    assert again.digest == first.digest
+    assert (again.tuning.trials, again.engine.jobs) == (7, 3)
+    assert plan(text + "\nmeasure = 'forgetting'").digest != first.digest
+
+
+def test_the_modules_that_a_command_begins_with_load_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, bnnlab_optuna.commands; print({'torch', 'optuna'} & {*sys.modules})"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "set()\n", answer.stderr
