@@ -118,7 +118,7 @@ class RunFolder:
         self._lock = lock
         with suppress(OSError):  # only for a message; a full disk is reported by other writes
             write_atomically(owner, this_process().encode())
-        for part in self.path.rglob(".*.part"):
+        for part in (*self.path.glob(".*.part"), *self.path.glob("*/.*.part")):
             part.unlink(missing_ok=True)
 
     def unlock(self) -> None:

@@ -1,12 +1,14 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
 from bnnlab import Kind, PluginHost, RunError, UsageError
+from bnnlab.guards.threads import cores
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab_studies.engine import Local, LocalExecutor, cores
+from bnnlab_studies.engine import Local, LocalExecutor
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,16 @@ def test_a_call_that_loses_three_workers_fails_alone(
 
 
 def test_after_an_exception_no_call_begins() -> None:
-    with pytest.raises(KeyboardInterrupt), Local(jobs=1).executor(2) as executor:
-        first, second = executor.submit(time.sleep, 0.5), executor.submit(time.sleep, 0.5)
-        while not first.running():
+    asked: list[Future[None]] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(Local(jobs=1).executor(2), asked)
+    assert asked[0].done()
+    assert asked[1].cancelled()
+
+
+def interrupted(executor: LocalExecutor, asked: list[Future[None]]) -> None:
+    with executor:
+        asked += [executor.submit(time.sleep, 0.5) for _ in range(2)]
+        while not asked[0].running():
             time.sleep(0.01)
         raise KeyboardInterrupt
-    assert first.done()
-    assert second.cancelled()

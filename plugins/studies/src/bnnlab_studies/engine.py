@@ -1,7 +1,6 @@
 """Engines: what carries out the runs of a study. No torch is imported here."""
 
 import logging
-import os
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from multiprocessing import get_context
 from typing import Annotated, Any, TypeVar
 
 from bnnlab.errors import RunError
+from bnnlab.guards.threads import cores
 from bnnlab.markers import AtLeast
 from bnnlab_studies import worker
 
@@ -51,13 +51,6 @@ class Engine(ABC):
           waits for them.
         - If this process is killed, the workers notice it; their runs save and stop.
         """
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Local(Engine):

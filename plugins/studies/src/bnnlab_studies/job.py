@@ -1,17 +1,22 @@
 """One run of a study, in whatever process: done already, gone on with, or begun."""
 
+import hashlib
+import json
+import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnnlab.errors import BnnlabError, StoppedError, UsageError
+from bnnlab.errors import NOTE, BnnlabError, StoppedError, UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
+from bnnlab.storage.log import hear
+from bnnlab_studies.cells import APART
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
@@ -47,15 +52,23 @@ class Outcome:
     Attributes:
         status: As in its result.json.
         error: Why it failed, in one line; else empty.
+        said: Notes and warnings that it logged: level and message.
     """
 
     status: Status
     error: str = ""
+    said: tuple[tuple[int, str], ...] = ()
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether there is nothing left to do."""
         return self.status in ("complete", "stopped")
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return 16 digits of what a cell is known by: its settings without those that are `APART`."""
+    its = {key: value for key, value in settings.items() if key not in APART}
+    return hashlib.sha256(json.dumps(its, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def perform(job: Job) -> Outcome:
@@ -65,24 +78,23 @@ def perform(job: Job) -> Outcome:
     """
     from bnnlab.engine.interruption import stop_if_all_stop
 
-    try:
-        stop_if_all_stop()
-        if (status := finished(job.folder)) is not None:
-            return Outcome(status)
-        return Outcome(_ready(job).run().status)
-    except (KeyboardInterrupt, StoppedError):
-        return Outcome("interrupted")
-    except BnnlabError as error:
-        return Outcome("failed", str(error))
+    with hear() as heard:
+        try:
+            stop_if_all_stop()
+            outcome = finished(job.folder) or Outcome(_ready(job).run().status)
+        except (KeyboardInterrupt, StoppedError):
+            outcome = Outcome("interrupted")
+        except BnnlabError as error:
+            outcome = Outcome("failed", str(error))
+    told = (each for each in heard if NOTE <= each.levelno <= logging.WARNING)
+    return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
 
 
-def finished(folder: Path) -> Status | None:
-    """Return the status of a run that has its result; None if there is something left to do."""
-    import json
-
-    with suppress(OSError, ValueError):
-        status = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("status")
-        return status if status in ("complete", "stopped") else None
+def finished(folder: Path) -> Outcome | None:
+    """Return the outcome of a run that has its result; None if there is something left to do."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = Outcome(json.loads((folder / RESULT).read_text(encoding="utf-8"))["status"])
+        return found if found.is_done else None
     return None
 
 
@@ -112,6 +124,9 @@ def _resumed(host: PluginHost, job: Job) -> "Experiment":
 
     file = job.folder / CONFIG
     config = resolve(host, [Layer(read_config(file), str(file))])
+    mine, its = job.settings, config.as_dict()
+    if (digest(mine), mine["seed"]) != (digest(its), its["seed"]):
+        raise UsageError(f"{job.folder} holds a run with other settings than {job}")
     return prepare(host, config, RunFolder(job.folder, patience=PATIENCE))
 
 

@@ -21,4 +21,6 @@ def bnnlab_components() -> list[Component]:
 @hookimpl
 def bnnlab_commands() -> list[Command]:
     """Offer the commands."""
-    return []
+    return [
+        Command("sweep", "bnnlab_studies.commands.sweep:sweep", "Run all cells of a sweep file."),
+    ]

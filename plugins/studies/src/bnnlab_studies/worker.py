@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bnnlab.engine import interruption
+from bnnlab.guards.threads import wait_passively
 
 _busy = threading.Lock()
 
@@ -24,7 +25,7 @@ def begin(told: "Connection[Any, Any]") -> None:
         told: A pipe that ends when the parent wants the runs here to save and stop, and when it
             dies.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
+    wait_passively()
     for number in interruption.SIGNALS:
         signal.signal(number, lambda number, _: interruption.stop_all(number))
     threading.Thread(target=_watch, args=(told,), daemon=True).start()

@@ -1,0 +1,165 @@
+"""The command `sweep`."""
+
+import shlex
+import signal
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.choosing import Assignments, layer
+from bnnlab.cli.console import (
+    Json,
+    Part,
+    print_json,
+    print_out,
+    print_table,
+    report_error,
+    report_note,
+)
+from bnnlab.errors import StoppedError
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.text import joined
+from bnnlab_studies.cells import group
+from bnnlab_studies.commands.watching import Watch
+from bnnlab_studies.engine import Engine
+from bnnlab_studies.job import finished
+from bnnlab_studies.plan import FaultyCells, Plan, make_plan
+from bnnlab_studies.record import Record
+from bnnlab_studies.study import Study
+from bnnlab_studies.study_folder import agreed
+from bnnlab_studies.sweep import sweep as carry_out
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="Sweep file (TOML), or a study's folder.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, run nothing.")
+    ] = False,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="What carries the runs out. Default: local.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", help="Runs at a time: the engine's option jobs.", metavar="N"),
+    ] = None,
+    set: Assignments = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder to make the study's folder in.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Json = False,
+) -> None:
+    r"""Run every cell of a study with every seed; go on where it stopped.
+
+    A sweep file is a run file with a table \[sweep]: seeds, and what varies (grid, zip, cells).
+
+    The same command goes on with a study: it runs what is not complete, and failed runs again.
+
+    More cells or seeds in the file extend it.
+
+    On Ctrl-C, SIGTERM, SIGHUP or SIGQUIT its runs save and stop; twice: at once.
+
+    Exit code 1: a run failed or is not complete. `bnn info engine` lists the engines.
+
+    Examples:
+      bnn sweep rates.toml --dry-run
+
+      bnn sweep rates.toml --jobs 4 --set epochs=2
+
+      bnn sweep runs/rates
+    """
+    chosen = {"engine": {} if jobs is None else {"jobs": jobs}}
+    spoken = joined([layer({"set": set, "out": out, "name": name, "engine": engine}), chosen])
+    with redirect_stdout(sys.stderr):  # what a plugin prints is no result
+        host = PluginHost()
+        plan = _planned(host, file, spoken)
+        made = plan.make_engine(host)
+    if dry_run or not json:
+        _print_plan(plan, made, json)
+    if dry_run:
+        return
+    watch = Watch(sum(len(plan.seeds) - done for done in _done(plan)), quiet)
+    with redirect_stdout(sys.stderr):
+        study = _carry_out(host, plan, made, watch)
+    _print_study(study, watch.faults, json)
+    if watch.faults:
+        raise typer.Exit(1)
+
+
+def _planned(host: PluginHost, file: Path, spoken: dict[str, Any]) -> Plan:
+    """Return the plan; print each fault of its cells on a line of its own."""
+    try:
+        return agreed(host, make_plan(host, file, spoken))
+    except FaultyCells as error:
+        for fault in error.faults:
+            report_error(fault)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
+    done = _done(plan)
+    if json:
+        about = [
+            {"name": cell.name, "folder": cell.folder, "done": count, "settings": cell.settings}
+            for cell, count in zip(plan.cells, done, strict=True)
+        ]
+        where = {"folder": str(plan.folder), "engine": plan.engine.name}
+        print_json({**where, "seeds": [*plan.seeds], "cells": about})
+        return
+    cells, seeds = len(plan.cells), len(plan.seeds)
+    runs = f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, 'run')}"
+    print_out(f"study {plan.folder}: {runs}, {sum(done)} done", soft_wrap=True)
+    each = f"{engine.jobs} at a time, {_count(engine.threads, 'thread')} each"
+    print_out(f"engine {plan.engine.component.name}: {each}")
+    planned = [Record("", None, "planned", cell.settings, {}) for cell in plan.cells]
+    names = [cell.name for cell in plan.cells]
+    differing = [*group(planned)] if len(planned) > 1 else names
+    counts = [f"{count} of {seeds}" for count in done]
+    if differing == names:
+        print_table(("cell", "done"), [*zip(names, counts, strict=True)])
+    else:
+        rows = [*zip(names, differing, counts, strict=True)]
+        print_table(("cell", "what differs", "done"), rows)
+
+
+def _done(plan: Plan) -> list[int]:
+    """Return how many runs of each cell are done."""
+    return [
+        sum(finished(plan.place(cell, seed)) is not None for seed in plan.seeds)
+        for cell in plan.cells
+    ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _carry_out(host: PluginHost, plan: Plan, engine: Engine, watch: Watch) -> Study:
+    try:
+        with watch.progress:
+            return carry_out(host, plan, engine, watch.ended)
+    except (KeyboardInterrupt, StoppedError) as error:
+        report_note(f"to continue: bnn sweep {shlex.quote(str(plan.folder))}")
+        stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
+        report_error(f"stopped by {stop.signal}")
+        raise typer.Exit(stop.exit_code) from None
+
+
+def _print_study(study: Study, faults: dict[str, str], json: bool) -> None:
+    if json:
+        print_json({**study.as_dict(), "faults": faults})
+    elif len(study):
+        rows: list[list[Part]] = [
+            [cell, f"{100 * it.mean:.1f} %" if it.mean is not None else "n/a", it.count]
+            for cell, it in study.summary().items()
+        ]
+        print_table(("cell", "average accuracy", "runs"), rows, numbers=2)
+        print_out(f"written to {study.folder}", soft_wrap=True)
+    for name, fault in faults.items():
+        report_error(f"{name}: {fault}")

@@ -1,0 +1,269 @@
+"""A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import UsageError, explain
+from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import shown
+from bnnlab.settings.fit import require
+from bnnlab.settings.layers import Layer, resolve, resolve_components
+from bnnlab.settings.run import Choice, RunConfig
+from bnnlab_studies.engine import Engine
+from bnnlab_studies.job import Job, digest
+from bnnlab_studies.study import PLAN
+from bnnlab_studies.sweep_file import Point, SweepFile, read
+
+_SAFE = re.compile(r"[\w=+\[][\w.,=+\[\] -]{,98}[\w=+\]]|\w")
+_NAMED = 5
+"""The most cells that a message names."""
+
+
+class FaultyCells(UsageError):  # noqa: N818
+    """Cells whose settings are wrong, or do not fit.
+
+    Attributes:
+        faults: What is wrong, each with the names of its cells.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__(" ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A set of settings that is run with every seed.
+
+    Attributes:
+        name: For people.
+        settings: As `RunConfig.as_dict()` returns them.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """What it is known by."""
+        return digest(self.settings)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder with its runs: its own name, where that is one on every system."""
+        return self.name if _SAFE.fullmatch(self.name) else self.digest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be carried out.
+
+    Attributes:
+        folder: Of the study.
+        cells: In the order in which they are shown.
+        seeds: Of every cell.
+        engine: What carries out the runs.
+        table: What a script that prints tables of the study reads.
+    """
+
+    folder: Path
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    engine: Choice
+    table: Any = ()
+
+    def jobs(self, threads: int) -> list[Job]:
+        """Return all runs, each cell's first seed first.
+
+        Args:
+            threads: For the runs that do not say their own number.
+        """
+        return [
+            Job(_settings(cell, seed, threads), self.place(cell, seed), f"{cell.name}, seed {seed}")
+            for seed in self.seeds
+            for cell in self.cells
+        ]
+
+    def place(self, cell: Cell, seed: int) -> Path:
+        """Return the folder of a run."""
+        return self.folder / cell.folder / f"seed-{seed}"
+
+    def make_engine(self, host: PluginHost) -> Engine:
+        """Make the engine.
+
+        Raises:
+            UsageError: If it cannot be made.
+        """
+        made = host.load(self.engine.plugin, self.engine.component)
+        try:
+            engine = made(**self.engine.options)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{self.engine} cannot be made: {explain(error)}") from error
+        if not isinstance(engine, Engine):
+            raise UsageError(f"{self.engine} is no {Engine.__module__}.{Engine.__name__}")
+        return engine
+
+    def as_toml(self) -> dict[str, Any]:
+        """Return a sweep file with all settings, that says this plan again."""
+        tables = [
+            {key: it for key, it in cell.settings.items() if key not in ("seed", "out", "name")}
+            for cell in self.cells
+        ]
+        common = dict(_common(tables))
+        cells = [
+            {"name": cell.name, **_without(table, common)}
+            for cell, table in zip(self.cells, tables, strict=True)
+        ]
+        options = {key: "none" if it is None else it for key, it in self.engine.options.items()}
+        return {
+            **common,
+            "sweep": {"seeds": [*self.seeds], "cell": cells},
+            "engine": {"name": self.engine.name, **options},
+            **({"table": self.table} if self.table else {}),
+        }
+
+
+def _settings(cell: Cell, seed: int, threads: int) -> dict[str, Any]:
+    settings = {**cell.settings, "seed": seed}
+    if settings["threads"] == "none":
+        settings["threads"] = threads
+    return settings
+
+
+def _common(tables: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield what all tables have; options of a component only where it is the same in all."""
+    first, *others = tables
+    for key, value in first.items():
+        rest = [other.get(key) for other in others]
+        if all(each == value for each in rest):
+            yield key, value
+        elif key in PARTS and all(each["name"] == value["name"] for each in rest if each):
+            yield (
+                key,
+                {k: v for k, v in value.items() if all(each[k] == v for each in rest if each)},
+            )
+
+
+def _without(table: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table has beside the common settings."""
+    found = {}
+    for key, value in table.items():
+        if key not in common:
+            found[key] = value
+        elif value != common[key]:
+            found[key] = {k: v for k, v in value.items() if k not in common[key]}
+    return found
+
+
+def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan of a sweep file, or of a study's folder.
+
+    Args:
+        host: The plugins.
+        place: The file, or the folder.
+        spoken: Settings that come before the file's, with `engine` among them.
+
+    Raises:
+        UsageError: If something is wrong; `FaultyCells` for what is wrong with cells.
+    """
+    settings = dict(spoken or {})
+    engine = settings.pop("engine", {})
+    is_folder = place.is_dir()
+    if is_folder and (said := {"out", "name"} & settings.keys()):
+        raise UsageError(f"--{min(said)} is for a sweep file: {place} is a study's folder already")
+    file = read(host, place / PLAN if is_folder else place)
+    if file.seeds is not None and (file.says_seed or "seed" in settings):
+        raise UsageError("seed: [sweep] says the seeds of the study. Leave the setting out.")
+    configs = _resolve_all(host, file.points, settings)
+    return Plan(
+        place if is_folder else _folder(place, configs[0]),
+        _cells(file.points, configs),
+        (configs[0].seed,) if file.seeds is None else file.seeds,
+        _engine(host, file, engine),
+        file.table,
+    )
+
+
+def _resolve_all(
+    host: PluginHost, points: Sequence[Point], spoken: Mapping[str, Any]
+) -> list[RunConfig]:
+    configs, faults = [], dict[str, list[str]]()
+    for point in points:
+        try:
+            config = resolve(host, [*point.layers, spoken])
+            require(host, config)
+            configs.append(config)
+        except UsageError as error:
+            faults.setdefault(str(error), []).append(point.name)
+    if faults:
+        raise FaultyCells([_named(names, len(points)) + text for text, names in faults.items()])
+    return configs
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    """Return the names of cells in front of what is wrong with them."""
+    if len(names) == count:
+        return "every cell: " if count > 1 else ""
+    more = len(names) - _NAMED
+    listed = ", ".join(map(shown, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+    return f"cell{'s' if len(names) > 1 else ''} {listed}: "
+
+
+def _folder(file: Path, config: RunConfig) -> Path:
+    """Return the study's folder, called like its file, or like the folder of a study.toml."""
+    if config.out is None:
+        raise UsageError("out: a study needs a folder; name one.")
+    stem = file.resolve().parent.name if file.name == PLAN else file.stem
+    name = config.name or stem
+    if name in ("", "..") or Path(name).name != name:
+        raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
+    return Path(config.out).expanduser() / name
+
+
+def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:
+    cells = [
+        Cell(point.name or described(config), config.as_dict())
+        for point, config in zip(points, configs, strict=True)
+    ]
+    faults = [
+        f"cells {one.name!r} and {other.name!r} {what}."
+        for what, key in (
+            ("have equal settings", lambda cell: cell.digest),
+            ("have one name", lambda cell: cell.name.casefold()),  # many systems ignore case
+        )
+        for one, other in _pairs(cells, key)
+    ]
+    if faults:
+        raise FaultyCells(faults)
+    return tuple(cells)
+
+
+def _pairs(cells: Sequence[Cell], key: Any) -> Iterator[tuple[Cell, Cell]]:
+    """Yield each cell that has the key of an earlier one, with that one."""
+    seen = dict[str, Cell]()
+    for cell in cells:
+        first = seen.setdefault(key(cell), cell)
+        if first is not cell:
+            yield first, cell
+
+
+def described(config: RunConfig) -> str:
+    """Return the name of the only cell of a study: its components."""
+    kinds = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+    return "-".join(config.choices[kind].component.name for kind in kinds)
+
+
+def _engine(host: PluginHost, file: SweepFile, spoken: Any) -> Choice:
+    layers: list[Any] = [
+        {"engine": "local"},
+        Layer({"engine": file.engine}, file.source),
+        {"engine": spoken},
+    ]
+    return resolve_components(host, layers, [Kind.ENGINE])[Kind.ENGINE]

@@ -1,0 +1,84 @@
+"""The folder of a study: whose it is, and the plan in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import tomli_w
+
+from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import shown
+from bnnlab.storage.files import write_atomically
+from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.study import PLAN
+
+HEAD = "# Written by `bnn sweep`: a study with all its settings.\n"
+_NAMED = 5
+"""The most cells that a message names."""
+
+
+@contextmanager
+def held(host: PluginHost, plan: Plan) -> Iterator[Plan]:
+    """Make or extend a study's folder, and keep other processes from it in the block.
+
+    The plan that is yielded calls the cells of before by their names of before.
+
+    Raises:
+        UsageError: If the folder is in use, holds something else, or cannot be written.
+    """
+    path = plan.folder
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path}: {error.strerror}.") from error
+    folder = RunFolder(path)
+    folder.lock()
+    try:
+        plan = agreed(host, plan)
+        content = HEAD + tomli_w.dumps(plan.as_toml())
+        try:
+            write_atomically(path / PLAN, content.encode())
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise UsageError(f"cannot write to {path}: {reason}.") from error
+        yield plan
+    finally:
+        folder.unlock()
+
+
+def agreed(host: PluginHost, plan: Plan) -> Plan:
+    """Return the plan, with the names that its cells have in the folder already.
+
+    Raises:
+        UsageError: If the folder holds something that is not a part of the plan.
+    """
+    file = plan.folder / PLAN
+    if not file.exists():
+        others = [] if not plan.folder.exists() else [*plan.folder.glob("[!.]*")]
+        if others:
+            raise UsageError(
+                f"{plan.folder} holds no study, but {min(others).name!r}. Choose another --name."
+            )
+        return plan
+    if not file.read_text(encoding="utf-8").startswith(HEAD):
+        raise UsageError(f"{file} is a sweep file, and its folder none of a study: name the file.")
+    before = make_plan(host, plan.folder)
+    names = {cell.digest: cell.name for cell in before.cells}
+    lacking = [
+        cell.name for cell in before.cells if cell.digest not in {c.digest for c in plan.cells}
+    ]
+    seeds = sorted({*before.seeds} - {*plan.seeds})
+    if lacking or seeds:
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        what = (
+            f"cell {', '.join(map(shown, lacking[:_NAMED]))}{more}" if lacking else f"seeds {seeds}"
+        )
+        raise UsageError(
+            f"{plan.folder} holds another study: it has {what}, which this one lacks. "
+            "Choose another --name."
+        )
+    return replace(
+        plan, cells=tuple(replace(c, name=names.get(c.digest, c.name)) for c in plan.cells)
+    )

@@ -1,0 +1,212 @@
+"""Sweep files: what one says, before its settings are checked."""
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import as_table, read_toml
+from bnnlab.registry.options import shown
+from bnnlab.registry.recipes import find_recipe
+from bnnlab.settings.layers import Layer
+from bnnlab.settings.text import assignment, joined, written
+
+KEYS = ("seeds", "grid", "zip", "cell")
+"""What `[sweep]` may hold."""
+ELSEWHERE = {
+    "seed": "seeds are repetitions: [sweep] seeds = [0, 1, 2]",
+    "out": "a study has one folder: --out says where it is made",
+    "name": "a study has one folder: --name says how it is called",
+}
+"""Settings that no cell has."""
+MOST = 10_000
+"""Seeds of one study."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell that is not checked yet.
+
+    Attributes:
+        name: As the file says, or made of what the grid and the zip set; may be empty.
+        layers: What sets its settings, weakest first.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says.
+
+    Attributes:
+        source: The file, for messages.
+        points: Its cells.
+        seeds: None if the file does not say them.
+        says_seed: Whether the file has the setting `seed`.
+        engine: Name and options of the engine, as far as the file says them.
+        table: What a script that prints tables of the study reads.
+    """
+
+    source: str
+    points: tuple[Point, ...]
+    seeds: tuple[int, ...] | None
+    says_seed: bool
+    engine: Mapping[str, Any]
+    table: Any
+
+
+def read(host: PluginHost, file: Path) -> SweepFile:
+    """Read a sweep file.
+
+    Raises:
+        UsageError: If it cannot be read, or `[sweep]`, `[engine]` or `[table]` is wrong.
+    """
+    return parse(host, read_toml(file), str(file))
+
+
+def parse(host: PluginHost, document: Mapping[str, Any], source: str) -> SweepFile:
+    """Return what the content of a sweep file says; `read` reads it from a file."""
+    settings = dict(document)
+    sweep, engine = settings.pop("sweep", None), as_table(settings.pop("engine", {}))
+    table = settings.pop("table", [])
+    if sweep is None:
+        raise UsageError(f"{source} has no table [sweep]. One run: bnn run --config {source}")
+    if not isinstance(sweep, Mapping):
+        raise UsageError(f"sweep: {shown(sweep)} is not a table. It is set in {source}.")
+    if engine is None:
+        raise UsageError(f"engine: it is neither a name nor a table with one, in {source}.")
+    if not all(
+        isinstance(each, Mapping) for each in (table if isinstance(table, list) else [table])
+    ):
+        raise UsageError(f"table: {shown(table)} is not a table. It is set in {source}.")
+    for key in sweep.keys() - {*KEYS}:
+        hint = did_you_mean(key, KEYS) or f" It has: {', '.join(KEYS)}."
+        raise UsageError(f"[sweep] {key}: there is no such entry.{hint} It is set in {source}.")
+    base = (*_recipe(host, settings), Layer(settings, source))
+    parts = (
+        [*_named(host, sweep.get("cell", []), source)],
+        _zip(_lists(sweep.get("zip", {}), "zip", source), source),
+        _grid(_lists(sweep.get("grid", {}), "grid", source), source),
+    )
+    points = (
+        Point(
+            ", ".join(each.name for each in some if each.name), sum((p.layers for p in some), base)
+        )
+        for some in product(*(part or [Point("", ())] for part in parts))
+    )
+    seeds = seeds_of(sweep["seeds"], f"[sweep] seeds in {source}") if "seeds" in sweep else None
+    return SweepFile(source, tuple(points), seeds, "seed" in settings, engine, table)
+
+
+def seeds_of(said: Any, what: str = "seeds") -> tuple[int, ...]:
+    """Return the seeds that a list names, or 0 to N - 1 for a number N of repetitions.
+
+    Raises:
+        UsageError: If they are not different whole numbers from 0, or there are none.
+    """
+    try:
+        if isinstance(said, bool | str):
+            raise TypeError
+        if hasattr(said, "__index__"):
+            seeds = tuple(range(min(operator.index(said), MOST + 1)))
+        else:
+            seeds = tuple(operator.index(each) for each in said if not isinstance(each, bool))
+            if len({*seeds}) < len([*said]):
+                raise TypeError
+        if not 0 < len(seeds) <= MOST or not all(0 <= seed < 2**63 for seed in seeds):
+            raise TypeError
+    except TypeError:
+        raise UsageError(
+            f"{what}: {shown(said)} is neither a number of repetitions, from 1 to {MOST}, nor a "
+            "list of different whole numbers from 0."
+        ) from None
+    return seeds
+
+
+def _recipe(host: PluginHost, settings: dict[str, Any]) -> list[Layer]:
+    """Take the recipe that settings name out of them; a recipe's own `[recipe]` says nothing."""
+    name = settings.pop("recipe", None)
+    if not isinstance(name, str):
+        return []
+    return [Layer(find_recipe(host, name).settings, f"the recipe {name}")]
+
+
+def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:
+    """Yield the cells of `[[sweep.cell]]`."""
+    if not isinstance(cells, list) or not all(isinstance(each, Mapping) for each in cells):
+        raise UsageError(f"[sweep] cell: write each cell as a table [[sweep.cell]], in {source}.")
+    for number, cell in enumerate(cells, 1):
+        settings = dict(cell)
+        name = settings.pop("name", None)
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f"[[sweep.cell]] number {number} in {source} has no name.")
+        where = f"cell {name!r} of {source}"
+        _refuse_elsewhere(settings, where)
+        yield Point(name, (*_recipe(host, settings), Layer(settings, where)))
+
+
+def _refuse_elsewhere(settings: Iterable[str], where: str) -> None:
+    for key in settings:
+        if key in ELSEWHERE:
+            raise UsageError(f"{key} in {where}: {ELSEWHERE[key]}")
+
+
+def _lists(table: Any, what: str, source: str) -> dict[str, Sequence[Any]]:
+    """Return the lists of `[sweep.grid]` or `[sweep.zip]` by dotted name."""
+    where = f"[sweep.{what}] of {source}"
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where} is not a table.")
+    found = dict(_leaves(table))
+    for key, values in found.items():
+        if not isinstance(values, list) or not values:
+            fault = "the list is empty" if values == [] else f"{shown(values)} is not a list"
+            raise UsageError(f"{key} in {where}: {fault}.")
+    _refuse_elsewhere(found, where)
+    return found
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _grid(lists: Mapping[str, Sequence[Any]], source: str) -> list[Point]:
+    """Return every combination."""
+    where = f"[sweep.grid] of {source}"
+    return [_point(lists, values, where) for values in product(*lists.values())] if lists else []
+
+
+def _zip(lists: Mapping[str, Sequence[Any]], source: str) -> list[Point]:
+    """Return the first values of all lists, their second ones, and so on."""
+    where = f"[sweep.zip] of {source}"
+    lengths = {key: len(values) for key, values in lists.items()}
+    if len({*lengths.values()}) > 1:
+        said = ", ".join(f"{key} has {length} values" for key, length in lengths.items())
+        raise UsageError(f"{where}: the lists must have one length: {said}.")
+    return [_point(lists, values, where) for values in zip(*lists.values(), strict=True)]
+
+
+def _point(keys: Iterable[str], values: Iterable[Any], where: str) -> Point:
+    pairs = [*zip(keys, values, strict=True)]
+    try:
+        settings = joined(assignment(key, value) for key, value in pairs)
+    except UsageError as error:
+        raise UsageError(f"{where}: {str(error).removeprefix('--set ')}") from None
+    return Point(", ".join(_label(*pair) for pair in pairs), (Layer(settings, where),))
+
+
+def _label(key: str, value: Any) -> str:
+    """Return a setting as names of cells show it: `optimizer=meta, optimizer.m=5.0`."""
+    if not isinstance(value, Mapping):
+        return f"{key}={written(value)}"
+    name = [f"{key}={value['name']}"] if "name" in value else []
+    return ", ".join([*name, *(_label(f"{key}.{k}", v) for k, v in value.items() if k != "name")])

@@ -1,0 +1,26 @@
+"""An engine for tests, in this process."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from bnnlab_studies.engine import Engine
+
+
+class Here(Engine):
+    """Calls each function at once."""
+
+    threads = jobs = 1
+
+    def executor(self, count: int) -> Executor:
+        return _Here()
+
+
+class _Here(Executor):
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except Exception as error:
+            future.set_exception(error)
+        return future

@@ -1,0 +1,200 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+import tomli_w
+
+from bnnlab import PluginHost, UsageError
+from bnnlab_studies.plan import FaultyCells, Plan, make_plan
+from bnnlab_studies.sweep_file import seeds_of
+
+Planned = Callable[..., Plan]
+
+BASE = """
+rule = "bp"
+stream = { name = "permuted-digits", tasks = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return PluginHost()
+
+
+@pytest.fixture
+def planned(host: PluginHost, tmp_path: Path) -> Planned:
+    """Return what plans a sweep file of this content, below the settings of a run."""
+
+    def plan(content: str, **spoken: Any) -> Plan:
+        file = tmp_path / "rates.toml"
+        file.write_text(BASE + content)
+        return make_plan(host, file, {"out": str(tmp_path / "runs"), **spoken})
+
+    return plan
+
+
+def values(plan: Plan, kind: str, option: str) -> list[Any]:
+    return [cell.settings[kind][option] for cell in plan.cells]
+
+
+GRID = """
+optimizer = "meta"
+[sweep]
+seeds = 2
+[sweep.grid]
+optimizer.lr = [0.1, 0.01]
+"optimizer.m" = [1.0, 5.0]
+"""
+ALL = """
+optimizer.lr = 0.5
+epochs = 7
+[[sweep.cell]]
+name = "one"
+optimizer = { name = "adam", lr = 0.4 }
+[[sweep.cell]]
+name = "a/b"
+optimizer = "meta"
+epochs = 3
+[sweep.zip]
+batch_size = [10, 20]
+optimizer.lr = [0.1, 0.2]
+[sweep.grid]
+model.hidden = [[16], [8, 8]]
+[[table]]
+columns = [{ heading = "row" }]
+"""
+
+
+def test_a_grid_is_every_combination_and_the_file_names_the_folder(planned: Planned) -> None:
+    plan = planned(GRID)
+    assert plan.folder.name == "rates"
+    assert [cell.name for cell in plan.cells] == [
+        "optimizer.lr=0.1, optimizer.m=1.0",
+        "optimizer.lr=0.1, optimizer.m=5.0",
+        "optimizer.lr=0.01, optimizer.m=1.0",
+        "optimizer.lr=0.01, optimizer.m=5.0",
+    ]
+    assert values(plan, "optimizer", "lr") == [0.1, 0.1, 0.01, 0.01]
+    jobs = plan.jobs(threads=3)
+    assert [job.settings["seed"] for job in jobs] == [0] * 4 + [1] * 4
+    assert jobs[5].folder == plan.folder / "optimizer.lr=0.1, optimizer.m=5.0" / "seed-1"
+
+
+def test_cells_are_combined_and_the_later_place_is_stronger(planned: Planned) -> None:
+    plan = planned(ALL, epochs=9)
+    assert len(plan.cells) == 8
+    assert plan.cells[0].name == "one, batch_size=10, optimizer.lr=0.1, model.hidden=[16]"
+    assert values(plan, "optimizer", "lr") == [0.1, 0.1, 0.2, 0.2] * 2
+    assert {cell.settings["epochs"] for cell in plan.cells} == {9}
+    assert [cell.settings["epochs"] for cell in planned(ALL).cells] == [7] * 4 + [3] * 4
+    assert plan.cells[4].folder == plan.cells[4].digest  # no name of a folder
+
+
+@pytest.mark.parametrize("content", [GRID, ALL, "[sweep]\nseeds = [3, 1]"])
+def test_a_plan_says_itself_again_with_all_its_settings(planned: Planned, content: str) -> None:
+    plan = planned(content, engine={"jobs": 3})
+    (plan.folder).mkdir(parents=True)
+    text = tomli_w.dumps(plan.as_toml())
+    (plan.folder / "study.toml").write_text(text)
+    again = make_plan(PluginHost(), plan.folder)
+    assert [cell.name for cell in again.cells] == [cell.name for cell in plan.cells]
+    assert [cell.digest for cell in again.cells] == [cell.digest for cell in plan.cells]
+    assert (again.seeds, again.engine.options) == (plan.seeds, {"jobs": 3})
+    assert again.as_toml() == plan.as_toml() == tomli.loads(text)
+
+
+def test_a_recipe_lies_below_the_file_and_that_of_a_cell_above_it(planned: Planned) -> None:
+    plan = planned(
+        """
+        recipe = "metaplasticity/permuted-digits"
+        [[sweep.cell]]
+        name = "own"
+        [[sweep.cell]]
+        name = "other"
+        recipe = "metaplasticity/permuted-digits"
+        optimizer.m = 2.0
+        """
+    )
+    assert [cell.settings["rule"]["name"] for cell in plan.cells] == [
+        "bnnlab-backprop/bp",
+        "bnnlab-dfa/dfa",
+    ]
+    assert plan.seeds == (0,)
+
+
+def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
+    one, same = (
+        planned("[sweep]"),
+        planned("checkpoint_minutes = 1\ndata = 'x'\n[sweep]\nseeds = 3"),
+    )
+    assert one.cells[0].digest == same.cells[0].digest
+    assert one.cells[0].digest != planned("epochs = 2\n[sweep]").cells[0].digest
+    assert one.cells[0].name == "bp-meta-permuted-digits"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "has no table \\[sweep\\]"),
+        ("sweep = 1", "sweep: 1 is not a table"),
+        ("[sweep]\ngird.optimizer = ['adam']", "no such entry. Did you mean 'grid'"),
+        ("[sweep]\nseeds = []", "neither a number of repetitions"),
+        ("[sweep]\nseeds = [0, 0]", "different whole numbers"),
+        ("[sweep]\nseeds = [-1]", "whole numbers from 0"),
+        ("[sweep]\nseeds = 0", "from 1"),
+        ("[sweep]\nseeds = true", "from 1"),
+        ("[sweep]\nseeds = [0.5]", "whole numbers"),
+        ("seed = 1\n[sweep]\nseeds = 2", "says the seeds"),
+        ("[sweep.grid]\nepochs = []", "epochs in .*: the list is empty"),
+        ("[sweep.grid]\nepochs = 3", "3 is not a list"),
+        ("[sweep.grid]\nseed = [1, 2]", "seeds are repetitions"),
+        ("[sweep.zip]\nout = ['a']", "a study has one folder"),
+        ("[sweep.zip]\nepochs = [1, 2]\nbatch_size = [1]", "epochs has 2 values, batch_size has 1"),
+        ("[sweep.grid]\nepoch = [1]", "epoch: no such setting. Did you mean 'epochs'"),
+        ("[sweep.grid]\noptimizer.a.b = [1]", "write NAME or KIND.NAME"),
+        ("[[sweep.cell]]\nepochs = 1", "number 1 in .* has no name"),
+        ("[[sweep.cell]]\nname = 'a'\nseed = 1", "seed in cell 'a'"),
+        ("[sweep]\ncell = 1", "write each cell as a table"),
+        ("engine = 'x'\n[sweep]", "unknown engine 'x'"),
+        ("[sweep]\n[engine]\njob = 2", "engine.job: no such option. Did you mean 'jobs'"),
+        ("engine = 3\n[sweep]", "neither a name nor a table"),
+        ("table = 3\n[sweep]", "table: 3 is not a table"),
+        ("recipe = 'x/y'\n[sweep]", "x/y"),
+        ("out = 'none'\n[sweep]", "a study needs a folder"),
+        ("name = 'a/b'\n[sweep]", "not a folder's name"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(
+    host: PluginHost, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "rates.toml").write_text(BASE + content)
+    with pytest.raises(UsageError, match=message) as caught:
+        make_plan(host, tmp_path / "rates.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_all_faults_are_named_with_their_cells(planned: Planned) -> None:
+    with pytest.raises(FaultyCells) as caught:
+        planned("[sweep]\ngrid.optimizer = ['adam', 'meddle']\ngrid.epochs = [1, 0]")
+    assert [fault.partition(": ")[0] for fault in caught.value.faults] == [
+        "cell 'optimizer=adam, epochs=0'",
+        "cell 'optimizer=meddle, epochs=1'",
+        "cell 'optimizer=meddle, epochs=0'",
+    ]
+
+
+def test_two_cells_are_not_equal_and_have_two_names(planned: Planned) -> None:
+    with pytest.raises(FaultyCells, match=r"'epochs=5' and 'epochs=5' have equal settings"):
+        planned("[sweep]\ngrid.epochs = [5, 5]")
+    with pytest.raises(FaultyCells, match="'a' and 'A' have one name"):
+        planned("[[sweep.cell]]\nname = 'a'\n[[sweep.cell]]\nname = 'A'\nepochs = 2")
+
+
+def test_seeds_are_said_as_a_number_or_one_by_one() -> None:
+    assert seeds_of(3) == (0, 1, 2)
+    assert seeds_of(range(4, 6)) == (4, 5)
+    for said in ("3", 10**9, [2**63], None):
+        with pytest.raises(UsageError):
+            seeds_of(said)

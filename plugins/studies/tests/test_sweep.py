@@ -1,0 +1,216 @@
+"""Studies that are carried out, most of them in this process."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from engines import Here
+
+from bnnlab import PluginHost, UsageError
+from bnnlab.cli import main
+from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.job import Job, Outcome, finished
+from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.sweep import sweep
+
+FILE = """
+rule = "bp"
+stream = {{ name = "permuted-digits", tasks = 1 }}
+model = {{ name = "mlp", hidden = [{hidden}] }}
+epochs = {epochs}
+batch_size = 400
+device = "cpu"
+[sweep]
+seeds = {seeds}
+[sweep.grid]
+optimizer = {optimizers}
+"""
+
+
+class Studies:
+    """Writes sweep files, and carries them out in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.folder = folder / "small.toml", folder / "runs" / "small"
+        self.host = PluginHost()
+        self.ended: dict[str, Outcome] = {}
+
+    def write(self, optimizers: Any = ("sgd", "adam"), seeds: Any = 2, epochs: int = 1) -> None:
+        said = {"optimizers": [*optimizers], "seeds": seeds, "epochs": epochs, "hidden": 4}
+        self.file.write_text(FILE.format(**said))
+
+    def plan(self, **spoken: Any) -> Plan:
+        return make_plan(self.host, self.file, {"out": str(self.folder.parent), **spoken})
+
+    def carry_out(self, **spoken: Any) -> None:
+        """Carry the study out; `ended` has the outcome of each run that was left."""
+        self.ended.clear()
+        sweep(self.host, self.plan(**spoken), Here(), lambda j, it: self.ended.update({j.name: it}))
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Studies:
+    made = Studies(tmp_path)
+    made.write()
+    return made
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run only leaves the files that it would leave."""
+
+    def perform(job: Job) -> Outcome:
+        job.folder.mkdir(parents=True)
+        (job.folder / "run.toml").write_text(tomli_w.dumps(job.settings))
+        result = {"status": "complete", "components": {}, "accuracy": [], "seconds": 1.0}
+        (job.folder / "result.json").write_text(json.dumps(result))
+        return Outcome("complete")
+
+    monkeypatch.setattr("bnnlab_studies.sweep.perform", perform)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_every_cell_is_run_with_every_seed_once_and_a_larger_file_extends_it(
+    studies: Studies,
+) -> None:
+    studies.carry_out()
+    assert {*studies.ended} == {
+        "optimizer=sgd, seed 0",
+        "optimizer=adam, seed 0",
+        "optimizer=sgd, seed 1",
+        "optimizer=adam, seed 1",
+    }
+    assert {it.status for it in studies.ended.values()} == {"complete"}
+    assert len((studies.folder / "runs.csv").read_text().splitlines()) == 5
+    before = (studies.folder / "optimizer=sgd" / "seed-0" / "result.json").read_bytes()
+
+    studies.write(optimizers=["adam", "bop", "sgd"], seeds=[2, 0, 1])
+    studies.carry_out()
+    assert len(studies.ended) == 5
+    assert len((studies.folder / "runs.csv").read_text().splitlines()) == 10
+    assert before == (studies.folder / "optimizer=sgd" / "seed-0" / "result.json").read_bytes()
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_renamed_cell_is_known_by_its_settings(studies: Studies) -> None:
+    studies.carry_out()
+    text = studies.file.read_text().partition("[sweep.grid]")[0]
+    for name in ("sgd", "adam", "bop"):
+        text += f"[[sweep.cell]]\nname = 'my {name}'\noptimizer = '{name}'\n"
+    studies.file.write_text(text)
+    studies.carry_out()
+    assert {*studies.ended} == {"my bop, seed 0", "my bop, seed 1"}
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_folder_with_more_than_the_file_is_another_study(studies: Studies) -> None:
+    studies.carry_out()
+    studies.write(optimizers=["adam"])
+    with pytest.raises(UsageError, match="holds another study: it has cell 'optimizer=sgd'"):
+        studies.carry_out()
+    studies.write(seeds=[0])
+    with pytest.raises(UsageError, match=r"holds another study: it has seeds \[1\]"):
+        studies.carry_out()
+    studies.carry_out(name="other")
+    assert len(studies.ended) == 2
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_folder_that_holds_no_study_is_left_alone(studies: Studies) -> None:
+    studies.folder.mkdir(parents=True)
+    (studies.folder / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="holds no study, but 'thesis\\.tex'"):
+        studies.carry_out()
+    mine = studies.folder.parent / "mine"
+    mine.mkdir()
+    (mine / "study.toml").write_text(studies.file.read_text())
+    with pytest.raises(UsageError, match="is a sweep file, and its folder none of a study"):
+        sweep(studies.host, make_plan(studies.host, mine), Here())
+
+
+@pytest.mark.usefixtures("no_training")
+def test_two_processes_do_not_carry_out_one_study(studies: Studies) -> None:
+    studies.folder.mkdir(parents=True)
+    other = RunFolder(studies.folder)
+    other.lock()
+    with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
+        studies.carry_out()
+    other.unlock()
+    studies.carry_out()
+
+
+def test_a_failed_run_stops_no_other_and_is_tried_again(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: RunFolder, line: Any) -> None:
+        if "sgd" in str(self.path):
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bnnlab_studies.plan.Plan.make_engine", lambda *_: Here())
+        patch.setattr(RunFolder, "append_metrics", full)
+        code = main(["sweep", str(studies.file), "--out", str(studies.folder.parent)])
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "optimizer=sgd, seed 1: " in said.partition("error: ")[2]
+    assert [finished(each) is None for each in sorted(studies.folder.glob("*/*"))] == [
+        *[False] * 2,
+        *[True] * 2,
+    ]
+    studies.carry_out()
+    assert {*studies.ended} == {"optimizer=sgd, seed 0", "optimizer=sgd, seed 1"}
+
+
+def test_a_kill_before_a_run_has_its_file_does_not_wedge_the_study(studies: Studies) -> None:
+    studies.carry_out()
+    killed, foreign = (studies.folder / f"optimizer={it}" / "seed-0" for it in ("sgd", "adam"))
+    for folder in (killed, foreign):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / ".run.toml.1.part").touch()
+    (foreign / "notes.txt").touch()
+    studies.carry_out()
+    assert studies.ended["optimizer=sgd, seed 0"].status == "complete"
+    assert studies.ended["optimizer=adam, seed 0"].status == "failed"
+    assert "not empty: there is 'notes.txt'" in studies.ended["optimizer=adam, seed 0"].error
+
+
+def test_a_run_with_other_settings_in_its_place_is_not_gone_on_with(studies: Studies) -> None:
+    studies.carry_out()
+    folder = studies.folder / "optimizer=sgd" / "seed-0"
+    (folder / "result.json").unlink()
+    text = (folder / "run.toml").read_text()
+    (folder / "run.toml").write_text(text.replace("epochs = 1", "epochs = 2"))
+    studies.carry_out()
+    (outcome,) = studies.ended.values()
+    assert outcome.status == "failed"
+    assert "holds a run with other settings" in outcome.error
+
+
+def test_the_plan_is_printed_and_nothing_is_run(
+    studies: Studies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", str(studies.file), "--out", str(studies.folder.parent), "--dry-run"]
+    assert main([*words, "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "2 cells x 2 seeds = 4 runs, 0 done" in out
+    assert "2 at a time" in out
+    assert "0 of 2" in out
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["seeds"] == [0, 1]
+    assert not studies.folder.exists()
+
+
+def test_what_many_runs_warn_of_is_said_once(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = Outcome("complete", said=((30, "the data are old"),))
+    monkeypatch.setattr("bnnlab_studies.sweep.perform", lambda _: said)
+    studies.carry_out()
+    (message,) = caplog.messages
+    assert message.endswith(": the data are old")
