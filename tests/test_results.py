@@ -1,0 +1,204 @@
+"""The studies of docs/results: their files, their kept results, and the tables on their pages."""
+
+import functools
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import tomli
+import tomli_w
+
+from bnnlab import UsageError
+from bnnlab_studies.record import Record
+
+ROOT = Path(__file__).parents[1]
+SCRIPT, HOME = ROOT / "benchmarks" / "results.py", ROOT / "docs" / "results"
+FILES = sorted(HOME.glob("*/*.toml"))
+StudyOf = Callable[[str], Any]
+NAMES = [f"{file.parent.name}/{file.stem}" for file in FILES]
+
+if not SCRIPT.exists():
+    pytest.skip("the results are in the repository alone", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def results() -> ModuleType:
+    """Return the script."""
+    spec = importlib.util.spec_from_file_location("results", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def study_of(results: ModuleType) -> StudyOf:
+    """Return what finds a study by its name; each is resolved once."""
+    return functools.cache(results.study_of)
+
+
+def run(seed: int, protocol: str = "p", **settings: Any) -> Record:
+    result = {"seed": seed, "protocol": protocol, "score": 0.5 + seed / 10, "parts": [0.1, seed]}
+    return Record("", None, "complete", {"seed": seed, **settings}, result)
+
+
+SCORE = {"heading": "score", "measure": "score"}
+
+
+# ------------------------------------------------------------------------- the committed files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_resolves_and_its_page_has_the_tables_of_its_kept_results(
+    name: str, results: ModuleType, study_of: StudyOf
+) -> None:
+    study, place = study_of(name)  # every cell is resolved, and fits
+    cells = results.cells_of(study, place)
+    described = study.table if isinstance(study.table, list) else [study.table]
+    printed = [*results.tables(described, cells)]
+    page = (HOME / f"{name.partition('/')[0]}.md").read_text().splitlines()
+    rows = [line for line in printed if line.startswith("|")]
+    assert bool(rows) == any(cells.values())
+    if name not in ("rules/tuning", "convolutional/tuning"):  # no page shows these
+        assert [row for row in rows if row not in page] == []
+
+
+@pytest.mark.parametrize("name", sorted({file.parent.name for file in FILES}))
+def test_every_kept_result_is_a_run_of_a_study(name: str, study_of: StudyOf) -> None:
+    known = set()
+    for file in (HOME / name).glob("*.toml"):
+        study, place = study_of(f"{name}/{file.stem}")
+        known |= {place(cell, seed) for cell in study.cells for seed in study.seeds}
+    assert {*(HOME / name).rglob("*.json")} - known == set()
+
+
+@pytest.mark.parametrize("folder", ["convolutional", "rules", "vit"])
+def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
+    folder: str, results: ModuleType, study_of: StudyOf
+) -> None:
+    def tuned(cell: Any) -> Any:
+        its = cell.settings
+        return its["rule"], its["model"], its["stream"].get("folder")
+
+    study, _ = study_of(folder)
+    tuning, place = study_of(f"{folder}/tuning")
+    accuracies = {
+        name: run["average_accuracy"] for name, (run,) in results.cells_of(tuning, place).items()
+    }
+    for cell in study.cells:
+        tried = [each for each in tuning.cells if tuned(each) == tuned(cell)]
+        best = max(tried, key=lambda each: accuracies[each.name]).settings["optimizer"]["lr"]
+        rates = cell.settings["optimizer"]
+        assert best == (rates["real_lr"] if cell.name.endswith("-slow") else rates["lr"])
+
+
+# ----------------------------------------------------------------------------------- tables
+
+
+def test_a_row_shows_each_seed_the_settings_and_figures_from_elsewhere(results: ModuleType) -> None:
+    table = {
+        "title": "seeds {seed}",
+        "cells": "{rule}-{m}",
+        "figures": {"published": {"bp-0": 49.0}},
+        "columns": [
+            {"heading": "rule", "text": "{rule}"},
+            {**SCORE, "text": "{} at {optimizer.lr}"},
+            {**SCORE, "less": "published", "show": "range", "format": "+.0f"},
+            {"heading": "published", "figure": "published"},
+            {"heading": "parts", "measure": "parts", "scale": 1, "show": "mean", "join": " "},
+            {"heading": "none", "measure": "parts.7"},
+        ],
+    }
+    cells = {"bp-0": [run(0, optimizer={"lr": 0.1}), run(1, optimizer={"lr": 0.1})], "other": []}
+    assert [*results.tables([table], cells)] == [
+        "seeds 0, 1",
+        "",
+        "| rule | score | score | published | parts | none |",
+        "|---|---|---|---|---|---|",
+        "| bp | 55.0 (50.0, 60.0) at 0.1 | +6 (+1 to +11) | 49.0 | 0.1 0.5 | - |",
+        "",
+    ]
+
+
+def test_a_cell_is_compared_with_another_by_seed(results: ModuleType) -> None:
+    columns = [{"heading": "m", "text": "{m}"}, {**SCORE, "minus": "bp-0"}]
+    cells = {"bp-0": [run(0), run(1)], "bp-5": [run(1), run(2)], "bp-9": [run(7)]}
+    lines = [*results.tables([{"cells": "bp-{m}", "columns": columns}], cells)]
+    assert lines[2:] == ["| 5 | 0.0 (0.0) |", "| 9 | - |", ""]
+
+
+def test_figures_of_two_protocols_stand_in_two_tables_and_never_in_one_row(
+    results: ModuleType,
+) -> None:
+    cells = {"a": [run(0)], "b": [run(0, protocol="q")]}
+    table: dict[str, Any] = {"by": "protocol", "title": "{protocol}", "columns": [SCORE]}
+    lines = [*results.tables([table], cells)]
+    assert lines[::6] == ["p", "q"]
+    with pytest.raises(UsageError, match="different protocols"):
+        [*results.tables([{"columns": [SCORE, {**SCORE, "cell": "b"}]}], cells)]
+
+
+# ------------------------------------------------------------------------ studies, carried out
+
+SHORT = {
+    "eqprop": ["fc-1h", "permuted-mnist"],
+    "family": ["mesu", "ewc"],
+    "permuted-mnist": ["bp, adam, lr 0.0005", "dfa, meta, lr 0.005, m = auto"],
+}
+TINY = ["model.hidden=[16]", "stream=permuted-digits", "stream.tasks=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_sweep_carries_out_a_study_and_its_table_shows_it(
+    name: str,
+    results: ModuleType,
+    bnn: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = tomli.loads((HOME / name / "study.toml").read_text())
+    cells = [each for each in study["sweep"]["cell"] if each["name"] in SHORT[name]]
+    study["sweep"] = {"seeds": [0, 1], "cell": cells}
+    file, runs = tmp_path / "short.toml", tmp_path / name
+    file.write_text(tomli_w.dumps(study))
+    where = ["--out", str(tmp_path), "--name", name]
+    tiny = [word for each in TINY for word in ("--set", each)]
+    answer = bnn("sweep", str(file), *where, *tiny, "--jobs", "1", "--quiet")
+    assert (answer.code, answer.err) == (0, "")
+
+    def printed(*words: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["results.py", name, *words])
+        results.main()
+        return capsys.readouterr().out.splitlines()
+
+    lines = printed("--runs", str(runs))
+    for cell in SHORT[name]:
+        row = next(line for line in lines if line.startswith(f"| {cell} | "))
+        files = [runs / cell / f"seed-{seed}" / "result.json" for seed in (0, 1)]
+        assert by_hand(*(json.loads(file.read_text()) for file in files), cell) in row
+    with pytest.raises(SystemExit, match="other settings than the study"):
+        printed("--runs", str(runs), "--keep")
+
+    own = tmp_path / "home" / name  # a study of these settings keeps them
+    own.mkdir(parents=True)
+    (own / "study.toml").write_text((runs / "study.toml").read_text())
+    monkeypatch.setattr(results, "HOME", own.parent)
+    assert printed("--runs", str(runs), "--keep") == lines
+    assert printed() == lines
+    assert len([*own.glob("*.json")]) == 4
+
+
+def by_hand(first: dict[str, Any], second: dict[str, Any], cell: str) -> str:
+    """Return the first measure in a row, from the results of both seeds."""
+    if cell.startswith("fc-"):  # test error
+        one, two = (100 - 100 * each["accuracy"][1][1] for each in (first, second))
+        return f" {(one + two) / 2:.2f} ({one:.2f}, {two:.2f}) "
+    one, two = (50 * sum(each["accuracy"][1][:2]) for each in (first, second))
+    return f" {(one + two) / 2:.1f} ({one:.1f}, {two:.1f}) "
