@@ -191,6 +191,23 @@ def test_without_the_test_parts_the_others_are_checked(
         make([replace(tasks[0], validation=worse)], "validation")
 
 
+def test_checks_on_validation_do_not_depend_on_the_test_part(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test = tasks[0].train, tasks[0].test
+    pixels = train.pixels[train.rows.repeat(2)[:60]].float()  # test images are training images,
+    pixels[50:] = math.nan  # and some are not finite
+    parts = [
+        replace(train, pixels=pixels, rows=torch.arange(*ends)) for ends in ((0, 30), (30, 40))
+    ]
+    hidden = replace(test, pixels=pixels)
+    task = Task(0, "t0", parts[0], hidden, validation=parts[1])
+    make([task], "validation")
+    assert not caplog.records
+    with pytest.raises(UsageError, match="10 of the 20 images of the test part"):
+        make([task])
+
+
 def test_an_image_with_another_label_is_another_example(
     tasks: list[Task], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,6 +39,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "optimizer": "meta",
         "model": {"norm": "batch", "statistics": "per-task", "affine": True},
         "stream": {"task_ids": True, "augment": "cifar"},
+        "evaluate_on": "validation",
         "uncertainty": True,
         "diagnose": True,
         "fresh": True,
