@@ -31,6 +31,7 @@ README = (ROOT / "README.md").read_text()
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 RUNNING = (ROOT / "docs" / "running.md").read_text()
+STUDIES = (ROOT / "docs" / "studies.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -74,6 +75,15 @@ def test_the_commands_in_the_pages_are_understood_and_fit(monkeypatch, capsys):
     assert len(commands) > 40
     for words in (each.replace("RULE", "bp").replace("OPTIMIZER", "ewc") for each in commands):
         assert main(shlex.split(words)) == 0, (words, capsys.readouterr().err)
+
+
+def test_the_guides_sweep_file_is_a_plan(tmp_path, capsys):
+    (text,) = (block for block in blocks(STUDIES, "toml") if "[sweep]" in block)
+    file = tmp_path / "rates.toml"
+    file.write_text(text)
+    assert main(["sweep", str(file), "--dry-run"]) == 0
+    assert "2 x 2 cells" in text
+    assert "4 cells x 5 seeds = 20 runs" in capsys.readouterr().out
 
 
 def headings(page: Path) -> set[str]:
