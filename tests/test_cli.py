@@ -234,7 +234,7 @@ def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., 
     plain = bnn("doctor")
     assert plain.code == 0
     assert "No problem found." in plain.out
-    assert "   command plot\n" in plain.out
+    assert "   command plot" in plain.out
 
 
 # ------------------------------------------------------------------ run

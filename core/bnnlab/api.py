@@ -5,7 +5,7 @@ from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from bnnlab.engine import building
 from bnnlab.engine.preparing import prepare
@@ -17,7 +17,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect, shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab.settings.run import RUN_OPTIONS, EvaluateOn
+from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
 
 Choosable = str | Mapping[str, Any] | None
@@ -110,6 +110,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     evaluate_on: EvaluateOn | None = None,
     device: str | None = None,
     threads: int | None = None,
@@ -130,6 +131,8 @@ def run(  # noqa: D417  # `_document` adds the settings
     An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
     (`bnn run --help` shows them). But no files are written unless `out` or `set` names a folder.
 
+    With `seeds` it returns a `bnnlab_studies.Study`; its `results` are those of the runs.
+
     Args:
         config: A run file, or its content as a mapping.
         recipe: A recipe's name, as `bnn list-recipes` shows it.
@@ -138,6 +141,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
         probes: Names of probes, or mappings with `name` and options; or a mapping from names to
             options.
+        seeds: Seeds to repeat the run with, or how many; this needs bnnlab-studies.
 
     Raises:
         UsageError: If the run cannot start with these settings.
@@ -153,13 +157,16 @@ def run(  # noqa: D417  # `_document` adds the settings
     if recipe is not None:
         places.append(Layer(find_recipe(host, recipe).settings, f"the recipe {recipe}"))
     if isinstance(config, Mapping):
-        places.append(config)
+        places.append(Layer(config))
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
     if probes is not None:
         said["probe"] = probes if isinstance(probes, str | Mapping) else [*probes]
     places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
+    if seeds is not None:
+        study = host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds)
+        return cast(Result, study)
     return prepare(host, resolve(host, places)).run()
 
 

@@ -17,7 +17,7 @@ from bnnlab.registry.index import load_index
 from bnnlab.registry.recipes import find_recipe, find_recipes
 from bnnlab.settings.isolation import named_plugins, only
 from bnnlab.settings.layers import Layer, resolve
-from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
+from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS, STUDIES
 from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import read_config
 
@@ -60,6 +60,15 @@ Isolated = Annotated[
     bool,
     typer.Option("--isolated", help="Load only the plugins that the run or BNNLAB_ONLY names."),
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        help="Repeat the run with seeds 0 to N - 1, or with these. The folder is that of a study.",
+        metavar="N|LIST",
+        rich_help_panel="Training",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -68,6 +77,7 @@ def run(
     config: ConfigFile = None,
     recipe: Recipe = None,
     probe: Probes = None,
+    seeds: Seeds = None,
     resume: Resume = None,
     allow_changed_versions: AllowChangedVersions = False,
     isolated: Isolated = False,
@@ -91,11 +101,13 @@ def run(
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
 
       bnn run --recipe PLUGIN/NAME --seed 1
+
+      bnn run --seeds 5   |   bnn run --seeds 0,3,7
     """
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 
     spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
-    if resume and (spoken or config or recipe):
+    if resume and (spoken or config or recipe or seeds):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
@@ -106,7 +118,12 @@ def run(
             found = find_recipe(PluginHost(), recipe)
         places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
     places.append(spoken)
-    with only(named_plugins(load_index(), places)) if isolated else nullcontext():
+    repeating = {STUDIES} if seeds else set()
+    with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
+        if seeds:
+            repeat = PluginHost().library(STUDIES, "bnnlab_studies.commands.repeat:repeat")
+            repeat(places, seeds, quiet, json)
+            return
         folder = RunFolder(resume) if resume else None
         _execute(places, folder, allow_changed_versions, quiet, json)
 

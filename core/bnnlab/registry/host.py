@@ -121,6 +121,22 @@ class PluginHost:
         except UsageError as error:
             raise does_not_load(plugin, component, error) from error.__cause__
 
+    def library(self, distribution: str, target: str) -> Any:
+        """Import what the core uses of a library distribution, which may be missing.
+
+        Raises:
+            UsageError: If it is not installed, disabled or broken, or does not have the target.
+        """
+        found = [plugin for plugin in self.plugins if plugin.distribution == distribution]
+        for plugin in found:
+            if plugin.status is PluginStatus.OK:
+                return imported(target, distribution)
+        if not found:
+            how = f"not installed. To install it: {install_command(distribution)}"
+            raise UsageError(f"this needs {distribution}, which is {how}.")
+        why = f": {found[0].error}" if found[0].error else ""
+        raise UsageError(f"this needs {distribution}, which is {found[0].status}{why}.")
+
     def unavailable(self) -> list[Plugin]:
         """Return the plugins of registry.toml that are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}

@@ -74,6 +74,8 @@ RUN_KINDS = (*PARTS, Kind.PROBE)
 PROBE_HELP = "Measure the run by this probe, see `bnn info probe`; may be repeated."
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""
+STUDIES = "bnnlab-studies"
+"""The distribution that repeats runs."""
 MEASURING: Mapping[str, str] = MappingProxyType(
     {"uncertainty": "uncertainty", "diagnose": "diagnosis", "fresh": "fresh"}
 )

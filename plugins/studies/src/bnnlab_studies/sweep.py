@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import RunError, UsageError
@@ -42,11 +43,20 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
         study = Study([], name=plan.folder.name, folder=plan.folder)
         with suppress(UsageError):  # no run has begun
             study = Study.read(plan.folder)
-        try:
-            study.to_csv(plan.folder / TABLE)
-        except OSError as error:
-            raise RunError(f"cannot write to {plan.folder}: {error.strerror}") from error
+        write_table(study, plan.folder)
         return study
+
+
+def write_table(study: Study, folder: Path) -> None:
+    """Write runs.csv.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    try:
+        study.to_csv(folder / TABLE)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _carry_out(left: list[Job], engine: Engine, ended: Ended) -> None:

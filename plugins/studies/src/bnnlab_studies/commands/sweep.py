@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +88,7 @@ def sweep(
     watch = Watch(sum(len(plan.seeds) - done for done in _done(plan)), quiet)
     with redirect_stdout(sys.stderr):
         study = _carry_out(host, plan, made, watch)
-    _print_study(study, watch.faults, json)
+    print_study(study, watch.faults, json)
     if watch.faults:
         raise typer.Exit(1)
 
@@ -151,7 +152,8 @@ def _carry_out(host: PluginHost, plan: Plan, engine: Engine, watch: Watch) -> St
         raise typer.Exit(stop.exit_code) from None
 
 
-def _print_study(study: Study, faults: dict[str, str], json: bool) -> None:
+def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
+    """Print the cells' means, and the faults of runs that are not complete, by their names."""
     if json:
         print_json({**study.as_dict(), "faults": faults})
     elif len(study):

@@ -1,0 +1,105 @@
+"""Repetitions: one run with several seeds, one after another in this process."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.fit import require
+from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab.settings.run import RunConfig
+from bnnlab_studies.plan import Cell, Plan, described
+from bnnlab_studies.record import Record
+from bnnlab_studies.study import Study
+from bnnlab_studies.study_folder import held
+from bnnlab_studies.sweep import write_table
+from bnnlab_studies.sweep_file import seeds_of
+
+if TYPE_CHECKING:
+    from bnnlab import Result
+    from bnnlab.engine.experiment import Experiment
+
+
+def _train(experiment: "Experiment") -> "Result":
+    return experiment.run()
+
+
+def repeat(
+    host: PluginHost,
+    places: Sequence[Mapping[str, Any] | Layer],
+    seeds: int | Iterable[int],
+    train: Callable[["Experiment"], "Result"] = _train,
+) -> Study:
+    """Run one set of settings with several seeds; return all runs, with their models.
+
+    If the settings name a folder `out`, a study's folder is made in it. `bnn sweep` goes on with
+    it. A run that fails ends the repetition.
+
+    Args:
+        host: The plugins.
+        places: All that set something, weakest first.
+        seeds: The seeds, or how many.
+        train: Carries out each run.
+
+    Raises:
+        UsageError: If the runs cannot start with these settings.
+        RunError: If a run fails.
+    """
+    every = seeds_of(seeds)
+    if any("seed" in place for place in places if not isinstance(place, Layer)):
+        raise UsageError("seed and seeds are both set. Leave out one of them.")
+    config = resolve(host, places)
+    require(host, config)
+    cell = Cell(described(config), config.as_dict())
+    if config.out is None:
+        return _run_all(host, cell, dict.fromkeys(every), train)
+    engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})
+    plan = Plan(_new_folder(config), (cell,), every, engine)
+    with held(host, plan):
+        study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
+        study.folder, study.name = plan.folder, plan.folder.name
+        write_table(study, plan.folder)
+    return study
+
+
+def _new_folder(config: RunConfig) -> Path:
+    name = config.name or f"{described(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(config.out or "").expanduser() / name
+    if folder.exists():
+        raise UsageError(
+            f"{folder} exists. Choose another --name, or continue it: bnn sweep "
+            f"{shlex.quote(str(folder))}"
+        )
+    return folder
+
+
+def _run_all(
+    host: PluginHost,
+    cell: Cell,
+    places: Mapping[int, Path | None],
+    train: Callable[["Experiment"], "Result"],
+) -> Study:
+    """Run a cell with each seed; its folder is the seed's place, if it has one."""
+    from bnnlab.engine.preparing import prepare
+
+    records, results = [], []
+    for seed, place in places.items():
+        where = {"out": str(place.parent), "name": place.name} if place else {"out": None}
+        config = resolve(host, [cell.settings, {"seed": seed, "name": None, **where}])
+        result = train(prepare(host, config))
+        results.append(result)
+        records.append(
+            Record(
+                f"seed-{seed}",
+                result.folder,
+                result.status,
+                config.as_dict(),
+                result.as_dict(),
+                cell.name,
+            )
+        )
+    return Study(records, name=cell.name, results=results)
