@@ -105,8 +105,13 @@ print_entries = print_table
 
 def print_json(document: Any) -> None:
     """Print one JSON document to standard output."""
+    print_file(json.dumps(document, indent=2) + "\n")
+
+
+def print_file(text: str) -> None:
+    """Print what another program reads to standard output, such as CSV, as it is."""
     with _writing():
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(text)
 
 
 def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False, indent: int = 0) -> None:

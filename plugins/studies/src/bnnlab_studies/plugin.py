@@ -21,6 +21,10 @@ def bnnlab_components() -> list[Component]:
 @hookimpl
 def bnnlab_commands() -> list[Command]:
     """Offer the commands."""
+    home = "bnnlab_studies.commands"
     return [
-        Command("sweep", "bnnlab_studies.commands.sweep:sweep", "Run all cells of a sweep file."),
+        Command("runs", f"{home}.runs:runs", "List the runs in a folder."),
+        Command("show", f"{home}.show:show", "Show a run: its figures and its settings."),
+        Command("compare", f"{home}.compare:compare", "Compare cells of runs, by pairs of seeds."),
+        Command("sweep", f"{home}.sweep:sweep", "Run all cells of a sweep file."),
     ]

@@ -114,9 +114,10 @@ class Record(Mapping[str, Any]):
         return {name: it for name, it in found if it is None or type(it) in (int, float)}
 
     def row(self) -> dict[str, Any]:
-        """Return its components, settings and measures by name, and its protocol."""
+        """Return its name and status, components, settings, measures and protocol."""
         about = {key: self.result[key] for key in ("seed", "protocol") if key in self.result}
-        return {**self.components, **dict(leaves(self.settings)), **about, **self.measures}
+        told = {**self.components, **dict(leaves(self.settings)), **about, **self.measures}
+        return {"name": self.name, "status": self.status, **told}
 
     def __getitem__(self, name: str) -> Any:
         for place in self._places:
@@ -195,7 +196,7 @@ def find_records(place: Path) -> list[Record]:
         raise UsageError(f"there is no folder {place}")
     if (place / CONFIG).exists():
         return [Record.read(place)]
-    folders = sorted(_run_folders(place), key=_natural)
+    folders = sorted(_run_folders(place), key=natural)
     found = [Record.read(folder, str(folder.relative_to(place))) for folder in folders]
     found = found or list(_kept(place))
     if not found:
@@ -211,13 +212,13 @@ def _run_folders(place: Path) -> Iterator[Path]:
 
 
 def _kept(place: Path) -> Iterator[Record]:
-    for file in sorted(place.glob("*.json"), key=_natural):
+    for file in sorted(place.glob("*.json"), key=natural):
         try:
             yield Record.of_result(file)
         except UsageError as error:
             log.warning("%s", error)
 
 
-def _natural(path: Path) -> list[str]:
+def natural(text: Path | str) -> list[str]:
     """Return what sorts seed-2 before seed-10."""
-    return [part.zfill(20) for part in re.split(r"(\d+)", str(path))]
+    return [part.zfill(20) for part in re.split(r"(\d+)", str(text))]

@@ -111,12 +111,8 @@ class Study(Sequence[Record]):
             raise UsageError(f"no run has the measure {measure!r}.{did_you_mean(measure, names)}")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row per run: name, cell, status, components, settings and measures."""
-        return [
-            {"name": run.name, "cell": cell, "status": run.status, **run.row()}
-            for cell, runs in self.cells.items()
-            for run in runs
-        ]
+        """Return a row per run: its cell, and what `Record.row` has."""
+        return [{"cell": cell, **run.row()} for cell, runs in self.cells.items() for run in runs]
 
     def to_csv(self, path: Path | None = None) -> str:
         """Return the `rows` as CSV in full precision, and write them to a file, if one is named."""

@@ -1,19 +1,95 @@
-"""Rows of runs as text."""
+"""How names and values of runs are shown in tables, and CSV."""
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.console import print_out, print_table, table, terminal_width
+from bnnlab.engine.result import MEASURES
+from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.settings.text import written
+from bnnlab_studies.record import Record
+
+Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
+
+_NARROWEST = 11  # of a column of text that is folded
+_FRACTIONS = {name for name, each in MEASURES.items() if each.unit in ("0 to 1", "-1 to 1")}
+
+
+def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> None:
+    """Refuse a name that no record has.
+
+    Args:
+        names: Of settings or measures.
+        records: Runs.
+        what: For the message, such as `--where`.
+
+    Raises:
+        UsageError: With the nearest name that one has.
+    """
+    for name in names:
+        if not any(name in record for record in records):
+            known = dict.fromkeys(known for record in records for known in record)
+            raise UsageError(
+                f"{what} {name!r}: no run has this setting or measure.{did_you_mean(name, known)}"
+            )
+
+
+def heading(name: str) -> str:
+    """Return the head of a column: `average accuracy %`, but `optimizer.lr`."""
+    unit = " %" if _is_fraction(name) else ""
+    return (name.replace("_", " ") if name.partition(".")[0] in MEASURES else name) + unit
+
+
+def text(name: str, value: Any, sign: bool = False) -> str:
+    """Return a value as tables show it: fractions in %, other numbers with six digits.
+
+    Args:
+        name: Of the setting or measure.
+        value: Of it; None is `-`.
+        sign: Show a plus, too.
+    """
+    plus = "+" if sign else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "-" if value is None else written(value)
+    if _is_fraction(name):
+        return f"{100 * value:{plus}.1f}"
+    return f"{value:{plus}.1f}" if name == "seconds" else f"{value:{plus}.6g}"
+
+
+def _is_fraction(name: str) -> bool:
+    return name.partition(".")[0] in _FRACTIONS
+
+
+def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> None:
+    """Print rows as a table; where the terminal is narrow, text is folded, and numbers are not.
+
+    Args:
+        heads: Of the columns.
+        rows: Their cells.
+        numbers: How many of the last columns are aligned to the right.
+    """
+    made, texts = table(heads, rows, numbers), len(heads) - numbers
+    for place, cells in enumerate(zip(heads, *rows, strict=True)):
+        longest = max(len(word) for cell in cells for word in (*cell.split(), ""))
+        made.columns[place].min_width = min(longest, _NARROWEST) if place < texts else longest
+    if sum((each.min_width or 0) + 2 for each in made.columns) - 2 > terminal_width():
+        print_table(heads, rows, numbers)
+    else:
+        print_out(made)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV with a head, in full precision; lists are JSON, and None is empty."""
-    text = io.StringIO()
+    made = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
-    table = csv.DictWriter(text, [*columns], lineterminator="\n")
-    table.writeheader()
+    writer = csv.DictWriter(made, [*columns], lineterminator="\n")
+    writer.writeheader()
     for row in rows:
-        lists = {name: json.dumps(it) for name, it in row.items() if isinstance(it, list)}
-        table.writerow({**row, **lists})
-    return text.getvalue()
+        lists = {name: json.dumps(it) for name, it in row.items() if isinstance(it, list | tuple)}
+        writer.writerow({**row, **lists})
+    return made.getvalue()

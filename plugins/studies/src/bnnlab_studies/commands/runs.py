@@ -1,0 +1,105 @@
+"""`bnn runs`: a table of the runs in a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.console import Json, print_file, print_json, print_out
+from bnnlab.settings.run import KINDS
+from bnnlab_studies.choosing import Condition, in_order
+from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.tables import Csv, csv_text, expect_names, heading, print_rows, text
+
+MEASURES = ("average_accuracy", "forgetting", "seconds")
+"""The columns after name, status, components and seed."""
+
+Folder = Annotated[Path, typer.Argument(help="Folder with runs in it.", metavar="FOLDER")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Show only runs with this value of a setting or measure; also != < > <= >=. May be "
+        "repeated: all must hold.",
+        metavar="NAME=VALUE",
+    ),
+]
+Sort = Annotated[
+    str, typer.Option("--sort", help="Sort by this; -NAME: largest first.", metavar="NAME")
+]
+Columns = Annotated[
+    str, typer.Option("--columns", help="Show these, joined by commas.", metavar="NAME,...")
+]
+
+
+def runs(
+    folder: Folder = Path("runs"),
+    where: Where = None,
+    sort: Sort = "",
+    columns: Columns = "",
+    json: Json = False,
+    csv: Csv = False,
+) -> None:
+    """List the runs in a folder: settings and measures, as a table.
+
+    A name is a setting (optimizer, optimizer.lr, seed) or a measure.
+
+    Measures are average_accuracy, uncertainty.ece, accuracy.-1.0 and so on, as in result.json.
+
+    Examples:
+      bnn runs
+
+      bnn runs runs/study --where optimizer=meta --sort -average_accuracy
+
+      bnn runs --columns name,optimizer.m,average_accuracy --csv > runs.csv
+    """
+    found = find_records(folder)
+    conditions = [Condition.parse(each) for each in where or ()]
+    names = [name.strip() for name in columns.split(",")] if columns else []
+    expect_names([each.name for each in conditions], found, "--where")
+    expect_names([sort.removeprefix("-")] if sort else [], found, "--sort")
+    expect_names(names, found, "--columns")
+    chosen = [run for run in found if all(each.holds(run) for each in conditions)]
+    chosen = in_order(chosen, sort) if sort else chosen
+    rows = [{name: run.get(name) for name in names} if names else run.row() for run in chosen]
+    if json:
+        print_json({"runs": rows})
+    elif csv:
+        print_file(csv_text(rows))
+    else:
+        if chosen:
+            _print(chosen, names)
+        if len(chosen) < len(found):
+            print_out(f"{len(chosen)} of {len(found)} runs")
+
+
+def _print(chosen: Sequence[Record], names: list[str]) -> None:
+    kinds = [str(kind) for kind in KINDS]
+    same = [] if names else [kind for kind in kinds if len({run[kind] for run in chosen}) == 1]
+    told = " + ".join(kind for kind in kinds if kind not in same)
+    names = names or [name for name in ("name", "status", told, "seed", *MEASURES) if name]
+    rows = [[_value(run, name) for name in names] for run in chosen]
+    texts = [[text(*each) for each in zip(names, row, strict=True)] for row in rows]
+    print_rows([*map(heading, names)], texts, numbers=_numbers(rows))
+    if same:
+        print_out(f"All: {', '.join(f'{kind} {chosen[0][kind]}' for kind in same)}.")
+    protocols = {run["protocol"] for run in chosen if run.is_complete}
+    if len(protocols) > 1:
+        print_out(
+            f"These runs have {len(protocols)} protocols: what they measured may be compared only "
+            "where `--columns protocol` is equal."
+        )
+
+
+def _value(run: Record, name: str) -> Any:
+    """Return a setting or measure; of `rule + model` the names of both."""
+    several = name.split(" + ")
+    return " + ".join(run[each] for each in several) if len(several) > 1 else run.get(name)
+
+
+def _numbers(rows: Sequence[Sequence[Any]]) -> int:
+    """Return how many of the last columns hold numbers only."""
+    columns = [*zip(*rows, strict=True)]
+    are = [all(it is None or type(it) in (int, float) for it in column) for column in columns]
+    return next((place for place, each in enumerate(reversed(are)) if not each), len(are))
