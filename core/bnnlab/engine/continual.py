@@ -6,11 +6,27 @@ Row i of the matrix is measured after learning task i, column j on the test part
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 Matrix = Sequence[Sequence[float | None]]
 
 RECENT = 5
 """How many of the last tasks `recent_accuracy` averages over."""
+
+
+def measures(matrix: Matrix, untrained: Sequence[float | None]) -> dict[str, Any]:
+    """Return what is measured of a matrix, by name; with it, and the untrained model's accuracy."""
+    return {
+        "accuracy": matrix,
+        "untrained_accuracy": untrained,
+        "average_accuracy": average_accuracy(matrix),
+        "recent_accuracy": recent_accuracy(matrix),
+        "learning_accuracy": learning_accuracy(matrix),
+        "forgetting": forgetting(matrix),
+        "backward_transfer": backward_transfer(matrix),
+        "forward_transfer": forward_transfer(matrix, untrained),
+        "retention": retention(matrix),
+    }
 
 
 def average_accuracy(matrix: Matrix) -> float | None:

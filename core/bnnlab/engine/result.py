@@ -154,17 +154,8 @@ def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[
     Raises:
         RunError: If what a probe measures is refused; a run that ended early is then without it.
     """
-    matrix = progress.accuracy
     own = {
-        "accuracy": matrix,
-        "untrained_accuracy": progress.untrained,
-        "average_accuracy": continual.average_accuracy(matrix),
-        "recent_accuracy": continual.recent_accuracy(matrix),
-        "learning_accuracy": continual.learning_accuracy(matrix),
-        "forgetting": continual.forgetting(matrix),
-        "backward_transfer": continual.backward_transfer(matrix),
-        "forward_transfer": continual.forward_transfer(matrix, progress.untrained),
-        "retention": continual.retention(matrix),
+        **continual.measures(progress.accuracy, progress.untrained),
         "diagnostics": progress.diagnostics,
     }
     try:

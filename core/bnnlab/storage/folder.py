@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CONFIG = "run.toml"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+ENVIRONMENT = "environment.json"
 RESULT = "result.json"
 
 
@@ -40,6 +41,25 @@ def config_of(run: Path) -> Path:
         if (run / CONFIG).exists():
             return run / CONFIG
     raise UsageError(f"{run} is no run's folder: there is no {CONFIG} to read")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl, without an incomplete last one.
+
+    Raises:
+        UsageError: If there is no such file, or it is damaged.
+    """
+    file = run / METRICS
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        metrics = [json.loads(line) for line in lines if line.endswith("\n")]
+    except OSError as error:
+        raise UsageError(f"{run} is not a run's folder: it has no {METRICS}") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is damaged: {error}") from error
+    if not all(isinstance(line, dict) for line in metrics):
+        raise UsageError(f"{file} is damaged: one of its lines is not an object")
+    return metrics
 
 
 class RunFolder:
@@ -83,7 +103,7 @@ class RunFolder:
         try:
             write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
             content = to_json(_environment(plugins)).encode()
-            write_atomically(self.path / "environment.json", content)
+            write_atomically(self.path / ENVIRONMENT, content)
         except OSError as error:
             self.unlock()
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago

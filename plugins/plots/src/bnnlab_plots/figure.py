@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.errors import UsageError, explain, first_line
+from bnnlab.storage.folder import METRICS, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -49,9 +50,6 @@ def save(figure: "Figure", file: Path) -> None:
         raise UsageError(f"cannot write {file}: {first_line(error)}") from error
 
 
-METRICS = "metrics.jsonl"
-
-
 @contextmanager
 def reading(run: Path) -> Iterator[None]:
     """Turn what fails on recorded values of another form into an error that names their file.
@@ -71,17 +69,7 @@ def recorded(run: Path, event: str) -> list[dict[str, Any]]:
     Raises:
         UsageError: If there is no such run, or its metrics are damaged.
     """
-    file = run / METRICS
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        metrics = [json.loads(line) for line in lines if line.endswith("\n")]
-    except OSError as error:
-        raise UsageError(f"{run} is not a run's folder: it has no {file.name}") from error
-    except ValueError as error:
-        raise UsageError(f"{file} is damaged: {error}") from error
-    if not all(isinstance(line, dict) for line in metrics):
-        raise UsageError(f"{file} is damaged: one of its lines is not an object")
-    return [line for line in metrics if line.get("event") == event]
+    return [line for line in read_metrics(run) if line.get("event") == event]
 
 
 def result(run: Path) -> dict[str, Any]:

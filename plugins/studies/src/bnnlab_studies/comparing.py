@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from bnnlab.errors import UsageError
 from bnnlab_studies.cells import by_seed
+from bnnlab_studies.protocols import protocols
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison, compare, corrected
 
@@ -44,9 +45,8 @@ def expect_one_protocol(cells: Cells) -> None:
     """
     found: dict[str, str] = {}
     for cell, runs in cells.items():
-        for run in runs:
-            if run.is_complete:
-                found.setdefault(run["protocol"], cell)
+        for protocol in protocols(runs):
+            found.setdefault(protocol, cell)
     if len(found) > 1:
         named = ", ".join(f"{cell}: {protocol}" for protocol, cell in found.items())
         raise UsageError(

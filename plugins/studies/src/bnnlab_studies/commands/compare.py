@@ -1,0 +1,187 @@
+"""`bnn compare`: cells of runs with the first of them, by pairs of seeds."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnnlab.cli.console import Json, print_file, print_json, print_out, print_table
+from bnnlab.errors import UsageError
+from bnnlab.settings.text import written
+from bnnlab_studies.protocols import Difference, differences, protocols
+from bnnlab_studies.record import Record
+from bnnlab_studies.statistics import FEW, Comparison
+from bnnlab_studies.study import MEASURE, Study
+from bnnlab_studies.tables import Csv, csv_text, heading, print_rows, text
+
+log = logging.getLogger("bnnlab.studies")
+
+MOST = 20  # differences of protocols that are printed
+
+Cells = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Runs, folders of runs that differ in the seed, or a study. The first cell is the "
+        "one to compare with.",
+        metavar="CELL...",
+    ),
+]
+Measure = Annotated[str, typer.Option("--measure", help="What to compare.", metavar="NAME")]
+Across = Annotated[
+    bool,
+    typer.Option(
+        "--across-protocols",
+        help="Compare runs of different protocols, too, and print where the protocols differ.",
+    ),
+]
+
+
+def compare(
+    cells: Cells,
+    measure: Measure = MEASURE,
+    across_protocols: Across = False,
+    json: Json = False,
+    csv: Csv = False,
+) -> None:
+    """Compare cells of runs with the first one, by pairs of runs with the same seed.
+
+    Prints the difference of each with its 95 % interval, and the p-values of two tests.
+
+    Examples:
+      bnn compare runs/adam runs/meta
+
+      bnn compare runs/study --measure forgetting
+    """
+    study = gather(cells)
+    found = study.compare(measure, across_protocols)
+    rows = [asdict(each) for each in found]
+    fewest = min(len(each.seeds) for each in found)
+    if fewest < FEW:
+        log.warning("%s pairs are few: below %s, intervals are wide and tests weak", fewest, FEW)
+    if csv:
+        print_file(csv_text(rows))
+        return
+    first, *others = protocols(study).items()
+    differing = {name: differences(first[1], other) for name, other in others}
+    if json:
+        changed = {name: [asdict(each) for each in every] for name, every in differing.items()}
+        print_json({"measure": measure, "comparisons": rows, "protocols": changed})
+        return
+    _print_sizes(found, measure)
+    _print_tests(found)
+    _print_notes(found)
+    for name, every in differing.items():
+        _print_protocols(first[0], name, every)
+
+
+def gather(places: Sequence[Path]) -> Study:
+    """Return the cells of several places as one study, in their order.
+
+    A place that holds one cell gives it its name.
+
+    Raises:
+        UsageError: If a place holds no run, or is given twice.
+    """
+    studies = [Study.read(place) for place in places]
+    labels = [_label(place, study) for place, study in zip(places, studies, strict=True)]
+    if len({*labels}) < len(labels):
+        labels = [str(place) for place in places]
+    runs: list[Record] = []
+    for number, (label, study) in enumerate(zip(labels, studies, strict=True)):
+        if label in labels[:number]:
+            raise UsageError(f"{label} is given twice")
+        for cell, its in study.cells.items():
+            inner = cell if len(places) == 1 else f"{label}: {cell}"
+            name = label if len(study.cells) == 1 else inner
+            runs += [replace(run, cell=name, name=str(run.folder or run.name)) for run in its]
+    return Study(runs)
+
+
+def _label(place: Path, study: Study) -> str:
+    return study[0].cell if place.is_file() else study.name
+
+
+def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
+    print_out(f"{heading(measure)}: each cell minus the first, {found[0].first}")
+    print_out()
+    heads = ("cell", "pairs", "mean of the first", "mean", "difference", "95 % interval", "d_z")
+    rows = [
+        (
+            each.other,
+            str(len(each.seeds)),
+            text(measure, each.first_mean),
+            text(measure, each.other_mean),
+            text(measure, each.difference, sign=True),
+            _interval(measure, each),
+            "-" if each.effect is None else f"{each.effect:.2f}",
+        )
+        for each in found
+    ]
+    print_rows(heads, rows, numbers=6)
+
+
+def _interval(measure: str, each: Comparison) -> str:
+    ends = (each.low, each.high)
+    return "-" if each.low is None else " to ".join(text(measure, end, sign=True) for end in ends)
+
+
+def _print_tests(found: Sequence[Comparison]) -> None:
+    several = len(found) > 1
+    heads = ["cell", "p (t)", *["p (Holm)"] * several, "p (Wilcoxon)", "at least"]
+    rows = [
+        [
+            each.other,
+            _p(each.p_t),
+            *[_p(each.p_holm)] * several,
+            _p(each.p_wilcoxon),
+            _p(2 / 2 ** len(each.seeds)),
+        ]
+        for each in found
+    ]
+    print_out()
+    print_rows(heads, rows, numbers=len(heads) - 1)
+    print_out()
+    print_out(
+        "p (t): paired t-test; p (Wilcoxon): signed-rank test, which cannot go below `at least`"
+    )
+    if several:
+        print_out(
+            f"p (Holm): p (t), corrected for {len(found)} comparisons; p (Wilcoxon): not corrected"
+        )
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _print_notes(found: Sequence[Comparison]) -> None:
+    seeds = {each.seeds for each in found}
+    for each in found:
+        if each.note:
+            print_out(f"{each.other}: {each.note}")
+        if len(seeds) > 1:
+            print_out(f"{each.other}: pairs of the seeds {_joined(each.seeds)}")
+    if len(seeds) == 1:
+        print_out(f"pairs of the seeds {_joined(found[0].seeds)}")
+    for reason in dict.fromkeys(reason for each in found for reason in each.left_out):
+        print_out(f"left out: {reason}")
+
+
+def _joined(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _print_protocols(first: str, other: str, found: Sequence[Difference]) -> None:
+    print_out()
+    print_out(f"the protocols {first} and {other} differ:")
+    rows = [(each.name, *map(_entry, (each.first, each.other))) for each in found[:MOST]]
+    print_table(("entry", first, other), rows)
+    if len(found) > MOST:
+        print_out(f"and {len(found) - MOST} more: --json has all")
+
+
+def _entry(value: object) -> str:
+    return "-" if value is None else written(value)

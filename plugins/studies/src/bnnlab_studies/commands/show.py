@@ -1,0 +1,102 @@
+"""`bnn show`: what one run found, and what it was told."""
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab.cli.console import Json, print_json, print_out, print_table
+from bnnlab.cli.display import result_lines
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.text import written
+from bnnlab.storage.owner import owner_of
+from bnnlab_studies.inspection import Changed, changed, environment, last_error, partial
+from bnnlab_studies.record import Record
+
+Run = Annotated[
+    Path, typer.Argument(help="A run's folder, or a result that was kept.", metavar="RUN")
+]
+
+
+def show(run: Run, json: Json = False) -> None:
+    """Show a run: its accuracy matrix and measures, and its settings that are not the defaults.
+
+    Nothing is trained or loaded. A run that has not ended is shown as far as it came.
+
+    Examples:
+      bnn show runs/NAME
+
+      bnn show docs/results/family/meta-0.json
+    """
+    record = Record.of_result(run) if run.is_file() else Record.read(run)
+    settings, notes = changed(record, PluginHost())
+    result, lines = record.result, [f"{record.name}: {record.status}"]
+    lines += _lines(record)
+    if record.folder and not result:
+        found = partial(record.folder, record.get("epochs", 0))
+        result = found.result
+        lines.append(found.position)
+    if json:
+        print_json(
+            {
+                "name": record.name,
+                "status": record.status,
+                "folder": str(record.folder) if record.folder else None,
+                "settings": record.settings,
+                "changed": [asdict(each) for each in settings],
+                "result": result,
+                "environment": environment(record.folder) if record.folder else {},
+            }
+        )
+        return
+    for each in lines:
+        print_out(each, soft_wrap=True)
+    if record.settings:
+        _print_settings(settings, notes)
+    if result["accuracy"]:
+        for part in result_lines(result):
+            print_out(part)
+    if record.folder:
+        _print_origin(record.folder)
+
+
+def _lines(record: Record) -> list[str]:
+    """Return what a run is made of, and why it is not complete."""
+    lines = [f"{' + '.join(record.components.values())}, seed {record.get('seed', '?')}"]
+    folder = record.folder
+    if folder is None:
+        return lines
+    again = f"bnn run --resume {shlex.quote(str(folder))}"
+    if record.status == "running":
+        lines.append(f"{owner_of(folder) or 'a process'} writes to it")
+    elif record.status == "failed":
+        lines.append(f"error: {last_error(folder)}")
+    elif record.status == "unfinished":
+        lines.append("it has no result, and no process writes to it: it was killed")
+    if record.status in ("failed", "unfinished", "interrupted"):
+        lines.append(f"to continue: {again}")
+    return lines
+
+
+def _print_settings(settings: list[Changed], notes: list[str]) -> None:
+    rows = [
+        (each.name, written(each.value), "?" if each.default is None else written(each.default))
+        for each in settings
+    ]
+    if rows:
+        print_out()
+        print_table(("setting", "value", "default"), rows)
+    print_out("all other settings: default" if rows else "all settings: default")
+    for note in notes:
+        print_out(note)
+    print_out()
+
+
+def _print_origin(folder: Path) -> None:
+    found: dict[str, Any] = environment(folder)
+    if found:
+        versions = [f"{name} {found.get(name)}" for name in ("bnnlab", "torch", "python")]
+        print_out(f"{', '.join(versions)}; started {found.get('started')}")
+    print_out(f"folder {folder}", soft_wrap=True)

@@ -1,0 +1,133 @@
+"""What there is to say of one run: its settings against the defaults, and how far it came."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine import continual
+from bnnlab.engine.result import MEASURES
+from bnnlab.errors import UsageError, explain
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import KINDS
+from bnnlab.storage.folder import ENVIRONMENT, LOG, METRICS, read_metrics
+from bnnlab_studies.cells import APART
+from bnnlab_studies.record import DEFAULTS, Record
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A setting that is not its default; `default` is None where the default is not known."""
+
+    name: str
+    value: Any
+    default: Any
+
+
+def changed(record: Record, host: PluginHost) -> tuple[list[Changed], list[str]]:
+    """Return the settings of a run that differ from the defaults, and why a default is not known.
+
+    The defaults are those of the plugins that are installed now.
+    """
+    own = [
+        Changed(name, value, DEFAULTS.get(name))
+        for name, value in record.settings.items()
+        if name not in APART and not isinstance(value, Mapping)
+    ]
+    found, notes = [each for each in own if each.value != each.default], []
+    for path, kind, table in _tables(record.settings):
+        options = {name: value for name, value in table.items() if name != "name"}
+        try:
+            defaults = _defaults(host, kind, table["name"])
+        except UsageError as error:
+            defaults = {}
+            notes.append(f"the defaults of {kind} {table['name']} are not known: {error}")
+        found += [
+            Changed(f"{path}.{name}", value, defaults.get(name))
+            for name, value in options.items()
+            if name not in defaults or value != defaults[name]
+        ]
+    return found, notes
+
+
+def _tables(settings: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Mapping[str, Any]]]:
+    for kind in KINDS:
+        if isinstance(settings.get(kind), Mapping):
+            yield str(kind), kind, settings[kind]
+    for name, options in settings.get(Kind.PROBE, {}).items():
+        yield f"{Kind.PROBE}.{name}", Kind.PROBE, {"name": name, **options}
+
+
+def _defaults(host: PluginHost, kind: Kind, name: str) -> dict[str, Any]:
+    options = host.options(*host.resolve(kind, name))
+    return {each.name: "none" if each.default is None else each.default for each in options}
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What a run without a result has done.
+
+    Attributes:
+        result: What it measured, as result.json would hold it.
+        position: Its last epoch, in words.
+    """
+
+    result: dict[str, Any]
+    position: str
+
+
+def partial(folder: Path, epochs: int) -> Partial:
+    """Read what a run without a result has done, from its metrics.jsonl.
+
+    Raises:
+        UsageError: If that file is damaged.
+    """
+    lines = read_metrics(folder) if (folder / METRICS).exists() else []
+    try:
+        return Partial(_measured(lines), _position(lines, epochs))
+    except (LookupError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
+
+
+def _measured(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    evaluations = [line for line in lines if line["event"] == "evaluation"]
+    untrained = [line["accuracy"] for line in lines if line["event"] == "untrained"]
+    matrix = [line["accuracy"] for line in evaluations]
+    flips = [line.get("flips") for line in evaluations]
+    return {
+        **{name: measure.absent for name, measure in MEASURES.items()},
+        **{key: it for key, it in (evaluations or [{}])[-1].items() if key in MEASURES},
+        **continual.measures(matrix, untrained[0] if untrained else []),
+        "flips": flips if any(flips) else [],
+    }
+
+
+def _position(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
+    last = next((line for line in reversed(lines) if line["event"] == "epoch"), None)
+    if last is None:
+        return "no epoch is done"
+    return (
+        f"task {last['task'] + 1}: {last['epoch'] + 1} of {epochs} epochs are done, training "
+        f"accuracy {100 * last['train_accuracy']:.1f} %"
+    )
+
+
+def environment(folder: Path) -> dict[str, Any]:
+    """Return what environment.json holds; nothing, if it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def last_error(folder: Path) -> str:
+    """Return the last error in log.txt; "" if there is none."""
+    with suppress(OSError, ValueError):
+        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+        errors = [found[1] for each in lines if (found := re.match(r"[\d-]+ \S+ ERROR (.*)", each))]
+        return errors[-1] if errors else ""
+    return ""
