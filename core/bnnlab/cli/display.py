@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bnnlab.cli.console import Part, error_console, line, print_out, table, terminal_width
 from bnnlab.engine.continual import RECENT
-from bnnlab.engine.result import ABOUT, MEASURES
+from bnnlab.engine.result import ABOUT, ABSENT, MEASURES
 from bnnlab.registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:  # a result can be shown without torch
@@ -83,9 +83,9 @@ def result_lines(result: Mapping[str, Any]) -> list[Table | Text]:
     """Return the accuracy matrix, and one line per measure.
 
     Args:
-        result: What result.json holds; one of an earlier version, too, or a part of it that has
-            the measures of `MEASURES`.
+        result: What result.json holds, also that of an earlier version, or a part of it.
     """
+    result = {**ABSENT, **result}
     flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
     head = f"{result.get('evaluate_on', 'test')} accuracy in %; flips: {flips}"
     parts: list[Table | Text] = [Text(head), matrix_table(result)]

@@ -146,6 +146,8 @@ MEASURES: dict[str, Measure[Any]] = {
     name: each for name, each in vars(Result).items() if isinstance(each, Measure)
 }
 """What the core's measures mean, and those that it asks bnnlab-analysis for, by name."""
+ABSENT: dict[str, Any] = {name: measure.absent for name, measure in MEASURES.items()}
+"""The values of measures that nothing measured."""
 
 
 def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[str, Any]:
@@ -165,4 +167,4 @@ def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[
             raise
         log.warning("the result is without what probes measure: %s", error)
         found = {}
-    return {**{name: measure.absent for name, measure in MEASURES.items()}, **own, **found}
+    return {**ABSENT, **own, **found}

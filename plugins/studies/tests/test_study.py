@@ -10,9 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 
 from bnnlab.errors import UsageError
 from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.job import digest
 from bnnlab_studies.record import Record, find_records
 from bnnlab_studies.study import Study
 
@@ -178,11 +180,18 @@ def test_a_setting_that_came_later_has_its_default_in_earlier_runs(
     assert len(Study.read(tmp_path).cells) == 1
 
 
-def test_the_folders_of_a_plan_are_its_cells(make_run: MakeRun, tmp_path: Path) -> None:
-    (tmp_path / "study.toml").touch()
-    make_run("small/seed-0", 0.5)
-    make_run("large/seed-0", 0.5)
-    assert [*Study.read(tmp_path).cells] == ["large", "small"]
+def test_the_cells_of_a_plan_have_its_names_and_order(make_run: MakeRun, tmp_path: Path) -> None:
+    named = [{"name": "small"}, {"name": "a/b", "optimizer": {"lr": 0.5}}]
+    common = {"epochs": 1, "optimizer": {"name": "meta", "lr": 0.1}}
+    plan = {**common, "sweep": {"cell": named}, "engine": {"name": "local"}}
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(plan))
+    folder = digest({"epochs": 1, "optimizer": {"name": "meta", "lr": 0.5}})
+    for name in ("later", folder, "small"):
+        make_run(f"{name}/seed-0", 0.5)
+    assert [*Study.read(tmp_path).cells] == ["small", "a/b", "later"]
+    (tmp_path / "study.toml").write_text("seed =")
+    with pytest.raises(UsageError, match=r"study\.toml is not valid TOML"):
+        Study.read(tmp_path)
 
 
 def test_what_is_not_complete_is_left_out_by_name(make_run: MakeRun, tmp_path: Path) -> None:
@@ -227,8 +236,8 @@ def test_cells_are_compared_seed_by_seed(make_run: MakeRun, tmp_path: Path) -> N
     assert found.difference == pytest.approx(0.6 - (0.51 + 0.54 + 0.59) / 3)
     assert found.left_out == (
         "meta-5: failed",
-        "optimizer=adam, seed 0: no partner",
-        "optimizer=meta, seed 4: no partner",
+        "optimizer=adam, seed 0: no partner in optimizer=meta",
+        "optimizer=meta, seed 4: no partner in optimizer=adam",
     )
     (ece,) = Study.read(tmp_path).compare("uncertainty.ece")
     assert ece.note.startswith("no pair differs")

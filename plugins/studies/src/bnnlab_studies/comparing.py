@@ -27,14 +27,20 @@ def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
         left_out = [
             *without,
             *missing,
-            *(f"{first}, seed {seed}: no partner" for seed in sorted(reference.keys() - values)),
-            *(f"{other}, seed {seed}: no partner" for seed in sorted(values.keys() - reference)),
+            *_alone(first, reference, other, values),
+            *_alone(other, values, first, reference),
         ]
         if not reference.keys() & values:
             reasons = "; ".join(left_out)
             raise UsageError(f"{first} and {other} have no seed in common ({reasons})")
         found.append(compare((first, other), reference, values, left_out))
     return corrected(found)
+
+
+def _alone(
+    cell: str, its: Mapping[int, float], other: str, values: Mapping[int, float]
+) -> list[str]:
+    return [f"{cell}, seed {s}: no partner in {other}" for s in sorted(its.keys() - values.keys())]
 
 
 def expect_one_protocol(cells: Cells) -> None:

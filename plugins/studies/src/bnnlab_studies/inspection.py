@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import continual
-from bnnlab.engine.result import MEASURES
+from bnnlab.engine.result import ABSENT, MEASURES
 from bnnlab.errors import UsageError, explain
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -99,7 +99,7 @@ def _measured(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     matrix = [line["accuracy"] for line in evaluations]
     flips = [line.get("flips") for line in evaluations]
     return {
-        **{name: measure.absent for name, measure in MEASURES.items()},
+        **ABSENT,
         **{key: it for key, it in (evaluations or [{}])[-1].items() if key in MEASURES},
         **continual.measures(matrix, untrained[0] if untrained else []),
         "flips": flips if any(flips) else [],

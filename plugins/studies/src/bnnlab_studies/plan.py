@@ -10,6 +10,7 @@ from typing import Any
 from bnnlab.errors import UsageError, explain
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
+from bnnlab.registry.index import read_toml
 from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
@@ -160,6 +161,28 @@ def _without(table: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, A
         elif value != common[key]:
             found[key] = {k: v for k, v in value.items() if k not in common[key]}
     return found
+
+
+def names_in(file: Path) -> dict[str, str]:
+    """Return the names of a sweep file's named cells by their folders; no plugin is asked.
+
+    Raises:
+        UsageError: If the file cannot be read.
+    """
+    common = read_toml(file)
+    sweep = common.pop("sweep", {})
+    names = {}
+    for key in ("engine", "table"):
+        common.pop(key, None)
+    for said in sweep.get("cell", []) if isinstance(sweep, Mapping) else []:
+        own = {
+            key: {**common[key], **it} if isinstance(common.get(key), Mapping) else it
+            for key, it in said.items()
+            if key != "name"
+        }
+        cell = Cell(str(said.get("name", "")), {**common, **own})
+        names[cell.folder] = cell.name
+    return names
 
 
 def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = None) -> Plan:

@@ -54,8 +54,8 @@ class Study(Sequence[Record]):
         """
         place = Path(folder)
         records = find_records(place)
-        if (place / PLAN).exists():  # it has a folder per cell
-            records = [replace(each, cell=Path(each.name).parts[0]) for each in records]
+        if (place / PLAN).exists():
+            records = _planned(place / PLAN, records)
         return cls(records, name=place.resolve().name, folder=place)
 
     @overload
@@ -142,3 +142,14 @@ class Study(Sequence[Record]):
         }
         folder = str(self.folder) if self.folder else None
         return {"name": self.name, "folder": folder, "cells": cells, "runs": self.rows()}
+
+
+def _planned(file: Path, records: Iterable[Record]) -> list[Record]:
+    """Return records with the cells of a plan, in its order. A cell is a folder with its runs."""
+    from bnnlab_studies.plan import names_in  # a plan needs much that a table of runs does not
+
+    names = names_in(file)
+    order = [*names.values()]
+    cells = [Path(each.name).parts[0] if each.folder else each.cell for each in records]
+    named = [replace(r, cell=names.get(c, c)) for r, c in zip(records, cells, strict=True)]
+    return sorted(named, key=lambda r: order.index(r.cell) if r.cell in order else len(order))

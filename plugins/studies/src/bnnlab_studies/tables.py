@@ -20,6 +20,16 @@ _NARROWEST = 11  # of a column of text that is folded
 _FRACTIONS = {name for name, each in MEASURES.items() if each.unit in ("0 to 1", "-1 to 1")}
 
 
+def expect_one_format(json: bool, csv: bool) -> None:
+    """Refuse two formats of the output at once.
+
+    Raises:
+        UsageError: If both are asked for.
+    """
+    if json and csv:
+        raise UsageError("--json and --csv: choose one")
+
+
 def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> None:
     """Refuse a name that no record has.
 

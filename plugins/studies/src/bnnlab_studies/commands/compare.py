@@ -15,7 +15,7 @@ from bnnlab_studies.protocols import Difference, differences, protocols
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import FEW, Comparison
 from bnnlab_studies.study import MEASURE, Study
-from bnnlab_studies.tables import Csv, csv_text, heading, print_rows, text
+from bnnlab_studies.tables import Csv, csv_text, expect_one_format, heading, print_rows, text
 
 log = logging.getLogger("bnnlab.studies")
 
@@ -55,12 +55,13 @@ def compare(
 
       bnn compare runs/study --measure forgetting
     """
+    expect_one_format(json, csv)
     study = gather(cells)
     found = study.compare(measure, across_protocols)
     rows = [asdict(each) for each in found]
     fewest = min(len(each.seeds) for each in found)
     if fewest < FEW:
-        log.warning("%s pairs are few: below %s, intervals are wide and tests weak", fewest, FEW)
+        log.warning("pairs: %s. Below %s, intervals are wide and tests are weak", fewest, FEW)
     if csv:
         print_file(csv_text(rows))
         return
@@ -105,9 +106,10 @@ def _label(place: Path, study: Study) -> str:
 
 
 def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
-    print_out(f"{heading(measure)}: each cell minus the first, {found[0].first}")
+    title = f"{heading(measure)}: means, and other minus first; first: {found[0].first}"
+    print_out(title, soft_wrap=True)
     print_out()
-    heads = ("cell", "pairs", "mean of the first", "mean", "difference", "95 % interval", "d_z")
+    heads = ("cell", "pairs", "first", "other", "difference", "95 % interval", "d_z")
     rows = [
         (
             each.other,
@@ -130,7 +132,7 @@ def _interval(measure: str, each: Comparison) -> str:
 
 def _print_tests(found: Sequence[Comparison]) -> None:
     several = len(found) > 1
-    heads = ["cell", "p (t)", *["p (Holm)"] * several, "p (Wilcoxon)", "at least"]
+    heads = ["cell", "p (t)", *["p (Holm)"] * several, "p (Wilcoxon)", "least"]
     rows = [
         [
             each.other,
@@ -144,13 +146,9 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     print_out()
     print_rows(heads, rows, numbers=len(heads) - 1)
     print_out()
-    print_out(
-        "p (t): paired t-test; p (Wilcoxon): signed-rank test, which cannot go below `at least`"
-    )
+    print_out("p (t): paired t-test. p (Wilcoxon): signed-rank test; least: 2 / 2^pairs")
     if several:
-        print_out(
-            f"p (Holm): p (t), corrected for {len(found)} comparisons; p (Wilcoxon): not corrected"
-        )
+        print_out(f"p (Holm): p (t), corrected for {len(found)} comparisons. The others are not")
 
 
 def _p(value: float | None) -> str:
@@ -158,20 +156,16 @@ def _p(value: float | None) -> str:
 
 
 def _print_notes(found: Sequence[Comparison]) -> None:
-    seeds = {each.seeds for each in found}
+    notes = [f"{each.other}: {each.note}" for each in found if each.note]
+    of_seeds: dict[tuple[int, ...], list[str]] = {}
     for each in found:
-        if each.note:
-            print_out(f"{each.other}: {each.note}")
-        if len(seeds) > 1:
-            print_out(f"{each.other}: pairs of the seeds {_joined(each.seeds)}")
-    if len(seeds) == 1:
-        print_out(f"pairs of the seeds {_joined(found[0].seeds)}")
-    for reason in dict.fromkeys(reason for each in found for reason in each.left_out):
-        print_out(f"left out: {reason}")
-
-
-def _joined(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+        of_seeds.setdefault(each.seeds, []).append(each.other)
+    for seeds, cells in of_seeds.items():
+        whose = "" if len(of_seeds) == 1 else f" of {', '.join(cells)}"
+        notes.append(f"pairs{whose}: seeds {', '.join(map(str, seeds))}")
+    reasons = dict.fromkeys(reason for each in found for reason in each.left_out)
+    for note in [*notes, *(f"left out: {reason}" for reason in reasons)]:
+        print_out(note, soft_wrap=True)
 
 
 def _print_protocols(first: str, other: str, found: Sequence[Difference]) -> None:

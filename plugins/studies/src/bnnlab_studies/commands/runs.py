@@ -10,7 +10,15 @@ from bnnlab.cli.console import Json, print_file, print_json, print_out
 from bnnlab.settings.run import KINDS
 from bnnlab_studies.choosing import Condition, in_order
 from bnnlab_studies.record import Record, find_records
-from bnnlab_studies.tables import Csv, csv_text, expect_names, heading, print_rows, text
+from bnnlab_studies.tables import (
+    Csv,
+    csv_text,
+    expect_names,
+    expect_one_format,
+    heading,
+    print_rows,
+    text,
+)
 
 MEASURES = ("average_accuracy", "forgetting", "seconds")
 """The columns after name, status, components and seed."""
@@ -54,6 +62,7 @@ def runs(
 
       bnn runs --columns name,optimizer.m,average_accuracy --csv > runs.csv
     """
+    expect_one_format(json, csv)
     found = find_records(folder)
     conditions = [Condition.parse(each) for each in where or ()]
     names = [name.strip() for name in columns.split(",")] if columns else []

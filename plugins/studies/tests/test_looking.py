@@ -1,0 +1,345 @@
+"""`bnn runs`, `show` and `compare`: what they print, and what they refuse."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from bnnlab import run
+from bnnlab.cli import main
+from bnnlab.cli.display import print_result
+from bnnlab.storage.folder import RunFolder
+
+MakeRun = Callable[..., Path]
+
+
+class Bnn:
+    """Calls `bnn` in this process, before a terminal of 80 columns."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: object, code: int = 0) -> str:
+        answer = main([str(word) for word in words])
+        out, self.err = self._capsys.readouterr()
+        assert answer == code, self.err
+        if not {"--csv", "--json"} & {*words}:  # and a path is not folded
+            assert all(len(line) <= 80 or os.sep in line for line in out.splitlines())
+        return out
+
+    def json(self, *words: object) -> Any:
+        return json.loads(self(*words, "--json"))
+
+    def refused(self, *words: object) -> str:
+        self(*words, code=2)
+        assert self.err.count("\n") == 1
+        return self.err
+
+
+@pytest.fixture
+def bnn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bnn:
+    monkeypatch.setenv("COLUMNS", "80")
+    return Bnn(capsys)
+
+
+TITLES = ("accuracy", "%", "forgetting", "%", "seconds")  # below `average`
+ADAM = {"name": "acme/adam", "lr": 0.1}
+META = {"name": "acme/meta", "lr": 0.001, "m": 5.0}
+
+
+@pytest.fixture
+def folder(make_run: MakeRun, tmp_path: Path) -> Path:
+    """Return a folder with runs of two cells, a failed one and one without a result."""
+    for seed, (one, two) in enumerate([(0.5, 0.61), (0.55, 0.64), (0.52, 0.6), (0.51, 0.67)]):
+        make_run(f"adam/seed-{seed}", one, seed=seed, optimizer=ADAM)
+        make_run(f"meta/seed-{seed}", two, seed=seed, optimizer=META)
+    make_run("meta/seed-10", 0.1, seed=10, optimizer=META, status="failed")
+    make_run("meta/seed-11", seed=11, optimizer=META)
+    return tmp_path
+
+
+def names(bnn: Bnn, folder: Path, *words: str) -> list[str]:
+    return [each["name"] for each in bnn.json("runs", folder, *words)["runs"]]
+
+
+# -------------------------------------------------------------------- runs
+
+
+def test_runs_are_a_table(bnn: Bnn, folder: Path) -> None:
+    lines = bnn("runs", folder).splitlines()
+    assert lines[1].split() == ["name", "status", "optimizer", "seed", *TITLES]
+    assert lines[2].split() == ["adam/seed-0", "complete", "adam", "0", "50.0", "-", "1.5"]
+    assert lines[-3].split() == ["meta/seed-10", "failed", "meta", "10", "10.0", "-", "1.5"]
+    assert lines[-2].split() == ["meta/seed-11", "unfinished", "meta", "11", "-", "-", "-"]
+    assert lines[-1] == "All: rule bp, model mlp, stream digits."
+
+
+def test_a_run_with_a_long_name_has_its_line(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "dfa-meta-vgg-binaryconnect-split-image-folder-20260101-000000"
+    vit = {"name": "acme/vgg-binaryconnect"}
+    make_run(name, 0.5, model=vit, protocol={"epochs": 2})
+    make_run("short", 0.5, stream={"name": "acme/split-image-folder"}, optimizer=META)
+    out = bnn("runs", tmp_path)
+    assert "50.0" in out
+    assert name in "".join(line[:20].strip().split("  ")[0] for line in out.splitlines())
+    assert "These runs have 2 protocols" in out
+    monkeypatch.setenv("COLUMNS", "30")
+    assert "  average accuracy %: 50.0" in bnn("runs", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("optimizer=meta", 6),
+        ("optimizer!=meta", 4),
+        ("optimizer.lr=0.1", 4),
+        ("optimizer.lr=1e-1", 4),
+        ("optimizer.lr<0.1", 6),
+        ("optimizer.m=5", 6),
+        ("optimizer.m!=4", 6),
+        ("average_accuracy >= 0.6", 4),
+        ("seed<=1", 4),
+        ("seed>9", 2),
+        ("status=complete", 8),
+        ("uncertainty=false", 10),
+        ("uncertainty=0", 0),
+        ("model.hidden=[16]", 10),
+        ("forgetting=none", 9),
+        ("accuracy.-1.0=0.5", 9),
+        ("name=adam/seed-0", 1),
+        ("name>1", 0),
+    ],
+)
+def test_runs_are_chosen_by_conditions(bnn: Bnn, folder: Path, condition: str, count: int) -> None:
+    assert len(names(bnn, folder, "--where", condition)) == count
+
+
+def test_all_conditions_must_hold(bnn: Bnn, folder: Path) -> None:
+    both = ("--where", "optimizer=meta", "--where", "seed=1")
+    assert names(bnn, folder, *both) == ["meta/seed-1"]
+    assert bnn("runs", folder, *both).splitlines()[-1] == "1 of 10 runs"
+    assert bnn("runs", folder, "--where", "seed=99") == "0 of 10 runs\n"
+    assert bnn("runs", folder, "--where", "seed=99", "--csv") == "\n"
+
+
+def test_runs_are_sorted_and_what_has_no_value_is_last(bnn: Bnn, folder: Path) -> None:
+    meta = ("--where", "optimizer=meta")
+    seeds = [0, 1, 2, 3, 10, 11]
+    assert names(bnn, folder, *meta) == [f"meta/seed-{seed}" for seed in seeds]
+    assert names(bnn, folder, *meta, "--sort", "-name")[0] == "meta/seed-11"
+    upwards = names(bnn, folder, *meta, "--sort", "average_accuracy")
+    downwards = names(bnn, folder, *meta, "--sort", "-average_accuracy")
+    assert upwards[:2] == ["meta/seed-10", "meta/seed-2"]
+    assert downwards == [*reversed(upwards[:-1]), "meta/seed-11"]
+
+
+def test_columns_are_chosen_and_csv_is_exact(bnn: Bnn, make_run: MakeRun, tmp_path: Path) -> None:
+    third = 1 / 3
+    make_run('odd, "name"', third)
+    out = bnn("runs", tmp_path, "--csv", "--columns", "name,model.hidden,average_accuracy,accuracy")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["name"] == 'odd, "name"'
+    assert float(row["average_accuracy"]) == third
+    assert json.loads(row["model.hidden"]) == [16]
+    assert json.loads(row["accuracy"])[0][0] == third
+    (row,) = csv.DictReader(io.StringIO(bnn("runs", tmp_path, "--csv")))
+    assert float(row["uncertainty.ece"]) == 0.25
+    assert row["optimizer"] == "adam"
+    out = bnn("runs", tmp_path, "--columns", "seed, uncertainty.ece, optimizer.lr")
+    assert out.split() == ["seed", "uncertainty.ece", "optimizer.lr", "0", "0.25", "0.01"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--columns", "optimiser"), "--columns 'optimiser': no run has .* 'optimizer'?"),
+        (
+            ("--sort", "-sed"),
+            "--sort 'sed': no run has this setting or measure. Did you mean 'seed'?",
+        ),
+        (("--where", "optimizer.rl=1"), "--where 'optimizer.rl'.* Did you mean 'optimizer.lr'?"),
+        (("--where", "seed"), "--where 'seed': write NAME=VALUE, or with != < > <= >="),
+        (("--where", "seed<x"), "--where 'seed<x': 'x' is no number to compare with"),
+        (("--json", "--csv"), "--json and --csv: choose one"),
+    ],
+)
+def test_a_wrong_word_is_refused(bnn: Bnn, folder: Path, words: tuple[str, ...], said: str) -> None:
+    err = bnn.refused("runs", folder, *words)
+    for part in said.split(".*"):
+        assert part in err
+
+
+def test_a_folder_without_runs_is_refused(bnn: Bnn, tmp_path: Path) -> None:
+    assert f"{tmp_path} holds no run" in bnn.refused("runs", tmp_path)
+    assert "is no run's folder" in bnn.refused("show", tmp_path)
+    assert "holds no run" in bnn.refused("compare", tmp_path, tmp_path)
+    assert "there is no folder" in bnn.refused("runs", tmp_path / "nowhere")
+    (tmp_path / "x.json").write_text("{}")
+    assert "is not the result of a run" in bnn.refused("show", tmp_path / "x.json")
+
+
+# -------------------------------------------------------------------- show
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the result of a real run."""
+    tasks = {"name": "permuted-digits", "tasks": 2}
+    return run(
+        stream=tasks,
+        model={"name": "mlp", "hidden": [16]},
+        epochs=1,
+        device="cpu",
+        out=tmp_path_factory.mktemp("runs"),
+        name="one",
+    )
+
+
+def test_show_prints_what_run_printed_and_what_is_no_default(
+    bnn: Bnn, trained: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_result(trained.as_dict(), None)
+    printed = capsys.readouterr().out
+    out = bnn("show", trained.folder)
+    assert printed in out
+    assert out.startswith("one: complete\ndfa + meta + mlp + permuted-digits, seed 0\n")
+    table = out.partition("setting")[2].partition("all other")[0]
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert rows == [
+        ["epochs", "1", "5"],
+        ["model.hidden", "[16]", "[512,", "512]"],
+        ["stream.tasks", "2", "10"],
+    ]
+    assert f"torch {json.loads((trained.folder / 'environment.json').read_text())['torch']}" in out
+    document = bnn.json("show", trained.folder)
+    assert document["result"] == json.loads((trained.folder / "result.json").read_text())
+    assert document["changed"][0] == {"name": "epochs", "value": 1, "default": 5}
+    kept = bnn("show", trained.folder / "result.json")
+    assert printed in kept
+
+
+def test_show_imports_no_torch(trained: Any) -> None: ...
+
+
+def test_a_run_without_a_result_is_shown_as_far_as_it_came(
+    bnn: Bnn, trained: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(trained.folder, folder)
+    (folder / "result.json").unlink()
+    metrics = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    ended = next(n for n, line in enumerate(metrics) if '"evaluation"' in line)
+    (folder / "metrics.jsonl").write_text("".join(metrics[: ended + 1]) + '{"event": "epo')
+    out = bnn("show", folder)
+    assert "killed: unfinished\n" in out
+    assert f"to continue: bnn run --resume {folder}" in out.replace("\n", " ")
+    assert "task 1: 1 of 1 epochs are done, training accuracy" in out
+    first = trained.accuracy[0]
+    assert bnn.json("show", folder)["result"]["accuracy"] == [first]
+    assert f"average accuracy  {100 * first[0]:5.1f} %" in out
+    run = RunFolder(folder)
+    run.lock()
+    assert f"process {os.getpid()} on " in bnn("show", folder)
+    run.unlock()
+    (folder / "metrics.jsonl").write_text("")
+    assert "no epoch is done" in bnn("show", folder)
+    (folder / "metrics.jsonl").write_text('{"event": "evaluation"}\n')
+    assert "metrics.jsonl is damaged: KeyError: 'accuracy'" in bnn.refused("show", folder)
+
+
+def test_a_failed_run_is_shown_with_its_error(bnn: Bnn, make_run: MakeRun) -> None:
+    folder = make_run("one", 0.5, status="failed", result={"flips": []})
+    (folder / "log.txt").write_text(
+        "2026-01-01 00:00:00,000 ERROR first\n2026-01-01 00:00:01,000 ERROR the loss is nan\n  at\n"
+    )
+    out = bnn("show", folder)
+    assert "error: the loss is nan\n" in out
+    assert "the defaults of rule acme/bp are not known" in out
+    assert ["optimizer.lr", "0.01", "?"] in [line.split() for line in out.splitlines()]
+
+
+# -------------------------------------------------------------------- compare
+
+
+def test_compare_says_what_scipy_says(bnn: Bnn, folder: Path) -> None:
+    one, two = [0.5, 0.55, 0.52, 0.51], [0.61, 0.64, 0.6, 0.67]
+    places = (folder / "adam", folder / "meta")
+    document = bnn.json("compare", *places)
+    assert "WARNING: pairs: 4. Below 5" in bnn.err
+    (found,) = document["comparisons"]
+    test = stats.ttest_rel(two, one)
+    assert found["p_t"] == pytest.approx(test.pvalue)
+    assert [found["low"], found["high"]] == pytest.approx([*test.confidence_interval()])
+    assert found["p_wilcoxon"] == pytest.approx(stats.wilcoxon(two, one).pvalue)
+    assert found["p_holm"] is None
+    out = bnn("compare", *places)
+    assert out.startswith("average accuracy %: means, and other minus first; first: adam\n")
+    low, high = (f"{100 * each:+.1f}" for each in test.confidence_interval())
+    row = f"meta 4 52.0 63.0 +11.0 {low} to {high} {found['effect']:.2f}".split()
+    assert row in [line.split() for line in out.splitlines()]
+    tests = f"meta {test.pvalue:.2g} 0.12 0.12".split()
+    assert tests in [line.split() for line in out.splitlines()]
+    assert f"left out: {folder / 'meta' / 'seed-10'}: failed" in out.replace("\n", "")
+    (row_of_csv,) = csv.DictReader(io.StringIO(bnn("compare", *places, "--csv")))
+    assert float(row_of_csv["p_t"]) == found["p_t"]
+    assert json.loads(row_of_csv["seeds"]) == [0, 1, 2, 3]
+
+
+def test_a_studys_cells_are_compared_with_its_first_and_corrected(
+    bnn: Bnn, folder: Path, make_run: MakeRun
+) -> None:
+    for seed in range(4):
+        make_run(f"more/seed-{seed}", 0.6, seed=seed, optimizer={"name": "acme/sgd"})
+    found = bnn.json("compare", folder)["comparisons"]
+    assert [each["other"] for each in found] == ["optimizer=meta", "optimizer=sgd"]
+    smaller, larger = sorted(each["p_t"] for each in found)
+    corrected = sorted(each["p_holm"] for each in found)
+    assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
+    out = bnn("compare", folder)
+    assert "p (Holm): p (t), corrected for 2 comparisons" in out
+    assert "first: optimizer=adam" in out
+    inner = bnn.json("compare", folder, folder / "more")["comparisons"]
+    assert [each["other"] for each in inner][-1] == "more"
+
+
+def test_places_of_one_name_are_told_apart(bnn: Bnn, folder: Path) -> None:
+    places = (folder / "adam" / "seed-0", folder / "meta" / "seed-0")
+    (found,) = bnn.json("compare", *places)["comparisons"]
+    assert [found["first"], found["other"]] == [*map(str, places)]
+    assert (found["low"], found["p_t"], found["note"][:8]) == (None, None, "one pair")
+    assert "one pair: no interval and no test" in bnn("compare", *places)
+    assert f"{places[0]} is given twice" in bnn.refused("compare", places[0], places[0])
+
+
+def test_what_cannot_be_compared_is_refused(bnn: Bnn, folder: Path) -> None:
+    adam, meta = folder / "adam", folder / "meta"
+    assert "one cell only, adam" in bnn.refused("compare", adam)
+    said = bnn.refused("compare", adam, meta, "--measure", "forgeting")
+    assert "no run has the measure 'forgeting'. Did you mean 'forgetting'?" in said
+    assert "no seed in common" in bnn.refused("compare", adam, meta / "seed-10")
+    assert "no seed in common" in bnn.refused("compare", adam, meta, "--measure", "forgetting")
+
+
+def test_protocols_are_not_mixed_unasked(bnn: Bnn, folder: Path, make_run: MakeRun) -> None:
+    protocol = {"epochs": 1, "stream": {"data": [{"test": 5}]}, "score": "on the validation part"}
+    for seed in range(5):
+        make_run(f"held/seed-{seed}", 0.7, seed=seed, protocol=protocol)
+    places = (folder / "adam", folder / "held")
+    assert "the protocols differ (adam: epochs1, held: " in bnn.refused("compare", *places)
+    out = bnn("compare", *places, "--across-protocols")
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert any(row.startswith("stream.data.0.test - 5") for row in rows)
+    assert any(row.startswith("score - on the validation part") for row in rows)
+    document = bnn.json("compare", *places, "--across-protocols")
+    ((_, entries),) = document["protocols"].items()
+    assert {"name": "stream.data.0.test", "first": None, "other": 5} in entries
