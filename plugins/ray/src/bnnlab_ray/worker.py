@@ -1,0 +1,56 @@
+"""What a worker of the cluster does beside the calls it is sent."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine import interruption
+
+
+def surroundings() -> dict[str, str]:
+    """Return the variables of this process that a worker on any machine must have."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("BNNLAB_")}
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **own}
+
+
+def call(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    place: str,
+    variables: Mapping[str, str],
+) -> Any:
+    """Call a function as if in the process that asked for it.
+
+    Args:
+        function: What to call.
+        arguments: Its positional arguments.
+        keywords: Its other arguments.
+        place: The working folder of that process; used if this machine has it.
+        variables: What `surroundings` returned there.
+    """
+    os.environ.update(variables)  # before torch is loaded, which reads them
+    if Path(place).is_dir():
+        os.chdir(place)
+    _watch()
+    return function(*arguments, **keywords)
+
+
+@cache
+def _watch() -> None:
+    """Let the run save if the cluster dies, as a local one does with the process that started it.
+
+    Ray ends its workers a few seconds later.
+    """
+    threading.Thread(target=_wait_for_the_end, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_the_end(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    interruption.stop_all(signal.SIGTERM)
