@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError, first_line, install_command
+from bnnlab.guards.threads import cores
 from bnnlab.registry.requirements import unmet
-from bnnlab_studies.engine import cores
 
 PATIENCE = 10.0
 """Seconds until a cluster must answer."""
@@ -63,9 +63,7 @@ class Cluster:
         Raises:
             UsageError: If there is none, or as from `connect`.
         """
-        self.connect()
-        ray = _imported()
-        machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+        machines = self._machines(needs)
         room = sum(
             min(int(each.get(what, 0) / need + 1e-6) for what, need in needs.items() if need)
             for each in machines
@@ -81,6 +79,14 @@ class Cluster:
                 f"{has}. Set engine.cpus and engine.gpus"
             )
         return room
+
+    def _machines(self, needs: Mapping[str, float]) -> list[dict[str, float]]:
+        """Return what each machine has; a cluster is not started to count the cores here."""
+        ray = _imported()
+        if self._address is None and not needs["GPU"] and not ray.is_initialized():
+            return [{"CPU": cores()}]
+        self.connect()
+        return [each["Resources"] for each in ray.nodes() if each["Alive"]]
 
     def leave(self) -> None:
         """Disconnect, and end a cluster that was started here. One of the user's own stays."""

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import interruption
+from bnnlab.guards.threads import wait_passively
 
 
 def surroundings() -> dict[str, str]:
     """Return the variables of this process that a worker on any machine must have."""
-    own = {name: value for name, value in os.environ.items() if name.startswith("BNNLAB_")}
-    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), **own}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("BNNLAB_") or name == "OMP_WAIT_POLICY"
+    }
 
 
 def call(
@@ -34,7 +38,8 @@ def call(
         place: The working folder of that process; used if this machine has it.
         variables: What `surroundings` returned there.
     """
-    os.environ.update(variables)  # before torch is loaded, which reads them
+    os.environ.update(variables)
+    wait_passively()
     if Path(place).is_dir():
         os.chdir(place)
     _watch()
