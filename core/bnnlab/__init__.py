@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.context import TaskContext as TaskContext
     from bnnlab.interfaces.conversion import Conversion as Conversion
     from bnnlab.interfaces.examples import Examples as Examples
+    from bnnlab.interfaces.keeping import keeping as keeping
+    from bnnlab.interfaces.keeping import kept as kept
     from bnnlab.interfaces.model import Model as Model
     from bnnlab.interfaces.optimizer import Optimizer as Optimizer
     from bnnlab.interfaces.probe import Probe as Probe
@@ -87,6 +89,7 @@ _HOMES = {
     "interfaces.context": ("TaskContext",),
     "interfaces.conversion": ("Conversion",),
     "interfaces.examples": ("Examples",),
+    "interfaces.keeping": ("keeping", "kept"),
     "interfaces.model": ("Model",),
     "nn.normalization": ("BatchNorm",),
     "interfaces.optimizer": ("Optimizer",),

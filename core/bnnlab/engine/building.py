@@ -19,6 +19,7 @@ from bnnlab.engine.held_out import held_out
 from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_line, place
 from bnnlab.guards import ambient
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.keeping import forget_unused
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Probe
@@ -108,6 +109,7 @@ def make_stream(
     host: PluginHost, choice: Choice, *, data: Path, device: torch.device, seed: int
 ) -> TaskStream:
     """Make a stream; `data` is the data folder, `seed` the root seed."""
+    forget_unused()
     stream: TaskStream = _make(
         host, choice, data=data, device=device, seed=seeds.child_seed(seed, "stream")
     )

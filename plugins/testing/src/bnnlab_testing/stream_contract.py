@@ -13,6 +13,7 @@ from bnnlab.engine import building
 from bnnlab.engine.learner import Learner
 from bnnlab.errors import BnnlabError
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.keeping import keeping
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, refused
@@ -59,6 +60,14 @@ class StreamContract(ExampleChecks):
                 ]
                 same = all(map(torch.equal, *looks))
                 assert same, f"{name}: asked for again, it is other data"
+
+    def test_data_that_are_kept_are_those_that_are_loaded(self) -> None:
+        """Where runs share what `bnnlab.kept` keeps, each has the data that it has alone."""
+        seeds = (0, 1, 0)
+        alone = [_data(self.make(seed)) for seed in seeds]
+        with keeping():
+            shared = [_data(self.make(seed)) for seed in seeds]
+        assert shared == alone, "it writes to data that bnnlab.kept shares among runs"
 
     def test_the_loss_is_the_mean_of_the_batch(self) -> None:
         """Every example twice has the same loss, a finite scalar that autograd goes through."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.keeping import kept
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab_testing import toy
 from broken import found_by
@@ -45,6 +46,22 @@ class Floats(Fine):
         pixels = task.train.pixels / 255
         train, test = replace(task.train, pixels=pixels), replace(task.test, pixels=pixels)
         return replace(task, train=train, test=test)
+
+
+@kept
+def shared_task(device: torch.device) -> Task:
+    """Load the toy task."""
+    return toy.to(toy.make_task(), device)
+
+
+@found_by("test_data_that_are_kept_are_those_that_are_loaded", "it writes to data")
+class Darkens(Fine):
+    """Writes to its data, which another run has loaded."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.task = shared_task(given["device"])
+        self.task.train.pixels.sub_(1)
 
 
 @found_by("test_batches_have_the_conventional_shapes")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bnnlab.errors import DataError, UsageError, did_you_mean
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.keeping import kept
 from bnnlab_vision.source import Dataset, Source, channel_statistics
 
 _TIMEOUT = 20.0  # seconds without an answer until a download is given up
@@ -52,18 +53,8 @@ class Published(Source):
         Raises:
             DataError: If it is damaged, or missing and cannot be downloaded.
         """
-        parts = _read(self, data) if self.reader else _read_digits()
-        digest = hashlib.sha256()
-        for tensor in parts:
-            array = tensor.contiguous().numpy()
-            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-        pixels, labels, *test = (part.to(device) for part in parts)
-        mean, std = channel_statistics(pixels)
-
-        def whole(pixels: Tensor, labels: Tensor) -> Examples:
-            return Examples(pixels, labels, torch.arange(len(labels), device=device), mean, std)
-
-        return Dataset(whole(pixels, labels), whole(*test), digest.hexdigest()[:16])
+        files = _find(self, data) if self.reader else []
+        return _load(self, str(data), files, device)
 
 
 _PUBLISHED = (
@@ -92,6 +83,23 @@ def find_source(source: str | Source) -> Source:
     return SOURCES[source]
 
 
+@kept
+def _load(source: Published, data: str, files: list[Path], device: torch.device) -> Dataset:
+    """Return a data set that is read from these files in the folder `data`."""
+    parts = _read(source, data, files[0].parent) if files else _read_digits()
+    digest = hashlib.sha256()
+    for tensor in parts:
+        array = tensor.contiguous().numpy()
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+    pixels, labels, *test = (part.to(device) for part in parts)
+    mean, std = channel_statistics(pixels)
+
+    def whole(pixels: Tensor, labels: Tensor) -> Examples:
+        return Examples(pixels, labels, torch.arange(len(labels), device=device), mean, std)
+
+    return Dataset(whole(pixels, labels), whole(*test), digest.hexdigest()[:16])
+
+
 def _read_digits() -> list[Tensor]:
     """Return pixels, values 0..16, and labels of 1437 training and 360 test images.
 
@@ -113,22 +121,30 @@ def _parsed_digits() -> tuple[np.ndarray, np.ndarray]:
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
 
 
-def _read(source: Published, data: Path) -> list[Tensor]:
-    """Return training and test pixels and labels, read by torchvision."""
+def _find(source: Published, data: Path) -> list[Path]:
+    """Return the files of a data set, after missing ones were downloaded."""
     from torchvision import datasets
 
-    name, reader = source.name, getattr(datasets, source.reader)
+    reader = getattr(datasets, source.reader)
     files = _list_files(reader)
-    folder = data / files[0].parent
     missing = [file.name for file in files if not (data / file).is_file()]
     if missing:
         try:
             _fetch(reader, data, files)
         except Exception as error:  # whatever it is, it is why the data is not there
             raise DataError(
-                f"{name}: files are missing in {folder}; the download failed: {_reason(error)}. "
+                f"{source.name}: files are missing in {data / files[0].parent}; the download "
+                f"failed: {_reason(error)}. "
                 f"Put these files there, unpacked: {', '.join(missing)}."
             ) from error
+    return [data / file for file in files]
+
+
+def _read(source: Published, data: str, folder: Path) -> list[Tensor]:
+    """Return training and test pixels and labels, read by torchvision from a folder in `data`."""
+    from torchvision import datasets
+
+    reader = getattr(datasets, source.reader)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of CIFAR's old pickles
@@ -136,7 +152,7 @@ def _read(source: Published, data: Path) -> list[Tensor]:
         return [tensor for part in parts for tensor in _check(part, source)]
     except Exception as error:  # a damaged file breaks a parser in any way
         raise DataError(
-            f"{name}: the files in {folder} are damaged: {_reason(error)}. "
+            f"{source.name}: the files in {folder} are damaged: {_reason(error)}. "
             "Delete this folder to download it again."
         ) from error
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from bnnlab.engine.building import expand
 from bnnlab.errors import DataError
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.keeping import kept
 from bnnlab.seeds import permutation
 from bnnlab_vision.copies import Copies, look_for_copies
 from bnnlab_vision.decoding import TURNED
@@ -84,18 +85,17 @@ class Folder(Source):
         """
         images = self._images
         images.layout.tell(self.root, self.test_share)
-        stored = ImageFiles(
-            [str(file) for file in images.files],
+        fits = len(images.files) * math.prod(self.shape) <= IN_MEMORY_BYTES
+        held = self.in_memory == "always" or (self.in_memory == "auto" and fits)
+        stored, found = _read(
+            images.files,
+            held,
             size=self.image_size,
             grey=self.grey,
             exif=self.exif,
             workers=self.workers,
             device=device,
         )
-        fits = len(images.files) * math.prod(self.shape) <= IN_MEMORY_BYTES
-        held = self.in_memory == "always" or (self.in_memory == "auto" and fits)
-        found = stored.read_all(keep=held)
-        stored.digests = found.shown
         _report(found, images.names, self.root, self.corrupt)
         good = torch.tensor([not fault for fault in found.faults], dtype=torch.bool)
         parts = images.divide(good, self.test_share, seed)
@@ -132,6 +132,15 @@ class Folder(Source):
         if "test" not in self._images.parts:
             facts["test_share"] = self.test_share
         return facts
+
+
+@kept
+def _read(files: Sequence[Path], held: bool, **options: Any) -> tuple[ImageFiles, Decoded]:
+    """Return the images of these files, and what they hold; `held`: in memory, too."""
+    stored = ImageFiles([str(file) for file in files], **options)
+    found = stored.read_all(keep=held)
+    stored.digests = found.shown
+    return stored, found
 
 
 def _report(found: Decoded, names: Sequence[str], root: Path, corrupt: Corrupt) -> None:
