@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from bnnlab import run
 from bnnlab.cli import main
 from bnnlab.cli.display import print_result
 from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.commands.summaries import print_summaries
+from bnnlab_studies.study import Study
 
 MakeRun = Callable[..., Path]
 
@@ -186,6 +189,49 @@ def test_a_folder_without_runs_is_refused(bnn: Bnn, tmp_path: Path) -> None:
     assert "there is no folder" in bnn.refused("runs", tmp_path / "nowhere")
     (tmp_path / "x.json").write_text("{}")
     assert "is not the result of a run" in bnn.refused("show", tmp_path / "x.json")
+
+
+# -------------------------------------------------------------------- means
+
+
+def summaries(capsys: pytest.CaptureFixture[str], study: Study) -> list[str]:
+    print_summaries(study)
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_means_of_cells_have_their_values_and_what_is_left_out(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    study = Study.read(folder)
+    lines = summaries(capsys, study)
+    values = [50.0, 55.0, 52.0, 51.0]
+    mean, std = fmean(values), stdev(values)
+    low, high = stats.t.interval(0.95, 3, mean, std / 2)
+    assert lines[:2] == [
+        "average accuracy %",
+        "cell seeds 0 1 2 3 10 11 n mean std 95 % interval",
+    ]
+    assert lines[2] == (
+        f"optimizer=adam 50.0 55.0 52.0 51.0 - - 4 {mean:.1f} {std:.2f} {low:.1f} to {high:.1f}"
+    )
+    assert "not counted: meta/seed-10: failed" in lines
+    assert "not counted: meta/seed-11: unfinished" in lines
+    assert not any("forgetting" in line for line in lines), "no run measured it"
+
+
+def test_the_means_of_one_cell_are_those_of_all_measures(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    runs = Study.read(folder / "adam").records
+    assert summaries(capsys, Study(runs))[2:-1] == [
+        "average accuracy % 50.0 55.0 52.0 51.0 4 52.0 2.16 48.6 to 55.4",
+        "uncertainty.ece 0.25 0.25 0.25 0.25 4 0.25 0 0.25 to 0.25",
+        "seconds 1.5 1.5 1.5 1.5 4 1.5 0.00 1.5 to 1.5",
+    ]
+    lines = summaries(capsys, Study(runs[:1]))
+    assert "average accuracy % 50.0 1 50.0 - -" in lines
+    assert lines[-1] == "one seed: there is no interval"
+    assert summaries(capsys, Study(Study.read(folder)[-1:])) == ["no run is complete"]
 
 
 # -------------------------------------------------------------------- show

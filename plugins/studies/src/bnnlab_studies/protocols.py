@@ -30,6 +30,17 @@ def protocols(records: Iterable[Record]) -> dict[str, Record]:
     return found
 
 
+def note(records: Iterable[Record]) -> str:
+    """Return a sentence, if runs that are shown together have several protocols; else nothing."""
+    found = protocols(records)
+    if len(found) < 2:
+        return ""
+    return (
+        f"These runs have {len(found)} protocols: what they measured may be compared only where "
+        "`bnn runs --columns protocol` is equal."
+    )
+
+
 def differences(first: Record, other: Record) -> list[Difference]:
     """Return where the protocol descriptions of two runs differ."""
     one, two = (dict(_entries(run.result["protocol_description"])) for run in (first, other))

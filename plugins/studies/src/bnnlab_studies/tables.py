@@ -55,20 +55,21 @@ def heading(name: str) -> str:
     return (name.replace("_", " ") if name.partition(".")[0] in MEASURES else name) + unit
 
 
-def text(name: str, value: Any, sign: bool = False) -> str:
+def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
     """Return a value as tables show it: fractions in %, other numbers with six digits.
 
     Args:
         name: Of the setting or measure.
         value: Of it; None is `-`.
         sign: Show a plus, too.
+        digits: After the point, of fractions and seconds.
     """
     plus = "+" if sign else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else written(value)
     if _is_fraction(name):
-        return f"{100 * value:{plus}.1f}"
-    return f"{value:{plus}.1f}" if name == "seconds" else f"{value:{plus}.6g}"
+        return f"{100 * value:{plus}.{digits}f}"
+    return f"{value:{plus}.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
 
 def _is_fraction(name: str) -> bool:

@@ -9,6 +9,7 @@ import typer
 from bnnlab.cli.console import Json, print_file, print_json, print_out
 from bnnlab.settings.run import KINDS
 from bnnlab_studies.choosing import Condition, in_order
+from bnnlab_studies.protocols import note
 from bnnlab_studies.record import Record, find_records
 from bnnlab_studies.tables import (
     Csv,
@@ -93,12 +94,8 @@ def _print(chosen: Sequence[Record], names: list[str]) -> None:
     print_rows([*map(heading, names)], texts, numbers=_numbers(rows))
     if same:
         print_out(f"All: {', '.join(f'{kind} {chosen[0][kind]}' for kind in same)}.")
-    protocols = {run["protocol"] for run in chosen if run.is_complete}
-    if len(protocols) > 1:
-        print_out(
-            f"These runs have {len(protocols)} protocols: what they measured may be compared only "
-            "where `--columns protocol` is equal."
-        )
+    if told := note(chosen):
+        print_out(told)
 
 
 def _value(run: Record, name: str) -> Any:

@@ -13,7 +13,6 @@ import typer
 from bnnlab.cli.choosing import Assignments, layer
 from bnnlab.cli.console import (
     Json,
-    Part,
     print_json,
     print_out,
     print_table,
@@ -24,6 +23,7 @@ from bnnlab.errors import StoppedError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import joined
 from bnnlab_studies.cells import group
+from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine
 from bnnlab_studies.job import finished
@@ -157,11 +157,7 @@ def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
     if json:
         print_json({**study.as_dict(), "faults": faults})
     elif len(study):
-        rows: list[list[Part]] = [
-            [cell, f"{100 * it.mean:.1f} %" if it.mean is not None else "n/a", it.count]
-            for cell, it in study.summary().items()
-        ]
-        print_table(("cell", "average accuracy", "runs"), rows, numbers=2)
+        print_summaries(study)
         print_out(f"written to {study.folder}", soft_wrap=True)
     for name, fault in faults.items():
         report_error(f"{name}: {fault}")

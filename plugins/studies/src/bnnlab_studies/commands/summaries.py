@@ -1,0 +1,76 @@
+"""What `bnn run --seeds` and `bnn sweep` print at their end: the means of each cell."""
+
+from collections.abc import Mapping, Sequence
+
+from bnnlab.cli.console import print_out
+from bnnlab.engine.continual import RECENT
+from bnnlab_studies.protocols import note
+from bnnlab_studies.record import Record
+from bnnlab_studies.statistics import Summary
+from bnnlab_studies.study import MEASURE, Study
+from bnnlab_studies.tables import heading, print_rows, text
+
+CHIEF = (MEASURE, "forgetting")
+"""The measures that are printed of several cells; of one cell, all are."""
+
+
+def print_summaries(study: Study) -> None:
+    """Print mean, standard deviation, interval and every value, per cell and measure."""
+    alone = next(iter(study.cells)) if len(study.cells) == 1 else None
+    measures = [name for name in study.measures if _is_told(name, study)]
+    found = {name: study.summary(name) for name in measures if alone or name in CHIEF}
+    if not found:
+        print_out("no run is complete")
+    elif alone:
+        print_out(alone, soft_wrap=True)
+        _print("measure", study, [(heading(name), name, alone) for name in found], found)
+    else:
+        for name in found:
+            print_out(heading(name))
+            _print("cell", study, [(cell, name, cell) for cell in study.cells], found)
+    _print_notes(study, [each for of_cell in found.values() for each in of_cell.values()])
+
+
+def _is_told(name: str, study: Study) -> bool:
+    """Return whether a run measured it, and it is not the same as another measure."""
+    complete = [run for run in study if run.is_complete]
+    if name == "recent_accuracy" and all(len(run["tasks"]) <= RECENT for run in complete):
+        return False
+    return any(run.get(name) is not None for run in complete)
+
+
+def _print(
+    first: str,
+    study: Study,
+    lines: Sequence[tuple[str, str, str]],
+    found: Mapping[str, Mapping[str, Summary]],
+) -> None:
+    """Print a table; each line has a head, and is about a measure of a cell."""
+    seeds = sorted({run["seed"] for run in study})
+    heads = (first, f"seeds {'  '.join(map(str, seeds))}", "n", "mean", "std", "95 % interval")
+    rows = [
+        (head, _values(name, study.cells[cell], seeds), *_figures(name, found[name][cell]))
+        for head, name, cell in lines
+    ]
+    print_rows(heads, rows, numbers=4)
+    print_out()
+
+
+def _values(name: str, runs: Sequence[Record], seeds: Sequence[int]) -> str:
+    by_seed = {run["seed"]: run.get(name) for run in runs if run.is_complete}
+    return "  ".join(text(name, by_seed.get(seed)) for seed in seeds)
+
+
+def _figures(name: str, found: Summary) -> tuple[str, ...]:
+    ends = (found.low, found.high)
+    interval = "-" if found.low is None else " to ".join(text(name, each) for each in ends)
+    return str(found.count), text(name, found.mean), text(name, found.std, digits=2), interval
+
+
+def _print_notes(study: Study, found: Sequence[Summary]) -> None:
+    if max((each.count for each in found), default=0) == 1:
+        print_out("one seed: there is no interval")
+    for reason in dict.fromkeys(reason for each in found for reason in each.missing):
+        print_out(f"not counted: {reason}", soft_wrap=True)
+    if told := note(study):
+        print_out(told)
