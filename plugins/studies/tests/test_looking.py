@@ -100,6 +100,18 @@ def test_a_run_with_a_long_name_has_its_line(
     assert "  average accuracy %: 50.0" in bnn("runs", tmp_path)
 
 
+def test_a_damaged_run_is_in_the_table_and_hides_nothing(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path
+) -> None:
+    (make_run("bad", 0.5) / "run.toml").write_text("seed")
+    make_run("good", 0.5)
+    lines = bnn("runs", tmp_path).splitlines()
+    assert str(tmp_path / "bad" / "run.toml") in bnn.err
+    assert ["bad", "damaged", "-", "-", "-", "-"] in [line.split() for line in lines]
+    assert lines[-1] == "All: rule bp, optimizer adam, model mlp, stream digits."
+    assert bnn("show", tmp_path / "bad").startswith("bad: damaged\nunknown, seed ?\n")
+
+
 @pytest.mark.parametrize(
     ("condition", "count"),
     [

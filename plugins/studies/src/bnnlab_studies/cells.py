@@ -41,7 +41,7 @@ def _settings(record: Record) -> dict[str, Any]:
 
 def _names(cells: Sequence[Record]) -> list[str]:
     if len(cells) == 1:
-        return [" + ".join(cells[0].components.values())]
+        return [cells[0].title]
     told = [_settings(cell) for cell in cells]
     short = [", ".join(_part(*each, short=True) for each in _differing(its, told)) for its in told]
     if len({*short}) == len(short):

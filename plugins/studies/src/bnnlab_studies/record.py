@@ -99,6 +99,11 @@ class Record(Mapping[str, Any]):
         said = {kind: as_table(self.settings.get(kind, known.get(kind))) or {} for kind in KINDS}
         return {str(kind): _short(table.get("name", "")) for kind, table in said.items()}
 
+    @property
+    def title(self) -> str:
+        """Names of its components in one text, `dfa + meta + mlp + digits`."""
+        return " + ".join(name for name in self.components.values() if name) or "unknown"
+
     @cached_property
     def _places(self) -> tuple[Mapping[str, Any], ...]:
         """Where a name is looked up; a setting that came with a later version has its default."""

@@ -84,14 +84,23 @@ def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int
         rows: Their cells.
         numbers: How many of the last columns are aligned to the right.
     """
-    made, texts = table(heads, rows, numbers), len(heads) - numbers
-    for place, cells in enumerate(zip(heads, *rows, strict=True)):
-        longest = max(len(word) for cell in cells for word in (*cell.split(), ""))
-        made.columns[place].min_width = min(longest, _NARROWEST) if place < texts else longest
-    if sum((each.min_width or 0) + 2 for each in made.columns) - 2 > terminal_width():
+    made, texts, width = table(heads, rows, numbers), len(heads) - numbers, terminal_width()
+    longest = [
+        max((len(word) for cell in column for word in cell.split()), default=0)
+        for column in zip(heads, *rows, strict=True)
+    ]
+    folded = [min(each, _NARROWEST) for each in longest[:texts]] + longest[texts:]
+    if _width(folded) > width:
         print_table(heads, rows, numbers)
-    else:
-        print_out(made)
+        return
+    least = longest if _width(longest) <= width else folded
+    for column, each in zip(made.columns, least, strict=True):
+        column.min_width = each
+    print_out(made)
+
+
+def _width(columns: Sequence[int]) -> int:
+    return sum(columns) + 2 * (len(columns) - 1)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -85,23 +85,23 @@ def runs(
 
 
 def _print(chosen: Sequence[Record], names: list[str]) -> None:
-    kinds = [str(kind) for kind in KINDS]
-    same = [] if names else [kind for kind in kinds if len({run[kind] for run in chosen}) == 1]
-    told = " + ".join(kind for kind in kinds if kind not in same)
-    names = names or [name for name in ("name", "status", told, "seed", *MEASURES) if name]
+    told = {str(kind): {run[kind] for run in chosen} - {""} for kind in KINDS}
+    same = {} if names else {kind: its.pop() for kind, its in told.items() if len(its) == 1}
+    kinds = " + ".join(kind for kind in told if kind not in same)
+    names = names or [name for name in ("name", "status", kinds, "seed", *MEASURES) if name]
     rows = [[_value(run, name) for name in names] for run in chosen]
     texts = [[text(*each) for each in zip(names, row, strict=True)] for row in rows]
     print_rows([*map(heading, names)], texts, numbers=_numbers(rows))
     if same:
-        print_out(f"All: {', '.join(f'{kind} {chosen[0][kind]}' for kind in same)}.")
-    if told := note(chosen):
-        print_out(told)
+        print_out(f"All: {', '.join(f'{kind} {name}' for kind, name in same.items())}.")
+    if warning := note(chosen):
+        print_out(warning)
 
 
 def _value(run: Record, name: str) -> Any:
     """Return a setting or measure; of `rule + model` the names of both."""
     several = name.split(" + ")
-    return " + ".join(run[each] for each in several) if len(several) > 1 else run.get(name)
+    return " + ".join(run[n] for n in several if run[n]) if len(several) > 1 else run.get(name)
 
 
 def _numbers(rows: Sequence[Sequence[Any]]) -> int:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -58,13 +58,12 @@ def show(run: Run, json: Json = False) -> None:
     if result["accuracy"]:
         for part in result_lines(result):
             print_out(part)
-    if record.folder:
-        _print_origin(record.folder)
+    _print_origin(record)
 
 
 def _lines(record: Record) -> list[str]:
     """Return what a run is made of, and why it is not complete."""
-    lines = [f"{' + '.join(record.components.values())}, seed {record.get('seed', '?')}"]
+    lines = [f"{record.title}, seed {record.get('seed', '?')}"]
     folder = record.folder
     if folder is None:
         return lines
@@ -94,9 +93,16 @@ def _print_settings(settings: list[Changed], notes: list[str]) -> None:
     print_out()
 
 
-def _print_origin(folder: Path) -> None:
-    found: dict[str, Any] = environment(folder)
+def _print_origin(record: Record) -> None:
+    """Print what the run was computed with, and where it is."""
+    if record.folder is None:
+        return
+    found = environment(record.folder)
+    own = {name: found[name] for name in ("bnnlab", "torch", "python") if name in found}
+    parts = record.result.get("components", {}).values()
+    versions = {**own, **{part["distribution"]: part["version"] for part in parts}}
+    if versions:
+        print_out(", ".join(f"{name} {version}" for name, version in versions.items()))
     if found:
-        versions = [f"{name} {found.get(name)}" for name in ("bnnlab", "torch", "python")]
-        print_out(f"{', '.join(versions)}; started {found.get('started')}")
-    print_out(f"folder {folder}", soft_wrap=True)
+        print_out(f"started {found.get('started')}, threads {found.get('threads')}")
+    print_out(f"folder {record.folder}", soft_wrap=True)
