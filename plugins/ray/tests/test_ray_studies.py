@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -55,9 +55,10 @@ def working(study: Path) -> Iterator[int]:
                 yield int(owner.read_text().split()[1])
 
 
-def kill_one(study: Path) -> None:
+def kill_one(study: Path, goes_on: Callable[[], bool] = lambda: True) -> None:
     """Wait until a run trains; kill its process."""
     while not (found := [*working(study)]):
+        assert goes_on()
         time.sleep(0.02)
     os.kill(found[0], signal.SIGKILL)
 
@@ -95,11 +96,13 @@ def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(
     file = write(tmp_path, seeds=3, rates=[0.001 * 2**i for i in range(8)], epochs=2)
     study = tmp_path / "ray" / "small"
     first = subprocess.Popen(command(file, "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    kill_one(study)
-    while len(results(study)) < 6:
-        time.sleep(0.1)
-    first.send_signal(number)
-    out, err = first.communicate(timeout=60)
+    try:
+        kill_one(study, lambda: first.poll() is None)
+        while first.poll() is None and len(results(study)) < 6:
+            time.sleep(0.1)
+    finally:
+        first.send_signal(number)
+        out, err = first.communicate(timeout=60)
     assert first.returncode == (-9 if number == signal.SIGKILL else 143), err
     assert out == b""
     done = {path: path.stat().st_mtime_ns for path in study.glob("*/*/result.json")}

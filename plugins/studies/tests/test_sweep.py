@@ -13,7 +13,7 @@ from engines import Here
 from bnnlab import PluginHost, UsageError
 from bnnlab.cli import main
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.job import Job, Outcome, finished
+from bnnlab_studies.job import Job, Outcome, finished, perform
 from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.sweep import sweep
 
@@ -214,3 +214,10 @@ def test_what_many_runs_warn_of_is_said_once(
     studies.carry_out()
     (message,) = caplog.messages
     assert message.endswith(": the data are old")
+
+
+def test_a_run_on_a_machine_without_the_studys_folder_is_refused(tmp_path: Path) -> None:
+    outcome = perform(Job({}, tmp_path / "gone" / "cell" / "seed-0", "it"))
+    assert outcome.status == "failed"
+    assert "all machines of a study need it" in outcome.error
+    assert not (tmp_path / "gone").exists()

@@ -19,7 +19,8 @@ class Ray(Engine):
         address: `HOST:PORT` of an existing cluster, or `auto` for the one that `ray start` started
             on this machine. none: a cluster is started on this machine, and ends with the study.
         cpus: Cores of each run. It has as many threads of torch, and at least one.
-        gpus: GPUs of each run: a whole number, or a fraction below 1. A run without any sees none.
+        gpus: GPUs that each run reserves: a whole number, or a fraction below 1. With 0, it sees
+            all of its machine.
         jobs: At most so many runs at a time. none: as many as the cluster has room for.
     """
 

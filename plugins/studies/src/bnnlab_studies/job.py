@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import platform
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -99,6 +100,12 @@ def finished(folder: Path) -> Outcome | None:
 
 
 def _ready(job: Job) -> "Experiment":
+    study = job.folder.parents[1]
+    if not study.is_dir():
+        raise UsageError(
+            f"the study's folder {study} is not (or no more) on {platform.node()}: all machines "
+            "of a study need it under one path"
+        )
     host = PluginHost()
     if (job.folder / CONFIG).exists():
         return _resumed(host, job)
