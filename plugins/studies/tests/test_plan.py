@@ -101,6 +101,7 @@ def test_a_plan_says_itself_again_with_all_its_settings(planned: Planned, conten
     again = make_plan(PluginHost(), plan.folder)
     assert [cell.name for cell in again.cells] == [cell.name for cell in plan.cells]
     assert [cell.digest for cell in again.cells] == [cell.digest for cell in plan.cells]
+    assert [cell.folder for cell in again.cells] == [cell.folder for cell in plan.cells]
     assert (again.seeds, again.engine.options) == (plan.seeds, {"jobs": 3})
     assert again.as_toml() == plan.as_toml() == tomli.loads(text)
 
@@ -131,7 +132,7 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
     )
     assert one.cells[0].digest == same.cells[0].digest
     assert one.cells[0].digest != planned("epochs = 2\n[sweep]").cells[0].digest
-    assert one.cells[0].name == "bp-meta-permuted-digits"
+    assert one.cells[0].name == "bp + meta + mlp + permuted-digits"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_its_folder_is_a_study_that_a_sweep_goes_on_with(
     study = run(seeds=2, out=tmp_path, name="five")
     folder = tmp_path / "five"
     assert study.folder == folder
-    assert [each.folder for each in study] == [folder / "bp-sgd-permuted-digits" / s for s in SEEDS]
+    assert [each.folder for each in study] == [
+        folder / "bp + sgd + mlp + permuted-digits" / s for s in SEEDS
+    ]
     assert len((folder / "runs.csv").read_text().splitlines()) == 3
     assert [*Study.read(folder).cells] == [*study.cells]
     assert main(["sweep", str(folder)]) == 0
@@ -99,7 +101,7 @@ def test_the_command_repeats_also_isolated(
     out, err = capsys.readouterr()
     assert re.findall(r"^seed (\d)$", err, re.MULTILINE) == ["4", "2"]
     assert err.count("task 1/1 learned") == 2
-    assert "dfa-meta-permuted-digits" in out
+    assert "dfa + meta + mlp + permuted-digits" in out
 
 
 def test_interrupted_it_says_how_to_go_on(

@@ -14,7 +14,6 @@ import tomli_w
 
 from bnnlab.errors import UsageError
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.job import digest
 from bnnlab_studies.record import Record, find_records
 from bnnlab_studies.study import Study
 
@@ -181,12 +180,9 @@ def test_a_setting_that_came_later_has_its_default_in_earlier_runs(
 
 
 def test_the_cells_of_a_plan_have_its_names_and_order(make_run: MakeRun, tmp_path: Path) -> None:
-    named = [{"name": "small"}, {"name": "a/b", "optimizer": {"lr": 0.5}}]
-    common = {"epochs": 1, "optimizer": {"name": "meta", "lr": 0.1}}
-    plan = {**common, "sweep": {"cell": named}, "engine": {"name": "local"}}
-    (tmp_path / "study.toml").write_text(tomli_w.dumps(plan))
-    folder = digest({"epochs": 1, "optimizer": {"name": "meta", "lr": 0.5}})
-    for name in ("later", folder, "small"):
+    named = [{"name": "small"}, {"name": "a/b", "folder": "3f2a", "optimizer": {"lr": 0.5}}]
+    (tmp_path / "study.toml").write_text(tomli_w.dumps({"sweep": {"cell": named}}))
+    for name in ("later", "3f2a", "small"):
         make_run(f"{name}/seed-0", 0.5)
     assert [*Study.read(tmp_path).cells] == ["small", "a/b", "later"]
     (tmp_path / "study.toml").write_text("seed =")

@@ -15,6 +15,7 @@ from bnnlab.cli import main
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.job import Job, Outcome, finished, perform
 from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.study import Study
 from bnnlab_studies.sweep import sweep
 
 FILE = """
@@ -96,6 +97,18 @@ def test_every_cell_is_run_with_every_seed_once_and_a_larger_file_extends_it(
 
 
 @pytest.mark.usefixtures("no_training")
+def test_the_runs_are_in_the_order_of_the_file_and_have_its_names(studies: Studies) -> None:
+    text = studies.file.read_text().partition("[sweep.grid]")[0]
+    for name in ("z", "b/c", "a"):
+        text += f"[[sweep.cell]]\nname = '{name}'\nmodel.hidden = [{ord(name[0])}]\n"
+    studies.file.write_text(text)
+    studies.carry_out()
+    assert [*Study.read(studies.folder).cells] == ["z", "b/c", "a"]
+    studies.carry_out()
+    assert not studies.ended
+
+
+@pytest.mark.usefixtures("no_training")
 def test_a_renamed_cell_is_known_by_its_settings(studies: Studies) -> None:
     studies.carry_out()
     text = studies.file.read_text().partition("[sweep.grid]")[0]
@@ -110,10 +123,10 @@ def test_a_renamed_cell_is_known_by_its_settings(studies: Studies) -> None:
 def test_a_folder_with_more_than_the_file_is_another_study(studies: Studies) -> None:
     studies.carry_out()
     studies.write(optimizers=["adam"])
-    with pytest.raises(UsageError, match="holds another study: it has cell 'optimizer=sgd'"):
+    with pytest.raises(UsageError, match="holds another study: it has 'optimizer=sgd'"):
         studies.carry_out()
     studies.write(seeds=[0])
-    with pytest.raises(UsageError, match=r"holds another study: it has seeds \[1\]"):
+    with pytest.raises(UsageError, match="holds another study: it has seed 1"):
         studies.carry_out()
     studies.carry_out(name="other")
     assert len(studies.ended) == 2

@@ -10,11 +10,10 @@ from typing import Any
 from bnnlab.errors import UsageError, explain
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.index import read_toml
 from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
-from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.run import KINDS, Choice, RunConfig
 from bnnlab_studies.engine import Engine
 from bnnlab_studies.job import Job, digest
 from bnnlab_studies.study import PLAN
@@ -44,10 +43,12 @@ class Cell:
     Attributes:
         name: For people.
         settings: As `RunConfig.as_dict()` returns them.
+        said: Name of the folder with its runs, where the study has one for it already.
     """
 
     name: str
     settings: Mapping[str, Any]
+    said: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -57,7 +58,13 @@ class Cell:
     @property
     def folder(self) -> str:
         """Name of the folder with its runs: its own name, where that is one on every system."""
-        return self.name if _SAFE.fullmatch(self.name) else self.digest
+        name = self.said or self.name
+        return name if _SAFE.fullmatch(name) else self.digest
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Its folder as study.toml says it, unless it is called like the cell."""
+        return {} if self.folder == self.name else {"folder": self.folder}
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Plan:
         ]
         common = dict(_common(tables))
         cells = [
-            {"name": cell.name, **_without(table, common)}
+            {"name": cell.name, **cell.where, **_without(table, common)}
             for cell, table in zip(self.cells, tables, strict=True)
         ]
         options = {key: "none" if it is None else it for key, it in self.engine.options.items()}
@@ -161,28 +168,6 @@ def _without(table: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, A
         elif value != common[key]:
             found[key] = {k: v for k, v in value.items() if k not in common[key]}
     return found
-
-
-def names_in(file: Path) -> dict[str, str]:
-    """Return the names of a sweep file's named cells by their folders; no plugin is asked.
-
-    Raises:
-        UsageError: If the file cannot be read.
-    """
-    common = read_toml(file)
-    sweep = common.pop("sweep", {})
-    names = {}
-    for key in ("engine", "table"):
-        common.pop(key, None)
-    for said in sweep.get("cell", []) if isinstance(sweep, Mapping) else []:
-        own = {
-            key: {**common[key], **it} if isinstance(common.get(key), Mapping) else it
-            for key, it in said.items()
-            if key != "name"
-        }
-        cell = Cell(str(said.get("name", "")), {**common, **own})
-        names[cell.folder] = cell.name
-    return names
 
 
 def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = None) -> Plan:
@@ -252,7 +237,7 @@ def _folder(file: Path, config: RunConfig) -> Path:
 
 def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:
     cells = [
-        Cell(point.name or described(config), config.as_dict())
+        Cell(point.name or described(config), config.as_dict(), point.folder)
         for point, config in zip(points, configs, strict=True)
     ]
     faults = [
@@ -279,8 +264,7 @@ def _pairs(cells: Sequence[Cell], key: Any) -> Iterator[tuple[Cell, Cell]]:
 
 def described(config: RunConfig) -> str:
     """Return the name of the only cell of a study: its components."""
-    kinds = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
-    return "-".join(config.choices[kind].component.name for kind in kinds)
+    return " + ".join(config.choices[kind].component.name for kind in KINDS)
 
 
 def _engine(host: PluginHost, file: SweepFile, spoken: Any) -> Choice:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bnnlab import Result
     from bnnlab.engine.experiment import Experiment
 
+NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
+
 
 def _train(experiment: "Experiment") -> "Result":
     return experiment.run()
@@ -67,7 +69,8 @@ def repeat(
 
 
 def _new_folder(config: RunConfig) -> Path:
-    name = config.name or f"{described(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    components = "-".join(config.choices[kind].component.name for kind in NAMING)
+    name = config.name or f"{components}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(config.out or "").expanduser() / name
     if folder.exists():
         raise UsageError(

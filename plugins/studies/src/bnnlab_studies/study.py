@@ -1,12 +1,13 @@
 """Runs grouped in cells: their means, and cells compared with one another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.registry.index import read_toml
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group
@@ -146,10 +147,10 @@ class Study(Sequence[Record]):
 
 def _planned(file: Path, records: Iterable[Record]) -> list[Record]:
     """Return records with the cells of a plan, in its order. A cell is a folder with its runs."""
-    from bnnlab_studies.plan import names_in  # a plan needs much that a table of runs does not
-
-    names = names_in(file)
+    sweep = read_toml(file).get("sweep")
+    cells = sweep.get("cell", []) if isinstance(sweep, Mapping) else []
+    names = {str(cell.get("folder", cell.get("name"))): str(cell.get("name")) for cell in cells}
     order = [*names.values()]
-    cells = [Path(each.name).parts[0] if each.folder else each.cell for each in records]
-    named = [replace(r, cell=names.get(c, c)) for r, c in zip(records, cells, strict=True)]
+    found = [Path(each.name).parts[0] if each.folder else each.cell for each in records]
+    named = [replace(r, cell=names.get(c, c)) for r, c in zip(records, found, strict=True)]
     return sorted(named, key=lambda r: order.index(r.cell) if r.cell in order else len(order))

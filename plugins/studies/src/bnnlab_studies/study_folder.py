@@ -1,6 +1,6 @@
 """The folder of a study: whose it is, and the plan in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.plan import Cell, Plan, make_plan
 from bnnlab_studies.study import PLAN
 
 HEAD = "# Written by `bnn sweep`: a study with all its settings.\n"
@@ -65,20 +65,19 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
     if not file.read_text(encoding="utf-8").startswith(HEAD):
         raise UsageError(f"{file} is a sweep file, and its folder none of a study: name the file.")
     before = make_plan(host, plan.folder)
-    names = {cell.digest: cell.name for cell in before.cells}
-    lacking = [
-        cell.name for cell in before.cells if cell.digest not in {c.digest for c in plan.cells}
-    ]
-    seeds = sorted({*before.seeds} - {*plan.seeds})
-    if lacking or seeds:
-        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-        what = (
-            f"cell {', '.join(map(shown, lacking[:_NAMED]))}{more}" if lacking else f"seeds {seeds}"
-        )
+    known = {cell.digest: cell for cell in before.cells}
+    mine = {cell.digest for cell in plan.cells}
+    lacking = [shown(cell.name) for cell in before.cells if cell.digest not in mine]
+    more = [f"and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
+    seeds = [f"seed {seed}" for seed in before.seeds if seed not in plan.seeds]
+    if what := ", ".join([*lacking[:_NAMED], *more] or seeds):
         raise UsageError(
             f"{plan.folder} holds another study: it has {what}, which this one lacks. "
             "Choose another --name."
         )
-    return replace(
-        plan, cells=tuple(replace(c, name=names.get(c.digest, c.name)) for c in plan.cells)
-    )
+    return replace(plan, cells=tuple(_as_before(cell, known) for cell in plan.cells))
+
+
+def _as_before(cell: Cell, known: Mapping[str, Cell]) -> Cell:
+    before = known.get(cell.digest, cell)
+    return replace(cell, name=before.name, said=before.folder)

@@ -34,10 +34,12 @@ class Point:
     Attributes:
         name: As the file says, or made of what the grid and the zip set; may be empty.
         layers: What sets its settings, weakest first.
+        folder: Name of the folder with its runs, where a study.toml says it; else empty.
     """
 
     name: str
     layers: tuple[Layer, ...]
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ def parse(host: PluginHost, document: Mapping[str, Any], source: str) -> SweepFi
     )
     points = (
         Point(
-            ", ".join(each.name for each in some if each.name), sum((p.layers for p in some), base)
+            ", ".join(each.name for each in some if each.name),
+            sum((each.layers for each in some), base),
+            "".join(each.folder for each in some),
         )
         for some in product(*(part or [Point("", ())] for part in parts))
     )
@@ -147,8 +151,9 @@ def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f"[[sweep.cell]] number {number} in {source} has no name.")
         where = f"cell {name!r} of {source}"
+        folder = str(settings.pop("folder", ""))
         _refuse_elsewhere(settings, where)
-        yield Point(name, (*_recipe(host, settings), Layer(settings, where)))
+        yield Point(name, (*_recipe(host, settings), Layer(settings, where)), folder)
 
 
 def _refuse_elsewhere(settings: Iterable[str], where: str) -> None:
