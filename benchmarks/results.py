@@ -147,8 +147,8 @@ def _shown(column: Described, values: Sequence[Any], plus: float) -> str:
     if not values:
         return MISSING
     if isinstance(values[0], list) and column.get("show") != "course":
-        each = (_shown(column, position, plus) for position in zip(*values, strict=True))
-        return column.get("join", "; ").join(each)
+        between: str = column.get("join", "; ")
+        return between.join(_shown(column, its, plus) for its in zip(*values, strict=True))
 
     def number(value: float) -> str:
         return format(column.get("scale", 100) * value + plus, column.get("format", ".1f"))
