@@ -5,6 +5,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
@@ -196,7 +198,8 @@ def test_a_wrong_word_is_refused(bnn: Bnn, folder: Path, words: tuple[str, ...],
 
 def test_a_folder_without_runs_is_refused(bnn: Bnn, tmp_path: Path) -> None:
     assert f"{tmp_path} holds no run" in bnn.refused("runs", tmp_path)
-    assert "is no run's folder" in bnn.refused("show", tmp_path)
+    assert f"{tmp_path} holds no run" in bnn.refused("show", tmp_path)
+    assert "is no run's folder" in bnn.refused("show", tmp_path / "nowhere")
     assert "holds no run" in bnn.refused("compare", tmp_path, tmp_path)
     assert "there is no folder" in bnn.refused("runs", tmp_path / "nowhere")
     (tmp_path / "x.json").write_text("{}")
@@ -324,6 +327,22 @@ def test_a_failed_run_is_shown_with_its_error(bnn: Bnn, make_run: MakeRun) -> No
     assert "error: the loss is nan\n" in out
     assert "the defaults of rule acme/bp are not known" in out
     assert ["optimizer.lr", "0.01", "?"] in [line.split() for line in out.splitlines()]
+
+
+def test_of_a_folder_of_runs_none_is_shown(bnn: Bnn, folder: Path) -> None:
+    said = f"holds 6: bnn runs {folder / 'meta'} lists them"
+    assert said in bnn.refused("show", folder / "meta")
+
+
+@pytest.mark.slow  # a process of its own
+def test_runs_are_looked_at_without_torch(folder: Path) -> None:
+    words = (["runs", str(folder)], ["show", str(folder / "adam" / "seed-0")])
+    code = (
+        "import sys; from bnnlab.cli import main\n"
+        f"assert [main(each) for each in {words}] == [0, 0]\n"
+        "assert not {'torch', 'scipy', 'numpy'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # -------------------------------------------------------------------- compare

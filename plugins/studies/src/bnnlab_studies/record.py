@@ -22,6 +22,8 @@ log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command l
 
 DEFAULTS = {each.name: "none" if each.default is None else each.default for each in RUN_OPTIONS}
 """Settings that a run.toml of an earlier version may lack."""
+_NEEDED = {"status", "accuracy", "components", "protocol", "protocol_description", "seed"}
+"""What every version has written into a result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +157,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {file}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
-    if not isinstance(found, dict) or not {"status", "components", "accuracy"} <= found.keys():
+    if not isinstance(found, dict) or not found.keys() >= _NEEDED:
         raise UsageError(f"{file} is not the result of a run")
     return found
 

@@ -9,11 +9,13 @@ import typer
 
 from bnnlab.cli.console import Json, print_json, print_out, print_table
 from bnnlab.cli.display import result_lines
+from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
+from bnnlab.storage.folder import CONFIG
 from bnnlab.storage.owner import owner_of
 from bnnlab_studies.inspection import Changed, changed, environment, last_error, partial
-from bnnlab_studies.record import Record
+from bnnlab_studies.record import Record, find_records
 
 Run = Annotated[
     Path, typer.Argument(help="A run's folder, or a result that was kept.", metavar="RUN")
@@ -30,7 +32,7 @@ def show(run: Run, json: Json = False) -> None:
 
       bnn show docs/results/family/meta-0.json
     """
-    record = Record.of_result(run) if run.is_file() else Record.read(run)
+    record = _read(run)
     settings, notes = changed(record, PluginHost())
     result, lines = record.result, [f"{record.name}: {record.status}"]
     lines += _lines(record)
@@ -59,6 +61,15 @@ def show(run: Run, json: Json = False) -> None:
         for part in result_lines(result):
             print_out(part)
     _print_origin(record)
+
+
+def _read(place: Path) -> Record:
+    if place.is_file():
+        return Record.of_result(place)
+    if (place / CONFIG).exists() or not place.is_dir():
+        return Record.read(place)
+    count = len(find_records(place))
+    raise UsageError(f"{place} is no run's folder, but holds {count}: bnn runs {place} lists them")
 
 
 def _lines(record: Record) -> list[str]:
