@@ -38,6 +38,8 @@ def call(
         place: The working folder of that process; used if this machine has it.
         variables: What `surroundings` returned there.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell began the study with `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray cancels a call by it
     os.environ.update(variables)
     wait_passively()
     if Path(place).is_dir():
