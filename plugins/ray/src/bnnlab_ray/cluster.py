@@ -39,9 +39,7 @@ class Cluster:
         Raises:
             UsageError: If Ray is missing or too old, or the cluster cannot be reached.
         """
-        if self._address is not None:
-            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # read by `import ray`
-        ray = _imported()
+        ray = self._imported()
         if ray.is_initialized():
             if not self._is_ours and self._address is not None:
                 raise UsageError(
@@ -82,11 +80,21 @@ class Cluster:
 
     def _machines(self, needs: Mapping[str, float]) -> list[dict[str, float]]:
         """Return what each machine has; a cluster is not started to count the cores here."""
-        ray = _imported()
+        ray = self._imported()
         if self._address is None and not needs["GPU"] and not ray.is_initialized():
             return [{"CPU": cores()}]
         self.connect()
         return [each["Resources"] for each in ray.nodes() if each["Alive"]]
+
+    def _imported(self) -> Any:
+        faults = [line for line in unmet("bnnlab-ray") if line.startswith("requires ray")]
+        if faults:
+            raise UsageError(f"bnnlab-ray {faults[0]}: {install_command('bnnlab-ray')}")
+        if self._address is not None:  # one attempt of Ray's to connect, not twenty
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+        import ray
+
+        return ray
 
     def leave(self) -> None:
         """Disconnect, and end a cluster that was started here. One of the user's own stays."""
@@ -96,15 +104,6 @@ class Cluster:
             self._is_ours = False
             with _sigterm_kept():
                 ray.shutdown()
-
-
-def _imported() -> Any:
-    faults = [line for line in unmet("bnnlab-ray") if line.startswith("requires ray")]
-    if faults:
-        raise UsageError(f"bnnlab-ray {faults[0]}: {install_command('bnnlab-ray')}")
-    import ray
-
-    return ray
 
 
 def _start(ray: Any) -> None:
