@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Annotated, Any, TypeVar
 
 from bnnlab.errors import RunError
@@ -118,10 +118,18 @@ class LocalExecutor(Executor):
             self._free.put(slot)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for all calls; after an exception, let those that run save and stop."""
+        """Wait for all calls; after an exception, let those that run save and stop.
+
+        Another exception meanwhile, such as a second Ctrl-C, stops them at once.
+        """
         if kind is not None:
             self._tell.close()
-        self.shutdown(cancel_futures=kind is not None)
+        try:
+            self.shutdown(cancel_futures=kind is not None)
+        except BaseException:
+            for process in active_children():
+                process.terminate()
+            raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: D102
         self._threads.shutdown(wait, cancel_futures=cancel_futures)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.keeping import keeping
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
@@ -90,19 +91,12 @@ def _run_all(
     from bnnlab.engine.preparing import prepare
 
     records, results = [], []
-    for seed, place in places.items():
-        where = {"out": str(place.parent), "name": place.name} if place else {"out": None}
-        config = resolve(host, [cell.settings, {"seed": seed, "name": None, **where}])
-        result = train(prepare(host, config))
-        results.append(result)
-        records.append(
-            Record(
-                f"seed-{seed}",
-                result.folder,
-                result.status,
-                config.as_dict(),
-                result.as_dict(),
-                cell.name,
-            )
-        )
+    with keeping():
+        for seed, place in places.items():
+            where = {"out": str(place.parent), "name": place.name} if place else {"out": None}
+            config = resolve(host, [cell.settings, {"seed": seed, "name": None, **where}])
+            result = train(prepare(host, config))
+            results.append(result)
+            about = config.as_dict(), result.as_dict(), cell.name
+            records.append(Record(f"seed-{seed}", result.folder, result.status, *about))
     return Study(records, name=cell.name, results=results)

@@ -1,5 +1,6 @@
 """A worker process: what it does beside the calls it is sent."""
 
+import logging
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 from bnnlab.engine import interruption
 from bnnlab.guards.threads import wait_passively
+from bnnlab.interfaces.keeping import keeping
 
 _busy = threading.Lock()
 
@@ -18,16 +20,19 @@ _busy = threading.Lock()
 def begin(told: "Connection[Any, Any]") -> None:
     """Prepare this process, which has run nothing yet.
 
-    Between runs, a signal only says that no other run shall begin: a signal of the terminal
-    reaches all processes, and the parent decides.
+    Standard output belongs to the parent. What runs log is in their log.txt, and the parent says
+    it. Data are loaded once. Between runs, Ctrl-C does nothing here: it reaches all processes of a
+    terminal, and the parent tells its workers what to do.
 
     Args:
         told: A pipe that ends when the parent wants the runs here to save and stop, and when it
             dies.
     """
     wait_passively()
-    for number in interruption.SIGNALS:
-        signal.signal(number, lambda number, _: interruption.stop_all(number))
+    os.dup2(2, 1)
+    logging.getLogger().addHandler(logging.NullHandler())
+    keeping().__enter__()
+    signal.signal(signal.SIGINT, lambda *_: None)
     threading.Thread(target=_watch, args=(told,), daemon=True).start()
 
 

@@ -158,6 +158,7 @@ def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
         print_json({**study.as_dict(), "faults": faults})
     elif len(study):
         print_summaries(study)
-        print_out(f"written to {study.folder}", soft_wrap=True)
+        if study.folder:
+            print_out(f"written to {study.folder}", soft_wrap=True)
     for name, fault in faults.items():
         report_error(f"{name}: {fault}")

@@ -1,0 +1,127 @@
+"""What is killed in the middle of a study changes no result."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import Here
+
+from bnnlab import PluginHost
+from bnnlab_studies.plan import make_plan
+from bnnlab_studies.sweep import sweep
+
+FILE = """
+rule = "bp"
+optimizer = "meta"
+stream = { name = "permuted-digits", tasks = 2 }
+model = { name = "mlp", hidden = [16] }
+epochs = 1
+batch_size = 10
+threads = 1
+device = "cpu"
+[sweep]
+seeds = 3
+[sweep.grid]
+optimizer.lr = [0.01, 0.1]
+[engine]
+jobs = 2
+"""
+LONG = 300  # seconds that a busy machine may take
+
+
+def measured(study: Path) -> dict[str, str]:
+    """Return what each run measured, by its folder, without what differs from run to run."""
+    found = {}
+    for file in study.glob("*/*/metrics.jsonl"):
+        lines = re.sub(r', "(seconds|time)": [\d.]+', "", file.read_text())
+        result = json.loads((file.parent / "result.json").read_text())
+        assert result["status"] == "complete"
+        found[str(file.parent.relative_to(study))] = lines + json.dumps(result["accuracy"])
+    return found
+
+
+def working(study: Path, besides: int = 0) -> int:
+    """Wait until a run trains; return its process."""
+    until = time.monotonic() + LONG
+    while time.monotonic() < until:
+        for file in study.glob("*/*/metrics.jsonl"):
+            with suppress(OSError):  # it ends at this moment
+                process = int((file.parent / ".owner").read_text().split()[1])
+                if process != besides and is_alive(process):
+                    return process
+        time.sleep(0.02)
+    raise AssertionError("no run trains")
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def start(file: Path) -> "subprocess.Popen[str]":
+    words = ["sweep", str(file), "--out", str(file.parent / "runs")]
+    pipe: Any = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "bnnlab.cli", *words],
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, False),
+        (signal.SIGINT, True),
+        (signal.SIGTERM, True),
+    ],
+)
+def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(
+    tmp_path: Path, number: int, to_all: bool
+) -> None:
+    file, study = tmp_path / "small.toml", tmp_path / "runs" / "small"
+    file.write_text(FILE)
+    first = start(file)
+    killed = working(study)
+    os.kill(killed, signal.SIGKILL)
+    other = working(study, besides=killed)
+    (os.killpg if to_all else os.kill)(first.pid, number)
+    out, err = first.communicate(timeout=LONG)
+    assert first.returncode == (-9 if number == signal.SIGKILL else 128 + number), err
+    if number != signal.SIGKILL:
+        assert f"to continue: bnn sweep {study}" in err
+        assert "Traceback" not in err
+    until = time.monotonic() + LONG
+    while is_alive(other) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not is_alive(other)
+    stopped = [*study.glob("*/*/checkpoint/state.pt")]
+    done = {path: path.stat().st_mtime_ns for path in study.glob("*/*/result.json")}
+    complete = {p for p in done if json.loads(p.read_text())["status"] == "complete"}
+    assert len(complete) < len(stopped) <= 6
+
+    second = start(file)
+    out, err = second.communicate(timeout=LONG)
+    assert second.returncode == 0, err
+    assert f"6 runs, {len(complete)} done" in out
+    assert all(path.stat().st_mtime_ns == done[path] for path in complete)
+    alone = make_plan(PluginHost(), file, {"out": str(tmp_path / "alone")})
+    sweep(PluginHost(), alone, Here())
+    assert len(measured(study)) == 6
+    assert measured(study) == measured(alone.folder)
