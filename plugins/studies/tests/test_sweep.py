@@ -219,6 +219,17 @@ def test_the_plan_is_printed_and_nothing_is_run(
     assert not studies.folder.exists()
 
 
+def test_a_stream_without_a_validation_part_is_refused_before_the_first_run(
+    studies: Studies,
+) -> None:
+    with pytest.raises(UsageError, match="has no validation part") as caught:
+        studies.carry_out(evaluate_on="validation")
+    assert str(caught.value).startswith("optimizer=sgd, optimizer=adam: ")
+    assert not studies.ended
+    studies.carry_out(evaluate_on="validation", stream={"validation": 0.1}, name="small")
+    assert {it.status for it in studies.ended.values()} == {"complete"}
+
+
 def test_what_many_runs_warn_of_is_said_once(
     studies: Studies, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -91,6 +91,18 @@ def perform(job: Job) -> Outcome:
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
 
 
+def examine(settings: Mapping[str, Any]) -> str:
+    """Return why a run with these settings cannot begin; empty if it can. Nothing is written."""
+    from bnnlab.engine.preparing import prepare
+
+    host = PluginHost()
+    try:
+        prepare(host, resolve(host, [settings, {"out": None}]))
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
 def finished(folder: Path) -> Outcome | None:
     """Return the outcome of a run that has its result; None if there is something left to do."""
     with suppress(OSError, ValueError, TypeError, KeyError):

@@ -52,7 +52,7 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
     """Return the plan, with the names that its cells have in the folder already.
 
     Raises:
-        UsageError: If the folder holds something that is not a part of the plan.
+        UsageError: If the folder holds runs that are not a part of the plan, or no study.
     """
     file = plan.folder / PLAN
     if not file.exists():
@@ -65,11 +65,12 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
     if not file.read_text(encoding="utf-8").startswith(HEAD):
         raise UsageError(f"{file} is a sweep file, and its folder none of a study: name the file.")
     before = make_plan(host, plan.folder)
-    known = {cell.digest: cell for cell in before.cells}
+    begun = [cell for cell in before.cells if (plan.folder / cell.folder).exists()]
+    known = {cell.digest: cell for cell in begun}
     mine = {cell.digest for cell in plan.cells}
-    lacking = [shown(cell.name) for cell in before.cells if cell.digest not in mine]
+    lacking = [shown(cell.name) for cell in begun if cell.digest not in mine]
     more = [f"and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
-    seeds = [f"seed {seed}" for seed in before.seeds if seed not in plan.seeds]
+    seeds = [f"seed {seed}" for seed in before.seeds if begun and seed not in plan.seeds]
     if what := ", ".join([*lacking[:_NAMED], *more] or seeds):
         raise UsageError(
             f"{plan.folder} holds another study: it has {what}, which this one lacks. "

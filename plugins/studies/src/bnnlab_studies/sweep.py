@@ -1,8 +1,9 @@
 """Carry out a plan."""
 
+import json
 import logging
-from collections.abc import Callable
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from bnnlab.errors import RunError, UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.engine import Engine
-from bnnlab_studies.job import Job, Outcome, finished, perform
-from bnnlab_studies.plan import Plan
+from bnnlab_studies.job import Job, Outcome, examine, finished, perform
+from bnnlab_studies.plan import Cell, FaultyCells, Plan
 from bnnlab_studies.stopping import raising
 from bnnlab_studies.study import Study
 from bnnlab_studies.study_folder import held
@@ -39,7 +40,9 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
     with held(host, plan) as agreed, raising():
         left = [job for job in agreed.jobs(engine.threads) if not finished(job.folder)]
         if left:
-            _carry_out(left, engine, ended)
+            with engine.executor(len(left) + len(agreed.cells)) as executor:
+                _examine(agreed.cells, executor)
+                _carry_out(left, executor, ended)
         study = Study([], name=plan.folder.name, folder=plan.folder)
         with suppress(UsageError):  # no run has begun
             study = Study.read(plan.folder)
@@ -59,17 +62,34 @@ def write_table(study: Study, folder: Path) -> None:
         raise RunError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _carry_out(left: list[Job], engine: Engine, ended: Ended) -> None:
+def _examine(cells: Iterable[Cell], executor: Executor) -> None:
+    """Refuse cells that are evaluated on a validation part that their stream does not have.
+
+    Only the stream itself knows it. One cell of each stream is examined, by a worker.
+
+    Raises:
+        FaultyCells: With what is wrong.
+    """
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.settings["evaluate_on"] == "validation":
+            alike.setdefault(json.dumps(cell.settings["stream"]), []).append(cell)
+    asked = [(some, executor.submit(examine, some[0].settings)) for some in alike.values()]
+    found = [(some, future.result()) for some, future in asked]
+    if faults := [f"{', '.join(it.name for it in some)}: {why}" for some, why in found if why]:
+        raise FaultyCells(faults)
+
+
+def _carry_out(left: list[Job], executor: Executor, ended: Ended) -> None:
     said = set[str]()
-    with engine.executor(len(left)) as executor:
-        jobs = {executor.submit(perform, job): job for job in left}
-        for future in as_completed(jobs):
-            try:
-                outcome = future.result()
-            except RunError as error:
-                outcome = Outcome("failed", str(error))
-            for level, message in outcome.said:
-                if message not in said:
-                    said.add(message)
-                    log.log(level, "%s: %s", jobs[future], message)
-            ended(jobs[future], outcome)
+    jobs = {executor.submit(perform, job): job for job in left}
+    for future in as_completed(jobs):
+        try:
+            outcome = future.result()
+        except RunError as error:
+            outcome = Outcome("failed", str(error))
+        for level, message in outcome.said:
+            if message not in said:
+                said.add(message)
+                log.log(level, "%s: %s", jobs[future], message)
+        ended(jobs[future], outcome)
