@@ -2,9 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from itertools import count
 from typing import Any
 
+from bnnlab.interfaces.keeping import kept
 from bnnlab_studies.engine import Engine
+
+_loads = count()
+
+
+@kept
+def loads_before() -> int:
+    """Return how often this process has loaded; it loads once where data are kept."""
+    return next(_loads)
 
 
 class Here(Engine):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
+from engines import loads_before
 
 from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.guards.threads import cores
@@ -35,6 +36,11 @@ def test_no_more_workers_start_than_there_are_calls_or_jobs() -> None:
 
 def test_workers_wait_passively_and_print_no_result(executor: LocalExecutor) -> None:
     assert executor.submit(os.getenv, "OMP_WAIT_POLICY").result() == "PASSIVE"
+
+
+def test_workers_load_data_once(executor: LocalExecutor) -> None:
+    asked = [executor.submit(loads_before) for _ in range(5)]
+    assert {each.result() for each in asked} == {0}
 
 
 def test_a_call_that_loses_three_workers_fails_alone(

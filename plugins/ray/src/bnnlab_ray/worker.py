@@ -5,12 +5,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import interruption
 from bnnlab.guards.threads import wait_passively
+from bnnlab.interfaces.keeping import keeping
+
+_process = ExitStack()  # what lasts as long as the process
 
 
 def surroundings() -> dict[str, str]:
@@ -44,16 +48,18 @@ def call(
     wait_passively()
     if Path(place).is_dir():
         os.chdir(place)
-    _watch()
+    _begin()
     return function(*arguments, **keywords)
 
 
 @cache
-def _watch() -> None:
-    """Let the run save if the cluster dies, as a local one does with the process that started it.
+def _begin() -> None:
+    """Prepare this process before its first call: data are loaded once, and runs save if they can.
 
-    Ray ends its workers a few seconds later.
+    If the cluster dies, as a local one does with the process that started it, Ray ends its workers
+    a few seconds later.
     """
+    _process.enter_context(keeping())
     threading.Thread(target=_wait_for_the_end, args=(os.getppid(),), daemon=True).start()
 
 
