@@ -55,6 +55,14 @@ def test_blocks_within_and_beside_one_another_share() -> None:
     assert load(1) is not first
 
 
+def test_a_block_that_is_never_left_goes_on() -> None:
+    keeping().__enter__()
+    gc.collect()
+    assert load(1) is load(1)
+    keeping().__exit__(None, None, None)
+    assert load(1) is not load(1)
+
+
 def test_a_file_that_changed_is_another(tmp_path: Path) -> None:
     file, folder = tmp_path / "data.npy", tmp_path / "folder"
     folder.mkdir()

@@ -1,8 +1,8 @@
 """Data that several runs of one process load once. Nothing here imports torch."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
@@ -17,25 +17,29 @@ _loaded: dict[Any, Any] = {}
 _used: set[Any] = set()
 
 
-@contextmanager
-def keeping() -> Iterator[None]:
-    """Let functions marked as `kept` return what they have loaded before, inside the block.
+class _Block:
+    def __enter__(self) -> None:
+        global _blocks
+        with _lock:
+            _blocks += 1
 
-    The data of one stream are kept: what the stream of a run does not use is let go before the next
-    run makes its own. So between two runs with other data, both are in memory. At the end of the
-    block nothing is kept.
-    """
-    global _blocks
-    with _lock:
-        _blocks += 1
-    try:
-        yield
-    finally:
+    def __exit__(self, *_: object) -> None:
+        global _blocks
         with _lock:
             _blocks -= 1
             if not _blocks:
                 _loaded.clear()
                 _used.clear()
+
+
+def keeping() -> AbstractContextManager[None]:
+    """Let functions marked as `kept` return what they have loaded before, inside the block.
+
+    The data of one stream are kept: what the stream of a run does not use is let go before the next
+    run makes its own. So between two runs with other data, both are in memory. At the end of the
+    block nothing is kept. A process that only carries out runs may enter it and never leave.
+    """
+    return _Block()
 
 
 def kept(load: Callable[P, T]) -> Callable[P, T]:
