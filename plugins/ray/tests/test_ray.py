@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from pathlib import Path
+from timeit import timeit
 
 import pytest
 import ray
@@ -92,7 +93,7 @@ def test_a_call_that_loses_three_workers_fails_alone(
 
 @pytest.mark.usefixtures("cluster")
 def test_after_an_exception_calls_are_interrupted_and_none_begins() -> None:
-    asked: list[Future[None]] = []
+    asked: list[Future[float]] = []
     with pytest.raises(KeyboardInterrupt):
         interrupted(Ray(jobs=1).executor(2), asked)
     with pytest.raises(CancelledError):
@@ -100,9 +101,10 @@ def test_after_an_exception_calls_are_interrupted_and_none_begins() -> None:
     assert asked[1].cancelled()
 
 
-def interrupted(executor: Executor, asked: list[Future[None]]) -> None:
+def interrupted(executor: Executor, asked: list[Future[float]]) -> None:
     with executor:
-        asked += [executor.submit(time.sleep, 60) for _ in range(2)]
+        naps = "time.sleep(0.01)", "import time"
+        asked += [executor.submit(timeit, *naps, number=6000) for _ in range(2)]
         while not asked[0].running():
             time.sleep(0.01)
         raise KeyboardInterrupt
