@@ -63,12 +63,13 @@ def test_the_readmes_commands_name_what_exists():
 def test_the_commands_in_the_pages_are_understood_and_fit(monkeypatch, capsys):
     host = PluginHost()
     monkeypatch.setattr("bnnlab.cli.running.PluginHost", lambda: host)
-    monkeypatch.setattr(
-        "bnnlab.cli.running._execute", lambda places, *_: require(host, resolve(host, places))
-    )
+    for what_runs in ("bnnlab.cli.running._execute", "bnnlab_studies.commands.repeat.repeat"):
+        monkeypatch.setattr(what_runs, lambda places, *_: require(host, resolve(host, places)))
     monkeypatch.setattr("bnnlab.cli.info.PluginHost", lambda: host)
     monkeypatch.setattr("bnnlab.cli.anatomy.take_apart", lambda *_: ([], None))
-    pages = [ROOT / "README.md", *ROOT.glob("docs/results/*.md"), *ROOT.glob("plugins/*/README.md")]
+    folders = {plugin.distribution.removeprefix("bnnlab-") for plugin in host.plugins}
+    of_plugins = [ROOT / "plugins" / name / "README.md" for name in sorted(folders)]
+    pages = [ROOT / "README.md", *ROOT.glob("docs/results/*.md"), *of_plugins]
     text = "".join(block for page in pages for block in blocks(page.read_text(), ""))
     pattern = r"^(?:\.venv/bin/)?bnn ((?:run|info) .*?)(?: +#.*)?$"
     commands = re.findall(pattern, text.replace("\\\n", " "), re.MULTILINE)
