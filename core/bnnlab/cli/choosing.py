@@ -54,9 +54,7 @@ def with_flags(*settings: str) -> Callable[[Command], Command]:
         signature = inspect.signature(command)
         *own, _said = signature.parameters.values()
         flags = [_parameter(name, _flag(_OPTIONS[name])) for name in settings]
-        needed = [each for each in own if each.default is each.empty]
-        rest = [each for each in own if each.default is not each.empty]
-        parameters = [*needed, *flags, _parameter("set", Assignments), *rest]
+        parameters = [*flags, _parameter("set", Assignments), *own]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return command
 

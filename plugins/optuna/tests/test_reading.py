@@ -180,7 +180,7 @@ def test_what_continues_a_study_has_the_same_space_and_no_password(
     assert again.folder == first.folder
     assert again.space == first.space
     assert again.digest == first.digest
-    assert (again.tuning.trials, again.engine.jobs) == (7, 3)
+    assert (again.tuning.trials, again.engine.options["jobs"]) == (7, 3)
     assert plan(text + "\nmeasure = 'forgetting'").digest != first.digest
 
 

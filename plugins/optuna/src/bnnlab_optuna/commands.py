@@ -3,17 +3,16 @@
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnnlab.cli.choosing import layer, with_flags
+from bnnlab.cli.choosing import Assignments, layer
 from bnnlab.cli.console import Json, print_json, print_out, print_table, report_error, report_note
 from bnnlab.errors import StoppedError
+from bnnlab.settings.text import joined
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -34,7 +33,7 @@ EngineName = Annotated[
     typer.Option("--engine", help="What runs the trials, see `bnn info engine`.", metavar="NAME"),
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", help="Trials at a time; the engine's option jobs.")
+    int | None, typer.Option("--jobs", "-j", help="Trials at a time; the engine's option jobs.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 
@@ -47,17 +46,16 @@ Name = Annotated[
 ]
 
 
-@with_flags()
 def tune(
     file: File,
     trials: Trials = None,
     engine: EngineName = None,
     jobs: Jobs = None,
+    set: Assignments = None,
     out: Out = None,
     name: Name = None,
     quiet: Quiet = False,
     json: Json = False,
-    **said: Any,
 ) -> None:
     r"""Choose settings by trials on validation data, with Optuna.
 
@@ -77,7 +75,8 @@ def tune(
     from bnnlab.registry.host import PluginHost
     from bnnlab_optuna.plan import read_plan
 
-    spoken = dict(layer(_with_engine({**said, "out": out, "name": name}, engine, jobs)))
+    chosen = {"engine": {} if jobs is None else {"jobs": jobs}}
+    spoken = joined([layer({"set": set, "out": out, "name": name, "engine": engine}), chosen])
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         plan = read_plan(PluginHost(), file, spoken, trials)
         found, written = _carry_out(plan, quiet)
@@ -89,22 +88,17 @@ def tune(
         print_out(f"written to {path}", soft_wrap=True)
 
 
-def _with_engine(said: dict[str, Any], engine: str | None, jobs: int | None) -> dict[str, Any]:
-    """Add the flags of the engine to what else was said."""
-    own = [f"engine={engine}"] * (engine is not None) + [f"engine.jobs={jobs}"] * (jobs is not None)
-    return {**said, "set": [*(said.get("set") or []), *own]}
-
-
 def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
-    from bnnlab_optuna.outcome import find, write
+    from bnnlab_optuna.outcome import draw, find, write
     from bnnlab_optuna.tuner import Tuner
+    from bnnlab_studies.stopping import raising
 
     if not quiet:
         _announce(plan)
     tuner = Tuner(plan, (lambda _: None) if quiet else _report)
     with closing(tuner):
         try:
-            with _stoppable():
+            with raising():
                 tuner.run()
         except (KeyboardInterrupt, StoppedError) as error:
             report_note(f"to continue: bnn tune {shlex.quote(str(plan.folder))}")
@@ -113,25 +107,8 @@ def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
             raise typer.Exit(stop.exit_code) from None
         with tuner.ownership.asking:  # the last process to write has seen all trials
             found = find(tuner.study)
-            return found, write(plan, tuner.study, found)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let signals that would end this process raise the exception that says so."""
-    from bnnlab.engine.interruption import SIGNALS, stop
-
-    def heard(number: int, _: Any) -> None:
-        raise stop(number)
-
-    with ExitStack() as before:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                old = signal.getsignal(number)
-                if old not in (signal.SIG_IGN, None):
-                    before.callback(signal.signal, number, old)
-                    signal.signal(number, heard)
-        yield
+            written = write(plan, tuner.study, found)
+        return found, written + draw(plan.folder, tuner.study, found)
 
 
 def _announce(plan: "Plan") -> None:

@@ -73,13 +73,12 @@ def find(study: optuna.Study) -> Found:
 
 
 def write(plan: Plan, study: optuna.Study, found: Found) -> list[Path]:
-    """Write best.toml, trials.csv and the pictures; return their paths."""
+    """Write best.toml and trials.csv; return their paths."""
     written = [plan.folder / TRIALS]
     write_atomically(written[0], _csv(plan, found).encode())
     if found.best is not None:
         written.append(plan.folder / BEST)
         write_atomically(written[-1], _best(plan, study, found.best).encode())
-        written += _draw(plan.folder, study, found)
     return written
 
 
@@ -137,8 +136,10 @@ def _csv(plan: Plan, found: Found) -> str:
     return text.getvalue()
 
 
-def _draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
-    """Draw the study, if matplotlib is installed; return the pictures' paths."""
+def draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
+    """Draw the study, if matplotlib is installed and a trial is complete; return the pictures."""
+    if found.best is None:
+        return []
     if find_spec("matplotlib") is None:
         log.log(NOTE, "no pictures: %s", install_command("bnnlab-optuna[plot]"))
         return []
@@ -154,9 +155,9 @@ def _draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
     if any(trial.intermediate_values for trial in found.trials):
         wanted["intermediate"] = pictures.plot_intermediate_values
     paths = []
-    for name, draw in wanted.items():
+    for name, picture in wanted.items():
         with warnings.catch_warnings(action="ignore"):
-            axes = draw(study)
+            axes = picture(study)
         figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
         paths.append(folder / f"{name}.png")
         figure.savefig(paths[-1], bbox_inches="tight")

@@ -65,6 +65,7 @@ class Ownership:
         self._study, self._plan = study, plan
         self.asking = lock_of(plan.folder, ".asking")
         self._seed = plan.resolve().seed
+        self._study.sampler = self._sampler(0)  # a grid gives its points as it is asked
 
     def check_folder(self) -> None:
         """Raise UsageError if the folder has trials that the study does not have."""
@@ -115,10 +116,12 @@ class Ownership:
     def _own(self, trial: optuna.Trial, lock: FileLock, *, resumed: bool) -> Owned:
         """Draw what is not drawn yet. The lock is held before the trial says where it is."""
         trial.set_user_attr(MACHINE, platform.node())
-        tuning, space = self._plan.tuning, self._plan.space
-        self._study.sampler = make_sampler(tuning.sampler, space, self._seed, trial.number)
-        settings = space.settings(lambda dimension: suggest(trial, dimension))
+        self._study.sampler = self._sampler(trial.number)
+        settings = self._plan.space.settings(lambda dimension: suggest(trial, dimension))
         return Owned(trial.number, settings, self._folder(trial.number), lock, resumed)
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(self._plan.tuning.sampler, self._plan.space, self._seed, number)
 
     def _folder(self, number: int) -> Path:
         return self._plan.folder / f"trial-{number:04}"

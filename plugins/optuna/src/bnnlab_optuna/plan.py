@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,24 @@ import tomli_w
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.index import as_table
-from bnnlab.registry.options import shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.fit import require
-from bnnlab.settings.layers import Layer, Merged, Settings, choose, merge, resolve
-from bnnlab.settings.run import RunConfig
+from bnnlab.settings.layers import Layer, Merged, Settings, merge, resolve, resolve_components
+from bnnlab.settings.run import Choice, RunConfig
 from bnnlab.settings.text import read_config
 from bnnlab.storage.files import write_atomically
 from bnnlab_optuna.choices import grid
-from bnnlab_optuna.reading import FIXED, read_space
+from bnnlab_optuna.reading import read_space
 from bnnlab_optuna.space import Space
 from bnnlab_optuna.storage import find_address, without_secrets
 from bnnlab_optuna.tuning import WITHIN, Tuning, read_tuning
-from bnnlab_studies.engine import Engine
+from bnnlab_studies.job import digest
+from bnnlab_studies.study import PLAN
 
-FILE = "study.toml"
+HEAD = "# Written by `bnn tune`: what it was told.\n"
 HELD_OUT: Settings = {"evaluate_on": "validation"}
+
+Places = tuple[Settings | Layer, ...]
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,16 @@ class Plan:
         folder: Of the study.
         address: Of its storage.
         engine: What carries out the trials.
-        digest: Of all that makes trials comparable.
-        content: What study.toml holds.
+        content: What the study.toml in the folder says.
     """
 
     host: PluginHost
-    places: tuple[Settings | Layer, ...]
+    places: Places
     tuning: Tuning
     space: Space
     folder: Path
-    address: str
-    engine: Engine
-    digest: str
+    address: str = field(repr=False)
+    engine: Choice
     content: Mapping[str, Any]
 
     @property
@@ -64,115 +64,119 @@ class Plan:
         is_pruned = self.tuning.pruner != "none"
         return is_pruned and len(self.tuning.seeds) == 1 and self.tuning.measure in WITHIN
 
+    @cached_property
+    def digest(self) -> str:
+        """Of all that makes the trials of a study comparable."""
+        dimensions = [[each.name, str(each.what)] for each in self.space.dimensions]
+        how = [self.tuning.seeds, self.tuning.measure, self.tuning.direction, self.tuning.aggregate]
+        text = json.dumps([digest(self.resolve().as_dict()), dimensions, how])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def resolve(self, *more: Settings) -> RunConfig:
         """Return the configuration of a run, with further settings over those of the file."""
         return resolve(self.host, [*self.places, *more])
 
     def write(self) -> None:
-        """Write study.toml."""
-        write_atomically(self.folder / FILE, tomli_w.dumps(self.content).encode())
+        """Write study.toml.
+
+        Raises:
+            UsageError: If the folder has one that `bnn tune` did not write.
+        """
+        file = self.folder / PLAN
+        if file.exists() and not _is_ours(file):
+            raise UsageError(f"{self.folder} holds another study. Choose another --name.")
+        write_atomically(file, (HEAD + tomli_w.dumps(self.content)).encode())
 
 
-def read_plan(host: PluginHost, file: Path, spoken: Mapping[str, Any], trials: int | None) -> Plan:
-    """Read and check a file, or the study.toml of a study's folder.
+def read_plan(
+    host: PluginHost, place: Path, spoken: Mapping[str, Any], trials: int | None = None
+) -> Plan:
+    """Read and check a file, or a study's folder.
 
     Args:
         host: The plugins.
-        file: The file or folder.
-        spoken: The settings of the command line, which are stronger; also of the engine.
-        trials: What the command line says of `[tune] trials`.
+        place: The file or the folder.
+        spoken: The settings of the command line, which are stronger; the engine among them.
+        trials: What the command line says in place of `[tune] trials`.
 
     Raises:
         UsageError: If no trial can begin.
     """
-    is_folder = file.is_dir()
-    if is_folder and not (file / FILE).exists():
-        raise UsageError(f"{file} is no study's folder: there is no {FILE} to read.")
-    source = file / FILE if is_folder else file
-    said, own = read_config(source), dict(spoken)
-    table = said.pop("tune", None)
-    if isinstance(table, Mapping) and trials is not None:
+    file = place / PLAN if place.is_dir() else place
+    if place.is_dir() and not (file.exists() and _is_ours(file)):
+        raise UsageError(f"{place} is no folder of a study that was tuned: name a file.")
+    said, own = read_config(file), dict(spoken)
+    table, engine, recipe = (said.pop(key, None) for key in ("tune", "engine", "recipe"))
+    if trials is not None and isinstance(table, dict):
         table = {**table, "trials": trials}
-    engine, engine_said = _engine(host, said.pop(Kind.ENGINE, None), own.pop(Kind.ENGINE, None))
-    recipe = said.pop("recipe", None)
-    places: list[Settings | Layer] = []
+    engine = [Layer({"engine": engine or {}}, str(file)), {"engine": own.pop("engine", {})}]
+    places: list[Settings | Layer] = [Layer(said, str(file)), own]
     if recipe is not None:
         found = find_recipe(host, str(recipe))
-        places.append(Layer(found.settings, f"the recipe {recipe}"))
-    places += [Layer(said, str(source)), own]
+        places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
     config = resolve(host, places)
-    tuning = read_tuning(table, config.seed, str(source))
+    tuning = read_tuning(table, config.seed, str(file))
     space = read_space(host, places, config, table.get("space") if table else None)
-    merged = merge(host.index, places)
-    if any(each.key[0] == Kind.RULE for each in space.components):
-        (model,) = merged.of(Kind.MODEL)  # a rule may have a default model of its own
-        places.append({Kind.MODEL: {"name": model.name}})
-    places.append(HELD_OUT)
-    for chosen in space.combinations():
-        require(host, resolve(host, [*places, chosen]))
     if tuning.sampler == "grid":
         size = prod(map(len, grid(space).values()))
         tuning = replace(tuning, trials=min(tuning.trials, size))
-    folder = file if is_folder else _folder(config, file)
+    folder = place if place.is_dir() else _folder(config, file)
     address = find_address(tuning.storage, folder)
-    kept = {**(table or {}), "storage": without_secrets(tuning.storage)}
-    content = {**_said(merged), "tune": kept, **({"engine": engine_said} if engine_said else {})}
+    merged = merge(host.index, places)
     return Plan(
-        host,
-        tuple(places),
-        tuning,
-        space,
-        folder,
-        address,
-        engine,
-        _digest(config, tuning, space),
-        content,
+        host=host,
+        places=_fitting(host, space, merged, places),
+        tuning=tuning,
+        space=space,
+        folder=folder,
+        address=address,
+        engine=_engine(host, engine),
+        content=_content(merged, table or {}, merge(host.index, engine, kinds=[Kind.ENGINE])),
     )
 
 
-def _engine(host: PluginHost, said: Any, spoken: Any) -> tuple[Engine, Mapping[str, Any]]:
-    """Return the engine, and what was said of it."""
-    table: dict[str, Any] = {}
-    for each in (said, spoken):
-        if each is None:
-            continue
-        if (part := as_table(each)) is None:
-            raise UsageError(f"engine: {shown(each)} is neither a name nor a table with one.")
-        other = part.get("name", table.get("name")) != table.get("name")
-        table = {**({} if other else table), **part}
-    options = {key: value for key, value in table.items() if key != "name"}
-    choice = choose(host, Kind.ENGINE, table.get("name", "local"), options)
-    made: Engine = host.load(choice.plugin, choice.component)(**choice.options)
-    return made, table
+def _is_ours(file: Path) -> bool:
+    return file.read_bytes().startswith(HEAD.encode())
+
+
+def _engine(host: PluginHost, said: Sequence[Settings | Layer]) -> Choice:
+    return resolve_components(host, [{"engine": "local"}, *said], [Kind.ENGINE])[Kind.ENGINE]
+
+
+def _fitting(
+    host: PluginHost, space: Space, merged: Merged, places: Sequence[Settings | Layer]
+) -> Places:
+    """Return the settings of all trials; raise UsageError if some components do not fit."""
+    shared = [*places, HELD_OUT]
+    if any(each.key[0] == Kind.RULE for each in space.components):
+        (model,) = merged.of(Kind.MODEL)  # else a rule with a default model would choose it
+        shared.append({Kind.MODEL: {"name": model.name}})
+    for chosen in space.combinations():
+        require(host, resolve(host, [*shared, chosen]))
+    return tuple(shared)
 
 
 def _folder(config: RunConfig, file: Path) -> Path:
+    """Return the study's folder, called like its file, or like the folder of a study.toml."""
     if config.out is None:
-        raise UsageError("out: a study needs a folder to be written to.")
-    name = config.name or file.stem
-    if Path(name).name != name or name == "..":
+        raise UsageError("out: a study needs a folder; name one.")
+    stem = file.resolve().parent.name if file.name == PLAN else file.stem
+    name = config.name or stem
+    if name in ("", "..") or Path(name).name != name:
         raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
     return Path(config.out).expanduser() / name
 
 
-def _said(merged: Merged) -> dict[str, Any]:
-    """Return all that was said of the runs, but for where they lie; no default is in it."""
+def _content(merged: Merged, table: Mapping[str, Any], engine: Merged) -> dict[str, Any]:
+    """Return all that was said, as a file: no default is in it, since what is set is fixed."""
     own = {key: value for key, value in merged.values.items() if key not in ("out", "name")}
-    tables = {
-        str(each.kind): dict(each.table) for each in merged.components if each.kind != Kind.PROBE
-    }
-    probes = {
-        each.name: {key: value for key, value in each.table.items() if key != "name"}
-        for each in merged.of(Kind.PROBE)
-    }
-    every = {**own, **tables, **({"probe": probes} if probes else {})}
-    return {key: "none" if value is None else value for key, value in every.items()}
+    components = {str(each.kind): dict(each.table) for each in merged.of(*Kind)}
+    probes = {each.name: _options(each.table) for each in merged.of(Kind.PROBE)}
+    said = {**own, **components, "probe": probes}
+    tune = {**table, "storage": without_secrets(table.get("storage", "sqlite"))}
+    said |= {"tune": tune, "engine": dict(*(each.table for each in engine.of(Kind.ENGINE)))}
+    return {key: "none" if value is None else value for key, value in said.items() if value != {}}
 
 
-def _digest(config: RunConfig, tuning: Tuning, space: Space) -> str:
-    """Return a hash of all that makes the trials of two studies comparable."""
-    settings = {key: value for key, value in config.as_dict().items() if key not in FIXED}
-    dimensions = [[each.name, str(each.what)] for each in space.dimensions]
-    how = [tuning.seeds, tuning.measure, tuning.direction, tuning.aggregate]
-    text = json.dumps([settings, dimensions, how], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _options(table: Settings) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "name"}

@@ -79,7 +79,7 @@ class Pruning(Probe):
         """Report a value; a run that is nearly over is not stopped."""
         for report in _reports[-1:]:
             if report(step, value) and step < steps - 1:
-                self.stop(f"the study prunes it: {self._name} {value:.4g} after {after}")
+                self.stop(f"{self._name} {value:.4g} after {after}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows of the accuracy matrix so far."""

@@ -1,9 +1,9 @@
 """One trial, in a worker process: its seeds, one after another."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
@@ -56,6 +56,7 @@ class Outcome:
         about: Of a pruned or failed one, why; in one line.
         is_unknown: Whether the runs do not have the measure.
         protocol: Hash of what the runs learned from and were scored by.
+        said: Notes and warnings that the runs logged: level and message.
     """
 
     status: Literal["complete", "pruned", "failed", "interrupted"]
@@ -64,6 +65,7 @@ class Outcome:
     about: str = ""
     is_unknown: bool = False
     protocol: str = ""
+    said: Sequence[tuple[int, str]] = ()
 
 
 def examine(settings: dict[str, Any], measure: str) -> str:
@@ -106,34 +108,39 @@ def _perform(trial: Trial, report: "Report") -> Outcome:
     from bnnlab_optuna.pruning import reporting  # imports torch, as the next
     from bnnlab_studies.record import Record
 
-    values: list[float] = []
-    protocol = ""
+    so_far = Outcome("interrupted")
     for place, job in enumerate(trial.jobs):
         with reporting(report) if trial.within else nullcontext():
             ended = perform(job)
         if ended.status == "interrupted":
-            return Outcome("interrupted", values)
+            return so_far
         if ended.status == "failed":
-            return Outcome("failed", values, about=ended.error)
+            return replace(so_far, status="failed", about=ended.error)
         record = Record.read(job.folder)
-        protocol = str(record["protocol"])
+        so_far = replace(so_far, protocol=str(record["protocol"]))
         if ended.status == "stopped":
-            about = str(record.result.get("stop_reason"))
-            return Outcome("pruned", values, about=about, protocol=protocol)
+            return replace(so_far, status="pruned", about=str(record.result["stop_reason"]))
         try:
-            value = record[trial.tuning.measure]
+            value = _number(record, trial.tuning.measure)
         except KeyError:
             about = unknown(trial.tuning.measure, record.result)
-            return Outcome("failed", values, about=about, is_unknown=True)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            about = f"{trial.tuning.measure} is no number in {job.folder}: {value!r:.60}"
-            return Outcome("failed", values, about=about)
-        values.append(float(value))
+            return replace(so_far, status="failed", about=about, is_unknown=True)
+        except ValueError as error:
+            return replace(so_far, status="failed", about=str(error))
+        values = [*so_far.values, value]
+        so_far = replace(so_far, values=values, said=[*so_far.said, *ended.said])
         is_pruned = len(trial.jobs) > 1 and report(place, _so_far(trial.tuning, values))
         if is_pruned and place < len(trial.jobs) - 1:
-            about = f"the study prunes it after {place + 1} of {len(trial.jobs)} seeds"
-            return Outcome("pruned", values, about=about, protocol=protocol)
-    return Outcome("complete", values, trial.tuning.value(values), protocol=protocol)
+            about = f"after {place + 1} of {len(trial.jobs)} seeds"
+            return replace(so_far, status="pruned", about=about)
+    return replace(so_far, status="complete", value=trial.tuning.value(values))
+
+
+def _number(run: Mapping[str, Any], measure: str) -> float:
+    value = run[measure]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{measure} is no number, but {value!r:.60}")
+    return float(value)
 
 
 def _so_far(tuning: Tuning, values: list[float]) -> float:

@@ -16,6 +16,7 @@ from bnnlab_optuna.ownership import Owned, Ownership, counted, lock_of
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.storage import connect, disconnect, guarded, open_study
 from bnnlab_optuna.trial import Outcome, Trial, examine, perform_trial
+from bnnlab_studies.engine import make_engine
 from bnnlab_studies.job import Job
 
 log = logging.getLogger("bnnlab.optuna")
@@ -45,6 +46,8 @@ class Tuner:
 
     def __init__(self, plan: Plan, heard: Callable[[FrozenTrial], None]) -> None:
         self._plan, self._heard = plan, heard
+        self._engine = make_engine(plan.host, plan.engine)
+        self._said = set[str]()  # of what runs logged
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         plan.folder.mkdir(parents=True, exist_ok=True)
         with lock_of(plan.folder, ".asking"):  # one process makes the database
@@ -69,7 +72,7 @@ class Tuner:
         left = self._plan.tuning.trials - len(counted(self.study.get_trials(deepcopy=False)))
         pending: dict[Future[Outcome], Owned] = {}
         try:
-            with self._plan.engine.executor(max(left, 1)) as executor:
+            with self._engine.executor(max(left, 1)) as executor:
                 self._examine(executor)
                 while True:
                     self._begin(executor, pending)
@@ -97,7 +100,7 @@ class Tuner:
 
     def _begin(self, executor: Executor, pending: dict[Future[Outcome], Owned]) -> None:
         """Fill the engine with trials."""
-        while len(pending) < self._plan.engine.jobs and (owned := self.ownership.take()):
+        while len(pending) < self._engine.jobs and (owned := self.ownership.take()):
             if owned.resumed:
                 log.log(NOTE, "trial %d was left unfinished: it goes on", owned.number)
             elif (same := self._same_as(owned.number)) is not None:
@@ -129,7 +132,7 @@ class Tuner:
         for seed in plan.tuning.seeds:
             config = plan.resolve(owned.settings, probe, {"seed": seed})
             if config.threads is None:
-                config = replace(config, threads=plan.engine.threads)
+                config = replace(config, threads=self._engine.threads)
             name = f"trial {owned.number}, seed {seed}"
             jobs.append(Job(config.as_dict(), owned.folder / f"seed-{seed}", name))
         return jobs
@@ -142,6 +145,10 @@ class Tuner:
 
     def _tell(self, owned: Owned, outcome: Outcome) -> None:
         """Tell the study how a trial ended. One that was interrupted stays running."""
+        for level, message in outcome.said:
+            if message not in self._said:
+                self._said.add(message)
+                log.log(level, "trial %d: %s", owned.number, message)
         if outcome.status == "interrupted":
             owned.lock.release()
             return

@@ -9,9 +9,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from typing import Annotated, Any, TypeVar
 
-from bnnlab.errors import RunError
+from bnnlab.errors import RunError, UsageError, explain
 from bnnlab.guards.threads import cores
 from bnnlab.markers import AtLeast
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import Choice
 from bnnlab_studies import worker
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
@@ -51,6 +53,24 @@ class Engine(ABC):
           waits for them.
         - If this process is killed, the workers notice it; their runs save and stop.
         """
+
+
+def make_engine(host: PluginHost, choice: Choice) -> Engine:
+    """Make an engine.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    made = host.load(choice.plugin, choice.component)
+    try:
+        engine = made(**choice.options)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{choice} cannot be made: {explain(error)}") from error
+    if not isinstance(engine, Engine):
+        raise UsageError(f"{choice} is no {Engine.__module__}.{Engine.__name__}")
+    return engine
 
 
 class Local(Engine):

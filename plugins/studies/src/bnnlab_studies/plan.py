@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, explain
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
-from bnnlab_studies.engine import Engine
+from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import Job, digest
 from bnnlab_studies.study import PLAN
 from bnnlab_studies.sweep_file import Point, SweepFile, read
@@ -107,16 +107,7 @@ class Plan:
         Raises:
             UsageError: If it cannot be made.
         """
-        made = host.load(self.engine.plugin, self.engine.component)
-        try:
-            engine = made(**self.engine.options)
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{self.engine} cannot be made: {explain(error)}") from error
-        if not isinstance(engine, Engine):
-            raise UsageError(f"{self.engine} is no {Engine.__module__}.{Engine.__name__}")
-        return engine
+        return make_engine(host, self.engine)
 
     def as_toml(self) -> dict[str, Any]:
         """Return a sweep file with all settings, that says this plan again."""
