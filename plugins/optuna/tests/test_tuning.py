@@ -29,7 +29,7 @@ def test_a_study_is_made_and_gone_on_with(tmp_path: Path, monkeypatch: Any) -> N
     with closing(tuned(plan, monkeypatch)) as done:
         first = done.study.get_trials()
         found = outcome.find(done.study)
-        outcome.write(plan, done.study, found)
+        outcome.write(plan, found)
     assert [it.state for it in first] == [TrialState.COMPLETE] * 3
     for each in first:
         runs = [plan.folder / f"trial-{each.number:04}/seed-{seed}" for seed in (3, 4)]
@@ -56,7 +56,7 @@ def test_the_best_file_is_a_run_file_that_is_evaluated_on_test(
     plan = planned(tmp_path, THREE)
     with closing(tuned(plan, monkeypatch)) as done:
         best = done.study.best_trial
-        outcome.write(plan, done.study, outcome.find(done.study))
+        outcome.write(plan, outcome.find(done.study))
     result = run(plan.folder / "best.toml", seed=9)
     assert result.evaluate_on == "test"
     said = tomli.loads((plan.folder / "best.toml").read_text())
@@ -131,6 +131,17 @@ def test_a_failed_trial_does_not_stop_the_others(tmp_path: Path, monkeypatch: An
     with closing(tuned(planned(tmp_path, THREE), monkeypatch)) as done:
         states = [it.state for it in done.study.get_trials()]
     assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_storage_that_fails_in_the_middle_is_said_in_a_line(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    def damage(_: Any) -> None:
+        (tmp_path / "study/study.db").write_bytes(b"no database" * 999)
+
+    monkeypatch.setattr("bnnlab_optuna.tuner.perform_trial", lambda _: trial.Outcome("failed"))
+    with pytest.raises(RunError, match=r"study\.db cannot be used.*the same command continues"):
+        tuned(planned(tmp_path, THREE), monkeypatch, damage)
 
 
 def test_a_run_reports_and_is_stopped(tmp_path: Path, monkeypatch: Any) -> None:

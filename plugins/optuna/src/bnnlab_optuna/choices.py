@@ -87,13 +87,15 @@ def grid(space: Space) -> dict[str, Sequence[Any]]:
 
 def suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
     """Return a trial's value of a dimension, which is drawn if the trial has none yet."""
-    what = dimension.what
+    name, what = dimension.name, dimension.what
     if isinstance(what, Values):
-        labels = what.labels()
-        return labels[trial.suggest_categorical(dimension.name, [*labels])]
+        return value_of(dimension, trial.suggest_categorical(name, [*what.labels()]))
     if what.whole:
-        step = 1 if what.step is None else int(what.step)
-        return trial.suggest_int(
-            dimension.name, int(what.low), int(what.high), log=what.log, step=step
-        )
-    return trial.suggest_float(dimension.name, what.low, what.high, log=what.log, step=what.step)
+        low, high, step = int(what.low), int(what.high), int(what.step or 1)
+        return trial.suggest_int(name, low, high, log=what.log, step=step)
+    return trial.suggest_float(name, what.low, what.high, log=what.log, step=what.step)
+
+
+def value_of(dimension: Dimension, kept: Any) -> Any:
+    """Return the value of a dimension that the study keeps as this parameter."""
+    return dimension.what.labels()[kept] if isinstance(dimension.what, Values) else kept

@@ -86,6 +86,8 @@ def tune(
     _print(plan, found)
     for path in written:
         print_out(f"written to {path}", soft_wrap=True)
+    if found.best is None:
+        raise typer.Exit(1)
 
 
 def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
@@ -107,7 +109,7 @@ def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
             raise typer.Exit(stop.exit_code) from None
         with tuner.ownership.asking:  # the last process to write has seen all trials
             found = find(tuner.study)
-            written = write(plan, tuner.study, found)
+            written = write(plan, found)
         return found, written + draw(plan.folder, tuner.study, found)
 
 
@@ -179,6 +181,6 @@ def _print(plan: "Plan", found: "Found") -> None:
         print_out(f"no importances: {found.unknown}")
     if len(found.protocols) > 1:
         print_out(
-            "trials were scored by different protocols, so their values are not alike: "
-            + ", ".join(found.protocols)
+            f"the trials have {len(found.protocols)} protocols: what they learn from differs, or "
+            "how long, or how they are scored"
         )

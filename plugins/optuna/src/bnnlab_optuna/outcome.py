@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.errors import NOTE, first_line, install_command
 from bnnlab.storage.files import write_atomically
-from bnnlab_optuna.choices import suggest
+from bnnlab_optuna.choices import value_of
 from bnnlab_optuna.ownership import counted
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.tuner import ABOUT, PROTOCOL, VALUES
@@ -72,20 +72,19 @@ def find(study: optuna.Study) -> Found:
     return Found(trials, best, importances, unknown, protocols)
 
 
-def write(plan: Plan, study: optuna.Study, found: Found) -> list[Path]:
+def write(plan: Plan, found: Found) -> list[Path]:
     """Write best.toml and trials.csv; return their paths."""
     written = [plan.folder / TRIALS]
     write_atomically(written[0], _csv(plan, found).encode())
     if found.best is not None:
         written.append(plan.folder / BEST)
-        write_atomically(written[-1], _best(plan, study, found.best).encode())
+        write_atomically(written[-1], _best(plan, found.best).encode())
     return written
 
 
-def _best(plan: Plan, study: optuna.Study, best: FrozenTrial) -> str:
+def _best(plan: Plan, best: FrozenTrial) -> str:
     """Return a run file with the settings of the best trial, evaluated on test again."""
-    live = optuna.Trial(study, best._trial_id)
-    settings = plan.space.settings(lambda dimension: suggest(live, dimension))
+    settings = plan.space.settings(lambda each: value_of(each, best.params[each.name]))
     config = plan.resolve(settings, {"evaluate_on": "test"}).as_dict()
     for where in ("name", "out", "device", "checkpoint_minutes"):
         config.pop(where, None)

@@ -67,7 +67,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """Of all that makes the trials of a study comparable."""
-        dimensions = [[each.name, str(each.what)] for each in self.space.dimensions]
+        dimensions = [[each.name, repr(each.what)] for each in self.space.dimensions]
         how = [self.tuning.seeds, self.tuning.measure, self.tuning.direction, self.tuning.aggregate]
         text = json.dumps([digest(self.resolve().as_dict()), dimensions, how])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

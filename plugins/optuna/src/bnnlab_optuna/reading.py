@@ -146,7 +146,7 @@ def _read(name: str, option: Option, said: Any) -> Range | Values:
     """Return what `[tune.space]` says of an option; raise ValueError if that is wrong."""
     prefix = name.removesuffix(option.name)
     if isinstance(said, list):
-        return Values(tuple(check_value(option, each, prefix) for each in _distinct(name, said)))
+        return Values(tuple(_distinct(name, [check_value(option, it, prefix) for it in said])))
     if not isinstance(said, Mapping):
         raise ValueError(
             f"{name}: {shown(said)} is neither a list of values nor {{ low = ..., high = ... }}."
@@ -184,6 +184,8 @@ def _range(name: str, low: float, high: float, said: Mapping[str, Any], *, whole
         raise ValueError(f"{name}: a range on a log scale has no step.")
     if log and low <= 0:
         raise ValueError(f"{name}: a log scale begins above 0, not at {low:g}.")
+    if whole and step is not None:
+        high -= (high - low) % step  # the last one
     log = step is None and _is_log(low, high) if log is None else log
     return Range(low, high, log, step, whole)
 
@@ -193,6 +195,6 @@ def _distinct(name: str, values: Sequence[Any]) -> Sequence[Any]:
     if not values:
         raise ValueError(f"{name}: the list is empty.")
     for place, value in enumerate(values):
-        if any(type(value) is type(each) and value == each for each in values[:place]):
+        if value in values[:place]:  # also 1 and 1.0, which a study does not tell apart
             raise ValueError(f"{name}: {shown(value)} is there twice.")
     return values

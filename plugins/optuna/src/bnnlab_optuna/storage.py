@@ -16,6 +16,8 @@ PATIENCE = 60
 ATTEMPTS = 10
 """How often the tables are made, while other machines make them, too."""
 _SECRET = ("password", "passfile", "sslpassword")
+FAULTS = (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What is raised by a storage that cannot be used, or no more."""
 DIGEST = "bnnlab_digest"
 """The attribute of a study that says what it tunes."""
 
@@ -27,7 +29,7 @@ def find_address(said: str, folder: Path) -> str:
         UsageError: If it is no address.
     """
     if said == "sqlite":
-        return f"sqlite:///{folder.resolve() / FILE}"
+        return str(sqlalchemy.URL.create("sqlite", database=str(folder.resolve() / FILE)))
     try:
         sqlalchemy.make_url(said)
     except exc.ArgumentError as error:
@@ -70,13 +72,15 @@ def connect(address: str, *, make: bool = False) -> RDBStorage:
             is_late = "already exists" in str(error) or isinstance(error, exc.IntegrityError)
             if not is_late or attempt == ATTEMPTS - 1:
                 raise UsageError(unreachable(address, error)) from None  # it holds the address
+        except RuntimeError as error:  # the tables are of another version of Optuna
+            raise UsageError(f"{without_secrets(address)}: {first_line(error)}") from error
         time.sleep(0.2)
     raise AssertionError
 
 
-def unreachable(address: str, error: exc.SQLAlchemyError) -> str:
+def unreachable(address: str, error: BaseException) -> str:
     """Return what is wrong with a storage, without its password."""
-    why = first_line(error)
+    why = first_line(error.__cause__ or error)
     if password := sqlalchemy.make_url(address).password:
         why = why.replace(str(password), "***")
     return f"the storage {without_secrets(address)} cannot be used: {why}"
@@ -109,6 +113,6 @@ def disconnect(storage: RDBStorage) -> None:
     storage.engine.dispose()
 
 
-def guarded(address: str, error: exc.SQLAlchemyError) -> RunError:
+def guarded(address: str, error: BaseException) -> RunError:
     """Return the error for a storage that failed in the middle of a study."""
     return RunError(f"{unreachable(address, error)}; the same command continues the study")

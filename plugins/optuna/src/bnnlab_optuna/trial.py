@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
-from sqlalchemy.exc import SQLAlchemyError
 
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab_optuna.choices import make_pruner
-from bnnlab_optuna.storage import connect, disconnect, unreachable
+from bnnlab_optuna.storage import FAULTS, connect, disconnect, unreachable
 from bnnlab_optuna.tuning import Tuning
 from bnnlab_studies.job import Job, perform
 
@@ -170,7 +169,7 @@ class _Reporter:
             if step not in known.intermediate_values:  # a run that goes on reports again
                 self._live.report(value, step)
             return bool(self._live.should_prune())
-        except SQLAlchemyError as error:
+        except FAULTS as error:
             log.warning(
                 "%s reports nothing: %s", self._trial, unreachable(self._trial.address, error)
             )

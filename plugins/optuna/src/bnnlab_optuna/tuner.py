@@ -9,12 +9,11 @@ from dataclasses import replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from bnnlab.errors import NOTE, BnnlabError, RunError, UsageError, explain
 from bnnlab_optuna.ownership import Owned, Ownership, counted, lock_of
 from bnnlab_optuna.plan import Plan
-from bnnlab_optuna.storage import connect, disconnect, guarded, open_study
+from bnnlab_optuna.storage import FAULTS, connect, disconnect, guarded, open_study
 from bnnlab_optuna.trial import Outcome, Trial, examine, perform_trial
 from bnnlab_studies.engine import make_engine
 from bnnlab_studies.job import Job
@@ -49,7 +48,10 @@ class Tuner:
         self._engine = make_engine(plan.host, plan.engine)
         self._said = set[str]()  # of what runs logged
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        plan.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {plan.folder}: {error.strerror}.") from error
         with lock_of(plan.folder, ".asking"):  # one process makes the database
             self._storage = connect(plan.address, make=True)
             name = plan.folder.resolve().name
@@ -81,12 +83,12 @@ class Tuner:
                     done, _ = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
                         self._tell(pending.pop(future), _outcome(future))
-        except SQLAlchemyError as error:
+        except FAULTS as error:
             raise guarded(self._plan.address, error) from None  # it holds the address
         finally:
             for future, owned in pending.items():  # those that ended while the others stopped
                 if future.done() and not future.cancelled():
-                    with suppress(BnnlabError, SQLAlchemyError):
+                    with suppress(BnnlabError, *FAULTS):
                         self._tell(owned, _outcome(future))
                 owned.lock.release()
 
