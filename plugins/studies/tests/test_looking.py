@@ -364,7 +364,7 @@ def test_compare_says_what_scipy_says(bnn: Bnn, folder: Path) -> None:
     low, high = (f"{100 * each:+.1f}" for each in test.confidence_interval())
     row = f"meta 4 52.0 63.0 +11.0 {low} to {high} {found['effect']:.2f}".split()
     assert row in [line.split() for line in out.splitlines()]
-    tests = f"meta {test.pvalue:.2g} 0.12 0.12".split()
+    tests = f"meta {test.pvalue:.3g} 0.125 0.125".split()
     assert tests in [line.split() for line in out.splitlines()]
     assert f"left out: {folder / 'meta' / 'seed-10'}: failed" in out.replace("\n", "")
     (row_of_csv,) = csv.DictReader(io.StringIO(bnn("compare", *places, "--csv")))

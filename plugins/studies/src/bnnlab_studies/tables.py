@@ -68,8 +68,8 @@ def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else written(value)
     if _is_fraction(name):
-        return f"{100 * value:{plus}.{digits}f}"
-    return f"{value:{plus}.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
+        return f"{100 * value:{plus}z.{digits}f}"
+    return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
 
 def _is_fraction(name: str) -> bool:

@@ -152,7 +152,7 @@ def _print_tests(found: Sequence[Comparison]) -> None:
 
 
 def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2g}"
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _print_notes(found: Sequence[Comparison]) -> None:
