@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 from bnnlab.engine import interruption
 from bnnlab.guards.threads import wait_passively
 from bnnlab.interfaces.keeping import keeping
-
-_process = ExitStack()  # what lasts as long as the process
 
 
 def surroundings() -> dict[str, str]:
@@ -59,7 +56,7 @@ def _begin() -> None:
     If the cluster dies, as a local one does with the process that started it, Ray ends its workers
     a few seconds later.
     """
-    _process.enter_context(keeping())
+    keeping().__enter__()
     threading.Thread(target=_wait_for_the_end, args=(os.getppid(),), daemon=True).start()
 
 

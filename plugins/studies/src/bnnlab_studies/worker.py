@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,7 +15,6 @@ from bnnlab.guards.threads import wait_passively
 from bnnlab.interfaces.keeping import keeping
 
 _busy = threading.Lock()
-_process = ExitStack()  # what lasts as long as the process
 
 
 def begin(told: "Connection[Any, Any]") -> None:
@@ -32,7 +31,7 @@ def begin(told: "Connection[Any, Any]") -> None:
     wait_passively()
     os.dup2(2, 1)
     logging.getLogger().addHandler(logging.NullHandler())
-    _process.enter_context(keeping())
+    keeping().__enter__()
     signal.signal(signal.SIGINT, lambda *_: None)
     threading.Thread(target=_watch, args=(told,), daemon=True).start()
 
