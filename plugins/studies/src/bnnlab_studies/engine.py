@@ -63,7 +63,7 @@ def make_engine(host: PluginHost, choice: Choice) -> Engine:
     """
     made = host.load(choice.plugin, choice.component)
     try:
-        engine = made(**choice.options)
+        engine = made(**choice.component.preset, **choice.options)
     except UsageError:
         raise
     except Exception as error:

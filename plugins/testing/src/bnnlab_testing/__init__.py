@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bnnlab_testing.engine_contract import EngineContract as EngineContract
     from bnnlab_testing.model_contract import ModelContract as ModelContract
     from bnnlab_testing.optimizer_contract import OptimizerContract as OptimizerContract
     from bnnlab_testing.probe_contract import ProbeContract as ProbeContract
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bnnlab_testing.stream_contract import StreamContract as StreamContract
 
 _HOMES = {
+    "EngineContract": "engine_contract",
     "LearningRuleContract": "rule_contract",
     "ModelContract": "model_contract",
     "OptimizerContract": "optimizer_contract",
