@@ -28,13 +28,13 @@ batch_size = 10
 threads = 1
 device = "cpu"
 [sweep]
-seeds = 3
+seeds = 2
 [sweep.grid]
 optimizer.lr = [0.01, 0.1]
 [engine]
 jobs = 2
 """
-LONG = 300  # seconds that a busy machine may take
+LONG = 600  # seconds that a busy machine may take
 
 
 def measured(study: Path) -> dict[str, str]:
@@ -114,14 +114,14 @@ def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(
     stopped = [*study.glob("*/*/checkpoint/state.pt")]
     done = {path: path.stat().st_mtime_ns for path in study.glob("*/*/result.json")}
     complete = {p for p in done if json.loads(p.read_text())["status"] == "complete"}
-    assert len(complete) < len(stopped) <= 6
+    assert len(complete) < len(stopped) <= 4
 
     second = start(file)
     out, err = second.communicate(timeout=LONG)
     assert second.returncode == 0, err
-    assert f"6 runs, {len(complete)} done" in out
+    assert f"4 runs, {len(complete)} done" in out
     assert all(path.stat().st_mtime_ns == done[path] for path in complete)
     alone = make_plan(PluginHost(), file, {"out": str(tmp_path / "alone")})
     sweep(PluginHost(), alone, Here())
-    assert len(measured(study)) == 6
+    assert len(measured(study)) == 4
     assert measured(study) == measured(alone.folder)
