@@ -13,6 +13,7 @@ import tomli
 import tomli_w
 
 from bnnlab import UsageError
+from bnnlab_studies.cells import file_name
 from bnnlab_studies.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -181,7 +182,7 @@ def test_a_sweep_carries_out_a_study_and_its_table_shows_it(
     lines = printed("--runs", str(runs))
     for cell in SHORT[name]:
         row = next(line for line in lines if line.startswith(f"| {cell} | "))
-        files = [runs / cell / f"seed-{seed}" / "result.json" for seed in (0, 1)]
+        files = [runs / file_name(cell) / f"seed-{seed}" / "result.json" for seed in (0, 1)]
         assert by_hand(*(json.loads(file.read_text()) for file in files), cell) in row
     with pytest.raises(SystemExit, match="other settings than the study"):
         printed("--runs", str(runs), "--keep")

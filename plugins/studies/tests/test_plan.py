@@ -79,7 +79,7 @@ def test_a_grid_is_every_combination_and_the_file_names_the_folder(planned: Plan
     assert values(plan, "optimizer", "lr") == [0.1, 0.1, 0.01, 0.01]
     jobs = plan.jobs(threads=3)
     assert [job.settings["seed"] for job in jobs] == [0] * 4 + [1] * 4
-    assert jobs[5].folder == plan.folder / "optimizer.lr=0.1, optimizer.m=5.0" / "seed-1"
+    assert jobs[5].folder == plan.folder / "optimizer.lr=0.1-optimizer.m=5.0" / "seed-1"
 
 
 def test_cells_are_combined_and_the_later_place_is_stronger(planned: Planned) -> None:
@@ -89,7 +89,7 @@ def test_cells_are_combined_and_the_later_place_is_stronger(planned: Planned) ->
     assert values(plan, "optimizer", "lr") == [0.1, 0.1, 0.2, 0.2] * 2
     assert {cell.settings["epochs"] for cell in plan.cells} == {9}
     assert [cell.settings["epochs"] for cell in planned(ALL).cells] == [7] * 4 + [3] * 4
-    assert plan.cells[4].folder == plan.cells[4].digest  # no name of a folder
+    assert plan.cells[4].folder == "a-b-batch_size=10-optimizer.lr=0.1-model.hidden=16"
 
 
 @pytest.mark.parametrize("content", [GRID, ALL, "[sweep]\nseeds = [3, 1]"])
@@ -191,6 +191,16 @@ def test_two_cells_are_not_equal_and_have_two_names(planned: Planned) -> None:
         planned("[sweep]\ngrid.epochs = [5, 5]")
     with pytest.raises(FaultyCells, match="'a' and 'A' have one name"):
         planned("[[sweep.cell]]\nname = 'a'\n[[sweep.cell]]\nname = 'A'\nepochs = 2")
+
+
+def test_a_cell_s_folder_is_fit_for_a_shell_and_its_own(planned: Planned) -> None:
+    cells = "".join(
+        f'[[sweep.cell]]\nname = "{name}"\nepochs = {number}\n'
+        for number, name in enumerate(["a, m = -1 (b)", "A m=-1 b", "../..", "é", "x" * 300], 1)
+    )
+    made = planned(cells).cells
+    folders = ["a-m=-1-b", made[1].digest, "cell", made[3].digest, "x" * 100]
+    assert [cell.folder for cell in made] == folders
 
 
 def test_seeds_are_said_as_a_number_or_one_by_one() -> None:

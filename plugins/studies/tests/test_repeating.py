@@ -50,9 +50,7 @@ def test_its_folder_is_a_study_that_a_sweep_goes_on_with(
     study = run(seeds=2, out=tmp_path, name="five")
     folder = tmp_path / "five"
     assert study.folder == folder
-    assert [each.folder for each in study] == [
-        folder / "bp + sgd + mlp + permuted-digits" / s for s in SEEDS
-    ]
+    assert [each.folder for each in study] == [folder / "cell" / s for s in SEEDS]
     assert len((folder / "runs.csv").read_text().splitlines()) == 3
     assert [*Study.read(folder).cells] == [*study.cells]
     assert main(["sweep", str(folder)]) == 0

@@ -120,6 +120,23 @@ def test_a_renamed_cell_is_known_by_its_settings(studies: Studies) -> None:
 
 
 @pytest.mark.usefixtures("no_training")
+def test_a_new_cell_may_have_the_name_of_an_old_one(studies: Studies) -> None:
+    text = studies.file.read_text().partition("[sweep.grid]")[0]
+    one, two = ("[[sweep.cell]]\nname = '{}'\noptimizer = '" + it + "'\n" for it in ("sgd", "bop"))
+    studies.file.write_text(text + one.format("a"))
+    studies.carry_out()
+    studies.file.write_text(text + two.format("a") + one.format("b"))
+    for left in (2, 0):
+        studies.carry_out()
+        assert len(studies.ended) == left
+    cells = Study.read(studies.folder).cells
+    assert {name: {run["optimizer"] for run in its} for name, its in cells.items()} == {
+        "a": {"bop"},
+        "b": {"sgd"},
+    }
+
+
+@pytest.mark.usefixtures("no_training")
 def test_a_folder_with_more_than_the_file_is_another_study(studies: Studies) -> None:
     studies.carry_out()
     studies.write(optimizers=["adam"])
@@ -164,7 +181,7 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bnnlab_studies.plan.Plan.make_engine", lambda *_: Here())
+        patch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
         patch.setattr(RunFolder, "append_metrics", full)
         code = main(["sweep", str(studies.file), "--out", str(studies.folder.parent)])
     said = capsys.readouterr().err

@@ -25,7 +25,7 @@ from bnnlab_optuna.reading import read_space
 from bnnlab_optuna.space import Space
 from bnnlab_optuna.storage import find_address, without_secrets
 from bnnlab_optuna.tuning import WITHIN, Tuning, read_tuning
-from bnnlab_studies.job import digest
+from bnnlab_studies.cells import digest
 from bnnlab_studies.study import PLAN
 
 HEAD = "# Written by `bnn tune`: what it was told.\n"

@@ -1,5 +1,8 @@
 """Cells: which runs repeat one another, what tells cells apart, and their values per seed."""
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +14,25 @@ from bnnlab_studies.record import DEFAULTS, Record, leaves
 
 APART = frozenset({"seed", "data", "out", "name", "device", "checkpoint_minutes", "threads"})
 """Settings in which runs of one cell may differ: the seed, and where and how they ran."""
+
+LONGEST = 100
+"""Characters of a cell's file name."""
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return 16 digits of what a cell is known by: its settings without `APART`."""
+    its = {key: value for key, value in settings.items() if key not in APART}
+    return hashlib.sha256(json.dumps(its, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_name(cell: str) -> str:
+    """Return what folders and files of a cell are called: its name, fit for a shell.
+
+    It has letters, digits and `.=_-`. A cell without a name is called `cell`.
+    """
+    plain = re.sub(r" *= *[\[({'\"]*", "=", cell)
+    made = re.sub(r"[^\w.=]+", "-", plain, flags=re.ASCII).strip("-.")
+    return made[:LONGEST].rstrip("-.") or "cell"
 
 
 def group(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -31,7 +53,7 @@ def _key(record: Record) -> str:
     """Return what is equal for the runs of one cell, and its name where it has one."""
     if record.cell or not record.settings:
         return record.cell or record.name
-    return repr(sorted(_settings(record).items()))
+    return digest({**DEFAULTS, **record.settings})
 
 
 def _settings(record: Record) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One run of a study, in whatever process: done already, gone on with, or begun."""
 
-import hashlib
 import json
 import logging
 import platform
@@ -17,7 +16,7 @@ from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
 from bnnlab.storage.log import hear
-from bnnlab_studies.cells import APART
+from bnnlab_studies.cells import digest
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
@@ -64,12 +63,6 @@ class Outcome:
     def is_done(self) -> bool:
         """Whether there is nothing left to do."""
         return self.status in ("complete", "stopped")
-
-
-def digest(settings: Mapping[str, Any]) -> str:
-    """Return 16 digits of what a cell is known by: its settings without those that are `APART`."""
-    its = {key: value for key, value in settings.items() if key not in APART}
-    return hashlib.sha256(json.dumps(its, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def perform(job: Job) -> Outcome:

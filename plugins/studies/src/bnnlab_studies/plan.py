@@ -1,8 +1,7 @@
 """A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
-from bnnlab_studies.engine import Engine, make_engine
-from bnnlab_studies.job import Job, digest
+from bnnlab_studies.cells import digest, file_name
+from bnnlab_studies.job import Job
 from bnnlab_studies.study import PLAN
-from bnnlab_studies.sweep_file import Point, SweepFile, read
+from bnnlab_studies.sweep_file import Point, read
 
-_SAFE = re.compile(r"[\w=+\[][\w.,=+\[\] -]{,98}[\w=+\]]|\w")
 _NAMED = 5
 """The most cells that a message names."""
 
@@ -43,28 +41,17 @@ class Cell:
     Attributes:
         name: For people.
         settings: As `RunConfig.as_dict()` returns them.
-        said: Name of the folder with its runs, where the study has one for it already.
+        folder: Name of the folder with its runs.
     """
 
     name: str
     settings: Mapping[str, Any]
-    said: str = ""
+    folder: str = "cell"
 
     @cached_property
     def digest(self) -> str:
         """What it is known by."""
         return digest(self.settings)
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder with its runs: its own name, where that is one on every system."""
-        name = self.said or self.name
-        return name if _SAFE.fullmatch(name) else self.digest
-
-    @property
-    def where(self) -> dict[str, str]:
-        """Its folder as study.toml says it, unless it is called like the cell."""
-        return {} if self.folder == self.name else {"folder": self.folder}
 
 
 @dataclass(frozen=True)
@@ -101,14 +88,6 @@ class Plan:
         """Return the folder of a run."""
         return self.folder / cell.folder / f"seed-{seed}"
 
-    def make_engine(self, host: PluginHost) -> Engine:
-        """Make the engine.
-
-        Raises:
-            UsageError: If it cannot be made.
-        """
-        return make_engine(host, self.engine)
-
     def as_toml(self) -> dict[str, Any]:
         """Return a sweep file with all settings, that says this plan again."""
         tables = [
@@ -117,7 +96,7 @@ class Plan:
         ]
         common = dict(_common(tables))
         cells = [
-            {"name": cell.name, **cell.where, **_without(table, common)}
+            {"name": cell.name, "folder": cell.folder, **_without(table, common)}
             for cell, table in zip(self.cells, tables, strict=True)
         ]
         options = {key: "none" if it is None else it for key, it in self.engine.options.items()}
@@ -175,17 +154,19 @@ def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = 
     settings = dict(spoken or {})
     engine = settings.pop("engine", {})
     is_folder = place.is_dir()
-    if is_folder and (said := {"out", "name"} & settings.keys()):
-        raise UsageError(f"--{min(said)} is for a sweep file: {place} is a study's folder already")
+    if is_folder and (unfit := {"out", "name"} & settings.keys()):
+        raise UsageError(f"--{min(unfit)} is for a sweep file: {place} is a study's folder already")
     file = read(host, place / PLAN if is_folder else place)
     if file.seeds is not None and (file.says_seed or "seed" in settings):
         raise UsageError("seed: [sweep] says the seeds of the study. Leave the setting out.")
     configs = _resolve_all(host, file.points, settings)
+    said = Layer({"engine": file.engine}, file.source)
+    engines: list[Mapping[str, Any] | Layer] = [{"engine": "local"}, said, {"engine": engine}]
     return Plan(
         place if is_folder else _folder(place, configs[0]),
         _cells(file.points, configs),
         (configs[0].seed,) if file.seeds is None else file.seeds,
-        _engine(host, file, engine),
+        resolve_components(host, engines, [Kind.ENGINE])[Kind.ENGINE],
         file.table,
     )
 
@@ -228,23 +209,25 @@ def _folder(file: Path, config: RunConfig) -> Path:
 
 def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:
     cells = [
-        Cell(point.name or described(config), config.as_dict(), point.folder)
+        Cell(
+            point.name or described(config), config.as_dict(), point.folder or file_name(point.name)
+        )
         for point, config in zip(points, configs, strict=True)
     ]
     faults = [
         f"cells {one.name!r} and {other.name!r} {what}."
         for what, key in (
             ("have equal settings", lambda cell: cell.digest),
-            ("have one name", lambda cell: cell.name.casefold()),  # many systems ignore case
+            ("have one name", lambda cell: cell.name.casefold()),
         )
         for one, other in _pairs(cells, key)
     ]
     if faults:
         raise FaultyCells(faults)
-    return tuple(cells)
+    return in_folders(cells, {})
 
 
-def _pairs(cells: Sequence[Cell], key: Any) -> Iterator[tuple[Cell, Cell]]:
+def _pairs(cells: Iterable[Cell], key: Callable[[Cell], str]) -> Iterator[tuple[Cell, Cell]]:
     """Yield each cell that has the key of an earlier one, with that one."""
     seen = dict[str, Cell]()
     for cell in cells:
@@ -253,15 +236,22 @@ def _pairs(cells: Sequence[Cell], key: Any) -> Iterator[tuple[Cell, Cell]]:
             yield first, cell
 
 
+def in_folders(cells: Iterable[Cell], known: Mapping[str, str]) -> tuple[Cell, ...]:
+    """Return cells with a folder of their own each: its digest, where another has its name.
+
+    Args:
+        cells: The cells.
+        known: Folders that cells have already, by their digests.
+    """
+    taken = {folder.casefold() for folder in known.values()}  # many systems ignore case
+    placed = []
+    for cell in cells:
+        free = cell.folder if cell.folder.casefold() not in taken else cell.digest
+        placed.append(replace(cell, folder=known.get(cell.digest, free)))
+        taken.add(placed[-1].folder.casefold())
+    return tuple(placed)
+
+
 def described(config: RunConfig) -> str:
     """Return the name of the only cell of a study: its components."""
     return " + ".join(config.choices[kind].component.name for kind in KINDS)
-
-
-def _engine(host: PluginHost, file: SweepFile, spoken: Any) -> Choice:
-    layers: list[Any] = [
-        {"engine": "local"},
-        Layer({"engine": file.engine}, file.source),
-        {"engine": spoken},
-    ]
-    return resolve_components(host, layers, [Kind.ENGINE])[Kind.ENGINE]

@@ -10,7 +10,7 @@ from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.index import read_toml
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
-from bnnlab_studies.cells import by_seed, group
+from bnnlab_studies.cells import by_seed, file_name, group
 from bnnlab_studies.comparing import compare_cells, expect_one_protocol
 from bnnlab_studies.record import Record, find_records
 from bnnlab_studies.statistics import Comparison, Summary
@@ -149,8 +149,9 @@ def _planned(file: Path, records: Iterable[Record]) -> list[Record]:
     """Return records with the cells of a plan, in its order. A cell is a folder with its runs."""
     sweep = read_toml(file).get("sweep")
     cells = sweep.get("cell", []) if isinstance(sweep, Mapping) else []
-    names = {str(cell.get("folder", cell.get("name"))): str(cell.get("name")) for cell in cells}
+    named = [(str(cell.get("name")), cell.get("folder")) for cell in cells]
+    names = {str(folder or file_name(name)): name for name, folder in named}
     order = [*names.values()]
     found = [Path(each.name).parts[0] if each.folder else each.cell for each in records]
-    named = [replace(r, cell=names.get(c, c)) for r, c in zip(records, found, strict=True)]
-    return sorted(named, key=lambda r: order.index(r.cell) if r.cell in order else len(order))
+    told = [replace(r, cell=names.get(c, c)) for r, c in zip(records, found, strict=True)]
+    return sorted(told, key=lambda r: order.index(r.cell) if r.cell in order else len(order))

@@ -1,6 +1,6 @@
 """The folder of a study: whose it is, and the plan in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.plan import Cell, Plan, make_plan
+from bnnlab_studies.plan import Plan, in_folders, make_plan
 from bnnlab_studies.study import PLAN
 
 HEAD = "# Written by `bnn sweep`: a study with all its settings.\n"
@@ -23,7 +23,7 @@ _NAMED = 5
 def held(host: PluginHost, plan: Plan) -> Iterator[Plan]:
     """Make or extend a study's folder, and keep other processes from it in the block.
 
-    The plan that is yielded calls the cells of before by their names of before.
+    In the plan that is yielded, cells of before have their folders of before.
 
     Raises:
         UsageError: If the folder is in use, holds something else, or cannot be written.
@@ -49,7 +49,7 @@ def held(host: PluginHost, plan: Plan) -> Iterator[Plan]:
 
 
 def agreed(host: PluginHost, plan: Plan) -> Plan:
-    """Return the plan, with the names that its cells have in the folder already.
+    """Return the plan, with the folders that its cells have already.
 
     Raises:
         UsageError: If the folder holds runs that are not a part of the plan, or no study.
@@ -66,7 +66,6 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
         raise UsageError(f"{file} is a sweep file, and its folder none of a study: name the file.")
     before = make_plan(host, plan.folder)
     begun = [cell for cell in before.cells if (plan.folder / cell.folder).exists()]
-    known = {cell.digest: cell for cell in begun}
     mine = {cell.digest for cell in plan.cells}
     lacking = [shown(cell.name) for cell in begun if cell.digest not in mine]
     more = [f"and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
@@ -76,9 +75,4 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
             f"{plan.folder} holds another study: it has {what}, which this one lacks. "
             "Choose another --name."
         )
-    return replace(plan, cells=tuple(_as_before(cell, known) for cell in plan.cells))
-
-
-def _as_before(cell: Cell, known: Mapping[str, Cell]) -> Cell:
-    before = known.get(cell.digest, cell)
-    return replace(cell, name=before.name, said=before.folder)
+    return replace(plan, cells=in_folders(plan.cells, {it.digest: it.folder for it in begun}))

@@ -29,7 +29,7 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
     Args:
         host: The plugins.
         plan: Of the study.
-        engine: What carries the runs out, such as `plan.make_engine(host)`.
+        engine: What carries the runs out, such as `make_engine(host, plan.engine)`.
         ended: Called in this thread with each run that ends, and how.
 
     Raises:

@@ -25,7 +25,7 @@ from bnnlab.settings.text import joined
 from bnnlab_studies.cells import group
 from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
-from bnnlab_studies.engine import Engine
+from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import finished
 from bnnlab_studies.plan import FaultyCells, Plan, make_plan
 from bnnlab_studies.record import Record
@@ -80,7 +80,7 @@ def sweep(
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         host = PluginHost()
         plan = _planned(host, file, spoken)
-        made = plan.make_engine(host)
+        made = make_engine(host, plan.engine)
     if dry_run or not json:
         _print_plan(plan, made, json)
     if dry_run:
