@@ -92,7 +92,9 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     assert options["lr"]["default"] == 0.005
     assert options["m"]["type"] == "float or list of float or 'auto'"
     assert all(option["help"] for option in info["options"])
+    assert options["lr"]["search"] == [0.0001, 0.1]
     plain = bnn("info", "optimizer", "meta").out
+    assert "Learning rate. (above 0; tuned: 0.0001 to 0.1)" in " ".join(plain.split())
     assert "Laborieux" in plain
     assert all(name in plain for name in options)
     assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain

@@ -41,7 +41,11 @@ class AtMost(Marker):
 
 @dataclass(frozen=True, init=False)
 class Search(Marker):
-    """The range (low, high) that is worth trying when tuning, or more than two such values."""
+    """What is worth trying when tuning: `Search(low, high)` for two numbers, else values.
+
+    A range includes both ends. Each value is one that the option takes: `Search("sign", "tanh")`,
+    `Search([64], [64, 64])`, `Search(None, 0.1)`.
+    """
 
     search: tuple[Any, ...]
 

@@ -143,6 +143,7 @@ def _document(
                 "default": option.default,
                 "help": option.help,
                 **option.bounds,
+                "search": option.search,
             }
             for option in component.options
         ],
@@ -196,8 +197,11 @@ def _print_component(choice: Choice) -> None:
 
 
 def _conditions(option: Option) -> str:
-    bounds = [option.says(name) for name in option.bounds]
-    parts = [f" ({', '.join(bounds)})"] if bounds else []
+    said = [", ".join(option.says(name) for name in option.bounds)]
+    if option.search:
+        between = " to " if option.search_range else ", "
+        said.append(f"tuned: {between.join(map(written, option.search))}")
+    parts = [f" ({'; '.join(filter(None, said))})"] if any(said) else []
     for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():
             parts.append(f" {written(value)} {word} {', '.join(names)}.")

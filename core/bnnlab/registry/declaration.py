@@ -33,7 +33,7 @@ class Option:
         maximum: Largest allowed number.
         above: Numbers must be larger than this.
         below: Numbers must be smaller than this.
-        search: (low, high) or the values worth trying when tuning.
+        search: What is worth trying when tuning: two numbers are a range, all else values.
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
         path: Whether it is a file or folder. It is made absolute, so that a run can be continued
@@ -65,6 +65,12 @@ class Option:
     def bounds(self) -> dict[str, float]:
         """The bounds that it has, by the names of their attributes."""
         return {name: bound for name in BOUNDS if (bound := getattr(self, name)) is not None}
+
+    @property
+    def search_range(self) -> tuple[float, float] | None:
+        """The lowest and highest number worth trying; None if it declares values, or nothing."""
+        numbers = [it for it in self.search or () if type(it) in (int, float)]
+        return (numbers[0], numbers[1]) if len(numbers) == len(self.search or ()) == 2 else None
 
     def says(self, name: str) -> str:
         """Return one of its bounds in words: `at least 1`."""

@@ -56,6 +56,40 @@ def test_more_than_two_declared_values_are_a_choice(plan: Any) -> None:
     assert space["optimizer.train_draws"] == "1, 2, 5"
 
 
+DECLARING = """
+from bnnlab import Component, Kind, Option, hookimpl
+
+@hookimpl
+def bnnlab_components():
+    options = (
+        Option("every", int, 1, "", search=(1, 4)),
+        Option("decay", float | None, None, "", search=(None, 0.1)),
+        Option("form", str, "sign", "", search=("sign", "tanh")),
+        Option("betas", list[float], [0.9], "", search=([0.9], [0.95, 0.98])),
+        Option("layers", list[int], [8], "", search=(8, 64)),
+    )
+    return [Component(Kind.OPTIMIZER, "lion", "acme:Lion", "", "", options=options)]
+"""
+
+
+def test_two_declared_numbers_are_a_range_and_all_else_are_values(
+    make_plugin: Any, tmp_path: Path
+) -> None:
+    make_plugin("acme", DECLARING)
+    file = tmp_path / "study.toml"
+    text = 'rule = "bp"\noptimizer = { name = "lion", layers = [8] }\nmodel.width = 1.0\n[tune]'
+    file.write_text(text)
+    assert searched(read_plan(PluginHost(), file, {}, None).space) == {
+        "optimizer.every": "1 to 4, whole",
+        "optimizer.decay": "none, 0.1",
+        "optimizer.form": "sign, tanh",
+        "optimizer.betas": "[0.9], [0.95, 0.98]",
+    }
+    file.write_text(text.replace(", layers = [8]", ""))
+    with pytest.raises(UsageError, match=r"layers takes no numbers.* Its plugin declares"):
+        read_plan(PluginHost(), file, {}, None)
+
+
 def test_the_table_overrides_and_adds(plan: Any) -> None:
     text = """
     [tune.space]

@@ -207,13 +207,22 @@ def test_sizes_may_shrink_in_every_step_whatever_was_loaded(make_plugin: MakePlu
     assert not failures(make_plugin, posteriors.Decays, only=check)
 
 
-@pytest.mark.parametrize("limits", ["minimum=2", "maximum=1, search=(0.1, 2.0)"])
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ("minimum=2", "at least 2"),
+        ("maximum=1, search=(0.1, 2.0)", "worth trying, but refused: .*at most 1"),
+        ("search=([0.1], [0.2])", "worth trying, but refused: .*a float"),
+        ("search=(0.2, 0.1)", "no range goes from"),
+    ],
+)
 def test_a_default_or_trial_outside_its_own_bounds_is_found(
-    make_plugin: MakePlugin, limits: str
+    make_plugin: MakePlugin, limits: str, message: str
 ) -> None:
     options = f"Option('strength', float, 1.0, 'How much.', {limits}),"
     check = "test_its_defaults_are_within_their_own_bounds"
-    assert failures(make_plugin, rules.Optional, options=options, only=check)
+    failed = failures(make_plugin, rules.Optional, options=options, only=check)
+    assert re.search(message, failed[check])
 
 
 PLUGIN_TEST = """

@@ -118,7 +118,7 @@ def _options(
             if option.name in asked:
                 what = _read(f"{kind}.{option.name}", option, asked[option.name])
             elif kind in METHODS and option.search and option.name not in is_set:
-                what = _declared(option)
+                what = _declared(f"{kind}.{option.name}", option)
             else:
                 continue
             yield Dimension(label, (kind, option.name), what, only)
@@ -128,14 +128,14 @@ def _options(
         raise ValueError(f"{kind}.{name}: {whose} has no such option.{hint}")
 
 
-def _declared(option: Option) -> Range | Values:
-    """Return what an option declares to be worth trying."""
-    values = option.search or ()
-    if len(values) != 2:
-        return Values(tuple(values))
-    low, high = values
-    is_whole = not any(form.type is float for form in forms(option.type))
-    return Range(low, high, _is_log(low, high), None, is_whole)
+def _declared(name: str, option: Option) -> Range | Values:
+    """Return what an option declares to be worth trying; raise ValueError if that is wrong."""
+    bounds = option.search_range
+    said = dict(zip(("low", "high"), bounds, strict=True)) if bounds else [*(option.search or ())]
+    try:
+        return _read(name, option, said)
+    except ValueError as error:
+        raise ValueError(f"{error} Its plugin declares it: set it here or in the file.") from None
 
 
 def _is_log(low: float, high: float) -> bool:

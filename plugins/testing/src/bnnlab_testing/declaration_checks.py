@@ -76,10 +76,10 @@ class DeclarationChecks(ComponentContract):
         assert not faults, "\n".join(faults)
         for option in self.component.options:
             for value in option.search or ():
-                as_one, as_items = (
-                    check_values([option], {option.name: each})[1] for each in (value, [value])
-                )
-                assert not as_one or not as_items, f"worth trying, but refused: {as_one[0]}"
+                _, faults = check_values([option], {option.name: value})
+                assert not faults, f"worth trying, but refused: {faults[0]}"
+            if bounds := option.search_range:
+                assert bounds[0] < bounds[1], f"{option.name}: no range goes from {bounds}"
 
     def test_its_class_loads_and_is_documented(self) -> None:
         """The target exists, derives from the interface of its kind and has its own docstring."""
