@@ -8,15 +8,16 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bnnlab.errors import RunError, printable
+from bnnlab.errors import RunError, StoppedError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -198,3 +199,20 @@ class _Forgiving:
     def flush(self) -> None:
         with suppress(OSError):
             self._stream.flush()
+
+
+@contextmanager
+def stoppable(again: Callable[[], str]) -> Iterator[None]:
+    """End the command with one line, and a command that goes on, if a signal stops the block.
+
+    Args:
+        again: Returns that command; empty if there is nothing to go on with.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, StoppedError) as error:
+        if command := again():
+            report_note(f"to continue: {command}")
+        stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
+        report_error(f"stopped by {stop.signal}")
+        raise typer.Exit(stop.exit_code) from None

@@ -1,7 +1,6 @@
 """Commands that train, and on run files: `run`, `list-recipes`, `schema`."""
 
 import shlex
-import signal
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import layer, with_flags
-from bnnlab.cli.console import Json, line, print_json, print_out, report_error, report_note
-from bnnlab.errors import StoppedError, UsageError
+from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
+from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
 from bnnlab.registry.recipes import find_recipe, find_recipes
@@ -154,18 +153,13 @@ def _train(
     from bnnlab.engine.preparing import prepare
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
-    try:
+    run = experiment.folder
+    with stoppable(lambda: f"bnn run --resume {shlex.quote(str(run.path))}" if run else ""):
         if quiet:
             return experiment.run()
         display = Display(experiment)
         with display.progress:
             return experiment.run(display.stepped)
-    except (KeyboardInterrupt, StoppedError) as error:
-        if experiment.folder:
-            report_note(f"to continue: bnn run --resume {shlex.quote(str(experiment.folder.path))}")
-        stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
-        report_error(f"stopped by {stop.signal}")
-        raise typer.Exit(stop.exit_code) from None
 
 
 def list_recipes(json: Json = False) -> None:

@@ -23,10 +23,13 @@ _BOUNDS = {
     "below": "exclusiveMaximum",
 }
 _RECIPE: Schema = {
-    "description": "Of a recipe: what it is. A run does not read it.",
-    "type": "object",
+    "description": "Of a recipe: what it is. Of a study: its recipe. A run does not read it.",
+    "type": ["object", "string"],
     "properties": {"title": {"type": "string"}, "reproduces": {"type": "string"}},
 }
+
+_STUDY = ("sweep", "engine", "tune", "table")
+"""Tables of files of studies. A run refuses them; their commands check them."""
 
 
 def run_schema(host: PluginHost) -> Schema:
@@ -36,6 +39,7 @@ def run_schema(host: PluginHost) -> Schema:
         **{str(kind): _kind(host, kind) for kind in PARTS},
         probe=_probes(host),
         recipe=_RECIPE,
+        **{name: {"description": "Of a study: a run refuses it."} for name in _STUDY},
     )
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -199,7 +199,7 @@ def test_a_wrong_word_is_refused(bnn: Bnn, folder: Path, words: tuple[str, ...],
 def test_a_folder_without_runs_is_refused(bnn: Bnn, tmp_path: Path) -> None:
     assert f"{tmp_path} holds no run" in bnn.refused("runs", tmp_path)
     assert f"{tmp_path} holds no run" in bnn.refused("show", tmp_path)
-    assert "is no run's folder" in bnn.refused("show", tmp_path / "nowhere")
+    assert "there is no folder" in bnn.refused("show", tmp_path / "nowhere")
     assert "holds no run" in bnn.refused("compare", tmp_path, tmp_path)
     assert "there is no folder" in bnn.refused("runs", tmp_path / "nowhere")
     (tmp_path / "x.json").write_text("{}")
@@ -402,7 +402,10 @@ def test_what_cannot_be_compared_is_refused(bnn: Bnn, folder: Path) -> None:
     adam, meta = folder / "adam", folder / "meta"
     assert "one cell only, adam" in bnn.refused("compare", adam)
     said = bnn.refused("compare", adam, meta, "--measure", "forgeting")
-    assert "no run has the measure 'forgeting'. Did you mean 'forgetting'?" in said
+    assert (
+        "measure 'forgeting': no run has this setting or measure. Did you mean 'forgetting'?"
+        in said
+    )
     assert "no seed in common" in bnn.refused("compare", adam, meta / "seed-10")
     assert "no seed in common" in bnn.refused("compare", adam, meta, "--measure", "forgetting")
 

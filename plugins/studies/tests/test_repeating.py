@@ -122,4 +122,6 @@ def test_interrupted_it_says_how_to_go_on(
     assert f"to continue: bnn sweep {tmp_path / 'it'}" in err
     assert "stopped by SIGTERM" in err
     assert main(["sweep", str(tmp_path / "it"), "--dry-run"]) == 0
-    assert "3 runs, 1 done" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 runs, 1 done" in out
+    assert "time left: about 0:00:" in out

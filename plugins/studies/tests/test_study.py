@@ -163,6 +163,15 @@ def test_a_cell_is_named_by_what_differs(make_run: MakeRun, tmp_path: Path) -> N
     assert len(study[4:]) == 2
 
 
+def test_a_run_without_one_of_its_components_has_its_cell(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        make_run(name)
+    (tmp_path / "a" / "run.toml").write_text("rule = {name = 'bnnlab-dfa/dfa'}")
+    assert len(Study.read(tmp_path).cells) == 2
+
+
 def test_cells_with_components_of_one_name_are_told_apart(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

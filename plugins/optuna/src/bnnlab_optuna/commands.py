@@ -1,7 +1,6 @@
 """The command `bnn tune`."""
 
 import shlex
-import signal
 import sys
 from contextlib import closing, redirect_stdout
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnnlab.cli.choosing import Assignments, layer
-from bnnlab.cli.console import Json, print_json, print_out, print_table, report_error, report_note
-from bnnlab.errors import StoppedError
+from bnnlab.cli.console import Json, print_json, print_out, print_table, report_note, stoppable
 from bnnlab.settings.text import joined
 
 if TYPE_CHECKING:
@@ -99,14 +97,9 @@ def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
         _announce(plan)
     tuner = Tuner(plan, (lambda _: None) if quiet else _report)
     with closing(tuner):
-        try:
-            with raising():
-                tuner.run()
-        except (KeyboardInterrupt, StoppedError) as error:
-            report_note(f"to continue: bnn tune {shlex.quote(str(plan.folder))}")
-            stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
-            report_error(f"stopped by {stop.signal}")
-            raise typer.Exit(stop.exit_code) from None
+        again = f"bnn tune {shlex.quote(str(plan.folder))}"
+        with stoppable(lambda: again), raising():
+            tuner.run()
         with tuner.ownership.asking:  # the last process to write has seen all trials
             found = find(tuner.study)
             written = write(plan, found)

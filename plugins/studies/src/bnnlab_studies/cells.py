@@ -77,7 +77,9 @@ def _differing(its: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> lis
     for name, value in its.items():
         kind, _, option = name.partition(".")
         is_option = kind in KINDS and option != "name"
-        like = [o for o in told if not is_option or o[f"{kind}.name"] == its[f"{kind}.name"]]
+        like = [
+            o for o in told if not is_option or o.get(f"{kind}.name") == its.get(f"{kind}.name")
+        ]
         if any(other.get(name) != value for other in like):
             found.append((name, value))
     return found

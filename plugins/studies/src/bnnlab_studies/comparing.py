@@ -1,11 +1,11 @@
-"""Cells compared with the first of them, by pairs of runs with the same seed."""
+"""Cells compared with the first of them, by pairs of runs with the same seed; and protocols."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from bnnlab.errors import UsageError
 from bnnlab_studies.cells import by_seed
-from bnnlab_studies.protocols import protocols
-from bnnlab_studies.record import Record
+from bnnlab_studies.record import Record, leaves
 from bnnlab_studies.statistics import Comparison, compare, corrected
 
 Cells = Mapping[str, Sequence[Record]]
@@ -60,3 +60,38 @@ def expect_one_protocol(cells: Cells) -> None:
             "scored alike. To compare them all the same, and see where the protocols differ: "
             "--across-protocols"
         )
+
+
+def protocols(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the first complete run of each protocol, by the protocol's hash."""
+    found: dict[str, Record] = {}
+    for run in records:
+        if run.is_complete:
+            found.setdefault(run["protocol"], run)
+    return found
+
+
+def note(records: Iterable[Record]) -> str:
+    """Return a sentence, if runs that are shown together have several protocols; else nothing."""
+    found = protocols(records)
+    if len(found) < 2:
+        return ""
+    return (
+        f"These runs have {len(found)} protocols: what they measured may be compared only where "
+        "`bnn runs --columns protocol` is equal."
+    )
+
+
+def differences(first: Record, other: Record) -> list[dict[str, Any]]:
+    """Return the name and both values of what differs in two protocol descriptions.
+
+    None stands for what is not there.
+    """
+    one, two = (
+        dict(leaves(run.result["protocol_description"], lists=True)) for run in (first, other)
+    )
+    return [
+        {"name": name, "first": one.get(name), "other": two.get(name)}
+        for name in dict.fromkeys([*one, *two])
+        if one.get(name) != two.get(name)
+    ]

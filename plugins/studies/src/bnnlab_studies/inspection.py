@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +15,37 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS
 from bnnlab.storage.folder import ENVIRONMENT, LOG, METRICS, read_metrics
 from bnnlab_studies.cells import APART
-from bnnlab_studies.record import DEFAULTS, Record
+from bnnlab_studies.record import DEFAULTS, Record, defaults_of
+
+Changed = list[dict[str, Any]]
+"""`name`, `value` and `default` of settings; the default is None where it is not known."""
 
 
-@dataclass(frozen=True)
-class Changed:
-    """A setting that is not its default; `default` is None where the default is not known."""
-
-    name: str
-    value: Any
-    default: Any
-
-
-def changed(record: Record, host: PluginHost) -> tuple[list[Changed], list[str]]:
+def changed(record: Record, host: PluginHost) -> tuple[Changed, list[str]]:
     """Return the settings of a run that differ from the defaults, and why a default is not known.
 
     The defaults are those of the plugins that are installed now.
     """
-    own = [
-        Changed(name, value, DEFAULTS.get(name))
-        for name, value in record.settings.items()
-        if name not in APART and not isinstance(value, Mapping)
-    ]
-    found, notes = [each for each in own if each.value != each.default], []
+    plain = {name: it for name, it in record.settings.items() if not isinstance(it, Mapping)}
+    own = {name: it for name, it in plain.items() if name not in APART}
+    found, notes = _unlike("", own, DEFAULTS), list[str]()
     for path, kind, table in _tables(record.settings):
         options = {name: value for name, value in table.items() if name != "name"}
         try:
-            defaults = _defaults(host, kind, table["name"])
+            known = defaults_of(host.options(*host.resolve(kind, table["name"])))
         except UsageError as error:
-            defaults = {}
+            known = {}
             notes.append(f"the defaults of {kind} {table['name']} are not known: {error}")
-        found += [
-            Changed(f"{path}.{name}", value, defaults.get(name))
-            for name, value in options.items()
-            if name not in defaults or value != defaults[name]
-        ]
+        found += _unlike(f"{path}.", options, known)
     return found, notes
+
+
+def _unlike(path: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Changed:
+    return [
+        {"name": path + name, "value": value, "default": defaults.get(name)}
+        for name, value in values.items()
+        if name not in defaults or value != defaults[name]
+    ]
 
 
 def _tables(settings: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Mapping[str, Any]]]:
@@ -62,33 +56,15 @@ def _tables(settings: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Mapping[st
         yield f"{Kind.PROBE}.{name}", Kind.PROBE, {"name": name, **options}
 
 
-def _defaults(host: PluginHost, kind: Kind, name: str) -> dict[str, Any]:
-    options = host.options(*host.resolve(kind, name))
-    return {each.name: "none" if each.default is None else each.default for each in options}
-
-
-@dataclass(frozen=True)
-class Partial:
-    """What a run without a result has done.
-
-    Attributes:
-        result: What it measured, as result.json would hold it.
-        position: Its last epoch, in words.
-    """
-
-    result: dict[str, Any]
-    position: str
-
-
-def partial(folder: Path, epochs: int) -> Partial:
-    """Read what a run without a result has done, from its metrics.jsonl.
+def partial(folder: Path, epochs: int) -> tuple[dict[str, Any], str]:
+    """Return what a run without a result measured, as result.json has it; and its last epoch.
 
     Raises:
-        UsageError: If that file is damaged.
+        UsageError: If its metrics.jsonl is damaged.
     """
     lines = read_metrics(folder) if (folder / METRICS).exists() else []
     try:
-        return Partial(_measured(lines), _position(lines, epochs))
+        return _measured(lines), _position(lines, epochs)
     except (LookupError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
 

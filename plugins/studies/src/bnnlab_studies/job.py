@@ -105,36 +105,25 @@ def finished(folder: Path) -> Outcome | None:
 
 
 def _ready(job: Job) -> "Experiment":
+    """Prepare a run that begins or goes on."""
+    from bnnlab.engine.preparing import prepare
+
     study = job.folder.parents[1]
     if not study.is_dir():
         raise UsageError(
             f"the study's folder {study} is not (or no more) on {platform.node()}: all machines "
             "of a study need it under one path"
         )
-    host = PluginHost()
-    if (job.folder / CONFIG).exists():
-        return _resumed(host, job)
-    if job.folder.exists():
+    host, file = PluginHost(), job.folder / CONFIG
+    if job.folder.exists() and not file.exists():
         _clear(job.folder)
-    try:
-        return _begun(host, job)
-    except UsageError:
-        if not (job.folder / CONFIG).exists():
-            raise
-        return _resumed(host, job)  # a worker whose parent was killed has made it meanwhile
-
-
-def _begun(host: PluginHost, job: Job) -> "Experiment":
-    from bnnlab.engine.preparing import prepare
-
-    where = {"out": str(job.folder.parent), "name": job.folder.name}
-    return prepare(host, resolve(host, [job.settings, where]))
-
-
-def _resumed(host: PluginHost, job: Job) -> "Experiment":
-    from bnnlab.engine.preparing import prepare
-
-    file = job.folder / CONFIG
+    if not file.exists():
+        where = {"out": str(job.folder.parent), "name": job.folder.name}
+        try:
+            return prepare(host, resolve(host, [job.settings, where]))
+        except UsageError:
+            if not file.exists():
+                raise  # else a worker whose parent was killed has made it meanwhile
     config = resolve(host, [Layer(read_config(file), str(file))])
     mine, its = job.settings, config.as_dict()
     if (digest(mine), mine["seed"]) != (digest(its), its["seed"]):

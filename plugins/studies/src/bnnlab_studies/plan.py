@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
@@ -20,18 +20,6 @@ from bnnlab_studies.sweep_file import Point, read
 
 _NAMED = 5
 """The most cells that a message names."""
-
-
-class FaultyCells(UsageError):  # noqa: N818
-    """Cells whose settings are wrong, or do not fit.
-
-    Attributes:
-        faults: What is wrong, each with the names of its cells.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__(" ".join(faults))
-        self.faults = faults
 
 
 @dataclass(frozen=True)
@@ -94,9 +82,14 @@ class Plan:
             {key: it for key, it in cell.settings.items() if key not in ("seed", "out", "name")}
             for cell in self.cells
         ]
-        common = dict(_common(tables))
+        first, *others = tables
+        common = {key: it for key, it in first.items() if all(o.get(key) == it for o in others)}
         cells = [
-            {"name": cell.name, "folder": cell.folder, **_without(table, common)}
+            {
+                "name": cell.name,
+                "folder": cell.folder,
+                **{key: it for key, it in table.items() if key not in common},
+            }
             for cell, table in zip(self.cells, tables, strict=True)
         ]
         options = {key: "none" if it is None else it for key, it in self.engine.options.items()}
@@ -115,31 +108,6 @@ def _settings(cell: Cell, seed: int, threads: int) -> dict[str, Any]:
     return settings
 
 
-def _common(tables: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield what all tables have; options of a component only where it is the same in all."""
-    first, *others = tables
-    for key, value in first.items():
-        rest = [other.get(key) for other in others]
-        if all(each == value for each in rest):
-            yield key, value
-        elif key in PARTS and all(each["name"] == value["name"] for each in rest if each):
-            yield (
-                key,
-                {k: v for k, v in value.items() if all(each[k] == v for each in rest if each)},
-            )
-
-
-def _without(table: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a table has beside the common settings."""
-    found = {}
-    for key, value in table.items():
-        if key not in common:
-            found[key] = value
-        elif value != common[key]:
-            found[key] = {k: v for k, v in value.items() if k not in common[key]}
-    return found
-
-
 def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = None) -> Plan:
     """Return the plan of a sweep file, or of a study's folder.
 
@@ -149,7 +117,7 @@ def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = 
         spoken: Settings that come before the file's, with `engine` among them.
 
     Raises:
-        UsageError: If something is wrong; `FaultyCells` for what is wrong with cells.
+        UsageError: With all that is wrong with the cells, or the first of other faults.
     """
     settings = dict(spoken or {})
     engine = settings.pop("engine", {})
@@ -183,7 +151,8 @@ def _resolve_all(
         except UsageError as error:
             faults.setdefault(str(error), []).append(point.name)
     if faults:
-        raise FaultyCells([_named(names, len(points)) + text for text, names in faults.items()])
+        named = [_named(names, len(points)) + text for text, names in faults.items()]
+        raise UsageError(" ".join(named))
     return configs
 
 
@@ -191,9 +160,13 @@ def _named(names: Sequence[str], count: int) -> str:
     """Return the names of cells in front of what is wrong with them."""
     if len(names) == count:
         return "every cell: " if count > 1 else ""
-    more = len(names) - _NAMED
-    listed = ", ".join(map(shown, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
-    return f"cell{'s' if len(names) > 1 else ''} {listed}: "
+    return f"cell{'s' if len(names) > 1 else ''} {listed(names)}: "
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names of cells as a message shows them, the first few of many."""
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*map(shown, names[:_NAMED]), *more])
 
 
 def _folder(file: Path, config: RunConfig) -> Path:
@@ -223,7 +196,7 @@ def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell,
         for one, other in _pairs(cells, key)
     ]
     if faults:
-        raise FaultyCells(faults)
+        raise UsageError(" ".join(faults))
     return in_folders(cells, {})
 
 

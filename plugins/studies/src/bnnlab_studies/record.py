@@ -4,14 +4,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.result import ABOUT
-from bnnlab.errors import UsageError, first_line
+from bnnlab.errors import UsageError, did_you_mean, first_line
+from bnnlab.registry.components import Option
 from bnnlab.registry.index import as_table
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
 from bnnlab.settings.text import read_config
@@ -20,7 +21,13 @@ from bnnlab.storage.owner import owner_of
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
 
-DEFAULTS = {each.name: "none" if each.default is None else each.default for each in RUN_OPTIONS}
+
+def defaults_of(options: Iterable[Option]) -> dict[str, Any]:
+    """Return the defaults of options as run.toml has them, by name."""
+    return {each.name: "none" if each.default is None else each.default for each in options}
+
+
+DEFAULTS = defaults_of(RUN_OPTIONS)
 """Settings that a run.toml of an earlier version may lack."""
 _NEEDED = {"status", "accuracy", "components", "protocol", "protocol_description", "seed"}
 """What every version has written into a result."""
@@ -180,13 +187,33 @@ def _at(place: Any, path: str) -> Any:
     raise KeyError(path)
 
 
-def leaves(place: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values of all that is no mapping."""
+def leaves(place: Mapping[Any, Any], lists: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values of all that is no mapping; with `lists`, and no list."""
     for key, value in place.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{inner}", it) for inner, it in leaves(value))
+        inner = dict(enumerate(value)) if lists and isinstance(value, list) else value
+        if isinstance(inner, Mapping):
+            yield from ((f"{key}.{name}", it) for name, it in leaves(inner, lists))
         else:
-            yield key, value
+            yield str(key), value
+
+
+def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> None:
+    """Refuse a name of a setting or measure that no run has.
+
+    Args:
+        names: Of settings or measures.
+        records: Runs.
+        what: For the message, such as `--where`.
+
+    Raises:
+        UsageError: With the nearest name that one has.
+    """
+    for name in names:
+        if not any(name in record for record in records):
+            known = dict.fromkeys(known for record in records for known in record)
+            raise UsageError(
+                f"{what} {name!r}: no run has this setting or measure.{did_you_mean(name, known)}"
+            )
 
 
 def find_records(place: Path) -> list[Record]:

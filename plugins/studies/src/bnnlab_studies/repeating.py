@@ -12,7 +12,6 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab.settings.run import RunConfig
 from bnnlab_studies.plan import Cell, Plan, described
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
@@ -27,15 +26,11 @@ if TYPE_CHECKING:
 NAMING = (Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
 
 
-def _train(experiment: "Experiment") -> "Result":
-    return experiment.run()
-
-
 def repeat(
     host: PluginHost,
     places: Sequence[Mapping[str, Any] | Layer],
     seeds: int | Iterable[int],
-    train: Callable[["Experiment"], "Result"] = _train,
+    train: Callable[["Experiment"], "Result"] = lambda experiment: experiment.run(),
 ) -> Study:
     """Run one set of settings with several seeds; return all runs, with their models.
 
@@ -60,25 +55,19 @@ def repeat(
     cell = Cell(described(config), config.as_dict())
     if config.out is None:
         return _run_all(host, cell, dict.fromkeys(every), train)
+    components = (config.choices[kind].component.name for kind in NAMING)
+    name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
+    folder = Path(config.out).expanduser() / name
+    if folder.exists():
+        again = f"bnn sweep {shlex.quote(str(folder))}"
+        raise UsageError(f"{folder} exists. Choose another --name, or continue it: {again}")
     engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})
-    plan = Plan(_new_folder(config), (cell,), every, engine)
+    plan = Plan(folder, (cell,), every, engine)
     with held(host, plan):
         study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
-        study.folder, study.name = plan.folder, plan.folder.name
-        write_table(study, plan.folder)
+        study.folder, study.name = folder, name
+        write_table(study, folder)
     return study
-
-
-def _new_folder(config: RunConfig) -> Path:
-    components = "-".join(config.choices[kind].component.name for kind in NAMING)
-    name = config.name or f"{components}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(config.out or "").expanduser() / name
-    if folder.exists():
-        raise UsageError(
-            f"{folder} exists. Choose another --name, or continue it: bnn sweep "
-            f"{shlex.quote(str(folder))}"
-        )
-    return folder
 
 
 def _run_all(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isclose
 from statistics import fmean, stdev
 
@@ -97,27 +98,20 @@ def compare(
     before, after = [first[seed] for seed in seeds], [other[seed] for seed in seeds]
     differences = [b - a for a, b in zip(before, after, strict=True)]
     found = summarise(differences)
-    means = fmean(before), fmean(after)
-    plain = Comparison(
-        *names,
-        seeds,
-        *means,
-        float(found.mean or 0),
-        found.low,
-        found.high,
-        left_out=tuple(left_out),
-    )
+    difference, ends = fmean(differences), (found.low, found.high)
+    means = fmean(before), fmean(after), difference
+    made = partial(Comparison, *names, seeds, *means, *ends, left_out=tuple(left_out))
     if found.std is None:
-        return replace(plain, note="one pair: no interval and no test")
+        return made(note="one pair: no interval and no test")
     alike = all(isclose(each, differences[0], rel_tol=1e-9, abs_tol=1e-15) for each in differences)
-    if alike and isclose(plain.difference, 0, abs_tol=1e-15):
-        return replace(plain, note="no pair differs: no test is defined")
+    if alike and isclose(difference, 0, abs_tol=1e-15):
+        return made(note="no pair differs: no test is defined")
     p_wilcoxon = float(stats.wilcoxon(after, before).pvalue)
     if alike:
         note = "all pairs differ by the same: the t-test and the effect size are not defined"
-        return replace(plain, p_wilcoxon=p_wilcoxon, note=note)
+        return made(p_wilcoxon=p_wilcoxon, note=note)
     p_t = float(stats.ttest_rel(after, before).pvalue)
-    return replace(plain, p_t=p_t, p_wilcoxon=p_wilcoxon, effect=plain.difference / found.std)
+    return made(p_t=p_t, p_wilcoxon=p_wilcoxon, effect=difference / found.std)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -138,10 +132,9 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return comparisons that were made together with `p_holm`, if there are several."""
-    tested = [each.p_t for each in comparisons if each.p_t is not None]
     if len(comparisons) < 2:
         return [*comparisons]
-    values = iter(holm(tested))
+    values = iter(holm([each.p_t for each in comparisons if each.p_t is not None]))
     return [
         each if each.p_t is None else replace(each, p_holm=next(values)) for each in comparisons
     ]

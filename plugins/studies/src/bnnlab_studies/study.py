@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError
 from bnnlab.registry.index import read_toml
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, file_name, group
 from bnnlab_studies.comparing import compare_cells, expect_one_protocol
-from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.record import Record, expect_names, find_records
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text
 
@@ -87,7 +87,7 @@ class Study(Sequence[Record]):
             UsageError: If no run has the measure, it is no number, or two runs of a cell have the
                 same seed.
         """
-        self._expect(measure)
+        expect_names([measure], self.records, "measure")
         found = {cell: by_seed(runs, measure) for cell, runs in self.cells.items()}
         return {
             cell: statistics.summarise([*values.values()], missing)
@@ -101,15 +101,10 @@ class Study(Sequence[Record]):
             UsageError: If there is one cell only, two cells have no seed in common, or protocols
                 differ and `across_protocols` is not set; and as in `summary`.
         """
-        self._expect(measure)
+        expect_names([measure], self.records, "measure")
         if not across_protocols:
             expect_one_protocol(self.cells)
         return compare_cells(self.cells, measure)
-
-    def _expect(self, measure: str) -> None:
-        if not any(measure in run for run in self.records):
-            names = {name: None for run in self.records for name in run}
-            raise UsageError(f"no run has the measure {measure!r}.{did_you_mean(measure, names)}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per run: its cell, and what `Record.row` has."""

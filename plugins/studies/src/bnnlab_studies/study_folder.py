@@ -8,15 +8,12 @@ import tomli_w
 
 from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.options import shown
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.plan import Plan, in_folders, make_plan
+from bnnlab_studies.plan import Plan, in_folders, listed, make_plan
 from bnnlab_studies.study import PLAN
 
 HEAD = "# Written by `bnn sweep`: a study with all its settings.\n"
-_NAMED = 5
-"""The most cells that a message names."""
 
 
 @contextmanager
@@ -67,10 +64,9 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
     before = make_plan(host, plan.folder)
     begun = [cell for cell in before.cells if (plan.folder / cell.folder).exists()]
     mine = {cell.digest for cell in plan.cells}
-    lacking = [shown(cell.name) for cell in begun if cell.digest not in mine]
-    more = [f"and {len(lacking) - _NAMED} more"] if len(lacking) > _NAMED else []
+    lacking = [cell.name for cell in begun if cell.digest not in mine]
     seeds = [f"seed {seed}" for seed in before.seeds if begun and seed not in plan.seeds]
-    if what := ", ".join([*lacking[:_NAMED], *more] or seeds):
+    if what := listed(lacking) or ", ".join(seeds):
         raise UsageError(
             f"{plan.folder} holds another study: it has {what}, which this one lacks. "
             "Choose another --name."

@@ -12,7 +12,7 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.engine import Engine
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
-from bnnlab_studies.plan import Cell, FaultyCells, Plan
+from bnnlab_studies.plan import Cell, Plan
 from bnnlab_studies.stopping import raising
 from bnnlab_studies.study import Study
 from bnnlab_studies.study_folder import held
@@ -68,7 +68,7 @@ def _examine(cells: Iterable[Cell], executor: Executor) -> None:
     Only the stream itself knows it. One cell of each stream is examined, by a worker.
 
     Raises:
-        FaultyCells: With what is wrong.
+        UsageError: With what is wrong.
     """
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -77,7 +77,7 @@ def _examine(cells: Iterable[Cell], executor: Executor) -> None:
     asked = [(some, executor.submit(examine, some[0].settings)) for some in alike.values()]
     found = [(some, future.result()) for some, future in asked]
     if faults := [f"{', '.join(it.name for it in some)}: {why}" for some, why in found if why]:
-        raise FaultyCells(faults)
+        raise UsageError(" ".join(faults))
 
 
 def _carry_out(left: list[Job], executor: Executor, ended: Ended) -> None:

@@ -14,6 +14,7 @@ from bnnlab.registry.options import shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer
 from bnnlab.settings.text import assignment, joined, written
+from bnnlab_studies.record import leaves
 
 KEYS = ("seeds", "grid", "zip", "cell")
 """What `[sweep]` may hold."""
@@ -69,23 +70,17 @@ def read(host: PluginHost, file: Path) -> SweepFile:
     Raises:
         UsageError: If it cannot be read, or `[sweep]`, `[engine]` or `[table]` is wrong.
     """
-    return parse(host, read_toml(file), str(file))
-
-
-def parse(host: PluginHost, document: Mapping[str, Any], source: str) -> SweepFile:
-    """Return what the content of a sweep file says; `read` reads it from a file."""
-    settings = dict(document)
+    settings, source = dict(read_toml(file)), str(file)
     sweep, engine = settings.pop("sweep", None), as_table(settings.pop("engine", {}))
     table = settings.pop("table", [])
+    tables = table if isinstance(table, list) else [table]
     if sweep is None:
         raise UsageError(f"{source} has no table [sweep]. One run: bnn run --config {source}")
     if not isinstance(sweep, Mapping):
         raise UsageError(f"sweep: {shown(sweep)} is not a table. It is set in {source}.")
     if engine is None:
         raise UsageError(f"engine: it is neither a name nor a table with one, in {source}.")
-    if not all(
-        isinstance(each, Mapping) for each in (table if isinstance(table, list) else [table])
-    ):
+    if not all(isinstance(each, Mapping) for each in tables):
         raise UsageError(f"table: {shown(table)} is not a table. It is set in {source}.")
     for key in sweep.keys() - {*KEYS}:
         hint = did_you_mean(key, KEYS) or f" It has: {', '.join(KEYS)}."
@@ -167,21 +162,13 @@ def _lists(table: Any, what: str, source: str) -> dict[str, Sequence[Any]]:
     where = f"[sweep.{what}] of {source}"
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} is not a table.")
-    found = dict(_leaves(table))
+    found = dict(leaves(table))
     for key, values in found.items():
         if not isinstance(values, list) or not values:
             fault = "the list is empty" if values == [] else f"{shown(values)} is not a list"
             raise UsageError(f"{key} in {where}: {fault}.")
     _refuse_elsewhere(found, where)
     return found
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _grid(lists: Mapping[str, Sequence[Any]], source: str) -> list[Point]:

@@ -3,16 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from bnnlab.cli.console import print_out, print_table, table, terminal_width
 from bnnlab.engine.result import MEASURES
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
-from bnnlab_studies.record import Record
+from bnnlab_studies.statistics import Comparison, Summary
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
 
@@ -28,25 +28,6 @@ def expect_one_format(json: bool, csv: bool) -> None:
     """
     if json and csv:
         raise UsageError("--json and --csv: choose one")
-
-
-def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> None:
-    """Refuse a name that no record has.
-
-    Args:
-        names: Of settings or measures.
-        records: Runs.
-        what: For the message, such as `--where`.
-
-    Raises:
-        UsageError: With the nearest name that one has.
-    """
-    for name in names:
-        if not any(name in record for record in records):
-            known = dict.fromkeys(known for record in records for known in record)
-            raise UsageError(
-                f"{what} {name!r}: no run has this setting or measure.{did_you_mean(name, known)}"
-            )
 
 
 def heading(name: str) -> str:
@@ -70,6 +51,13 @@ def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
     if _is_fraction(name):
         return f"{100 * value:{plus}z.{digits}f}"
     return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
+
+
+def interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
+    """Return the ends of an interval as tables show them."""
+    return (
+        "-" if of.low is None else " to ".join(text(name, end, sign) for end in (of.low, of.high))
+    )
 
 
 def _is_fraction(name: str) -> bool:

@@ -1,21 +1,29 @@
 """`bnn compare`: cells of runs with the first of them, by pairs of seeds."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bnnlab.cli.console import Json, print_file, print_json, print_out, print_table
 from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
-from bnnlab_studies.protocols import Difference, differences, protocols
+from bnnlab_studies.comparing import differences, protocols
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import FEW, Comparison
 from bnnlab_studies.study import MEASURE, Study
-from bnnlab_studies.tables import Csv, csv_text, expect_one_format, heading, print_rows, text
+from bnnlab_studies.tables import (
+    Csv,
+    csv_text,
+    expect_one_format,
+    heading,
+    interval,
+    print_rows,
+    text,
+)
 
 log = logging.getLogger("bnnlab.studies")
 
@@ -68,8 +76,7 @@ def compare(
     first, *others = protocols(study).items()
     differing = {name: differences(first[1], other) for name, other in others}
     if json:
-        changed = {name: [asdict(each) for each in every] for name, every in differing.items()}
-        print_json({"measure": measure, "comparisons": rows, "protocols": changed})
+        print_json({"measure": measure, "comparisons": rows, "protocols": differing})
         return
     _print_sizes(found, measure)
     _print_tests(found)
@@ -117,17 +124,12 @@ def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
             text(measure, each.first_mean),
             text(measure, each.other_mean),
             text(measure, each.difference, sign=True),
-            _interval(measure, each),
+            interval(measure, each, sign=True),
             "-" if each.effect is None else f"{each.effect:.2f}",
         )
         for each in found
     ]
     print_rows(heads, rows, numbers=6)
-
-
-def _interval(measure: str, each: Comparison) -> str:
-    ends = (each.low, each.high)
-    return "-" if each.low is None else " to ".join(text(measure, end, sign=True) for end in ends)
 
 
 def _print_tests(found: Sequence[Comparison]) -> None:
@@ -168,14 +170,10 @@ def _print_notes(found: Sequence[Comparison]) -> None:
         print_out(note, soft_wrap=True)
 
 
-def _print_protocols(first: str, other: str, found: Sequence[Difference]) -> None:
+def _print_protocols(first: str, other: str, found: Sequence[Mapping[str, Any]]) -> None:
     print_out()
     print_out(f"the protocols {first} and {other} differ:")
-    rows = [(each.name, *map(_entry, (each.first, each.other))) for each in found[:MOST]]
-    print_table(("entry", first, other), rows)
+    entries = [["-" if it is None else written(it) for it in each.values()] for each in found]
+    print_table(("entry", first, other), entries[:MOST])
     if len(found) > MOST:
         print_out(f"and {len(found) - MOST} more: --json has all")
-
-
-def _entry(value: object) -> str:
-    return "-" if value is None else written(value)

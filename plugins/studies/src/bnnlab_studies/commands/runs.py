@@ -9,12 +9,11 @@ import typer
 from bnnlab.cli.console import Json, print_file, print_json, print_out
 from bnnlab.settings.run import KINDS
 from bnnlab_studies.choosing import Condition, in_order
-from bnnlab_studies.protocols import note
-from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.comparing import note
+from bnnlab_studies.record import Record, expect_names, find_records
 from bnnlab_studies.tables import (
     Csv,
     csv_text,
-    expect_names,
     expect_one_format,
     heading,
     print_rows,

@@ -1,7 +1,6 @@
 """`bnn show`: what one run found, and what it was told."""
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from bnnlab.cli.display import result_lines
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
-from bnnlab.storage.folder import CONFIG
 from bnnlab.storage.owner import owner_of
 from bnnlab_studies.inspection import Changed, changed, environment, last_error, partial
 from bnnlab_studies.record import Record, find_records
@@ -37,9 +35,8 @@ def show(run: Run, json: Json = False) -> None:
     result, lines = record.result, [f"{record.name}: {record.status}"]
     lines += _lines(record)
     if record.folder and not result:
-        found = partial(record.folder, record.get("epochs", 0))
-        result = found.result
-        lines.append(found.position)
+        result, position = partial(record.folder, record.get("epochs", 0))
+        lines.append(position)
     if json:
         print_json(
             {
@@ -47,7 +44,7 @@ def show(run: Run, json: Json = False) -> None:
                 "status": record.status,
                 "folder": str(record.folder) if record.folder else None,
                 "settings": record.settings,
-                "changed": [asdict(each) for each in settings],
+                "changed": settings,
                 "result": result,
                 "environment": environment(record.folder) if record.folder else {},
             }
@@ -64,12 +61,11 @@ def show(run: Run, json: Json = False) -> None:
 
 
 def _read(place: Path) -> Record:
-    if place.is_file():
-        return Record.of_result(place)
-    if (place / CONFIG).exists() or not place.is_dir():
-        return Record.read(place)
-    count = len(find_records(place))
-    raise UsageError(f"{place} is no run's folder, but holds {count}: bnn runs {place} lists them")
+    found = find_records(place)
+    if place.is_file() or found[0].folder == place:
+        return found[0]
+    what = f"holds {len(found)}: bnn runs {place} lists them"
+    raise UsageError(f"{place} is no run's folder, but {what}")
 
 
 def _lines(record: Record) -> list[str]:
@@ -90,10 +86,10 @@ def _lines(record: Record) -> list[str]:
     return lines
 
 
-def _print_settings(settings: list[Changed], notes: list[str]) -> None:
+def _print_settings(settings: Changed, notes: list[str]) -> None:
     rows = [
-        (each.name, written(each.value), "?" if each.default is None else written(each.default))
-        for each in settings
+        (name, written(value), "?" if default is None else written(default))
+        for name, value, default in (each.values() for each in settings)
     ]
     if rows:
         print_out()

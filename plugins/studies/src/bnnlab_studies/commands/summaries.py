@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from bnnlab.cli.console import print_out
 from bnnlab.engine.continual import RECENT
-from bnnlab_studies.protocols import note
+from bnnlab_studies.comparing import note
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.study import MEASURE, Study
-from bnnlab_studies.tables import heading, print_rows, text
+from bnnlab_studies.tables import heading, interval, print_rows, text
 
 CHIEF = (MEASURE, "forgetting")
 """The measures that are printed of several cells; of one cell, all are."""
@@ -62,9 +62,8 @@ def _values(name: str, runs: Sequence[Record], seeds: Sequence[int]) -> str:
 
 
 def _figures(name: str, found: Summary) -> tuple[str, ...]:
-    ends = (found.low, found.high)
-    interval = "-" if found.low is None else " to ".join(text(name, each) for each in ends)
-    return str(found.count), text(name, found.mean), text(name, found.std, digits=2), interval
+    mean, std = text(name, found.mean), text(name, found.std, digits=2)
+    return str(found.count), mean, std, interval(name, found)
 
 
 def _print_notes(study: Study, found: Sequence[Summary]) -> None:

@@ -1,12 +1,13 @@
 """The command `sweep`."""
 
 import shlex
-import signal
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import Annotated
 
 import typer
 
@@ -17,9 +18,8 @@ from bnnlab.cli.console import (
     print_out,
     print_table,
     report_error,
-    report_note,
+    stoppable,
 )
-from bnnlab.errors import StoppedError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import joined
 from bnnlab_studies.cells import group
@@ -27,7 +27,7 @@ from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import finished
-from bnnlab_studies.plan import FaultyCells, Plan, make_plan
+from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
 from bnnlab_studies.study_folder import agreed
@@ -79,49 +79,45 @@ def sweep(
     spoken = joined([layer({"set": set, "out": out, "name": name, "engine": engine}), chosen])
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         host = PluginHost()
-        plan = _planned(host, file, spoken)
+        plan = agreed(host, make_plan(host, file, spoken))
         made = make_engine(host, plan.engine)
     if dry_run or not json:
         _print_plan(plan, made, json)
     if dry_run:
         return
-    watch = Watch(sum(len(plan.seeds) - done for done in _done(plan)), quiet)
-    with redirect_stdout(sys.stderr):
-        study = _carry_out(host, plan, made, watch)
+    watch = Watch(sum(len(plan.seeds) - len(runs) for runs in _done(plan)), quiet)
+    again = f"bnn sweep {shlex.quote(str(plan.folder))}"
+    with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
+        study = carry_out(host, plan, made, watch.ended)
     print_study(study, watch.faults, json)
     if watch.faults:
         raise typer.Exit(1)
-
-
-def _planned(host: PluginHost, file: Path, spoken: dict[str, Any]) -> Plan:
-    """Return the plan; print each fault of its cells on a line of its own."""
-    try:
-        return agreed(host, make_plan(host, file, spoken))
-    except FaultyCells as error:
-        for fault in error.faults:
-            report_error(fault)
-        raise typer.Exit(error.exit_code) from None
 
 
 def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
     done = _done(plan)
     if json:
         about = [
-            {"name": cell.name, "folder": cell.folder, "done": count, "settings": cell.settings}
-            for cell, count in zip(plan.cells, done, strict=True)
+            {"name": cell.name, "folder": cell.folder, "done": len(runs), "settings": cell.settings}
+            for cell, runs in zip(plan.cells, done, strict=True)
         ]
         where = {"folder": str(plan.folder), "engine": plan.engine.name}
         print_json({**where, "seeds": [*plan.seeds], "cells": about})
         return
     cells, seeds = len(plan.cells), len(plan.seeds)
-    runs = f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, 'run')}"
-    print_out(f"study {plan.folder}: {runs}, {sum(done)} done", soft_wrap=True)
+    seconds = [run.get("seconds", 0.0) for runs in done for run in runs]
+    left = cells * seeds - len(seconds)
+    what = f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, 'run')}"
+    print_out(f"study {plan.folder}: {what}, {len(seconds)} done", soft_wrap=True)
     each = f"{engine.jobs} at a time, {_count(engine.threads, 'thread')} each"
     print_out(f"engine {plan.engine.component.name}: {each}")
+    if seconds and left:
+        rest = timedelta(seconds=round(fmean(seconds) * left / min(engine.jobs, left)))
+        print_out(f"time left: about {rest}, if the others take as long as those that are done")
     planned = [Record("", None, "planned", cell.settings, {}) for cell in plan.cells]
     names = [cell.name for cell in plan.cells]
     differing = [*group(planned)] if len(planned) > 1 else names
-    counts = [f"{count} of {seeds}" for count in done]
+    counts = [f"{len(runs)} of {seeds}" for runs in done]
     if differing == names:
         print_table(("cell", "done"), [*zip(names, counts, strict=True)])
     else:
@@ -129,27 +125,14 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
         print_table(("cell", "what differs", "done"), rows)
 
 
-def _done(plan: Plan) -> list[int]:
-    """Return how many runs of each cell are done."""
-    return [
-        sum(finished(plan.place(cell, seed)) is not None for seed in plan.seeds)
-        for cell in plan.cells
-    ]
+def _done(plan: Plan) -> list[list[Record]]:
+    """Return the runs of each cell that are done."""
+    places = [[plan.place(cell, seed) for seed in plan.seeds] for cell in plan.cells]
+    return [[Record.read(each) for each in of_cell if finished(each)] for of_cell in places]
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _carry_out(host: PluginHost, plan: Plan, engine: Engine, watch: Watch) -> Study:
-    try:
-        with watch.progress:
-            return carry_out(host, plan, engine, watch.ended)
-    except (KeyboardInterrupt, StoppedError) as error:
-        report_note(f"to continue: bnn sweep {shlex.quote(str(plan.folder))}")
-        stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
-        report_error(f"stopped by {stop.signal}")
-        raise typer.Exit(stop.exit_code) from None
 
 
 def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:

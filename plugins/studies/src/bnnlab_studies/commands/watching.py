@@ -1,9 +1,14 @@
 """The progress of a study in the terminal."""
 
-import time
+import math
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from bnnlab.cli.console import error_console, line
 from bnnlab_studies.job import Job, Outcome
@@ -24,13 +29,15 @@ class Watch:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _TimeLeft(),
+            TimeRemainingColumn(),
             console=error_console(),
             transient=True,
             disable=quiet,
+            speed_estimate_period=math.inf,  # those of parallel runs come in bursts
         )
         self._quiet = quiet
-        self._bar = self.progress.add_task("runs", total=runs, ended=0.0)
+        self._bar = self.progress.add_task("runs", total=runs)
+        self.progress.advance(self._bar, 0)  # so that the first run has taken time, too
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Print how a run ended, and move the bar."""
@@ -38,7 +45,7 @@ class Watch:
             self.faults[job.name] = outcome.error or "a signal stopped it"
         if not self._quiet:
             self.progress.console.print(line(f"{job.name}: {_told(job, outcome)}"))
-            self.progress.update(self._bar, advance=1, ended=time.monotonic())
+            self.progress.advance(self._bar)
 
 
 def _told(job: Job, outcome: Outcome) -> str:
@@ -49,20 +56,3 @@ def _told(job: Job, outcome: Outcome) -> str:
     if accuracy is None:
         return f"{outcome.status} after {seconds}"
     return f"average accuracy {100 * accuracy:.1f} %, {seconds}"
-
-
-class _TimeLeft(ProgressColumn):
-    """The time left, if runs go on to end as often as they did until the last one ended.
-
-    rich's own estimate is by the last few steps: those of parallel runs come in bursts.
-    """
-
-    def render(self, task: Task) -> Text:
-        if not task.completed or task.start_time is None or task.total is None:
-            return Text("-:--:--", style="progress.remaining")
-        now, ended = time.monotonic(), task.fields["ended"]
-        took = ended - task.start_time
-        left = max(0.0, took * task.total / task.completed - (now - task.start_time))
-        minutes, seconds = divmod(round(left), 60)
-        hours, minutes = divmod(minutes, 60)
-        return Text(f"{hours}:{minutes:02}:{seconds:02}", style="progress.remaining")
