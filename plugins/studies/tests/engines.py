@@ -1,8 +1,9 @@
 """An engine for tests, in this process."""
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import count
+from multiprocessing import get_context
 from typing import Any
 
 from bnnlab.interfaces.keeping import kept
@@ -24,6 +25,15 @@ class Here(Engine):
 
     def executor(self, count: int) -> Executor:
         return _Here()
+
+
+class Plain(Engine):
+    """Processes of the standard library, which know nothing of runs."""
+
+    threads = jobs = 1
+
+    def executor(self, count: int) -> Executor:
+        return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
 class _Here(Executor):

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,41 @@ def test_the_contract_finds_what_is_no_engine() -> None:
         OfAnEngine(Here).test_calls_are_made_in_other_processes()
     with pytest.raises(AssertionError, match="was not cancelled"):
         OfAnEngine(Here).test_after_an_exception_no_call_begins()
+
+
+PLAIN = """
+from bnnlab import Component, Kind, hookimpl
+
+@hookimpl
+def bnnlab_components():
+    return [Component(Kind.ENGINE, "plain", "engines:Plain", "Two processes.", "an example")]
+"""
+
+
+class OfPlain(EngineContract):
+    name = "acme/plain"
+    patience = 0.3
+
+
+def test_the_contract_finds_what_plain_processes_do_not_do(
+    make_plugin: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_plugin("acme", PLAIN)
+    plain = OfPlain()
+    with pytest.raises(AssertionError, match="2 calls at a time, and jobs is 1"):
+        plain.test_as_many_calls_as_it_says_are_made_at_a_time(folder(tmp_path))
+    with pytest.raises(AssertionError, match="it was not made again: BrokenProcessPool"):
+        plain.test_a_call_whose_worker_dies_is_made_again(folder(tmp_path), caplog)
+    with pytest.raises(AssertionError, match="a call was not asked to save and stop"):
+        plain.test_after_an_exception_calls_are_asked_to_save_and_stop(folder(tmp_path))
+    with pytest.raises(AssertionError, match="a call was not asked to save and stop"):
+        plain.test_if_this_process_is_killed_calls_save_and_stop(folder(tmp_path))
+
+
+def folder(place: Path) -> Path:
+    made = place / str(len([*place.iterdir()]))
+    made.mkdir()
+    return made
 
 
 def test_an_engine_is_no_part_of_a_run() -> None:

@@ -1,10 +1,15 @@
 """What an engine owes: calls in other processes, made again if a worker dies, ended when told."""
 
+import json
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,13 +17,22 @@ from torch import Tensor
 
 from bnnlab.errors import RunError
 from bnnlab.registry.components import Kind
+from bnnlab_testing import engine_calls
 from bnnlab_testing.declaration_checks import DeclarationChecks
+
+LONG = 300.0
+"""Seconds that a busy machine may take."""
 
 
 class EngineContract(DeclarationChecks):
-    """Checks an engine by calls that any process can make."""
+    """Checks an engine by calls that any process can make.
+
+    Attributes:
+        patience: Seconds that a call waits to be asked to stop.
+    """
 
     kind = Kind.ENGINE
+    patience: ClassVar[float] = 60.0
 
     @property
     def base(self) -> type:
@@ -50,10 +64,32 @@ class EngineContract(DeclarationChecks):
         with self.make().executor(1) as executor:
             assert executor.submit(os.getpid).result() != os.getpid(), "the call was made here"
 
+    def test_as_many_calls_as_it_says_are_made_at_a_time(self, tmp_path: Path) -> None:
+        """A tuner begins `jobs` trials, and the threads are shared out among as many runs."""
+        engine = self.make()
+        with engine.executor(engine.jobs + 1) as executor:
+            asked = [
+                executor.submit(engine_calls.count_at_once, tmp_path)
+                for _ in range(engine.jobs + 1)
+            ]
+            most = max(each.result() for each in asked)
+        assert most <= engine.jobs, f"{most} calls at a time, and jobs is {engine.jobs}"
+
     def test_what_a_call_raises_is_raised_again(self) -> None:
         """An exception of the function is that of its future."""
         with self.make().executor(1) as executor, pytest.raises(ValueError, match="invalid"):
             executor.submit(int, "none").result()
+
+    def test_a_call_whose_worker_dies_is_made_again(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It goes on with the same arguments in a new worker, and a warning names the first one."""
+        file = tmp_path / "calls"
+        with self.make().executor(1) as executor:
+            again = executor.submit(engine_calls.die_once, file)
+            assert again.exception() is None, f"it was not made again: {again.exception()!r}"
+        assert again.result() == 2
+        assert str(file) in caplog.text, "no warning names the call whose worker died"
 
     def test_a_call_that_loses_its_workers_fails_alone(self) -> None:
         """It is made again in new workers, and at last fails with a RunError; others go on."""
@@ -68,13 +104,56 @@ class EngineContract(DeclarationChecks):
         """The block is left by Ctrl-C: what has not begun is cancelled."""
         engine = self.make()
         asked: list[Future[None]] = []
+
+        def work(executor: Executor) -> None:
+            asked.extend(executor.submit(time.sleep, 0.2) for _ in range(4 * engine.jobs))
+
         with pytest.raises(KeyboardInterrupt):
-            _interrupted(engine.executor(99), asked, engine.jobs)
+            _interrupted(engine.executor(99), work)
         assert asked[-1].cancelled(), "a call that had not begun was not cancelled"
 
+    def test_after_an_exception_calls_are_asked_to_save_and_stop(self, tmp_path: Path) -> None:
+        """What a run has learned since its last checkpoint is not lost."""
+        file = tmp_path / "call"
 
-def _interrupted(executor: Executor, asked: list[Future[None]], jobs: int) -> None:
-    """Ask for more calls than are made at a time, and be interrupted."""
+        def work(executor: Executor) -> None:
+            executor.submit(engine_calls.save_and_stop, file, self.patience)
+            _wait_for(file, engine_calls.BEGUN)
+
+        with pytest.raises(KeyboardInterrupt):
+            _interrupted(self.make().executor(1), work)
+        assert file.read_text() != engine_calls.BEGUN, "the block was left before a call had saved"
+        _wait_for(file, engine_calls.SAVED)
+
+    def test_if_this_process_is_killed_calls_save_and_stop(self, tmp_path: Path) -> None:
+        """No worker goes on for nobody, and none loses what it has done."""
+        file = tmp_path / "call"
+        code = "import sys; from bnnlab_testing.engine_calls import hold; hold(*sys.argv[1:])"
+        about = self.name, json.dumps(self.options), str(file), str(self.patience)
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *about],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        ) as process:
+            try:
+                _wait_for(file, engine_calls.BEGUN, process)
+            finally:
+                process.kill()
+        _wait_for(file, engine_calls.SAVED)
+
+
+def _wait_for(file: Path, content: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Wait until a call has written this; the process that asked for it goes on."""
+    until, found = time.monotonic() + LONG, ""
+    while found not in (content, engine_calls.UNTOLD):
+        assert time.monotonic() < until, f"a call is {found or 'not begun'}, and not {content}"
+        assert process is None or process.poll() is None, "the study ended with an error: see above"
+        time.sleep(0.02)
+        found = file.read_text() if file.exists() else ""
+    assert found == content, "a call was not asked to save and stop"
+
+
+def _interrupted(executor: Executor, work: Callable[[Executor], None]) -> None:
+    """Leave an executor's block by Ctrl-C, after this work."""
     with executor:
-        asked += [executor.submit(time.sleep, 0.2) for _ in range(4 * jobs)]
+        work(executor)
         raise KeyboardInterrupt
