@@ -110,6 +110,38 @@ def test_a_damaged_file_is_named_and_stops_nothing(
     assert [each.mean for each in Study(found).summary().values()][-1] == 0.7
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("average_accuracy", float("nan")),
+        ("average_accuracy", "0.9"),
+        ("forgetting", True),
+        ("accuracy", [["x"]]),
+        ("components", None),
+        ("components", {"rule": "bp"}),
+        ("seconds", None),
+        ("seed", 1),  # run.toml says 0
+        ("seed", "0"),
+        ("evaluate_on", "validation"),
+        ("status", "Complete"),
+        ("tasks", None),
+    ],
+)
+def test_a_result_that_no_run_has_written_does_not_count(
+    make_run: MakeRun, caplog: pytest.LogCaptureFixture, key: str, value: object
+) -> None:
+    record = Record.read(make_run("a", 0.5, evaluate_on="test", result={key: value}))
+    assert (record.status, record.get("average_accuracy")) == ("damaged", None)
+    assert key in caplog.text or "NaN" in caplog.text
+
+
+def test_a_mean_is_over_runs_of_one_protocol(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed, epochs in enumerate([1, 1, 2]):
+        make_run(f"{seed}", 0.5, seed=seed, protocol={"epochs": epochs})
+    (summary,) = Study.read(tmp_path).summary().values()
+    assert (summary.count, summary.missing) == (2, ("2: another protocol than 0",))
+
+
 def test_kept_results_are_records(make_run: MakeRun, tmp_path: Path) -> None:
     names = {"adam": "acme-b/adam", "meta": "acme-b/meta"}
     for cell, name in names.items():

@@ -67,7 +67,9 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def perform(job: Job) -> Outcome:
         job.folder.mkdir(parents=True)
         (job.folder / "run.toml").write_text(tomli_w.dumps(job.settings))
-        result = {"status": "complete", "components": {}, "accuracy": [], "seconds": 1.0}
+        about = {"components": {}, "protocol": "p", "protocol_description": {}, "tasks": []}
+        ran = {"status": "complete", "accuracy": [], "seconds": 1.0, "seed": job.settings["seed"]}
+        result = {**ran, **about}
         (job.folder / "result.json").write_text(json.dumps(result))
         return Outcome("complete")
 
@@ -94,6 +96,24 @@ def test_every_cell_is_run_with_every_seed_once_and_a_larger_file_extends_it(
     assert len(studies.ended) == 5
     assert len((studies.folder / "runs.csv").read_text().splitlines()) == 10
     assert before == (studies.folder / "optimizer=sgd" / "seed-0" / "result.json").read_bytes()
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("of", ["optimizer=adam/seed-0", "optimizer=sgd/seed-1"])
+def test_a_run_of_another_cell_or_seed_is_not_taken_for_this_one(
+    studies: Studies, caplog: pytest.LogCaptureFixture, of: str
+) -> None:
+    studies.carry_out()
+    folder = studies.folder / "optimizer=sgd" / "seed-0"
+    shutil.rmtree(folder)
+    shutil.copytree(studies.folder / of, folder)
+    study = Study.read(studies.folder)
+    assert {run.name: run.status for run in study if not run.is_complete} == {
+        "optimizer=sgd/seed-0": "foreign"
+    }
+    assert f"{folder} is no run of its cell: " in caplog.text
+    job = next(each for each in studies.plan().jobs(1) if each.folder == folder)
+    assert "holds a run with other settings" in perform(job).error
 
 
 @pytest.mark.usefixtures("no_training")

@@ -61,6 +61,19 @@ def _settings(record: Record) -> dict[str, Any]:
     return dict(leaves({key: it for key, it in every.items() if key not in APART}))
 
 
+def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+    """Return how a run's settings differ from those of the cell that it should belong to.
+
+    What only one of the two has came with another version, and is no difference.
+    """
+    mine = dict(leaves(its))
+    return [
+        f"{name} is {written(mine[name])} and not {written(value)}"
+        for name, value in leaves(said)
+        if name not in APART - {"seed"} and name in mine and mine[name] != value
+    ]
+
+
 def _names(cells: Sequence[Record]) -> list[str]:
     if len(cells) == 1:
         return [cells[0].title]
@@ -95,14 +108,20 @@ def _part(name: str, value: Any, short: bool = False) -> str:
 def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], list[str]]:
     """Return a cell's values of a measure per seed; and the runs without one, with the reason.
 
+    Only complete runs of one protocol count: that of the first.
+
     Raises:
         UsageError: If a value is no number, or two runs have the same seed.
     """
     values: dict[int, float] = {}
     missing, found = [], dict[int, Record]()
+    own = next((run for run in runs if run.is_complete), None)
     for run in runs:
         if not run.is_complete:
             missing.append(f"{run.name}: {run.status}")
+            continue
+        if own and run["protocol"] != own["protocol"]:
+            missing.append(f"{run.name}: another protocol than {own.name}")
             continue
         value, seed = run.get(measure), run["seed"]
         if value is None:

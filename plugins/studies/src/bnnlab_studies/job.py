@@ -1,6 +1,5 @@
 """One run of a study, in whatever process: done already, gone on with, or begun."""
 
-import json
 import logging
 import platform
 import shutil
@@ -16,7 +15,8 @@ from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
 from bnnlab.storage.log import hear
-from bnnlab_studies.cells import digest
+from bnnlab_studies.cells import departures, digest
+from bnnlab_studies.results import read_result
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
@@ -75,7 +75,7 @@ def perform(job: Job) -> Outcome:
     with hear() as heard:
         try:
             stop_if_all_stop()
-            outcome = finished(job.folder) or Outcome(_ready(job).run().status)
+            outcome = finished(job.folder, job.settings) or Outcome(_ready(job).run().status)
         except (KeyboardInterrupt, StoppedError):
             outcome = Outcome("interrupted")
         except BnnlabError as error:
@@ -96,11 +96,21 @@ def examine(settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def finished(folder: Path) -> Outcome | None:
-    """Return the outcome of a run that has its result; None if there is something left to do."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        found = Outcome(json.loads((folder / RESULT).read_text(encoding="utf-8"))["status"])
-        return found if found.is_done else None
+def finished(folder: Path, settings: Mapping[str, Any] | None = None) -> Outcome | None:
+    """Return the outcome of a run that has its result; None if there is something left to do.
+
+    A run with other settings is not finished: `perform` says what is wrong with it.
+
+    Args:
+        folder: Of the run.
+        settings: That it should have, with its seed.
+    """
+    with suppress(UsageError):
+        its = read_config(folder / CONFIG)
+        found = read_result(folder / RESULT)
+        outcome = Outcome(found["status"])
+        if outcome.is_done and not departures(its, settings or {}):
+            return outcome
     return None
 
 

@@ -1,6 +1,5 @@
 """What the folder of one run says, read without torch and without its plugins."""
 
-import json
 import logging
 import os
 import re
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.result import ABOUT
-from bnnlab.errors import UsageError, did_you_mean, first_line
+from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Option
 from bnnlab.registry.index import as_table
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT
 from bnnlab.storage.owner import owner_of
+from bnnlab_studies.results import expect_own, read_result
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
 
@@ -29,8 +29,6 @@ def defaults_of(options: Iterable[Option]) -> dict[str, Any]:
 
 DEFAULTS = defaults_of(RUN_OPTIONS)
 """Settings that a run.toml of an earlier version may lack."""
-_NEEDED = {"status", "accuracy", "components", "protocol", "protocol_description", "seed"}
-"""What every version has written into a result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,8 @@ class Record(Mapping[str, Any]):
         name: The folder as it lies below where the search began, or a kept result's file.
         folder: Of the run; None if it has none.
         status: What result.json says; `running` if a process writes to the folder, `unfinished`
-            without a result, `damaged` if a file cannot be read.
+            without a result, `damaged` if a file cannot be read, `foreign` in a study whose plan
+            gives its cell other settings.
         settings: What run.toml holds; empty for a kept result.
         result: What result.json holds; empty if there is none, or while the run goes on.
         cell: Name of its cell, where a study gives one; else empty.
@@ -78,11 +77,12 @@ class Record(Mapping[str, Any]):
             if owner:
                 status = "running"
             elif result.exists():
-                found = _read_json(result)
-                status = str(found["status"])
+                found = read_result(result)
+                expect_own(settings, found)
+                status = found["status"]
         except UsageError as error:
-            log.warning("%s", error)
-            status = "damaged"
+            log.warning("%s", error if str(folder) in str(error) else f"{folder}: {error}")
+            status, found = "damaged", {}
         return cls(name or folder.resolve().name, folder, status, settings, found, cell)
 
     @classmethod
@@ -92,9 +92,9 @@ class Record(Mapping[str, Any]):
         Raises:
             UsageError: If it is no result of a run.
         """
-        found = _read_json(file)
+        found = read_result(file)
         cell = file.stem.removesuffix(f"-{found.get('seed')}")
-        return cls(file.stem, None, str(found["status"]), {}, found, cell)
+        return cls(file.stem, None, found["status"], {}, found, cell)
 
     @property
     def is_complete(self) -> bool:
@@ -150,23 +150,6 @@ class Record(Mapping[str, Any]):
 
 def _short(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Read the result of a run.
-
-    Raises:
-        UsageError: If the file cannot be read, or holds none.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
-    if not isinstance(found, dict) or not found.keys() >= _NEEDED:
-        raise UsageError(f"{file} is not the result of a run")
-    return found
 
 
 def _at(place: Any, path: str) -> Any:

@@ -1,17 +1,17 @@
 """Runs grouped in cells: their means, and cells compared with one another."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.index import read_toml
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
-from bnnlab_studies.cells import by_seed, file_name, group
+from bnnlab_studies.cells import by_seed, group
 from bnnlab_studies.comparing import compare_cells, expect_one_protocol
+from bnnlab_studies.membership import planned
 from bnnlab_studies.record import Record, expect_names, find_records
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text
@@ -56,7 +56,7 @@ class Study(Sequence[Record]):
         place = Path(folder)
         records = find_records(place)
         if (place / PLAN).exists():
-            records = _planned(place / PLAN, records)
+            records = planned(place / PLAN, records)
         return cls(records, name=place.resolve().name, folder=place)
 
     @overload
@@ -138,15 +138,3 @@ class Study(Sequence[Record]):
         }
         folder = str(self.folder) if self.folder else None
         return {"name": self.name, "folder": folder, "cells": cells, "runs": self.rows()}
-
-
-def _planned(file: Path, records: Iterable[Record]) -> list[Record]:
-    """Return records with the cells of a plan, in its order. A cell is a folder with its runs."""
-    sweep = read_toml(file).get("sweep")
-    cells = sweep.get("cell", []) if isinstance(sweep, Mapping) else []
-    named = [(str(cell.get("name")), cell.get("folder")) for cell in cells]
-    names = {str(folder or file_name(name)): name for name, folder in named}
-    order = [*names.values()]
-    found = [Path(each.name).parts[0] if each.folder else each.cell for each in records]
-    told = [replace(r, cell=names.get(c, c)) for r, c in zip(records, found, strict=True)]
-    return sorted(told, key=lambda r: order.index(r.cell) if r.cell in order else len(order))

@@ -10,10 +10,9 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.membership import HEAD
 from bnnlab_studies.plan import Plan, in_folders, listed, make_plan
 from bnnlab_studies.study import PLAN
-
-HEAD = "# Written by `bnn sweep`: a study with all its settings.\n"
 
 
 @contextmanager

@@ -38,7 +38,9 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
         KeyboardInterrupt: If SIGINT stopped it; `StoppedError` after another signal.
     """
     with held(host, plan) as agreed, raising():
-        left = [job for job in agreed.jobs(engine.threads) if not finished(job.folder)]
+        left = [
+            job for job in agreed.jobs(engine.threads) if not finished(job.folder, job.settings)
+        ]
         if left:
             with engine.executor(len(left) + len(agreed.cells)) as executor:
                 _examine(agreed.cells, executor)

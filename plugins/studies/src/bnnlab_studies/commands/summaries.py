@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from bnnlab.cli.console import print_out
 from bnnlab.engine.continual import RECENT
+from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import note
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
@@ -46,7 +47,7 @@ def _print(
     found: Mapping[str, Mapping[str, Summary]],
 ) -> None:
     """Print a table; each line has a head, and is about a measure of a cell."""
-    seeds = sorted({run["seed"] for run in study})
+    seeds = sorted({run["seed"] for run in study if isinstance(run.get("seed"), int)})
     heads = (first, f"seeds {'  '.join(map(str, seeds))}", "n", "mean", "std", "95 % interval")
     rows = [
         (head, _values(name, study.cells[cell], seeds), *_figures(name, found[name][cell]))
@@ -57,8 +58,8 @@ def _print(
 
 
 def _values(name: str, runs: Sequence[Record], seeds: Sequence[int]) -> str:
-    by_seed = {run["seed"]: run.get(name) for run in runs if run.is_complete}
-    return "  ".join(text(name, by_seed.get(seed)) for seed in seeds)
+    values, _ = by_seed(runs, name)
+    return "  ".join(text(name, values.get(seed)) for seed in seeds)
 
 
 def _figures(name: str, found: Summary) -> tuple[str, ...]:

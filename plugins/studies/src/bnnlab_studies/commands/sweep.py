@@ -127,8 +127,14 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
 
 def _done(plan: Plan) -> list[list[Record]]:
     """Return the runs of each cell that are done."""
-    places = [[plan.place(cell, seed) for seed in plan.seeds] for cell in plan.cells]
-    return [[Record.read(each) for each in of_cell if finished(each)] for of_cell in places]
+    return [
+        [
+            Record.read(place)
+            for seed in plan.seeds
+            if finished(place := plan.place(cell, seed), {**cell.settings, "seed": seed})
+        ]
+        for cell in plan.cells
+    ]
 
 
 def _count(number: int, what: str) -> str:

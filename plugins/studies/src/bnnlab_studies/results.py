@@ -1,0 +1,83 @@
+"""result.json, read without trust: people edit and copy files, and disks damage them."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine.result import MEASURES
+from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.options import shown
+
+STATUSES = ("complete", "stopped", "failed", "interrupted")
+"""How a run can have ended."""
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "status": str,
+    "accuracy": list,
+    "components": dict,
+    "protocol": str,
+    "protocol_description": dict,
+    "seconds": (int, float),
+    "seed": int,
+    "tasks": list,
+}
+"""What every version has written into a result."""
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """Read the result of a run.
+
+    Raises:
+        UsageError: If the file cannot be read, or holds none.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
+    if not isinstance(found, dict) or not found.keys() >= _TYPES.keys():
+        raise UsageError(f"{file} is not the result of a run")
+    for name in [*_TYPES, *MEASURES]:
+        if name in found and not _is_fit(name, found[name]):
+            raise UsageError(f"{file} is damaged: its {name} is {shown(found[name])}.")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _is_fit(name: str, value: Any) -> bool:
+    """Return whether a value is of the type that each run writes; measures are numbers or null."""
+    if name in MEASURES and not _is_numeric(value):
+        return False
+    if name == "status":
+        return value in STATUSES
+    if name == "components":
+        return isinstance(value, dict) and all(isinstance(it, dict) for it in value.values())
+    return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_numeric, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_numeric, value))
+    return value is None or (type(value) in (int, float) and isfinite(value))
+
+
+def expect_own(settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Refuse a result that another run wrote than the one with these settings.
+
+    Raises:
+        UsageError: If the two differ in the seed, or in the part of the tasks that is scored.
+    """
+    for name in ("seed", "evaluate_on"):
+        said, its = settings.get(name), result.get(name)
+        if None not in (said, its) and said != its:
+            raise UsageError(
+                f"run.toml and result.json are not of one run: {name} is {shown(said)} and "
+                f"{shown(its)}"
+            )
