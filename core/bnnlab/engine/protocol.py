@@ -17,7 +17,7 @@ from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import ANALYSIS, Choice, RunConfig
+from bnnlab.settings.run import ANALYSIS, ELSEWHERE, Choice, RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ State = Mapping[str, Any]
 """What a checkpoint holds."""
 Computers = list[dict[str, Any]]
 """What computed a run, part by part: its kind of `device` and number of CPU `threads`."""
-ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes")
-"""Settings that may differ where a run is continued."""
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class RunSettings:
 
 
 RUN_OPTIONS = tuple(options_of(RunSettings))
+ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes")
+"""Settings that may differ where a run is continued: where it computes and lies."""
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {

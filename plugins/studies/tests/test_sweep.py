@@ -224,7 +224,11 @@ def test_a_kill_before_a_run_has_its_file_does_not_wedge_the_study(studies: Stud
         (folder / ".lock").touch()
         (folder / ".run.toml.1.part").touch()
     (foreign / "notes.txt").touch()
+    no_folder = studies.folder / "optimizer=sgd" / "seed-1"
+    shutil.rmtree(no_folder)
+    no_folder.touch()
     studies.carry_out()
+    assert "Not a directory" in studies.ended["optimizer=sgd, seed 1"].error
     assert studies.ended["optimizer=sgd, seed 0"].status == "complete"
     assert studies.ended["optimizer=adam, seed 0"].status == "failed"
     assert "not empty: there is 'notes.txt'" in studies.ended["optimizer=adam, seed 0"].error

@@ -8,12 +8,12 @@ from typing import Any
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.options import shown
-from bnnlab.settings.run import KINDS
+from bnnlab.settings.run import ELSEWHERE, KINDS
 from bnnlab.settings.text import written
 from bnnlab_studies.record import DEFAULTS, Record, leaves
 
-APART = frozenset({"seed", "data", "out", "name", "device", "checkpoint_minutes", "threads"})
-"""Settings in which runs of one cell may differ: the seed, and where and how they ran."""
+APART = frozenset({"seed", *ELSEWHERE})
+"""Settings in which runs of one cell may differ."""
 
 LONGEST = 100
 """Characters of a cell's file name."""

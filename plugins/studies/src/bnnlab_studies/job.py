@@ -15,7 +15,7 @@ from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, RESULT, RunFolder
 from bnnlab.storage.log import hear
-from bnnlab_studies.cells import departures, digest
+from bnnlab_studies.cells import departures
 from bnnlab_studies.results import read_result
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def perform(job: Job) -> Outcome:
             outcome = finished(job.folder, job.settings) or Outcome(_ready(job).run().status)
         except (KeyboardInterrupt, StoppedError):
             outcome = Outcome("interrupted")
-        except BnnlabError as error:
+        except (BnnlabError, OSError) as error:
             outcome = Outcome("failed", str(error))
     told = (each for each in heard if NOTE <= each.levelno <= logging.WARNING)
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
@@ -135,9 +135,9 @@ def _ready(job: Job) -> "Experiment":
             if not file.exists():
                 raise  # else a worker whose parent was killed has made it meanwhile
     config = resolve(host, [Layer(read_config(file), str(file))])
-    mine, its = job.settings, config.as_dict()
-    if (digest(mine), mine["seed"]) != (digest(its), its["seed"]):
-        raise UsageError(f"{job.folder} holds a run with other settings than {job}")
+    if found := departures(config.as_dict(), job.settings):
+        what = "; ".join(found)
+        raise UsageError(f"{job.folder} holds a run with other settings than {job}: {what}")
     return prepare(host, config, RunFolder(job.folder, patience=PATIENCE))
 
 

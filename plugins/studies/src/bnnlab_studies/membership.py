@@ -32,24 +32,14 @@ def planned(file: Path, records: Iterable[Record]) -> list[Record]:
         folder = Path(record.name).parts[0] if record.folder else record.cell
         cell = named.get(folder)
         own = replace(record, cell=str(cell.get("name")) if cell else folder)
-        found.append(_checked(own, _joined(common, cell)) if cell and is_whole else own)
+        found.append(_checked(own, {**common, **cell}) if cell and is_whole else own)
     return sorted(found, key=lambda r: order.index(r.cell) if r.cell in order else len(order))
 
 
-def _joined(common: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of a cell of a plan; options of a component are in both places."""
-    found = {**common, **{key: it for key, it in cell.items() if key not in ("name", "folder")}}
-    for key, value in common.items():
-        if isinstance(value, Mapping) and isinstance(found[key], Mapping):
-            found[key] = {**value, **found[key]}
-    return found
-
-
-def _checked(record: Record, said: dict[str, Any]) -> Record:
+def _checked(record: Record, said: Mapping[str, Any]) -> Record:
     seed = Path(record.name).name.removeprefix("seed-")
-    if seed.isdecimal():
-        said["seed"] = int(seed)
-    if not (found := departures(record.settings, said)):
+    seeds = {"seed": int(seed)} if seed.isdecimal() else {}
+    if not (found := departures(record.settings, {**said, **seeds})):
         return record
     log.warning("%s is no run of its cell: %s", record.folder, "; ".join(found))
     return replace(record, status="foreign")
