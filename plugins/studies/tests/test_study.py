@@ -21,7 +21,7 @@ MakeRun = Callable[..., Path]
 
 
 def test_a_record_answers_by_name(make_run: MakeRun) -> None:
-    record = Record.read(make_run("one", 0.75, seed=3))
+    record = Record.read(str(make_run("one", 0.75, seed=3)))
     names = {
         "name": "one",
         "status": "complete",
@@ -66,7 +66,7 @@ def test_runs_are_found_by_their_folders(make_run: MakeRun, tmp_path: Path) -> N
         make_run(name, 0.5)
     make_run("b/checkpoint/inner", 0.5)  # in a run's folder nothing is a run
     assert [each.name for each in find_records(tmp_path)] == ["a/seed-2", "a/seed-10", "b"]
-    assert [each.name for each in find_records(tmp_path / "b")] == ["b"]
+    assert [each.name for each in find_records(str(tmp_path / "b"))] == ["b"]
     (tmp_path / "empty").mkdir()
     for place, words in (("empty", "holds no run"), ("nowhere", "no folder .*nowhere")):
         with pytest.raises(UsageError, match=words):
@@ -253,6 +253,10 @@ def test_a_measure_that_cannot_be_averaged_is_refused(make_run: MakeRun, tmp_pat
         study.summary("average_acuracy")
     with pytest.raises(UsageError, match=r"accuracy of 0 is no number.* as accuracy\.-1"):
         study.summary("accuracy")
+    with pytest.raises(UsageError, match=r"no number.* as protocol_description\.epochs"):
+        study.summary("protocol_description")
+    with pytest.raises(UsageError, match=r"optimizer of 0 is no number, but 'adam'\.$"):
+        study.summary("optimizer")
     make_run("1", 0.9)
     with pytest.raises(UsageError, match=r"have the seed 0: .*/0 and .*/1\. Take one"):
         Study.read(tmp_path).summary()
@@ -296,7 +300,7 @@ def test_a_study_is_a_table_of_its_runs(make_run: MakeRun, tmp_path: Path) -> No
     study = two_cells(make_run, tmp_path)
     make_run("later", seed=9, optimizer=adam(0.1))
     study = Study.read(tmp_path)
-    text = study.to_csv(tmp_path / "runs.csv")
+    text = study.to_csv(str(tmp_path / "runs.csv"))
     assert (tmp_path / "runs.csv").read_text() == text
     rows = [*csv.DictReader(io.StringIO(text))]
     assert len(rows) == len(study) == 10

@@ -105,6 +105,12 @@ def _part(name: str, value: Any, short: bool = False) -> str:
     return f"{name}={written(value)}"
 
 
+def _inner(measure: str, value: Any) -> str:
+    """Return how to name a part of a measure, if it has parts."""
+    parts = [*value] if isinstance(value, Mapping) else [-1] if isinstance(value, list) else []
+    return f" A dotted name is one of its entries, as {measure}.{parts[0]}" if parts else ""
+
+
 def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], list[str]]:
     """Return a cell's values of a measure per seed; and the runs without one, with the reason.
 
@@ -129,8 +135,7 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(
-                f"{measure} of {run.name} is no number, but {shown(value)}. A dotted name is one "
-                f"of its entries, as {measure}.-1"
+                f"{measure} of {run.name} is no number, but {shown(value)}.{_inner(measure, value)}"
             )
         if seed in found:
             raise UsageError(

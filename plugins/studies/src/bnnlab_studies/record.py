@@ -59,12 +59,13 @@ class Record(Mapping[str, Any]):
     cell: str = ""
 
     @classmethod
-    def read(cls, folder: Path, name: str | None = None, cell: str = "") -> "Record":
+    def read(cls, folder: Path | str, name: str | None = None, cell: str = "") -> "Record":
         """Read a run's folder; a file that cannot be read is a warning and a status.
 
         Raises:
             UsageError: If it is no run's folder.
         """
+        folder = Path(folder)
         config, result = folder / CONFIG, folder / RESULT
         if not config.exists():
             raise UsageError(f"{folder} is no run's folder: there is no {CONFIG} to read")
@@ -86,12 +87,13 @@ class Record(Mapping[str, Any]):
         return cls(name or folder.resolve().name, folder, status, settings, found, cell)
 
     @classmethod
-    def of_result(cls, file: Path) -> "Record":
+    def of_result(cls, file: Path | str) -> "Record":
         """Read a result that was kept alone, as CELL-SEED.json; its settings are not known.
 
         Raises:
             UsageError: If it is no result of a run.
         """
+        file = Path(file)
         found = read_result(file)
         cell = file.stem.removesuffix(f"-{found.get('seed')}")
         return cls(file.stem, None, found["status"], {}, found, cell)
@@ -199,7 +201,7 @@ def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> 
             )
 
 
-def find_records(place: Path) -> list[Record]:
+def find_records(place: Path | str) -> list[Record]:
     """Return the run in a folder, or all runs below it, sorted by name.
 
     A kept result is a run too, alone or in a folder of them.
@@ -207,6 +209,7 @@ def find_records(place: Path) -> list[Record]:
     Raises:
         UsageError: If there is none.
     """
+    place = Path(place)
     if place.is_file():
         return [Record.of_result(place)]
     if not place.is_dir():

@@ -110,11 +110,11 @@ class Study(Sequence[Record]):
         """Return a row per run: its cell, and what `Record.row` has."""
         return [{"cell": cell, **run.row()} for cell, runs in self.cells.items() for run in runs]
 
-    def to_csv(self, path: Path | None = None) -> str:
+    def to_csv(self, path: Path | str | None = None) -> str:
         """Return the `rows` as CSV in full precision, and write them to a file, if one is named."""
         text = csv_text(self.rows())
         if path is not None:
-            write_atomically(path, text.encode())
+            write_atomically(Path(path), text.encode())
         return text
 
     def to_frame(self) -> Any:
