@@ -123,7 +123,9 @@ def make_tasks(choice: Choice, stream: TaskStream, evaluate_on: EvaluateOn = "te
     the stream's test parts, the checks included.
     """
     with _named(choice, "when its tasks were made"):
-        tasks = list(stream) if evaluate_on == "test" else held_out(choice, list(stream))
+        tasks = list(stream)
+        if evaluate_on == "validation":
+            tasks = [held_out(choice, task) for task in tasks]
         check_tasks(stream, tasks)
         if same := [task.name for task in tasks if task.scored_on != evaluate_on]:
             raise ValueError(f"the validation part of {same[0]!r} is its test part")

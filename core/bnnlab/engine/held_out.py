@@ -1,6 +1,5 @@
 """Tasks that are evaluated on their validation parts: the test parts are not read."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from bnnlab.errors import UsageError
@@ -8,18 +7,14 @@ from bnnlab.interfaces.stream import Task
 from bnnlab.settings.run import Choice
 
 
-def held_out(choice: Choice, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks of a stream, each with its validation part as its test part, too.
-
-    What is no task is left as it is, for a check to refuse.
+def held_out(choice: Choice, task: Task) -> Task:
+    """Return a task of a stream with its validation part as its test part, too.
 
     Raises:
-        UsageError: If a task has no validation part.
+        UsageError: If it has no validation part.
     """
-    return [_held_out(choice, task) if isinstance(task, Task) else task for task in tasks]
-
-
-def _held_out(choice: Choice, task: Task) -> Task:
+    if not isinstance(task, Task):  # a check will refuse it
+        return task
     if task.validation is None or not len(task.validation):
         options = {option.name for option in choice.component.options}
         advice = (

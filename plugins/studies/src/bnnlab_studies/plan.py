@@ -66,11 +66,14 @@ class Plan:
         Args:
             threads: For the runs that do not say their own number.
         """
-        return [
-            Job(_settings(cell, seed, threads), self.place(cell, seed), f"{cell.name}, seed {seed}")
-            for seed in self.seeds
-            for cell in self.cells
-        ]
+        jobs = []
+        for seed in self.seeds:
+            for cell in self.cells:
+                settings = {**cell.settings, "seed": seed}
+                if settings["threads"] == "none":
+                    settings["threads"] = threads
+                jobs.append(Job(settings, self.place(cell, seed), f"{cell.name}, seed {seed}"))
+        return jobs
 
     def place(self, cell: Cell, seed: int) -> Path:
         """Return the folder of a run."""
@@ -99,13 +102,6 @@ class Plan:
             "engine": {"name": self.engine.name, **options},
             **({"table": self.table} if self.table else {}),
         }
-
-
-def _settings(cell: Cell, seed: int, threads: int) -> dict[str, Any]:
-    settings = {**cell.settings, "seed": seed}
-    if settings["threads"] == "none":
-        settings["threads"] = threads
-    return settings
 
 
 def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = None) -> Plan:

@@ -10,7 +10,7 @@ from bnnlab.cli.console import stoppable
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer
-from bnnlab_studies.commands.sweep import print_study
+from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.repeating import repeat as repeat_runs
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bnnlab.cli.console import print_out
+from bnnlab.cli.console import print_json, print_out, report_error
 from bnnlab.engine.continual import RECENT
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import note
@@ -13,6 +13,18 @@ from bnnlab_studies.tables import heading, interval, print_rows, text
 
 CHIEF = (MEASURE, "forgetting")
 """The measures that are printed of several cells; of one cell, all are."""
+
+
+def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
+    """Print the cells' means, and the faults of runs that are not complete, by their names."""
+    if json:
+        print_json({**study.as_dict(), "faults": faults})
+    elif len(study):
+        print_summaries(study)
+        if study.folder:
+            print_out(f"written to {study.folder}", soft_wrap=True)
+    for name, fault in faults.items():
+        report_error(f"{name}: {fault}")
 
 
 def print_summaries(study: Study) -> None:

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
@@ -17,19 +16,17 @@ from bnnlab.cli.console import (
     print_json,
     print_out,
     print_table,
-    report_error,
     stoppable,
 )
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import joined
 from bnnlab_studies.cells import group
-from bnnlab_studies.commands.summaries import print_summaries
+from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import finished
 from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.record import Record
-from bnnlab_studies.study import Study
 from bnnlab_studies.study_folder import agreed
 from bnnlab_studies.sweep import sweep as carry_out
 
@@ -139,15 +136,3 @@ def _done(plan: Plan) -> list[list[Record]]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
-    """Print the cells' means, and the faults of runs that are not complete, by their names."""
-    if json:
-        print_json({**study.as_dict(), "faults": faults})
-    elif len(study):
-        print_summaries(study)
-        if study.folder:
-            print_out(f"written to {study.folder}", soft_wrap=True)
-    for name, fault in faults.items():
-        report_error(f"{name}: {fault}")
