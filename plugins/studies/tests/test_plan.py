@@ -196,11 +196,13 @@ def test_two_cells_are_not_equal_and_have_two_names(planned: Planned) -> None:
 
 def test_a_cell_s_folder_is_fit_for_a_shell_and_its_own(planned: Planned) -> None:
     cells = "".join(
-        f'[[sweep.cell]]\nname = "{name}"\nepochs = {number}\n'
-        for number, name in enumerate(["a, m = -1 (b)", "A m=-1 b", "../..", "é", "x" * 300], 1)
+        f'[[sweep.cell]]\nname = "{name}"\nfolder = "{name}"\nepochs = {number}\n'
+        for number, name in enumerate(
+            ["a, m = -1 (b)", "A m=-1 b", "../..", "é", "x" * 300, "study.toml"], 1
+        )
     )
     made = planned(cells).cells
-    folders = ["a-m=-1-b", made[1].digest, "cell", made[3].digest, "x" * 100]
+    folders = ["a-m=-1-b", made[1].digest, "cell", made[3].digest, "x" * 100, made[5].digest]
     assert [cell.folder for cell in made] == folders
 
 

@@ -15,7 +15,7 @@ from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
 from bnnlab_studies.cells import digest, file_name
 from bnnlab_studies.job import Job
-from bnnlab_studies.study import PLAN
+from bnnlab_studies.study import PLAN, TABLE
 from bnnlab_studies.sweep_file import Point, read
 
 _NAMED = 5
@@ -179,7 +179,7 @@ def _folder(file: Path, config: RunConfig) -> Path:
 def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:
     cells = [
         Cell(
-            point.name or described(config), config.as_dict(), point.folder or file_name(point.name)
+            point.name or described(config), config.as_dict(), file_name(point.folder or point.name)
         )
         for point, config in zip(points, configs, strict=True)
     ]
@@ -212,12 +212,12 @@ def in_folders(cells: Iterable[Cell], known: Mapping[str, str]) -> tuple[Cell, .
         cells: The cells.
         known: Folders that cells have already, by their digests.
     """
-    taken = {folder.casefold() for folder in known.values()}  # many systems ignore case
+    taken = {PLAN, TABLE, *(folder.casefold() for folder in known.values())}
     placed = []
     for cell in cells:
         free = cell.folder if cell.folder.casefold() not in taken else cell.digest
         placed.append(replace(cell, folder=known.get(cell.digest, free)))
-        taken.add(placed[-1].folder.casefold())
+        taken.add(placed[-1].folder.casefold())  # many systems ignore case
     return tuple(placed)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PLAN = "study.toml"
 """The plan in the folder of a study."""
+TABLE = "runs.csv"
+"""Its table."""
 MEASURE = "average_accuracy"
 """What cells are judged by, if nothing else is said."""
 

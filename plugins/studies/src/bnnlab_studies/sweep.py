@@ -14,12 +14,11 @@ from bnnlab_studies.engine import Engine
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
 from bnnlab_studies.plan import Cell, Plan
 from bnnlab_studies.stopping import raising
-from bnnlab_studies.study import Study
+from bnnlab_studies.study import TABLE, Study
 from bnnlab_studies.study_folder import held
 
 log = logging.getLogger("bnnlab.studies")
 
-TABLE = "runs.csv"
 Ended = Callable[[Job, Outcome], Any]
 
 
