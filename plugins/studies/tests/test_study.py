@@ -204,6 +204,20 @@ def test_a_run_without_one_of_its_components_has_its_cell(
     assert len(Study.read(tmp_path).cells) == 2
 
 
+def test_a_probe_without_options_tells_cells_apart(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("plain", 0.5)
+    make_run("probed", 0.5, probe={"acme/weights": {}})
+    cells = Study.read(tmp_path).cells.values()
+    assert [[run.name for run in runs] for runs in cells] == [["plain"], ["probed"]]
+
+
+def test_runs_are_sorted_by_name_and_number(make_run: MakeRun, tmp_path: Path) -> None:
+    names = ["adam", "b", "meta-2", "meta-10"]
+    for name in names:
+        make_run(name, 0.5)
+    assert [run.name for run in find_records(tmp_path)] == names
+
+
 def test_cells_with_components_of_one_name_are_told_apart(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnnlab.errors import UsageError
+from bnnlab.registry.components import Kind
 from bnnlab.registry.options import shown
 from bnnlab.settings.run import ELSEWHERE, KINDS
 from bnnlab.settings.text import written
@@ -46,7 +47,10 @@ def group(records: Sequence[Record]) -> dict[str, list[Record]]:
         groups.setdefault(_key(record), []).append(record)
     unnamed = [runs[0] for runs in groups.values() if not runs[0].cell and runs[0].settings]
     names = dict(zip(map(_key, unnamed), _names(unnamed), strict=True))
-    return {names.get(key, key): runs for key, runs in groups.items()}
+    found: dict[str, list[Record]] = {}
+    for key, runs in groups.items():
+        found.setdefault(names.get(key, key), []).extend(runs)
+    return found
 
 
 def _key(record: Record) -> str:
@@ -58,7 +62,9 @@ def _key(record: Record) -> str:
 
 def _settings(record: Record) -> dict[str, Any]:
     every = {**DEFAULTS, **record.settings}
-    return dict(leaves({key: it for key, it in every.items() if key not in APART}))
+    probes = ", ".join(every.get(Kind.PROBE, {}))  # most have no options
+    own = leaves({key: it for key, it in every.items() if key not in APART})
+    return {str(Kind.PROBE): probes, **dict(own)}
 
 
 def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:

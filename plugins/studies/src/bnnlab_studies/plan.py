@@ -1,6 +1,6 @@
 """A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -183,26 +183,18 @@ def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell,
         )
         for point, config in zip(points, configs, strict=True)
     ]
-    faults = [
-        f"cells {one.name!r} and {other.name!r} {what}."
-        for what, key in (
-            ("have equal settings", lambda cell: cell.digest),
-            ("have one name", lambda cell: cell.name.casefold()),
-        )
-        for one, other in _pairs(cells, key)
-    ]
+    faults = []
+    for what, keys in (
+        ("have equal settings", [cell.digest for cell in cells]),
+        ("have one name", [cell.name.casefold() for cell in cells]),
+    ):
+        seen = dict[str, Cell]()
+        for key, cell in zip(keys, cells, strict=True):
+            if (first := seen.setdefault(key, cell)) is not cell:
+                faults.append(f"cells {first.name!r} and {cell.name!r} {what}.")
     if faults:
         raise UsageError(" ".join(faults))
     return in_folders(cells, {})
-
-
-def _pairs(cells: Iterable[Cell], key: Callable[[Cell], str]) -> Iterator[tuple[Cell, Cell]]:
-    """Yield each cell that has the key of an earlier one, with that one."""
-    seen = dict[str, Cell]()
-    for cell in cells:
-        first = seen.setdefault(key(cell), cell)
-        if first is not cell:
-            yield first, cell
 
 
 def in_folders(cells: Iterable[Cell], known: Mapping[str, str]) -> tuple[Cell, ...]:

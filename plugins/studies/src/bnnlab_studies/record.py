@@ -241,4 +241,4 @@ def _kept(place: Path) -> Iterator[Record]:
 
 def natural(text: Path | str) -> list[str]:
     """Return what sorts seed-2 before seed-10."""
-    return [part.zfill(20) for part in re.split(r"(\d+)", str(text))]
+    return [part.zfill(20) if part.isdigit() else part for part in re.split(r"(\d+)", str(text))]

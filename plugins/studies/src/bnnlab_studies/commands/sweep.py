@@ -113,9 +113,9 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
         print_out(f"time left: about {rest}, if the others take as long as those that are done")
     planned = [Record("", None, "planned", cell.settings, {}) for cell in plan.cells]
     names = [cell.name for cell in plan.cells]
-    differing = [*group(planned)] if len(planned) > 1 else names
+    differing = [*group(planned)]
     counts = [f"{len(runs)} of {seeds}" for runs in done]
-    if differing == names:
+    if differing == names or not 1 < len(differing) == len(names):
         print_table(("cell", "done"), [*zip(names, counts, strict=True)])
     else:
         rows = [*zip(names, differing, counts, strict=True)]
