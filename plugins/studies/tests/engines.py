@@ -27,6 +27,27 @@ class Here(Engine):
         return _Here()
 
 
+class Losing(Here):
+    """Loses every call."""
+
+    def executor(self, count: int) -> Executor:
+        return _Losing()
+
+
+class _Losing(Executor):
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+        future: Future[Any] = Future()
+        future.set_exception(OSError("the queue lost it"))
+        return future
+
+
+class Silent(Engine):
+    """Says nothing of itself, and has no executor."""
+
+    def executor(self, count: int) -> Executor:
+        raise LookupError("no queue")
+
+
 class Plain(Engine):
     """Processes of the standard library, which know nothing of runs."""
 

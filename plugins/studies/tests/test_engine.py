@@ -3,12 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import Here, loads_before
+from engines import Here, Silent, loads_before
 
-from bnnlab import Kind, PluginHost, UsageError
+from bnnlab import Kind, PluginHost, RunError, UsageError
 from bnnlab.guards.threads import cores
 from bnnlab.settings.layers import Layer, choose, resolve
-from bnnlab_studies.engine import Local
+from bnnlab_studies.engine import Local, make_engine, open_executor
 from bnnlab_testing import EngineContract
 
 
@@ -46,7 +46,10 @@ from bnnlab import Component, Kind, hookimpl
 
 @hookimpl
 def bnnlab_components():
-    return [Component(Kind.ENGINE, "plain", "engines:Plain", "Two processes.", "an example")]
+    return [
+        Component(Kind.ENGINE, "plain", "engines:Plain", "Two processes.", "an example"),
+        Component(Kind.ENGINE, "silent", "engines:Silent", "Nothing.", "an example"),
+    ]
 """
 
 
@@ -68,6 +71,15 @@ def test_the_contract_finds_what_plain_processes_do_not_do(
         plain.test_after_an_exception_calls_are_asked_to_save_and_stop(folder(tmp_path))
     with pytest.raises(AssertionError, match="a call was not asked to save and stop"):
         plain.test_if_this_process_is_killed_calls_save_and_stop(folder(tmp_path))
+
+
+def test_a_faulty_engine_is_named(make_plugin: Any) -> None:
+    make_plugin("acme", PLAIN)
+    host = PluginHost()
+    with pytest.raises(UsageError, match=r"engine:silent does not say its jobs and threads$"):
+        make_engine(host, choose(host, Kind.ENGINE, "silent", {}))
+    with pytest.raises(RunError, match=r"engines\.Silent failed at .*:\d+: LookupError: no queue"):
+        open_executor(Silent(), 1)
 
 
 def folder(place: Path) -> Path:

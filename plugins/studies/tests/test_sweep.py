@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from engines import Here
+from engines import Here, Losing
 
 from bnnlab import PluginHost, UsageError
 from bnnlab.cli import main
@@ -213,6 +213,12 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(
     ]
     studies.carry_out()
     assert {*studies.ended} == {"optimizer=sgd, seed 0", "optimizer=sgd, seed 1"}
+
+
+def test_a_call_that_an_engine_loses_is_a_failed_run(studies: Studies) -> None:
+    lost: list[str] = []
+    sweep(studies.host, studies.plan(), Losing(), lambda _, outcome: lost.append(outcome.error))
+    assert lost == ["OSError: the queue lost it"] * 4
 
 
 def test_a_kill_before_a_run_has_its_file_does_not_wedge_the_study(studies: Studies) -> None:

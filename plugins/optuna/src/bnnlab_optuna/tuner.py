@@ -15,7 +15,7 @@ from bnnlab_optuna.ownership import Owned, Ownership, counted, lock_of
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.storage import FAULTS, connect, disconnect, guarded, open_study
 from bnnlab_optuna.trial import Outcome, Trial, examine, perform_trial
-from bnnlab_studies.engine import make_engine
+from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.job import Job
 
 log = logging.getLogger("bnnlab.optuna")
@@ -74,7 +74,7 @@ class Tuner:
         left = self._plan.tuning.trials - len(counted(self.study.get_trials(deepcopy=False)))
         pending: dict[Future[Outcome], Owned] = {}
         try:
-            with self._engine.executor(max(left, 1)) as executor:
+            with open_executor(self._engine, max(left, 1)) as executor:
                 self._examine(executor)
                 while True:
                     self._begin(executor, pending)

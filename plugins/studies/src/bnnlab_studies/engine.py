@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from typing import Annotated, Any, TypeVar
 
-from bnnlab.errors import RunError, UsageError, explain
+from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
 from bnnlab.guards.threads import cores
 from bnnlab.markers import AtLeast
 from bnnlab.registry.host import PluginHost
@@ -70,7 +70,24 @@ def make_engine(host: PluginHost, choice: Choice) -> Engine:
         raise UsageError(f"{choice} cannot be made: {explain(error)}") from error
     if not isinstance(engine, Engine):
         raise UsageError(f"{choice} is no {Engine.__module__}.{Engine.__name__}")
+    if missing := {*Engine.__annotations__} - {*dir(engine)}:
+        raise UsageError(f"{choice} does not say its {' and '.join(sorted(missing))}")
     return engine
+
+
+def open_executor(engine: Engine, count: int) -> Executor:
+    """Return an executor of an engine for at most `count` calls.
+
+    Raises:
+        RunError: If the engine fails otherwise than by an error for the user.
+    """
+    try:
+        return engine.executor(count)
+    except BnnlabError:
+        raise
+    except Exception as error:
+        where = f"{type(engine).__module__}.{type(engine).__name__}"
+        raise RunError(f"engine {where} failed at {place(error)}: {explain(error)}") from error
 
 
 class Local(Engine):

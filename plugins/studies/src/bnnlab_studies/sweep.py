@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import RunError, UsageError
+from bnnlab.errors import BnnlabError, RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
-from bnnlab_studies.engine import Engine
+from bnnlab_studies.engine import Engine, open_executor
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
 from bnnlab_studies.plan import Cell, Plan
 from bnnlab_studies.stopping import raising
@@ -41,7 +41,7 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
             job for job in agreed.jobs(engine.threads) if not finished(job.folder, job.settings)
         ]
         if left:
-            with engine.executor(len(left) + len(agreed.cells)) as executor:
+            with open_executor(engine, len(left) + len(agreed.cells)) as executor:
                 _examine(agreed.cells, executor)
                 _carry_out(left, executor, ended)
         study = Study([], name=plan.folder.name, folder=plan.folder)
@@ -87,8 +87,10 @@ def _carry_out(left: list[Job], executor: Executor, ended: Ended) -> None:
     for future in as_completed(jobs):
         try:
             outcome = future.result()
-        except RunError as error:
+        except BnnlabError as error:
             outcome = Outcome("failed", str(error))
+        except Exception as error:  # of the engine, which may lose a call
+            outcome = Outcome("failed", explain(error))
         for level, message in outcome.said:
             if message not in said:
                 said.add(message)
