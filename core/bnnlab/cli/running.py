@@ -106,7 +106,7 @@ def run(
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 
     spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
-    if resume and (spoken or config or recipe or seeds):
+    if resume and (spoken or config or recipe or seeds is not None):
         raise UsageError("--resume takes all settings from the folder: remove the other flags")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
@@ -117,9 +117,9 @@ def run(
             found = find_recipe(PluginHost(), recipe)
         places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
     places.append(spoken)
-    repeating = {STUDIES} if seeds else set()
+    repeating = {STUDIES} if seeds is not None else set()
     with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
-        if seeds:
+        if seeds is not None:
             repeat = PluginHost().library(STUDIES, "bnnlab_studies.commands.repeat:repeat")
             repeat(places, seeds, quiet, json)
             return

@@ -186,6 +186,8 @@ def test_columns_are_chosen_and_csv_is_exact(bnn: Bnn, make_run: MakeRun, tmp_pa
         ),
         (("--where", "optimizer.rl=1"), "--where 'optimizer.rl'.* Did you mean 'optimizer.lr'?"),
         (("--where", "seed"), "--where 'seed': write NAME=VALUE, or with != < > <= >="),
+        (("--where", "seed==1"), "--where 'seed==1': write NAME=VALUE"),
+        (("--where", "seed=<1"), "--where 'seed=<1': write NAME=VALUE"),
         (("--where", "seed<x"), "--where 'seed<x': 'x' is no number to compare with"),
         (("--json", "--csv"), "--json and --csv: choose one"),
     ],
@@ -385,8 +387,8 @@ def test_a_studys_cells_are_compared_with_its_first_and_corrected(
     out = bnn("compare", folder)
     assert "p (Holm): p (t), corrected for 2 comparisons" in out
     assert "first: optimizer=adam" in out
-    inner = bnn.json("compare", folder, folder / "more")["comparisons"]
-    assert [each["other"] for each in inner][-1] == "more"
+    inner = bnn.json("compare", *(folder / cell for cell in ("adam", "more")))["comparisons"]
+    assert [each["other"] for each in inner] == ["more"]
 
 
 def test_places_of_one_name_are_told_apart(bnn: Bnn, folder: Path) -> None:
@@ -408,6 +410,23 @@ def test_what_cannot_be_compared_is_refused(bnn: Bnn, folder: Path) -> None:
     )
     assert "no seed in common" in bnn.refused("compare", adam, meta / "seed-10")
     assert "no seed in common" in bnn.refused("compare", adam, meta, "--measure", "forgetting")
+
+
+def test_several_versions_are_told(bnn: Bnn, make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        about = {"rule": {"name": "bp", "distribution": "acme", "version": f"0.{seed}"}}
+        for name, rate in (("a", 0.1), ("b", 0.2)):
+            optimizer = {"name": "acme/adam", "lr": rate}
+            said = {"optimizer": optimizer, "result": {"components": about}}
+            make_run(f"{name}/{seed}", 0.5 + rate * seed, seed=seed, **said)
+    for command in ("runs", "compare"):
+        assert "Several versions computed these runs: acme 0.0 and 0.1." in bnn(command, tmp_path)
+
+
+def test_a_run_is_not_compared_with_itself(bnn: Bnn, folder: Path) -> None:
+    said = "is in two cells"
+    assert said in bnn.refused("compare", folder / "adam", folder / "meta" / ".." / "adam")
+    assert said in bnn.refused("compare", folder / "adam", folder / "adam" / "seed-1")
 
 
 def test_protocols_are_not_mixed_unasked(bnn: Bnn, folder: Path, make_run: MakeRun) -> None:

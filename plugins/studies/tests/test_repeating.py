@@ -66,7 +66,7 @@ def test_seed_and_seeds_are_not_both_said(capsys: pytest.CaptureFixture[str]) ->
     for said in ({"seed": 1}, {"set": {"seed": 1}}):
         with pytest.raises(UsageError, match="seed and seeds are both set"):
             run(seeds=2, **said)
-    for words in (["--seed", "1"], ["--resume", "runs/x"], ["--seeds", "a"]):
+    for words in (["--seed", "1"], ["--resume", "runs/x"], ["--seeds", "a"], ["--seeds", ""]):
         given = words if "--seeds" in words else ["--seeds", "2", *words]
         assert main(["run", *given]) == 2
     said = capsys.readouterr().err

@@ -67,6 +67,10 @@ def test_runs_are_found_by_their_folders(make_run: MakeRun, tmp_path: Path) -> N
     make_run("b/checkpoint/inner", 0.5)  # in a run's folder nothing is a run
     assert [each.name for each in find_records(tmp_path)] == ["a/seed-2", "a/seed-10", "b"]
     assert [each.name for each in find_records(str(tmp_path / "b"))] == ["b"]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "b").symlink_to(tmp_path / "b")
+    (tmp_path / "links" / "again").symlink_to(tmp_path / "links")
+    assert [each.name for each in find_records(tmp_path / "links")] == ["b"]
     (tmp_path / "empty").mkdir()
     for place, words in (("empty", "holds no run"), ("nowhere", "no folder .*nowhere")):
         with pytest.raises(UsageError, match=words):

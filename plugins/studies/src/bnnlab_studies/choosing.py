@@ -42,7 +42,7 @@ class Condition:
         Raises:
             UsageError: If it is none of these, or compares the size of what is no number.
         """
-        found = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", text)
+        found = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|<=|>=|=|<|>)\s*(?![=!<>])(.*?)\s*", text)
         if not found:
             raise UsageError(f"--where {shown(text)}: write NAME=VALUE, or with != < > <= >=")
         name, sign, value = found[1], found[2], parse_value(found[3])

@@ -72,14 +72,25 @@ def protocols(records: Iterable[Record]) -> dict[str, Record]:
 
 
 def note(records: Iterable[Record]) -> str:
-    """Return a sentence, if runs that are shown together have several protocols; else nothing."""
-    found = protocols(records)
-    if len(found) < 2:
-        return ""
-    return (
+    """Return what keeps runs that are shown together apart: versions, protocols; else nothing."""
+    runs = [*records]
+    found = protocols(runs)
+    several = (
         f"These runs have {len(found)} protocols: what they measured may be compared only where "
         "`bnn runs --columns protocol` is equal."
     )
+    return "\n".join(filter(None, (versions(runs), several if len(found) > 1 else "")))
+
+
+def versions(records: Iterable[Record]) -> str:
+    """Return a sentence, if complete runs were computed by several versions of a plugin."""
+    found: dict[str, dict[str, None]] = {}
+    for run in records:
+        for part in run.result["components"].values() if run.is_complete else ():
+            if name := part.get("distribution"):
+                found.setdefault(name, {})[part.get("version", "?")] = None
+    several = [f"{name} {' and '.join(its)}" for name, its in found.items() if len(its) > 1]
+    return f"Several versions computed these runs: {', '.join(several)}." if several else ""
 
 
 def differences(first: Record, other: Record) -> list[dict[str, Any]]:

@@ -225,10 +225,20 @@ def find_records(place: Path | str) -> list[Record]:
 
 
 def _run_folders(place: Path) -> Iterator[Path]:
-    for folder, inner, files in os.walk(place):
-        if CONFIG in files:
+    """Yield the folders with a run, each once; also those that links lead to."""
+
+    def warn(error: OSError) -> None:
+        log.warning("cannot read %s: %s: runs in it are not seen", error.filename, error.strerror)
+
+    seen = set[str]()
+    for folder, inner, files in os.walk(place, followlinks=True, onerror=warn):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+        elif CONFIG in files:
             inner.clear()  # nothing in a run's folder is a run
             yield Path(folder)
+        seen.add(real)
 
 
 def _kept(place: Path) -> Iterator[Record]:

@@ -11,7 +11,7 @@ import typer
 from bnnlab.cli.console import Json, print_file, print_json, print_out, print_table
 from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
-from bnnlab_studies.comparing import differences, protocols
+from bnnlab_studies.comparing import differences, protocols, versions
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import FEW, Comparison
 from bnnlab_studies.study import MEASURE, Study
@@ -81,6 +81,8 @@ def compare(
     _print_sizes(found, measure)
     _print_tests(found)
     _print_notes(found)
+    if told := versions(study):
+        print_out(told)
     for name, every in differing.items():
         _print_protocols(first[0], name, every)
 
@@ -91,7 +93,7 @@ def gather(places: Sequence[Path]) -> Study:
     A place that holds one cell gives it its name.
 
     Raises:
-        UsageError: If a place holds no run, or is given twice.
+        UsageError: If a place holds no run, or a run is given twice.
     """
     studies = [Study.read(place) for place in places]
     labels = [_label(place, study) for place, study in zip(places, studies, strict=True)]
@@ -105,7 +107,16 @@ def gather(places: Sequence[Path]) -> Study:
             inner = cell if len(places) == 1 else f"{label}: {cell}"
             name = label if len(study.cells) == 1 else inner
             runs += [replace(run, cell=name, name=str(run.folder or run.name)) for run in its]
+    _expect_once(runs)
     return Study(runs)
+
+
+def _expect_once(runs: Sequence[Record]) -> None:
+    seen = set[Path]()
+    for place in (run.folder.resolve() for run in runs if run.folder):
+        if place in seen:
+            raise UsageError(f"{place} is in two cells: a run is not compared with itself")
+        seen.add(place)
 
 
 def _label(place: Path, study: Study) -> str:
