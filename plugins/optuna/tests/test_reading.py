@@ -43,11 +43,11 @@ def test_the_space_is_what_components_declare_and_the_file_does_not_set(plan: An
         "optimizer.m": "0.5 to 20, log",  # a number, a list or "auto"
         "model.width": "0.8 to 1.4",
     }
-    assert read.tuning.seeds == [0]
+    assert read.tuning.seeds == (0,)
     assert read.tuning.direction == "maximize"
     spoken = plan('[tune]\nseeds = 3\nmeasure = "uncertainty.ece"', "model.width = 1.0\nseed = 2")
     assert "model.width" not in searched(spoken.space)
-    assert spoken.tuning.seeds == [0, 1, 2]
+    assert spoken.tuning.seeds == (0, 1, 2)
     assert spoken.tuning.direction == "minimize"
 
 
@@ -145,9 +145,10 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
         ("[tune]\npruner = 'medain'", "Did you mean 'median'"),
         ("[tune]\ntrails = 5", "tune.trails: no such key. Did you mean 'trials'"),
         ("[tune]\ntrials = 0", "at least 1"),
-        ("[tune]\nseeds = []", "at least one seed"),
-        ("[tune]\nseeds = 0", "at least one seed"),
-        ("[tune]\nseeds = [1, 1]", "twice"),
+        ("[tune]\nseeds = []", r"tune.seeds: \[\] is neither a number"),
+        ("[tune]\nseeds = 0", "from 1 to 10000"),
+        ("[tune]\nseeds = [1, 1]", "nor a list of different whole numbers"),
+        ("[tune]\nmeasure = 'average_acuracy'\ndirection = 'maximize'", "'average_accuracy'"),
         ("[tune]\nmeasure = 'flips.0'", "maximize or minimize"),
         ("[tune]\npruner = 'wilcoxon'\nseeds = 4", "at least 5 seeds"),
         ("[tune]\nstorage = 'nowhere'", "write sqlite, or an address"),
@@ -215,6 +216,8 @@ def test_what_continues_a_study_has_the_same_space_and_no_password(
     assert again.space == first.space
     assert again.digest == first.digest
     assert (again.tuning.trials, again.engine.options["jobs"]) == (7, 3)
+    with pytest.raises(UsageError, match="--name is for a file"):
+        read_plan(host, first.folder, {"name": "other"})
     assert plan(text + "\nmeasure = 'forgetting'").digest != first.digest
 
 

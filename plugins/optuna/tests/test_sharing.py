@@ -18,7 +18,6 @@ import tomli_w
 from optuna.trial import TrialState
 from tuning_runs import SMALL, planned
 
-from bnnlab_optuna.ownership import counted
 from bnnlab_optuna.storage import connect, disconnect
 
 SPACE = {"optimizer": {"lr": {"low": 1e-3, "high": 0.1}}}
@@ -49,13 +48,13 @@ def trials_of(address: str) -> list[optuna.trial.FrozenTrial]:
     return trials
 
 
-def test_four_processes_share_a_sqlite_study(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"trials": 20, "sampler": "random", "space": SPACE})
-    numbers = share(tmp_path / "study.toml", [tmp_path] * 4)
-    assert sorted(chain(*numbers)) == [*range(20)]
+def test_two_processes_share_a_sqlite_study(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"trials": 8, "sampler": "random", "space": SPACE})
+    numbers = share(tmp_path / "study.toml", [tmp_path] * 2)
+    assert sorted(chain(*numbers)) == [*range(8)]
     trials = trials_of(plan.address)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 20
-    assert len({trial.value for trial in trials}) == 20
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 8
+    assert len({trial.value for trial in trials}) == 8
 
 
 @pytest.fixture
@@ -89,12 +88,13 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
 def test_two_machines_share_a_study_on_postgresql(tmp_path: Path, postgresql: str) -> None:
     """Each has a folder of its own, as on machines without a shared file system."""
     file = tmp_path / "study.toml"
-    tune = {"trials": 20, "sampler": "random", "space": SPACE, "storage": postgresql}
+    tune = {"trials": 8, "sampler": "random", "space": SPACE, "storage": postgresql}
     file.write_text(tomli_w.dumps({**SMALL, "tune": tune}))
     folders = [tmp_path / "one", tmp_path / "other"]
     numbers = share(file, folders)
-    trials = counted(trials_of(postgresql))
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 20
+    trials = trials_of(postgresql)
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert len(trials) in (8, 9), "both may ask for the last one at the same moment"
     assert sorted(chain(*numbers)) == [trial.number for trial in trials]
     assert all(numbers), "each has its share"
     for folder, own in zip(folders, numbers, strict=True):
@@ -130,11 +130,11 @@ def test_a_tuner_that_ends_is_gone_on_with(tmp_path: Path, number: int) -> None:
     for name in ("whole", "parts"):
         folder = tmp_path / name
         folder.mkdir()
-        plan = planned(folder, tune, epochs=40)
+        plan = planned(folder, tune, epochs=25)
         if name == "parts":
             first = bnn_tune(folder)
             log = plan.folder / "trial-0001/seed-0/metrics.jsonl"
-            until(lambda log=log: log.exists() and '"epoch": 5' in log.read_text())
+            until(lambda log=log: log.exists() and '"epoch": 3' in log.read_text())
             first.send_signal(number)
             _, errors = first.communicate(timeout=120)
             if number == signal.SIGTERM:
@@ -152,11 +152,11 @@ def test_a_tuner_that_ends_is_gone_on_with(tmp_path: Path, number: int) -> None:
 
 @pytest.mark.slow
 def test_four_commands_share_a_study(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"trials": 10, "space": SPACE, "pruner": "none"})
+    plan = planned(tmp_path, {"trials": 6, "space": SPACE, "pruner": "none"})
     commands = [bnn_tune(tmp_path) for _ in range(4)]
     for each in commands:
         _, errors = each.communicate(timeout=600)
         assert each.returncode == 0, errors
-    assert [trial.state for trial in trials_of(plan.address)] == [TrialState.COMPLETE] * 10
+    assert [trial.state for trial in trials_of(plan.address)] == [TrialState.COMPLETE] * 6
     table = (plan.folder / "trials.csv").read_text().splitlines()
-    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 10
+    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 6

@@ -2,15 +2,17 @@
 
 import shlex
 import sys
+from collections import Counter
 from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnnlab.cli.choosing import Assignments, layer
+from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, print_table, report_note, stoppable
-from bnnlab.settings.text import joined
+from bnnlab.settings.text import written
+from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -26,22 +28,7 @@ Trials = Annotated[
     int | None,
     typer.Option("--trials", help="Trials of the study in all. Default: tune.trials, or 50."),
 ]
-EngineName = Annotated[
-    str | None,
-    typer.Option("--engine", help="What runs the trials, see `bnn info engine`.", metavar="NAME"),
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", help="Trials at a time; the engine's option jobs.")
-]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
-
-
-Out = Annotated[
-    str | None, typer.Option("--out", help="Folder to make the study's folder in. Default: runs.")
-]
-Name = Annotated[
-    str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's name.")
-]
 
 
 def tune(
@@ -71,19 +58,19 @@ def tune(
       bnn tune runs/study --jobs 2
     """
     from bnnlab.registry.host import PluginHost
+    from bnnlab_optuna.outcome import as_dict
     from bnnlab_optuna.plan import read_plan
 
-    chosen = {"engine": {} if jobs is None else {"jobs": jobs}}
-    spoken = joined([layer({"set": set, "out": out, "name": name, "engine": engine}), chosen])
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
-        plan = read_plan(PluginHost(), file, spoken, trials)
-        found, written = _carry_out(plan, quiet)
+        said = spoken(jobs, set=set, out=out, name=name, engine=engine)
+        plan = read_plan(PluginHost(), file, said, trials)
+        found, files = _carry_out(plan, quiet)
     if json:
-        print_json(found.as_dict(plan))
-        return
-    _print(plan, found)
-    for path in written:
-        print_out(f"written to {path}", soft_wrap=True)
+        print_json(as_dict(plan, found))
+    else:
+        _print(plan, found)
+        for path in files:
+            print_out(f"written to {path}", soft_wrap=True)
     if found.best is None:
         raise typer.Exit(1)
 
@@ -95,15 +82,14 @@ def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
 
     if not quiet:
         _announce(plan)
-    tuner = Tuner(plan, (lambda _: None) if quiet else _report)
-    with closing(tuner):
+    with closing(Tuner(plan, (lambda _: None) if quiet else _report)) as tuner:
         again = f"bnn tune {shlex.quote(str(plan.folder))}"
         with stoppable(lambda: again), raising():
             tuner.run()
         with tuner.ownership.asking:  # the last process to write has seen all trials
             found = find(tuner.study)
-            written = write(plan, found)
-        return found, written + draw(plan.folder, tuner.study, found)
+            files = write(plan, found)
+        return found, files + draw(plan.folder, tuner.study, found)
 
 
 def _announce(plan: "Plan") -> None:
@@ -120,7 +106,7 @@ def _announce(plan: "Plan") -> None:
     )
     for each in plan.space.dimensions:
         report_note(f"  {each.name}: {each.what}")
-    if tuning.pruner != "none" and len(tuning.seeds) == 1 and not plan.within:
+    if tuning.pruner != "none" and len(tuning.seeds) == 1 and not tuning.within:
         report_note(f"nothing is pruned: {tuning.measure} has no value before a run ends")
 
 
@@ -128,52 +114,35 @@ def _report(trial: "FrozenTrial") -> None:
     """Say how a trial ended."""
     from bnnlab_optuna.tuner import ABOUT
 
-    state = trial.state.name.lower().replace("fail", "failed")
-    about = trial.user_attrs.get(ABOUT) or ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in trial.params.items()
-    )
+    params = (f"{name} {_shown(value)}" for name, value in trial.params.items())
+    about = trial.user_attrs.get(ABOUT) or ", ".join(params)
     value = "" if trial.value is None else f" {trial.value:.4f}"
-    report_note(f"trial {trial.number} {state}{value}: {about}")
+    report_note(f"trial {trial.number} {_state(trial)}{value}: {about}")
+
+
+def _state(trial: "FrozenTrial") -> str:
+    return str(trial.state.name).lower().replace("fail", "failed")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else written(value)
 
 
 def _print(plan: "Plan", found: "Found") -> None:
-    from optuna.trial import TrialState
+    from bnnlab_optuna.outcome import by_seed
 
-    from bnnlab_optuna.tuner import VALUES
-
-    states = {
-        "complete": TrialState.COMPLETE,
-        "pruned": TrialState.PRUNED,
-        "failed": TrialState.FAIL,
-        "running": TrialState.RUNNING,
-    }
-    counts = [
-        f"{found.count(state)} {word}" for word, state in states.items() if found.count(state)
-    ]
-    print_out(f"{len(found.trials)} trials: {', '.join(counts)}")
+    counts = Counter(map(_state, found.trials)).items()
+    counted = ", ".join(f"{count} {state}" for state, count in counts)
+    print_out(f"{len(found.trials)} trials: {counted}")
     if found.best is None:
         print_out("no trial is complete: there is no best one")
         return
-    best, measure = found.best, plan.tuning.measure
-    print_out(f"best: trial {best.number}, validation {measure} {best.value:.4f}")
-    values = best.user_attrs.get(VALUES, [])
-    if len(values) > 1:
-        each = (
-            f"seed {seed}: {value:.4f}"
-            for seed, value in zip(plan.tuning.seeds, values, strict=True)
-        )
-        print_out(", ".join(each))
-    rows = [
-        (name, f"{value:.6g}" if isinstance(value, float) else str(value))
-        + ((f"{100 * found.importances[name]:.0f} %",) if name in found.importances else ("",))
-        for name, value in best.params.items()
-    ]
+    best = found.best
+    print_out(f"best: trial {best.number}, validation {plan.tuning.measure} {best.value:.4f}")
+    if len(plan.tuning.seeds) > 1:
+        print_out(", ".join(f"seed {seed}: {value:.4f}" for seed, value in by_seed(plan, best)))
+    shares = {name: f"{100 * share:.0f} %" for name, share in found.importances.items()}
+    rows = [(name, _shown(it), shares.get(name, "")) for name, it in best.params.items()]
     print_table(("setting", "best", "importance"), rows, numbers=2)
     if found.unknown:
         print_out(f"no importances: {found.unknown}")
-    if len(found.protocols) > 1:
-        print_out(
-            f"the trials have {len(found.protocols)} protocols: what they learn from differs, or "
-            "how long, or how they are scored"
-        )

@@ -1,11 +1,9 @@
 """What a study found: best.toml, trials.csv, importances, pictures."""
 
-import csv
-import io
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from bnnlab.errors import NOTE, first_line, install_command
 from bnnlab.storage.files import write_atomically
 from bnnlab_optuna.choices import value_of
-from bnnlab_optuna.ownership import counted
 from bnnlab_optuna.plan import Plan
-from bnnlab_optuna.tuner import ABOUT, PROTOCOL, VALUES
+from bnnlab_optuna.tuner import ABOUT, VALUES
+from bnnlab_studies.tables import csv_text
 
 log = logging.getLogger("bnnlab.optuna")
 
@@ -32,54 +30,69 @@ class Found:
     """What a study found so far.
 
     Attributes:
-        trials: Those that count, by number.
+        trials: All of them, by number.
         best: The best complete trial; None if there is none.
         importances: Share of each dimension in what makes trials differ; empty if not known.
         unknown: Why they are not known; else empty.
-        protocols: Hashes of the protocols that complete trials were scored by.
     """
 
     trials: Sequence[FrozenTrial]
     best: FrozenTrial | None
     importances: dict[str, float]
     unknown: str
-    protocols: Sequence[str]
-
-    def count(self, state: TrialState) -> int:
-        """Return how many trials have this state."""
-        return sum(trial.state is state for trial in self.trials)
-
-    def as_dict(self, plan: Plan) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "folder": str(plan.folder),
-            "measure": plan.tuning.measure,
-            "direction": plan.tuning.direction,
-            "evaluate_on": "validation",
-            "best": None if self.best is None else _as_dict(self.best),
-            "importances": self.importances,
-            "trials": [_as_dict(trial) for trial in self.trials],
-        }
 
 
 def find(study: optuna.Study) -> Found:
     """Return what a study found so far."""
-    trials = counted(study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    protocols = sorted({trial.user_attrs.get(PROTOCOL, "") for trial in complete})
-    importances, unknown = _importances(study)
-    best = study.best_trial if complete else None
-    return Found(trials, best, importances, unknown, protocols)
+    return Found(trials, study.best_trial if complete else None, *_importances(study))
+
+
+def rows(plan: Plan, found: Found) -> list[dict[str, Any]]:
+    """Return a row per trial: its state, values, settings, and why it is not complete."""
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state.name.lower(),
+            plan.tuning.measure: trial.value,
+            **dict.fromkeys(f"seed-{seed}" for seed in plan.tuning.seeds),
+            **{f"seed-{seed}": value for seed, value in by_seed(plan, trial)},
+            **{each.name: trial.params.get(each.name) for each in plan.space.dimensions},
+            "seconds": trial.duration and round(trial.duration.total_seconds(), 3),
+            "about": trial.user_attrs.get(ABOUT, ""),
+        }
+        for trial in found.trials
+    ]
+
+
+def by_seed(plan: Plan, trial: FrozenTrial) -> Iterator[tuple[int, float]]:
+    """Yield the seeds that a trial was run with, and their values."""
+    return zip(plan.tuning.seeds, trial.user_attrs.get(VALUES, []), strict=False)
+
+
+def as_dict(plan: Plan, found: Found) -> dict[str, Any]:
+    """Return it as JSON."""
+    made = rows(plan, found)
+    return {
+        "folder": str(plan.folder),
+        "measure": plan.tuning.measure,
+        "direction": plan.tuning.direction,
+        "evaluate_on": "validation",
+        "best": made[found.best.number] if found.best else None,
+        "importances": found.importances,
+        "trials": made,
+    }
 
 
 def write(plan: Plan, found: Found) -> list[Path]:
     """Write best.toml and trials.csv; return their paths."""
-    written = [plan.folder / TRIALS]
-    write_atomically(written[0], _csv(plan, found).encode())
+    texts = {TRIALS: csv_text(rows(plan, found))}
     if found.best is not None:
-        written.append(plan.folder / BEST)
-        write_atomically(written[-1], _best(plan, found.best).encode())
-    return written
+        texts[BEST] = _best(plan, found.best)
+    for name, text in texts.items():
+        write_atomically(plan.folder / name, text.encode())
+    return [plan.folder / name for name in texts]
 
 
 def _best(plan: Plan, best: FrozenTrial) -> str:
@@ -110,31 +123,6 @@ def _importances(study: optuna.Study) -> tuple[dict[str, float], str]:
     return {name: float(value) for name, value in found.items()}, ""
 
 
-def _csv(plan: Plan, found: Found) -> str:
-    """Return a table with a row per trial."""
-    names = [each.name for each in plan.space.dimensions]
-    seeds = [f"seed-{seed}" for seed in plan.tuning.seeds]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "state", plan.tuning.measure, *seeds, *names, "seconds", "about"])
-    for trial in found.trials:
-        values = trial.user_attrs.get(VALUES, [])
-        seconds = "" if trial.duration is None else round(trial.duration.total_seconds(), 3)
-        table.writerow(
-            [
-                trial.number,
-                trial.state.name.lower(),
-                trial.value,
-                *values,
-                *[""] * (len(seeds) - len(values)),
-                *(trial.params.get(name, "") for name in names),
-                seconds,
-                trial.user_attrs.get(ABOUT, ""),
-            ]
-        )
-    return text.getvalue()
-
-
 def draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
     """Draw the study, if matplotlib is installed and a trial is complete; return the pictures."""
     if found.best is None:
@@ -162,14 +150,3 @@ def draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
         figure.savefig(paths[-1], bbox_inches="tight")
         pyplot.close(figure)
     return paths
-
-
-def _as_dict(trial: FrozenTrial) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "state": trial.state.name.lower(),
-        "value": trial.value,
-        "values": trial.user_attrs.get(VALUES, []),
-        "settings": trial.params,
-        "about": trial.user_attrs.get(ABOUT, ""),
-    }

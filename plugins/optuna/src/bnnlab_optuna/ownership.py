@@ -5,8 +5,6 @@ how the trial ended. The file system frees the lock of a process that died. So a
 study has as running, whose folder is here, and whose lock is free, is dead, and is gone on with.
 """
 
-import platform
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +19,10 @@ from bnnlab.errors import UsageError
 from bnnlab_optuna.choices import make_sampler, suggest
 from bnnlab_optuna.plan import Plan
 
-VOID = "bnnlab_void"
-"""The attribute of a trial that another machine asked for at the same moment: one too many."""
-MACHINE = "bnnlab_machine"
-"""The attribute of a trial that says where its folder is."""
+OWNED = "bnnlab_owned"
+"""The attribute of a trial that has a folder, here or on another machine."""
 UNOWNED = 60
-"""Seconds after which a trial without a machine is that of a process that died as it asked."""
+"""Seconds after which a trial without a folder is that of a process that died as it asked."""
 
 
 @dataclass(frozen=True)
@@ -48,61 +44,47 @@ class Owned:
     resumed: bool
 
 
-def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that count."""
-    return [trial for trial in trials if VOID not in trial.user_attrs]
-
-
 class Ownership:
     """Asks the study for trials.
 
     Args:
         study: The study.
         plan: What is tuned.
+
+    Raises:
+        UsageError: If the folder has trials, and the study none.
     """
 
     def __init__(self, study: optuna.Study, plan: Plan) -> None:
         self._study, self._plan = study, plan
-        self.asking = lock_of(plan.folder, ".asking")
         self._seed = plan.resolve().seed
         self._study.sampler = self._sampler(0)  # a grid gives its points as it is asked
-
-    def check_folder(self) -> None:
-        """Raise UsageError if the folder has trials that the study does not have."""
+        self.asking = lock_of(plan.folder, ".asking")
         with self.asking:
-            known = len(self._study.get_trials(deepcopy=False))
-            for folder in self._plan.folder.glob("trial-*"):
-                number = folder.name.removeprefix("trial-")
-                if number.isdigit() and int(number) >= known:
-                    raise UsageError(
-                        f"{folder} is of another study: choose another --name, or remove the "
-                        f"folder {self._plan.folder}."
-                    )
+            if not study.get_trials(deepcopy=False) and any(plan.folder.glob("trial-*")):
+                raise UsageError(
+                    f"{plan.folder} has another study's trials. Choose another --name."
+                )
 
     def take(self) -> Owned | None:
-        """Return a dead trial to go on with, or a new one; None if the study has its number."""
-        with self.asking:
-            return self._take_over() or self._ask()
+        """Return a dead trial to go on with, or a new one; None if the study has its number.
 
-    def _ask(self) -> Owned | None:
-        most = self._plan.tuning.trials
-        if len(counted(self._study.get_trials(deepcopy=False))) >= most:
-            return None
-        trial = self._study.ask()
-        # Another machine may have asked at the same moment. Numbers are given one by one.
-        every = counted(self._study.get_trials(deepcopy=False))
-        if sum(each.number < trial.number for each in every) >= most:
-            trial.set_user_attr(VOID, True)
-            self._study.tell(trial, state=TrialState.FAIL)
-            return None
-        lock = _locked(self._folder(trial.number))
-        assert lock is not None, "a new trial has no owner"
-        return self._own(trial, lock, resumed=False)
+        Machines that do not share the folder may each ask for the last one.
+        """
+        with self.asking:
+            if owned := self._take_over():
+                return owned
+            if len(self._study.get_trials(deepcopy=False)) >= self._plan.tuning.trials:
+                return None
+            trial = self._study.ask()
+            lock = _locked(self._folder(trial.number))
+            assert lock is not None, "a new trial has no owner"
+            return self._own(trial, lock, resumed=False)
 
     def _take_over(self) -> Owned | None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             folder = self._folder(trial.number)
-            if not (folder.exists() if MACHINE in trial.user_attrs else _is_old(trial)):
+            if not (folder.exists() if OWNED in trial.user_attrs else _is_old(trial)):
                 continue
             lock = _locked(folder)
             if lock is None:
@@ -114,8 +96,8 @@ class Ownership:
         return None
 
     def _own(self, trial: optuna.Trial, lock: FileLock, *, resumed: bool) -> Owned:
-        """Draw what is not drawn yet. The lock is held before the trial says where it is."""
-        trial.set_user_attr(MACHINE, platform.node())
+        """Draw what is not drawn yet. The lock is held before the trial says that it is owned."""
+        trial.set_user_attr(OWNED, True)
         self._study.sampler = self._sampler(trial.number)
         settings = self._plan.space.settings(lambda dimension: suggest(trial, dimension))
         return Owned(trial.number, settings, self._folder(trial.number), lock, resumed)

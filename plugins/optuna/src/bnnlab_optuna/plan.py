@@ -11,12 +11,12 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import UsageError
+from bnnlab.engine.result import MEASURES
+from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.fit import require
-from bnnlab.settings.layers import Layer, Merged, Settings, merge, resolve, resolve_components
+from bnnlab.settings.layers import Layer, Merged, Settings, merge, resolve
 from bnnlab.settings.run import Choice, RunConfig
 from bnnlab.settings.text import read_config
 from bnnlab.storage.files import write_atomically
@@ -24,14 +24,14 @@ from bnnlab_optuna.choices import grid
 from bnnlab_optuna.reading import read_space
 from bnnlab_optuna.space import Space
 from bnnlab_optuna.storage import find_address, without_secrets
-from bnnlab_optuna.tuning import WITHIN, Tuning, read_tuning
+from bnnlab_optuna.tuning import Tuning, read_tuning
 from bnnlab_studies.cells import digest
+from bnnlab_studies.plan import choose_engine, folder_of
 from bnnlab_studies.study import PLAN
+from bnnlab_studies.sweep_file import take_recipe
 
 HEAD = "# Written by `bnn tune`: what it was told.\n"
 HELD_OUT: Settings = {"evaluate_on": "validation"}
-
-Places = tuple[Settings | Layer, ...]
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,13 @@ class Plan:
     """
 
     host: PluginHost
-    places: Places
+    places: tuple[Settings | Layer, ...]
     tuning: Tuning
     space: Space
     folder: Path
     address: str = field(repr=False)
     engine: Choice
     content: Mapping[str, Any]
-
-    @property
-    def within(self) -> bool:
-        """Whether a run reports while it goes on, so that it can be stopped."""
-        is_pruned = self.tuning.pruner != "none"
-        return is_pruned and len(self.tuning.seeds) == 1 and self.tuning.measure in WITHIN
 
     @cached_property
     def digest(self) -> str:
@@ -106,32 +100,30 @@ def read_plan(
     if place.is_dir() and not (file.exists() and _is_ours(file)):
         raise UsageError(f"{place} is no folder of a study that was tuned: name a file.")
     said, own = read_config(file), dict(spoken)
-    table, engine, recipe = (said.pop(key, None) for key in ("tune", "engine", "recipe"))
+    table, engine = said.pop("tune", None), Layer({"engine": said.pop("engine", {})}, str(file))
+    places = [*take_recipe(host, said), Layer(said, str(file)), Layer(own)]
+    spoken_engine = own.pop("engine", {})
+    config = resolve(host, places)
     if trials is not None and isinstance(table, dict):
         table = {**table, "trials": trials}
-    engine = [Layer({"engine": engine or {}}, str(file)), {"engine": own.pop("engine", {})}]
-    places: list[Settings | Layer] = [Layer(said, str(file)), own]
-    if recipe is not None:
-        found = find_recipe(host, str(recipe))
-        places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
-    config = resolve(host, places)
     tuning = read_tuning(table, config.seed, str(file))
-    space = read_space(host, places, config, table.get("space") if table else None)
+    _expect_measure(tuning.measure, config)
+    space = read_space(host, places, config, table.get("space", {}))
     if tuning.sampler == "grid":
         size = prod(map(len, grid(space).values()))
         tuning = replace(tuning, trials=min(tuning.trials, size))
-    folder = place if place.is_dir() else _folder(config, file)
-    address = find_address(tuning.storage, folder)
+    folder = folder_of(place, config, own)
     merged = merge(host.index, places)
+    chosen = choose_engine(host, engine, spoken_engine)
     return Plan(
         host=host,
         places=_fitting(host, space, merged, places),
         tuning=tuning,
         space=space,
         folder=folder,
-        address=address,
-        engine=_engine(host, engine),
-        content=_content(merged, table or {}, merge(host.index, engine, kinds=[Kind.ENGINE])),
+        address=find_address(tuning.storage, folder),
+        engine=chosen,
+        content=_content(merged, table, chosen),
     )
 
 
@@ -139,13 +131,16 @@ def _is_ours(file: Path) -> bool:
     return file.read_bytes().startswith(HEAD.encode())
 
 
-def _engine(host: PluginHost, said: Sequence[Settings | Layer]) -> Choice:
-    return resolve_components(host, [{"engine": "local"}, *said], [Kind.ENGINE])[Kind.ENGINE]
+def _expect_measure(measure: str, config: RunConfig) -> None:
+    """Refuse a measure that no run can have; those of a probe are known once a run has them."""
+    if not config.probes and measure.partition(".")[0] not in MEASURES:
+        hint = did_you_mean(measure, MEASURES) or f" They have: {', '.join(MEASURES)}."
+        raise UsageError(f"tune.measure: runs do not have {measure}.{hint}")
 
 
 def _fitting(
     host: PluginHost, space: Space, merged: Merged, places: Sequence[Settings | Layer]
-) -> Places:
+) -> tuple[Settings | Layer, ...]:
     """Return the settings of all trials; raise UsageError if some components do not fit."""
     shared = [*places, HELD_OUT]
     if any(each.key[0] == Kind.RULE for each in space.components):
@@ -156,25 +151,15 @@ def _fitting(
     return tuple(shared)
 
 
-def _folder(config: RunConfig, file: Path) -> Path:
-    """Return the study's folder, called like its file, or like the folder of a study.toml."""
-    if config.out is None:
-        raise UsageError("out: a study needs a folder; name one.")
-    stem = file.resolve().parent.name if file.name == PLAN else file.stem
-    name = config.name or stem
-    if name in ("", "..") or Path(name).name != name:
-        raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
-    return Path(config.out).expanduser() / name
-
-
-def _content(merged: Merged, table: Mapping[str, Any], engine: Merged) -> dict[str, Any]:
+def _content(merged: Merged, table: Mapping[str, Any], engine: Choice) -> dict[str, Any]:
     """Return all that was said, as a file: no default is in it, since what is set is fixed."""
     own = {key: value for key, value in merged.values.items() if key not in ("out", "name")}
     components = {str(each.kind): dict(each.table) for each in merged.of(*Kind)}
     probes = {each.name: _options(each.table) for each in merged.of(Kind.PROBE)}
-    said = {**own, **components, "probe": probes}
     tune = {**table, "storage": without_secrets(table.get("storage", "sqlite"))}
-    said |= {"tune": tune, "engine": dict(*(each.table for each in engine.of(Kind.ENGINE)))}
+    options = {key: "none" if it is None else it for key, it in engine.options.items()}
+    said = {**own, **components, "probe": probes, "tune": tune}
+    said["engine"] = {"name": engine.name, **options}
     return {key: "none" if value is None else value for key, value in said.items() if value != {}}
 
 

@@ -8,7 +8,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from sqlalchemy import exc
 
-from bnnlab.errors import RunError, UsageError, first_line, install_command
+from bnnlab.errors import UsageError, first_line, install_command
 
 FILE = "study.db"
 PATIENCE = 60
@@ -111,8 +111,3 @@ def disconnect(storage: RDBStorage) -> None:
     """Close all connections."""
     storage.remove_session()
     storage.engine.dispose()
-
-
-def guarded(address: str, error: BaseException) -> RunError:
-    """Return the error for a storage that failed in the middle of a study."""
-    return RunError(f"{unreachable(address, error)}; the same command continues the study")

@@ -11,19 +11,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.errors import NOTE, BnnlabError, RunError, UsageError, explain
-from bnnlab_optuna.ownership import Owned, Ownership, counted, lock_of
+from bnnlab_optuna.ownership import Owned, Ownership, lock_of
 from bnnlab_optuna.plan import Plan
-from bnnlab_optuna.storage import FAULTS, connect, disconnect, guarded, open_study
-from bnnlab_optuna.trial import Outcome, Trial, examine, perform_trial
+from bnnlab_optuna.storage import FAULTS, connect, disconnect, open_study, unreachable
+from bnnlab_optuna.trial import Outcome, Trial, perform_trial
 from bnnlab_studies.engine import make_engine, open_executor
-from bnnlab_studies.job import Job
+from bnnlab_studies.job import Job, examine
 
 log = logging.getLogger("bnnlab.optuna")
 
 ALIKE = 5
 """How many trials may fail in the same way before the study stops."""
-VALUES, ABOUT, PROTOCOL = "bnnlab_values", "bnnlab_about", "bnnlab_protocol"
-"""Attributes of a trial: its seeds' values, why it is not complete, its protocol's hash."""
+VALUES, ABOUT = "bnnlab_values", "bnnlab_about"
+"""Attributes of a trial: its seeds' values, and why it is not complete."""
 STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -58,7 +58,6 @@ class Tuner:
             self.study = open_study(self._storage, name, plan.tuning.direction, plan.digest)
             plan.write()
         self.ownership = Ownership(self.study, plan)
-        self.ownership.check_folder()
 
     def close(self) -> None:
         """Close the connections to the storage."""
@@ -71,20 +70,19 @@ class Tuner:
             UsageError: If no run can begin, or the runs do not have the measure.
             RunError: If the first trials all fail alike, or the storage fails.
         """
-        left = self._plan.tuning.trials - len(counted(self.study.get_trials(deepcopy=False)))
         pending: dict[Future[Outcome], Owned] = {}
         try:
+            left = self._plan.tuning.trials - len(self.study.get_trials(deepcopy=False))
             with open_executor(self._engine, max(left, 1)) as executor:
                 self._examine(executor)
-                while True:
-                    self._begin(executor, pending)
-                    if not pending:
-                        return
+                while self._begin(executor, pending):
                     done, _ = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
-                        self._tell(pending.pop(future), _outcome(future))
+                        outcome = _outcome(future)
+                        self._tell(pending.pop(future), outcome)
         except FAULTS as error:
-            raise guarded(self._plan.address, error) from None  # it holds the address
+            why = unreachable(self._plan.address, error)
+            raise RunError(f"{why}; the same command continues the study") from None
         finally:
             for future, owned in pending.items():  # those that ended while the others stopped
                 if future.done() and not future.cancelled():
@@ -97,53 +95,36 @@ class Tuner:
         if any(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False)):
             return
         config = self._plan.resolve({"seed": self._plan.tuning.seeds[0]})
-        if fault := executor.submit(examine, config.as_dict(), self._plan.tuning.measure).result():
+        if fault := executor.submit(examine, config.as_dict()).result():
             raise UsageError(fault)
 
-    def _begin(self, executor: Executor, pending: dict[Future[Outcome], Owned]) -> None:
-        """Fill the engine with trials."""
+    def _begin(self, executor: Executor, pending: dict[Future[Outcome], Owned]) -> bool:
+        """Fill the engine with trials; return whether there are any."""
+        plan = self._plan
         while len(pending) < self._engine.jobs and (owned := self.ownership.take()):
             if owned.resumed:
                 log.log(NOTE, "trial %d was left unfinished: it goes on", owned.number)
-            elif (same := self._same_as(owned.number)) is not None:
-                log.log(NOTE, "trial %d has the settings of trial %d", owned.number, same)
             try:
                 jobs = self._jobs(owned)
             except UsageError as error:  # such as a value that only the component refuses
                 self._tell(owned, Outcome("failed", about=str(error)))
                 continue
-            plan = self._plan
-            work = Trial(
-                number=owned.number,
-                jobs=jobs,
-                tuning=plan.tuning,
-                address=plan.address,
-                study=self.study.study_name,
-                within=plan.within,
-            )
+            name = self.study.study_name
+            work = Trial(owned.number, jobs, plan.tuning, plan.address, name)
             pending[executor.submit(perform_trial, work)] = owned
+        return bool(pending)
 
     def _jobs(self, owned: Owned) -> list[Job]:
         """Return the runs of a trial."""
         plan, jobs = self._plan, []
-        probe = (
-            {"probe": {"bnnlab-optuna/pruning": {"measure": plan.tuning.measure}}}
-            if plan.within
-            else {}
-        )
+        probes = {"bnnlab-optuna/pruning": dict[str, str]()} if plan.tuning.within else {}
         for seed in plan.tuning.seeds:
-            config = plan.resolve(owned.settings, probe, {"seed": seed})
+            config = plan.resolve(owned.settings, {"probe": probes}, {"seed": seed})
             if config.threads is None:
                 config = replace(config, threads=self._engine.threads)
             name = f"trial {owned.number}, seed {seed}"
             jobs.append(Job(config.as_dict(), owned.folder / f"seed-{seed}", name))
         return jobs
-
-    def _same_as(self, number: int) -> int | None:
-        """Return an earlier trial with the settings of this one."""
-        every = self.study.get_trials(deepcopy=False)
-        mine = every[number].params
-        return next((it.number for it in counted(every[:number]) if it.params == mine), None)
 
     def _tell(self, owned: Owned, outcome: Outcome) -> None:
         """Tell the study how a trial ended. One that was interrupted stays running."""
@@ -151,43 +132,39 @@ class Tuner:
             if message not in self._said:
                 self._said.add(message)
                 log.log(level, "trial %d: %s", owned.number, message)
-        if outcome.status == "interrupted":
-            owned.lock.release()
-            return
-        storage, number = self._storage, owned.number
-        trial_id = self.study.get_trials(deepcopy=False)[number]._trial_id
-        said = {VALUES: [*outcome.values], ABOUT: outcome.about, PROTOCOL: outcome.protocol}
-        for key, value in said.items():
-            if value:
-                storage.set_trial_user_attr(trial_id, key, value)
-        state = STATES[outcome.status]
-        self._heard(self.study.tell(number, outcome.value, state))
+        if outcome.status != "interrupted":
+            trial_id = self.study.get_trials(deepcopy=False)[owned.number]._trial_id
+            self._storage.set_trial_user_attr(trial_id, VALUES, [*outcome.values])
+            self._storage.set_trial_user_attr(trial_id, ABOUT, outcome.about)
+            state = STATES[outcome.status]
+            self._heard(self.study.tell(owned.number, outcome.value, state))
         owned.lock.release()
-        if outcome.is_unknown:
-            raise UsageError(f"tune.measure: {outcome.about}")
-        if state is TrialState.FAIL:
+        if outcome.status == "failed":
             self._stop_if_alike()
 
     def _stop_if_alike(self) -> None:
         """Raise RunError if all trials failed in the same way, up to their numbers."""
-        ended = [it for it in counted(self.study.get_trials()) if it.state.is_finished()]
-        about = {re.sub(r"\d+", "", str(it.user_attrs.get(ABOUT))) for it in ended}
-        if len(ended) >= ALIKE and len(about) == 1 and _all_failed(ended):
+        ended = [each for each in self.study.get_trials() if each.state.is_finished()]
+        alike = {
+            (each.state, re.sub(r"\d+", "", str(each.user_attrs.get(ABOUT)))) for each in ended
+        }
+        if len(ended) >= ALIKE and len(alike) == 1:
             raise RunError(
                 f"all {len(ended)} trials failed alike, so the study stops: "
                 f"{ended[-1].user_attrs[ABOUT]}"
             )
 
 
-def _all_failed(trials: list[FrozenTrial]) -> bool:
-    return all(trial.state is TrialState.FAIL for trial in trials)
-
-
 def _outcome(future: "Future[Outcome]") -> Outcome:
-    """Return how a trial ended, whatever its worker raised."""
+    """Return how a trial ended.
+
+    Raises:
+        UsageError: If no trial can be carried out.
+    """
     try:
         return future.result()
-    except BnnlabError as error:
-        return Outcome("failed", about=str(error))
+    except UsageError:
+        raise
     except Exception as error:
-        return Outcome("failed", about=explain(error))
+        about = str(error) if isinstance(error, BnnlabError) else explain(error)
+        return Outcome("failed", about=about)

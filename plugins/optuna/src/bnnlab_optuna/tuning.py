@@ -1,6 +1,6 @@
 """What `[tune]` says, checked. Imports neither optuna nor torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ from bnnlab.errors import UsageError
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import options_of
+from bnnlab_studies.sweep_file import seeds_of
 
 Sampler = Literal["tpe", "random", "grid", "qmc", "gp"]
 Pruner = Literal["median", "hyperband", "successive-halving", "wilcoxon", "none"]
@@ -22,30 +23,16 @@ AGGREGATES: dict[str, Callable[[list[float]], float]] = {
 }
 """How the values of a trial's seeds become its value, by name."""
 
-MORE_IS_BETTER = frozenset(
-    {
-        "accuracy",
-        "average_accuracy",
-        "backward_transfer",
-        "forward_transfer",
-        "learning_accuracy",
-        "ood_auroc",
-        "plasticity",
-        "recent_accuracy",
-        "retention",
-    }
-)
+MORE_IS_BETTER = frozenset({"accuracy", "backward_transfer", "forward_transfer", "ood_auroc"}) | {
+    "average_accuracy",
+    "learning_accuracy",
+    "plasticity",
+    "recent_accuracy",
+    "retention",
+}
 LESS_IS_BETTER = frozenset({"brier", "ece", "forgetting", "nll"})
-WITHIN = frozenset(
-    {
-        "average_accuracy",
-        "backward_transfer",
-        "forgetting",
-        "learning_accuracy",
-        "recent_accuracy",
-    }
-)
-"""Measures that have a value before a run ends: that of a stream that ends there."""
+WITHIN = frozenset({"average_accuracy", "learning_accuracy", "recent_accuracy"})
+"""Measures that in a stream of one task are the validation accuracy, which each epoch has."""
 LEAST_SEEDS = 5
 """Of Wilcoxon's pruner: below it, no p-value can be small enough before the last seed."""
 
@@ -68,7 +55,7 @@ class Table:
     """
 
     trials: Annotated[int, AtLeast(1), Below(10**6)] = 50
-    seeds: Annotated[int | list[int] | None, AtLeast(0), Below(2**63)] = None
+    seeds: int | list[int] | None = None
     measure: str = "average_accuracy"
     direction: Direction | None = None
     aggregate: Literal["mean", "median", "min", "max"] = "mean"
@@ -81,8 +68,13 @@ class Table:
 class Tuning(Table):
     """What `[tune]` comes to: its seeds and its direction are found."""
 
-    seeds: list[int]
+    seeds: Sequence[int]  # type: ignore[assignment]
     direction: Direction
+
+    @property
+    def within(self) -> bool:
+        """Whether runs report while they go on, so that they can be stopped."""
+        return self.pruner != "none" and len(self.seeds) == 1 and self.measure in WITHIN
 
     def value(self, values: list[float]) -> float:
         """Return the value of a trial, of those of its seeds."""
@@ -111,24 +103,15 @@ def read_tuning(table: Any, seed: int, source: str) -> Tuning:
     )
     if faults:
         raise UsageError(" ".join(faults))
-    values["seeds"] = _seeds(values["seeds"], seed)
+    said = values["seeds"]
+    values["seeds"] = (seed,) if said is None else seeds_of(said, "tune.seeds")
     values["direction"] = values["direction"] or _direction(values["measure"])
-    tuning = Tuning(**values)
-    if tuning.pruner == "wilcoxon" and len(values["seeds"]) < LEAST_SEEDS:
+    if values["pruner"] == "wilcoxon" and len(values["seeds"]) < LEAST_SEEDS:
         raise UsageError(
             f"tune.pruner: wilcoxon compares trials seed by seed, and needs at least {LEAST_SEEDS} "
             "seeds: set tune.seeds, or take median."
         )
-    return tuning
-
-
-def _seeds(said: Any, seed: int) -> list[int]:
-    seeds = [seed] if said is None else said if isinstance(said, list) else list(range(said))
-    if not seeds:
-        raise UsageError("tune.seeds: give at least one seed.")
-    if len({*seeds}) < len(seeds):
-        raise UsageError(f"tune.seeds: {seeds} has a seed twice.")
-    return seeds
+    return Tuning(**values)
 
 
 def _direction(measure: str) -> Direction:

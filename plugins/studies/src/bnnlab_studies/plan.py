@@ -117,20 +117,15 @@ def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = 
     """
     settings = dict(spoken or {})
     engine = settings.pop("engine", {})
-    is_folder = place.is_dir()
-    if is_folder and (unfit := {"out", "name"} & settings.keys()):
-        raise UsageError(f"--{min(unfit)} is for a sweep file: {place} is a study's folder already")
-    file = read(host, place / PLAN if is_folder else place)
+    file = read(host, place / PLAN if place.is_dir() else place)
     if file.seeds is not None and (file.says_seed or "seed" in settings):
         raise UsageError("seed: [sweep] says the seeds of the study. Leave the setting out.")
     configs = _resolve_all(host, file.points, settings)
-    said = Layer({"engine": file.engine}, file.source)
-    engines: list[Mapping[str, Any] | Layer] = [{"engine": "local"}, said, {"engine": engine}]
     return Plan(
-        place if is_folder else _folder(place, configs[0]),
+        folder_of(place, configs[0], settings),
         _cells(file.points, configs),
         (configs[0].seed,) if file.seeds is None else file.seeds,
-        resolve_components(host, engines, [Kind.ENGINE])[Kind.ENGINE],
+        choose_engine(host, Layer({"engine": file.engine}, file.source), engine),
         file.table,
     )
 
@@ -165,11 +160,26 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join([*map(shown, names[:_NAMED]), *more])
 
 
-def _folder(file: Path, config: RunConfig) -> Path:
-    """Return the study's folder, called like its file, or like the folder of a study.toml."""
+def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path:
+    """Return a study's folder: the place, or a folder called like it if that is a file.
+
+    A study.toml is called like its own folder.
+
+    Args:
+        place: The file or the folder.
+        config: What it says.
+        spoken: What the command line says.
+
+    Raises:
+        UsageError: If the folder cannot be called so, or there is to be none.
+    """
+    if place.is_dir():
+        if unfit := {"out", "name"} & spoken.keys():
+            raise UsageError(f"--{min(unfit)} is for a file: {place} is a study's folder already")
+        return place
     if config.out is None:
         raise UsageError("out: a study needs a folder; name one.")
-    stem = file.resolve().parent.name if file.name == PLAN else file.stem
+    stem = place.resolve().parent.name if place.name == PLAN else place.stem
     name = config.name or stem
     if name in ("", "..") or Path(name).name != name:
         raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
@@ -216,3 +226,13 @@ def in_folders(cells: Iterable[Cell], known: Mapping[str, str]) -> tuple[Cell, .
 def described(config: RunConfig) -> str:
     """Return the name of the only cell of a study: its components."""
     return " + ".join(config.choices[kind].component.name for kind in KINDS)
+
+
+def choose_engine(host: PluginHost, said: Layer, spoken: Any) -> Choice:
+    """Return the engine that a file's `engine` and the command line choose; else `local`.
+
+    Raises:
+        UsageError: With everything that is wrong with it.
+    """
+    layers: list[Any] = [{"engine": "local"}, said, {"engine": spoken}]
+    return resolve_components(host, layers, [Kind.ENGINE])[Kind.ENGINE]

@@ -85,7 +85,7 @@ def read(host: PluginHost, file: Path) -> SweepFile:
     for key in sweep.keys() - {*KEYS}:
         hint = did_you_mean(key, KEYS) or f" It has: {', '.join(KEYS)}."
         raise UsageError(f"[sweep] {key}: there is no such entry.{hint} It is set in {source}.")
-    base = (*_recipe(host, settings), Layer(settings, source))
+    base = (*take_recipe(host, settings), Layer(settings, source))
     parts = (
         [*_named(host, sweep.get("cell", []), source)],
         _zip(_lists(sweep.get("zip", {}), "zip", source), source),
@@ -128,7 +128,7 @@ def seeds_of(said: Any, what: str = "seeds") -> tuple[int, ...]:
     return seeds
 
 
-def _recipe(host: PluginHost, settings: dict[str, Any]) -> list[Layer]:
+def take_recipe(host: PluginHost, settings: dict[str, Any]) -> list[Layer]:
     """Take the recipe that settings name out of them; a recipe's own `[recipe]` says nothing."""
     name = settings.pop("recipe", None)
     if not isinstance(name, str):
@@ -148,7 +148,7 @@ def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:
         where = f"cell {name!r} of {source}"
         folder = str(settings.pop("folder", ""))
         _refuse_elsewhere(settings, where)
-        yield Point(name, (*_recipe(host, settings), Layer(settings, where)), folder)
+        yield Point(name, (*take_recipe(host, settings), Layer(settings, where)), folder)
 
 
 def _refuse_elsewhere(settings: Iterable[str], where: str) -> None:

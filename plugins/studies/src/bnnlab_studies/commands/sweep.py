@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bnnlab.cli.choosing import Assignments, layer
+from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import (
     Json,
     print_json,
@@ -19,8 +19,8 @@ from bnnlab.cli.console import (
     stoppable,
 )
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.text import joined
 from bnnlab_studies.cells import group
+from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
@@ -36,20 +36,11 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, run nothing.")
     ] = False,
-    engine: Annotated[
-        str | None, typer.Option("--engine", help="What carries the runs out. Default: local.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", help="Runs at a time: the engine's option jobs.", metavar="N"),
-    ] = None,
+    engine: EngineName = None,
+    jobs: Jobs = None,
     set: Assignments = None,
-    out: Annotated[
-        str | None, typer.Option("--out", help="Folder to make the study's folder in.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's.")
-    ] = None,
+    out: Out = None,
+    name: Name = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
@@ -72,11 +63,10 @@ def sweep(
 
       bnn sweep runs/rates
     """
-    chosen = {"engine": {} if jobs is None else {"jobs": jobs}}
-    spoken = joined([layer({"set": set, "out": out, "name": name, "engine": engine}), chosen])
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         host = PluginHost()
-        plan = agreed(host, make_plan(host, file, spoken))
+        said = spoken(jobs, set=set, out=out, name=name, engine=engine)
+        plan = agreed(host, make_plan(host, file, said))
         made = make_engine(host, plan.engine)
     if dry_run or not json:
         _print_plan(plan, made, json)
