@@ -187,7 +187,7 @@ def test_a_plugin_that_is_broken_takes_only_its_own_commands(bnn: Bnn, acme: Mak
 def test_plugins_that_are_off_add_no_command(
     bnn: Bnn, acme: MakePlugin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BNNLAB_DISABLE", "plots, acme")
+    monkeypatch.setenv("BNNLAB_DISABLE", "plots, studies, optuna, acme")
     assert "Commands of plugins" not in bnn("--help").out
     off = "error: command 'plot' comes with bnnlab-plots, which is disabled.\n"
     assert bnn("plot", "accuracy", "x") == (2, "", off)
