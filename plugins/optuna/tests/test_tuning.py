@@ -98,6 +98,9 @@ def test_without_a_validation_part_nothing_begins(tmp_path: Path, monkeypatch: A
     with pytest.raises(UsageError, match=r"stream.validation=0.1"):
         tuned(plan, monkeypatch)
     assert not [*plan.folder.glob("trial-*")]
+    corrected = planned(tmp_path, {**THREE, "trials": 1}, stream=ONE_TASK["stream"])
+    with closing(tuned(corrected, monkeypatch)) as done:
+        assert len(done.study.get_trials()) == 1
 
 
 def test_a_measure_that_no_run_has_is_refused(tmp_path: Path, monkeypatch: Any) -> None:

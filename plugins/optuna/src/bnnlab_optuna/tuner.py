@@ -17,6 +17,7 @@ from bnnlab_optuna.storage import FAULTS, connect, disconnect, open_study, unrea
 from bnnlab_optuna.trial import Outcome, Trial, perform_trial
 from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.job import Job, examine
+from bnnlab_studies.study import PLAN
 
 log = logging.getLogger("bnnlab.optuna")
 
@@ -96,7 +97,15 @@ class Tuner:
             return
         config = self._plan.resolve({"seed": self._plan.tuning.seeds[0]})
         if fault := executor.submit(examine, config.as_dict()).result():
+            self._forget()
             raise UsageError(fault)
+
+    def _forget(self) -> None:
+        """Delete a study that cannot begin, so that its corrected file can."""
+        with self.ownership.asking, suppress(KeyError):  # another process may have deleted it
+            if not self.study.get_trials(deepcopy=False):
+                optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
+                (self._plan.folder / PLAN).unlink(missing_ok=True)
 
     def _begin(self, executor: Executor, pending: dict[Future[Outcome], Owned]) -> bool:
         """Fill the engine with trials; return whether there are any."""
