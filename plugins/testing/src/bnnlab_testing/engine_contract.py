@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -133,12 +135,17 @@ class EngineContract(DeclarationChecks):
         with subprocess.Popen(
             [sys.executable, "-c", code, *about],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,
         ) as process:
             try:
                 _wait_for(file, engine_calls.BEGUN, process)
             finally:
                 process.kill()
-        _wait_for(file, engine_calls.SAVED)
+        try:
+            _wait_for(file, engine_calls.SAVED)
+        finally:
+            with suppress(ProcessLookupError):  # else there are workers that do not end
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for(file: Path, content: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
