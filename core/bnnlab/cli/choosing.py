@@ -3,7 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
@@ -13,7 +13,7 @@ from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.forms import literals
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
-from bnnlab.settings.text import joined, parse_assignment, written
+from bnnlab.settings.text import joined, parse_assignment, parse_value, written
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -94,9 +94,16 @@ def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         UsageError: If a setting is given two values.
     """
-    given = {key: value for key, value in said.items() if value not in (None, [], {})}
+    given = {key: _read(key, value) for key, value in said.items() if value not in (None, [], {})}
     assignments = given.pop("set", [])
     return joined([given, *map(parse_assignment, assignments)])
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a flag's value; text where the setting takes a number or `none` is read as TOML."""
+    kinds = get_args(_OPTIONS[name].type) if name in _OPTIONS else ()
+    is_number = bool({int, float} & {*kinds}) and isinstance(value, str)
+    return parse_value(value) if is_number else value
 
 
 def refuse_others(settings: Mapping[str, Any], kinds: Collection[str], command: str) -> None:

@@ -88,29 +88,29 @@ def command(file: Path, engine: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(
-    tmp_path: Path, number: int
-) -> None:
-    """24 runs, each once, and each equal to that of the undisturbed engine `local`."""
-    file = write(tmp_path, seeds=3, rates=[0.001 * 2**i for i in range(8)], epochs=2)
+def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(tmp_path: Path) -> None:
+    """Each run is made once, and equal to that of the undisturbed engine `local`."""
+    file = write(tmp_path, seeds=2, rates=[0.001 * 2**i for i in range(4)], epochs=2)
     study = tmp_path / "ray" / "small"
     first = subprocess.Popen(command(file, "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         kill_one(study, lambda: first.poll() is None)
-        while first.poll() is None and len(results(study)) < 6:
+        while first.poll() is None and len(results(study)) < 3:
             time.sleep(0.1)
     finally:
-        first.send_signal(number)
+        first.kill()
         out, err = first.communicate(timeout=60)
-    assert first.returncode == (-9 if number == signal.SIGKILL else 143), err
+    assert first.returncode == -9, err
     assert out == b""
-    done = {path: path.stat().st_mtime_ns for path in study.glob("*/*/result.json")}
-    assert 6 <= len(done) < 24
+    complete = [
+        study / name for name, (status, *_) in results(study).items() if status == "complete"
+    ]
+    done = {path / "result.json": (path / "result.json").stat().st_mtime_ns for path in complete}
+    assert 3 <= len(done) < 8
 
     second = subprocess.run(command(file, "ray"), capture_output=True, check=True, timeout=300)
     assert json.loads(second.stdout)
     assert all(path.stat().st_mtime_ns == at for path, at in done.items())
     subprocess.run(command(file, "local"), capture_output=True, check=True, timeout=300)
-    assert len(results(study)) == 24
+    assert len(results(study)) == 8
     assert results(study) == results(tmp_path / "local" / "small")

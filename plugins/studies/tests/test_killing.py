@@ -85,12 +85,7 @@ def start(file: Path) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "to_all"),
-    [
-        (signal.SIGKILL, False),
-        (signal.SIGTERM, False),
-        (signal.SIGINT, True),
-        (signal.SIGTERM, True),
-    ],
+    [(signal.SIGKILL, False), (signal.SIGINT, True)],
 )
 def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(
     tmp_path: Path, number: int, to_all: bool
