@@ -310,7 +310,7 @@ def test_every_setting_has_a_flag(bnn: Bnn, monkeypatch: pytest.MonkeyPatch) -> 
         for option in RUN_OPTIONS
         if option.type in (bool, int, float)
     }
-    assert flags == {**texts, **typed}
+    assert flags == {**texts, **typed, "threads": 7}  # also none: read as in a file
     assert bnn("run", "--diagnose").code == 0
     assert given[1] == {"diagnose": True}
 
