@@ -12,7 +12,7 @@ from bnnlab.cli import fit, info, inventory, running
 from bnnlab.cli.commands import Commands
 from bnnlab.cli.console import finish, prepare, report_error, report_traceback
 from bnnlab.errors import NOTE, BnnlabError, LogFormatter, UsageError, first_line
-from bnnlab.guards.threads import wait_passively
+from bnnlab.guards.threads import wait_briefly
 
 
 def _show_version(wanted: bool) -> None:
@@ -70,7 +70,7 @@ def _messages(debug: bool) -> logging.Handler:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    wait_passively()
+    wait_briefly()
     prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words

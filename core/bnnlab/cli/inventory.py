@@ -142,7 +142,7 @@ def _examine(host: PluginHost) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "cores": threads.cores(),
         "threads": threads.find(None),
-        threads.WAITING: os.environ.get(threads.WAITING, "not set"),
+        **{name: os.environ.get(name, "not set") for name in threads.WAITING},
         "data folder": str(folder),
         "data sets": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
         "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",

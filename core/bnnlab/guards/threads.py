@@ -11,21 +11,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-WAITING = "OMP_WAIT_POLICY"
-"""The environment variable that says how OpenMP's threads wait."""
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
+"""Environment variables that say how OpenMP's threads wait, and what they are in `bnn`."""
 _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 """Files with a container's quota of processor time and its period, of version 2 and 1 of cgroup."""
 
 
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait, if the user has not said how they wait.
+def wait_briefly() -> None:
+    """Let OpenMP's threads spin briefly and then sleep, if the user has not said how they wait.
 
-    Without this they spin for a while, and take the cores from other processes that compute
-    (`benchmarks/threads.py`). OpenMP reads this when torch is loaded; after that, nothing is
-    changed. Processes that this process starts inherit it.
+    As they are built they spin for long, and take the cores from other processes that compute
+    (`benchmarks/threads.py`). GNU's library counts the spins; others read the policy alone, and
+    their threads sleep at once. Both are read when torch is loaded; after that, nothing is changed.
+    Processes that this process starts inherit it.
     """
-    if "torch" not in sys.modules:
-        os.environ.setdefault(WAITING, "PASSIVE")
+    if "torch" not in sys.modules and not WAITING.keys() & os.environ.keys():
+        os.environ.update(WAITING)
 
 
 def cores() -> int:

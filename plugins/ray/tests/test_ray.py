@@ -70,7 +70,7 @@ def test_a_worker_is_set_up_as_this_process(
     monkeypatch.chdir(tmp_path)
     with Ray().executor(1) as executor:
         assert executor.submit(os.getenv, "BNNLAB_DATA").result() == "of the user"
-        assert executor.submit(os.getenv, "OMP_WAIT_POLICY").result() == "PASSIVE"
+        assert executor.submit(os.getenv, "GOMP_SPINCOUNT").result() == "5000"
         assert executor.submit(Path.cwd).result() == tmp_path
 
 

@@ -1,9 +1,8 @@
 """The executor: each call is one task of Ray."""
 
-import logging
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,15 +12,13 @@ from ray import exceptions as lost
 from bnnlab.errors import BnnlabError, RunError, first_line
 from bnnlab_ray import worker
 from bnnlab_ray.cluster import Cluster
-from bnnlab_studies.engine import ATTEMPTS
-
-log = logging.getLogger("bnnlab.ray")  # below `bnnlab`, which the command line shows
+from bnnlab_studies.engine import RepeatingExecutor, WorkerDied
 
 T = TypeVar("T")
 
 
-class RayExecutor(Executor):
-    """Threads here that each wait for a task of the cluster.
+class RayExecutor(RepeatingExecutor):
+    """Each call is a task of the cluster.
 
     Ray could repeat a task itself, but says so to nobody, and repeats for ever one that needs too
     much memory.
@@ -34,44 +31,42 @@ class RayExecutor(Executor):
 
     def __init__(self, cluster: Cluster, needs: Mapping[str, float], slots: int) -> None:
         cluster.connect()
+        super().__init__(slots)
         self._cluster = cluster
         task: Any = ray.remote(worker.call)
         self._task = task.options(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_retries=0)
         self._where = str(Path.cwd()), worker.surroundings()
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="bnnlab-ray")
         self._asking = threading.Lock()
         self._asked: set[Any] = set()
         self._is_stopping = False
 
-    def submit(  # noqa: D102  # that of Executor
-        self, function: Callable[..., T], /, *arguments: Any, **keywords: Any
-    ) -> Future[T]:
-        return self._threads.submit(self._carry_out, function, arguments, keywords)
-
-    def _carry_out(
-        self, function: Callable[..., T], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    def attempt(
+        self,
+        function: Callable[..., T],
+        arguments: Sequence[Any],
+        keywords: Mapping[str, Any],
     ) -> T:
-        """Call a function in a worker; in another worker if that one dies."""
-        what = arguments[0] if arguments else function.__qualname__
-        for left in reversed(range(ATTEMPTS)):
-            task = self._ask(function, arguments, keywords)
-            try:
-                done: T = ray.get(task)
-                return done
-            except lost.RayTaskError as error:
-                raise _cause(error) from None
-            except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError) as error:
-                if self._is_stopping:
-                    raise CancelledError from error
-                if left:
-                    log.warning("the worker of %s died: it goes on in a new one", what)
-            except lost.TaskCancelledError as error:
-                raise CancelledError from error
-            except lost.RayError as error:
-                raise RunError(f"the Ray cluster failed: {first_line(error)}") from error
-            finally:
-                self._asked.discard(task)
-        raise RunError(f"{ATTEMPTS} workers of it died, one after another")
+        """Call a function in a worker of the cluster.
+
+        Raises:
+            WorkerDied: If the worker died, or its machine.
+            CancelledError: If the executor stops.
+            RunError: If the cluster failed.
+        """
+        task = self._ask(function, arguments, keywords)
+        try:
+            done: T = ray.get(task)
+            return done
+        except lost.RayTaskError as error:
+            raise _cause(error) from None
+        except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError) as error:
+            raise (CancelledError if self._is_stopping else WorkerDied) from error
+        except lost.TaskCancelledError as error:
+            raise CancelledError from error
+        except lost.RayError as error:
+            raise RunError(f"the Ray cluster failed: {first_line(error)}") from error
+        finally:
+            self._asked.discard(task)
 
     def _ask(self, *called: Any) -> Any:
         with self._asking:
@@ -81,16 +76,12 @@ class RayExecutor(Executor):
             self._asked.add(task)
             return task
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for all calls; after an exception, let those that run save and stop."""
-        self.shutdown(cancel_futures=kind is not None)
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: D102
         try:
             if cancel_futures:
-                self._threads.shutdown(wait=False, cancel_futures=True)
+                super().shutdown(wait=False, cancel_futures=True)
                 self._stop()
-            self._threads.shutdown(wait)
+            super().shutdown(wait)
         finally:  # also after a second Ctrl-C
             if wait:
                 self._cluster.leave()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import interruption
-from bnnlab.guards.threads import wait_passively
+from bnnlab.guards.threads import WAITING, wait_briefly
 from bnnlab.interfaces.keeping import keeping
 
 
@@ -19,7 +19,7 @@ def surroundings() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("BNNLAB_") or name == "OMP_WAIT_POLICY"
+        if name.startswith("BNNLAB_") or name in WAITING
     }
 
 
@@ -42,7 +42,7 @@ def call(
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell began the study with `&`
         signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray cancels a call by it
     os.environ.update(variables)
-    wait_passively()
+    wait_briefly()
     if Path(place).is_dir():
         os.chdir(place)
     _begin()

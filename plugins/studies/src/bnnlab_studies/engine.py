@@ -1,20 +1,14 @@
 """Engines: what carries out the runs of a study. No torch is imported here."""
 
 import logging
-import queue
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
-from bnnlab.guards.threads import cores
-from bnnlab.markers import AtLeast
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice
-from bnnlab_studies import worker
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
 
@@ -22,7 +16,6 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 """How many workers a call may lose before it fails."""
-_SPAWN = get_context("spawn")
 
 
 class Engine(ABC):
@@ -90,43 +83,33 @@ def open_executor(engine: Engine, count: int) -> Executor:
         raise RunError(f"engine {where} failed at {place(error)}: {explain(error)}") from error
 
 
-class Local(Engine):
-    """Worker processes on this machine.
+class WorkerDied(Exception):  # noqa: N818  # what happened, to the executor alone
+    """The worker of a call died."""
+
+
+class RepeatingExecutor(Executor, ABC):
+    """Threads of this process that each wait for a worker. A call whose worker died is made again.
 
     Args:
-        jobs: How many runs at a time. none: one per core that this process may use.
-    """
-
-    def __init__(self, jobs: Annotated[int | None, AtLeast(1)] = None) -> None:
-        self.jobs = cores() if jobs is None else jobs
-        self.threads = max(1, cores() // self.jobs)
-
-    def executor(self, count: int) -> "LocalExecutor":
-        """Return an executor with a slot for each job."""
-        return LocalExecutor(max(1, min(self.jobs, count)))
-
-
-class LocalExecutor(Executor):
-    """Slots with a worker process each, so that one that dies breaks its own slot alone.
-
-    A worker lives as long as the executor and imports torch once. Each slot has a thread here that
-    waits for the worker.
-
-    Args:
-        slots: How many workers there are.
+        slots: How many calls are made at a time.
     """
 
     def __init__(self, slots: int) -> None:
-        self._told, self._tell = _SPAWN.Pipe(duplex=False)
-        self._free: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
-        for _ in range(slots):
-            self._free.put(self._make_slot())
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="bnnlab-slot")
 
-    def _make_slot(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            1, mp_context=_SPAWN, initializer=worker.begin, initargs=(self._told,)
-        )
+    @abstractmethod
+    def attempt(
+        self,
+        function: Callable[..., T],
+        arguments: Sequence[Any],
+        keywords: Mapping[str, Any],
+    ) -> T:
+        """Call a function in a worker, and wait for it. Called in a thread of a slot.
+
+        Raises:
+            WorkerDied: If the worker died.
+            CancelledError: If the executor is about to stop.
+        """
 
     def submit(  # noqa: D102  # that of Executor
         self, function: Callable[..., T], /, *arguments: Any, **keywords: Any
@@ -134,43 +117,20 @@ class LocalExecutor(Executor):
         return self._threads.submit(self._carry_out, function, arguments, keywords)
 
     def _carry_out(
-        self, function: Callable[..., T], arguments: tuple[Any, ...], keywords: dict[str, Any]
+        self, function: Callable[..., T], arguments: Sequence[Any], keywords: Mapping[str, Any]
     ) -> T:
-        """Call a function in the worker of a free slot; in a new worker if that one dies."""
-        slot = self._free.get()
-        try:
-            for _ in range(ATTEMPTS):
-                try:
-                    done: T = slot.submit(worker.call, function, arguments, keywords).result()
-                    return done
-                except BrokenProcessPool:
-                    slot.shutdown()
-                    slot = self._make_slot()
-                    if self._tell.closed:
-                        raise
-                    what = arguments[0] if arguments else function.__qualname__
+        what = arguments[0] if arguments else function.__qualname__
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return self.attempt(function, arguments, keywords)
+            except WorkerDied:
+                if left:
                     log.warning("the worker of %s died: it goes on in a new one", what)
-            raise RunError(f"{ATTEMPTS} workers of it died, one after another")
-        finally:
-            self._free.put(slot)
+        raise RunError(f"{ATTEMPTS} workers of it died, one after another")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for all calls; after an exception, let those that run save and stop.
-
-        Another exception meanwhile, such as a second Ctrl-C, stops them at once.
-        """
-        if kind is not None:
-            self._tell.close()
-        try:
-            self.shutdown(cancel_futures=kind is not None)
-        except BaseException:
-            for process in active_children():
-                process.terminate()
-            raise
+        """Wait for all calls; after an exception, let those that run save and stop."""
+        self.shutdown(cancel_futures=kind is not None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: D102
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
-        while wait and not self._free.empty():
-            self._free.get().shutdown()
-        if wait:
-            self._tell.close()

@@ -11,7 +11,7 @@ def bnnlab_components() -> list[Component]:
         Component(
             kind=Kind.ENGINE,
             name="local",
-            target="bnnlab_studies.engine:Local",
+            target="bnnlab_studies.local:Local",
             summary="Worker processes on this machine.",
             source="concurrent.futures of Python",
         )

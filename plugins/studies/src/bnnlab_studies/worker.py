@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bnnlab.engine import interruption
-from bnnlab.guards.threads import wait_passively
+from bnnlab.guards.threads import wait_briefly
 from bnnlab.interfaces.keeping import keeping
 
 _busy = threading.Lock()
@@ -28,11 +28,13 @@ def begin(told: "Connection[Any, Any]") -> None:
         told: A pipe that ends when the parent wants the runs here to save and stop, and when it
             dies.
     """
-    wait_passively()
+    wait_briefly()
     os.dup2(2, 1)
     logging.getLogger().addHandler(logging.NullHandler())
     keeping().__enter__()
     signal.signal(signal.SIGINT, lambda *_: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked until here
     threading.Thread(target=_watch, args=(told,), daemon=True).start()
 
 
