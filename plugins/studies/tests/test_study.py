@@ -61,6 +61,15 @@ def test_a_record_answers_by_name(make_run: MakeRun) -> None:
     assert len(record) == len([*record])
 
 
+def test_a_record_is_equal_to_the_same_run_in_the_same_state(make_run: MakeRun) -> None:
+    one, other = make_run("a/seed-0", 0.5), make_run("b/seed-0", 0.5)
+    record = Record.read(one)
+    assert {record, Record.read(one)} == {record}
+    assert record != Record.read(other), "of another study"
+    (one / "result.json").unlink()
+    assert record != Record.read(one)
+
+
 def test_runs_are_found_by_their_folders(make_run: MakeRun, tmp_path: Path) -> None:
     for name in ("a/seed-10", "a/seed-2", "b"):
         make_run(name, 0.5)
@@ -216,7 +225,7 @@ def test_a_probe_without_options_tells_cells_apart(make_run: MakeRun, tmp_path: 
 
 
 def test_runs_are_sorted_by_name_and_number(make_run: MakeRun, tmp_path: Path) -> None:
-    names = ["adam", "b", "meta-2", "meta-10"]
+    names = ["adam", "b", "lr=0.01/2", "lr=0.01/10", "lr=0.1/1", "meta-2", "meta-10"]
     for name in names:
         make_run(name, 0.5)
     assert [run.name for run in find_records(tmp_path)] == names

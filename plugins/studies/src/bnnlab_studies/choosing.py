@@ -77,5 +77,5 @@ def in_order(runs: Sequence[Record], sort: str) -> list[Record]:
     return [*ordered, *(run for run in runs if run.get(name) is None)]
 
 
-def _rank(value: Any) -> tuple[bool, float, list[str]]:
+def _rank(value: Any) -> tuple[bool, float, list[list[str]]]:
     return (False, value, []) if _is_number(value) else (True, 0.0, natural(written(value)))

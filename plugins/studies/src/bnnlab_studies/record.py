@@ -31,7 +31,7 @@ DEFAULTS = defaults_of(RUN_OPTIONS)
 """Settings that a run.toml of an earlier version may lack."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Record(Mapping[str, Any]):
     """One run: its settings and measures by name, as `record["optimizer.lr"]`.
 
@@ -54,8 +54,8 @@ class Record(Mapping[str, Any]):
     name: str
     folder: Path | None
     status: str
-    settings: Mapping[str, Any] = field(repr=False)
-    result: Mapping[str, Any] = field(repr=False)
+    settings: Mapping[str, Any] = field(repr=False, hash=False)
+    result: Mapping[str, Any] = field(repr=False, hash=False)
     cell: str = ""
 
     @classmethod
@@ -249,6 +249,9 @@ def _kept(place: Path) -> Iterator[Record]:
             log.warning("%s", error)
 
 
-def natural(text: Path | str) -> list[str]:
-    """Return what sorts seed-2 before seed-10."""
-    return [part.zfill(20) if part.isdigit() else part for part in re.split(r"(\d+)", str(text))]
+def natural(text: Path | str) -> list[list[str]]:
+    """Return what sorts seed-2 before seed-10, and folder by folder: lr=0.01 is not lr=0.001."""
+    return [
+        [*(it.zfill(20) if it.isdigit() else it for it in re.split(r"(\d+)", part)), part]
+        for part in Path(text).parts
+    ]

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +16,12 @@ from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
 from bnnlab_studies.statistics import Comparison, Summary
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
 
-_NARROWEST = 11  # of a column of text that is folded
+_NARROWEST = 11  # that a column of text is made
 _FRACTIONS = {name for name, each in MEASURES.items() if each.unit in ("0 to 1", "-1 to 1")}
 
 
@@ -64,31 +69,60 @@ def _is_fraction(name: str) -> bool:
     return name.partition(".")[0] in _FRACTIONS
 
 
-def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> None:
-    """Print rows as a table; where the terminal is narrow, text is folded, and numbers are not.
+def print_rows(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: int = 0,
+    split: Callable[[str], tuple[str, str]] = lambda cell: (cell, ""),
+) -> None:
+    """Print rows as a table. Where the terminal is narrow, first cells have lines of their own.
 
     Args:
         heads: Of the columns.
         rows: Their cells.
         numbers: How many of the last columns are aligned to the right.
+        split: Returns what of a first cell stands on the line above, and what in its row.
     """
-    made, texts, width = table(heads, rows, numbers), len(heads) - numbers, terminal_width()
-    longest = [
-        max((len(word) for cell in column for word in cell.split()), default=0)
-        for column in zip(heads, *rows, strict=True)
-    ]
-    folded = [min(each, _NARROWEST) for each in longest[:texts]] + longest[texts:]
-    if _width(folded) > width:
+    if widths := _widths(heads, rows):
+        _print_aligned(table(heads, rows, numbers), widths)
+        return
+    lines = [(above, (inner, *rest)) for first, *rest in rows for above, inner in [split(first)]]
+    widths = _widths(heads, [row for _, row in lines], folded=len(heads) - numbers)
+    if not widths:
         print_table(heads, rows, numbers)
         return
-    least = longest if _width(longest) <= width else folded
-    for column, each in zip(made.columns, least, strict=True):
-        column.min_width = each
+    _print_aligned(table(heads, [], numbers), widths)
+    for above, some in groupby(lines, key=itemgetter(0)):
+        print_out(above, soft_wrap=True)
+        _print_aligned(table((), [row for _, row in some], numbers), widths)
+
+
+def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], folded: int = 0) -> list[int]:
+    """Return the widths of columns; none if the terminal has no room for them.
+
+    Args:
+        heads: They are folded between words if need be.
+        rows: The cells.
+        folded: Of so many first columns, the widest one may be folded.
+    """
+    columns = zip(heads, *rows, strict=True)
+    widths = [max(map(len, (*head.split(), *cells)), default=0) for head, *cells in columns]
+    spare = terminal_width() - sum(widths) - 2 * (len(widths) - 1)
+    if spare < 0:
+        widest = max(range(folded), key=widths.__getitem__, default=-1)
+        widths[widest] += spare
+        return widths if folded and widths[widest] >= _NARROWEST else []
+    lacking = [max(0, len(head) - width) for head, width in zip(heads, widths, strict=True)]
+    for place in sorted(range(len(heads)), key=lacking.__getitem__):
+        more = min(spare, lacking[place])
+        widths[place], spare = widths[place] + more, spare - more
+    return widths
+
+
+def _print_aligned(made: "Table", widths: Sequence[int]) -> None:
+    for column, width in zip(made.columns, widths, strict=True):
+        column.width = width
     print_out(made)
-
-
-def _width(columns: Sequence[int]) -> int:
-    return sum(columns) + 2 * (len(columns) - 1)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

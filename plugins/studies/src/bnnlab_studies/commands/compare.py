@@ -32,8 +32,8 @@ MOST = 20  # differences of protocols that are printed
 Cells = Annotated[
     list[Path],
     typer.Argument(
-        help="Runs, folders of runs that differ in the seed, or a study. The first cell is the "
-        "one to compare with.",
+        help="Runs, folders of runs that differ in the seed, or a study's folder. Each cell is "
+        "compared with the first one.",
         metavar="CELL...",
     ),
 ]
@@ -54,14 +54,20 @@ def compare(
     json: Json = False,
     csv: Csv = False,
 ) -> None:
-    """Compare cells of runs with the first one, by pairs of runs with the same seed.
+    """Compare each cell of runs with the first one, by pairs of runs with the same seed.
 
     Prints the difference of each with its 95 % interval, and the p-values of two tests.
+
+    The first cell of a study is the first one of its sweep file.
+
+    To compare with another cell, name folders of cells, and its folder first.
 
     Examples:
       bnn compare runs/adam runs/meta
 
       bnn compare runs/study --measure forgetting
+
+      bnn compare runs/study/CELL runs/study/OTHER
     """
     expect_one_format(json, csv)
     study = gather(cells)
@@ -124,8 +130,7 @@ def _label(place: Path, study: Study) -> str:
 
 
 def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
-    title = f"{heading(measure)}: means, and other minus first; first: {found[0].first}"
-    print_out(title, soft_wrap=True)
+    print_out(f"{heading(measure)}: each cell is compared with the first one, {found[0].first}")
     print_out()
     heads = ("cell", "pairs", "first", "other", "difference", "95 % interval", "d_z")
     rows = [
@@ -159,6 +164,7 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     print_out()
     print_rows(heads, rows, numbers=len(heads) - 1)
     print_out()
+    print_out("difference: other minus first, mean over the pairs. d_z: effect size")
     print_out("p (t): paired t-test. p (Wilcoxon): signed-rank test; least: 2 / 2^pairs")
     if several:
         print_out(f"p (Holm): p (t), corrected for {len(found)} comparisons. The others are not")

@@ -90,7 +90,7 @@ def _print(chosen: Sequence[Record], names: list[str]) -> None:
     names = names or [name for name in ("name", "status", kinds, "seed", *MEASURES) if name]
     rows = [[_value(run, name) for name in names] for run in chosen]
     texts = [[text(*each) for each in zip(names, row, strict=True)] for row in rows]
-    print_rows([*map(heading, names)], texts, numbers=_numbers(rows))
+    print_rows([*map(heading, names)], texts, _numbers(rows), _by_folder)
     if same:
         print_out(f"All: {', '.join(f'{kind} {name}' for kind, name in same.items())}.")
     if warning := note(chosen):
@@ -101,6 +101,12 @@ def _value(run: Record, name: str) -> Any:
     """Return a setting or measure; of `rule + model` the names of both."""
     several = name.split(" + ")
     return " + ".join(run[n] for n in several if run[n]) if len(several) > 1 else run.get(name)
+
+
+def _by_folder(name: str) -> tuple[str, str]:
+    """Return the folder that a run's folder is in, and the run's name in it."""
+    folder, slash, own = name.rpartition("/")
+    return (folder + slash, f"  {own}") if slash else (name, "")
 
 
 def _numbers(rows: Sequence[Sequence[Any]]) -> int:

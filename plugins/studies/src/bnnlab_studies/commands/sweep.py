@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +12,7 @@ from typing import Annotated
 import typer
 
 from bnnlab.cli.choosing import Assignments
-from bnnlab.cli.console import (
-    Json,
-    print_json,
-    print_out,
-    print_table,
-    stoppable,
-)
+from bnnlab.cli.console import Json, print_json, print_out, stoppable
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.cells import group
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
@@ -29,6 +24,7 @@ from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.record import Record
 from bnnlab_studies.study_folder import agreed
 from bnnlab_studies.sweep import sweep as carry_out
+from bnnlab_studies.tables import print_rows
 
 
 def sweep(
@@ -105,11 +101,16 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
     names = [cell.name for cell in plan.cells]
     differing = [*group(planned)]
     counts = [f"{len(runs)} of {seeds}" for runs in done]
-    if differing == names or not 1 < len(differing) == len(names):
-        print_table(("cell", "done"), [*zip(names, counts, strict=True)])
+    if _parts(differing) == _parts(names) or not 1 < len(differing) == len(names):
+        print_rows(("cell", "done"), [*zip(names, counts, strict=True)])
     else:
         rows = [*zip(names, differing, counts, strict=True)]
-        print_table(("cell", "what differs", "done"), rows)
+        print_rows(("cell", "what differs", "done"), rows)
+
+
+def _parts(names: Iterable[str]) -> list[list[str]]:
+    """Return what names of cells say, in whatever order they say it."""
+    return [sorted(name.split(", ")) for name in names]
 
 
 def _done(plan: Plan) -> list[list[Record]]:
