@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_overloads, get_type_hints
 
 import pytest
 import torch
@@ -140,9 +140,10 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
 
 def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     own = {"config", "recipe", "seeds", "set", "host", "probes", *PARTS}
-    types = {key: hint for key, hint in get_type_hints(bnnlab.run).items() if key not in own}
+    types_of = get_type_hints(bnnlab.run)
+    types = {key: hint for key, hint in types_of.items() if key not in own}
     paths = {"data", "out"}
-    assert types.pop("return") is bnnlab.Result
+    assert types.pop("return") is Any
     assert types == {
         option.name: option.type | Path | None if option.name in paths else option.type | None
         for option in RUN_OPTIONS
@@ -151,6 +152,10 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     assert all(each.default is None for each in parameters.values())
     for option in RUN_OPTIONS:
         assert f"        {option.name}: {option.help}\n" in (bnnlab.run.__doc__ or "")
+    one, several = map(inspect.signature, get_overloads(bnnlab.run))
+    assert (one.return_annotation, several.return_annotation) == (bnnlab.Result, "Study")
+    said = get_type_hints(bnnlab.api._Said)
+    assert said == {key: types_of[key] for key in parameters if key not in ("config", "seeds")}
 
 
 MISTAKES: list[tuple[Any, str]] = [

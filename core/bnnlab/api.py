@@ -5,7 +5,7 @@ from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from bnnlab.engine import building
 from bnnlab.engine.preparing import prepare
@@ -20,7 +20,12 @@ from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
 
+if TYPE_CHECKING:
+    from bnnlab_studies.study import Study
+
+Config = str | Path | Mapping[str, Any] | None
 Choosable = str | Mapping[str, Any] | None
+Probes = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
 
 
 def create(
@@ -98,15 +103,47 @@ def _sizes(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"input_shape": shape, "classes": _whole("classes", classes, least=1)}
 
 
+class _Said(TypedDict, total=False):
+    """What a run and its repetitions are told alike, for type checkers and editors."""
+
+    recipe: str | None
+    rule: Choosable
+    optimizer: Choosable
+    model: Choosable
+    stream: Choosable
+    probes: Probes
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
+    evaluate_on: EvaluateOn | None
+    device: str | None
+    threads: int | None
+    uncertainty: bool | None
+    fresh: bool | None
+    diagnose: bool | None
+    precision: Literal["float32", "bfloat16"] | None
+    compile: bool | None
+    checkpoint_minutes: float | None
+    data: str | Path | None
+    out: str | Path | None
+    name: str | None
+    set: Mapping[str, Any] | None
+    host: PluginHost | None
+
+
+@overload
+def run(config: Config = None, *, seeds: None = None, **said: Unpack[_Said]) -> Result: ...
+@overload
+def run(config: Config = None, *, seeds: int | Sequence[int], **said: Unpack[_Said]) -> "Study": ...
 def run(  # noqa: D417  # `_document` adds the settings
-    config: str | Path | Mapping[str, Any] | None = None,
+    config: Config = None,
     *,
     recipe: str | None = None,
     rule: Choosable = None,
     optimizer: Choosable = None,
     model: Choosable = None,
     stream: Choosable = None,
-    probes: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None,
+    probes: Probes = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -125,13 +162,13 @@ def run(  # noqa: D417  # `_document` adds the settings
     name: str | None = None,
     set: Mapping[str, Any] | None = None,
     host: PluginHost | None = None,
-) -> Result:
+) -> Any:
     """Train on a stream of tasks; return the measurements and the trained model.
 
     An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
     (`bnn run --help` shows them). But no files are written unless `out` or `set` names a folder.
 
-    With `seeds` it returns a `bnnlab_studies.Study`; its `results` are those of the runs.
+    With `seeds` it returns a `bnnlab_studies.study.Study`; its `results` are those of the runs.
 
     Args:
         config: A run file, or its content as a mapping.
@@ -165,8 +202,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     if seeds is not None:
-        study = host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds)
-        return cast(Result, study)
+        return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds)
     return prepare(host, resolve(host, places)).run()
 
 
