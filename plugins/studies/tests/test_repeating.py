@@ -125,3 +125,17 @@ def test_interrupted_it_says_how_to_go_on(
     out = capsys.readouterr().out
     assert "3 runs, 1 done" in out
     assert "time left: about 0:00:" in out
+
+
+def test_a_signal_between_two_runs_is_told_as_one_within(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("bnnlab_studies.repeating.Record", end)
+    folder = tmp_path / "it"
+    words = ["--seeds", "2", "--out", str(tmp_path), "--name", "it", "--quiet"]
+    assert main([*WORDS, *words]) == 143
+    assert f"to continue: bnn sweep {folder}\nerror: stopped by SIGTERM" in capsys.readouterr().err
+    assert [(folder / "cell" / seed).exists() for seed in SEEDS] == [True, False]

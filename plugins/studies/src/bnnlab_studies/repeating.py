@@ -31,6 +31,7 @@ def repeat(
     places: Sequence[Mapping[str, Any] | Layer],
     seeds: int | Iterable[int],
     train: Callable[["Experiment"], "Result"] = lambda experiment: experiment.run(),
+    begun: Callable[[Path], None] = lambda _: None,
 ) -> Study:
     """Run one set of settings with several seeds; return all runs, with their models.
 
@@ -42,6 +43,7 @@ def repeat(
         places: All that set something, weakest first.
         seeds: The seeds, or how many.
         train: Carries out each run.
+        begun: Called with the study's folder, if there is one, before the first run.
 
     Raises:
         UsageError: If the runs cannot start with these settings.
@@ -64,6 +66,7 @@ def repeat(
     engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})
     plan = Plan(folder, (cell,), every, engine)
     with held(host, plan):
+        begun(folder)
         study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
         study.folder, study.name = folder, name
         write_table(study, folder)

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.cli.console import stoppable
@@ -12,6 +13,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.repeating import repeat as repeat_runs
+from bnnlab_studies.stopping import raising
 
 if TYPE_CHECKING:
     from bnnlab import Result
@@ -31,10 +33,12 @@ def repeat(
     """
     every, again, display = _read(seeds), "", None
 
+    def begun(folder: Path) -> None:
+        nonlocal again
+        again = f"bnn sweep {shlex.quote(str(folder))}"
+
     def train(experiment: "Experiment") -> "Result":
-        nonlocal again, display
-        if experiment.folder:
-            again = f"bnn sweep {shlex.quote(str(experiment.folder.path.parents[1]))}"
+        nonlocal display
         if quiet:
             return experiment.run()
         if display is None:
@@ -46,8 +50,8 @@ def repeat(
         return experiment.run(display.stepped)
 
     # what a plugin prints is no result
-    with redirect_stdout(sys.stderr), stoppable(lambda: again), ExitStack() as stack:
-        study = repeat_runs(PluginHost(), places, every, train)
+    with redirect_stdout(sys.stderr), stoppable(lambda: again), raising(), ExitStack() as stack:
+        study = repeat_runs(PluginHost(), places, every, train, begun)
     print_study(study, {}, json)
 
 
