@@ -140,7 +140,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"optimzer": "adam"}, "optimzer: no such setting. Did you mean 'optimizer'?"),
     ({"epoch": 3}, "epoch: no such setting. Did you mean 'epochs'?"),
     ({"probes": ["weights"]}, "probes: no such setting. Did you mean 'probe'?"),
-    ({"probe": {"weights": {"q": 1}}}, "probe.weights.q: no such option. There is no option"),
+    (
+        {"probe": {"weights": {"q": 1}}},
+        "probe.weights.q: no such option of weights. There is no option",
+    ),
     ({"zzz": 3}, "zzz: no such setting. It takes: epochs, batch_size, seed,"),
     ({"epochs": 0}, "epochs: 0 must be at least 1."),
     ({"epochs": "three"}, "epochs: 'three' is not an int."),
@@ -149,7 +152,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seed": 1.5}, "seed: 1.5 is not an int."),
     ({"optimizer": {"lr": -1}}, "optimizer.lr: -1 must be above 0."),
     ({"optimizer": {"lr": "fast"}}, "optimizer.lr: 'fast' is not a float."),
-    ({"optimizer": {"rl": 1}}, "optimizer.rl: no such option. Did you mean 'lr'?"),
+    ({"optimizer": {"rl": 1}}, "optimizer.rl: no such option of meta. Did you mean 'lr'?"),
     ({"model": {"hidden": [4, -4]}}, "model.hidden: [4, -4] must be at least 1."),
     ({"model": {"hidden": 512}}, "model.hidden: 512 is not a list of int."),
     ({"model": {"norm": "bach"}}, "Did you mean 'batch'?"),
@@ -186,8 +189,8 @@ def test_a_fault_names_the_file_that_set_the_value(host: PluginHost) -> None:
         "epochs: 0 must be at least 1. It is set in my.toml. "
         "seed: -2 must be at least 0. "
         "model: 3 is neither a name nor a table with one. "
-        "rule.sclae: no such option. Did you mean 'scale'? It is set in my.toml. "
-        "rule.scael: no such option. Did you mean 'scale'? "
+        "rule.sclae: no such option of dfa. Did you mean 'scale'? It is set in my.toml. "
+        "rule.scael: no such option of dfa. Did you mean 'scale'? "
         "unknown optimizer 'adm'. Did you mean 'adam'? It is set in my.toml."
     )
 

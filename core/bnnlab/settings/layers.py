@@ -264,7 +264,9 @@ def choose(
         sources = {component.argument: sources.get("name", ""), **sources}
     table = f"{kind}.{component.name}" if kind is Kind.PROBE else kind
     offered = host.options(plugin, component)
-    options, faults = check_values(offered, given, f"{table}.", sources=sources)
+    options, faults = check_values(
+        offered, given, f"{table}.", what=f"option of {component.name}", sources=sources
+    )
     if faults:
         raise UsageError(" ".join(faults))
     return Choice(plugin, component, options)

@@ -93,7 +93,7 @@ def _add(settings: dict[str, Any], key: str, value: Any, path: str) -> None:
     if is_table and isinstance(before, dict):
         for name, inner in value.items():
             _add(before, name, inner, f"{path}.{name}")
-    elif before != value:
+    elif before is not value and before != value:  # nan is not equal to itself
         raise UsageError(
             f"{path} is set twice: to {shown(before)} and to {shown(value)}. Leave out one of them."
         )

@@ -39,7 +39,7 @@ def test_an_option_of_the_base_without_a_name_or_a_value_is_refused(given: str) 
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ("momentun=0.5", r"momentun: no such option\. Did you mean 'momentum'"),
+        ("momentun=0.5", r"momentun: no such option of sgd\. Did you mean 'momentum'"),
         ("momentum=2", r"momentum: .* must be below 1"),
         ("momentum=high", r"momentum: 'high' is not a float"),
         ("lr=-1", r"lr: .* must be above 0"),

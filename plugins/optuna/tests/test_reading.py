@@ -221,6 +221,13 @@ def test_what_continues_a_study_has_the_same_space_and_no_password(
     assert plan(text + "\nmeasure = 'forgetting'").digest != first.digest
 
 
+def test_what_is_to_be_swept_is_not_tuned(plan: Any, host: PluginHost, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none \[tune\]. To sweep: bnn sweep .*study\.toml$"):
+        plan("[sweep]")
+    with pytest.raises(UsageError, match=f"To sweep: bnn sweep {tmp_path}$"):
+        read_plan(host, tmp_path, {})
+
+
 def test_the_modules_that_a_command_begins_with_load_no_torch() -> None:
     import subprocess
     import sys

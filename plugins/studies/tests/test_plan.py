@@ -160,7 +160,10 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("[[sweep.cell]]\nname = 'a'\nseed = 1", "seed in cell 'a'"),
         ("[sweep]\ncell = 1", "write each cell as a table"),
         ("engine = 'x'\n[sweep]", "unknown engine 'x'"),
-        ("[sweep]\n[engine]\njob = 2", "engine.job: no such option. Did you mean 'jobs'"),
+        ("[sweep]\n[engine]\njob = 2", "engine.job: no such option of local. Did you mean 'jobs'"),
+        ("[sweep.grid]\noptimizer.lr = [inf]", "^optimizer.lr: inf is not a finite number"),
+        ("[sweep.grid]\noptimizer.lr = [0.1, nan]", "optimizer.lr: nan is not a finite number"),
+        ("[tune]", "no table \\[sweep\\]. To tune: bnn tune .*rates.toml$"),
         ("engine = 3\n[sweep]", "neither a name nor a table"),
         ("table = 3\n[sweep]", "table: 3 is not a table"),
         ("recipe = 'x/y'\n[sweep]", "x/y"),
@@ -190,6 +193,8 @@ def test_all_faults_are_named_with_their_cells(planned: Planned) -> None:
 def test_two_cells_are_not_equal_and_have_two_names(planned: Planned) -> None:
     with pytest.raises(match=r"'epochs=5' and 'epochs=5' have equal settings"):
         planned("[sweep]\ngrid.epochs = [5, 5]")
+    with pytest.raises(match="'threads=1' and 'threads=2' differ only in threads: that tells no"):
+        planned("[sweep]\ngrid.threads = [1, 2]")
     with pytest.raises(match="'a' and 'A' have one name"):
         planned("[[sweep.cell]]\nname = 'a'\n[[sweep.cell]]\nname = 'A'\nepochs = 2")
 

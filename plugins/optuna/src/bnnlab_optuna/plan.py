@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -97,10 +98,14 @@ def read_plan(
         UsageError: If no trial can begin.
     """
     file = place / PLAN if place.is_dir() else place
+    said = read_config(file) if file.exists() or not place.is_dir() else {}
+    table, own = said.pop("tune", None), dict(spoken)
+    if table is None and "sweep" in said:
+        again = f"bnn sweep {shlex.quote(str(place))}"
+        raise UsageError(f"{file} has a table [sweep], and none [tune]. To sweep: {again}")
     if place.is_dir() and not (file.exists() and _is_ours(file)):
         raise UsageError(f"{place} is no folder of a study that was tuned: name a file.")
-    said, own = read_config(file), dict(spoken)
-    table, engine = said.pop("tune", None), Layer({"engine": said.pop("engine", {})}, str(file))
+    engine = Layer({"engine": said.pop("engine", {})}, str(file))
     places = [*take_recipe(host, said), Layer(said, str(file)), Layer(own)]
     spoken_engine = own.pop("engine", {})
     config = resolve(host, places)

@@ -13,7 +13,7 @@ from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
-from bnnlab_studies.cells import digest, file_name
+from bnnlab_studies.cells import APART, digest, file_name
 from bnnlab_studies.job import Job
 from bnnlab_studies.study import PLAN, TABLE
 from bnnlab_studies.sweep_file import Point, read
@@ -117,7 +117,7 @@ def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = 
     """
     settings = dict(spoken or {})
     engine = settings.pop("engine", {})
-    file = read(host, place / PLAN if place.is_dir() else place)
+    file = read(host, place)
     if file.seeds is not None and (file.says_seed or "seed" in settings):
         raise UsageError("seed: [sweep] says the seeds of the study. Leave the setting out.")
     configs = _resolve_all(host, file.points, settings)
@@ -193,18 +193,24 @@ def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell,
         )
         for point, config in zip(points, configs, strict=True)
     ]
+    known, named = dict[str, Cell](), dict[str, Cell]()
     faults = []
-    for what, keys in (
-        ("have equal settings", [cell.digest for cell in cells]),
-        ("have one name", [cell.name.casefold() for cell in cells]),
-    ):
-        seen = dict[str, Cell]()
-        for key, cell in zip(keys, cells, strict=True):
-            if (first := seen.setdefault(key, cell)) is not cell:
-                faults.append(f"cells {first.name!r} and {cell.name!r} {what}.")
+    for cell in cells:
+        same = known.setdefault(cell.digest, cell)
+        alike = named.setdefault(cell.name.casefold(), cell)
+        for other, what in (same, _in_what(same, cell)), (alike, "have one name"):
+            if other is not cell:
+                faults.append(f"cells {other.name!r} and {cell.name!r} {what}.")
     if faults:
         raise UsageError(" ".join(faults))
     return in_folders(cells, {})
+
+
+def _in_what(one: Cell, other: Cell) -> str:
+    """Return what two cells of one digest have in common."""
+    if apart := [key for key in sorted(APART) if one.settings[key] != other.settings[key]]:
+        return f"differ only in {' and '.join(apart)}: that tells no cells apart"
+    return "have equal settings"
 
 
 def in_folders(cells: Iterable[Cell], known: Mapping[str, str]) -> tuple[Cell, ...]:

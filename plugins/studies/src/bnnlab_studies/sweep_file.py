@@ -1,6 +1,7 @@
 """Sweep files: what one says, before its settings are checked."""
 
 import operator
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +16,7 @@ from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer
 from bnnlab.settings.text import assignment, joined, written
 from bnnlab_studies.record import leaves
+from bnnlab_studies.study import PLAN
 
 KEYS = ("seeds", "grid", "zip", "cell")
 """What `[sweep]` may hold."""
@@ -64,18 +66,21 @@ class SweepFile:
     table: Any
 
 
-def read(host: PluginHost, file: Path) -> SweepFile:
-    """Read a sweep file.
+def read(host: PluginHost, place: Path) -> SweepFile:
+    """Read a sweep file, or that in a study's folder.
 
     Raises:
         UsageError: If it cannot be read, or `[sweep]`, `[engine]` or `[table]` is wrong.
     """
+    file = place / PLAN if place.is_dir() else place
     settings, source = dict(read_toml(file)), str(file)
     sweep, engine = settings.pop("sweep", None), as_table(settings.pop("engine", {}))
     table = settings.pop("table", [])
     tables = table if isinstance(table, list) else [table]
     if sweep is None:
-        raise UsageError(f"{source} has no table [sweep]. One run: bnn run --config {source}")
+        tune, run = (shlex.quote(str(each)) for each in (place, file))
+        other = f"To tune: bnn tune {tune}" if "tune" in settings else f"One run: bnn run -c {run}"
+        raise UsageError(f"{source} has no table [sweep]. {other}")
     if not isinstance(sweep, Mapping):
         raise UsageError(f"sweep: {shown(sweep)} is not a table. It is set in {source}.")
     if engine is None:
