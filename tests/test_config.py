@@ -138,6 +138,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"rule": ["dfa"]}, "rule: ['dfa'] is neither a name nor a table with one."),
     ({"rule": {"name": 5}}, "rule: {'name': 5} is neither a name nor a table with one."),
     ({"optimzer": "adam"}, "optimzer: no such setting. Did you mean 'optimizer'?"),
+    ({"sweep": {"seeds": 3}}, "[sweep] is for the command bnn sweep."),
     ({"epoch": 3}, "epoch: no such setting. Did you mean 'epochs'?"),
     ({"probes": ["weights"]}, "probes: no such setting. Did you mean 'probe'?"),
     (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.components import PARTS, Command, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index, as_table, user_file
 from bnnlab.registry.options import check_values, set_in, shown
@@ -162,6 +162,8 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
         UsageError: With everything that is wrong.
     """
     merged = _merge_all(host, places)
+    for name in merged.values.keys() & {*host.index.names(Command.kind)}:
+        raise UsageError(f"[{name}] is for the command bnn {name}.{set_in(merged.sources[name])}")
     values, faults = check_values(
         RUN_OPTIONS, merged.values, what="setting", others=RUN_KINDS, sources=merged.sources
     )
