@@ -39,8 +39,11 @@ test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_
 
 test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run their tests
 
+# A slow test of it starts a server, where one is installed.
+test-optuna: EXTRAS := [postgresql]
+
 test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
-	$(call install,-e plugins/$*)
+	$(call install,-e "plugins/$*$(EXTRAS)")
 	$(PYTEST) -m "not slow" plugins/$*
 
 lint: $(READY)  ## Check style and types

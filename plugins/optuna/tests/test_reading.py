@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import tomli
+from optuna.trial import FixedTrial
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
@@ -68,7 +69,8 @@ def bnnlab_components():
         Option("betas", list[float], [0.9], "", search=([0.9], [0.95, 0.98])),
         Option("layers", list[int], [8], "", search=(8, 64)),
     )
-    return [Component(Kind.OPTIMIZER, "lion", "acme:Lion", "", "", options=options)]
+    made = Component(Kind.OPTIMIZER, "lion", "acme:L", "", "", options=options, argument="form")
+    return [made]
 """
 
 
@@ -88,6 +90,9 @@ def test_two_declared_numbers_are_a_range_and_all_else_are_values(
     file.write_text(text.replace(", layers = [8]", ""))
     with pytest.raises(UsageError, match=r"layers takes no numbers.* Its plugin declares"):
         read_plan(PluginHost(), file, {}, None)
+    file.write_text(text.replace('"lion"', '"lion:tanh", every = 2'))
+    space = read_plan(PluginHost(), file, {}, None).space
+    assert searched(space).keys() == {"optimizer.decay", "optimizer.betas"}
 
 
 def test_the_table_overrides_and_adds(plan: Any) -> None:
@@ -110,9 +115,11 @@ def test_the_table_overrides_and_adds(plan: Any) -> None:
         "auto": "auto",
         "[1.0, 2.0, 3.0]": [1.0, 2.0, 3.0],
     }
-    drawn = space.settings(lambda each: each.name)
-    assert drawn["optimizer"] == {"lr": "optimizer.lr", "m": "optimizer.m"}
-    assert drawn["epochs"] == "epochs"
+    params = {"epochs": 8, "optimizer.lr": 0.01, "optimizer.m": "[1.0, 2.0, 3.0]"}
+    others = {"batch_size": 10, "stream.normalise": True, "rule.scale": 1.0, "model.width": 1.0}
+    drawn = space.settings(FixedTrial({**params, **others}))
+    assert drawn["optimizer"] == {"lr": 0.01, "m": [1.0, 2.0, 3.0]}
+    assert drawn["epochs"] == 8
 
 
 def test_options_of_a_component_are_drawn_only_with_it(plan: Any) -> None:
@@ -128,8 +135,8 @@ def test_options_of_a_component_are_drawn_only_with_it(plan: Any) -> None:
         "optimizer:adam.lr": "0.1 to 0.2",
         "model.width": "0.8 to 1.4",
     }
-    drawn = space.settings(lambda each: "adam" if each.name == "optimizer" else each.name)
-    assert drawn["optimizer"] == {"name": "adam", "lr": "optimizer:adam.lr"}
+    params = {"optimizer": "adam", "optimizer:adam.lr": 0.1, "rule.scale": 1.0, "model.width": 1.0}
+    assert space.settings(FixedTrial(params))["optimizer"] == {"name": "adam", "lr": 0.1}
 
 
 def test_every_choice_of_components_must_fit(plan: Any) -> None:
@@ -161,7 +168,7 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
         ("[tune.space]\nstream = ['digits', 'mnist']", "other streams"),
         ("[tune.space]\noptimizer = ['meta', 'adm']", "Did you mean 'adam'"),
         ("[tune.space]\noptimizer = [{name = 'meta'}]", "no list of names"),
-        ("[tune.space]\noptimizer.rl = [1.0]", "Did you mean 'lr'"),
+        ("[tune.space]\noptimizer.rl = [1.0]", "Did you mean 'optimizer.lr'"),
         ("[tune.space]\noptimizer.lr = []", "the list is empty"),
         ("[tune.space]\noptimizer.lr = ['fast']", "'fast' is not a float"),
         ("[tune.space]\noptimizer.lr = [0.1, 0.1]", "there twice"),
@@ -173,7 +180,7 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
             "low, 1, is not below high, 0.1",
         ),
         ("[tune.space]\noptimizer.lr = { low = 0.0, high = 0.1 }", "above 0"),
-        ("[tune.space]\noptimizer.m = { low = 'auto', high = 2 }", "'auto' is not a number"),
+        ("[tune.space]\noptimizer.m = { low = 'auto', high = 2 }", "'auto' is not a float"),
         ("[tune.space]\nmodel.width = { low = 0.1, high = 1, log = true, step = 0.1 }", "no step"),
         ("[tune.space]\nepochs = { low = 1.5, high = 3 }", "1.5 is not an int"),
         ("[tune.space]\nepochs = { low = 1, high = 3, step = 3 }", "at most high - low"),
@@ -232,6 +239,6 @@ def test_the_modules_that_a_command_begins_with_load_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, bnnlab_optuna.commands; print({'torch', 'optuna'} & {*sys.modules})"
+    code = "import sys, bnnlab_optuna.commands; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout == "set()\n", answer.stderr
+    assert answer.stdout == "False\n", answer.stderr

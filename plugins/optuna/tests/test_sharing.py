@@ -1,68 +1,122 @@
-"""Several processes share a study: no trial is lost, none is counted twice."""
+"""Several `bnn tune` share a study, and are killed: no trial is lost, none is counted twice.
 
+Trial n of a random sampler depends on n and the seed alone. So a study has the same trials with the
+same values, bit for bit, whoever carried them out.
+"""
+
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import tomli_w
-from optuna.trial import TrialState
-from tuning_runs import SMALL, planned
+from optuna.trial import FrozenTrial, TrialState
+from tuning_runs import planned, tuned
 
 from bnnlab_optuna.storage import connect, disconnect
 
-SPACE = {"optimizer": {"lr": {"low": 1e-3, "high": 0.1}}}
+pytestmark = pytest.mark.slow
 
 
-def share(file: Path, outs: list[Path]) -> list[list[int]]:
-    """Let a process per folder take its share; return the numbers of their trials."""
-    script = str(Path(__file__).with_name("share.py"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, str(file), str(out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for out in outs
-    ]
-    answers = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, answers, strict=True):
-        assert process.returncode == 0, errors
-    return [[int(number) for number in out.split()] for out, _ in answers]
+@pytest.fixture
+def undisturbed(tmp_path: Path, monkeypatch: Any) -> Callable[..., list[tuple[Any, Any]]]:
+    """Return what carries out a study in this process, and returns settings and values."""
+
+    def carry_out(tune: dict[str, Any], **more: Any) -> list[tuple[Any, Any]]:
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        with closing(
+            tuned(planned(folder, {**tune, "storage": "sqlite"}, **more), monkeypatch)
+        ) as done:
+            return found(done.ownership.study.get_trials())
+
+    return carry_out
 
 
-def trials_of(address: str) -> list[optuna.trial.FrozenTrial]:
+def found(trials: list[FrozenTrial]) -> list[tuple[Any, Any]]:
+    assert [trial.number for trial in trials] == [*range(len(trials))]
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    return [(trial.params, trial.value) for trial in trials]
+
+
+def trials_of(address: str) -> list[FrozenTrial]:
     storage = connect(address)
     trials = optuna.load_study(study_name="study", storage=storage).get_trials()
     disconnect(storage)
     return trials
 
 
-def test_two_processes_share_a_sqlite_study(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"trials": 6, "sampler": "random", "space": SPACE})
-    numbers = share(tmp_path / "study.toml", [tmp_path] * 2)
-    assert sorted(chain(*numbers)) == [*range(6)]
-    trials = trials_of(plan.address)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
-    assert len({trial.value for trial in trials}) == 6
+def bnn_tune(file: Path, out: Path) -> "subprocess.Popen[str]":
+    """Start a command in a group of processes of its own."""
+    words = ["tune", str(file), "--out", str(out), "--name", "study", "--jobs", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "bnnlab.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(command: "subprocess.Popen[str]") -> str:
+    """Wait for a command; return what it said on the way."""
+    _, errors = command.communicate(timeout=600)
+    assert command.returncode == 0, errors
+    return errors
+
+
+def killed_in_a_trial(command: "subprocess.Popen[str]", out: Path) -> int:
+    """Kill a command and its worker in the middle of a trial; return the trial's number."""
+    deadline = time.monotonic() + 300
+    while not (began := [*out.glob("study/trial-*/seed-0/metrics.jsonl")]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(command.pid, signal.SIGKILL)
+    command.communicate(timeout=120)
+    run = max(began).parent
+    assert not (run / "result.json").exists()
+    return int(run.parent.name.removeprefix("trial-"))
+
+
+def test_four_commands_share_a_study(tmp_path: Path, undisturbed: Any) -> None:
+    tune = {"trials": 6, "sampler": "random"}
+    plan = planned(tmp_path, tune)
+    for each in [bnn_tune(tmp_path / "study.toml", tmp_path) for _ in range(4)]:
+        ended(each)
+    assert found(trials_of(plan.address)) == undisturbed(tune)
+    table = (plan.folder / "trials.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 6
+
+
+def test_a_killed_command_is_gone_on_with(
+    tmp_path: Path, undisturbed: Any, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="bnnlab")
+    tune = {"trials": 2}
+    plan = planned(tmp_path, tune, epochs=25)
+    killed_in_a_trial(bnn_tune(tmp_path / "study.toml", tmp_path), tmp_path)
+    assert [trial.state for trial in trials_of(plan.address)] == [TrialState.RUNNING]
+    with closing(tuned(plan, monkeypatch)) as again:
+        trials = again.ownership.study.get_trials()
+    assert "trial 0 was left unfinished" in caplog.text
+    assert found(trials) == undisturbed(tune, epochs=25)
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """Start a server of its own; return the address of its database."""
     places = [Path(path) for path in os.environ["PATH"].split(os.pathsep)]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = [place for place in places if (place / "initdb").exists()]
-    if not found:
+    programs = [place for place in places if (place / "initdb").exists()]
+    if not programs:
         pytest.skip("PostgreSQL is not installed")
     pytest.importorskip("psycopg", reason="pip install 'bnnlab-optuna[postgresql]'")
     demoted: dict[str, Any] = {}
@@ -70,88 +124,50 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
     if os.geteuid() == 0:  # the server refuses to be root's
         shutil.chown(folder, "nobody")
         demoted = {"user": "nobody"}
-    run = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL, **demoted}
-    data, programs = folder / "data", found[-1]
+
+    def call(program: str, *words: Any) -> None:
+        command = [programs[-1] / program, *words]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, **demoted)
+
+    data = folder / "data"
     try:
-        subprocess.run([programs / "initdb", "-D", data, "-U", "tuner", "-A", "trust", "-N"], **run)
+        call("initdb", "-D", data, "-U", "tuner", "-A", "trust", "-N")
         start = f"-k {folder} -c listen_addresses= -c fsync=off"
-        subprocess.run([programs / "pg_ctl", "-D", data, "-w", "-o", start, "start"], **run)
-        subprocess.run([programs / "createdb", "-h", folder, "-U", "tuner", "study"], **run)
+        call("pg_ctl", "-D", data, "-w", "-o", start, "start")
+        call("createdb", "-h", folder, "-U", "tuner", "study")
         yield f"postgresql+psycopg://tuner:very-secret@/study?host={folder}"
     finally:
         with suppress(subprocess.CalledProcessError):
-            subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
+            call("pg_ctl", "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
 
 
-def test_two_machines_share_a_study_on_postgresql(tmp_path: Path, postgresql: str) -> None:
-    """Each has a folder of its own, as on machines without a shared file system."""
-    file = tmp_path / "study.toml"
-    tune = {"trials": 8, "sampler": "random", "space": SPACE, "storage": postgresql}
-    file.write_text(tomli_w.dumps({**SMALL, "tune": tune}))
-    folders = [tmp_path / "one", tmp_path / "other"]
-    numbers = share(file, folders)
+def test_two_machines_share_a_study_on_postgresql(
+    tmp_path: Path, undisturbed: Any, postgresql: str
+) -> None:
+    """Each has a folder of its own, as machines without a shared file system.
+
+    One is killed and started again: it goes on with its trial, which no other sees.
+    """
+    tune = {"trials": 6, "sampler": "random", "storage": postgresql}
+    planned(tmp_path, tune, epochs=25)
+    file, one, other = tmp_path / "study.toml", tmp_path / "one", tmp_path / "other"
+    first, second = bnn_tune(file, one), bnn_tune(file, other)
+    number = killed_in_a_trial(first, one)
+    assert trials_of(postgresql)[number].state is TrialState.RUNNING
+    errors = ended(bnn_tune(file, one))
+    assert f"trial {number} was left unfinished: it goes on" in errors
+    assert f"trial {number} complete" in errors
+    ended(second)
+
     trials = trials_of(postgresql)
-    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert len(trials) in (8, 9), "both may ask for the last one at the same moment"
-    assert sorted(chain(*numbers)) == [trial.number for trial in trials]
-    assert all(numbers), "each has its share"
-    for folder, own in zip(folders, numbers, strict=True):
-        written = {f"trial-{number:04}" for number in own}
-        assert written <= {path.name for path in (folder / "study").iterdir()}
+    assert len(trials) in (6, 7), "both may ask for the last one at the same moment"
+    assert found(trials)[:6] == undisturbed(tune, epochs=25)
+    runs = sorted((place.parent.name, place) for place in tmp_path.glob("o*/study/trial-*/seed-0"))
+    assert [name for name, _ in runs] == [f"trial-{trial.number:04}" for trial in trials]
+    for trial, (_, place) in zip(trials, runs, strict=True):
+        assert json.loads((place / "result.json").read_text())["average_accuracy"] == trial.value
+    for folder in (one, other):
+        assert any(folder.glob("study/trial-*")), "each has its share"
         for path in folder.rglob("*"):
             assert not path.is_file() or b"very-secret" not in path.read_bytes()
-
-
-def bnn_tune(folder: Path, *more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "bnnlab.cli", "tune", str(folder / "study.toml"), *more]
-    return subprocess.Popen(
-        [*command, "--out", str(folder), "--name", "study", "--jobs", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.slow
-def test_a_tuner_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
-    """Its second trial is in the middle. It is gone on with, and is as if nothing had happened."""
-    tune = {"trials": 3, "space": SPACE}
-    values = []
-    for name in ("whole", "parts"):
-        folder = tmp_path / name
-        folder.mkdir()
-        plan = planned(folder, tune, epochs=25)
-        if name == "parts":
-            first = bnn_tune(folder)
-            log = plan.folder / "trial-0001/seed-0/metrics.jsonl"
-            until(lambda log=log: log.exists() and '"epoch": 3' in log.read_text())
-            first.kill()
-            first.communicate(timeout=120)
-            assert [t.state for t in trials_of(plan.address)][1] is TrialState.RUNNING
-        out, errors = bnn_tune(folder).communicate(timeout=600)
-        assert "3 trials: " in out, errors
-        trials = trials_of(plan.address)
-        assert [trial.number for trial in trials] == [0, 1, 2]
-        values.append([(trial.params, trial.value) for trial in trials])
-    assert "trial 1 was left unfinished" in errors
-    assert values[0] == values[1]
-
-
-@pytest.mark.slow
-def test_four_commands_share_a_study(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"trials": 6, "space": SPACE, "pruner": "none"})
-    commands = [bnn_tune(tmp_path) for _ in range(4)]
-    for each in commands:
-        _, errors = each.communicate(timeout=600)
-        assert each.returncode == 0, errors
-    assert [trial.state for trial in trials_of(plan.address)] == [TrialState.COMPLETE] * 6
-    table = (plan.folder / "trials.csv").read_text().splitlines()
-    assert [line.split(",")[1] for line in table[1:]] == ["complete"] * 6

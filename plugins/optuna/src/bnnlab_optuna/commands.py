@@ -5,20 +5,20 @@ import sys
 from collections import Counter
 from contextlib import closing, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from optuna.trial import FrozenTrial
 
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, print_table, report_note, stoppable
+from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
+from bnnlab_optuna.outcome import Found, as_dict, by_seed, draw, find, write
+from bnnlab_optuna.plan import Plan, read_plan
+from bnnlab_optuna.tuner import ABOUT, Tuner
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from bnnlab_optuna.outcome import Found
-    from bnnlab_optuna.plan import Plan
+from bnnlab_studies.stopping import raising
 
 File = Annotated[
     Path,
@@ -57,14 +57,19 @@ def tune(
 
       bnn tune runs/study --jobs 2
     """
-    from bnnlab.registry.host import PluginHost
-    from bnnlab_optuna.outcome import as_dict
-    from bnnlab_optuna.plan import read_plan
-
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         said = spoken(jobs, set=set, out=out, name=name, engine=engine)
         plan = read_plan(PluginHost(), file, said, trials)
-        found, files = _carry_out(plan, quiet)
+        if not quiet:
+            _announce(plan)
+        again = f"bnn tune {shlex.quote(str(plan.folder))}"
+        with closing(Tuner(plan, (lambda _: None) if quiet else _report)) as tuner:
+            with stoppable(lambda: again), raising():
+                tuner.run()
+            with tuner.ownership.asking:  # the last process to write has seen all trials
+                found = find(tuner.ownership.study)
+                files = write(plan, found)
+            files += draw(plan.folder, tuner.ownership.study, found)
     if json:
         print_json(as_dict(plan, found))
     else:
@@ -75,30 +80,12 @@ def tune(
         raise typer.Exit(1)
 
 
-def _carry_out(plan: "Plan", quiet: bool) -> tuple["Found", list[Path]]:
-    from bnnlab_optuna.outcome import draw, find, write
-    from bnnlab_optuna.tuner import Tuner
-    from bnnlab_studies.stopping import raising
-
-    if not quiet:
-        _announce(plan)
-    with closing(Tuner(plan, (lambda _: None) if quiet else _report)) as tuner:
-        again = f"bnn tune {shlex.quote(str(plan.folder))}"
-        with stoppable(lambda: again), raising():
-            tuner.run()
-        with tuner.ownership.asking:  # the last process to write has seen all trials
-            found = find(tuner.study)
-            files = write(plan, found)
-        return found, files + draw(plan.folder, tuner.study, found)
-
-
-def _announce(plan: "Plan") -> None:
+def _announce(plan: Plan) -> None:
     """Say what is going to be done."""
     tuning = plan.tuning
-    seeds = ", ".join(map(str, tuning.seeds))
     report_note(
-        f"study {plan.folder}: {tuning.trials} trials in all, seed{'s' * (len(tuning.seeds) > 1)} "
-        f"{seeds}, sampler {tuning.sampler}, pruner {tuning.pruner}"
+        f"study {plan.folder}: {tuning.trials} trials in all, {tuning.seeds_shown}, sampler "
+        f"{tuning.sampler}, pruner {tuning.pruner}"
     )
     report_note(
         f"{tuning.direction} {tuning.measure} on validation data (evaluate_on = validation); the "
@@ -110,17 +97,15 @@ def _announce(plan: "Plan") -> None:
         report_note(f"nothing is pruned: {tuning.measure} has no value before a run ends")
 
 
-def _report(trial: "FrozenTrial") -> None:
+def _report(trial: FrozenTrial) -> None:
     """Say how a trial ended."""
-    from bnnlab_optuna.tuner import ABOUT
-
     params = (f"{name} {_shown(value)}" for name, value in trial.params.items())
     about = trial.user_attrs.get(ABOUT) or ", ".join(params)
     value = "" if trial.value is None else f" {trial.value:.4f}"
     report_note(f"trial {trial.number} {_state(trial)}{value}: {about}")
 
 
-def _state(trial: "FrozenTrial") -> str:
+def _state(trial: FrozenTrial) -> str:
     return str(trial.state.name).lower().replace("fail", "failed")
 
 
@@ -128,9 +113,7 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else written(value)
 
 
-def _print(plan: "Plan", found: "Found") -> None:
-    from bnnlab_optuna.outcome import by_seed
-
+def _print(plan: Plan, found: Found) -> None:
     counts = Counter(map(_state, found.trials)).items()
     counted = ", ".join(f"{count} {state}" for state, count in counts)
     print_out(f"{len(found.trials)} trials: {counted}")
@@ -140,9 +123,8 @@ def _print(plan: "Plan", found: "Found") -> None:
     best = found.best
     print_out(f"best: trial {best.number}, validation {plan.tuning.measure} {best.value:.4f}")
     if len(plan.tuning.seeds) > 1:
-        print_out(", ".join(f"seed {seed}: {value:.4f}" for seed, value in by_seed(plan, best)))
+        values = by_seed(plan, best).items()
+        print_out(", ".join(f"seed {seed}: {value:.4f}" for seed, value in values))
     shares = {name: f"{100 * share:.0f} %" for name, share in found.importances.items()}
     rows = [(name, _shown(it), shares.get(name, "")) for name, it in best.params.items()]
     print_table(("setting", "best", "importance"), rows, numbers=2)
-    if found.unknown:
-        print_out(f"no importances: {found.unknown}")

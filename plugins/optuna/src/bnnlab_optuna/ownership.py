@@ -5,19 +5,21 @@ how the trial ended. The file system frees the lock of a process that died. So a
 study has as running, whose folder is here, and whose lock is free, is dead, and is gone on with.
 """
 
+import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from bnnlab.errors import UsageError
-from bnnlab_optuna.choices import make_sampler, suggest
+from bnnlab.errors import NOTE, UsageError
+from bnnlab_optuna.choices import make_sampler
 from bnnlab_optuna.plan import Plan
+from bnnlab_optuna.storage import open_study
+
+log = logging.getLogger("bnnlab.optuna")
 
 OWNED = "bnnlab_owned"
 """The attribute of a trial that has a folder, here or on another machine."""
@@ -25,103 +27,90 @@ UNOWNED = 60
 """Seconds after which a trial without a folder is that of a process that died as it asked."""
 
 
-@dataclass(frozen=True)
-class Owned:
-    """A trial of this process.
+class Ownership:
+    """The trials of this process in a study, which is made if the storage does not have it.
 
     Attributes:
-        number: In the study.
-        settings: What was drawn for it, nested as in a run file.
-        folder: Its folder.
-        lock: Held until the study is told how it ended.
-        resumed: Whether another process began it.
-    """
-
-    number: int
-    settings: dict[str, Any]
-    folder: Path
-    lock: FileLock
-    resumed: bool
-
-
-class Ownership:
-    """Asks the study for trials.
-
-    Args:
         study: The study.
-        plan: What is tuned.
+        asking: A lock of all processes that share the folder.
 
     Raises:
-        UsageError: If the folder has trials, and the study none.
+        UsageError: If the storage or the folder has another study.
     """
 
-    def __init__(self, study: optuna.Study, plan: Plan) -> None:
-        self._study, self._plan = study, plan
-        self._seed = plan.resolve().seed
-        self._study.sampler = self._sampler(0)  # a grid gives its points as it is asked
+    def __init__(self, storage: optuna.storages.RDBStorage, plan: Plan) -> None:
+        self._plan, self._seed = plan, plan.resolve().seed
+        self._locks: dict[int, FileLock] = {}  # of its trials, by their numbers
         self.asking = lock_of(plan.folder, ".asking")
         with self.asking:
-            if not study.get_trials(deepcopy=False) and any(plan.folder.glob("trial-*")):
-                raise UsageError(
-                    f"{plan.folder} has another study's trials. Choose another --name."
-                )
+            self.study = open_study(storage, plan.name, plan.tuning.direction, plan.digest)
+            plan.write()
+            if not self.study.get_trials(deepcopy=False) and any(plan.folder.glob("trial-*")):
+                where = f"{plan.folder} has another study's trials"
+                raise UsageError(f"{where}. Choose another --name.")
+        self._sample(0)  # a grid gives its points as it is asked
 
-    def take(self) -> Owned | None:
+    def take(self) -> optuna.Trial | None:
         """Return a dead trial to go on with, or a new one; None if the study has its number.
+
+        All its settings are drawn. It is this process's until it is released.
 
         Machines that do not share the folder may each ask for the last one.
         """
         with self.asking:
-            if owned := self._take_over():
-                return owned
-            if len(self._study.get_trials(deepcopy=False)) >= self._plan.tuning.trials:
-                return None
-            trial = self._study.ask()
-            lock = _locked(self._folder(trial.number))
-            assert lock is not None, "a new trial has no owner"
-            return self._own(trial, lock, resumed=False)
+            trial = self._dead() or self._new()
+            if trial is not None:  # its folder is locked: others may see that it has one
+                trial.set_user_attr(OWNED, True)
+                self._sample(trial.number)
+                self._plan.space.settings(trial)
+            return trial
 
-    def _take_over(self) -> Owned | None:
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            folder = self._folder(trial.number)
-            if not (folder.exists() if OWNED in trial.user_attrs else _is_old(trial)):
-                continue
-            lock = _locked(folder)
-            if lock is None:
-                continue
-            now = self._study.get_trials(deepcopy=False)[trial.number]
-            if now.state is TrialState.RUNNING:
-                return self._own(optuna.Trial(self._study, now._trial_id), lock, resumed=True)
-            lock.release()  # it ended meanwhile
+    def release(self, number: int) -> None:
+        """Let others have a trial, if it is still running."""
+        self._locks.pop(number).release()
+
+    def _dead(self) -> optuna.Trial | None:
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            number, is_here = trial.number, self._plan.folder_of(trial.number).exists()
+            is_dead = is_here if OWNED in trial.user_attrs else _is_old(trial)
+            if is_dead and self._lock(number):
+                if self.study.get_trials(deepcopy=False)[number].state is TrialState.RUNNING:
+                    log.log(NOTE, "trial %d was left unfinished: it goes on", number)
+                    return optuna.Trial(self.study, trial._trial_id)
+                self.release(number)  # it ended meanwhile
         return None
 
-    def _own(self, trial: optuna.Trial, lock: FileLock, *, resumed: bool) -> Owned:
-        """Draw what is not drawn yet. The lock is held before the trial says that it is owned."""
-        trial.set_user_attr(OWNED, True)
-        self._study.sampler = self._sampler(trial.number)
-        settings = self._plan.space.settings(lambda dimension: suggest(trial, dimension))
-        return Owned(trial.number, settings, self._folder(trial.number), lock, resumed)
+    def _new(self) -> optuna.Trial | None:
+        if len(self.study.get_trials(deepcopy=False)) >= self._plan.tuning.trials:
+            return None
+        trial = self.study.ask()
+        assert self._lock(trial.number), "a new trial has no owner"
+        return trial
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        return make_sampler(self._plan.tuning.sampler, self._plan.space, self._seed, number)
+    def _lock(self, number: int) -> bool:
+        """Lock a trial's folder; return whether nobody had it."""
+        lock = lock_of(self._plan.folder_of(number))
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            self._locks[number] = lock
+        return lock.is_locked
 
-    def _folder(self, number: int) -> Path:
-        return self._plan.folder / f"trial-{number:04}"
+    def _sample(self, number: int) -> None:
+        sampler, space = self._plan.tuning.sampler, self._plan.space
+        self.study.sampler = make_sampler(sampler, space, self._seed, number)
 
 
 def lock_of(folder: Path, name: str = ".lock") -> FileLock:
-    """Return a lock in a folder, which is made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return a lock in a folder, which is made if it is not there.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}.") from error
     return FileLock(folder / name, thread_local=False)
-
-
-def _locked(folder: Path) -> FileLock | None:
-    """Lock a trial's folder; return None if another process has it."""
-    lock = lock_of(folder)
-    with suppress(Timeout):
-        lock.acquire(timeout=0)
-        return lock
-    return None
 
 
 def _is_old(trial: FrozenTrial) -> bool:

@@ -30,9 +30,8 @@ class Pruning(Probe):
     """Reports how a run of `bnn tune` goes, and asks it to stop if its trial is pruned.
 
     In a stream of one task, it reports the validation accuracy after each epoch. In a stream of
-    several tasks it reports nothing. There, the measure is known after the last task only: an
-    earlier value says how well the first tasks are learned, not how well they are retained, and
-    would end trials that learn slowly and forget little.
+    several tasks it reports nothing: there, an early value says how well the first tasks are
+    learned, not how well they are retained.
 
     `bnn tune` adds this probe. In other runs it does nothing.
     """
@@ -46,10 +45,7 @@ class Pruning(Probe):
             log.log(NOTE, "no run is pruned: its measure is known after its last task only")
 
     def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
-        """Report the validation accuracy, if this is the only task.
-
-        A run that is nearly over is not stopped.
-        """
+        """Report the validation accuracy, if this is the only task; stop no run's last epoch."""
         value = metrics.get("validation_accuracy")
         if self._tasks > 1 or value is None:
             return

@@ -1,23 +1,20 @@
-"""The space that is searched, as plain data."""
+"""The space that is searched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
+
+from optuna.trial import BaseTrial
 
 from bnnlab.settings.text import written
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included.
+    """Numbers from low to high, both included: any, only whole ones, or those of a step.
 
-    Attributes:
-        low: The least.
-        high: The largest.
-        log: Whether they are drawn on a log scale.
-        step: Their distance; None for any number, or any whole number.
-        whole: Whether they are whole numbers.
+    With `log`, they are drawn on a log scale.
     """
 
     low: float
@@ -30,13 +27,18 @@ class Range:
         scale = ", log" if self.log else f", step {self.step:g}" if self.step else ""
         return f"{self.low:g} to {self.high:g}{scale}{', whole' if self.whole else ''}"
 
-    def points(self) -> list[float] | None:
-        """Return all its numbers; None if they are not counted out by a step."""
-        if not self.whole and self.step is None:
-            return None
-        step = self.step or 1
-        count = int((self.high - self.low) / step + 1e-9) + 1
+    def points(self) -> list[Any]:
+        """Return all its numbers; none if they cannot be counted."""
+        step = self.step or int(self.whole)
+        count = int((self.high - self.low) / step + 1e-9) + 1 if step else 0
         return [self.low + step * place for place in range(count)]
+
+    def of(self, trial: BaseTrial, name: str) -> Any:
+        """Return a trial's number, drawn if the trial has none yet."""
+        if self.whole:
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return trial.suggest_int(name, low, high, log=self.log, step=step)
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Values:
         """Return the values by what stands for them in the study, which has no lists."""
         simple = (bool, int, float, str)
         return {it if isinstance(it, simple) else written(it): it for it in self.values}
+
+    def points(self) -> list[Any]:
+        """Return all of them, as the study has them."""
+        return [*self.labels()]
+
+    def of(self, trial: BaseTrial, name: str) -> Any:
+        """Return a trial's value, drawn if the trial has none yet."""
+        return self.labels()[trial.suggest_categorical(name, self.points())]
 
 
 @dataclass(frozen=True)
@@ -74,42 +84,25 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """All that is searched: components first, then their options.
-
-    Attributes:
-        dimensions: In the order in which they are drawn.
-    """
+    """All that is searched, in the order in which it is drawn: components before their options."""
 
     dimensions: tuple[Dimension, ...]
 
-    def settings(self, draw: Callable[[Dimension], Any]) -> dict[str, Any]:
-        """Return the settings of a trial, nested as in a run file.
+    def settings(self, trial: BaseTrial) -> dict[str, Any]:
+        """Return the settings of a trial, nested as in a run file; draw what it does not have yet.
 
-        Args:
-            draw: Returns the value of a dimension. It is asked for an option only if the option's
-                component was drawn.
+        An option of one component alone is drawn if this component was.
         """
         found: dict[str, Any] = {}
         for each in self.dimensions:
-            if each.only is None or found[each.key[0]]["name"] == each.only:
-                *tables, last = each.key
-                place = found
-                for table in tables:
-                    place = place.setdefault(table, {})
-                place[last] = draw(each)
+            *kind, last = each.key
+            if each.only is None or found[kind[0]]["name"] == each.only:
+                table = found.setdefault(kind[0], {}) if kind else found
+                table[last] = each.what.of(trial, each.name)
         return found
-
-    @property
-    def components(self) -> list[Dimension]:
-        """Those that choose a component."""
-        return [each for each in self.dimensions if each.key[1:] == ("name",)]
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Return the settings of all choices of components, without options."""
-        choices = [
-            [(each.key[0], value) for value in each.what.values]
-            for each in self.components
-            if isinstance(each.what, Values)
-        ]
-        for chosen in product(*choices):
-            yield {kind: {"name": name} for kind, name in chosen}
+        chosen = [each for each in self.dimensions if each.key[1:] == ("name",)]
+        for names in product(*(each.what.points() for each in chosen)):
+            yield {it.key[0]: {"name": name} for it, name in zip(chosen, names, strict=True)}

@@ -9,6 +9,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import exc
 
 from bnnlab.errors import UsageError, first_line, install_command
+from bnnlab_optuna.tuning import Direction
 
 FILE = "study.db"
 PATIENCE = 60
@@ -59,7 +60,7 @@ def connect(address: str, *, make: bool = False) -> RDBStorage:
     """
     is_file = address.startswith("sqlite")
     keywords = {"connect_args": {"timeout": PATIENCE}} if is_file else {"pool_pre_ping": True}
-    for attempt in range(ATTEMPTS):
+    for left in reversed(range(ATTEMPTS)):
         try:
             return RDBStorage(address, engine_kwargs=keywords, skip_table_creation=not make)
         except (ImportError, exc.NoSuchModuleError) as error:
@@ -67,10 +68,10 @@ def connect(address: str, *, make: bool = False) -> RDBStorage:
                 f"the driver of {without_secrets(address)} is not installed. For PostgreSQL: "
                 f"{install_command('bnnlab-optuna[postgresql]')}, and write postgresql+psycopg://."
             ) from error
-        except (exc.ProgrammingError, exc.IntegrityError, exc.OperationalError) as error:
+        except exc.SQLAlchemyError as error:
             # Two machines that begin at once both find no tables, and one comes too late.
             is_late = "already exists" in str(error) or isinstance(error, exc.IntegrityError)
-            if not is_late or attempt == ATTEMPTS - 1:
+            if not (is_late and left):
                 raise UsageError(unreachable(address, error)) from None  # it holds the address
         except RuntimeError as error:  # the tables are of another version of Optuna
             raise UsageError(f"{without_secrets(address)}: {first_line(error)}") from error
@@ -86,7 +87,7 @@ def unreachable(address: str, error: BaseException) -> str:
     return f"the storage {without_secrets(address)} cannot be used: {why}"
 
 
-def open_study(storage: RDBStorage, name: str, direction: str, digest: str) -> optuna.Study:
+def open_study(storage: RDBStorage, name: str, direction: Direction, digest: str) -> optuna.Study:
     """Return the study of this name, made if it is not there.
 
     Raises:

@@ -4,15 +4,15 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
 
 import optuna
+from optuna.trial import TrialState
 
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError
 from bnnlab_optuna.choices import make_pruner
 from bnnlab_optuna.storage import FAULTS, connect, disconnect, unreachable
-from bnnlab_optuna.tuning import Tuning
+from bnnlab_optuna.tuning import Tuning, no_measure
 from bnnlab_studies.job import Job, perform
 from bnnlab_studies.record import Record
 
@@ -21,21 +21,13 @@ log = logging.getLogger("bnnlab.optuna")
 
 @dataclass(frozen=True)
 class Trial:
-    """What a worker needs to carry out a trial.
-
-    Attributes:
-        number: In the study.
-        jobs: A run for each seed.
-        tuning: What is measured, and who prunes.
-        address: Of the storage.
-        study: Its name there.
-    """
+    """What a worker needs to carry out a trial: a run for each seed, and where it reports."""
 
     number: int
     jobs: Sequence[Job]
     tuning: Tuning
     address: str = field(repr=False)
-    study: str
+    study: str  # its name there
 
     def __str__(self) -> str:
         return f"trial {self.number}"
@@ -46,14 +38,14 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        status: `interrupted` if there is something left to do.
+        state: Running, if there is something left to do.
         values: Of the seeds that were run.
         value: Of the trial, if it is complete.
         about: Of a pruned or failed one, why; in one line.
         said: Notes and warnings that the runs logged: level and message.
     """
 
-    status: Literal["complete", "pruned", "failed", "interrupted"]
+    state: TrialState
     values: Sequence[float] = ()
     value: float | None = None
     about: str = ""
@@ -69,35 +61,37 @@ def perform_trial(trial: Trial) -> Outcome:
     from bnnlab_optuna.pruning import reporting  # imports torch
 
     tuning, count = trial.tuning, len(trial.jobs)
-    so_far = Outcome("interrupted")
+    values, said = list[float](), list[tuple[int, str]]()
+
+    def ended(state: TrialState, about: str = "", value: float | None = None) -> Outcome:
+        return Outcome(state, values, value, about, said)
+
     with closing(_Reporter(trial)) as report:
-        for place, job in enumerate(trial.jobs):
+        for place, job in enumerate(trial.jobs, 1):
             with reporting(report) if tuning.within else nullcontext():
-                ended = perform(job)
-            so_far = replace(so_far, said=[*so_far.said, *ended.said])
-            if ended.status == "interrupted":
-                return so_far
-            if ended.status == "failed":
-                return replace(so_far, status="failed", about=ended.error)
+                run = perform(job)
+            said += run.said
+            if run.status == "interrupted":
+                return ended(TrialState.RUNNING)
+            if run.status == "failed":
+                return ended(TrialState.FAIL, run.error)
             record = Record.read(job.folder)
-            if ended.status == "stopped":
-                return replace(so_far, status="pruned", about=str(record.result["stop_reason"]))
+            if run.status == "stopped":
+                return ended(TrialState.PRUNED, str(record.result["stop_reason"]))
             try:
-                values = [*so_far.values, _number(record, tuning.measure)]
+                values.append(_number(record, tuning.measure))
             except ValueError as error:
-                return replace(so_far, status="failed", about=str(error))
-            so_far = replace(so_far, values=values)
+                return ended(TrialState.FAIL, str(error))
             # Wilcoxon's pruner compares seed by seed; others, the trial's value so far.
             value = values[-1] if tuning.pruner == "wilcoxon" else tuning.value(values)
-            if count > 1 and report(place, value) and place < count - 1:
-                return replace(so_far, status="pruned", about=f"after {place + 1} of {count} seeds")
-    return replace(so_far, status="complete", value=tuning.value(values))
+            if count > 1 and report(place - 1, value) and place < count:
+                return ended(TrialState.PRUNED, f"after {place} of {count} seeds")
+    return ended(TrialState.COMPLETE, value=tuning.value(values))
 
 
 def _number(run: Record, measure: str) -> float:
     if measure not in run:
-        hint = did_you_mean(measure, run.result) or f" They have: {', '.join(run.result)}."
-        raise UsageError(f"tune.measure: runs do not have {measure}.{hint}")
+        raise no_measure(measure, run.result)
     value = run[measure]
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(f"{measure} is no finite number, but {value!r:.60}")
@@ -115,24 +109,23 @@ class _Reporter:
         self._storage: optuna.storages.RDBStorage | None = None
 
     def __call__(self, step: int, value: float) -> bool:
-        address = self._trial.address
+        trial = self._trial
         try:
-            self._storage = self._storage or connect(address)
+            self._storage = self._storage or connect(trial.address)
             study = optuna.load_study(
-                study_name=self._trial.study,
+                study_name=trial.study,
                 storage=self._storage,
                 sampler=optuna.samplers.RandomSampler(),  # draws nothing here
-                pruner=make_pruner(self._trial.tuning.pruner),
+                pruner=make_pruner(trial.tuning.pruner),
             )
-            known = study.get_trials(deepcopy=False)[self._trial.number]
+            known = study.get_trials(deepcopy=False)[trial.number]
             live = optuna.Trial(study, known._trial_id)
             if step not in known.intermediate_values:  # a run that goes on reports again
                 live.report(value, step)
             return bool(live.should_prune())
-        except FAULTS as error:
-            log.warning("%s reports nothing: %s", self._trial, unreachable(address, error))
-        except UsageError as error:
-            log.warning("%s reports nothing: %s", self._trial, error)
+        except (UsageError, *FAULTS) as error:
+            why = error if isinstance(error, UsageError) else unreachable(trial.address, error)
+            log.warning("%s reports nothing: %s", trial, why)
         return False
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
 """What `[tune]` says, checked. Imports neither optuna nor torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Annotated, Any, Literal
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import options_of
@@ -15,24 +15,11 @@ Sampler = Literal["tpe", "random", "grid", "qmc", "gp"]
 Pruner = Literal["median", "hyperband", "successive-halving", "wilcoxon", "none"]
 Direction = Literal["maximize", "minimize"]
 
-AGGREGATES: dict[str, Callable[[list[float]], float]] = {
-    "mean": fmean,
-    "median": median,
-    "min": min,
-    "max": max,
-}
-"""How the values of a trial's seeds become its value, by name."""
-
-MORE_IS_BETTER = frozenset({"accuracy", "backward_transfer", "forward_transfer", "ood_auroc"}) | {
-    "average_accuracy",
-    "learning_accuracy",
-    "plasticity",
-    "recent_accuracy",
-    "retention",
-}
-LESS_IS_BETTER = frozenset({"brier", "ece", "forgetting", "nll"})
 WITHIN = frozenset({"average_accuracy", "learning_accuracy", "recent_accuracy"})
 """Measures that in a stream of one task are the validation accuracy, which each epoch has."""
+MORE_IS_BETTER = WITHIN | {"accuracy", "ood_auroc", "plasticity", "retention"}
+MORE_IS_BETTER |= {"backward_transfer", "forward_transfer"}
+LESS_IS_BETTER = frozenset({"brier", "ece", "forgetting", "nll"})
 LEAST_SEEDS = 5
 """Of Wilcoxon's pruner: below it, no p-value can be small enough before the last seed."""
 
@@ -76,12 +63,16 @@ class Tuning(Table):
         """Whether runs report while they go on, so that they can be stopped."""
         return self.pruner != "none" and len(self.seeds) == 1 and self.measure in WITHIN
 
+    @property
+    def seeds_shown(self) -> str:
+        """The seeds in words."""
+        return f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+
     def value(self, values: list[float]) -> float:
         """Return the value of a trial, of those of its seeds."""
-        return float(AGGREGATES[self.aggregate](values))
-
-
-OPTIONS = tuple(options_of(Table))
+        aggregates: dict[str, Callable[[list[float]], float]]
+        aggregates = {"mean": fmean, "median": median, "min": min, "max": max}
+        return float(aggregates[self.aggregate](values))
 
 
 def read_tuning(table: Any, seed: int, source: str) -> Tuning:
@@ -99,7 +90,12 @@ def read_tuning(table: Any, seed: int, source: str) -> Tuning:
         raise UsageError(f"{source}: there is no table [tune]. It says what is tuned.")
     given = {key: value for key, value in table.items() if key != "space"}
     values, faults = check_values(
-        OPTIONS, given, "tune.", what="key", others=["space"], sources=dict.fromkeys(given, source)
+        options_of(Table),
+        given,
+        "tune.",
+        what="key",
+        others=["space"],
+        sources=dict.fromkeys(given, source),
     )
     if faults:
         raise UsageError(" ".join(faults))
@@ -124,3 +120,9 @@ def _direction(measure: str) -> Direction:
     raise UsageError(
         f"tune.direction: is more or less of {measure} better? Write maximize or minimize."
     )
+
+
+def no_measure(name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a measure that runs do not have."""
+    hint = did_you_mean(name, known) or f" They have: {', '.join(known)}."
+    return UsageError(f"tune.measure: runs do not have {name}.{hint}")
