@@ -94,9 +94,14 @@ def test_a_run_with_a_long_name_has_its_line(
     vit = {"name": "acme/vgg-binaryconnect"}
     make_run(name, 0.5, model=vit, protocol={"epochs": 2})
     make_run("short", 0.5, stream={"name": "acme/split-image-folder"}, optimizer=META)
+    for seed in (2, 10):
+        make_run(f"{name}-study/cell/seed-{seed}", 0.6, seed=seed, model=vit)
     out = bnn("runs", tmp_path)
-    assert "50.0" in out
-    assert name in out.splitlines()
+    lines = out.splitlines()
+    assert "50.0" in lines[lines.index(name) + 1]
+    of_study = lines[lines.index(f"{name}-study/cell/") :]
+    seeds = [line.split()[0] for line in of_study if "seed-" in line]
+    assert seeds == ["seed-2", "seed-10"]
     assert "These runs have 2 protocols" in out
     monkeypatch.setenv("COLUMNS", "30")
     assert "  average accuracy %: 50.0" in bnn("runs", tmp_path)
@@ -389,6 +394,19 @@ def test_a_studys_cells_are_compared_with_its_first_and_corrected(
     assert "the first one, optimizer=adam\n" in out
     inner = bnn.json("compare", *(folder / cell for cell in ("adam", "more")))["comparisons"]
     assert [each["other"] for each in inner] == ["more"]
+
+
+def test_cells_with_long_names_have_their_lines(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path
+) -> None:
+    for lr in (0.1, 0.01, 0.001):
+        optimizer = {"name": "acme/adam", "learning_rate_of_the_latent_weights": lr, "m": lr}
+        for seed in range(5):
+            make_run(f"{lr}/{seed}", 0.5 + lr * seed, seed=seed, optimizer=optimizer)
+    lines = bnn("compare", tmp_path).splitlines()
+    name = "optimizer.learning_rate_of_the_latent_weights=0.1, optimizer.m=0.1"
+    assert lines.count(name) == 2, "one in each table"
+    assert lines[lines.index(name) + 1].split()[:2] == ["5", "50.2"]
 
 
 def test_places_of_one_name_are_told_apart(bnn: Bnn, folder: Path) -> None:
