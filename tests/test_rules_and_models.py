@@ -35,19 +35,19 @@ def digits() -> Task:
     return task
 
 
-def batches(count: int, size: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of handwritten digits, (B, 1, 8, 8)."""
     yield from digits().train.batches(size, torch.arange(count * size))
 
 
-def train(model: bnnlab.Model, rule: str, steps: int, by: str = "sgd") -> None:
+def train(model: bnnlab.Model, rule: str, steps: int, by: str = "sgd", size: int = 8) -> None:
     """Train for some steps, and see that weights change and stay what they are."""
     made = bnnlab.create("rule", rule, model, host=HOST)
     # Latent weights so small that any step turns their signs.
     optimizer = bnnlab.create("optimizer", by, model, lr=0.01, latent_init=1e-9, host=HOST)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.train()
-    for inputs, targets in batches(steps):
+    for inputs, targets in batches(steps, size):
         if model.input_shape != inputs.shape[1:]:
             assert model.input_shape is not None
             scaled = torch.nn.functional.interpolate(inputs, model.input_shape[1:])
@@ -85,10 +85,12 @@ def test_every_rule_takes_steps_with_every_model(rule: str, name: str) -> None:
 TRIED = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3",
     "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_large", "regnet_y_400mf", "resnet50",
-    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_v2_t", "vgg11_bn", "vit_b_32",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11_bn",
+    "vit_b_32",
 )  # fmt: skip
-"""One of each family of torchvision."""
+"""One of each family of torchvision, and both kinds of some."""
 SIDES = {"inception_v3": 96, "maxvit_t": 224}
+FUNCTIONAL = {"googlenet", "inception_v3"}  # their activations are functions, and stay real
 
 
 @pytest.mark.slow
@@ -96,7 +98,9 @@ SIDES = {"inception_v3": 96, "maxvit_t": 224}
     ("rule", "architecture"),
     [*(("dfa", each) for each in TRIED), ("drtp", "densenet121"), ("drtp", "swin_v2_t")],
 )
-def test_local_rules_teach_torchvisions_networks(rule: str, architecture: str) -> None:
+def test_torchvisions_networks_learn_by_local_rules_and_by_gradients(
+    rule: str, architecture: str
+) -> None:
     assert architecture in torchvision.models.list_models(module=torchvision.models)
     side = SIDES.get(architecture, 64)
     model = bnnlab.create(
@@ -104,6 +108,11 @@ def test_local_rules_teach_torchvisions_networks(rule: str, architecture: str) -
         f"torchvision:{architecture}",
         input_shape=(3, side, side),
         classes=10,
-        activations="real",  # in some they are functions, which cannot be replaced
+        activations="real" if architecture in FUNCTIONAL else "binary",
     )
-    train(model, rule, steps=2)
+    assert len(model.segments) > 1
+    assert len(model.binary_parameters()) > 3
+    train(model, rule, steps=2, size=2)
+    model.zero_grad()
+    model(torch.randn(2, 3, side, side)).logsumexp(1).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -416,31 +416,3 @@ def test_a_small_step_lowers_the_loss_as_the_gradient_says(
     step = 1e-6 / slope
     lower, higher = loss_after(-step), loss_after(2 * step)
     assert (higher - lower) / (2 * step) == pytest.approx(slope, rel=1e-4)
-
-
-# ------------------------------------------------------------- all of torchvision
-
-FAMILIES = [
-    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0",
-    "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
-    "mobilenet_v3_large", "regnet_y_400mf", "resnext50_32x4d", "shufflenet_v2_x0_5",
-    "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11_bn",
-    "vit_b_32",
-]  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_of_torchvision_learns(name: str) -> None:
-    functional = name in ("googlenet", "inception_v3")
-    side = {"inception_v3": 96, "maxvit_t": 224}.get(name, 64)
-    model = make(
-        f"torchvision:{name}",
-        (1, side, side),
-        activations="real" if functional else "binary",
-    )
-    assert len(model.segments) > 1
-    assert len(model.binary_parameters()) > 3
-    loss = nn.functional.cross_entropy(model(torch.randn(2, 1, side, side)), torch.arange(2))
-    loss.backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
