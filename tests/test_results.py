@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tomli
 import tomli_w
+from engines import Here
 
 from bnnlab import UsageError
 from bnnlab_studies.cells import file_name
@@ -151,7 +152,7 @@ SHORT = {
     "family": ["mesu", "ewc"],
     "permuted-mnist": ["bp, adam, lr 0.0005", "dfa, meta, lr 0.005, m = auto"],
 }
-TINY = ["model.hidden=[16]", "stream=permuted-digits", "stream.tasks=2"]
+TINY = ["model.hidden=[16]", "stream=permuted-digits", "stream.tasks=2", "epochs=1"]
 
 
 @pytest.mark.slow
@@ -171,7 +172,8 @@ def test_a_sweep_carries_out_a_study_and_its_table_shows_it(
     file.write_text(tomli_w.dumps(study))
     where = ["--out", str(tmp_path), "--name", name]
     tiny = [word for each in TINY for word in ("--set", each)]
-    answer = bnn("sweep", str(file), *where, *tiny, "--jobs", "1", "--quiet")
+    monkeypatch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
+    answer = bnn("sweep", str(file), *where, *tiny, "--quiet")
     assert (answer.code, answer.err) == (0, "")
 
     def printed(*words: str) -> list[str]:
