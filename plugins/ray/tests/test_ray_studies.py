@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from engines import Here
 
 from bnnlab import PluginHost
 from bnnlab_ray.engine import Ray
@@ -77,25 +78,25 @@ def test_a_killed_worker_changes_no_result(
     killer.start()
     sweep(PluginHost(), plan, Ray())
     assert "died: it goes on in a new one" in caplog.text
-    sweep(PluginHost(), planned(file, tmp_path), Ray())
+    sweep(PluginHost(), planned(file, tmp_path), Here())
     assert len(results(plan.folder)) == 2
     assert results(plan.folder) == results(tmp_path / "small")
 
 
-def command(file: Path, engine: str) -> list[str]:
-    out = ["--out", str(file.parent / engine), "--set", f"engine.name={engine}", "--json"]
+def command(file: Path) -> list[str]:
+    out = ["--out", str(file.parent / "ray"), "--set", "engine.name=ray", "--json"]
     return [sys.executable, "-m", "bnnlab.cli", "sweep", str(file), *out]
 
 
 @pytest.mark.slow
 def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(tmp_path: Path) -> None:
-    """Each run is made once, and equal to that of the undisturbed engine `local`."""
-    file = write(tmp_path, seeds=2, rates=[0.001 * 2**i for i in range(4)], epochs=2)
+    """Each run is made once, and equal to that of the undisturbed engine of this process."""
+    file = write(tmp_path, seeds=3, rates=[0.01, 0.1], epochs=2)
     study = tmp_path / "ray" / "small"
-    first = subprocess.Popen(command(file, "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = subprocess.Popen(command(file), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         kill_one(study, lambda: first.poll() is None)
-        while first.poll() is None and len(results(study)) < 3:
+        while first.poll() is None and not results(study):
             time.sleep(0.1)
     finally:
         first.kill()
@@ -106,11 +107,11 @@ def test_a_study_goes_on_after_a_worker_and_its_own_process_were_killed(tmp_path
         study / name for name, (status, *_) in results(study).items() if status == "complete"
     ]
     done = {path / "result.json": (path / "result.json").stat().st_mtime_ns for path in complete}
-    assert 3 <= len(done) < 8
+    assert 1 <= len(done) < 6
 
-    second = subprocess.run(command(file, "ray"), capture_output=True, check=True, timeout=300)
+    second = subprocess.run(command(file), capture_output=True, check=True, timeout=300)
     assert json.loads(second.stdout)
     assert all(path.stat().st_mtime_ns == at for path, at in done.items())
-    subprocess.run(command(file, "local"), capture_output=True, check=True, timeout=300)
-    assert len(results(study)) == 8
-    assert results(study) == results(tmp_path / "local" / "small")
+    sweep(PluginHost(), planned(file, tmp_path), Here())
+    assert len(results(study)) == 6
+    assert results(study) == results(tmp_path / "small")
