@@ -86,22 +86,26 @@ def ended(command: "subprocess.Popen[str]") -> str:
 def killed_in_a_trial(commands: "list[subprocess.Popen[str]]", out: Path) -> tuple[Any, int]:
     """Kill a command and its worker in the middle of a trial; return it and the trial's number."""
     deadline = time.monotonic() + 300
-    while not (began := [*out.glob("study/trial-*/seed-0/metrics.jsonl")]):
-        assert time.monotonic() < deadline
+    while time.monotonic() < deadline:
+        for file in out.glob("study/trial-*/seed-0/metrics.jsonl"):
+            run = file.parent
+            for owner in (it for it in commands if run.parent / ".lock" in files_of(it.pid)):
+                os.killpg(owner.pid, signal.SIGSTOP)
+                if not (run / "result.json").exists():
+                    os.killpg(owner.pid, signal.SIGKILL)
+                    owner.communicate(timeout=120)
+                    return owner, int(run.parent.name.removeprefix("trial-"))
+                os.killpg(owner.pid, signal.SIGCONT)  # it ended meanwhile
         time.sleep(0.02)
-    run = began[0].parent
-    (owner,) = (each for each in commands if run.parent / ".lock" in files_of(each.pid))
-    os.killpg(owner.pid, signal.SIGKILL)
-    owner.communicate(timeout=120)
-    assert not (run / "result.json").exists()
-    return owner, int(run.parent.name.removeprefix("trial-"))
+    raise AssertionError("no trial was found in its middle")
 
 
 def files_of(process: int) -> Iterator[Path]:
     """Yield the files that a process has open."""
-    for each in Path(f"/proc/{process}/fd").iterdir():
-        with suppress(OSError):  # it is closed by now
-            yield each.readlink()
+    with suppress(OSError):  # it has ended
+        for each in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):  # it is closed by now
+                yield each.readlink()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nothing says whose trial it is")
