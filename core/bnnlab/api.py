@@ -5,7 +5,7 @@ from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from bnnlab.engine import building
 from bnnlab.engine.preparing import prepare
@@ -19,9 +19,6 @@ from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
-
-if TYPE_CHECKING:
-    from bnnlab_studies.study import Study
 
 Config = str | Path | Mapping[str, Any] | None
 Choosable = str | Mapping[str, Any] | None
@@ -134,7 +131,7 @@ class _Said(TypedDict, total=False):
 @overload
 def run(config: Config = None, *, seeds: None = None, **said: Unpack[_Said]) -> Result: ...
 @overload
-def run(config: Config = None, *, seeds: int | Sequence[int], **said: Unpack[_Said]) -> "Study": ...
+def run(config: Config = None, *, seeds: int | Sequence[int], **said: Unpack[_Said]) -> Any: ...
 def run(  # noqa: D417  # `_document` adds the settings
     config: Config = None,
     *,
