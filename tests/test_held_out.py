@@ -1,5 +1,6 @@
 """A run that is evaluated on validation scores the validation parts, and reads no test part."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import torch
 from small_runs import SMALL, experiment, metrics, resume
 
 import bnnlab
-from bnnlab import PluginHost, UsageError
+from bnnlab import Kind, PluginHost, UsageError
 from bnnlab.cli import main
+from bnnlab.engine.held_out import held_out
 from bnnlab.errors import NOTE
+from bnnlab_testing import toy
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 HELD: dict[str, Any] = {"evaluate_on": "validation", "stream": {"validation": 0.2}}
@@ -138,3 +141,16 @@ def test_the_terminal_says_which_part_is_scored(capsys: pytest.CaptureFixture[st
     held = ["--evaluate-on", "validation", "--set", "stream.validation=0.2"]
     assert main(["run", *words, *held]) == 0
     assert capsys.readouterr().out.startswith("validation accuracy in %; flips")
+
+
+def test_a_validation_part_with_examples_of_the_test_part_is_refused() -> None:
+    """Only rows are compared: no image of the test part is read."""
+    choice = experiment(PluginHost(), HELD).config.choices[Kind.STREAM]
+    task = toy.make_task(0)
+    rows = task.test.rows
+    apart = replace(task.test, rows=rows[1:]), replace(task.test, rows=rows[:1])
+    held = held_out(choice, replace(task, test=apart[0], validation=apart[1]))
+    assert held.test is held.validation is apart[1]
+    for validation in (task.test, *apart):
+        with pytest.raises(UsageError, match=r"task 1 \(.*\) of .* has examples of its test part"):
+            held_out(choice, replace(task, validation=validation))

@@ -3,13 +3,16 @@
 import gc
 import os
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from small_runs import experiment, found
 
-from bnnlab import PluginHost, keeping, kept
+from bnnlab import PluginHost, RunError, keeping, kept
 from bnnlab.interfaces.keeping import forget_unused
 
 
@@ -105,6 +108,57 @@ def test_a_loader_that_fails_is_asked_again() -> None:
         with pytest.raises(OSError, match="away"):
             read()
         assert [read(), read()] == [7, 7]
+
+
+@dataclass
+class Parts:
+    images: Any
+    names: tuple[str, ...] = ("a", "b")
+
+
+ZEROS = [
+    torch.zeros(3, 4, dtype=torch.bfloat16).T,
+    torch.tensor(False),
+    np.zeros((2, 3))[:, ::2],
+    np.zeros(3, dtype=bool),
+]
+
+
+@pytest.mark.parametrize("zeros", ZEROS)
+@pytest.mark.parametrize(
+    "inside",
+    [lambda it: it, lambda it: [1, (Parts(it), None)], lambda it: {"a": torch.empty(0), "b": it}],
+)
+def test_what_is_kept_may_be_read_and_not_be_written_to(zeros: Any, inside: Any) -> None:
+    value = inside(zeros)
+
+    @kept
+    def shared() -> Any:
+        return value
+
+    with keeping():
+        assert shared() is shared() is value
+        zeros[...] = True
+        with pytest.raises(RunError, match=r"shared returned.*clone it"):
+            shared()
+        zeros[...] = False
+        assert shared() is value
+
+
+def test_what_cannot_be_kept_is_refused_also_alone() -> None:
+    @kept
+    def rows(*_: Any) -> Any:
+        return (each for each in range(3))
+
+    with pytest.raises(TypeError, match="rows returns an iterator"):
+        rows()
+    with pytest.raises(TypeError, match=r"arguments of .*rows, and an argument is a dict"):
+        rows({"size": 3})
+
+
+def test_arguments_of_other_types_are_others() -> None:
+    with keeping():
+        assert len({id(load(each)) for each in (1, 1.0, True)}) == 3
 
 
 def test_five_seeds_with_kept_data_are_those_without() -> None:

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import torch
+
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task
 from bnnlab.settings.run import Choice
 
@@ -11,7 +14,7 @@ def held_out(choice: Choice, task: Task) -> Task:
     """Return a task of a stream with its validation part as its test part, too.
 
     Raises:
-        UsageError: If it has no validation part.
+        UsageError: If it has no validation part, or one with examples of the test part.
     """
     if not isinstance(task, Task):  # a check will refuse it
         return task
@@ -26,4 +29,16 @@ def held_out(choice: Choice, task: Task) -> Task:
             f"evaluate_on = validation: task {task.index + 1} ({task.name}) of {choice} has no "
             f"validation part. {advice}."
         )
+    if _overlap(task.validation, task.test):
+        raise UsageError(
+            f"evaluate_on = validation: the validation part of task {task.index + 1} ({task.name}) "
+            f"of {choice} has examples of its test part."
+        )
     return replace(task, test=task.validation)
+
+
+def _overlap(validation: Examples, test: object) -> bool:
+    """Return whether two parts are one, or have common rows of one data set. No image is read."""
+    if validation is test or not isinstance(test, Examples):
+        return validation is test
+    return validation.pixels is test.pixels and bool(torch.isin(validation.rows, test.rows).any())
