@@ -14,7 +14,9 @@ import tomli_w
 
 from bnnlab.errors import UsageError
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.finding import find_records
+from bnnlab_studies.membership import HEAD
+from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
 
 MakeRun = Callable[..., Path]
@@ -253,9 +255,46 @@ def test_the_cells_of_a_plan_have_its_names_and_order(make_run: MakeRun, tmp_pat
     for name in ("later", "3f2a", "small"):
         make_run(f"{name}/seed-0", 0.5)
     assert [*Study.read(tmp_path).cells] == ["small", "a/b", "later"]
-    (tmp_path / "study.toml").write_text("seed =")
-    with pytest.raises(UsageError, match=r"study\.toml is not valid TOML"):
-        Study.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["seed =", "", "epochs = 1\n", f"{HEAD}[sweep]\nseeds = 2\n"])
+def test_a_damaged_plan_is_said_once_and_hides_no_run(
+    make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    for seed in (0, 1):
+        make_run(f"study/cell/seed-{seed}", 0.5, seed=seed)
+    (tmp_path / "study" / "study.toml").write_text(text)
+    for place in (tmp_path, tmp_path / "study", tmp_path / "study" / "cell" / "seed-0"):
+        caplog.clear()
+        assert {run.status for run in find_records(place)} == {"complete"}
+        (message,) = caplog.messages
+        assert str(tmp_path / "study" / "study.toml") in message
+        assert "not checked" in message
+
+
+def test_a_run_that_its_plan_does_not_have_is_foreign_from_wherever_it_is_found(
+    make_run: MakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = {"epochs": 1, "sweep": {"seeds": [0, 1], "cell": [{"name": "c", "folder": "cell"}]}}
+    study, others = tmp_path / "runs" / "study", ("cell/seed-1", "cell/seed-9", "cell/other0")
+    make_run("runs/study/cell/seed-0", 0.5)
+    make_run("runs/study/cell/seed-1", 0.5, seed=1, epochs=2)
+    make_run("runs/study/cell/seed-9", 0.5, seed=9)
+    make_run("runs/study/cell/other0", 0.5)
+    make_run("runs/study/more/seed-0", 0.5)
+    (study / "study.toml").write_text(HEAD + tomli_w.dumps(plan))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "to").symlink_to(study / "cell")
+    for place, count in ((tmp_path / "runs", 5), (study, 5), (study / "cell", 4)):
+        assert [
+            run.name.rpartition("seed-")[2] for run in find_records(place) if run.is_complete
+        ] == ["0"]
+        assert len(find_records(place)) == count
+    for other in (*others, "more/seed-0"):
+        assert [run.status for run in find_records(study / other)] == ["foreign"]
+        assert f"{study / other} is no run of its study: " in caplog.text
+    assert [run.status for run in find_records(tmp_path / "links")].count("foreign") == 3
+    assert [*Study.read(study).cells] == ["c", "more"]
 
 
 def test_what_is_not_complete_is_left_out_by_name(make_run: MakeRun, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_run_of_another_cell_or_seed_is_not_taken_for_this_one(
     assert {run.name: run.status for run in study if not run.is_complete} == {
         "optimizer=sgd/seed-0": "foreign"
     }
-    assert f"{folder} is no run of its cell: " in caplog.text
+    assert f"{folder} is no run of its study: " in caplog.text
     job = next(each for each in studies.plan().jobs(1) if each.folder == folder)
     assert "holds a run with other settings" in perform(job).error
 

@@ -24,8 +24,8 @@ from bnnlab_optuna.space import Space
 from bnnlab_optuna.storage import find_address, without_secrets
 from bnnlab_optuna.tuning import Tuning, no_measure, read_tuning
 from bnnlab_studies.cells import digest
+from bnnlab_studies.membership import PLAN
 from bnnlab_studies.plan import choose_engine, folder_of
-from bnnlab_studies.study import PLAN
 from bnnlab_studies.sweep_file import take_recipe
 
 HEAD = "# Written by `bnn tune`: what it was told.\n"

@@ -17,7 +17,7 @@ from bnnlab_optuna.storage import FAULTS, connect, disconnect, unreachable
 from bnnlab_optuna.trial import Outcome, Trial, perform_trial
 from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.job import Job, examine
-from bnnlab_studies.study import PLAN
+from bnnlab_studies.membership import PLAN
 
 log = logging.getLogger("bnnlab.optuna")
 

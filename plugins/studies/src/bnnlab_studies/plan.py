@@ -15,7 +15,8 @@ from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
 from bnnlab_studies.cells import APART, digest, file_name
 from bnnlab_studies.job import Job
-from bnnlab_studies.study import PLAN, TABLE
+from bnnlab_studies.membership import PLAN
+from bnnlab_studies.study import TABLE
 from bnnlab_studies.sweep_file import Point, read
 
 _NAMED = 5

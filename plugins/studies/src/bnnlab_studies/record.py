@@ -1,7 +1,6 @@
 """What the folder of one run says, read without torch and without its plugins."""
 
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +44,7 @@ class Record(Mapping[str, Any]):
         folder: Of the run; None if it has none.
         status: What result.json says; `running` if a process writes to the folder, `unfinished`
             without a result, `damaged` if a file cannot be read, `foreign` in a study whose plan
-            gives its cell other settings.
+            has no such run.
         settings: What run.toml holds; empty for a kept result.
         result: What result.json holds; empty if there is none, or while the run goes on.
         cell: Name of its cell, where a study gives one; else empty.
@@ -199,54 +198,6 @@ def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> 
             raise UsageError(
                 f"{what} {name!r}: no run has this setting or measure.{did_you_mean(name, known)}"
             )
-
-
-def find_records(place: Path | str) -> list[Record]:
-    """Return the run in a folder, or all runs below it, sorted by name.
-
-    A kept result is a run too, alone or in a folder of them.
-
-    Raises:
-        UsageError: If there is none.
-    """
-    place = Path(place)
-    if place.is_file():
-        return [Record.of_result(place)]
-    if not place.is_dir():
-        raise UsageError(f"there is no folder {place}")
-    if (place / CONFIG).exists():
-        return [Record.read(place)]
-    folders = sorted(_run_folders(place), key=natural)
-    found = [Record.read(folder, str(folder.relative_to(place))) for folder in folders]
-    found = found or list(_kept(place))
-    if not found:
-        raise UsageError(f"{place} holds no run: no folder in it has a {CONFIG}")
-    return found
-
-
-def _run_folders(place: Path) -> Iterator[Path]:
-    """Yield the folders with a run, each once; also those that links lead to."""
-
-    def warn(error: OSError) -> None:
-        log.warning("cannot read %s: %s: runs in it are not seen", error.filename, error.strerror)
-
-    seen = set[str]()
-    for folder, inner, files in os.walk(place, followlinks=True, onerror=warn):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-        elif CONFIG in files:
-            inner.clear()  # nothing in a run's folder is a run
-            yield Path(folder)
-        seen.add(real)
-
-
-def _kept(place: Path) -> Iterator[Record]:
-    for file in sorted(place.glob("*.json"), key=natural):
-        try:
-            yield Record.of_result(file)
-        except UsageError as error:
-            log.warning("%s", error)
 
 
 def natural(text: Path | str) -> list[list[str]]:

@@ -11,18 +11,16 @@ from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group
 from bnnlab_studies.comparing import compare_cells, expect_one_protocol
-from bnnlab_studies.membership import planned
-from bnnlab_studies.record import Record, expect_names, find_records
+from bnnlab_studies.finding import find_records
+from bnnlab_studies.record import Record, expect_names
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text
 
 if TYPE_CHECKING:
     from bnnlab import Result
 
-PLAN = "study.toml"
-"""The plan in the folder of a study."""
 TABLE = "runs.csv"
-"""Its table."""
+"""The table in the folder of a study."""
 MEASURE = "average_accuracy"
 """What cells are judged by, if nothing else is said."""
 
@@ -56,10 +54,7 @@ class Study(Sequence[Record]):
             UsageError: If there is none.
         """
         place = Path(folder)
-        records = find_records(place)
-        if (place / PLAN).exists():
-            records = planned(place / PLAN, records)
-        return cls(records, name=place.resolve().name, folder=place)
+        return cls(find_records(place), name=place.resolve().name, folder=place)
 
     @overload
     def __getitem__(self, place: int) -> Record: ...

@@ -10,9 +10,8 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
-from bnnlab_studies.membership import HEAD
+from bnnlab_studies.membership import HEAD, PLAN
 from bnnlab_studies.plan import Plan, in_folders, listed, make_plan
-from bnnlab_studies.study import PLAN
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from bnnlab.registry.options import shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer
 from bnnlab.settings.text import assignment, joined, written
+from bnnlab_studies.membership import PLAN
 from bnnlab_studies.record import leaves
-from bnnlab_studies.study import PLAN
 
 KEYS = ("seeds", "grid", "zip", "cell")
 """What `[sweep]` may hold."""

@@ -10,7 +10,8 @@ from bnnlab.cli.console import Json, print_file, print_json, print_out
 from bnnlab.settings.run import KINDS
 from bnnlab_studies.choosing import Condition, in_order
 from bnnlab_studies.comparing import note
-from bnnlab_studies.record import Record, expect_names, find_records
+from bnnlab_studies.finding import find_records
+from bnnlab_studies.record import Record, expect_names
 from bnnlab_studies.tables import (
     Csv,
     csv_text,

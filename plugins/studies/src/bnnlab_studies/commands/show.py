@@ -12,8 +12,9 @@ from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
 from bnnlab.storage.owner import owner_of
+from bnnlab_studies.finding import find_records
 from bnnlab_studies.inspection import Changed, changed, environment, last_error, partial
-from bnnlab_studies.record import Record, find_records
+from bnnlab_studies.record import Record
 
 Run = Annotated[
     Path, typer.Argument(help="A run's folder, or a result that was kept.", metavar="RUN")
