@@ -27,18 +27,47 @@ class Here(Engine):
         return _Here()
 
 
-class Losing(Here):
-    """Loses every call."""
+class Faulty(Here):
+    """Makes one mistake.
+
+    Args:
+        executor: What its executor is.
+        submitted: What a call's future is; else it is `Here`'s.
+        left: What the end of the block raises.
+    """
+
+    def __init__(
+        self,
+        executor: Any = ...,
+        submitted: Callable[[], Any] | None = None,
+        left: Exception | None = None,
+    ) -> None:
+        self.made, self.submitted, self.left = executor, submitted, left
 
     def executor(self, count: int) -> Executor:
-        return _Losing()
+        made: Executor = _Faulty(self) if self.made is ... else self.made
+        return made
 
 
-class _Losing(Executor):
+class _Faulty(Executor):
+    def __init__(self, engine: Faulty) -> None:
+        self.engine = engine
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
-        future: Future[Any] = Future()
-        future.set_exception(OSError("the queue lost it"))
-        return future
+        if self.engine.submitted:
+            return self.engine.submitted()
+        return _Here().submit(function, *arguments, **keywords)
+
+    def __exit__(self, *_: object) -> None:
+        if self.engine.left:
+            raise self.engine.left
+
+
+def ended(value: Any) -> Future[Any]:
+    """Return a future that has its value, or its exception."""
+    future: Future[Any] = Future()
+    (future.set_exception if isinstance(value, Exception) else future.set_result)(value)
+    return future
 
 
 class Silent(Engine):

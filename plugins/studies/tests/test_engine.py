@@ -3,11 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import Here, Silent, loads_before
+from engines import Faulty, Here, Silent, ended, loads_before
 
-from bnnlab import Kind, PluginHost, RunError, UsageError
+from bnnlab import Kind, PluginHost, UsageError
 from bnnlab.guards.threads import cores
 from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab_studies.asking import EngineError, _numbered
 from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.local import Local
 from bnnlab_testing import EngineContract
@@ -79,8 +80,40 @@ def test_a_faulty_engine_is_named(make_plugin: Any) -> None:
     host = PluginHost()
     with pytest.raises(UsageError, match=r"engine:silent does not say its jobs and threads$"):
         make_engine(host, choose(host, Kind.ENGINE, "silent", {}))
-    with pytest.raises(RunError, match=r"engines\.Silent failed at .*:\d+: LookupError: no queue"):
+    with pytest.raises(EngineError, match=r"engines\.Silent failed at .*:\d+: LookupError: no que"):
         open_executor(Silent(), 1)
+    with pytest.raises(EngineError, match=r"engines\.Faulty: executor\(\) returned None, and no"):
+        open_executor(Faulty(executor=None), 1)
+
+
+def raise_error() -> None:
+    raise OSError("full")
+
+
+def test_an_engine_that_does_not_answer_its_calls_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def answer(submitted: Any) -> Any:
+        with open_executor(Faulty(submitted=submitted), 2) as executor:
+            asked = [executor.submit(divmod, 7, number) for number in (2, 3)]
+            assert asked[0].result() == (3, 1)
+            return asked[1].result()
+
+    with pytest.raises(EngineError, match=r"engines\.Faulty failed at .*: OSError: full"):
+        answer(raise_error)
+    with pytest.raises(EngineError, match=r"engines\.Faulty: submit\(\) returned 3, and no"):
+        answer(lambda: 3)
+    with pytest.raises(EngineError, match=r"engines\.Faulty: a call was answered None, and not"):
+        answer(lambda: ended(None))
+    with Here().executor(1) as here:
+        first = here.submit(_numbered, 7, 2, divmod, 0)
+    with pytest.raises(EngineError, match=r"Faulty: a call was given the result of another call"):
+        answer(lambda: first)
+    with pytest.raises(KeyboardInterrupt), open_executor(Faulty(left=OSError("no line")), 1):
+        raise KeyboardInterrupt
+    assert "engines.Faulty failed at" in caplog.text
+    with open_executor(Here(), 1) as executor, pytest.raises(ZeroDivisionError):
+        executor.submit(divmod, 7, 0).result()
 
 
 def folder(place: Path) -> Path:

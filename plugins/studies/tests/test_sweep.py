@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import tomli_w
-from engines import Here, Losing
+from engines import Faulty, Here, ended
 
-from bnnlab import PluginHost, UsageError
+from bnnlab import BnnlabError, PluginHost, RunError, UsageError
 from bnnlab.cli import main
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.job import Job, Outcome, finished, perform
@@ -215,10 +215,30 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(
     assert {*studies.ended} == {"optimizer=sgd, seed 0", "optimizer=sgd, seed 1"}
 
 
-def test_a_call_that_an_engine_loses_is_a_failed_run(studies: Studies) -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (OSError("the queue lost it"), "OSError: the queue lost it"),
+        (None, "engine engines.Faulty: a call was answered None, and not what it returned"),
+    ],
+)
+def test_a_call_that_an_engine_loses_is_a_failed_run(
+    studies: Studies, answer: Any, said: str
+) -> None:
     lost: list[str] = []
-    sweep(studies.host, studies.plan(), Losing(), lambda _, outcome: lost.append(outcome.error))
-    assert lost == ["OSError: the queue lost it"] * 4
+    engine = Faulty(submitted=lambda: ended(answer))
+    sweep(studies.host, studies.plan(), engine, lambda _, outcome: lost.append(outcome.error))
+    assert lost == [said] * 4
+
+
+def test_an_engine_that_fails_leaves_what_is_done_and_the_table(studies: Studies) -> None:
+    studies.write(["sgd"], 1)
+    for last in (OSError("no line"), RunError("no line")):
+        with pytest.raises(BnnlabError, match="no line"):
+            sweep(studies.host, studies.plan(), Faulty(left=last))
+        assert "complete" in (studies.folder / "runs.csv").read_text()
+        (studies.folder / "runs.csv").unlink()
+        (studies.folder / "optimizer=sgd" / "seed-0" / "result.json").unlink()
 
 
 def test_a_kill_before_a_run_has_its_file_does_not_wedge_the_study(studies: Studies) -> None:

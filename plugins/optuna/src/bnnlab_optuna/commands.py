@@ -15,8 +15,10 @@ from bnnlab.cli.console import Json, print_json, print_out, print_table, report_
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
 from bnnlab_optuna.outcome import Found, as_dict, by_seed, draw, find, write
+from bnnlab_optuna.ownership import Ownership
 from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.tuner import ABOUT, Tuner
+from bnnlab_studies.asking import EngineError
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 from bnnlab_studies.stopping import raising
 
@@ -64,12 +66,14 @@ def tune(
             _announce(plan)
         again = f"bnn tune {shlex.quote(str(plan.folder))}"
         with closing(Tuner(plan, (lambda _: None) if quiet else _report)) as tuner:
-            with stoppable(lambda: again), raising():
-                tuner.run()
-            with tuner.ownership.asking:  # the last process to write has seen all trials
-                found = find(tuner.ownership.study)
-                files = write(plan, found)
-            files += draw(plan.folder, tuner.ownership.study, found)
+            try:
+                with stoppable(lambda: again), raising():
+                    tuner.run()
+            except EngineError:
+                if hasattr(tuner, "ownership"):  # trials that ended stay
+                    _write(plan, tuner.ownership)
+                raise
+            found, files = _write(plan, tuner.ownership)
     if json:
         print_json(as_dict(plan, found))
     else:
@@ -95,6 +99,14 @@ def _announce(plan: Plan) -> None:
         report_note(f"  {each.name}: {each.what}")
     if tuning.pruner != "none" and len(tuning.seeds) == 1 and not tuning.within:
         report_note(f"nothing is pruned: {tuning.measure} has no value before a run ends")
+
+
+def _write(plan: Plan, ownership: Ownership) -> tuple[Found, list[Path]]:
+    """Write what the study has found; return it, and the files."""
+    with ownership.asking:  # the last process to write has seen all trials
+        found = find(ownership.study)
+        files = write(plan, found)
+    return found, [*files, *draw(plan.folder, ownership.study, found)]
 
 
 def _report(trial: FrozenTrial) -> None:

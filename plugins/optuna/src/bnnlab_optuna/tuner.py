@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from bnnlab_optuna.ownership import Ownership, lock_of
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.storage import FAULTS, connect, disconnect, unreachable
 from bnnlab_optuna.trial import Outcome, Trial, perform_trial
+from bnnlab_studies.asking import Asked, EngineError
 from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.job import Job, examine
 from bnnlab_studies.membership import PLAN
@@ -59,6 +60,7 @@ class Tuner:
         Raises:
             UsageError: If no run can begin, or the runs do not have the measure.
             RunError: If the first trials all fail alike, or the storage fails.
+            EngineError: If the engine fails.
         """
         try:
             with open_executor(self._engine, self._plan.tuning.trials) as executor:
@@ -76,14 +78,14 @@ class Tuner:
                     with suppress(BnnlabError, *FAULTS):
                         self._end(future)
 
-    def _examine(self, executor: Executor) -> None:
+    def _examine(self, executor: Asked) -> None:
         """Raise UsageError if the runs of a new study cannot begin."""
         if not (self._plan.folder / PLAN).exists():
             config = self._plan.resolve({"seed": self._plan.tuning.seeds[0]})
             if fault := executor.submit(examine, config.as_dict()).result():
                 raise UsageError(fault)
 
-    def _begin(self, executor: Executor) -> bool:
+    def _begin(self, executor: Asked) -> bool:
         """Fill the engine with trials; return whether there are any."""
         while len(self._pending) < self._engine.jobs and (trial := self.ownership.take()):
             try:
@@ -109,11 +111,12 @@ class Tuner:
 
         Raises:
             UsageError: If no trial can be carried out.
+            EngineError: If the engine answered with something else than how it ended.
         """
         trial = self._pending.pop(future)
         try:
             outcome = future.result()
-        except UsageError:
+        except (UsageError, EngineError):
             self.ownership.release(trial.number)
             raise
         except Exception as error:

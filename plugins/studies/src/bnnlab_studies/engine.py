@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from bnnlab.errors import BnnlabError, RunError, UsageError, explain, place
+from bnnlab.errors import RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice
+from bnnlab_studies.asking import Asked, blamed
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
 
@@ -68,19 +69,15 @@ def make_engine(host: PluginHost, choice: Choice) -> Engine:
     return engine
 
 
-def open_executor(engine: Engine, count: int) -> Executor:
+def open_executor(engine: Engine, count: int) -> Asked:
     """Return an executor of an engine for at most `count` calls.
 
     Raises:
-        RunError: If the engine fails otherwise than by an error for the user.
+        EngineError: If the engine fails otherwise than by an error for the user.
     """
-    try:
-        return engine.executor(count)
-    except BnnlabError:
-        raise
-    except Exception as error:
-        where = f"{type(engine).__module__}.{type(engine).__name__}"
-        raise RunError(f"engine {where} failed at {place(error)}: {explain(error)}") from error
+    name = f"engine {type(engine).__module__}.{type(engine).__qualname__}"
+    with blamed(name):
+        return Asked(name, engine.executor(count))
 
 
 class WorkerDied(Exception):  # noqa: N818  # what happened, to the executor alone

@@ -3,13 +3,14 @@
 import json
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import as_completed
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
+from bnnlab_studies.asking import Asked, EngineError
 from bnnlab_studies.engine import Engine, open_executor
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
 from bnnlab_studies.plan import Cell, Plan
@@ -34,21 +35,31 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
     Raises:
         UsageError: If the study cannot begin.
         RunError: If its table cannot be written.
+        EngineError: If the engine fails; the table is written.
         KeyboardInterrupt: If SIGINT stopped it; `StoppedError` after another signal.
     """
     with held(host, plan) as agreed, raising():
         left = [
             job for job in agreed.jobs(engine.threads) if not finished(job.folder, job.settings)
         ]
-        if left:
-            with open_executor(engine, len(left) + len(agreed.cells)) as executor:
-                _examine(agreed.cells, executor)
-                _carry_out(left, executor, ended)
-        study = Study([], name=plan.folder.name, folder=plan.folder)
-        with suppress(UsageError):  # no run has begun
-            study = Study.read(plan.folder)
-        write_table(study, plan.folder)
-        return study
+        try:
+            if left:
+                with open_executor(engine, len(left) + len(agreed.cells)) as executor:
+                    _examine(agreed.cells, executor)
+                    _carry_out(left, executor, ended)
+        except (EngineError, RunError):
+            _tabulate(plan.folder)
+            raise
+        return _tabulate(plan.folder)
+
+
+def _tabulate(folder: Path) -> Study:
+    """Return a study as its folder has it, with its table written."""
+    study = Study([], name=folder.name, folder=folder)
+    with suppress(UsageError):  # no run has begun
+        study = Study.read(folder)
+    write_table(study, folder)
+    return study
 
 
 def write_table(study: Study, folder: Path) -> None:
@@ -63,7 +74,7 @@ def write_table(study: Study, folder: Path) -> None:
         raise RunError(f"cannot write to {folder}: {error.strerror}") from error
 
 
-def _examine(cells: Iterable[Cell], executor: Executor) -> None:
+def _examine(cells: Iterable[Cell], executor: Asked) -> None:
     """Refuse cells that are evaluated on a validation part that their stream does not have.
 
     Only the stream itself knows it. One cell of each stream is examined, by a worker.
@@ -81,7 +92,7 @@ def _examine(cells: Iterable[Cell], executor: Executor) -> None:
         raise UsageError(" ".join(faults))
 
 
-def _carry_out(left: list[Job], executor: Executor, ended: Ended) -> None:
+def _carry_out(left: list[Job], executor: Asked, ended: Ended) -> None:
     said = set[str]()
     jobs = {executor.submit(perform, job): job for job in left}
     for future in as_completed(jobs):
