@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import shlex
 import shutil
@@ -29,6 +30,8 @@ METRICS = "metrics.jsonl"
 LOG = "log.txt"
 ENVIRONMENT = "environment.json"
 RESULT = "result.json"
+LONGEST = 255
+"""Bytes of a folder's name on common file systems."""
 
 
 def config_of(run: Path) -> Path:
@@ -224,11 +227,22 @@ def _writing(folder: Path, kind: type[BnnlabError] = RunError) -> Iterator[None]
         ) from error
 
 
+def named_folder(out: Path, name: str) -> Path:
+    """Return the folder of this name in `out`; nothing is made.
+
+    Raises:
+        UsageError: If the name leads elsewhere, or is longer than file systems allow.
+    """
+    if name in ("", "..") or Path(name).name != name or "\0" in name:
+        raise UsageError(f"name: {name!r:.60} is not a folder's name; --out says where it is made.")
+    if (length := len(os.fsencode(name))) > LONGEST:
+        raise UsageError(f"name: it has {length} bytes; a folder's name has {LONGEST} at most.")
+    return out / name
+
+
 def _make_folder(out: Path, name: str | None, described: str) -> Path:
-    if name is not None and (name in ("", "..") or Path(name).name != name):
-        raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
-    chosen = name or f"{described}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = out / chosen
+    chosen = f"{described}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name
+    path = named_folder(out, chosen)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for number in count(2):

@@ -142,11 +142,11 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("", "has no table \\[sweep\\]"),
         ("sweep = 1", "sweep: 1 is not a table"),
         ("[sweep]\ngird.optimizer = ['adam']", "no such entry. Did you mean 'grid'"),
-        ("[sweep]\nseeds = []", "neither a number of repetitions"),
+        ("[sweep]\nseeds = []", "seeds in .*: .* Write how many seeds"),
         ("[sweep]\nseeds = [0, 0]", "different whole numbers"),
-        ("[sweep]\nseeds = [-1]", "whole numbers from 0"),
-        ("[sweep]\nseeds = 0", "from 1"),
-        ("[sweep]\nseeds = true", "from 1"),
+        ("[sweep]\nseeds = [-1]", "each from 0 to 2.63 - 1"),
+        ("[sweep]\nseeds = 0", "1 to 10000"),
+        ("[sweep]\nseeds = true", "1 to 10000"),
         ("[sweep]\nseeds = [0.5]", "whole numbers"),
         ("seed = 1\n[sweep]\nseeds = 2", "says the seeds"),
         ("[sweep.grid]\nepochs = []", "epochs in .*: the list is empty"),
@@ -156,7 +156,10 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("[sweep.zip]\nepochs = [1, 2]\nbatch_size = [1]", "epochs has 2 values, batch_size has 1"),
         ("[sweep.grid]\nepoch = [1]", "epoch: no such setting. Did you mean 'epochs'"),
         ("[sweep.grid]\noptimizer.a.b = [1]", "write NAME or KIND.NAME"),
-        ("[[sweep.cell]]\nepochs = 1", "number 1 in .* has no name"),
+        ("[[sweep.cell]]\nepochs = 1", "number 1 in .* has no name\\.$"),
+        ("[[sweep.cell]]\nname = 3", "number 1 in .* has no name: 3 is none. Write a text"),
+        ("[sweep.grid]\nepochs = [5, 6, 5]", "epochs in .*: the list has the value 5 twice"),
+        ("[sweep.grid]\noptimizer.lr = [0.01, 0.010]", ": the list has the value 0.01 twice.$"),
         ("[[sweep.cell]]\nname = 'a'\nseed = 1", "seed in cell 'a'"),
         ("[sweep]\ncell = 1", "write each cell as a table"),
         ("engine = 'x'\n[sweep]", "unknown engine 'x'"),
@@ -169,6 +172,7 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("recipe = 'x/y'\n[sweep]", "x/y"),
         ("out = 'none'\n[sweep]", "a study needs a folder"),
         ("name = 'a/b'\n[sweep]", "not a folder's name"),
+        (f"name = '{200 * 'é'}'\n[sweep]", "^name: it has 400 bytes; .* 255 at most.$"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(
@@ -191,8 +195,8 @@ def test_all_faults_are_named_with_their_cells(planned: Planned) -> None:
 
 
 def test_two_cells_are_not_equal_and_have_two_names(planned: Planned) -> None:
-    with pytest.raises(match=r"'epochs=5' and 'epochs=5' have equal settings"):
-        planned("[sweep]\ngrid.epochs = [5, 5]")
+    with pytest.raises(match=r"'a' and 'b' have equal settings\.$"):
+        planned("[[sweep.cell]]\nname = 'a'\n[[sweep.cell]]\nname = 'b'")
     with pytest.raises(match="'threads=1' and 'threads=2' differ only in threads: that tells no"):
         planned("[sweep]\ngrid.threads = [1, 2]")
     with pytest.raises(match="'a' and 'A' have one name"):

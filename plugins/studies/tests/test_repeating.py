@@ -12,6 +12,7 @@ import pytest
 import bnnlab
 from bnnlab import PluginHost, UsageError
 from bnnlab.cli import main
+from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.study import Study
 
 SMALL: dict[str, Any] = {
@@ -62,6 +63,16 @@ def test_its_folder_is_a_study_that_a_sweep_goes_on_with(
 SEEDS = ("seed-0", "seed-1")
 
 
+@pytest.mark.parametrize("name", ["../../esc", "a/../../b", "/absolute", ".", "..", "é" * 200])
+def test_a_name_that_leads_elsewhere_or_is_too_long_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"^name: "):
+        bnnlab.run(rule="bp", stream="permuted-digits", out=out, name=name, seeds=2)
+    with pytest.raises(UsageError, match=r"^name: "):  # one run
+        RunFolder.create(out, name, "described")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_seed_and_seeds_are_not_both_said(capsys: pytest.CaptureFixture[str]) -> None:
     for said in ({"seed": 1}, {"set": {"seed": 1}}):
         with pytest.raises(UsageError, match="seed and seeds are both set"):
@@ -105,8 +116,6 @@ def test_the_command_repeats_also_isolated(
 def test_interrupted_it_says_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnnlab.storage.folder import RunFolder
-
     append: Callable[..., None] = RunFolder.append_metrics
 
     def interrupt(self: RunFolder, line: Any) -> None:

@@ -132,6 +132,13 @@ def test_a_damaged_file_is_named_and_stops_nothing(
         ("average_accuracy", "0.9"),
         ("forgetting", True),
         ("accuracy", [["x"]]),
+        ("accuracy", []),
+        ("accuracy", [[0.5, 0.5]]),  # of two tasks
+        ("accuracy", [[0.5], [0.5]]),
+        ("tasks", ["one"]),
+        ("accuracy", [[1.5, 0.5], [0.5, 0.5]]),
+        ("average_accuracy", 90.0),
+        ("forgetting", -1.5),
         ("components", None),
         ("components", {"rule": "bp"}),
         ("seconds", None),
@@ -319,13 +326,24 @@ def test_a_measure_that_cannot_be_averaged_is_refused(make_run: MakeRun, tmp_pat
         study.summary("average_acuracy")
     with pytest.raises(UsageError, match=r"accuracy of 0 is no number.* as accuracy\.-1"):
         study.summary("accuracy")
-    with pytest.raises(UsageError, match=r"no number.* as protocol_description\.epochs"):
-        study.summary("protocol_description")
-    with pytest.raises(UsageError, match=r"optimizer of 0 is no number, but 'adam'\.$"):
-        study.summary("optimizer")
+    for name in ("protocol_description", "optimizer", "optimizer.lr", "seed", "status"):
+        with pytest.raises(UsageError, match=f"measure '{name}': it is a setting or says"):
+            study.summary(name)
     make_run("1", 0.9)
     with pytest.raises(UsageError, match=r"have the seed 0: .*/0 and .*/1\. Take one"):
         Study.read(tmp_path).summary()
+
+
+def test_a_copy_of_a_run_does_not_count_twice(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):  # a copy whose seed was edited
+        make_run(f"a/{seed}", 0.7, seed=seed, result={"run_id": "ab"})
+    make_run("b/0", 0.5, seed=0, optimizer=meta(1.0), result={"run_id": "ab"})
+    for place in (tmp_path, tmp_path / "a"):
+        with pytest.raises(UsageError, match=r"a/0 and .*a/1 are copies of one run \(run_id ab\)"):
+            Study.read(place).summary()
+    one, _, other = Study.read(tmp_path)
+    with pytest.raises(UsageError, match=r"a/0 and .*b/0 are copies"):
+        Study([one, other]).compare()
 
 
 def two_cells(make_run: MakeRun, tmp_path: Path, **of_meta: object) -> Study:

@@ -67,8 +67,13 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def perform(job: Job) -> Outcome:
         job.folder.mkdir(parents=True)
         (job.folder / "run.toml").write_text(tomli_w.dumps(job.settings))
-        about = {"components": {}, "protocol": "p", "protocol_description": {}, "tasks": []}
-        ran = {"status": "complete", "accuracy": [], "seconds": 1.0, "seed": job.settings["seed"]}
+        about = {"components": {}, "protocol": "p", "protocol_description": {}, "tasks": ["t"]}
+        ran = {
+            "status": "complete",
+            "accuracy": [[0.5]],
+            "seconds": 1.0,
+            "seed": job.settings["seed"],
+        }
         result = {**ran, **about}
         (job.folder / "result.json").write_text(json.dumps(result))
         return Outcome("complete")
@@ -107,6 +112,9 @@ def test_a_run_of_another_cell_or_seed_is_not_taken_for_this_one(
     folder = studies.folder / "optimizer=sgd" / "seed-0"
     shutil.rmtree(folder)
     shutil.copytree(studies.folder / of, folder)
+    caplog.clear()
+    assert main(["sweep", str(studies.folder), "--dry-run"]) == 0
+    assert "1 run cannot begin, as runs with other settings are in their folders" in caplog.text
     study = Study.read(studies.folder)
     assert {run.name: run.status for run in study if not run.is_complete} == {
         "optimizer=sgd/seed-0": "foreign"

@@ -145,12 +145,13 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
             )
         if seed in found:
             raise UsageError(
-                f"two runs of one cell have the seed {seed}: {_where(found[seed])} and "
-                f"{_where(run)}. Take one of them away."
+                f"two runs of one cell have the seed {seed}: {where(found[seed])} and "
+                f"{where(run)}. Take one of them away."
             )
         values[seed], found[seed] = float(value), run
     return values, missing
 
 
-def _where(run: Record) -> str:
+def where(run: Record) -> str:
+    """Return where a run is, for a message."""
     return str(run.folder or run.name)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab_studies.cells import by_seed
+from bnnlab_studies.cells import by_seed, where
 from bnnlab_studies.record import Record, leaves
 from bnnlab_studies.statistics import Comparison, compare, corrected
 
@@ -41,6 +41,22 @@ def _alone(
     cell: str, its: Mapping[int, float], other: str, values: Mapping[int, float]
 ) -> list[str]:
     return [f"{cell}, seed {s}: no partner in {other}" for s in sorted(its.keys() - values.keys())]
+
+
+def expect_no_copies(records: Iterable[Record]) -> None:
+    """Refuse two complete runs that are one: they have one `run_id`, which earlier runs lack.
+
+    Raises:
+        UsageError: With both.
+    """
+    found: dict[str, Record] = {}
+    for run in records:
+        mark = run.result.get("run_id") if run.is_complete else None
+        if mark and found.setdefault(str(mark), run) is not run:
+            both = f"{where(found[str(mark)])} and {where(run)}"
+            raise UsageError(
+                f"{both} are copies of one run (run_id {mark}). Take one of them away."
+            )
 
 
 def expect_one_protocol(cells: Cells) -> None:

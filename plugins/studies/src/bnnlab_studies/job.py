@@ -114,6 +114,13 @@ def finished(folder: Path, settings: Mapping[str, Any] | None = None) -> Outcome
     return None
 
 
+def others(job: Job) -> list[str]:
+    """Return how the run in a job's folder differs from the job; empty if none is there."""
+    with suppress(UsageError, OSError):
+        return departures(read_config(job.folder / CONFIG), job.settings)
+    return []
+
+
 def _ready(job: Job) -> "Experiment":
     """Prepare a run that begins or goes on."""
     from bnnlab.engine.preparing import prepare
@@ -136,8 +143,10 @@ def _ready(job: Job) -> "Experiment":
                 raise  # else a worker whose parent was killed has made it meanwhile
     config = resolve(host, [Layer(read_config(file), str(file))])
     if found := departures(config.as_dict(), job.settings):
-        what = "; ".join(found)
-        raise UsageError(f"{job.folder} holds a run with other settings than {job}: {what}")
+        raise UsageError(
+            f"{job.folder} holds a run with other settings than {job}: {'; '.join(found)}. Move it "
+            "away, or give the sweep another --name"
+        )
     return prepare(host, config, RunFolder(job.folder, patience=PATIENCE))
 
 

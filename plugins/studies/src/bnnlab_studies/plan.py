@@ -13,6 +13,7 @@ from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
+from bnnlab.storage.folder import named_folder
 from bnnlab_studies.cells import APART, digest, file_name
 from bnnlab_studies.job import Job
 from bnnlab_studies.membership import PLAN
@@ -181,10 +182,7 @@ def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path
     if config.out is None:
         raise UsageError("out: a study needs a folder; name one.")
     stem = place.resolve().parent.name if place.name == PLAN else place.stem
-    name = config.name or stem
-    if name in ("", "..") or Path(name).name != name:
-        raise UsageError(f"name: {name!r} is not a folder's name; --out says where it is made.")
-    return Path(config.out).expanduser() / name
+    return named_folder(Path(config.out).expanduser(), config.name or stem)
 
 
 def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:

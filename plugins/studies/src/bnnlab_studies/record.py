@@ -128,6 +128,15 @@ class Record(Mapping[str, Any]):
         )
         return {name: it for name, it in found if it is None or type(it) in (int, float)}
 
+    def has_measure(self, name: str) -> bool:
+        """Return whether a name is of something that was measured, and not of a setting."""
+        about = {*ABOUT} - {"seconds"}
+        try:
+            _at({key: it for key, it in self.result.items() if key not in about}, name)
+        except LookupError:
+            return False
+        return True
+
     def row(self) -> dict[str, Any]:
         """Return its name and status, components, settings, measures and protocol."""
         about = {key: self.result[key] for key in ("seed", "protocol") if key in self.result}
@@ -198,6 +207,19 @@ def expect_names(names: Iterable[str], records: Sequence[Record], what: str) -> 
             raise UsageError(
                 f"{what} {name!r}: no run has this setting or measure.{did_you_mean(name, known)}"
             )
+
+
+def expect_measure(name: str, records: Sequence[Record]) -> None:
+    """Refuse a measure that no run has, and a setting.
+
+    Raises:
+        UsageError: With the nearest name that a run has.
+    """
+    if not any(record.has_measure(name) for record in records):
+        expect_names([name], records, "measure")
+        raise UsageError(
+            f"measure {name!r}: it is a setting or says what the run was. Write what was measured."
+        )
 
 
 def natural(text: Path | str) -> list[list[str]]:

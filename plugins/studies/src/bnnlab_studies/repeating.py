@@ -12,6 +12,7 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab.storage.folder import named_folder
 from bnnlab_studies.plan import Cell, Plan, described
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
@@ -59,7 +60,7 @@ def repeat(
         return _run_all(host, cell, dict.fromkeys(every), train)
     components = (config.choices[kind].component.name for kind in NAMING)
     name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
-    folder = Path(config.out).expanduser() / name
+    folder = named_folder(Path(config.out).expanduser(), name)
     if folder.exists():
         again = f"bnn sweep {shlex.quote(str(folder))}"
         raise UsageError(f"{folder} exists. Choose another --name, or continue it: {again}")

@@ -1,8 +1,9 @@
 """result.json, read without trust: people edit and copy files, and disks damage them."""
 
 import json
+import re
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 """What every version has written into a result."""
 
+ROUNDING = 1e-6
+"""How far a mean of values in a range may be outside of it."""
+
 
 def read_result(file: Path) -> dict[str, Any]:
     """Read the result of a run.
@@ -42,7 +46,16 @@ def read_result(file: Path) -> dict[str, Any]:
     for name in [*_TYPES, *MEASURES]:
         if name in found and not _is_fit(name, found[name]):
             raise UsageError(f"{file} is damaged: its {name} is {shown(found[name])}.")
+    if found["status"] == "complete" and not _is_matrix(found["accuracy"], len(found["tasks"])):
+        raise UsageError(
+            f"{file} is damaged: its accuracy has not a row and a column for each of its tasks."
+        )
     return found
+
+
+def _is_matrix(rows: list[Any], tasks: int) -> bool:
+    """Return whether there is a row for each of one or more tasks, with a column for each."""
+    return 0 < tasks == len(rows) and all(isinstance(r, list) and len(r) == tasks for r in rows)
 
 
 def _refuse(constant: str) -> None:
@@ -51,7 +64,7 @@ def _refuse(constant: str) -> None:
 
 def _is_fit(name: str, value: Any) -> bool:
     """Return whether a value is of the type that each run writes; measures are numbers or null."""
-    if name in MEASURES and not _is_numeric(value):
+    if name in MEASURES and not _is_numeric(value, *_range(MEASURES[name].unit)):
         return False
     if name == "status":
         return value in STATUSES
@@ -60,12 +73,19 @@ def _is_fit(name: str, value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
 
 
-def _is_numeric(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_numeric, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_numeric, value))
-    return value is None or (type(value) in (int, float) and isfinite(value))
+def _range(unit: str) -> tuple[float, float]:
+    """Return the least and the largest value of a measure whose unit is a range, as `0 to 1`."""
+    found = re.fullmatch(r"(-?\d+) to (-?\d+)", unit)
+    return (int(found[1]) - ROUNDING, int(found[2]) + ROUNDING) if found else (-inf, inf)
+
+
+def _is_numeric(value: Any, low: float, high: float) -> bool:
+    inner = [*value.values()] if isinstance(value, Mapping) else value
+    if isinstance(inner, list):
+        return all(_is_numeric(each, low, high) for each in inner)
+    return value is None or (
+        type(value) in (int, float) and isfinite(value) and low <= value <= high
+    )
 
 
 def expect_own(settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ from bnnlab.errors import UsageError
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group
-from bnnlab_studies.comparing import compare_cells, expect_one_protocol
+from bnnlab_studies.comparing import compare_cells, expect_no_copies, expect_one_protocol
 from bnnlab_studies.finding import find_records
-from bnnlab_studies.record import Record, expect_names
+from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text
 
@@ -81,10 +81,10 @@ class Study(Sequence[Record]):
         """Return the mean of a measure in each cell, over its complete runs.
 
         Raises:
-            UsageError: If no run has the measure, it is no number, or two runs of a cell have the
-                same seed.
+            UsageError: If no run has the measure, it is no number, two runs of a cell have the same
+                seed, or one run is there twice.
         """
-        expect_names([measure], self.records, "measure")
+        self._expect(measure)
         found = {cell: by_seed(runs, measure) for cell, runs in self.cells.items()}
         return {
             cell: statistics.summarise([*values.values()], missing)
@@ -98,10 +98,14 @@ class Study(Sequence[Record]):
             UsageError: If there is one cell only, two cells have no seed in common, or protocols
                 differ and `across_protocols` is not set; and as in `summary`.
         """
-        expect_names([measure], self.records, "measure")
+        self._expect(measure)
         if not across_protocols:
             expect_one_protocol(self.cells)
         return compare_cells(self.cells, measure)
+
+    def _expect(self, measure: str) -> None:
+        expect_measure(measure, self.records)
+        expect_no_copies(self.records)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per run: its cell, and what `Record.row` has."""

@@ -127,8 +127,8 @@ def seeds_of(said: Any, what: str = "seeds") -> tuple[int, ...]:
             raise TypeError
     except TypeError:
         raise UsageError(
-            f"{what}: {shown(said)} is neither a number of repetitions, from 1 to {MOST}, nor a "
-            "list of different whole numbers from 0."
+            f"{what}: {shown(said)}. Write how many seeds (1 to {MOST}), or a list of different "
+            "whole numbers, each from 0 to 2^63 - 1."
         ) from None
     return seeds
 
@@ -149,7 +149,8 @@ def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:
         settings = dict(cell)
         name = settings.pop("name", None)
         if not isinstance(name, str) or not name.strip():
-            raise UsageError(f"[[sweep.cell]] number {number} in {source} has no name.")
+            said = "" if name is None else f": {shown(name)} is none. Write a text in quotes"
+            raise UsageError(f"[[sweep.cell]] number {number} in {source} has no name{said}.")
         where = f"cell {name!r} of {source}"
         folder = str(settings.pop("folder", ""))
         _refuse_elsewhere(settings, where)
@@ -179,6 +180,10 @@ def _lists(table: Any, what: str, source: str) -> dict[str, Sequence[Any]]:
 def _grid(lists: Mapping[str, Sequence[Any]], source: str) -> list[Point]:
     """Return every combination."""
     where = f"[sweep.grid] of {source}"
+    for key, values in lists.items():
+        told = [written(each) for each in values]
+        if twice := [each for number, each in enumerate(told) if each in told[:number]]:
+            raise UsageError(f"{key} in {where}: the list has the value {twice[0]} twice.")
     return [_point(lists, values, where) for values in product(*lists.values())] if lists else []
 
 

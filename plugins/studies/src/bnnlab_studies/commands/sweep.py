@@ -1,5 +1,6 @@
 """The command `sweep`."""
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterable
@@ -19,12 +20,14 @@ from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
-from bnnlab_studies.job import finished
-from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.job import Job, finished, others
+from bnnlab_studies.plan import Plan, listed, make_plan
 from bnnlab_studies.record import Record
 from bnnlab_studies.study_folder import agreed
 from bnnlab_studies.sweep import sweep as carry_out
 from bnnlab_studies.tables import print_rows
+
+log = logging.getLogger("bnnlab.studies")
 
 
 def sweep(
@@ -64,6 +67,7 @@ def sweep(
         said = spoken(jobs, set=set, out=out, name=name, engine=engine)
         plan = agreed(host, make_plan(host, file, said))
         made = make_engine(host, plan.engine)
+    _warn_of_others(plan.jobs(made.threads))
     if dry_run or not json:
         _print_plan(plan, made, json)
     if dry_run:
@@ -75,6 +79,17 @@ def sweep(
     print_study(study, watch.faults, json)
     if watch.faults:
         raise typer.Exit(1)
+
+
+def _warn_of_others(jobs: Iterable[Job]) -> None:
+    """Say which runs cannot begin, because runs with other settings are in their folders."""
+    if found := [job.name for job in jobs if others(job)]:
+        log.warning(
+            "%s cannot begin, as runs with other settings are in their folders: %s. Move these "
+            "away, or give the sweep another --name",
+            _count(len(found), "run"),
+            listed(found),
+        )
 
 
 def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
