@@ -77,6 +77,13 @@ class Silent(Engine):
         raise LookupError("no queue")
 
 
+class Counted(Here):
+    """Takes any number of jobs."""
+
+    def __init__(self, jobs: int | str | bool = 1) -> None:
+        self.jobs: Any = jobs
+
+
 class Plain(Engine):
     """Processes of the standard library, which know nothing of runs."""
 

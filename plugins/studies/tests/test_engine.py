@@ -50,6 +50,7 @@ from bnnlab import Component, Kind, hookimpl
 def bnnlab_components():
     return [
         Component(Kind.ENGINE, "plain", "engines:Plain", "Two processes.", "an example"),
+        Component(Kind.ENGINE, "counted", "engines:Counted", "Any number.", "an example"),
         Component(Kind.ENGINE, "silent", "engines:Silent", "Nothing.", "an example"),
     ]
 """
@@ -78,8 +79,11 @@ def test_the_contract_finds_what_plain_processes_do_not_do(
 def test_a_faulty_engine_is_named(make_plugin: Any) -> None:
     make_plugin("acme", PLAIN)
     host = PluginHost()
-    with pytest.raises(UsageError, match=r"engine:silent does not say its jobs and threads$"):
+    with pytest.raises(UsageError, match=r"silent does not say its jobs and threads: set self"):
         make_engine(host, choose(host, Kind.ENGINE, "silent", {}))
+    for value, said in ("all", "'all'"), (0, "0"), (True, "True"):
+        with pytest.raises(UsageError, match=f"counted: its jobs is {said}, and no whole"):
+            make_engine(host, choose(host, Kind.ENGINE, "counted", {"jobs": value}))
     with pytest.raises(EngineError, match=r"engines\.Silent failed at .*:\d+: LookupError: no que"):
         open_executor(Silent(), 1)
     with pytest.raises(EngineError, match=r"engines\.Faulty: executor\(\) returned None, and no"):

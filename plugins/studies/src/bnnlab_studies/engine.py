@@ -4,10 +4,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from inspect import getattr_static
 from typing import Any, TypeVar
 
 from bnnlab.errors import RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
+from bnnlab.registry.options import shown
 from bnnlab.settings.run import Choice
 from bnnlab_studies.asking import Asked, blamed
 
@@ -65,7 +67,14 @@ def make_engine(host: PluginHost, choice: Choice) -> Engine:
     if not isinstance(engine, Engine):
         raise UsageError(f"{choice} is no {Engine.__module__}.{Engine.__name__}")
     if missing := {*Engine.__annotations__} - {*dir(engine)}:
-        raise UsageError(f"{choice} does not say its {' and '.join(sorted(missing))}")
+        names = " and ".join(sorted(missing))
+        raise UsageError(f"{choice} does not say its {names}: set self.NAME in __init__")
+    for name in Engine.__annotations__:
+        if hasattr(getattr_static(engine, name), "__get__"):
+            continue  # a property, which may have to ask a cluster
+        value = getattr(engine, name)
+        if type(value) is not int or value < 1:
+            raise UsageError(f"{choice}: its {name} is {shown(value)}, and no whole number from 1")
     return engine
 
 
