@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab_studies.asking import EngineError, _numbered
 from bnnlab_studies.engine import make_engine, open_executor
 from bnnlab_studies.local import Local
-from bnnlab_testing import EngineContract
+from bnnlab_testing import EngineContract, engine_contract
 
 
 class TestLocal(EngineContract):
@@ -41,6 +43,30 @@ def test_the_contract_finds_what_is_no_engine() -> None:
         OfAnEngine(Here).test_calls_are_made_in_other_processes()
     with pytest.raises(AssertionError, match="was not cancelled"):
         OfAnEngine(Here).test_after_an_exception_no_call_begins()
+
+
+class Endless(Executor):
+    def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        return Here().executor(1).submit(function, *arguments, **keywords)
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(60)
+
+
+def test_the_contract_finds_a_wrong_result_and_what_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_contract, "LONG", 0.0)
+    monkeypatch.setattr(OfAnEngine, "patience", 0.2)
+    first = Here().executor(1).submit(_numbered, 7, 2, divmod, 0)
+    for said, faulty in (
+        (r"a call does not end, even after 0\.2 s", Faulty(submitted=Future)),
+        (r"the end of the executor's block does not come", Faulty(executor=Endless())),
+        (r"a call was given the result of another call", Faulty(submitted=lambda: first)),
+        (r"executor\(\) returned None", Faulty(executor=None)),
+    ):
+        with pytest.raises((AssertionError, EngineError), match=said):
+            OfAnEngine(lambda made=faulty: made).test_each_call_has_its_own_result()
 
 
 PLAIN = """

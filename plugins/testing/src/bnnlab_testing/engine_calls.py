@@ -65,6 +65,6 @@ def hold(name: str, options: str, file: str, patience: str) -> None:
     """
     host = PluginHost()
     choice = choose(host, Kind.ENGINE, name, json.loads(options))
-    engine = import_module("bnnlab_studies.engine").make_engine(host, choice)
-    with engine.executor(1) as executor:
+    studies = import_module("bnnlab_studies.engine")
+    with studies.open_executor(studies.make_engine(host, choice), 1) as executor:
         executor.submit(save_and_stop, Path(file), float(patience)).result()
