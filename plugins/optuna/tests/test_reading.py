@@ -159,6 +159,7 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
         ("[tune]\nmeasure = 'flips.0'", "maximize or minimize"),
         ("[tune]\npruner = 'wilcoxon'\nseeds = 4", "at least 5 seeds"),
         ("[tune]\nstorage = 'nowhere'", "write sqlite, or an address"),
+        ("[tune]\nstorage = 'postgresql+psycopg://me:S3c@host:xx/db'", "^tune.storage: write sql"),
         ("[tune]\nsampler = 'grid'", "all values of rule.scale"),
         ("[tune]\nspace = 3", "no table"),
         ("[tune.space]\nseed = [1, 2]", "repetitions are"),

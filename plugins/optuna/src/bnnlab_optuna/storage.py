@@ -33,10 +33,10 @@ def find_address(said: str, folder: Path) -> str:
         return str(sqlalchemy.URL.create("sqlite", database=str(folder.resolve() / FILE)))
     try:
         sqlalchemy.make_url(said)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError):  # such as a port that is no number
         raise UsageError(
-            "tune.storage: write sqlite, or an address as postgresql+psycopg://HOST/DATABASE."
-        ) from error
+            "tune.storage: write sqlite, or an address as postgresql+psycopg://HOST:PORT/DATABASE."
+        ) from None  # it may hold a password
     return said
 
 
