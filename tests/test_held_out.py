@@ -145,7 +145,7 @@ def test_the_terminal_says_which_part_is_scored(capsys: pytest.CaptureFixture[st
 
 def test_a_validation_part_with_examples_of_the_test_part_is_refused() -> None:
     """Only rows are compared: no image of the test part is read."""
-    choice = experiment(PluginHost(), HELD).config.choices[Kind.STREAM]
+    choice = experiment(PluginHost(), None, HELD).config.choices[Kind.STREAM]
     task = toy.make_task(0)
     rows = task.test.rows
     apart = replace(task.test, rows=rows[1:]), replace(task.test, rows=rows[:1])

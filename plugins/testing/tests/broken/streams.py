@@ -54,7 +54,7 @@ def shared_task(device: torch.device) -> Task:
     return toy.to(toy.make_task(), device)
 
 
-@found_by("test_data_that_are_kept_are_those_that_are_loaded", "it writes to data")
+@found_by("test_data_that_are_kept_are_those_that_are_loaded", "wrote to what .* returned")
 class Darkens(Fine):
     """Writes to its data, which another run has loaded."""
 
