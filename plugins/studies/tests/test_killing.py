@@ -23,7 +23,7 @@ rule = "bp"
 optimizer = "meta"
 stream = { name = "permuted-digits", tasks = 2 }
 model = { name = "mlp", hidden = [16] }
-epochs = 2
+epochs = 5
 batch_size = 10
 threads = 1
 device = "cpu"
@@ -48,15 +48,21 @@ def measured(study: Path) -> dict[str, str]:
     return found
 
 
+def owners(study: Path) -> set[int]:
+    """Return the processes that write to runs which train."""
+    found = set()
+    for file in study.glob("*/*/metrics.jsonl"):
+        with suppress(OSError):  # it ends at this moment
+            found.add(int((file.parent / ".owner").read_text().split()[1]))
+    return {process for process in found if is_alive(process)}
+
+
 def working(study: Path, besides: int = 0) -> int:
     """Wait until a run trains; return its process."""
     until = time.monotonic() + LONG
     while time.monotonic() < until:
-        for file in study.glob("*/*/metrics.jsonl"):
-            with suppress(OSError):  # it ends at this moment
-                process = int((file.parent / ".owner").read_text().split()[1])
-                if process != besides and is_alive(process):
-                    return process
+        if found := owners(study) - {besides}:
+            return min(found)
         time.sleep(0.02)
     raise AssertionError("no run trains")
 
@@ -83,17 +89,17 @@ def start(file: Path) -> "subprocess.Popen[str]":
 
 
 def stop(study: Path, command: "subprocess.Popen[str]", to_all: int | None = None) -> str:
-    """Stop a study whose run trains; wait until this has ended. Return what it said last."""
-    trains = working(study)
+    """Stop a study while a run trains; wait until none does. Return what it said last."""
+    working(study)
     if to_all is None:
         command.kill()
     else:
         os.killpg(command.pid, to_all)
     _, err = command.communicate(timeout=LONG)
     until = time.monotonic() + LONG
-    while is_alive(trains) and time.monotonic() < until:
+    while owners(study) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not is_alive(trains), "a worker goes on for nobody"
+    assert not owners(study), "a worker goes on for nobody"
     return err
 
 
