@@ -1,7 +1,7 @@
 """The executor: each call is one task of Ray."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,20 +40,15 @@ class RayExecutor(RepeatingExecutor):
         self._asked: set[Any] = set()
         self._is_stopping = False
 
-    def attempt(
-        self,
-        function: Callable[..., T],
-        arguments: Sequence[Any],
-        keywords: Mapping[str, Any],
-    ) -> T:
-        """Call a function in a worker of the cluster.
+    def attempt(self, call: Callable[[], T]) -> T:
+        """Make a call in a worker of the cluster.
 
         Raises:
             WorkerDied: If the worker died, or its machine.
             CancelledError: If the executor stops.
             RunError: If the cluster failed.
         """
-        task = self._ask(function, arguments, keywords)
+        task = self._ask(call)
         try:
             done: T = ray.get(task)
             return done
@@ -68,11 +63,11 @@ class RayExecutor(RepeatingExecutor):
         finally:
             self._asked.discard(task)
 
-    def _ask(self, *called: Any) -> Any:
+    def _ask(self, call: Callable[[], Any]) -> Any:
         with self._asking:
             if self._is_stopping:
                 raise CancelledError
-            task = self._task.remote(*called, *self._where)
+            task = self._task.remote(call, *self._where)
             self._asked.add(task)
             return task
 

@@ -4,14 +4,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from bnnlab.engine import interruption
 from bnnlab.guards.threads import WAITING, wait_briefly
 from bnnlab.interfaces.keeping import keeping
+
+T = TypeVar("T")
 
 
 def surroundings() -> dict[str, str]:
@@ -23,19 +25,11 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def call(
-    function: Callable[..., Any],
-    arguments: Sequence[Any],
-    keywords: Mapping[str, Any],
-    place: str,
-    variables: Mapping[str, str],
-) -> Any:
-    """Call a function as if in the process that asked for it.
+def call(called: Callable[[], T], place: str, variables: Mapping[str, str]) -> T:
+    """Make a call as if in the process that asked for it.
 
     Args:
-        function: What to call.
-        arguments: Its positional arguments.
-        keywords: Its other arguments.
+        called: The function, with its arguments.
         place: The working folder of that process; used if this machine has it.
         variables: What `surroundings` returned there.
     """
@@ -46,7 +40,7 @@ def call(
     if Path(place).is_dir():
         os.chdir(place)
     _begin()
-    return function(*arguments, **keywords)
+    return called()
 
 
 @cache

@@ -2,8 +2,9 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from inspect import getattr_static
 from typing import Any, TypeVar
 
@@ -104,13 +105,8 @@ class RepeatingExecutor(Executor, ABC):
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="bnnlab-slot")
 
     @abstractmethod
-    def attempt(
-        self,
-        function: Callable[..., T],
-        arguments: Sequence[Any],
-        keywords: Mapping[str, Any],
-    ) -> T:
-        """Call a function in a worker, and wait for it. Called in a thread of a slot.
+    def attempt(self, call: Callable[[], T]) -> T:
+        """Make a call in a worker, and wait for it. Called in a thread of a slot.
 
         Raises:
             WorkerDied: If the worker died.
@@ -120,15 +116,14 @@ class RepeatingExecutor(Executor, ABC):
     def submit(  # noqa: D102  # that of Executor
         self, function: Callable[..., T], /, *arguments: Any, **keywords: Any
     ) -> Future[T]:
-        return self._threads.submit(self._carry_out, function, arguments, keywords)
-
-    def _carry_out(
-        self, function: Callable[..., T], arguments: Sequence[Any], keywords: Mapping[str, Any]
-    ) -> T:
         what = arguments[0] if arguments else function.__qualname__
+        call = partial(function, *arguments, **keywords)
+        return self._threads.submit(self._carry_out, what, call)
+
+    def _carry_out(self, what: Any, call: Callable[[], T]) -> T:
         for left in reversed(range(ATTEMPTS)):
             try:
-                return self.attempt(function, arguments, keywords)
+                return self.attempt(call)
             except WorkerDied:
                 if left:
                     log.warning("the worker of %s died: it goes on in a new one", what)

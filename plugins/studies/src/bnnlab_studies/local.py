@@ -2,12 +2,12 @@
 
 import queue
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from bnnlab.guards.threads import cores
 from bnnlab.markers import AtLeast
@@ -57,13 +57,8 @@ class LocalExecutor(RepeatingExecutor):
             1, mp_context=_SPAWN, initializer=worker.begin, initargs=(self._told,)
         )
 
-    def attempt(
-        self,
-        function: Callable[..., T],
-        arguments: Sequence[Any],
-        keywords: Mapping[str, Any],
-    ) -> T:
-        """Call a function in the worker of a free slot. One that died is replaced.
+    def attempt(self, call: Callable[[], T]) -> T:
+        """Make a call in the worker of a free slot. One that died is replaced.
 
         Raises:
             WorkerDied: If the worker died.
@@ -72,7 +67,7 @@ class LocalExecutor(RepeatingExecutor):
         slot = self._free.get()
         try:
             with _deaf_to_ctrl_c():
-                asked = slot.submit(worker.call, function, arguments, keywords)
+                asked = slot.submit(worker.call, call)
             done: T = asked.result()
             return done
         except BrokenProcessPool as error:

@@ -4,15 +4,17 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from bnnlab.engine import interruption
 from bnnlab.guards.threads import wait_briefly
 from bnnlab.interfaces.keeping import keeping
+
+T = TypeVar("T")
 
 _busy = threading.Lock()
 
@@ -49,9 +51,7 @@ def _watch(told: "Connection[Any, Any]") -> None:
             os._exit(1)
 
 
-def call(
-    function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> Any:
-    """Call a function."""
+def call(called: Callable[[], T]) -> T:
+    """Make a call."""
     with _busy:
-        return function(*arguments, **keywords)
+        return called()
