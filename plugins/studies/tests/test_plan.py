@@ -184,6 +184,11 @@ def test_a_wrong_file_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_a_plan_is_no_study(host: PluginHost, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no folder of a study: it has no study.toml"):
+        make_plan(host, tmp_path)
+
+
 def test_all_faults_are_named_with_their_cells(planned: Planned) -> None:
     with pytest.raises(UsageError) as caught:
         planned("[sweep]\ngrid.optimizer = ['adam', 'meddle']\ngrid.epochs = [1, 0]")

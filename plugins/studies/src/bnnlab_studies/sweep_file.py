@@ -73,6 +73,8 @@ def read(host: PluginHost, place: Path) -> SweepFile:
         UsageError: If it cannot be read, or `[sweep]`, `[engine]` or `[table]` is wrong.
     """
     file = place / PLAN if place.is_dir() else place
+    if place.is_dir() and not file.exists():
+        raise UsageError(f"{place} is no folder of a study: it has no {PLAN}. Name a sweep file.")
     settings, source = dict(read_toml(file)), str(file)
     sweep, engine = settings.pop("sweep", None), as_table(settings.pop("engine", {}))
     table = settings.pop("table", [])
