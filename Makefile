@@ -35,7 +35,7 @@ test: $(READY)  ## Run all tests that need no download
 	$(PYTEST) -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
-	$(PYTEST) -m slow -n auto
+	$(PYTEST) -m slow -n auto --dist worksteal
 
 test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run their tests
 

@@ -143,9 +143,9 @@ def test_it_overfits_256_photographs(name: str, options: dict[str, Any]) -> None
     stream = bnnlab.create(
         "stream", "image-folder", data=DATA, folder="cifar10-images", image_size=32
     )
-    sizes = {**SMALL, "patch": 4, "dim": 64}
+    sizes = {**SMALL, "patch": 8, "dim": 64, "depth": 2}
     model = bnnlab.create("model", name, input_shape=(3, 32, 32), classes=10, **sizes, **options)
-    assert overfits(model, stream[0], epochs=100) > 0.95
+    assert overfits(model, stream[0], epochs=60) > 0.95
 
 
 def test_several_draws_of_the_weights_pass_at_once() -> None:
