@@ -2,7 +2,9 @@
 
 import io
 import logging
+import os
 import random
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,19 @@ def test_an_answer_that_cannot_be_written_is_missed(
         monkeypatch.setattr(sys, "stdout", full)
         assert main(words) == 1
     assert capsys.readouterr().err.startswith("error: cannot write to standard output: No space")
+
+
+def test_a_long_answer_is_whole_where_python_does_not_buffer() -> None:
+    """A pipe that does not wait takes what fits, as a disk that is nearly full does."""
+    ask = [sys.executable, "-u", "-m", "bnnlab.cli", "schema"]
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb") as answer, os.fdopen(writer, "wb") as pipe:
+        done = subprocess.run(ask, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+        pipe.close()
+        assert len(answer.read()) < 100_000
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write to standard output: ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

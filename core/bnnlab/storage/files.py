@@ -10,11 +10,19 @@ from typing import Any
 def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
     """Write a file so that a reader sees the old content or the new content, never a part.
 
+    A link stays one: the file that it leads to is written. What is no file but a device or a pipe,
+    such as /dev/stdout, gets the content.
+
     Args:
         path: The file.
         content: Pieces, written in order.
         keep: Path under which the old file is kept; None: it is not.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as other:
+            other.writelines(content)
+        return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
