@@ -390,7 +390,7 @@ def test_a_studys_cells_are_compared_with_its_first_and_corrected(
     corrected = sorted(each["p_holm"] for each in found)
     assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
     out = bnn("compare", folder)
-    assert "p (Holm): p (t), corrected for 2 comparisons" in out
+    assert "p (Holm): p (t), 2 of them corrected together" in out
     assert "the first one, optimizer=adam\n" in out
     inner = bnn.json("compare", *(folder / cell for cell in ("adam", "more")))["comparisons"]
     assert [each["other"] for each in inner] == ["more"]

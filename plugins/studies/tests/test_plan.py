@@ -8,6 +8,7 @@ import tomli
 import tomli_w
 
 from bnnlab import PluginHost, UsageError
+from bnnlab_studies.cells import file_name
 from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.sweep_file import seeds_of
 
@@ -91,6 +92,12 @@ def test_cells_are_combined_and_the_later_place_is_stronger(planned: Planned) ->
     assert {cell.settings["epochs"] for cell in plan.cells} == {9}
     assert [cell.settings["epochs"] for cell in planned(ALL).cells] == [7] * 4 + [3] * 4
     assert plan.cells[4].folder == "a-b-batch_size=10-optimizer.lr=0.1-model.hidden=16"
+
+
+def test_folders_keep_the_signs_of_numbers(planned: Planned) -> None:
+    lrs = planned("[sweep.grid]\noptimizer.lr = [1e20, 1e-20]")
+    assert [cell.folder for cell in lrs.cells] == ["optimizer.lr=1e20", "optimizer.lr=1e-20"]
+    assert file_name("x=[1, -2]") == "x=1--2"
 
 
 @pytest.mark.parametrize("content", [GRID, ALL, "[sweep]\nseeds = [3, 1]"])
@@ -185,7 +192,7 @@ def test_a_wrong_file_is_refused_in_one_line(
 
 
 def test_a_folder_without_a_plan_is_no_study(host: PluginHost, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder of a study: it has no study.toml"):
+    with pytest.raises(UsageError, match=r"is no folder of a study: it has no study\.toml"):
         make_plan(host, tmp_path)
 
 

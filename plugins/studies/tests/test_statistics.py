@@ -54,6 +54,7 @@ def test_a_comparison_is_scipy_s_over_the_seeds_in_common(count):
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.p_t == pytest.approx(test.pvalue)
     assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(y, x).pvalue)
+    assert found.p_least == 2 / 2**count
     differences = np.subtract(y, x)
     assert found.effect == pytest.approx(differences.mean() / differences.std(ddof=1))
     assert found.effect == pytest.approx(test.statistic / sqrt(count))
@@ -86,6 +87,18 @@ def test_where_a_test_is_not_defined_the_reason_is_said(shifts, words):
     if len(shifts) > 1:
         assert (found.low, found.high) == pytest.approx((shifts[0], shifts[0]))
     assert (found.p_wilcoxon is None) == (words != "all pairs differ by the same")
+
+
+def test_ties_and_zeros_are_seen_through_the_rounding_of_floats():
+    counts = [570, 581, 591, 602, 612, 655, 663]
+    steps = [7, 7, 7, 7, 7, -7, 0]  # in images of 720
+    first = {seed: count / 720 for seed, count in enumerate(counts)}
+    other = {seed: (c + s) / 720 for seed, (c, s) in enumerate(zip(counts, steps, strict=True))}
+    other[6] += 1e-16
+    assert len({other[seed] - first[seed] for seed in range(6)}) > 2
+    found = compare(("a", "b"), first, other)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(steps).pvalue)
+    assert found.p_least == 2 / 2**6, "a pair that does not differ has no rank"
 
 
 def test_without_a_seed_in_common_nothing_is_compared():

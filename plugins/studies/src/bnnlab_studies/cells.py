@@ -29,10 +29,11 @@ def digest(settings: Mapping[str, Any]) -> str:
 def file_name(cell: str) -> str:
     """Return what folders and files of a cell are called: its name, fit for a shell.
 
-    It has letters, digits and `.=_-`. A cell without a name is called `cell`.
+    It has letters, digits and `.=_-`. No number loses its sign: 1e+20 is 1e20, and 1, -2 is 1--2.
+    A cell without a name is called `cell`.
     """
-    plain = re.sub(r" *= *[\[({'\"]*", "=", cell)
-    made = re.sub(r"[^\w.=]+", "-", plain, flags=re.ASCII).strip("-.")
+    plain = re.sub(r" *= *[\[({'\"]*", "=", re.sub(r"(?<=\de)\+", "", cell))
+    made = re.sub(r"[^\w.=-]+", "-", plain, flags=re.ASCII).strip("-.")
     return made[:LONGEST].rstrip("-.") or "cell"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import isclose
 from statistics import fmean, stdev
 
 LEVEL = 0.95
@@ -43,7 +42,8 @@ class Comparison:
         difference: Mean of other minus first.
         low, high: 95 % interval of the difference, by Student's t; None with fewer than two pairs.
         p_t: Two-sided p-value of the paired t-test; None where it is not defined (`note`).
-        p_wilcoxon: The same of Wilcoxon's signed-rank test. With n pairs it is at least 2 / 2**n.
+        p_wilcoxon: The same of Wilcoxon's signed-rank test.
+        p_least: The least that `p_wilcoxon` can be: 2 / 2**n with n pairs that differ.
         p_holm: `p_t` corrected by Holm's method for all comparisons that were made together; None
             if there is one comparison only.
         effect: Cohen's d_z: the mean of the differences over their standard deviation.
@@ -61,6 +61,7 @@ class Comparison:
     high: float | None = None
     p_t: float | None = None
     p_wilcoxon: float | None = None
+    p_least: float | None = None
     p_holm: float | None = None
     effect: float | None = None
     note: str = ""
@@ -96,22 +97,32 @@ def compare(
     if not seeds:
         raise ValueError("no seed in common")
     before, after = [first[seed] for seed in seeds], [other[seed] for seed in seeds]
-    differences = [b - a for a, b in zip(before, after, strict=True)]
-    found = summarise(differences)
-    difference, ends = fmean(differences), (found.low, found.high)
+    exact = [b - a for a, b in zip(before, after, strict=True)]
+    found, difference = summarise(exact), fmean(exact)
     means = fmean(before), fmean(after), difference
-    made = partial(Comparison, *names, seeds, *means, *ends, left_out=tuple(left_out))
+    made = partial(
+        Comparison, *names, seeds, *means, found.low, found.high, left_out=tuple(left_out)
+    )
     if found.std is None:
         return made(note="one pair: no interval and no test")
-    alike = all(isclose(each, differences[0], rel_tol=1e-9, abs_tol=1e-15) for each in differences)
-    if alike and isclose(difference, 0, abs_tol=1e-15):
+    differences = _rounded(before, after)
+    if not any(differences):
         return made(note="no pair differs: no test is defined")
-    p_wilcoxon = float(stats.wilcoxon(after, before).pvalue)
-    if alike:
-        note = "all pairs differ by the same: the t-test and the effect size are not defined"
-        return made(p_wilcoxon=p_wilcoxon, note=note)
+    ranks = partial(
+        made,
+        p_wilcoxon=float(stats.wilcoxon(differences).pvalue),
+        p_least=2 / 2 ** sum(map(bool, differences)),
+    )
+    if len({*differences}) == 1:
+        return ranks(note="all pairs differ by the same: t-test and effect size are not defined")
     p_t = float(stats.ttest_rel(after, before).pvalue)
-    return made(p_t=p_t, p_wilcoxon=p_wilcoxon, effect=difference / found.std)
+    return ranks(p_t=p_t, effect=difference / found.std)
+
+
+def _rounded(before: Sequence[float], after: Sequence[float]) -> list[float]:
+    """Return the differences without what the rounding of floats adds, which would hide ties."""
+    unit = max(map(abs, (*before, *after))) * 1e-12
+    return [unit and round((b - a) / unit) * unit for a, b in zip(before, after, strict=True)]
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -157,7 +157,7 @@ def _print_tests(found: Sequence[Comparison]) -> None:
             _p(each.p_t),
             *[_p(each.p_holm)] * several,
             _p(each.p_wilcoxon),
-            _p(2 / 2 ** len(each.seeds)),
+            _p(each.p_least),
         ]
         for each in found
     ]
@@ -165,9 +165,11 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     print_rows(heads, rows, numbers=len(heads) - 1)
     print_out()
     print_out("difference: other minus first, mean over the pairs. d_z: effect size")
-    print_out("p (t): paired t-test. p (Wilcoxon): signed-rank test; least: 2 / 2^pairs")
+    print_out("p (t): paired t-test. p (Wilcoxon): signed-rank test")
+    print_out("least: what p (Wilcoxon) cannot be below, 2 / 2^n if n pairs differ")
     if several:
-        print_out(f"p (Holm): p (t), corrected for {len(found)} comparisons. The others are not")
+        tests = sum(each.p_t is not None for each in found)
+        print_out(f"p (Holm): p (t), {tests} of them corrected together. The others are not")
 
 
 def _p(value: float | None) -> str:
