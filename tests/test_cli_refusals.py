@@ -57,7 +57,8 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "missing run file": (["run", "--config", "no.toml"], ["no.toml", "No such file"]),
     "resume of nothing": (["run", "--resume", "runs/no"], ["runs/no is no run's folder"]),
-    "resume of a long name": (["run", "--resume", 300 * "x"], ["is no run's folder"]),
+    "resume of a long name": (["run", "--resume", 300 * "x"], ["File name too long"]),
+    "run file without an end": (["run", "--config", "/dev/zero"], ["/dev/zero is no TOML file"]),
     "resume with more": (["run", "--resume", "x", "--epochs", "3"], ["--resume", "other flags"]),
     "kind": (["info", "rulez", "dfa"], ["unknown kind 'rulez'", "'rule'"]),
     "name": (["info", "rule", "dff"], ["'dfa'"]),
@@ -114,6 +115,10 @@ def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
 FILES: dict[str, tuple[str, list[str]]] = {
     "not TOML": ("epochs = = 3", ["my.toml", "not valid TOML", "line 1"]),
     "an unknown key": ("epoch = 3", ["epoch: no such setting", "'epochs'"]),
+    "an option in quotes": (
+        '"optimizer.lr" = 0.01',
+        ["Write optimizer = { lr = ... }, or optimizer.lr without quotes."],
+    ),
     "an empty key": ('"" = 3', ["'': no such setting"]),
     "an unknown option": ("[optimizer]\nlrr = 3", ["optimizer.lrr", "'lr'"]),
     "a value of another type": ('epochs = "three"', ["epochs: 'three' is not an int"]),

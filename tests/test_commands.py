@@ -116,6 +116,8 @@ def test_a_plugins_command_is_checked_as_one_of_the_cores_is(bnn: Bnn) -> None:
     assert bnn("greet", "Ada", "--json", "--json").code == 0  # says the same again
     assert "--times is given 2 times" in bnn("greets", "aloud", "--times=1", "--times=2").err
     assert bnn("greet", "Ada", "--card", "").err == "error: --card: the path is empty.\n"
+    answer = bnn("greet", "Ada", "--card", long := 300 * "a")
+    assert (answer.code, answer.err) == (2, f"error: cannot read {long}: File name too long.\n")
 
 
 @pytest.mark.usefixtures("acme")

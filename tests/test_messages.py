@@ -171,8 +171,9 @@ def test_control_characters_of_users_and_plugins_are_written_out(
 def test_control_characters_are_written_out_in_the_log() -> None:
     from bnnlab.errors import LogFormatter
 
-    record = logging.LogRecord("bnnlab", logging.WARNING, "", 0, "%s", ("a\n\x1b[0mb",), None)
-    assert LogFormatter("%(message)s").format(record) == r"a\n\x1b[0mb"
+    text = "a\n\x1b[0m\udcffb"  # the last but one is how Python reads a byte
+    record = logging.LogRecord("bnnlab", logging.WARNING, "", 0, "%s", (text,), None)
+    assert LogFormatter("%(message)s").format(record) == r"a\n\x1b[0m\xffb"
     try:
         raise ValueError("a\n\x1b[0mb")
     except ValueError:

@@ -21,9 +21,20 @@ class BnnlabError(Exception):
 
     Attributes:
         exit_code: What the `bnn` command exits with.
+        again: The command that goes on, which ends the message; empty if there is none. A study
+            says its own in its place.
     """
 
     exit_code = 1
+    again = ""
+
+    def __init__(self, *about: object, again: str = "") -> None:
+        super().__init__(*about)
+        self.again = again
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}; to continue: {self.again}" if self.again else text
 
 
 class UsageError(BnnlabError):
@@ -104,11 +115,17 @@ def printable(text: str) -> str:
     r"""Return text in which control characters are written out, as `\n` and `\x1b`.
 
     Names and messages of users and plugins may hold any; raw, they would move the cursor, colour
-    the terminal, or look like a line of ours.
+    the terminal, or look like a line of ours. A byte of a file's name that is no UTF-8 is `\xff`.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    is_byte = 0xDC80 <= code <= 0xDCFF  # how Python reads what it cannot decode
+    return f"\\x{code - 0xDC00:x}" if is_byte else character.encode("unicode_escape").decode()
 
 
 class LogFormatter(logging.Formatter):

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections import Counter
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from bnnlab.errors import UsageError, printable
 from bnnlab.registry.components import Command
 from bnnlab.registry.host import PluginHost, does_not_load
 from bnnlab.registry.importing import runs
+from bnnlab.storage.files import expect_path
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +121,8 @@ def _understood(command: Any) -> Any:
 def _strict(command: Any) -> Any:
     """Let a command, and those below it, refuse what typer takes in silence.
 
-    It takes the last value of an option that is given twice, and an empty path as the working
-    directory.
+    It takes the last value of an option that is given twice, an empty path as the working
+    directory, and a path that is too long.
     """
     parse = command.parse_args
 
@@ -138,7 +140,7 @@ def _strict(command: Any) -> Any:
 
 
 def _check(parameter: Any, times: int, value: Any) -> None:
-    """Raise a UsageError on two values for one, and on an empty path."""
+    """Raise a UsageError on two values for one, and on a path that cannot be one."""
     if parameter.param_type_name == "option":
         name = "/".join([parameter.opts[0], *parameter.secondary_opts])
         is_said_again = parameter.is_flag and not parameter.secondary_opts
@@ -147,5 +149,9 @@ def _check(parameter: Any, times: int, value: Any) -> None:
     else:
         name = parameter.human_readable_name
     values = value if isinstance(value, list | tuple) else [value]
-    if parameter.type.name in ("path", "file", "directory") and "" in values:
-        raise UsageError(f"{name}: the path is empty.")
+    if parameter.type.name in ("path", "file", "directory"):
+        if "" in values:
+            raise UsageError(f"{name}: the path is empty.")
+        for path in values:
+            if isinstance(path, str):
+                expect_path(Path(path))

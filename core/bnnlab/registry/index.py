@@ -17,6 +17,8 @@ _HOMES = (  # beside the package in a wheel, at the root in a checkout
     Path(__file__).parents[1] / "registry.toml",
     Path(__file__).parents[3] / "registry.toml",
 )
+LARGEST = 2**26
+"""Characters of a TOML file."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,11 @@ def read_toml(path: Path | Traversable) -> dict[str, Any]:
         UsageError: If the file cannot be read or parsed; the message has the file and the line.
     """
     try:
-        return tomli.loads(path.read_text(encoding="utf-8-sig"))
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:  # a device may have no end
+            raise UsageError(f"{path} is no TOML file: it has more than {LARGEST:,} characters.")
+        return tomli.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
     except RecursionError as error:

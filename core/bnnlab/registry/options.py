@@ -122,7 +122,7 @@ def check_values(
     faults = []
     for name in unknown[:_MOST_NAMES]:
         written = name if name and isinstance(name, str) else shown(name)
-        hint = did_you_mean(name, known) or all_known
+        hint = _as_table(name, others) or did_you_mean(name, known) or all_known
         faults.append(f"{prefix}{written}: no such {what}.{hint}{set_in(sources.get(name, ''))}")
     if len(unknown) > _MOST_NAMES:
         faults.append(f"And {len(unknown) - _MOST_NAMES:,} more such names.")
@@ -134,6 +134,14 @@ def check_values(
             where = set_in(sources.get(name, "")) if name in given else _DEFAULT
             faults.append(f"{error}{where}")
     return values, faults
+
+
+def _as_table(name: Any, tables: Iterable[str]) -> str:
+    """Return how to write a dotted name that a file has in quotes, if it is one of these tables."""
+    table, dot, option = name.partition(".") if isinstance(name, str) else ("", "", "")
+    if not dot or table not in [*tables]:
+        return ""
+    return f" Write {table} = {{ {option} = ... }}, or {name} without quotes."
 
 
 def set_in(source: str) -> str:

@@ -6,6 +6,22 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bnnlab.errors import UsageError
+
+
+def expect_path(path: Path) -> None:
+    """Refuse a path that the system cannot look up; there need be nothing under it.
+
+    Raises:
+        UsageError: If a name is too long, or a folder on the way may not be entered.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+
 
 def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:
     """Write a file so that a reader sees the old content or the new content, never a part.

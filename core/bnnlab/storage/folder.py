@@ -222,8 +222,8 @@ def _writing(folder: Path, kind: type[BnnlabError] = RunError) -> Iterator[None]
                 "go on with bnn run --resume and its new place"
             ) from error
         raise kind(
-            f"cannot write to {folder}: {error.strerror or first_line(error)}; "
-            f"to continue: bnn run --resume {shlex.quote(str(folder))}"
+            f"cannot write to {folder}: {error.strerror or first_line(error)}",
+            again=f"bnn run --resume {shlex.quote(str(folder))}",
         ) from error
 
 

@@ -209,6 +209,9 @@ def test_a_folder_without_runs_is_refused(bnn: Bnn, tmp_path: Path) -> None:
     assert "there is no folder" in bnn.refused("show", tmp_path / "nowhere")
     assert "holds no run" in bnn.refused("compare", tmp_path, tmp_path)
     assert "there is no folder" in bnn.refused("runs", tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for command in ("runs", "show", "compare"):
+        assert "pipe is no folder" in bnn.refused(command, tmp_path / "pipe")
     (tmp_path / "x.json").write_text("{}")
     assert "is not the result of a run" in bnn.refused("show", tmp_path / "x.json")
 
@@ -336,6 +339,16 @@ def test_a_failed_run_is_shown_with_its_error(bnn: Bnn, make_run: MakeRun) -> No
     assert ["optimizer.lr", "0.01", "?"] in [line.split() for line in out.splitlines()]
 
 
+def test_before_a_narrow_terminal_lines_are_wrapped_but_commands_are_not(
+    bnn: Bnn, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    folder = make_run("one", seed=1)
+    lines = [line.rstrip() for line in bnn("show", folder).splitlines()]
+    assert lines[:3] == ["one: unfinished", "bp + adam + mlp +", "digits, seed 1"]
+    assert f"to continue: bnn run --resume {folder}" in lines
+
+
 def test_of_a_folder_of_runs_none_is_shown(bnn: Bnn, folder: Path) -> None:
     said = f"holds 6: bnn runs {folder / 'meta'} lists them"
     assert said in bnn.refused("show", folder / "meta")
@@ -428,6 +441,27 @@ def test_what_cannot_be_compared_is_refused(bnn: Bnn, folder: Path) -> None:
     )
     assert "no seed in common" in bnn.refused("compare", adam, meta / "seed-10")
     assert "no seed in common" in bnn.refused("compare", adam, meta, "--measure", "forgetting")
+
+
+def test_a_cell_without_a_pair_is_named_and_the_others_are_compared(
+    bnn: Bnn, folder: Path, make_run: MakeRun
+) -> None:
+    for seed in range(7):
+        make_run(f"broken/seed-{seed}", 0.1, seed=seed, status="failed")
+    places = (folder / "adam", folder / "broken", folder / "meta")
+    lost, found = bnn.json("compare", *places)["comparisons"]
+    assert (lost["other"], lost["seeds"], lost["difference"]) == ("broken", [], None)
+    assert (found["other"], found["seeds"], found["p_holm"]) == ("meta", [0, 1, 2, 3], found["p_t"])
+    assert bnn("compare", *places, "--csv").splitlines()[1].startswith("adam,broken,[],,,")
+    out = bnn("compare", *places)
+    assert "pairs: 4" in bnn.err
+    rows = [line.split() for line in out.splitlines()]
+    assert ["broken", "0", *"-----"] in rows
+    assert ["broken", *"----"] in rows
+    assert "broken: no seed in common\n" in out
+    said = bnn.refused("compare", *places[1:])
+    assert "broken and meta have no seed in common (" in said
+    assert "broken/seed-4: failed; and 8 more). To compare with another cell, name" in said
 
 
 def test_several_versions_are_told(bnn: Bnn, make_run: MakeRun, tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("[sweep.zip]\nepochs = [1, 2]\nbatch_size = [1]", "epochs has 2 values, batch_size has 1"),
         ("[sweep.grid]\nepoch = [1]", "epoch: no such setting. Did you mean 'epochs'"),
         ("[sweep.grid]\noptimizer.a.b = [1]", "write NAME or KIND.NAME"),
+        ("[[sweep.cell]]\nname = 'a'\n'optimizer.lr' = 1", "Write optimizer = { lr = ... }, or"),
         ("[[sweep.cell]]\nepochs = 1", "number 1 in .* has no name\\.$"),
         ("[[sweep.cell]]\nname = 3", "number 1 in .* has no name: 3 is none. Write a text"),
         ("[sweep.grid]\nepochs = [5, 6, 5]", "epochs in .*: the list has the value 5 twice"),

@@ -136,6 +136,27 @@ def test_interrupted_it_says_how_to_go_on(
     assert "time left: about 0:00:" in out
 
 
+def test_a_run_that_fails_says_how_the_study_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "it"
+    words = [*WORDS, "--seeds", "2", "--out", str(tmp_path), "--quiet", "--name"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_metrics", full)
+        assert main([*words, "it"]) == 1
+    err = capsys.readouterr().err
+    assert "--resume" not in err
+    assert err.endswith(f"No space left on device; to continue: bnn sweep {folder}\n")
+    monkeypatch.setattr(Study, "to_csv", full)
+    assert main([*words, "other"]) == 1
+    out, err = capsys.readouterr()
+    assert "average accuracy %" in out
+    assert "error: runs.csv: cannot write to " in err
+
+
 def test_a_signal_between_two_runs_is_told_as_one_within(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,16 +6,20 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tomli_w
 
+from bnnlab import PluginHost
 from bnnlab.errors import UsageError
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.finding import find_records
 from bnnlab_studies.membership import HEAD
+from bnnlab_studies.plan import make_plan
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
 
@@ -86,6 +90,9 @@ def test_runs_are_found_by_their_folders(make_run: MakeRun, tmp_path: Path) -> N
     for place, words in (("empty", "holds no run"), ("nowhere", "no folder .*nowhere")):
         with pytest.raises(UsageError, match=words):
             find_records(tmp_path / place)
+    for read in (Study.read, partial(make_plan, PluginHost())):
+        with pytest.raises(UsageError, match=r"cannot read a*: File name too long"):
+            read(Path(300 * "a"))
     with pytest.raises(UsageError, match=r"no run's folder: there is no run\.toml"):
         Record.read(tmp_path / "empty")
 
@@ -386,6 +393,8 @@ def test_a_study_is_a_table_of_its_runs(make_run: MakeRun, tmp_path: Path) -> No
     study = Study.read(tmp_path)
     text = study.to_csv(str(tmp_path / "runs.csv"))
     assert (tmp_path / "runs.csv").read_text() == text
+    Study([replace(study[0], name="bad\udcff")]).to_csv(tmp_path / "odd.csv")
+    assert r"bad\udcff" in (tmp_path / "odd.csv").read_text(), "a byte that is no UTF-8"
     rows = [*csv.DictReader(io.StringIO(text))]
     assert len(rows) == len(study) == 10
     assert rows[0]["cell"] == "optimizer=adam"

@@ -201,6 +201,24 @@ def test_two_processes_do_not_carry_out_one_study(studies: Studies) -> None:
     studies.carry_out()
 
 
+@pytest.mark.usefixtures("no_training")
+def test_a_table_that_cannot_be_written_is_named_after_the_figures(
+    studies: Studies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies.carry_out()
+    (studies.folder / "runs.csv").unlink()
+    (studies.folder / "runs.csv").mkdir()
+    monkeypatch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
+    assert main(["sweep", str(studies.folder)]) == 1
+    out, err = capsys.readouterr()
+    assert f"written to {studies.folder}" in out
+    table = studies.folder / "runs.csv"
+    assert err.splitlines()[-2:] == [
+        f"error: runs.csv: cannot write to {table}: Is a directory",
+        f"to continue: bnn sweep {studies.folder}",
+    ]
+
+
 def test_a_failed_run_stops_no_other_and_is_tried_again(
     studies: Studies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +233,8 @@ def test_a_failed_run_stops_no_other_and_is_tried_again(
     said = capsys.readouterr().err
     assert code == 1
     assert "optimizer=sgd, seed 1: " in said.partition("error: ")[2]
+    assert "--resume" not in said
+    assert said.endswith(f"\nto continue: bnn sweep {studies.folder}\n")
     assert [finished(each) is None for each in sorted(studies.folder.glob("*/*"))] == [
         *[False] * 2,
         *[True] * 2,

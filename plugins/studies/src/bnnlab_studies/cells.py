@@ -18,6 +18,8 @@ APART = frozenset({"seed", *ELSEWHERE})
 
 LONGEST = 100
 """Characters of a cell's file name."""
+_NAMED = 5
+"""The most cells or runs that a message names."""
 
 
 def digest(settings: Mapping[str, Any]) -> str:
@@ -151,6 +153,17 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
             )
         values[seed], found[seed] = float(value), run
     return values, missing
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names of cells as a message shows them, the first few of many."""
+    return few([*map(shown, names)], ", ")
+
+
+def few(texts: Sequence[str], between: str = "; ") -> str:
+    """Return the first few of many texts, and how many more there are."""
+    more = [f"and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else []
+    return between.join([*texts[:_NAMED], *more])
 
 
 def where(run: Record) -> str:

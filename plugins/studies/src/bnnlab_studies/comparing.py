@@ -4,18 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab_studies.cells import by_seed, where
+from bnnlab_studies.cells import by_seed, few, where
 from bnnlab_studies.record import Record, leaves
 from bnnlab_studies.statistics import Comparison, compare, corrected
 
 Cells = Mapping[str, Sequence[Record]]
 
+_ELSEWHERE = (
+    "To compare with another cell, name folders of cells, and its folder first: bnn compare "
+    "STUDY/CELL STUDY/OTHER"
+)
+
 
 def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
-    """Compare every other cell with the first.
+    """Compare every other cell with the first; one without a seed in common has no figures.
 
     Raises:
-        UsageError: If there is one cell only, or two have no seed in common; and as in `by_seed`.
+        UsageError: If there is one cell only, or none has a seed in common with the first; and as
+            in `by_seed`.
     """
     (first, runs), *others = cells.items()
     if not others:
@@ -30,10 +36,16 @@ def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
             *_alone(first, reference, other, values),
             *_alone(other, values, first, reference),
         ]
-        if not reference.keys() & values:
-            reasons = "; ".join(left_out)
-            raise UsageError(f"{first} and {other} have no seed in common ({reasons})")
-        found.append(compare((first, other), reference, values, left_out))
+        found.append(
+            compare((first, other), reference, values, left_out)
+            if reference.keys() & values
+            else Comparison(first, other, note="no seed in common", left_out=tuple(left_out))
+        )
+    if not any(each.seeds for each in found):
+        whom = found[0].other if len(found) == 1 else "the other cells"
+        reasons = few([*dict.fromkeys(reason for each in found for reason in each.left_out)])
+        what = f"{first} and {whom} have no seed in common ({reasons})"
+        raise UsageError(what if reference else f"{what}. {_ELSEWHERE}")
     return corrected(found)
 
 

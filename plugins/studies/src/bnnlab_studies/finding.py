@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnnlab.errors import UsageError
+from bnnlab.storage.files import expect_path
 from bnnlab.storage.folder import CONFIG
 from bnnlab_studies.membership import placed
 from bnnlab_studies.record import Record, natural
@@ -27,10 +28,12 @@ def find_records(place: Path | str) -> list[Record]:
 
 
 def _found(place: Path) -> list[Record]:
+    expect_path(place)
     if place.is_file():
         return [Record.of_result(place)]
     if not place.is_dir():
-        raise UsageError(f"there is no folder {place}")
+        is_there = place.exists()
+        raise UsageError(f"{place} is no folder" if is_there else f"there is no folder {place}")
     if (place / CONFIG).exists():
         return [Record.read(place)]
     folders = sorted(_run_folders(place), key=natural)

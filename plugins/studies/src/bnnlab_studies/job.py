@@ -78,7 +78,10 @@ def perform(job: Job) -> Outcome:
             outcome = finished(job.folder, job.settings) or Outcome(_ready(job).run().status)
         except (KeyboardInterrupt, StoppedError):
             outcome = Outcome("interrupted")
-        except (BnnlabError, OSError) as error:
+        except BnnlabError as error:
+            error.again = ""  # the study says how all its runs go on
+            outcome = Outcome("failed", str(error))
+        except OSError as error:
             outcome = Outcome("failed", str(error))
     told = (each for each in heard if NOTE <= each.levelno <= logging.WARNING)
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.registry.index import as_table, read_toml
-from bnnlab_studies.cells import departures, file_name
+from bnnlab_studies.cells import departures, file_name, listed
 from bnnlab_studies.record import Record
 
 log = logging.getLogger("bnnlab.studies")  # below `bnnlab`, which the command line shows
@@ -124,4 +124,6 @@ def _in_cells(said: Said, records: Iterable[Record]) -> list[Record]:
     for record in records:
         folder = Path(record.name).parts[0] if record.folder else record.cell
         found.append(replace(record, cell=names.get(folder, folder)))
+    if lacking := [name for name in order if name not in {each.cell for each in found}]:
+        log.log(NOTE, "%s: no run yet of %s", said.folder / PLAN, listed(lacking))
     return sorted(found, key=lambda r: order.index(r.cell) if r.cell in order else len(order))

@@ -9,19 +9,15 @@ from typing import Any
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.options import shown
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
 from bnnlab.storage.folder import named_folder
-from bnnlab_studies.cells import APART, digest, file_name
+from bnnlab_studies.cells import APART, digest, file_name, listed
 from bnnlab_studies.job import Job
 from bnnlab_studies.membership import PLAN
 from bnnlab_studies.study import TABLE
 from bnnlab_studies.sweep_file import Point, read
-
-_NAMED = 5
-"""The most cells that a message names."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +150,6 @@ def _named(names: Sequence[str], count: int) -> str:
     if len(names) == count:
         return "every cell: " if count > 1 else ""
     return f"cell{'s' if len(names) > 1 else ''} {listed(names)}: "
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the names of cells as a message shows them, the first few of many."""
-    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
-    return ", ".join([*map(shown, names[:_NAMED]), *more])
 
 
 def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path:

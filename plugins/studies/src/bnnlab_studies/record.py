@@ -14,7 +14,7 @@ from bnnlab.registry.components import Option
 from bnnlab.registry.index import as_table
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
 from bnnlab.settings.text import read_config
-from bnnlab.storage.folder import CONFIG, RESULT
+from bnnlab.storage.folder import RESULT, config_of
 from bnnlab.storage.owner import owner_of
 from bnnlab_studies.results import expect_own, read_result
 
@@ -65,9 +65,7 @@ class Record(Mapping[str, Any]):
             UsageError: If it is no run's folder.
         """
         folder = Path(folder)
-        config, result = folder / CONFIG, folder / RESULT
-        if not config.exists():
-            raise UsageError(f"{folder} is no run's folder: there is no {CONFIG} to read")
+        config, result = config_of(folder), folder / RESULT
         owner = owner_of(folder)  # first: what a run writes at its end, it writes before it unlocks
         settings: dict[str, Any] = {}
         found: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import BnnlabError, UsageError
 from bnnlab.interfaces.keeping import keeping
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -49,6 +49,7 @@ def repeat(
     Raises:
         UsageError: If the runs cannot start with these settings.
         RunError: If a run fails.
+        TableError: If runs.csv cannot be written; it has the study.
     """
     every = seeds_of(seeds)
     if any("seed" in place for place in places if not isinstance(place, Layer)):
@@ -61,14 +62,18 @@ def repeat(
     components = (config.choices[kind].component.name for kind in NAMING)
     name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
     folder = named_folder(Path(config.out).expanduser(), name)
+    again = f"bnn sweep {shlex.quote(str(folder))}"
     if folder.exists():
-        again = f"bnn sweep {shlex.quote(str(folder))}"
         raise UsageError(f"{folder} exists. Choose another --name, or continue it: {again}")
     engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})
     plan = Plan(folder, (cell,), every, engine)
     with held(host, plan):
         begun(folder)
-        study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
+        try:
+            study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
+        except BnnlabError as error:
+            error.again = again
+            raise
         study.folder, study.name = folder, name
         write_table(study, folder)
     return study

@@ -37,7 +37,7 @@ class Comparison:
 
     Attributes:
         first, other: Names of the cells.
-        seeds: Of the pairs.
+        seeds: Of the pairs. Without a pair, all figures are None.
         first_mean, other_mean: Means over the pairs.
         difference: Mean of other minus first.
         low, high: 95 % interval of the difference, by Student's t; None with fewer than two pairs.
@@ -53,10 +53,10 @@ class Comparison:
 
     first: str
     other: str
-    seeds: tuple[int, ...]
-    first_mean: float
-    other_mean: float
-    difference: float
+    seeds: tuple[int, ...] = ()
+    first_mean: float | None = None
+    other_mean: float | None = None
+    difference: float | None = None
     low: float | None = None
     high: float | None = None
     p_t: float | None = None

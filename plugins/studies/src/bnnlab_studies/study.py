@@ -95,8 +95,8 @@ class Study(Sequence[Record]):
         """Compare every other cell with the first, by pairs of runs with the same seed.
 
         Raises:
-            UsageError: If there is one cell only, two cells have no seed in common, or protocols
-                differ and `across_protocols` is not set; and as in `summary`.
+            UsageError: As in `compare_cells` and `summary`, or if protocols differ and
+                `across_protocols` is not set.
         """
         self._expect(measure)
         if not across_protocols:
@@ -115,7 +115,7 @@ class Study(Sequence[Record]):
         """Return the `rows` as CSV in full precision, and write them to a file, if one is named."""
         text = csv_text(self.rows())
         if path is not None:
-            write_atomically(Path(path), text.encode())
+            write_atomically(Path(path), text.encode(errors="backslashreplace"))
         return text
 
     def to_frame(self) -> Any:

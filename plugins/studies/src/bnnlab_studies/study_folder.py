@@ -10,8 +10,9 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import RunFolder
+from bnnlab_studies.cells import listed
 from bnnlab_studies.membership import HEAD, PLAN
-from bnnlab_studies.plan import Plan, in_folders, listed, make_plan
+from bnnlab_studies.plan import Plan, in_folders, make_plan
 
 
 @contextmanager

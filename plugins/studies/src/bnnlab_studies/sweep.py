@@ -34,7 +34,7 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
 
     Raises:
         UsageError: If the study cannot begin.
-        RunError: If its table cannot be written.
+        TableError: If its table cannot be written; it has the study.
         EngineError: If the engine fails; the table is written.
         KeyboardInterrupt: If SIGINT stopped it; `StoppedError` after another signal.
     """
@@ -48,7 +48,10 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
                     _examine(agreed.cells, executor)
                     _carry_out(left, executor, ended)
         except (EngineError, RunError):
-            _tabulate(plan.folder)
+            try:
+                _tabulate(plan.folder)
+            except TableError as error:
+                log.warning("%s", error)  # what ended the block is raised
             raise
         return _tabulate(plan.folder)
 
@@ -62,16 +65,28 @@ def _tabulate(folder: Path) -> Study:
     return study
 
 
+class TableError(RunError):
+    """The table of a study that was carried out cannot be written.
+
+    Attributes:
+        study: With what its runs found.
+    """
+
+    def __init__(self, message: str, study: Study) -> None:
+        super().__init__(message)
+        self.study = study
+
+
 def write_table(study: Study, folder: Path) -> None:
     """Write runs.csv.
 
     Raises:
-        RunError: If it cannot be written.
+        TableError: If it cannot be written.
     """
     try:
         study.to_csv(folder / TABLE)
     except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+        raise TableError(f"cannot write to {folder / TABLE}: {error.strerror}", study) from error
 
 
 def _examine(cells: Iterable[Cell], executor: Asked) -> None:

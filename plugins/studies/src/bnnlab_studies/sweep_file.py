@@ -15,6 +15,7 @@ from bnnlab.registry.options import shown
 from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer
 from bnnlab.settings.text import assignment, joined, written
+from bnnlab.storage.files import expect_path
 from bnnlab_studies.membership import PLAN
 from bnnlab_studies.record import leaves
 
@@ -72,6 +73,7 @@ def read(host: PluginHost, place: Path) -> SweepFile:
     Raises:
         UsageError: If it cannot be read, or `[sweep]`, `[engine]` or `[table]` is wrong.
     """
+    expect_path(place)
     file = place / PLAN if place.is_dir() else place
     if place.is_dir() and not file.exists():
         raise UsageError(f"{place} is no folder of a study: it has no {PLAN}. Name a sweep file.")

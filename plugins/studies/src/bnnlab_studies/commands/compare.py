@@ -73,7 +73,7 @@ def compare(
     study = gather(cells)
     found = study.compare(measure, across_protocols)
     rows = [asdict(each) for each in found]
-    fewest = min(len(each.seeds) for each in found)
+    fewest = min(len(each.seeds) for each in found if each.seeds)
     if fewest < FEW:
         log.warning("pairs: %s. Below %s, intervals are wide and tests are weak", fewest, FEW)
     if csv:
@@ -180,7 +180,8 @@ def _print_notes(found: Sequence[Comparison]) -> None:
     notes = [f"{each.other}: {each.note}" for each in found if each.note]
     of_seeds: dict[tuple[int, ...], list[str]] = {}
     for each in found:
-        of_seeds.setdefault(each.seeds, []).append(each.other)
+        if each.seeds:
+            of_seeds.setdefault(each.seeds, []).append(each.other)
     for seeds, cells in of_seeds.items():
         whose = "" if len(of_seeds) == 1 else f" of {', '.join(cells)}"
         notes.append(f"pairs{whose}: seeds {', '.join(map(str, seeds))}")

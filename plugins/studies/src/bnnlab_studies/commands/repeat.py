@@ -14,6 +14,8 @@ from bnnlab.settings.layers import Layer
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.repeating import repeat as repeat_runs
 from bnnlab_studies.stopping import raising
+from bnnlab_studies.study import TABLE
+from bnnlab_studies.sweep import TableError
 
 if TYPE_CHECKING:
     from bnnlab import Result
@@ -49,10 +51,13 @@ def repeat(
         display.progress.console.print(f"seed {experiment.config.seed}", highlight=False)
         return experiment.run(display.stepped)
 
-    # what a plugin prints is no result
-    with redirect_stdout(sys.stderr), stoppable(lambda: again), raising(), ExitStack() as stack:
-        study = repeat_runs(PluginHost(), places, every, train, begun)
-    print_study(study, {}, json)
+    faults = dict[str, str]()
+    try:  # what a plugin prints is no result
+        with redirect_stdout(sys.stderr), stoppable(lambda: again), raising(), ExitStack() as stack:
+            study = repeat_runs(PluginHost(), places, every, train, begun)
+    except TableError as error:
+        study, faults[TABLE] = error.study, str(error)
+    print_study(study, faults, json, again)
 
 
 def _read(text: str) -> int | list[int]:

@@ -51,8 +51,8 @@ def show(run: Run, json: Json = False) -> None:
             }
         )
         return
-    for each in lines:
-        print_out(each, soft_wrap=True)
+    for each in lines:  # a command, which is not folded, may be in two of them
+        print_out(each, soft_wrap=each.startswith(("error: ", "to continue: ")))
     if record.settings:
         _print_settings(settings, notes)
     if result["accuracy"]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from bnnlab.cli.console import print_json, print_out, report_error
+import typer
+
+from bnnlab.cli.console import print_json, print_out, report_error, report_note
 from bnnlab.engine.continual import RECENT
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import note
@@ -15,16 +17,26 @@ CHIEF = (MEASURE, "forgetting")
 """The measures that are printed of several cells; of one cell, all are."""
 
 
-def print_study(study: Study, faults: Mapping[str, str], json: bool) -> None:
-    """Print the cells' means, and the faults of runs that are not complete, by their names."""
-    if json:
-        print_json({**study.as_dict(), "faults": faults})
-    elif len(study):
-        print_summaries(study)
-        if study.folder:
-            print_out(f"written to {study.folder}", soft_wrap=True)
-    for name, fault in faults.items():
-        report_error(f"{name}: {fault}")
+def print_study(study: Study, faults: Mapping[str, str], json: bool, again: str) -> None:
+    """Print the cells' means; and the faults of runs and of the table, by their names.
+
+    Raises:
+        typer.Exit: With code 1, if there are faults; `again`, which goes on, is printed.
+    """
+    try:
+        if json:
+            print_json({**study.as_dict(), "faults": faults})
+        elif len(study):
+            print_summaries(study)
+            if study.folder:
+                print_out(f"written to {study.folder}", soft_wrap=True)
+    finally:  # a full disk may be what standard output is on
+        for name, fault in faults.items():
+            report_error(f"{name}: {fault}")
+        if faults:
+            report_note(f"to continue: {again}")
+    if faults:
+        raise typer.Exit(1)
 
 
 def print_summaries(study: Study) -> None:

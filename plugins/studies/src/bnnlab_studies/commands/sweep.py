@@ -15,15 +15,17 @@ import typer
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, stoppable
 from bnnlab.registry.host import PluginHost
-from bnnlab_studies.cells import group
+from bnnlab_studies.cells import group, listed
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import Job, finished, others
-from bnnlab_studies.plan import Plan, listed, make_plan
+from bnnlab_studies.plan import Plan, make_plan
 from bnnlab_studies.record import Record
+from bnnlab_studies.study import TABLE
 from bnnlab_studies.study_folder import agreed
+from bnnlab_studies.sweep import TableError
 from bnnlab_studies.sweep import sweep as carry_out
 from bnnlab_studies.tables import print_rows
 
@@ -74,11 +76,12 @@ def sweep(
         return
     watch = Watch(sum(len(plan.seeds) - len(runs) for runs in _done(plan)), quiet)
     again = f"bnn sweep {shlex.quote(str(plan.folder))}"
-    with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
-        study = carry_out(host, plan, made, watch.ended)
-    print_study(study, watch.faults, json)
-    if watch.faults:
-        raise typer.Exit(1)
+    try:
+        with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
+            study = carry_out(host, plan, made, watch.ended)
+    except TableError as error:
+        study, watch.faults[TABLE] = error.study, str(error)
+    print_study(study, watch.faults, json, again)
 
 
 def _warn_of_others(jobs: Iterable[Job]) -> None:
@@ -106,7 +109,8 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
     seconds = [run.get("seconds", 0.0) for runs in done for run in runs]
     left = cells * seeds - len(seconds)
     what = f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, 'run')}"
-    print_out(f"study {plan.folder}: {what}, {len(seconds)} done", soft_wrap=True)
+    print_out(f"study {plan.folder}", soft_wrap=True)
+    print_out(f"{what}, {len(seconds)} done")
     each = f"{engine.jobs} at a time, {_count(engine.threads, 'thread')} each"
     print_out(f"engine {plan.engine.component.name}: {each}")
     if seconds and left:
