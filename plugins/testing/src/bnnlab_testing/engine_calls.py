@@ -25,13 +25,15 @@ def die_once(file: Path) -> int:
     return count
 
 
-def count_at_once(folder: Path) -> int:
-    """Return how many of these calls there are at this time."""
+def count_at_once(folder: Path, enough: int) -> int:
+    """Return how many of these calls there are at a time, after a second or once it is enough."""
     mine = folder / str(os.getpid())
     mine.touch()
-    time.sleep(0.3)
-    count = len([*folder.iterdir()])
-    mine.unlink()
+    until = time.monotonic() + 1
+    while (count := len([*folder.iterdir()])) < enough and time.monotonic() < until:
+        time.sleep(0.01)
+    if count < enough:
+        mine.unlink()
     return count
 
 

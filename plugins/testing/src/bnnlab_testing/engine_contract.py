@@ -95,7 +95,7 @@ class EngineContract(DeclarationChecks):
         engine = self.make()
         with self.opened(engine.jobs + 1, engine) as executor:
             asked = [
-                executor.submit(engine_calls.count_at_once, tmp_path)
+                executor.submit(engine_calls.count_at_once, tmp_path, engine.jobs + 1)
                 for _ in range(engine.jobs + 1)
             ]
             most = max(each.result() for each in asked)
