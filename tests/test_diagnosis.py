@@ -216,7 +216,16 @@ def test_what_looks_into_segments_is_not_compiled(tmp_path: Path) -> None:
     assert not (tmp_path / "refused").exists()
 
 
+# What torch's compiler does itself, the last two in torch 2.6.
+WARNED_OF = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor",
+    "ignore:<class 'torch.autograd.function.Function'> should not be instantiated",
+    "ignore:Skipping serialization of",
+)
+
+
 @pytest.mark.slow
+@WARNED_OF
 def test_all_segments_of_a_deep_model_are_compiled_and_can_be_diagnosed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +245,7 @@ def test_all_segments_of_a_deep_model_are_compiled_and_can_be_diagnosed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["bp", "dfa", "drtp"])
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks
+@WARNED_OF
 def test_compiled_segments_give_equal_gradients(rule: str) -> None:
     """Needs a C++ compiler. Stated tolerance: 1e-5 relative in float32."""
     grads = []
