@@ -1,16 +1,18 @@
 """What a file says is checked before the first trial, in a line each. Nothing is trained."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tomli
 from optuna.trial import FixedTrial
 
+from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.space import Range, Space, Values
+from bnnlab_optuna.tuning import ONE_NUMBER
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_the_table_overrides_and_adds(plan: Any) -> None:
     batch_size = { low = 10, high = 1000 }
     "optimizer.lr" = { low = 1e-3, high = 0.1, log = false }
     optimizer.m = [1.0, "auto", [1.0, 2.0, 3.0]]
-    stream.normalise = [true, false]
+    compile = [true, false]
     """
     space = plan(HEAD + text).space
     found = {each.name: each.what for each in space.dimensions}
@@ -116,7 +118,7 @@ def test_the_table_overrides_and_adds(plan: Any) -> None:
         "[1.0, 2.0, 3.0]": [1.0, 2.0, 3.0],
     }
     params = {"epochs": 8, "optimizer.lr": 0.01, "optimizer.m": "[1.0, 2.0, 3.0]"}
-    others = {"batch_size": 10, "stream.normalise": True, "rule.scale": 1.0, "model.width": 1.0}
+    others = {"batch_size": 10, "compile": True, "rule.scale": 1.0, "model.width": 1.0}
     drawn = space.settings(FixedTrial({**params, **others}))
     assert drawn["optimizer"] == {"lr": 0.01, "m": [1.0, 2.0, 3.0]}
     assert drawn["epochs"] == 8
@@ -157,16 +159,25 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
         ("[tune]\nseeds = [1, 1]", "or a list of different whole numbers"),
         ("[tune]\nmeasure = 'average_acuracy'\ndirection = 'maximize'", "'average_accuracy'"),
         ("[tune]\nmeasure = 'flips.0'", "maximize or minimize"),
+        ("[tune]\nmeasure = 'accuracy'", "accuracy is not a number: name one in it"),
+        ("[tune]\nmeasure = 'forgetting.0'", "forgetting is one"),
+        ("[tune]\nmeasure = 'plasticity'", "only with fresh = true"),
+        ("[tune]\nmeasure = 'seconds'", "seconds says what a run was"),
         ("[tune]\npruner = 'wilcoxon'\nseeds = 4", "at least 5 seeds"),
         ("[tune]\nstorage = 'nowhere'", "write sqlite, or an address"),
         ("[tune]\nstorage = 'postgresql+psycopg://me:S3c@host:xx/db'", "^tune.storage: write sql"),
+        ("[tune]\nstorage = 'sqlite://'", "in memory"),
+        ("[tune]\nstorage = 'sqlite:///:memory:'", "in memory"),
+        ("[tune]\nstorage = 'sqlite:///file:x?mode=memory&uri=true'", "in memory"),
         ("[tune]\nsampler = 'grid'", "all values of rule.scale"),
         ("[tune]\nspace = 3", "no table"),
         ("[tune.space]\nseed = [1, 2]", "repetitions are"),
         ("[tune.space]\nevaluate_on = ['test']", "validation data only"),
         ("[tune.space]\nepocs = [1, 2]", "Did you mean 'epochs'"),
         ("[tune.space]\nprobe.weights.x = [1]", "changes no result"),
-        ("[tune.space]\nstream = ['digits', 'mnist']", "other streams"),
+        ("[tune.space]\nstream.tasks = [1, 2]", "learn other tasks"),
+        ("[tune.space]\nfresh = [true, false]", "changes no result"),
+        ("[tune.space]\nstream = ['digits', 'mnist']", "learn other tasks"),
         ("[tune.space]\noptimizer = ['meta', 'adm']", "Did you mean 'adam'"),
         ("[tune.space]\noptimizer = [{name = 'meta'}]", "no list of names"),
         ("[tune.space]\noptimizer.rl = [1.0]", "Did you mean 'optimizer.lr'"),
@@ -227,6 +238,11 @@ def test_what_continues_a_study_has_the_same_space_and_no_password(
     with pytest.raises(UsageError, match="--name is for a file"):
         read_plan(host, first.folder, {"name": "other"})
     assert plan(text + "\nmeasure = 'forgetting'").digest != first.digest
+
+
+def test_of_the_cores_measures_it_is_known_which_are_one_number() -> None:
+    its = {name: get_args(each.__orig_class__) for name, each in MEASURES.items()}
+    assert {name for name, (type_,) in its.items() if type_ == float | None} == ONE_NUMBER
 
 
 def test_what_is_to_be_swept_is_not_tuned(plan: Any, host: PluginHost, tmp_path: Path) -> None:

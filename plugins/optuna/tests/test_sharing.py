@@ -21,7 +21,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from tuning_runs import planned, pretend, tuned
 
-from bnnlab_optuna.outcome import draw, find
+from bnnlab_optuna.outcome import find, write
 from bnnlab_optuna.storage import connect, disconnect
 
 pytestmark = pytest.mark.slow
@@ -128,7 +128,8 @@ def test_pictures_are_drawn(tmp_path: Path, monkeypatch: Any) -> None:
     pretend(monkeypatch, 0.5, 0.6, 0.7, 0.5, 0.6, 0.9)
     with closing(tuned(plan, monkeypatch)) as done:
         study = done.ownership.study
-        paths = draw(plan.folder, study, find(study))
+        (_, _, *paths), faults = write(plan, study, find(study))
+    assert not faults
     assert [path.stem for path in paths] == ["history", "slice", "importances", "intermediate"]
     assert all(path.stat().st_size > 1000 for path in paths)
 

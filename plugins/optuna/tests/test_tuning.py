@@ -18,17 +18,25 @@ from bnnlab.interfaces.examples import Examples
 from bnnlab_optuna import outcome
 from bnnlab_optuna.choices import make_pruner, make_sampler
 from bnnlab_optuna.ownership import UNOWNED, Ownership
-from bnnlab_optuna.tuner import ABOUT, VALUES
+from bnnlab_optuna.plan import Plan
+from bnnlab_optuna.tuner import ABOUT, VALUES, Tuner
 
 COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
+ELSEWHERE = "postgresql+psycopg://nowhere/none"
 ONE_TASK: dict[str, Any] = {"name": "digits", "validation": 0.2}
+
+
+def write(plan: Plan, done: Tuner) -> list[str]:
+    """Write what was found; return what could not be written."""
+    study = done.ownership.study
+    return outcome.write(plan, study, outcome.find(study))[1]
 
 
 def test_a_study_is_made_and_gone_on_with(tmp_path: Path, monkeypatch: Any) -> None:
     plan = planned(tmp_path, {"trials": 2, "seeds": [3, 4]}, stream=ONE_TASK)
     with closing(tuned(plan, monkeypatch)) as done:
         first = done.ownership.study.get_trials()
-        outcome.write(plan, outcome.find(done.ownership.study))
+        write(plan, done)
     assert [it.state for it in first] == [COMPLETE] * 2
     for each in first:
         runs = [plan.folder / f"trial-{each.number:04}/seed-{seed}" for seed in (3, 4)]
@@ -58,7 +66,7 @@ def test_the_best_file_is_a_run_file_that_is_evaluated_on_test(
         pretend(patch, 0.5, 0.6)
         with closing(tuned(plan, patch)) as done:
             best = done.ownership.study.best_trial
-            outcome.write(plan, outcome.find(done.ownership.study))
+            write(plan, done)
     result = run(plan.folder / "best.toml", seed=9)
     assert result.evaluate_on == "test"
     said = tomli.loads((plan.folder / "best.toml").read_text())
@@ -100,7 +108,7 @@ def test_without_a_validation_part_nothing_begins(tmp_path: Path, monkeypatch: A
     plan = planned(tmp_path, {}, stream={"name": "permuted-digits", "tasks": 2})
     with pytest.raises(UsageError, match=r"stream.validation=0.1"):
         tuned(plan, monkeypatch)
-    assert not [*plan.folder.glob("trial-*")]
+    assert not plan.folder.exists()
     corrected = planned(tmp_path, {"trials": 1}, stream=ONE_TASK)
     with closing(tuned(corrected, monkeypatch)) as done:
         assert len(done.ownership.study.get_trials()) == 1
@@ -111,9 +119,13 @@ def test_a_measure_that_no_run_has_is_refused(tmp_path: Path, monkeypatch: Any) 
         planned(tmp_path, {"measure": "average_acuracy", "direction": "maximize"})
     late = planned(tmp_path, {"measure": "uncertainty.ecce", "direction": "minimize"})
     for _ in range(2):  # and so it is if the command is given again
-        with pytest.raises(UsageError, match=r"do not have uncertainty\.ecce"):
+        with pytest.raises(UsageError, match=r"did not measure uncertainty\.ecce"):
             tuned(late, monkeypatch)
         assert [it.name for it in late.folder.glob("trial-*")] == ["trial-0000"]
+    (tmp_path / "none").mkdir()
+    pretend(monkeypatch, None)
+    with pytest.raises(UsageError, match="did not measure average_accuracy"):
+        tuned(planned(tmp_path / "none", {}), monkeypatch)
 
 
 def test_trials_that_fail_alike_stop_the_study(tmp_path: Path, monkeypatch: Any) -> None:
@@ -131,7 +143,9 @@ def test_a_failed_trial_does_not_stop_the_others(tmp_path: Path, monkeypatch: An
     with closing(tuned(planned(tmp_path, {"trials": 6}), monkeypatch)) as done:
         trials = done.ownership.study.get_trials()
     assert [it.state for it in trials] == [COMPLETE, *[FAIL] * 4, COMPLETE]
-    assert all("no finite number" in it.user_attrs[ABOUT] for it in trials[2:5])
+    assert "no finite number" in trials[2].user_attrs[ABOUT]
+    assert "did not measure average_accuracy" in trials[3].user_attrs[ABOUT]
+    assert "Did you mean 'average_accuracy.0'" in trials[4].user_attrs[ABOUT]
 
 
 def test_a_storage_that_fails_in_the_middle_is_said_in_a_line(
@@ -141,7 +155,7 @@ def test_a_storage_that_fails_in_the_middle_is_said_in_a_line(
         (tmp_path / "study/study.db").write_bytes(b"no database" * 999)
 
     pretend(monkeypatch, 0.5, 0.6)
-    with pytest.raises(RunError, match=r"study\.db cannot be used.*the same command continues"):
+    with pytest.raises(RunError, match=r"study\.db cannot be used.*to continue: bnn tune"):
         tuned(planned(tmp_path, {}), monkeypatch, damage)
 
 
@@ -201,7 +215,7 @@ def test_a_trial_is_pruned_after_a_seed(tmp_path: Path, monkeypatch: Any) -> Non
 
 
 def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path, monkeypatch: Any) -> None:
-    plan, storage = planned(tmp_path, {"trials": 2}), InMemoryStorage()
+    plan, storage = planned(tmp_path, {"trials": 2, "storage": ELSEWHERE}), InMemoryStorage()
     dead = Ownership(storage, plan)
     dead.release(dead.take().number)
     dead.study.ask()  # it died before it said where the trial is
@@ -235,7 +249,7 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
     Ownership(storage, planned(tmp_path, {})).take()
     with pytest.raises(UsageError, match="tunes something else"):
         Ownership(storage, planned(tmp_path, {}, epochs=2))
-    with pytest.raises(UsageError, match="another study's trials"):
+    with pytest.raises(UsageError, match="has trials, and the storage no study 'study'"):
         Ownership(InMemoryStorage(), planned(tmp_path, {}))
     (tmp_path / "study/study.toml").write_text("[sweep]")
     with pytest.raises(UsageError, match="holds another study"):

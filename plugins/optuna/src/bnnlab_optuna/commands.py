@@ -1,26 +1,30 @@
 """The command `bnn tune`."""
 
-import shlex
+import logging
 import sys
 from collections import Counter
-from contextlib import closing, redirect_stdout
+from contextlib import closing, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, print_table, report_note, stoppable
+from bnnlab.errors import BnnlabError, RunError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
-from bnnlab_optuna.outcome import Found, as_dict, by_seed, draw, find, write
-from bnnlab_optuna.ownership import Ownership
+from bnnlab_optuna.outcome import TRIALS, Found, as_dict, by_seed, find, write
+from bnnlab_optuna.ownership import Ownership, unwritable
 from bnnlab_optuna.plan import Plan, read_plan
+from bnnlab_optuna.reading import PROTOCOL
+from bnnlab_optuna.storage import FAULTS, unreachable
 from bnnlab_optuna.tuner import ABOUT, Tuner
-from bnnlab_studies.asking import EngineError
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
 from bnnlab_studies.stopping import raising
+
+log = logging.getLogger("bnnlab.optuna")
 
 File = Annotated[
     Path,
@@ -54,6 +58,8 @@ def tune(
 
     The same command continues a study. Several processes and machines may share its storage.
 
+    Exit code 1: no trial is complete, or the study stopped before it had all its trials.
+
     Examples:
       bnn tune study.toml --trials 30
 
@@ -64,22 +70,25 @@ def tune(
         plan = read_plan(PluginHost(), file, said, trials)
         if not quiet:
             _announce(plan)
-        again = f"bnn tune {shlex.quote(str(plan.folder))}"
         with closing(Tuner(plan, (lambda _: None) if quiet else _report)) as tuner:
             try:
-                with stoppable(lambda: again), raising():
+                with stoppable(lambda: plan.again), raising():
                     tuner.run()
-            except EngineError:
-                if hasattr(tuner, "ownership"):  # trials that ended stay
-                    _write(plan, tuner.ownership)
+            except BnnlabError:
+                with suppress(BnnlabError):
+                    if hasattr(tuner, "ownership"):  # trials that ended stay
+                        _write(plan, tuner.ownership)
                 raise
-            found, files = _write(plan, tuner.ownership)
+            found, files, faults = _write(plan, tuner.ownership)
     if json:
         print_json(as_dict(plan, found))
     else:
         _print(plan, found)
         for path in files:
             print_out(f"written to {path}", soft_wrap=True)
+    _name_failed(found)
+    if faults:
+        raise RunError(f"cannot write to {plan.folder}: {', '.join(faults)}", again=plan.again)
     if found.best is None:
         raise typer.Exit(1)
 
@@ -97,16 +106,35 @@ def _announce(plan: Plan) -> None:
     )
     for each in plan.space.dimensions:
         report_note(f"  {each.name}: {each.what}")
+    if its := [name for name in PROTOCOL if any(it.name == name for it in plan.space.dimensions)]:
+        report_note(f"trials differ in {' and '.join(its)}, and so in their protocol hash")
     if tuning.pruner != "none" and len(tuning.seeds) == 1 and not tuning.within:
         report_note(f"nothing is pruned: {tuning.measure} has no value before a run ends")
 
 
-def _write(plan: Plan, ownership: Ownership) -> tuple[Found, list[Path]]:
-    """Write what the study has found; return it, and the files."""
-    with ownership.asking:  # the last process to write has seen all trials
-        found = find(ownership.study)
-        files = write(plan, found)
-    return found, [*files, *draw(plan.folder, ownership.study, found)]
+def _write(plan: Plan, ownership: Ownership) -> tuple[Found, list[Path], list[str]]:
+    """Write what the study has found; return it, the files, and what cannot be written.
+
+    Raises:
+        RunError: If the study cannot be read, or its folder not be locked.
+    """
+    try:
+        with ownership.asking:  # the last process to write has seen all trials
+            found = find(ownership.study)
+            return found, *write(plan, ownership.study, found)
+    except FAULTS as error:
+        raise RunError(unreachable(plan.address, error)) from None
+    except OSError as error:
+        raise RunError(unwritable(plan.folder, error)) from error
+
+
+def _name_failed(found: Found) -> None:
+    """Say which trials failed, and why the last of them did."""
+    failed = [trial for trial in found.trials if trial.state is TrialState.FAIL]
+    if failed:
+        numbers, why = ", ".join(str(each.number) for each in failed), failed[-1].user_attrs[ABOUT]
+        what = f"{len(failed)} of {len(found.trials)} trials failed: {numbers}"
+        log.warning("%s (%s says why). The last of them: %s", what, TRIALS, why)
 
 
 def _report(trial: FrozenTrial) -> None:
@@ -138,5 +166,5 @@ def _print(plan: Plan, found: Found) -> None:
         values = by_seed(plan, best).items()
         print_out(", ".join(f"seed {seed}: {value:.4f}" for seed, value in values))
     shares = {name: f"{100 * share:.0f} %" for name, share in found.importances.items()}
-    rows = [(name, _shown(it), shares.get(name, "")) for name, it in best.params.items()]
+    rows = [(name, _shown(it), shares.get(name, "-")) for name, it in best.params.items()]
     print_table(("setting", "best", "importance"), rows, numbers=2)

@@ -1,16 +1,19 @@
 """What a study found: best.toml, trials.csv, importances, pictures."""
 
+import io
 import logging
 import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import optuna
 import tomli_w
+from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.errors import NOTE, first_line, install_command
@@ -31,7 +34,8 @@ class Found:
     Attributes:
         trials: All of them, by number.
         best: The best complete trial; None if there is none.
-        importances: Share of each dimension in what makes trials differ; empty if not known.
+        importances: Share of each setting that varied in what makes the complete trials differ;
+            empty if not known.
     """
 
     trials: Sequence[FrozenTrial]
@@ -44,16 +48,25 @@ def find(study: optuna.Study) -> Found:
     trials = study.get_trials(deepcopy=False)
     if not any(trial.state is TrialState.COMPLETE for trial in trials):
         return Found(trials, None, {})
-    importances, why = {}, "the trials do not differ enough"
+    return Found(trials, study.best_trial, _importances(study))
+
+
+def _importances(study: optuna.Study) -> dict[str, float]:
+    """Return the share of each setting; what did not vary in the complete trials has none."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    shared = optuna.search_space.intersection_search_space(trials)
+    varied = [name for name in shared if len({trial.params[name] for trial in trials}) > 1]
+    found, why = dict[str, float](), "the trials do not differ enough"
     try:
         with warnings.catch_warnings(action="ignore"):
-            importances = optuna.importance.get_param_importances(study)
+            found = get_param_importances(study, params=varied, normalize=False)
     except (ValueError, RuntimeError, ImportError) as error:
         why = first_line(error)
-    if not importances or not all(map(math.isfinite, importances.values())):
+    total = float(sum(found.values()))  # 0 if their values are alike
+    if not (math.isfinite(total) and total > 0):
         log.log(NOTE, "no importances: %s", why)
-        importances = {}
-    return Found(trials, study.best_trial, {name: float(it) for name, it in importances.items()})
+        return {}
+    return {name: float(it) / total for name, it in found.items()}
 
 
 def by_seed(plan: Plan, trial: FrozenTrial) -> dict[int, float | None]:
@@ -87,14 +100,24 @@ def as_dict(plan: Plan, found: Found) -> dict[str, Any]:
     }
 
 
-def write(plan: Plan, found: Found) -> list[Path]:
-    """Write best.toml and trials.csv; return their paths."""
-    texts = {TRIALS: csv_text(as_dict(plan, found)["trials"])}
-    if found.best is not None:
-        texts[BEST] = _best(plan, found.best)
-    for name, text in texts.items():
-        write_atomically(plan.folder / name, text.encode())
-    return [plan.folder / name for name in texts]
+def write(plan: Plan, study: optuna.Study, found: Found) -> tuple[list[Path], list[str]]:
+    """Write best.toml, trials.csv and pictures.
+
+    Returns:
+        The files, and what could not be written, with the reason.
+    """
+    contents: dict[str, Callable[[], bytes]]
+    contents = {TRIALS: lambda: csv_text(as_dict(plan, found)["trials"]).encode()}
+    if (best := found.best) is not None:
+        contents |= {BEST: lambda: _best(plan, best).encode(), **_pictures(study, found)}
+    files, faults = list[Path](), list[str]()
+    for name, content in contents.items():
+        try:
+            write_atomically(plan.folder / name, content())
+            files.append(plan.folder / name)
+        except OSError as error:
+            faults.append(f"{name} ({error.strerror or first_line(error)})")
+    return files, faults
 
 
 def _best(plan: Plan, best: FrozenTrial) -> str:
@@ -111,28 +134,32 @@ def _best(plan: Plan, best: FrozenTrial) -> str:
     )
 
 
-def draw(folder: Path, study: optuna.Study, found: Found) -> list[Path]:
-    """Draw the study, if matplotlib is installed and a trial is complete; return the pictures."""
-    if found.best is None:
-        return []
+def _pictures(study: optuna.Study, found: Found) -> dict[str, Callable[[], bytes]]:
+    """Return what draws each picture of a study, if matplotlib is installed."""
     if find_spec("matplotlib") is None:
         log.log(NOTE, "no pictures: %s", install_command("bnnlab-optuna[plot]"))
-        return []
-    import matplotlib
+        return {}
     from optuna.visualization import matplotlib as pictures
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
     wanted: dict[str, Callable[[optuna.Study], Any]]
     wanted = {"history": pictures.plot_optimization_history, "slice": pictures.plot_slice}
     if found.importances:
-        wanted["importances"] = pictures.plot_param_importances
+        varied = [*found.importances]
+        wanted["importances"] = partial(pictures.plot_param_importances, params=varied)
     if any(trial.intermediate_values for trial in found.trials):
         wanted["intermediate"] = pictures.plot_intermediate_values
-    for name, picture in wanted.items():
-        with warnings.catch_warnings(action="ignore"):
-            picture(study)
-        pyplot.savefig(folder / f"{name}.png", bbox_inches="tight")
-        pyplot.close()
-    return [folder / f"{name}.png" for name in wanted]
+    return {f"{name}.png": partial(_drawn, plot, study) for name, plot in wanted.items()}
+
+
+def _drawn(plot: Callable[[optuna.Study], Any], study: optuna.Study) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    content = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):
+        plot(study)
+    pyplot.savefig(content, format="png", bbox_inches="tight")
+    pyplot.close()
+    return content.getvalue()

@@ -14,7 +14,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from bnnlab.errors import NOTE, UsageError
+from bnnlab.errors import NOTE, UsageError, first_line
 from bnnlab_optuna.choices import make_sampler
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.storage import open_study
@@ -23,6 +23,8 @@ log = logging.getLogger("bnnlab.optuna")
 
 OWNED = "bnnlab_owned"
 """The attribute of a trial that has a folder, here or on another machine."""
+ASKING = ".asking"
+"""The file that is locked while a process begins a study, asks for a trial, or sums up."""
 UNOWNED = 60
 """Seconds after which a trial without a folder is that of a process that died as it asked."""
 
@@ -41,14 +43,28 @@ class Ownership:
     def __init__(self, storage: optuna.storages.RDBStorage, plan: Plan) -> None:
         self._plan, self._seed = plan, plan.resolve().seed
         self._locks: dict[int, FileLock] = {}  # of its trials, by their numbers
-        self.asking = lock_of(plan.folder, ".asking")
+        self.asking = lock_of(plan.folder, ASKING)
+        self._is_alone = plan.tuning.storage == "sqlite"  # all who ask for trials hold `asking`
         with self.asking:
-            self.study = open_study(storage, plan.name, plan.tuning.direction, plan.digest)
+            name = self._name_in(storage)
+            self.study = open_study(storage, name, plan.tuning.direction, plan.digest)
             plan.write()
-            if not self.study.get_trials(deepcopy=False) and any(plan.folder.glob("trial-*")):
-                where = f"{plan.folder} has another study's trials"
-                raise UsageError(f"{where}. Choose another --name.")
         self._sample(0)  # a grid gives its points as it is asked
+
+    def _name_in(self, storage: optuna.storages.RDBStorage) -> str:
+        """Return the study's name: that of the folder, or the one before it was renamed."""
+        folder, name = self._plan.folder, self._plan.folder.resolve().name
+        known = optuna.get_all_study_names(storage)
+        if name in known:
+            return name
+        if known and self._is_alone:
+            return str(known[0])
+        if any(folder.glob("trial-*")):
+            raise UsageError(
+                f"{folder} has trials, and the storage no study {name!r}. If the folder was "
+                "renamed, give it its earlier name; else choose another --name."
+            )
+        return name
 
     def take(self) -> optuna.Trial | None:
         """Return a dead trial to go on with, or a new one; None if the study has its number.
@@ -72,7 +88,8 @@ class Ownership:
     def _dead(self) -> optuna.Trial | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             number, is_here = trial.number, self._plan.folder_of(trial.number).exists()
-            is_dead = is_here if OWNED in trial.user_attrs else _is_old(trial)
+            is_lost = self._is_alone or _is_old(trial)  # its process died as it asked
+            is_dead = is_here if OWNED in trial.user_attrs else is_lost
             if is_dead and self._lock(number):
                 if self.study.get_trials(deepcopy=False)[number].state is TrialState.RUNNING:
                     log.log(NOTE, "trial %d was left unfinished: it goes on", number)
@@ -101,16 +118,14 @@ class Ownership:
 
 
 def lock_of(folder: Path, name: str = ".lock") -> FileLock:
-    """Return a lock in a folder, which is made if it is not there.
-
-    Raises:
-        UsageError: If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror}.") from error
+    """Return a lock in a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / name, thread_local=False)
+
+
+def unwritable(folder: Path, error: BaseException) -> str:
+    """Return what is wrong with a folder."""
+    return f"cannot write to {folder}: {getattr(error, 'strerror', None) or first_line(error)}"
 
 
 def _is_old(trial: FrozenTrial) -> bool:

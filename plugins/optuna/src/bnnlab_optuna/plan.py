@@ -9,7 +9,6 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -21,8 +20,8 @@ from bnnlab.storage.files import write_atomically
 from bnnlab_optuna.choices import grid
 from bnnlab_optuna.reading import read_space
 from bnnlab_optuna.space import Space
-from bnnlab_optuna.storage import find_address, without_secrets
-from bnnlab_optuna.tuning import Tuning, no_measure, read_tuning
+from bnnlab_optuna.storage import FILE, find_address, without_secrets
+from bnnlab_optuna.tuning import Tuning, read_tuning
 from bnnlab_studies.cells import digest
 from bnnlab_studies.membership import PLAN
 from bnnlab_studies.plan import choose_engine, folder_of
@@ -57,9 +56,9 @@ class Plan:
     content: Mapping[str, Any]
 
     @property
-    def name(self) -> str:
-        """Of the study in its storage."""
-        return self.folder.resolve().name
+    def again(self) -> str:
+        """The command that continues the study."""
+        return f"bnn tune {shlex.quote(str(self.folder))}"
 
     def folder_of(self, trial: int) -> Path:
         """Return the folder of a trial, by its number."""
@@ -78,15 +77,8 @@ class Plan:
         return resolve(self.host, [*self.places, *more])
 
     def write(self) -> None:
-        """Write study.toml.
-
-        Raises:
-            UsageError: If the folder has one that `bnn tune` did not write.
-        """
-        file = self.folder / PLAN
-        if file.exists() and not _is_ours(file):
-            raise UsageError(f"{self.folder} holds another study. Choose another --name.")
-        write_atomically(file, (HEAD + tomli_w.dumps(self.content)).encode())
+        """Write study.toml."""
+        write_atomically(self.folder / PLAN, (HEAD + tomli_w.dumps(self.content)).encode())
 
 
 def read_plan(
@@ -110,14 +102,13 @@ def read_plan(
         table["trials"] = trials
     places = [*take_recipe(host, said), Layer(said, str(file)), Layer(own)]
     config = resolve(host, places)
-    tuning = read_tuning(table, config.seed, str(file))
-    if not config.probes and tuning.measure.partition(".")[0] not in MEASURES:
-        raise no_measure(tuning.measure, MEASURES)  # those of a probe are known from its first run
+    tuning = read_tuning(table, config, str(file))
     space = read_space(host, places, config, table.get("space", {}))
     if tuning.sampler == "grid":
         size = prod(map(len, grid(space).values()))
         tuning = replace(tuning, trials=min(tuning.trials, size))
     folder = folder_of(place, config, own)
+    _expect_own(folder)
     options = {key: "none" if it is None else it for key, it in chosen.options.items()}
     return Plan(
         host=host,
@@ -145,6 +136,16 @@ def _read(place: Path) -> tuple[Path, dict[str, Any]]:
     if place.is_dir() and not (file.exists() and _is_ours(file)):
         raise UsageError(f"{place} is no folder of a study that was tuned: name a file.")
     return file, said
+
+
+def _expect_own(folder: Path) -> None:
+    """Raise UsageError if a folder holds something else than a study of `bnn tune`."""
+    others = [each.name for each in folder.glob("[!.]*") if not each.name.startswith(FILE)]
+    file = folder / PLAN
+    if file.exists() and not _is_ours(file):
+        raise UsageError(f"{folder} holds another study. Choose another --name.")
+    if others and not file.exists():  # study.db comes before study.toml
+        raise UsageError(f"{folder} holds no study, but {min(others)!r}. Choose another --name.")
 
 
 def _is_ours(file: Path) -> bool:

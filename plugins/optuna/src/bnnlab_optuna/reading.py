@@ -11,7 +11,7 @@ from bnnlab.registry.forms import forms
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_value, shown
 from bnnlab.settings.layers import Layer, Settings, merge
-from bnnlab.settings.run import ELSEWHERE, KINDS, RUN_OPTIONS, RunConfig
+from bnnlab.settings.run import ELSEWHERE, KINDS, MEASURING, RUN_OPTIONS, RunConfig
 from bnnlab.settings.text import assignment, joined
 from bnnlab_optuna.space import Dimension, Range, Space, Values
 
@@ -20,9 +20,12 @@ METHODS = (Kind.RULE, Kind.OPTIMIZER, Kind.MODEL)
 FIXED: Mapping[str, str] = {
     "seed": "repetitions are [tune] seeds = ...",
     "evaluate_on": "tuning reads validation data only",
-    **dict.fromkeys([*ELSEWHERE, *({*Kind} - KINDS.keys())], "it changes no result"),
+    Kind.STREAM: "trials that learn other tasks, or other data, are not compared",
+    **dict.fromkeys([*ELSEWHERE, *MEASURING, *({*Kind} - KINDS.keys())], "it changes no result"),
 }
 """What is not tuned, and why."""
+PROTOCOL = ("epochs", "batch_size")
+"""Settings that are searched, although the protocol hash covers them."""
 DECADE = 10
 """A range from this factor on is searched on a log scale, if nothing else is said."""
 KEYS = ("low", "high", "log", "step")
@@ -51,7 +54,7 @@ def read_space(
             raise UsageError(f"tune.space.{name}: {why}.")
     joint = joined(assignment(key, value) for key, value in said.items())
     asked = {key: value for key, value in joint.items() if key not in KINDS}
-    for kind in KINDS:
+    for kind in METHODS:
         asked |= {f"{kind}.{key}": value for key, value in joint.get(kind, {}).items()}
     try:
         dimensions = _dimensions(host, places, config, asked)
@@ -69,8 +72,6 @@ def read_space(
 def _dimensions(
     host: PluginHost, places: Sequence[Settings | Layer], config: RunConfig, asked: dict[str, Any]
 ) -> list[Dimension]:
-    if "stream.name" in asked:
-        raise ValueError("stream: trials on other streams are not compared.")
     names = {kind: asked.pop(f"{kind}.name") for kind in METHODS if f"{kind}.name" in asked}
     dimensions = [Dimension(kind, (kind, "name"), _names(kind, it)) for kind, it in names.items()]
     known = []
@@ -112,15 +113,14 @@ def _options(
     Beside each option: its component, where several are tried; whether nothing sets it.
     """
     yield from ((option.name, option, None, False) for option in RUN_OPTIONS)
-    for kind in (*METHODS, Kind.STREAM):
+    for kind in METHODS:
         for only in names.get(kind, [None]):
             own: list[Settings] = [{kind: {"name": only}}] if only else []
             (said,) = merge(host.index, [*places, *own], config.choices[Kind.MODEL].name).of(kind)
             plugin, component = host.resolve(kind, only or config.choices[kind].name)
             is_set = {*said.table, component.argument if ":" in said.name else None}
             for option in host.options(plugin, component):
-                is_free = kind in METHODS and option.name not in is_set
-                yield f"{kind}.{option.name}", option, only, is_free
+                yield f"{kind}.{option.name}", option, only, option.name not in is_set
 
 
 def _declared(name: str, option: Option) -> Range | Values:

@@ -27,16 +27,25 @@ def find_address(said: str, folder: Path) -> str:
     """Return the address of the storage that `[tune]` names.
 
     Raises:
-        UsageError: If it is no address.
+        UsageError: If it is no address, or one of a database that ends with the process.
     """
     if said == "sqlite":
-        return str(sqlalchemy.URL.create("sqlite", database=str(folder.resolve() / FILE)))
+        try:
+            return str(sqlalchemy.URL.create("sqlite", database=str(folder.resolve() / FILE)))
+        except OSError as error:  # the working directory was deleted
+            raise UsageError(f"cannot find the folder {folder}: {error.strerror}.") from error
     try:
-        sqlalchemy.make_url(said)
+        url = sqlalchemy.make_url(said)
     except (exc.ArgumentError, ValueError):  # such as a port that is no number
         raise UsageError(
             "tune.storage: write sqlite, or an address as postgresql+psycopg://HOST:PORT/DATABASE."
         ) from None  # it may hold a password
+    is_kept = url.database and ":memory:" not in url.database and url.query.get("mode") != "memory"
+    if url.get_backend_name() == "sqlite" and not is_kept:
+        raise UsageError(
+            "tune.storage: a database in memory ends with its process. Write sqlite: a file in "
+            "the study's folder."
+        )
     return said
 
 

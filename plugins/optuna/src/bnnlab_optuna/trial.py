@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -28,6 +29,7 @@ class Trial:
     tuning: Tuning
     address: str = field(repr=False)
     study: str  # its name there
+    is_first: bool  # no other one is complete
 
     def __str__(self) -> str:
         return f"trial {self.number}"
@@ -41,7 +43,7 @@ class Outcome:
         state: Running, if there is something left to do.
         values: Of the seeds that were run.
         value: Of the trial, if it is complete.
-        about: Of a pruned or failed one, why; in one line.
+        about: Why it is pruned or failed, or cannot go on now; in one line.
         said: Notes and warnings that the runs logged: level and message.
     """
 
@@ -56,7 +58,7 @@ def perform_trial(trial: Trial) -> Outcome:
     """Carry out a trial, or what is left of it.
 
     Raises:
-        UsageError: If the runs do not have the measure.
+        UsageError: If it is the first one, and does not have the measure.
     """
     from bnnlab_optuna.pruning import reporting  # imports torch
 
@@ -74,13 +76,15 @@ def perform_trial(trial: Trial) -> Outcome:
             if run.status == "interrupted":
                 return ended(TrialState.RUNNING)
             if run.status == "failed":
-                return ended(TrialState.FAIL, run.error)
+                return ended(TrialState.RUNNING if run.is_outside else TrialState.FAIL, run.error)
             record = Record.read(job.folder)
             if run.status == "stopped":
                 return ended(TrialState.PRUNED, str(record.result["stop_reason"]))
             try:
                 values.append(_number(record, tuning.measure))
-            except ValueError as error:
+            except (UsageError, ValueError) as error:
+                if isinstance(error, UsageError) and trial.is_first:
+                    raise
                 return ended(TrialState.FAIL, str(error))
             # Wilcoxon's pruner compares seed by seed; others, the trial's value so far.
             value = values[-1] if tuning.pruner == "wilcoxon" else tuning.value(values)
@@ -90,11 +94,11 @@ def perform_trial(trial: Trial) -> Outcome:
 
 
 def _number(run: Record, measure: str) -> float:
-    if measure not in run:
+    value: Any = run[measure] if run.has_measure(measure) else None
+    if type(value) not in (int, float):
         raise no_measure(measure, run.result)
-    value = run[measure]
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{measure} is no finite number, but {value!r:.60}")
+    if not math.isfinite(value):
+        raise ValueError(f"{measure} is no finite number, but {value}")
     return float(value)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
@@ -11,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain
-from bnnlab_optuna.ownership import Ownership, lock_of
+from bnnlab_optuna.ownership import ASKING, Ownership, lock_of, unwritable
 from bnnlab_optuna.plan import Plan
 from bnnlab_optuna.storage import FAULTS, connect, disconnect, unreachable
 from bnnlab_optuna.trial import Outcome, Trial, perform_trial
@@ -47,43 +48,56 @@ class Tuner:
         self._pending: dict[Future[Outcome], optuna.Trial] = {}
         self._said = set[str]()  # of what runs logged
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with lock_of(plan.folder, ".asking"):  # one process makes the database
-            self._storage = connect(plan.address, make=True)
+        self._storage: optuna.storages.RDBStorage | None = None
 
     def close(self) -> None:
         """Close the connections to the storage."""
-        disconnect(self._storage)
+        if self._storage:
+            disconnect(self._storage)
 
     def run(self) -> None:
         """Carry out trials until the study has its number of them.
 
         Raises:
             UsageError: If no run can begin, or the runs do not have the measure.
-            RunError: If the first trials all fail alike, or the storage fails.
+            RunError: If the first trials all fail alike, a trial fails for something outside of
+                its settings, or the storage or the file system fails.
             EngineError: If the engine fails.
         """
+        plan = self._plan
         try:
-            with open_executor(self._engine, self._plan.tuning.trials) as executor:
-                self._examine(executor)
-                self.ownership = Ownership(self._storage, self._plan)
+            with open_executor(self._engine, plan.tuning.trials) as executor:
+                self._open(executor)
                 while self._begin(executor):
                     for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
                         self._end(future)
         except FAULTS as error:
-            why = unreachable(self._plan.address, error)
-            raise RunError(f"{why}; the same command continues the study") from None
+            raise RunError(unreachable(plan.address, error), again=plan.again) from None
+        except OSError as error:
+            raise RunError(unwritable(plan.folder, error), again=plan.again) from error
         finally:
             for future in [*self._pending]:  # those that ended while the others stopped
                 if future.done() and not future.cancelled():
                     with suppress(BnnlabError, *FAULTS):
                         self._end(future)
 
-    def _examine(self, executor: Asked) -> None:
-        """Raise UsageError if the runs of a new study cannot begin."""
-        if not (self._plan.folder / PLAN).exists():
-            config = self._plan.resolve({"seed": self._plan.tuning.seeds[0]})
+    def _open(self, executor: Asked) -> None:
+        """Make or continue the study; raise UsageError, and leave no new folder, if it cannot."""
+        plan, is_new = self._plan, not self._plan.folder.exists()
+        if not (plan.folder / PLAN).exists():
+            config = plan.resolve({"seed": plan.tuning.seeds[0]})
             if fault := executor.submit(examine, config.as_dict()).result():
                 raise UsageError(fault)
+        try:
+            with lock_of(plan.folder, ASKING):  # one process makes the database
+                self._storage = connect(plan.address, make=True)
+            self.ownership = Ownership(self._storage, plan)
+        except Exception as error:
+            if is_new and not (plan.folder / PLAN).exists():  # of a process that could begin
+                shutil.rmtree(plan.folder, ignore_errors=True)
+            if isinstance(error, OSError | NotImplementedError):  # a file system without locks
+                raise UsageError(f"{unwritable(plan.folder, error)}.") from error
+            raise
 
     def _begin(self, executor: Asked) -> bool:
         """Fill the engine with trials; return whether there are any."""
@@ -104,7 +118,9 @@ class Tuner:
                 config = replace(config, threads=self._engine.threads)
             folder, name = plan.folder_of(trial.number), f"trial {trial.number}, seed {seed}"
             jobs.append(Job(config.as_dict(), folder / f"seed-{seed}", name))
-        return Trial(trial.number, jobs, plan.tuning, plan.address, plan.name)
+        study = self.ownership.study
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return Trial(trial.number, jobs, plan.tuning, plan.address, study.study_name, not done)
 
     def _end(self, future: "Future[Outcome]") -> None:
         """Tell how a trial ended.
@@ -137,6 +153,9 @@ class Tuner:
         self.ownership.release(trial.number)
         if outcome.state is TrialState.FAIL:
             self._stop_if_alike()
+        elif not outcome.state.is_finished() and outcome.about:
+            why = f"trial {trial.number} is unfinished: {outcome.about}"
+            raise RunError(why, again=self._plan.again)
 
     def _stop_if_alike(self) -> None:
         """Raise RunError if all trials failed in the same way, up to their numbers."""

@@ -1,14 +1,17 @@
 """What `[tune]` says, checked. Imports neither optuna nor torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Annotated, Any, Literal
 
+from bnnlab.engine.result import ABOUT, MEASURES
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.markers import AtLeast, Below
 from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import options_of
+from bnnlab.settings.run import RunConfig
+from bnnlab_studies.record import leaves
 from bnnlab_studies.sweep_file import seeds_of
 
 Sampler = Literal["tpe", "random", "grid", "qmc", "gp"]
@@ -20,6 +23,12 @@ WITHIN = frozenset({"average_accuracy", "learning_accuracy", "recent_accuracy"})
 MORE_IS_BETTER = WITHIN | {"accuracy", "ood_auroc", "plasticity", "retention"}
 MORE_IS_BETTER |= {"backward_transfer", "forward_transfer"}
 LESS_IS_BETTER = frozenset({"brier", "ece", "forgetting", "nll"})
+ONE_NUMBER = WITHIN | {"forgetting", "backward_transfer", "forward_transfer", "plasticity"}
+"""Of the core's measures, those without entries."""
+NEEDS = {"plasticity": "fresh", "fresh_accuracy": "fresh", "diagnosis": "diagnose"}
+"""The settings that measures need, if no probe is named."""
+MOST = 16
+"""Measures that a message names."""
 LEAST_SEEDS = 5
 """Of Wilcoxon's pruner: below it, no p-value can be small enough before the last seed."""
 
@@ -75,12 +84,12 @@ class Tuning(Table):
         return float(aggregates[self.aggregate](values))
 
 
-def read_tuning(table: Any, seed: int, source: str) -> Tuning:
+def read_tuning(table: Any, config: RunConfig, source: str) -> Tuning:
     """Return what `[tune]` comes to.
 
     Args:
         table: The table as it was read.
-        seed: Of the run file.
+        config: What the run file says.
         source: The file, for messages.
 
     Raises:
@@ -99,8 +108,9 @@ def read_tuning(table: Any, seed: int, source: str) -> Tuning:
     )
     if faults:
         raise UsageError(" ".join(faults))
+    _expect_measure(values["measure"], config)
     said = values["seeds"]
-    values["seeds"] = (seed,) if said is None else seeds_of(said, "tune.seeds")
+    values["seeds"] = (config.seed,) if said is None else seeds_of(said, "tune.seeds")
     values["direction"] = values["direction"] or _direction(values["measure"])
     if values["pruner"] == "wilcoxon" and len(values["seeds"]) < LEAST_SEEDS:
         raise UsageError(
@@ -122,7 +132,29 @@ def _direction(measure: str) -> Direction:
     )
 
 
-def no_measure(name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a measure that runs do not have."""
-    hint = did_you_mean(name, known) or f" They have: {', '.join(known)}."
-    return UsageError(f"tune.measure: runs do not have {name}.{hint}")
+def _expect_measure(name: str, config: RunConfig) -> None:
+    """Raise UsageError if a measure is known not to be one number, before any run."""
+    head, dot, _ = name.partition(".")
+    setting = NEEDS.get(head)
+    if head in ABOUT:
+        raise UsageError(f"tune.measure: {name} says what a run was. Write what it measured.")
+    if head not in MEASURES and not config.probes:  # those of a probe are known from its first run
+        raise no_measure(name, MEASURES)
+    if head in MEASURES and (head in ONE_NUMBER) == bool(dot):
+        hint = f"{head} is one" if dot else "name one in it, as accuracy.-1.0 or uncertainty.ece"
+        raise UsageError(f"tune.measure: {name} is not a number: {hint}.")
+    if setting and not getattr(config, setting) and not config.probes:
+        raise UsageError(f"tune.measure: {head} is measured only with {setting} = true.")
+
+
+def no_measure(name: str, found: Mapping[str, Any]) -> UsageError:
+    """Return the error for a measure that is not a number in what a run found."""
+    head = name.partition(".")[0]
+    numbers = [it for it, value in leaves(found, lists=True) if type(value) in (int, float)]
+    inner = [it for it in numbers if it.startswith(f"{head}.")]
+    if head in found and not inner:
+        return UsageError(f"tune.measure: the runs did not measure {name}.")
+    known = inner or [*found]
+    some = ", ".join(known[:MOST]) + ", ..." * (len(known) > MOST)
+    hint = "" if "." in name[len(head) + 1 :] else did_you_mean(name, known)
+    return UsageError(f"tune.measure: runs do not have {name}.{hint or f' They have: {some}.'}")

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import ray
 from ray import exceptions as lost
 
-from bnnlab.errors import BnnlabError, RunError, first_line
+from bnnlab.errors import BnnlabError, first_line
 from bnnlab_ray import worker
 from bnnlab_ray.cluster import Cluster
+from bnnlab_studies.asking import EngineError
 from bnnlab_studies.engine import RepeatingExecutor, WorkerDied
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class RayExecutor(RepeatingExecutor):
         Raises:
             WorkerDied: If the worker died, or its machine.
             CancelledError: If the executor stops.
-            RunError: If the cluster failed.
+            EngineError: If the cluster failed.
         """
         task = self._ask(call)
         try:
@@ -59,7 +60,7 @@ class RayExecutor(RepeatingExecutor):
         except lost.TaskCancelledError as error:
             raise CancelledError from error
         except lost.RayError as error:
-            raise RunError(f"the Ray cluster failed: {first_line(error)}") from error
+            raise EngineError(f"the Ray cluster failed: {first_line(error)}") from error
         finally:
             self._asked.discard(task)
 
@@ -96,7 +97,7 @@ def _cause(error: lost.RayTaskError) -> BaseException:
     if isinstance(cause, lost.TaskCancelledError):
         return CancelledError()
     if not isinstance(cause, BnnlabError) and "No module named" in str(error):
-        return RunError(
+        return EngineError(
             "a machine of the Ray cluster lacks a package: install there what is installed here "
             f"({_last_line(error)})"
         )

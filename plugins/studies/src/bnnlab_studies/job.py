@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnnlab.errors import NOTE, BnnlabError, StoppedError, UsageError
+from bnnlab.errors import NOTE, BnnlabError, DataError, StoppedError, UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
@@ -53,11 +53,14 @@ class Outcome:
         status: As in its result.json.
         error: Why it failed, in one line; else empty.
         said: Notes and warnings that it logged: level and message.
+        is_outside: Whether it failed for its files, its data or its machine, and not for its
+            settings.
     """
 
     status: Status
     error: str = ""
     said: tuple[tuple[int, str], ...] = ()
+    is_outside: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -78,11 +81,10 @@ def perform(job: Job) -> Outcome:
             outcome = finished(job.folder, job.settings) or Outcome(_ready(job).run().status)
         except (KeyboardInterrupt, StoppedError):
             outcome = Outcome("interrupted")
-        except BnnlabError as error:
-            error.again = ""  # the study says how all its runs go on
-            outcome = Outcome("failed", str(error))
-        except OSError as error:
-            outcome = Outcome("failed", str(error))
+        except (BnnlabError, OSError) as error:
+            if isinstance(error, BnnlabError):
+                error.again = ""  # the study says how all its runs go on
+            outcome = Outcome("failed", str(error), is_outside=_is_outside(error, job.settings))
     told = (each for each in heard if NOTE <= each.levelno <= logging.WARNING)
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
 
@@ -97,6 +99,16 @@ def examine(settings: Mapping[str, Any]) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+def _is_outside(error: BaseException, settings: Mapping[str, Any]) -> bool:
+    """Return whether an error is of the file system or the data, or one that another run lacks."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError | DataError):
+            return True
+        cause = cause.__cause__
+    return isinstance(error, UsageError) and not examine(settings)
 
 
 def finished(folder: Path, settings: Mapping[str, Any] | None = None) -> Outcome | None:
