@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch._dynamo.config.recompile_limit = 200  # as `compile` sets it, by the segments
+    torch._dynamo.config.cache_size_limit = 200  # as `compile` sets it, by the segments
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"torch {torch.__version__}, {device}, {arguments.threads} threads, {arguments.rule}\n")
     steps = {

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
@@ -86,6 +87,18 @@ def test_torchs_encoder_is_counted_where_its_kernels_are_fused(mode: Any) -> Non
     with mode():
         (row,) = summarise(Model([Encoder(layer)], (5, 8)))
     assert row.counts.other_macs == 5 * (4 * 8 * 8 + 2 * 8 * 12) + 2 * 5 * 5 * 8
+
+
+class CrossAttention(nn.Module):
+    """Three queries meet five keys."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x[:, :, :3], x, x)
+
+
+def test_attention_is_counted_by_hand() -> None:
+    (row,) = summarise(Model([CrossAttention()], (2, 5, 4)))
+    assert row.counts.other_macs == 2 * 3 * 5 * (4 + 4)
 
 
 def test_a_model_of_another_dtype_is_counted_and_one_that_does_not_fit_is_refused() -> None:

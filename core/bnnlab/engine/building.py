@@ -243,9 +243,10 @@ def make_learner(
                 f"compile: {choices[Kind.RULE]} looks into the segments, which compiling would "
                 "hide; leave compile out"
             )
-        # torch counts the versions of all segments together, and gives up beyond its limit
+        # torch counts the versions of all segments together, and gives up beyond its limit, which
+        # newer versions call recompile_limit, too
         limits = torch._dynamo.config
-        limits.recompile_limit = max(limits.recompile_limit, 8 * len(model.segments))
+        limits.cache_size_limit = max(limits.cache_size_limit, 8 * len(model.segments))
         for segment in model.segments:
             segment.compile()
     return model, rule, make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)

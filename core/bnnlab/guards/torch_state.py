@@ -79,7 +79,7 @@ def _settings(torch: Any) -> Parts:
     modules, dispatch = torch.nn.modules.module, torch.utils._python_dispatch
     found: Parts = {
         "torch's default device": Part(  # without a device of its own, torch need not ask for it
-            lambda: str(torch.get_default_device()),
+            lambda: next((str(mode.device) for mode in _device_modes(torch)), "cpu"),
             lambda name: torch.set_default_device(None if name == "cpu" else name),
         ),
         "torch's flushing of tiny numbers": Part(  # one mode of the processor for all floats
@@ -101,7 +101,7 @@ def _settings(torch: Any) -> Parts:
             dispatch._get_current_dispatch_mode_stack,
             partial(_set_operation_modes, dispatch),
         ),
-        "torch's hooks for saved tensors": Part(
+        "torch's hooks for saved tensors": Part(  # torch 2.6 does not say which there are
             lambda: torch._C._autograd._top_saved_tensors_default_hooks(False),
             partial(_set_hooks_for_saved_tensors, torch._C._autograd),
         ),
@@ -149,8 +149,13 @@ def _of_default_device(mode: object) -> bool:
     return type(mode).__name__ == "DeviceContext"
 
 
+def _device_modes(torch: Any) -> list[Any]:
+    """Return the mode that sets the default device, if one does."""
+    return [mode for mode in _function_modes(torch) if _of_default_device(mode)]
+
+
 def _set_function_modes(torch: Any, modes: list[Any]) -> None:
-    devices = [mode for mode in _function_modes(torch) if _of_default_device(mode)]
+    devices = _device_modes(torch)
     while torch._C._len_torch_function_stack():
         torch._C._pop_torch_function_stack()
     for mode in (*devices, *modes):

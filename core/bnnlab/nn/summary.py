@@ -29,8 +29,13 @@ _FLOPS: dict[Any, Callable[..., int]] = {
     torch.ops.aten.mkldnn_rnn_layer: lambda x, one, two, *_, **__: _flops(x, one, two),
     torch.ops.aten._cudnn_rnn: lambda x, weights, *_, **__: _flops(x, *weights),
     torch.ops.aten._trilinear: lambda x, weight, *_, **__: _flops(x, weight),
+    # Each query meets each key, and each value.
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
+        2 * prod(q[:-1]) * k[-2] * (k[-1] + v[-1])
+    ),
 }
-"""Operations that torch's counter omits: fused recurrent layers and `nn.Bilinear`."""
+"""Operations that torch's counter omits: fused recurrent layers, `nn.Bilinear` and, in torch 2.6 to
+2.11 at least, attention on the CPU."""
 
 
 @dataclass(frozen=True)

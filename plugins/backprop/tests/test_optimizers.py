@@ -93,7 +93,7 @@ def compare(
         scale = np.abs(wanted).max()
         assert np.abs(found - wanted).max() < tolerance * scale, key
         if key in binary:
-            sure = np.abs(wanted) > 1e-6 * scale
+            sure = np.abs(wanted) > tolerance * scale
             assert np.array_equal(float64(p)[sure], np.sign(wanted)[sure]), key
     return at_bound, cut
 
@@ -110,6 +110,13 @@ def test_20_steps_agree_with_the_equations(
     name: str, lr: float, decay: float, dtype: torch.dtype, tolerance: float
 ) -> None:
     compare(name, dtype, tolerance, lr=lr, decay=decay)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.1)])
+def test_sgd_agrees_with_the_equations_in_half_precision(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    compare("sgd", dtype, tolerance, lr=0.05, decay=0.01)
 
 
 @PRECISIONS

@@ -48,6 +48,7 @@ def test_a_process_that_dies_fails_the_check_and_is_made_anew(make_plugin: MakeP
         OfARule().test_it_works_on_every_device()
 
 
+@pytest.mark.skipif(simulated_device.unavailable() is not None, reason="torch takes none")
 @pytest.mark.slow
 def test_where_another_backend_has_the_place_the_checks_are_skipped(
     monkeypatch: pytest.MonkeyPatch,
@@ -60,8 +61,9 @@ def test_where_another_backend_has_the_place_the_checks_are_skipped(
 
 
 def test_a_torch_without_the_registration_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert simulated_device.unavailable() is None
-    monkeypatch.delattr(simulated_device.registration, "_setup_privateuseone_for_python_backend")
+    assert simulated_device.unavailable() is None or torch.__version__ < (2, 11)
+    name = "_setup_privateuseone_for_python_backend"
+    monkeypatch.delattr(simulated_device.registration, name, raising=False)
     assert "takes no private backend" in str(simulated_device.unavailable())
 
 

@@ -107,7 +107,7 @@ class LatentSGD(LatentOptimizer):
             values,
             list(map(lying_as, values, grads)),
             velocities,
-            fused=True,
+            fused=_fused_sgd_is_right(values),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
@@ -115,3 +115,14 @@ class LatentSGD(LatentOptimizer):
             nesterov=False,
             maximize=False,
         )
+
+
+def _fused_sgd_is_right(values: list[Tensor]) -> bool:
+    """Return whether torch's fused SGD steps these values as its other code does.
+
+    Before 2.15 its code for the CPU leaves most float16 and bfloat16 values as they are, and spoils
+    their velocities: pytorch/pytorch issue 191763.
+    """
+    halves = (torch.float16, torch.bfloat16)
+    met = any(value.device.type == "cpu" and value.dtype in halves for value in values)
+    return not met or torch.__version__ >= (2, 15)

@@ -111,8 +111,8 @@ def _waits_for_indices(_: Tensor, indices: Any, value: Any = None, *_rest: Any) 
     """Return whether some come from the CPU, or are masks whose size must be known."""
     found = [each for each in indices if each is not None]
     masks = any(each.dtype in (torch.bool, torch.uint8) for each in found)
-    fills = value is not None and value.numel() == 1 and not is_here(value)  # needs no size
-    return not all(map(is_here, found)) or (masks and not fills)
+    number = value is not None and value.numel() == 1 and (not is_here(value) or value.number)
+    return not all(map(is_here, found)) or (masks and not number)  # to write a number needs no size
 
 
 def note(name: str) -> None:

@@ -112,9 +112,12 @@ class SimulatedTensor(Tensor):
 
     Attributes:
         held: Its values, on the CPU.
+        number: Whether torch made it of a number that is written, as torch 2.11 does in
+            `x[mask] = 1.0`; newer versions, and CUDA, are given the number itself.
     """
 
     held: Tensor
+    number: bool = False
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
@@ -214,7 +217,9 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return value
         known = wrappers.get(id(value))  # the operation is in place
         if known is None:
-            return SimulatedTensor(value)
+            made = SimulatedTensor(value)
+            made.number = name == "scalar_tensor"
+            return made
         if (known.shape, known.stride()) != (value.shape, value.stride()):
             with torch._C._DisableTorchDispatch():  # the shape outside must change, too
                 operation(*args, **kwargs)

@@ -12,8 +12,10 @@ from bnnlab_testing import (
     OptimizerContract,
     ProbeContract,
     StreamContract,
+    simulated_device,
 )
 from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.device_checks import DeviceChecks
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 
@@ -44,6 +46,7 @@ CONTRACTS: dict[Kind, type[ComponentContract]] = {
     Kind.STREAM: OfAStream,
     Kind.PROBE: OfAProbe,
 }
+ON_DEVICES = {check for check in vars(DeviceChecks) if check.startswith("test_")}
 PROVIDES = {
     Kind.RULE: ["gradients", "reevaluable"],
     Kind.OPTIMIZER: [],
@@ -113,6 +116,9 @@ def failing(made: type, name: str, *checks: str, **attributes: Any) -> dict[str,
         checks: Those to make.
         attributes: Others that the contract is told.
     """
+    missing = simulated_device.unavailable()
+    if missing and ON_DEVICES.intersection(checks):
+        pytest.skip(missing)
     failed = {}
     for check in checks:
         contract = CONTRACTS[kind_of(made)]()
