@@ -373,7 +373,9 @@ def test_stored_images_are_told_apart_by_digests_or_their_place_without_reading_
     with pytest.raises(UsageError, match="20 of 20 test examples"):
         make([replace(fine, train=fine.test), *rest])
     images.digests = [b"all alike"] * 60
-    with pytest.raises(UsageError, match=r"\d+ of 20 test examples .* are learned from, too"):
+    with pytest.raises(
+        UsageError, match=r"\d+ of 20 test examples .* are in a train or validation part, too"
+    ):
         make([fine, *rest])
 
 

@@ -88,8 +88,8 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
             copies, count = _count(known, hashes.examples(part)), len(part)
             if copies > TOLERATED * count:
                 raise ValueError(
-                    f"{copies} of {count} {name} examples of {task!r} are learned from, too: "
-                    "take them out of one of the parts"
+                    f"{copies} of {count} {name} examples of {task!r} are in a "
+                    f"{' or '.join(learned)} part, too: take them out of one of the parts"
                 )
             if copies:
                 share = f"{copies} of {count} ({copies / count:.1%})"

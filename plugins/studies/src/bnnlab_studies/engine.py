@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from inspect import getattr_static
@@ -116,7 +116,8 @@ class RepeatingExecutor(Executor, ABC):
     def submit(  # noqa: D102  # that of Executor
         self, function: Callable[..., T], /, *arguments: Any, **keywords: Any
     ) -> Future[T]:
-        what = arguments[0] if arguments else function.__qualname__
+        named = arguments and not isinstance(arguments[0], Mapping)  # settings are checked
+        what = arguments[0] if named else "a call"
         call = partial(function, *arguments, **keywords)
         return self._threads.submit(self._carry_out, what, call)
 

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.engine import building
+from bnnlab.engine.copies import Hasher, look_for_copies
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
+from bnnlab.storage.log import hear
 from bnnlab_testing.device_checks import CPU, DeviceChecks
 
 
@@ -96,6 +98,16 @@ class ExampleChecks(DeviceChecks):
                 if use < other_use and place(part) == place(held):
                     shared = torch.isin(part.rows, held.rows).sum()
                     assert not shared, f"{name} holds {shared} examples of {other}"
+
+    def test_no_copy_of_an_example_is_in_another_part(self) -> None:
+        """What is held out is new by its content; a data set with copies says so in `xfail`."""
+        tasks = [*self.make()]
+        with hear() as said:
+            try:
+                look_for_copies(tasks, Hasher())
+            except ValueError as error:
+                raise AssertionError(str(error)) from error
+        assert not said, said[0].getMessage()
 
     def test_only_what_is_trained_on_is_augmented(self) -> None:
         """What is scored or chosen by is shown as it is."""

@@ -89,7 +89,7 @@ class Leaks(Fine):
         return replace(task, train=replace(task.train, rows=rows))
 
 
-@found_by("test_a_run_accepts_its_tasks", "are learned from")
+@found_by("test_a_run_accepts_its_tasks", "part, too")
 class LeaksACopy(Fine):
     """Tests on a copy of the training data."""
 
@@ -98,7 +98,7 @@ class LeaksACopy(Fine):
         return replace(task, test=replace(train, pixels=train.pixels.clone()))
 
 
-@found_by("test_a_run_accepts_its_tasks", "are learned from")
+@found_by("test_a_run_accepts_its_tasks", "part, too")
 class LeaksACopyAcross(Fine):
     """Trains the second task on a copy of the test data."""
 
@@ -107,6 +107,19 @@ class LeaksACopyAcross(Fine):
             return task
         copy = replace(task.test, pixels=task.test.pixels.clone())
         return replace(task, train=copy, test=task.test)
+
+
+@found_by("test_no_copy_of_an_example_is_in_another_part", "3 of 8 .* in the validation part of")
+class HoldsOutCopies(Fine):
+    """Validates on copies of training examples, among others."""
+
+    def change(self, task: Task) -> Task:
+        train = task.train
+        held, rest = train.rows[:5], train.rows[5:]
+        rows = torch.cat([held, rest[:3]])
+        pixels, labels = train.pixels[rows].clone(), train.labels[rows].clone()
+        validation = replace(train, pixels=pixels, labels=labels, rows=torch.arange(8))
+        return replace(task, train=replace(train, rows=rest), validation=validation)
 
 
 @found_by("test_no_test_example_is_learned_from_in_any_task", "40 examples of test of task")
