@@ -154,7 +154,7 @@ def test_sizes_that_no_checkpoint_holds_are_refused(
 
 def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]) -> None:
     first = tasks[0]
-    with pytest.raises(UsageError, match="11 of 20 test examples of 't0' are learned from"):
+    with pytest.raises(UsageError, match="11 of 20 test examples of 't0' are in a train"):
         make([copied(first, 11, onto=first), *tasks[1:]])
     with pytest.raises(UsageError, match="20 of 20 test examples of 't0'"):
         make([replace(first, train=first.test), *tasks[1:]])
@@ -164,7 +164,7 @@ def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]
         make([replace(first, validation=replace(first.test)), *tasks[1:]])
     with pytest.raises(UsageError, match="the validation part of 't0' is its test part"):
         make([replace(first, validation=first.test), *tasks[1:]])
-    with pytest.raises(UsageError, match="40 of 40 validation examples of 't0' are learned from"):
+    with pytest.raises(UsageError, match="40 of 40 validation examples of 't0' are in a train"):
         make([replace(first, validation=first.train), *tasks[1:]])
 
 
@@ -184,7 +184,7 @@ def test_without_the_test_parts_the_others_are_checked(
     made = make(tasks, "validation")
     assert [(task.test, task.validation) for task in made] == [(t.validation,) * 2 for t in tasks]
     assert not caplog.records
-    with pytest.raises(UsageError, match="40 of 40 validation examples of 't1' are learned from"):
+    with pytest.raises(UsageError, match="40 of 40 validation examples of 't1' are in a train"):
         make([tasks[0], replace(tasks[1], validation=tasks[1].train)], "validation")
     worse = replace(tasks[0].train, labels=tasks[0].train.labels + 3)
     with pytest.raises(UsageError, match="labels of the validation part of 't0' beyond 0 to 2"):

@@ -130,6 +130,17 @@ def test_runs_at_once_in_one_process_use_each_their_own(tmp_path: Path) -> None:
     assert in_a_new_thread(torch.get_num_threads) == 3
 
 
+def test_blocks_that_begin_and_end_together_leave_the_number_of_others() -> None:
+    def block(number: int) -> None:
+        with threads.computing(number):
+            pass
+
+    for _ in range(50):
+        with ThreadPoolExecutor(4) as pool:
+            assert [*pool.map(block, (1, 2, 4, 5))]
+        assert in_a_new_thread(torch.get_num_threads) == 3
+
+
 def stopped_run(out: Path) -> Path:
     made = experiment(HOST, out, TINY, {"threads": 2})
     assert made.folder

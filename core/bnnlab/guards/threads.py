@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import RLock
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
 """Environment variables that say how OpenMP's threads wait, and what they are in `bnn`."""
 _QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 """Files with a container's quota of processor time and its period, of version 2 and 1 of cgroup."""
+_SETTING = RLock()
+"""Held where the number of threads that begin later is not what it should be."""
 
 
 def wait_briefly() -> None:
@@ -69,16 +71,22 @@ def computing(threads: int | None) -> Iterator[None]:
     """
     import torch
 
-    before = torch.get_num_threads()
-
-    def use(number: int) -> None:
-        torch.set_num_threads(number)
-        other = Thread(target=torch.set_num_threads, args=(before,))
-        other.start()
-        other.join()
-
-    use(find(threads))
+    with _SETTING:
+        before = torch.get_num_threads()
+        _use(find(threads))
     try:
         yield
     finally:
-        use(before)
+        _use(before)
+
+
+def _use(number: int) -> None:
+    """Set the number of this thread alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    with _SETTING, ThreadPoolExecutor(1) as other:
+        of_others = other.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        other.submit(torch.set_num_threads, of_others).result()

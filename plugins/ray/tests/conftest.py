@@ -6,10 +6,22 @@ import ray
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """This process is connected to a cluster of its own: starting one takes long."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
-    signal.signal(signal.SIGINT, before)
+def ended() -> Iterator[None]:
+    """No cluster is left."""
     yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(ended: None) -> None:
+    """This process is connected to a cluster of its own, that of the module before if it can be."""
+    if not ray.is_initialized():
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def alone() -> None:
+    """This process is connected to no cluster, whatever module came before."""
     ray.shutdown()

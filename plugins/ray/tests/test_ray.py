@@ -30,6 +30,7 @@ def test_the_engine_is_a_component() -> None:
     assert Ray(cpus=0.5).threads == 1
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

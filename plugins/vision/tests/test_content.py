@@ -132,7 +132,7 @@ def test_copies_are_warned_of_once_and_named_and_most_of_a_test_part_is_refused(
         (root / "test" / name / f"{number}.png").unlink()
         os.link(*(root / part / name / f"{number}.png" for part in ("train", "test")))
         if copies > 4:
-            with pytest.raises(UsageError, match=f"{copies} of 8 test .* learned from, too: take"):
+            with pytest.raises(UsageError, match=f"{copies} of 8 test .* part, too: take"):
                 bnnlab.create("stream", "image-folder", host=host, **options)
             continue
         caplog.clear()
