@@ -24,7 +24,7 @@ from bnnlab_optuna.storage import FILE, find_address, without_secrets
 from bnnlab_optuna.tuning import Tuning, read_tuning
 from bnnlab_studies.cells import digest
 from bnnlab_studies.membership import PLAN
-from bnnlab_studies.plan import choose_engine, folder_of
+from bnnlab_studies.plan import choose_engine, command_of, folder_of
 from bnnlab_studies.sweep_file import take_recipe
 
 HEAD = "# Written by `bnn tune`: what it was told.\n"
@@ -131,7 +131,7 @@ def _read(place: Path) -> tuple[Path, dict[str, Any]]:
     file = place / PLAN if place.is_dir() else place
     said = read_config(file) if file.exists() or not place.is_dir() else {}
     if "sweep" in said and "tune" not in said:
-        again = f"bnn sweep {shlex.quote(str(place))}"
+        again = command_of(place)
         raise UsageError(f"{file} has a table [sweep], and none [tune]. To sweep: {again}")
     if place.is_dir() and not (file.exists() and _is_ours(file)):
         raise UsageError(f"{place} is no folder of a study that was tuned: name a file.")

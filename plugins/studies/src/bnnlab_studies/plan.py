@@ -1,5 +1,6 @@
 """A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,6 +151,11 @@ def _named(names: Sequence[str], count: int) -> str:
     if len(names) == count:
         return "every cell: " if count > 1 else ""
     return f"cell{'s' if len(names) > 1 else ''} {listed(names)}: "
+
+
+def command_of(folder: Path) -> str:
+    """Return the command that goes on with a study."""
+    return f"bnn sweep {shlex.quote(str(folder))}"
 
 
 def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path:

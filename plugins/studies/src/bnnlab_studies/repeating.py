@@ -1,6 +1,5 @@
 """Repetitions: one run with several seeds, one after another in this process."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.storage.folder import named_folder
-from bnnlab_studies.plan import Cell, Plan, described
+from bnnlab_studies.plan import Cell, Plan, command_of, described
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
 from bnnlab_studies.study_folder import held
@@ -62,7 +61,7 @@ def repeat(
     components = (config.choices[kind].component.name for kind in NAMING)
     name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
     folder = named_folder(Path(config.out).expanduser(), name)
-    again = f"bnn sweep {shlex.quote(str(folder))}"
+    again = command_of(folder)
     if folder.exists():
         raise UsageError(f"{folder} exists. Choose another --name, or continue it: {again}")
     engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})

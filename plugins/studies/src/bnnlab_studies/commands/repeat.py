@@ -1,6 +1,5 @@
 """What `bnn run --seeds` does."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
@@ -12,6 +11,7 @@ from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer
 from bnnlab_studies.commands.summaries import print_study
+from bnnlab_studies.plan import command_of
 from bnnlab_studies.repeating import repeat as repeat_runs
 from bnnlab_studies.stopping import raising
 from bnnlab_studies.study import TABLE
@@ -37,7 +37,7 @@ def repeat(
 
     def begun(folder: Path) -> None:
         nonlocal again
-        again = f"bnn sweep {shlex.quote(str(folder))}"
+        again = command_of(folder)
 
     def train(experiment: "Experiment") -> "Result":
         nonlocal display

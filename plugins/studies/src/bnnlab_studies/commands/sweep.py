@@ -1,7 +1,6 @@
 """The command `sweep`."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
@@ -21,7 +20,7 @@ from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
 from bnnlab_studies.job import Job, finished, others
-from bnnlab_studies.plan import Plan, make_plan
+from bnnlab_studies.plan import Plan, command_of, make_plan
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import TABLE
 from bnnlab_studies.study_folder import agreed
@@ -75,7 +74,7 @@ def sweep(
     if dry_run:
         return
     watch = Watch(sum(len(plan.seeds) - len(runs) for runs in _done(plan)), quiet)
-    again = f"bnn sweep {shlex.quote(str(plan.folder))}"
+    again = command_of(plan.folder)
     try:
         with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
             study = carry_out(host, plan, made, watch.ended)
