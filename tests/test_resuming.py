@@ -43,8 +43,13 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "uncertainty": True,
         "diagnose": True,
         "fresh": True,
+        "probe": "confusion",
     },
-    "bimu, with inputs of no task": {"rule": "bp", "optimizer": {"name": "bimu", "test_draws": 2}},
+    "bimu, with inputs of no task": {
+        "rule": "bp",
+        "optimizer": {"name": "bimu", "test_draws": 2},
+        "probe": "confusion",
+    },
 }
 
 

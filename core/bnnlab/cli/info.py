@@ -136,6 +136,10 @@ def _document(
         "version": plugin.version,
         "provides": sorted(component.provides),
         "requires": sorted(component.requires),
+        "measures": {
+            name: {"unit": unit, "meaning": meaning}
+            for name, (unit, meaning) in component.measures.items()
+        },
         "options": [
             {
                 "name": option.name,
@@ -172,6 +176,10 @@ def _print_component(choice: Choice) -> None:
     else:
         print_out("It has no options.")
     print_out()
+    if component.measures:
+        measures = [(name, *about) for name, about in component.measures.items()]
+        print_table(("measure", "unit", "meaning"), measures)
+        print_out()
     abilities = [
         (word, name, CAPABILITIES.get(name, "defined by the plugin"))
         for word, names in (("requires", component.requires), ("provides", component.provides))

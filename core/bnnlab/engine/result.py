@@ -97,7 +97,7 @@ class Result(Mapping[str, Any]):
     forward_transfer = Measure[float | None]("-1 to 1", "mean gain before learning")
     plasticity = Measure[float | None]("-1 to 1", "mean of just learned minus a fresh model's")
     retention = Measure[PerTask]("0 to 1", "per lag k, mean accuracy k tasks after learning")
-    uncertainty = Measure[dict[str, float | list[float]]](
+    uncertainty = Measure[dict[str, Any]](
         "its own", "of the predictions for all tasks after the last one", {}
     )
     flips = Measure[PerTask]("0 to 1", "per task, share of binary weights it changed", [])

@@ -93,6 +93,7 @@ class Component:
             registry's default.
         state_bytes: For an optimizer: bytes of state per learned weight, at float32 and with the
             default options, in addition to the weight in the model.
+        measures: For a probe: unit (or range) and meaning of each of its results, by name.
 
     Raises:
         ValueError: On a malformed name or target, an unknown capability, a repeated or reserved
@@ -113,6 +114,7 @@ class Component:
     default_model: str | None = None
     state_bytes: int | None = None
     when: tuple[When, ...] = ()
+    measures: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", Kind(self.kind))

@@ -11,6 +11,10 @@ class TestUncertainty(ProbeContract):
     name = "bnnlab-analysis/uncertainty"
 
 
+class TestConfusion(ProbeContract):
+    name = "bnnlab-analysis/confusion"
+
+
 class TestDiagnosis(ProbeContract):
     name = "bnnlab-analysis/diagnosis"
 

@@ -1,11 +1,14 @@
 """Calibration, entropies and detection of the unknown against plain NumPy."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from bnnlab.interfaces.prediction import Prediction, entropy
-from bnnlab_analysis.uncertainty import calibration_gaps, summary_of, uncertainty
+from bnnlab_analysis.uncertainty import BINS, calibration_gaps, summary_of, uncertainty
 
 
 def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:
@@ -17,9 +20,7 @@ def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Predi
     return Prediction(p.mean(0), entropy(p).mean(0), likelihoods, targets), p.double().numpy()
 
 
-def measure(
-    predictions: list[Prediction], unknown: Prediction | None = None
-) -> dict[str, float | list[float]]:
+def measure(predictions: list[Prediction], unknown: Prediction | None = None) -> dict[str, Any]:
     return uncertainty([summary_of(each, unknown) for each in predictions])
 
 
@@ -69,6 +70,37 @@ def test_calibration_error_is_the_weighted_gap_of_each_bin() -> None:
     assert expected_calibration_error(certain, (y + 1) % 4) == 1
 
 
+def test_the_bins_of_several_tasks_are_those_of_all_examples_and_give_the_calibration_error() -> (
+    None
+):
+    (one, p1), (two, p2) = prediction(0), prediction(1)
+    found = measure([one, two])
+    p = np.concatenate([p1.mean(0), p2.mean(0)])
+    y = torch.cat([one.targets, two.targets]).numpy()
+    confidence, correct = p.max(-1), p.argmax(-1) == y
+    gaps = 0.0
+    bins = found["reliability"]
+    assert {len(each) for each in bins.values()} == {BINS}
+    for number, (count, mean, accuracy) in enumerate(zip(*bins.values(), strict=True)):
+        inside = (confidence > number / BINS) & (confidence <= (number + 1) / BINS)
+        assert count == inside.sum()
+        if not count:
+            assert (mean, accuracy) == (None, None)
+            continue
+        assert mean == pytest.approx(confidence[inside].mean(), rel=1e-6)
+        assert accuracy == correct[inside].mean()
+        gaps += count * abs(accuracy - mean)
+    assert 0 in bins["count"], "no bin is empty"
+    assert gaps / sum(bins["count"]) == pytest.approx(found["ece"], rel=1e-12)
+
+
+def test_an_evaluation_that_an_earlier_version_began_has_no_bins() -> None:
+    now = summary_of(prediction(0)[0])
+    old = replace(now, counts=None, correct=None)
+    found = uncertainty([old, now])
+    assert found == {k: it for k, it in uncertainty([now, now]).items() if k != "reliability"}
+
+
 def test_calibration_error_agrees_with_torchmetrics() -> None:
     """Where it is installed: importing it takes seconds, which is why the core does not use it."""
     metrics = pytest.importorskip("torchmetrics.functional.classification")
@@ -105,7 +137,9 @@ def test_a_certain_and_wrong_prediction_leaves_finite_numbers() -> None:
     p = torch.eye(3)
     far = torch.full((3,), -1e4)  # the logarithm of what float32 rounds to 0
     found = measure([Prediction(p, torch.zeros(3), far, torch.tensor([1, 2, 0]))])
+    bins = found.pop("reliability")
     assert all(np.isfinite(value) for value in found.values())
+    assert (bins["count"][-1], bins["confidence"][-1], bins["accuracy"][-1]) == (3, 1, 0)
     assert found["nll"] == 1e4
     assert found["ece"] == 1
     assert found["brier"] == 2

@@ -1,5 +1,6 @@
 """What this plugin offers. Imports no torch."""
 
+from bnnlab.engine.result import MEASURES
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.hookspecs import hookimpl
 
@@ -14,6 +15,7 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.weights:Weights",
             summary="Flips, latent weights and learned scales per layer, after each task.",
             source="Helwegen et al., 'Latent Weights Do Not Exist', NeurIPS 2019",
+            measures=_known("flips"),
         ),
         Component(
             kind=Kind.PROBE,
@@ -21,6 +23,22 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.uncertainty:Uncertainty",
             summary="Calibration, entropies and out-of-distribution detection.",
             source="Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017",
+            measures=_known("uncertainty"),
+        ),
+        Component(
+            kind=Kind.PROBE,
+            name="confusion",
+            target="bnnlab_analysis.confusion:Confusion",
+            summary="Which classes are taken for which, and the accuracy on each class.",
+            source="Sokolova and Lapalme, 'A systematic analysis of performance measures for "
+            "classification tasks', Information Processing and Management 2009",
+            measures={
+                "confusion": (
+                    "examples",
+                    "of all tasks seen: [class, predicted class, examples], where not 0",
+                ),
+                "class_accuracy": ("0 to 1", "per class, over all tasks seen"),
+            },
         ),
         Component(
             kind=Kind.PROBE,
@@ -28,6 +46,7 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.diagnosis:GradientDiagnosis",
             summary="The angle between the rule's gradient and the exact one, per segment.",
             source="Lillicrap et al., 'Random synaptic feedback weights', Nature Comm. 2016",
+            measures=_known("diagnosis"),
         ),
         Component(
             kind=Kind.PROBE,
@@ -35,5 +54,11 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.fresh:Fresh",
             summary="Plasticity: a fresh model also learns each task alone.",
             source="Dohare et al., 'Loss of plasticity in deep continual learning', Nature 2024",
+            measures=_known("fresh_accuracy", "plasticity"),
         ),
     ]
+
+
+def _known(*names: str) -> dict[str, tuple[str, str]]:
+    """Return unit and meaning of measures that each result has, measured or not."""
+    return {name: (MEASURES[name].unit, MEASURES[name].meaning) for name in names}

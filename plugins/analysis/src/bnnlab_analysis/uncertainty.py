@@ -17,7 +17,7 @@ from bnnlab.interfaces.stream import Task
 BINS = 15
 """Bins of equal width of the expected calibration error."""
 
-Measured = dict[str, float | list[float]]
+Measured = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,16 @@ class Summary:
         means: Of `nll`, `brier`, `entropy`, `aleatoric` and `epistemic` over the examples.
         gaps: Per bin of confidence, the sum of (correct - confidence).
         auroc: With `entropy` and with `epistemic` as the score for "unknown"; None without such.
+        counts: Per bin, how many examples; None in a checkpoint of an earlier version.
+        correct: Per bin, how many of them are predicted right.
     """
 
     count: int
     means: dict[str, float]
     gaps: list[float]
     auroc: tuple[float, float] | None
+    counts: list[int] | None = None
+    correct: list[int] | None = None
 
 
 def summary_of(prediction: Prediction, unknown: Prediction | None = None) -> Summary:
@@ -62,7 +66,10 @@ def summary_of(prediction: Prediction, unknown: Prediction | None = None) -> Sum
     if unknown is not None:
         other, its_epistemic = _scores(unknown)
         auroc = _auroc(total, other), _auroc(epistemic, its_epistemic)
-    return Summary(len(targets), means, calibration_gaps(p, targets).tolist(), auroc)
+    bins, right = _bins(p), p.argmax(-1) == targets
+    counts, correct = (np.bincount(b, minlength=BINS).tolist() for b in (bins, bins[right]))
+    gaps = calibration_gaps(p, targets).tolist()
+    return Summary(len(targets), means, gaps, auroc, counts, correct)
 
 
 summarise = summary_of
@@ -76,12 +83,13 @@ def uncertainty(summaries: Sequence[Summary]) -> Measured:
         summaries: One per task seen, in order.
 
     Returns:
-        `nll` (nats), `brier` (sum over classes, 0 to 2), `ece` (0 to 1); the entropy of the mean
-        prediction in bits, `entropy`, and its parts `aleatoric` (mean entropy of the draws) and
-        `epistemic` (the rest, the mutual information of prediction and weights); with `unknown`,
-        `ood_auroc`, the mean over tasks of the area under the ROC curve of `entropy` as a score
-        for "unknown", `ood_auroc_recent`, over the last five tasks, `ood_auroc_tasks`, each, and
-        `ood_auroc_epistemic`, the mean with `epistemic` as the score.
+        `nll` (nats), `brier` (sum over classes, 0 to 2), `ece` (0 to 1), and its bins,
+        `reliability`; the entropy of the mean prediction in bits, `entropy`, and its parts
+        `aleatoric` (mean entropy of the draws) and `epistemic` (the rest, the mutual information of
+        prediction and weights); with `unknown`, `ood_auroc`, the mean over tasks of the area under
+        the ROC curve of `entropy` as a score for "unknown", `ood_auroc_recent`, over the last five
+        tasks, `ood_auroc_tasks`, each, and `ood_auroc_epistemic`, the mean with `epistemic` as the
+        score.
 
     Source: Depeweg et al., "Decomposition of Uncertainty", ICML 2018 (entropies); Guo et al., "On
     Calibration of Modern Neural Networks", ICML 2017, eq. 3 (ECE); Brier, "Verification of
@@ -92,7 +100,10 @@ def uncertainty(summaries: Sequence[Summary]) -> Measured:
         name: sum(each.count * each.means[name] for each in summaries) / count
         for name in summaries[0].means
     }
-    found["ece"] = float(np.abs(sum(np.array(each.gaps) for each in summaries)).sum() / count)
+    gaps = sum(np.array(each.gaps) for each in summaries)
+    found["ece"] = float(np.abs(gaps).sum() / count)
+    if all(each.counts for each in summaries):
+        found["reliability"] = reliability(summaries)
     aurocs = [each.auroc for each in summaries if each.auroc is not None]
     if aurocs:
         first, second = ([*each] for each in zip(*aurocs, strict=True))
@@ -101,6 +112,33 @@ def uncertainty(summaries: Sequence[Summary]) -> Measured:
         found["ood_auroc_tasks"] = first
         found["ood_auroc_epistemic"] = sum(second) / len(second)
     return found
+
+
+def reliability(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
+    """Return what a reliability diagram shows: the bins that the calibration error is made of.
+
+    Args:
+        summaries: One per task.
+
+    Returns:
+        Per bin of confidence, from the lowest, three lists of `BINS` entries: `count`, the number
+        of examples; `confidence` and `accuracy`, their means, None in an empty bin. Bin i has the
+        confidences above i / 15 and up to (i + 1) / 15. The mean of |accuracy - confidence| over
+        the examples is `ece`.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
+    """
+    counts, correct = (
+        np.sum([getattr(each, name) for each in summaries], axis=0)
+        for name in ("counts", "correct")
+    )
+    gaps = np.sum([each.gaps for each in summaries], axis=0)
+    bins = [*zip(counts.tolist(), (correct - gaps).tolist(), correct.tolist(), strict=True)]
+    return {
+        "count": [count for count, *_ in bins],
+        "confidence": [total / count if count else None for count, total, _ in bins],
+        "accuracy": [right / count if count else None for count, _, right in bins],
+    }
 
 
 def calibration_gaps(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -112,10 +150,15 @@ def calibration_gaps(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarr
         probabilities: `(N, K)`.
         targets: `(N,)`.
     """
-    confidence = probabilities.max(-1)
     correct = probabilities.argmax(-1) == targets
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    return np.bincount(bins, weights=correct - confidence, minlength=BINS)
+    gaps = correct - probabilities.max(-1)
+    return np.bincount(_bins(probabilities), weights=gaps, minlength=BINS)
+
+
+def _bins(probabilities: np.ndarray) -> np.ndarray:
+    """Return the bin of each example's confidence, `(N,)`."""
+    found: np.ndarray = np.clip(np.ceil(probabilities.max(-1) * BINS).astype(int) - 1, 0, BINS - 1)
+    return found
 
 
 def _scores(prediction: Prediction) -> tuple[Tensor, Tensor]:

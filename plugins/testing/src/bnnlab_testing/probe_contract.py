@@ -77,6 +77,16 @@ class ProbeContract(DeviceChecks):
             f"{', '.join(places[:5])}: state_dict() holds less than the probe remembers"
         )
 
+    def test_what_it_measures_is_declared(self) -> None:
+        """The names of its results are those that its component explains."""
+        if not self.component.measures:
+            pytest.skip("it does not declare measures")
+        probe = self.make()
+        self._live(make_probe=lambda: probe)
+        assert {*probe.measures()} == {*self.component.measures}, (
+            "Component.measures has other names than what measures() returns"
+        )
+
     def _live(
         self,
         stops: Stops = (),

@@ -57,6 +57,13 @@ class Forgets(Fine):
         return {"first": self.first, "rows": []}
 
 
+@found_by("test_what_it_measures_is_declared", "has other names")
+class Undeclared(Fine):
+    """Explains one of its two results."""
+
+    fields = {"measures": {"rows": ("0 to 1", "per task, its row of the accuracy matrix")}}
+
+
 @found_by("test_a_run_goes_on_as_without_it", "changed the model's weights")
 class Writes(Fine):
     """Clips the weights."""
