@@ -63,7 +63,8 @@ def _key(record: Record) -> str:
     return digest({**DEFAULTS, **record.settings})
 
 
-def _settings(record: Record) -> dict[str, Any]:
+def settings_of(record: Record) -> dict[str, Any]:
+    """Return what a run was told, by dotted name, without what tells no cells apart."""
     every = {**DEFAULTS, **record.settings}
     probes = ", ".join(every.get(Kind.PROBE, {}))  # most have no options
     own = leaves({key: it for key, it in every.items() if key not in APART})
@@ -86,11 +87,12 @@ def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
 def _names(cells: Sequence[Record]) -> list[str]:
     if len(cells) == 1:
         return [cells[0].title]
-    told = [_settings(cell) for cell in cells]
-    short = [", ".join(_part(*each, short=True) for each in _differing(its, told)) for its in told]
+    every = [settings_of(cell) for cell in cells]
+    parts = [_differing(its, every) for its in every]
+    short = [", ".join(_part(*each, short=True) for each in its) for its in parts]
     if len({*short}) == len(short):
         return short
-    return [", ".join(_part(*each) for each in _differing(its, told)) for its in told]
+    return [", ".join(_part(*each) for each in its) for its in parts]
 
 
 def _differing(its: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from bnnlab.errors import UsageError
 from bnnlab_studies.cells import by_seed, few, where
 from bnnlab_studies.record import Record, leaves
-from bnnlab_studies.statistics import Comparison, compare, corrected
+from bnnlab_studies.statistics import FEW, Comparison, compare, corrected
 
 Cells = Mapping[str, Sequence[Record]]
 
@@ -53,6 +53,28 @@ def _alone(
     cell: str, its: Mapping[int, float], other: str, values: Mapping[int, float]
 ) -> list[str]:
     return [f"{cell}, seed {s}: no partner in {other}" for s in sorted(its.keys() - values.keys())]
+
+
+def weakness(found: Iterable[Comparison]) -> str:
+    """Return what is to be said of comparisons with few pairs; else nothing."""
+    fewest = min((len(each.seeds) for each in found if each.seeds), default=FEW)
+    if fewest >= FEW:
+        return ""
+    return f"pairs: {fewest}. Below {FEW}, intervals are wide and tests are weak"
+
+
+def remarks(found: Sequence[Comparison]) -> list[str]:
+    """Return which figures are missing and why, the seeds of the pairs, and runs in no pair."""
+    notes = [f"{each.other}: {each.note}" for each in found if each.note]
+    of_seeds: dict[tuple[int, ...], list[str]] = {}
+    for each in found:
+        if each.seeds:
+            of_seeds.setdefault(each.seeds, []).append(each.other)
+    for seeds, cells in of_seeds.items():
+        whose = "" if len(of_seeds) == 1 else f" of {', '.join(cells)}"
+        notes.append(f"pairs{whose}: seeds {', '.join(map(str, seeds))}")
+    reasons = dict.fromkeys(reason for each in found for reason in each.left_out)
+    return [*notes, *(f"left out: {reason}" for reason in reasons)]
 
 
 def expect_no_copies(records: Iterable[Record]) -> None:

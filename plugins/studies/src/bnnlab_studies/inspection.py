@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS
 from bnnlab.storage.folder import ENVIRONMENT, LOG, METRICS, read_metrics
+from bnnlab.storage.owner import owner_of
 from bnnlab_studies.cells import APART
 from bnnlab_studies.record import DEFAULTS, Record, defaults_of
 
@@ -90,6 +92,21 @@ def _position(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
         f"task {last['task'] + 1}: {last['epoch'] + 1} of {epochs} epochs are done, training "
         f"accuracy {100 * last['train_accuracy']:.1f} %"
     )
+
+
+def state_of(record: Record) -> list[str]:
+    """Return why a run is not complete, and the command that goes on with it; nothing if it is."""
+    folder = record.folder
+    if folder is None:
+        return []
+    again = f"to continue: bnn run --resume {shlex.quote(str(folder))}"
+    if record.status == "running":
+        return [f"{owner_of(folder) or 'a process'} writes to it"]
+    if record.status == "failed":
+        return [f"error: {last_error(folder)}", again]
+    if record.status == "unfinished":
+        return ["it has no result, and no process writes to it: it was killed", again]
+    return [again] if record.status == "interrupted" else []
 
 
 def environment(folder: Path) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bnnlab.cli.console import Json, print_file, print_json, print_out, print_table
-from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
-from bnnlab_studies.comparing import differences, protocols, versions
-from bnnlab_studies.record import Record
-from bnnlab_studies.statistics import FEW, Comparison
-from bnnlab_studies.study import MEASURE, Study
+from bnnlab_studies.comparing import differences, protocols, remarks, versions, weakness
+from bnnlab_studies.gathering import gather
+from bnnlab_studies.statistics import Comparison
+from bnnlab_studies.study import MEASURE
 from bnnlab_studies.tables import (
     Csv,
     csv_text,
@@ -73,9 +72,8 @@ def compare(
     study = gather(cells)
     found = study.compare(measure, across_protocols)
     rows = [asdict(each) for each in found]
-    fewest = min(len(each.seeds) for each in found if each.seeds)
-    if fewest < FEW:
-        log.warning("pairs: %s. Below %s, intervals are wide and tests are weak", fewest, FEW)
+    if weak := weakness(found):
+        log.warning(weak)
     if csv:
         print_file(csv_text(rows))
         return
@@ -86,47 +84,12 @@ def compare(
         return
     _print_sizes(found, measure)
     _print_tests(found)
-    _print_notes(found)
+    for each in remarks(found):
+        print_out(each, soft_wrap=True)
     if told := versions(study):
         print_out(told)
     for name, every in differing.items():
         _print_protocols(first[0], name, every)
-
-
-def gather(places: Sequence[Path]) -> Study:
-    """Return the cells of several places as one study, in their order.
-
-    A place that holds one cell gives it its name.
-
-    Raises:
-        UsageError: If a place holds no run, or a run is given twice.
-    """
-    studies = [Study.read(place) for place in places]
-    labels = [_label(place, study) for place, study in zip(places, studies, strict=True)]
-    if len({*labels}) < len(labels):
-        labels = [str(place) for place in places]
-    runs: list[Record] = []
-    for number, (label, study) in enumerate(zip(labels, studies, strict=True)):
-        if label in labels[:number]:
-            raise UsageError(f"{label} is given twice")
-        for cell, its in study.cells.items():
-            inner = cell if len(places) == 1 else f"{label}: {cell}"
-            name = label if len(study.cells) == 1 else inner
-            runs += [replace(run, cell=name, name=str(run.folder or run.name)) for run in its]
-    _expect_once(runs)
-    return Study(runs)
-
-
-def _expect_once(runs: Sequence[Record]) -> None:
-    seen = set[Path]()
-    for place in (run.folder.resolve() for run in runs if run.folder):
-        if place in seen:
-            raise UsageError(f"{place} is in two cells: a run is not compared with itself")
-        seen.add(place)
-
-
-def _label(place: Path, study: Study) -> str:
-    return study[0].cell if place.is_file() else study.name
 
 
 def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
@@ -174,20 +137,6 @@ def _print_tests(found: Sequence[Comparison]) -> None:
 
 def _p(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _print_notes(found: Sequence[Comparison]) -> None:
-    notes = [f"{each.other}: {each.note}" for each in found if each.note]
-    of_seeds: dict[tuple[int, ...], list[str]] = {}
-    for each in found:
-        if each.seeds:
-            of_seeds.setdefault(each.seeds, []).append(each.other)
-    for seeds, cells in of_seeds.items():
-        whose = "" if len(of_seeds) == 1 else f" of {', '.join(cells)}"
-        notes.append(f"pairs{whose}: seeds {', '.join(map(str, seeds))}")
-    reasons = dict.fromkeys(reason for each in found for reason in each.left_out)
-    for note in [*notes, *(f"left out: {reason}" for reason in reasons)]:
-        print_out(note, soft_wrap=True)
 
 
 def _print_protocols(first: str, other: str, found: Sequence[Mapping[str, Any]]) -> None:

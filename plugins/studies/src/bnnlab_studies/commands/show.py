@@ -1,6 +1,5 @@
 """`bnn show`: what one run found, and what it was told."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,8 @@ from bnnlab.cli.display import result_lines
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
-from bnnlab.storage.owner import owner_of
 from bnnlab_studies.finding import find_records
-from bnnlab_studies.inspection import Changed, changed, environment, last_error, partial
+from bnnlab_studies.inspection import Changed, changed, environment, partial, state_of
 from bnnlab_studies.record import Record
 
 Run = Annotated[
@@ -34,7 +32,7 @@ def show(run: Run, json: Json = False) -> None:
     record = _read(run)
     settings, notes = changed(record, PluginHost())
     result, lines = record.result, [f"{record.name}: {record.status}"]
-    lines += _lines(record)
+    lines += [f"{record.title}, seed {record.get('seed', '?')}", *state_of(record)]
     if record.folder and not result:
         result, position = partial(record.folder, record.get("epochs", 0))
         lines.append(position)
@@ -67,24 +65,6 @@ def _read(place: Path) -> Record:
         return found[0]
     what = f"holds {len(found)}: bnn runs {place} lists them"
     raise UsageError(f"{place} is no run's folder, but {what}")
-
-
-def _lines(record: Record) -> list[str]:
-    """Return what a run is made of, and why it is not complete."""
-    lines = [f"{record.title}, seed {record.get('seed', '?')}"]
-    folder = record.folder
-    if folder is None:
-        return lines
-    again = f"bnn run --resume {shlex.quote(str(folder))}"
-    if record.status == "running":
-        lines.append(f"{owner_of(folder) or 'a process'} writes to it")
-    elif record.status == "failed":
-        lines.append(f"error: {last_error(folder)}")
-    elif record.status == "unfinished":
-        lines.append("it has no result, and no process writes to it: it was killed")
-    if record.status in ("failed", "unfinished", "interrupted"):
-        lines.append(f"to continue: {again}")
-    return lines
 
 
 def _print_settings(settings: Changed, notes: list[str]) -> None:
