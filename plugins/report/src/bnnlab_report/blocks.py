@@ -1,0 +1,158 @@
+"""What a page is made of: sections of notes, tables, figures and code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from bnnlab_studies.tables import heading, text
+
+if TYPE_CHECKING:
+    from bnnlab_report.drawing.intervals import Intervals
+    from bnnlab_report.drawing.matrix import Matrix
+    from bnnlab_report.drawing.plot import Plot
+
+MISSING = "not measured"
+"""How a value is shown that is not there."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a table.
+
+    Attributes:
+        value: In full precision, as the download has it; None: there is none.
+        text: As it is shown.
+    """
+
+    value: float | None
+    text: str
+
+
+Cell = Number | str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. The first column names its rows.
+
+    Attributes:
+        name: Of the file with its data, and the last part of its anchor.
+        caption: What it shows.
+        heads: Of the columns.
+        rows: Their cells.
+        filtered: Whether it has a field that filters its rows.
+    """
+
+    name: str
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    filtered: bool = False
+    kind: str = "table"
+
+    def is_number(self, column: int) -> bool:
+        """Return whether a column is one of numbers."""
+        return any(isinstance(row[column], Number) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, and the table of what it shows.
+
+    Attributes:
+        name: Of the files with its drawing and data, and the last part of its anchor.
+        title: What is drawn.
+        about: How to read it.
+        drawing: What is drawn.
+        table: All that it shows, as numbers.
+    """
+
+    name: str
+    title: str
+    about: str
+    drawing: "Plot | Matrix | Intervals"
+    table: Table
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures side by side, where there is room."""
+
+    figures: Sequence[Figure]
+    kind: str = "figures"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph. A `warning` is marked as one."""
+
+    text: str
+    is_warning: bool = False
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Commands or a file, to be copied."""
+
+    text: str
+    kind: str = "code"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown on request."""
+
+    summary: str
+    blocks: "Sequence[Block]"
+    kind: str = "folded"
+
+
+Block = Note | Table | Figures | Code | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: Its anchor.
+        title: Its heading.
+        blocks: What is in it.
+    """
+
+    name: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def number(name: str, value: Any, *, missing: str = MISSING, **how: Any) -> Number:
+    """Return a value of a setting or measure as `bnn compare` shows it.
+
+    Args:
+        name: Of the setting or measure: fractions are shown in %.
+        value: None and what is not finite is missing.
+        missing: What is shown then.
+        how: `sign` and `digits` of `bnnlab_studies.tables.text`.
+    """
+    if value is None or not isfinite(value):
+        return Number(None, missing)
+    return Number(value, text(name, value, **how))
+
+
+def count(value: int) -> Number:
+    """Return a whole number."""
+    return Number(value, str(value))
+
+
+def plain(value: float | None, digits: int = 3, missing: str = MISSING) -> Number:
+    """Return a number with so many significant digits."""
+    if value is None or not isfinite(value):
+        return Number(None, missing)
+    return Number(value, f"{value:.{digits}g}")
+
+
+def title(measure: str) -> str:
+    """Return what a measure is called in a sentence, without its unit."""
+    return heading(measure).removesuffix(" %")

@@ -1,0 +1,49 @@
+"""Forgetting against plasticity: what a cell keeps, and what it can still learn."""
+
+from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, number
+from bnnlab_report.drawing.plot import Point, Series, scattered
+from bnnlab_report.material import Material
+from bnnlab_studies.tables import heading
+
+WHAT = {
+    "plasticity": "accuracy when just learned minus that of a fresh model",
+    "learning_accuracy": (
+        "accuracy when just learned. Plasticity was not measured in all cells (it needs --fresh), "
+        "so learning accuracy stands in its place"
+    ),
+}
+
+
+def section(material: Material) -> Section:
+    """Return the section; plasticity, where each cell has it, else learning accuracy."""
+    name, words = "balance", "Forgetting and plasticity"
+    if material.tasks < 2:
+        return Section(name, words, [Note("There is one task: nothing can be forgotten.")])
+    cells = [cell for cell in material.cells if material.values(cell, "forgetting")]
+    has_all = cells and all(material.values(cell, "plasticity") for cell in cells)
+    across = "plasticity" if has_all else "learning_accuracy"
+    rows: list[list[Cell]] = []
+    series = []
+    for cell in cells:
+        pairs = {
+            seed: (x, y)
+            for seed, y in material.values(cell, "forgetting").items()
+            if (x := material.values(cell, across).get(seed)) is not None
+        }
+        rows += [
+            [cell, count(seed), number(across, x), number("forgetting", y)]
+            for seed, (x, y) in pairs.items()
+        ]
+        points = [
+            Point(100 * x, 100 * y, about=f"{cell}, seed {seed}") for seed, (x, y) in pairs.items()
+        ]
+        series.append(Series(cell, points, material.looks[cell], "dots"))
+    if not rows:
+        return Section(name, words, [Note("No complete run measured forgetting.")])
+    title = f"Forgetting against {across.replace('_', ' ')}"
+    about = (
+        f"A mark is a run. To the right: it learns better ({WHAT[across]}). Below: it forgets less."
+    )
+    drawing = scattered(series, heading(across), heading("forgetting"))
+    table = Table(name, title, ("cell", "seed", heading(across), heading("forgetting")), rows)
+    return Section(name, words, [Figures([Figure(name, title, about, drawing, table)])])

@@ -1,0 +1,98 @@
+"""The first lines: what was compared, what was found, and what to be careful of."""
+
+from collections import Counter
+
+from bnnlab_report.blocks import Note, number, plain, title
+from bnnlab_report.material import Material
+from bnnlab_studies.comparing import weakness
+from bnnlab_studies.statistics import Comparison, Summary
+from bnnlab_studies.tables import heading, interval
+
+NAMED = 3
+"""The most differences in the first sentence."""
+
+
+def compared(material: Material) -> str:
+    """Return what was compared."""
+    runs, cells = len(material.study), len(material.cells)
+    seeds = {run.get("seed") for run in material.study}
+    if runs == 1:
+        (run,) = material.study
+        return f"One run: {run.title}, seed {run.get('seed', 'unknown')}"
+    if cells == 1:
+        return f"One cell: {next(iter(material.cells))}, {runs} runs"
+    return f"{cells} cells, {runs} runs with {len(seeds)} seeds"
+
+
+def found(material: Material) -> str:
+    """Return what was found, in one sentence with its figure and spread."""
+    measure = material.measure
+    summaries = {cell: material.summary(cell, measure) for cell in material.cells}
+    means = {cell: it.mean for cell, it in summaries.items() if it.mean is not None}
+    if not means:
+        states = Counter(run.status for run in material.study)
+        told = ", ".join(f"{count} {status}" for status, count in states.items())
+        return f"There is no figure yet: {told}."
+    first = next(iter(material.cells))
+    pairs = [each for each in material.comparisons[0] if each.seeds]
+    if first not in means or not pairs:
+        return f"{_few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
+    largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
+    differences = [_difference(measure, each) for each in pairs if each in largest]
+    more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
+    return f"Against {first}, {_level(measure, summaries[first])}: {', '.join(differences)}{more}."
+
+
+def _few(texts: list[str]) -> str:
+    more = [f"{len(texts) - NAMED} more cells"] if len(texts) > NAMED else []
+    return "; ".join([*texts[:NAMED], *more])
+
+
+def _level(measure: str, its: Summary) -> str:
+    level = f"{title(measure)} {number(measure, its.mean).text}{_unit(measure)}"
+    if its.std is None:
+        return f"{level} (one seed)"
+    std = number(measure, its.std, digits=2).text
+    return f"{level} (mean of {its.count} seeds, standard deviation {std})"
+
+
+def _unit(measure: str, of_difference: bool = False) -> str:
+    if not heading(measure).endswith(" %"):
+        return ""
+    return " points" if of_difference else " %"
+
+
+def _difference(measure: str, its: Comparison) -> str:
+    size = number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
+    told = [] if its.low is None else [f"95 % interval {interval(measure, its, sign=True)}"]
+    told.append(f"{len(its.seeds)} {'pair' if len(its.seeds) == 1 else 'pairs'}")
+    p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p by Holm")
+    if p is not None:
+        told.append(f"{name} {plain(p).text}")
+    return f"{its.other} {size} ({', '.join(told)})"
+
+
+def cautions(material: Material) -> list[Note]:
+    """Return what a reader must know before the first figure."""
+    notes = []
+    lost = [run for run in material.study if not run.is_complete]
+    if lost:
+        states = Counter(run.status for run in lost)
+        told = ", ".join(f"{count} {status}" for status, count in states.items())
+        notes.append(
+            f"{len(lost)} of {len(material.study)} runs count in no mean ({told}): see the section "
+            "on runs."
+        )
+    if len({*material.protocols.values()} - {""}) > 1:
+        notes.append(
+            "The protocols differ: these cells did not learn the same, or were not scored alike. "
+            "Compare figures only where the protocol is equal."
+        )
+    if any(run.get("evaluate_on") == "validation" for run in material.study):
+        notes.append(
+            "Validation parts were scored. Settings may have been chosen by these figures, so do "
+            "not report them as results."
+        )
+    if weak := weakness(material.comparisons[0]):
+        notes.append(f"{weak[0].upper()}{weak[1:]}.")
+    return [Note(text, is_warning=True) for text in notes]

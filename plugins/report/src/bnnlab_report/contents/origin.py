@@ -1,0 +1,106 @@
+"""Where the figures come from: machines, versions, and commands that make them anew."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from bnnlab.registry.components import Kind
+from bnnlab.settings.run import ELSEWHERE
+from bnnlab_report.blocks import Block, Cell, Code, Folded, Note, Section, Table, count
+from bnnlab_report.material import Material
+from bnnlab_studies.inspection import environment
+from bnnlab_studies.record import Record
+
+MACHINE = ("python", "torch", "bnnlab", "platform", "processor", "threads", "cuda", "gpu")
+"""Of environment.json, what tells machines apart."""
+
+
+def section(material: Material) -> Section:
+    """Return the section on environment and commands."""
+    blocks: list[Block] = []
+    machines = _machines(material)
+    if machines:
+        heads = ("runs", *MACHINE)
+        rows: list[list[Cell]] = [
+            [count(len(runs)), *(str(its.get(name) or "none") for name in MACHINE)]
+            for its, runs in machines
+        ]
+        several = "The runs were computed in environments that differ."
+        blocks += [Note(several, is_warning=True)] if len(rows) > 1 else []
+        blocks.append(Table("machines", "Environments of the runs", heads, rows))
+    else:
+        blocks.append(Note("Environments are not known: the results were kept without folders."))
+    blocks.append(_versions(material))
+    blocks += _commands(material)
+    return Section("origin", "Environment and commands", blocks)
+
+
+def _machines(material: Material) -> list[tuple[Mapping[str, Any], list[Record]]]:
+    found: dict[str, tuple[Mapping[str, Any], list[Record]]] = {}
+    for run in material.study:
+        its = environment(run.folder) if run.folder else {}
+        if its:
+            key = repr([its.get(name) for name in MACHINE])
+            found.setdefault(key, (its, []))[1].append(run)
+    return [*found.values()]
+
+
+def _versions(material: Material) -> Table:
+    rows = dict.fromkeys(
+        (kind, part.get("name", "?"), part.get("distribution", "?"), part.get("version", "?"))
+        for run in material.study
+        for kind, part in run.result.get("components", {}).items()
+    )
+    heads = ("kind", "component", "distribution", "version")
+    return Table("versions", "Components and their versions", heads, [[*row] for row in rows])
+
+
+def _commands(material: Material) -> list[Block]:
+    """Return how to repeat each cell, with the settings that it takes."""
+    blocks: list[Block] = []
+    for cell, runs in material.cells.items():
+        run = next((run for run in runs if run.settings), None)
+        if run is None:
+            continue
+        seeds = [str(each.get("seed")) for each in runs if each.settings]
+        again = f"bnn run --config cell.toml --seeds {','.join(dict.fromkeys(seeds))}"
+        its = {key: it for key, it in run.settings.items() if key not in ("seed", *ELSEWHERE)}
+        blocks.append(
+            Folded(
+                f"{cell}: how to make it anew",
+                [
+                    Note("Save the settings as cell.toml. Then:"),
+                    Code(again),
+                    Note("cell.toml:"),
+                    Code(tomli_w.dumps(its)),
+                    *_began(run),
+                ],
+            )
+        )
+    if blocks:
+        parts = {
+            part.get("distribution")
+            for run in material.study
+            for part in run.result.get("components", {}).values()
+        }
+        probes = {
+            name.partition("/")[0]
+            for run in material.study
+            for name in run.settings.get(str(Kind.PROBE), {})
+        }
+        needed = sorted({"bnnlab", "bnnlab-studies", *filter(None, {*parts, *probes})})
+        blocks.insert(0, Code(shlex.join(["pip", "install", *needed])))
+        blocks.insert(0, Note("To make the runs anew, install:"))
+    return blocks
+
+
+def _began(run: Record) -> list[Block]:
+    words = environment(run.folder).get("command") if run.folder else None
+    if not isinstance(words, list) or not words:
+        return []
+    first, *rest = map(str, words)
+    said = shlex.join([Path(first).name, *rest])
+    return [Note("The command that this cell's first run was begun with:"), Code(said)]

@@ -1,0 +1,64 @@
+"""Which protocols the runs have, and where these differ."""
+
+from bnnlab.settings.text import written
+from bnnlab_report.blocks import Block, Folded, Note, Section, Table
+from bnnlab_report.material import Material
+from bnnlab_studies.comparing import differences, protocols, versions
+from bnnlab_studies.record import Record, leaves
+
+DIFFER = (
+    "Warning: the protocols differ. These runs did not learn the same, or were not scored alike. "
+    "Only cells with the protocol of the first one are compared with it."
+)
+
+
+def section(material: Material) -> Section:
+    """Return the section on protocols."""
+    found = protocols(material.study)
+    blocks: list[Block] = []
+    if len(found) > 1:
+        blocks.append(Note(DIFFER, is_warning=True))
+    elif found:
+        blocks.append(
+            Note("All complete runs have one protocol hash: they learned the same, scored alike.")
+        )
+    if told := versions(material.study):
+        blocks.append(Note(told, is_warning=True))
+    rows = [
+        [protocol, run.get("evaluate_on", "test"), ", ".join(_cells(material, protocol))]
+        for protocol, run in found.items()
+    ]
+    if not rows:
+        return Section(
+            "protocols", "Protocols", [Note("No run is complete: there is no hash yet.")]
+        )
+    blocks.append(Table("protocols", "Protocol hashes", ("protocol", "part scored", "cells"), rows))
+    first, *others = found.items()
+    blocks += [_differing(first, other) for other in others]
+    entries = [
+        [name, written(value)]
+        for name, value in leaves(first[1].result["protocol_description"], lists=True)
+    ]
+    table = Table(
+        f"protocol-{first[0]}", f"What {first[0]} covers", ("entry", "value"), entries, True
+    )
+    blocks.append(Folded(f"What the protocol {first[0]} covers", [table]))
+    return Section("protocols", "Protocols", blocks)
+
+
+def _differing(first: tuple[str, Record], other: tuple[str, Record]) -> Table:
+    rows = [
+        ["not there" if it is None else written(it) for it in each.values()]
+        for each in differences(first[1], other[1])
+    ]
+    name = f"{first[0]}-and-{other[0]}"
+    caption = f"Where {first[0]} and {other[0]} differ"
+    return Table(name, caption, ("entry", first[0], other[0]), rows)
+
+
+def _cells(material: Material, protocol: str) -> list[str]:
+    return [
+        cell
+        for cell, runs in material.cells.items()
+        if any(run.is_complete and run["protocol"] == protocol for run in runs)
+    ]

@@ -1,0 +1,87 @@
+"""Every run: what counts, what does not and why, and each matrix on request."""
+
+from bnnlab.errors import BnnlabError, first_line
+from bnnlab_report.blocks import Block, Cell, Figure, Figures, Folded, Note, Section, Table, number
+from bnnlab_report.contents.matrices import READING, matrix_figure
+from bnnlab_report.material import Material
+from bnnlab_studies.cells import by_seed
+from bnnlab_studies.inspection import partial, state_of
+from bnnlab_studies.record import Record
+from bnnlab_studies.tables import heading
+
+SQUARES = 4000
+"""The most squares of all matrices of single runs."""
+
+
+def section(material: Material) -> Section:
+    """Return the section on runs."""
+    rows: list[list[Cell]] = [
+        [
+            run.name,
+            cell,
+            str(run.get("seed", "unknown")),
+            run.status,
+            *(number(name, run.get(name)) for name in _measures(material)),
+            run.result.get("protocol", "none yet"),
+        ]
+        for cell, runs in material.cells.items()
+        for run in runs
+    ]
+    heads = ("run", "cell", "seed", "status", *map(heading, _measures(material)), "protocol")
+    table = Table("runs", "All runs", heads, rows, True)
+    matrices = _matrices(material)  # first: it may find faults
+    return Section("runs", "Runs", [*_lost(material), table, *matrices])
+
+
+def _measures(material: Material) -> list[str]:
+    return [*dict.fromkeys([material.measure, "seconds"])]
+
+
+def _lost(material: Material) -> list[Block]:
+    """Return what counts in no mean, and why."""
+    notes: list[Block] = []
+    for cell, runs in material.cells.items():
+        told = {run.name: f"{run.name}: {'; '.join([run.status, *state_of(run)])}" for run in runs}
+        notes += [Note(told[run.name], is_warning=True) for run in runs if not run.is_complete]
+        _, missing = by_seed([run for run in runs if run.is_complete], material.measure)
+        notes += [Note(f"{cell}: not counted: {reason}", is_warning=True) for reason in missing]
+    faults = [*material.noticed, *(f"{name}: {it}" for name, it in material.faults.items())]
+    notes += [Note(fault, is_warning=True) for fault in faults]
+    return notes or [Note("All runs are complete, and all of them count.")]
+
+
+def _matrices(material: Material) -> list[Block]:
+    drawn, left, size = list[Figure](), list[str](), 0
+    for cell, runs in material.cells.items():
+        for run in runs:
+            matrix, about = _matrix(material, run)
+            size += sum(map(len, matrix))
+            if not matrix:
+                continue
+            if size > SQUARES:
+                left.append(run.name)
+                continue
+            name = f"run-matrix-{len(drawn) + 1}"
+            title = f"{cell}, seed {run.get('seed', 'unknown')}"
+            drawn.append(matrix_figure(name, title, f"{run.name}, {about}. {READING}", matrix))
+    blocks: list[Block] = (
+        [Folded("The accuracy matrix of each run", [Figures(drawn)])] if drawn else []
+    )
+    if left:
+        text = f"Not drawn, to keep this page small: the matrices of {len(left)} runs"
+        blocks.append(Note(f"{text} ({', '.join(left)}). `bnn report RUN` draws each."))
+    return blocks
+
+
+def _matrix(material: Material, run: Record) -> tuple[list[list[float | None]], str]:
+    """Return a run's accuracy matrix, as far as it came; and its status."""
+    if run.result.get("accuracy"):
+        return run.result["accuracy"], run.status
+    if run.folder is None or run.status == "damaged":
+        return [], run.status
+    try:
+        found, position = partial(run.folder, run.get("epochs", 0))
+    except BnnlabError as error:
+        material.faults[run.name] = first_line(error)
+        return [], run.status
+    return found["accuracy"] or [], f"{run.status}; {position}"

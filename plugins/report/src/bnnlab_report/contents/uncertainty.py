@@ -1,0 +1,54 @@
+"""Calibration, entropies and out-of-distribution detection, where they were measured."""
+
+from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, number
+from bnnlab_report.contents.cells import figures
+from bnnlab_report.drawing.intervals import Intervals, Row
+from bnnlab_report.material import Material
+
+MEANINGS = {
+    "ece": (
+        "Expected calibration error",
+        "Mean of |accuracy - confidence| over 15 bins; 0 is best.",
+    ),
+    "nll": ("Negative log-likelihood", "In nats; less is better."),
+    "brier": ("Brier score", "0 is perfect, 2 the worst."),
+    "entropy": ("Entropy", "Of the mean prediction, in bits."),
+    "aleatoric": ("Aleatoric uncertainty", "Mean entropy of each draw's prediction, in bits."),
+    "epistemic": ("Epistemic uncertainty", "Disagreement of the draws, in bits."),
+    "ood_auroc": (
+        "Out-of-distribution detection",
+        "Area under the ROC curve with the entropy as score; 0.5 is chance, 1 perfect.",
+    ),
+}
+
+
+def section(material: Material) -> Section:
+    """Return the section with a figure per measure."""
+    drawn = [figure for key in MEANINGS if (figure := _figure(material, key))]
+    name, words = "uncertainty", "Uncertainty"
+    if not drawn:
+        text = "Not measured. Runs with --uncertainty, and those that evaluate by draws, have it."
+        return Section(name, words, [Note(text)])
+    text = (
+        "Of the predictions for all tasks after the last one. Bars are 95 % intervals of the mean "
+        "over the seeds."
+    )
+    return Section(name, words, [Note(text), Figures(drawn)])
+
+
+def _figure(material: Material, key: str) -> Figure | None:
+    measure, (title, about) = f"uncertainty.{key}", MEANINGS[key]
+    found = {cell: material.summary(cell, measure) for cell in material.cells}
+    there = {cell: its for cell, its in found.items() if its.mean is not None}
+    if not there or all(its.mean == 0 for its in there.values()):
+        return None
+    rows = [
+        Row(c, its.mean, its.low, its.high, number(measure, its.mean).text, material.looks[c])
+        for c, its in there.items()
+    ]
+    cells: list[list[Cell]] = [
+        [cell, count(its.count), *figures(measure, its)] for cell, its in found.items()
+    ]
+    heads = ("cell", "seeds", "mean", "std", "interval from", "to")
+    table = Table(f"uncertainty-{key}", title, heads, cells)
+    return Figure(table.name, title, about, Intervals(rows, title), table)

@@ -1,0 +1,1 @@
+"""Figures as SVG: where each mark is, in the units of the drawing."""

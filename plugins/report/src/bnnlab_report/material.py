@@ -1,0 +1,157 @@
+"""What a report is made of: runs as bnnlab-studies reads them, and what each of them logged."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import BnnlabError, UsageError, first_line
+from bnnlab.storage.folder import METRICS, read_metrics
+from bnnlab_studies.cells import by_seed
+from bnnlab_studies.comparing import compare_cells, expect_no_copies
+from bnnlab_studies.gathering import gather
+from bnnlab_studies.record import Record, expect_measure
+from bnnlab_studies.statistics import Comparison, Summary, summarise
+from bnnlab_studies.study import MEASURE, Study
+
+
+@dataclass(frozen=True)
+class Material:
+    """Runs in cells, and the measure that they are judged by.
+
+    Attributes:
+        study: The runs.
+        measure: Name of the measure.
+        places: What was asked for.
+        noticed: What bnnlab-studies warned of while it read.
+        faults: What is damaged, by the run's name; it is found as the report is made.
+    """
+
+    study: Study
+    measure: str = MEASURE
+    places: Sequence[Path] = ()
+    noticed: Sequence[str] = ()
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, places: Sequence[Path], measure: str = MEASURE) -> "Material":
+        """Read the runs in several places.
+
+        Raises:
+            UsageError: If a place holds no run, a run is there twice, two runs of a cell have the
+                same seed, or no run has the measure.
+        """
+        with warnings_of(logging.getLogger("bnnlab.studies")) as noticed:
+            found = cls(gather(places), measure, places, noticed)
+        expect_no_copies(found.study)
+        if any(run.is_complete for run in found.study):
+            expect_measure(measure, found.study)
+        for cell in found.cells:
+            found.summary(cell, measure)
+        return found
+
+    @property
+    def cells(self) -> dict[str, list[Record]]:
+        """The runs of each cell, by its name."""
+        return self.study.cells
+
+    @cached_property
+    def counted(self) -> dict[str, list[Record]]:
+        """The runs of each cell that count: complete ones of the cell's protocol."""
+        return {
+            cell: [run for run in runs if run.is_complete and run["protocol"] == protocol]
+            for cell, runs in self.cells.items()
+            for protocol in [self.protocols[cell]]
+        }
+
+    @cached_property
+    def protocols(self) -> dict[str, str]:
+        """The protocol's hash of each cell, that of its first complete run; empty without one."""
+        firsts = {
+            cell: next((run for run in runs if run.is_complete), None)
+            for cell, runs in self.cells.items()
+        }
+        return {cell: run["protocol"] if run else "" for cell, run in firsts.items()}
+
+    @cached_property
+    def looks(self) -> dict[str, int]:
+        """The number of each cell's colour and marker."""
+        return {cell: number for number, cell in enumerate(self.cells)}
+
+    @cached_property
+    def tasks(self) -> int:
+        """The most tasks that a run has; 0 if no run is complete."""
+        return max((len(run["tasks"]) for runs in self.counted.values() for run in runs), default=0)
+
+    def values(self, cell: str, measure: str) -> dict[int, float]:
+        """Return a cell's values of a measure by seed."""
+        return by_seed(self.cells[cell], measure)[0]
+
+    def summary(self, cell: str, measure: str) -> Summary:
+        """Return the mean of a measure over the runs of a cell."""
+        values, missing = by_seed(self.cells[cell], measure)
+        return summarise([*values.values()], missing)
+
+    @cached_property
+    def comparisons(self) -> tuple[list[Comparison], str]:
+        """The cells compared with the first, as far as their protocol is its; and why not all."""
+        first = next(iter(self.cells))
+        alike = {
+            cell: runs
+            for cell, runs in self.cells.items()
+            if self.protocols[cell] in ("", self.protocols[first])
+        }
+        if len(self.cells) == 1:
+            return [], ""
+        if len(alike) == 1:
+            return [], f"no other cell has the protocol of the first one, {first}"
+        try:
+            return compare_cells(alike, self.measure), ""
+        except UsageError as error:
+            return [], str(error)
+
+    def metrics(self, run: Record) -> Sequence[Mapping[str, Any]]:
+        """Return the lines of a run's metrics.jsonl; none where they were not kept or are damaged.
+
+        What is damaged is in `faults`.
+        """
+        if run.folder is None or not (run.folder / METRICS).exists():
+            return []
+        try:
+            return read_metrics(run.folder)
+        except BnnlabError as error:
+            self.faults[run.name] = first_line(error)
+            return []
+
+    @cached_property
+    def logged(self) -> dict[str, list[tuple[Record, Sequence[Mapping[str, Any]]]]]:
+        """The lines of metrics.jsonl of each run that counts and has them, by cell."""
+        found = {
+            cell: [(run, self.metrics(run)) for run in runs] for cell, runs in self.counted.items()
+        }
+        return {cell: [each for each in runs if each[1]] for cell, runs in found.items()}
+
+
+@contextmanager
+def warnings_of(logger: logging.Logger) -> Iterator[list[str]]:
+    """Collect the warnings of a logger in the block; they are shown as ever."""
+    found: list[str] = []
+
+    class Collecting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    handler = Collecting(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
+def mean_of(values: Sequence[float | None]) -> Summary:
+    """Return the mean of those values that are there."""
+    return summarise([value for value in values if value is not None])
