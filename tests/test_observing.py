@@ -1,6 +1,7 @@
 """Observers see a run, each by itself; none can change it, stop it or be heard of in the next."""
 
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 import bnnlab
 from bnnlab import PluginHost, hookimpl
-from bnnlab.errors import StoppedError
+from bnnlab.errors import RunError, StoppedError
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 TINY = {
@@ -111,6 +112,19 @@ def test_an_observer_changes_neither_the_run_nor_what_the_next_one_sees(tmp_path
         assert without_times(one) == without_times(other)
     assert '"accuracy": [1.0' not in (tmp_path / "spoilt" / "result.json").read_text()
     assert "1.0]" not in (tmp_path / "spoilt" / "run.toml").read_text()
+
+
+def test_observers_hear_of_the_end_of_a_run_that_cannot_write_its_result(tmp_path: Path) -> None:
+    class Deleter(Watcher):
+        @hookimpl
+        def bnnlab_task_ended(self) -> None:
+            shutil.rmtree(tmp_path / "run")
+
+    deleter = Deleter()
+    with pytest.raises(RunError, match="has gone"):
+        watched(deleter, out=tmp_path, name="run")
+    (end,) = (about["result"] for hook, about in deleter.seen if hook == "run_ended")
+    assert end["status"] == "failed"
 
 
 class Bare(BaseException):

@@ -22,7 +22,7 @@ from bnnlab.settings.text import assignment, joined, read_config
 
 Config = str | Path | Mapping[str, Any] | None
 Choosable = str | Mapping[str, Any] | None
-Probes = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
+Several = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
 
 
 def create(
@@ -108,7 +108,8 @@ class _Said(TypedDict, total=False):
     optimizer: Choosable
     model: Choosable
     stream: Choosable
-    probes: Probes
+    probes: Several
+    track: Several
     epochs: int | None
     batch_size: int | None
     seed: int | None
@@ -140,7 +141,8 @@ def run(  # noqa: D417  # `_document` adds the settings
     optimizer: Choosable = None,
     model: Choosable = None,
     stream: Choosable = None,
-    probes: Probes = None,
+    probes: Several = None,
+    track: Several = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -175,6 +177,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
         probes: Names of probes, or mappings with `name` and options; or a mapping from names to
             options.
+        track: The same of trackers.
         seeds: Seeds to repeat the run with, or how many; this needs bnnlab-studies.
 
     Raises:
@@ -194,8 +197,9 @@ def run(  # noqa: D417  # `_document` adds the settings
         places.append(Layer(config))
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
-    if probes is not None:
-        said["probe"] = probes if isinstance(probes, str | Mapping) else [*probes]
+    for kind, several in ((Kind.PROBE, probes), (Kind.TRACKER, track)):
+        if several is not None:
+            said[kind] = several if isinstance(several, str | Mapping) else [*several]
     places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     if seeds is not None:

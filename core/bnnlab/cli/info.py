@@ -8,7 +8,7 @@ import typer
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import CAPABILITIES, Kind, Option
+from bnnlab.registry.components import CAPABILITIES, MANY, Kind, Option
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
 from bnnlab.settings.layers import resolve_components
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def info(
     kind: Annotated[
-        str | None, typer.Argument(help="model, rule, optimizer, stream, probe or engine")
+        str | None, typer.Argument(help="model, rule, optimizer, stream, probe, track or engine")
     ] = None,
     name: Annotated[str | None, typer.Argument(help="The component's name.")] = None,
     set: Assignments = None,
@@ -117,10 +117,10 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
 
 
 def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> Choice:
-    named = {name: {}} if kind is Kind.PROBE else name
+    named = {name: {}} if kind in MANY else name
     settings = joined([{kind: named}, *map(parse_assignment, assignments)])
     refuse_others(settings, [kind], "info")
-    if kind is Kind.PROBE and (others := settings[kind].keys() - {name}):
+    if kind in MANY and (others := settings[kind].keys() - {name}):
         raise UsageError(f"--set {kind}.{min(others)}: info takes options of {kind}.{name} only")
     return resolve_components(host, [settings], [kind])[kind]
 
@@ -199,7 +199,8 @@ def _print_component(choice: Choice) -> None:
     elif component.options:
         option = component.options[0]
         value = "PATH" if option.path else written(option.default)
-        table = f"probe.{component.name}" if component.kind == "probe" else component.kind
+        is_many = component.kind in MANY
+        table = f"{component.kind}.{component.name}" if is_many else component.kind
         example += f" --set '{table}.{option.name}={value}'"
     print_out(f"Example: {example}", soft_wrap=True)
 

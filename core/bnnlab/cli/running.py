@@ -11,12 +11,13 @@ import typer
 from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
 from bnnlab.errors import UsageError
+from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
 from bnnlab.registry.recipes import find_recipe, find_recipes
 from bnnlab.settings.isolation import named_plugins, only
 from bnnlab.settings.layers import Layer, resolve
-from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS, STUDIES
+from bnnlab.settings.run import KINDS, MANY_HELP, RUN_OPTIONS, STUDIES
 from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import read_config
 
@@ -40,7 +41,15 @@ Recipe = Annotated[
 ]
 Probes = Annotated[
     list[str] | None,
-    typer.Option("--probe", help=PROBE_HELP, metavar="NAME", rich_help_panel="Measuring"),
+    typer.Option(
+        "--probe", help=MANY_HELP[Kind.PROBE], metavar="NAME", rich_help_panel="Measuring"
+    ),
+]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME", rich_help_panel="Measuring"
+    ),
 ]
 Resume = Annotated[
     Path | None,
@@ -76,6 +85,7 @@ def run(
     config: ConfigFile = None,
     recipe: Recipe = None,
     probe: Probes = None,
+    track: Trackers = None,
     seeds: Seeds = None,
     resume: Resume = None,
     allow_changed_versions: AllowChangedVersions = False,
@@ -105,9 +115,14 @@ def run(
     """
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 
-    spoken = layer({**said, "probe": {name: {} for name in probe or ()}})
-    if resume and (spoken or config or recipe or seeds is not None):
-        raise UsageError("--resume takes all settings from the folder: remove the other flags")
+    many = {str(Kind.PROBE): probe, str(Kind.TRACKER): track}
+    spoken = layer({**said, **{key: {name: {} for name in its or ()} for key, its in many.items()}})
+    others = spoken.keys() - {Kind.TRACKER}
+    if resume and (others or config or recipe or seeds is not None):
+        raise UsageError(
+            "--resume takes all settings from the folder, and only --track from the command line: "
+            "remove the other flags"
+        )
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
     file = config_of(resume) if resume else config

@@ -63,6 +63,7 @@ class Experiment:
                 config=self.config.as_dict(),
                 folder=self._path,
                 resumed=self.resumed,
+                protocol=self.origin.protocol,
             )
             try:
                 with self._interruption.listening() if self.folder else nullcontext():
@@ -149,8 +150,14 @@ class Experiment:
             model=run.model.eval(),
             folder=self._path,
         )
-        if self.folder:
-            written = self.folder.write_result(result.as_dict())
-            self.observers.notify("bnnlab_saved", file=written)
+        try:
+            if self.folder:
+                written = self.folder.write_result(result.as_dict())
+                self.observers.notify("bnnlab_saved", file=written)
+        except RunError:
+            if status in ("complete", "stopped"):
+                raise  # the run has failed, and comes here again
+            self.observers.notify("bnnlab_run_ended", result=result.as_dict())
+            raise
         self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result

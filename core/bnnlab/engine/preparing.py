@@ -63,7 +63,8 @@ def prepare(
             undo.callback(resume.unlock)
             state = resume.take_over()
         resumed = state is not None
-        warn_of_unmet(choice.plugin.distribution for choice in config.choices.values())
+        used = (*config.choices.values(), *config.trackers.values())
+        warn_of_unmet(choice.plugin.distribution for choice in used)
         choice = config.choices[Kind.STREAM]
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = _make(host, config, stream, device, resumed=resumed)

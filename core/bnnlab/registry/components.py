@@ -65,16 +65,19 @@ class Kind(StrEnum):
     OPTIMIZER = "optimizer"
     STREAM = "stream"
     PROBE = "probe"
+    TRACKER = "track"
     ENGINE = "engine"
 
 
 PARTS = (Kind.MODEL, Kind.RULE, Kind.OPTIMIZER, Kind.STREAM)
-"""What a run has one of each of; it has any number of probes, and no engine."""
+"""What a run has one of each of."""
+MANY = (Kind.PROBE, Kind.TRACKER)
+"""What a run has any number of. An engine carries runs out, and is no part of one."""
 
 
 @dataclass(frozen=True)
 class Component:
-    """A model, rule, optimizer, stream, probe or engine that a plugin offers.
+    """A model, rule, optimizer, stream, probe, tracker or engine that a plugin offers.
 
     Attributes:
         kind: The kind of component.

@@ -41,11 +41,16 @@ def bnnlab_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 
 @hookspec
 def bnnlab_run_started(
-    config: Mapping[str, Any], folder: Path | None, resumed: bool, run_id: str
+    config: Mapping[str, Any],
+    folder: Path | None,
+    resumed: bool,
+    protocol: Mapping[str, Any],
+    run_id: str,
 ) -> None:
     """A run begins, or is `resumed` from its checkpoint, to which metrics.jsonl was cut back.
 
-    `config` is the configuration of the run; `folder` is None if the run writes no files.
+    `config` is the configuration of the run; `folder` is None if the run writes no files;
+    `protocol` is what the protocol hash covers.
     """
 
 

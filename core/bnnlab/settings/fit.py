@@ -9,7 +9,7 @@ from typing import Any
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.run import TRACKING, Choice, RunConfig
 from bnnlab.settings.text import written
 
 log = logging.getLogger(__name__)
@@ -124,11 +124,18 @@ def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> l
 
 
 def require(host: PluginHost, config: RunConfig) -> None:
-    """Refuse a run whose components do not fit, before any compute.
+    """Refuse a run whose components do not fit, or whose trackers would see nothing.
 
     Raises:
         UsageError: With every unmet requirement and what would fit.
     """
+    if config.trackers:
+        host.library(TRACKING, "bnnlab_tracking.plugin:bnnlab_run_started")
+        if config.out is None:
+            raise UsageError(
+                "track: a tracker reads the files of a run, and out is none. Set out, the folder "
+                'that runs are written to: --out runs, or out="runs" in Python.'
+            )
     verdict = check(host, config.choices)
     if verdict.compatible:
         return

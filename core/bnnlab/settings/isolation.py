@@ -9,19 +9,21 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import find_plugins, names_in, normalise
 from bnnlab.registry.index import Index
 from bnnlab.settings.layers import Layer, Settings, merge
-from bnnlab.settings.run import ANALYSIS, MEASURING
+from bnnlab.settings.run import ANALYSIS, MEASURING, TRACKING
 
 
 def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     """Return the distributions of the components that settings name; nothing is imported.
 
-    bnnlab-analysis, which measures every run, is among them if it is installed.
+    bnnlab-analysis, which measures every run, is among them if it is installed; bnnlab-tracking, if
+    a tracker is named.
 
     Raises:
         UsageError: If the index does not know a name that is written without its distribution.
     """
     merged = merge(index, places)
     homes = {_home(index, named.kind, named.name) for named in merged.components}
+    homes |= {TRACKING} if merged.of(Kind.TRACKER) else set()
     is_asked = any(merged.values.get(setting) is True for setting in MEASURING)
     is_there = ANALYSIS in {found.distribution for found in find_plugins()}
     return homes | {ANALYSIS} if is_asked or is_there else homes

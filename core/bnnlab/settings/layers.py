@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import PARTS, Command, Kind
+from bnnlab.registry.components import MANY, PARTS, Command, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index, as_table, user_file
 from bnnlab.registry.options import check_values, set_in, shown
@@ -66,7 +66,7 @@ class Merged:
     """All layers as one, not checked.
 
     Attributes:
-        components: What is named: at most one of a kind, but any number of probes.
+        components: What is named: at most one of a kind, but any number of those in `MANY`.
         values: The run's own settings by name.
         sources: The place that set each of them.
         faults: Settings that should name components, and do not.
@@ -84,7 +84,7 @@ class Merged:
     def put(self, named: Named) -> None:
         """Merge what a stronger layer says of a component over what there is of it."""
         for place, before in enumerate(self.components):
-            is_one = named.kind is not Kind.PROBE or _is_same(before.name, named.name)
+            is_one = named.kind not in MANY or _is_same(before.name, named.name)
             if before.kind is named.kind and is_one:
                 self.components[place] = before.updated(named)
                 return
@@ -138,9 +138,10 @@ def _qualified(index: Index, defaults: Settings) -> Settings:
 def _tables(kind: Kind, value: Any) -> list[Settings]:
     """Return the tables of the components that a setting names; raise ValueError if it does not.
 
-    Probes are a name, a list of names and of tables with `name`, or a table of options per name.
+    Those of a kind in `MANY` are a name, a list of names and of tables with `name`, or a table of
+    options per name.
     """
-    if kind is not Kind.PROBE:
+    if kind not in MANY:
         table = as_table(value)
         if table is None:
             raise ValueError("neither a name nor a table with one")
@@ -176,6 +177,7 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
     return RunConfig(
         choices={each.component.kind: each for each in chosen if each.component.kind in PARTS},
         probes={each.name: each for each in chosen if each.component.kind is Kind.PROBE},
+        trackers={each.name: each for each in chosen if each.component.kind is Kind.TRACKER},
         **values,
     )
 
@@ -264,7 +266,7 @@ def choose(
             )
         given = {component.argument: argument, **given}
         sources = {component.argument: sources.get("name", ""), **sources}
-    table = f"{kind}.{component.name}" if kind is Kind.PROBE else kind
+    table = f"{kind}.{component.name}" if kind in MANY else kind
     offered = host.options(plugin, component)
     options, faults = check_values(
         offered, given, f"{table}.", what=f"option of {component.name}", sources=sources

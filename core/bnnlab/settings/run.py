@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, AtMost, Below
-from bnnlab.registry.components import PARTS, Component, Kind
+from bnnlab.registry.components import MANY, PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
 
@@ -59,8 +59,8 @@ class RunSettings:
 
 
 RUN_OPTIONS = tuple(options_of(RunSettings))
-ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes")
-"""Settings that may differ where a run is continued: where it computes and lies."""
+ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes", str(Kind.TRACKER))
+"""Settings that may differ where a run is continued: where it computes, lies and is shown."""
 
 KINDS: Mapping[Kind, str] = MappingProxyType(
     {
@@ -71,13 +71,21 @@ KINDS: Mapping[Kind, str] = MappingProxyType(
     }
 )
 """The settings that choose a component, with their help."""
-RUN_KINDS = (*PARTS, Kind.PROBE)
-"""The kinds of component that a run has. An engine carries runs out, and is no part of one."""
-PROBE_HELP = "Measure the run by this probe, see `bnn info probe`; may be repeated."
+MANY_HELP: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.PROBE: "Measure the run by this probe, see `bnn info probe`; may be repeated.",
+        Kind.TRACKER: "Show the run in this tracker, see `bnn info track`; may be repeated.",
+    }
+)
+"""The settings that name any number of components of a kind, with their help."""
+RUN_KINDS = (*PARTS, *MANY)
+"""The kinds of component that a run has."""
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""
 STUDIES = "bnnlab-studies"
 """The distribution that repeats runs."""
+TRACKING = "bnnlab-tracking"
+"""The distribution that tells trackers of a run."""
 MEASURING: Mapping[str, str] = MappingProxyType(
     {"uncertainty": "uncertainty", "diagnose": "diagnosis", "fresh": "fresh"}
 )
@@ -109,10 +117,12 @@ class RunConfig(RunSettings):
         choices: Its components.
         probes: What measures it beside the probes that settings stand for, by
             `distribution/name`.
+        trackers: What shows it elsewhere, by `distribution/name`.
     """
 
     choices: dict[Kind, Choice]
     probes: dict[str, Choice] = field(default_factory=dict)
+    trackers: dict[str, Choice] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as run.toml holds it: enough to repeat the run."""
@@ -121,8 +131,12 @@ class RunConfig(RunSettings):
             str(kind): {"name": choice.name, **choice.options}
             for kind, choice in self.choices.items()
         }
-        probes = {name: choice.options for name, choice in self.probes.items()}
-        every = {**own, **tables, **({"probe": probes} if probes else {})}
+        many = {
+            str(kind): {name: choice.options for name, choice in chosen.items()}
+            for kind, chosen in ((Kind.PROBE, self.probes), (Kind.TRACKER, self.trackers))
+            if chosen
+        }
+        every = {**own, **tables, **many}
         return {key: _toml(value) for key, value in every.items()}
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import PARTS, Component, Kind, Option
+from bnnlab.registry.components import MANY, PARTS, Component, Kind, Option
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.forms import Form, forms
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import KINDS, PROBE_HELP, RUN_OPTIONS
+from bnnlab.settings.run import KINDS, MANY_HELP, RUN_OPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_schema(host: PluginHost) -> Schema:
     own = _table(
         RUN_OPTIONS,
         **{str(kind): _kind(host, kind) for kind in PARTS},
-        probe=_probes(host),
+        **{str(kind): _many(host, kind) for kind in MANY},
         recipe=_RECIPE,
         **{name: {"description": "Of a study: a run refuses it."} for name in _STUDY},
     )
@@ -76,9 +76,9 @@ def _component(plugin: Plugin, component: Component) -> tuple[Schema, Schema]:
     return name, {**_table(component.options, name=name), "required": ["name"]}
 
 
-def _probes(host: PluginHost) -> Schema:
-    """Describe a probe, an array of probes, or a table of options per probe."""
-    found = [*_readable(host, Kind.PROBE)]
+def _many(host: PluginHost, kind: Kind) -> Schema:
+    """Describe a component of a kind, an array of them, or a table of options per name."""
+    found = [*_readable(host, kind)]
     one = [form for each in found for form in _component(*each)]
     tables = {
         name: {"description": component.summary, **_table(component.options)}
@@ -86,7 +86,7 @@ def _probes(host: PluginHost) -> Schema:
         for name in _spellings(plugin, component)
     }
     several: Schema = {"type": "array", "items": {"anyOf": one}}
-    return {"description": PROBE_HELP, "anyOf": [*one, several, _table((), **tables)]}
+    return {"description": MANY_HELP[kind], "anyOf": [*one, several, _table((), **tables)]}
 
 
 def _spellings(plugin: Plugin, component: Component) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import tomli
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.components import MANY, PARTS, Kind
 from bnnlab.registry.index import read_toml
 from bnnlab.registry.options import shown
 
@@ -60,13 +60,13 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
         UsageError: If the key is none of these.
     """
     kind, dot, name = key.partition(".") if isinstance(key, str) else ("", "", "")
-    if kind == Kind.PROBE:
-        probe, _, option = name.rpartition(".")
-        if not probe or not option:
+    if kind in MANY:
+        component, _, option = name.rpartition(".")
+        if not component or not option:
             raise UsageError(
-                f"--set {shown(key)}: write probe.NAME.OPTION, or --probe NAME to add a probe"
+                f"--set {shown(key)}: write {kind}.NAME.OPTION, or --{kind} NAME to add one"
             )
-        return {kind: {probe: {option: value}}}
+        return {kind: {component: {option: value}}}
     if not kind or (dot and not name) or "." in name:
         raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
     return {kind: {name: value}} if dot else {kind: value}

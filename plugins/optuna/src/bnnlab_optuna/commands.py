@@ -21,7 +21,7 @@ from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.reading import PROTOCOL
 from bnnlab_optuna.storage import FAULTS, unreachable
 from bnnlab_optuna.tuner import ABOUT, Tuner
-from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
+from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, Trackers, spoken
 from bnnlab_studies.stopping import raising
 
 log = logging.getLogger("bnnlab.optuna")
@@ -42,6 +42,7 @@ def tune(
     trials: Trials = None,
     engine: EngineName = None,
     jobs: Jobs = None,
+    track: Trackers = None,
     set: Assignments = None,
     out: Out = None,
     name: Name = None,
@@ -66,7 +67,7 @@ def tune(
       bnn tune runs/study --jobs 2
     """
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
-        said = spoken(jobs, set=set, out=out, name=name, engine=engine)
+        said = spoken(jobs, track, set=set, out=out, name=name, engine=engine)
         plan = read_plan(PluginHost(), file, said, trials)
         if not quiet:
             _announce(plan)

@@ -80,7 +80,7 @@ def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} is {written(mine[name])} and not {written(value)}"
         for name, value in leaves(said)
-        if name not in APART - {"seed"} and name in mine and mine[name] != value
+        if name.partition(".")[0] not in APART - {"seed"} and mine.get(name, value) != value
     ]
 
 

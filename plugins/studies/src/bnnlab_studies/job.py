@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnnlab.errors import NOTE, BnnlabError, DataError, StoppedError, UsageError
+from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, resolve
 from bnnlab.settings.text import read_config
@@ -95,7 +96,8 @@ def examine(settings: Mapping[str, Any]) -> str:
 
     host = PluginHost()
     try:
-        prepare(host, resolve(host, [settings, {"out": None}]))
+        untracked = {key: it for key, it in settings.items() if key != Kind.TRACKER}
+        prepare(host, resolve(host, [untracked, {"out": None}]))
     except UsageError as error:
         return str(error)
     return ""
@@ -156,7 +158,8 @@ def _ready(job: Job) -> "Experiment":
         except UsageError:
             if not file.exists():
                 raise  # else a worker whose parent was killed has made it meanwhile
-    config = resolve(host, [Layer(read_config(file), str(file))])
+    trackers = {str(Kind.TRACKER): job.settings.get(Kind.TRACKER, {})}
+    config = resolve(host, [Layer(read_config(file), str(file)), trackers])
     if found := departures(config.as_dict(), job.settings):
         raise UsageError(
             f"{job.folder} holds a run with other settings than {job}: {'; '.join(found)}. Move it "

@@ -203,7 +203,7 @@ def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell,
 
 def _in_what(one: Cell, other: Cell) -> str:
     """Return what two cells of one digest have in common."""
-    if apart := [key for key in sorted(APART) if one.settings[key] != other.settings[key]]:
+    if apart := [k for k in sorted(APART) if one.settings.get(k) != other.settings.get(k)]:
         return f"differ only in {' and '.join(apart)}: that tells no cells apart"
     return "have equal settings"
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import layer
+from bnnlab.registry.components import Kind
+from bnnlab.settings.run import MANY_HELP
 from bnnlab.settings.text import joined
 
 EngineName = Annotated[
@@ -22,8 +24,12 @@ Out = Annotated[
 Name = Annotated[
     str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's.")
 ]
+Trackers = Annotated[
+    list[str] | None, typer.Option("--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME")
+]
 
 
-def spoken(jobs: int | None, **options: Any) -> Mapping[str, Any]:
+def spoken(jobs: int | None, track: list[str] | None, **options: Any) -> Mapping[str, Any]:
     """Return what the command line sets, as settings."""
+    options[Kind.TRACKER] = {name: {} for name in track or ()}
     return joined([layer(options), {"engine": {} if jobs is None else {"jobs": jobs}}])

@@ -15,7 +15,7 @@ from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, stoppable
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.cells import group, listed
-from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, spoken
+from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, Trackers, spoken
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import Engine, make_engine
@@ -38,6 +38,7 @@ def sweep(
     ] = False,
     engine: EngineName = None,
     jobs: Jobs = None,
+    track: Trackers = None,
     set: Assignments = None,
     out: Out = None,
     name: Name = None,
@@ -65,7 +66,7 @@ def sweep(
     """
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
         host = PluginHost()
-        said = spoken(jobs, set=set, out=out, name=name, engine=engine)
+        said = spoken(jobs, track, set=set, out=out, name=name, engine=engine)
         plan = agreed(host, make_plan(host, file, said))
         made = make_engine(host, plan.engine)
     _warn_of_others(plan.jobs(made.threads))

@@ -1,0 +1,1 @@
+"""Trackers show a run elsewhere, each in a process of its own that reads the run's folder."""

@@ -1,0 +1,176 @@
+"""The process of a tracker: follows the run's folder until the run ends. No torch is imported.
+
+The first line of standard input is the job; the others are words: `saved`, the lines of
+metrics.jsonl that are in a checkpoint, and `ended`, the status of the run. If standard input ends
+before, the training process died. Standard output takes what `Delivery.look` reads; what a tracker
+prints goes to standard error, which is a file.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import UsageError, explain
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.layers import choose
+from bnnlab.settings.text import read_config
+from bnnlab.storage.files import write_atomically
+from bnnlab.storage.folder import CONFIG, METRICS, RESULT
+from bnnlab_tracking.ear import GRACE, Ear
+from bnnlab_tracking.tracker import PLACE, Status, Tracked, Tracker
+
+Job = Mapping[str, Any]
+Tell = Callable[..., None]
+
+STUDY = "study.toml"
+"""What marks the folder of a study, in which runs lie as CELL/RUN."""
+NICE = 10
+"""How much training comes first."""
+
+
+def main() -> None:
+    """Do the job, and end this process whatever else is running in it."""
+    said = os.dup(1)
+    os.dup2(2, 1)
+
+    def tell(**word: Any) -> None:
+        with suppress(BrokenPipeError):
+            os.write(said, json.dumps(word).encode() + b"\n")
+
+    code = 1
+    try:
+        os.nice(NICE)
+        with open(0, "rb", buffering=0, closefd=False) as told:  # the words after it are the ear's
+            job = json.loads(told.readline())
+        _work(job, tell)
+        code = 0
+    except BaseException as error:
+        traceback.print_exc()
+        tell(failed=str(error) if isinstance(error, UsageError) else explain(error))
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)  # nothing that a tracker left behind keeps it
+
+
+def _work(job: Job, tell: Tell) -> None:
+    tracker = make(job["name"], job["options"])
+    late: Status | None = job.get("late")
+    ear = Ear(0, job["saved"], late, limit=tracker.patience)
+    if late:
+        other = tracker.offline()
+        if other is None:
+            tell(done=True)
+            return
+        tracker = other
+    ledger = Path(job["folder"], PLACE, f"{job['label']}.json")
+    with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
+        run = describe(job, _read(ledger))
+        count = _deliver(tracker, run, ear, lambda n: None if late else _write(ledger, n))
+    tell(done=True, lines=count, later=tracker.later())
+
+
+def make(name: str, options: Mapping[str, Any]) -> Tracker:
+    """Make a tracker.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    host = PluginHost()
+    choice = choose(host, Kind.TRACKER, name, options)
+    made = host.load(choice.plugin, choice.component)(**choice.component.preset, **choice.options)
+    if not isinstance(made, Tracker):
+        raise UsageError(f"{choice} is no {Tracker.__module__}.{Tracker.__name__}")
+    return made
+
+
+def describe(job: Job, delivered: int) -> Tracked:
+    """Return what a tracker is told of a run."""
+    folder = Path(job["folder"])
+    study = next((each for each in folder.parents[:2] if (each / STUDY).is_file()), None)
+    return Tracked(
+        folder=folder,
+        run_id=job["run_id"],
+        name=str(folder.relative_to(study)) if study else folder.name,
+        group=study.name if study else "",
+        settings=read_config(folder / CONFIG),
+        protocol=job["protocol"],
+        protocol_hash=job["protocol_hash"],
+        resumed=job["resumed"],
+        delivered=delivered,
+    )
+
+
+def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], None]) -> int:
+    """Deliver the lines as they come, and the end; return how many there are."""
+    there = tracker.start(run)
+    count = run.delivered if there is None else there
+    lines = _lines(run.folder / METRICS, count)
+    saved, status = count, None
+    while status is None:
+        saved, status = ear.wait(saved)
+        while status in ("complete", "stopped") or count < saved:
+            line = next(lines, None)
+            if line is None:
+                break
+            tracker.log(count, line)
+            count += 1
+            note(count)
+    tracker.finish(status, _result(run.folder / RESULT))
+    return count
+
+
+def _lines(file: Path, skipped: int) -> Iterator[Mapping[str, Any] | None]:
+    """Yield the lines of metrics.jsonl after some, for ever; None while there is no whole one."""
+    while not file.exists():
+        yield None
+    with file.open(encoding="utf-8") as opened:
+        number = 0
+        while True:
+            place = opened.tell()
+            text = opened.readline()
+            if not text.endswith("\n"):
+                opened.seek(place)
+                yield None
+                continue
+            number += 1
+            if number > skipped:
+                yield json.loads(text)
+
+
+def _result(file: Path) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _read(ledger: Path) -> int:
+    with suppress(OSError, ValueError):
+        return int(json.loads(ledger.read_text())["lines"])
+    return 0
+
+
+def _write(ledger: Path, lines: int) -> None:
+    write_atomically(ledger, json.dumps({"lines": lines}).encode())
+
+
+@contextmanager
+def _alone(lock: Path, seconds: float) -> Iterator[None]:
+    """Wait until no other process delivers this run, such as that of a killed parent."""
+    from filelock import FileLock
+
+    with FileLock(lock, timeout=seconds):
+        yield
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The process of one tracker: started, told small words without waiting, heard, and ended."""
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import first_line
+from bnnlab_tracking.tracker import PLACE
+
+log = logging.getLogger("bnnlab.tracking")
+
+
+class Delivery:
+    """One tracker of a run. Nothing here raises or waits, but `wait`.
+
+    Args:
+        job: What the process needs to know; `bnnlab_tracking.child` reads it.
+        patience: Seconds to wait for it at the end.
+
+    Attributes:
+        label: The tracker's name, for people and files.
+        done: Whether it has delivered all.
+        later: The command that uploads what it wrote; empty if none must.
+    """
+
+    def __init__(self, job: Mapping[str, Any], patience: float) -> None:
+        self.job, self.patience = dict(job), patience
+        self.label: str = job["label"]
+        self.done, self.later = False, ""
+        self._is_warned = "late" in job  # the one before was named
+        self._heard = b""
+        self._process: subprocess.Popen[bytes] | None = None
+        place = Path(job["folder"], PLACE)
+        self._log = place / f"{self.label}.log"
+        try:
+            place.mkdir(exist_ok=True)
+            self._begin()
+        except OSError as error:
+            self.warn(f"it cannot begin: {first_line(error)}")
+
+    def _begin(self) -> None:
+        path = os.pathsep.join(filter(None, sys.path))
+        with self._log.open("ab") as printed:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-m", "bnnlab_tracking.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=printed,
+                bufsize=0,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is for the training process
+            )
+        assert process.stdin
+        assert process.stdout
+        with suppress(BrokenPipeError):  # `look` finds out
+            process.stdin.write(json.dumps(self.job).encode() + b"\n")
+        os.set_blocking(process.stdin.fileno(), False)
+        os.set_blocking(process.stdout.fileno(), False)
+
+    def tell(self, **word: Any) -> None:
+        """Say a word; if the pipe is full or broken, it is dropped."""
+        if self._process and self._process.stdin and not self.done:
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._process.stdin.fileno(), json.dumps(word).encode() + b"\n")
+
+    def look(self) -> None:
+        """Hear what the process said; warn, once, if it has failed or died."""
+        process = self._process
+        if process is None or process.stdout is None or self.done:
+            return
+        with suppress(BlockingIOError):
+            while piece := os.read(process.stdout.fileno(), 65536):
+                self._heard += piece
+        *lines, self._heard = self._heard.split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "failed" in said:
+                self.warn(said["failed"])
+            self.done, self.later = said.get("done", False), said.get("later", "")
+        if not self.done and process.poll() is not None:
+            self.warn(f"its process ended with code {process.returncode}")
+
+    def wait(self, until: float) -> bool:
+        """Wait until all is delivered, the process has ended, or a time has come.
+
+        Returns:
+            Whether there is nothing to wait for any more.
+        """
+        while not (self._is_over() or time.monotonic() >= until):
+            assert self._process
+            assert self._process.stdout
+            left = max(0.0, min(0.2, until - time.monotonic()))
+            select.select([self._process.stdout], [], [], left)
+            self.look()
+            if not self._is_over():
+                time.sleep(0.01)  # its end of the pipe may be closed, and the process not over
+        return self._is_over()
+
+    def _is_over(self) -> bool:
+        return self.done or self._process is None or self._process.poll() is not None
+
+    def close(self) -> None:
+        """End the process with all that it started, if it has not ended, and its pipes."""
+        self.look()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self.done:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
+
+    def warn(self, what: str) -> None:
+        """Warn that the tracker failed, once."""
+        if not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                "track %s stopped: %s. The run is not affected. More is in %s",
+                *(self.label, what, self._log),
+            )

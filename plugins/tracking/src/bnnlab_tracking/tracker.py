@@ -1,0 +1,103 @@
+"""What a tracker is. No torch is imported here."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from bnnlab.markers import AtLeast
+from bnnlab.storage.folder import ENVIRONMENT
+
+Status = Literal["complete", "stopped", "failed", "interrupted", "crashed"]
+"""How a run ended. crashed: its process did, and nothing of the run said so."""
+Line = Mapping[str, Any]
+"""A line of metrics.jsonl."""
+PLACE = "track"
+"""The folder, in that of a run, of what belongs to its trackers."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run that is shown elsewhere.
+
+    Attributes:
+        folder: Of the run.
+        run_id: Sixteen hexadecimal digits; a resumed run keeps them.
+        name: For people: the name of the folder, within a study with that of the cell.
+        group: Name of the study that the run lies in; empty if it lies in none.
+        settings: All settings, as run.toml has them.
+        protocol: What the protocol hash covers.
+        protocol_hash: The hash.
+        resumed: Whether the run goes on from a checkpoint.
+        delivered: How many lines of metrics.jsonl were delivered before.
+    """
+
+    folder: Path
+    run_id: str
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    protocol_hash: str
+    resumed: bool
+    delivered: int
+
+    @property
+    def place(self) -> Path:
+        """The folder for files of trackers; it exists."""
+        return self.folder / PLACE
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says: versions and machine."""
+        found: dict[str, Any] = json.loads((self.folder / ENVIRONMENT).read_text("utf-8"))
+        return found
+
+
+class Tracker(ABC):
+    """Shows a run elsewhere. The constructor's keywords are its options.
+
+    It lives in a process of its own, which makes it, calls `start`, `log` for each line in order,
+    and `finish`. It may wait, print and raise: training goes on. The module is imported in that
+    process alone; packages that are large or may be missing are best imported in `start`.
+
+    Args:
+        patience: Seconds that the end of a run waits for the tracker.
+    """
+
+    def __init__(self, patience: Annotated[float, AtLeast(0)] = 60.0) -> None:
+        self.patience = patience
+
+    @abstractmethod
+    def start(self, run: Tracked) -> int | None:
+        """Begin to show a run, or go on with it.
+
+        Returns:
+            How many lines are there already: `log` gets those after them. None: it does not know,
+            and as many are taken for delivered as `log` returned for (`run.delivered`).
+        """
+
+    @abstractmethod
+    def log(self, index: int, line: Line) -> None:
+        """Show a line of metrics.jsonl; `index` counts them from 0."""
+
+    def finish(  # noqa: B027  # some have nothing to end
+        self, status: Status, result: Mapping[str, Any] | None
+    ) -> None:
+        """End; `result` is what result.json holds, None if the run did not come to write it.
+
+        All that was logged must be delivered when this returns.
+        """
+
+    def offline(self) -> "Tracker | None":
+        """Return a tracker that writes what can be uploaded later; None if that is not possible.
+
+        After this one failed, it is given the whole run, from its first line.
+        """
+        return None
+
+    def later(self) -> str:
+        """Return the command that uploads what was written, after `finish`; empty if none must."""
+        return ""

@@ -1,0 +1,128 @@
+"""A run and its trackers, seen from the training process, which never waits before the end."""
+
+import logging
+import shlex
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import NOTE
+from bnnlab.storage.checkpoint import CHECKPOINT
+from bnnlab.storage.folder import METRICS
+from bnnlab_tracking.delivery import Delivery
+
+log = logging.getLogger("bnnlab.tracking")  # below `bnnlab`, which the command line shows
+
+PATIENCE = 60.0
+"""Seconds to wait at the end for a tracker that does not say its own."""
+LATE = 30.0
+"""Seconds that writing a run for a later upload may take."""
+SOON = 2.0
+"""Seconds to wait at the end before saying so."""
+
+
+class Watched:
+    """A run that is tracked.
+
+    Args:
+        folder: Of the run.
+        trackers: Their options, by `distribution/name`.
+        run_id: Of the run.
+        protocol: What the protocol hash covers.
+        resumed: Whether the run goes on from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trackers: Mapping[str, Mapping[str, Any]],
+        run_id: str,
+        protocol: Mapping[str, Any],
+        *,
+        resumed: bool,
+    ) -> None:
+        from bnnlab.interfaces.stream import protocol_hash  # imports torch, which a run has
+
+        self._folder = folder.resolve()
+        self._lines = _count(self._folder / METRICS)
+        about = {
+            "folder": str(self._folder),
+            "run_id": run_id,
+            "protocol": protocol,
+            "protocol_hash": protocol_hash(dict(protocol)),
+            "resumed": resumed,
+            "saved": self._lines,
+        }
+        shorts = [name.rpartition("/")[2] for name in trackers]
+        self._deliveries = []
+        for name, options in trackers.items():
+            short = name.rpartition("/")[2]
+            label = short if shorts.count(short) == 1 else name.replace("/", "-")
+            job = {**about, "name": name, "options": dict(options), "label": label}
+            self._deliveries.append(Delivery(job, options.get("patience", PATIENCE)))
+
+    def count(self) -> None:
+        """Note that a line was logged."""
+        self._lines += 1
+
+    def saved(self, file: Path) -> None:
+        """Tell the trackers how many lines a checkpoint holds; notice those that have failed."""
+        if file.name != CHECKPOINT.name:
+            return
+        for delivery in self._deliveries:
+            delivery.tell(saved=self._lines)
+            delivery.look()
+
+    def end(self, status: str) -> None:
+        """Wait until all is delivered, at most as long as the trackers' patience, and say how."""
+        try:
+            for delivery in self._deliveries:
+                delivery.tell(ended=status)
+            self._wait(self._deliveries, {each: each.patience for each in self._deliveries})
+            for delivery in self._deliveries:
+                delivery.close()
+                self._say(delivery, status)
+        except KeyboardInterrupt:  # the run is over: only its trackers are not
+            for delivery in self._deliveries:
+                delivery.close()
+                if not delivery.done:
+                    self._advise(delivery)
+
+    def _wait(self, deliveries: Iterable[Delivery], limits: Mapping[Delivery, float]) -> None:
+        begun, is_said = time.monotonic(), False
+        for delivery in deliveries:
+            soon = begun + min(SOON, limits[delivery])
+            if not is_said and not delivery.wait(soon) and limits[delivery] > SOON:
+                is_said = True
+                log.log(
+                    NOTE,
+                    "track %s: waiting for it, at most %g s; Ctrl-C leaves it",
+                    delivery.label,
+                    limits[delivery],
+                )
+            delivery.wait(begun + limits[delivery])
+
+    def _say(self, delivery: Delivery, status: str) -> None:
+        """Say how to upload what was not delivered, or not uploaded yet."""
+        if not delivery.done:
+            delivery.warn(f"it did not end within {delivery.patience:g} s")
+            if status not in ("complete", "stopped"):
+                return  # what is missing comes when the run goes on
+            late = Delivery({**delivery.job, "late": status}, LATE)
+            late.wait(time.monotonic() + LATE)
+            late.close()
+            delivery.later = late.later
+        if delivery.later:
+            log.log(NOTE, "track %s: to upload it later: %s", delivery.label, delivery.later)
+        elif not delivery.done:
+            self._advise(delivery)
+
+    def _advise(self, delivery: Delivery) -> None:
+        name = shlex.quote(delivery.job["name"])
+        again = f"bnn run --resume {shlex.quote(str(self._folder))} --track {name}"
+        log.log(NOTE, "track %s: to deliver what is missing: %s", delivery.label, again)
+
+
+def _count(metrics: Path) -> int:
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0

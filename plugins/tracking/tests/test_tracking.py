@@ -1,0 +1,270 @@
+"""Trackers that are well or ill: training goes on, and each line is delivered once, in order."""
+
+import json
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import SMALL, found, metrics, without_times
+
+import bnnlab
+from bnnlab.errors import NOTE
+from bnnlab.storage.checkpoint import CHECKPOINT
+from bnnlab.storage.folder import METRICS
+from bnnlab_testing.pytest_plugin import MakePlugin
+from bnnlab_tracking.watched import Watched
+
+ILL = {
+    "make": "raises",
+    "start": "raises",
+    "log": "raises",
+    "finish": "raises",
+    "exit": "exits",
+    "print": "prints",
+    "hang": "hangs",
+}
+"""What each ill tracker does. It does it in the method that it is called like, else in `log`."""
+PLUGIN = f"""
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.hookspecs import hookimpl
+
+def tracker(name, made, **preset):
+    return Component(Kind.TRACKER, name, f"acme_tracking:{{made}}", "It.", "none", preset=preset)
+
+@hookimpl
+def bnnlab_components():
+    ill = [tracker(where, "Ill", what=what, where=where) for where, what in {ILL}.items()]
+    kept = tracker("kept", "Kept", what="raises", where="log")
+    return [tracker("text", "Text"), tracker("rows", "Text"), kept, *ill]
+"""
+TRACKERS = '''
+import json
+import os
+import sys
+import time
+
+from bnnlab_tracking.tracker import Tracker
+
+assert "torch" not in sys.modules
+
+class Text(Tracker):
+    """Writes lines into a file of the run's folder, which alone says what is there.
+
+    Args:
+        file: Its name.
+        **options: Of every tracker.
+    """
+    def __init__(self, file: str = "lines", **options):
+        super().__init__(**options)
+        self._name = file
+    def start(self, run):
+        self._file, self._run = run.folder / self._name, run
+        self._file.touch()
+        return len(self._file.read_text().splitlines())
+    def log(self, index, line):
+        with self._file.open("a") as file:
+            file.write(json.dumps([index, line]) + "\\n")
+    def finish(self, status, result):
+        run = self._run
+        about = [status, result and result["status"], run.name, run.group, run.resumed]
+        about += [run.protocol_hash, run.environment["bnnlab"], run.settings["seed"]]
+        self._file.with_suffix(".end").write_text(json.dumps(about))
+
+class Ill(Text):
+    def __init__(self, what: str = "", where: str = "", **options):
+        super().__init__(file=where, **options)
+        self._what = what
+        self._where = where if hasattr(self, where) or where == "make" else "log"
+        self._act("make")
+    def _act(self, where):
+        if where != self._where:
+            return
+        print("from the tracker")
+        if self._what == "raises":
+            raise OSError(28, "No space left on device")
+        if self._what == "exits":
+            os._exit(3)
+        while self._what == "hangs":
+            time.sleep(0.1)
+    def start(self, run):
+        self._act("start")
+        return super().start(run)
+    def log(self, index, line):
+        self._act("log")
+        super().log(index, line)
+    def finish(self, status, result):
+        self._act("finish")
+        super().finish(status, result)
+
+class Kept(Ill):
+    def offline(self):
+        return Later(file="later")
+
+class Later(Text):
+    def later(self):
+        return f"upload {self._file.name}"
+'''
+
+
+@pytest.fixture(autouse=True)
+def trackers(make_plugin: MakePlugin) -> None:
+    make_plugin("acme-trackers", PLUGIN, modules={"acme_tracking": TRACKERS})
+
+
+def make_folder(*parts: Path | str) -> Path:
+    """Make the folder of a run that has not logged a line."""
+    folder = Path(*parts)
+    folder.mkdir(parents=True)
+    (folder / "run.toml").write_text("seed = 0\n")
+    (folder / "environment.json").write_text('{"bnnlab": "0.1.0"}')
+    return folder
+
+
+def watch(folder: Path, *, resumed: bool = False, **trackers: Any) -> Watched:
+    named = {f"acme-trackers/{name}": options for name, options in trackers.items()}
+    return Watched(folder, named, "0123456789abcdef", {"epochs": 1}, resumed=resumed)
+
+
+def write(folder: Path, begin: int, end: int) -> None:
+    with (folder / METRICS).open("a") as file:
+        file.writelines(json.dumps({"event": "epoch", "loss": n}) + "\n" for n in range(begin, end))
+
+
+def save(run: Watched, folder: Path, end: int, begin: int = 0) -> None:
+    """Log lines, and save a checkpoint after each."""
+    for number in range(begin, end):
+        write(folder, number, number + 1)
+        run.count()
+        run.saved(folder / CHECKPOINT)
+
+
+def delivered(file: Path) -> list[dict[str, Any]]:
+    """Return the lines that a tracker wrote, which it counted."""
+    every = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [index for index, _ in every] == [*range(len(every))]
+    return [line for _, line in every]
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def noted(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == NOTE]
+
+
+def test_every_line_is_delivered_and_the_run_is_as_without(tmp_path: Path) -> None:
+    plain = bnnlab.run(SMALL, out=tmp_path, name="plain")
+    own = bnnlab.run(SMALL, out=tmp_path, name="own", track={"text": {}, "rows": {"file": "rows"}})
+    assert found(own) == found(plain)
+    assert without_times(tmp_path / "own") == without_times(tmp_path / "plain")
+    for name in ("lines", "rows"):
+        assert delivered(tmp_path / "own" / name) == metrics(tmp_path / "own")
+        end = json.loads((tmp_path / "own" / f"{name}.end").read_text())
+        assert end[:5] == ["complete", "complete", "own", "", False]
+        assert end[5:] == [own.protocol, bnnlab.__version__, 0]
+
+
+def test_ill_trackers_are_named_once_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder(tmp_path, "run")
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        run = watch(folder, **{name: {"patience": 1.0 if name == "hang" else 60.0} for name in ILL})
+        save(run, folder, 3)
+        run.end("complete")
+    said = {name: [each for each in warned(caplog) if f"track {name} " in each] for name in ILL}
+    assert {name for name, its in said.items() if len(its) == 1} == ILL.keys() - {"print"}
+    for name in ("make", "start", "log", "finish"):
+        assert "stopped: OSError: [Errno 28] No space left on device" in said[name][0]
+    assert "its process ended with code 3" in said["exit"][0]
+    assert "it did not end within 1 s" in said["hang"][0]
+    advice = f"bnn run --resume {folder} --track acme-trackers/hang"
+    assert f"track hang: to deliver what is missing: {advice}" in noted(caplog)
+    assert delivered(folder / "print") == metrics(folder)
+    assert "from the tracker" in (folder / "track" / "print.log").read_text()
+
+
+def test_what_a_tracker_could_not_deliver_is_written_for_a_later_upload(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        run = watch(folder, kept={})
+        save(run, folder, 3)
+        run.end("complete")
+    assert len(warned(caplog)) == 1
+    assert "track kept: to upload it later: upload later" in noted(caplog)
+    assert delivered(folder / "later") == metrics(folder)
+
+
+def test_a_run_whose_process_died_is_marked_and_goes_on_where_its_checkpoint_was(
+    tmp_path: Path,
+) -> None:
+    folder = make_folder(tmp_path, "study", "cell", "seed-0")
+    (tmp_path / "study" / "study.toml").touch()
+    run = watch(folder, text={})
+    save(run, folder, 2)
+    write(folder, 2, 3)  # this line is in no checkpoint
+    (delivery,) = run._deliveries
+    process = delivery._process
+    assert process
+    assert process.stdin
+    process.stdin.close()  # as the system does if this process is killed
+    process.wait(60)
+    delivery.close()
+    assert delivered(folder / "lines") == metrics(folder)[:2]
+    end = json.loads((folder / "lines.end").read_text())
+    assert end[:5] == ["crashed", None, "cell/seed-0", "study", False]
+    (folder / METRICS).unlink()
+    write(folder, 0, 2)
+    run = watch(folder, resumed=True, text={})
+    save(run, folder, 4, begin=2)
+    run.end("complete")
+    assert delivered(folder / "lines") == metrics(folder)
+    assert len(metrics(folder)) == 4
+
+
+def test_nothing_waits_for_a_tracker_that_does_not_listen(tmp_path: Path) -> None:
+    """More words are said than its pipe holds."""
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, hang={"patience": 0.1})
+    (delivery,) = run._deliveries
+    assert delivery._process
+    os.kill(delivery._process.pid, signal.SIGSTOP)
+    for _ in range(20_000):
+        run.count()
+        run.saved(CHECKPOINT)
+    run.end("interrupted")
+    assert delivery._process is None
+
+
+def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        run = watch(folder, hang={})
+        save(run, folder, 1)
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        run.end("complete")
+    assert not warned(caplog)
+    assert "track hang: to deliver what is missing: bnn run --resume" in noted(caplog)[-1]
+
+
+@pytest.mark.parametrize("fault", ["file", "python"])
+def test_a_tracker_whose_process_cannot_begin_is_named(
+    fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    if fault == "file":
+        (folder / "track").touch()
+    else:
+        monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+    run = watch(folder, text={})
+    save(run, folder, 1)
+    run.end("complete")
+    (said,) = warned(caplog)
+    assert "track text stopped: it cannot begin: [Errno" in said
