@@ -9,8 +9,14 @@ import numpy as np
 
 from bnnlab.errors import UsageError
 from bnnlab_plots.figure import (
+    DIFFER,
+    MARKERS,
     SMALL,
+    Source,
     integer_ticks,
+    looks,
+    marks,
+    name_of,
     new_figure,
     plain,
     reading,
@@ -32,15 +38,10 @@ MAPS = 6
 """Accuracy matrices in a picture of several runs."""
 NAMED = 20
 """Tasks in a legend."""
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-"""Okabe and Ito's (Color Universal Design, 2008), without the yellow, which paper swallows."""
-MARKERS = "os^Dv*PX"
-STYLES = ("-", "--", "-.", ":")
 READING = "discs: the next task, not learned yet; white: not measured"
-DIFFER = "The protocols differ: these runs did not learn the same, or were not scored alike."
 
 
-def plot_accuracy(runs: Sequence[Path]) -> "Figure":
+def plot_accuracy(runs: Sequence[Source]) -> "Figure":
     """Return a picture of a run's accuracies, or of several runs side by side.
 
     Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix where
@@ -54,7 +55,7 @@ def plot_accuracy(runs: Sequence[Path]) -> "Figure":
     return _plot_one(runs[0]) if len(runs) == 1 else _plot_several(runs)
 
 
-def _plot_one(run: Path) -> "Figure":
+def _plot_one(run: Source) -> "Figure":
     percent = _percent(run)
     learned, tasks = percent.shape
     several = tasks > 1
@@ -78,7 +79,7 @@ def _plot_one(run: Path) -> "Figure":
     return figure
 
 
-def _plot_several(runs: Sequence[Path]) -> "Figure":
+def _plot_several(runs: Sequence[Source]) -> "Figure":
     matrices = [_percent(run) for run in runs]
     names, note = _names(runs)
     mapped = min(len(runs), MAPS)
@@ -90,12 +91,7 @@ def _plot_several(runs: Sequence[Path]) -> "Figure":
     upper, middle = panels["average"], panels["latest"]
     most = max(percent.shape[1] for percent in matrices)
     for number, (percent, name) in enumerate(zip(matrices, names, strict=True)):
-        look: dict[str, Any] = {
-            "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": STYLES[number % len(STYLES)],
-            "markersize": 4,
-        }
+        look = looks(number) | marks(len(percent))
         tasks = np.arange(1, len(percent) + 1)
         averages = [percent[n - 1, :n].mean() for n in tasks]
         upper.plot(tasks, averages, label=name, **look)
@@ -123,11 +119,11 @@ def _plot_several(runs: Sequence[Path]) -> "Figure":
     return figure
 
 
-def _percent(run: Path) -> "NDArray[np.float64]":
+def _percent(run: Source) -> "NDArray[np.float64]":
     """Return the matrix in per cent, a row per task learned, with NaN for what was not measured."""
     lines = recorded(run, "evaluation")
     if not lines:
-        raise UsageError(f"{run} has not learned a task yet: there is no accuracy to draw")
+        raise UsageError(f"{name_of(run)} has not learned a task yet: there is no accuracy to draw")
     with reading(run):
         rows = np.array([line["accuracy"] for line in lines], dtype=np.float64)
         learned, tasks = rows.shape
@@ -136,11 +132,11 @@ def _percent(run: Path) -> "NDArray[np.float64]":
     return 100 * rows
 
 
-def _names(runs: Sequence[Path]) -> tuple[list[str], str | None]:
+def _names(runs: Sequence[Source]) -> tuple[list[str], str | None]:
     """Return what tells the runs apart, and a note if their protocols differ."""
-    names = [plain(run.resolve().name) for run in runs]
+    names = [name_of(run) for run in runs]
     if len(set(names)) < len(names):
-        names = [plain(str(run)) for run in runs]
+        names = [plain(str(run)) if isinstance(run, Path) else name_of(run) for run in runs]
     parts = [scored_on(run) for run in runs]
     if len(set(parts)) > 1:
         names = [f"{name} ({part} accuracy)" for name, part in zip(names, parts, strict=True)]

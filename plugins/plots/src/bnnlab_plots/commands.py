@@ -8,6 +8,7 @@ import typer
 import bnnlab_plots
 from bnnlab.cli.console import print_out
 from bnnlab.storage.checkpoint import warn_if_old
+from bnnlab_plots.compare import MEASURE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +23,15 @@ Out = Annotated[
         "--out",
         help="File to write: .png, .svg or .pdf. Without it: in the folder of the first run.",
     ),
+]
+
+
+Cells = Annotated[
+    list[Path], typer.Argument(help="What to compare, as for `bnn compare`.", metavar="CELL...")
+]
+Measure = Annotated[str, typer.Option("--measure", help="What to compare.", metavar="NAME")]
+Across = Annotated[
+    bool, typer.Option("--across-protocols", help="Compare runs of different protocols, too.")
 ]
 
 
@@ -60,6 +70,48 @@ def diagnosis(run: Run, out: Out = None) -> None:
     Example:  bnn plot diagnosis runs/NAME
     """
     _write([run], bnnlab_plots.plot_diagnosis(run), out or run / "diagnosis.png")
+
+
+@app.command()
+def confusion(run: Run, out: Out = None) -> None:
+    """Draw which classes a run takes for which, and its accuracy on each class over the tasks.
+
+    The run must have been made with --probe confusion.
+
+    Example:  bnn plot confusion runs/NAME
+    """
+    _write([run], bnnlab_plots.plot_confusion(run), out or run / "confusion.png")
+
+
+@app.command()
+def uncertainty(run: Run, out: Out = None) -> None:
+    """Draw a reliability diagram, and entropies and detection of unknown inputs over the tasks.
+
+    The run must have a posterior, or have been made with --uncertainty.
+
+    Example:  bnn plot uncertainty runs/NAME
+    """
+    _write([run], bnnlab_plots.plot_uncertainty(run), out or run / "uncertainty.png")
+
+
+@app.command()
+def compare(
+    cells: Cells, measure: Measure = MEASURE, across_protocols: Across = False, out: Out = None
+) -> None:
+    """Draw cells of runs compared with the first one, as `bnn compare` compares them.
+
+    Each cell is a run, a folder of runs that differ in the seed, or a study's folder.
+
+    This needs bnnlab-studies.
+
+    Examples:
+      bnn plot compare runs/adam runs/meta
+
+      bnn plot compare runs/study --measure forgetting
+    """
+    figure = bnnlab_plots.plot_compare(cells, measure, across_protocols)
+    place = cells[0] if cells[0].is_dir() else cells[0].parent
+    _write([], figure, out or place / "compare.png")
 
 
 def _write(runs: list[Path], figure: "Figure", file: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, read_metrics
 
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+Source = Path | Result
+"""What is drawn: a run's folder; or its result, which has less to draw but needs no folder."""
 WIDTH = 7.5
 """Of a picture, in inches: a printed page."""
 SMALL = 7
 """Points: size of names and notes."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+"""Okabe and Ito's (Color Universal Design, 2008), without the yellow, which paper swallows."""
+MARKERS = "os^Dv*PX"
+STYLES = ("-", "--", "-.", ":")
+DIFFER = "The protocols differ: these runs did not learn the same, or were not scored alike."
 
 
 def new_figure(height: float) -> "Figure":
@@ -51,7 +59,7 @@ def save(figure: "Figure", file: Path) -> None:
 
 
 @contextmanager
-def reading(run: Path) -> Iterator[None]:
+def reading(run: Source) -> Iterator[None]:
     """Turn what fails on recorded values of another form into an error that names their file.
 
     Raises:
@@ -60,20 +68,29 @@ def reading(run: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UsageError(f"{run / METRICS} is damaged: {explain(error)}") from error
+        where = name_of(run) if isinstance(run, Result) else run / METRICS
+        raise UsageError(f"{where} is damaged: {explain(error)}") from error
 
 
-def recorded(run: Path, event: str) -> list[dict[str, Any]]:
+def recorded(run: Source, event: str) -> list[dict[str, Any]]:
     """Return a run's lines of metrics about an event, without an incomplete last line.
+
+    A result has lines about evaluations; what probes measured is in the last one.
 
     Raises:
         UsageError: If there is no such run, or its metrics are damaged.
     """
-    return [line for line in read_metrics(run) if line.get("event") == event]
+    if not isinstance(run, Result):
+        return [line for line in read_metrics(run) if line.get("event") == event]
+    rows = run.accuracy if event == "evaluation" else []
+    lines: list[dict[str, Any]] = [{"task": n, "accuracy": row} for n, row in enumerate(rows)]
+    return [*lines[:-1], *({**run, **line} for line in lines[-1:])]
 
 
-def result(run: Path) -> dict[str, Any]:
+def result(run: Source) -> dict[str, Any]:
     """Return what result.json holds; nothing of a run that has not ended."""
+    if isinstance(run, Result):
+        return run.as_dict()
     try:
         found = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,8 +98,10 @@ def result(run: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and "components" in found else {}
 
 
-def scored_on(run: Path) -> str:
+def scored_on(run: Source) -> str:
     """Return the part of its tasks that a run is scored on: `test` or `validation`."""
+    if isinstance(run, Result):
+        return run.evaluate_on
     try:
         settings = tomllib.loads((run / "run.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -90,13 +109,24 @@ def scored_on(run: Path) -> str:
     return str(settings.get("evaluate_on", "test"))
 
 
-def title(run: Path) -> str:
+def name_of(run: Source) -> str:
+    """Return the name of a run's folder; without one, the title."""
+    folder = run.folder if isinstance(run, Result) else run
+    return title(run) if folder is None else plain(folder.resolve().name)
+
+
+def title(run: Source) -> str:
     """Return the names of a run's components and its seed; before its end, the folder's name."""
     ended = result(run)
     if not ended:
-        return plain(run.resolve().name)
+        return name_of(run)
     names = [ended["components"][kind]["name"] for kind in ("rule", "optimizer", "model", "stream")]
     return " + ".join(names) + f", seed {ended['seed']}"
+
+
+def learned(tasks: int) -> str:
+    """Say what figures after so many tasks are of."""
+    return "after task 1" if tasks == 1 else f"after task {tasks}, over all tasks learned"
 
 
 def plain(name: str) -> str:
@@ -109,6 +139,20 @@ def shades(count: int) -> list[Any]:
     from matplotlib import colormaps
 
     return [colormaps["viridis"](0.9 * number / max(1, count - 1)) for number in range(count)]
+
+
+def looks(number: int) -> dict[str, Any]:
+    """Return colour, marker and style of a line, which are told apart when grey, too."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": STYLES[number % len(STYLES)],
+    }
+
+
+def marks(count: int) -> dict[str, Any]:
+    """Return how a line of so many points is marked: where there are many, at some of them."""
+    return {"markersize": 4, "markevery": max(1, count // 20)}
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -37,7 +37,7 @@ def expect_one_format(json: bool, csv: bool) -> None:
 
 def heading(name: str) -> str:
     """Return the head of a column: `average accuracy %`, but `optimizer.lr`."""
-    unit = " %" if _is_fraction(name) else ""
+    unit = " %" if is_fraction(name) else ""
     return (name.replace("_", " ") if name.partition(".")[0] in MEASURES else name) + unit
 
 
@@ -53,7 +53,7 @@ def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
     plus = "+" if sign else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else written(value)
-    if _is_fraction(name):
+    if is_fraction(name):
         return f"{100 * value:{plus}z.{digits}f}"
     return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
@@ -65,7 +65,33 @@ def interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
     )
 
 
-def _is_fraction(name: str) -> bool:
+def p_value(value: float | None) -> str:
+    """Return a p-value as tables show it."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def sentence(measure: str, of: Comparison) -> str:
+    """Return a comparison in one line: difference, interval, pairs and the p-value of the t-test.
+
+    The p-value is the one that is corrected for all comparisons made together, if there are
+    several.
+    """
+    unit = " %" if is_fraction(measure) else ""
+    if not of.seeds:
+        return f"{of.other} minus {of.first}: {of.note}"
+    size = f"{of.other} minus {of.first}: {text(measure, of.difference, sign=True)}{unit}"
+    if of.low is not None:
+        size += f" (95 % interval {interval(measure, of, sign=True)})"
+    found = [size, *[f"{len(of.seeds)} pairs"] * (len(of.seeds) > 1)]
+    if of.p_holm is not None:
+        found.append(f"p (Holm) {p_value(of.p_holm)}")
+    else:
+        found.append(of.note if of.p_t is None else f"p (t) {p_value(of.p_t)}")
+    return ", ".join(found)
+
+
+def is_fraction(name: str) -> bool:
+    """Return whether tables show a measure in %."""
     return name.partition(".")[0] in _FRACTIONS
 
 

@@ -20,6 +20,7 @@ from bnnlab_studies.tables import (
     expect_one_format,
     heading,
     interval,
+    p_value,
     print_rows,
     text,
 )
@@ -117,10 +118,10 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     rows = [
         [
             each.other,
-            _p(each.p_t),
-            *[_p(each.p_holm)] * several,
-            _p(each.p_wilcoxon),
-            _p(each.p_least),
+            p_value(each.p_t),
+            *[p_value(each.p_holm)] * several,
+            p_value(each.p_wilcoxon),
+            p_value(each.p_least),
         ]
         for each in found
     ]
@@ -133,10 +134,6 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     if several:
         tests = sum(each.p_t is not None for each in found)
         print_out(f"p (Holm): p (t), {tests} of them corrected together. The others are not")
-
-
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
 
 
 def _print_protocols(first: str, other: str, found: Sequence[Mapping[str, Any]]) -> None:

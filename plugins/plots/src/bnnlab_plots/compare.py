@@ -1,0 +1,190 @@
+"""Cells of runs compared with the first of them: what `bnn compare` computes, as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import STUDIES
+from bnnlab_plots.figure import (
+    DIFFER,
+    SMALL,
+    integer_ticks,
+    looks,
+    marks,
+    new_figure,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bnnlab_studies.record import Record
+    from bnnlab_studies.statistics import Comparison
+    from bnnlab_studies.study import Study
+
+MEASURE = "average_accuracy"
+
+
+def plot_compare(
+    cells: "Sequence[Path] | Study", measure: str = MEASURE, across_protocols: bool = False
+) -> "Figure":
+    """Return a picture of cells of runs, compared with the first of them.
+
+    On top, if there are several tasks: the average accuracy on the tasks learned, over the tasks.
+    Below, a row per cell: its runs, with the mean; and its difference from the first cell, by pairs
+    of runs with the same seed. All intervals are 95 % intervals over the seeds.
+
+    Args:
+        cells: Places as `bnn compare` takes them, or a study.
+        measure: What is compared, as for `bnn compare`.
+        across_protocols: Whether runs of different protocols are compared, too.
+
+    Raises:
+        UsageError: If bnnlab-studies or matplotlib is not installed; and as in `bnn compare`.
+    """
+    host = PluginHost()
+    if isinstance(cells, list | tuple):
+        study = host.library(STUDIES, "bnnlab_studies.gathering:gather")(cells)
+    else:
+        study = cells
+    comparisons = study.compare(measure, across_protocols)
+    from bnnlab_studies.comparing import protocols
+
+    names = {cell: plain(cell) for cell in study.cells}
+    differ = len(protocols(study)) > 1
+    if differ:
+        for cell, runs in study.cells.items():
+            hashes = ", ".join(protocols(runs)) or "not known"
+            names[cell] += f" (protocol {hashes})"
+    return _draw(study, measure, comparisons, names, DIFFER if differ else "")
+
+
+def _draw(
+    study: "Study",
+    measure: str,
+    comparisons: "Sequence[Comparison]",
+    names: Mapping[str, str],
+    note: str,
+) -> "Figure":
+    curves = {cell: _averages(runs) for cell, runs in study.cells.items()}
+    tasks = max(len(rows) for rows in curves.values())
+    wrapped = [fill(name, 26) for name in names.values()]
+    rows = sum(max(2, text.count("\n") + 1) for text in wrapped)
+    heights = [*[3.0] * (tasks > 1), 1.0 + 0.19 * rows]
+    figure = new_figure(sum(heights) + 0.5)
+    parts = [*figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]]
+    if tasks > 1:
+        _draw_curves(parts[0].subplots(), curves, tasks)
+    left, right = parts[-1].subplots(1, 2, sharey=True)
+    _draw_values(left, study, measure)
+    _draw_differences(right, measure, comparisons)
+    left.set_yticks(range(len(wrapped)), wrapped, fontsize=SMALL)
+    left.set_ylim(len(wrapped) - 0.5, -0.5)
+    for axes in (left, right):
+        axes.tick_params(labelsize=SMALL)
+        axes.xaxis.label.set_size(SMALL + 1)
+        axes.grid(axis="x", color="0.9")
+        axes.set_axisbelow(True)
+    figure.suptitle("\n".join(filter(None, (_title(measure, comparisons), note))), fontsize=9)
+    return figure
+
+
+def _title(measure: str, found: "Sequence[Comparison]") -> str:
+    """Return the comparison in one line; of several, what they are about."""
+    from bnnlab_studies.tables import heading, sentence
+
+    name = heading(measure).removesuffix(" %")
+    if len(found) == 1:
+        return plain(fill(f"{name}: {sentence(measure, found[0])}", 100))
+    return plain(fill(f"{name}: {len(found)} cells compared with {found[0].first}", 100))
+
+
+def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
+    """Return per task learned, per run that counts, the average accuracy on the tasks learned."""
+    complete = [run for run in runs if run.is_complete]
+    own = [run for run in complete if run["protocol"] == complete[0]["protocol"]]
+    matrices = [run.result["accuracy"] for run in own]
+    count = min(map(len, matrices), default=0)
+    return [
+        [float(np.mean(np.array(rows[n][: n + 1], float))) for rows in matrices]
+        for n in range(count)
+    ]
+
+
+def _draw_curves(axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int) -> None:
+    from bnnlab_studies.statistics import summarise
+
+    for number, rows in enumerate(curves.values()):
+        found = [summarise(values) for values in rows]
+        after = range(1, len(found) + 1)
+        look = looks(number)
+        means = [100 * (each.mean or 0) for each in found]
+        axes.plot(after, means, **look, **marks(len(found)))
+        if found and found[0].low is not None:
+            low, high = ([100 * getattr(each, end) for each in found] for end in ("low", "high"))
+            axes.fill_between(after, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    axes.set(
+        xlabel="tasks learned (colours and marks: as below; bands: 95 % intervals)",
+        ylabel="average accuracy\non the tasks learned (%)",
+        xlim=(0.5, tasks + 0.5),
+        ylim=(0, 102),
+    )
+    integer_ticks(axes.xaxis)
+    axes.grid(axis="y", color="0.9")
+
+
+def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
+    """Draw a row per cell: a ring per run; the mean and its interval."""
+    from bnnlab_studies.cells import by_seed
+    from bnnlab_studies.tables import heading
+
+    scale = _scale(measure)
+    for place, (cell, found) in enumerate(study.summary(measure).items()):
+        look = looks(place)
+        values, _ = by_seed(study.cells[cell], measure)
+        seeds = [scale * value for value in values.values()]
+        axes.plot(seeds, [place + 0.22] * len(seeds), "o", color="0.55", mfc="none", markersize=4)
+        _draw_interval(axes, place, found.mean, found, scale, look)
+    axes.set_xlabel(f"{heading(measure)}\n(rings: runs; mean, 95 % interval)")
+
+
+def _draw_differences(axes: "Axes", measure: str, found: "Sequence[Comparison]") -> None:
+    from bnnlab_studies.tables import heading, interval, p_value, text
+
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.text(1.02, 0, "reference", transform=axes.get_yaxis_transform(), **_BESIDE)
+    for place, each in enumerate(found, start=1):
+        _draw_interval(axes, place, each.difference, each, _scale(measure), looks(place))
+        size = text(measure, each.difference, sign=True)
+        ends = "" if each.low is None else f" ({interval(measure, each, sign=True)})"
+        p = each.p_t if each.p_holm is None else each.p_holm
+        tested = each.note if p is None else f"{len(each.seeds)} pairs, p {p_value(p)}"
+        beside = f"{size}{ends}\n{fill(tested, 30)}" if each.seeds else each.note
+        axes.text(1.02, place, beside, transform=axes.get_yaxis_transform(), **_BESIDE)
+    kind = "p: paired t-test" + (", Holm" if len(found) > 1 else "")
+    axes.set_xlabel(f"difference from the first: {heading(measure)}\n(95 % interval; {kind})")
+
+
+_BESIDE: dict[str, Any] = {"va": "center", "fontsize": SMALL}
+
+
+def _draw_interval(
+    axes: "Axes", place: float, mean: float | None, of: Any, scale: float, look: dict[str, Any]
+) -> None:
+    """Draw a mean, and its interval where it has one."""
+    if mean is None:
+        return
+    if of.low is not None:
+        axes.plot([scale * of.low, scale * of.high], [place] * 2, color=look["color"], linewidth=2)
+    axes.plot([scale * mean], [place], color=look["color"], marker=look["marker"], markersize=6)
+
+
+def _scale(measure: str) -> float:
+    from bnnlab_studies.tables import is_fraction
+
+    return 100 if is_fraction(measure) else 1
