@@ -102,7 +102,8 @@ def test_the_light_rooms_import_no_torch() -> None:
 def test_plugins_import_the_core_and_what_they_declare() -> None:
     for project in ROOT.glob("plugins/*/pyproject.toml"):
         about = tomli.loads(project.read_text())["project"]
-        needed = [re.split(r"[^\w-]", each)[0] for each in about["dependencies"]]
+        declared = [about["dependencies"], *about.get("optional-dependencies", {}).values()]
+        needed = [re.split(r"[^\w-]", each)[0] for some in declared for each in some]
         allowed = {name.replace("-", "_") for name in [*needed, about["name"]]}
         for file in (project.parent / "src").rglob("*.py"):
             pattern = r"^\s*(?:from|import) (bnnlab\w*)"

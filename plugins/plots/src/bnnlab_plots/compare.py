@@ -1,6 +1,6 @@
 """Cells of runs compared with the first of them: what `bnn compare` computes, as a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ def plot_compare(
     else:
         study = cells
     comparisons = study.compare(measure, across_protocols)
-    from bnnlab_studies.comparing import protocols
+    from bnnlab_studies.comparing import protocols, weakness
 
     names = {cell: plain(cell) for cell in study.cells}
     differ = len(protocols(study)) > 1
@@ -61,7 +61,8 @@ def plot_compare(
         for cell, runs in study.cells.items():
             hashes = ", ".join(protocols(runs)) or "not known"
             names[cell] += f" (protocol {hashes})"
-    return _draw(study, measure, comparisons, names, DIFFER if differ else "")
+    notes = [_title(measure, comparisons), *[DIFFER] * differ, weakness(comparisons)]
+    return _draw(study, measure, comparisons, names, filter(None, notes))
 
 
 def _draw(
@@ -69,7 +70,7 @@ def _draw(
     measure: str,
     comparisons: "Sequence[Comparison]",
     names: Mapping[str, str],
-    note: str,
+    notes: Iterable[str],
 ) -> "Figure":
     curves = {cell: _averages(runs) for cell, runs in study.cells.items()}
     tasks = max(len(rows) for rows in curves.values())
@@ -90,7 +91,7 @@ def _draw(
         axes.xaxis.label.set_size(SMALL + 1)
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
-    figure.suptitle("\n".join(filter(None, (_title(measure, comparisons), note))), fontsize=9)
+    figure.suptitle("\n".join(notes), fontsize=9)
     return figure
 
 
