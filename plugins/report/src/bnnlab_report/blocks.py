@@ -28,6 +28,11 @@ class Number:
     value: float | None
     text: str
 
+    @property
+    def is_shown_whole(self) -> bool:
+        """Whether its text has all digits of its value."""
+        return self.text == str(self.value)
+
 
 Cell = Number | str
 
@@ -51,9 +56,13 @@ class Table:
     filtered: bool = False
     kind: str = "table"
 
-    def is_number(self, column: int) -> bool:
-        """Return whether a column is one of numbers."""
-        return any(isinstance(row[column], Number) for row in self.rows)
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column has numbers."""
+        return [
+            any(isinstance(cell, Number) and cell.value is not None for cell in column)
+            for column in zip(*self.rows, strict=True)
+        ] or [False] * len(self.heads)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,11 @@ class Figures:
 
     figures: Sequence[Figure]
     kind: str = "figures"
+
+    @property
+    def form(self) -> str:
+        """What the first one draws; matrices need less room than others."""
+        return self.figures[0].drawing.kind
 
 
 @dataclass(frozen=True)
@@ -143,14 +157,21 @@ def number(name: str, value: Any, *, missing: str = MISSING, **how: Any) -> Numb
 
 def count(value: int) -> Number:
     """Return a whole number."""
-    return Number(value, str(value))
+    return Number(value, f"{value:,}")
 
 
 def plain(value: float | None, digits: int = 3, missing: str = MISSING) -> Number:
     """Return a number with so many significant digits."""
     if value is None or not isfinite(value):
         return Number(None, missing)
-    return Number(value, f"{value:.{digits}g}")
+    return Number(value, f"{value:#.{digits}g}")
+
+
+def spread(amount: int, most: int) -> list[int]:
+    """Return at most so many of the numbers below one, evenly, the first and last included."""
+    if amount <= most:
+        return [*range(amount)]
+    return [round(place * (amount - 1) / (most - 1)) for place in range(most)]
 
 
 def title(measure: str) -> str:

@@ -28,6 +28,7 @@ from bnnlab_report.contents import (
     uncertainty,
     weights,
 )
+from bnnlab_report.drawing.plot import shortened
 from bnnlab_report.material import Material
 from bnnlab_studies.study import MEASURE
 
@@ -62,6 +63,7 @@ def render(places: Sequence[Path | str], measure: str = MEASURE) -> str:
             seed, or no run has the measure.
     """
     material = Material.read([Path(place) for place in places], measure)
+    compared = finding.compared(material)
     style, script = (_shipped(name) for name in ("style.css", "script.js"))
     page: str = (
         _environment()
@@ -72,7 +74,9 @@ def render(places: Sequence[Path | str], measure: str = MEASURE) -> str:
             style=Markup(style),
             script=Markup(script),
             places=[*map(str, places)],
-            compared=finding.compared(material),
+            title=f"bnnlab report: {shortened(printable(compared), 50)}",
+            compared=compared,
+            extent=finding.extent(material),
             found=finding.found(material),
             cautions=finding.cautions(material),
             sections=[section(material) for section in SECTIONS],

@@ -137,7 +137,7 @@ def by_seed(runs: Sequence[Record], measure: str) -> tuple[dict[int, float], lis
         if not run.is_complete:
             missing.append(f"{run.name}: {run.status}")
             continue
-        if own and run["protocol"] != own["protocol"]:
+        if own is not None and run["protocol"] != own["protocol"]:
             missing.append(f"{run.name}: another protocol than {own.name}")
             continue
         value, seed = run.get(measure), run["seed"]

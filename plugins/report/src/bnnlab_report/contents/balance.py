@@ -45,5 +45,7 @@ def section(material: Material) -> Section:
         f"A mark is a run. To the right: it learns better ({WHAT[across]}). Below: it forgets less."
     )
     drawing = scattered(series, heading(across), heading("forgetting"))
-    table = Table(name, title, ("cell", "seed", heading(across), heading("forgetting")), rows)
-    return Section(name, words, [Figures([Figure(name, title, about, drawing, table)])])
+    table = Table(
+        "forgetting", title, ("cell", "seed", heading(across), heading("forgetting")), rows
+    )
+    return Section(name, words, [Figures([Figure("forgetting", title, about, drawing, table)])])

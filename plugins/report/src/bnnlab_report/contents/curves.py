@@ -1,200 +1,129 @@
-"""Curves over the tasks and the epochs, with intervals over the seeds."""
+"""Curves over the tasks and the epochs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from bnnlab.engine.continual import average_accuracy
-from bnnlab_report.blocks import Block, Cell, Figure, Figures, Note, Section, Table, count, number
-from bnnlab_report.contents.cells import figures
-from bnnlab_report.drawing.plot import Point, Series, over_tasks
-from bnnlab_report.material import Material, mean_of
+from bnnlab_report.blocks import Block, Figures, Note, Section
+from bnnlab_report.contents.curve import CELLS, Curve, Lines
+from bnnlab_report.material import Material
 from bnnlab_studies.record import Record
-from bnnlab_studies.statistics import Summary
-from bnnlab_studies.tables import heading
 
-MOST = 12
-"""The most cells in a figure of lines; tables have all."""
-
-Curve = Mapping[str, Sequence[Summary]]
-"""Per cell, summaries from left to right."""
+Values = Callable[[Record, Lines], list[float | None]]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a curve shows.
-
-    Attributes:
-        name: Of its files.
-        title: What is drawn.
-        about: How to read it.
-        measure: How its values are written, as those of this measure.
-        below, beside: Titles of the axes.
-        first: Number of the first value.
-    """
-
-    name: str
-    title: str
-    about: str
-    measure: str
-    below: str
-    beside: str
-    first: int = 1
+def _recorded(name: str) -> Values:
+    """Return what reads a measure that is a list."""
+    return lambda run, _: run.get(name) or []
 
 
-Value = Callable[[Record, int], Any]
-"""Returns the n-th value of a run, counted from 0."""
+def _each_epoch(key: str) -> Values:
+    """Return what reads a number of the lines about epochs."""
 
-OVER_TASKS: tuple[tuple[Kind, Value], ...] = (
-    (
-        Kind(
-            "average",
-            "Average accuracy on the tasks learned",
-            "After each task: mean over all tasks learned so far.",
-            "accuracy",
-            "tasks learned",
-            "accuracy, %",
-        ),
-        lambda run, n: average_accuracy(run["accuracy"][: n + 1]),
+    def values(_: Record, lines: Lines) -> list[float | None]:
+        found = [line.get(key) for line in lines if line.get("event") == "epoch"]
+        return found if any(value is not None for value in found) else []
+
+    return values
+
+
+def _averages(run: Record, _: Lines) -> list[float | None]:
+    matrix = run["accuracy"]
+    return [average_accuracy(matrix[:learned]) for learned in range(1, len(matrix) + 1)]
+
+
+ACCURACY = "accuracy, %"
+OVER_TIME = (
+    Curve(
+        "average",
+        "Average accuracy on the tasks learned",
+        "After each task: mean over all tasks learned so far.",
+        "tasks learned",
+        ACCURACY,
+        _averages,
     ),
-    (
-        Kind(
-            "retention",
-            "Accuracy k tasks after learning",
-            "What is left of a task while others are learned: mean over the tasks.",
-            "accuracy",
-            "tasks learned since",
-            "accuracy, %",
-            first=0,
-        ),
-        lambda run, n: run.get(f"retention.{n}"),
+    Curve(
+        "retention",
+        "Accuracy k tasks after learning",
+        "What is left of a task while others are learned: mean over the tasks.",
+        "tasks learned since",
+        ACCURACY,
+        _recorded("retention"),
+        first=0,
     ),
-    (
-        Kind(
-            "learned",
-            "Accuracy on a task just learned",
-            "How well each new task is learned: the diagonal of the matrix.",
-            "accuracy",
-            "task",
-            "accuracy, %",
-        ),
-        lambda run, n: run.get(f"accuracy.{n}.{n}"),
-    ),
-    (
-        Kind(
-            "final",
-            "Accuracy on each task at the end",
-            "The last row of the matrix.",
-            "accuracy",
-            "task",
-            "accuracy, %",
-        ),
-        lambda run, n: run.get(f"accuracy.-1.{n}"),
-    ),
-)
-FLIPS: tuple[Kind, Value] = (
-    Kind(
-        "flips",
-        "Flips",
-        "Share of the binary weights whose sign each task changed.",
-        "flips",
+    Curve(
+        "learned",
+        "Accuracy on a task just learned",
+        "How well each new task is learned: the diagonal of the matrix.",
         "task",
-        "weights, %",
+        ACCURACY,
+        lambda run, _: [row[task] for task, row in enumerate(run["accuracy"])],
     ),
-    lambda run, n: run.get(f"flips.{n}"),
-)
-EPOCHS = (
-    Kind(
+    Curve(
+        "final",
+        "Final accuracy on each task",
+        "After the last task: the last row of the matrix.",
+        "task",
+        ACCURACY,
+        lambda run, _: run["accuracy"][-1],
+    ),
+    Curve(
+        "classes",
+        "Accuracy on each class",
+        "Over all tasks, after the last one.",
+        "class",
+        ACCURACY,
+        _recorded("class_accuracy"),
+        first=0,
+    ),
+    Curve(
         "training",
         "Training accuracy",
         "On the training data, after each epoch; tasks one after another.",
-        "accuracy",
         "epochs",
-        "accuracy, %",
+        ACCURACY,
+        _each_epoch("train_accuracy"),
     ),
-    Kind(
+    Curve(
         "validation",
         "Validation accuracy",
         "On the validation part of the task that is learned, after each epoch.",
-        "accuracy",
         "epochs",
-        "accuracy, %",
+        ACCURACY,
+        _each_epoch("validation_accuracy"),
     ),
-    Kind("loss", "Training loss", "After each epoch.", "loss", "epochs", "loss"),
+    Curve(
+        "loss",
+        "Training loss",
+        "After each epoch.",
+        "epochs",
+        "loss",
+        _each_epoch("loss"),
+        measure="loss",
+        percent=False,
+    ),
 )
-LOGGED = {"training": "train_accuracy", "validation": "validation_accuracy", "loss": "loss"}
-"""The keys in metrics.jsonl."""
+FLIPS = Curve(
+    "flips",
+    "Flips",
+    "Share of the binary weights whose sign each task changed.",
+    "task",
+    "weights, %",
+    _recorded("flips"),
+    measure="flips",
+)
 
 
 def section(material: Material) -> Section:
     """Return the section with curves over tasks and epochs."""
-    found = [figure for each in OVER_TASKS if (figure := over(material, *each))]
-    found += [figure for kind in EPOCHS if (figure := _over_epochs(material, kind))]
+    found = [figure for curve in OVER_TIME if (figure := curve.figure(material))]
     if not found:
         return Section("curves", "Curves", [Note("Nothing was recorded over time.")])
-    text = "Bands are 95 % intervals of the mean over the seeds, by Student's t."
+    text = (
+        "Bands are 95 % intervals of the mean over the seeds, by Student's t, cut where no value "
+        "can be."
+    )
     blocks: list[Block] = [Note(text), Figures(found)]
-    if (cells := len(material.cells)) > MOST:
-        blocks.insert(1, Note(f"The first {MOST} of {cells} cells are drawn; the tables have all."))
+    if (cells := len(material.cells)) > CELLS:
+        text = f"The first {CELLS} of {cells} cells are drawn; the tables have all."
+        blocks.insert(1, Note(text))
     return Section("curves", "Curves", blocks)
-
-
-def over(material: Material, kind: Kind, value: Value) -> Figure | None:
-    """Return a curve over the tasks; None if there is one task only, or nothing was measured."""
-    if material.tasks < 2:
-        return None
-    curve = {
-        cell: [
-            mean_of([value(run, n) for run in runs])
-            for n in range(max((len(run["tasks"]) for run in runs), default=0))
-        ]
-        for cell, runs in material.counted.items()
-    }
-    return _figure(material, kind, curve)
-
-
-def _over_epochs(material: Material, kind: Kind) -> Figure | None:
-    curve = {}
-    for cell, runs in material.logged.items():
-        rows = [
-            [line.get(LOGGED[kind.name]) for line in lines if line.get("event") == "epoch"]
-            for _, lines in runs
-        ]
-        epochs = max(map(len, rows), default=0)
-        curve[cell] = [mean_of([row[n] for row in rows if n < len(row)]) for n in range(epochs)]
-    return _figure(material, kind, curve)
-
-
-def _figure(material: Material, kind: Kind, curve: Curve) -> Figure | None:
-    if not any(its.mean is not None for each in curve.values() for its in each):
-        return None
-    drawn = [cell for cell in material.cells if curve.get(cell)][:MOST]
-    series = [Series(c, _points(kind, c, curve[c]), material.looks[c]) for c in drawn]
-    rows: list[list[Cell]] = [
-        [cell, count(place), count(its.count), *figures(kind.measure, its)]
-        for cell, each in curve.items()
-        for place, its in enumerate(each, start=kind.first)
-    ]
-    name = heading(kind.measure)
-    heads = ("cell", kind.below, "seeds", f"mean {name}", "std", "interval from", "to")
-    table = Table(kind.name, kind.title, heads, rows)
-    drawing = over_tasks(series, kind.below, kind.beside, kind.first)
-    return Figure(kind.name, kind.title, kind.about, drawing, table)
-
-
-def _points(kind: Kind, cell: str, values: Sequence[Summary]) -> list[Point]:
-    unit = 1 if kind.measure == "loss" else 100
-
-    def end(value: float | None) -> float | None:
-        return None if value is None else unit * value
-
-    return [
-        Point(
-            place,
-            end(its.mean),
-            end(its.low),
-            end(its.high),
-            f"{cell}, {kind.below} {place}: {number(kind.measure, its.mean).text}",
-        )
-        for place, its in enumerate(values, start=kind.first)
-    ]

@@ -4,6 +4,7 @@ from collections import Counter
 
 from bnnlab_report.blocks import Note, number, plain, title
 from bnnlab_report.material import Material
+from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import heading, interval
@@ -13,15 +14,26 @@ NAMED = 3
 
 
 def compared(material: Material) -> str:
-    """Return what was compared."""
-    runs, cells = len(material.study), len(material.cells)
+    """Return what was compared, as the title."""
+    cells = [*material.cells]
+    run = material.study[0]
+    if len(material.study) == 1:
+        return f"{run.title}, seed {run.get('seed', 'unknown')}"
+    if len(cells) == 1:
+        return f"{cells[0]}: {run.title}"
+    if len(cells) > NAMED + 1:
+        return f"{len(cells)} cells of {few([place.name for place in material.places], ', ')}"
+    streams = {run.components["stream"] for run in material.study} - {""}
+    on = f" on {streams.pop()}" if len(streams) == 1 else ""
+    return f"{', '.join(cells[:-1])} and {cells[-1]}{on}"
+
+
+def extent(material: Material) -> str:
+    """Return how many cells, runs and seeds there are."""
     seeds = {run.get("seed") for run in material.study}
-    if runs == 1:
-        (run,) = material.study
-        return f"One run: {run.title}, seed {run.get('seed', 'unknown')}"
-    if cells == 1:
-        return f"One cell: {next(iter(material.cells))}, {runs} runs"
-    return f"{cells} cells, {runs} runs with {len(seeds)} seeds"
+    amounts = {"cell": len(material.cells), "run": len(material.study), "seed": len(seeds)}
+    counted = [f"{amount} {name}{'' if amount == 1 else 's'}" for name, amount in amounts.items()]
+    return ", ".join(counted)
 
 
 def found(material: Material) -> str:
@@ -36,16 +48,11 @@ def found(material: Material) -> str:
     first = next(iter(material.cells))
     pairs = [each for each in material.comparisons[0] if each.seeds]
     if first not in means or not pairs:
-        return f"{_few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
+        return f"{few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
     largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
     differences = [_difference(measure, each) for each in pairs if each in largest]
     more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
     return f"Against {first}, {_level(measure, summaries[first])}: {', '.join(differences)}{more}."
-
-
-def _few(texts: list[str]) -> str:
-    more = [f"{len(texts) - NAMED} more cells"] if len(texts) > NAMED else []
-    return "; ".join([*texts[:NAMED], *more])
 
 
 def _level(measure: str, its: Summary) -> str:
@@ -66,7 +73,7 @@ def _difference(measure: str, its: Comparison) -> str:
     size = number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
     told = [] if its.low is None else [f"95 % interval {interval(measure, its, sign=True)}"]
     told.append(f"{len(its.seeds)} {'pair' if len(its.seeds) == 1 else 'pairs'}")
-    p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p by Holm")
+    p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p (Holm)")
     if p is not None:
         told.append(f"{name} {plain(p).text}")
     return f"{its.other} {size} ({', '.join(told)})"

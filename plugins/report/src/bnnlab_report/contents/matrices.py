@@ -2,49 +2,55 @@
 
 from collections.abc import Sequence
 
-from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, number
+from bnnlab_report.blocks import Block, Cell, Figure, Figures, Note, Section, Table, number, spread
 from bnnlab_report.drawing.matrix import Matrix
 from bnnlab_report.material import Material
 
 READING = (
-    "Row i: after task i is learned. Column j: accuracy on task j, in %. Squares with a dashed "
-    "edge are of a task that was not learned yet."
+    "Row i: after task i is learned. Column j: accuracy on task j, in %. A square with a dashed "
+    "edge is of a task that was not learned yet."
 )
+CELLS = 12
+"""The most cells whose matrices are drawn."""
+TASKS = 16
+"""The most tasks in a matrix: so many squares have room for their numbers."""
+
+Values = Sequence[Sequence[float | None]]
 
 
 def section(material: Material) -> Section:
     """Return the section with the mean matrix of each cell."""
-    shown = [cell for cell in material.cells if material.counted[cell]]
-    if not shown:
+    counted = {cell: runs for cell, runs in material.counted.items() if runs}
+    if not counted:
         note = Note("No run is complete. The section on runs shows how far each came.")
         return Section("matrices", "Accuracy matrices", [note])
-    drawn = [
-        matrix_figure(
-            f"matrix-{number}", cell, READING + _over(material, cell), _mean_matrix(material, cell)
-        )
-        for number, cell in enumerate(shown, start=1)
-    ]
-    return Section("matrices", "Accuracy matrices", [Figures(drawn)])
+    drawn = []
+    for place, (cell, runs) in enumerate([*counted.items()][:CELLS], start=1):
+        size = range(len(runs[0]["tasks"]))
+        shown = spread(len(size), TASKS)
+        means: list[list[float | None]] = [[None for _ in size] for _ in size]
+        for i in shown:
+            for j in shown:
+                means[i][j] = material.summary(cell, f"accuracy.{i}.{j}").mean
+        over = "One run." if len(runs) == 1 else f"Mean over {len(runs)} seeds."
+        drawn.append(figure(f"matrix-{place}", cell, over, means, len(size)))
+    blocks: list[Block] = [Note(READING), Figures(drawn)]
+    if len(counted) > CELLS:
+        blocks.insert(1, Note(f"The first {CELLS} of {len(counted)} cells are drawn."))
+    return Section("matrices", "Accuracy matrices", blocks)
 
 
-def _over(material: Material, cell: str) -> str:
-    runs = material.counted[cell]
-    return "" if len(runs) == 1 else f" Means over {len(runs)} seeds."
-
-
-def _mean_matrix(material: Material, cell: str) -> list[list[float | None]]:
-    size = range(len(material.counted[cell][0]["tasks"]))
-    return [[material.summary(cell, f"accuracy.{i}.{j}").mean for j in size] for i in size]
-
-
-def matrix_figure(
-    name: str, title: str, about: str, values: Sequence[Sequence[float | None]]
-) -> Figure:
-    """Return an accuracy matrix as a heat map, with its table."""
-    tasks = max(map(len, values), default=0)
-    heads = ("after task", *(f"on task {n + 1}" for n in range(tasks)))
+def figure(name: str, title: str, about: str, values: Values, tasks: int) -> Figure:
+    """Return an accuracy matrix as a heat map, with its table; of many tasks, some of them."""
+    shown = spread(tasks, TASKS)
+    if len(shown) < tasks:
+        about += f" {len(shown)} of {tasks} tasks are shown; result.json has all."
+    few = [[values[i][j] for j in shown] for i in shown if i < len(values)]
+    numbers = [task + 1 for task in shown]
     rows: list[list[Cell]] = [
-        [str(after + 1), *(number("accuracy", value) for value in row)]
-        for after, row in enumerate(values)
+        [str(task), *(number("accuracy", value, missing="") for value in row)]
+        for task, row in zip(numbers, few, strict=False)
     ]
-    return Figure(name, title, about, Matrix(values), Table(name, f"{title}, in %", heads, rows))
+    heads = ("after task", *(f"on task {task}" for task in numbers))
+    table = Table(name, f"{title}: accuracy in %; empty: not measured", heads, rows)
+    return Figure(name, title, about, Matrix(few, numbers), table)

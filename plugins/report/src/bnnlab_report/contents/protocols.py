@@ -34,26 +34,23 @@ def section(material: Material) -> Section:
         )
     blocks.append(Table("protocols", "Protocol hashes", ("protocol", "part scored", "cells"), rows))
     first, *others = found.items()
-    blocks += [_differing(first, other) for other in others]
+    blocks += [_differing(place, first, other) for place, other in enumerate(others, start=2)]
     entries = [
         [name, written(value)]
         for name, value in leaves(first[1].result["protocol_description"], lists=True)
     ]
-    table = Table(
-        f"protocol-{first[0]}", f"What {first[0]} covers", ("entry", "value"), entries, True
-    )
+    table = Table("protocol", f"What {first[0]} covers", ("entry", "value"), entries, True)
     blocks.append(Folded(f"What the protocol {first[0]} covers", [table]))
     return Section("protocols", "Protocols", blocks)
 
 
-def _differing(first: tuple[str, Record], other: tuple[str, Record]) -> Table:
+def _differing(place: int, first: tuple[str, Record], other: tuple[str, Record]) -> Table:
     rows = [
         ["not there" if it is None else written(it) for it in each.values()]
         for each in differences(first[1], other[1])
     ]
-    name = f"{first[0]}-and-{other[0]}"
     caption = f"Where {first[0]} and {other[0]} differ"
-    return Table(name, caption, ("entry", first[0], other[0]), rows)
+    return Table(f"protocols-1-and-{place}", caption, ("entry", first[0], other[0]), rows)
 
 
 def _cells(material: Material, protocol: str) -> list[str]:

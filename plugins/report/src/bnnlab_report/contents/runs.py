@@ -2,14 +2,14 @@
 
 from bnnlab.errors import BnnlabError, first_line
 from bnnlab_report.blocks import Block, Cell, Figure, Figures, Folded, Note, Section, Table, number
-from bnnlab_report.contents.matrices import READING, matrix_figure
+from bnnlab_report.contents import matrices
 from bnnlab_report.material import Material
-from bnnlab_studies.cells import by_seed
+from bnnlab_studies.cells import by_seed, few
 from bnnlab_studies.inspection import partial, state_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.tables import heading
 
-SQUARES = 4000
+SQUARES = 2500
 """The most squares of all matrices of single runs."""
 
 
@@ -29,8 +29,8 @@ def section(material: Material) -> Section:
     ]
     heads = ("run", "cell", "seed", "status", *map(heading, _measures(material)), "protocol")
     table = Table("runs", "All runs", heads, rows, True)
-    matrices = _matrices(material)  # first: it may find faults
-    return Section("runs", "Runs", [*_lost(material), table, *matrices])
+    drawn = _matrices(material)  # first: it may find faults
+    return Section("runs", "Runs", [*_lost(material), table, *drawn])
 
 
 def _measures(material: Material) -> list[str]:
@@ -54,22 +54,21 @@ def _matrices(material: Material) -> list[Block]:
     drawn, left, size = list[Figure](), list[str](), 0
     for cell, runs in material.cells.items():
         for run in runs:
-            matrix, about = _matrix(material, run)
-            size += sum(map(len, matrix))
-            if not matrix:
-                continue
+            values, about = _matrix(material, run)
+            size += min(matrices.TASKS, len(values)) ** 2
             if size > SQUARES:
                 left.append(run.name)
-                continue
-            name = f"run-matrix-{len(drawn) + 1}"
-            title = f"{cell}, seed {run.get('seed', 'unknown')}"
-            drawn.append(matrix_figure(name, title, f"{run.name}, {about}. {READING}", matrix))
-    blocks: list[Block] = (
-        [Folded("The accuracy matrix of each run", [Figures(drawn)])] if drawn else []
-    )
+            elif values:
+                name = f"run-matrix-{len(drawn) + 1}"
+                title = f"{cell}, seed {run.get('seed', 'unknown')}"
+                about = f"{run.name}, {about}."
+                drawn.append(matrices.figure(name, title, about, values, len(values[0])))
+    blocks = list[Block]()
+    if drawn:
+        blocks.append(Folded("The accuracy matrix of each run", [Figures(drawn)]))
     if left:
         text = f"Not drawn, to keep this page small: the matrices of {len(left)} runs"
-        blocks.append(Note(f"{text} ({', '.join(left)}). `bnn report RUN` draws each."))
+        blocks.append(Note(f"{text} ({few(left, ', ')}). `bnn report RUN` draws each."))
     return blocks
 
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from bnnlab.settings.text import written
-from bnnlab_report.blocks import Block, Folded, Note, Section, Table
+from bnnlab_report.blocks import Block, Cell, Folded, Note, Number, Section, Table
 from bnnlab_report.material import Material
 from bnnlab_studies.cells import settings_of
 
-ABSENT = "no such option"
+ABSENT = Number(None, "no such option")
 
 
 def section(material: Material) -> Section:
@@ -48,5 +48,5 @@ def _table(its: dict[str, dict[str, Any]], names: list[str]) -> Table:
     return Table(name, caption, ("setting", *its), rows, len(names) > 8)
 
 
-def _shown(settings: dict[str, Any], name: str) -> str:
+def _shown(settings: dict[str, Any], name: str) -> Cell:
     return written(settings[name]) if name in settings else ABSENT

@@ -1,6 +1,7 @@
 """Calibration, entropies and out-of-distribution detection, where they were measured."""
 
-from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, number
+from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, plain
+from bnnlab_report.contents import reliability
 from bnnlab_report.contents.cells import figures
 from bnnlab_report.drawing.intervals import Intervals, Row
 from bnnlab_report.material import Material
@@ -25,6 +26,8 @@ MEANINGS = {
 def section(material: Material) -> Section:
     """Return the section with a figure per measure."""
     drawn = [figure for key in MEANINGS if (figure := _figure(material, key))]
+    if diagram := reliability.figure(material):
+        drawn.insert(1, diagram)
     name, words = "uncertainty", "Uncertainty"
     if not drawn:
         text = "Not measured. Runs with --uncertainty, and those that evaluate by draws, have it."
@@ -43,7 +46,7 @@ def _figure(material: Material, key: str) -> Figure | None:
     if not there or all(its.mean == 0 for its in there.values()):
         return None
     rows = [
-        Row(c, its.mean, its.low, its.high, number(measure, its.mean).text, material.looks[c])
+        Row(c, its.mean, its.low, its.high, plain(its.mean).text, material.looks[c])
         for c, its in there.items()
     ]
     cells: list[list[Cell]] = [

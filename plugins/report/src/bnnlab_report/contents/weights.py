@@ -9,12 +9,14 @@ from bnnlab_report.blocks import (
     Figure,
     Figures,
     Note,
+    Number,
     Section,
     Table,
     count,
     plain,
+    spread,
 )
-from bnnlab_report.contents.curves import FLIPS, over
+from bnnlab_report.contents.curves import FLIPS
 from bnnlab_report.drawing.plot import Point, Series, scattered
 from bnnlab_report.material import Material
 from bnnlab_studies.record import Record
@@ -30,7 +32,7 @@ Layer = Mapping[str, Any]
 
 def section(material: Material) -> Section:
     """Return the section on weights."""
-    flips = over(material, *FLIPS)
+    flips = FLIPS.figure(material)
     blocks: list[Block] = [Figures([flips])] if flips else []
     drawn, scales, notes = list[Figure](), list[list[Cell]](), list[str]()
     for cell, runs in material.logged.items():
@@ -79,7 +81,7 @@ def _histograms(
     """Return a figure per layer: after the first task and after the last one."""
     shown = sorted({0, len(tasks) - 1})
     figures = []
-    for place in _spread(len(tasks[-1])):
+    for place in spread(len(tasks[-1]), LAYERS):
         found = {
             task + 1: histogram
             for task in shown
@@ -93,7 +95,7 @@ def _histograms(
             for number, (task, it) in enumerate(found.items())
         ]
         rows: list[list[Cell]] = [
-            [f"task {task}", plain(low, 6), plain(high, 6), count(amount)]
+            [f"task {task}", _edge(low), _edge(high), count(amount)]
             for task, it in found.items()
             for low, high, amount in _bins(it)
         ]
@@ -106,18 +108,16 @@ def _histograms(
     return figures
 
 
-def _spread(number: int) -> list[int]:
-    """Return at most `LAYERS` of the numbers below one, evenly, the first and last included."""
-    if number <= LAYERS:
-        return [*range(number)]
-    return [round(place * (number - 1) / (LAYERS - 1)) for place in range(LAYERS)]
-
-
 def _bins(histogram: Mapping[str, Any]) -> list[tuple[float, float, int]]:
     """Return the ends of each bin, and how many weights are in it."""
     low, counts = histogram["low"], histogram["counts"]
     width = (histogram["high"] - low) / len(counts)
     return [(low + n * width, low + (n + 1) * width, it) for n, it in enumerate(counts)]
+
+
+def _edge(value: float) -> Number:
+    """Return an end of a bin with six digits, which are enough to draw it."""
+    return Number(float(f"{value:.6g}"), str(float(f"{value:.6g}")))
 
 
 def _densities(histogram: Mapping[str, Any]) -> list[Point]:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from bnnlab_report.drawing.colours import ink, shade
 
-LEFT, TOP = 46, 44
-"""Room for the numbers of rows and columns, and what they mean."""
-NUMBERED = 12
-"""The most columns with numbers in their squares."""
-_LABELS = 20
-"""The most rows that are all numbered."""
+LEFT, TOP, EDGE = 46, 44, 6
+"""Room for the numbers of the tasks and what they mean; and on the other sides."""
+WIDEST, NARROWEST = 46.0, 180.0
+"""Side of a square of few; width of the least drawing, which its words need."""
 
 
 @dataclass(frozen=True)
@@ -30,33 +28,30 @@ class Matrix:
     """An accuracy matrix: row i after task i, column j on task j.
 
     Attributes:
-        values: From 0 to 1; None: not measured.
+        values: A row per task of `tasks` that was learned, from 0 to 1; None: not measured.
+        tasks: Numbers of the tasks, from 1.
     """
 
     values: Sequence[Sequence[float | None]]
+    tasks: Sequence[int]
     kind: str = "matrix"
 
     left, top = LEFT, TOP
 
     @property
-    def size(self) -> int:
-        """How many tasks there are."""
-        return max(len(self.values), *map(len, self.values)) if self.values else 0
-
-    @property
     def side(self) -> float:
         """Of a square."""
-        return max(6.0, min(46.0, 400 / self.size))
+        return round(min(WIDEST, 400 / len(self.tasks)), 1)
 
     @property
     def width(self) -> float:
-        """Of the drawing; it is never so narrow that its words do not fit."""
-        return max(LEFT + self.size * self.side + 6, 180)
+        """Of the drawing."""
+        return max(LEFT + len(self.tasks) * self.side + EDGE, NARROWEST)
 
     @property
     def height(self) -> float:
         """Of the drawing."""
-        return TOP + self.size * self.side + 6
+        return TOP + len(self.tasks) * self.side + EDGE
 
     @property
     def squares(self) -> list[Square]:
@@ -69,13 +64,12 @@ class Matrix:
         ]
 
     def _square(self, row: int, column: int, value: float) -> Square:
-        digits = 1 if self.size <= 8 else 0
-        text = f"{100 * value:.{digits}f}" if self.size <= NUMBERED else ""
+        digits = 1 if len(self.tasks) <= 8 else 0
+        text = f"{100 * value:.{digits}f}"
         x, y = LEFT + column * self.side, TOP + row * self.side
         return Square(round(x, 1), round(y, 1), shade(value), ink(value), text, column > row)
 
     @property
-    def labels(self) -> list[tuple[float, str]]:
+    def labels(self) -> list[tuple[float, int]]:
         """Where the numbers of tasks are, from the matrix's corner."""
-        step = -(-self.size // _LABELS)
-        return [((n + 0.5) * self.side, str(n + 1)) for n in range(0, self.size, step)]
+        return [(round((n + 0.5) * self.side, 1), task) for n, task in enumerate(self.tasks)]

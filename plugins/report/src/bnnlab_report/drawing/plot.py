@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bnnlab_report.drawing.scales import Scale, nice, whole
+from bnnlab_report.drawing.scales import ANYTHING, Ends, Scale, nice, whole
 
 WIDTH, LEFT, RIGHT, TOP, HEIGHT = 420, 46, 10, 24, 224
 """Of the drawing; the room beside its axes; and where the lower axis is."""
@@ -48,7 +48,7 @@ class Series:
         name: In the legend; without one it is not there.
         points: From left to right.
         look: Number of its colour, marker and dash.
-        form: `line`; `steps`, a histogram; or `dots`, and `large` ones.
+        form: `line`; `steps`, a histogram; `dots`; or `reference`, a line without marks.
     """
 
     name: str
@@ -107,15 +107,14 @@ class Plot:
     def _mark(self, series: Series) -> Mark:
         runs = [[*run] for there, run in groupby(series.points, lambda p: p.y is not None) if there]
         path = _steps if series.form == "steps" else _line
-        has_line = series.form in ("line", "steps")
-        few = series.form != "steps" and len(series.points) <= MARKED
+        few = series.form in ("line", "dots") and len(series.points) <= MARKED
         lonely = [point for run in runs if len(run) == 1 for point in run]
         marked = [point for run in runs for point in run] if few else lonely
         return Mark(
             name=series.name,
             look=series.look % LOOKS,
             dash=DASHES[series.look % len(DASHES)],
-            line="".join(path(self._places(run)) for run in runs) if has_line else "",
+            line="".join(path(self._places(run)) for run in runs) if series.form != "dots" else "",
             area="".join(self._area(run) for run in runs) if series.form == "line" else "",
             marker=MARKERS[series.look % len(MARKERS)],
             places=[(self.x(p.x), self.y(p.y), p.about) for p in marked if p.y is not None],
@@ -148,26 +147,29 @@ def _steps(places: Sequence[tuple[float, float]]) -> str:
     return f"M{x:g},{y:g}" + "".join(f"H{x:g}V{y:g}" for x, y in rest)
 
 
-def shortened(name: str) -> str:
-    """Return a name that fits a line; its middle is left out if need be."""
-    half = LONGEST // 2
-    return name if len(name) <= LONGEST else f"{name[: half - 1]}…{name[-half:]}"
+def shortened(name: str, most: int = LONGEST) -> str:
+    """Return a name of at most so many characters; its middle is left out if need be."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def over_tasks(series: Sequence[Series], x_title: str, y_title: str, first: int = 1) -> Plot:
-    """Return series over whole numbers, fractions in per cent."""
-    last = max((int(p.x) for each in series for p in each.points), default=first)
-    return Plot(series, whole(first, last, LEFT, WIDTH - RIGHT), _upright(series), x_title, y_title)
+def counted(series: Sequence[Series], x_title: str, y_title: str, within: Ends) -> Plot:
+    """Return series over whole numbers; intervals are cut at the ends of what is possible."""
+    places = [int(point.x) for each in series for point in each.points]
+    x = whole(min(places), max(places), LEFT, WIDTH - RIGHT)
+    return Plot(series, x, _upright(series, within), x_title, y_title)
 
 
-def scattered(series: Sequence[Series], x_title: str, y_title: str) -> Plot:
+def scattered(
+    series: Sequence[Series], x_title: str, y_title: str, within: Ends = ANYTHING
+) -> Plot:
     """Return series over any numbers."""
-    xs = [p.x for each in series for p in each.points]
+    xs = [point.x for each in series for point in each.points]
     x = nice(xs, LEFT + 6, WIDTH - RIGHT - 6)
-    return Plot(series, x, _upright(series), x_title, y_title)
+    return Plot(series, x, _upright(series, within), x_title, y_title)
 
 
-def _upright(series: Sequence[Series]) -> Scale:
-    points = [p for each in series for p in each.points]
+def _upright(series: Sequence[Series], within: Ends) -> Scale:
+    points = [point for each in series for point in each.points]
     ends = [end for p in points for end in (p.y, p.low, p.high) if end is not None]
-    return nice(ends, HEIGHT, TOP, most=5)
+    return nice(ends, HEIGHT, TOP, most=5, within=within)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 Tick = tuple[float, str]
 """Its place, and what stands there."""
+Ends = tuple[float, float]
+"""What values are never below, and never above."""
+ANYTHING: Ends = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,23 @@ class Scale:
         return [(self(value), f"{value:.{digits}f}") for value in self.values]
 
 
-def nice(values: Iterable[float], start: float, end: float, most: int = 6) -> Scale:
-    """Return a scale that holds values, whose ends are round numbers."""
-    every = [*values] or [0.0]
+def nice(
+    values: Iterable[float],
+    start: float,
+    end: float,
+    most: int = 6,
+    within: Ends = ANYTHING,
+) -> Scale:
+    """Return a scale that holds values, whose ends are round numbers.
+
+    Args:
+        values: What it holds.
+        start: Place of its lower end.
+        end: Place of its upper end.
+        most: About how many ticks it has at most.
+        within: Values that it does not go beyond, whatever it should hold.
+    """
+    every = [min(max(value, within[0]), within[1]) for value in values] or [0.0]
     low, high = min(every), max(every)
     if high - low < 1e-9 * max(abs(low), abs(high), 1e-300):
         low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)

@@ -1,4 +1,3 @@
-
 "use strict";
 const all = (selector, place = document) => [...place.querySelectorAll(selector)];
 const root = document.documentElement;
@@ -14,10 +13,10 @@ system.addEventListener("change", named);
 named();
 
 // ---- tables: a button in each head sorts, a field filters
-const number = (cell) => { const it = cell.querySelector("data"); return it && Number(it.value); };
+const exact = (cell) => cell.querySelector("data")?.value ?? cell.textContent.trim();
+const isNumber = (cell) => cell.classList.contains("number");
 function compare(one, other) {
-  const [a, b] = [number(one), number(other)];
-  if (a !== null && b !== null) return a - b;
+  if (isNumber(one) && isNumber(other)) return exact(one) - exact(other);
   return one.textContent.localeCompare(other.textContent, undefined, { numeric: true });
 }
 const lacks = (cell) => cell.classList.contains("none");
@@ -64,9 +63,8 @@ function save(name, type, text) {
 }
 function entry(cell) {
   if (lacks(cell)) return "";
-  const exact = cell.querySelector("data");
-  if (exact) return exact.value;
-  const text = cell.textContent.trim();
+  const text = exact(cell);
+  if (isNumber(cell)) return text;
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;  // a spreadsheet would compute it
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
@@ -77,7 +75,7 @@ for (const button of all(".csv")) {
     save(`${place.dataset.name}.csv`, "text/csv", `${lines.join("\n")}\n`);
   });
 }
-const LOOK = ["color", "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size"];
+const LOOK = ["color", "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "text-anchor"];
 for (const button of all(".svg")) {
   const figure = button.closest("figure");
   button.addEventListener("click", () => {
