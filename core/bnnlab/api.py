@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from bnnlab.engine import building
+from bnnlab.engine.notebook import train
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError
@@ -166,6 +167,7 @@ def run(  # noqa: D417  # `_document` adds the settings
 
     An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
     (`bnn run --help` shows them). But no files are written unless `out` or `set` names a folder.
+    A notebook shows the progress; a script prints nothing.
 
     With `seeds` it returns a `bnnlab_studies.study.Study`; its `results` are those of the runs.
 
@@ -203,8 +205,8 @@ def run(  # noqa: D417  # `_document` adds the settings
     places.append({"out": None, **said})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     if seeds is not None:
-        return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds)
-    return prepare(host, resolve(host, places)).run()
+        return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
+    return train(prepare(host, resolve(host, places)))
 
 
 _SETTINGS = frozenset({*PARTS, *(option.name for option in RUN_OPTIONS)})

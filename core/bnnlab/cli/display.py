@@ -10,15 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bnnlab.cli.console import Part, error_console, line, print_out, table, terminal_width
-from bnnlab.engine.continual import RECENT
-from bnnlab.engine.result import ABOUT, ABSENT, MEASURES
+from bnnlab.engine.figures import MOST, chosen, has_one_task, heading
+from bnnlab.engine.result import ABSENT, told
 from bnnlab.registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:  # a result can be shown without torch
     from bnnlab.engine.experiment import Experiment
 
 REFRESH = 0.1  # seconds between updates of the bar
-MOST = 10  # tasks in the matrix
 
 
 class Display:
@@ -56,19 +55,20 @@ class Display:
 
     @hookimpl
     def bnnlab_metrics_logged(self, metrics: Mapping[str, Any]) -> None:
-        """Remember the training accuracy for the bar."""
+        """Remember the training accuracy for the bar; and that on the validation part, if any."""
         if metrics["event"] == "epoch":
             self._accuracy = f"  accuracy {100 * metrics['train_accuracy']:.1f} %"
+            if (held := metrics.get("validation_accuracy")) is not None:
+                self._accuracy += f", validation {100 * held:.1f} %"
 
     @hookimpl
     def bnnlab_task_ended(self, task: int, accuracy: Sequence[float | None]) -> None:
         """Print the accuracy after a task."""
         seen = [a for a in accuracy[: task + 1] if a is not None]
-        self.progress.console.print(
-            f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it, "
-            f"{100 * sum(seen) / len(seen):.1f} % on average over all so far",
-            highlight=False,
-        )
+        said = f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it"
+        if task:
+            said += f", {100 * sum(seen) / len(seen):.1f} % on average over all so far"
+        self.progress.console.print(said, highlight=False)
 
 
 def print_result(result: Mapping[str, Any], folder: Path | None) -> None:
@@ -80,19 +80,20 @@ def print_result(result: Mapping[str, Any], folder: Path | None) -> None:
 
 
 def result_lines(result: Mapping[str, Any]) -> list[Table | Text]:
-    """Return the accuracy matrix, and one line per measure.
+    """Return the accuracy matrix, if there are several tasks, and one line per measure.
 
     Args:
         result: What result.json holds, also that of an earlier version, or a part of it.
     """
     result = {**ABSENT, **result}
-    flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
-    head = f"{result.get('evaluate_on', 'test')} accuracy in %; flips: {flips}"
-    parts: list[Table | Text] = [Text(head), matrix_table(result)]
+    parts: list[Table | Text] = []
+    if not has_one_task(result):
+        parts += [Text(heading(result)), matrix_table(result)]
     count = len(result["accuracy"])
     if count > (listed := len(_shown(count))):
         parts.append(Text(f"{listed} of {count} tasks are shown; result.json holds all."))
-    parts.append(table((), _measures(result, count)))
+    rows = [(name, f"{shown:>7}", (meaning, "dim")) for name, shown, meaning in told(result)]
+    parts.append(table((), rows))
     if reason := result.get("stop_reason"):
         parts.append(line(f"stopped by probe {reason}"))
     for name, versions in result.get("changed_versions", {}).items():
@@ -103,44 +104,9 @@ def result_lines(result: Mapping[str, Any]) -> list[Table | Text]:
     return [*parts, line(tail)]
 
 
-def _measures(result: Mapping[str, Any], count: int) -> list[list[Part]]:
-    """Return name, value and meaning of each measure that is a number."""
-    names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
-    if count > 1:
-        names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
-    if result["fresh_accuracy"]:
-        names.append("plasticity")
-    rows = []
-    for name in names:
-        shown = "n/a" if result[name] is None else f"{100 * result[name]:.1f} %"
-        rows.append((name.replace("_", " "), shown, MEASURES[name].meaning))
-    others = {name: result[name] for name in sorted(result.keys() - MEASURES.keys() - {*ABOUT})}
-    rows += [(key, f"{it:.4g}", "") for key, it in others.items() if isinstance(it, int | float)]
-    found = result["uncertainty"]
-    rows += [
-        (name, f"{found[key]:.3f}", meaning)
-        for key, (name, meaning) in _UNCERTAINTY.items()
-        if key in found
-    ]
-    return [[name, f"{shown:>7}", (meaning, "dim")] for name, shown, meaning in rows]
-
-
-_UNCERTAINTY = {
-    "nll": ("NLL", "negative log-likelihood, nats"),
-    "brier": ("Brier score", "0 is perfect, 2 the worst"),
-    "ece": ("ECE", "mean of |accuracy - confidence|"),
-    "aleatoric": ("aleatoric", "mean entropy of each draw, bits"),
-    "epistemic": ("epistemic", "disagreement of the draws, bits"),
-    "ood_auroc": ("OOD AUROC", "out-of-distribution detection; 0.5 is chance"),
-}
-
-
 def _shown(count: int) -> list[int]:
     """Return the tasks to show: all, or as many as the terminal has room for, evenly chosen."""
-    room = max(2, min(MOST, (terminal_width() - 10) // 7))
-    if count <= room:
-        return list(range(count))
-    return [round(i * (count - 1) / (room - 1)) for i in range(room)]
+    return chosen(count, max(2, min(MOST, (terminal_width() - 10) // 7)))
 
 
 def matrix_table(result: Mapping[str, Any]) -> Table:

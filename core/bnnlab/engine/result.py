@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from bnnlab.engine import continual
+from bnnlab.engine import continual, figures
+from bnnlab.engine.html import result_html
 from bnnlab.errors import RunError
-from bnnlab.settings.run import EvaluateOn
+from bnnlab.settings.run import PLOTS, EvaluateOn
 
 if TYPE_CHECKING:  # what a result is can be read without torch
     from bnnlab.engine.probes import Probes
@@ -133,6 +134,20 @@ class Result(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.measures)
 
+    def plot(self) -> Any:
+        """Return a matplotlib figure: accuracy over the tasks and the accuracy matrix.
+
+        Raises:
+            UsageError: If bnnlab-plots is not installed.
+        """
+        from bnnlab.registry.host import PluginHost
+
+        return PluginHost().library(PLOTS, "bnnlab_plots:plot_accuracy")([self])
+
+    def _repr_html_(self) -> str:
+        found = self.as_dict()
+        return result_html(found, told(found), self.folder)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what result.json holds."""
         return {**self.measures, **{name: getattr(self, name) for name in ABOUT}}
@@ -148,6 +163,16 @@ MEASURES: dict[str, Measure[Any]] = {
 """What the core's measures mean, and those that it asks bnnlab-analysis for, by name."""
 ABSENT: dict[str, Any] = {name: measure.absent for name, measure in MEASURES.items()}
 """The values of measures that nothing measured."""
+
+
+def told(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and meaning of each measure that is a number.
+
+    Args:
+        result: What result.json holds, with all of `MEASURES`.
+    """
+    meanings = {name: each.meaning for name, each in MEASURES.items()}
+    return figures.rows(result, meanings, sorted(result.keys() - MEASURES.keys() - {*ABOUT}))
 
 
 def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[str, Any]:

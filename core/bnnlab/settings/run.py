@@ -83,6 +83,7 @@ RUN_KINDS = (*PARTS, *MANY)
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""
 STUDIES = "bnnlab-studies"
+PLOTS = "bnnlab-plots"
 """The distribution that repeats runs."""
 TRACKING = "bnnlab-tracking"
 """The distribution that tells trackers of a run."""

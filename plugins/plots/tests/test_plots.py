@@ -313,8 +313,19 @@ def test_one_runs_accuracies_are_those_of_its_matrix(
 
 
 def test_of_one_task_no_matrix_is_drawn(tmp_path: Path) -> None:
-    (axes,) = plot_accuracy([record_accuracy(tmp_path / "run", matrix(1), "abc")]).axes
-    assert axes.lines[0].get_ydata() == pytest.approx([90.0])
+    run = record_accuracy(tmp_path / "run", matrix(1), "abc")
+    (axes,) = plot_accuracy([run]).axes
+    assert axes.lines[0].get_ydata() == pytest.approx([90.0, 90.0])
+    assert axes.lines[0].get_label() == "test part: 90.0 %"
+    with (run / "metrics.jsonl").open("a") as file:
+        for epoch in range(3):
+            line = {"event": "epoch", "epoch": epoch, "train_accuracy": 0.1 * epoch}
+            file.write(json.dumps({**line, "validation_accuracy": 0.2}) + "\n")
+    (axes,) = plot_accuracy([run]).axes
+    (_, training, validation) = axes.lines
+    assert list(training.get_xdata()) == [1, 2, 3]  # type: ignore[arg-type]
+    assert training.get_ydata() == pytest.approx([0, 10, 20])
+    assert validation.get_ydata() == pytest.approx([20] * 3)
 
 
 def test_a_run_that_has_not_ended_is_drawn_as_far_as_it_came(tmp_path: Path) -> None:

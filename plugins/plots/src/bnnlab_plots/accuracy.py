@@ -9,6 +9,7 @@ import numpy as np
 
 from bnnlab.errors import UsageError
 from bnnlab_plots.figure import (
+    COLOURS,
     DIFFER,
     MARKERS,
     SMALL,
@@ -44,10 +45,11 @@ READING = "discs: the next task, not learned yet; white: not measured"
 def plot_accuracy(runs: Sequence[Source]) -> "Figure":
     """Return a picture of a run's accuracies, or of several runs side by side.
 
-    Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix where
-    there are several. Of several runs: the average over the tasks seen, the latest accuracy on
-    each of them, and the first six matrices; runs of different protocols have their hash beside
-    their name. A run that has not ended is shown as far as it came.
+    Of one run: the accuracy on each task over the tasks learned, and the accuracy matrix; if it has
+    one task only, the accuracy on it, beside those after its epochs. Of several runs: the average
+    over the tasks seen, the latest accuracy on each of them, and the first six matrices, if there
+    are several tasks; runs of different protocols have their hash beside their name. A run that has
+    not ended is shown as far as it came.
 
     Raises:
         UsageError: If a run has evaluated nothing, or matplotlib is not installed.
@@ -58,10 +60,10 @@ def plot_accuracy(runs: Sequence[Source]) -> "Figure":
 def _plot_one(run: Source) -> "Figure":
     percent = _percent(run)
     learned, tasks = percent.shape
-    several = tasks > 1
-    figure = new_figure(8.5 if several else 3.5)
-    panels = figure.subplots(2, 1, height_ratios=(2, 3)) if several else [figure.subplots()]
-    upper = panels[0]
+    if tasks == 1:
+        return _plot_task(run, float(percent[0, 0]))
+    figure = new_figure(8.5)
+    upper, lower = figure.subplots(2, 1, height_ratios=(2, 3))
     for task, colour in enumerate(shades(learned)):
         look: dict[str, Any] = {"color": colour, "marker": MARKERS[task % len(MARKERS)]}
         after = range(task + 1, learned + 1)
@@ -70,18 +72,48 @@ def _plot_one(run: Source) -> "Figure":
     _finish_lines(upper, tasks, "tasks learned", measured)
     handles = [upper.lines[task] for task in spread(learned, NAMED)]
     upper.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=SMALL)
-    if several:
-        image = _draw_matrix(panels[1], percent, inches=4.2)
-        panels[1].set(xlabel=f"on task\n({READING})", ylabel="after task")
-        figure.colorbar(image, ax=panels[1], label=measured)
+    image = _draw_matrix(lower, percent, inches=4.2)
+    lower.set(xlabel=f"on task\n({READING})", ylabel="after task")
+    figure.colorbar(image, ax=lower, label=measured)
     ended = "" if learned == tasks else f"\n{learned} of {tasks} tasks learned"
     figure.suptitle(title(run) + ended, fontsize=10)
+    return figure
+
+
+def _plot_task(run: Source, percent: float) -> "Figure":
+    """Draw the accuracy on the one task of a run, and those that it logged after its epochs."""
+    lines = recorded(run, "epoch")
+    figure = new_figure(3.5)
+    axes = figure.subplots()
+    part = f"{scored_on(run)} part: {percent:.1f} %"
+    axes.axhline(percent, color="black", linewidth=0.8, label=part)
+    with reading(run):
+        epochs = [int(line["epoch"]) + 1 for line in lines]
+        for number, name in enumerate(("train", "validation")):
+            values = [line.get(f"{name}_accuracy") for line in lines]
+            if any(value is not None for value in values):
+                shown = 100 * np.array(values, dtype=float)
+                label = f"{name.replace('train', 'training')} part, after each epoch"
+                axes.plot(epochs, shown, label=label, **looks(number), **marks(len(epochs)))
+    axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
+    if epochs:
+        axes.set_xlim(0.5, epochs[-1] + 0.5)
+        integer_ticks(axes.xaxis)
+    else:
+        axes.set(xticks=[], xlabel="")
+    axes.grid(axis="y", color="0.9")
+    axes.legend(fontsize=SMALL, loc="lower right")
+    figure.suptitle(title(run), fontsize=10)
     return figure
 
 
 def _plot_several(runs: Sequence[Source]) -> "Figure":
     matrices = [_percent(run) for run in runs]
     names, note = _names(runs)
+    most = max(percent.shape[1] for percent in matrices)
+    measured = " or ".join(sorted({*map(scored_on, runs)})) + " accuracy (%)"
+    if most == 1:
+        return _plot_bars([float(each[0, 0]) for each in matrices], names, measured, note)
     mapped = min(len(runs), MAPS)
     rows = -(-mapped // 3)
     figure = new_figure(5.5 + 2.4 * rows + 0.17 * len(runs))
@@ -89,7 +121,6 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
     places += [[str(3 * row + column) for column in range(3)] for row in range(rows)]
     panels = figure.subplot_mosaic(places, height_ratios=[2.5, 2.5] + [2.2] * rows)
     upper, middle = panels["average"], panels["latest"]
-    most = max(percent.shape[1] for percent in matrices)
     for number, (percent, name) in enumerate(zip(matrices, names, strict=True)):
         look = looks(number) | marks(len(percent))
         tasks = np.arange(1, len(percent) + 1)
@@ -108,7 +139,6 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
         axes.tick_params(labelsize=SMALL)
         axes.set_xlabel("on task", fontsize=SMALL)
         axes.set_ylabel("after task", fontsize=SMALL)
-    measured = " or ".join(sorted({*map(scored_on, runs)})) + " accuracy (%)"
     bar = figure.colorbar(image, ax=maps, label=measured, shrink=0.9)
     bar.ax.tick_params(labelsize=SMALL)
     notes = [READING]
@@ -116,6 +146,21 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
         notes.insert(0, f"matrices of the first {mapped} of {len(runs)} runs")
     figure.supxlabel("; ".join(notes), fontsize=SMALL)
     figure.legend(loc="outside upper center", fontsize=SMALL + 1, title=note)
+    return figure
+
+
+def _plot_bars(
+    percents: Sequence[float], names: Sequence[str], measured: str, note: str | None
+) -> "Figure":
+    """Draw the accuracies of runs of one task each."""
+    figure = new_figure(1.3 + 0.35 * len(names))
+    axes = figure.subplots()
+    bars = axes.barh(range(len(names)), percents, color=COLOURS[5])
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=SMALL)
+    axes.set_yticks(range(len(names)), [fill(name, 50) for name in names], fontsize=SMALL)
+    axes.set(xlabel=measured, xlim=(0, 108), ylim=(len(names) - 0.5, -0.5))
+    if note:
+        figure.suptitle(note, fontsize=SMALL + 2)
     return figure
 
 

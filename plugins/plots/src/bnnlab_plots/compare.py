@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import STUDIES
@@ -37,7 +36,8 @@ def plot_compare(
 
     On top, if there are several tasks: the average accuracy on the tasks learned, over the tasks.
     Below, a row per cell: its runs, with the mean; and its difference from the first cell, by pairs
-    of runs with the same seed. All intervals are 95 % intervals over the seeds.
+    of runs with the same seed. All intervals are 95 % intervals over the seeds. Of a study of one
+    cell, no differences are drawn.
 
     Args:
         cells: Places as `bnn compare` takes them, or a study.
@@ -52,7 +52,8 @@ def plot_compare(
         study = host.library(STUDIES, "bnnlab_studies.gathering:gather")(cells)
     else:
         study = cells
-    comparisons = study.compare(measure, across_protocols)
+    alone = not isinstance(cells, list | tuple) and len(study.cells) == 1
+    comparisons = [] if alone else study.compare(measure, across_protocols)
     from bnnlab_studies.comparing import protocols, weakness
 
     names = {cell: plain(cell) for cell in study.cells}
@@ -81,12 +82,13 @@ def _draw(
     parts = [*figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]]
     if tasks > 1:
         _draw_curves(parts[0].subplots(), curves, tasks)
-    left, right = parts[-1].subplots(1, 2, sharey=True)
-    _draw_values(left, study, measure)
-    _draw_differences(right, measure, comparisons)
-    left.set_yticks(range(len(wrapped)), wrapped, fontsize=SMALL)
-    left.set_ylim(len(wrapped) - 0.5, -0.5)
-    for axes in (left, right):
+    panels = parts[-1].subplots(1, 1 + bool(comparisons), sharey=True, squeeze=False)[0]
+    _draw_values(panels[0], study, measure)
+    if comparisons:
+        _draw_differences(panels[1], measure, comparisons)
+    panels[0].set_yticks(range(len(wrapped)), wrapped, fontsize=SMALL)
+    panels[0].set_ylim(len(wrapped) - 0.5, -0.5)
+    for axes in panels:
         axes.tick_params(labelsize=SMALL)
         axes.xaxis.label.set_size(SMALL + 1)
         axes.grid(axis="x", color="0.9")
@@ -100,9 +102,11 @@ def _title(measure: str, found: "Sequence[Comparison]") -> str:
     from bnnlab_studies.tables import heading, sentence
 
     name = heading(measure).removesuffix(" %")
-    if len(found) == 1:
-        return plain(fill(f"{name}: {sentence(measure, found[0])}", 100))
-    return plain(fill(f"{name}: {len(found)} cells compared with {found[0].first}", 100))
+    if not found:
+        return name
+    several = f"{len(found)} cells compared with {found[0].first}"
+    said = several if len(found) > 1 else sentence(measure, found[0])
+    return plain(fill(f"{name}: {said}", 100))
 
 
 def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
@@ -111,10 +115,7 @@ def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
     own = [run for run in complete if run["protocol"] == complete[0]["protocol"]]
     matrices = [run.result["accuracy"] for run in own]
     count = min(map(len, matrices), default=0)
-    return [
-        [float(np.mean(np.array(rows[n][: n + 1], float))) for rows in matrices]
-        for n in range(count)
-    ]
+    return [[fmean(rows[n][: n + 1]) for rows in matrices] for n in range(count)]
 
 
 def _draw_curves(axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int) -> None:

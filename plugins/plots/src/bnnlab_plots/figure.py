@@ -35,10 +35,10 @@ def new_figure(height: float) -> "Figure":
         UsageError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        from bnnlab_plots.picture import Picture
     except ImportError as error:
         raise UsageError("plots need matplotlib: `pip install matplotlib`") from error
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    return Picture(figsize=(WIDTH, height), layout="constrained")
 
 
 def save(figure: "Figure", file: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import continual
+from bnnlab.engine.figures import chosen
 from bnnlab.engine.result import ABSENT, MEASURES
 from bnnlab.errors import UsageError, explain
 from bnnlab.registry.components import Kind
@@ -69,6 +70,17 @@ def partial(folder: Path, epochs: int) -> tuple[dict[str, Any], str]:
         return _measured(lines), _position(lines, epochs)
     except (LookupError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
+
+
+def held_out(folder: Path) -> str:
+    """Return the accuracies on the validation part, in %, after each epoch; "" if there are none.
+
+    Of many epochs, some are shown.
+    """
+    lines = read_metrics(folder) if (folder / METRICS).exists() else []
+    found = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
+    shown = [f"{100 * found[n]:.1f} ({n + 1})" for n in chosen(len(found))]
+    return f"validation accuracy in % (after epoch): {', '.join(shown)}" if shown else ""
 
 
 def _measured(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from bnnlab.engine.continual import RECENT
 from bnnlab.errors import UsageError
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import PLOTS
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group
@@ -23,6 +26,8 @@ TABLE = "runs.csv"
 """The table in the folder of a study."""
 MEASURE = "average_accuracy"
 """What cells are judged by, if nothing else is said."""
+CHIEF = (MEASURE, "forgetting")
+"""The measures that are shown of several cells."""
 
 
 class Study(Sequence[Record]):
@@ -77,6 +82,20 @@ class Study(Sequence[Record]):
         complete = [run for run in self.records if run.is_complete]
         return [*dict.fromkeys(name for run in complete for name in run.measures)]
 
+    @property
+    def told(self) -> list[str]:
+        """The measures that are shown: of one cell, all that differ; of several, the chief ones."""
+        complete = [run for run in self.records if run.is_complete]
+        tasks = max((len(run["tasks"]) for run in complete), default=0)
+        doubles = {"recent_accuracy": RECENT, "learning_accuracy": 1}  # up to so many tasks
+        return [
+            name
+            for name in self.measures
+            if tasks > doubles.get(name, 0)
+            and any(run.get(name) is not None for run in complete)
+            and (len(self.cells) == 1 or name in CHIEF)
+        ]
+
     def summary(self, measure: str = MEASURE) -> dict[str, Summary]:
         """Return the mean of a measure in each cell, over its complete runs.
 
@@ -102,6 +121,20 @@ class Study(Sequence[Record]):
         if not across_protocols:
             expect_one_protocol(self.cells)
         return compare_cells(self.cells, measure)
+
+    def plot(self, measure: str = MEASURE, across_protocols: bool = False) -> Any:
+        """Return a matplotlib figure: the cells, compared with the first one.
+
+        Raises:
+            UsageError: If bnnlab-plots is not installed; and as in `compare`.
+        """
+        draw = PluginHost().library(PLOTS, "bnnlab_plots:plot_compare")
+        return draw(self, measure, across_protocols)
+
+    def _repr_html_(self) -> str:
+        from bnnlab_studies.notebook import study_html  # which reads this module
+
+        return study_html(self)
 
     def _expect(self, measure: str) -> None:
         expect_measure(measure, self.records)

@@ -7,11 +7,12 @@ import typer
 
 from bnnlab.cli.console import Json, print_json, print_out, print_table
 from bnnlab.cli.display import result_lines
+from bnnlab.engine.figures import has_one_task
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
 from bnnlab_studies.finding import find_records
-from bnnlab_studies.inspection import Changed, changed, environment, partial, state_of
+from bnnlab_studies.inspection import Changed, changed, environment, held_out, partial, state_of
 from bnnlab_studies.record import Record
 
 Run = Annotated[
@@ -56,6 +57,8 @@ def show(run: Run, json: Json = False) -> None:
     if result["accuracy"]:
         for part in result_lines(result):
             print_out(part)
+        if record.folder and has_one_task(result) and (held := held_out(record.folder)):
+            print_out(held)
     _print_origin(record)
 
 

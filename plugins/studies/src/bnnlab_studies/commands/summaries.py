@@ -5,16 +5,12 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from bnnlab.cli.console import print_json, print_out, report_error, report_note
-from bnnlab.engine.continual import RECENT
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import note
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.study import MEASURE, Study
+from bnnlab_studies.study import Study
 from bnnlab_studies.tables import heading, interval, print_rows, text
-
-CHIEF = (MEASURE, "forgetting")
-"""The measures that are printed of several cells; of one cell, all are."""
 
 
 def print_study(study: Study, faults: Mapping[str, str], json: bool, again: str) -> None:
@@ -42,8 +38,7 @@ def print_study(study: Study, faults: Mapping[str, str], json: bool, again: str)
 def print_summaries(study: Study) -> None:
     """Print mean, standard deviation, interval and every value, per cell and measure."""
     alone = next(iter(study.cells)) if len(study.cells) == 1 else None
-    measures = [name for name in study.measures if _is_told(name, study)]
-    found = {name: study.summary(name) for name in measures if alone or name in CHIEF}
+    found = {name: study.summary(name) for name in study.told}
     if not found:
         print_out("no run is complete")
     elif alone:
@@ -54,14 +49,6 @@ def print_summaries(study: Study) -> None:
             print_out(heading(name))
             _print("cell", study, [(cell, name, cell) for cell in study.cells], found)
     _print_notes(study, [each for of_cell in found.values() for each in of_cell.values()])
-
-
-def _is_told(name: str, study: Study) -> bool:
-    """Return whether a run measured it, and it is not the same as another measure."""
-    complete = [run for run in study if run.is_complete]
-    if name == "recent_accuracy" and all(len(run["tasks"]) <= RECENT for run in complete):
-        return False
-    return any(run.get(name) is not None for run in complete)
 
 
 def _print(

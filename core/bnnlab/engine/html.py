@@ -1,0 +1,100 @@
+"""Results as HTML, for notebooks: without a script or a style sheet.
+
+Text takes the colour of the page, and a cell with a colour of its own sets both: so all can be read
+on light and on dark pages.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine.figures import chosen, has_one_task, heading
+from bnnlab.settings.run import KINDS
+
+_COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+"""Of viridis, as in the pictures."""
+
+Cell = str | float | None
+"""Of a table: a text, or an accuracy, which has a colour; None was not measured."""
+
+
+def result_html(
+    result: Mapping[str, Any], told: Sequence[tuple[str, str, str]], folder: Path | None
+) -> str:
+    """Return the accuracy matrix of a result, its measures, and what they belong to.
+
+    Args:
+        result: What result.json holds.
+        told: Name, value and meaning of each measure that is a number.
+        folder: Of the run.
+    """
+    names = [result["components"].get(kind, {}).get("name", "?") for kind in KINDS]
+    about = f"{' + '.join(names)}, seed {result['seed']}: {result['status']}"
+    if reason := result["stop_reason"]:
+        about += f" by probe {reason}"
+    parts = [f"<b>{escape(about)}</b>"]
+    if not has_one_task(result):
+        parts += [escape(heading(result)), matrix_html(result["accuracy"], result["flips"])]
+    parts.append(table(told, texts=(0, 2)))
+    tail = [f"protocol {result['protocol']}", f"{result['seconds']:.1f} s"]
+    parts.append(escape(", ".join([*tail, *([f"folder {folder}"] if folder else [])])))
+    return stacked(parts)
+
+
+def matrix_html(accuracy: Sequence[Sequence[float | None]], flips: Sequence[float | None]) -> str:
+    """Return an accuracy matrix; of many tasks, some of them."""
+    count = len(accuracy)
+    shown = chosen(count)
+    heads = ["after", *(f"on {j + 1}" for j in shown), *(["flips"] if flips else [])]
+    rows: list[list[Cell]] = []
+    for i in shown:
+        share = flips[i] if flips else None
+        last = ["" if share is None else f"{100 * share:.1f}"] if flips else []
+        rows.append([f"task {i + 1}", *(accuracy[i][j] for j in shown), *last])
+    note = f"{len(shown)} of {count} tasks are shown." if len(shown) < count else ""
+    return table(rows, heads) + note
+
+
+def stacked(parts: Sequence[str]) -> str:
+    """Return pieces of HTML, one below another."""
+    return "".join(f'<div style="margin:4px 0;overflow-x:auto">{part}</div>' for part in parts)
+
+
+def table(
+    rows: Sequence[Sequence[Cell]], heads: Sequence[str] = (), texts: Sequence[int] = (0,)
+) -> str:
+    """Return a table of escaped texts and coloured accuracies.
+
+    Args:
+        rows: The cells.
+        heads: Of the columns.
+        texts: The columns that are aligned to the left.
+    """
+
+    def line(tag: str, cells: Sequence[Cell]) -> str:
+        sides = ["left" if place in texts else "right" for place in range(len(cells))]
+        inner = "".join(_cell(tag, *each) for each in zip(sides, cells, strict=True))
+        return f"<tr>{inner}</tr>"
+
+    head = f"<thead>{line('th', heads)}</thead>" if heads else ""
+    body = "".join(line("td", row) for row in rows)
+    return f'<table style="border-collapse:collapse">{head}<tbody>{body}</tbody></table>'
+
+
+def _cell(tag: str, side: str, content: Cell) -> str:
+    colours, shown = "", "-"
+    if isinstance(content, str):
+        shown = escape(content)
+    elif content is not None:
+        colours, shown = _colours(content), f"{100 * content:.1f}"
+    return f'<{tag} style="padding:2px 8px;border:0;text-align:{side};{colours}">{shown}</{tag}>'
+
+
+def _colours(share: float) -> str:
+    """Return the background of an accuracy, and a colour that can be read on it."""
+    place = min(1.0, max(0.0, share)) * (len(_COLOURS) - 1)
+    low = min(int(place), len(_COLOURS) - 2)
+    pairs = zip(_COLOURS[low], _COLOURS[low + 1], strict=True)
+    mixed = ",".join(f"{round(a + (place - low) * (b - a))}" for a, b in pairs)
+    return f"background:rgb({mixed});color:{'#fff' if share < 0.6 else '#000'}"
