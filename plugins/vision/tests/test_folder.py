@@ -355,6 +355,13 @@ def test_a_split_that_does_not_divide_the_classes_is_refused(image_folders: Path
         make(FolderSplit, image_folders, tasks=3)
 
 
+def test_a_split_of_a_folder_chooses_a_number_that_divides(image_folders: Path) -> None:
+    assert [task.name for task in make(FolderSplit, image_folders)] == [
+        "classes 0-1",
+        "classes 2-3",
+    ]
+
+
 # ---------------------------------------------------------------------------- the classes' order
 
 

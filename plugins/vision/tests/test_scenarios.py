@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 import torch
 from torchvision.transforms.functional import to_tensor
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision.augmentation import shift_and_flip
+from bnnlab_vision.datasets import find_source
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Sequence, Single, Split
-from bnnlab_vision.source import channel_statistics
+from bnnlab_vision.source import Dataset, Source, channel_statistics
 
 Writer = Callable[..., list[np.ndarray]]
 CPU = torch.device("cpu")
@@ -302,6 +304,49 @@ def test_a_single_class_makes_a_task_and_is_named_alone() -> None:
 def test_a_number_of_tasks_that_does_not_divide_the_classes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"3 does not divide the 10 classes.*one of 1, 2, 5, 10"):
         make(Split, tasks=3)
+
+
+@dataclass(frozen=True)
+class Some(Source):
+    """The digits below a number of classes, as a data set of the user's."""
+
+    classes: int
+    name: str = "mine"
+    shape: tuple[int, int, int] = (1, 8, 8)
+    label: str = "classes"
+
+    def load(self, data: Path, device: torch.device, seed: int) -> Dataset:
+        found = find_source("digits").load(data, device, seed)
+        few = [
+            replace(part, rows=(part.labels < self.classes).nonzero().flatten())
+            for part in (found.train, found.test)
+        ]
+        return replace(found, train=few[0], test=few[1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "tasks"), [(2, 2), (3, 3), (4, 2), (6, 3), (7, 7), (8, 4), (9, 3), (10, 5)]
+)
+def test_without_a_number_the_tasks_divide_the_classes(
+    classes: int, tasks: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(NOTE, "bnnlab.vision"):
+        stream = make(Split, dataset=Some(classes), tasks=None)
+    assert len(stream) == stream.protocol()["tasks"] == tasks
+    (said,) = caplog.messages
+    assert f"its {classes} classes are learned in {tasks} tasks" in said
+    assert said.endswith(str(classes))  # of the numbers that divide
+    last = stream[tasks - 1].train
+    assert last.labels[last.rows].max() == classes - 1
+
+
+def test_tasks_of_one_class_that_are_known_at_test_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make(Split, tasks=10)
+    assert not caplog.messages
+    make(Split, tasks=10, incremental="task")
+    assert "every prediction is right" in caplog.text
 
 
 # ---------------------------------------------------------------------------- chunked

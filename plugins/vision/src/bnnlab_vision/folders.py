@@ -9,7 +9,7 @@ from bnnlab.markers import Above, AtLeast, Below
 from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
 from bnnlab_vision.scenario import Scenario
-from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
+from bnnlab_vision.scenarios import USUAL, Chunked, Permuted, Single, Split
 
 
 class OverFolder(Scenario):
@@ -84,7 +84,16 @@ class FolderPermuted(OverFolder, Permuted):
 
 
 class FolderSplit(OverFolder, Split):
-    """The scenario `Split` over a folder of images."""
+    """The scenario `Split` over a folder of images.
+
+    Args:
+        tasks: Number of tasks. It must divide the number of classes. none: the largest number up to
+            5 that leaves two classes or more per task; if there is none, one class per task.
+        given: Of the folder and the scenario.
+    """
+
+    def __init__(self, *, tasks: Annotated[int | None, AtLeast(1)] = None, **given: Any) -> None:
+        super().__init__(tasks=tasks, **given)
 
 
 class FolderChunked(OverFolder, Chunked):
@@ -101,13 +110,21 @@ class TinyImageNet(FolderSplit):
     Args:
         data: The data folder.
         folder: The unpacked archive, absolute or in the data folder.
+        tasks: Number of tasks. It must divide 200.
         given: Options of `FolderSplit`.
 
     Raises:
         DataError: If the archive's folder `train` is missing.
     """
 
-    def __init__(self, *, data: Path, folder: str = "tiny-imagenet-200", **given: Any) -> None:
+    def __init__(
+        self,
+        *,
+        data: Path,
+        folder: str = "tiny-imagenet-200",
+        tasks: Annotated[int, AtLeast(1)] = USUAL,
+        **given: Any,
+    ) -> None:
         train = data / expand(folder) / "train"
         if not train.is_dir():
             raise DataError(
@@ -115,4 +132,4 @@ class TinyImageNet(FolderSplit):
                 "tiny-imagenet-200 into the data folder, or say where it is with "
                 "--set stream.folder=PATH"
             )
-        super().__init__(data=data, folder=str(train), **given)
+        super().__init__(data=data, folder=str(train), tasks=tasks, **given)

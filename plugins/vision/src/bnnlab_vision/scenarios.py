@@ -1,5 +1,6 @@
 """The scenarios: ways to make tasks from data sets."""
 
+import logging
 import math
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task
 from bnnlab.markers import AtLeast
@@ -15,6 +16,11 @@ from bnnlab.seeds import permutation
 from bnnlab_vision.datasets import find_source
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.source import Source
+
+log = logging.getLogger("bnnlab.vision")  # below `bnnlab`, which the command line shows
+
+USUAL = 5
+"""Tasks of a split, where the number of classes allows it."""
 
 
 class Single(Scenario):
@@ -82,7 +88,8 @@ class Split(Scenario):
 
     Args:
         dataset: The data set, by name or as a source.
-        tasks: Number of tasks. It must divide the number of classes.
+        tasks: Number of tasks. It must divide the number of classes. none: the largest number up to
+            5 that leaves two classes or more per task; if there is none, one class per task.
         incremental: class: class-incremental; predictions are among all classes. task:
             task-incremental; the task is known in evaluation, predictions are among its classes.
         given: Options of `Scenario`.
@@ -97,20 +104,17 @@ class Split(Scenario):
         self,
         *,
         dataset: str | Source,
-        tasks: Annotated[int, AtLeast(1)] = 5,
+        tasks: Annotated[int | None, AtLeast(1)] = USUAL,
         incremental: Literal["class", "task"] = "class",
         **given: Any,
     ) -> None:
         source = find_source(dataset)
-        divisors = [n for n in range(1, source.classes + 1) if source.classes % n == 0]
-        if tasks not in divisors:
-            raise UsageError(
-                f"tasks: {tasks} does not divide the {source.classes} classes of {source.name}; "
-                f"use one of {', '.join(map(str, divisors))}."
-            )
+        tasks = _number_of_tasks(source, tasks)
         options = {"tasks": tasks, "incremental": incremental}
         super().__init__(datasets=[source], tasks=tasks, options=options, **given)
         self.gives_task_ids = incremental == "task"
+        if self.gives_task_ids and tasks == source.classes:
+            log.warning("each task has one class: with incremental=task, every prediction is right")
 
     def _make(self, index: int) -> Task:
         prepared = self._prepared[0]
@@ -125,6 +129,32 @@ class Split(Scenario):
         mask = (among >= first) & (among <= last) if self.gives_task_ids else None
         span = f"{first}-{last}" if size > 1 else f"{first}"
         return prepared.task(index, f"{prepared.source.label} {span}", select, mask)
+
+
+def _number_of_tasks(source: Source, said: int | None) -> int:
+    """Return how many tasks the classes of a data set are split into; a note says a choice.
+
+    Raises:
+        UsageError: If the number that was said does not divide the classes.
+    """
+    classes = source.classes
+    divisors = [number for number in range(1, classes + 1) if classes % number == 0]
+    listed = ", ".join(map(str, divisors))
+    if said is not None:
+        if said not in divisors:
+            raise UsageError(
+                f"tasks: {said} does not divide the {classes} classes of {source.name}; "
+                f"use one of {listed}."
+            )
+        return said
+    usual = [number for number in divisors if 1 < number <= USUAL and classes // number > 1]
+    tasks = max(usual, default=classes)
+    log.log(
+        NOTE,
+        "%s: its %d classes are learned in %d tasks. stream.tasks may be %s",
+        *(source.name, classes, tasks, listed),
+    )
+    return tasks
 
 
 class Chunked(Scenario):
