@@ -1,22 +1,29 @@
 """What `make` installs is enough for what it runs; a plugin that it leaves out is skipped aloud."""
 
 import re
+import shlex
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import tomli
 
 from bnnlab.cli import main
+from bnnlab.errors import install_command
+from bnnlab.registry.discovery import find_plugins
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
-def test_the_demo_installs_the_plugins_that_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_demo_installs_what_the_demo_needs() -> None:
     (names,) = re.findall(r"^DEMO := \$\(addprefix plugins/,(.*)\)$", MAKEFILE, re.MULTILINE)
-    (words,) = re.findall(r"/bnn run (.*?)\n\n", MAKEFILE, re.DOTALL)
-    monkeypatch.setenv("BNNLAB_ONLY", names.replace(" ", ","))
-    said = words.replace("--epochs 20", "").replace("\\", "").split()
-    assert main(["check", *said]) == 0
+    project = tomli.loads((ROOT / "plugins" / "demo" / "pyproject.toml").read_text())["project"]
+    needed = [re.split(r"[^\w-]", each)[0] for each in project["dependencies"]]
+    own = {each.removeprefix("bnnlab-") for each in needed if each.startswith("bnnlab-")}
+    assert {*names.split()} == {*own, "demo"}
+    assert "$(BIN)/bnn demo\n" in MAKEFILE
 
 
 def test_the_tests_of_a_plugin_that_is_not_installed_are_skipped_with_what_installs_it(
@@ -34,3 +41,92 @@ def test_the_tests_of_a_plugin_that_is_not_installed_are_skipped_with_what_insta
     result = pytester.runpytest_inprocess("-rs", "--import-mode=importlib")
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines("*bnnlab-acme is not installed: make test-acme*")
+
+
+# ------------------------------------------------------------------ what is not installed
+
+
+@pytest.fixture
+def core_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide all plugins, and be in a folder with a sweep file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bnnlab.registry.host.find_plugins", list)
+    monkeypatch.setattr(metadata, "distributions", lambda **_: [])
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    (tmp_path / "run.toml").write_text('optimizer = "bop"\nprobe = "confusion"\ndiagnose = true')
+
+
+DEFAULTS = "mlp dfa metaplasticity vision"
+
+
+@pytest.mark.usefixtures("core_alone")
+@pytest.mark.parametrize(
+    ("words", "plugins"),
+    [
+        ("run", DEFAULTS),
+        ("check", DEFAULTS),
+        ("matrix", "mlp vision"),
+        ("info rule bp", "backprop"),
+        ("run --rule bp --optimizer adam", "mlp backprop vision"),
+        ("run --optimizer bop --seeds 3 --fresh", "studies mlp dfa bop vision analysis"),
+        ("run -c run.toml", "mlp dfa bop vision analysis"),
+        ("run --recipe dfa/permuted-mnist", "dfa"),
+        ("compare a b", "studies"),
+        ("plot accuracy x", "plots"),
+        ("report x", "report studies"),
+        ("tune x", "optuna studies"),
+    ],
+)
+def test_one_command_installs_all_that_a_line_needs(
+    words: str, plugins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    (command,) = re.findall("To install (?:it|them): `(.*)`", error)
+    folders = " ".join(f"-e {ROOT / 'plugins' / name}" for name in plugins.split())
+    assert command.partition(" install ")[2] == folders
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("core_alone")
+def test_an_unknown_name_is_said_beside_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--rule", "xyz"]) == 2
+    error = capsys.readouterr().err
+    assert "unknown rule 'xyz'. No installed plugin has one. Known: bp, bptt, dfa, " in error
+    assert "plugins/dfa" not in error
+    assert "plugins/vision" in error
+
+
+def test_the_cells_of_a_study_need_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[sweep.grid]\nrule = ["hsic", "bp", "pepita", "hsci"]')
+    monkeypatch.setenv("BNNLAB_ONLY", "studies, mlp, metaplasticity, vision, backprop")
+    lacking = ("bnnlab-hsic", "bnnlab-pepita")
+    monkeypatch.setattr(
+        "bnnlab.registry.host.find_plugins",
+        lambda: [plugin for plugin in find_plugins() if plugin.distribution not in lacking],
+    )
+    assert main(["sweep", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert "unknown rule 'hsci'. Did you mean 'hsic'?" in error
+    assert re.search("To install them: `.*plugins/hsic -e .*plugins/pepita`", error)
+    file.write_text('[sweep.grid]\nrule = ["hsic", "bp", "pepita"]')
+    assert main(["sweep", str(file)]) == 2
+    assert capsys.readouterr().err.startswith("error: rule 'hsic' comes with bnnlab-hsic, rule")
+
+
+def test_a_command_for_pip_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ("own bin", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pip").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "own bin" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path)
+    command = install_command("bnnlab-optuna[plot]", "acme").strip("`")
+    place = f"{ROOT}/plugins/optuna[plot]"
+    assert shlex.split(command) == ["own bin/pip", "install", "-e", place, "acme"]
+    monkeypatch.setenv("PATH", str(tmp_path / "own bin"))
+    monkeypatch.chdir(ROOT)
+    assert install_command("bnnlab-dfa") == "`pip install -e plugins/dfa`"

@@ -1,11 +1,15 @@
 """Errors for people: what is wrong, where, and what to do."""
 
 import logging
+import re
 import shlex
+import shutil
 import signal
+import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,41 @@ class UsageError(BnnlabError):
     """The command cannot start: a name, an option or a folder is wrong. Exit code 2."""
 
     exit_code = 2
+
+
+class NotInstalledError(UsageError):
+    """What is asked for comes with plugins that are not installed.
+
+    Attributes:
+        needs: The distribution of each thing that is lacking, as {"rule 'dfa'": "bnnlab-dfa"}.
+    """
+
+    def __init__(self, needs: Mapping[str, str]) -> None:
+        self.needs = dict(needs)
+        (what, home), *others = self.needs.items()
+        said = "".join(f", {its} with {distribution}" for its, distribution in others)
+        are, them = ("are", "them") if others else ("is", "it")
+        command = install_command(*self.needs.values())
+        super().__init__(
+            f"{what} comes with {home}{said}, which {are} not installed. "
+            f"To install {them}: {command}."
+        )
+
+
+def refuse(
+    faults: Sequence[str], needs: Mapping[str, str], cause: BaseException | None = None
+) -> None:
+    """Raise one error with all faults and all that is not installed, if there is any.
+
+    Raises:
+        NotInstalledError: If there is nothing but `needs`, which it has.
+        UsageError: If there are faults.
+    """
+    if faults:
+        lacking = [str(NotInstalledError(needs))] if needs else []
+        raise UsageError(" ".join([*faults, *lacking])) from cause
+    if needs:
+        raise NotInstalledError(needs)
 
 
 class DataError(UsageError):
@@ -101,14 +140,58 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     return f" Did you mean {str(close[0])!r}?" if close else ""
 
 
-def install_command(distribution: str) -> str:
-    """Return the command, in backticks, that installs a plugin of bnnlab's own.
+def install_command(*distributions: str) -> str:
+    """Return the command, in backticks, that installs plugins of bnnlab's own.
 
-    In a checkout the plugin is beside the core; else it is in a package index.
+    In a checkout they are beside the core, with the plugins that they need; else they are in a
+    package index, and pip finds these.
     """
-    folder = Path(__file__).parents[2] / "plugins" / distribution.removeprefix("bnnlab-")
-    where = f"-e {shlex.quote(str(folder))}" if folder.is_dir() else distribution
-    return f"`pip install {where}`"
+    needed = dict.fromkeys(distributions)
+    for each in distributions:
+        needed |= dict.fromkeys(_beside(each))
+    places = " ".join(f"-e {_near(it)}" if (it := _folder(name)) else name for name in needed)
+    return f"`{program('pip')} install {places}`"
+
+
+def _folder(distribution: str) -> Path | None:
+    """Return where a plugin is in this checkout, with its extras; None if it is not there."""
+    name, bracket, extras = distribution.removeprefix("bnnlab-").partition("[")
+    folder = Path(__file__).parents[2] / "plugins" / name
+    is_there = distribution.startswith("bnnlab-") and folder.is_dir()
+    return folder.with_name(name + bracket + extras) if is_there else None
+
+
+def _near(path: Path) -> str:
+    """Return a path for a command: relative, if it is below the working directory."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _beside(distribution: str) -> Iterator[str]:
+    """Yield the plugins of this checkout that one needs, and that are not installed."""
+    import tomli
+
+    folder = _folder(distribution.partition("[")[0])
+    if folder is None:
+        return
+    about = tomli.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    for needed in about["project"]["dependencies"]:
+        name = re.split(r"[^\w-]", needed)[0]
+        if _folder(name) and not any(metadata.distributions(name=name)):
+            yield name
+            yield from _beside(name)
+
+
+def program(name: str) -> str:
+    """Return how to call a program that is installed beside this Python, such as `pip`.
+
+    In a virtual environment that is not active, another one or none would be called by the name.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not beside.exists() or (found and Path(found).resolve() == beside.resolve()):
+        return name
+    return _near(beside)
 
 
 def printable(text: str) -> str:

@@ -111,8 +111,11 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
         names = [(each, ", ".join(row[1] for row in rows if row[0] is each)) for each in Kind]
         print_table(("kind", "names"), names)
         print_out("To describe the components of a kind: bnn info KIND")
-    else:
+    elif rows:
         print_table((kind, "what it is"), [row[1:] for row in rows])
+    else:
+        print_out(f"No installed plugin has a {kind}. To see all plugins: bnn list-plugins --all")
+        return
     print_out(f"To describe one, with its options: bnn info {kind or 'KIND'} NAME")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
-from bnnlab.errors import UsageError
+from bnnlab.errors import NotInstalledError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
@@ -135,11 +135,24 @@ def run(
     repeating = {STUDIES} if seeds is not None else set()
     with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
         if seeds is not None:
-            repeat = PluginHost().library(STUDIES, "bnnlab_studies.commands.repeat:repeat")
-            repeat(places, seeds, quiet, json)
+            _repeater(places)(places, seeds, quiet, json)
             return
         folder = RunFolder(resume) if resume else None
         _execute(places, folder, allow_changed_versions, quiet, json)
+
+
+def _repeater(places: list[Any]) -> Any:
+    """Return what repeats a run.
+
+    Raises:
+        NotInstalledError: If it is not installed; all else that the run lacks is said, too.
+    """
+    host = PluginHost()
+    try:
+        return host.library(STUDIES, "bnnlab_studies.commands.repeat:repeat")
+    except NotInstalledError as error:
+        resolve(host, places, {"--seeds": error.needs.popitem()[1]})
+        raise
 
 
 def _execute(

@@ -6,7 +6,13 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from bnnlab.errors import UsageError, did_you_mean, explain, install_command
+from bnnlab.errors import (
+    NotInstalledError,
+    UsageError,
+    did_you_mean,
+    explain,
+    install_command,
+)
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.components import Command, Component, Kind
 from bnnlab.registry.declaration import Option
@@ -125,15 +131,15 @@ class PluginHost:
         """Import what the core uses of a library distribution, which may be missing.
 
         Raises:
-            UsageError: If it is not installed, disabled or broken, or does not have the target.
+            NotInstalledError: If it is not installed.
+            UsageError: If it is disabled or broken, or does not have the target.
         """
         found = [plugin for plugin in self.plugins if plugin.distribution == distribution]
         for plugin in found:
             if plugin.status is PluginStatus.OK:
                 return imported(target, distribution)
         if not found:
-            how = f"not installed. To install it: {install_command(distribution)}"
-            raise UsageError(f"this needs {distribution}, which is {how}.")
+            raise NotInstalledError({"what this needs": distribution})
         why = f": {found[0].error}" if found[0].error else ""
         raise UsageError(f"this needs {distribution}, which is {found[0].status}{why}.")
 
@@ -197,10 +203,7 @@ def _missing(
             return error
     installed = {plugin.distribution for plugin in host.plugins}
     if known and known.distribution not in installed:
-        return UsageError(
-            f"{kind} {name!r} comes with {known.distribution}, which is not installed. "
-            f"To install it: {install_command(known.distribution)}."
-        )
+        return NotInstalledError({f"{kind} {name!r}": known.distribution})
     if distribution and distribution not in installed:
         return UsageError(
             f"{kind} {distribution}/{name}: no plugin of {distribution!r} is installed. "
@@ -210,9 +213,11 @@ def _missing(
     if others:  # only the distribution was wrong
         return UsageError(f"{distribution} offers no {kind} {name!r}; {others[0]} does.")
     names = sorted({*own, *(offer.name for _, offer in offers)})
-    hint = did_you_mean(name, [*names, *host.index.names(kind)])
+    indexed = sorted(host.index.names(kind))
+    hint = did_you_mean(name, [*names, *indexed])
     if not hint:
-        hint = f" Known: {', '.join(names)}." if names else " No installed plugin has one."
+        none = "" if names else " No installed plugin has one."
+        hint = none + (f" Known: {', '.join(names or indexed)}." if names or indexed else "")
     bad = [each for each in host.plugins if each.status is not PluginStatus.OK]
     if bad:
         hint += f" Not searched: {', '.join(f'{p.distribution} ({p.status})' for p in bad)}."

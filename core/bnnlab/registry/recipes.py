@@ -7,7 +7,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import NotInstalledError, UsageError, did_you_mean
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import read_toml
 
@@ -66,6 +66,11 @@ def find_recipe(host: PluginHost, name: str) -> Recipe:
     """Return the recipe of this name; raise UsageError if there is none, or a faulty file."""
     recipes = {recipe.name: recipe for recipe in find_recipes(host)}
     if name not in recipes:
+        whose = [
+            each.distribution for each in host.unavailable() if name.startswith(f"{each.name}/")
+        ]
+        if whose:
+            raise NotInstalledError({f"recipe {name!r}": whose[0]})
         hint = did_you_mean(name, recipes) or " `bnn list-recipes` lists all."
         raise UsageError(f"unknown recipe {name!r}.{hint}")
     recipe = recipes[name]

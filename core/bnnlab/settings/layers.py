@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import NotInstalledError, UsageError, refuse
 from bnnlab.registry.components import MANY, PARTS, Command, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index, as_table, user_file
 from bnnlab.registry.options import check_values, set_in, shown
-from bnnlab.settings.run import RUN_KINDS, RUN_OPTIONS, Choice, RunConfig
+from bnnlab.settings.run import ANALYSIS, MEASURING, RUN_KINDS, RUN_OPTIONS, Choice, RunConfig
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 Settings = Mapping[str, Any]
 """Run settings by name, and per kind a component's name or a table with `name` and options."""
@@ -156,10 +159,18 @@ def _tables(kind: Kind, value: Any) -> list[Settings]:
     return tables
 
 
-def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
+def resolve(
+    host: PluginHost, places: Sequence[Settings | Layer], needs: Mapping[str, str] = NOTHING
+) -> RunConfig:
     """Merge settings, weakest first, over the registry's defaults, and check every value.
 
+    Args:
+        host: The plugins.
+        places: All that set something, weakest first.
+        needs: What else is not installed, as `NotInstalledError` has it: said with the rest.
+
     Raises:
+        NotInstalledError: If all that is wrong is that plugins are not installed.
         UsageError: With everything that is wrong.
     """
     merged = _merge_all(host, places)
@@ -173,7 +184,7 @@ def resolve(host: PluginHost, places: Sequence[Settings | Layer]) -> RunConfig:
         for name, value in values.items()
         if value == ""
     ]
-    chosen = _choose_all(host, merged, RUN_KINDS, faults)
+    chosen = _choose_all(host, merged, RUN_KINDS, faults, needs)
     return RunConfig(
         choices={each.component.kind: each for each in chosen if each.component.kind in PARTS},
         probes={each.name: each for each in chosen if each.component.kind is Kind.PROBE},
@@ -213,20 +224,28 @@ def _merge_all(
 
 
 def _choose_all(
-    host: PluginHost, merged: Merged, kinds: Iterable[Kind], faults: Iterable[str]
+    host: PluginHost,
+    merged: Merged,
+    kinds: Iterable[Kind],
+    faults: Iterable[str],
+    needs: Mapping[str, str] = NOTHING,
 ) -> list[Choice]:
-    """Choose the components of some kinds; raise UsageError with these faults and all found."""
-    faults, causes = [*faults, *merged.faults], []
+    """Choose the components of some kinds; raise one error with these faults and all found."""
+    faults, causes, needs = [*faults, *merged.faults], [], dict(needs)
     choices = []
     for named in merged.of(*kinds):
         options = {key: value for key, value in named.table.items() if key != "name"}
         try:
             choices.append(choose(host, named.kind, named.name, options, named.sources))
+        except NotInstalledError as error:
+            needs |= error.needs
         except UsageError as error:
             faults.append(str(error))
             causes.append(error.__cause__)
-    if faults:
-        raise UsageError(" ".join(faults)) from next(filter(None, causes), None)
+    if needs and ANALYSIS not in {plugin.distribution for plugin in host.plugins}:
+        asked = (name for name in MEASURING if merged.values.get(name) is True)
+        needs |= {f"setting {name!r}": ANALYSIS for name in asked}
+    refuse(faults, needs, next(filter(None, causes), None))
     return choices
 
 
@@ -254,6 +273,8 @@ def choose(
     name, colon, argument = name.partition(":")
     try:
         plugin, component = host.resolve(kind, name)
+    except NotInstalledError:
+        raise
     except UsageError as error:
         raise UsageError(f"{error}{origin}") from error.__cause__
     if colon:

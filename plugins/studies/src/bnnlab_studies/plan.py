@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import NotInstalledError, UsageError, refuse
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
@@ -132,17 +132,17 @@ def make_plan(host: PluginHost, place: Path, spoken: Mapping[str, Any] | None = 
 def _resolve_all(
     host: PluginHost, points: Sequence[Point], spoken: Mapping[str, Any]
 ) -> list[RunConfig]:
-    configs, faults = [], dict[str, list[str]]()
+    configs, faults, needs = [], dict[str, list[str]](), dict[str, str]()
     for point in points:
         try:
             config = resolve(host, [*point.layers, spoken])
             require(host, config)
             configs.append(config)
+        except NotInstalledError as error:
+            needs |= error.needs
         except UsageError as error:
             faults.setdefault(str(error), []).append(point.name)
-    if faults:
-        named = [_named(names, len(points)) + text for text, names in faults.items()]
-        raise UsageError(" ".join(named))
+    refuse([_named(names, len(points)) + text for text, names in faults.items()], needs)
     return configs
 
 
