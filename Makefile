@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-DEMO := $(addprefix plugins/,analysis dfa metaplasticity mlp vision)
+DEMO := $(addprefix plugins/,analysis backprop demo dfa metaplasticity mlp plots studies vision)
 # Folders in plugins/ whose packages are large, or need a service: only `make test-NAME` installs one
 # and runs its tests, which `make test` skips.
 HEAVY := optuna ray
@@ -27,9 +27,8 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 
 .PHONY: demo test test-heavy test-slow lint format clean
 
-demo: $(VENV)/.demo  ## Train a binary network with dfa and meta on five tasks, in about 10 s
-	$(BIN)/bnn run --rule dfa --optimizer meta --stream permuted-digits --epochs 20 \
-		--set stream.tasks=5 --set optimizer.m=5
+demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
+	$(BIN)/bnn demo
 
 test: $(READY)  ## Run all tests that need no download
 	$(PYTEST) -m "not slow" -n auto --dist loadfile

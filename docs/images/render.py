@@ -3,16 +3,21 @@
 python docs/images/render.py
 """
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-import bnnlab
-from bnnlab.cli.display import result_lines
+WIDTH = 80
+ENVIRONMENT = {**os.environ, "FORCE_COLOR": "1", "COLORTERM": "truecolor", "COLUMNS": str(WIDTH)}
 
-result = bnnlab.run(recipe="metaplasticity/permuted-digits")
+command = [sys.executable, "-m", "bnnlab.cli", "demo", "--quiet"]
+printed = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
 with Path("/dev/null").open("w") as nowhere:
-    console = Console(record=True, width=72, file=nowhere, highlight=False)
+    console = Console(record=True, width=WIDTH, file=nowhere, highlight=False)
     console.print("$ make demo")
-    console.print(*result_lines(result.as_dict()), sep="\n")
+    console.print(Text.from_ansi(printed.stdout))
     console.save_svg(str(Path(__file__).with_name("demo.svg")), title="bnnlab")

@@ -20,7 +20,7 @@ import typer
 from bnnlab.errors import RunError, StoppedError, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -125,7 +125,7 @@ def print_file(text: str) -> None:
         sys.stdout.write(text)
 
 
-def print_out(content: "str | Text | Table" = "", soft_wrap: bool = False, indent: int = 0) -> None:
+def print_out(content: "RenderableType" = "", soft_wrap: bool = False, indent: int = 0) -> None:
     """Print to standard output; wrap lines to the terminal, unless `soft_wrap` is set.
 
     All lines begin with `indent` spaces.

@@ -117,11 +117,10 @@ def matrix_table(result: Mapping[str, Any]) -> Table:
     for i in shown:
         flips = every_flips[i] if every_flips else None
         cells = [_cell(accuracy[i][j], past=j <= i) for j in shown]
-        rows.append(
-            [f"task {i + 1}", *cells, ("" if flips is None else f"{100 * flips:.1f}", "dim")]
-        )
-    heads = ["after", *(f"on {j + 1}" for j in shown), "flips"]
-    return table(heads, rows, numbers=len(shown) + 1)
+        last: list[Part] = [("" if flips is None else f"{100 * flips:.1f}", "dim")]
+        rows.append([f"task {i + 1}", *cells, *(last if every_flips else [])])
+    heads = ["after", *(f"on {j + 1}" for j in shown), *(["flips"] if every_flips else [])]
+    return table(heads, rows, numbers=len(heads) - 1)
 
 
 def _cell(accuracy: float | None, past: bool) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""The first minute with bnnlab: three methods compared on five tasks."""

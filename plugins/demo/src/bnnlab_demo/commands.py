@@ -1,0 +1,99 @@
+"""The command `demo`."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnnlab.cli.console import line, print_out, report_error, report_note, stoppable
+from bnnlab.errors import program
+from bnnlab.registry.host import PluginHost
+from bnnlab_studies.commands.options import Out
+from bnnlab_studies.commands.watching import Watch
+from bnnlab_studies.engine import make_engine
+from bnnlab_studies.job import finished
+from bnnlab_studies.plan import make_plan
+from bnnlab_studies.study import Study
+from bnnlab_studies.study_folder import agreed
+from bnnlab_studies.sweep import sweep
+
+STUDY = files("bnnlab_demo") / "study.toml"
+PICTURE = "compare.png"
+
+
+def demo(
+    out: Out = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Compare three methods on five tasks, in half a minute. Nothing is downloaded.
+
+    A binary network learns five orders of the pixels of scikit-learn's digits, one after another.
+
+    It prints what each method remembers, what to try next, and where the picture is.
+
+    The runs are kept in a study's folder: a second call shows them again, or goes on.
+
+    Example:  bnn demo
+    """
+    host = PluginHost()
+    with as_file(STUDY) as file:
+        plan = agreed(host, make_plan(host, file, {} if out is None else {"out": out}))
+    engine = make_engine(host, plan.engine)
+    left = [job for job in plan.jobs(engine.threads) if not finished(job.folder, job.settings)]
+    if not left:
+        report_note(f"trained before: to train again, delete {plan.folder}")
+    watch = Watch(len(left), quiet)
+    again = "bnn demo" + (f" --out {shlex.quote(out)}" if out else "")
+    with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
+        study = sweep(host, plan, engine, watch.ended)
+    if watch.faults:
+        _fail(watch.faults, again)
+    _print(study, plan.folder)
+
+
+def _fail(faults: Mapping[str, str], again: str) -> None:
+    for name, fault in faults.items():
+        report_error(f"{name}: {fault}")
+    report_note(f"to continue: {again}")
+    raise typer.Exit(1)
+
+
+def _print(study: Study, folder: Path) -> None:
+    from rich.columns import Columns
+    from rich.padding import Padding
+
+    from bnnlab_demo.story import matrices, sentences
+    from bnnlab_plots import plot_compare, save
+
+    print_out()
+    print_out(
+        f"{study[0]['evaluate_on']} accuracy in %, mean over the seeds. Row: after a task. Column: "
+        "on a task; right of the diagonal is the next one, not learned yet."
+    )
+    print_out()
+    print_out(Columns([Padding(each, (0, 0, 1, 0)) for each in matrices(study)], padding=(0, 4)))
+    for sentence in sentences(study):
+        print_out(sentence)
+        print_out()
+    picture = folder / PICTURE
+    save(plot_compare(study), picture)
+    print_out(f"picture: {picture}", soft_wrap=True)
+    print_out("next:")
+    for command, meaning in _next(folder):
+        print_out(f"  {command}", soft_wrap=True)
+        print_out(line((meaning, "dim")), indent=6)
+
+
+def _next(folder: Path) -> list[tuple[str, str]]:
+    """Return three commands with what they answer, fit to be copied."""
+    bnn, place = program("bnn"), shlex.quote(str(folder))
+    return [
+        (f"{bnn} compare {place}", "the statistics behind these sentences"),
+        (f"{bnn} run --recipe demo/dfa-meta --set optimizer.m=0", "a run without metaplasticity"),
+        (f"{bnn} matrix", "which other rules and optimizers work together"),
+    ]
