@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -181,11 +182,25 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     assert f"({left} more: `bnn check --json` with these settings)" in plain.out
 
 
-def test_the_matrix_shows_every_pair(bnn: Bnn, document: Callable[..., Any]) -> None:
+def test_the_matrix_shows_every_pair(
+    bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = document("matrix")["pairs"]
     named = {(pair["rule"], pair["optimizer"]): pair["compatible"] for pair in pairs}
     assert named["dfa", "meta"]
     assert named["bp", "adam"]
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = {
+        cells[0]: cells[1:] for line in bnn("matrix").out.splitlines() if (cells := line.split())
+    }
+    rules = rows["optimizer"]
+    assert rows["bgd"] == ["no"] * len(rules)
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = bnn("matrix").out
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert [*re.split(r",\s+", re.search(r"^all: ([^:]+?)\nno:", narrow, re.M)[1])] == rules
+    assert re.search(r"^bgd +- +all +$", narrow, re.MULTILINE)
+    monkeypatch.setenv("COLUMNS", "80")
     plain = bnn("matrix", "--set", "model.weights=real").out
     assert "no: optimizer:meta requires 'binary-weights'" in plain
 

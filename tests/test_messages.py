@@ -133,10 +133,10 @@ def test_the_matrix_names_any_number_of_components(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
-    words = shown.split()
+    words = shown.replace(",", "").split()
     assert set(names) - {*words} <= {names[-1]}  # that one is in pieces
     assert shown.count("x") >= 2 * 120
-    assert words.count("yes") + words.count("no") == len(names) ** 2
+    assert all(words.count(name) >= 2 for name in names[:-1]), "as a rule and as an optimizer"
 
 
 # -------------------------------------------------------------------- text that is no words

@@ -1,6 +1,5 @@
 """Commands on compatibility: `check`, `matrix`."""
 
-from itertools import accumulate
 from typing import Any
 
 import typer
@@ -70,26 +69,33 @@ def matrix(json: Json = False, **said: Any) -> None:
         )
         return
     fits = {(rule, optimizer): verdict.compatible for rule, optimizer, verdict in named}
-    _print_grid(fits)
+    made = (f"{kind} {choice.component.name}" for kind, choice in choices.items())
+    print_out(f"rules that work with each optimizer, for {', '.join(made)}:")
+    _print_fits(fits)
     for why in dict.fromkeys(why for *_, verdict in named for why in _why(verdict)):
         print_out(why)
 
 
-def _print_grid(fits: dict[tuple[str, str], bool]) -> None:
-    """Print a row per optimizer and a column per rule, in as many tables as the width needs."""
+def _print_fits(fits: dict[tuple[str, str], bool]) -> None:
+    """Print a row per optimizer and a column per rule; where that is too wide, lists of rules."""
     rules = list(dict.fromkeys(rule for rule, _ in fits))
     optimizers = list(dict.fromkeys(optimizer for _, optimizer in fits))
-    corner = "optimizer \\ rule"
-    while rules:
-        width = terminal_width()
-        left = width - min(width // 2, max(map(len, [corner, *optimizers])))
-        widths = accumulate(max(len(rule), len("yes")) + 2 for rule in rules)
-        count = max(1, sum(width <= left for width in widths))
-        shown, rules = rules[:count], rules[count:]
-        rows = [[name, *(_MARKS[fits[rule, name]] for rule in shown)] for name in optimizers]
-        print_table((corner, *shown), rows)
-        if rules:
-            print_out()
+    heads = ("optimizer", *rules)
+    width = max(map(len, ("optimizer", *optimizers))) + sum(2 + max(3, len(r)) for r in rules)
+    if width <= terminal_width():
+        rows = [[name, *(_MARKS[fits[rule, name]] for rule in rules)] for name in optimizers]
+        print_table(heads, rows)
+        return
+    lists = [
+        [name, *(_listed([r for r in rules if fits[r, name] is good], rules) for good in _MARKS)]
+        for name in optimizers
+    ]
+    print_table(("optimizer", "rules: yes", "rules: no"), lists)
+    print_out(f"all: {', '.join(rules)}")
+
+
+def _listed(some: list[str], every: list[str]) -> str:
+    return "-" if not some else "all" if some == every else ", ".join(some)
 
 
 def _why(verdict: fit.Verdict) -> list[str]:
