@@ -109,7 +109,7 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
         return
     if kind is None:
         names = [(each, ", ".join(row[1] for row in rows if row[0] is each)) for each in Kind]
-        print_table(("kind", "names"), names)
+        print_table(("kind", "names"), [row for row in names if row[1]])
         print_out("To describe the components of a kind: bnn info KIND")
     elif rows:
         print_table((kind, "what it is"), [row[1:] for row in rows])

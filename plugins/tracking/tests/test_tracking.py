@@ -101,7 +101,7 @@ class Ill(Text):
         super().finish(status, result)
 
 class Kept(Ill):
-    def offline(self):
+    def offline(self, run):
         return Later(file="later")
 
 class Later(Text):

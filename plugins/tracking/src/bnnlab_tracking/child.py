@@ -23,7 +23,7 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
 from bnnlab_tracking.ear import GRACE, Ear
-from bnnlab_tracking.tracker import PLACE, Status, Tracked, Tracker
+from bnnlab_tracking.tracker import PLACE, Tracked, Tracker
 
 Job = Mapping[str, Any]
 Tell = Callable[..., None]
@@ -62,17 +62,17 @@ def main() -> None:
 
 def _work(job: Job, tell: Tell) -> None:
     tracker = make(job["name"], job["options"])
-    late: Status | None = job.get("late")
-    ear = Ear(0, job["saved"], late, limit=tracker.patience)
-    if late:
-        other = tracker.offline()
-        if other is None:
-            tell(done=True)
-            return
-        tracker = other
+    late = job.get("how") == "late"
+    ear = Ear(0, job["saved"], job.get("status"), limit=tracker.patience)
     ledger = Path(job["folder"], PLACE, f"{job['label']}.json")
     with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
         run = describe(job, _read(ledger))
+        if late:
+            other = tracker.offline(run)
+            if other is None:
+                tell(done=True)
+                return
+            tracker = other
         count = _deliver(tracker, run, ear, lambda n: None if late else _write(ledger, n))
     tell(done=True, lines=count, later=tracker.later())
 
@@ -91,7 +91,7 @@ def make(name: str, options: Mapping[str, Any]) -> Tracker:
     return made
 
 
-def describe(job: Job, delivered: int) -> Tracked:
+def describe(job: Job, delivered: int | None) -> Tracked:
     """Return what a tracker is told of a run."""
     folder = Path(job["folder"])
     study = next((each for each in folder.parents[:2] if (each / STUDY).is_file()), None)
@@ -111,7 +111,8 @@ def describe(job: Job, delivered: int) -> Tracked:
 def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], None]) -> int:
     """Deliver the lines as they come, and the end; return how many there are."""
     there = tracker.start(run)
-    count = run.delivered if there is None else there
+    count = (run.delivered or 0) if there is None else there
+    note(count)
     lines = _lines(run.folder / METRICS, count)
     saved, status = count, None
     while status is None:
@@ -153,10 +154,10 @@ def _result(file: Path) -> Mapping[str, Any] | None:
     return found
 
 
-def _read(ledger: Path) -> int:
+def _read(ledger: Path) -> int | None:
     with suppress(OSError, ValueError):
         return int(json.loads(ledger.read_text())["lines"])
-    return 0
+    return None
 
 
 def _write(ledger: Path, lines: int) -> None:

@@ -30,13 +30,14 @@ class Delivery:
         label: The tracker's name, for people and files.
         done: Whether it has delivered all.
         later: The command that uploads what it wrote; empty if none must.
+        is_warned: Whether a warning named its failure.
     """
 
     def __init__(self, job: Mapping[str, Any], patience: float) -> None:
         self.job, self.patience = dict(job), patience
         self.label: str = job["label"]
         self.done, self.later = False, ""
-        self._is_warned = "late" in job  # the one before was named
+        self.is_warned = "how" in job  # the one before was named
         self._heard = b""
         self._process: subprocess.Popen[bytes] | None = None
         place = Path(job["folder"], PLACE)
@@ -126,8 +127,8 @@ class Delivery:
 
     def warn(self, what: str) -> None:
         """Warn that the tracker failed, once."""
-        if not self._is_warned:
-            self._is_warned = True
+        if not self.is_warned:
+            self.is_warned = True
             log.warning(
                 "track %s stopped: %s. The run is not affected. More is in %s",
                 *(self.label, what, self._log),

@@ -31,7 +31,8 @@ class Tracked:
         protocol: What the protocol hash covers.
         protocol_hash: The hash.
         resumed: Whether the run goes on from a checkpoint.
-        delivered: How many lines of metrics.jsonl were delivered before.
+        delivered: How many lines of metrics.jsonl were delivered before. None: this tracker never
+            came to begin with this run.
     """
 
     folder: Path
@@ -42,7 +43,7 @@ class Tracked:
     protocol: Mapping[str, Any]
     protocol_hash: str
     resumed: bool
-    delivered: int
+    delivered: int | None
 
     @property
     def place(self) -> Path:
@@ -91,10 +92,10 @@ class Tracker(ABC):
         All that was logged must be delivered when this returns.
         """
 
-    def offline(self) -> "Tracker | None":
+    def offline(self, run: Tracked) -> "Tracker | None":  # noqa: ARG002
         """Return a tracker that writes what can be uploaded later; None if that is not possible.
 
-        After this one failed, it is given the whole run, from its first line.
+        It is asked for after this one failed twice, and gets the run from its first line.
         """
         return None
 

@@ -106,17 +106,27 @@ class Watched:
     def _say(self, delivery: Delivery, status: str) -> None:
         """Say how to upload what was not delivered, or not uploaded yet."""
         if not delivery.done:
+            has_died = delivery.is_warned
             delivery.warn(f"it did not end within {delivery.patience:g} s")
             if status not in ("complete", "stopped"):
                 return  # what is missing comes when the run goes on
-            late = Delivery({**delivery.job, "late": status}, LATE)
-            late.wait(time.monotonic() + LATE)
-            late.close()
-            delivery.later = late.later
+            if has_died and self._try_again(delivery, "again", delivery.patience, status):
+                log.log(NOTE, "track %s: a second attempt delivered all", delivery.label)
+            else:
+                self._try_again(delivery, "late", LATE, status)
         if delivery.later:
             log.log(NOTE, "track %s: to upload it later: %s", delivery.label, delivery.later)
         elif not delivery.done:
             self._advise(delivery)
+
+    def _try_again(self, delivery: Delivery, how: str, limit: float, status: str) -> bool:
+        """Deliver the run in a new process: as before (`again`) or for a later upload (`late`)."""
+        other = Delivery({**delivery.job, "how": how, "status": status}, limit)
+        other.wait(time.monotonic() + limit)
+        other.close()
+        delivery.later = other.later
+        delivery.done = other.done and how == "again"
+        return delivery.done
 
     def _advise(self, delivery: Delivery) -> None:
         name = shlex.quote(delivery.job["name"])

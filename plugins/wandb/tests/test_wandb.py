@@ -1,0 +1,233 @@
+"""Runs in W&B: read back, received by a server, resumed; and what happens when something fails."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import SMALL, metrics
+from wandb_reader import line_of, read
+from wandb_server import Server, serving
+
+import bnnlab
+from bnnlab.errors import NOTE
+from bnnlab.storage.checkpoint import CHECKPOINT
+from bnnlab.storage.folder import METRICS
+from bnnlab_tracking.watched import Watched
+
+RUN = "0123456789abcdef"
+ODD = {
+    "event": "odd",
+    "none": None,
+    "list": [1, None, {"x": 1.5}, []],
+    "deep": {"a": {"b.c": [2**53], "d/e": "text"}},
+    "truth": True,
+    "small": 1e-300,
+}
+"""A line of a probe."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def offline(run: Path) -> list[Path]:
+    return [*(run / "track" / "wandb").glob("offline-run-*")]
+
+
+def make_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "study" / "cell" / "seed-0"
+    folder.mkdir(parents=True)
+    (tmp_path / "study" / "study.toml").touch()
+    (folder / "run.toml").write_text('seed = 0\nout = "/home/me"\n[rule]\nname = "bp"\n')
+    environment = {"bnnlab": "0.1.0", "command": ["/home/me/bnn"]}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+def watch(folder: Path, *, resumed: bool = False, **options: Any) -> Watched:
+    trackers = {"bnnlab-wandb/wandb": {"patience": 60.0, "mode": "online", **options}}
+    return Watched(folder, trackers, RUN, {"epochs": 1}, resumed=resumed)
+
+
+def save(run: Watched, folder: Path, begin: int, end: int) -> None:
+    """Log lines, with a checkpoint after each."""
+    for number in range(begin, end):
+        line = {**ODD, "number": number, "seconds": 1.0, "time": 1.7e9 + number}
+        with (folder / METRICS).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        run.count()
+        run.saved(folder / CHECKPOINT)
+
+
+def upload(folder: Path, *command: str) -> None:
+    """Carry out the command that was told; it makes a folder `wandb` where it is called."""
+    words, how = [sys.executable, "-m", *command], {"cwd": folder, "stdin": subprocess.DEVNULL}
+    subprocess.run(words, check=True, capture_output=True, timeout=60, **how)
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_an_offline_run_holds_every_line_and_is_uploaded_by_the_command_that_is_told(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    its = {"mode": "offline", "tags": ["a", "b"], "project": "p", "artifact": True}
+    with caplog.at_level(NOTE, "bnnlab"):
+        result = bnnlab.run(SMALL, out=tmp_path, name="run", track={"wandb": its})
+    folder = tmp_path / "run"
+    (place,) = offline(folder)
+    found, lines = read(place), metrics(folder)
+    *records, last = found.history
+    assert [line_of(each) for each in records] == lines
+    assert [each["_step"] for each in found.history] == [*range(len(lines) + 1)]
+    assert [each["_timestamp"] for each in records] == [line["time"] for line in lines]
+    weights = next(each for each in records if each["event"] == "weights")
+    layer = weights["weights/layers"][0]
+    shown = weights[f"latent/{layer['name']}"]
+    assert shown["values"] == layer["latent"]["counts"]
+    assert [shown["bins"][0], shown["bins"][-1]] == pytest.approx(
+        [layer["latent"]["low"], layer["latent"]["high"]]
+    )
+    assert weights[f"flips/{layer['name']}"] == layer["flips"]
+    evaluation = records[-1]
+    assert evaluation["accuracy/task 2"] == result.accuracy[1][1]
+    assert last["matrix/table"]["nrows"] == 2
+    assert {"matrix/heat map", "pictures/accuracy", "pictures/weights"} <= last.keys()
+    assert found.config["stream"]["tasks"] == 2
+    assert found.config["protocol"] == result.protocol
+    assert not {"out", "data", "track", "command"} & {*found.config, *found.config["environment"]}
+    assert found.summary["average_accuracy"] == result.average_accuracy
+    assert (found.run.project, [*found.run.tags]) == ("p", ["a", "b"])
+    assert found.exit_code == 0
+    (said,) = [r.getMessage() for r in caplog.records if "upload" in r.getMessage()]
+    command = said.removeprefix("track wandb: to upload it later: ").split()
+    assert command == ["wandb", "sync", str(place)]
+    upload(tmp_path, *command)
+    sent = server.runs[result.run_id]
+    assert [line_of(each) for each in sent.lines[:-1]] == lines
+    assert f"run-{result.run_id}" in sent.artifacts
+
+
+def test_a_killed_run_goes_on_in_the_same_run_of_wandb(tmp_path: Path, server: Server) -> None:
+    folder = make_folder(tmp_path)
+    run = watch(folder)
+    save(run, folder, 0, 3)
+    (delivery,) = run._deliveries
+    assert delivery._process
+    assert delivery._process.stdin
+    delivery._process.stdin.close()  # as when this process is killed
+    delivery._process.wait(60)
+    delivery.close()
+    kept = server.runs[RUN]
+    assert (len(kept.history), kept.exit_code) == (3, 1)
+    (folder / "track" / "wandb.json").unlink()  # the server knows better
+    run = watch(folder, resumed=True)
+    save(run, folder, 3, 5)
+    run.end("complete")
+    assert [line_of(each) for each in kept.lines[:5]] == metrics(folder)
+    assert kept.exit_code == 0
+    assert kept.variables["groupName"] == "study"
+    assert kept.variables["displayName"] == "cell/seed-0"
+    assert kept.config["rule"] == {"name": "bp"}
+    assert "/home/me" not in json.dumps([kept.variables, kept.config])
+
+
+def _count(folder: Path) -> int:
+    ledger = folder / "track" / "wandb.json"
+    return int(json.loads(ledger.read_text())["lines"]) if ledger.exists() else 0
+
+
+def _core_of(process: int) -> int:
+    """Return the id of the process wandb-core that a tracker's process started."""
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = each.read_text().rpartition(")")[2].split()
+            name = (each.parent / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name == "wandb-core" and int(words[1]) == process:
+            return int(each.parent.name)
+    return 0
+
+
+def cut(name: str, answer: Any) -> Any:
+    """Leave out of an answer what wandb-core takes for there; it ends with a Go panic."""
+    return {"data": {"createRunFiles": None}} if name == "CreateRunFiles" else answer
+
+
+@pytest.mark.parametrize("fault", ["core killed", "answers cut", "no server"])
+def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
+    fault: str,
+    tmp_path: Path,
+    server: Server,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = make_folder(tmp_path)
+    patience = 60.0
+    if fault == "answers cut":
+        server.spoil = cut
+    if fault == "no server":
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        patience = 3.0
+    with caplog.at_level(logging.INFO, "bnnlab.tracking"):
+        run = watch(folder, patience=patience)
+        save(run, folder, 0, 2)
+        if fault == "core killed":
+            until(lambda: _count(folder) == 2)
+            (delivery,) = run._deliveries
+            assert delivery._process
+            if not (core := _core_of(delivery._process.pid)):
+                pytest.skip("the system has no /proc to find wandb-core in")
+            until(lambda: RUN in server.runs and len(server.runs[RUN].history) == 2)
+            os.kill(core, signal.SIGKILL)
+        save(run, folder, 2, 3)
+        run.end("complete")
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "track wandb stopped: " in said
+    advice = caplog.records[-1].getMessage()
+    if fault == "core killed":  # the server is well
+        assert advice == "track wandb: a second attempt delivered all"
+        assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
+        return
+    if fault == "answers cut":  # some lines may have arrived: `wandb sync` would append all
+        assert advice.startswith("track wandb: to deliver what is missing: bnn run --resume")
+        assert not offline(folder)
+        return
+    (place,) = offline(folder)
+    assert advice == f"track wandb: to upload it later: wandb sync {place}"
+    lines = [line_of(each) for each in read(place).history[:3]]
+    assert lines == metrics(folder)
+
+
+def test_an_offline_run_that_goes_on_is_whole_or_what_was_not_uploaded(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(tmp_path)
+    with caplog.at_level(NOTE, "bnnlab.tracking"):
+        for begin in range(3):
+            run = watch(folder, mode="offline", resumed=begin > 0)
+            save(run, folder, begin, begin + 1)
+            run.end("interrupted")
+            if begin == 0:
+                continue
+            words = caplog.records[-1].getMessage().partition("later: ")[2].split()
+            upload(tmp_path, *words)
+            assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
+    assert [len(read(place).history) for place in sorted(offline(folder))] == [2, 1]
