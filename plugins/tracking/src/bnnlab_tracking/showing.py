@@ -61,7 +61,7 @@ def draw_all(run: Path, folder: Path) -> list[Path]:
     import bnnlab_plots as plots
 
     files = []
-    for name in ("accuracy", "weights", "diagnosis"):
+    for name in ("accuracy", "weights", "diagnosis", "confusion", "uncertainty"):
         draw = getattr(plots, f"plot_{name}")
         try:
             figure = draw([run]) if name == "accuracy" else draw(run)
