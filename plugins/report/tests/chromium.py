@@ -1,6 +1,5 @@
 """Chromium without a window, driven through two pipes: enough of its protocol to test a page."""
 
-import base64
 import fcntl
 import json
 import os
@@ -88,10 +87,6 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, file: Path) -> None:
-        """Write a picture of the whole page."""
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(found["data"]))
 
 
 @contextmanager

@@ -58,11 +58,9 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether each column has numbers."""
-        return [
-            any(isinstance(cell, Number) and cell.value is not None for cell in column)
-            for column in zip(*self.rows, strict=True)
-        ] or [False] * len(self.heads)
+        """Whether each column is one of numbers."""
+        columns = [*zip(*self.rows, strict=True)] or [()] * len(self.heads)
+        return [bool(it) and all(isinstance(cell, Number) for cell in it) for it in columns]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from bnnlab_studies.gathering import gather
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary, summarise
 from bnnlab_studies.study import MEASURE, Study
+
+LONGEST = 60
+"""Characters of a cell's name that a table has room for."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Material:
                 same seed, or no run has the measure.
         """
         with warnings_of(logging.getLogger("bnnlab.studies")) as noticed:
-            found = cls(gather(places), measure, places, noticed)
+            found = cls(_briefly(gather(places)), measure, places, noticed)
         expect_no_copies(found.study)
         if any(run.is_complete for run in found.study):
             expect_measure(measure, found.study)
@@ -133,6 +136,22 @@ class Material:
             cell: [(run, self.metrics(run)) for run in runs] for cell, runs in self.counted.items()
         }
         return {cell: [each for each in runs if each[1]] for cell, runs in found.items()}
+
+
+def _briefly(study: Study) -> Study:
+    """Return a study whose cells are called by their folders, if a name of theirs is too long.
+
+    So it is with the trials of `bnn tune`; the settings that differ have a table of their own.
+    """
+    homes = {
+        cell: {run.folder.parent for run in runs if run.folder}
+        for cell, runs in study.cells.items()
+    }
+    names = {cell: its.pop().name for cell, its in homes.items() if len(its) == 1}
+    if max(map(len, homes)) <= LONGEST or len({*names.values()}) < len(homes):
+        return study
+    cells = study.cells.items()
+    return Study(replace(run, cell=names[cell]) for cell, runs in cells for run in runs)
 
 
 @contextmanager

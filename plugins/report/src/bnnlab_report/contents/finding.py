@@ -47,6 +47,9 @@ def found(material: Material) -> str:
         return f"There is no figure yet: {told}."
     first = next(iter(material.cells))
     pairs = [each for each in material.comparisons[0] if each.seeds]
+    if len(material.cells) == 1:
+        level = _level(measure, summaries[first])
+        return f"{level[0].upper()}{level[1:]}."
     if first not in means or not pairs:
         return f"{few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
     largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]

@@ -7,8 +7,8 @@ from bnnlab_report.drawing.colours import ink, shade
 
 LEFT, TOP, EDGE = 46, 44, 6
 """Room for the numbers of the tasks and what they mean; and on the other sides."""
-WIDEST, NARROWEST = 46.0, 180.0
-"""Side of a square of few; width of the least drawing, which its words need."""
+WIDEST, NARROWEST, LEAST = 46.0, 180.0, 64.0
+"""Side of a square of few; the least width of a drawing and height of its squares, for words."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Matrix:
     @property
     def height(self) -> float:
         """Of the drawing."""
-        return TOP + len(self.tasks) * self.side + EDGE
+        return TOP + max(len(self.tasks) * self.side, LEAST) + EDGE
 
     @property
     def squares(self) -> list[Square]:
