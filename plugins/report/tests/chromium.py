@@ -88,7 +88,6 @@ class Page:
         return answer["result"].get("value")
 
 
-
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
     """Start the browser with a profile of its own, and end it."""
