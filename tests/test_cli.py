@@ -213,6 +213,15 @@ def test_an_optimizer_says_how_much_it_keeps(bnn: Bnn, document: Callable[..., A
     assert "optimizer state: 12 bytes per weight (float32, default options); the weight: 4" in plain
 
 
+def test_a_probe_says_what_its_measures_are(bnn: Bnn, document: Callable[..., Any]) -> None:
+    measures = document("info", "probe", "confusion")["measures"]
+    assert {*measures} == {"confusion", "class_accuracy"}
+    assert measures["class_accuracy"]["unit"] == "0 to 1"
+    assert document("info", "probe", "fresh")["measures"].keys() == {"fresh_accuracy", "plasticity"}
+    plain = bnn("info", "probe", "confusion").out
+    assert f"class_accuracy  0 to 1    {measures['class_accuracy']['meaning']}" in plain
+
+
 def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any]) -> None:
     pairs = {(p["rule"], p["optimizer"]): p for p in document("matrix")["pairs"]}
     assert not pairs["bp", "mesu"]["compatible"]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -297,6 +298,27 @@ def test_show_prints_what_run_printed_and_what_is_no_default(
     assert document["changed"][0] == {"name": "epochs", "value": 1, "default": 5}
     kept = bnn("show", trained.folder / "result.json")
     assert printed in kept
+
+
+def test_of_one_task_show_prints_its_accuracy_and_those_on_the_validation_part(
+    bnn: Bnn, make_run: Any
+) -> None:
+    one = {"accuracy": [[0.925]], "tasks": ["one"], "untrained_accuracy": [0.1]}
+    folder = make_run("one", 0.925, result=one)
+    assert "validation accuracy" not in bnn("show", folder)
+    lines = [
+        json.dumps({"event": "epoch", "validation_accuracy": 0.01 * epoch}) for epoch in range(100)
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join([*lines, ""]))
+    out = bnn("show", folder)
+    assert re.search(r"^accuracy +92\.5 % +on the test part of the task *$", out, re.MULTILINE)
+    for absent in ("forgetting", "transfer", "on 1", "task 1"):
+        assert absent not in out
+    told = " ".join(out.partition("(after epoch): ")[2].split())
+    assert told.startswith("0.0 (1), 11.0 (12), ")
+    assert "99.0 (100)" in told
+    (folder / "metrics.jsonl").write_text('{"event": "epoch", "validation_accuracy": []}\n')
+    assert "metrics.jsonl is damaged" in bnn.refused("show", folder)
 
 
 def test_show_imports_no_torch(trained: Any) -> None: ...

@@ -76,10 +76,16 @@ def held_out(folder: Path) -> str:
     """Return the accuracies on the validation part, in %, after each epoch; "" if there are none.
 
     Of many epochs, some are shown.
+
+    Raises:
+        UsageError: If the run's metrics.jsonl is damaged.
     """
     lines = read_metrics(folder) if (folder / METRICS).exists() else []
     found = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
-    shown = [f"{100 * found[n]:.1f} ({n + 1})" for n in chosen(len(found))]
+    try:
+        shown = [f"{100 * found[n]:.1f} ({n + 1})" for n in chosen(len(found))]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
     return f"validation accuracy in % (after epoch): {', '.join(shown)}" if shown else ""
 
 
