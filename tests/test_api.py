@@ -143,7 +143,7 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     types_of = get_type_hints(bnnlab.run)
     types = {key: hint for key, hint in types_of.items() if key not in own}
     paths = {"data", "out"}
-    assert types.pop("return") is Any
+    assert types.pop("return") == bnnlab.Result | Any
     assert types == {
         option.name: option.type | Path | None if option.name in paths else option.type | None
         for option in RUN_OPTIONS
@@ -220,3 +220,13 @@ def test_every_public_name_is_there_and_others_are_not() -> None:
         assert getattr(bnnlab, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         bnnlab.nonsense  # noqa: B018
+
+
+def test_editors_that_use_jedi_complete_every_setting_and_the_result() -> None:
+    jedi = pytest.importorskip("jedi")
+    names = {
+        each.name_with_symbols for each in jedi.Script("import bnnlab\nbnnlab.run(").complete()
+    }
+    assert {f"{name}=" for name in inspect.signature(bnnlab.run).parameters} <= names
+    found = jedi.Script("import bnnlab\nresult = bnnlab.run()\nresult.forg").complete()
+    assert [each.name for each in found] == ["forgetting"]

@@ -1,11 +1,12 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, TypedDict, Unpack
 
 from bnnlab.engine import building
 from bnnlab.engine.notebook import train
@@ -130,9 +131,9 @@ class _Said(TypedDict, total=False):
     host: PluginHost | None
 
 
-@overload
+@typing.overload  # jedi takes `@overload` alone for the signature, and would complete no setting
 def run(config: Config = None, *, seeds: None = None, **said: Unpack[_Said]) -> Result: ...
-@overload
+@typing.overload
 def run(config: Config = None, *, seeds: int | Sequence[int], **said: Unpack[_Said]) -> Any: ...
 def run(  # noqa: D417  # `_document` adds the settings
     config: Config = None,
@@ -162,7 +163,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     name: str | None = None,
     set: Mapping[str, Any] | None = None,
     host: PluginHost | None = None,
-) -> Any:
+) -> Result | Any:
     """Train on a stream of tasks; return the measurements and the trained model.
 
     An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
