@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DEMO := $(addprefix plugins/,analysis backprop demo dfa metaplasticity mlp plots studies vision)
 # Folders in plugins/ whose packages are large, or need a service: only `make test-NAME` installs one
 # and runs its tests, which `make test` skips.
-HEAVY := optuna ray wandb
+HEAVY := optuna ray tensorboard wandb
 LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 OTHERS := $(filter-out $(DEMO),$(LIGHT))
 
