@@ -86,6 +86,16 @@ def test_the_theme_is_that_of_the_system_until_one_is_chosen(
     assert page.js(colour) == (dark if theme == "light" else light)
 
 
+def test_paper_is_white_and_has_no_buttons(page: chromium.Page, report: Path) -> None:
+    page.open(report, theme="dark")
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.call("Emulation.setEmulatedMedia", media="print", features=features)
+    assert page.js("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for what in (".theme", ".csv", ".svg", "nav", "details:not([open])"):
+        assert page.js(f"document.querySelector('{what}').offsetHeight") == 0, what
+    page.call("Emulation.setEmulatedMedia", media="")
+
+
 def test_a_figure_is_saved_as_it_looks_and_needs_no_style(
     page: chromium.Page, report: Path, tmp_path: Path
 ) -> None:

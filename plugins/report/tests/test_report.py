@@ -149,6 +149,31 @@ def test_what_does_not_count_is_said(
     assert cells["optimizer=meta"] == 4
 
 
+def test_lines_that_no_run_writes_are_damaged(study: Path) -> None:
+    runs = [study / "adam" / f"seed-{seed}" for seed in range(3)]
+    for run, line in zip(
+        runs,
+        (
+            {"event": "epoch", "train_accuracy": "high", "loss": float("nan")},
+            {"event": "weights", "layers": [{"name": "a", "latent": {"low": 0}}]},
+            {"event": "weights", "layers": 3},
+        ),
+        strict=True,
+    ):
+        (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    page = read(study)
+    assert f"{runs[0]}: metrics.jsonl is damaged" in page.text
+    assert f"{runs[1]}: metrics.jsonl is damaged" in page.text
+    assert "nan" not in page.text.lower()
+
+
+def test_what_other_plugins_measure_is_shown(make_run: MakeRun) -> None:
+    said = {"peak_memory": 123456789, "acme": {"depth": 3.25}}
+    page = read(make_run("one", result=said))
+    assert page.column("cost", "peak_memory") == [123456789]
+    assert page.column("measures", "mean")[-1] == 3.25
+
+
 def test_without_a_complete_run_a_report_says_how_far_they_came(make_run: MakeRun) -> None:
     page = read(make_run("one", status=None))
     assert "There is no figure yet: 1 unfinished." in page.text
@@ -190,18 +215,18 @@ def test_a_kept_result_of_before_is_read(tmp_path: Path) -> None:
 
 
 def test_many_tasks_and_cells_are_thinned_out_and_it_is_said(make_run: MakeRun) -> None:
-    tasks = 26
+    tasks = 17
     matrix = [[0.5 if j <= i + 1 else None for j in range(tasks)] for i in range(tasks)]
     many = {"accuracy": matrix, "tasks": [str(n) for n in range(tasks)], "retention": [0.5] * tasks}
-    for rate in range(14):
+    for rate in range(13):
         optimizer = {"name": "acme/adam", "lr": rate + 0.5}
         folder = make_run(f"many/{rate}", optimizer=optimizer, result=many).parent
     content = render([folder])
     page = Read(content)
-    assert "16 of 26 tasks are shown; result.json has all." in page.text
-    assert [text for text, _ in page.tables["matrix-1"][-1][:1]] == ["26"]
-    assert "The first 12 of 14 cells are drawn." in page.text
-    assert "Not drawn, to keep this page small: the matrices of 5 runs" in page.text
+    assert "16 of 17 tasks are shown; result.json has all." in page.text
+    assert [text for text, _ in page.tables["matrix-1"][-1][:1]] == ["17"]
+    assert "The first 12 of 13 cells are drawn." in page.text
+    assert "Not drawn, to keep this page small: the matrices of 4 runs" in page.text
     assert len(content) < 2_000_000
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import BnnlabError, UsageError, first_line
+from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, read_metrics
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import compare_cells, expect_no_copies
@@ -17,6 +18,8 @@ from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary, summarise
 from bnnlab_studies.study import MEASURE, Study
 
+Lines = Sequence[Mapping[str, Any]]
+"""Of a run's metrics.jsonl."""
 LONGEST = 60
 """Characters of a cell's name that a table has room for."""
 
@@ -38,6 +41,7 @@ class Material:
     places: Sequence[Path] = ()
     noticed: Sequence[str] = ()
     faults: dict[str, str] = field(default_factory=dict)
+    _lines: dict[Path, Lines] = field(default_factory=dict)
 
     @classmethod
     def read(cls, places: Sequence[Path], measure: str = MEASURE) -> "Material":
@@ -116,26 +120,28 @@ class Material:
         except UsageError as error:
             return [], str(error)
 
-    def metrics(self, run: Record) -> Sequence[Mapping[str, Any]]:
+    def metrics(self, run: Record) -> Lines:
         """Return the lines of a run's metrics.jsonl; none where they were not kept or are damaged.
 
         What is damaged is in `faults`.
         """
         if run.folder is None or not (run.folder / METRICS).exists():
             return []
-        try:
-            return read_metrics(run.folder)
-        except BnnlabError as error:
-            self.faults[run.name] = first_line(error)
-            return []
+        if run.folder not in self._lines:
+            try:
+                self._lines[run.folder] = read_metrics(run.folder)
+            except UsageError as error:
+                self.faults[run.name] = first_line(error)
+                self._lines[run.folder] = []
+        return self._lines[run.folder]
 
-    @cached_property
-    def logged(self) -> dict[str, list[tuple[Record, Sequence[Mapping[str, Any]]]]]:
-        """The lines of metrics.jsonl of each run that counts and has them, by cell."""
-        found = {
-            cell: [(run, self.metrics(run)) for run in runs] for cell, runs in self.counted.items()
-        }
-        return {cell: [each for each in runs if each[1]] for cell, runs in found.items()}
+    @contextmanager
+    def reading(self, run: Record) -> Iterator[None]:
+        """Note that a run's metrics.jsonl is damaged, if its lines are not as runs write them."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            self.faults[run.name] = f"{METRICS} is damaged: {explain(error)}"
 
 
 def _briefly(study: Study) -> Study:
@@ -172,5 +178,5 @@ def warnings_of(logger: logging.Logger) -> Iterator[list[str]]:
 
 
 def mean_of(values: Sequence[float | None]) -> Summary:
-    """Return the mean of those values that are there."""
-    return summarise([value for value in values if value is not None])
+    """Return the mean of those values that are there, and finite."""
+    return summarise([value for value in values if value is not None and isfinite(value)])

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 from bnnlab_report.blocks import Cell, Figure, Table, count, number, spread
 from bnnlab_report.contents.cells import figures
 from bnnlab_report.drawing.plot import Point, Series, counted
 from bnnlab_report.drawing.scales import Ends
-from bnnlab_report.material import Material, mean_of
+from bnnlab_report.material import Lines, Material, mean_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.tables import heading
@@ -19,8 +18,6 @@ CELLS = 12
 PLACES = 600
 """The most places of all cells in one table, about; of longer curves some are left out."""
 
-Lines = Sequence[Mapping[str, Any]]
-"""Of a run's metrics.jsonl."""
 Place = tuple[int, Summary]
 
 
@@ -67,7 +64,12 @@ class Curve:
         return Figure(self.name, self.title, about, drawing, self._table(its))
 
     def _means(self, material: Material, cell: str) -> list[Place]:
-        every = [self.values(run, material.metrics(run)) for run in material.counted[cell]]
+        every = []
+        for run in material.counted[cell]:
+            with material.reading(run):
+                values = self.values(run, material.metrics(run))
+                mean_of(values)  # they are numbers
+                every.append(values)
         found = [mean_of(values) for values in zip_longest(*every)]
         return [*enumerate(found, self.first)] if any(it.count for it in found) else []
 

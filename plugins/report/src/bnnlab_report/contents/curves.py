@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from bnnlab.engine.continual import average_accuracy
 from bnnlab_report.blocks import Block, Figures, Note, Section
-from bnnlab_report.contents.curve import CELLS, Curve, Lines
-from bnnlab_report.material import Material
+from bnnlab_report.contents.curve import CELLS, Curve
+from bnnlab_report.material import Lines, Material
 from bnnlab_studies.record import Record
 
 Values = Callable[[Record, Lines], list[float | None]]

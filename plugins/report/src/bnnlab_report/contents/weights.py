@@ -35,16 +35,17 @@ def section(material: Material) -> Section:
     flips = FLIPS.figure(material)
     blocks: list[Block] = [Figures([flips])] if flips else []
     drawn, scales, notes = list[Figure](), list[list[Cell]](), list[str]()
-    for cell, runs in material.logged.items():
-        recorded = next((each for each in runs if _tasks(each[1])), None)
-        if recorded is None:
+    for cell, runs in material.counted.items():
+        run = next((run for run in runs if _tasks(material.metrics(run))), None)
+        if run is None:
             continue
-        run, tasks = recorded[0], _tasks(recorded[1])
-        scales += _scales(cell, tasks)
-        if material.looks[cell] < CELLS:
-            drawn += _histograms(material, cell, run, tasks)
-            if len(tasks[-1]) > LAYERS:
-                notes.append(f"{cell}: {LAYERS} of {len(tasks[-1])} layers are drawn.")
+        tasks = _tasks(material.metrics(run))
+        with material.reading(run):
+            scales += _scales(cell, tasks)
+            if material.looks[cell] < CELLS:
+                drawn += _histograms(material, cell, run, tasks)
+        if len(tasks[-1]) > LAYERS:
+            notes.append(f"{cell}: {LAYERS} of {len(tasks[-1])} layers are drawn.")
     if len(material.cells) > CELLS:
         notes.append(f"Histograms of the first {CELLS} of {len(material.cells)} cells are drawn.")
     if drawn:
@@ -63,7 +64,8 @@ def section(material: Material) -> Section:
 
 def _tasks(lines: Sequence[Mapping[str, Any]]) -> list[Sequence[Layer]]:
     """Return the layers after each task."""
-    return [line["layers"] for line in lines if line.get("event") == "weights" and line["layers"]]
+    found = [line.get("layers") for line in lines if line.get("event") == "weights"]
+    return [layers for layers in found if isinstance(layers, list) and layers]
 
 
 def _scales(cell: str, tasks: Sequence[Sequence[Layer]]) -> list[list[Cell]]:
