@@ -17,9 +17,11 @@ OTHERS := $(filter-out $(DEMO),$(LIGHT))
 # Tests start processes that import torch: they share what Python compiles of it.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-# uv inside the virtual environment installs in a fraction of the time; without it, pip does.
+# uv inside the virtual environment installs in a fraction of the time; without it, pip does. Both
+# compile what they install, or the first run would do it, in each of its processes.
 install = if $(BIN)/python -m pip install --quiet uv; then \
-		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt $(1); \
+		$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python \
+			--constraint constraints.txt $(1); \
 	else \
 		$(BIN)/python -m pip install --quiet --upgrade pip && \
 		$(BIN)/python -m pip install --constraint constraints.txt $(1); \

@@ -1,5 +1,6 @@
 """The command `info`."""
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +9,11 @@ import typer
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import CAPABILITIES, MANY, Kind, Option
+from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
-from bnnlab.settings.layers import resolve_components
+from bnnlab.settings.fit import check
+from bnnlab.settings.layers import resolve, resolve_components
 from bnnlab.settings.run import Choice
 from bnnlab.settings.text import joined, parse_assignment, written
 
@@ -72,7 +74,7 @@ def info(
     if json:
         print_json(_document(choice, segments, conversion))
         return
-    _print_component(choice)
+    _print_component(host, choice)
     if segments:
         print_segments(segments, shape)
     if conversion is not None:
@@ -162,7 +164,7 @@ def _document(
     }
 
 
-def _print_component(choice: Choice) -> None:
+def _print_component(host: PluginHost, choice: Choice) -> None:
     component, plugin = choice.component, choice.plugin
     origin = f"   from {plugin.distribution} {plugin.version}"
     print_out(line((f"{component.kind} {component.name}", "bold"), (origin, "dim")))
@@ -195,17 +197,38 @@ def _print_component(choice: Choice) -> None:
     if component.state_bytes is not None:
         count = f"{component.state_bytes} bytes per weight (float32, default options)"
         print_out(f"optimizer state: {count}; the weight: 4")
+    print_out(f"Example: {_example(host, choice)}", soft_wrap=True)
+
+
+def _example(host: PluginHost, choice: Choice) -> str:
+    """Return a command that uses a component, with what must be set so that it fits."""
+    component = choice.component
     command = "sweep FILE" if component.kind is Kind.ENGINE else "run"
     example = f"bnn {command} --{component.kind} {component.name}"
     if component.argument is not None:
         example += f":{written(choice.options[component.argument])}"
     elif component.options:
-        option = component.options[0]
-        value = "PATH" if option.path else written(option.default)
+        needed = (option for option in component.options if option.default == "")
+        option = next(needed, component.options[0])
+        value = "PATH" if option.path or option.default == "" else written(option.default)
         is_many = component.kind in MANY
         table = f"{component.kind}.{component.name}" if is_many else component.kind
         example += f" --set '{table}.{option.name}={value}'"
-    print_out(f"Example: {example}", soft_wrap=True)
+    return f"{example}{_besides(host, choice)}"
+
+
+def _besides(host: PluginHost, choice: Choice) -> str:
+    """Return what else a run with a component needs, if it does not fit the defaults."""
+    kind = choice.component.kind
+    if kind not in PARTS:
+        return ""
+    try:
+        config = resolve(host, [{kind: {"name": choice.name, **choice.options}}])
+    except UsageError:  # plugins of the defaults are not installed, or an option must be given
+        return ""
+    changes = check(host, config.choices).alternatives
+    others = (f" {each}" for each in changes if not re.match(f"--(set )?{kind}[. ]", each))
+    return next(others, "")
 
 
 def _conditions(option: Option) -> str:
