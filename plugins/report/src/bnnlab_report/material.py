@@ -52,7 +52,7 @@ class Material:
                 same seed, or no run has the measure.
         """
         with warnings_of(logging.getLogger("bnnlab.studies")) as noticed:
-            found = cls(_briefly(gather(places)), measure, places, noticed)
+            found = cls(_told_apart(_briefly(gather(places))), measure, places, noticed)
         expect_no_copies(found.study)
         if any(run.is_complete for run in found.study):
             expect_measure(measure, found.study)
@@ -156,6 +156,22 @@ def _briefly(study: Study) -> Study:
     names = {cell: its.pop().name for cell, its in homes.items() if len(its) == 1}
     if max(map(len, homes)) <= LONGEST or len({*names.values()}) < len(homes):
         return study
+    cells = study.cells.items()
+    return Study(replace(run, cell=names[cell]) for cell, runs in cells for run in runs)
+
+
+def _told_apart(study: Study) -> Study:
+    """Return a study whose cells have their protocol beside their names, if there are several.
+
+    So no table and no figure has values of several protocols in silence.
+    """
+    hashes = {
+        cell: next((run["protocol"] for run in runs if run.is_complete), "")
+        for cell, runs in study.cells.items()
+    }
+    if len({*hashes.values()} - {""}) < 2:
+        return study
+    names = {cell: f"{cell} (protocol {its})" if its else cell for cell, its in hashes.items()}
     cells = study.cells.items()
     return Study(replace(run, cell=names[cell]) for cell, runs in cells for run in runs)
 

@@ -137,7 +137,8 @@ def _printable(value: Any) -> Any:
 
 
 def _shipped(name: str) -> str:
-    return files("bnnlab_report").joinpath("templates", name).read_text(encoding="utf-8")
+    file = files("bnnlab_report").joinpath("templates", name)
+    return file.read_text(encoding="utf-8").strip()  # validators hash it without its last line end
 
 
 def _policy(style: str, script: str) -> str:

@@ -32,14 +32,13 @@ def section(material: Material) -> Section:
     measured = material.study.measures
     chief = [name for name in CHIEF if name in measured and _is_told(material, name)]
     shown = [*dict.fromkeys([material.measure, *chief])] if measured else []
-    several = len({*material.protocols.values()} - {""}) > 1
-    heads = ["cell", *["protocol"] * several, "seeds", heading(material.measure), "std"]
-    heads += ["95 % interval from", "to", *map(heading, shown[1:])]
-    rows = [_row(material, cell, shown, several) for cell in material.cells] if shown else []
+    heads = ["cell", "seeds", heading(material.measure), "std", "95 % interval from", "to"]
+    heads += map(heading, shown[1:])
+    rows = [_row(material, cell, shown) for cell in material.cells] if shown else []
     if not rows:
         return Section("cells", "Cells", [Note("No run is complete: there are no means yet.")])
     about = "std: standard deviation over the seeds. The interval of the mean is by Student's t."
-    if several:
+    if len({*material.protocols.values()} - {""}) > 1:
         about += " Compare only where the protocol is equal."
     blocks: list[Block] = [
         Note(about),
@@ -53,12 +52,11 @@ def _is_told(material: Material, name: str) -> bool:
     return any(run.get(name) is not None for runs in material.counted.values() for run in runs)
 
 
-def _row(material: Material, cell: str, shown: list[str], several: bool) -> list[Cell]:
+def _row(material: Material, cell: str, shown: list[str]) -> list[Cell]:
     first, *others = shown
     its = material.summary(cell, first)
     means = [number(name, material.summary(cell, name).mean) for name in others]
-    protocol = material.protocols[cell] or "none"
-    return [cell, *[protocol] * several, count(its.count), *figures(first, its), *means]
+    return [cell, count(its.count), *figures(first, its), *means]
 
 
 def figures(measure: str, its: Summary) -> list[Number]:
