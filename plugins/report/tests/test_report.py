@@ -1,7 +1,6 @@
 """A report has what was recorded, as bnnlab-studies computes it, and says what is missing."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from page_reading import EVIL, Read
 import bnnlab
 from bnnlab.cli import main
 from bnnlab.errors import printable
-from bnnlab_report import render, write
+from bnnlab_report import render
 from bnnlab_studies.gathering import gather
 
 MakeRun = Callable[..., Path]
@@ -120,6 +119,12 @@ def test_a_real_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "There is one cell: nothing to compare it with." in page.text
     (per_value,) = page.column("cost", "bytes per value")
     assert isinstance(per_value, float)
+    assert "bnn run --config cell.toml --seed 0\n" in page.text
+    assert "pip install bnnlab bnnlab-analysis bnnlab-dfa bnnlab-metaplasticity bnn" in page.text
+    toml = page.text.partition("cell.toml:\n")[2].partition("The command that")[0]
+    (tmp_path / "cell.toml").write_text(toml)
+    again = bnnlab.run(config=tmp_path / "cell.toml", seed=0)
+    assert again["accuracy"] == result["accuracy"]
     assert 12 < per_value < 14, "latent weights and two moments in float32, feedback matrices"
 
 
@@ -328,9 +333,7 @@ def test_what_is_no_run_is_refused(
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_refuses_is_a_failure(study: Path, tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with pytest.raises(bnnlab.RunError, match="cannot write"):
-        write([study], locked / "report.html")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_a_failure(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(study), "-o", "/dev/full"]) == 1
+    assert "cannot write /dev/full: No space left on device" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import tomli_w
 
 from bnnlab.registry.components import Kind
-from bnnlab.settings.run import ELSEWHERE
+from bnnlab.settings.run import ANALYSIS, ELSEWHERE, MEASURING, STUDIES
 from bnnlab_report.blocks import Block, Cell, Code, Folded, Note, Section, Table, count
 from bnnlab_report.material import Material
 from bnnlab_studies.inspection import environment
@@ -65,8 +65,9 @@ def _commands(material: Material) -> list[Block]:
         run = next((run for run in runs if run.settings), None)
         if run is None:
             continue
-        seeds = [str(each.get("seed")) for each in runs if each.settings]
-        again = f"bnn run --config cell.toml --seeds {','.join(dict.fromkeys(seeds))}"
+        seeds = [*dict.fromkeys(str(each.get("seed")) for each in runs if each.settings)]
+        option = "--seed" if len(seeds) == 1 else "--seeds"  # which reads one number as an amount
+        again = f"bnn run --config cell.toml {option} {','.join(seeds)}"
         its = {key: it for key, it in run.settings.items() if key not in ("seed", *ELSEWHERE)}
         blocks.append(
             Folded(
@@ -81,20 +82,20 @@ def _commands(material: Material) -> list[Block]:
             )
         )
     if blocks:
-        parts = {
-            part.get("distribution")
-            for run in material.study
-            for part in run.result.get("components", {}).values()
-        }
-        probes = {
-            name.partition("/")[0]
-            for run in material.study
-            for name in run.settings.get(str(Kind.PROBE), {})
-        }
-        needed = sorted({"bnnlab", "bnnlab-studies", *filter(None, {*parts, *probes})})
-        blocks.insert(0, Code(shlex.join(["pip", "install", *needed])))
-        blocks.insert(0, Note("To make the runs anew, install:"))
+        install = Code(shlex.join(["pip", "install", *_needed(material)]))
+        blocks = [Note("To make the runs anew, install:"), install, *blocks]
     return blocks
+
+
+def _needed(material: Material) -> list[str]:
+    """Return the distributions that the runs were made with."""
+    found = {"bnnlab", STUDIES}
+    for run in material.study:
+        found |= {part.get("distribution") for part in run.result.get("components", {}).values()}
+        found |= {name.partition("/")[0] for name in run.settings.get(str(Kind.PROBE), {})}
+        if run.get("flips") or any(run.settings.get(name) for name in MEASURING):
+            found.add(ANALYSIS)
+    return sorted(filter(None, found))
 
 
 def _began(run: Record) -> list[Block]:
