@@ -22,7 +22,8 @@ def compared(material: Material) -> str:
     if len(cells) == 1:
         return f"{cells[0]}: {run.title}"
     if len(cells) > NAMED + 1:
-        return f"{len(cells)} cells of {few([place.resolve().name for place in material.places], ', ')}"
+        places = [place.resolve().name for place in material.places]
+        return f"{len(cells)} cells of {few(places, ', ')}"
     streams = {run.components["stream"] for run in material.study} - {""}
     on = f" on {streams.pop()}" if len(streams) == 1 else ""
     return f"{', '.join(cells[:-1])} and {cells[-1]}{on}"
