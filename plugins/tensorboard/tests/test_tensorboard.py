@@ -18,6 +18,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import bnnlab
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
+from bnnlab_testing import TrackerContract
 from bnnlab_tracking.watched import Watched
 
 
@@ -84,11 +85,11 @@ def test_a_killed_run_goes_on_and_no_line_is_there_twice(tmp_path: Path) -> None
     folder, board = make_folder(tmp_path), tmp_path / "boards" / "run"
     run = watch(folder, folder=str(board.parent))
     save(run, folder, 0, 3)
-    (delivery,) = run._deliveries
-    assert delivery._process
-    assert delivery._process.stdin
-    delivery._process.stdin.close()  # as when this process is killed
-    delivery._process.wait(60)
+    (delivery,) = run.deliveries
+    assert delivery.process
+    assert delivery.process.stdin
+    delivery.process.stdin.close()  # as when this process is killed
+    delivery.process.wait(60)
     delivery.close()
     (file,) = board.iterdir()
     os.truncate(file, file.stat().st_size - 5)  # as when its own process was killed, too
@@ -123,3 +124,10 @@ def test_a_full_disk_is_named_once_and_the_run_goes_on(
     assert "track tensorboard stopped: OSError: [Errno 28]" in said
     assert "to deliver what is missing: bnn run --resume" in caplog.records[-1].getMessage()
     assert len(metrics(folder)) == 100
+
+
+class TestTensorBoard(TrackerContract):
+    name = "bnnlab-tensorboard/tensorboard"
+
+    def read(self, folder: Path) -> list[Any]:
+        return lines_of(read(folder / "tensorboard"))

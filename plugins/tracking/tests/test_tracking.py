@@ -15,6 +15,7 @@ import bnnlab
 from bnnlab.errors import NOTE
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
+from bnnlab_testing import TrackerContract
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_tracking.watched import Watched
 
@@ -39,7 +40,8 @@ def tracker(name, made, **preset):
 def bnnlab_components():
     ill = [tracker(where, "Ill", what=what, where=where) for where, what in {ILL}.items()]
     kept = tracker("kept", "Kept", what="raises", where="log")
-    return [tracker("text", "Text"), tracker("rows", "Text"), kept, *ill]
+    well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
+    return [*well, kept, *ill]
 """
 TRACKERS = '''
 import json
@@ -48,8 +50,6 @@ import sys
 import time
 
 from bnnlab_tracking.tracker import Tracker
-
-assert "torch" not in sys.modules
 
 class Text(Tracker):
     """Writes lines into a file of the run's folder, which alone says what is there.
@@ -62,6 +62,7 @@ class Text(Tracker):
         super().__init__(**options)
         self._name = file
     def start(self, run):
+        assert "torch" not in sys.modules
         self._file, self._run = run.folder / self._name, run
         self._file.touch()
         return len(self._file.read_text().splitlines())
@@ -73,6 +74,11 @@ class Text(Tracker):
         about = [status, result and result["status"], run.name, run.group, run.resumed]
         about += [run.protocol_hash, run.environment["bnnlab"], run.settings["seed"]]
         self._file.with_suffix(".end").write_text(json.dumps(about))
+
+class Forgets(Text):
+    def start(self, run):
+        super().start(run)
+        return 0
 
 class Ill(Text):
     def __init__(self, what: str = "", where: str = "", **options):
@@ -208,8 +214,8 @@ def test_a_run_whose_process_died_is_marked_and_goes_on_where_its_checkpoint_was
     run = watch(folder, text={})
     save(run, folder, 2)
     write(folder, 2, 3)  # this line is in no checkpoint
-    (delivery,) = run._deliveries
-    process = delivery._process
+    (delivery,) = run.deliveries
+    process = delivery.process
     assert process
     assert process.stdin
     process.stdin.close()  # as the system does if this process is killed
@@ -231,14 +237,14 @@ def test_nothing_waits_for_a_tracker_that_does_not_listen(tmp_path: Path) -> Non
     """More words are said than its pipe holds."""
     folder = make_folder(tmp_path, "run")
     run = watch(folder, hang={"patience": 0.1})
-    (delivery,) = run._deliveries
-    assert delivery._process
-    os.kill(delivery._process.pid, signal.SIGSTOP)
+    (delivery,) = run.deliveries
+    assert delivery.process
+    os.kill(delivery.process.pid, signal.SIGSTOP)
     for _ in range(20_000):
         run.count()
         run.saved(CHECKPOINT)
     run.end("interrupted")
-    assert delivery._process is None
+    assert delivery.process is None
 
 
 def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
@@ -268,3 +274,22 @@ def test_a_tracker_whose_process_cannot_begin_is_named(
     run.end("complete")
     (said,) = warned(caplog)
     assert "track text stopped: it cannot begin: [Errno" in said
+
+
+class TestText(TrackerContract):
+    name = "acme-trackers/text"
+
+    def read(self, folder: Path) -> list[Any]:
+        return delivered(folder / "lines")
+
+
+class OfForgets(TrackerContract):
+    name = "acme-trackers/forgets"
+
+    def read(self, folder: Path) -> list[Any]:
+        return [line for _, line in map(json.loads, (folder / "lines").read_text().splitlines())]
+
+
+def test_the_contract_finds_lines_that_are_there_twice(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="there are 8 lines of 5"):
+        OfForgets().test_a_killed_run_goes_on_without_a_gap("the run", tmp_path)

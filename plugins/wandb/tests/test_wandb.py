@@ -20,6 +20,7 @@ import bnnlab
 from bnnlab.errors import NOTE
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
+from bnnlab_testing import TrackerContract
 from bnnlab_tracking.watched import Watched
 
 RUN = "0123456789abcdef"
@@ -128,11 +129,11 @@ def test_a_killed_run_goes_on_in_the_same_run_of_wandb(tmp_path: Path, server: S
     folder = make_folder(tmp_path)
     run = watch(folder)
     save(run, folder, 0, 3)
-    (delivery,) = run._deliveries
-    assert delivery._process
-    assert delivery._process.stdin
-    delivery._process.stdin.close()  # as when this process is killed
-    delivery._process.wait(60)
+    (delivery,) = run.deliveries
+    assert delivery.process
+    assert delivery.process.stdin
+    delivery.process.stdin.close()  # as when this process is killed
+    delivery.process.wait(60)
     delivery.close()
     kept = server.runs[RUN]
     assert (len(kept.history), kept.exit_code) == (3, 1)
@@ -191,11 +192,10 @@ def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
         save(run, folder, 0, 2)
         if fault == "core killed":
             until(lambda: _count(folder) == 2)
-            (delivery,) = run._deliveries
-            assert delivery._process
-            if not (core := _core_of(delivery._process.pid)):
+            (delivery,) = run.deliveries
+            assert delivery.process
+            if not (core := _core_of(delivery.process.pid)):
                 pytest.skip("the system has no /proc to find wandb-core in")
-            until(lambda: RUN in server.runs and len(server.runs[RUN].history) == 2)
             os.kill(core, signal.SIGKILL)
         save(run, folder, 2, 3)
         run.end("complete")
@@ -231,3 +231,26 @@ def test_an_offline_run_that_goes_on_is_whole_or_what_was_not_uploaded(
             upload(tmp_path, *words)
             assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
     assert [len(read(place).history) for place in sorted(offline(folder))] == [2, 1]
+
+
+@pytest.mark.slow
+class TestOffline(TrackerContract):
+    name = "bnnlab-wandb/wandb"
+    options = {"mode": "offline"}
+
+    def read(self, folder: Path) -> list[Any]:
+        (place,) = offline(folder)
+        return [line_of(each) for each in read(place).history if "event" in each]
+
+
+@pytest.mark.slow
+class TestOnline(TrackerContract):
+    name = "bnnlab-wandb/wandb"
+    options = {"mode": "online"}
+
+    @pytest.fixture(autouse=True)
+    def at(self, server: Server) -> None:
+        self.server = server
+
+    def read(self, folder: Path) -> list[Any]:
+        return [line_of(each) for each in self.server.runs[RUN].lines if "event" in each]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bnnlab_testing.probe_contract import ProbeContract as ProbeContract
     from bnnlab_testing.rule_contract import LearningRuleContract as LearningRuleContract
     from bnnlab_testing.stream_contract import StreamContract as StreamContract
+    from bnnlab_testing.tracker_contract import TrackerContract as TrackerContract
 
 _HOMES = {
     "EngineContract": "engine_contract",
@@ -26,6 +27,7 @@ _HOMES = {
     "OptimizerContract": "optimizer_contract",
     "ProbeContract": "probe_contract",
     "StreamContract": "stream_contract",
+    "TrackerContract": "tracker_contract",
 }
 
 __all__ = list(_HOMES)

@@ -31,6 +31,7 @@ class Delivery:
         done: Whether it has delivered all.
         later: The command that uploads what it wrote; empty if none must.
         is_warned: Whether a warning named its failure.
+        process: None if it could not begin, and once it is closed.
     """
 
     def __init__(self, job: Mapping[str, Any], patience: float) -> None:
@@ -39,7 +40,7 @@ class Delivery:
         self.done, self.later = False, ""
         self.is_warned = "how" in job  # the one before was named
         self._heard = b""
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         place = Path(job["folder"], PLACE)
         self._log = place / f"{self.label}.log"
         try:
@@ -51,7 +52,7 @@ class Delivery:
     def _begin(self) -> None:
         path = os.pathsep.join(filter(None, sys.path))
         with self._log.open("ab") as printed:
-            self._process = process = subprocess.Popen(
+            self.process = process = subprocess.Popen(
                 [sys.executable, "-m", "bnnlab_tracking.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -69,13 +70,13 @@ class Delivery:
 
     def tell(self, **word: Any) -> None:
         """Say a word; if the pipe is full or broken, it is dropped."""
-        if self._process and self._process.stdin and not self.done:
+        if self.process and self.process.stdin and not self.done:
             with suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._process.stdin.fileno(), json.dumps(word).encode() + b"\n")
+                os.write(self.process.stdin.fileno(), json.dumps(word).encode() + b"\n")
 
     def look(self) -> None:
         """Hear what the process said; warn, once, if it has failed or died."""
-        process = self._process
+        process = self.process
         if process is None or process.stdout is None or self.done:
             return
         with suppress(BlockingIOError):
@@ -97,22 +98,22 @@ class Delivery:
             Whether there is nothing to wait for any more.
         """
         while not (self._is_over() or time.monotonic() >= until):
-            assert self._process
-            assert self._process.stdout
+            assert self.process
+            assert self.process.stdout
             left = max(0.0, min(0.2, until - time.monotonic()))
-            select.select([self._process.stdout], [], [], left)
+            select.select([self.process.stdout], [], [], left)
             self.look()
             if not self._is_over():
                 time.sleep(0.01)  # its end of the pipe may be closed, and the process not over
         return self._is_over()
 
     def _is_over(self) -> bool:
-        return self.done or self._process is None or self._process.poll() is not None
+        return self.done or self.process is None or self.process.poll() is not None
 
     def close(self) -> None:
         """End the process with all that it started, if it has not ended, and its pipes."""
         self.look()
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is None:
             return
         if self.done:

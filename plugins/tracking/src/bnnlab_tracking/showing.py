@@ -1,6 +1,7 @@
 """What trackers of any service show: histograms, the accuracy matrix, pictures."""
 
 import struct
+import traceback
 import zlib
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -54,7 +55,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def draw_all(run: Path, folder: Path) -> list[Path]:
     """Draw every picture that bnnlab-plots can draw of a run; return the files in `folder`.
 
-    Without bnnlab-plots or matplotlib there are none.
+    Without bnnlab-plots or matplotlib there are none. What else fails is printed.
     """
     if find_spec("bnnlab_plots") is None:
         return []
@@ -67,6 +68,9 @@ def draw_all(run: Path, folder: Path) -> list[Path]:
             figure = draw([run]) if name == "accuracy" else draw(run)
             plots.save(figure, folder / f"{name}.png")
         except UsageError:  # the run did not measure what it shows
+            continue
+        except Exception:  # a picture is worth no line
+            traceback.print_exc()
             continue
         files.append(folder / f"{name}.png")
     return files

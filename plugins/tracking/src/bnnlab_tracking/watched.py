@@ -31,6 +31,9 @@ class Watched:
         run_id: Of the run.
         protocol: What the protocol hash covers.
         resumed: Whether the run goes on from a checkpoint.
+
+    Attributes:
+        deliveries: The process of each tracker.
     """
 
     def __init__(
@@ -55,12 +58,12 @@ class Watched:
             "saved": self._lines,
         }
         shorts = [name.rpartition("/")[2] for name in trackers]
-        self._deliveries = []
+        self.deliveries = []
         for name, options in trackers.items():
             short = name.rpartition("/")[2]
             label = short if shorts.count(short) == 1 else name.replace("/", "-")
             job = {**about, "name": name, "options": dict(options), "label": label}
-            self._deliveries.append(Delivery(job, options.get("patience", PATIENCE)))
+            self.deliveries.append(Delivery(job, options.get("patience", PATIENCE)))
 
     def count(self) -> None:
         """Note that a line was logged."""
@@ -70,21 +73,21 @@ class Watched:
         """Tell the trackers how many lines a checkpoint holds; notice those that have failed."""
         if file.name != CHECKPOINT.name:
             return
-        for delivery in self._deliveries:
+        for delivery in self.deliveries:
             delivery.tell(saved=self._lines)
             delivery.look()
 
     def end(self, status: str) -> None:
         """Wait until all is delivered, at most as long as the trackers' patience, and say how."""
         try:
-            for delivery in self._deliveries:
+            for delivery in self.deliveries:
                 delivery.tell(ended=status)
-            self._wait(self._deliveries, {each: each.patience for each in self._deliveries})
-            for delivery in self._deliveries:
+            self._wait(self.deliveries, {each: each.patience for each in self.deliveries})
+            for delivery in self.deliveries:
                 delivery.close()
                 self._say(delivery, status)
         except KeyboardInterrupt:  # the run is over: only its trackers are not
-            for delivery in self._deliveries:
+            for delivery in self.deliveries:
                 delivery.close()
                 if not delivery.done:
                     self._advise(delivery)
