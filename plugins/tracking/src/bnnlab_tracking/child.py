@@ -20,7 +20,6 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab.settings.text import read_config
-from bnnlab.storage.files import write_atomically
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
 from bnnlab_tracking.ear import GRACE, Ear
 from bnnlab_tracking.tracker import PLACE, Tracked, Tracker
@@ -161,7 +160,10 @@ def _read(ledger: Path) -> int | None:
 
 
 def _write(ledger: Path, lines: int) -> None:
-    write_atomically(ledger, json.dumps({"lines": lines}).encode())
+    """Note how many lines are delivered; the disk is not waited for, as checkpoints do."""
+    part = ledger.with_suffix(".part")
+    part.write_text(json.dumps({"lines": lines}))
+    part.replace(ledger)
 
 
 @contextmanager
