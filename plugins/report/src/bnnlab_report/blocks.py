@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from bnnlab_studies.tables import heading, text
+from bnnlab_studies.tables import heading, is_fraction, text
 
 if TYPE_CHECKING:
     from bnnlab_report.drawing.intervals import Intervals
@@ -68,18 +68,26 @@ class Figure:
     """A drawing, and the table of what it shows.
 
     Attributes:
-        name: Of the files with its drawing and data, and the last part of its anchor.
+        name: Of the files with its drawing and data, and its anchor.
         title: What is drawn.
         about: How to read it.
         drawing: What is drawn.
-        table: All that it shows, as numbers.
+        heads, rows: Of the table: all that it shows, as numbers.
+        caption: Of the table, if it is not the title.
     """
 
     name: str
     title: str
     about: str
     drawing: "Plot | Matrix | Intervals"
-    table: Table
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+    @property
+    def table(self) -> Table:
+        """All that it shows."""
+        return Table(self.name, self.caption or self.title, self.heads, self.rows)
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,11 @@ def plain(value: float | None, digits: int = 3, missing: str = MISSING) -> Numbe
     if value is None or not isfinite(value):
         return Number(None, missing)
     return Number(value, f"{value:#.{digits}g}")
+
+
+def drawn(name: str, value: float | None) -> float | None:
+    """Return a value of a measure as figures have it: fractions in %."""
+    return 100 * value if value is not None and is_fraction(name) else value
 
 
 def spread(amount: int, most: int) -> list[int]:

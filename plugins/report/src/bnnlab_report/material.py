@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError, explain, first_line
-from bnnlab.storage.folder import METRICS, read_metrics
-from bnnlab_studies.cells import by_seed
+from bnnlab.settings.text import read_config
+from bnnlab.storage.folder import METRICS, RESULT, read_metrics
+from bnnlab_studies.cells import by_seed, departures, few
 from bnnlab_studies.comparing import compare_cells, expect_no_copies
 from bnnlab_studies.gathering import gather
 from bnnlab_studies.record import Record, expect_measure
@@ -22,6 +23,10 @@ Lines = Sequence[Mapping[str, Any]]
 """Of a run's metrics.jsonl."""
 LONGEST = 60
 """Characters of a cell's name that a table has room for."""
+BEST = "best.toml"
+"""In the folder of a study of `bnn tune`: the settings of its best trial."""
+
+log = logging.getLogger("bnnlab.studies")
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,15 @@ class Material:
         measure: Name of the measure.
         places: What was asked for.
         noticed: What bnnlab-studies warned of while it read.
-        faults: What is damaged, by the run's name; it is found as the report is made.
+        best: Name of the cell that `bnn tune` found best; empty if the runs are no study of it.
+        faults: What is damaged, by the name of the run or measure; found as the report is made.
     """
 
     study: Study
     measure: str = MEASURE
     places: Sequence[Path] = ()
     noticed: Sequence[str] = ()
+    best: str = ""
     faults: dict[str, str] = field(default_factory=dict)
     _lines: dict[Path, Lines] = field(default_factory=dict)
 
@@ -51,14 +58,18 @@ class Material:
             UsageError: If a place holds no run, a run is there twice, two runs of a cell have the
                 same seed, or no run has the measure.
         """
-        with warnings_of(logging.getLogger("bnnlab.studies")) as noticed:
-            found = cls(_told_apart(_briefly(gather(places))), measure, places, noticed)
-        expect_no_copies(found.study)
-        if any(run.is_complete for run in found.study):
-            expect_measure(measure, found.study)
-        for cell in found.cells:
-            found.summary(cell, measure)
-        return found
+        with warnings_of(log) as noticed:
+            study = _told_apart(_briefly(gather(places)))
+            best = _best(places, study)
+        first, *others = study.cells
+        if best:  # beside the first one, so that both are drawn
+            study = _renamed(study, {cell: cell for cell in (first, best, *others)})
+        expect_no_copies(study)
+        if any(run.is_complete for run in study):
+            expect_measure(measure, study)
+        for runs in study.cells.values():
+            by_seed(runs, measure)
+        return cls(study, measure, places, noticed, best)
 
     @property
     def cells(self) -> dict[str, list[Record]]:
@@ -95,24 +106,37 @@ class Material:
 
     def values(self, cell: str, measure: str) -> dict[int, float]:
         """Return a cell's values of a measure by seed."""
-        return by_seed(self.cells[cell], measure)[0]
+        return self._by_seed(cell, measure)[0]
 
     def summary(self, cell: str, measure: str) -> Summary:
         """Return the mean of a measure over the runs of a cell."""
-        values, missing = by_seed(self.cells[cell], measure)
+        values, missing = self._by_seed(cell, measure)
         return summarise([*values.values()], missing)
+
+    def _by_seed(self, cell: str, measure: str) -> tuple[dict[int, float], list[str]]:
+        """Return values by seed, and what has none; a measure that is no number has a fault."""
+        try:
+            return by_seed(self.cells[cell], measure)
+        except UsageError as error:
+            self.faults[measure] = first_line(error)
+            return {}, []
 
     @cached_property
     def comparisons(self) -> tuple[list[Comparison], str]:
-        """The cells compared with the first, as far as their protocol is its; and why not all."""
-        first = next(iter(self.cells))
+        """The cells compared with the first, as far as their protocol is its; and why not all.
+
+        Of a study of `bnn tune` it is the best trial alone: many trials would hide one another.
+        """
+        first, *others = self.cells
+        if not others:
+            return [], ""
+        if first == self.best:
+            return [], f"{first}, the first trial, is the best one"
         alike = {
-            cell: runs
-            for cell, runs in self.cells.items()
+            cell: self.cells[cell]
+            for cell in (first, *([self.best] if self.best else others))
             if self.protocols[cell] in ("", self.protocols[first])
         }
-        if len(self.cells) == 1:
-            return [], ""
         if len(alike) == 1:
             return [], f"no other cell has the protocol of the first one, {first}"
         try:
@@ -137,11 +161,11 @@ class Material:
 
     @contextmanager
     def reading(self, run: Record) -> Iterator[None]:
-        """Note that a run's metrics.jsonl is damaged, if its lines are not as runs write them."""
+        """Note that a run's files are damaged, if what they hold is not as runs write it."""
         try:
             yield
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            self.faults[run.name] = f"{METRICS} is damaged: {explain(error)}"
+            self.faults[run.name] = f"{METRICS} or {RESULT} is damaged: {explain(error)}"
 
 
 def _briefly(study: Study) -> Study:
@@ -156,8 +180,7 @@ def _briefly(study: Study) -> Study:
     names = {cell: its.pop().name for cell, its in homes.items() if len(its) == 1}
     if max(map(len, homes)) <= LONGEST or len({*names.values()}) < len(homes):
         return study
-    cells = study.cells.items()
-    return Study(replace(run, cell=names[cell]) for cell, runs in cells for run in runs)
+    return _renamed(study, names)
 
 
 def _told_apart(study: Study) -> Study:
@@ -171,9 +194,35 @@ def _told_apart(study: Study) -> Study:
     }
     if len({*hashes.values()} - {""}) < 2:
         return study
-    names = {cell: f"{cell} (protocol {its})" if its else cell for cell, its in hashes.items()}
+    return _renamed(
+        study, {cell: f"{cell} (protocol {its})" if its else cell for cell, its in hashes.items()}
+    )
+
+
+def _renamed(study: Study, names: Mapping[str, str]) -> Study:
+    """Return a study whose cells have these names, in their order."""
+    cells = study.cells
+    return Study(replace(run, cell=name) for cell, name in names.items() for run in cells[cell])
+
+
+def _best(places: Sequence[Path], study: Study) -> str:
+    """Return the cell with the settings in best.toml, if this is a study of `bnn tune`."""
+    if len(places) > 1 or not (places[0] / BEST).is_file():
+        return ""
+    try:
+        best = read_config(places[0] / BEST)
+    except UsageError as error:
+        log.warning("%s", error)
+        return ""
+    said = {name: it for name, it in best.items() if name not in ("seed", "evaluate_on")}
     cells = study.cells.items()
-    return Study(replace(run, cell=names[cell]) for cell, runs in cells for run in runs)
+    return next((cell for cell, its in cells if not departures(its[0].settings, said)), "")
+
+
+def lacking(material: Material, cells: Sequence[str]) -> str:
+    """Return a sentence on the cells that are not among these; empty if none lacks."""
+    lost = [cell for cell in material.cells if cell not in cells]
+    return f" Not measured: {few(lost, ', ')}." if lost else ""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
@@ -28,13 +29,13 @@ from bnnlab_report.contents import (
     uncertainty,
     weights,
 )
-from bnnlab_report.drawing.plot import shortened
+from bnnlab_report.drawing.looks import shortened
 from bnnlab_report.material import Material
 from bnnlab_studies.study import MEASURE
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
-    protocols.section,
     settings.section,
+    protocols.section,
     cells.section,
     cells.comparison,
     matrices.section,
@@ -118,6 +119,7 @@ def _expect_ours(out: Path) -> None:
             raise UsageError(f"{out} exists and is no report of bnnlab: choose another name")
 
 
+@cache
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("bnnlab_report"),

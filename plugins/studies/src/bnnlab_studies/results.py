@@ -24,6 +24,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "tasks": list,
 }
 """What every version has written into a result."""
+_PART = ("name", "distribution", "version")
+"""What is said of each component, as text."""
 
 ROUNDING = 1e-6
 """How far a mean of values in a range may be outside of it."""
@@ -43,7 +45,7 @@ def read_result(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
     if not isinstance(found, dict) or not found.keys() >= _TYPES.keys():
         raise UsageError(f"{file} is not the result of a run")
-    for name in [*_TYPES, *MEASURES]:
+    for name in [*_TYPES, *MEASURES, "computed_on"]:
         if name in found and not _is_fit(name, found[name]):
             raise UsageError(f"{file} is damaged: its {name} is {shown(found[name])}.")
     if found["status"] == "complete" and not _is_matrix(found["accuracy"], len(found["tasks"])):
@@ -69,7 +71,12 @@ def _is_fit(name: str, value: Any) -> bool:
     if name == "status":
         return value in STATUSES
     if name == "components":
-        return isinstance(value, dict) and all(isinstance(it, dict) for it in value.values())
+        return isinstance(value, dict) and all(
+            isinstance(it, dict) and all(isinstance(it.get(key, ""), str) for key in _PART)
+            for it in value.values()
+        )
+    if name == "computed_on":
+        return isinstance(value, list) and all(isinstance(it, dict) for it in value)
     return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
 
 

@@ -76,7 +76,7 @@ def summarise(values: Sequence[float], missing: Sequence[str] = ()) -> Summary:
     if count < 2:
         return Summary(count, values[0] if values else None, missing=tuple(missing))
     mean, std = fmean(values), stdev(values)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * std / count**0.5)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * std / count**0.5
     return Summary(count, mean, std, mean - half, mean + half, tuple(missing))
 
 

@@ -1,8 +1,8 @@
 """Forgetting against plasticity: what a cell keeps, and what it can still learn."""
 
-from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, number
+from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, count, number
 from bnnlab_report.drawing.plot import Point, Series, scattered
-from bnnlab_report.material import Material
+from bnnlab_report.material import Material, lacking
 from bnnlab_studies.tables import heading
 
 WHAT = {
@@ -20,15 +20,18 @@ def section(material: Material) -> Section:
     if material.tasks < 2:
         return Section(name, words, [Note("There is one task: nothing can be forgotten.")])
     cells = [cell for cell in material.cells if material.values(cell, "forgetting")]
-    has_all = cells and all(material.values(cell, "plasticity") for cell in cells)
+    if not cells:
+        return Section(name, words, [Note("No complete run measured forgetting.")])
+    has_all = all(material.values(cell, "plasticity") for cell in cells)
     across = "plasticity" if has_all else "learning_accuracy"
     rows: list[list[Cell]] = []
     series = []
     for cell in cells:
+        found = material.values(cell, across)
         pairs = {
-            seed: (x, y)
+            seed: (found[seed], y)
             for seed, y in material.values(cell, "forgetting").items()
-            if (x := material.values(cell, across).get(seed)) is not None
+            if seed in found
         }
         rows += [
             [cell, count(seed), number(across, x), number("forgetting", y)]
@@ -37,15 +40,13 @@ def section(material: Material) -> Section:
         points = [
             Point(100 * x, 100 * y, about=f"{cell}, seed {seed}") for seed, (x, y) in pairs.items()
         ]
-        series.append(Series(cell, points, material.looks[cell], "dots"))
-    if not rows:
-        return Section(name, words, [Note("No complete run measured forgetting.")])
+        series.append(Series(cell, material.looks[cell], points, "dots"))
     title = f"Forgetting against {across.replace('_', ' ')}"
     about = (
         f"A mark is a run. To the right: it learns better ({WHAT[across]}). Below: it forgets less."
     )
-    drawing = scattered(series, heading(across), heading("forgetting"))
-    table = Table(
-        "forgetting", title, ("cell", "seed", heading(across), heading("forgetting")), rows
-    )
-    return Section(name, words, [Figures([Figure("forgetting", title, about, drawing, table)])])
+    about += lacking(material, cells)
+    heads = heading(across), heading("forgetting")
+    drawing = scattered(series, *heads)
+    figure = Figure("forgetting", title, about, drawing, ("cell", "seed", *heads), rows)
+    return Section(name, words, [Figures([figure])])

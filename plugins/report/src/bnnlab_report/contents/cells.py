@@ -1,5 +1,7 @@
 """The means of the cells, and the cells compared with the first one."""
 
+from collections.abc import Sequence
+
 from bnnlab_report.blocks import (
     Block,
     Cell,
@@ -11,6 +13,7 @@ from bnnlab_report.blocks import (
     Section,
     Table,
     count,
+    drawn,
     number,
     plain,
     title,
@@ -25,25 +28,37 @@ CHIEF = ("average_accuracy", "learning_accuracy", "forgetting", "plasticity", "s
 """Measures of the first table, after the one that the cells are judged by."""
 ONE = "one seed"
 """What stands where a spread needs two values."""
+SPREAD = ("std", "95 % interval from", "to")
+"""Heads after that of a mean, for what `figures` returns."""
+READING = (
+    "difference: other minus first, mean over the pairs. d_z: effect size, Cohen's. p (t): paired "
+    "t-test. p (Holm): p (t), corrected for all comparisons of this table. p (Wilcoxon): "
+    "signed-rank test; least: what it cannot be below, 2 / 2^n if n pairs differ. A small p: such "
+    "a difference is rare among cells that are alike. It does not say that the difference matters."
+)
 
 
 def section(material: Material) -> Section:
     """Return the section on the cells' means."""
-    measured = material.study.measures
-    chief = [name for name in CHIEF if name in measured and _is_told(material, name)]
-    shown = [*dict.fromkeys([material.measure, *chief])] if measured else []
-    heads = ["cell", "seeds", heading(material.measure), "std", "95 % interval from", "to"]
-    heads += map(heading, shown[1:])
-    rows = [_row(material, cell, shown) for cell in material.cells] if shown else []
-    if not rows:
+    measured = [name for name in material.study.measures if _is_told(material, name)]
+    if not measured:
         return Section("cells", "Cells", [Note("No run is complete: there are no means yet.")])
+    others = [name for name in CHIEF if name in measured and name != material.measure]
+    heads = ["cell", "seeds", heading(material.measure), *SPREAD, *map(heading, others)]
+    rows = [
+        [
+            *_mean(material, cell, material.measure),
+            *(number(name, material.summary(cell, name).mean) for name in others),
+        ]
+        for cell in material.cells
+    ]
     about = "std: standard deviation over the seeds. The interval of the mean is by Student's t."
     if len({*material.protocols.values()} - {""}) > 1:
         about += " Compare only where the protocol is equal."
     blocks: list[Block] = [
         Note(about),
         Table("cells", "Means over the seeds of each cell", heads, rows, len(rows) > 5),
-        Folded("All measures, with the value of each seed", [_all_measures(material)]),
+        Folded("All measures, with the value of each seed", [_all(material, measured)]),
     ]
     return Section("cells", "Cells", blocks)
 
@@ -52,11 +67,9 @@ def _is_told(material: Material, name: str) -> bool:
     return any(run.get(name) is not None for runs in material.counted.values() for run in runs)
 
 
-def _row(material: Material, cell: str, shown: list[str]) -> list[Cell]:
-    first, *others = shown
-    its = material.summary(cell, first)
-    means = [number(name, material.summary(cell, name).mean) for name in others]
-    return [cell, count(its.count), *figures(first, its), *means]
+def _mean(material: Material, cell: str, measure: str) -> list[Cell]:
+    its = material.summary(cell, measure)
+    return [cell, count(its.count), *figures(measure, its)]
 
 
 def figures(measure: str, its: Summary) -> list[Number]:
@@ -70,21 +83,16 @@ def figures(measure: str, its: Summary) -> list[Number]:
     ]
 
 
-def _all_measures(material: Material) -> Table:
+def _all(material: Material, measured: Sequence[str]) -> Table:
     seeds = sorted({run["seed"] for runs in material.counted.values() for run in runs})
     rows: list[list[Cell]] = []
-    for name in material.study.measures:
-        if not _is_told(material, name):
-            continue
+    for name in measured:
         for cell in material.cells:
             values = material.values(cell, name)
-            its = material.summary(cell, name)
             each = [number(name, values.get(seed)) for seed in seeds]
-            rows.append([heading(name), cell, count(its.count), *figures(name, its), *each])
-    heads = ("measure", "cell", "n", "mean", "std", "interval from", "to")
-    return Table(
-        "measures", "All measures", (*heads, *(f"seed {seed}" for seed in seeds)), rows, True
-    )
+            rows.append([heading(name), *_mean(material, cell, name), *each])
+    heads = ("measure", "cell", "seeds", "mean", *SPREAD, *(f"seed {seed}" for seed in seeds))
+    return Table("measures", "All measures", heads, rows, True)
 
 
 def comparison(material: Material) -> Section:
@@ -95,56 +103,52 @@ def comparison(material: Material) -> Section:
         return Section(name, words, [Note("There is one cell: nothing to compare it with.")])
     if not found:
         return Section(name, words, [Note(f"Not compared: {why}.", is_warning=True)])
-    measure = material.measure
-    blocks: list[Block] = [
-        Note(
-            f"{title(measure).capitalize()} of each cell against the first one, {found[0].first}, "
-            "by pairs of runs with the same seed, as `bnn compare` computes it."
-        ),
-        Figures([_drawn(material, found)]),
-        _sizes(measure, found),
-        _tests(found),
-        Note(
-            "difference: other minus first, mean over the pairs. d_z: effect size, Cohen's. "
-            "p (t): paired t-test. p (Holm): p (t), corrected for all comparisons of this table. "
-            "p (Wilcoxon): signed-rank test; least: what it cannot be below, 2 / 2^n if n pairs "
-            "differ. A small p says that there is a difference, not that it matters."
-        ),
-        *map(Note, remarks(found)),
+    measure, first = material.measure, found[0].first
+    which = "the best trial" if material.best else "each cell"
+    heads, rows = _compared(measure, found)
+    text = (
+        f"{title(measure).capitalize()} of {which} against the first one, {first}, by pairs of "
+        "runs with the same seed, as `bnn compare` computes it."
+    )
+    about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
+    drawing = _drawing(material, found)
+    figure = Figure("differences", "Differences to the first cell", about, drawing, heads, rows)
+    caption = f"Differences of {heading(measure)}, and tests"
+    blocks: list[Block] = [Note(text), Figures([figure])]
+    blocks += [Table("comparison", caption, heads, rows, len(rows) > 5), Note(READING)]
+    blocks += map(Note, remarks(found))
+    others = [
+        cell
+        for cell, its in material.protocols.items()
+        if its not in ("", material.protocols[first])
     ]
-    protocol = material.protocols[found[0].first]
-    others = [cell for cell, its in material.protocols.items() if its not in ("", protocol)]
     if others:
         blocks.append(Note(f"Not compared, as of another protocol: {', '.join(others)}.", True))
     return Section(name, words, blocks)
 
 
-def _drawn(material: Material, found: list[Comparison]) -> Figure:
+def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
     measure = material.measure
-    unit = 100 if heading(measure).endswith(" %") else 1
     rows = [
         Row(
             each.other,
-            _times(each.difference, unit),
-            _times(each.low, unit),
-            _times(each.high, unit),
-            number(measure, each.difference, sign=True).text,
             material.looks[each.other],
+            drawn(measure, each.difference),
+            drawn(measure, each.low),
+            drawn(measure, each.high),
+            number(measure, each.difference, sign=True).text,
         )
         for each in found
     ]
-    first = found[0].first
-    drawing = Intervals(rows, f"{heading(measure)}, minus that of the first cell", zero=True)
-    about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
-    name = "Differences to the first cell"
-    return Figure("differences", name, about, drawing, _sizes(measure, found, "difference-data"))
+    return Intervals(rows, f"{heading(measure)}, minus that of the first cell", zero=True)
 
 
-def _times(value: float | None, unit: int) -> float | None:
-    return None if value is None else unit * value
-
-
-def _sizes(measure: str, found: list[Comparison], name: str = "comparison-sizes") -> Table:
+def _compared(
+    measure: str, found: Sequence[Comparison]
+) -> tuple[tuple[str, ...], list[list[Cell]]]:
+    """Return the heads and rows of the table of differences and tests."""
+    holm = len(found) > 1
+    few, undefined = "too few pairs", "not defined"
     rows: list[list[Cell]] = [
         [
             each.other,
@@ -152,27 +156,15 @@ def _sizes(measure: str, found: list[Comparison], name: str = "comparison-sizes"
             number(measure, each.first_mean, missing="no pair"),
             number(measure, each.other_mean, missing="no pair"),
             number(measure, each.difference, sign=True, missing="no pair"),
-            number(measure, each.low, sign=True, missing="too few pairs"),
-            number(measure, each.high, sign=True, missing="too few pairs"),
-            plain(each.effect, missing="not defined"),
+            number(measure, each.low, sign=True, missing=few),
+            number(measure, each.high, sign=True, missing=few),
+            plain(each.effect, missing=undefined),
+            plain(each.p_t, missing=undefined),
+            *[plain(each.p_holm, missing=undefined)] * holm,
+            plain(each.p_wilcoxon, missing=undefined),
+            plain(each.p_least, missing=undefined),
         ]
         for each in found
     ]
-    heads = ("cell", "pairs", "first", "other", "difference", "interval from", "to", "d_z")
-    return Table(name, f"Differences of {heading(measure)}", heads, rows)
-
-
-def _tests(found: list[Comparison]) -> Table:
-    several = len(found) > 1
-    rows: list[list[Cell]] = [
-        [
-            each.other,
-            plain(each.p_t, missing="not defined"),
-            *[plain(each.p_holm, missing="not defined")] * several,
-            plain(each.p_wilcoxon, missing="not defined"),
-            plain(each.p_least, missing="not defined"),
-        ]
-        for each in found
-    ]
-    heads = ("cell", "p (t)", *["p (Holm)"] * several, "p (Wilcoxon)", "least")
-    return Table("comparison-tests", "Tests", heads, rows)
+    sizes = ("cell", "pairs", "first", "other", "difference", *SPREAD[1:], "d_z")
+    return (*sizes, "p (t)", *["p (Holm)"] * holm, "p (Wilcoxon)", "least"), rows

@@ -51,7 +51,9 @@ def section(material: Material) -> Section:
 def _computers(run: Record) -> Iterator[str]:
     for each in run.get("computed_on") or ():
         threads = each.get("threads")
-        yield f"{each.get('device')}" + (f", {threads} threads" if threads else "")
+        yield f"{each.get('device')}" + (
+            f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+        )
 
 
 def _stored(material: Material, runs: list[Record]) -> list[Cell]:
@@ -72,17 +74,10 @@ def _stored(material: Material, runs: list[Record]) -> list[Cell]:
     return [count(values), count(optimizer), count(rule), plain(per_value)]
 
 
-def _tensors(state: Any) -> Iterator[Any]:
-    """Yield the tensors in a state, each once."""
-    seen = set[int]()
-
-    def walk(part: Any) -> Iterator[Any]:
-        if hasattr(part, "untyped_storage"):
-            if part.data_ptr() not in seen or not part.numel():
-                seen.add(part.data_ptr())
-                yield part
-        elif isinstance(part, dict | list | tuple):
-            for inner in part.values() if isinstance(part, dict) else part:
-                yield from walk(inner)
-
-    return walk(state)
+def _tensors(state: Any) -> list[Any]:
+    """Return the tensors in a state; those that share their memory once."""
+    if isinstance(state, dict | list | tuple):
+        parts = state.values() if isinstance(state, dict) else state
+        found = [tensor for part in parts for tensor in _tensors(part)]
+        return [*{tensor.data_ptr(): tensor for tensor in found}.values()]
+    return [state] if hasattr(state, "data_ptr") else []

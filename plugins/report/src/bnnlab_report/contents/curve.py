@@ -1,17 +1,17 @@
 """A curve per cell: means over the seeds at each place, with their intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from bnnlab_report.blocks import Cell, Figure, Table, count, number, spread
-from bnnlab_report.contents.cells import figures
+from bnnlab_report.blocks import Cell, Figure, count, drawn, number, spread
+from bnnlab_report.contents.cells import SPREAD, figures
 from bnnlab_report.drawing.plot import Point, Series, counted
-from bnnlab_report.drawing.scales import Ends
-from bnnlab_report.material import Lines, Material, mean_of
+from bnnlab_report.drawing.scales import MOST, Ends
+from bnnlab_report.material import Lines, Material, lacking, mean_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.tables import heading
+from bnnlab_studies.tables import heading, is_fraction
 
 CELLS = 12
 """The most cells that are drawn."""
@@ -33,7 +33,6 @@ class Curve:
         values: Returns those of a run, from left to right, of its record and its lines.
         measure: How its values are written: as those of this measure.
         first: Number of the first value.
-        percent: Whether it is drawn in per cent.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Curve:
     values: Callable[[Record, Lines], Sequence[float | None]]
     measure: str = "accuracy"
     first: int = 1
-    percent: bool = True
 
     def figure(self, material: Material) -> Figure | None:
         """Return the figure; None if no cell has two values."""
@@ -54,14 +52,20 @@ class Curve:
             return None
         shown = spread(longest, max(20, PLACES // len(means)))
         its = {cell: [each[n] for n in shown if n < len(each)] for cell, each in means.items()}
-        about = self.about
+        about = self.about + lacking(material, [cell for cell, places in means.items() if places])
         if len(shown) < longest:
             about += f" {len(shown)} of {longest} {self.below} are shown."
-        drawn = [cell for cell, places in its.items() if places][:CELLS]
-        series = [Series(c, self._points(c, its[c]), material.looks[c]) for c in drawn]
-        ends: Ends = (0, 100) if self.percent else (0, float("inf"))
+        named = [cell for cell, places in its.items() if places][:CELLS]
+        series = [Series(c, material.looks[c], self._points(c, its[c])) for c in named]
+        ends: Ends = (0, 100) if is_fraction(self.measure) else (0, MOST)
         drawing = counted(series, self.below, self.beside, ends)
-        return Figure(self.name, self.title, about, drawing, self._table(its))
+        heads = ("cell", self.below, "seeds", f"mean {heading(self.measure)}", *SPREAD)
+        rows: list[list[Cell]] = [
+            [cell, count(place), count(mean.count), *figures(self.measure, mean)]
+            for cell, places in its.items()
+            for place, mean in places
+        ]
+        return Figure(self.name, self.title, about, drawing, heads, rows)
 
     def _means(self, material: Material, cell: str) -> list[Place]:
         every = []
@@ -73,26 +77,13 @@ class Curve:
         found = [mean_of(values) for values in zip_longest(*every)]
         return [*enumerate(found, self.first)] if any(it.count for it in found) else []
 
-    def _table(self, its: Mapping[str, Sequence[Place]]) -> Table:
-        rows: list[list[Cell]] = [
-            [cell, count(place), count(mean.count), *figures(self.measure, mean)]
-            for cell, places in its.items()
-            for place, mean in places
-        ]
-        mean = f"mean {heading(self.measure)}"
-        heads = ("cell", self.below, "seeds", mean, "std", "interval from", "to")
-        return Table(self.name, self.title, heads, rows)
-
     def _points(self, cell: str, places: Sequence[Place]) -> list[Point]:
-        def drawn(value: float | None) -> float | None:
-            return 100 * value if self.percent and value is not None else value
-
         return [
             Point(
                 place,
-                drawn(its.mean),
-                drawn(its.low),
-                drawn(its.high),
+                drawn(self.measure, its.mean),
+                drawn(self.measure, its.low),
+                drawn(self.measure, its.high),
                 f"{cell}, {self.below} {place}: {number(self.measure, its.mean).text}",
             )
             for place, its in places

@@ -99,7 +99,6 @@ OVER_TIME = (
         "loss",
         _each_epoch("loss"),
         measure="loss",
-        percent=False,
     ),
 )
 FLIPS = Curve(

@@ -7,7 +7,7 @@ from bnnlab_report.material import Material
 from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
 from bnnlab_studies.statistics import Comparison, Summary
-from bnnlab_studies.tables import heading, interval
+from bnnlab_studies.tables import interval, is_fraction
 
 NAMED = 3
 """The most differences in the first sentence."""
@@ -23,7 +23,8 @@ def compared(material: Material) -> str:
         return f"{cells[0]}: {run.title}"
     if len(cells) > NAMED + 1:
         places = [place.resolve().name for place in material.places]
-        return f"{len(cells)} cells of {few(places, ', ')}"
+        what = "trials" if material.best else "cells"
+        return f"{len(cells)} {what} of {few(places, ', ')}"
     streams = {run.components["stream"] for run in material.study} - {""}
     on = f" on {streams.pop()}" if len(streams) == 1 else ""
     return f"{', '.join(cells[:-1])} and {cells[-1]}{on}"
@@ -48,15 +49,25 @@ def found(material: Material) -> str:
         return f"There is no figure yet: {told}."
     first = next(iter(material.cells))
     pairs = [each for each in material.comparisons[0] if each.seeds]
+    level = _level(measure, summaries[first])
     if len(material.cells) == 1:
-        level = _level(measure, summaries[first])
         return f"{level[0].upper()}{level[1:]}."
+    if material.best:
+        best = f"Best of {len(means)} trials: {material.best}, "
+        best += _level(measure, summaries[material.best])
+        size = f". The first one, {first}, has {level}: {_size(measure, pairs[0])}" if pairs else ""
+        return f"{best}{size}."
     if first not in means or not pairs:
         return f"{few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
     largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
-    differences = [_difference(measure, each) for each in pairs if each in largest]
+    largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
+    if material.best:
+        best = f"{material.best}, {_level(measure, summaries[material.best])}"
+        size = _size(measure, pairs[0])
+        return f"Best of {len(means)} trials: {best}. The first one, {first}, has {level}: {size}."
+    differences = [_difference(measure, each) for each in largest]
     more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
-    return f"Against {first}, {_level(measure, summaries[first])}: {', '.join(differences)}{more}."
+    return f"Against {first}, {level}: {', '.join(differences)}{more}."
 
 
 def _level(measure: str, its: Summary) -> str:
@@ -68,19 +79,22 @@ def _level(measure: str, its: Summary) -> str:
 
 
 def _unit(measure: str, of_difference: bool = False) -> str:
-    if not heading(measure).endswith(" %"):
-        return ""
-    return " points" if of_difference else " %"
+    points = " points" if of_difference else " %"
+    return points if is_fraction(measure) else ""
 
 
 def _difference(measure: str, its: Comparison) -> str:
-    size = number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
+    size = _size(measure, its)
     told = [] if its.low is None else [f"95 % interval {interval(measure, its, sign=True)}"]
     told.append(f"{len(its.seeds)} {'pair' if len(its.seeds) == 1 else 'pairs'}")
     p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p (Holm)")
     if p is not None:
         told.append(f"{name} {plain(p).text}")
     return f"{its.other} {size} ({', '.join(told)})"
+
+
+def _size(measure: str, its: Comparison) -> str:
+    return number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
 
 
 def cautions(material: Material) -> list[Note]:
@@ -99,7 +113,13 @@ def cautions(material: Material) -> list[Note]:
             "The protocols differ: these cells did not learn the same, or were not scored alike. "
             "Compare figures only where the protocol is equal."
         )
-    if any(run.get("evaluate_on") == "validation" for run in material.study):
+    if material.best:
+        notes.append(
+            f"{material.best} was chosen by these values: its lead is likely smaller on other "
+            "data, and no p-value here holds. Measure it on test data, with other seeds: "
+            "`best.toml` says how."
+        )
+    elif any(run.get("evaluate_on") == "validation" for run in material.study):
         notes.append(
             "Validation parts were scored. Settings may have been chosen by these figures, so do "
             "not report them as results."

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bnnlab_report.blocks import Block, Cell, Figure, Figures, Note, Section, Table, number, spread
+from bnnlab_report.blocks import Block, Cell, Figure, Figures, Note, Section, number, spread
 from bnnlab_report.drawing.matrix import Matrix
 from bnnlab_report.material import Material
 
@@ -27,11 +27,14 @@ def section(material: Material) -> Section:
     drawn = []
     for place, (cell, runs) in enumerate([*counted.items()][:CELLS], start=1):
         size = range(len(runs[0]["tasks"]))
-        shown = spread(len(size), TASKS)
-        means: list[list[float | None]] = [[None for _ in size] for _ in size]
-        for i in shown:
-            for j in shown:
-                means[i][j] = material.summary(cell, f"accuracy.{i}.{j}").mean
+        shown = {*spread(len(size), TASKS)}
+        means = [
+            [
+                material.summary(cell, f"accuracy.{i}.{j}").mean if {i, j} <= shown else None
+                for j in size
+            ]
+            for i in size
+        ]
         over = "One run." if len(runs) == 1 else f"Mean over {len(runs)} seeds."
         drawn.append(figure(f"matrix-{place}", cell, over, means, len(size)))
     blocks: list[Block] = [Note(READING), Figures(drawn)]
@@ -52,5 +55,5 @@ def figure(name: str, title: str, about: str, values: Values, tasks: int) -> Fig
         for task, row in zip(numbers, few, strict=False)
     ]
     heads = ("after task", *(f"on task {task}" for task in numbers))
-    table = Table(name, f"{title}: accuracy in %; empty: not measured", heads, rows)
-    return Figure(name, title, about, Matrix(few, numbers), table)
+    caption = f"{title}: accuracy in %; empty: not measured"
+    return Figure(name, title, about, Matrix(few, numbers), heads, rows, caption)

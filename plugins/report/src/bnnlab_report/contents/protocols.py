@@ -18,10 +18,6 @@ def section(material: Material) -> Section:
     blocks: list[Block] = []
     if len(found) > 1:
         blocks.append(Note(DIFFER, is_warning=True))
-    elif found:
-        blocks.append(
-            Note("All complete runs have one protocol hash: they learned the same, scored alike.")
-        )
     if told := versions(material.study):
         blocks.append(Note(told, is_warning=True))
     rows = [
@@ -32,7 +28,13 @@ def section(material: Material) -> Section:
         return Section(
             "protocols", "Protocols", [Note("No run is complete: there is no hash yet.")]
         )
-    blocks.append(Table("protocols", "Protocol hashes", ("protocol", "part scored", "cells"), rows))
+    if len(rows) == 1:
+        ((protocol, part, _),) = rows
+        text = f"All complete runs learned the same and were scored alike, on the {part} part"
+        blocks.append(Note(f"{text}: their protocol's hash is {protocol}."))
+    else:
+        heads = ("protocol", "part scored", "cells")
+        blocks.append(Table("protocols", "Protocol hashes", heads, rows))
     first, *others = found.items()
     blocks += [_differing(place, first, other) for place, other in enumerate(others, start=2)]
     entries = [

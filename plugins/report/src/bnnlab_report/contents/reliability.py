@@ -1,53 +1,71 @@
 """The reliability diagram: accuracy against confidence, in bins of confidence."""
 
-from bnnlab_report.blocks import Cell, Figure, Table, count, number
-from bnnlab_report.contents.cells import figures
+from collections import defaultdict
+from statistics import fmean
+
+from bnnlab_report.blocks import Cell, Figure, count, drawn, number
+from bnnlab_report.contents.cells import SPREAD, figures
 from bnnlab_report.drawing.plot import Point, Series, scattered
 from bnnlab_report.material import Material, mean_of
-from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 
-CALIBRATED = Series("calibrated", [Point(0, 0), Point(100, 100)], 0, "reference")
-HEADS = ("cell", "bin", "seeds", "confidence %", "accuracy %", "std", "interval from", "to")
+CALIBRATED = Series("calibrated", 0, [Point(0, 0), Point(100, 100)], "reference")
+HEADS = ("cell", "bin", "seeds", "examples", "confidence %", "accuracy %", *SPREAD)
+
+
+Bin = tuple[int, int, float, Summary]
 
 
 def figure(material: Material) -> Figure | None:
     """Return the diagram; None if no run recorded the bins of its calibration error."""
-    bins = {cell: _bins(runs) for cell, runs in material.counted.items()}
-    rows: list[list[Cell]] = [
-        [cell, str(place), count(its.count), number("accuracy", at), *figures("accuracy", its)]
-        for cell, found in bins.items()
-        for place, at, its in found
-    ]
-    if not rows:
+    bins = {cell: its for cell in material.cells if (its := _bins(material, cell))}
+    if not bins:
         return None
-    series = [
-        Series(cell, [_point(cell, *each) for each in found], material.looks[cell])
+    rows: list[list[Cell]] = [
+        [
+            cell,
+            str(place),
+            count(its.count),
+            count(amount),
+            number("accuracy", at),
+            *figures("accuracy", its),
+        ]
         for cell, found in bins.items()
-        if found
+        for place, amount, at, its in found
     ]
-    title, about = "Reliability diagram", "Accuracy in bins of confidence: means over the seeds."
-    drawing = scattered([*series, CALIBRATED], "confidence, %", "accuracy, %", (0, 100))
-    return Figure("reliability", title, about, drawing, Table("reliability", title, HEADS, rows))
-
-
-def _bins(runs: list[Record]) -> list[tuple[int, float, Summary]]:
-    """Return number, mean confidence and accuracy of each bin in which a run has examples."""
-    path = "uncertainty.reliability"
-    size = max((len(run.get(f"{path}.count") or ()) for run in runs), default=0)
-    found = []
-    for place in range(size):
-        confidence, accuracy = (
-            mean_of([run.get(f"{path}.{key}.{place}") for run in runs])
-            for key in ("confidence", "accuracy")
-        )
-        if confidence.mean is not None:
-            found.append((place + 1, confidence.mean, accuracy))
-    return found
-
-
-def _point(cell: str, place: int, at: float, its: Summary) -> Point:
-    y, low, high = (None if end is None else 100 * end for end in (its.mean, its.low, its.high))
-    return Point(
-        100 * at, y, low, high, f"{cell}, bin {place}: {number('accuracy', its.mean).text}"
+    series = [
+        Series(cell, material.looks[cell], [_point(cell, each) for each in found])
+        for cell, found in bins.items()
+    ]
+    title = "Reliability diagram"
+    about = (
+        "Accuracy in bins of confidence: means over the seeds. Bins with few examples say little; "
+        "the data have their numbers."
     )
+    drawing = scattered([*series, CALIBRATED], "confidence, %", "accuracy, %", (0, 100))
+    return Figure("reliability", title, about, drawing, HEADS, rows)
+
+
+def _bins(material: Material, cell: str) -> list[Bin]:
+    """Return number, examples, mean confidence and accuracy of each bin that has examples."""
+    found = defaultdict[int, list[tuple[int, float, float]]](list)
+    for run in material.counted[cell]:
+        with material.reading(run):
+            its = run.get("uncertainty.reliability") or {}
+            parts = (its.get(key, ()) for key in ("count", "confidence", "accuracy"))
+            for place, (amount, *shares) in enumerate(zip(*parts, strict=True), start=1):
+                if amount:
+                    confidence, accuracy = map(float, shares)
+                    found[place].append((int(amount), confidence, accuracy))
+    return [
+        (place, sum(amounts), fmean(confidences), mean_of(accuracies))
+        for place, its in sorted(found.items())
+        for amounts, confidences, accuracies in [[*zip(*its, strict=True)]]
+    ]
+
+
+def _point(cell: str, its: Bin) -> Point:
+    place, amount, at, accuracy = its
+    about = f"{cell}, bin {place}, {amount} examples: {number('accuracy', accuracy.mean).text}"
+    y, low, high = (drawn("accuracy", it) for it in (accuracy.mean, accuracy.low, accuracy.high))
+    return Point(100 * at, y, low, high, about)

@@ -62,7 +62,8 @@ def _matrices(material: Material) -> list[Block]:
                 name = f"run-matrix-{len(drawn) + 1}"
                 title = f"{cell}, seed {run.get('seed', 'unknown')}"
                 about = f"{run.name}, {about}."
-                drawn.append(matrices.figure(name, title, about, values, len(values[0])))
+                with material.reading(run):
+                    drawn.append(matrices.figure(name, title, about, values, len(values[0])))
     blocks = list[Block]()
     if drawn:
         blocks.append(Folded("The accuracy matrix of each run", [Figures(drawn)]))

@@ -1,15 +1,15 @@
 """Calibration, entropies and out-of-distribution detection, where they were measured."""
 
-from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, Table, count, plain
+from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, count, plain
 from bnnlab_report.contents import reliability
-from bnnlab_report.contents.cells import figures
+from bnnlab_report.contents.cells import SPREAD, figures
 from bnnlab_report.drawing.intervals import Intervals, Row
 from bnnlab_report.material import Material
 
 MEANINGS = {
     "ece": (
         "Expected calibration error",
-        "Mean of |accuracy - confidence| over 15 bins; 0 is best.",
+        "|accuracy - confidence| in 15 bins, each weighted by its examples; 0 is best.",
     ),
     "nll": ("Negative log-likelihood", "In nats; less is better."),
     "brier": ("Brier score", "0 is perfect, 2 the worst."),
@@ -22,10 +22,15 @@ MEANINGS = {
     ),
 }
 
+OF_DRAWS = ("aleatoric", "epistemic")
+"""What says something only of predictions by draws."""
+
 
 def section(material: Material) -> Section:
     """Return the section with a figure per measure."""
-    drawn = [figure for key in MEANINGS if (figure := _figure(material, key))]
+    draws = any(material.summary(cell, "uncertainty.epistemic").mean for cell in material.cells)
+    keys = [key for key in MEANINGS if draws or key not in OF_DRAWS]
+    drawn = [figure for key in keys if (figure := _figure(material, key))]
     if diagram := reliability.figure(material):
         drawn.insert(1, diagram)
     name, words = "uncertainty", "Uncertainty"
@@ -36,6 +41,10 @@ def section(material: Material) -> Section:
         "Of the predictions for all tasks after the last one. Bars are 95 % intervals of the mean "
         "over the seeds."
     )
+    if not draws:
+        text += (
+            " No cell evaluates by draws, so epistemic uncertainty is 0, and aleatoric the entropy."
+        )
     return Section(name, words, [Note(text), Figures(drawn)])
 
 
@@ -43,15 +52,14 @@ def _figure(material: Material, key: str) -> Figure | None:
     measure, (title, about) = f"uncertainty.{key}", MEANINGS[key]
     found = {cell: material.summary(cell, measure) for cell in material.cells}
     there = {cell: its for cell, its in found.items() if its.mean is not None}
-    if not there or all(its.mean == 0 for its in there.values()):
+    if not there:
         return None
     rows = [
-        Row(c, its.mean, its.low, its.high, plain(its.mean).text, material.looks[c])
+        Row(c, material.looks[c], its.mean, its.low, its.high, plain(its.mean).text)
         for c, its in there.items()
     ]
     cells: list[list[Cell]] = [
         [cell, count(its.count), *figures(measure, its)] for cell, its in found.items()
     ]
-    heads = ("cell", "seeds", "mean", "std", "interval from", "to")
-    table = Table(f"uncertainty-{key}", title, heads, cells)
-    return Figure(table.name, title, about, Intervals(rows, title), table)
+    heads = ("cell", "seeds", "mean", *SPREAD)
+    return Figure(f"uncertainty-{key}", title, about, Intervals(rows, title), heads, cells)

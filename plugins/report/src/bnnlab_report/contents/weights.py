@@ -9,7 +9,6 @@ from bnnlab_report.blocks import (
     Figure,
     Figures,
     Note,
-    Number,
     Section,
     Table,
     count,
@@ -19,6 +18,7 @@ from bnnlab_report.blocks import (
 from bnnlab_report.contents.curves import FLIPS
 from bnnlab_report.drawing.plot import Point, Series, scattered
 from bnnlab_report.material import Material
+from bnnlab_studies.cells import few
 from bnnlab_studies.record import Record
 
 LAYERS = 6
@@ -34,10 +34,11 @@ def section(material: Material) -> Section:
     """Return the section on weights."""
     flips = FLIPS.figure(material)
     blocks: list[Block] = [Figures([flips])] if flips else []
-    drawn, scales, notes = list[Figure](), list[list[Cell]](), list[str]()
+    drawn, scales, notes, lost = list[Figure](), list[list[Cell]](), list[str](), list[str]()
     for cell, runs in material.counted.items():
         run = next((run for run in runs if _tasks(material.metrics(run))), None)
         if run is None:
+            lost.append(cell)
             continue
         tasks = _tasks(material.metrics(run))
         with material.reading(run):
@@ -46,6 +47,8 @@ def section(material: Material) -> Section:
                 drawn += _histograms(material, cell, run, tasks)
         if len(tasks[-1]) > LAYERS:
             notes.append(f"{cell}: {LAYERS} of {len(tasks[-1])} layers are drawn.")
+    if lost:
+        notes.append(f"Not recorded: {few(lost, ', ')}.")
     if len(material.cells) > CELLS:
         notes.append(f"Histograms of the first {CELLS} of {len(material.cells)} cells are drawn.")
     if drawn:
@@ -93,20 +96,24 @@ def _histograms(
             continue
         layer = str(tasks[-1][place]["name"])
         series = [
-            Series(f"after task {task}", _densities(it), material.looks[cell] + number, "steps")
-            for number, (task, it) in enumerate(found.items())
+            Series(
+                f"after task {task}",
+                material.looks[cell],
+                _densities(it),
+                "steps" if task == len(tasks) else "before",
+            )
+            for task, it in found.items()
         ]
         rows: list[list[Cell]] = [
-            [f"task {task}", _edge(low), _edge(high), count(amount)]
+            [f"task {task}", plain(low, 6), plain(high, 6), count(amount)]
             for task, it in found.items()
             for low, high, amount in _bins(it)
         ]
         name = f"latent-{material.looks[cell] + 1}-{place + 1}"
         title = f"{cell}: {layer}"
-        table = Table(name, f"{title}, counts", ("after", "from", "to", "weights"), rows)
-        about = f"Seed {run['seed']}."
         drawing = scattered(series, "latent weight", "density")
-        figures.append(Figure(name, title, about, drawing, table))
+        heads, about = ("after", "from", "to", "weights"), f"Seed {run['seed']}."
+        figures.append(Figure(name, title, about, drawing, heads, rows))
     return figures
 
 
@@ -115,11 +122,6 @@ def _bins(histogram: Mapping[str, Any]) -> list[tuple[float, float, int]]:
     low, counts = histogram["low"], histogram["counts"]
     width = (histogram["high"] - low) / len(counts)
     return [(low + n * width, low + (n + 1) * width, it) for n, it in enumerate(counts)]
-
-
-def _edge(value: float) -> Number:
-    """Return an end of a bin with six digits, which are enough to draw it."""
-    return Number(float(f"{value:.6g}"), str(float(f"{value:.6g}")))
 
 
 def _densities(histogram: Mapping[str, Any]) -> list[Point]:

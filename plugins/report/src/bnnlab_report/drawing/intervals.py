@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnnlab_report.drawing.plot import LOOKS, MARKERS, WIDTH, shortened
+from bnnlab_report.drawing.looks import Named
+from bnnlab_report.drawing.plot import WIDTH
 from bnnlab_report.drawing.scales import Scale, nice
 
 ROW = 38
@@ -12,30 +13,13 @@ TOP, SIDE, BELOW = 6, 14, 40
 
 
 @dataclass(frozen=True)
-class Row:
-    """A value with its interval; `look` is the number of its colour and marker."""
+class Row(Named):
+    """A value with its interval, and the value as text."""
 
-    name: str
     value: float | None
     low: float | None
     high: float | None
     text: str
-    look: int
-
-    @property
-    def short(self) -> str:
-        """Its name, as far as it fits."""
-        return shortened(self.name)
-
-    @property
-    def colour(self) -> int:
-        """Number of its colour."""
-        return self.look % LOOKS
-
-    @property
-    def marker(self) -> str:
-        """Path of its marker."""
-        return MARKERS[self.look % len(MARKERS)]
 
 
 @dataclass(frozen=True)

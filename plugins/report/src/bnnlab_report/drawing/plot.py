@@ -1,32 +1,20 @@
 """Lines with intervals, steps and dots between two axes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bnnlab_report.drawing.looks import Named
 from bnnlab_report.drawing.scales import ANYTHING, Ends, Scale, nice, whole
 
 WIDTH, LEFT, RIGHT, TOP, HEIGHT = 420, 46, 10, 24, 224
 """Of the drawing; the room beside its axes; and where the lower axis is."""
 LEGEND, LINE = 34, 17
 """From the lower axis to the first line of the legend, and from line to line."""
-LOOKS = 7
-"""Colours in style.css, `.look0` and so on."""
-MARKERS = (
-    "M-3.6,0a3.6,3.6 0 1,0 7.2,0a3.6,3.6 0 1,0 -7.2,0z",
-    "M-3.2-3.2h6.4v6.4h-6.4z",
-    "M0-4.2L4.2,3.4H-4.2z",
-    "M0-4.6L4.6,0L0,4.6L-4.6,0z",
-    "M0,4.2L4.2-3.4H-4.2z",
-    "M-4-1.3h2.7v-2.7h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7z",
-    "M-4,0L0-2.6L4,0L0,2.6z",
-)
-"""Disc, square, triangles, diamonds, cross: a series is told by its form too."""
-DASHES = ("", "7 3", "2 3", "8 3 2 3")
-LONGEST = 54
-"""Characters of a name that fit a line of the legend."""
 MARKED = 30
 """With more points than this, a line has no markers."""
+
+Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -41,34 +29,34 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(Named):
     """Points that belong together.
 
     Attributes:
-        name: In the legend; without one it is not there.
         points: From left to right.
-        look: Number of its colour, marker and dash.
-        form: `line`; `steps`, a histogram; `dots`; or `reference`, a line without marks.
+        form: `line`; `steps`, a histogram; `before`, one that it is to be compared with; `dots`; or
+            `reference`, a line without marks.
     """
 
-    name: str
     points: Sequence[Point]
-    look: int
     form: str = "line"
 
+    @property
+    def style(self) -> str:
+        """Class of its line."""
+        return "reference" if self.form in ("before", "reference") else f"line look{self.colour}"
 
-@dataclass(frozen=True)
-class Mark:
-    """A series in the drawing: the paths of its line and of the area of its intervals, markers."""
+    @property
+    def runs(self) -> list[list[Point]]:
+        """Its points that have values, cut where one has none."""
+        its = groupby(self.points, lambda point: point.y is not None)
+        return [[*run] for there, run in its if there]
 
-    name: str
-    look: int
-    dash: str
-    line: str
-    area: str
-    marker: str
-    places: Sequence[tuple[float, float, str]]
-    form: str
+    @property
+    def marked(self) -> Iterator[Point]:
+        """Points with a marker; of many, those that no line leads to."""
+        has_all = self.form in ("line", "dots") and len(self.points) <= MARKED
+        return (point for run in self.runs if has_all or len(run) == 1 for point in run)
 
 
 @dataclass(frozen=True)
@@ -84,45 +72,24 @@ class Plot:
 
     width = WIDTH
     left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT
-
-    @property
-    def marks(self) -> list[Mark]:
-        """All series."""
-        return [self._mark(each) for each in self.series]
-
-    @property
-    def legend(self) -> list[tuple[float, Mark, str]]:
-        """Height, mark and shortened name of each named series."""
-        named = [mark for mark in self.marks if mark.name]
-        return [
-            (HEIGHT + LEGEND + LINE * (row + 1), mark, shortened(mark.name))
-            for row, mark in enumerate(named)
-        ]
+    legend, step = HEIGHT + LEGEND, LINE
 
     @property
     def height(self) -> int:
         """Of the drawing, with the legend."""
-        return HEIGHT + LEGEND + LINE * len(self.legend) + 8
+        return self.legend + LINE * len(self.series) + 8
 
-    def _mark(self, series: Series) -> Mark:
-        runs = [[*run] for there, run in groupby(series.points, lambda p: p.y is not None) if there]
-        path = _steps if series.form == "steps" else _line
-        few = series.form in ("line", "dots") and len(series.points) <= MARKED
-        lonely = [point for run in runs if len(run) == 1 for point in run]
-        marked = [point for run in runs for point in run] if few else lonely
-        return Mark(
-            name=series.name,
-            look=series.look % LOOKS,
-            dash=DASHES[series.look % len(DASHES)],
-            line="".join(path(self._places(run)) for run in runs) if series.form != "dots" else "",
-            area="".join(self._area(run) for run in runs) if series.form == "line" else "",
-            marker=MARKERS[series.look % len(MARKERS)],
-            places=[(self.x(p.x), self.y(p.y), p.about) for p in marked if p.y is not None],
-            form=series.form,
+    def line(self, series: Series) -> str:
+        """Return the path of a series' line."""
+        path = _steps if series.form in ("before", "steps") else _line
+        return "".join(
+            path([(self.x(p.x), self.y(p.y)) for p in run if p.y is not None])
+            for run in series.runs
         )
 
-    def _places(self, points: Sequence[Point]) -> list[tuple[float, float]]:
-        return [(self.x(p.x), self.y(p.y)) for p in points if p.y is not None]
+    def area(self, series: Series) -> str:
+        """Return the path around a series' intervals."""
+        return "".join(map(self._area, series.runs)) if series.form == "line" else ""
 
     def _area(self, points: Sequence[Point]) -> str:
         """Return the path around all intervals; a single one is a line."""
@@ -138,19 +105,13 @@ class Plot:
         return _line([*there, *reversed(back)]) + "z" if found else ""
 
 
-def _line(places: Sequence[tuple[float, float]]) -> str:
+def _line(places: Sequence[Place]) -> str:
     return "M" + "L".join(f"{x:g},{y:g}" for x, y in places)
 
 
-def _steps(places: Sequence[tuple[float, float]]) -> str:
+def _steps(places: Sequence[Place]) -> str:
     (x, y), *rest = places
     return f"M{x:g},{y:g}" + "".join(f"H{x:g}V{y:g}" for x, y in rest)
-
-
-def shortened(name: str, most: int = LONGEST) -> str:
-    """Return a name of at most so many characters; its middle is left out if need be."""
-    half = most // 2
-    return name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def counted(series: Sequence[Series], x_title: str, y_title: str, within: Ends) -> Plot:

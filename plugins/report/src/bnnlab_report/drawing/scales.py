@@ -8,7 +8,9 @@ Tick = tuple[float, str]
 """Its place, and what stands there."""
 Ends = tuple[float, float]
 """What values are never below, and never above."""
-ANYTHING: Ends = (-math.inf, math.inf)
+MOST = 1e100
+"""What is farther from 0 is drawn as this: sums of it stay finite."""
+ANYTHING: Ends = (-MOST, MOST)
 
 
 @dataclass(frozen=True)
