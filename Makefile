@@ -27,6 +27,9 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 		$(BIN)/python -m pip install --constraint constraints.txt $(1); \
 	fi
 
+# A step that failed is made anew: without this, a .venv in which `venv` could put no pip would stay.
+.DELETE_ON_ERROR:
+
 .PHONY: demo test test-heavy test-slow lint format clean
 
 demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
