@@ -153,7 +153,7 @@ def expect(name: str, value: Any, *kinds: type) -> None:
     """Raise UsageError if an argument of the Python API has none of these types."""
     if not isinstance(value, kinds):
         names = [kind.__name__ for kind in kinds if kind is not types.NoneType]
-        raise UsageError(f"{name}: {shown(value)} is not {' or '.join(names)}.")
+        raise UsageError(f"{name}: {shown(value)} is not a {' or '.join(names)}.")
 
 
 def per_layer(option: str, value: T | Sequence[T], layers: int, what: str = "layer") -> list[T]:

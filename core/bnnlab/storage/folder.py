@@ -43,7 +43,15 @@ def config_of(run: Path) -> Path:
     with suppress(OSError):  # a name too long
         if (run / CONFIG).exists():
             return run / CONFIG
-    raise UsageError(f"{run} is no run's folder: there is no {CONFIG} to read")
+    raise UsageError(f"{run} is no run's folder: there is no {CONFIG} to read{_below(run)}")
+
+
+def _below(folder: Path) -> str:
+    """Name a run in a folder of runs or of a study; return nothing if there is none."""
+    with suppress(OSError):  # a name too long
+        for run in (*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")):
+            return f". Runs are below it, as {run.parent}"
+    return ""
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -57,7 +65,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         metrics = [json.loads(line) for line in lines if line.endswith("\n")]
     except OSError as error:
-        raise UsageError(f"{run} is not a run's folder: it has no {METRICS}") from error
+        why = f"it has no {METRICS}{_below(run)}"
+        raise UsageError(f"{run} is not a run's folder: {why}") from error
     except ValueError as error:
         raise UsageError(f"{file} is damaged: {error}") from error
     if not all(isinstance(line, dict) for line in metrics):
@@ -136,7 +145,8 @@ class RunFolder:
                 f"{self.path} is in use by {who}: wait until it ends, or stop it first."
             ) from error
         except (OSError, NotImplementedError) as error:
-            log.warning("%s cannot be locked (%s): nothing else may write there", self.path, error)
+            why = getattr(error, "strerror", None) or error
+            log.warning("%s cannot be locked (%s): nothing else may write there", self.path, why)
             return
         self._lock = lock
         with suppress(OSError):  # only for a message; a full disk is reported by other writes
@@ -261,7 +271,8 @@ def _make_folder(out: Path, name: str | None, described: str) -> Path:
             f"{shlex.quote(str(path))}"
         ) from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot make the folder {path}: {first_line(error)}.") from error
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UsageError(f"cannot make the folder {path}: {why}.") from error
     return path
 
 

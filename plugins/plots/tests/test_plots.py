@@ -80,8 +80,13 @@ def test_a_folder_of_an_earlier_version_is_drawn_with_a_warning(
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is not a run's folder: it has no metrics\.jsonl"):
+    with pytest.raises(UsageError, match=r"is not a run's folder: it has no metrics\.jsonl$"):
         plot_diagnosis(tmp_path)
+    (tmp_path / "study" / "cell").mkdir(parents=True)
+    record(tmp_path / "study" / "cell" / "seed-0")
+    for folder in ("study", "study/cell"):
+        with pytest.raises(UsageError, match=r"metrics\.jsonl\. Runs are below it, as .*/seed-0$"):
+            plot_diagnosis(tmp_path / folder)
     (tmp_path / "metrics.jsonl").write_text('{"event": "epoch"}\n')
     with pytest.raises(UsageError, match="run it with --diagnose"):
         plot_diagnosis(tmp_path)
