@@ -160,6 +160,22 @@ def test_a_notebook_shows_the_progress(kernel: list[str]) -> None:
     assert re.fullmatch(r"100 %  complete after \d+\.\d s", kernel[-1])
 
 
+def test_a_run_that_does_not_end_says_how_to_go_on(
+    kernel: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: notebook.Progress, *where: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebook.Progress, "stepped", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bnnlab.run(SMALL, out=tmp_path, name="a run")
+    again = f"bnn run --resume '{tmp_path / 'a run'}'"
+    assert kernel[-1] == f"0 %  not complete; to continue: {again}"
+    with pytest.raises(KeyboardInterrupt):
+        bnnlab.run(SMALL)
+    assert kernel[-1] == "0 %  not complete"
+
+
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()])
 def test_a_script_and_a_terminal_of_ipython_show_nothing(
     kernel: list[str],
@@ -182,3 +198,13 @@ def test_a_result_is_plotted_or_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BNNLAB_DISABLE", "bnnlab-plots")
     with pytest.raises(UsageError, match="needs bnnlab-plots, which is disabled"):
         result(matrix(3)).plot()
+
+
+def test_the_picture_of_one_task_has_the_epochs_that_its_folder_holds(tmp_path: Path) -> None:
+    pytest.importorskip("bnnlab_plots")
+    pytest.importorskip("matplotlib")
+    one = {"stream.tasks": 1, "epochs": 2}
+    told, untold = bnnlab.run(SMALL, set=one, out=tmp_path), bnnlab.run(SMALL, set=one)
+    (of_epochs,) = told.plot().axes[0].lines[1:]
+    assert list(of_epochs.get_xdata()) == [1, 2]
+    assert len(untold.plot().axes[0].lines) == 1

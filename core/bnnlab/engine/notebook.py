@@ -4,11 +4,13 @@ import sys
 import time
 from html import escape
 from importlib import import_module
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
     from bnnlab.engine.result import Result
+    from bnnlab.storage.folder import RunFolder
 
 REFRESH = 0.2
 """Seconds between updates."""
@@ -43,6 +45,11 @@ class Progress:
         self._done = 1.0
         self._show(f"{result.status} after {result.seconds:.1f} s")
 
+    def broke(self, folder: "RunFolder | None") -> None:
+        """Say that the run has ended before its end, and how to go on with it."""
+        again = f"; to continue: bnn run --resume {quote(str(folder.path))}" if folder else ""
+        self._show(f"not complete{again}")
+
     def _show(self, text: str) -> None:
         self._text = text
         self._handle.update(self)
@@ -61,6 +68,10 @@ def train(experiment: "Experiment") -> "Result":
     if not hasattr(ipython and ipython.get_ipython(), "kernel"):  # a terminal of IPython has none
         return experiment.run()
     progress = Progress(experiment, import_module("IPython.display").display)
-    result = experiment.run(progress.stepped)
+    try:
+        result = experiment.run(progress.stepped)
+    except BaseException:
+        progress.broke(experiment.folder)
+        raise
     progress.ended(result)
     return result

@@ -75,15 +75,18 @@ def reading(run: Source) -> Iterator[None]:
 def recorded(run: Source, event: str) -> list[dict[str, Any]]:
     """Return a run's lines of metrics about an event, without an incomplete last line.
 
-    A result has lines about evaluations; what probes measured is in the last one.
+    A result has lines about evaluations; what probes measured is in the last one. The other lines
+    are in the folder of its run, if there is one.
 
     Raises:
         UsageError: If there is no such run, or its metrics are damaged.
     """
     if not isinstance(run, Result):
         return [line for line in read_metrics(run) if line.get("event") == event]
-    rows = run.accuracy if event == "evaluation" else []
-    lines: list[dict[str, Any]] = [{"task": n, "accuracy": row} for n, row in enumerate(rows)]
+    if event != "evaluation":
+        folder = run.folder
+        return recorded(folder, event) if folder and (folder / METRICS).is_file() else []
+    lines = [{"task": n, "accuracy": row} for n, row in enumerate(run.accuracy)]
     return [*lines[:-1], *({**run, **line} for line in lines[-1:])]
 
 
