@@ -251,7 +251,7 @@ def test_a_kept_result_of_before_is_read(tmp_path: Path) -> None:
         first["average_accuracy"],
         second["average_accuracy"],
     ]
-    assert "Environments are not known" in page.text
+    assert "Environments of 2 runs are not known" in page.text
 
 
 def test_many_tasks_and_cells_are_thinned_out_and_it_is_said(make_run: MakeRun) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MISSING = "not measured"
 """How a value is shown that is not there."""
+LONG = 8
+"""Rows of a table that an eye can search."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,6 @@ class Number:
     value: float | None
     text: str
 
-    @property
-    def is_shown_whole(self) -> bool:
-        """Whether its text has all digits of its value."""
-        return self.text == str(self.value)
-
 
 Cell = Number | str
 
@@ -46,15 +43,18 @@ class Table:
         caption: What it shows.
         heads: Of the columns.
         rows: Their cells.
-        filtered: Whether it has a field that filters its rows.
     """
 
     name: str
     caption: str
     heads: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    filtered: bool = False
     kind: str = "table"
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it has a field that filters its rows."""
+        return len(self.rows) > LONG
 
     @property
     def numeric(self) -> list[bool]:

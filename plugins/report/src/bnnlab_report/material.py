@@ -3,16 +3,16 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError, explain, first_line
-from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import METRICS, RESULT, read_metrics
-from bnnlab_studies.cells import by_seed, departures, few
+from bnnlab_report.naming import best_of, briefly, log, protocols_of, renamed, told_apart
+from bnnlab_studies.cells import by_seed, few
 from bnnlab_studies.comparing import compare_cells, expect_no_copies
 from bnnlab_studies.gathering import gather
 from bnnlab_studies.record import Record, expect_measure
@@ -21,12 +21,6 @@ from bnnlab_studies.study import MEASURE, Study
 
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's metrics.jsonl."""
-LONGEST = 60
-"""Characters of a cell's name that a table has room for."""
-BEST = "best.toml"
-"""In the folder of a study of `bnn tune`: the settings of its best trial."""
-
-log = logging.getLogger("bnnlab.studies")
 
 
 @dataclass(frozen=True)
@@ -59,11 +53,11 @@ class Material:
                 same seed, or no run has the measure.
         """
         with warnings_of(log) as noticed:
-            study = _told_apart(_briefly(gather(places)))
-            best = _best(places, study)
+            study = told_apart(briefly(gather(places)))
+            best = best_of(places, study)
         first, *others = study.cells
         if best:  # beside the first one, so that both are drawn
-            study = _renamed(study, {cell: cell for cell in (first, best, *others)})
+            study = renamed(study, {cell: cell for cell in (first, best, *others)})
         expect_no_copies(study)
         if any(run.is_complete for run in study):
             expect_measure(measure, study)
@@ -80,19 +74,16 @@ class Material:
     def counted(self) -> dict[str, list[Record]]:
         """The runs of each cell that count: complete ones of the cell's protocol."""
         return {
-            cell: [run for run in runs if run.is_complete and run["protocol"] == protocol]
+            cell: [
+                run for run in runs if run.is_complete and run["protocol"] == self.protocols[cell]
+            ]
             for cell, runs in self.cells.items()
-            for protocol in [self.protocols[cell]]
         }
 
     @cached_property
     def protocols(self) -> dict[str, str]:
         """The protocol's hash of each cell, that of its first complete run; empty without one."""
-        firsts = {
-            cell: next((run for run in runs if run.is_complete), None)
-            for cell, runs in self.cells.items()
-        }
-        return {cell: run["protocol"] if run else "" for cell, run in firsts.items()}
+        return protocols_of(self.study)
 
     @cached_property
     def looks(self) -> dict[str, int]:
@@ -164,59 +155,8 @@ class Material:
         """Note that a run's files are damaged, if what they hold is not as runs write it."""
         try:
             yield
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             self.faults[run.name] = f"{METRICS} or {RESULT} is damaged: {explain(error)}"
-
-
-def _briefly(study: Study) -> Study:
-    """Return a study whose cells are called by their folders, if a name of theirs is too long.
-
-    So it is with the trials of `bnn tune`; the settings that differ have a table of their own.
-    """
-    homes = {
-        cell: {run.folder.parent for run in runs if run.folder}
-        for cell, runs in study.cells.items()
-    }
-    names = {cell: its.pop().name for cell, its in homes.items() if len(its) == 1}
-    if max(map(len, homes)) <= LONGEST or len({*names.values()}) < len(homes):
-        return study
-    return _renamed(study, names)
-
-
-def _told_apart(study: Study) -> Study:
-    """Return a study whose cells have their protocol beside their names, if there are several.
-
-    So no table and no figure has values of several protocols in silence.
-    """
-    hashes = {
-        cell: next((run["protocol"] for run in runs if run.is_complete), "")
-        for cell, runs in study.cells.items()
-    }
-    if len({*hashes.values()} - {""}) < 2:
-        return study
-    return _renamed(
-        study, {cell: f"{cell} (protocol {its})" if its else cell for cell, its in hashes.items()}
-    )
-
-
-def _renamed(study: Study, names: Mapping[str, str]) -> Study:
-    """Return a study whose cells have these names, in their order."""
-    cells = study.cells
-    return Study(replace(run, cell=name) for cell, name in names.items() for run in cells[cell])
-
-
-def _best(places: Sequence[Path], study: Study) -> str:
-    """Return the cell with the settings in best.toml, if this is a study of `bnn tune`."""
-    if len(places) > 1 or not (places[0] / BEST).is_file():
-        return ""
-    try:
-        best = read_config(places[0] / BEST)
-    except UsageError as error:
-        log.warning("%s", error)
-        return ""
-    said = {name: it for name, it in best.items() if name not in ("seed", "evaluate_on")}
-    cells = study.cells.items()
-    return next((cell for cell, its in cells if not departures(its[0].settings, said)), "")
 
 
 def lacking(material: Material, cells: Sequence[str]) -> str:

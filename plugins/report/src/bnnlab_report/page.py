@@ -18,6 +18,7 @@ from bnnlab_report.blocks import Section
 from bnnlab_report.contents import (
     balance,
     cells,
+    comparison,
     cost,
     curves,
     finding,
@@ -37,7 +38,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     settings.section,
     protocols.section,
     cells.section,
-    cells.comparison,
+    comparison.section,
     matrices.section,
     curves.section,
     balance.section,

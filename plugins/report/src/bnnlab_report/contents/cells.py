@@ -1,27 +1,10 @@
-"""The means of the cells, and the cells compared with the first one."""
+"""The means of the cells."""
 
 from collections.abc import Sequence
 
-from bnnlab_report.blocks import (
-    Block,
-    Cell,
-    Figure,
-    Figures,
-    Folded,
-    Note,
-    Number,
-    Section,
-    Table,
-    count,
-    drawn,
-    number,
-    plain,
-    title,
-)
-from bnnlab_report.drawing.intervals import Intervals, Row
+from bnnlab_report.blocks import Block, Cell, Folded, Note, Number, Section, Table, count, number
 from bnnlab_report.material import Material
-from bnnlab_studies.comparing import remarks
-from bnnlab_studies.statistics import Comparison, Summary
+from bnnlab_studies.statistics import Summary
 from bnnlab_studies.tables import heading
 
 CHIEF = ("average_accuracy", "learning_accuracy", "forgetting", "plasticity", "seconds")
@@ -30,12 +13,6 @@ ONE = "one seed"
 """What stands where a spread needs two values."""
 SPREAD = ("std", "95 % interval from", "to")
 """Heads after that of a mean, for what `figures` returns."""
-READING = (
-    "difference: other minus first, mean over the pairs. d_z: effect size, Cohen's. p (t): paired "
-    "t-test. p (Holm): p (t), corrected for all comparisons of this table. p (Wilcoxon): "
-    "signed-rank test; least: what it cannot be below, 2 / 2^n if n pairs differ. A small p: such "
-    "a difference is rare among cells that are alike. It does not say that the difference matters."
-)
 
 
 def section(material: Material) -> Section:
@@ -47,7 +24,7 @@ def section(material: Material) -> Section:
     heads = ["cell", "seeds", heading(material.measure), *SPREAD, *map(heading, others)]
     rows = [
         [
-            *_mean(material, cell, material.measure),
+            *mean_row(material, cell, material.measure),
             *(number(name, material.summary(cell, name).mean) for name in others),
         ]
         for cell in material.cells
@@ -57,7 +34,7 @@ def section(material: Material) -> Section:
         about += " Compare only where the protocol is equal."
     blocks: list[Block] = [
         Note(about),
-        Table("cells", "Means over the seeds of each cell", heads, rows, len(rows) > 5),
+        Table("cells", "Means over the seeds of each cell", heads, rows),
         Folded("All measures, with the value of each seed", [_all(material, measured)]),
     ]
     return Section("cells", "Cells", blocks)
@@ -67,7 +44,8 @@ def _is_told(material: Material, name: str) -> bool:
     return any(run.get(name) is not None for runs in material.counted.values() for run in runs)
 
 
-def _mean(material: Material, cell: str, measure: str) -> list[Cell]:
+def mean_row(material: Material, cell: str, measure: str) -> list[Cell]:
+    """Return a cell's name, how many seeds it has, and the `figures` of its mean."""
     its = material.summary(cell, measure)
     return [cell, count(its.count), *figures(measure, its)]
 
@@ -90,81 +68,6 @@ def _all(material: Material, measured: Sequence[str]) -> Table:
         for cell in material.cells:
             values = material.values(cell, name)
             each = [number(name, values.get(seed)) for seed in seeds]
-            rows.append([heading(name), *_mean(material, cell, name), *each])
+            rows.append([heading(name), *mean_row(material, cell, name), *each])
     heads = ("measure", "cell", "seeds", "mean", *SPREAD, *(f"seed {seed}" for seed in seeds))
-    return Table("measures", "All measures", heads, rows, True)
-
-
-def comparison(material: Material) -> Section:
-    """Return the section with what `bnn compare` says."""
-    name, words = "comparison", "Cells compared"
-    found, why = material.comparisons
-    if len(material.cells) == 1:
-        return Section(name, words, [Note("There is one cell: nothing to compare it with.")])
-    if not found:
-        return Section(name, words, [Note(f"Not compared: {why}.", is_warning=True)])
-    measure, first = material.measure, found[0].first
-    which = "the best trial" if material.best else "each cell"
-    heads, rows = _compared(measure, found)
-    text = (
-        f"{title(measure).capitalize()} of {which} against the first one, {first}, by pairs of "
-        "runs with the same seed, as `bnn compare` computes it."
-    )
-    about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
-    drawing = _drawing(material, found)
-    figure = Figure("differences", "Differences to the first cell", about, drawing, heads, rows)
-    caption = f"Differences of {heading(measure)}, and tests"
-    blocks: list[Block] = [Note(text), Figures([figure])]
-    blocks += [Table("comparison", caption, heads, rows, len(rows) > 5), Note(READING)]
-    blocks += map(Note, remarks(found))
-    others = [
-        cell
-        for cell, its in material.protocols.items()
-        if its not in ("", material.protocols[first])
-    ]
-    if others:
-        blocks.append(Note(f"Not compared, as of another protocol: {', '.join(others)}.", True))
-    return Section(name, words, blocks)
-
-
-def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
-    measure = material.measure
-    rows = [
-        Row(
-            each.other,
-            material.looks[each.other],
-            drawn(measure, each.difference),
-            drawn(measure, each.low),
-            drawn(measure, each.high),
-            number(measure, each.difference, sign=True).text,
-        )
-        for each in found
-    ]
-    return Intervals(rows, f"{heading(measure)}, minus that of the first cell", zero=True)
-
-
-def _compared(
-    measure: str, found: Sequence[Comparison]
-) -> tuple[tuple[str, ...], list[list[Cell]]]:
-    """Return the heads and rows of the table of differences and tests."""
-    holm = len(found) > 1
-    few, undefined = "too few pairs", "not defined"
-    rows: list[list[Cell]] = [
-        [
-            each.other,
-            count(len(each.seeds)),
-            number(measure, each.first_mean, missing="no pair"),
-            number(measure, each.other_mean, missing="no pair"),
-            number(measure, each.difference, sign=True, missing="no pair"),
-            number(measure, each.low, sign=True, missing=few),
-            number(measure, each.high, sign=True, missing=few),
-            plain(each.effect, missing=undefined),
-            plain(each.p_t, missing=undefined),
-            *[plain(each.p_holm, missing=undefined)] * holm,
-            plain(each.p_wilcoxon, missing=undefined),
-            plain(each.p_least, missing=undefined),
-        ]
-        for each in found
-    ]
-    sizes = ("cell", "pairs", "first", "other", "difference", *SPREAD[1:], "d_z")
-    return (*sizes, "p (t)", *["p (Holm)"] * holm, "p (Wilcoxon)", "least"), rows
+    return Table("measures", "All measures", heads, rows)

@@ -29,8 +29,8 @@ class Curve:
         name: Of its files.
         title: What is drawn.
         about: How to read it.
-        below, beside: Titles of the axes.
         values: Returns those of a run, from left to right, of its record and its lines.
+        below, beside: Titles of the axes.
         measure: How its values are written: as those of this measure.
         first: Number of the first value.
     """
@@ -38,9 +38,9 @@ class Curve:
     name: str
     title: str
     about: str
-    below: str
-    beside: str
     values: Callable[[Record, Lines], Sequence[float | None]]
+    below: str = "task"
+    beside: str = "accuracy, %"
     measure: str = "accuracy"
     first: int = 1
 

@@ -31,83 +31,66 @@ def _averages(run: Record, _: Lines) -> list[float | None]:
     return [average_accuracy(matrix[:learned]) for learned in range(1, len(matrix) + 1)]
 
 
-ACCURACY = "accuracy, %"
 OVER_TIME = (
     Curve(
         "average",
         "Average accuracy on the tasks learned",
         "After each task: mean over all tasks learned so far.",
-        "tasks learned",
-        ACCURACY,
         _averages,
+        below="tasks learned",
     ),
     Curve(
         "retention",
         "Accuracy k tasks after learning",
         "What is left of a task while others are learned: mean over the tasks.",
-        "tasks learned since",
-        ACCURACY,
         _recorded("retention"),
+        below="tasks learned since",
         first=0,
     ),
     Curve(
         "learned",
         "Accuracy on a task just learned",
         "How well each new task is learned: the diagonal of the matrix.",
-        "task",
-        ACCURACY,
         lambda run, _: [row[task] for task, row in enumerate(run["accuracy"])],
     ),
     Curve(
         "final",
         "Final accuracy on each task",
         "After the last task: the last row of the matrix.",
-        "task",
-        ACCURACY,
         lambda run, _: run["accuracy"][-1],
     ),
     Curve(
         "classes",
         "Accuracy on each class",
         "Over all tasks, after the last one.",
-        "class",
-        ACCURACY,
         _recorded("class_accuracy"),
+        below="class",
         first=0,
     ),
     Curve(
         "training",
         "Training accuracy",
         "On the training data, after each epoch; tasks one after another.",
-        "epochs",
-        ACCURACY,
         _each_epoch("train_accuracy"),
+        below="epochs",
     ),
     Curve(
         "validation",
         "Validation accuracy",
         "On the validation part of the task that is learned, after each epoch.",
-        "epochs",
-        ACCURACY,
         _each_epoch("validation_accuracy"),
+        below="epochs",
     ),
     Curve(
-        "loss",
-        "Training loss",
-        "After each epoch.",
-        "epochs",
-        "loss",
-        _each_epoch("loss"),
-        measure="loss",
+        "loss", "Training loss", "After each epoch.", _each_epoch("loss"), "epochs", "loss", "loss"
     ),
 )
 FLIPS = Curve(
     "flips",
     "Flips",
     "Share of the binary weights whose sign each task changed.",
-    "task",
-    "weights, %",
     _recorded("flips"),
+    beside="weights, %",
     measure="flips",
 )
 

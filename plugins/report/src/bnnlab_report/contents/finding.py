@@ -1,11 +1,13 @@
 """The first lines: what was compared, what was found, and what to be careful of."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from bnnlab_report.blocks import Note, number, plain, title
 from bnnlab_report.material import Material
 from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
+from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import interval, is_fraction
 
@@ -44,9 +46,7 @@ def found(material: Material) -> str:
     summaries = {cell: material.summary(cell, measure) for cell in material.cells}
     means = {cell: it.mean for cell, it in summaries.items() if it.mean is not None}
     if not means:
-        states = Counter(run.status for run in material.study)
-        told = ", ".join(f"{count} {status}" for status, count in states.items())
-        return f"There is no figure yet: {told}."
+        return f"There is no figure yet: {_states(material.study)}."
     first = next(iter(material.cells))
     pairs = [each for each in material.comparisons[0] if each.seeds]
     level = _level(measure, summaries[first])
@@ -59,13 +59,8 @@ def found(material: Material) -> str:
         return f"{best}{size}."
     if first not in means or not pairs:
         return f"{few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
-    largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
-    largest = sorted(pairs, key=lambda each: -abs(each.difference or 0))[:NAMED]
-    if material.best:
-        best = f"{material.best}, {_level(measure, summaries[material.best])}"
-        size = _size(measure, pairs[0])
-        return f"Best of {len(means)} trials: {best}. The first one, {first}, has {level}: {size}."
-    differences = [_difference(measure, each) for each in largest]
+    pairs.sort(key=lambda each: -abs(each.difference or 0))
+    differences = [_difference(measure, each) for each in pairs[:NAMED]]
     more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
     return f"Against {first}, {level}: {', '.join(differences)}{more}."
 
@@ -84,17 +79,21 @@ def _unit(measure: str, of_difference: bool = False) -> str:
 
 
 def _difference(measure: str, its: Comparison) -> str:
-    size = _size(measure, its)
     told = [] if its.low is None else [f"95 % interval {interval(measure, its, sign=True)}"]
     told.append(f"{len(its.seeds)} {'pair' if len(its.seeds) == 1 else 'pairs'}")
     p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p (Holm)")
     if p is not None:
         told.append(f"{name} {plain(p).text}")
-    return f"{its.other} {size} ({', '.join(told)})"
+    return f"{its.other} {_size(measure, its)} ({', '.join(told)})"
 
 
 def _size(measure: str, its: Comparison) -> str:
     return number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
+
+
+def _states(runs: Iterable[Record]) -> str:
+    states = Counter(run.status for run in runs).items()
+    return ", ".join(f"{count} {status}" for status, count in states)
 
 
 def cautions(material: Material) -> list[Note]:
@@ -102,12 +101,8 @@ def cautions(material: Material) -> list[Note]:
     notes = []
     lost = [run for run in material.study if not run.is_complete]
     if lost:
-        states = Counter(run.status for run in lost)
-        told = ", ".join(f"{count} {status}" for status, count in states.items())
-        notes.append(
-            f"{len(lost)} of {len(material.study)} runs count in no mean ({told}): see the section "
-            "on runs."
-        )
+        amount = f"{len(lost)} of {len(material.study)} runs"
+        notes.append(f"{amount} count in no mean ({_states(lost)}): see the section on runs.")
     if len({*material.protocols.values()} - {""}) > 1:
         notes.append(
             "The protocols differ: these cells did not learn the same, or were not scored alike. "

@@ -1,9 +1,8 @@
 """Where the figures come from: machines, versions, and commands that make them anew."""
 
 import shlex
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -21,31 +20,24 @@ MACHINE = ("python", "torch", "bnnlab", "platform", "processor", "threads", "cud
 def section(material: Material) -> Section:
     """Return the section on environment and commands."""
     blocks: list[Block] = []
-    machines = _machines(material)
-    if machines:
-        heads = ("runs", *MACHINE)
-        rows: list[list[Cell]] = [
-            [count(len(runs)), *(str(its.get(name) or "none") for name in MACHINE)]
-            for its, runs in machines
-        ]
+    machines = Counter(filter(None, map(_machine, material.study)))
+    rows: list[list[Cell]] = [[count(runs), *its] for its, runs in machines.items()]
+    if len(rows) > 1:
         several = "The runs were computed in environments that differ."
-        blocks += [Note(several, is_warning=True)] if len(rows) > 1 else []
-        blocks.append(Table("machines", "Environments of the runs", heads, rows))
-    else:
-        blocks.append(Note("Environments are not known: the results were kept without folders."))
+        blocks.append(Note(several, is_warning=True))
+    if rows:
+        blocks.append(Table("machines", "Environments of the runs", ("runs", *MACHINE), rows))
+    if lost := len(material.study) - machines.total():
+        blocks.append(Note(f"Environments of {lost} runs are not known: no environment.json."))
     blocks.append(_versions(material))
     blocks += _commands(material)
     return Section("origin", "Environment and commands", blocks)
 
 
-def _machines(material: Material) -> list[tuple[Mapping[str, Any], list[Record]]]:
-    found: dict[str, tuple[Mapping[str, Any], list[Record]]] = {}
-    for run in material.study:
-        its = environment(run.folder) if run.folder else {}
-        if its:
-            key = repr([its.get(name) for name in MACHINE])
-            found.setdefault(key, (its, []))[1].append(run)
-    return [*found.values()]
+def _machine(run: Record) -> tuple[str, ...]:
+    """Return what is known of where a run was computed; nothing without its environment.json."""
+    its = environment(run.folder) if run.folder else {}
+    return tuple(str(its.get(name) or "none") for name in MACHINE) if its else ()
 
 
 def _versions(material: Material) -> Table:

@@ -41,7 +41,7 @@ def section(material: Material) -> Section:
         [name, written(value)]
         for name, value in leaves(first[1].result["protocol_description"], lists=True)
     ]
-    table = Table("protocol", f"What {first[0]} covers", ("entry", "value"), entries, True)
+    table = Table("protocol", f"What {first[0]} covers", ("entry", "value"), entries)
     blocks.append(Folded(f"What the protocol {first[0]} covers", [table]))
     return Section("protocols", "Protocols", blocks)
 

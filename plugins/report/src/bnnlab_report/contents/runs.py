@@ -28,7 +28,7 @@ def section(material: Material) -> Section:
         for run in runs
     ]
     heads = ("run", "cell", "seed", "status", *map(heading, _measures(material)), "protocol")
-    table = Table("runs", "All runs", heads, rows, True)
+    table = Table("runs", "All runs", heads, rows)
     drawn = _matrices(material)  # first: it may find faults
     return Section("runs", "Runs", [*_lost(material), table, *drawn])
 

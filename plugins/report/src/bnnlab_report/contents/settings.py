@@ -32,7 +32,7 @@ def section(material: Material) -> Section:
     if common:
         first = next(iter(its.values()))
         rows = [[name, _shown(first, name)] for name in common]
-        table = Table("common-settings", "Common settings", ("setting", "value"), rows, True)
+        table = Table("common-settings", "Common settings", ("setting", "value"), rows)
         which = "settings that all cells have alike" if len(its) > 1 else "settings"
         blocks.append(Folded(f"{len(common)} {which}", [table]))
     return Section("settings", "Settings", blocks)
@@ -43,9 +43,9 @@ def _table(its: dict[str, dict[str, Any]], names: list[str]) -> Table:
     caption, name = "Settings that differ", "differing-settings"
     if len(its) > len(names):
         rows = [[cell, *(_shown(each, name) for name in names)] for cell, each in its.items()]
-        return Table(name, caption, ("cell", *names), rows, True)
+        return Table(name, caption, ("cell", *names), rows)
     rows = [[each, *(_shown(settings, each) for settings in its.values())] for each in names]
-    return Table(name, caption, ("setting", *its), rows, len(names) > 8)
+    return Table(name, caption, ("setting", *its), rows)
 
 
 def _shown(settings: dict[str, Any], name: str) -> Cell:

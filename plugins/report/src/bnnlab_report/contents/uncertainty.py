@@ -1,8 +1,8 @@
 """Calibration, entropies and out-of-distribution detection, where they were measured."""
 
-from bnnlab_report.blocks import Cell, Figure, Figures, Note, Section, count, plain
+from bnnlab_report.blocks import Figure, Figures, Note, Section, plain
 from bnnlab_report.contents import reliability
-from bnnlab_report.contents.cells import SPREAD, figures
+from bnnlab_report.contents.cells import SPREAD, mean_row
 from bnnlab_report.drawing.intervals import Intervals, Row
 from bnnlab_report.material import Material
 
@@ -58,8 +58,6 @@ def _figure(material: Material, key: str) -> Figure | None:
         Row(c, material.looks[c], its.mean, its.low, its.high, plain(its.mean).text)
         for c, its in there.items()
     ]
-    cells: list[list[Cell]] = [
-        [cell, count(its.count), *figures(measure, its)] for cell, its in found.items()
-    ]
+    cells = [mean_row(material, cell, measure) for cell in found]
     heads = ("cell", "seeds", "mean", *SPREAD)
     return Figure(f"uncertainty-{key}", title, about, Intervals(rows, title), heads, cells)

@@ -59,7 +59,7 @@ def section(material: Material) -> Section:
         blocks += [Note(text), Figures(drawn), *map(Note, notes)]
     if scales:
         heads = ("cell", "layer", "task", *QUANTILES)
-        blocks.append(Table("scales", "Learned scales after each task", heads, scales, True))
+        blocks.append(Table("scales", "Learned scales after each task", heads, scales))
     if not blocks:
         blocks = [Note("Nothing was recorded of the weights.")]
     return Section("weights", "Weights", blocks)

@@ -12,18 +12,6 @@ WIDEST, NARROWEST, LEAST = 46.0, 180.0, 64.0
 
 
 @dataclass(frozen=True)
-class Square:
-    """A value in its place, its colour, and the ink of its number; `ahead` of what is learned."""
-
-    x: float
-    y: float
-    fill: str
-    ink: str
-    text: str
-    ahead: bool
-
-
-@dataclass(frozen=True)
 class Matrix:
     """An accuracy matrix: row i after task i, column j on task j.
 
@@ -37,6 +25,7 @@ class Matrix:
     kind: str = "matrix"
 
     left, top = LEFT, TOP
+    shade, ink = staticmethod(shade), staticmethod(ink)
 
     @property
     def side(self) -> float:
@@ -53,21 +42,9 @@ class Matrix:
         """Of the drawing."""
         return TOP + max(len(self.tasks) * self.side, LEAST) + EDGE
 
-    @property
-    def squares(self) -> list[Square]:
-        """All values that were measured."""
-        return [
-            self._square(row, column, value)
-            for row, values in enumerate(self.values)
-            for column, value in enumerate(values)
-            if value is not None
-        ]
-
-    def _square(self, row: int, column: int, value: float) -> Square:
-        digits = 1 if len(self.tasks) <= 8 else 0
-        text = f"{100 * value:.{digits}f}"
-        x, y = LEFT + column * self.side, TOP + row * self.side
-        return Square(round(x, 1), round(y, 1), shade(value), ink(value), text, column > row)
+    def text(self, value: float) -> str:
+        """Return the number in a square."""
+        return f"{100 * value:.{1 if len(self.tasks) <= 8 else 0}f}"
 
     @property
     def labels(self) -> list[tuple[float, int]]:

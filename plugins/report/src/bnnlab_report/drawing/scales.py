@@ -43,11 +43,7 @@ class Scale:
 
 
 def nice(
-    values: Iterable[float],
-    start: float,
-    end: float,
-    most: int = 6,
-    within: Ends = ANYTHING,
+    values: Iterable[float], start: float, end: float, most: int = 6, within: Ends = ANYTHING
 ) -> Scale:
     """Return a scale that holds values, whose ends are round numbers.
 
