@@ -314,6 +314,15 @@ def test_what_is_no_folder_of_classes_is_named(image_folders: Path, folder: str)
         make(FolderSingle, image_folders, folder)
 
 
+def test_a_folder_of_the_working_folder_is_refused_with_its_absolute_path(
+    image_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"'stream.folder={tmp_path / 'my images'}'$"):
+        make(FolderSingle, image_folders, "my images")
+
+
 def test_a_single_class_is_refused(own: Path) -> None:
     for name in "bcd":
         shutil.rmtree(own / "whole" / name)

@@ -1,6 +1,8 @@
 """The scenarios over a folder of images."""
 
+from os.path import isdir
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 from bnnlab.engine.building import expand
@@ -36,7 +38,7 @@ class OverFolder(Scenario):
         given: Of the scenario.
 
     Raises:
-        UsageError: If no folder is given.
+        UsageError: If no folder is given, or one of the working folder.
     """
 
     def __init__(
@@ -60,8 +62,14 @@ class OverFolder(Scenario):
                 "folder: say which folder of images, absolute or below the data folder: "
                 "--set stream.folder=PATH."
             )
+        root, here = data / expand(folder), Path(folder).absolute()
+        if isdir(here) and not isdir(root):  # noqa: PTH112 - is_dir() fails on a name too long
+            raise UsageError(
+                f"folder: {root} does not exist, but {here} does. If you mean that one: "
+                f"--set {quote(f'stream.folder={here}')}"
+            )
         source = Folder(
-            root=data / expand(folder),
+            root=root,
             image_size=image_size,
             grey=grey,
             exif=exif,
