@@ -230,6 +230,19 @@ def test_what_one_layer_lacks_is_blank(tmp_path: Path) -> None:
     save(figure, tmp_path / "weights.png")
 
 
+def test_flips_that_were_not_measured_are_blank(tmp_path: Path) -> None:
+    rows = [[layer(0, task, flips=0.5 if task else None)] for task in range(2)]
+    lines = [{"event": "weights", "task": task, "layers": row} for task, row in enumerate(rows)]
+    flips = plot_weights(write(tmp_path / "run", lines)).axes[-1]
+    assert np.isnan(np.array(flips.lines[0].get_ydata())).tolist() == [True, False]
+    record_weights(tmp_path / "none", layers=2, tasks=2, flips=None)
+    labels = [axes.get_ylabel() for axes in plot_weights(tmp_path / "none").axes]
+    assert labels == ["density", "learned scale"] * 2
+    record_weights(tmp_path / "nothing", layers=1, tasks=1, flips=None, latent=None, scale=None)
+    with pytest.raises(UsageError, match="there is nothing to draw"):
+        plot_weights(tmp_path / "nothing")
+
+
 @pytest.mark.parametrize(("smallest", "scale"), [(0.1, "linear"), (1e-4, "symlog")])
 def test_flips_over_decades_have_a_logarithmic_axis_with_zero_on_it(
     tmp_path: Path, smallest: float, scale: str

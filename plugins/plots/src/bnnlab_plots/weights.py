@@ -58,6 +58,8 @@ def plot_weights(run: Path) -> "Figure":
     shown = spread(len(layers), LAYERS)
     present = {key for layer in layers for each in layer for key in each if each[key] is not None}
     columns = [(key, draw) for key, draw in _COLUMNS.items() if key in present]
+    if not columns:
+        raise UsageError(f"{run} recorded layers without any number: there is nothing to draw")
     kept = "latent" in present
     figure = new_figure(1.5 + 1.15 * len(shown))
     panels = figure.subplots(len(shown), len(columns), squeeze=False)
@@ -69,7 +71,9 @@ def plot_weights(run: Path) -> "Figure":
                 axes.set_axis_off()
             else:
                 draw(axes, tasks, found)
-    _scale_flips(panels[:, -1], [100 * each["flips"] for n in shown for each in layers[n]])
+    if "flips" in present:
+        shares = [each["flips"] for n in shown for each in layers[n]]
+        _scale_flips(panels[:, -1], [100 * share for share in shares if share is not None])
     if kept:
         real = bool(evaluated) and evaluated[0]["flips"] is None
         panels[-1, 0].set_xlabel("weight" if real else "latent weight or natural parameter")
@@ -132,8 +136,9 @@ def _draw_scales(axes: "Axes", tasks: Sequence[int], found: Sequence[list[float]
     axes.set_ylabel("learned scale")
 
 
-def _draw_flips(axes: "Axes", tasks: Sequence[int], found: Sequence[float]) -> None:
-    axes.plot(tasks, [100 * share for share in found], ".-", color="black", clip_on=False)
+def _draw_flips(axes: "Axes", tasks: Sequence[int], found: Sequence[float | None]) -> None:
+    shares = [float("nan") if share is None else 100 * share for share in found]
+    axes.plot(tasks, shares, ".-", color="black", clip_on=False)
     axes.set_ylabel("flips (%)")
 
 
@@ -150,7 +155,7 @@ def _scale_flips(panels: Iterable["Axes"], shares: Sequence[float]) -> None:
             ticks = SymmetricalLogLocator(base=10, linthresh=linear)
             ticks.set_params(numticks=4)
             axes.yaxis.set_major_locator(ticks)
-        axes.set_ylim(0, (2 if wide else 1.1) * max(shares) or 1)
+        axes.set_ylim(0, (2 if wide else 1.1) * max(shares, default=0) or 1)
 
 
 _COLUMNS: dict[str, Callable[["Axes", Sequence[int], Sequence[Any]], None]] = {
