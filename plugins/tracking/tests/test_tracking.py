@@ -17,6 +17,7 @@ from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
 from bnnlab_testing import TrackerContract
 from bnnlab_testing.pytest_plugin import MakePlugin
+from bnnlab_testing.tracker_contract import MARK, left_behind
 from bnnlab_tracking.watched import Watched
 
 ILL = {
@@ -27,8 +28,12 @@ ILL = {
     "exit": "exits",
     "print": "prints",
     "hang": "hangs",
+    "speak": "speaks",
+    "say": "says",
 }
 """What each ill tracker does. It does it in the method that it is called like, else in `log`."""
+WELL = {"print", "speak"}
+"""Those that deliver all the same."""
 PLUGIN = f"""
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.hookspecs import hookimpl
@@ -41,13 +46,16 @@ def bnnlab_components():
     ill = [tracker(where, "Ill", what=what, where=where) for where, what in {ILL}.items()]
     kept = tracker("kept", "Kept", what="raises", where="log")
     well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
-    return [*well, kept, *ill]
+    rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils")]
+    return [*well, kept, *ill, *rude]
 """
 TRACKERS = '''
 import json
 import os
+import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from bnnlab_tracking.tracker import Tracker
 
@@ -94,11 +102,18 @@ class Ill(Text):
             raise OSError(28, "No space left on device")
         if self._what == "exits":
             os._exit(3)
+        if self._what == "leaves":
+            subprocess.Popen(["sleep", "600"], start_new_session=True)
+        if self._what == "spoils":
+            (self._run.folder / "metrics.jsonl").write_text("")
+        for pipe in range(3, 9) if self._what == "speaks" else ():
+            with suppress(OSError):
+                os.write(pipe, b"[]\\n?\\xff\\n")
         while self._what == "hangs":
             time.sleep(0.1)
     def start(self, run):
         self._act("start")
-        return super().start(run)
+        return -1 if self._what == "says" else super().start(run)
     def log(self, index, line):
         self._act("log")
         super().log(index, line)
@@ -175,21 +190,28 @@ def test_every_line_is_delivered_and_the_run_is_as_without(tmp_path: Path) -> No
         assert end[5:] == [own.protocol, bnnlab.__version__, 0]
 
 
-def test_ill_trackers_are_named_once_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_ill_trackers_are_named_once_each_and_leave_no_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_folder(tmp_path, "run")
+    monkeypatch.setenv(MARK, str(tmp_path))
     with caplog.at_level(logging.INFO, "bnnlab"):
         run = watch(folder, **{name: {"patience": 1.0 if name == "hang" else 60.0} for name in ILL})
         save(run, folder, 3)
         run.end("complete")
+    assert not left_behind(str(tmp_path))
     said = {name: [each for each in warned(caplog) if f"track {name} " in each] for name in ILL}
-    assert {name for name, its in said.items() if len(its) == 1} == ILL.keys() - {"print"}
+    assert {name for name, its in said.items() if len(its) == 1} == ILL.keys() - WELL
     for name in ("make", "start", "log", "finish"):
         assert "stopped: OSError: [Errno 28] No space left on device" in said[name][0]
     assert "its process ended with code 3" in said["exit"][0]
     assert "it did not end within 1 s" in said["hang"][0]
+    assert "start returned -1, which is no number of lines" in said["say"][0]
     advice = f"bnn run --resume {folder} --track acme-trackers/hang"
+    advice += " --set track.acme-trackers/hang.patience=1.0"
     assert f"track hang: to deliver what is missing: {advice}" in noted(caplog)
-    assert delivered(folder / "print") == metrics(folder)
+    for name in WELL:
+        assert delivered(folder / name) == metrics(folder)
     assert "from the tracker" in (folder / "track" / "print.log").read_text()
 
 
@@ -248,16 +270,45 @@ def test_nothing_waits_for_a_tracker_that_does_not_listen(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_folder(tmp_path, "run")
+    monkeypatch.setenv(MARK, str(tmp_path))
     with caplog.at_level(logging.INFO, "bnnlab"):
         run = watch(folder, hang={})
         save(run, folder, 1)
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
         run.end("complete")
     assert not warned(caplog)
+    assert not left_behind(str(tmp_path))
     assert "track hang: to deliver what is missing: bnn run --resume" in noted(caplog)[-1]
+
+
+def test_ctrl_c_while_it_is_tried_again_ends_that_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, hang={})
+    save(run, folder, 1)
+    (delivery,) = run.deliveries
+    assert delivery.process
+    os.killpg(delivery.process.pid, signal.SIGKILL)
+    monkeypatch.setenv(MARK, str(tmp_path))
+    threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+    run.end("complete")
+    assert not left_behind(str(tmp_path))
+
+
+def test_a_module_in_the_working_directory_hides_none_of_a_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise ImportError\n")
+    monkeypatch.chdir(tmp_path)
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, text={})
+    save(run, folder, 1)
+    run.end("complete")
+    assert delivered(folder / "lines") == metrics(folder)
 
 
 @pytest.mark.parametrize("fault", ["file", "python"])
@@ -281,6 +332,29 @@ class TestText(TrackerContract):
 
     def read(self, folder: Path) -> list[Any]:
         return delivered(folder / "lines")
+
+
+class OfLeaves(TestText):
+    __test__ = False
+    name = "acme-trackers/leaves"
+
+
+class OfSpoils(OfLeaves):
+    name = "acme-trackers/spoils"
+
+    def read(self, folder: Path) -> list[Any]:
+        return metrics(folder)
+
+
+def test_the_contract_finds_processes_and_files_of_a_rude_tracker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/proc/self/environ").exists():
+        (tmp_path / "leaves").mkdir()
+        with pytest.raises(AssertionError, match="end in `finish` what you started: sleep 600"):
+            OfLeaves().test_it_leaves_no_process_behind(tmp_path / "leaves", monkeypatch)
+    with pytest.raises(AssertionError, match=r"it changed metrics\.jsonl: write other files"):
+        OfSpoils().test_each_line_arrives_once_and_in_order(tmp_path, caplog)
 
 
 class OfForgets(TrackerContract):

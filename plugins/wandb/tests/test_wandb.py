@@ -125,7 +125,11 @@ def test_an_offline_run_holds_every_line_and_is_uploaded_by_the_command_that_is_
     assert f"run-{result.run_id}" in sent.artifacts
 
 
-def test_a_killed_run_goes_on_in_the_same_run_of_wandb(tmp_path: Path, server: Server) -> None:
+def test_a_killed_run_goes_on_in_the_same_run_of_wandb(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_TAGS", "a,b")
     folder = make_folder(tmp_path)
     run = watch(folder)
     save(run, folder, 0, 3)
@@ -145,6 +149,8 @@ def test_a_killed_run_goes_on_in_the_same_run_of_wandb(tmp_path: Path, server: S
     assert kept.exit_code == 0
     assert kept.variables["groupName"] == "study"
     assert kept.variables["displayName"] == "cell/seed-0"
+    assert kept.variables["project"] == "theirs"
+    assert kept.variables["tags"] == ["a", "b"]
     assert kept.config["rule"] == {"name": "bp"}
     assert "/home/me" not in json.dumps([kept.variables, kept.config])
 

@@ -6,6 +6,7 @@ import os
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from bnnlab_testing.declaration_checks import DeclarationChecks
 
 LONG = 120.0
 """Seconds that a busy machine may take."""
+PRINTED = 3000
+"""Characters of what a tracker printed that a failure shows."""
+MARK = "BNNLAB_TESTING_TRACKER"
+"""A variable by which processes are found."""
 RUN = "0123456789abcdef"
 LINES: tuple[Mapping[str, Any], ...] = (
     {"event": "untrained", "accuracy": [0.1, None]},
@@ -43,6 +48,7 @@ LINES: tuple[Mapping[str, Any], ...] = (
     {"event": "x-odd", "deep": {"a": [1, {"b": None}]}, "text": "a\nb", "truth": True},
 )
 """Lines of a run, but for `seconds` and `time`."""
+_CONFIG = 'seed = 0\n\n[rule]\nname = "bp"\n'
 _RESULT = {"status": "complete", "tasks": ["a", "b"], "accuracy": [[0.9, 0.2], [0.4, 0.8]]}
 
 
@@ -81,8 +87,23 @@ class TrackerContract(DeclarationChecks):
             run = self._begin(_folder(tmp_path))
             _log(run, tmp_path / "run", LINES)
             _end(run, tmp_path / "run")
-        assert not caplog.text, f"it failed: {caplog.text}"
         self._check(tmp_path / "run")
+        printed = "".join(file.read_text() for file in (tmp_path / "run/track").glob("*.log"))
+        assert not caplog.text, f"it failed: {caplog.text}\nIt printed:\n{printed[-PRINTED:]}"
+
+    def test_it_leaves_no_process_behind(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it starts ends with it, at the latest in `finish`; on Linux alone this is seen."""
+        mark = str(tmp_path)
+        monkeypatch.setenv(MARK, mark)  # processes that it starts inherit it
+        run = self._begin(_folder(tmp_path))
+        _log(run, tmp_path / "run", LINES)
+        _end(run, tmp_path / "run")
+        left = left_behind(mark)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        assert not left, f"end in `finish` what you started: {', '.join(left.values())}"
 
     def test_a_complete_run_that_is_resumed_has_no_line_twice(self, tmp_path: Path) -> None:
         """Nothing is left to deliver, and the end may come once more."""
@@ -121,25 +142,47 @@ class TrackerContract(DeclarationChecks):
         return watched(folder, {self.choice.name: told}, RUN, {"epochs": 1}, resumed=resumed)
 
     def _check(self, folder: Path) -> None:
-        lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+        lines = [{**line, **_stamps(number)} for number, line in enumerate(LINES)]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        for file, content in {METRICS: text, RESULT: json.dumps(_RESULT), CONFIG: _CONFIG}.items():
+            assert (folder / file).read_text() == content, f"it changed {file}: write other files"
         found = self.read(folder)
         assert found == lines, f"there are {len(found)} lines of {len(lines)}: {found}"
+
+
+def left_behind(mark: str) -> dict[int, str]:
+    """Return the other processes whose variable `MARK` has a value; with /proc alone.
+
+    Returns:
+        Their command lines by their numbers.
+    """
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is that of another user
+            variables = (process / "environ").read_bytes().split(b"\0")
+            if f"{MARK}={mark}".encode() in variables and process.name != str(os.getpid()):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(process.name)] = command.decode(errors="replace").strip()
+    return found
+
+
+def _stamps(number: int) -> dict[str, float]:
+    return {"seconds": 1.5 * number, "time": 1.7e9 + number}
 
 
 def _folder(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / CONFIG).write_text('seed = 0\n\n[rule]\nname = "bp"\n')
+    (folder / CONFIG).write_text(_CONFIG)
     (folder / ENVIRONMENT).write_text('{"bnnlab": "0.1.0"}')
     return folder
 
 
 def _log(run: Any, folder: Path, lines: Any) -> None:
     """Log lines, with a checkpoint after each."""
-    for number, line in enumerate(lines):
+    for line in lines:
         with (folder / METRICS).open("a") as file:
-            stamps = {"seconds": 1.5 * number, "time": 1.7e9 + number}
-            file.write(json.dumps({**line, **stamps}) + "\n")
+            file.write(json.dumps({**line, **_stamps(LINES.index(line))}) + "\n")
         run.count()
         run.saved(folder / CHECKPOINT)
 

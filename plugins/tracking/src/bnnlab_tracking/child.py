@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def main() -> None:
 
 def _work(job: Job, tell: Tell) -> None:
     tracker = make(job["name"], job["options"])
+    tell(has_offline=type(tracker).offline is not Tracker.offline)
     late = job.get("how") == "late"
     ear = Ear(0, job["saved"], job.get("status"), limit=tracker.patience)
     ledger = Path(job["folder"], PLACE, f"{job['label']}.json")
@@ -109,8 +111,7 @@ def describe(job: Job, delivered: int | None) -> Tracked:
 
 def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], None]) -> int:
     """Deliver the lines as they come, and the end; return how many there are."""
-    there = tracker.start(run)
-    count = (run.delivered or 0) if there is None else there
+    count = _there(tracker.start(run), run)
     note(count)
     lines = _lines(run.folder / METRICS, count)
     saved, status = count, None
@@ -125,6 +126,15 @@ def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], Non
             note(count)
     tracker.finish(status, _result(run.folder / RESULT))
     return count
+
+
+def _there(said: object, run: Tracked) -> int:
+    """Return how many lines are there already, from what `start` returned."""
+    if said is None:
+        return run.delivered or 0
+    if isinstance(said, bool) or not hasattr(said, "__index__") or index(said) < 0:
+        raise UsageError(f"start returned {said!r}, which is no number of lines, and not None")
+    return index(said)
 
 
 def _lines(file: Path, skipped: int) -> Iterator[Mapping[str, Any] | None]:

@@ -30,6 +30,7 @@ class Delivery:
         label: The tracker's name, for people and files.
         done: Whether it has delivered all.
         later: The command that uploads what it wrote; empty if none must.
+        has_offline: Whether it was made, and can write for a later upload.
         is_warned: Whether a warning named its failure.
         process: None if it could not begin, and once it is closed.
     """
@@ -37,7 +38,7 @@ class Delivery:
     def __init__(self, job: Mapping[str, Any], patience: float) -> None:
         self.job, self.patience = dict(job), patience
         self.label: str = job["label"]
-        self.done, self.later = False, ""
+        self.done, self.later, self.has_offline = False, "", False
         self.is_warned = "how" in job  # the one before was named
         self._heard = b""
         self.process: subprocess.Popen[bytes] | None = None
@@ -50,10 +51,11 @@ class Delivery:
             self.warn(f"it cannot begin: {first_line(error)}")
 
     def _begin(self) -> None:
-        path = os.pathsep.join(filter(None, sys.path))
+        path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
         with self._log.open("ab") as printed:
             self.process = process = subprocess.Popen(
-                [sys.executable, "-m", "bnnlab_tracking.child"],
+                # -P: a module in the working directory hides no other, as in `bnn` itself
+                [sys.executable, "-P", "-m", "bnnlab_tracking.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=printed,
@@ -84,12 +86,21 @@ class Delivery:
                 self._heard += piece
         *lines, self._heard = self._heard.split(b"\n")
         for line in lines:
+            self._hear(line)
+        if not self.done and (code := process.poll()) is not None:
+            name = signal.strsignal(-code) if code < 0 else None
+            self.warn(f"its process ended with code {code}{f' ({name})' if name else ''}")
+
+    def _hear(self, line: bytes) -> None:
+        said: Any = None
+        with suppress(ValueError):
             said = json.loads(line)
-            if "failed" in said:
-                self.warn(said["failed"])
-            self.done, self.later = said.get("done", False), said.get("later", "")
-        if not self.done and process.poll() is not None:
-            self.warn(f"its process ended with code {process.returncode}")
+        if not isinstance(said, dict):
+            return  # a tracker wrote into the pipe
+        if "failed" in said:
+            self.warn(said["failed"])
+        self.has_offline = said.get("has_offline", self.has_offline)
+        self.done, self.later = said.get("done", False), said.get("later", "")
 
     def wait(self, until: float) -> bool:
         """Wait until all is delivered, the process has ended, or a time has come.
@@ -132,5 +143,5 @@ class Delivery:
             self.is_warned = True
             log.warning(
                 "track %s stopped: %s. The run is not affected. More is in %s",
-                *(self.label, what, self._log),
+                *(self.label, what.removesuffix("."), self._log),
             )

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import NOTE
+from bnnlab.registry.components import Kind
+from bnnlab.settings.text import read_config, written
 from bnnlab.storage.checkpoint import CHECKPOINT
-from bnnlab.storage.folder import METRICS
+from bnnlab.storage.folder import CONFIG, METRICS
 from bnnlab_tracking.delivery import Delivery
 
 log = logging.getLogger("bnnlab.tracking")  # below `bnnlab`, which the command line shows
@@ -115,7 +117,7 @@ class Watched:
                 return  # what is missing comes when the run goes on
             if has_died and self._try_again(delivery, "again", delivery.patience, status):
                 log.log(NOTE, "track %s: a second attempt delivered all", delivery.label)
-            else:
+            elif delivery.has_offline:
                 self._try_again(delivery, "late", LATE, status)
         if delivery.later:
             log.log(NOTE, "track %s: to upload it later: %s", delivery.label, delivery.later)
@@ -125,15 +127,22 @@ class Watched:
     def _try_again(self, delivery: Delivery, how: str, limit: float, status: str) -> bool:
         """Deliver the run in a new process: as before (`again`) or for a later upload (`late`)."""
         other = Delivery({**delivery.job, "how": how, "status": status}, limit)
-        other.wait(time.monotonic() + limit)
-        other.close()
+        try:
+            other.wait(time.monotonic() + limit)
+        finally:  # Ctrl-C may end the wait
+            other.close()
         delivery.later = other.later
         delivery.done = other.done and how == "again"
         return delivery.done
 
     def _advise(self, delivery: Delivery) -> None:
-        name = shlex.quote(delivery.job["name"])
-        again = f"bnn run --resume {shlex.quote(str(self._folder))} --track {name}"
+        name = delivery.job["name"]
+        kept = read_config(self._folder / CONFIG).get(Kind.TRACKER, {}).get(name, {})
+        words = ["bnn", "run", "--resume", str(self._folder), "--track", name]
+        for key, value in delivery.job["options"].items():
+            if kept.get(key) != value:  # run.toml has the others
+                words += ["--set", f"{Kind.TRACKER}.{name}.{key}={written(value)}"]
+        again = shlex.join(words)
         log.log(NOTE, "track %s: to deliver what is missing: %s", delivery.label, again)
 
 

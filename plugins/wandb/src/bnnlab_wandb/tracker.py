@@ -27,6 +27,8 @@ QUIET: Mapping[str, Any] = {
     "x_save_requirements": False,
 }
 """Settings of wandb: what the user did not ask for does not leave the machine."""
+ALIASES = {"dryrun": "offline", "run": "online"}
+"""Old names of modes that wandb takes."""
 PLACES = ("data", "out", "track")
 """Settings of a run that say where it lies and is shown: W&B does not get them."""
 
@@ -35,14 +37,14 @@ class WandB(Tracker):
     """Weights & Biases.
 
     Args:
-        project: Project of W&B.
+        project: Project of W&B. none: as WANDB_PROJECT says; if it does not, bnnlab.
         entity: User or team. none: as W&B's settings or WANDB_ENTITY say.
         mode: online, offline (written to the run's folder, for `wandb sync`) or disabled. none: as
             WANDB_MODE says; if it does not, online.
         group: Group of runs. none: the study that the run lies in.
         job_type: Type of the run, for filters.
         run_name: Name that W&B shows. none: that of the run's folder.
-        tags: Of the run.
+        tags: Of the run. []: as WANDB_TAGS says.
         notes: A longer text on the run.
         pictures: Show the pictures of bnnlab-plots at the end, if it is installed.
         artifact: Upload the run's folder at the end, as an artifact.
@@ -52,7 +54,7 @@ class WandB(Tracker):
     def __init__(
         self,
         *,
-        project: str = "bnnlab",
+        project: str | None = None,
         entity: str | None = None,
         mode: Literal["online", "offline", "disabled"] | None = None,
         group: str | None = None,
@@ -66,15 +68,16 @@ class WandB(Tracker):
     ) -> None:
         super().__init__(**options)
         self._about: dict[str, Any] = {
-            "project": project,
+            "project": project or os.environ.get("WANDB_PROJECT") or "bnnlab",
             "entity": entity,
             "group": group,
             "job_type": job_type,
             "name": run_name,
-            "tags": [*tags],
+            "tags": [*tags] or None,  # as WANDB_TAGS says
             "notes": notes,
         }
-        self._mode = mode or os.environ.get("WANDB_MODE", "online")
+        told = os.environ.get("WANDB_MODE") or "online"
+        self._mode = mode or ALIASES.get(told, told)
         self._pictures, self._artifact = pictures, artifact
 
     def start(self, run: Tracked) -> int:
