@@ -104,6 +104,10 @@ def test_an_existing_run_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x exists\. Choose another --name.*--resume '/.*an x'$"):
         RunFolder.create(tmp_path, "an x", "described")
     assert (tmp_path / "an x" / "result.json").read_text(encoding="utf-8") == "mine"
+    (tmp_path / "study" / "cell" / "seed-0").mkdir(parents=True)
+    (tmp_path / "study" / "cell" / "seed-0" / "metrics.jsonl").touch()
+    with pytest.raises(UsageError, match=r"study exists\. Choose another --name\.$"):
+        RunFolder.create(tmp_path, "study", "described")
 
 
 def test_runs_without_a_name_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

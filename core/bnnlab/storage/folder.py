@@ -266,10 +266,9 @@ def _make_folder(out: Path, name: str | None, described: str) -> Path:
     except FileExistsError as error:
         if not out.is_dir():
             raise UsageError(f"cannot write runs to {out}: it is not a folder.") from error
-        raise UsageError(
-            f"{path} exists. Choose another --name, or continue it with --resume "
-            f"{shlex.quote(str(path))}"
-        ) from error
+        resume = f", or continue it with --resume {shlex.quote(str(path))}"
+        again = "." if _below(path) else resume  # a study is continued by what began it
+        raise UsageError(f"{path} exists. Choose another --name{again}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise UsageError(f"cannot make the folder {path}: {why}.") from error

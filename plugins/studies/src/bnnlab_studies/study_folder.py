@@ -55,7 +55,8 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
         others = [] if not plan.folder.exists() else [*plan.folder.glob("[!.]*")]
         if others:
             raise UsageError(
-                f"{plan.folder} holds no study, but {min(others).name!r}. Choose another --name."
+                f"{plan.folder} holds no study, but {min(others).name!r}. Choose another --name "
+                "or --out."
             )
         return plan
     if not file.read_text(encoding="utf-8").startswith(HEAD):
@@ -68,6 +69,6 @@ def agreed(host: PluginHost, plan: Plan) -> Plan:
     if what := listed(lacking) or ", ".join(seeds):
         raise UsageError(
             f"{plan.folder} holds another study: it has {what}, which this one lacks. "
-            "Choose another --name."
+            "Choose another --name or --out."
         )
     return replace(plan, cells=in_folders(plan.cells, {it.digest: it.folder for it in begun}))
