@@ -52,7 +52,7 @@ def section(material: Material) -> Section:
     about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
     drawing = _drawing(material, found)
     figure = Figure("differences", "Differences to the first cell", about, drawing, heads, rows)
-    caption = f"Differences of {heading(measure)}, and tests"
+    caption = f"Differences, {heading(measure)}"
     blocks: list[Block] = [Note(text), Figures([figure])]
     blocks += [Table("comparison", caption, heads, rows), Note(READING)]
     notes = [*map(Note, remarks(found))]
