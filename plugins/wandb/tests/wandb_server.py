@@ -62,7 +62,11 @@ class Kept:
             "tags": self.variables.get("tags") or [],
             "wandbConfig": json.dumps({"t": {}}),
             "sweepName": None,
-            "project": {"id": "2", "name": "bnnlab", "entity": {"id": "3", "name": ENTITY}},
+            "project": {
+                "id": "2",
+                "name": self.variables.get("project"),
+                "entity": {"id": "3", "name": ENTITY},
+            },
         }
 
 
