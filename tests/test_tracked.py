@@ -66,7 +66,7 @@ def test_trackers_are_named_in_every_form_of_a_run_file(said: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("cuont", "unknown track 'cuont'. Did you mean 'count'?"),
+        ("cuont", "unknown tracker 'cuont'. Did you mean 'count'?"),
         ({"count": {"unti": "x"}}, "track.count.unti: no such option of count. Did you mean"),
         ([3], "track: [3] is neither a list of names nor tables of options by name."),
     ],

@@ -9,7 +9,7 @@ import typer
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
 from bnnlab.errors import UsageError, did_you_mean
-from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option
+from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option, noun
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import describe_type
 from bnnlab.settings.fit import check
@@ -116,7 +116,8 @@ def _list(host: PluginHost, kind: Kind | None, json: bool) -> None:
     elif rows:
         print_table((kind, "what it is"), [row[1:] for row in rows])
     else:
-        print_out(f"No installed plugin has a {kind}. To see all plugins: bnn list-plugins --all")
+        print_out(f"No installed plugin has a {noun(kind)}.")
+        print_out("To see all plugins: bnn list-plugins --all")
         return
     print_out(f"To describe one, with its options: bnn info {kind or 'KIND'} NAME")
 

@@ -75,6 +75,11 @@ MANY = (Kind.PROBE, Kind.TRACKER)
 """What a run has any number of. An engine carries runs out, and is no part of one."""
 
 
+def noun(kind: str) -> str:
+    """Return a kind's name in a sentence; the setting of a tracker is a verb."""
+    return "tracker" if kind == Kind.TRACKER else kind
+
+
 @dataclass(frozen=True)
 class Component:
     """A model, rule, optimizer, stream, probe, tracker or engine that a plugin offers.

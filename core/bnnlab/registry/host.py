@@ -14,7 +14,7 @@ from bnnlab.errors import (
     install_command,
 )
 from bnnlab.registry import hookspecs, importing
-from bnnlab.registry.components import Command, Component, Kind
+from bnnlab.registry.components import Command, Component, Kind, noun
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.index import Index, load_index
@@ -167,18 +167,19 @@ def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseExcepti
     """Return the error for a component or command that cannot be loaded; it names the plugin."""
     whose = f"{plugin.distribution} {plugin.version}"
     why = str(error) if isinstance(error, UsageError) else explain(error)
-    return UsageError(f"{offer.kind} {offer.name!r} of {whose} cannot be loaded: {why}")
+    return UsageError(f"{noun(offer.kind)} {offer.name!r} of {whose} cannot be loaded: {why}")
 
 
 def _ambiguous(kind: str, name: str, plugins: Sequence[Plugin]) -> UsageError:
     """Return the error for a name that several entry points offer."""
+    what = f"{noun(kind)} {name!r}"
     whose = list(dict.fromkeys(plugin.distribution for plugin in plugins))
     if len(whose) > 1:
         ways = " or ".join(f"{each}/{name}" for each in whose)
-        return UsageError(f"two plugins offer {kind} {name!r}. Choose one: {ways}.")
+        return UsageError(f"two plugins offer {what}. Choose one: {ways}.")
     ways = " or ".join(f"BNNLAB_DISABLE={plugin.name}" for plugin in plugins)
     return UsageError(
-        f"two entry points of {whose[0]} offer {kind} {name!r}. Switch one of them off: {ways}."
+        f"two entry points of {whose[0]} offer {what}. Switch one of them off: {ways}."
     )
 
 
@@ -191,27 +192,26 @@ def _missing(
     own: Iterable[str],
 ) -> UsageError:
     """Return the error for a name, maybe of a certain distribution, that nothing usable offers."""
+    what = f"{noun(kind)} {name!r}"
     known = host.index.offering(f"{kind}:{name}")
     wanted = distribution or (known.distribution if known else "")
     for plugin in host.plugins:
         if plugin.distribution == wanted and plugin.status is not PluginStatus.OK:
             why = f": {plugin.error}" if plugin.error else ""
-            error = UsageError(
-                f"{kind} {name!r} comes with {wanted}, which is {plugin.status}{why}."
-            )
+            error = UsageError(f"{what} comes with {wanted}, which is {plugin.status}{why}.")
             error.__cause__ = plugin.exception
             return error
     installed = {plugin.distribution for plugin in host.plugins}
     if known and known.distribution not in installed:
-        return NotInstalledError({f"{kind} {name!r}": known.distribution})
+        return NotInstalledError({what: known.distribution})
     if distribution and distribution not in installed:
         return UsageError(
-            f"{kind} {distribution}/{name}: no plugin of {distribution!r} is installed. "
+            f"{noun(kind)} {distribution}/{name}: no plugin of {distribution!r} is installed. "
             "`bnn list-plugins` lists the installed ones."
         )
     others = [plugin.distribution for plugin, offer in offers if offer.name == name]
     if others:  # only the distribution was wrong
-        return UsageError(f"{distribution} offers no {kind} {name!r}; {others[0]} does.")
+        return UsageError(f"{distribution} offers no {what}; {others[0]} does.")
     names = sorted({*own, *(offer.name for _, offer in offers)})
     indexed = sorted(host.index.names(kind))
     hint = did_you_mean(name, [*names, *indexed])
@@ -221,4 +221,4 @@ def _missing(
     bad = [each for each in host.plugins if each.status is not PluginStatus.OK]
     if bad:
         hint += f" Not searched: {', '.join(f'{p.distribution} ({p.status})' for p in bad)}."
-    return UsageError(f"unknown {kind} {name!r}.{hint}")
+    return UsageError(f"unknown {what}.{hint}")
