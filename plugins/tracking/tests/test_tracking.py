@@ -30,6 +30,7 @@ ILL = {
     "hang": "hangs",
     "speak": "speaks",
     "say": "says",
+    "mute": "mutes",
 }
 """What each ill tracker does. It does it in the method that it is called like, else in `log`."""
 WELL = {"print", "speak"}
@@ -98,7 +99,9 @@ class Ill(Text):
         if where != self._where:
             return
         print("from the tracker")
-        if self._what == "raises":
+        if self._what == "mutes":
+            sys.stderr.close()
+        if self._what in ("raises", "mutes"):
             raise OSError(28, "No space left on device")
         if self._what == "exits":
             os._exit(3)
@@ -202,7 +205,7 @@ def test_ill_trackers_are_named_once_each_and_leave_no_process(
     assert not left_behind(str(tmp_path))
     said = {name: [each for each in warned(caplog) if f"track {name} " in each] for name in ILL}
     assert {name for name, its in said.items() if len(its) == 1} == ILL.keys() - WELL
-    for name in ("make", "start", "log", "finish"):
+    for name in ("make", "start", "log", "finish", "mute"):
         assert "stopped: OSError: [Errno 28] No space left on device" in said[name][0]
     assert "its process ended with code 3" in said["exit"][0]
     assert "it did not end within 1 s" in said["hang"][0]

@@ -51,8 +51,8 @@ def main() -> None:
         _work(job, tell)
         code = 0
     except BaseException as error:
-        traceback.print_exc()
         tell(failed=str(error) if isinstance(error, UsageError) else explain(error))
+        traceback.print_exc()  # this fails on a full disk, or if the tracker closed its output
     finally:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
