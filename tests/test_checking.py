@@ -152,6 +152,15 @@ def test_sizes_that_no_checkpoint_holds_are_refused(
         make(tasks)
 
 
+@pytest.mark.parametrize("names", [["cat"], [*range(toy.CLASSES)], "x" * toy.CLASSES])
+def test_names_that_are_not_one_text_per_class_are_refused(
+    tasks: list[Task], monkeypatch: pytest.MonkeyPatch, names: Any
+) -> None:
+    monkeypatch.setattr(Given, "class_names", names)
+    with pytest.raises(UsageError, match=f"class_names must be {toy.CLASSES} texts or none"):
+        make(tasks)
+
+
 def test_training_data_that_contain_most_test_data_are_refused(tasks: list[Task]) -> None:
     first = tasks[0]
     with pytest.raises(UsageError, match="11 of 20 test examples of 't0' are in a train"):

@@ -137,9 +137,11 @@ def test_a_run_cannot_go_on_with_another_part(tmp_path: Path) -> None:
 
 
 def test_the_terminal_says_which_part_is_scored(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--stream", "digits", "--epochs", "1", "--out", "none", "--quiet"]
+    words = ["--epochs", "1", "--out", "none", "--quiet"]
     held = ["--evaluate-on", "validation", "--set", "stream.validation=0.2"]
-    assert main(["run", *words, *held]) == 0
+    assert main(["run", *words, *held, "--stream", "digits"]) == 0
+    assert "on the validation part of the task" in capsys.readouterr().out
+    assert main(["run", *words, *held, "--stream", "permuted-digits"]) == 0
     assert capsys.readouterr().out.startswith("validation accuracy in %; flips")
 
 

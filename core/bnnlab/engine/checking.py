@@ -40,6 +40,11 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
                 f"input_shape and classes must be ints above 0, and are {stream.input_shape!r} and "
                 f"{stream.classes!r}"
             )
+    names = stream.class_names
+    is_named = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+    if not is_named or len(names) not in (0, stream.classes):
+        what = f"{stream.classes} texts or none"
+        raise ValueError(f"class_names must be {what}, and is {names!r:.80}")
     if not tasks:
         raise ValueError("there is no task")
     if len(tasks) != len(stream):

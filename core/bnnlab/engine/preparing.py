@@ -109,6 +109,7 @@ def _make(
         batch_size=config.batch_size,
         seed=config.seed,
         make_again=lambda: building.make_learner(host, config, stream, device),
+        class_names=stream.class_names,
     )
 
 

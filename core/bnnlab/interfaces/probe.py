@@ -33,6 +33,7 @@ class Run:
         batch_size: Examples per step.
         seed: Root of all randomness.
         make_again: Makes model, rule and optimizer anew, as they were before the first step.
+        class_names: A name per class, in the order of the labels; empty if they are only numbers.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Run:
     batch_size: int
     seed: int
     make_again: Callable[[], tuple[Model, LearningRule, Optimizer]]
+    class_names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

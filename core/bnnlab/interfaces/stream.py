@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +64,13 @@ class TaskStream(ABC):
         input_shape: Shape of one input, `(C, H, W)`.
         classes: Number of logits K.
         gives_task_ids: Whether the model may be told the task at test.
+        class_names: A name per class, in the order of the labels; empty if they are only numbers.
     """
 
     input_shape: tuple[int, ...]
     classes: int
     gives_task_ids: bool = False
+    class_names: Sequence[str] = ()
 
     @abstractmethod
     def __len__(self) -> int:

@@ -65,7 +65,7 @@ def test_lines_of_many_classes_and_tasks_are_small_but_the_last_one_is_whole(
 ) -> None:
     monkeypatch.setattr(confusion, "CELLS", 30)
     probe = Confusion()
-    probe.attach(SimpleNamespace(tasks=[None] * 3))  # type: ignore[arg-type]
+    probe.attach(SimpleNamespace(tasks=[None] * 3, class_names=()))  # type: ignore[arg-type]
     small = prediction(range(10), range(10), 1000)
     large = prediction(range(11), range(11), 1000)
     assert len(ask(probe, 0, small)["confusion"]) == 10
@@ -114,7 +114,7 @@ def test_a_told_task_is_confused_within_its_classes_only(
     cells = measured.pop("confusion")
     assert all(true // 2 == predicted // 2 for true, predicted, _ in cells)
     assert sum(examples for *_, examples in cells) == sum(sizes)
-    del measured["class_accuracy"]
+    del measured["class_accuracy"], measured["class_names"]
     assert measured == found(without), "it changes the run"
 
 
@@ -124,4 +124,11 @@ def test_the_mean_of_the_draws_counts_and_it_is_measured_before_any_task(host: P
     counts = dense(result["confusion"], 10)
     accuracy = np.trace(counts) / counts.sum()
     assert accuracy == pytest.approx(result.average_accuracy, rel=1e-12)
-    assert Confusion().measures() == {"confusion": [], "class_accuracy": []}
+    assert not any(Confusion().measures().values())
+
+
+def test_classes_have_the_names_that_the_stream_says(host: PluginHost) -> None:
+    assert experiment(host, None, {}, {"probe": "confusion"}).run()["class_names"] == []
+    probe, names = Confusion(), ("<b>cat", "dog")
+    probe.attach(SimpleNamespace(tasks=[None], class_names=names))  # type: ignore[arg-type]
+    assert probe.measures()["class_names"] == [*names]

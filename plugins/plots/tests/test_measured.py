@@ -74,6 +74,18 @@ def test_classes_without_examples_are_blank(tmp_path: Path) -> None:
     assert np.isnan(shown).any(1).tolist() == [n >= 4 for n in range(10)]
 
 
+def test_classes_are_named_if_the_run_knows_their_names(tmp_path: Path) -> None:
+    names = ["_cat", "a$b", "sea\nlion", "x" * 99]
+    parts = {kind: {"name": kind} for kind in ("rule", "optimizer", "model", "stream")}
+    about = {"class_names": names, "components": parts}
+    run = write(tmp_path / "run", confusions(4, 2), about)
+    figure = plot_confusion(run)
+    shown = [each.get_text() for each in figure.axes[0].get_yticklabels()]
+    assert shown == [" _cat", r"a\$b", "sea lion", "x" * 13 + "\u2026"]
+    assert r"a\$b taken for  _cat: 2 (20 %)" in figure.axes[1].texts[0].get_text()
+    save(figure, tmp_path / "named.png")
+
+
 def test_a_matrix_that_was_too_large_for_its_line_is_in_the_result_of_a_stopped_run(
     tmp_path: Path,
 ) -> None:

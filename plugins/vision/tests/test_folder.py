@@ -323,6 +323,11 @@ def test_a_folder_of_the_working_folder_is_refused_with_its_absolute_path(
         make(FolderSingle, image_folders, "my images")
 
 
+@EACH
+def test_classes_are_called_as_their_folders(kind: Kind, image_folders: Path) -> None:
+    assert [*make(kind, image_folders).class_names] == [*"abcd"]
+
+
 def test_a_single_class_is_refused(own: Path) -> None:
     for name in "bcd":
         shutil.rmtree(own / "whole" / name)

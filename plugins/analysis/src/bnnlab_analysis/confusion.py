@@ -54,7 +54,8 @@ class Confusion(Probe):
     Of the measures, `confusion` is a list of the cells of the matrix that are not 0, each
     `[class, predicted class, examples]`: it is never longer than the number of examples, however
     many classes there are. `class_accuracy` has a fraction per class; None if no task seen has
-    examples of it. Classes are the labels of the stream, from 0.
+    examples of it. Classes are the labels of the stream, from 0; `class_names` has a name for each,
+    and is empty if the stream has none.
 
     The line of every evaluation in metrics.jsonl has both, too. After the last task they are those
     of the result. Before, `confusion` is None if it has more cells than `CELLS` over the number of
@@ -64,11 +65,12 @@ class Confusion(Probe):
     def __init__(self) -> None:
         self._parts: list[Tensor] = []
         self._classes = 0
+        self._names: list[str] = []
         self._measured: dict[str, Any] = {"confusion": [], "class_accuracy": []}
 
     def attach(self, run: Run) -> None:
-        """Take the number of tasks."""
-        self._tasks = len(run.tasks)
+        """Take the number of tasks, and the names of the classes."""
+        self._tasks, self._names = len(run.tasks), [*run.class_names]
 
     def predicted(self, at: Moment, task: Task | None, prediction: Prediction) -> None:
         """Count the predictions for a task seen."""
@@ -89,7 +91,7 @@ class Confusion(Probe):
 
     def measures(self) -> Mapping[str, Any]:
         """Return what was counted after the last task."""
-        return self._measured
+        return {**self._measured, "class_names": self._names}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was measured, and what the evaluation under way has counted so far."""

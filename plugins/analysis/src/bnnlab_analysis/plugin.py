@@ -38,6 +38,7 @@ def bnnlab_components() -> list[Component]:
                     "of all tasks seen: [class, predicted class, examples], where not 0",
                 ),
                 "class_accuracy": ("0 to 1", "per class, over all tasks seen"),
+                "class_names": ("text", "per class; empty if the stream has none"),
             },
         ),
         Component(

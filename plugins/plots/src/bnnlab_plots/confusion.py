@@ -13,6 +13,7 @@ from bnnlab_plots.figure import (
     learned,
     name_of,
     new_figure,
+    plain,
     reading,
     recorded,
     result,
@@ -29,6 +30,8 @@ LARGEST = 200
 """Rows of a matrix that can be told apart in a picture."""
 LISTED = 10
 """Confusions that are written out beside the matrix."""
+LONGEST = 14
+"""Letters of a class's name."""
 SHARE = "% of the examples of the class"
 
 
@@ -57,6 +60,15 @@ def plot_confusion(run: Source) -> "Figure":
     return _draw(run, tasks, counts, 100 * shares)
 
 
+def _labels(run: Source, classes: int) -> list[str]:
+    """Return the names of the classes; their numbers if the run has not ended or has no names."""
+    names = result(run).get("class_names", ())
+    if len(names) != classes:
+        return [*map(str, range(classes))]
+    short = (" ".join(each.split()) for each in names)
+    return [plain(n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}\u2026") for n in short]
+
+
 def _counts(run: Source, line: dict[str, Any], classes: int) -> "NDArray[np.int64] | None":
     """Return the matrix of the last line, or None if it was too large to be written there."""
     cells = line["confusion"]
@@ -82,17 +94,20 @@ def _draw(
     figure = new_figure(sum(heights) + 0.6)
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     notes = [title(run), learned(tasks[-1])]
+    labels = _labels(run, accuracy.shape[1])
     if counts is None:
         notes.append("the matrix was too large to be recorded before the last task")
     else:
-        _draw_matrix(next(parts), counts, scored_on(run), side)
+        _draw_matrix(next(parts), counts, labels, scored_on(run), side)
     if several:
-        _draw_classes(next(parts), tasks, accuracy, scored_on(run))
+        _draw_classes(next(parts), tasks, accuracy, labels, scored_on(run))
     figure.suptitle("\n".join(notes), fontsize=10)
     return figure
 
 
-def _draw_matrix(figure: Any, counts: "NDArray[np.int64]", part: str, side: float) -> None:
+def _draw_matrix(
+    figure: Any, counts: "NDArray[np.int64]", labels: list[str], part: str, side: float
+) -> None:
     """Draw the matrix, so many inches high, and beside it what is confused most often."""
     from matplotlib.colors import PowerNorm
 
@@ -101,7 +116,7 @@ def _draw_matrix(figure: Any, counts: "NDArray[np.int64]", part: str, side: floa
     size = 72 * min(4.3, 1.4 + 0.4 * classes) / classes  # of a cell, in points
     is_numbered = size >= 12
     axes, beside = figure.subplots(1, 2, width_ratios=(side + 0.4, WIDTH - side - 0.4))
-    _list_confusions(beside, counts, percent)
+    _list_confusions(beside, counts, percent, labels)
     shown, step = _reduced(percent)
     edge = step * len(shown) - 0.5
     image = axes.imshow(
@@ -116,7 +131,8 @@ def _draw_matrix(figure: Any, counts: "NDArray[np.int64]", part: str, side: floa
     axes.set(xlabel=below, ylabel="class", xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5))
     integer_ticks(axes.xaxis, axes.yaxis)
     if is_numbered:
-        axes.set(xticks=range(classes), yticks=range(classes))
+        axes.set_yticks(range(classes), labels)
+        axes.set_xticks(range(classes), labels, rotation=90 * any(len(it) > 3 for it in labels))
         _write_numbers(axes, percent, min(SMALL + 1, 0.36 * size))
     axes.tick_params(labelsize=SMALL)
     bar = figure.colorbar(image, ax=axes, label=SHARE, ticks=[0, 1, 5, 10, 25, 50, 100], shrink=0.8)
@@ -145,7 +161,10 @@ def _write_numbers(axes: "Axes", percent: "NDArray[np.float64]", size: float) ->
 
 
 def _list_confusions(
-    axes: "Axes", counts: "NDArray[np.int64]", percent: "NDArray[np.float64]"
+    axes: "Axes",
+    counts: "NDArray[np.int64]",
+    percent: "NDArray[np.float64]",
+    labels: list[str],
 ) -> None:
     wrong = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
@@ -153,13 +172,14 @@ def _list_confusions(
     for of_class, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True):
         if number := wrong[of_class, predicted]:
             share = percent[of_class, predicted]
-            lines.append(f"{of_class} taken for {predicted}: {number:,} ({share:.0f} %)")
+            pair = f"{labels[of_class]} taken for {labels[predicted]}"
+            lines.append(f"{pair}: {number:,} ({share:.0f} %)")
     axes.set_axis_off()
     axes.text(0, 1, "\n".join(lines), va="top", fontsize=SMALL, transform=axes.transAxes)
 
 
 def _draw_classes(
-    figure: Any, tasks: list[int], accuracy: "NDArray[np.float64]", part: str
+    figure: Any, tasks: list[int], accuracy: "NDArray[np.float64]", labels: list[str], part: str
 ) -> None:
     axes = figure.subplots()
     edges = (tasks[0] - 0.5, tasks[-1] + 0.5, accuracy.shape[1] - 0.5, -0.5)
@@ -170,7 +190,7 @@ def _draw_classes(
     axes.set(xlabel="tasks learned (white: no examples of the class so far)", ylabel="class")
     integer_ticks(axes.xaxis, axes.yaxis)
     if accuracy.shape[1] <= 10:
-        axes.set_yticks(range(accuracy.shape[1]))
+        axes.set_yticks(range(accuracy.shape[1]), labels)
     axes.tick_params(labelsize=SMALL)
     bar = figure.colorbar(image, ax=axes, label=f"{part} accuracy\non the class (%)")
     bar.ax.tick_params(labelsize=SMALL)

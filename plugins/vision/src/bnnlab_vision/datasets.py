@@ -86,7 +86,7 @@ def find_source(source: str | Source) -> Source:
 @kept
 def _load(source: Published, data: str, files: list[Path], device: torch.device) -> Dataset:
     """Return a data set that is read from these files in the folder `data`."""
-    parts = _read(source, data, files[0].parent) if files else _read_digits()
+    parts, names = _read(source, data, files[0].parent) if files else (_read_digits(), [])
     digest = hashlib.sha256()
     for tensor in parts:
         array = tensor.contiguous().numpy()
@@ -97,7 +97,8 @@ def _load(source: Published, data: str, files: list[Path], device: torch.device)
     def whole(pixels: Tensor, labels: Tensor) -> Examples:
         return Examples(pixels, labels, torch.arange(len(labels), device=device), mean, std)
 
-    return Dataset(whole(pixels, labels), whole(*test), digest.hexdigest()[:16])
+    known = digest.hexdigest()[:16]
+    return Dataset(whole(pixels, labels), whole(*test), known, class_names=names)
 
 
 def _read_digits() -> list[Tensor]:
@@ -140,8 +141,11 @@ def _find(source: Published, data: Path) -> list[Path]:
     return [data / file for file in files]
 
 
-def _read(source: Published, data: str, folder: Path) -> list[Tensor]:
-    """Return training and test pixels and labels, read by torchvision from a folder in `data`."""
+def _read(source: Published, data: str, folder: Path) -> tuple[list[Tensor], list[str]]:
+    """Return what torchvision reads from a folder in `data`, and the names of the classes.
+
+    The tensors are training and test pixels and labels. Digits have no names.
+    """
     from torchvision import datasets
 
     reader = getattr(datasets, source.reader)
@@ -149,7 +153,8 @@ def _read(source: Published, data: str, folder: Path) -> list[Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of CIFAR's old pickles
             parts = [reader(data, train=train) for train in (True, False)]
-        return [tensor for part in parts for tensor in _check(part, source)]
+        names = [] if source.label == "digits" else [*parts[0].classes]
+        return [tensor for part in parts for tensor in _check(part, source)], names
     except Exception as error:  # a damaged file breaks a parser in any way
         raise DataError(
             f"{source.name}: the files in {folder} are damaged: {_reason(error)}. "

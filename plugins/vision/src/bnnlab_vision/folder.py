@@ -108,6 +108,7 @@ class Folder(Source):
             _digest(found, images.names, images.classes if self.class_order else []),
             self._facts(found),
             examples.get("validation"),
+            images.classes,
         )
 
     def _normalised(

@@ -95,8 +95,6 @@ class FolderSplit(OverFolder, Split):
     """The scenario `Split` over a folder of images.
 
     Args:
-        tasks: Number of tasks. It must divide the number of classes. none: the largest number up to
-            5 that leaves two classes or more per task; if there is none, one class per task.
         given: Of the folder and the scenario.
     """
 

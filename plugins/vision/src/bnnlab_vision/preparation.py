@@ -1,6 +1,6 @@
 """A data set divided into training, held-out and test images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Prepared:
         held: Held-out images: the validation part of the data, or a share of the training part
             that the seed chooses; may be empty.
         test: The whole test part.
+        class_names: Those of the data set.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Prepared:
         self.source = source
         dataset = source.load(data, device, seed)
         self._digest, self._facts = dataset.digest, dataset.facts
+        self.class_names: Sequence[str] = dataset.class_names
         if dataset.held and validation:
             raise UsageError(
                 f"validation: {source.name} has a validation part of its own, which is held out; "

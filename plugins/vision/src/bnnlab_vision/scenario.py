@@ -104,6 +104,8 @@ class Scenario(TaskStream):
             )
             for source in sources
         ]
+        if len(sources) == 1:  # else a label has another meaning in each
+            self.class_names = self._prepared[0].class_names
 
     def __len__(self) -> int:
         return self._tasks

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Dataset:
         digest: First 16 hexadecimal digits of SHA-256 over its content.
         facts: Further entries of the protocol, in JSON types.
         held: The validation part, if the data have one.
+        class_names: A name per class, in the order of the labels; empty if they are only numbers.
     """
 
     train: Examples
@@ -30,6 +31,7 @@ class Dataset:
     digest: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     held: Examples | None = None
+    class_names: Sequence[str] = ()
 
 
 class Source(ABC):
