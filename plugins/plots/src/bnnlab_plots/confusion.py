@@ -1,5 +1,6 @@
 """Which classes a run takes for which, and its accuracy on each class over the tasks."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ LISTED = 10
 """Confusions that are written out beside the matrix."""
 LONGEST = 14
 """Letters of a class's name."""
+WRAPPED = 34
+"""Letters of a line beside the matrix."""
 SHARE = "% of the examples of the class"
 
 
@@ -172,8 +175,8 @@ def _list_confusions(
     for of_class, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True):
         if number := wrong[of_class, predicted]:
             share = percent[of_class, predicted]
-            pair = f"{labels[of_class]} taken for {labels[predicted]}"
-            lines.append(f"{pair}: {number:,} ({share:.0f} %)")
+            line = f"{labels[of_class]} taken for {labels[predicted]}: {number:,} ({share:.0f} %)"
+            lines.append(fill(line, WRAPPED, subsequent_indent="    "))
     axes.set_axis_off()
     axes.text(0, 1, "\n".join(lines), va="top", fontsize=SMALL, transform=axes.transAxes)
 
