@@ -215,7 +215,7 @@ def test_an_optimizer_says_how_much_it_keeps(bnn: Bnn, document: Callable[..., A
 
 def test_a_probe_says_what_its_measures_are(bnn: Bnn, document: Callable[..., Any]) -> None:
     measures = document("info", "probe", "confusion")["measures"]
-    assert {*measures} == {"confusion", "class_accuracy"}
+    assert {*measures} == {"confusion", "class_accuracy", "class_names"}
     assert measures["class_accuracy"]["unit"] == "0 to 1"
     assert document("info", "probe", "fresh")["measures"].keys() == {"fresh_accuracy", "plasticity"}
     plain = bnn("info", "probe", "confusion").out

@@ -170,7 +170,7 @@ def test_a_rule_that_breaks_its_interface_is_named(answer: Any, message: str) ->
 class Faulty:
     """A stream whose tasks, or description, are changed."""
 
-    classes, input_shape, gives_task_ids = 10, (1, 8, 8), False
+    classes, input_shape, gives_task_ids, class_names = 10, (1, 8, 8), False, ()
 
     def __init__(self, change: Callable[[Any], Any], protocol: Any = None) -> None:
         digits = bnnlab.create("stream", "digits")

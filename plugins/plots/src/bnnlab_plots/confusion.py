@@ -33,7 +33,7 @@ LISTED = 10
 """Confusions that are written out beside the matrix."""
 LONGEST = 14
 """Letters of a class's name."""
-WRAPPED = 34
+WRAPPED = 28
 """Letters of a line beside the matrix."""
 SHARE = "% of the examples of the class"
 
@@ -175,7 +175,8 @@ def _list_confusions(
     for of_class, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True):
         if number := wrong[of_class, predicted]:
             share = percent[of_class, predicted]
-            line = f"{labels[of_class]} taken for {labels[predicted]}: {number:,} ({share:.0f} %)"
+            pair = f"{labels[of_class]} taken for {labels[predicted]}"
+            line = f"{pair}: {number:,} ({share:.0f}\u00a0%)"
             lines.append(fill(line, WRAPPED, subsequent_indent="    "))
     axes.set_axis_off()
     axes.text(0, 1, "\n".join(lines), va="top", fontsize=SMALL, transform=axes.transAxes)
