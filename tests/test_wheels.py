@@ -107,7 +107,8 @@ def test_the_core_alone_says_what_is_missing_and_how_to_get_it(site, tmp_path):
         ):
             missed = bnn(site, *words.split())
             assert (missed.returncode, missed.stdout) == (2, "")
-            assert f"pip install {distribution}" in missed.stderr
+            command = missed.stderr.partition("pip install ")[2].partition("`")[0]
+            assert distribution in command.split()
     finally:
         for path in tmp_path.glob("bnnlab_*"):
             shutil.move(path, site)
