@@ -17,16 +17,18 @@ from bnnlab_tracking.tracker import Line
 Value = Summary.Value
 TEXT = "lines"
 """The tag of each line as text."""
+ELSEWHERE = ("event", "layers", "task", "epoch", "step", "time", "seconds")
+"""Keys of a line that have no chart of their own; the text has them all."""
 
 
 def of_line(line: Line) -> Iterator[Any]:
     """Yield scalars and histograms of a line of metrics.jsonl."""
     event = line["event"]
-    plain = {key: it for key, it in line.items() if key not in ("event", "layers")}
-    yield from (scalar(f"{event}/{name}", value) for name, value in numbers(plain))
+    plain = {key: it for key, it in line.items() if key not in ELSEWHERE}
     if event == "evaluation":
-        accuracy = {f"task {place}": it for place, it in enumerate(line["accuracy"], 1)}
+        accuracy = {f"task {place}": it for place, it in enumerate(plain.pop("accuracy"), 1)}
         yield from (scalar(f"accuracy/{name}", value) for name, value in numbers(accuracy))
+    yield from (scalar(f"{event}/{name}", value) for name, value in numbers(plain))
     for layer in line["layers"] if event == "weights" else ():
         yield from _of_layer(layer)
 
