@@ -16,8 +16,6 @@ from bnnlab_tracking.tracker import Line, Status, Tracked, Tracker
 
 VERSION = "brain.Event:2"
 """The first record of an event file."""
-PLACES = ("data", "out", "track")
-"""Settings that tell no runs apart."""
 
 
 class TensorBoard(Tracker):
@@ -65,13 +63,13 @@ class TensorBoard(Tracker):
 
         lines = (self._run.folder / METRICS).read_bytes().count(b"\n")
         if result and status == "complete" and self._next == lines and not self._is_ended:
-            settings = {k: it for k, it in self._run.settings.items() if k not in PLACES}
+            settings = {**self._run.portable, "protocol": self._run.protocol_hash}
             figures = {key: it for key, it in result.items() if isinstance(it, int | float)}
             end = [
                 values.image("matrix", heat_map(result["accuracy"])),
                 *(values.scalar(f"result/{key}", it) for key, it in values.numbers(figures)),
                 *self._draw(),
-                *values.session({**settings, "protocol": self._run.protocol_hash}, self._run.name),
+                *values.session(settings, self._run.name),
             ]
             self._write(_event(end, step=self._step, wall_time=time.time()))
         self._file.close()

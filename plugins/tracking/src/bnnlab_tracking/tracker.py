@@ -14,6 +14,8 @@ Status = Literal["complete", "stopped", "failed", "interrupted", "crashed"]
 """How a run ended. crashed: its process did, and nothing of the run said so."""
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
+PLACES = ("data", "out", "track")
+"""Settings that say where a run lies and is shown, and tell no runs apart."""
 PLACE = "track"
 """The folder, in that of a run, of what belongs to its trackers."""
 
@@ -44,6 +46,11 @@ class Tracked:
     protocol_hash: str
     resumed: bool
     delivered: int | None
+
+    @property
+    def portable(self) -> dict[str, Any]:
+        """The settings without those that say where the run lies and is shown."""
+        return {key: it for key, it in self.settings.items() if key not in PLACES}
 
     @property
     def place(self) -> Path:

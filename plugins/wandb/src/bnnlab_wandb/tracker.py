@@ -29,8 +29,6 @@ QUIET: Mapping[str, Any] = {
 """Settings of wandb: what the user did not ask for does not leave the machine."""
 ALIASES = {"dryrun": "offline", "run": "online"}
 """Old names of modes that wandb takes."""
-PLACES = ("data", "out", "track")
-"""Settings of a run that say where it lies and is shown: W&B does not get them."""
 
 
 class WandB(Tracker):
@@ -188,9 +186,8 @@ def config_of(run: Tracked) -> dict[str, Any]:
     """Return what W&B calls the config: settings, protocol, versions."""
     environment = run.environment
     environment.pop("command", None)
-    settings = {key: it for key, it in run.settings.items() if key not in PLACES}
     return {
-        **settings,
+        **run.portable,
         "protocol": run.protocol_hash,
         "protocol_description": run.protocol,
         "environment": environment,
