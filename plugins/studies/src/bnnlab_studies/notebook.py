@@ -1,40 +1,48 @@
 """A study as notebooks show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 
 from bnnlab.engine.html import Cell, matrix_html, stacked, table
-from bnnlab_studies.comparing import note
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.study import Study
 from bnnlab_studies.tables import heading, interval, text
 
 
-def study_html(study: Study) -> str:
+def study_html(
+    name: str,
+    cells: Mapping[str, Sequence[Record]],
+    found: Mapping[str, Mapping[str, Summary]],
+    notes: Sequence[str],
+) -> str:
     """Return the means of a study as HTML, with the figures that the command line prints.
 
     Of one cell: the mean of the accuracy matrices, and all measures. Of several: the chief measures
     of each.
+
+    Args:
+        name: Of the study.
+        cells: The runs of each cell.
+        found: Per measure, its summary by cell.
+        notes: What is said below.
     """
-    complete, count = sum(run.is_complete for run in study), len(study.cells)
-    cells = f"{count} cell{'s' * (count != 1)}, {complete} of {len(study)} runs complete"
-    parts = [f"<b>{escape(study.name or 'study')}: {cells}</b>"]
-    found = {name: study.summary(name) for name in study.told}
+    runs = [run for each in cells.values() for run in each]
+    complete = [run for run in runs if run.is_complete]
+    count = f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(complete)} of {len(runs)}"
+    parts = [f"<b>{escape(name)}: {count} runs complete</b>"]
     heads = ("n", "mean", "std", "95 % interval")
-    if len(study.cells) == 1:
-        ((cell, runs),) = study.cells.items()
-        if matrix := _mean([run for run in runs if run.is_complete]):
+    if len(cells) == 1:
+        (cell,) = cells
+        if matrix := _mean(complete):
             parts += ["accuracy in %, mean over the seeds", matrix_html(matrix, [])]
-        rows = [[heading(name), *_figures(name, its[cell])] for name, its in found.items()]
+        rows = [[heading(it), *_figures(it, its[cell])] for it, its in found.items()]
         parts.append(table(rows, ("measure", *heads)))
     else:
-        for name, its in found.items():
-            rows = [[cell, *_figures(name, its[cell])] for cell in study.cells]
-            parts.append(table(rows, (heading(name), *heads)))
-    parts += [escape(each) for each in (note(study), str(study.folder or "")) if each]
-    return stacked(parts)
+        for it, its in found.items():
+            rows = [[cell, *_figures(it, its[cell])] for cell in cells]
+            parts.append(table(rows, (heading(it), *heads)))
+    return stacked([*parts, *map(escape, notes)])
 
 
 def _figures(name: str, found: Summary) -> list[Cell]:

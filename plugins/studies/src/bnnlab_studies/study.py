@@ -13,8 +13,9 @@ from bnnlab.settings.run import PLOTS
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group
-from bnnlab_studies.comparing import compare_cells, expect_no_copies, expect_one_protocol
+from bnnlab_studies.comparing import compare_cells, expect_no_copies, expect_one_protocol, note
 from bnnlab_studies.finding import find_records
+from bnnlab_studies.notebook import study_html
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text
@@ -132,9 +133,9 @@ class Study(Sequence[Record]):
         return draw(self, measure, across_protocols)
 
     def _repr_html_(self) -> str:
-        from bnnlab_studies.notebook import study_html  # which reads this module
-
-        return study_html(self)
+        found = {name: self.summary(name) for name in self.told}
+        notes = [each for each in (note(self), str(self.folder or "")) if each]
+        return study_html(self.name or "study", self.cells, found, notes)
 
     def _expect(self, measure: str) -> None:
         expect_measure(measure, self.records)
