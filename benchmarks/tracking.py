@@ -155,6 +155,7 @@ def main() -> None:
             first = number % len(names)
             for name in [*names[first:], *names[:first]]:
                 found[name].append(train(every[name], epochs, server))
+                print(f"{number + 1}  {name:28} {found[name][-1]}", flush=True)
     for name, runs in found.items():
         pairs = zip(runs, found["untracked"], strict=True)
         ratios = [one.seconds / other.seconds for one, other in pairs]

@@ -1,7 +1,6 @@
 """What a model predicts for the tasks of a stream."""
 
 from collections.abc import Iterator, Sequence
-from math import log
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
-from bnnlab.interfaces.prediction import Prediction, entropy
+from bnnlab.interfaces.prediction import Prediction, RealPrediction
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 
@@ -35,7 +34,7 @@ class Evaluator:
 
     def predict(
         self, tasks: Sequence[Task], seen: Sequence[Task]
-    ) -> Iterator[list[tuple[Task, Prediction]]]:
+    ) -> Iterator[list[tuple[Task, Prediction | RealPrediction]]]:
         """Predict the test parts of tasks, group by group; each group could be asked for alone.
 
         The model evaluates until the last group is taken, and holds the deployed weights whenever
@@ -59,28 +58,24 @@ class Evaluator:
                 yield [(task, found[id(task.test)]) for task in group]
 
     @torch.no_grad()
-    def _predict(self, tasks: Sequence[Task], seen: Sequence[Task]) -> list[Prediction]:
-        probabilities = entropies = torch.zeros(())
-        draws = self.optimizer.test_draws
-        targets = torch.cat([task.test.labels[task.test.rows] for task in tasks])
-        likelihoods: list[Tensor] = []
+    def _predict(
+        self, tasks: Sequence[Task], seen: Sequence[Task]
+    ) -> list[Prediction | RealPrediction]:
+        draws, objective = self.optimizer.test_draws, tasks[0].objective
+        targets = [task.test.labels[task.test.rows] for task in tasks]
+        outputs = self._outputs(tasks, seen, draws)
+        found = objective.predict(outputs, torch.cat(targets), max(1, draws))
+        return found.split([objective.rows(each) for each in targets])
+
+    def _outputs(self, tasks: Sequence[Task], seen: Sequence[Task], draws: int) -> Iterator[Tensor]:
+        """Yield the outputs for all test inputs at each weight draw."""
         for _ in self.optimizer.predictive(draws):
             if self.task_ids:
                 self.model.select_task(tasks[0].index)
             if needs_recalibration(self.model):
                 recalibrate(self.model, _calibration(seen))
-            logits = torch.cat([self.model(inputs) for inputs in _batches(tasks)])
-            log_p = (tasks[0].mask(logits) if self.task_ids else logits).log_softmax(-1)
-            likelihoods.append(log_p.gather(-1, targets[:, None].to(log_p.device))[:, 0])
-            p = log_p.exp()
-            probabilities = probabilities + p / max(1, draws)
-            entropies = entropies + entropy(p) / max(1, draws)
-        sizes = [len(task.test) for task in tasks]
-        likelihood = torch.stack(likelihoods).logsumexp(0) - log(len(likelihoods))
-        every = (probabilities, entropies, likelihood, targets)
-        return [
-            Prediction(*each) for each in zip(*(torch.split(x, sizes) for x in every), strict=True)
-        ]
+            outputs = torch.cat([self.model(inputs) for inputs in _batches(tasks)])
+            yield tasks[0].mask(outputs) if self.task_ids else outputs
 
 
 def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
@@ -90,7 +85,7 @@ def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
     """
     group: list[Task] = []
     for task in tasks:
-        sizes = {id(each.test): len(each.test) for each in [*group, task]}
+        sizes = {id(each.test): each.test.labels[:1].numel() * len(each.test) for each in [*group, task]}
         if group and (alone or sum(sizes.values()) > HELD_EXAMPLES):
             yield group
             group = []

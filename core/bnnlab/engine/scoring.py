@@ -8,7 +8,7 @@ from bnnlab.engine.probes import STAMPS, Probes, joined
 from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
 from bnnlab.interfaces.faults import ADVICE
-from bnnlab.interfaces.prediction import Prediction
+from bnnlab.interfaces.prediction import Prediction, RealPrediction
 from bnnlab.interfaces.probe import Control, Moment, Probe, Run
 from bnnlab.interfaces.stream import Task
 
@@ -35,7 +35,7 @@ class Scorer:
         seen = self.made.tasks[: task.index + 1]
         (group,) = self._evaluator.predict([replace(task, test=task.validation)], seen)
         ((_, held),) = group
-        return {"validation_accuracy": held.accuracy()}
+        return {"validation_accuracy": held.score()}
 
     def score_after(self, task: Task) -> None:
         """Score the tasks seen and, for forward transfer, the next one."""
@@ -63,7 +63,7 @@ class Scorer:
                     progress.further += 1
                     continue
                 _check(prediction, at)
-                progress.row.append(prediction.accuracy())
+                progress.row.append(prediction.score())
                 if at:
                     self._probes.ask(Probe.predicted, at, task, prediction)
             if self._control.is_due():
@@ -78,8 +78,8 @@ class Scorer:
         ]
 
 
-def _check(prediction: Prediction, at: Moment | None) -> None:
+def _check(prediction: Prediction | RealPrediction, at: Moment | None) -> None:
     """Check that a prediction is finite; `Optimizer.look` does not see the last step's outcome."""
-    if not bool(prediction.probabilities.isfinite().all()):
+    if not prediction.is_finite():
         when = f"after task {at.task.index + 1} ({at.task.name})" if at else "before training"
         raise RunError(f"{when} the model predicts numbers that are not finite. {ADVICE}")

@@ -124,7 +124,8 @@ class Trainer:
             batch = Batch(inputs, targets, task.loss)
             loss, logits = _step(run.optimizer, run.rule.closure(run.model, batch))
             losses[progress.step] = loss
-            correct += (task.mask(logits).argmax(-1) == targets).sum()
+            right = task.objective.correct(task.mask(logits), targets)
+            correct += 0 if right is None else right
             progress.step += 1
             progress.steps += 1
             if self._each_step:

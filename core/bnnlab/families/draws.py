@@ -75,7 +75,8 @@ def _differentiate(
     rest = {name: p for name, p in model.named_parameters() if name not in draws}
     with torch.enable_grad():
         logits = forward(drawn, rest)
-        loss = batch.loss(logits.flatten(0, 1), batch.targets.repeat(count))
+        targets = batch.targets.repeat(count, *[1] * (batch.targets.ndim - 1))
+        loss = batch.loss(logits.flatten(0, 1), targets)
         wanted = {**drawn, **{name: p for name, p in rest.items() if p.requires_grad}}
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     # The loss is the mean over the draws, so the gradient at one draw is S times what arrives.

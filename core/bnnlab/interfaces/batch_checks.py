@@ -7,41 +7,49 @@ would wait for it: they are checked only after a step has failed.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
 from bnnlab.guards.probing import probe_inputs
+from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.objective import CLASSES
 
 
-def check(model: Any, batch: Any) -> None:
-    """Check that a rule can use this model and this batch.
+def checked(rule: nn.Module, model: Any, given: Any) -> Batch:
+    """Return the batch that a rule is given, after a check that rule and model can use it.
 
     Raises:
-        UsageError: If the model is no bnnlab model, or the batch is not `(inputs, targets)` with
-            int64 targets of shape (B,), one per input.
+        UsageError: If the model is no bnnlab model, the batch is not `(inputs, targets)` with one
+            target for each input, or the rule cannot learn from such targets.
     """
     if not isinstance(model, Model):
         raise UsageError(
             f"a rule works on a bnnlab.Model, not on a {type(model).__name__}: give the model that "
             "it wraps, or what bnnlab.binarize(module) or bnnlab.cut(module) makes of it"
         )
-    if not isinstance(batch, tuple | list) or not 2 <= len(batch) <= 3:
-        raise UsageError(f"a batch is (inputs, targets), not a {type(batch).__name__}")
-    inputs, targets = batch[:2]
+    if not isinstance(given, tuple | list) or not 2 <= len(given) <= 3:
+        raise UsageError(f"a batch is (inputs, targets), not a {type(given).__name__}")
+    inputs, targets, *_ = batch = Batch(*given)
     for what, value in (("inputs", inputs), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise UsageError(f"the {what} are a {type(value).__name__}: give a tensor")
-    if targets.ndim != 1 or targets.dtype != torch.int64:
+    if batch.objective == CLASSES and (targets.ndim != 1 or targets.dtype != torch.int64):
         raise UsageError(
             f"the targets are {_described(targets)}: give the number of its class for each input, "
             f"an int64 tensor of shape (B,){_remedy(targets)}"
         )
-    if inputs.shape[:1] != targets.shape or not targets.shape[0]:
+    if not inputs.ndim or inputs.shape[:1] != targets.shape[:1] or not targets.shape[0]:
         raise UsageError(
             f"inputs are {_described(inputs)} and targets {_described(targets)}: give one target "
             "for each input, and at least one"
         )
+    if batch.objective is not None and not batch.objective.is_of_classes and not rule.any_loss:
+        raise UsageError(
+            f"the targets are {batch.objective.name}, and {type(rule).__name__} learns from one "
+            "class per input: take a rule that provides 'any-loss', such as bp"
+        )
+    return batch
 
 
 def _described(tensor: Tensor) -> str:

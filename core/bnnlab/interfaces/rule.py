@@ -6,25 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab.errors import RunError
 from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces import batch_checks
+from bnnlab.interfaces.batch import Batch as Batch
+from bnnlab.interfaces.batch import Loss as Loss
+from bnnlab.interfaces.objective import CLASSES
 from bnnlab.interfaces.model import Model
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Maps logits `(B, K)` and targets `(B,)` to the mean loss of the batch, a scalar."""
-
-
-class Batch(NamedTuple):
-    """Inputs `(B, ...)`, targets `(B,)` int64, and the task's loss (cross-entropy by default)."""
-
-    inputs: Tensor
-    targets: Tensor
-    loss: Loss = F.cross_entropy
-
 
 class Draws(NamedTuple):
     """Loss, logits and gradients at S weight draws.
@@ -48,6 +38,8 @@ class LearningRule(nn.Module, ABC):
     `state_dict()` and moves with `to(device)`.
 
     Attributes:
+        any_loss: Whether the rule learns from the batch's loss alone, whatever its targets are and
+            whatever shape its outputs have. What provides the capability "any-loss" says so here.
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
         precision: The dtype to which `torch.autocast` casts products in forward and backward
@@ -55,6 +47,7 @@ class LearningRule(nn.Module, ABC):
             float32.
     """
 
+    any_loss = False
     whole_segments = False
     precision: torch.dtype | None = None
 
@@ -82,7 +75,7 @@ class LearningRule(nn.Module, ABC):
             batch: Inputs, targets and loss.
 
         Returns:
-            The batch-mean loss, a scalar; and the logits `(B, K)`.
+            The batch-mean loss, a scalar; and the logits `(B, K)`, or `(B, ..., K)`.
         """
 
     def differentiate_draws(
@@ -122,10 +115,10 @@ class LearningRule(nn.Module, ABC):
             batch: `(inputs, targets)`, or a `Batch` with a loss of its own.
 
         Raises:
-            UsageError: If the model is no bnnlab model, or the batch is not inputs with labels.
+            UsageError: If the model is no bnnlab model, the batch is not inputs with targets, or
+                the rule cannot learn from such targets.
         """
-        batch_checks.check(model, batch)
-        return Closure(self, model, Batch(*batch))
+        return Closure(self, model, batch_checks.checked(self, model, batch))
 
 
 class Closure:
@@ -195,7 +188,7 @@ class Closure:
             if parameter not in draws:
                 own = found.grads.get(name)
                 parameter.grad = None if own is None else own.mean(0)
-        self.logits = _log_mean(found.logits)
+        self.logits = self._merged(found.logits)
         return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
 
     def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
@@ -208,17 +201,25 @@ class Closure:
             return loss
 
         answer = evaluate_draws(call, draws, self._names)
-        self.logits = _log_mean(torch.stack(logits))
+        self.logits = self._merged(torch.stack(logits))
         return answer
 
+    def _merged(self, logits: Tensor) -> Tensor:
+        """Return what S draws predict together, of their logits `(S, B, ...)`."""
+        return (self._batch.objective or CLASSES).merge(logits)
+
     def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
-        """Check that logits have the shape `(*leading, K)`, with the K of the stream."""
-        classes = self.model.classes
-        wanted = (*leading, logits.shape[-1] if logits.ndim and classes is None else classes)
+        """Check that logits have the shape `(*leading, K)`, with the K of the stream.
+
+        An objective may ask for more dimensions before the last.
+        """
+        last = self.model.classes or (logits.shape[-1] if logits.ndim else 1)
+        objective = self._batch.objective or CLASSES
+        wanted = *leading, *objective.output_shape(tuple(self._batch.targets.shape[1:]), last)
         if logits.shape != wanted:
             raise RunError(
                 f"{type(self._rule).__name__}: the logits have shape {tuple(logits.shape)}, and "
-                f"must have ({', '.join('K' if n is None else str(n) for n in wanted)})"
+                f"must have {tuple(wanted)}"
             )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
@@ -232,11 +233,6 @@ class Closure:
             if not reason:
                 raise
             raise RunError(f"the step cannot be made: {reason}") from error
-
-
-def _log_mean(logits: Tensor) -> Tensor:
-    """Return the logarithm of the mean probabilities over draws, of logits `(S, B, K)`."""
-    return logits.softmax(-1).mean(0).log()
 
 
 def evaluate_draws(

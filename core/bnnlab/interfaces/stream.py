@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bnnlab.interfaces.batch import TaskLoss
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.objective import CLASSES, Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class Task:
         validation: Data held out of the training data, or None.
         classes: bool of shape (K,): the classes of this task, if the model is told the task
             (task-incremental); None for all classes.
+        objective: What the targets are, and how outputs are learned from and scored. All tasks of a
+            stream have the same.
     """
 
     index: int
@@ -35,39 +37,37 @@ class Task:
     test: Examples
     validation: Examples | None = None
     classes: Tensor | None = None
+    objective: Objective = CLASSES
 
     @property
     def scored_on(self) -> str:
         """Name of the part that `test` is."""
         return "validation" if self.test is self.validation else "test"
 
+    @property
+    def loss(self) -> TaskLoss:
+        """The mean loss of a batch of this task, a function of outputs and targets."""
+        return TaskLoss(self.objective, self.classes, self.index)
+
     def mask(self, logits: Tensor) -> Tensor:
         """Return the logits `(..., K)`, with minus infinity for the classes of other tasks."""
-        if self.classes is None:
-            return logits
-        return logits.masked_fill(~self.classes, -torch.inf)
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy over the task's classes, a scalar.
-
-        Args:
-            logits: `(B, K)`.
-            targets: int64 of shape (B,).
-        """
-        return F.cross_entropy(self.mask(logits), targets)
+        return self.loss.masked(logits)
 
 
 class TaskStream(ABC):
     """A sequence of tasks. A task is made when it is indexed.
 
     Attributes:
-        input_shape: Shape of one input, `(C, H, W)`.
-        classes: Number of logits K.
+        input_shape: Shape of one input: `(C, H, W)`, `(F,)`, `(T, C)`; of token ids, `(T,)`.
+        tokens: How many token ids there are, if inputs are token ids (int64, 0 to `tokens` - 1);
+            None for numbers (float32).
+        classes: Number of logits K; of real numbers, their number D.
         gives_task_ids: Whether the model may be told the task at test.
         class_names: A name per class, in the order of the labels; empty if they are only numbers.
     """
 
     input_shape: tuple[int, ...]
+    tokens: int | None = None
     classes: int
     gives_task_ids: bool = False
     class_names: Sequence[str] = ()

@@ -1,0 +1,107 @@
+"""What a rule learns from in one step: inputs, targets, and the loss of a task or of several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnnlab.interfaces.objective import CLASSES, Objective
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps outputs `(B, ...)` and targets `(B, ...)` to the mean loss of the batch, a scalar."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskLoss:
+    """The mean loss of rows that are of one task, or of several.
+
+    Attributes:
+        objective: What the targets are.
+        mask: bool of shape (K,), or (B, K) if the rows are of several tasks: the classes among
+            which a row's is searched; None for all.
+        tasks: Index of the task, or int64 of shape (B,), that of each row; None if unknown.
+    """
+
+    objective: Objective = CLASSES
+    mask: Tensor | None = None
+    tasks: int | Tensor | None = None
+
+    def masked(self, outputs: Tensor) -> Tensor:
+        """Return logits `(B, ..., K)` with minus infinity where the mask is false.
+
+        Logits of S draws may follow one another, `(S * B, ..., K)`.
+        """
+        mask = self.mask
+        if mask is None:
+            return outputs
+        if mask.ndim == 2:
+            mask = mask.repeat(len(outputs) // len(mask), 1)
+            mask = mask.view(len(mask), *[1] * (outputs.ndim - 2), -1)
+        return outputs.masked_fill(~mask, -torch.inf)
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss, a scalar."""
+        return self.objective.loss(self.masked(outputs), targets)
+
+
+class Batch(NamedTuple):
+    """What a rule learns from in one step.
+
+    Attributes:
+        inputs: `(B, ...)`.
+        targets: `(B,)` int64; of another shape and dtype if the objective says so.
+        loss: Of a task, a `TaskLoss`; any function of outputs and targets in a loop of one's own.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    loss: Loss = F.cross_entropy
+
+    @property
+    def objective(self) -> Objective | None:
+        """What the targets are; None if the loss is a function that does not say it."""
+        if self.loss is F.cross_entropy:
+            return CLASSES
+        return self.loss.objective if isinstance(self.loss, TaskLoss) else None
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The classes among which a row's is searched, see `TaskLoss`; None for all."""
+        return self.loss.mask if isinstance(self.loss, TaskLoss) else None
+
+    @property
+    def tasks(self) -> int | Tensor | None:
+        """The task of the rows, or of each row, see `TaskLoss`; None if unknown."""
+        return self.loss.tasks if isinstance(self.loss, TaskLoss) else None
+
+
+def joined(batches: Sequence[Batch], outputs: int) -> Batch:
+    """Return the rows of several batches as one; each row keeps its task and its mask.
+
+    Args:
+        batches: Of the same objective.
+        outputs: K, the last dimension of the model's outputs.
+
+    Raises:
+        ValueError: If a loss does not say its objective, or the objectives differ.
+    """
+    first = batches[0].objective
+    if first is None or any(batch.objective != first for batch in batches):
+        raise ValueError("only batches of one objective can be joined, and with its own loss")
+    inputs, targets = (torch.cat(each) for each in zip(*((b[0], b[1]) for b in batches), strict=True))
+    tasks = mask = None
+    if all(batch.tasks is not None for batch in batches):
+        tasks = torch.cat([_of_rows(batch.tasks, batch, ()) for batch in batches])
+    if any(batch.mask is not None for batch in batches):
+        mask = torch.cat([_of_rows(batch.mask, batch, (outputs,)) for batch in batches])
+    return Batch(inputs, targets, TaskLoss(first, mask, tasks))
+
+
+def _of_rows(value: int | Tensor | None, batch: Batch, shape: tuple[int, ...]) -> Tensor:
+    """Return a value of each row, for one of all rows or of each; None is true."""
+    each = torch.as_tensor(True if value is None else value, device=batch.targets.device)
+    rows = len(batch.targets)
+    return each if each.ndim > len(shape) else each.expand(rows, *shape)
