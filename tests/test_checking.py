@@ -196,7 +196,7 @@ def test_without_the_test_parts_the_others_are_checked(
     with pytest.raises(UsageError, match="40 of 40 validation examples of 't1' are in a train"):
         make([tasks[0], replace(tasks[1], validation=tasks[1].train)], "validation")
     worse = replace(tasks[0].train, labels=tasks[0].train.labels + 3)
-    with pytest.raises(UsageError, match="labels of the validation part of 't0' beyond 0 to 2"):
+    with pytest.raises(UsageError, match="labels of the validation part of 't0' go from 3 to 5"):
         make([replace(tasks[0], validation=worse)], "validation")
 
 
@@ -213,7 +213,7 @@ def test_checks_on_validation_do_not_depend_on_the_test_part(
     task = Task(0, "t0", parts[0], hidden, validation=parts[1])
     make([task], "validation")
     assert not caplog.records
-    with pytest.raises(UsageError, match="10 of the 20 images of the test part"):
+    with pytest.raises(UsageError, match="10 of the 20 examples of the test part"):
         make([task])
 
 
@@ -246,7 +246,7 @@ def test_pixels_that_are_not_finite_are_refused_with_their_part(
     first, *rest = tasks
     first = replace(first, train=with_nan(first.train, 0), test=with_nan(first.test, 0))
     part = with_nan(first.test if name == "test" else first.train, 7)
-    with pytest.raises(UsageError, match=rf"7 of the \d+ images of the {name} part of 't0'"):
+    with pytest.raises(UsageError, match=rf"7 of the \d+ examples of the {name} part of 't0'"):
         make([replace(first, **{name: part}), *rest])
     unused = replace(part, rows=part.rows[7:])
     if name != "validation":
@@ -263,13 +263,13 @@ def test_pixels_that_are_not_finite_are_refused_with_their_part(
             "labels of {} must be int64.* torch.float32",
         ),
         (lambda part: {"labels": part.labels.byte()}, "labels of {} must be int64"),
-        (lambda part: {"labels": part.labels[:, None]}, r"labels of {} must .*of shape \(60,\)"),
-        (lambda part: {"labels": part.labels[:50]}, r"labels of {} must .*of shape \(60,\)"),
-        (lambda part: {"labels": part.labels - 1}, "labels of {} beyond 0 to 2"),
+        (lambda part: {"labels": part.labels[:, None]}, r"labels of {} must .*of shape \(N,\)"),
+        (lambda part: {"labels": part.labels[:50]}, r"labels of {} must be 60, one per row of"),
+        (lambda part: {"labels": part.labels - 1}, "labels of {} go from -1 to 1, and the classes"),
         (lambda part: {"rows": torch.arange(60) < 40}, "rows of {} must be int64.* torch.bool"),
         (
             lambda part: {"rows": part.rows + 57},
-            r"rows of {} go from \d+ to \d+, and its images to 59",
+            r"rows of {} go from \d+ to \d+, and the last is 59",
         ),
         (lambda part: {"rows": part.rows - 99}, "rows of {} go from -"),
         (lambda part: {"labels": part.labels.tolist()}, "labels of {} must be a tensor, and is .0"),
@@ -294,7 +294,7 @@ def test_an_image_that_would_be_scored_twice_is_refused(tasks: list[Task], name:
     first, *rest = tasks
     part = first.test if name == "test" else first.train
     twice = replace(part, rows=torch.cat([part.rows, part.rows[:1]]))
-    with pytest.raises(UsageError, match=f"rows of the {name} part of 't0' name an image more"):
+    with pytest.raises(UsageError, match=f"rows of the {name} part of 't0' name an example more"):
         make([replace(first, **{name: twice}), *rest])
     if name == "test":
         more = replace(first.train, rows=first.train.rows.repeat(2))
@@ -394,13 +394,13 @@ def test_stored_images_are_told_apart_by_digests_or_their_place_without_reading_
     [
         (
             lambda p: replace(p, pixels=p.pixels[..., :5]),
-            r"images of the .* part of 't1' have shape \(1, 6, 5\)",
+            r"pixels of the .* part of 't1' have shape \(1, 6, 5\)",
         ),
         (
             lambda p: replace(p, permutation=torch.arange(30)),
             "permutation of .* must hold each of 0 to 35",
         ),
-        (lambda p: replace(p, labels=p.labels + 3), "labels of the .* part of 't1' beyond 0 to 2"),
+        (lambda p: replace(p, labels=p.labels + 3), "labels of the .* part of 't1' go from 3 to 5"),
         (lambda p: replace(p, rows=p.rows[:0]), "part of 't1' has no example"),
     ],
     ids=["shape", "order", "labels", "empty"],
@@ -439,9 +439,9 @@ def unknown_of(tasks: list[Task], unknown: Any) -> Any:
             "permutation of .* must hold each of 0 to 35",
         ),
         (lambda p: replace(p, mean=torch.zeros(2, 1, 1)), "doesn't match the broadcast shape"),
-        (lambda p: replace(p, labels=p.labels + 3), "labels of .* beyond 0 to 2"),
-        (lambda p: replace(p, labels=p.labels[:5]), r"must be int64 of shape .60,."),
-        (lambda p: with_nan(p, 3), "3 of the 20 images of out_of_distribution"),
+        (lambda p: replace(p, labels=p.labels + 3), "labels of .* go from 3 to 5"),
+        (lambda p: replace(p, labels=p.labels[:5]), "labels of .* must be 60"),
+        (lambda p: with_nan(p, 3), "3 of the 20 examples of out_of_distribution"),
     ],
     ids=["tensor", "empty", "shape", "unit", "order", "mean", "labels", "few labels", "NaN"],
 )

@@ -127,7 +127,7 @@ def test_a_model_of_other_classes_is_refused_by_name(
 ) -> None:
     made = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=7, hidden=[8])
     monkeypatch.setattr("bnnlab.engine.building.make_model", lambda *_, **__: made)
-    with pytest.raises(UsageError, match=r"model:mlp returns 7 logits, and .* has 10 classes"):
+    with pytest.raises(UsageError, match=r"model:mlp returns outputs of shape \(7,\) .* needs \(10,\)"):
         make(host)
     made.segments[1] = nn.Linear(5, 10)
     with pytest.raises(UsageError, match=r"model:mlp: segment 2 .*Linear, cannot take \(B, 8\)"):
@@ -205,7 +205,7 @@ class Faulty:
             lambda: Faulty(
                 lambda task: replace(task, test=replace(task.test, labels=task.test.labels + 1))
             ),
-            "beyond 0 to 9",
+            "and the classes from 0 to 9",
         ),
     ],
 )

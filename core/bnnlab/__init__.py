@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from bnnlab.families.local import LocalRule as LocalRule
     from bnnlab.families.posterior import BernoulliOptimizer as BernoulliOptimizer
     from bnnlab.families.posterior import PosteriorOptimizer as PosteriorOptimizer
+    from bnnlab.interfaces.batch import Batch as Batch
     from bnnlab.interfaces.context import TaskContext as TaskContext
     from bnnlab.interfaces.conversion import Conversion as Conversion
     from bnnlab.interfaces.examples import Examples as Examples
     from bnnlab.interfaces.keeping import keeping as keeping
     from bnnlab.interfaces.keeping import kept as kept
     from bnnlab.interfaces.model import Model as Model
+    from bnnlab.interfaces.objective import Objective as Objective
+    from bnnlab.interfaces.objectives import Classes as Classes
+    from bnnlab.interfaces.objectives import ClassPerPosition as ClassPerPosition
+    from bnnlab.interfaces.objectives import RealNumbers as RealNumbers
     from bnnlab.interfaces.optimizer import Optimizer as Optimizer
     from bnnlab.interfaces.probe import Probe as Probe
-    from bnnlab.interfaces.rule import Batch as Batch
     from bnnlab.interfaces.rule import Closure as Closure
     from bnnlab.interfaces.rule import LearningRule as LearningRule
     from bnnlab.interfaces.stream import Task as Task
@@ -86,16 +90,19 @@ _HOMES = {
     ),
     "engine.loading": ("load",),
     "families.local": ("LocalRule",),
+    "interfaces.batch": ("Batch",),
     "interfaces.context": ("TaskContext",),
     "interfaces.conversion": ("Conversion",),
     "interfaces.examples": ("Examples",),
     "interfaces.keeping": ("keeping", "kept"),
     "interfaces.model": ("Model",),
     "nn.normalization": ("BatchNorm",),
+    "interfaces.objective": ("Objective",),
+    "interfaces.objectives": ("ClassPerPosition", "Classes", "RealNumbers"),
     "interfaces.optimizer": ("Optimizer",),
     "families.posterior": ("BernoulliOptimizer", "PosteriorOptimizer"),
     "interfaces.probe": ("Probe",),
-    "interfaces.rule": ("Batch", "Closure", "LearningRule"),
+    "interfaces.rule": ("Closure", "LearningRule"),
     "conversion.segments": ("cut",),
     "interfaces.stream": ("Task", "TaskStream"),
 }

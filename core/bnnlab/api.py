@@ -51,7 +51,8 @@ def create(
         data: For a stream: the data folder; the default is that of `bnn run`.
         device: For a stream: where the images lie.
         host: The plugins to choose from; all installed ones by default.
-        given: The component's options; a model also takes `input_shape` and `classes`.
+        given: The component's options; a model also takes `input_shape` and `classes`, and `tokens`
+            if inputs are token ids.
 
     Raises:
         UsageError: If a name, an option or the model is wrong or missing, or if a stream fails a
@@ -92,14 +93,17 @@ def create(
 
 
 def _sizes(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Take `input_shape` and `classes`, which are no options, out of a model's arguments."""
+    """Take `input_shape`, `classes` and `tokens`, which are no options, out of the arguments."""
     try:
         shape, classes = given.pop("input_shape"), given.pop("classes")
     except KeyError as error:
         raise UsageError(f"model {name!r} needs the argument {error.args[0]}") from None
     expect("input_shape", shape, tuple, list)
     shape = tuple(_whole("input_shape", side, least=1) for side in shape)
-    return {"input_shape": shape, "classes": _whole("classes", classes, least=1)}
+    sizes = {"input_shape": shape, "classes": _whole("classes", classes, least=1)}
+    if (tokens := given.pop("tokens", None)) is not None:
+        sizes["tokens"] = _whole("tokens", tokens, least=1)
+    return sizes
 
 
 class _Said(TypedDict, total=False):

@@ -35,6 +35,7 @@ def binarize(
     activations: Literal["keep", "sign"] = "keep",
     surrogate: Surrogate = "saturating",
     input_shape: tuple[int, ...] | None = None,
+    tokens: int | None = None,
 ) -> Model:
     """Make the weight layers of a module binary, in place, and return it as a `Model`.
 
@@ -59,8 +60,9 @@ def binarize(
         scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
         activations: `keep` them, or `sign` to turn every activation module of torch into a `Sign`.
         surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
-        input_shape: Shape of one input without the batch. Rules such as dfa need it. The probe
-            inputs are token ids if the module takes nothing else.
+        input_shape: Shape of one input without the batch. Rules such as dfa need it.
+        tokens: How many token ids there are, if inputs are token ids. By default the probe inputs
+            are numbers where the module takes some.
 
     Raises:
         ValueError: If no layer is left to binarise, or an argument is none of its choices.
@@ -83,7 +85,7 @@ def binarize(
     Sign(surrogate)
     check_fits(module)
     graph = record(module)
-    x = None if input_shape is None else probe_inputs(module, input_shape)
+    x = None if input_shape is None else probe_inputs(module, input_shape, tokens=tokens)
     layers, conversion, missed = select(module, policy, graph, x)
     zeros = _zeros(layers)
     with all_or_nothing(module, map(weight_of, layers)):
@@ -97,7 +99,7 @@ def binarize(
         if x is not None:
             self_check(module, segments, x)
             _check_signs(layers)
-    model = Model(segments, input_shape)
+    model = Model(segments, input_shape, tokens)
     model.conversion = replace(conversion, signs=tuple(signs))
     log.log(logging.WARNING if missed else logging.INFO, "binarize: %s", model.conversion)
     if zeros:

@@ -11,7 +11,9 @@ from bnnlab.guards.module_state import all_or_nothing
 from bnnlab.guards.probing import check_fits, probe_inputs
 
 
-def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[nn.Module]:
+def cut(
+    module: nn.Module, input_shape: tuple[int, ...] | None = None, tokens: int | None = None
+) -> list[nn.Module]:
     """Cut a module into segments whose composition is the module; they share its parameters.
 
     `torch.fx` records the module's operations. A cut is possible where a single value is passed on,
@@ -33,6 +35,8 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
         module: Takes one tensor and returns one.
         input_shape: Shape of one input without the batch. If it is given, the module is run on two
             probe inputs: its outputs must be the same on every path, and segment by segment.
+        tokens: How many token ids there are, if inputs are token ids. By default they are numbers
+            where the module takes some.
 
     Returns:
         At least one segment: an `nn.Sequential` of the module's own parts if they form a chain,
@@ -47,7 +51,7 @@ def cut(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> list[n
     with all_or_nothing(module):
         segments = segments_of(module, record(module))
         if input_shape is not None:
-            self_check(module, segments, probe_inputs(module, input_shape))
+            self_check(module, segments, probe_inputs(module, input_shape, tokens=tokens))
     return segments
 
 

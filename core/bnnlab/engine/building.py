@@ -31,6 +31,8 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
 
+ANY_LOSS, TOKEN_INPUTS = "any-loss", "token-inputs"
+"""What a rule for other targets than a class per input provides, and a model of token ids."""
 BASES: dict[Kind, type] = {
     Kind.MODEL: Model,
     Kind.RULE: LearningRule,
@@ -144,13 +146,25 @@ def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> E
 
 
 def make_model(
-    host: PluginHost, choice: Choice, *, input_shape: tuple[int, ...], classes: int, seed: int
+    host: PluginHost,
+    choice: Choice,
+    *,
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    tokens: int | None = None,
 ) -> Model:
-    """Make a model with freshly drawn weights, on the CPU."""
+    """Make a model with freshly drawn weights, on the CPU; it is told of `tokens` if there are."""
+    given = {"input_shape": tuple(input_shape), "classes": classes}
+    if tokens is not None:
+        if TOKEN_INPUTS not in choice.component.capabilities(choice.options)[0]:
+            raise UsageError(
+                f"{choice} takes numbers, and inputs are token ids: take a model that provides "
+                f"{TOKEN_INPUTS!r}"
+            )
+        given["tokens"] = tokens
     generator = seeds.generator(seed, "initialisation")
-    model: Model = _make(
-        host, choice, input_shape=tuple(input_shape), classes=classes, generator=generator
-    )
+    model: Model = _make(host, choice, **given, generator=generator)
     binary = model.binary_parameters()
     with _named(choice, "with its initial_latents"):
         for name, latent in model.initial_latents.items():
@@ -214,23 +228,34 @@ def make_probe(host: PluginHost, choice: Choice) -> Probe:
 
 
 def make_learner(
-    host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device
+    host: PluginHost, config: RunConfig, stream: TaskStream, task: Task, device: torch.device
 ) -> tuple[Model, LearningRule, Optimizer]:
-    """Make a model for a stream, on the device, with its rule and its optimizer."""
+    """Make a model for a stream, on the device, with its rule and its optimizer.
+
+    The `task` is any of the stream's, which have targets of one kind.
+    """
     choices, seed = config.choices, config.seed
-    shape, classes = stream.input_shape, stream.classes
-    model = make_model(host, choices[Kind.MODEL], input_shape=shape, classes=classes, seed=seed)
+    model = make_model(
+        host,
+        choices[Kind.MODEL],
+        input_shape=stream.input_shape,
+        classes=stream.classes,
+        tokens=stream.tokens,
+        seed=seed,
+    )
     model.to(device)
     try:
-        *_, (logits,) = segment_shapes(model, shape)
+        *_, output = segment_shapes(model, stream.input_shape)
     except UsageError as error:
         raise UsageError(f"{choices[Kind.MODEL]}: {error}") from error
-    if logits != classes:
+    targets = tuple(task.train.labels.shape[1:])
+    needed = task.objective.output_shape(targets, stream.classes)
+    if output != needed:
         raise UsageError(
-            f"{choices[Kind.MODEL]} returns {logits} logits, and {choices[Kind.STREAM]} has "
-            f"{classes} classes"
+            f"{choices[Kind.MODEL]} returns outputs of shape {output} for an input, and "
+            f"{choices[Kind.STREAM]} needs {needed}: its targets are {task.objective.name}"
         )
-    model.classes = classes
+    model.classes = stream.classes
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
     if config.precision == "bfloat16":
         if not torch.amp.is_autocast_available(device.type):

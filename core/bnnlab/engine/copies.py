@@ -33,10 +33,14 @@ class Hasher:
 
     def examples(self, part: Examples) -> Hashes:
         """Return a hash of each example: of its pixels as stored, and its label."""
-        return self._once(
-            lambda: self.images(part) + _array(part.labels[part.rows]) * _ODD,
-            *(part.pixels, part.labels, part.rows),
-        )
+        pixels, labels, rows = part.pixels, part.labels, part.rows
+
+        def make() -> Hashes:
+            is_one = labels.ndim == 1 and not labels.is_floating_point()
+            each = _array(labels) if is_one else self._once(lambda: _rows(labels), labels)
+            return self.images(part) + each[_array(rows)] * _ODD
+
+        return self._once(make, pixels, labels, rows)
 
     def images(self, part: Examples) -> Hashes:
         """Return a hash of each example's pixels.

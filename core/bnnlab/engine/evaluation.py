@@ -85,7 +85,9 @@ def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
     """
     group: list[Task] = []
     for task in tasks:
-        sizes = {id(each.test): each.test.labels[:1].numel() * len(each.test) for each in [*group, task]}
+        sizes = {
+            id(each.test): each.test.labels[:1].numel() * len(each.test) for each in [*group, task]
+        }
         if group and (alone or sum(sizes.values()) > HELD_EXAMPLES):
             yield group
             group = []

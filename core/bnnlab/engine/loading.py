@@ -51,6 +51,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         building.without_files(choices[Kind.MODEL]),
         input_shape=tuple(data["input_shape"]),
         classes=data["classes"],
+        tokens=data.get("tokens"),
         seed=seed,
     )
     if Kind.RULE in choices:

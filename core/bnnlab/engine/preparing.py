@@ -25,7 +25,7 @@ from bnnlab.engine.protocol import (
 from bnnlab.errors import UsageError
 from bnnlab.guards import threads
 from bnnlab.interfaces.probe import Probe, Run
-from bnnlab.interfaces.stream import TaskStream
+from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
@@ -91,13 +91,14 @@ def _make(
     """Make tasks, model, rule and optimizer; in a resumed run the model reads no files."""
     choices = dict(config.choices)
     tasks = building.make_tasks(choices[Kind.STREAM], stream, config.evaluate_on)
+    _require_by_data(host, config, stream, tasks[0])
     unknown = None  # streams make them of test images
     if config.evaluate_on == "test":
         unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
     if resumed:
         choices[Kind.MODEL] = building.without_files(choices[Kind.MODEL])
     first = replace(config, choices=choices)
-    model, rule, optimizer = building.make_learner(host, first, stream, device)
+    model, rule, optimizer = building.make_learner(host, first, stream, tasks[0], device)
     return Run(
         model=model,
         rule=rule,
@@ -108,9 +109,24 @@ def _make(
         epochs=config.epochs,
         batch_size=config.batch_size,
         seed=config.seed,
-        make_again=lambda: building.make_learner(host, config, stream, device),
+        make_again=lambda: building.make_learner(host, config, stream, tasks[0], device),
         class_names=stream.class_names,
     )
+
+
+def _require_by_data(host: PluginHost, config: RunConfig, stream: TaskStream, task: Task) -> None:
+    """Refuse what does not fit the data of a stream, also where the stream does not declare it."""
+    needed, said = set[str](), []
+    if not task.objective.is_of_classes:
+        needed.add(building.ANY_LOSS)
+        said.append(f"targets are {task.objective.name}")
+    if stream.tokens is not None:
+        needed.add(building.TOKEN_INPUTS)
+        said.append("inputs are token ids")
+    choice = config.choices[Kind.STREAM]
+    component = replace(choice.component, requires=choice.component.requires | needed)
+    choices = {**config.choices, Kind.STREAM: replace(choice, component=component)}
+    require(host, replace(config, choices=choices), " and ".join(said))
 
 
 def _restore(

@@ -25,7 +25,8 @@ class Progress:
         epoch: The epoch to go on with.
         step: Steps made in that epoch.
         losses: Of its steps, 0 for those to come, on the device of the data.
-        correct: Training examples that the epoch's steps predicted rightly, an integer tensor `()`.
+        correct: Training examples that the epoch's steps predicted rightly, a tensor `()`; None
+            where that means nothing.
         generator: State of the augmentation's generator before the piece of examples in use.
         row: Accuracies that the evaluation under way has found.
         further: How many of the probes' further inputs it has predicted.
@@ -42,7 +43,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
-    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    correct: Tensor | None = None
     generator: Tensor | None = None
     row: list[float | None] = field(default_factory=list)
     further: int = 0
@@ -57,13 +58,21 @@ class Progress:
         """Return how far the run is in a task, for probes."""
         return Moment(task, self.epoch, self.steps)
 
-    def counters(self, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return `losses` and `correct` of the epoch on a device; at its first step, empty ones."""
+    def counters(self, steps: int, device: torch.device) -> Tensor:
+        """Put `losses` and `correct`, at an epoch's first step 0, on a device; return `losses`."""
         if self.step == 0:
             self.generator, self.losses = None, torch.zeros(steps)
             self.correct = torch.zeros((), dtype=torch.int64)
-        self.losses, self.correct = self.losses.to(device), self.correct.to(device)
-        return self.losses, self.correct
+        self.losses = self.losses.to(device)
+        self.correct = None if self.correct is None else self.correct.to(device)
+        return self.losses
+
+    def count(self, right: Tensor | None) -> None:
+        """Add examples that a step predicted rightly to `correct`; None where that means nothing.
+
+        An example of which a part is right counts as that part.
+        """
+        self.correct = None if right is None or self.correct is None else self.correct + right
 
     def remembering(self, examples: Examples) -> Examples:
         """Return the examples; their augmentation stores its generator's state here."""

@@ -39,7 +39,8 @@ class Origin:
         files: Digests of what the run reads besides its stream, by option.
         device: The kind of device.
         computed_on: What computed it, more than one if a resumed run went on with another.
-        data: What is needed to make the model again: input shape, classes, whether the rule infers.
+        data: What is needed to make the model again: input shape, classes, number of token ids if
+            inputs are such, whether the rule infers.
         components: Per kind: name, distribution and version.
     """
 
@@ -86,6 +87,7 @@ def originate(
         data={
             "input_shape": list(stream.input_shape),
             "classes": stream.classes,
+            "tokens": stream.tokens,
             "rule_infers": run.model.inference is not None,
         },
         components={
@@ -105,12 +107,13 @@ def _describe(
     """Describe the data and `files` that are learned from, their order, their split, the score."""
     draws = run.optimizer.test_draws
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
+    objective = run.tasks[0].objective
     return {
         **({"files": files} if files else {}),
         "stream": stream.protocol(),
         "epochs": run.epochs,
         "batch_size": run.batch_size,
-        "score": f"top-1 accuracy of {predictor} on each task's whole {config.evaluate_on} part",
+        "score": objective.score_of(predictor, config.evaluate_on),
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
     }

@@ -101,7 +101,7 @@ class Trainer:
             "epoch": progress.epoch,
             "step": progress.steps,
             "loss": float(progress.losses.mean()),
-            "train_accuracy": int(progress.correct) / len(task.train),
+            **_train_accuracy(progress, task),
             **self._scorer.score_held(task),
         }
         self._control.log(metrics)
@@ -113,7 +113,7 @@ class Trainer:
     def _make_steps(self, task: Task) -> None:
         progress, run = self.progress, self.made
         where, count = (task.index, progress.epoch), task.train.count_batches(run.batch_size)
-        losses, correct = progress.counters(count, task.train.rows.device)
+        losses = progress.counters(count, task.train.rows.device)
         order = seeds.permutation(len(task.train), run.seed, "order", *where)
         generator = seeds.generator(run.seed, "augmentation", *where)
         if progress.generator is not None:
@@ -124,8 +124,7 @@ class Trainer:
             batch = Batch(inputs, targets, task.loss)
             loss, logits = _step(run.optimizer, run.rule.closure(run.model, batch))
             losses[progress.step] = loss
-            right = task.objective.correct(task.mask(logits), targets)
-            correct += 0 if right is None else right
+            progress.count(task.objective.correct(task.mask(logits), targets))
             progress.step += 1
             progress.steps += 1
             if self._each_step:
@@ -166,6 +165,11 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
             f"task {task.index + 1} ({task.name}), epoch {progress.epoch + 1}, step {step}: "
             f"{error} {last}"
         ) from error
+
+
+def _train_accuracy(progress: Progress, task: Task) -> dict[str, float]:
+    right = progress.correct
+    return {} if right is None else {"train_accuracy": float(right) / len(task.train)}
 
 
 def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:

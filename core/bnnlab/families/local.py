@@ -11,16 +11,17 @@ from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.rule import Batch, LearningRule
 
 
-def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
+def output_shapes(model: Model, rule: str, *, any_loss: bool = False) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
     Args:
         model: The model; it is not changed.
         rule: Name of the rule, for error messages.
+        any_loss: Whether the rule takes any loss: then the last shape may be another one.
 
     Raises:
-        UsageError: If the model has a single segment or no `input_shape`; see also
-            `bnnlab.interfaces.model.segment_shapes`.
+        UsageError: If the model has a single segment or no `input_shape`, or returns no logits
+            `(B, K)`; see also `bnnlab.interfaces.model.segment_shapes`.
     """
     if len(model.segments) < 2:
         raise UsageError(
@@ -33,7 +34,13 @@ def output_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
             f"{rule} must know the shape of an input: "
             "pass input_shape=(...) to binarize() or Model()"
         )
-    return segment_shapes(model, model.input_shape)
+    shapes = segment_shapes(model, model.input_shape)
+    if len(shapes[-1]) > 1 and not any_loss:
+        raise UsageError(
+            f"{rule} needs a model that returns logits (K,) for an input, and this one returns "
+            f"{shapes[-1]}: take a rule that provides 'any-loss', such as bp"
+        )
+    return shapes
 
 
 class LocalRule(LearningRule):

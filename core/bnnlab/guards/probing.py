@@ -42,11 +42,18 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     return sizes
 
 
-def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return probe inputs `(2, *input_shape)` of both kinds: numbers and token ids.
+def numbers_or_tokens(
+    module: nn.Module, input_shape: tuple[int, ...], tokens: int | None = None
+) -> tuple[Tensor, ...]:
+    """Return probe inputs `(2, *input_shape)` of each kind that a module may take, numbers first.
 
     Numbers are normally distributed, with the dtype and the device of the module's parameters.
     Token ids are int64, in 0..n-1 for the n rows of its smallest embedding, or in 0..1 without one.
+
+    Args:
+        module: The module.
+        input_shape: Shape of one input without the batch.
+        tokens: How many token ids there are: then these alone are returned. None if unknown.
 
     Raises:
         UsageError: If the module is on the meta device, or `input_shape` is no shape.
@@ -54,28 +61,32 @@ def numbers_and_tokens(module: nn.Module, input_shape: tuple[int, ...]) -> tuple
     generator = torch.Generator().manual_seed(0)
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     tables = [part for part in module.modules() if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
-    count = min((table.num_embeddings for table in tables), default=2)
+    count = tokens or min((table.num_embeddings for table in tables), default=2)
     if like.is_meta:
         raise UsageError("its weights are on the meta device, where nothing can be tried")
     shape = 2, *checked_shape(input_shape)
     numbers = torch.randn(shape, generator=generator)
-    tokens = torch.randint(0, count, shape, generator=generator)
-    return numbers.to(like), tokens.to(like.device)
+    ids = torch.randint(0, count, shape, generator=generator)
+    return (ids.to(like.device),) if tokens else (numbers.to(like), ids.to(like.device))
 
 
 def probe_inputs(
-    module: nn.Module, input_shape: tuple[int, ...], first: nn.Module | None = None
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    first: nn.Module | None = None,
+    tokens: int | None = None,
 ) -> Tensor:
-    """Return probe inputs: token ids if only these are taken, else numbers; see above.
+    """Return probe inputs: token ids if they are declared or nothing else is taken, else numbers.
 
     Args:
-        module: The module.
-        input_shape: Shape of one input without the batch.
+        module: As in `numbers_or_tokens`.
+        input_shape: As there.
         first: The part of the module that takes the inputs; None for the module itself.
+        tokens: As there.
     """
-    numbers, tokens = numbers_and_tokens(module, input_shape)
+    kinds = numbers_or_tokens(module, input_shape, tokens)
     first = module if first is None else first
-    return tokens if not _takes(first, numbers) and _takes(first, tokens) else numbers
+    return next((each for each in kinds if _takes(first, each)), kinds[0])
 
 
 def _takes(module: nn.Module, x: Tensor) -> bool:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnlab.interfaces.objective import CLASSES, Objective
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs `(B, ...)` and targets `(B, ...)` to the mean loss of the batch, a scalar."""
@@ -61,11 +62,13 @@ class Batch(NamedTuple):
     loss: Loss = F.cross_entropy
 
     @property
-    def objective(self) -> Objective | None:
-        """What the targets are; None if the loss is a function that does not say it."""
-        if self.loss is F.cross_entropy:
+    def objective(self) -> Objective:
+        """What the targets are: the loss says it, or else their dtype and their dimensions."""
+        if isinstance(self.loss, TaskLoss):
+            return self.loss.objective
+        if self.loss is F.cross_entropy or self.targets.ndim == 1:
             return CLASSES
-        return self.loss.objective if isinstance(self.loss, TaskLoss) else None
+        return RealNumbers() if self.targets.is_floating_point() else ClassPerPosition()
 
     @property
     def mask(self) -> Tensor | None:
@@ -86,18 +89,21 @@ def joined(batches: Sequence[Batch], outputs: int) -> Batch:
         outputs: K, the last dimension of the model's outputs.
 
     Raises:
-        ValueError: If a loss does not say its objective, or the objectives differ.
+        ValueError: If a loss is no task's and not the usual one, or the objectives differ.
     """
     first = batches[0].objective
-    if first is None or any(batch.objective != first for batch in batches):
-        raise ValueError("only batches of one objective can be joined, and with its own loss")
-    inputs, targets = (torch.cat(each) for each in zip(*((b[0], b[1]) for b in batches), strict=True))
+    for batch in batches:
+        if not (isinstance(batch.loss, TaskLoss) or batch.loss is F.cross_entropy):
+            raise ValueError("a batch whose loss is a function of its own cannot be joined")
+        if batch.objective != first:
+            raise ValueError(f"{first.name} and {batch.objective.name} cannot be joined")
+    inputs, targets, _ = zip(*batches, strict=True)
     tasks = mask = None
     if all(batch.tasks is not None for batch in batches):
         tasks = torch.cat([_of_rows(batch.tasks, batch, ()) for batch in batches])
     if any(batch.mask is not None for batch in batches):
         mask = torch.cat([_of_rows(batch.mask, batch, (outputs,)) for batch in batches])
-    return Batch(inputs, targets, TaskLoss(first, mask, tasks))
+    return Batch(torch.cat(inputs), torch.cat(targets), TaskLoss(first, mask, tasks))
 
 
 def _of_rows(value: int | Tensor | None, batch: Batch, shape: tuple[int, ...]) -> Tensor:

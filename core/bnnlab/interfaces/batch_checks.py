@@ -13,7 +13,6 @@ from bnnlab.errors import UsageError
 from bnnlab.guards.probing import probe_inputs
 from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.model import Model, segment_shapes
-from bnnlab.interfaces.objective import CLASSES
 
 
 def checked(rule: nn.Module, model: Any, given: Any) -> Batch:
@@ -34,20 +33,22 @@ def checked(rule: nn.Module, model: Any, given: Any) -> Batch:
     for what, value in (("inputs", inputs), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise UsageError(f"the {what} are a {type(value).__name__}: give a tensor")
-    if batch.objective == CLASSES and (targets.ndim != 1 or targets.dtype != torch.int64):
+    objective = batch.objective
+    if objective.is_of_classes and (targets.ndim != 1 or targets.dtype != torch.int64):
         raise UsageError(
             f"the targets are {_described(targets)}: give the number of its class for each input, "
-            f"an int64 tensor of shape (B,){_remedy(targets)}"
+            f"an int64 tensor of shape (B,){_remedy(targets)}. For other targets give the loss, "
+            "too: (inputs, targets, task.loss)"
         )
     if not inputs.ndim or inputs.shape[:1] != targets.shape[:1] or not targets.shape[0]:
         raise UsageError(
             f"inputs are {_described(inputs)} and targets {_described(targets)}: give one target "
             "for each input, and at least one"
         )
-    if batch.objective is not None and not batch.objective.is_of_classes and not rule.any_loss:
+    if not objective.is_of_classes and not rule.any_loss:
         raise UsageError(
-            f"the targets are {batch.objective.name}, and {type(rule).__name__} learns from one "
-            "class per input: take a rule that provides 'any-loss', such as bp"
+            f"the targets are {objective.name}, and {type(rule).__name__} learns from a class per "
+            "input: take a rule that provides 'any-loss', such as bp"
         )
     return batch
 
@@ -64,8 +65,9 @@ def _remedy(targets: Tensor) -> str:
     return "; here targets.long()" if targets.ndim == 1 else ""
 
 
-def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
+def reason(model: Model, batch: Batch) -> str:
     """Return why a step on this batch has failed; empty if the batch is not the cause."""
+    inputs, targets, _ = batch
     if torch.is_inference_mode_enabled():
         return "torch.inference_mode is on, in which there are no gradients: leave it for a step"
     weight = next(model.parameters(), inputs)
@@ -76,15 +78,17 @@ def reason(model: Model, inputs: Tensor, targets: Tensor) -> str:
         )
     shape = tuple(inputs.shape[1:])
     try:
-        *_, (classes,) = segment_shapes(model, shape)
-        low, high = int(targets.min()), int(targets.max())
+        *_, output = segment_shapes(model, shape)
+        batch.objective.check(targets, output[-1])
     except UsageError as error:
         return str(error)
+    except ValueError as error:
+        return f"the targets {error}"
     except RuntimeError:  # the device cannot be asked any more
         return ""
-    if low < 0 or high >= classes:
-        return f"the targets go from {low} to {high}, and the classes from 0 to {classes - 1}"
-    wanted = probe_inputs(model, shape, model.segments[0]).dtype
+    if output != (needed := batch.objective.output_shape(tuple(targets.shape[1:]), output[-1])):
+        return f"the model returns {output} for an input, and these targets need {needed}"
+    wanted = probe_inputs(model, shape, model.segments[0], model.tokens).dtype
     if wanted.is_floating_point and inputs.dtype != wanted:
         return (
             f"the inputs are {inputs.dtype} and the weights {wanted}: convert the inputs, "

@@ -1,4 +1,4 @@
-"""Examples: stored images that become batches of inputs and targets."""
+"""Examples: stored data, such as images, that become batches of inputs and targets."""
 
 import math
 from abc import ABC, abstractmethod
@@ -47,12 +47,14 @@ class Examples:
     """A part of a data set, turned into inputs batch by batch.
 
     Attributes:
-        pixels: uint8 or float32 of shape (N, C, H, W), on the device, or on disk. All tasks of a
-            data set share them.
-        labels: int64 of shape (N,), on the device.
+        pixels: The data of N inputs, whatever these are, on the device or on disk: numbers, uint8
+            or float32, `(N, C, H, W)` of images, `(N, F)`, `(N, T, C)`; or token ids, int64
+            `(N, T)`. All tasks of a data set share them.
+        labels: The targets, on the device, as the task's objective says: int64 `(N,)` of classes.
         rows: int64 of shape (M,): the rows of this part among the N, in order.
-        mean: Mean per channel, in units of a pixel, shape (C, 1, 1).
-        std: Standard deviation per channel, in units of a pixel, shape (C, 1, 1).
+        mean: What is subtracted from the pixels, such as the mean of each channel, of a shape that
+            fits `(C, H, W)`, `(C, 1, 1)`; None for nothing, as of token ids.
+        std: What they are divided by then, in the same way; None for nothing.
         permutation: int64 of shape (C*H*W,): input i is pixel permutation[i]; None for none.
         augment: The random augmentation of training images; None for none.
     """
@@ -60,8 +62,8 @@ class Examples:
     pixels: Tensor | StoredImages
     labels: Tensor
     rows: Tensor
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None = None
+    std: Tensor | None = None
     permutation: Tensor | None = None
     augment: Augmentation | None = None
 
@@ -75,7 +77,7 @@ class Examples:
             positions: int64 of shape (B,), in 0..M-1.
 
         Returns:
-            The pixels as stored, `(B, C, H, W)`, permuted; and the labels `(B,)`.
+            The pixels as stored, `(B, ...)`, permuted; and the labels `(B, ...)`.
         """
         rows = self.rows[positions.to(self.rows.device)]
         return self._permute(self._look_up(rows)), self.labels[rows]
@@ -87,7 +89,7 @@ class Examples:
         *,
         draws: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return one batch: inputs float32 `(B, C, H, W)` and targets `(B,)`.
+        """Return one batch: inputs float32 `(B, ...)`, or token ids int64, and targets `(B, ...)`.
 
         The images are augmented, each channel is normalised, and the pixels are permuted.
 
@@ -155,8 +157,11 @@ class Examples:
     def _inputs(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.augment is not None and generator is not None:
             images = self.augment(images, generator)
+        if images.dtype == torch.int64 and self.mean is None and self.std is None:
+            return self._permute(images)  # token ids
         inputs = images.to(torch.float32, copy=True)  # one copy, changed in place
-        return self._permute(inputs.sub_(self.mean).div_(self.std))
+        inputs = inputs if self.mean is None else inputs.sub_(self.mean)
+        return self._permute(inputs if self.std is None else inputs.div_(self.std))
 
     def _permute(self, images: Tensor) -> Tensor:
         if self.permutation is None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bnnlab.errors import UsageError, explain
 from bnnlab.guards.module_state import undisturbed
-from bnnlab.guards.probing import check_fits, checked_shape, numbers_and_tokens, one_tensor
+from bnnlab.guards.probing import check_fits, checked_shape, numbers_or_tokens, one_tensor
 from bnnlab.interfaces.conversion import Conversion
 from bnnlab.interfaces.fused import keep_off_fused_paths
 from bnnlab.interfaces.signs import binary_parameters, check_loaded
@@ -21,17 +21,22 @@ class Model(nn.Module):
     segments. A skip connection lies inside one segment.
 
     Args:
-        segments: Modules applied one after the other; the last one returns the logits `(B, K)`.
+        segments: Modules applied one after the other; the last one returns the outputs: logits
+            `(B, K)`, or what else the task's objective asks for.
         input_shape: Shape of one input without the batch, e.g. `(1, 28, 28)`. Rules with matrices
             of the activations' sizes need it.
+        tokens: How many token ids there are, if inputs are token ids (int64, from 0); None for
+            numbers (float32).
 
     Attributes:
         segments: The modules, an `nn.ModuleList`.
         input_shape: As given; None if unknown.
+        tokens: As given.
         inference: A function of model and inputs that returns the logits in place of the segments'
             composition; None for the composition. A rule whose network settles by feedback sets it
             in `attach`. It is no `nn.Module`, which would become a part of the model.
-        classes: The number of logits K, set from the stream; None if unknown.
+        classes: The last dimension of the outputs, K logits or D real numbers, set from the stream;
+            None if unknown.
         conversion: Which parts are binary and which are real, if `binarize` made the model.
         initial_latents: If the model was made from real weights: these weights, by the names of the
             binary parameters that are their signs. A method with latent weights begins with them.
@@ -47,11 +52,15 @@ class Model(nn.Module):
     conversion: Conversion | None = None
 
     def __init__(
-        self, segments: Iterable[nn.Module], input_shape: tuple[int, ...] | None = None
+        self,
+        segments: Iterable[nn.Module],
+        input_shape: tuple[int, ...] | None = None,
+        tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.segments = nn.ModuleList(segments)
         self.input_shape = None if input_shape is None else checked_shape(input_shape)
+        self.tokens = tokens
         self.initial_latents: dict[str, Tensor] = {}
         if not len(self.segments):
             raise ValueError("a model needs at least one segment")
@@ -60,7 +69,7 @@ class Model(nn.Module):
             keep_off_fused_paths(segment)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map inputs `(B, *input_shape)` to logits `(B, K)`.
+        """Map inputs `(B, *input_shape)` to the outputs, such as logits `(B, K)`.
 
         Raises:
             UsageError: If the last segment returns something other than a tensor.
@@ -100,11 +109,12 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
         input_shape: Shape of one input without the batch.
 
     Raises:
-        UsageError: As in `segment_outputs`; or if the last segment does not return logits `(B, K)`.
+        UsageError: As in `segment_outputs`; or if the last segment does not return floats `(B, K)`
+            or `(B, ..., K)`.
     """
     refused: list[UsageError] = []
     with undisturbed(model), torch.no_grad():
-        for x in map(torch.zeros_like, numbers_and_tokens(model, input_shape)):
+        for x in map(torch.zeros_like, numbers_or_tokens(model, input_shape, model.tokens)):
             try:
                 outputs = [*segment_outputs(model.eval(), x)]
                 break
@@ -112,10 +122,9 @@ def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int
                 refused.append(error)
         else:
             raise refused[0]
-    logits = outputs[-1]
     shapes = [tuple(y.shape[1:]) for y in outputs]
-    if len(shapes[-1]) != 1 or not logits.is_floating_point():
-        found = f"(B, *{shapes[-1]}) of {logits.dtype}"
+    if not shapes[-1] or not outputs[-1].is_floating_point():
+        found = f"(B, *{shapes[-1]}) of {outputs[-1].dtype}"
         raise UsageError(f"the model returns {found}, no logits (B, K)")
     return shapes
 

@@ -1,25 +1,35 @@
 """What is predicted for examples."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import log
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
-class Splittable:
-    """Tensors that begin with one dimension of rows."""
+@dataclass(frozen=True, eq=False)
+class Predicted(ABC):
+    """What is predicted for N rows; all fields of a derived class are tensors `(N, ...)`."""
 
-    def split(self, sizes: Sequence[int]) -> list[Any]:
+    @abstractmethod
+    def score(self) -> float:
+        """Return how good it is, by the targets."""
+
+    @abstractmethod
+    def is_finite(self) -> bool:
+        """Return whether all numbers that are predicted are finite."""
+
+    def split(self, sizes: Sequence[int]) -> list[Self]:
         """Return what belongs to the first rows, to the next, and so on."""
-        each = (torch.split(getattr(self, field.name), list(sizes)) for field in fields(self))  # type: ignore[arg-type]
-        return [type(self)(*parts) for parts in zip(*each, strict=True)]
+        parts = (torch.split(getattr(self, each.name), [*sizes]) for each in fields(self))
+        return [type(self)(*each) for each in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction(Splittable):
+class Prediction(Predicted):
     """What classes are predicted for N examples, or for N positions in examples.
 
     Attributes:
@@ -45,12 +55,12 @@ class Prediction(Splittable):
         return self.accuracy()
 
     def is_finite(self) -> bool:
-        """Return whether all numbers are."""
+        """Return whether all probabilities are finite."""
         return bool(self.probabilities.isfinite().all())
 
 
 @dataclass(frozen=True, eq=False)
-class RealPrediction(Splittable):
+class RealPrediction(Predicted):
     """What real numbers are predicted for N examples.
 
     Attributes:
@@ -69,13 +79,13 @@ class RealPrediction(Splittable):
         1 is best; the mean of the targets scores 0, and what is worse is below. A number whose
         targets are all equal is left out; if all are, the answer is nan.
         """
-        targets = self.targets.double()
-        errors = (targets - self.outputs.to(targets)).square().sum(0)
+        targets, outputs = self.targets.cpu().double(), self.outputs.cpu().double()
+        errors = (targets - outputs).square().sum(0)
         deviations = (targets - targets.mean(0)).square().sum(0)
         return float((1 - errors / deviations)[deviations > 0].mean())
 
     def is_finite(self) -> bool:
-        """Return whether all numbers are."""
+        """Return whether all outputs are finite."""
         return bool(self.outputs.isfinite().all())
 
 

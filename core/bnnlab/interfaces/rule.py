@@ -13,8 +13,8 @@ from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.batch import Batch as Batch
 from bnnlab.interfaces.batch import Loss as Loss
-from bnnlab.interfaces.objective import CLASSES
 from bnnlab.interfaces.model import Model
+
 
 class Draws(NamedTuple):
     """Loss, logits and gradients at S weight draws.
@@ -206,30 +206,27 @@ class Closure:
 
     def _merged(self, logits: Tensor) -> Tensor:
         """Return what S draws predict together, of their logits `(S, B, ...)`."""
-        return (self._batch.objective or CLASSES).merge(logits)
+        return self._batch.objective.merge(logits)
 
     def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
-        """Check that logits have the shape `(*leading, K)`, with the K of the stream.
-
-        An objective may ask for more dimensions before the last.
-        """
-        last = self.model.classes or (logits.shape[-1] if logits.ndim else 1)
-        objective = self._batch.objective or CLASSES
-        wanted = *leading, *objective.output_shape(tuple(self._batch.targets.shape[1:]), last)
+        """Check that logits have the shape `(*leading, ..., K)`, with the K of the stream."""
+        classes, target = self.model.classes, tuple(self._batch.targets.shape[1:])
+        if classes is None:
+            classes = logits.shape[-1] if logits.ndim else -1
+        wanted = *leading, *self._batch.objective.output_shape(target, classes)
         if logits.shape != wanted:
             raise RunError(
                 f"{type(self._rule).__name__}: the logits have shape {tuple(logits.shape)}, and "
-                f"must have {tuple(wanted)}"
+                f"must have ({', '.join('K' if n < 0 else str(n) for n in wanted)})"
             )
 
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
         """Call a method of the rule; if it fails because of the batch, say why."""
-        inputs, targets, _ = self._batch
         try:
-            with self._rule.autocast(inputs.device):
+            with self._rule.autocast(self._batch.inputs.device):
                 return method(self.model, self._batch, *more)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            reason = batch_checks.reason(self.model, inputs, targets)
+            reason = batch_checks.reason(self.model, self._batch)
             if not reason:
                 raise
             raise RunError(f"the step cannot be made: {reason}") from error

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bnnlab.interfaces.batch import TaskLoss
 from bnnlab.interfaces.examples import Examples
-from bnnlab.interfaces.objective import CLASSES, Objective
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Task:
 
     def mask(self, logits: Tensor) -> Tensor:
         """Return the logits `(..., K)`, with minus infinity for the classes of other tasks."""
-        return self.loss.masked(logits)
+        return TaskLoss(mask=self.classes).masked(logits)
 
 
 class TaskStream(ABC):

@@ -98,7 +98,7 @@ def summarise(model: Model) -> list[Segment]:
     """
     if model.input_shape is None:
         raise ValueError("the model must know its input's shape: pass input_shape=(...) to Model()")
-    x = probe_inputs(model, model.input_shape, model.segments[0])
+    x = probe_inputs(model, model.input_shape, model.segments[0], model.tokens)
     binary, counted = set(model.binary_parameters().values()), set[Tensor]()
     rows, before = [], (0, 0)
     with undisturbed(model), fused_paths_off(), _counting(model.eval(), binary) as count:

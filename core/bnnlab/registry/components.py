@@ -16,8 +16,10 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
         "binary-weights": "model: named parameters that are exactly -1 or +1 when deployed",
         "real-weights": "model: every weight is real",
         "segments": "model: a chain of at least two modules whose composition is the network",
+        "token-inputs": "model: takes token ids, and is told how many there are, `tokens`",
         "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
         "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
+        "any-loss": "rule: learns from the batch's loss alone, whatever targets and outputs are",
         "posterior": "optimizer: weights are a distribution that predictive(n) draws from",
         "boundaries": "stream: the beginning and the end of a task are announced",
         "task-ids": "stream: the task is known at test time",
@@ -26,7 +28,8 @@ CAPABILITIES: Mapping[str, str] = MappingProxyType(
 """The core's names, and who provides them; a plugin's own are written `x-<distribution>:<name>`."""
 
 RESERVED = frozenset(
-    {"name", "data", "device", "seed", "host", "model", "generator", "input_shape", "classes"}
+    {"name", "data", "device", "seed", "host", "model", "generator"}
+    | {"input_shape", "classes", "tokens"}
 )
 """Names with another meaning in constructors, run files and `bnnlab.create`."""
 

@@ -123,8 +123,13 @@ def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> l
     return found
 
 
-def require(host: PluginHost, config: RunConfig) -> None:
+def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
     """Refuse a run whose components do not fit, or whose trackers would see nothing.
+
+    Args:
+        host: All plugins.
+        config: Of the run.
+        why: What was found that makes a component require what it requires.
 
     Raises:
         UsageError: With every unmet requirement and what would fit.
@@ -140,7 +145,7 @@ def require(host: PluginHost, config: RunConfig) -> None:
     if verdict.compatible:
         return
     advice = f" What would fit: {verdict.nearest()}" if verdict.alternatives else ""
-    reasons = "; ".join(verdict.reasons)
+    reasons = "; ".join(verdict.reasons) + (f", since {why}" if why else "")
     raise UsageError(f"these components do not fit together: {reasons}.{advice}")
 
 

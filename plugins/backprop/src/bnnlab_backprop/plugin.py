@@ -15,7 +15,7 @@ BP = Component(
     summary="Backpropagation through the whole network.",
     source="Rumelhart, Hinton and Williams, 'Learning representations by back-propagating errors', "
     "Nature 323, 1986",
-    provides=frozenset({"gradients", "reevaluable"}),
+    provides=frozenset({"gradients", "reevaluable", "any-loss"}),
 )
 
 ADAM = Component(

@@ -15,6 +15,7 @@ class Backpropagation(LearningRule):
     Source: Rumelhart, Hinton and Williams, Nature 323, 1986.
     """
 
+    any_loss = True
     whole_segments = True
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
@@ -49,11 +48,16 @@ class EWC(Consolidation):
     over `fisher_samples` training examples of the task, at its end: with running statistics as at
     test, among the task's own classes where it has some, the gradient of a binary weight being its
     latent weight's (straight through). It is found by backpropagation, whatever the learning rule.
+    p(y|x) is the softmax; of real numbers, the normal distribution with the outputs for its mean
+    and variance 1, whose log p is minus half the squared error (Martens, "New Insights and
+    Perspectives on the Natural Gradient Method", JMLR 21, 2020); of several positions, the product
+    over them.
 
     L is the batch's mean loss and F_k a mean, so lambda needs no factor for the size of the data:
     if all tasks have equally many examples, lambda = 1 is Laplace's approximation of the posterior.
     With sums in both places, as the papers have it, the ratio is the same; with a sum for L and a
-    mean for F_k, lambda is larger by the number of examples.
+    mean for F_k, lambda is larger by the number of examples. Where L is the mean over T positions,
+    or over D real numbers, it is 1/T or 2/D of -log p, and so is lambda of 1.
 
     Differs from published code: that squares gradients which are averaged over a batch of B first,
     which gives up to B times too small a Fisher information, and uses the labels or the most likely
@@ -121,9 +125,10 @@ class EWC(Consolidation):
         total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
         with in_mode(model, training=False):
             for part in positions.split(max(1, GRADIENT_BYTES // size)):
-                inputs = task.train.batch(part)[0].to(like)
-                p = task.mask(model(inputs)).softmax(-1)
-                targets = torch.multinomial(p.cpu(), 1, generator=draws)[:, 0].to(like.device)
+                inputs = task.train.batch(part)[0]
+                inputs = inputs.to(like if inputs.is_floating_point() else like.device)
+                outputs = task.mask(model(inputs))
+                targets = task.objective.sample(outputs, draws).to(like.device)
                 for name, squares in sum_of_squares(model, task, inputs, targets).items():
                     total[name] += squares
         return {name: squares.div_(count) for name, squares in total.items()}
@@ -134,14 +139,14 @@ def sum_of_squares(model: Model, task: Task, inputs: Tensor, targets: Tensor) ->
 
     Args:
         model: The model; its mode (training or evaluation) is kept.
-        task: Says which classes there are to choose among.
+        task: Says what targets are, and which classes there are to choose among.
         inputs: `(B, ...)`.
-        targets: `(B,)`: the gradient is that of log p(target | input).
+        targets: `(B, ...)`: the gradient is that of log p(target | input).
     """
 
     def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        logits = functional_call(model, parameters, (x[None],))
-        return F.cross_entropy(task.mask(logits), y[None])
+        outputs = task.mask(functional_call(model, parameters, (x[None],)))
+        return task.objective.log_likelihoods(outputs, y[None]).sum()
 
     # Every example gets a view of the parameters to be differentiated by. torch.func.grad does the
     # same, but imports torch's compiler at its first call: seconds.

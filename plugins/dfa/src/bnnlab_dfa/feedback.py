@@ -81,19 +81,19 @@ class RandomFeedback(LearningRule):
                 f"{self.name} with per=channel or at=norm knows the channels of images and of "
                 "tokens, not of 1-d and 3-d convolutions: leave per=neuron and at=output"
             )
-        *hidden, (classes,) = output_shapes(model, self.name)
+        *hidden, output = output_shapes(model, self.name, any_loss=self.any_loss)
         if self.skip == "leak":
             hidden = _input_shapes(model, self.name)
         like = next(model.parameters())
         for number, shape in enumerate(hidden, start=1):
             neurons = math.prod(shape)
             columns = shape[_channel_dim(shape)] if self.per == "channel" else neurons
-            matrix = _draw(self.feedback, (classes, columns), generator)
+            matrix = _draw(self.feedback, (math.prod(output), columns), generator)
             self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(neurons)))
 
     def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
-        """Return what stands for dL/doutput, of the output's shape, for e of shape (B, K)."""
-        signal = e @ self.get_buffer(f"B{number}")
+        """Return what stands for dL/doutput, of the output's shape, for e of shape (B, ..., K)."""
+        signal = e.flatten(1) @ self.get_buffer(f"B{number}")
         channels = 1 + _channel_dim(tuple(output.shape[1:]))
         if self.per == "neuron":
             signal = signal.view_as(output)
@@ -167,7 +167,7 @@ def _input_shapes(model: Model, rule: str) -> list[tuple[int, ...]]:
         return x
 
     with _weight_layers_fed_by(model, note):
-        output_shapes(model, rule)
+        output_shapes(model, rule, any_loss=True)
     if not shapes:
         raise UsageError(f"{rule} with skip=leak needs at least two linear or convolutional layers")
     return shapes

@@ -15,7 +15,7 @@ DFA = Component(
         "Nøkland, 'Direct Feedback Alignment Provides Learning in Deep Neural Networks', "
         "NeurIPS 2016 (arXiv 1609.01596)"
     ),
-    provides=_PROVIDES,
+    provides=_PROVIDES | {"any-loss"},
     requires=_REQUIRES,
 )
 

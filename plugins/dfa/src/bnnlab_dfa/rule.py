@@ -23,7 +23,8 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     With logits y, loss L and e = dL/dy of shape (B, K), a hidden segment l with output h_l of
     shape (B, d_l) receives e B_l in place of dL/dh_l; inside the segment autograd goes on as
     usual, and nothing reaches the segment before. The last segment's gradient is exact. For a
-    convolutional segment d_l counts every neuron, C*H*W, as in the paper.
+    convolutional segment d_l counts every neuron, C*H*W, as in the paper. With a loss per position,
+    where y has shape (B, T, K), all T K numbers of e are projected.
 
     Args:
         recompute: Use a second forward pass, so that the activations of one segment are in memory
@@ -35,6 +36,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     """
 
     name = "dfa"
+    any_loss = True
 
     def __init__(self, recompute: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -58,7 +60,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
             x = outputs[-1].detach()
         logits = x.requires_grad_()
         loss = batch.loss(logits, batch.targets)
-        (error,) = torch.autograd.grad(loss, logits)  # (B, K)
+        (error,) = torch.autograd.grad(loss, logits)  # (B, K), or (B, ..., K)
         outputs.pop().backward(error)
         for number, output in enumerate(outputs, start=1):
             if output.requires_grad:
@@ -71,7 +73,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
 
 
 def _find_error(model: Model, batch: Batch) -> Tensor:
-    """Return dL/dy, (B, K), from a forward pass that leaves no trace and keeps no activations."""
+    """Return dL/dy from a forward pass that leaves no trace and keeps no activations."""
     device = batch.inputs.device
     devices = [] if device.type == "cpu" else [device]
     fork = torch.random.fork_rng(devices, device_type=device.type)  # equal dropout masks later

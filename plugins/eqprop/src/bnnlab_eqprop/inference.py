@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule, Loss
-from bnnlab.interfaces.stream import Task
 from bnnlab.markers import AtLeast
 from bnnlab_eqprop.chain import Layer, layers_of
 from bnnlab_eqprop.relaxation import Network, Order, States
@@ -169,14 +168,12 @@ class RelaxingRule(LearningRule):
         weights = self.relaxation.layers[0].weights
         if not any(part is weights for part in model.modules()):
             raise UsageError("this rule was attached to another model: attach one to this model")
-        if self.loss == "squared" and getattr(batch.loss, "__func__", None) is Task.loss:
-            task: Task = batch.loss.__self__  # type: ignore[attr-defined]
-            if task.classes is not None:
-                raise UsageError(
-                    "a squared error pulls the outputs of other tasks' classes to 0. For tasks "
-                    "that choose among classes of their own set rule.loss=cross-entropy and "
-                    "model.output=linear"
-                )
+        if self.loss == "squared" and batch.mask is not None:
+            raise UsageError(
+                "a squared error pulls the outputs of other tasks' classes to 0. For tasks that "
+                "choose among classes of their own set rule.loss=cross-entropy and "
+                "model.output=linear"
+            )
 
     def objective(self, batch: Batch) -> Loss:
         """Return the loss that is learned by."""

@@ -11,7 +11,7 @@ def _rule(name: str, presynaptic: str, summary: str, source: str) -> Component:
         target="bnnlab_pepita.rule:InputModulation",
         summary=summary,
         source=source,
-        provides=frozenset({"gradients", "reevaluable"}),
+        provides=frozenset({"gradients", "reevaluable", "any-loss"}),
         preset={"presynaptic": presynaptic},
     )
 

@@ -36,7 +36,8 @@ class InputModulation(LearningRule):
     what h is, `Pass` says. All parameters of a layer get the product of this signal with the
     layer's own Jacobian; where something follows the output layer, e / B is dL/dz at its output z.
     Other parameters get no gradient. Both passes have the same random numbers (dropout) and the
-    clean pass's batch statistics.
+    clean pass's batch statistics. With a loss per position, where y has shape (B, T, K), all T K
+    numbers of e are projected.
 
     Args:
         presynaptic: The activity a layer is taught at: `modulated` (PEPITA) or `clean`
@@ -45,6 +46,7 @@ class InputModulation(LearningRule):
         decay: Factor on the gain with every training step.
     """
 
+    any_loss = True
     steps: Tensor
     F: Tensor
 
@@ -72,7 +74,7 @@ class InputModulation(LearningRule):
         like = next(model.parameters(), torch.empty(0))
         probe = CleanPass(0, keep_graphs=False)
         with in_mode(model, training=False):
-            classes = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).shape[1]
+            outputs = probe.run(model, {}, like.new_zeros(1, *model.input_shape)).numel()
         if not probe.seen:
             raise UsageError(
                 "pepita and sigprop-tl teach linear and convolutional layers, and this model calls "
@@ -80,7 +82,7 @@ class InputModulation(LearningRule):
             )
         self.layers = probe.seen
         size = math.prod(model.input_shape)
-        uniform = torch.rand(size, classes, generator=generator) * 2 - 1
+        uniform = torch.rand(size, outputs, generator=generator) * 2 - 1
         self.register_buffer("F", uniform.to(like) * (0.05 * math.sqrt(6 / size)))
 
     def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
@@ -107,7 +109,7 @@ class InputModulation(LearningRule):
         loss = mean_loss(logits, targets)
         error, delta = torch.autograd.grad(loss, [logits, clean.top])
         gain = len(inputs) * self.gain * self.decay**self.steps  # a mean loss's error, times B
-        modulation = (gain * error @ self.F.mT).view_as(inputs)
+        modulation = (gain * error.flatten(1) @ self.F.mT).view_as(inputs)
         copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
         ModulatedPass(self.layers, clean, delta).run(model, fixed | copies, inputs + modulation)
         return loss, logits

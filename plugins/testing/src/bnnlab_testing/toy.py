@@ -13,6 +13,7 @@ from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.objectives import Classes
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.stream import Task
@@ -133,6 +134,8 @@ def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskCon
 class ToyRule(LearningRule):
     """Autograd over the whole network."""
 
+    any_loss = True
+
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""
         logits = model(batch.inputs)
@@ -199,12 +202,16 @@ def constant(model: Model, grads: Tensor | float, loss: float = 0.0) -> Callable
     return closure
 
 
-class _LinearTask(Task):
-    """A task whose loss is linear in the logits."""
+class _Linear(Classes):
+    """The loss is linear in the logits: the label's, negative."""
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean of the labels' logits, negative."""
-        return -logits.gather(1, targets[:, None]).mean()
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the labels' logits, negative."""
+        return -outputs.gather(1, targets[:, None])[:, 0]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return their mean."""
+        return self.losses(outputs, targets).mean()
 
 
 def make_linear() -> tuple[Model, Task, Tensor]:
@@ -221,4 +228,4 @@ def make_linear() -> tuple[Model, Task, Tensor]:
     train = task_of(pixels, labels, learned=60, mean=127.5, std=74.0).train
     best = torch.where(templates.flatten(1) > 127, 1.0, -1.0)
     model = make_linear_model(INPUT_SHAPE, CLASSES)
-    return model, _LinearTask(0, "linear", train, train), best
+    return model, Task(0, "linear", train, train, objective=_Linear()), best
