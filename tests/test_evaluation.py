@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bnnlab import BatchNorm, Model, Optimizer, Sign
 from bnnlab.engine import evaluation
-from bnnlab.engine.evaluation import Evaluator, Prediction
+from bnnlab.engine.evaluation import Evaluator
 from bnnlab.errors import DataError, RunError
 from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.prediction import Prediction
 from bnnlab.interfaces.stream import Task
 
 

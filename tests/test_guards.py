@@ -127,7 +127,9 @@ def test_a_model_of_other_classes_is_refused_by_name(
 ) -> None:
     made = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=7, hidden=[8])
     monkeypatch.setattr("bnnlab.engine.building.make_model", lambda *_, **__: made)
-    with pytest.raises(UsageError, match=r"model:mlp returns outputs of shape \(7,\) .* needs \(10,\)"):
+    with pytest.raises(
+        UsageError, match=r"model:mlp returns outputs of shape \(7,\) .* needs \(10,\)"
+    ):
         make(host)
     made.segments[1] = nn.Linear(5, 10)
     with pytest.raises(UsageError, match=r"model:mlp: segment 2 .*Linear, cannot take \(B, 8\)"):
@@ -170,7 +172,7 @@ def test_a_rule_that_breaks_its_interface_is_named(answer: Any, message: str) ->
 class Faulty:
     """A stream whose tasks, or description, are changed."""
 
-    classes, input_shape, gives_task_ids, class_names = 10, (1, 8, 8), False, ()
+    classes, input_shape, tokens, gives_task_ids, class_names = 10, (1, 8, 8), None, False, ()
 
     def __init__(self, change: Callable[[Any], Any], protocol: Any = None) -> None:
         digits = bnnlab.create("stream", "digits")

@@ -9,7 +9,7 @@ from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
-from bnnlab.interfaces.prediction import Prediction, RealPrediction
+from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 
@@ -34,7 +34,7 @@ class Evaluator:
 
     def predict(
         self, tasks: Sequence[Task], seen: Sequence[Task]
-    ) -> Iterator[list[tuple[Task, Prediction | RealPrediction]]]:
+    ) -> Iterator[list[tuple[Task, Predicted]]]:
         """Predict the test parts of tasks, group by group; each group could be asked for alone.
 
         The model evaluates until the last group is taken, and holds the deployed weights whenever
@@ -58,9 +58,7 @@ class Evaluator:
                 yield [(task, found[id(task.test)]) for task in group]
 
     @torch.no_grad()
-    def _predict(
-        self, tasks: Sequence[Task], seen: Sequence[Task]
-    ) -> list[Prediction | RealPrediction]:
+    def _predict(self, tasks: Sequence[Task], seen: Sequence[Task]) -> list[Predicted]:
         draws, objective = self.optimizer.test_draws, tasks[0].objective
         targets = [task.test.labels[task.test.rows] for task in tasks]
         outputs = self._outputs(tasks, seen, draws)

@@ -8,7 +8,7 @@ from bnnlab.engine.probes import STAMPS, Probes, joined
 from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
 from bnnlab.interfaces.faults import ADVICE
-from bnnlab.interfaces.prediction import Prediction, RealPrediction
+from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.probe import Control, Moment, Probe, Run
 from bnnlab.interfaces.stream import Task
 
@@ -78,7 +78,7 @@ class Scorer:
         ]
 
 
-def _check(prediction: Prediction | RealPrediction, at: Moment | None) -> None:
+def _check(prediction: Predicted, at: Moment | None) -> None:
     """Check that a prediction is finite; `Optimizer.look` does not see the last step's outcome."""
     if not prediction.is_finite():
         when = f"after task {at.task.index + 1} ({at.task.name})" if at else "before training"
