@@ -6,14 +6,16 @@ Needs bnnlab-wandb and bnnlab-tensorboard. In each round one untracked run and o
 condition are trained, in an order that rotates; so each is paired with the untracked run of its
 round. A run is `bnn run` in a process of its own, with one thread, on the demo's network; its
 length is set by a first run. Its time is that from its first line of metrics to its last: start
-and finish are excluded, saving and what hooks do is included. Printed per condition: the median
-ratio of the pairs with its range, the median time, exit codes and the number of warnings.
+and finish are excluded, saving and what hooks do is included. Printed is each run; then, per
+condition, the median ratio of the pairs with its range, the median time, exit codes and the number
+of warnings.
 
 W&B's server is one on this machine. A full disk is a small one that is mounted, where root may.
 """
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
@@ -34,8 +36,10 @@ from wandb_server import Server, serving  # noqa: E402
 
 RUN = ["--stream", "permuted-digits", "--set", "stream.tasks=2", "--set", "threads=1", "-q"]
 WANDB = ["--track", "wandb", "--set", "track.wandb.patience=10"]
-FIRST = 20
+FIRST = 60
 """Epochs of the run that sets the length of the others."""
+MORE = 1.1
+"""So much longer they are made: an epoch of the first run is slower, since it warms up."""
 
 
 @dataclass
@@ -87,7 +91,7 @@ def train(condition: Condition, epochs: int, server: Server) -> Measured:
 
 def kill_core(run: Path) -> None:
     """Kill the process wandb-core of a run, five seconds after it has begun to deliver."""
-    ledger, until = run / "track" / "wandb.json", time.monotonic() + 60
+    ledger, until = run / "track/bnnlab-wandb/wandb.json", time.monotonic() + 60
     while not ledger.exists() and time.monotonic() < until:
         time.sleep(0.1)
     time.sleep(5)
@@ -148,7 +152,7 @@ def main() -> None:
         names = ["untracked", *(name for name in every if name in (given.only or every))]
         names = list(dict.fromkeys(names))
         each = train(every["untracked"], FIRST, server).seconds / FIRST
-        epochs = max(2, round(given.seconds / each))
+        epochs = max(2, math.ceil(MORE * given.seconds / each))
         print(f"{given.pairs} rounds of {len(names)} runs of {epochs} epochs per task", flush=True)
         found: dict[str, list[Measured]] = {name: [] for name in names}
         for number in range(given.pairs):
