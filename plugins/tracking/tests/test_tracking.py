@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bnnlab.storage.folder import METRICS
 from bnnlab_testing import TrackerContract
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
+from bnnlab_tracking import printed
 from bnnlab_tracking.watched import Watched
 
 ILL = {
@@ -47,9 +49,20 @@ def bnnlab_components():
     ill = [tracker(where, "Ill", what=what, where=where) for where, what in {ILL}.items()]
     kept = tracker("kept", "Kept", what="raises", where="log")
     well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
-    rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils")]
+    well.append(tracker("told", "Told"))
+    rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils", "floods")]
     return [*well, kept, *ill, *rude]
 """
+TWIN = """
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.hookspecs import hookimpl
+
+@hookimpl
+def bnnlab_components():
+    return [Component(Kind.TRACKER, "told", "acme_tracking:Told", "It.", "none")]
+"""
+SHORT, LARGE = {"epochs": 1}, {"tasks": ["a task with a name"] * 10_000}
+"""Protocols; a pipe does not hold the large one."""
 TRACKERS = '''
 import json
 import os
@@ -89,6 +102,10 @@ class Forgets(Text):
         super().start(run)
         return 0
 
+class Told(Text):
+    def start(self, run):
+        super().start(run)
+
 class Ill(Text):
     def __init__(self, what: str = "", where: str = "", **options):
         super().__init__(file=where, **options)
@@ -109,6 +126,12 @@ class Ill(Text):
             subprocess.Popen(["sleep", "600"], start_new_session=True)
         if self._what == "spoils":
             (self._run.folder / "metrics.jsonl").write_text("")
+        size = before = 0
+        while self._what == "floods" and before <= size < 2**26:
+            before = size
+            print("x" * 10_000, flush=True)
+            time.sleep(0.001)
+            size = os.fstat(2).st_size
         for pipe in range(3, 9) if self._what == "speaks" else ():
             with suppress(OSError):
                 os.write(pipe, b"[]\\n?\\xff\\n")
@@ -148,9 +171,11 @@ def make_folder(*parts: Path | str) -> Path:
     return folder
 
 
-def watch(folder: Path, *, resumed: bool = False, **trackers: Any) -> Watched:
+def watch(
+    folder: Path, protocol: Any = SHORT, *, resumed: bool = False, **trackers: Any
+) -> Watched:
     named = {f"acme-trackers/{name}": options for name, options in trackers.items()}
-    return Watched(folder, named, "0123456789abcdef", {"epochs": 1}, resumed=resumed)
+    return Watched(folder, named, "0123456789abcdef", protocol, resumed=resumed)
 
 
 def write(folder: Path, begin: int, end: int) -> None:
@@ -215,7 +240,7 @@ def test_ill_trackers_are_named_once_each_and_leave_no_process(
     assert f"track hang: to deliver what is missing: {advice}" in noted(caplog)
     for name in WELL:
         assert delivered(folder / name) == metrics(folder)
-    assert "from the tracker" in (folder / "track" / "print.log").read_text()
+    assert "from the tracker" in (folder / "track/acme-trackers/print.log").read_text()
 
 
 def test_what_a_tracker_could_not_deliver_is_written_for_a_later_upload(
@@ -270,6 +295,66 @@ def test_nothing_waits_for_a_tracker_that_does_not_listen(tmp_path: Path) -> Non
         run.saved(CHECKPOINT)
     run.end("interrupted")
     assert delivery.process is None
+
+
+def test_nothing_waits_for_a_process_that_does_not_read_its_large_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asleep, begun = make_folder(tmp_path, "run"), tmp_path / "asleep", time.monotonic()
+    asleep.write_text("#!/bin/sh\nexec sleep 60\n")
+    asleep.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(asleep))
+    watch(folder, LARGE, text={"patience": 0.1}).end("interrupted")
+    assert time.monotonic() - begun < 30
+
+
+def test_a_large_job_arrives(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, LARGE, text={})
+    save(run, folder, 1)
+    run.end("complete")
+    assert delivered(folder / "lines") == metrics(folder)
+
+
+def test_what_a_tracker_prints_without_end_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, floods={})
+    save(run, folder, 1)  # it prints until the file becomes shorter
+    run.end("complete")
+    assert delivered(folder / "log") == metrics(folder)
+    log = (folder / "track/acme-trackers/floods.log").read_bytes()
+    assert len(log) <= printed.MOST
+    assert log.startswith(b"from the tracker\nxxx")
+    assert log.endswith(b"xxx\n")
+    assert log.count(printed.CUT) == 1
+
+
+def test_a_log_is_cut_as_often_as_it_is_too_long(tmp_path: Path) -> None:
+    log, about = tmp_path / "log", printed.KEPT
+    log.write_bytes(b"a" * printed.MOST)
+    printed.cut(log)
+    assert log.stat().st_size == printed.MOST
+    for letter in (b"b", b"c"):
+        with log.open("ab") as file:
+            file.write(letter * printed.MOST)
+        printed.cut(log)
+        assert log.read_bytes() == b"a" * about + printed.CUT + letter * about
+
+
+def test_a_tracker_has_its_own_count_beside_another_one_of_its_name(
+    tmp_path: Path, make_plugin: MakePlugin
+) -> None:
+    make_plugin("acme-twin", TWIN)
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, told={})
+    save(run, folder, 2)
+    run.end("interrupted")
+    both = {"acme-trackers/told": {}, "acme-twin/told": {"file": "twin"}}
+    run = Watched(folder, both, "0123456789abcdef", {}, resumed=True)
+    save(run, folder, 4, begin=2)
+    run.end("complete")
+    for name in ("lines", "twin"):
+        assert delivered(folder / name) == metrics(folder)
 
 
 def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(

@@ -88,7 +88,7 @@ class TrackerContract(DeclarationChecks):
             _log(run, tmp_path / "run", LINES)
             _end(run, tmp_path / "run")
         self._check(tmp_path / "run")
-        printed = "".join(file.read_text() for file in (tmp_path / "run/track").glob("*.log"))
+        printed = "".join(file.read_text() for file in (tmp_path / "run/track").rglob("*.log"))
         assert not caplog.text, f"it failed: {caplog.text}\nIt printed:\n{printed[-PRINTED:]}"
 
     def test_it_leaves_no_process_behind(

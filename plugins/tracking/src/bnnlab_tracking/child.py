@@ -1,9 +1,9 @@
 """The process of a tracker: follows the run's folder until the run ends. No torch is imported.
 
-The first line of standard input is the job; the others are words: `saved`, the lines of
-metrics.jsonl that are in a checkpoint, and `ended`, the status of the run. If standard input ends
-before, the training process died. Standard output takes what `Delivery.look` reads; what a tracker
-prints goes to standard error, which is a file.
+The job is in the file whose descriptor is the argument. The lines of standard input are words:
+`saved`, the lines of metrics.jsonl that are in a checkpoint, and `ended`, the status of the run. If
+standard input ends before, the training process died. Standard output takes what `Delivery.look`
+reads; what a tracker prints goes to standard error, which is a file.
 """
 
 import json
@@ -22,8 +22,9 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
+from bnnlab_tracking import printed
 from bnnlab_tracking.ear import GRACE, Ear
-from bnnlab_tracking.tracker import PLACE, Tracked, Tracker
+from bnnlab_tracking.tracker import Tracked, Tracker, own_file
 
 Job = Mapping[str, Any]
 Tell = Callable[..., None]
@@ -46,8 +47,9 @@ def main() -> None:
     code = 1
     try:
         os.nice(NICE)
-        with open(0, "rb", buffering=0, closefd=False) as told:  # the words after it are the ear's
-            job = json.loads(told.readline())
+        with os.fdopen(int(sys.argv[1]), encoding="utf-8") as given:
+            job = json.load(given)
+        printed.watch(own_file(job["folder"], job["name"], "log"))
         _work(job, tell)
         code = 0
     except BaseException as error:
@@ -65,7 +67,7 @@ def _work(job: Job, tell: Tell) -> None:
     tell(has_offline=type(tracker).offline is not Tracker.offline)
     late = job.get("how") == "late"
     ear = Ear(0, job["saved"], job.get("status"), limit=tracker.patience)
-    ledger = Path(job["folder"], PLACE, f"{job['label']}.json")
+    ledger = own_file(job["folder"], job["name"], "json")
     with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
         run = describe(job, _read(ledger))
         if late:

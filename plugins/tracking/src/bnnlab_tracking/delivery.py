@@ -11,10 +11,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from bnnlab.errors import first_line
-from bnnlab_tracking.tracker import PLACE
+from bnnlab_tracking import printed
+from bnnlab_tracking.tracker import own_file
 
 log = logging.getLogger("bnnlab.tracking")
 
@@ -27,7 +29,7 @@ class Delivery:
         patience: Seconds to wait for it at the end.
 
     Attributes:
-        label: The tracker's name, for people and files.
+        label: The tracker's name, for people.
         done: Whether it has delivered all.
         later: The command that uploads what it wrote; empty if none must.
         has_offline: Whether it was made, and can write for a later upload.
@@ -42,36 +44,36 @@ class Delivery:
         self.is_warned = "how" in job  # the one before was named
         self._heard = b""
         self.process: subprocess.Popen[bytes] | None = None
-        place = Path(job["folder"], PLACE)
-        self._log = place / f"{self.label}.log"
+        self._log = own_file(job["folder"], job["name"], "log")
         try:
-            place.mkdir(exist_ok=True)
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             self._begin()
         except OSError as error:
             self.warn(f"it cannot begin: {first_line(error)}")
 
     def _begin(self) -> None:
         path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
-        with self._log.open("ab") as printed:
+        with TemporaryFile(dir=self._log.parent) as job, self._log.open("ab") as log_file:
+            job.write(json.dumps(self.job).encode())  # a pipe may be too small for it
+            job.seek(0)
             self.process = process = subprocess.Popen(
                 # -P: a module in the working directory hides no other, as in `bnn` itself
-                [sys.executable, "-P", "-m", "bnnlab_tracking.child"],
+                [sys.executable, "-P", "-m", "bnnlab_tracking.child", str(job.fileno())],
+                pass_fds=[job.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=printed,
+                stderr=log_file,
                 bufsize=0,
                 env={**os.environ, "PYTHONPATH": path},
                 start_new_session=True,  # Ctrl-C is for the training process
             )
         assert process.stdin
         assert process.stdout
-        with suppress(BrokenPipeError):  # `look` finds out
-            process.stdin.write(json.dumps(self.job).encode() + b"\n")
         os.set_blocking(process.stdin.fileno(), False)
         os.set_blocking(process.stdout.fileno(), False)
 
     def tell(self, **word: Any) -> None:
-        """Say a word; if the pipe is full or broken, it is dropped."""
+        """Say a small word; if the pipe is full or broken, it is dropped as a whole."""
         if self.process and self.process.stdin and not self.done:
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self.process.stdin.fileno(), json.dumps(word).encode() + b"\n")
@@ -133,6 +135,7 @@ class Delivery:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        printed.cut(self._log)
         for pipe in (process.stdin, process.stdout):
             if pipe:
                 pipe.close()

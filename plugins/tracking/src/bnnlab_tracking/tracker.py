@@ -20,6 +20,11 @@ PLACE = "track"
 """The folder, in that of a run, of what belongs to its trackers."""
 
 
+def own_file(folder: Path | str, name: str, ending: str) -> Path:
+    """Return a file of a tracker, by its `distribution/name`, whatever others a run has."""
+    return Path(folder, PLACE, f"{name}.{ending}")
+
+
 @dataclass(frozen=True)
 class Tracked:
     """A run that is shown elsewhere.

@@ -63,7 +63,7 @@ class Watched:
         self.deliveries = []
         for name, options in trackers.items():
             short = name.rpartition("/")[2]
-            label = short if shorts.count(short) == 1 else name.replace("/", "-")
+            label = short if shorts.count(short) == 1 else name
             job = {**about, "name": name, "options": dict(options), "label": label}
             self.deliveries.append(Delivery(job, options.get("patience", PATIENCE)))
 
