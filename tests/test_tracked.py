@@ -123,9 +123,28 @@ def test_the_command_line_names_trackers_also_for_a_run_that_goes_on(
     assert tomli.loads((run / "run.toml").read_text())["track"][NAME]["unit"] == "mine"
     assert main(["run", "--resume", str(run), "--set", "track.count.unit=more"]) == 0
     assert (run / "more").read_text() == "complete 0"  # all were delivered before
+    assert tomli.loads((run / "run.toml").read_text())["track"][NAME]["unit"] == "more"
     assert main(["run", "--resume", str(run), "--track", "count", "--seed", "1"]) == 2
     assert "and only --track from the command line" in capsys.readouterr().err
     assert main(["info", "track", "count", "--set", "track.count.unit=x"]) == 0
     assert (
         "Example: bnn run --track count --set 'track.count.unit=lines'" in capsys.readouterr().out
     )
+
+
+def test_a_tracker_that_a_complete_run_is_given_later_gets_all_of_it_and_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bnnlab.run(SMALL, out=tmp_path, name="run")
+    run = tmp_path / "run"
+    before = tomli.loads((run / "run.toml").read_text())
+    assert main(["run", "--resume", str(run), "--track", "count", "--quiet"]) == 0
+    said, lines = capsys.readouterr().err, len(metrics(run))
+    assert (run / "lines").read_text() == f"complete {lines}"
+    assert "only its result is written again, and its trackers get what they lack" in said
+    assert said.endswith(f"note: track count: all {lines} lines are delivered\n")
+    tracked = {"track": {NAME: {"unit": "lines", "patience": 60.0}}}
+    assert tomli.loads((run / "run.toml").read_text()) == {**before, **tracked}
+    (run / "lines").unlink()
+    assert main(["run", "--resume", str(run), "--quiet"]) == 0
+    assert (run / "lines").read_text() == "complete 0"  # none was left to deliver

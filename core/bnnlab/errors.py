@@ -194,6 +194,11 @@ def program(name: str) -> str:
     return _near(beside)
 
 
+def command(*words: object) -> str:
+    """Return a command of `bnn` that can be copied, such as `bnn run --resume 'my run'`."""
+    return f"{program('bnn')} {shlex.join(map(str, words))}"
+
+
 def printable(text: str) -> str:
     r"""Return text in which control characters are written out, as `\n` and `\x1b`.
 

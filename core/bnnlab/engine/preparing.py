@@ -79,7 +79,10 @@ def prepare(
             origin = _restore(resume, state, origin, learner, made, allow_changed_versions)
             ended = learner.progress.ended or not probes.hear(Probe.run_ended)
             if ended and learner.progress.task == len(run.tasks):
-                log.warning("%s is complete: only its result is written again", resume.path)
+                what = ", and its trackers get what they lack" if config.trackers else ""
+                log.warning("%s is complete: only its result is written again%s", resume.path, what)
+        if resume and config.trackers:
+            resume.tell(Kind.TRACKER, config.as_dict()[Kind.TRACKER])
         folder = resume or _new_folder(host, config, device, data)
         undo.pop_all()
     return Experiment(host, config, run, learner, probes, origin, folder, heard, resumed)

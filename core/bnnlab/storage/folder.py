@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import tomli
 import tomli_w
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
@@ -120,6 +121,18 @@ class RunFolder:
             self.unlock()
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago
             raise UsageError(f"cannot write to {self.path}: {error.strerror}.") from error
+
+    def tell(self, setting: str, value: Any) -> None:
+        """Set a setting in run.toml, so that whoever resumes the run finds it there.
+
+        Raises:
+            UsageError: If it cannot be written.
+        """
+        file = self.path / CONFIG
+        with _writing(self.path, UsageError):
+            settings = tomli.loads(file.read_text(encoding="utf-8"))
+            if settings.get(setting) != value:
+                write_atomically(file, tomli_w.dumps({**settings, setting: value}).encode())
 
     # -------------------------------------------------------------------- whose it is
 

@@ -1,17 +1,14 @@
 """A run and its trackers, seen from the training process, which never waits before the end."""
 
 import logging
-import shlex
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import NOTE
-from bnnlab.registry.components import Kind
-from bnnlab.settings.text import read_config, written
+from bnnlab.errors import NOTE, command
 from bnnlab.storage.checkpoint import CHECKPOINT
-from bnnlab.storage.folder import CONFIG, METRICS
+from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.delivery import Delivery
 
 log = logging.getLogger("bnnlab.tracking")  # below `bnnlab`, which the command line shows
@@ -50,7 +47,7 @@ class Watched:
         from bnnlab.interfaces.stream import protocol_hash  # imports torch, which a run has
 
         self._folder = folder.resolve()
-        self._lines = _count(self._folder / METRICS)
+        self._lines = self._first = _count(self._folder / METRICS)
         about = {
             "folder": str(self._folder),
             "run_id": run_id,
@@ -109,7 +106,10 @@ class Watched:
             delivery.wait(begun + limits[delivery])
 
     def _say(self, delivery: Delivery, status: str) -> None:
-        """Say how to upload what was not delivered, or not uploaded yet."""
+        """Say how to upload what was not delivered, or not uploaded yet.
+
+        That all is delivered is said where nothing else was there to do.
+        """
         if not delivery.done:
             has_died = delivery.is_warned
             delivery.warn(f"it did not end within {delivery.patience:g} s")
@@ -123,6 +123,8 @@ class Watched:
             log.log(NOTE, "track %s: to upload it later: %s", delivery.label, delivery.later)
         elif not delivery.done:
             self._advise(delivery)
+        elif self._lines == self._first:
+            log.log(NOTE, "track %s: all %d lines are delivered", delivery.label, self._lines)
 
     def _try_again(self, delivery: Delivery, how: str, limit: float, status: str) -> bool:
         """Deliver the run in a new process: as before (`again`) or for a later upload (`late`)."""
@@ -136,13 +138,7 @@ class Watched:
         return delivery.done
 
     def _advise(self, delivery: Delivery) -> None:
-        name = delivery.job["name"]
-        kept = read_config(self._folder / CONFIG).get(Kind.TRACKER, {}).get(name, {})
-        words = ["bnn", "run", "--resume", str(self._folder), "--track", name]
-        for key, value in delivery.job["options"].items():
-            if kept.get(key) != value:  # run.toml has the others
-                words += ["--set", f"{Kind.TRACKER}.{name}.{key}={written(value)}"]
-        again = shlex.join(words)
+        again = command("run", "--resume", self._folder)  # its run.toml names the tracker
         log.log(NOTE, "track %s: to deliver what is missing: %s", delivery.label, again)
 
 
