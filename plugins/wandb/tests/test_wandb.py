@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import SMALL, metrics
+import tomli_w
+from small_runs import SMALL, metrics, without_times
 from wandb_reader import line_of, read
 from wandb_server import Server, serving
 
 import bnnlab
+from bnnlab.cli import main
 from bnnlab.errors import NOTE
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
@@ -24,6 +26,8 @@ from bnnlab_testing import TrackerContract
 from bnnlab_tracking.watched import Watched
 
 RUN = "0123456789abcdef"
+LATE = 30.0
+"""Seconds before each answer of a server that is slow."""
 ODD = {
     "event": "odd",
     "none": None,
@@ -141,7 +145,7 @@ def test_a_killed_run_goes_on_in_the_same_run_of_wandb(
     delivery.close()
     kept = server.runs[RUN]
     assert (len(kept.history), kept.exit_code) == (3, 1)
-    (folder / "track" / "wandb.json").unlink()  # the server knows better
+    (folder / "track/bnnlab-wandb/wandb.json").unlink()  # the server knows better
     run = watch(folder, resumed=True)
     save(run, folder, 3, 5)
     run.end("complete")
@@ -156,7 +160,7 @@ def test_a_killed_run_goes_on_in_the_same_run_of_wandb(
 
 
 def _count(folder: Path) -> int:
-    ledger = folder / "track" / "wandb.json"
+    ledger = folder / "track/bnnlab-wandb/wandb.json"
     return int(json.loads(ledger.read_text())["lines"]) if ledger.exists() else 0
 
 
@@ -178,7 +182,7 @@ def cut(name: str, answer: Any) -> Any:
     return {"data": {"createRunFiles": None}} if name == "CreateRunFiles" else answer
 
 
-@pytest.mark.parametrize("fault", ["core killed", "answers cut", "no server"])
+@pytest.mark.parametrize("fault", ["core killed", "answers cut", "answers late", "no server"])
 def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
     fault: str,
     tmp_path: Path,
@@ -190,6 +194,8 @@ def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
     patience = 60.0
     if fault == "answers cut":
         server.spoil = cut
+    if fault == "answers late":
+        patience = 3.0
     if fault == "no server":
         monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         patience = 3.0
@@ -203,6 +209,9 @@ def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
             if not (core := _core_of(delivery.process.pid)):
                 pytest.skip("the system has no /proc to find wandb-core in")
             os.kill(core, signal.SIGKILL)
+        if fault == "answers late":
+            until(lambda: _count(folder) == 2)
+            server.delay = LATE
         save(run, folder, 2, 3)
         run.end("complete")
     (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -212,14 +221,38 @@ def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
         assert advice == "track wandb: a second attempt delivered all"
         assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
         return
-    if fault == "answers cut":  # some lines may have arrived: `wandb sync` would append all
-        assert advice.startswith("track wandb: to deliver what is missing: bnn run --resume")
+    if fault != "no server":  # some lines may have arrived: `wandb sync` would append all
+        assert advice == f"track wandb: to deliver what is missing: bnn run --resume {folder}"
         assert not offline(folder)
+        server.spoil, server.delay = (lambda _, answer: answer), 0.0
+        watch(folder, resumed=True).end("complete")
+        assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
         return
     (place,) = offline(folder)
     assert advice == f"track wandb: to upload it later: wandb sync {place}"
     lines = [line_of(each) for each in read(place).history[:3]]
     assert lines == metrics(folder)
+
+
+def test_answers_after_30_s_do_not_delay_a_run(
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run has ended, and has given up to wait for its tracker, before the first answer."""
+    server.delay = LATE
+    file, run, begun = tmp_path / "run.toml", tmp_path / "late", time.monotonic()
+    file.write_text(tomli_w.dumps(SMALL))
+    words = ["--config", str(file), "--out", str(tmp_path), "--name", "late", "--quiet"]
+    words += ["--track", "wandb", "--set", "track.wandb.patience=1"]
+    assert main(["run", *words]) == 0
+    assert time.monotonic() - begun < LATE
+    said = capsys.readouterr().err.splitlines()
+    (warning,) = [line for line in said if line.startswith("WARNING")]
+    assert warning.startswith("WARNING: track wandb stopped: it did not end within 1 s.")
+    (place,) = offline(run)
+    assert said[-1] == f"note: track wandb: to upload it later: wandb sync {place}"
+    assert [line_of(each) for each in read(place).history[:-1]] == metrics(run)
+    bnnlab.run(SMALL, out=tmp_path, name="plain")
+    assert without_times(run) == without_times(tmp_path / "plain")
 
 
 def test_an_offline_run_that_goes_on_is_whole_or_what_was_not_uploaded(
