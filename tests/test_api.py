@@ -139,7 +139,7 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
 
 
 def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
-    own = {"config", "recipe", "seeds", "set", "host", "probes", "track", *PARTS}
+    own = {"config", "recipe", "seeds", "set", "host", "probe", "probes", "track", *PARTS}
     types_of = get_type_hints(bnnlab.run)
     types = {key: hint for key, hint in types_of.items() if key not in own}
     paths = {"data", "out"}
@@ -158,6 +158,14 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     assert said == {key: types_of[key] for key in parameters if key not in ("config", "seeds")}
 
 
+def test_probes_is_the_earlier_name_of_probe() -> None:
+    said = r"bnnlab.run\(probes=\) is now probe="
+    with pytest.warns(DeprecationWarning, match=said) as warned:
+        result = bnnlab.run(probes="confusion", **RUN)
+    assert warned[0].filename == __file__
+    assert result["confusion"] == bnnlab.run(probe=["confusion"], **RUN)["confusion"] != []
+
+
 MISTAKES: list[tuple[Any, str]] = [
     (lambda: bnnlab.create("rul", "dfa"), "kind 'rul': choose from model, rule, optimizer, stream"),
     (lambda: bnnlab.create("model", "mpl", input_shape=(2,), classes=2), "Did you mean 'mlp'?"),
@@ -172,8 +180,9 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: bnnlab.run(epochs=0), "epochs: 0 must be at least 1"),
     (lambda: bnnlab.run(set={"optimizer.lrr": 1}), "optimizer.lrr: no such option"),
     (lambda: bnnlab.run({"epoch": 1}), "Did you mean 'epochs'?"),
-    (lambda: bnnlab.run(probes="weighs"), "unknown probe 'weighs'. Did you mean 'weights'?"),
-    (lambda: bnnlab.run(probes={"weights": {"bins": 3}}), "probe.weights.bins: no such option"),
+    (lambda: bnnlab.run(probe="weighs"), "unknown probe 'weighs'. Did you mean 'weights'?"),
+    (lambda: bnnlab.run(probe={"weights": {"bins": 3}}), "probe.weights.bins: no such option"),
+    (lambda: bnnlab.run(probe="weights", probes="weights"), "probe and probes are both set"),
     (lambda: bnnlab.run(recipe="no/such"), "unknown recipe 'no/such'"),
     (lambda: bnnlab.run("/no/such/file.toml"), "cannot read /no/such/file.toml"),
 ]

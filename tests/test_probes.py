@@ -230,7 +230,7 @@ def left(folder: Path) -> tuple[list[Any], dict[str, Any]]:
 
 @pytest.mark.usefixtures("probes")
 def test_a_probe_is_told_everything_and_its_results_are_the_runs(tmp_path: Path) -> None:
-    result = bnnlab.run(TINY, probes=["counts"], out=tmp_path, name="run")
+    result = bnnlab.run(TINY, probe=["counts"], out=tmp_path, name="run")
     assert {name: result[name] for name in result.keys() - bnnlab.run(TINY).keys()} == {
         "begun": 2,
         "steps": 12,
@@ -251,7 +251,7 @@ def test_a_probe_is_told_everything_and_its_results_are_the_runs(tmp_path: Path)
 @pytest.mark.usefixtures("probes")
 def test_a_run_that_a_probe_stopped_goes_on_as_one_that_was_never_stopped(tmp_path: Path) -> None:
     patient = {**STOPS, "share": 9.0}
-    whole = bnnlab.run(TINY, probes=[patient], out=tmp_path, name="whole")
+    whole = bnnlab.run(TINY, probe=[patient], out=tmp_path, name="whole")
     assert (whole.status, whole.stop_reason, whole["epochs_seen"]) == ("complete", None, 4)
     host = PluginHost()
     config = resolve(host, [TINY, {"probe": [STOPS], "out": str(tmp_path), "name": "torn"}])
@@ -348,7 +348,7 @@ def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
 ) -> None:
     settings = {**TINY, "epochs": 1, "stream": {"name": "permuted-digits", "tasks": 1}}
     with pytest.raises(RunError, match=message):
-        bnnlab.run(settings, probes=[{"name": "bad", "what": what}], out=tmp_path, name="run")
+        bnnlab.run(settings, probe=[{"name": "bad", "what": what}], out=tmp_path, name="run")
     assert re.search(message, (tmp_path / "run" / "log.txt").read_text())
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
 
@@ -360,7 +360,7 @@ def test_a_probe_that_asks_to_stop_once_all_is_learned_is_answered(
     caplog.set_level(logging.INFO)
     one = {"name": "permuted-digits", "tasks": 1}
     late = {"name": "bad", "what": "stops too late"}
-    assert bnnlab.run(TINY, epochs=1, stream=one, probes=[late]).status == "complete"
+    assert bnnlab.run(TINY, epochs=1, stream=one, probe=[late]).status == "complete"
     assert "nothing was left to stop: probe acme-probes/bad: enough" in caplog.text
 
 
@@ -368,7 +368,7 @@ def test_a_probe_that_asks_to_stop_once_all_is_learned_is_answered(
 def test_what_a_probe_logs_before_it_saves_is_saved(tmp_path: Path) -> None:
     late = {"name": "bad", "what": "fails after it saved"}
     with pytest.raises(RunError, match="bad in run_ended failed"):
-        bnnlab.run(TINY, epochs=1, probes=[late], out=tmp_path, name="run")
+        bnnlab.run(TINY, epochs=1, probe=[late], out=tmp_path, name="run")
     assert left(tmp_path / "run")[0][-1]["event"] == "late"
 
 

@@ -1,6 +1,7 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from os import PathLike
@@ -114,6 +115,7 @@ class _Said(TypedDict, total=False):
     optimizer: Choosable
     model: Choosable
     stream: Choosable
+    probe: Several
     probes: Several
     track: Several
     epochs: int | None
@@ -147,6 +149,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     optimizer: Choosable = None,
     model: Choosable = None,
     stream: Choosable = None,
+    probe: Several = None,
     probes: Several = None,
     track: Several = None,
     epochs: int | None = None,
@@ -182,8 +185,9 @@ def run(  # noqa: D417  # `_document` adds the settings
         set: More settings, such as `{"optimizer.lr": 0.005}`. They override the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
-        probes: Names of probes, or mappings with `name` and options; or a mapping from names to
+        probe: Names of probes, or mappings with `name` and options; or a mapping from names to
             options.
+        probes: The earlier name of `probe`.
         track: The same of trackers.
         seeds: Seeds to repeat the run with, or how many; this needs bnnlab-studies.
 
@@ -204,7 +208,11 @@ def run(  # noqa: D417  # `_document` adds the settings
         places.append(Layer(config))
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
-    for kind, several in ((Kind.PROBE, probes), (Kind.TRACKER, track)):
+    if probes is not None:
+        if probe is not None:
+            raise UsageError("probe and probes are both set, and are one setting. Write probe.")
+        warnings.warn("bnnlab.run(probes=) is now probe=", DeprecationWarning, stacklevel=2)
+    for kind, several in ((Kind.PROBE, probes if probe is None else probe), (Kind.TRACKER, track)):
         if several is not None:
             said[kind] = several if isinstance(several, str | Mapping) else [*several]
     places.append({"out": None, **said})

@@ -184,7 +184,7 @@ def test_a_result_without_a_folder_is_drawn_like_its_run(tmp_path: Path) -> None
         "batch_size": 500,
         "device": "cpu",
     }
-    there = bnnlab.run(small, probes="confusion", out=tmp_path, name="run")
+    there = bnnlab.run(small, probe="confusion", out=tmp_path, name="run")
     result = replace(there, folder=None)
     for number, plot in enumerate((plot_confusion, plot_uncertainty)):
         figure, expected = plot(result), plot(tmp_path / "run")
