@@ -1,5 +1,10 @@
-"""The tests of a plugin that is not installed are skipped, with what installs it."""
+"""The tests of a plugin that is not installed are skipped, with what installs it.
 
+The environment is active, as messages name a program that is not on the path by its place.
+"""
+
+import os
+import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NoReturn
@@ -8,6 +13,8 @@ import pytest
 import tomli
 
 PLUGINS = Path(__file__).parent / "plugins"
+
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 class NotInstalled(pytest.Dir):

@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import tomli
 from bnnlab.cli import main
 from bnnlab.errors import install_command
 from bnnlab.registry.discovery import find_plugins
+from bnnlab_studies.inspection import state_of
+from bnnlab_studies.plan import command_of
+from bnnlab_studies.record import Record
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -117,13 +121,33 @@ def test_the_cells_of_a_study_need_one_command(
     assert capsys.readouterr().err.startswith("error: rule 'hsic' comes with bnnlab-hsic, rule")
 
 
-def test_a_command_for_pip_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for folder in ("own bin", "other"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "pip").touch(mode=0o755)
+@pytest.fixture
+def not_active(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let the path lead to another environment than this Python's."""
+    for folder, name in product(("own bin", "other"), ("pip", "bnn")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).touch(mode=0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "own bin" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("not_active")
+def test_a_command_that_goes_on_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "run.toml").write_text("seed = 0\n")
+    (said,) = state_of(Record.read(run))[1:]
+    assert said == f"to continue: 'own bin/bnn' run --resume '{run}'"
+    assert command_of(Path("study")) == "'own bin/bnn' sweep study"
+    monkeypatch.setenv("PATH", str(tmp_path / "own bin"))
+    assert command_of(Path("study")) == "bnn sweep study"
+
+
+@pytest.mark.usefixtures("not_active")
+def test_a_command_for_pip_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     command = install_command("bnnlab-optuna[plot]", "acme").strip("`")
     place = f"{ROOT}/plugins/optuna[plot]"
     assert shlex.split(command) == ["own bin/pip", "install", "-e", place, "acme"]

@@ -1,6 +1,5 @@
 """Commands that train, and on run files: `run`, `list-recipes`, `schema`."""
 
-import shlex
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
-from bnnlab.errors import NotInstalledError, UsageError
+from bnnlab.errors import NotInstalledError, UsageError, command
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
@@ -182,7 +181,7 @@ def _train(
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     run = experiment.folder
-    with stoppable(lambda: f"bnn run --resume {shlex.quote(str(run.path))}" if run else ""):
+    with stoppable(lambda: command("run", "--resume", run.path) if run else ""):
         if quiet:
             return experiment.run()
         display = Display(experiment)

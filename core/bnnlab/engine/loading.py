@@ -1,6 +1,5 @@
 """Load the trained model of a run."""
 
-import shlex
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from bnnlab.engine import building
 from bnnlab.engine.learner import restore
 from bnnlab.engine.protocol import compare
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, command
 from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -39,7 +38,7 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
     try:
         state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
     except checkpoint.DamagedError as error:
-        again = f"bnn run --resume {shlex.quote(str(path))}"
+        again = command("run", "--resume", path)
         raise UsageError(f"{error} To go on with the run: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)

@@ -4,8 +4,9 @@ import sys
 import time
 from html import escape
 from importlib import import_module
-from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from bnnlab.errors import command
 
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
@@ -47,7 +48,7 @@ class Progress:
 
     def broke(self, folder: "RunFolder | None") -> None:
         """Say that the run has ended before its end, and how to go on with it."""
-        again = f"; to continue: bnn run --resume {quote(str(folder.path))}" if folder else ""
+        again = f"; to continue: {command('run', '--resume', folder.path)}" if folder else ""
         self._show(f"not complete{again}")
 
     def _show(self, text: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import tomli
 import tomli_w
 
-from bnnlab.errors import BnnlabError, RunError, UsageError, first_line
+from bnnlab.errors import BnnlabError, RunError, UsageError, command, first_line
 from bnnlab.storage import checkpoint
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.log import written
@@ -242,11 +242,11 @@ def _writing(folder: Path, kind: type[BnnlabError] = RunError) -> Iterator[None]
         if not folder.is_dir():
             raise kind(
                 f"the run's folder {folder} has gone: it was moved or deleted. If it was moved, "
-                "go on with bnn run --resume and its new place"
+                f"go on with {command('run', '--resume')} and its new place"
             ) from error
         raise kind(
             f"cannot write to {folder}: {error.strerror or first_line(error)}",
-            again=f"bnn run --resume {shlex.quote(str(folder))}",
+            again=command("run", "--resume", folder),
         ) from error
 
 

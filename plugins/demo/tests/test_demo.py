@@ -35,7 +35,6 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(TINY)
     monkeypatch.setattr(commands, "STUDY", file)
     monkeypatch.setattr(commands, "make_engine", lambda *_: Here())
-    monkeypatch.setattr(commands, "program", str)  # its path differs from machine to machine
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.chdir(tmp_path)
     return file

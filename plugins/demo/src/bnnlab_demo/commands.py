@@ -1,6 +1,5 @@
 """The command `demo`."""
 
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bnnlab.cli.console import line, print_out, report_error, report_note, stoppable
-from bnnlab.errors import program
+from bnnlab.errors import command
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.commands.options import Out
 from bnnlab_studies.commands.watching import Watch
@@ -48,7 +47,7 @@ def demo(
     if not left:
         report_note(f"trained before: to train again, delete {plan.folder}")
     watch = Watch(len(left), quiet)
-    again = "bnn demo" + (f" --out {shlex.quote(out)}" if out else "")
+    again = command("demo", *(["--out", out] if out else []))
     with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
         study = sweep(host, plan, engine, watch.ended)
     if watch.faults:
@@ -84,16 +83,16 @@ def _print(study: Study, folder: Path) -> None:
     save(plot_compare(study), picture)
     print_out(f"picture: {picture}", soft_wrap=True)
     print_out("next:")
-    for command, meaning in _next(folder):
-        print_out(f"  {command}", soft_wrap=True)
+    for again, meaning in _next(folder):
+        print_out(f"  {again}", soft_wrap=True)
         print_out(line((meaning, "dim")), indent=6)
 
 
 def _next(folder: Path) -> list[tuple[str, str]]:
     """Return three commands with what they answer, fit to be copied."""
-    bnn, place = program("bnn"), shlex.quote(str(folder))
+    plain = command("run", "--recipe", "demo/dfa-meta", "--set", "optimizer.m=0")
     return [
-        (f"{bnn} compare {place}", "the statistics behind these sentences"),
-        (f"{bnn} run --recipe demo/dfa-meta --set optimizer.m=0", "a run without metaplasticity"),
-        (f"{bnn} matrix", "which other rules and optimizers work together"),
+        (command("compare", folder), "the statistics behind these sentences"),
+        (plain, "a run without metaplasticity"),
+        (command("matrix"), "which other rules and optimizers work together"),
     ]

@@ -1,6 +1,5 @@
 """A file becomes a plan: what the trials run, what is searched, where all of it is kept."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -9,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, command
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
@@ -58,7 +57,7 @@ class Plan:
     @property
     def again(self) -> str:
         """The command that continues the study."""
-        return f"bnn tune {shlex.quote(str(self.folder))}"
+        return command("tune", self.folder)
 
     def folder_of(self, trial: int) -> Path:
         """Return the folder of a trial, by its number."""

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from bnnlab.engine import continual
 from bnnlab.engine.figures import chosen
 from bnnlab.engine.result import ABSENT, MEASURES
-from bnnlab.errors import UsageError, explain
+from bnnlab.errors import UsageError, command, explain
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS
@@ -117,7 +116,7 @@ def state_of(record: Record) -> list[str]:
     folder = record.folder
     if folder is None:
         return []
-    again = f"to continue: bnn run --resume {shlex.quote(str(folder))}"
+    again = f"to continue: {command('run', '--resume', folder)}"
     if record.status == "running":
         return [f"{owner_of(folder) or 'a process'} writes to it"]
     if record.status == "failed":

@@ -1,13 +1,12 @@
 """A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import NotInstalledError, UsageError, refuse
+from bnnlab.errors import NotInstalledError, UsageError, command, refuse
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
@@ -155,7 +154,7 @@ def _named(names: Sequence[str], count: int) -> str:
 
 def command_of(folder: Path) -> str:
     """Return the command that goes on with a study."""
-    return f"bnn sweep {shlex.quote(str(folder))}"
+    return command("sweep", folder)
 
 
 def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path:

@@ -1,14 +1,13 @@
 """Sweep files: what one says, before its settings are checked."""
 
 import operator
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.errors import UsageError, command, did_you_mean
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import as_table, read_toml
 from bnnlab.registry.options import shown
@@ -82,8 +81,8 @@ def read(host: PluginHost, place: Path) -> SweepFile:
     table = settings.pop("table", [])
     tables = table if isinstance(table, list) else [table]
     if sweep is None:
-        tune, run = (shlex.quote(str(each)) for each in (place, file))
-        other = f"To tune: bnn tune {tune}" if "tune" in settings else f"One run: bnn run -c {run}"
+        tune, run = command("tune", place), command("run", "-c", file)
+        other = f"To tune: {tune}" if "tune" in settings else f"One run: {run}"
         raise UsageError(f"{source} has no table [sweep]. {other}")
     if not isinstance(sweep, Mapping):
         raise UsageError(f"sweep: {shown(sweep)} is not a table. It is set in {source}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from bnnlab.errors import program
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.showing import draw_all, heat_map, matrix_table
 from bnnlab_tracking.tracker import PLACE, Line, Status, Tracked, Tracker
@@ -179,7 +180,7 @@ class WandB(Tracker):
             return ""
         parts = [each for each in self._before if self._is_part and not [*each.glob("*.synced")]]
         folders = (shlex.quote(str(each)) for each in (*parts, self._shown.settings.sync_dir))
-        return f"wandb sync {' '.join(folders)}"
+        return f"{program('wandb')} sync {' '.join(folders)}"
 
 
 def config_of(run: Tracked) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import typer
 from bnnlab.cli.console import Json, print_json, print_out, print_table
 from bnnlab.cli.display import result_lines
 from bnnlab.engine.figures import has_one_task
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, command
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
 from bnnlab_studies.finding import find_records
@@ -66,7 +66,7 @@ def _read(place: Path) -> Record:
     found = find_records(place)
     if place.is_file() or found[0].folder == place:
         return found[0]
-    what = f"holds {len(found)}: bnn runs {place} lists them"
+    what = f"holds {len(found)}: {command('runs', place)} lists them"
     raise UsageError(f"{place} is no run's folder, but {what}")
 
 
