@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -244,3 +245,33 @@ def test_logs_of_several_runs_may_end_in_any_order(tmp_path: Path) -> None:
     assert (logger.level, logger.propagate, logger.handlers) == before
     assert (tmp_path / "one.txt").read_text() == ""
     assert "INFO still" in (tmp_path / "other.txt").read_text()
+
+
+def test_runs_in_threads_have_their_own_messages_and_those_of_threads_without_a_run(
+    tmp_path: Path,
+) -> None:
+    logger, together = logging.getLogger("bnnlab.somewhere"), Barrier(2, timeout=60)
+
+    def run(name: str) -> None:
+        with hear() as earlier:
+            together.wait()
+            logger.info("prepared %s", name)
+            together.wait()
+        with written(tmp_path / name, earlier):
+            together.wait()
+            with hear():  # of what carries it out
+                logger.warning("in %s", name)
+            if together.wait() == 0:
+                worker = Thread(target=logger.warning, args=("of a worker",))
+                worker.start()
+                worker.join()
+            together.wait()
+
+    runs = [Thread(target=run, args=(name,)) for name in ("one", "other")]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    for name in ("one", "other"):
+        said = [line.split(maxsplit=2)[2] for line in (tmp_path / name).read_text().splitlines()]
+        assert said == [f"INFO prepared {name}", f"WARNING in {name}", "WARNING of a worker"]

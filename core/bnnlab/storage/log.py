@@ -11,6 +11,8 @@ from pathlib import Path
 from bnnlab.errors import LogFormatter
 
 log = logging.getLogger("bnnlab")
+_threads: list[int] = []
+"""The threads in which runs are heard, as often as they are."""
 
 
 @contextmanager
@@ -41,13 +43,20 @@ def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[N
 
 @contextmanager
 def _told(handler: logging.Handler) -> Iterator[None]:
-    """Send all messages from INFO on to a handler; loggers above get what they got before."""
+    """Send all messages from INFO on to a handler; loggers above get what they got before.
+
+    Those of a thread in which another run is heard are left out.
+    """
+    own = threading.get_ident()
+    handler.addFilter(lambda record: record.thread == own or record.thread not in _threads)
     _upwards.enter()
+    _threads.append(own)
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        _threads.remove(own)
         _upwards.leave()
 
 
