@@ -13,9 +13,9 @@ Bnn = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 
-def assert_refused(answer: Any, *parts: str) -> None:
-    """Exit code 2, one or two lines on standard error, nothing on standard output."""
-    assert answer.code == 2, answer
+def assert_refused(answer: Any, *parts: str, code: int = 2) -> None:
+    """One or two lines on standard error, nothing on standard output."""
+    assert answer.code == code, answer
     assert answer.out == ""
     lines = answer.err.splitlines()
     assert 1 <= len(lines) <= 2, answer.err
@@ -168,7 +168,7 @@ def test_an_empty_data_folder_is_named_with_what_belongs_there(
 ) -> None:
     (tmp_path / "empty").mkdir()
     answer = bnn("run", "--stream", "mnist", "--data", "empty")
-    assert_refused(answer, "mnist", "empty/MNIST/raw", "train-images-idx3-ubyte")
+    assert_refused(answer, "mnist", "empty/MNIST/raw", "train-images-idx3-ubyte", code=1)
     assert not (tmp_path / "runs").exists()
     assert not list((tmp_path / "empty").rglob("*ubyte*"))
 
@@ -177,7 +177,7 @@ def test_a_data_folder_that_is_a_file_is_refused(
     bnn: Bnn, no_network: None, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert_refused(bnn("run", "--stream", "mnist", "--data", "file"), "mnist", "file")
+    assert_refused(bnn("run", "--stream", "mnist", "--data", "file"), "mnist: file is a file")
 
 
 def test_a_corrupt_data_folder_is_named(bnn: Bnn, no_network: None, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bnnlab.engine.result import Result as Result
     from bnnlab.errors import BnnlabError as BnnlabError
     from bnnlab.errors import DataError as DataError
+    from bnnlab.errors import DownloadError as DownloadError
     from bnnlab.errors import RunError as RunError
     from bnnlab.errors import UsageError as UsageError
     from bnnlab.families.latent import LatentOptimizer as LatentOptimizer
@@ -73,7 +74,7 @@ _HOMES = {
     "registry.components": ("Command", "Component", "Kind"),
     "registry.declaration": ("Option", "When"),
     "markers": ("Above", "AtLeast", "AtMost", "Below", "Decay", "FilePath", "Positive", "Search"),
-    "errors": ("BnnlabError", "DataError", "RunError", "UsageError"),
+    "errors": ("BnnlabError", "DataError", "DownloadError", "RunError", "UsageError"),
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),
     "registry.host": ("PluginHost",),

@@ -86,6 +86,12 @@ class DataError(UsageError):
     """A data set is missing or damaged. Exit code 2."""
 
 
+class DownloadError(DataError):
+    """A data set cannot be downloaded, although the command is right. Exit code 1."""
+
+    exit_code = 1
+
+
 class RunError(BnnlabError):
     """A run started and failed. Exit code 1."""
 

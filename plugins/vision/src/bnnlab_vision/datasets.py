@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnnlab.errors import DataError, UsageError, did_you_mean
+from bnnlab.errors import DataError, DownloadError, UsageError, did_you_mean
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import kept
 from bnnlab_vision.source import Dataset, Source, channel_statistics
@@ -51,7 +51,8 @@ class Published(Source):
         labels of the training part, then of the test part.
 
         Raises:
-            DataError: If it is damaged, or missing and cannot be downloaded.
+            DataError: If it is damaged, or the data folder is a file.
+            DownloadError: If it is missing and cannot be downloaded.
         """
         files = _find(self, data) if self.reader else []
         return _load(self, str(data), files, device)
@@ -129,11 +130,13 @@ def _find(source: Published, data: Path) -> list[Path]:
     reader = getattr(datasets, source.reader)
     files = _list_files(reader)
     missing = [file.name for file in files if not (data / file).is_file()]
+    if data.exists() and not data.is_dir():
+        raise DataError(f"{source.name}: {data} is a file, and no folder with data.")
     if missing:
         try:
             _fetch(reader, data, files)
         except Exception as error:  # whatever it is, it is why the data is not there
-            raise DataError(
+            raise DownloadError(
                 f"{source.name}: files are missing in {data / files[0].parent}; the download "
                 f"failed: {_reason(error)}. "
                 f"Put these files there, unpacked: {', '.join(missing)}."
