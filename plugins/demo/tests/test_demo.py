@@ -57,6 +57,22 @@ def test_it_trains_draws_and_says_what_is_next_and_the_second_time_shows_the_sam
     assert capsys.readouterr() == (out, "trained before: to train again, delete runs/demo\n")
 
 
+def test_the_second_time_nothing_is_written_as_the_disk_may_be_read_only(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    files = {each: each.stat().st_mtime_ns for each in Path("runs").rglob("*")}
+    assert main(["demo", "--quiet"]) == 0
+    assert {each: each.stat().st_mtime_ns for each in Path("runs").rglob("*")} == files
+    picture = Path("runs/demo/compare.png")
+    picture.unlink()
+    picture.mkdir()  # nothing can be written there
+    assert main(["demo", "--quiet"]) == 0
+    fault = f"no picture: cannot write {picture}: Is a directory"
+    assert capsys.readouterr().out == shown + shown.replace(f"picture: {picture}", fault)
+
+
 def test_a_run_that_fails_is_named_with_what_goes_on(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bnnlab.cli.console import line, print_out, report_error, report_note, stoppable
-from bnnlab.errors import command
+from bnnlab.errors import UsageError, command
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.commands.options import Out
 from bnnlab_studies.commands.watching import Watch
@@ -44,15 +44,22 @@ def demo(
         plan = agreed(host, make_plan(host, file, {} if out is None else {"out": out}))
     engine = make_engine(host, plan.engine)
     left = [job for job in plan.jobs(engine.threads) if not finished(job.folder, job.settings)]
-    if not left:
+    if left:
+        watch = Watch(len(left), quiet)
+        again = command("demo", *(["--out", out] if out else []))
+        with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
+            study = sweep(host, plan, engine, watch.ended)
+        if watch.faults:
+            _fail(watch.faults, again)
+    else:
         report_note(f"trained before: to train again, delete {plan.folder}")
-    watch = Watch(len(left), quiet)
-    again = command("demo", *(["--out", out] if out else []))
-    with redirect_stdout(sys.stderr), stoppable(lambda: again), watch.progress:
-        study = sweep(host, plan, engine, watch.ended)
-    if watch.faults:
-        _fail(watch.faults, again)
-    _print(study, plan.folder)
+        study = Study.read(plan.folder)  # nothing is written: the disk may be read-only
+    _print(study)
+    _draw(study, plan.folder / PICTURE, is_new=bool(left))
+    print_out("next:")
+    for words, meaning in _next(plan.folder):
+        print_out(f"  {words}", soft_wrap=True)
+        print_out(line((meaning, "dim")), indent=6)
 
 
 def _fail(faults: Mapping[str, str], again: str) -> None:
@@ -62,12 +69,11 @@ def _fail(faults: Mapping[str, str], again: str) -> None:
     raise typer.Exit(1)
 
 
-def _print(study: Study, folder: Path) -> None:
+def _print(study: Study) -> None:
     from rich.columns import Columns
     from rich.padding import Padding
 
     from bnnlab_demo.story import matrices, sentences
-    from bnnlab_plots import plot_compare, save
 
     print_out()
     print_out(
@@ -79,13 +85,18 @@ def _print(study: Study, folder: Path) -> None:
     for sentence in sentences(study):
         print_out(sentence)
         print_out()
-    picture = folder / PICTURE
-    save(plot_compare(study), picture)
-    print_out(f"picture: {picture}", soft_wrap=True)
-    print_out("next:")
-    for again, meaning in _next(folder):
-        print_out(f"  {again}", soft_wrap=True)
-        print_out(line((meaning, "dim")), indent=6)
+
+
+def _draw(study: Study, picture: Path, *, is_new: bool) -> None:
+    """Say where the picture is, drawn if there is none of this study; or why it cannot be."""
+    from bnnlab_plots import plot_compare, save
+
+    try:
+        if is_new or not picture.is_file():
+            save(plot_compare(study), picture)
+        print_out(f"picture: {picture}", soft_wrap=True)
+    except UsageError as error:
+        print_out(f"no picture: {error}", soft_wrap=True)
 
 
 def _next(folder: Path) -> list[tuple[str, str]]:
