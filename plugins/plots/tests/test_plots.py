@@ -61,6 +61,24 @@ def test_angles_of_zero_are_seen_beside_a_right_angle(tmp_path: Path) -> None:
     assert high > 90
 
 
+@pytest.mark.parametrize("norms", [[0.93, 1.02], [1.0, 1.0], [0.5, 3.0], [0.01, 50.0]])
+def test_norms_have_plain_numbers_beside_them(tmp_path: Path, norms: list[float]) -> None:
+    rows = [{"angle": 1.0, "norm": norm, "exact_norm": 1.0, "window": 0.5} for norm in norms]
+    lines = [
+        {"event": "diagnosis", "task": 0, "step": step, "segments": [row]}
+        for step, row in enumerate(rows)
+    ]
+    figure = plot_diagnosis(write(tmp_path / "run", lines))
+    figure.draw_without_rendering()
+    axis = figure.axes[1].yaxis
+    low, high = axis.get_view_interval()
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    said = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high]
+    said = [text for text in said if text]
+    assert len(said) >= 2
+    assert all(low <= float(text) <= high for text in said)
+
+
 def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
     record(tmp_path / "run", segments=45)
     assert main(["plot", "diagnosis", str(tmp_path / "run")]) == 0

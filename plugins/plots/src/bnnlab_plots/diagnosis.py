@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.errors import UsageError
-from bnnlab_plots.figure import integer_ticks, new_figure, reading, recorded, shades, title
+from bnnlab_plots.figure import (
+    integer_ticks,
+    new_figure,
+    plain_ticks,
+    reading,
+    recorded,
+    shades,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +56,7 @@ def plot_diagnosis(run: Path) -> "Figure":
     upper.axhline(90, color="grey", linewidth=0.8, linestyle=":")
     upper.set(ylabel=_ANGLES, ylim=(-3, None))  # after the line at 90, so that it is in view
     middle.set(ylabel=_NORMS, yscale="log")
+    plain_ticks(middle.yaxis)
     lower.set(ylabel=_WINDOWS, ylim=(0, 1), xlabel="optimizer steps")
     integer_ticks(lower.xaxis)
     if not lower.lines:

@@ -172,3 +172,14 @@ def integer_ticks(*lines: "Axis") -> None:
     for line in lines:
         ticks = MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
         line.set_major_locator(ticks)
+
+
+def plain_ticks(line: "Axis") -> None:
+    """Write plain numbers at a logarithmic axis: powers of ten, but within a decade any."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    low, high = line.get_view_interval()
+    if high <= 10 * low:
+        line.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+        line.set_minor_locator(NullLocator())
+    line.set_major_formatter("{x:g}")
