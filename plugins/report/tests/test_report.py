@@ -208,6 +208,14 @@ def test_of_a_tuned_study_the_best_trial_is_compared_with_the_first(
     assert "Best of" not in read(study).text
 
 
+def test_settings_that_a_tuner_drew_are_shown_with_four_digits(make_run: MakeRun) -> None:
+    for number, lr in enumerate((0.00123456789, 0.1)):
+        make_run(f"study/{number}/seed-0", optimizer={"name": "acme/adam", "lr": lr})
+    page = read(make_run("study/2/seed-0").parents[1])
+    assert page.column("differing-settings", "optimizer.lr") == [0.001235, 0.1, 0.01]
+    assert "lr = 0.00123456789" in page.text
+
+
 def test_what_other_plugins_measure_is_shown(make_run: MakeRun) -> None:
     said = {"peak_memory": 123456789, "acme": {"depth": 3.25}}
     page = read(make_run("one", result=said))

@@ -224,6 +224,20 @@ def test_a_cell_is_named_by_what_differs(make_run: MakeRun, tmp_path: Path) -> N
     assert len(study[4:]) == 2
 
 
+def test_numbers_in_names_are_as_short_as_tells_the_cells_apart(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    rates = [0.00123456789, 0.1, 0.12345678, 1e-20]
+    for number, lr in enumerate(rates):
+        make_run(str(number), 0.5, optimizer=adam(lr))
+    names = [f"optimizer.lr={lr}" for lr in (0.001235, 0.1, 0.1235, 1e-20)]
+    assert [*Study.read(tmp_path).cells] == names
+    for number, lr in enumerate([0.12345699, 0.1 + 2**-56], start=len(rates)):
+        make_run(str(number), 0.5, optimizer=adam(lr))
+    names = [f"optimizer.lr={lr}" for lr in (*rates, 0.12345699, 0.1 + 2**-56)]
+    assert [*Study.read(tmp_path).cells] == names
+
+
 def test_a_run_without_one_of_its_components_has_its_cell(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

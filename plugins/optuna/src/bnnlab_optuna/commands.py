@@ -21,6 +21,7 @@ from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.reading import PROTOCOL
 from bnnlab_optuna.storage import FAULTS, unreachable
 from bnnlab_optuna.tuner import ABOUT, Tuner
+from bnnlab_studies.cells import brief
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, Trackers, spoken
 from bnnlab_studies.stopping import raising
 
@@ -140,7 +141,7 @@ def _name_failed(found: Found) -> None:
 
 def _report(trial: FrozenTrial) -> None:
     """Say how a trial ended."""
-    params = (f"{name} {_shown(value)}" for name, value in trial.params.items())
+    params = (f"{name} {written(brief(value))}" for name, value in trial.params.items())
     about = trial.user_attrs.get(ABOUT) or ", ".join(params)
     value = "" if trial.value is None else f" {trial.value:.4f}"
     report_note(f"trial {trial.number} {_state(trial)}{value}: {about}")
@@ -148,10 +149,6 @@ def _report(trial: FrozenTrial) -> None:
 
 def _state(trial: FrozenTrial) -> str:
     return str(trial.state.name).lower().replace("fail", "failed")
-
-
-def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else written(value)
 
 
 def _print(plan: Plan, found: Found) -> None:
@@ -167,5 +164,5 @@ def _print(plan: Plan, found: Found) -> None:
         values = by_seed(plan, best).items()
         print_out(", ".join(f"seed {seed}: {value:.4f}" for seed, value in values))
     shares = {name: f"{100 * share:.0f} %" for name, share in found.importances.items()}
-    rows = [(name, _shown(it), shares.get(name, "-")) for name, it in best.params.items()]
+    rows = [(name, written(brief(it)), shares.get(name, "-")) for name, it in best.params.items()]
     print_table(("setting", "best", "importance"), rows, numbers=2)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnnlab.errors import UsageError
@@ -18,6 +18,8 @@ APART = frozenset({"seed", *ELSEWHERE})
 
 LONGEST = 100
 """Characters of a cell's file name."""
+DIGITS = 4
+"""Significant digits of numbers that were drawn, where people read them."""
 _NAMED = 5
 """The most cells or runs that a message names."""
 
@@ -88,7 +90,11 @@ def _names(cells: Sequence[Record]) -> list[str]:
     if len(cells) == 1:
         return [cells[0].title]
     every = [settings_of(cell) for cell in cells]
-    parts = [_differing(its, every) for its in every]
+    names = {name for its in every for name in its}
+    few = {name: digits(its.get(name) for its in every) for name in names}
+    parts = [
+        [(name, brief(value, few[name])) for name, value in _differing(its, every)] for its in every
+    ]
     short = [", ".join(_part(*each, short=True) for each in its) for its in parts]
     if len({*short}) == len(short):
         return short
@@ -107,6 +113,18 @@ def _differing(its: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> lis
         if any(other.get(name) != value for other in like):
             found.append((name, value))
     return found
+
+
+def digits(values: Iterable[Any]) -> int:
+    """Return how many significant digits tell values of one setting apart, at least `DIGITS`."""
+    numbers = {value for value in values if isinstance(value, float)}
+    enough = (n for n in range(DIGITS, 17) if len({brief(it, n) for it in numbers}) == len(numbers))
+    return next(enough, 17)  # which tell any two apart
+
+
+def brief(value: Any, digits: int = DIGITS) -> Any:
+    """Return a number with so many significant digits; any other value as it is."""
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def _part(name: str, value: Any, short: bool = False) -> str:

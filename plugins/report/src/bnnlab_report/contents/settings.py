@@ -5,7 +5,7 @@ from typing import Any
 from bnnlab.settings.text import written
 from bnnlab_report.blocks import Block, Cell, Folded, Note, Number, Section, Table
 from bnnlab_report.material import Material
-from bnnlab_studies.cells import settings_of
+from bnnlab_studies.cells import brief, digits, settings_of
 
 ABSENT = Number(None, "no such option")
 
@@ -41,11 +41,18 @@ def section(material: Material) -> Section:
 def _table(its: dict[str, dict[str, Any]], names: list[str]) -> Table:
     """Return what differs, as a table that is rather tall than wide."""
     caption, name = "Settings that differ", "differing-settings"
+    columns = [_column([settings.get(key, ABSENT) for settings in its.values()]) for key in names]
     if len(its) > len(names):
-        rows = [[cell, *(_shown(each, name) for name in names)] for cell, each in its.items()]
-        return Table(name, caption, ("cell", *names), rows)
-    rows = [[each, *(_shown(settings, each) for settings in its.values())] for each in names]
+        cells = zip(its, *columns, strict=True)
+        return Table(name, caption, ("cell", *names), [[*row] for row in cells])
+    rows = [[key, *column] for key, column in zip(names, columns, strict=True)]
     return Table(name, caption, ("setting", *its), rows)
+
+
+def _column(values: list[Any]) -> list[Cell]:
+    """Return the values of one setting, with as few digits as tell them apart."""
+    few = digits(values)
+    return [it if it is ABSENT else written(brief(it, few)) for it in values]
 
 
 def _shown(settings: dict[str, Any], name: str) -> Cell:
