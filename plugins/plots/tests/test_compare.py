@@ -79,11 +79,23 @@ def test_its_figures_are_those_of_the_command(
     assert [each.get_text() for each in values.get_yticklabels()] == ["c0", "c1", "c2"]
 
 
+def test_intervals_end_where_no_mean_can_be(tmp_path: Path) -> None:
+    cells = [cell(tmp_path / name, level, seeds=2) for name, level in (("a", 0.9), ("b", 0.0))]
+    curves, values, _ = plot_compare(cells).axes
+    for axes, side in ((curves, 1), (values, 0)):
+        lines = [line.get_xydata()[:, side] for line in axes.lines]  # type: ignore[index]
+        bands = [part.get_paths()[0].vertices[:, side] for part in axes.collections]
+        ends = np.concatenate([*lines, *bands])
+        assert (ends.min(), ends.max()) == (0, 100)
+
+
 def test_of_one_task_or_one_seed_there_is_what_can_be_said(tmp_path: Path) -> None:
     one = [cell(tmp_path / each, level, 1, 1) for each, level in (("a", 0.5), ("b", 0.6))]
     figure = plot_compare(one)
     assert len(figure.axes) == 2, "there is no curve over one task"
+    assert figure.get_suptitle().startswith("accuracy: b minus a")
     assert "%, one pair: no interval and no test" in figure.get_suptitle()
+    assert not any("average" in axes.get_xlabel() for axes in figure.axes)
     study = Study.read(tmp_path)
     assert plot_compare(study).get_suptitle().count("minus") == 1
 

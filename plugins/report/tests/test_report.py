@@ -216,6 +216,28 @@ def test_settings_that_a_tuner_drew_are_shown_with_four_digits(make_run: MakeRun
     assert "lr = 0.00123456789" in page.text
 
 
+def test_intervals_end_where_no_mean_can_be(make_run: MakeRun, tmp_path: Path) -> None:
+    for cell, low in (("high", 0.9), ("wide", 0.0)):
+        for seed, accuracy in enumerate((low, 1.0)):
+            its = {"average_accuracy": accuracy, "retention": [1.0, accuracy]}
+            make_run(f"study/{cell}/seed-{seed}", seed=seed, rule={"name": cell}, result=its)
+    page = read(tmp_path / "study")
+    for table in ("cells", "retention"):
+        ends = page.column(table, "95 % interval from") + page.column(table, "to")
+        assert (min(ends), max(ends)) == (0, 1), table
+    (low,), (high,) = (page.column("comparison", head) for head in ("95 % interval from", "to"))
+    assert (low, high) == (-1, 1)
+
+
+def test_one_task_has_an_accuracy_and_no_average(make_run: MakeRun, tmp_path: Path) -> None:
+    one = {"accuracy": [[0.5]], "tasks": ["one"]}
+    for cell in ("a", "b"):
+        make_run(f"study/{cell}/seed-0", rule={"name": cell}, result=one)
+    text = read(tmp_path / "study").text.lower()
+    assert "accuracy 55.0 %" in text
+    assert "average accuracy" not in text
+
+
 def test_what_other_plugins_measure_is_shown(make_run: MakeRun) -> None:
     said = {"peak_memory": 123456789, "acme": {"depth": 3.25}}
     page = read(make_run("one", result=said))

@@ -19,8 +19,11 @@ from scipy import stats
 from bnnlab import run
 from bnnlab.cli import main
 from bnnlab.cli.display import print_result
+from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.commands.summaries import print_summaries
+from bnnlab_studies.commands.watching import Watch
+from bnnlab_studies.job import Job, Outcome
 from bnnlab_studies.study import Study
 
 MakeRun = Callable[..., Path]
@@ -412,6 +415,49 @@ def test_compare_says_what_scipy_says(bnn: Bnn, folder: Path) -> None:
     (row_of_csv,) = csv.DictReader(io.StringIO(bnn("compare", *places, "--csv")))
     assert float(row_of_csv["p_t"]) == found["p_t"]
     assert json.loads(row_of_csv["seeds"]) == [0, 1, 2, 3]
+
+
+def test_one_task_has_an_accuracy_and_no_average(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(4):
+        for name, accuracy in (("adam", 0.5 + 0.01 * seed), ("meta", 0.6)):
+            one = {"accuracy": [[accuracy]], "tasks": ["one"]}
+            its = {"optimizer": {"name": f"acme/{name}"}, "seed": seed, "result": one}
+            folder = make_run(f"{name}/seed-{seed}", accuracy, **its)
+    job = Job(read_config(folder / "run.toml"), folder, "it")
+    Watch(1, quiet=False).ended(job, Outcome("complete"))
+    assert "it: accuracy 60.0 %, 1.5 s" in capsys.readouterr().err
+    study = Study.read(tmp_path)
+    assert bnn("compare", tmp_path / "adam", tmp_path / "meta").startswith("accuracy %: each cell")
+    said = [*summaries(capsys, study), bnn("runs", tmp_path), study._repr_html_()]
+    assert said[0] == "accuracy %"
+    assert not any("average" in each for each in said)
+
+
+def test_intervals_are_shown_cut_at_the_ends_of_what_is_possible(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, values in {"a": (0.99, 1.0, 0.92), "b": (0.1, 0.99, 0.98)}.items():
+        for seed, accuracy in enumerate(values):
+            optimizer = {"name": f"acme/{name}"}
+            make_run(f"{name}/seed-{seed}", accuracy, seed=seed, optimizer=optimizer)
+    note = "intervals are cut at the ends of what is possible"
+    study = Study.read(tmp_path)
+    assert study.summary()["optimizer=a"].high > 1
+    lines = summaries(capsys, study)
+    assert lines[2] == "optimizer=a 99.0 100.0 92.0 3 97.0 4.36 86.2 to 100.0"
+    assert lines[3].endswith(" 0.0 to 100.0")
+    assert lines[-1] == note
+    assert " 100.0" in study._repr_html_()
+    assert note in study._repr_html_()
+    places = (tmp_path / "a", tmp_path / "b")
+    (found,) = bnn.json("compare", *places)["comparisons"]
+    assert found["low"] < -1, "other programs get the ends of the formula"
+    out = bnn("compare", *places)
+    assert "-100.0 to " in out
+    assert note in out
+    assert note not in bnn("compare", *places, "--measure", "seconds")
 
 
 def test_a_studys_cells_are_compared_with_its_first_and_corrected(

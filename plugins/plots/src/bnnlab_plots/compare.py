@@ -53,16 +53,18 @@ def plot_compare(
     else:
         study = cells
     alone = not isinstance(cells, list | tuple) and len(study.cells) == 1
-    comparisons = [] if alone else study.compare(measure, across_protocols)
     from bnnlab_studies.comparing import protocols, weakness
+    from bnnlab_studies.tables import possible
 
+    found = [] if alone else study.compare(measure, across_protocols)
+    comparisons = [possible(measure, each) for each in found]
     names = {cell: plain(cell) for cell in study.cells}
     differ = len(protocols(study)) > 1
     if differ:
         for cell, runs in study.cells.items():
             hashes = ", ".join(protocols(runs)) or "not known"
             names[cell] += f" (protocol {hashes})"
-    notes = [_title(measure, comparisons), *[DIFFER] * differ, weakness(comparisons)]
+    notes = [_title(study, measure, comparisons), *[DIFFER] * differ, weakness(comparisons)]
     return _draw(study, measure, comparisons, names, filter(None, notes))
 
 
@@ -85,7 +87,7 @@ def _draw(
     panels = parts[-1].subplots(1, 1 + bool(comparisons), sharey=True, squeeze=False)[0]
     _draw_values(panels[0], study, measure)
     if comparisons:
-        _draw_differences(panels[1], measure, comparisons)
+        _draw_differences(panels[1], study, measure, comparisons)
     panels[0].set_yticks(range(len(wrapped)), wrapped, fontsize=SMALL)
     panels[0].set_ylim(len(wrapped) - 0.5, -0.5)
     for axes in panels:
@@ -97,11 +99,11 @@ def _draw(
     return figure
 
 
-def _title(measure: str, found: "Sequence[Comparison]") -> str:
+def _title(study: "Study", measure: str, found: "Sequence[Comparison]") -> str:
     """Return the comparison in one line; of several, what they are about."""
-    from bnnlab_studies.tables import heading, sentence
+    from bnnlab_studies.tables import sentence
 
-    name = heading(measure).removesuffix(" %")
+    name = study.heading(measure).removesuffix(" %")
     if not found:
         return name
     several = f"{len(found)} cells compared with {found[0].first}"
@@ -120,9 +122,10 @@ def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
 
 def _draw_curves(axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int) -> None:
     from bnnlab_studies.statistics import summarise
+    from bnnlab_studies.tables import possible
 
     for number, rows in enumerate(curves.values()):
-        found = [summarise(values) for values in rows]
+        found = [possible(MEASURE, summarise(values)) for values in rows]
         after = range(1, len(found) + 1)
         look = looks(number)
         means = [100 * (each.mean or 0) for each in found]
@@ -143,7 +146,7 @@ def _draw_curves(axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: i
 def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
     """Draw a row per cell: a ring per run; the mean and its interval."""
     from bnnlab_studies.cells import by_seed
-    from bnnlab_studies.tables import heading
+    from bnnlab_studies.tables import possible
 
     scale = _scale(measure)
     for place, (cell, found) in enumerate(study.summary(measure).items()):
@@ -151,12 +154,14 @@ def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
         values, _ = by_seed(study.cells[cell], measure)
         seeds = [scale * value for value in values.values()]
         axes.plot(seeds, [place + 0.22] * len(seeds), "o", color="0.55", mfc="none", markersize=4)
-        _draw_interval(axes, place, found.mean, found, scale, look)
-    axes.set_xlabel(f"{heading(measure)}\n(rings: runs; mean, 95 % interval)")
+        _draw_interval(axes, place, found.mean, possible(measure, found), scale, look)
+    axes.set_xlabel(f"{study.heading(measure)}\n(rings: runs; mean, 95 % interval)")
 
 
-def _draw_differences(axes: "Axes", measure: str, found: "Sequence[Comparison]") -> None:
-    from bnnlab_studies.tables import heading, interval, p_value, text
+def _draw_differences(
+    axes: "Axes", study: "Study", measure: str, found: "Sequence[Comparison]"
+) -> None:
+    from bnnlab_studies.tables import interval, p_value, text
 
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.text(1.02, 0, "reference", transform=axes.get_yaxis_transform(), **_BESIDE)
@@ -169,7 +174,8 @@ def _draw_differences(axes: "Axes", measure: str, found: "Sequence[Comparison]")
         beside = f"{size}{ends}\n{fill(tested, 30)}" if each.seeds else each.note
         axes.text(1.02, place, beside, transform=axes.get_yaxis_transform(), **_BESIDE)
     kind = "p: paired t-test" + (", Holm" if len(found) > 1 else "")
-    axes.set_xlabel(f"difference from the first: {heading(measure)}\n(95 % interval; {kind})")
+    name = study.heading(measure)
+    axes.set_xlabel(f"difference from the first: {name}\n(95 % interval; {kind})")
 
 
 _BESIDE: dict[str, Any] = {"va": "center", "fontsize": SMALL}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from bnnlab_studies.tables import heading, is_fraction, text
+from bnnlab_studies.tables import is_fraction, text
 
 if TYPE_CHECKING:
     from bnnlab_report.drawing.intervals import Intervals
@@ -183,8 +183,3 @@ def spread(amount: int, most: int) -> list[int]:
     if amount <= most:
         return [*range(amount)]
     return [round(place * (amount - 1) / (most - 1)) for place in range(most)]
-
-
-def title(measure: str) -> str:
-    """Return what a measure is called in a sentence, without its unit."""
-    return heading(measure).removesuffix(" %")

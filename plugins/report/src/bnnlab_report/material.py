@@ -12,12 +12,13 @@ from typing import Any
 from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, RESULT, read_metrics
 from bnnlab_report.naming import best_of, briefly, log, protocols_of, renamed, told_apart
-from bnnlab_studies.cells import by_seed, few
+from bnnlab_studies.cells import by_seed, few, tasks_of
 from bnnlab_studies.comparing import compare_cells, expect_no_copies
 from bnnlab_studies.gathering import gather
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary, summarise
 from bnnlab_studies.study import MEASURE, Study
+from bnnlab_studies.tables import possible
 
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's metrics.jsonl."""
@@ -93,16 +94,21 @@ class Material:
     @cached_property
     def tasks(self) -> int:
         """The most tasks that a run has; 0 if no run is complete."""
-        return max((len(run["tasks"]) for runs in self.counted.values() for run in runs), default=0)
+        return tasks_of(run for runs in self.counted.values() for run in runs)
+
+    @property
+    def title(self) -> str:
+        """What the measure is called in a sentence, without its unit."""
+        return self.study.heading(self.measure).removesuffix(" %")
 
     def values(self, cell: str, measure: str) -> dict[int, float]:
         """Return a cell's values of a measure by seed."""
         return self._by_seed(cell, measure)[0]
 
     def summary(self, cell: str, measure: str) -> Summary:
-        """Return the mean of a measure over the runs of a cell."""
+        """Return the mean of a measure over the runs of a cell; its interval is cut."""
         values, missing = self._by_seed(cell, measure)
-        return summarise([*values.values()], missing)
+        return possible(measure, summarise([*values.values()], missing))
 
     def _by_seed(self, cell: str, measure: str) -> tuple[dict[int, float], list[str]]:
         """Return values by seed, and what has none; a measure that is no number has a fault."""
@@ -131,7 +137,8 @@ class Material:
         if len(alike) == 1:
             return [], f"no other cell has the protocol of the first one, {first}"
         try:
-            return compare_cells(alike, self.measure), ""
+            found = compare_cells(alike, self.measure)
+            return [possible(self.measure, each) for each in found], ""
         except UsageError as error:
             return [], str(error)
 
@@ -182,6 +189,7 @@ def warnings_of(logger: logging.Logger) -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def mean_of(values: Sequence[float | None]) -> Summary:
-    """Return the mean of those values that are there, and finite."""
-    return summarise([value for value in values if value is not None and isfinite(value)])
+def mean_of(measure: str, values: Sequence[float | None]) -> Summary:
+    """Return the mean of those values of a measure that are there, and finite."""
+    there = [value for value in values if value is not None and isfinite(value)]
+    return possible(measure, summarise(there))

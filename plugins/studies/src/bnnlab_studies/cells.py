@@ -73,6 +73,11 @@ def settings_of(record: Record) -> dict[str, Any]:
     return {str(Kind.PROBE): probes, **dict(own)}
 
 
+def tasks_of(runs: Iterable[Record]) -> int:
+    """Return the most tasks that a complete run has; 0 if none is complete."""
+    return max((len(run["tasks"]) for run in runs if run.is_complete), default=0)
+
+
 def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     """Return how a run's settings differ from those of the cell that it should belong to.
 

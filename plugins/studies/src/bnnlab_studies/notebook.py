@@ -5,6 +5,7 @@ from html import escape
 from statistics import fmean
 
 from bnnlab.engine.html import Cell, matrix_html, stacked, table
+from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.tables import heading, interval, text
@@ -29,6 +30,7 @@ def study_html(
     """
     runs = [run for each in cells.values() for run in each]
     complete = [run for run in runs if run.is_complete]
+    tasks = tasks_of(complete)
     count = f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(complete)} of {len(runs)}"
     parts = [f"<b>{escape(name)}: {count} runs complete</b>"]
     heads = ("n", "mean", "std", "95 % interval")
@@ -36,12 +38,12 @@ def study_html(
         (cell,) = cells
         if matrix := _mean(complete):
             parts += ["accuracy in %, mean over the seeds", matrix_html(matrix, [])]
-        rows = [[heading(it), *_figures(it, its[cell])] for it, its in found.items()]
+        rows = [[heading(it, tasks), *_figures(it, its[cell])] for it, its in found.items()]
         parts.append(table(rows, ("measure", *heads)))
     else:
         for it, its in found.items():
             rows = [[cell, *_figures(it, its[cell])] for cell in cells]
-            parts.append(table(rows, (heading(it), *heads)))
+            parts.append(table(rows, (heading(it, tasks), *heads)))
     return stacked([*parts, *map(escape, notes)])
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ def _refuse(constant: str) -> None:
 
 def _is_fit(name: str, value: Any) -> bool:
     """Return whether a value is of the type that each run writes; measures are numbers or null."""
-    if name in MEASURES and not _is_numeric(value, *_range(MEASURES[name].unit)):
-        return False
+    if name in MEASURES:
+        low, high = range_of(name)
+        if not _is_numeric(value, low - ROUNDING, high + ROUNDING):
+            return False
     if name == "status":
         return value in STATUSES
     if name == "components":
@@ -80,10 +83,13 @@ def _is_fit(name: str, value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
 
 
-def _range(unit: str) -> tuple[float, float]:
-    """Return the least and the largest value of a measure whose unit is a range, as `0 to 1`."""
+@cache
+def range_of(name: str) -> tuple[float, float]:
+    """Return the least and the largest value of a measure, by its dotted name; as far as known."""
+    head = name.partition(".")[0]
+    unit = MEASURES[head].unit if head in MEASURES else ""
     found = re.fullmatch(r"(-?\d+) to (-?\d+)", unit)
-    return (int(found[1]) - ROUNDING, int(found[2]) + ROUNDING) if found else (-inf, inf)
+    return (int(found[1]), int(found[2])) if found else (-inf, inf)
 
 
 def _is_numeric(value: Any, low: float, high: float) -> bool:

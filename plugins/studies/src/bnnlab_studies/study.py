@@ -12,13 +12,13 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import PLOTS
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
-from bnnlab_studies.cells import by_seed, group
+from bnnlab_studies.cells import by_seed, group, tasks_of
 from bnnlab_studies.comparing import compare_cells, expect_no_copies, expect_one_protocol, note
 from bnnlab_studies.finding import find_records
 from bnnlab_studies.notebook import study_html
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary
-from bnnlab_studies.tables import csv_text
+from bnnlab_studies.tables import csv_text, cut_note, heading
 
 if TYPE_CHECKING:
     from bnnlab import Result
@@ -87,7 +87,7 @@ class Study(Sequence[Record]):
     def told(self) -> list[str]:
         """The measures that are shown: of one cell, all that differ; of several, the chief ones."""
         complete = [run for run in self.records if run.is_complete]
-        tasks = max((len(run["tasks"]) for run in complete), default=0)
+        tasks = tasks_of(self)
         doubles = {"recent_accuracy": RECENT, "learning_accuracy": 1}  # up to so many tasks
         return [
             name
@@ -96,6 +96,10 @@ class Study(Sequence[Record]):
             and any(run.get(name) is not None for run in complete)
             and (len(self.cells) == 1 or name in CHIEF)
         ]
+
+    def heading(self, measure: str) -> str:
+        """Return what a measure of these runs is called at the head of a column, with its unit."""
+        return heading(measure, tasks_of(self))
 
     def summary(self, measure: str = MEASURE) -> dict[str, Summary]:
         """Return the mean of a measure in each cell, over its complete runs.
@@ -134,7 +138,8 @@ class Study(Sequence[Record]):
 
     def _repr_html_(self) -> str:
         found = {name: self.summary(name) for name in self.told}
-        notes = [each for each in (note(self), str(self.folder or "")) if each]
+        cut = cut_note((name, each) for name, its in found.items() for each in its.values())
+        notes = [each for each in (cut, note(self), str(self.folder or "")) if each]
         return study_html(self.name or "study", self.cells, found, notes)
 
     def _expect(self, measure: str) -> None:

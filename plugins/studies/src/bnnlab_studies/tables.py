@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,15 +15,16 @@ from bnnlab.cli.console import print_out, print_table, table, terminal_width
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
+from bnnlab_studies.results import range_of
 from bnnlab_studies.statistics import Comparison, Summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+Average = TypeVar("Average", Summary, Comparison)
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
 
 _NARROWEST = 11  # that a column of text is made
-_FRACTIONS = {name for name, each in MEASURES.items() if each.unit in ("0 to 1", "-1 to 1")}
 
 
 def expect_one_format(json: bool, csv: bool) -> None:
@@ -35,10 +37,17 @@ def expect_one_format(json: bool, csv: bool) -> None:
         raise UsageError("--json and --csv: choose one")
 
 
-def heading(name: str) -> str:
-    """Return the head of a column: `average accuracy %`, but `optimizer.lr`."""
-    unit = " %" if is_fraction(name) else ""
-    return (name.replace("_", " ") if name.partition(".")[0] in MEASURES else name) + unit
+def heading(name: str, tasks: int = 0) -> str:
+    """Return the head of a column: `average accuracy %`, but `optimizer.lr`.
+
+    Args:
+        name: Of the setting or measure.
+        tasks: That the runs have, if it is known: one task has no average.
+    """
+    if name.partition(".")[0] not in MEASURES:
+        return name
+    words = name.removeprefix("average_") if tasks == 1 else name
+    return words.replace("_", " ") + " %" * is_fraction(name)
 
 
 def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
@@ -58,11 +67,34 @@ def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
     return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
 
+def possible(name: str, of: Average) -> Average:
+    """Return a mean of a measure, or a difference, with its interval cut at what it can be."""
+    if of.low is None or of.high is None:
+        return of
+    low, high = range_of(name)
+    if isinstance(of, Comparison):
+        low, high = low - high, high - low
+    return replace(of, low=max(of.low, low), high=min(of.high, high))
+
+
 def interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
-    """Return the ends of an interval as tables show them."""
-    return (
-        "-" if of.low is None else " to ".join(text(name, end, sign) for end in (of.low, of.high))
-    )
+    """Return the ends of an interval as tables show them: cut at what is possible."""
+    return _interval(name, possible(name, of), sign)
+
+
+def cut_note(found: Iterable[tuple[str, Summary | Comparison]]) -> str:
+    """Return what is to be said of intervals that are shown cut; nothing if none is.
+
+    Args:
+        found: Means or differences, each with the name of its measure.
+    """
+    is_cut = any(interval(name, each) != _interval(name, each) for name, each in found)
+    return "intervals are cut at the ends of what is possible" if is_cut else ""
+
+
+def _interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
+    ends = (of.low, of.high)
+    return "-" if of.low is None else " to ".join(text(name, end, sign) for end in ends)
 
 
 def p_value(value: float | None) -> str:
@@ -92,7 +124,7 @@ def sentence(measure: str, of: Comparison) -> str:
 
 def is_fraction(name: str) -> bool:
     """Return whether tables show a measure in %."""
-    return name.partition(".")[0] in _FRACTIONS
+    return range_of(name)[1] == 1
 
 
 def print_rows(

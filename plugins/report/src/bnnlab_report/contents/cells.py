@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from bnnlab_report.blocks import Block, Cell, Folded, Note, Number, Section, Table, count, number
 from bnnlab_report.material import Material
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.tables import heading
 
 CHIEF = ("average_accuracy", "learning_accuracy", "forgetting", "plasticity", "seconds")
 """Measures of the first table, after the one that the cells are judged by."""
@@ -21,7 +20,8 @@ def section(material: Material) -> Section:
     if not measured:
         return Section("cells", "Cells", [Note("No run is complete: there are no means yet.")])
     others = [name for name in CHIEF if name in measured and name != material.measure]
-    heads = ["cell", "seeds", heading(material.measure), *SPREAD, *map(heading, others)]
+    mean = material.study.heading(material.measure)
+    heads = ["cell", "seeds", mean, *SPREAD, *map(material.study.heading, others)]
     rows = [
         [
             *mean_row(material, cell, material.measure),
@@ -29,7 +29,8 @@ def section(material: Material) -> Section:
         ]
         for cell in material.cells
     ]
-    about = "std: standard deviation over the seeds. The interval of the mean is by Student's t."
+    about = "std: standard deviation over the seeds. The interval of the mean is by Student's t, "
+    about += "cut where no mean can be."
     if len({*material.protocols.values()} - {""}) > 1:
         about += " Compare only where the protocol is equal."
     blocks: list[Block] = [
@@ -68,6 +69,6 @@ def _all(material: Material, measured: Sequence[str]) -> Table:
         for cell in material.cells:
             values = material.values(cell, name)
             each = [number(name, values.get(seed)) for seed in seeds]
-            rows.append([heading(name), *mean_row(material, cell, name), *each])
+            rows.append([material.study.heading(name), *mean_row(material, cell, name), *each])
     heads = ("measure", "cell", "seeds", "mean", *SPREAD, *(f"seed {seed}" for seed in seeds))
     return Table("measures", "All measures", heads, rows)

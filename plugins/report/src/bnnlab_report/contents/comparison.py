@@ -15,14 +15,12 @@ from bnnlab_report.blocks import (
     drawn,
     number,
     plain,
-    title,
 )
 from bnnlab_report.contents.cells import SPREAD
 from bnnlab_report.drawing.intervals import Intervals, Row
 from bnnlab_report.material import Material
 from bnnlab_studies.comparing import remarks
 from bnnlab_studies.statistics import Comparison
-from bnnlab_studies.tables import heading
 
 MANY = 8
 """More remarks than this are shown on request."""
@@ -46,13 +44,13 @@ def section(material: Material) -> Section:
     which = "the best trial" if material.best else "each cell"
     heads, rows = _compared(measure, found)
     text = (
-        f"{title(measure).capitalize()} of {which} against the first one, {first}, by pairs of "
+        f"{material.title.capitalize()} of {which} against the first one, {first}, by pairs of "
         "runs with the same seed, as `bnn compare` computes it."
     )
     about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
     drawing = _drawing(material, found)
     figure = Figure("differences", "Differences to the first cell", about, drawing, heads, rows)
-    caption = f"Differences, {heading(measure)}"
+    caption = f"Differences, {material.study.heading(measure)}"
     blocks: list[Block] = [Note(text), Figures([figure])]
     blocks += [Table("comparison", caption, heads, rows), Note(READING)]
     notes = [*map(Note, remarks(found))]
@@ -80,7 +78,8 @@ def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
         )
         for each in found
     ]
-    return Intervals(rows, f"{heading(measure)}, minus that of the first cell", zero=True)
+    name = material.study.heading(measure)
+    return Intervals(rows, f"{name}, minus that of the first cell", zero=True)
 
 
 def _compared(

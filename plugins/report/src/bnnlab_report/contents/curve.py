@@ -72,9 +72,9 @@ class Curve:
         for run in material.counted[cell]:
             with material.reading(run):
                 values = self.values(run, material.metrics(run))
-                mean_of(values)  # they are numbers
+                mean_of(self.measure, values)  # they are numbers
                 every.append(values)
-        found = [mean_of(values) for values in zip_longest(*every)]
+        found = [mean_of(self.measure, values) for values in zip_longest(*every)]
         return [*enumerate(found, self.first)] if any(it.count for it in found) else []
 
     def _points(self, cell: str, places: Sequence[Place]) -> list[Point]:

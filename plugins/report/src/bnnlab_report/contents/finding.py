@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from bnnlab_report.blocks import Note, number, plain, title
+from bnnlab_report.blocks import Note, number, plain
 from bnnlab_report.material import Material
 from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
 from bnnlab_studies.record import Record
-from bnnlab_studies.statistics import Comparison, Summary
+from bnnlab_studies.statistics import Comparison
 from bnnlab_studies.tables import interval, is_fraction
 
 NAMED = 3
@@ -43,30 +43,30 @@ def extent(material: Material) -> str:
 def found(material: Material) -> str:
     """Return what was found, in one sentence with its figure and spread."""
     measure = material.measure
-    summaries = {cell: material.summary(cell, measure) for cell in material.cells}
-    means = {cell: it.mean for cell, it in summaries.items() if it.mean is not None}
+    means = [cell for cell in material.cells if material.summary(cell, measure).mean is not None]
     if not means:
         return f"There is no figure yet: {_states(material.study)}."
     first = next(iter(material.cells))
     pairs = [each for each in material.comparisons[0] if each.seeds]
-    level = _level(measure, summaries[first])
+    level = _level(material, first)
     if len(material.cells) == 1:
         return f"{level[0].upper()}{level[1:]}."
     if material.best:
         best = f"Best of {len(means)} trials: {material.best}, "
-        best += _level(measure, summaries[material.best])
+        best += _level(material, material.best)
         size = f". The first one, {first}, has {level}: {_size(measure, pairs[0])}" if pairs else ""
         return f"{best}{size}."
     if first not in means or not pairs:
-        return f"{few([f'{cell}: {_level(measure, summaries[cell])}' for cell in means])}."
+        return f"{few([f'{cell}: {_level(material, cell)}' for cell in means])}."
     pairs.sort(key=lambda each: -abs(each.difference or 0))
     differences = [_difference(measure, each) for each in pairs[:NAMED]]
     more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
     return f"Against {first}, {level}: {', '.join(differences)}{more}."
 
 
-def _level(measure: str, its: Summary) -> str:
-    level = f"{title(measure)} {number(measure, its.mean).text}{_unit(measure)}"
+def _level(material: Material, cell: str) -> str:
+    measure, its = material.measure, material.summary(cell, material.measure)
+    level = f"{material.title} {number(measure, its.mean).text}{_unit(measure)}"
     if its.std is None:
         return f"{level} (one seed)"
     std = number(measure, its.std, digits=2).text

@@ -58,7 +58,7 @@ def _bins(material: Material, cell: str) -> list[Bin]:
                     confidence, accuracy = map(float, shares)
                     found[place].append((int(amount), confidence, accuracy))
     return [
-        (place, sum(amounts), fmean(confidences), mean_of(accuracies))
+        (place, sum(amounts), fmean(confidences), mean_of("accuracy", accuracies))
         for place, its in sorted(found.items())
         for amounts, confidences, accuracies in [[*zip(*its, strict=True)]]
     ]

@@ -7,7 +7,6 @@ from bnnlab_report.material import Material
 from bnnlab_studies.cells import by_seed, few
 from bnnlab_studies.inspection import partial, state_of
 from bnnlab_studies.record import Record
-from bnnlab_studies.tables import heading
 
 SQUARES = 2500
 """The most squares of all matrices of single runs."""
@@ -27,7 +26,8 @@ def section(material: Material) -> Section:
         for cell, runs in material.cells.items()
         for run in runs
     ]
-    heads = ("run", "cell", "seed", "status", *map(heading, _measures(material)), "protocol")
+    names = map(material.study.heading, _measures(material))
+    heads = ("run", "cell", "seed", "status", *names, "protocol")
     table = Table("runs", "All runs", heads, rows)
     drawn = _matrices(material)  # first: it may find faults
     return Section("runs", "Runs", [*_lost(material), table, *drawn])

@@ -17,8 +17,8 @@ from bnnlab_studies.study import MEASURE
 from bnnlab_studies.tables import (
     Csv,
     csv_text,
+    cut_note,
     expect_one_format,
-    heading,
     interval,
     p_value,
     print_rows,
@@ -83,9 +83,10 @@ def compare(
     if json:
         print_json({"measure": measure, "comparisons": rows, "protocols": differing})
         return
-    _print_sizes(found, measure)
+    _print_sizes(found, measure, study.heading(measure))
     _print_tests(found)
-    for each in remarks(found):
+    cut = cut_note((measure, each) for each in found)
+    for each in [*filter(None, [cut]), *remarks(found)]:
         print_out(each, soft_wrap=True)
     if told := versions(study):
         print_out(told)
@@ -93,8 +94,8 @@ def compare(
         _print_protocols(first[0], name, every)
 
 
-def _print_sizes(found: Sequence[Comparison], measure: str) -> None:
-    print_out(f"{heading(measure)}: each cell is compared with the first one, {found[0].first}")
+def _print_sizes(found: Sequence[Comparison], measure: str, name: str) -> None:
+    print_out(f"{name}: each cell is compared with the first one, {found[0].first}")
     print_out()
     heads = ("cell", "pairs", "first", "other", "difference", "95 % interval", "d_z")
     rows = [

@@ -8,6 +8,7 @@ import typer
 
 from bnnlab.cli.console import Json, print_file, print_json, print_out
 from bnnlab.settings.run import KINDS
+from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.choosing import Condition, in_order
 from bnnlab_studies.comparing import note
 from bnnlab_studies.finding import find_records
@@ -91,7 +92,8 @@ def _print(chosen: Sequence[Record], names: list[str]) -> None:
     names = names or [name for name in ("name", "status", kinds, "seed", *MEASURES) if name]
     rows = [[_value(run, name) for name in names] for run in chosen]
     texts = [[text(*each) for each in zip(names, row, strict=True)] for row in rows]
-    print_rows([*map(heading, names)], texts, _numbers(rows), _by_folder)
+    heads = [heading(name, tasks_of(chosen)) for name in names]
+    print_rows(heads, texts, _numbers(rows), _by_folder)
     if same:
         print_out(f"All: {', '.join(f'{kind} {name}' for kind, name in same.items())}.")
     if warning := note(chosen):

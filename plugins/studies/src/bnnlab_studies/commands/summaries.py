@@ -10,7 +10,7 @@ from bnnlab_studies.comparing import note
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.study import Study
-from bnnlab_studies.tables import heading, interval, print_rows, text
+from bnnlab_studies.tables import cut_note, interval, print_rows, text
 
 
 def print_study(study: Study, faults: Mapping[str, str], json: bool, again: str) -> None:
@@ -43,12 +43,12 @@ def print_summaries(study: Study) -> None:
         print_out("no run is complete")
     elif alone:
         print_out(alone, soft_wrap=True)
-        _print("measure", study, [(heading(name), name, alone) for name in found], found)
+        _print("measure", study, [(study.heading(name), name, alone) for name in found], found)
     else:
         for name in found:
-            print_out(heading(name))
+            print_out(study.heading(name))
             _print("cell", study, [(cell, name, cell) for cell in study.cells], found)
-    _print_notes(study, [each for of_cell in found.values() for each in of_cell.values()])
+    _print_notes(study, [(name, each) for name, its in found.items() for each in its.values()])
 
 
 def _print(
@@ -78,10 +78,12 @@ def _figures(name: str, found: Summary) -> tuple[str, ...]:
     return str(found.count), mean, std, interval(name, found)
 
 
-def _print_notes(study: Study, found: Sequence[Summary]) -> None:
-    if max((each.count for each in found), default=0) == 1:
+def _print_notes(study: Study, found: Sequence[tuple[str, Summary]]) -> None:
+    if max((each.count for _, each in found), default=0) == 1:
         print_out("one seed: there is no interval")
-    for reason in dict.fromkeys(reason for each in found for reason in each.missing):
+    if cut := cut_note(found):
+        print_out(cut)
+    for reason in dict.fromkeys(reason for _, each in found for reason in each.missing):
         print_out(f"not counted: {reason}", soft_wrap=True)
     if told := note(study):
         print_out(told)

@@ -11,8 +11,11 @@ from rich.progress import (
 )
 
 from bnnlab.cli.console import error_console, line
+from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.job import Job, Outcome
 from bnnlab_studies.record import Record
+from bnnlab_studies.study import MEASURE
+from bnnlab_studies.tables import heading
 
 
 class Watch:
@@ -52,7 +55,8 @@ def _told(job: Job, outcome: Outcome) -> str:
     if not outcome.is_done:
         return outcome.status
     run = Record.read(job.folder)
-    accuracy, seconds = run.get("average_accuracy"), f"{run['seconds']:.1f} s"
+    accuracy, seconds = run.get(MEASURE), f"{run['seconds']:.1f} s"
     if accuracy is None:
         return f"{outcome.status} after {seconds}"
-    return f"average accuracy {100 * accuracy:.1f} %, {seconds}"
+    name = heading(MEASURE, tasks_of([run])).removesuffix(" %")
+    return f"{name} {100 * accuracy:.1f} %, {seconds}"
