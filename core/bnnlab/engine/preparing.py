@@ -33,7 +33,7 @@ from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
 from bnnlab.settings.fit import require
 from bnnlab.settings.run import RunConfig
-from bnnlab.storage.folder import RunFolder
+from bnnlab.storage.folder import RunFolder, write_setting
 from bnnlab.storage.log import hear
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def prepare(
                 what = ", and its trackers get what they lack" if config.trackers else ""
                 log.warning("%s is complete: only its result is written again%s", resume.path, what)
         if resume and config.trackers:
-            resume.tell(Kind.TRACKER, config.as_dict()[Kind.TRACKER])
+            write_setting(resume.path, Kind.TRACKER, config.as_dict()[Kind.TRACKER])
         folder = resume or _new_folder(host, config, device, data)
         undo.pop_all()
     return Experiment(host, config, run, learner, probes, origin, folder, heard, resumed)

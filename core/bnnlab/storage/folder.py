@@ -3,14 +3,11 @@
 import json
 import logging
 import os
-import platform
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import tomli_w
 
 from bnnlab.errors import BnnlabError, RunError, UsageError, command, first_line
 from bnnlab.storage import checkpoint
+from bnnlab.storage.environment import environment
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.log import written
 from bnnlab.storage.owner import LOCK, OWNER, this_process
@@ -53,6 +51,19 @@ def _below(folder: Path) -> str:
         for run in (*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")):
             return f". Runs are below it, as {run.parent}"
     return ""
+
+
+def write_setting(run: Path, setting: str, value: Any) -> None:
+    """Set a setting in the run.toml of a run's folder, where a later resume finds it.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
+    file = run / CONFIG
+    with _writing(run, UsageError):
+        settings = tomli.loads(file.read_text(encoding="utf-8"))
+        if settings.get(setting) != value:
+            write_atomically(file, tomli_w.dumps({**settings, setting: value}).encode())
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -115,24 +126,12 @@ class RunFolder:
         """
         try:
             write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
-            content = to_json(_environment(plugins)).encode()
+            content = to_json(environment(plugins)).encode()
             write_atomically(self.path / ENVIRONMENT, content)
         except OSError as error:
             self.unlock()
             shutil.rmtree(self.path, ignore_errors=True)  # made a moment ago
             raise UsageError(f"cannot write to {self.path}: {error.strerror}.") from error
-
-    def tell(self, setting: str, value: Any) -> None:
-        """Set a setting in run.toml, so that whoever resumes the run finds it there.
-
-        Raises:
-            UsageError: If it cannot be written.
-        """
-        file = self.path / CONFIG
-        with _writing(self.path, UsageError):
-            settings = tomli.loads(file.read_text(encoding="utf-8"))
-            if settings.get(setting) != value:
-                write_atomically(file, tomli_w.dumps({**settings, setting: value}).encode())
 
     # -------------------------------------------------------------------- whose it is
 
@@ -286,22 +285,3 @@ def _make_folder(out: Path, name: str | None, described: str) -> Path:
         why = getattr(error, "strerror", None) or first_line(error)
         raise UsageError(f"cannot make the folder {path}: {why}.") from error
     return path
-
-
-def _environment(plugins: Mapping[str, str]) -> dict[str, Any]:
-    """Return what environment.json holds: versions, machine, threads, plugins."""
-    import torch
-
-    return {
-        "bnnlab": version("bnnlab"),
-        "plugins": dict(plugins),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }

@@ -153,7 +153,7 @@ def test_a_run_that_fails_says_how_the_study_goes_on(
     monkeypatch.setattr(Study, "to_csv", full)
     assert main([*words, "other"]) == 1
     out, err = capsys.readouterr()
-    assert "average accuracy %" in out
+    assert "\naccuracy %" in out
     assert "error: runs.csv: cannot write to " in err
 
 
