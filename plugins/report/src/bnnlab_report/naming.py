@@ -21,7 +21,7 @@ BEST = "best.toml"
 def briefly(study: Study) -> Study:
     """Return a study whose cells are called by their folders, if a name of theirs is too long.
 
-    So it is with the trials of `bnn tune`; the settings that differ have a table of their own.
+    So it may be with the trials of `bnn tune`; the settings that differ have a table of their own.
     """
     homes = {
         cell: {run.folder.parent for run in runs if run.folder}

@@ -21,7 +21,7 @@ from bnnlab_studies.statistics import Comparison, Summary
 if TYPE_CHECKING:
     from rich.table import Table
 
-Average = TypeVar("Average", Summary, Comparison)
+Average = TypeVar("Average", bound=Summary | Comparison)
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
 
 _NARROWEST = 11  # that a column of text is made
