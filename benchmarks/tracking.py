@@ -6,9 +6,10 @@ Needs bnnlab-wandb and bnnlab-tensorboard. In each round one untracked run and o
 condition are trained, in an order that rotates; so each is paired with the untracked run of its
 round. A run is `bnn run` in a process of its own, with one thread, on the demo's network; its
 length is set by a first run. Its time is that from its first line of metrics to its last: start
-and finish are excluded, saving and what hooks do is included. Printed is each run; then, per
-condition, the median ratio of the pairs with its range, the median time, exit codes and the number
-of warnings.
+and finish are excluded, saving and what hooks do is included. Its processor time, between the same
+lines, is that of the training process alone; it hardly knows what else the machine does. Printed is
+each run; then, per condition, the median ratios of the pairs with their range, the median time,
+exit codes and the number of warnings.
 
 W&B's server is one on this machine. A full disk is a small one that is mounted, where root may.
 """
@@ -61,9 +62,10 @@ class Condition:
 
 @dataclass
 class Measured:
-    """What was measured of a run: seconds, exit code, warnings."""
+    """What was measured of a run: seconds, seconds of a processor, exit code, warnings."""
 
     seconds: float
+    processor: float
     code: int
     warnings: int
 
@@ -82,11 +84,28 @@ def train(condition: Condition, epochs: int, server: Server) -> Measured:
         )
         run = Path(out, "run")
         threading.Thread(target=condition.harm, args=(run,), daemon=True).start()
+        processor: list[float] = []
+        threading.Thread(target=watch, args=(process, run / "metrics.jsonl", processor)).start()
         _, said = process.communicate()
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         seconds = lines[-1]["time"] - lines[0]["time"]
         time.sleep(2)  # what is left of its trackers ends
-    return Measured(seconds, process.returncode, said.count("WARNING"))
+    spent = round(processor[-1] - processor[0], 2)
+    return Measured(round(seconds, 2), spent, process.returncode, said.count("WARNING"))
+
+
+def watch(process: subprocess.Popen[str], metrics: Path, processor: list[float]) -> None:
+    """Note the processor time of a process (Linux) whenever its metrics have grown."""
+    size, tick = 0, os.sysconf("SC_CLK_TCK")
+    while process.poll() is None:
+        grown = metrics.stat().st_size if metrics.exists() else 0
+        if grown != size:
+            size = grown
+            user, system = (
+                Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            )
+            processor.append((int(user) + int(system)) / tick)
+        time.sleep(0.05)
 
 
 def kill_core(run: Path) -> None:
@@ -138,6 +157,11 @@ def conditions(disk: Path | None) -> dict[str, Condition]:
     return found
 
 
+def told(ratios: list[float]) -> str:
+    """Return the median of ratios, with their range."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -161,11 +185,14 @@ def main() -> None:
                 found[name].append(train(every[name], epochs, server))
                 print(f"{number + 1}  {name:28} {found[name][-1]}", flush=True)
     for name, runs in found.items():
-        pairs = zip(runs, found["untracked"], strict=True)
-        ratios = [one.seconds / other.seconds for one, other in pairs]
+        pairs = [*zip(runs, found["untracked"], strict=True)]
+        ratios = ", processor ".join(
+            told([getattr(one, what) / getattr(other, what) for one, other in pairs])
+            for what in ("seconds", "processor")
+        )
         codes, warnings = ({getattr(it, what) for it in runs} for what in ("code", "warnings"))
         print(
-            f"{name:28} {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})  "
+            f"{name:28} {ratios}  "
             f"{statistics.median(it.seconds for it in runs):.1f} s  exit {codes}  "
             f"warnings {warnings}"
         )
