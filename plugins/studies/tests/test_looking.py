@@ -457,7 +457,10 @@ def test_intervals_are_shown_cut_at_the_ends_of_what_is_possible(
     out = bnn("compare", *places)
     assert "-100.0 to " in out
     assert note in out
-    assert note not in bnn("compare", *places, "--measure", "seconds")
+    assert note not in bnn("compare", *places, "--measure", "uncertainty.ece")
+    make_run("a/seed-3", 0.99, seed=3, optimizer={"name": "acme/a"}, result={"seconds": 99.0})
+    lines = summaries(capsys, Study.read(tmp_path / "a"))
+    assert "seconds 1.5 1.5 1.5 99.0 4 25.9 48.75 0.0 to 103.4" in lines
 
 
 def test_a_studys_cells_are_compared_with_its_first_and_corrected(
