@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnnlab.cli.console import Part, error_console, line, print_out, table, terminal_width
-from bnnlab.engine.figures import MOST, chosen, has_one_task, heading
+from bnnlab.engine.figures import MOST, SHARE, Score, chosen, has_one_task, heading, score_of
 from bnnlab.engine.result import ABSENT, told
 from bnnlab.registry.hookspecs import hookimpl
 
@@ -30,7 +30,8 @@ class Display:
     def __init__(self, experiment: "Experiment") -> None:
         self._epochs = experiment.config.epochs
         self._tasks = len(experiment.made.tasks)
-        self._accuracy = ""
+        self._score = score_of({"score": experiment.made.tasks[0].objective.score})
+        self._learned = ""
         self._drawn = 0.0
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -51,23 +52,29 @@ class Display:
         self._drawn = now
         done = task + (epoch + step / steps) / self._epochs
         where = f"task {task + 1}/{self._tasks}  epoch {epoch + 1}/{self._epochs}"
-        self.progress.update(self._bar, completed=done, description=where + self._accuracy)
+        self.progress.update(self._bar, completed=done, description=where + self._learned)
 
     @hookimpl
     def bnnlab_metrics_logged(self, metrics: Mapping[str, Any]) -> None:
-        """Remember the training accuracy for the bar; and that on the validation part, if any."""
-        if metrics["event"] == "epoch":
-            self._accuracy = f"  accuracy {100 * metrics['train_accuracy']:.1f} %"
-            if (held := metrics.get("validation_accuracy")) is not None:
-                self._accuracy += f", validation {100 * held:.1f} %"
+        """Remember for the bar what was learned, and the score on the validation part, if any."""
+        if metrics["event"] != "epoch":
+            return
+        trained, held = metrics.get("train_accuracy"), metrics.get("validation_accuracy")
+        is_share = trained is not None
+        said = f"accuracy {SHARE.text(trained)}" if is_share else f"loss {metrics['loss']:.3g}"
+        if held is not None:
+            name = "" if is_share else f"{self._score.name} "
+            said += f", validation {name}{self._score.text(held)}"
+        self._learned = f"  {said}"
 
     @hookimpl
     def bnnlab_task_ended(self, task: int, accuracy: Sequence[float | None]) -> None:
         """Print the accuracy after a task."""
         seen = [a for a in accuracy[: task + 1] if a is not None]
-        said = f"task {task + 1}/{self._tasks} learned: accuracy {100 * seen[-1]:.1f} % on it"
+        score = self._score
+        said = f"task {task + 1}/{self._tasks} learned: {score.name} {score.text(seen[-1])} on it"
         if task:
-            said += f", {100 * sum(seen) / len(seen):.1f} % on average over all so far"
+            said += f", {score.text(sum(seen) / len(seen))} on average over all so far"
         self.progress.console.print(said, highlight=False)
 
 
@@ -110,22 +117,23 @@ def _shown(count: int) -> list[int]:
 
 
 def matrix_table(result: Mapping[str, Any]) -> Table:
-    """Return the matrix, in per cent: row i after learning task i, column j tested on task j."""
-    accuracy, every_flips = result["accuracy"], result["flips"]
+    """Return the matrix, an accuracy in per cent: row i after task i, column j tested on task j."""
+    accuracy, every_flips, score = result["accuracy"], result["flips"], score_of(result)
     shown = _shown(len(accuracy))
     rows: list[list[Part]] = []
     for i in shown:
         flips = every_flips[i] if every_flips else None
-        cells = [_cell(accuracy[i][j], past=j <= i) for j in shown]
-        last: list[Part] = [("" if flips is None else f"{100 * flips:.1f}", "dim")]
+        cells = [_cell(accuracy[i][j], score, past=j <= i) for j in shown]
+        last: list[Part] = [("" if flips is None else SHARE.number(flips), "dim")]
         rows.append([f"task {i + 1}", *cells, *(last if every_flips else [])])
     heads = ["after", *(f"on {j + 1}" for j in shown), *(["flips"] if every_flips else [])]
     return table(heads, rows, numbers=len(heads) - 1)
 
 
-def _cell(accuracy: float | None, past: bool) -> tuple[str, str]:
-    if accuracy is None:
+def _cell(value: float | None, score: Score, past: bool) -> tuple[str, str]:
+    if value is None:
         return "-", "dim"
-    # From red (0) to green (1); what was not learned yet is dim.
-    red, green = round(230 * (1 - accuracy**2)) + 20, round(200 * accuracy) + 20
-    return f"{100 * accuracy:.1f}", f"rgb({red},{green},60)" if past else "dim"
+    # From red (0, and below) to green (1); what was not learned yet is dim.
+    share = max(value, 0.0)
+    red, green = round(230 * (1 - share**2)) + 20, round(200 * share) + 20
+    return score.number(value), f"rgb({red},{green},60)" if past else "dim"

@@ -141,6 +141,7 @@ class Experiment:
             protocol=protocol_hash(origin.protocol),
             protocol_description=origin.protocol,
             evaluate_on=self.config.evaluate_on,
+            score=run.tasks[0].objective.score,
             seed=run.seed,
             run_id=origin.run_id,
             seconds=round(progress.seconds, 3),

@@ -1,6 +1,7 @@
 """The figures of a result as people read them: names, values and meanings. No torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bnnlab.engine.continual import RECENT
@@ -17,6 +18,79 @@ _UNCERTAINTY = {
 }
 
 
+OF_SCORE = frozenset(
+    {
+        *("accuracy", "untrained_accuracy", "fresh_accuracy", "average_accuracy"),
+        *("recent_accuracy", "learning_accuracy", "validation_accuracy", "retention"),
+        *("forgetting", "backward_transfer", "forward_transfer", "plasticity"),
+    }
+)
+"""Measures in units of a run's score; their keys keep their names, whatever the score is."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a run reports per task, as people read it.
+
+    Attributes:
+        name: In a sentence and in the names of measures.
+        is_share: Whether it is shown in per cent.
+    """
+
+    name: str = "accuracy"
+    is_share: bool = True
+
+    @property
+    def factor(self) -> int:
+        """What a number is multiplied by to be shown."""
+        return 100 if self.is_share else 1
+
+    @property
+    def unit(self) -> str:
+        """What follows a number."""
+        return " %" if self.is_share else ""
+
+    @property
+    def label(self) -> str:
+        """The name with its unit, for an axis or a caption."""
+        return f"{self.name} in %" if self.is_share else self.name
+
+    def number(self, value: float, sign: str = "", digits: int = 1) -> str:
+        """Return a number without its unit: `43.2` of an accuracy, `0.43` of R2.
+
+        Args:
+            value: Of the score, or of a difference of two.
+            sign: `+` shows a plus, too.
+            digits: After the point, of per cent; other scores have one more.
+        """
+        return f"{self.factor * value:{sign}z.{digits + (not self.is_share)}f}"
+
+    def text(self, value: float | None) -> str:
+        """Return a number with its unit."""
+        return "n/a" if value is None else f"{self.number(value)}{self.unit}"
+
+    def named(self, text: str) -> str:
+        """Return a measure's name or meaning, which says accuracy, with the score's own name."""
+        capital = f"{self.name[:1].upper()}{self.name[1:]}"
+        return text.replace("accuracy", self.name).replace("Accuracy", capital)
+
+
+SHARE = Score()
+"""Of anything that is shown in per cent."""
+
+
+def score_of(*results: Mapping[str, Any]) -> Score:
+    """Return the score of results, or of anything with their key `score`; accuracy by default.
+
+    Results of several scores have none in common: their numbers are shown as they are.
+    """
+    names = {str(result.get("score", "accuracy")) for result in results if result}
+    shares = [name for name in names if "accuracy" in name]
+    if len(shares) == len(names):
+        return Score()
+    return Score(names.pop() if len(names) == 1 else "score", is_share=False)
+
+
 def has_one_task(result: Mapping[str, Any]) -> bool:
     """Return whether there is one task only: no matrix, no forgetting and no transfer."""
     return [len(row) for row in result["accuracy"]] == [1]
@@ -25,7 +99,7 @@ def has_one_task(result: Mapping[str, Any]) -> bool:
 def heading(result: Mapping[str, Any]) -> str:
     """Say what the numbers of an accuracy matrix are."""
     flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
-    return f"{result.get('evaluate_on', 'test')} accuracy in %; flips: {flips}"
+    return f"{result.get('evaluate_on', 'test')} {score_of(result).label}; flips: {flips}"
 
 
 def chosen(count: int, room: int = MOST) -> list[int]:
@@ -61,14 +135,18 @@ def rows(
 def _of_one_task(
     result: Mapping[str, Any], meanings: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
-    part = result.get("evaluate_on", "test")
-    shares = [
-        ("accuracy", result["average_accuracy"], f"on the {part} part of the task"),
-        ("untrained", next(iter(result["untrained_accuracy"] or ()), None), "before any training"),
-        ("flips", next(iter(result["flips"] or ()), None), "of the binary weights changed"),
-        ("plasticity", result["plasticity"], meanings["plasticity"]),
+    part, score = result.get("evaluate_on", "test"), score_of(result)
+    shown = [
+        (score, score.name, result["average_accuracy"], f"on the {part} part of the task"),
+        (score, "untrained", _first(result["untrained_accuracy"]), "before any training"),
+        (SHARE, "flips", _first(result["flips"]), "of the binary weights changed"),
+        (score, "plasticity", result["plasticity"], meanings["plasticity"]),
     ]
-    return [(name, _percent(it), meaning) for name, it, meaning in shares if it is not None]
+    return [(name, of.text(it), meaning) for of, name, it, meaning in shown if it is not None]
+
+
+def _first(values: Sequence[float | None] | None) -> float | None:
+    return values[0] if values else None
 
 
 def _of_the_matrix(
@@ -80,8 +158,8 @@ def _of_the_matrix(
         names += ["learning_accuracy", "forgetting", "backward_transfer", "forward_transfer"]
     if result["fresh_accuracy"]:
         names.append("plasticity")
-    return [(n.replace("_", " "), _percent(result[n]), meanings[n]) for n in names]
-
-
-def _percent(share: float | None) -> str:
-    return "n/a" if share is None else f"{100 * share:.1f} %"
+    score = score_of(result)
+    return [
+        (score.named(n.replace("_", " ")), score.text(result[n]), score.named(meanings[n]))
+        for n in names
+    ]

@@ -9,14 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bnnlab.engine.figures import chosen, has_one_task, heading
+from bnnlab.engine.figures import SHARE, Score, chosen, has_one_task, heading, score_of
 from bnnlab.settings.run import KINDS
 
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Of viridis, as in the pictures."""
 
 Cell = str | float | None
-"""Of a table: a text, or an accuracy, which has a colour; None was not measured."""
+"""Of a table: a text, or a score, which has a colour; None was not measured."""
 
 
 def result_html(
@@ -35,25 +35,28 @@ def result_html(
         about += f" by probe {reason}"
     parts = [f"<b>{escape(about)}</b>"]
     if not has_one_task(result):
-        parts += [escape(heading(result)), matrix_html(result["accuracy"], result["flips"])]
+        matrix = matrix_html(result["accuracy"], result["flips"], score_of(result))
+        parts += [escape(heading(result)), matrix]
     parts.append(table(told, texts=(0, 2)))
     tail = [f"protocol {result['protocol']}", f"{result['seconds']:.1f} s"]
     parts.append(escape(", ".join([*tail, *([f"folder {folder}"] if folder else [])])))
     return stacked(parts)
 
 
-def matrix_html(accuracy: Sequence[Sequence[float | None]], flips: Sequence[float | None]) -> str:
-    """Return an accuracy matrix; of many tasks, some of them."""
+def matrix_html(
+    accuracy: Sequence[Sequence[float | None]], flips: Sequence[float | None], score: Score = SHARE
+) -> str:
+    """Return an accuracy matrix, or that of another score; of many tasks, some of them."""
     count = len(accuracy)
     shown = chosen(count)
     heads = ["after", *(f"on {j + 1}" for j in shown), *(["flips"] if flips else [])]
     rows: list[list[Cell]] = []
     for i in shown:
         share = flips[i] if flips else None
-        last = ["" if share is None else f"{100 * share:.1f}"] if flips else []
+        last = ["" if share is None else SHARE.number(share)] if flips else []
         rows.append([f"task {i + 1}", *(accuracy[i][j] for j in shown), *last])
     note = f"{len(shown)} of {count} tasks are shown." if len(shown) < count else ""
-    return table(rows, heads) + note
+    return table(rows, heads, score=score) + note
 
 
 def stacked(parts: Sequence[str]) -> str:
@@ -62,7 +65,10 @@ def stacked(parts: Sequence[str]) -> str:
 
 
 def table(
-    rows: Sequence[Sequence[Cell]], heads: Sequence[str] = (), texts: Sequence[int] = (0,)
+    rows: Sequence[Sequence[Cell]],
+    heads: Sequence[str] = (),
+    texts: Sequence[int] = (0,),
+    score: Score = SHARE,
 ) -> str:
     """Return a table of escaped texts and coloured accuracies.
 
@@ -70,11 +76,12 @@ def table(
         rows: The cells.
         heads: Of the columns.
         texts: The columns that are aligned to the left.
+        score: What the numbers are.
     """
 
     def line(tag: str, cells: Sequence[Cell]) -> str:
         sides = ["left" if place in texts else "right" for place in range(len(cells))]
-        inner = "".join(_cell(tag, *each) for each in zip(sides, cells, strict=True))
+        inner = "".join(_cell(score, tag, *each) for each in zip(sides, cells, strict=True))
         return f"<tr>{inner}</tr>"
 
     head = f"<thead>{line('th', heads)}</thead>" if heads else ""
@@ -82,12 +89,12 @@ def table(
     return f'<table style="border-collapse:collapse">{head}<tbody>{body}</tbody></table>'
 
 
-def _cell(tag: str, side: str, content: Cell) -> str:
+def _cell(score: Score, tag: str, side: str, content: Cell) -> str:
     colours, shown = "", "-"
     if isinstance(content, str):
         shown = escape(content)
     elif content is not None:
-        colours, shown = _colours(content), f"{100 * content:.1f}"
+        colours, shown = _colours(content), score.number(content)
     return f'<{tag} style="padding:2px 8px;border:0;text-align:{side};{colours}">{shown}</{tag}>'
 
 

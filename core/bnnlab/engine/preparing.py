@@ -69,8 +69,8 @@ def prepare(
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = _make(host, config, stream, device, resumed=resumed)
         learner = Learner(run.model, run.rule, run.optimizer)
-        state = state and translated(state, implied(config, run.optimizer))
-        chosen = choose_probes(host, config, run.optimizer, state and state["probes"])
+        state = state and translated(state, implied(config, run))
+        chosen = choose_probes(host, config, run, state and state["probes"])
         warn_of_unmet(choice.plugin.distribution for choice in chosen.values())
         made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
         probes = Probes(made, run)

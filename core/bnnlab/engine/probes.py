@@ -9,6 +9,7 @@ from bnnlab.errors import BnnlabError, RunError, StoppedError, explain, place
 from bnnlab.guards import ambient
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.probe import Probe, Run
 
 EVENTS = frozenset({"untrained", "epoch", "evaluation"})
@@ -112,6 +113,12 @@ class Probes:
 
 def _overrides(probe: Probe, moment: Any) -> bool:
     return getattr(getattr(probe, moment.__name__), "__func__", None) is not moment
+
+
+def can_hear(probe: Any, objective: Objective) -> bool:
+    """Return whether a class of probes can be told of what an objective predicts."""
+    listens = getattr(probe, "predicted", None) is not Probe.predicted
+    return not listens or issubclass(objective.prediction, getattr(probe, "takes", object))
 
 
 def _marks(model: Model) -> list[Any]:

@@ -79,6 +79,8 @@ class Result(Mapping[str, Any]):
         model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
         folder: Where the run was written, or None.
         evaluate_on: The part of each task that was scored, `test` or `validation`.
+        score: What the numbers of `accuracy` are, such as "top-1 accuracy" or "R2". Measures keep
+            their names: `average_accuracy` is the average R2 then, and its range is that of R2.
     """
 
     accuracy = Measure[list[PerTask]](
@@ -124,6 +126,7 @@ class Result(Mapping[str, Any]):
     model: "Model" = field(repr=False)
     folder: Path | None
     evaluate_on: EvaluateOn = "test"
+    score: str = "top-1 accuracy"
 
     def __getitem__(self, name: str) -> Any:
         return self.measures[name]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bnnlab.engine.evaluation import Evaluator
+from bnnlab.engine.figures import SHARE, score_of
 from bnnlab.engine.probes import STAMPS, Probes, joined
 from bnnlab.engine.progress import Progress
 from bnnlab.errors import RunError
@@ -26,7 +27,9 @@ class Scorer:
         if not self.made.task_ids:  # else an unseen task has no statistics of its own yet
             self._score(tasks, tasks[:1], None)
         progress.untrained = progress.end_evaluation() or [None] * len(tasks)
-        self._control.log({"event": "untrained", "accuracy": progress.untrained})
+        score = tasks[0].objective.score
+        said = {} if score_of({"score": score}) == SHARE else {"score": score}
+        self._control.log({"event": "untrained", "accuracy": progress.untrained, **said})
 
     def score_held(self, task: Task) -> dict[str, float]:
         """Return the accuracy on what is held out of a task's training data, if anything is."""

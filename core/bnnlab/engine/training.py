@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from bnnlab import seeds
+from bnnlab.engine.figures import score_of
 from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.progress import Progress
 from bnnlab.engine.scoring import Scorer
@@ -157,7 +158,7 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
         step = int(bad[0]) + 1 if len(bad) else progress.step
         last = (
             f"The last good evaluation is the one after task {len(rows)}, with "
-            f"{100 * (rows[-1][len(rows) - 1] or 0):.1f} % on it."
+            f"{score_of({'score': task.objective.score}).text(rows[-1][len(rows) - 1])} on it."
             if rows
             else "No task was evaluated before."
         )

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
-from bnnlab.interfaces.prediction import Prediction
+from bnnlab.interfaces.prediction import Predicted, Prediction
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.stream import Task
 
@@ -88,7 +88,13 @@ class Probe:
     way with and without the probe: leave weights, buffers, modes, the rule's and the optimizer's
     state and all generators as they are. Draw from a generator of the probe's own, see
     `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
+
+    Attributes:
+        takes: What `predicted` can be told of. A run whose objective predicts something else is
+            refused, or is without the probe if nobody asked for it. `Predicted` is anything.
     """
+
+    takes: ClassVar[type[Predicted]] = Prediction
 
     # What it has said since the run last asked.
     _bnnlab_lines: tuple[dict[str, Any], ...] = ()
@@ -149,11 +155,16 @@ class Probe:
         """
         return ()
 
-    def predicted(self, at: Moment, task: Task | None, prediction: Prediction) -> None:
+    def predicted(self, at: Moment, task: Task | None, prediction: Any) -> None:
         """Hear what the evaluation after a task predicts, one after another.
 
         Those for the further inputs come first, with None in place of the task; then those for the
         test parts of the tasks seen and of the next one.
+
+        Args:
+            at: After the task.
+            task: That it is for.
+            prediction: One of what the probe `takes`.
         """
 
     def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from bnnlab.cli.display import matrix_table
+from bnnlab.engine.figures import SHARE
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison
@@ -34,8 +35,8 @@ def sentences(study: Study) -> list[str]:
         f"After {len(study[0]['tasks'])} tasks, {found.other} remembers on average "
         f"{_mean(study, found.other)} where {found.first} remembers {_mean(study, found.first)}: "
         f"{_difference(found)}. On the newest task alone it has "
-        f"{text(MEASURE, newest[found.other].mean)} %, and {found.first} "
-        f"{text(MEASURE, newest[found.first].mean)} %."
+        f"{SHARE.text(newest[found.other].mean)}, and {found.first} "
+        f"{SHARE.text(newest[found.first].mean)}."
         for found in study.compare()
     ]
 
@@ -43,15 +44,15 @@ def sentences(study: Study) -> list[str]:
 def _mean(study: Study, cell: str) -> str:
     runs: Sequence[Record] = study.cells[cell]
     values = by_seed(runs, MEASURE)[0].values()
-    ends = f"{text(MEASURE, min(values))} to {text(MEASURE, max(values))}"
+    ends = f"{SHARE.number(min(values))} to {SHARE.number(max(values))}"
     spread = f"{ends}, {len(values)} seeds" if len(values) > 1 else "1 seed"
-    return f"{text(MEASURE, study.summary()[cell].mean)} % ({spread})"
+    return f"{SHARE.text(study.summary()[cell].mean)} ({spread})"
 
 
 def _difference(found: Comparison) -> str:
-    points = f"{text(MEASURE, found.difference, sign=True)} points"
+    points = f"{text(MEASURE, found.difference, SHARE, sign=True)} points"
     if found.low is None or found.high is None:
         return f"{points}, and one seed does not say whether that is chance"
     is_clear = found.low > 0 or found.high < 0
     chance = "more than chance" if is_clear else "which may be chance"
-    return f"{points}, {chance} (95 % interval {interval(MEASURE, found, sign=True)})"
+    return f"{points}, {chance} (95 % interval {interval(MEASURE, found, SHARE, sign=True)})"

@@ -23,6 +23,7 @@ from bnnlab_plots.figure import (
     reading,
     recorded,
     result,
+    score,
     scored_on,
     shades,
     spread,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from numpy.typing import NDArray
+
+    from bnnlab.engine.figures import Score
 
 MAPS = 6
 """Accuracy matrices in a picture of several runs."""
@@ -58,21 +61,22 @@ def plot_accuracy(runs: Sequence[Source]) -> "Figure":
 
 
 def _plot_one(run: Source) -> "Figure":
-    percent = _percent(run)
-    learned, tasks = percent.shape
+    of = score(run)
+    matrix = _matrix(run, of)
+    learned, tasks = matrix.shape
     if tasks == 1:
-        return _plot_task(run, float(percent[0, 0]))
+        return _plot_task(run, float(matrix[0, 0]), of)
     figure = new_figure(8.5)
     upper, lower = figure.subplots(2, 1, height_ratios=(2, 3))
     for task, colour in enumerate(shades(learned)):
         look: dict[str, Any] = {"color": colour, "marker": MARKERS[task % len(MARKERS)]}
         after = range(task + 1, learned + 1)
-        upper.plot(after, percent[task:, task], markersize=4, label=f"task {task + 1}", **look)
-    measured = f"{scored_on(run)} accuracy (%)"
-    _finish_lines(upper, tasks, "tasks learned", measured)
+        upper.plot(after, matrix[task:, task], markersize=4, label=f"task {task + 1}", **look)
+    measured = f"{scored_on(run)} {of.name}{_unit(of)}"
+    _finish_lines(upper, tasks, "tasks learned", measured, of)
     handles = [upper.lines[task] for task in spread(learned, NAMED)]
     upper.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=SMALL)
-    image = _draw_matrix(lower, percent, inches=4.2)
+    image = _draw_matrix(lower, matrix, of, inches=4.2)
     lower.set(xlabel=f"on task\n({READING})", ylabel="after task")
     figure.colorbar(image, ax=lower, label=measured)
     ended = "" if learned == tasks else f"\n{learned} of {tasks} tasks learned"
@@ -80,22 +84,22 @@ def _plot_one(run: Source) -> "Figure":
     return figure
 
 
-def _plot_task(run: Source, percent: float) -> "Figure":
-    """Draw the accuracy on the one task of a run, and those that it logged after its epochs."""
+def _plot_task(run: Source, found: float, of: "Score") -> "Figure":
+    """Draw the score on the one task of a run, and those that it logged after its epochs."""
     lines = recorded(run, "epoch")
     figure = new_figure(3.5)
     axes = figure.subplots()
-    part = f"{scored_on(run)} part: {percent:.1f} %"
-    axes.axhline(percent, color="black", linewidth=0.8, label=part)
+    part = f"{scored_on(run)} part: {of.text(found / of.factor)}"
+    axes.axhline(found, color="black", linewidth=0.8, label=part)
     with reading(run):
         epochs = [int(line["epoch"]) + 1 for line in lines]
         for number, name in enumerate(("train", "validation")):
             values = [line.get(f"{name}_accuracy") for line in lines]
             if any(value is not None for value in values):
-                shown = 100 * np.array(values, dtype=float)
+                shown = of.factor * np.array(values, dtype=float)
                 label = f"{name.replace('train', 'training')} part, after each epoch"
                 axes.plot(epochs, shown, label=label, **looks(number), **marks(len(epochs)))
-    axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 102))
+    axes.set(xlabel="epoch", ylabel=f"{of.name}{_unit(of)}", **_whole(of))
     if epochs:
         axes.set_xlim(0.5, epochs[-1] + 0.5)
         integer_ticks(axes.xaxis)
@@ -108,12 +112,13 @@ def _plot_task(run: Source, percent: float) -> "Figure":
 
 
 def _plot_several(runs: Sequence[Source]) -> "Figure":
-    matrices = [_percent(run) for run in runs]
-    names, note = _names(runs)
-    most = max(percent.shape[1] for percent in matrices)
-    measured = " or ".join(sorted({*map(scored_on, runs)})) + " accuracy (%)"
+    of = score(*runs)
+    matrices = [_matrix(run, of) for run in runs]
+    names, note = _names(runs, of)
+    most = max(matrix.shape[1] for matrix in matrices)
+    measured = " or ".join(sorted({*map(scored_on, runs)})) + f" {of.name}{_unit(of)}"
     if most == 1:
-        return _plot_bars([float(each[0, 0]) for each in matrices], names, measured, note)
+        return _plot_bars([float(each[0, 0]) for each in matrices], names, measured, note, of)
     mapped = min(len(runs), MAPS)
     rows = -(-mapped // 3)
     figure = new_figure(5.5 + 2.4 * rows + 0.17 * len(runs))
@@ -121,20 +126,22 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
     places += [[str(3 * row + column) for column in range(3)] for row in range(rows)]
     panels = figure.subplot_mosaic(places, height_ratios=[2.5, 2.5] + [2.2] * rows)
     upper, middle = panels["average"], panels["latest"]
-    for number, (percent, name) in enumerate(zip(matrices, names, strict=True)):
-        look = looks(number) | marks(len(percent))
-        tasks = np.arange(1, len(percent) + 1)
-        averages = [percent[n - 1, :n].mean() for n in tasks]
+    for number, (matrix, name) in enumerate(zip(matrices, names, strict=True)):
+        look = looks(number) | marks(len(matrix))
+        tasks = np.arange(1, len(matrix) + 1)
+        averages = [matrix[n - 1, :n].mean() for n in tasks]
         upper.plot(tasks, averages, label=name, **look)
-        middle.plot(tasks, percent[-1, : len(tasks)], linewidth=0.8, **look)
-    _finish_lines(upper, most, "tasks learned", "average accuracy\non the tasks learned (%)")
-    _finish_lines(middle, most, "on task", "accuracy after the\nlast task learned (%)")
+        middle.plot(tasks, matrix[-1, : len(tasks)], linewidth=0.8, **look)
+    average = f"average {of.name}\non the tasks learned{_unit(of)}"
+    latest = f"{of.name} after the\nlast task learned{_unit(of)}"
+    _finish_lines(upper, most, "tasks learned", average, of)
+    _finish_lines(middle, most, "on task", latest, of)
     maps = [panels[place] for row in places[2:] for place in row]
     for number, axes in enumerate(maps):
         if number >= mapped:
             axes.set_axis_off()
             continue
-        image = _draw_matrix(axes, matrices[number], inches=1.7)
+        image = _draw_matrix(axes, matrices[number], of, inches=1.7)
         axes.set_title(fill(names[number], 32), fontsize=SMALL)
         axes.tick_params(labelsize=SMALL)
         axes.set_xlabel("on task", fontsize=SMALL)
@@ -150,22 +157,34 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
 
 
 def _plot_bars(
-    percents: Sequence[float], names: Sequence[str], measured: str, note: str | None
+    found: Sequence[float], names: Sequence[str], measured: str, note: str | None, of: "Score"
 ) -> "Figure":
-    """Draw the accuracies of runs of one task each."""
+    """Draw the scores of runs of one task each."""
     figure = new_figure(1.3 + 0.35 * len(names))
     axes = figure.subplots()
-    bars = axes.barh(range(len(names)), percents, color=COLOURS[5])
-    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=SMALL)
+    bars = axes.barh(range(len(names)), found, color=COLOURS[5])
+    shown = [of.number(each / of.factor) for each in found]
+    axes.bar_label(bars, shown, padding=3, fontsize=SMALL)
     axes.set_yticks(range(len(names)), [fill(name, 50) for name in names], fontsize=SMALL)
-    axes.set(xlabel=measured, xlim=(0, 108), ylim=(len(names) - 0.5, -0.5))
+    axes.set(xlabel=measured, ylim=(len(names) - 0.5, -0.5))
+    if of.is_share:
+        axes.set_xlim(0, 108)
     if note:
         figure.suptitle(note, fontsize=SMALL + 2)
     return figure
 
 
-def _percent(run: Source) -> "NDArray[np.float64]":
-    """Return the matrix in per cent, a row per task learned, with NaN for what was not measured."""
+def _unit(of: "Score") -> str:
+    return " (%)" if of.is_share else ""
+
+
+def _whole(of: "Score") -> dict[str, Any]:
+    """Return the limits of an axis with all scores that there may be, where these have limits."""
+    return {"ylim": (0, 102)} if of.is_share else {}
+
+
+def _matrix(run: Source, of: "Score") -> "NDArray[np.float64]":
+    """Return the matrix as it is shown, a row per task learned, NaN where not measured."""
     lines = recorded(run, "evaluation")
     if not lines:
         raise UsageError(f"{name_of(run)} has not learned a task yet: there is no accuracy to draw")
@@ -174,17 +193,17 @@ def _percent(run: Source) -> "NDArray[np.float64]":
         learned, tasks = rows.shape
         if learned > tasks:
             raise ValueError(f"{learned} evaluations of {tasks} tasks")
-    return 100 * rows
+    return of.factor * rows
 
 
-def _names(runs: Sequence[Source]) -> tuple[list[str], str | None]:
+def _names(runs: Sequence[Source], of: "Score") -> tuple[list[str], str | None]:
     """Return what tells the runs apart, and a note if their protocols differ."""
     names = [name_of(run) for run in runs]
     if len(set(names)) < len(names):
         names = [plain(str(run)) if isinstance(run, Path) else name_of(run) for run in runs]
     parts = [scored_on(run) for run in runs]
     if len(set(parts)) > 1:
-        names = [f"{name} ({part} accuracy)" for name, part in zip(names, parts, strict=True)]
+        names = [f"{name} ({part} {of.name})" for name, part in zip(names, parts, strict=True)]
     protocols = [result(run).get("protocol") for run in runs]
     if len(set(protocols)) > 1:
         hashes = [each or "not known yet" for each in protocols]
@@ -192,31 +211,33 @@ def _names(runs: Sequence[Source]) -> tuple[list[str], str | None]:
     return names, DIFFER if len({*protocols} - {None}) > 1 else None
 
 
-def _finish_lines(axes: "Axes", tasks: int, below: str, beside: str) -> None:
-    axes.set(xlabel=below, ylabel=beside, xlim=(0.5, tasks + 0.5), ylim=(0, 102))
+def _finish_lines(axes: "Axes", tasks: int, below: str, beside: str, of: "Score") -> None:
+    axes.set(xlabel=below, ylabel=beside, xlim=(0.5, tasks + 0.5), **_whole(of))
     integer_ticks(axes.xaxis)
     axes.grid(axis="y", color="0.9")
 
 
-def _draw_matrix(axes: "Axes", percent: "NDArray[np.float64]", inches: float) -> "AxesImage":
+def _draw_matrix(
+    axes: "Axes", matrix: "NDArray[np.float64]", of: "Score", inches: float
+) -> "AxesImage":
     """Draw a matrix about so wide as a heat map, with numbers where they fit its cells."""
     from matplotlib.patches import Circle
 
-    learned, tasks = percent.shape
+    learned, tasks = matrix.shape
     square = np.full((tasks, tasks), np.nan)
-    square[:learned] = np.where(np.tri(learned, tasks), percent, np.nan)
+    square[:learned] = np.where(np.tri(learned, tasks), matrix, np.nan)
     edges = (0.5, tasks + 0.5, tasks + 0.5, 0.5)
-    image = axes.imshow(square, cmap="viridis", vmin=0, vmax=100, extent=edges)
+    image = axes.imshow(square, cmap="viridis", vmin=0, vmax=of.factor, extent=edges)
     integer_ticks(axes.xaxis, axes.yaxis)
     points = 72 * inches / tasks
     decimals = int(points >= 25)
     size = min(SMALL + 1, points * (0.3 if decimals else 0.42))
-    for after, on in np.argwhere(~np.isnan(percent)):
-        value, place = percent[after, on], (on + 1, after + 1)
+    for after, on in np.argwhere(~np.isnan(matrix)):
+        value, place = matrix[after, on], (on + 1, after + 1)
         if on > after:
             axes.add_patch(Circle(place, 0.45, color=image.to_rgba(value)))
         if points >= 12:
-            colour = "white" if value < 60 else "black"
-            text = f"{value:.{decimals}f}"
+            colour = "white" if value < 0.6 * of.factor else "black"
+            text = of.number(value / of.factor, digits=decimals)
             axes.text(*place, text, ha="center", va="center", fontsize=size, color=colour)
     return image

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bnnlab.engine.figures import Score
     from bnnlab_studies.record import Record
     from bnnlab_studies.statistics import Comparison
     from bnnlab_studies.study import Study
@@ -57,7 +58,7 @@ def plot_compare(
     from bnnlab_studies.tables import possible
 
     found = [] if alone else study.compare(measure, across_protocols)
-    comparisons = [possible(measure, each) for each in found]
+    comparisons = [possible(measure, each, study.score) for each in found]
     names = {cell: plain(cell) for cell in study.cells}
     differ = len(protocols(study)) > 1
     if differ:
@@ -83,7 +84,7 @@ def _draw(
     figure = new_figure(sum(heights) + 0.5)
     parts = [*figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]]
     if tasks > 1:
-        _draw_curves(parts[0].subplots(), curves, tasks)
+        _draw_curves(parts[0].subplots(), curves, tasks, study.score)
     panels = parts[-1].subplots(1, 1 + bool(comparisons), sharey=True, squeeze=False)[0]
     _draw_values(panels[0], study, measure)
     if comparisons:
@@ -107,7 +108,7 @@ def _title(study: "Study", measure: str, found: "Sequence[Comparison]") -> str:
     if not found:
         return name
     several = f"{len(found)} cells compared with {found[0].first}"
-    said = several if len(found) > 1 else sentence(measure, found[0])
+    said = several if len(found) > 1 else sentence(measure, found[0], study.score)
     return plain(fill(f"{name}: {said}", 100))
 
 
@@ -120,24 +121,27 @@ def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
     return [[fmean(rows[n][: n + 1]) for rows in matrices] for n in range(count)]
 
 
-def _draw_curves(axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int) -> None:
+def _draw_curves(
+    axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int, score: "Score"
+) -> None:
     from bnnlab_studies.statistics import summarise
     from bnnlab_studies.tables import possible
 
     for number, rows in enumerate(curves.values()):
-        found = [possible(MEASURE, summarise(values)) for values in rows]
+        found = [possible(MEASURE, summarise(values), score) for values in rows]
         after = range(1, len(found) + 1)
         look = looks(number)
-        means = [100 * (each.mean or 0) for each in found]
+        means = [score.factor * (each.mean or 0) for each in found]
         axes.plot(after, means, **look, **marks(len(found)))
         if found and found[0].low is not None:
-            low, high = ([100 * getattr(each, end) for each in found] for end in ("low", "high"))
+            low = [score.factor * (each.low or 0) for each in found]
+            high = [score.factor * (each.high or 0) for each in found]
             axes.fill_between(after, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axes.set(
         xlabel="tasks learned (colours and marks: as below; bands: 95 % intervals)",
-        ylabel="average accuracy\non the tasks learned (%)",
+        ylabel=f"average {score.name}\non the tasks learned" + " (%)" * score.is_share,
         xlim=(0.5, tasks + 0.5),
-        ylim=(0, 102),
+        **({"ylim": (0, 102)} if score.is_share else {}),
     )
     integer_ticks(axes.xaxis)
     axes.grid(axis="y", color="0.9")
@@ -148,13 +152,13 @@ def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
     from bnnlab_studies.cells import by_seed
     from bnnlab_studies.tables import possible
 
-    scale = _scale(measure)
+    scale = _scale(measure, study.score)
     for place, (cell, found) in enumerate(study.summary(measure).items()):
         look = looks(place)
         values, _ = by_seed(study.cells[cell], measure)
         seeds = [scale * value for value in values.values()]
         axes.plot(seeds, [place + 0.22] * len(seeds), "o", color="0.55", mfc="none", markersize=4)
-        _draw_interval(axes, place, found.mean, possible(measure, found), scale, look)
+        _draw_interval(axes, place, found.mean, possible(measure, found, study.score), scale, look)
     axes.set_xlabel(f"{study.heading(measure)}\n(rings: runs; mean, 95 % interval)")
 
 
@@ -163,12 +167,13 @@ def _draw_differences(
 ) -> None:
     from bnnlab_studies.tables import interval, p_value, text
 
+    scale = _scale(measure, study.score)
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.text(1.02, 0, "reference", transform=axes.get_yaxis_transform(), **_BESIDE)
     for place, each in enumerate(found, start=1):
-        _draw_interval(axes, place, each.difference, each, _scale(measure), looks(place))
-        size = text(measure, each.difference, sign=True)
-        ends = "" if each.low is None else f" ({interval(measure, each, sign=True)})"
+        _draw_interval(axes, place, each.difference, each, scale, looks(place))
+        size = text(measure, each.difference, study.score, sign=True)
+        ends = "" if each.low is None else f" ({interval(measure, each, study.score, sign=True)})"
         p = each.p_t if each.p_holm is None else each.p_holm
         tested = each.note if p is None else f"{len(each.seeds)} pairs, p {p_value(p)}"
         beside = f"{size}{ends}\n{fill(tested, 30)}" if each.seeds else each.note
@@ -192,7 +197,7 @@ def _draw_interval(
     axes.plot([scale * mean], [place], color=look["color"], marker=look["marker"], markersize=6)
 
 
-def _scale(measure: str) -> float:
+def _scale(measure: str, score: "Score") -> float:
     from bnnlab_studies.tables import is_fraction
 
-    return 100 if is_fraction(measure) else 1
+    return 100 if is_fraction(measure, score) else 1

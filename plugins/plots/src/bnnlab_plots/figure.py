@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnnlab.engine.figures import Score, score_of
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, read_metrics
@@ -99,6 +100,11 @@ def result(run: Source) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and "components" in found else {}
+
+
+def score(*runs: Source) -> Score:
+    """Return what runs report per task; before its end, a run's metrics say it."""
+    return score_of(*(result(r) or next(iter(recorded(r, "untrained")), {}) for r in runs))
 
 
 def scored_on(run: Source) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from bnnlab.engine.figures import Score
 from bnnlab_studies.tables import is_fraction, text
 
 if TYPE_CHECKING:
@@ -147,18 +148,19 @@ class Section:
     blocks: Sequence[Block]
 
 
-def number(name: str, value: Any, *, missing: str = MISSING, **how: Any) -> Number:
+def number(name: str, value: Any, score: Score, *, missing: str = MISSING, **how: Any) -> Number:
     """Return a value of a setting or measure as `bnn compare` shows it.
 
     Args:
         name: Of the setting or measure: fractions are shown in %.
         value: None and what is not finite is missing.
+        score: Of the runs.
         missing: What is shown then.
         how: `sign` and `digits` of `bnnlab_studies.tables.text`.
     """
     if value is None or not isfinite(value):
         return Number(None, missing)
-    return Number(value, text(name, value, **how))
+    return Number(value, text(name, value, score, **how))
 
 
 def count(value: int) -> Number:
@@ -173,9 +175,9 @@ def plain(value: float | None, digits: int = 3, missing: str = MISSING) -> Numbe
     return Number(value, f"{value:#.{digits}g}")
 
 
-def drawn(name: str, value: float | None) -> float | None:
+def drawn(name: str, value: float | None, score: Score) -> float | None:
     """Return a value of a measure as figures have it: fractions in %."""
-    return 100 * value if value is not None and is_fraction(name) else value
+    return 100 * value if value is not None and is_fraction(name, score) else value
 
 
 def spread(amount: int, most: int) -> list[int]:

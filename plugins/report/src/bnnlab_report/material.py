@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from bnnlab.engine.figures import Score
 from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, RESULT, read_metrics
 from bnnlab_report.naming import best_of, briefly, log, protocols_of, renamed, told_apart
@@ -67,6 +68,11 @@ class Material:
         return cls(study, measure, places, noticed, best)
 
     @property
+    def score(self) -> Score:
+        """What the runs report per task."""
+        return self.study.score
+
+    @property
     def cells(self) -> dict[str, list[Record]]:
         """The runs of each cell, by its name."""
         return self.study.cells
@@ -108,7 +114,7 @@ class Material:
     def summary(self, cell: str, measure: str) -> Summary:
         """Return the mean of a measure over the runs of a cell; its interval is cut."""
         values, missing = self._by_seed(cell, measure)
-        return possible(measure, summarise([*values.values()], missing))
+        return possible(measure, summarise([*values.values()], missing), self.score)
 
     def _by_seed(self, cell: str, measure: str) -> tuple[dict[int, float], list[str]]:
         """Return values by seed, and what has none; a measure that is no number has a fault."""
@@ -138,7 +144,7 @@ class Material:
             return [], f"no other cell has the protocol of the first one, {first}"
         try:
             found = compare_cells(alike, self.measure)
-            return [possible(self.measure, each) for each in found], ""
+            return [possible(self.measure, each, self.score) for each in found], ""
         except UsageError as error:
             return [], str(error)
 
@@ -189,7 +195,7 @@ def warnings_of(logger: logging.Logger) -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def mean_of(measure: str, values: Sequence[float | None]) -> Summary:
+def mean_of(measure: str, values: Sequence[float | None], score: Score) -> Summary:
     """Return the mean of those values of a measure that are there, and finite."""
     there = [value for value in values if value is not None and isfinite(value)]
-    return possible(measure, summarise(there))
+    return possible(measure, summarise(there), score)

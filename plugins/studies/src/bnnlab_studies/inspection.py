@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine import continual
-from bnnlab.engine.figures import chosen
+from bnnlab.engine.figures import SHARE, Score, chosen
 from bnnlab.engine.result import ABSENT, MEASURES
 from bnnlab.errors import UsageError, command, explain
 from bnnlab.registry.components import Kind
@@ -71,8 +71,8 @@ def partial(folder: Path, epochs: int) -> tuple[dict[str, Any], str]:
         raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
 
 
-def held_out(folder: Path) -> str:
-    """Return the accuracies on the validation part, in %, after each epoch; "" if there are none.
+def held_out(folder: Path, score: Score) -> str:
+    """Return the scores on the validation part after each epoch; "" if there are none.
 
     Of many epochs, some are shown.
 
@@ -82,22 +82,24 @@ def held_out(folder: Path) -> str:
     lines = read_metrics(folder) if (folder / METRICS).exists() else []
     found = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
     try:
-        shown = [f"{100 * found[n]:.1f} ({n + 1})" for n in chosen(len(found))]
+        shown = [f"{score.number(found[n])} ({n + 1})" for n in chosen(len(found))]
     except (TypeError, ValueError) as error:
         raise UsageError(f"{folder / METRICS} is damaged: {explain(error)}") from error
-    return f"validation accuracy in % (after epoch): {', '.join(shown)}" if shown else ""
+    return f"validation {score.label} (after epoch): {', '.join(shown)}" if shown else ""
 
 
 def _measured(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     evaluations = [line for line in lines if line["event"] == "evaluation"]
-    untrained = [line["accuracy"] for line in lines if line["event"] == "untrained"]
+    nothing: Mapping[str, Any] = {"accuracy": []}
+    untrained = next((line for line in lines if line["event"] == "untrained"), nothing)
     matrix = [line["accuracy"] for line in evaluations]
     flips = [line.get("flips") for line in evaluations]
     return {
         **ABSENT,
         **{key: it for key, it in (evaluations or [{}])[-1].items() if key in MEASURES},
-        **continual.measures(matrix, untrained[0] if untrained else []),
+        **continual.measures(matrix, untrained["accuracy"]),
         "flips": flips if any(flips) else [],
+        **({"score": untrained["score"]} if "score" in untrained else {}),
     }
 
 
@@ -105,10 +107,10 @@ def _position(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
     last = next((line for line in reversed(lines) if line["event"] == "epoch"), None)
     if last is None:
         return "no epoch is done"
-    return (
-        f"task {last['task'] + 1}: {last['epoch'] + 1} of {epochs} epochs are done, training "
-        f"accuracy {100 * last['train_accuracy']:.1f} %"
-    )
+    trained = last.get("train_accuracy")
+    what = f"loss {last['loss']:.3g}" if trained is None else f"accuracy {SHARE.text(trained)}"
+    done = f"{last['epoch'] + 1} of {epochs} epochs are done"
+    return f"task {last['task'] + 1}: {done}, training {what}"
 
 
 def state_of(record: Record) -> list[str]:

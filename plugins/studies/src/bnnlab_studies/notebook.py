@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 
+from bnnlab.engine.figures import Score, score_of
 from bnnlab.engine.html import Cell, matrix_html, stacked, table
 from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.record import Record
@@ -30,27 +31,31 @@ def study_html(
     """
     runs = [run for each in cells.values() for run in each]
     complete = [run for run in runs if run.is_complete]
-    tasks = tasks_of(complete)
+    tasks, score = tasks_of(complete), score_of(*(run.result for run in runs))
     count = f"{len(cells)} cell{'s' * (len(cells) != 1)}, {len(complete)} of {len(runs)}"
     parts = [f"<b>{escape(name)}: {count} runs complete</b>"]
     heads = ("n", "mean", "std", "95 % interval")
     if len(cells) == 1:
         (cell,) = cells
         if matrix := _mean(complete):
-            parts += ["accuracy in %, mean over the seeds", matrix_html(matrix, [])]
-        rows = [[heading(it, tasks), *_figures(it, its[cell])] for it, its in found.items()]
-        parts.append(table(rows, ("measure", *heads)))
+            parts += [f"{score.label}, mean over the seeds", matrix_html(matrix, [], score)]
+        rows = [
+            [heading(it, score, tasks), *_figures(it, its[cell], score)]
+            for it, its in found.items()
+        ]
+        parts.append(table(rows, ("measure", *heads), score=score))
     else:
         for it, its in found.items():
-            rows = [[cell, *_figures(it, its[cell])] for cell in cells]
-            parts.append(table(rows, (heading(it, tasks), *heads)))
+            rows = [[cell, *_figures(it, its[cell], score)] for cell in cells]
+            parts.append(table(rows, (heading(it, score, tasks), *heads), score=score))
     return stacked([*parts, *map(escape, notes)])
 
 
-def _figures(name: str, found: Summary) -> list[Cell]:
+def _figures(name: str, found: Summary, score: Score) -> list[Cell]:
     is_coloured = name.endswith("accuracy") and found.mean is not None
-    mean = found.mean if is_coloured else text(name, found.mean)
-    return [str(found.count), mean, text(name, found.std, digits=2), interval(name, found)]
+    mean = found.mean if is_coloured else text(name, found.mean, score)
+    std, ends = text(name, found.std, score, digits=2), interval(name, found, score)
+    return [str(found.count), mean, std, ends]
 
 
 def _mean(runs: Sequence[Record]) -> list[list[float | None]]:

@@ -8,6 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+from bnnlab.engine.figures import OF_SCORE, Score, score_of
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.options import shown
@@ -46,8 +47,9 @@ def read_result(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is damaged: {first_line(error)}.") from error
     if not isinstance(found, dict) or not found.keys() >= _TYPES.keys():
         raise UsageError(f"{file} is not the result of a run")
+    score = score_of(found)
     for name in [*_TYPES, *MEASURES, "computed_on"]:
-        if name in found and not _is_fit(name, found[name]):
+        if name in found and not _is_fit(name, found[name], score):
             raise UsageError(f"{file} is damaged: its {name} is {shown(found[name])}.")
     if found["status"] == "complete" and not _is_matrix(found["accuracy"], len(found["tasks"])):
         raise UsageError(
@@ -65,10 +67,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _is_fit(name: str, value: Any) -> bool:
+def _is_fit(name: str, value: Any, score: Score) -> bool:
     """Return whether a value is of the type that each run writes; measures are numbers or null."""
     if name in MEASURES:
-        low, high = range_of(name)
+        low, high = range_of(name, score)
         if not _is_numeric(value, low - ROUNDING, high + ROUNDING):
             return False
     if name == "status":
@@ -84,12 +86,13 @@ def _is_fit(name: str, value: Any) -> bool:
 
 
 @cache
-def range_of(name: str) -> tuple[float, float]:
+def range_of(name: str, score: Score) -> tuple[float, float]:
     """Return the least and the largest value of a measure, by its dotted name; as far as known."""
     if name == "seconds":
         return 0, inf
     head = name.partition(".")[0]
-    unit = MEASURES[head].unit if head in MEASURES else ""
+    is_known = head in MEASURES and (score.is_share or head not in OF_SCORE)
+    unit = MEASURES[head].unit if is_known else ""
     found = re.fullmatch(r"(-?\d+) to (-?\d+)", unit)
     return (int(found[1]), int(found[2])) if found else (-inf, inf)
 

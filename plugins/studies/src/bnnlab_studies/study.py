@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from bnnlab.engine.continual import RECENT
+from bnnlab.engine.figures import Score, score_of
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import PLOTS
@@ -83,6 +84,11 @@ class Study(Sequence[Record]):
         complete = [run for run in self.records if run.is_complete]
         return [*dict.fromkeys(name for run in complete for name in run.measures)]
 
+    @cached_property
+    def score(self) -> Score:
+        """What its runs report per task."""
+        return score_of(*(run.result for run in self.records))
+
     @property
     def told(self) -> list[str]:
         """The measures that are shown: of one cell, all that differ; of several, the chief ones."""
@@ -99,7 +105,7 @@ class Study(Sequence[Record]):
 
     def heading(self, measure: str) -> str:
         """Return what a measure of these runs is called at the head of a column, with its unit."""
-        return heading(measure, tasks_of(self))
+        return heading(measure, self.score, tasks_of(self))
 
     def summary(self, measure: str = MEASURE) -> dict[str, Summary]:
         """Return the mean of a measure in each cell, over its complete runs.
@@ -138,7 +144,8 @@ class Study(Sequence[Record]):
 
     def _repr_html_(self) -> str:
         found = {name: self.summary(name) for name in self.told}
-        cut = cut_note((name, each) for name, its in found.items() for each in its.values())
+        every = ((name, each) for name, its in found.items() for each in its.values())
+        cut = cut_note(every, self.score)
         notes = [each for each in (cut, note(self), str(self.folder or "")) if each]
         return study_html(self.name or "study", self.cells, found, notes)
 

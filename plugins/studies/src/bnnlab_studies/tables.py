@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from bnnlab.cli.console import print_out, print_table, table, terminal_width
+from bnnlab.engine.figures import OF_SCORE, SHARE, Score
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
@@ -37,64 +38,75 @@ def expect_one_format(json: bool, csv: bool) -> None:
         raise UsageError("--json and --csv: choose one")
 
 
-def heading(name: str, tasks: int = 0) -> str:
-    """Return the head of a column: `average accuracy %`, but `optimizer.lr`.
+def heading(name: str, score: Score, tasks: int = 0) -> str:
+    """Return the head of a column: `average accuracy %`, `average R2`, but `optimizer.lr`.
 
     Args:
         name: Of the setting or measure.
+        score: Of the runs.
         tasks: That the runs have, if it is known: one task has no average.
     """
-    if name.partition(".")[0] not in MEASURES:
+    head = name.partition(".")[0]
+    if head not in MEASURES:
         return name
-    words = name.removeprefix("average_") if tasks == 1 else name
-    return words.replace("_", " ") + " %" * is_fraction(name)
+    words = (name.removeprefix("average_") if tasks == 1 else name).replace("_", " ")
+    return (score.named(words) if head in OF_SCORE else words) + unit(name, score)
 
 
-def text(name: str, value: Any, sign: bool = False, digits: int = 1) -> str:
+def unit(name: str, score: Score) -> str:
+    """Return what follows a value of a measure."""
+    return " %" * is_fraction(name, score)
+
+
+def text(name: str, value: Any, score: Score, sign: bool = False, digits: int = 1) -> str:
     """Return a value as tables show it: fractions in %, other numbers with six digits.
 
     Args:
         name: Of the setting or measure.
         value: Of it; None is `-`.
+        score: Of the runs.
         sign: Show a plus, too.
         digits: After the point, of fractions and seconds.
     """
     plus = "+" if sign else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else written(value)
-    if is_fraction(name):
-        return f"{100 * value:{plus}z.{digits}f}"
+    if name.partition(".")[0] in OF_SCORE:
+        return score.number(value, plus, digits)
+    if is_fraction(name, score):
+        return SHARE.number(value, plus, digits)
     return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
 
-def possible(name: str, of: Average) -> Average:
+def possible(name: str, of: Average, score: Score) -> Average:
     """Return a mean of a measure, or a difference, with its interval cut at what it can be."""
     if of.low is None or of.high is None:
         return of
-    low, high = range_of(name)
+    low, high = range_of(name, score)
     if isinstance(of, Comparison):
         low, high = low - high, high - low
     return replace(of, low=max(of.low, low), high=min(of.high, high))
 
 
-def interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
+def interval(name: str, of: Summary | Comparison, score: Score, sign: bool = False) -> str:
     """Return the ends of an interval as tables show them: cut at what is possible."""
-    return _interval(name, possible(name, of), sign)
+    return _interval(name, possible(name, of, score), score, sign)
 
 
-def cut_note(found: Iterable[tuple[str, Summary | Comparison]]) -> str:
+def cut_note(found: Iterable[tuple[str, Summary | Comparison]], score: Score) -> str:
     """Return what is to be said of intervals that are shown cut; nothing if none is.
 
     Args:
         found: Means or differences, each with the name of its measure.
+        score: Of the runs.
     """
-    is_cut = any(interval(name, each) != _interval(name, each) for name, each in found)
+    is_cut = any(interval(name, it, score) != _interval(name, it, score) for name, it in found)
     return "intervals are cut at the ends of what is possible" if is_cut else ""
 
 
-def _interval(name: str, of: Summary | Comparison, sign: bool = False) -> str:
+def _interval(name: str, of: Summary | Comparison, score: Score, sign: bool = False) -> str:
     ends = (of.low, of.high)
-    return "-" if of.low is None else " to ".join(text(name, end, sign) for end in ends)
+    return "-" if of.low is None else " to ".join(text(name, end, score, sign) for end in ends)
 
 
 def p_value(value: float | None) -> str:
@@ -102,18 +114,18 @@ def p_value(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def sentence(measure: str, of: Comparison) -> str:
+def sentence(measure: str, of: Comparison, score: Score) -> str:
     """Return a comparison in one line: difference, interval, pairs and the p-value of the t-test.
 
     The p-value is the one that is corrected for all comparisons made together, if there are
     several.
     """
-    unit = " %" if is_fraction(measure) else ""
     if not of.seeds:
         return f"{of.other} minus {of.first}: {of.note}"
-    size = f"{of.other} minus {of.first}: {text(measure, of.difference, sign=True)}{unit}"
+    difference = text(measure, of.difference, score, sign=True) + unit(measure, score)
+    size = f"{of.other} minus {of.first}: {difference}"
     if of.low is not None:
-        size += f" (95 % interval {interval(measure, of, sign=True)})"
+        size += f" (95 % interval {interval(measure, of, score, sign=True)})"
     found = [size, *[f"{len(of.seeds)} pairs"] * (len(of.seeds) > 1)]
     if of.p_holm is not None:
         found.append(f"p (Holm) {p_value(of.p_holm)}")
@@ -122,9 +134,9 @@ def sentence(measure: str, of: Comparison) -> str:
     return ", ".join(found)
 
 
-def is_fraction(name: str) -> bool:
+def is_fraction(name: str, score: Score) -> bool:
     """Return whether tables show a measure in %."""
-    return range_of(name)[1] == 1
+    return range_of(name, score)[1] == 1
 
 
 def print_rows(

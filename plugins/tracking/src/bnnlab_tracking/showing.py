@@ -44,7 +44,8 @@ def heat_map(matrix: Matrix) -> bytes:
 def _colour(value: float | None) -> tuple[int, ...]:
     if value is None:
         return MISSING
-    return tuple(round(low + value * (high - low)) for low, high in zip(LOW, HIGH, strict=True))
+    share = min(max(value, 0.0), 1.0)  # R2 may be below 0
+    return tuple(round(low + share * (high - low)) for low, high in zip(LOW, HIGH, strict=True))
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

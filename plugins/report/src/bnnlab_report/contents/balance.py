@@ -25,7 +25,7 @@ def section(material: Material) -> Section:
     has_all = all(material.values(cell, "plasticity") for cell in cells)
     across = "plasticity" if has_all else "learning_accuracy"
     rows: list[list[Cell]] = []
-    series = []
+    series, score = [], material.score
     for cell in cells:
         found = material.values(cell, across)
         pairs = {
@@ -34,19 +34,19 @@ def section(material: Material) -> Section:
             if seed in found
         }
         rows += [
-            [cell, count(seed), number(across, x), number("forgetting", y)]
+            [cell, count(seed), number(across, x, score), number("forgetting", y, score)]
             for seed, (x, y) in pairs.items()
         ]
         points = [
-            Point(100 * x, 100 * y, about=f"{cell}, seed {seed}") for seed, (x, y) in pairs.items()
+            Point(score.factor * x, score.factor * y, about=f"{cell}, seed {seed}")
+            for seed, (x, y) in pairs.items()
         ]
         series.append(Series(cell, material.looks[cell], points, "dots"))
-    title = f"Forgetting against {across.replace('_', ' ')}"
-    about = (
-        f"A mark is a run. To the right: it learns better ({WHAT[across]}). Below: it forgets less."
-    )
+    title = f"Forgetting against {score.named(across.replace('_', ' '))}"
+    better = score.named(WHAT[across])
+    about = f"A mark is a run. To the right: it learns better ({better}). Below: it forgets less."
     about += lacking(material, cells)
-    heads = heading(across), heading("forgetting")
+    heads = heading(across, score), heading("forgetting", score)
     drawing = scattered(series, *heads)
     figure = Figure("forgetting", title, about, drawing, ("cell", "seed", *heads), rows)
     return Section(name, words, [Figures([figure])])

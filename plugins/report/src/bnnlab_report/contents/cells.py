@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bnnlab.engine.figures import Score
 from bnnlab_report.blocks import Block, Cell, Folded, Note, Number, Section, Table, count, number
 from bnnlab_report.material import Material
 from bnnlab_studies.statistics import Summary
@@ -25,7 +26,7 @@ def section(material: Material) -> Section:
     rows = [
         [
             *mean_row(material, cell, material.measure),
-            *(number(name, material.summary(cell, name).mean) for name in others),
+            *(number(name, material.summary(cell, name).mean, material.score) for name in others),
         ]
         for cell in material.cells
     ]
@@ -48,17 +49,17 @@ def _is_told(material: Material, name: str) -> bool:
 def mean_row(material: Material, cell: str, measure: str) -> list[Cell]:
     """Return a cell's name, how many seeds it has, and the `figures` of its mean."""
     its = material.summary(cell, measure)
-    return [cell, count(its.count), *figures(measure, its)]
+    return [cell, count(its.count), *figures(measure, its, material.score)]
 
 
-def figures(measure: str, its: Summary) -> list[Number]:
+def figures(measure: str, its: Summary, score: Score) -> list[Number]:
     """Return mean, standard deviation and ends of the interval."""
     missing = ONE if its.count == 1 else "not measured"
     return [
-        number(measure, its.mean),
-        number(measure, its.std, digits=2, missing=missing),
-        number(measure, its.low, missing=missing),
-        number(measure, its.high, missing=missing),
+        number(measure, its.mean, score),
+        number(measure, its.std, score, digits=2, missing=missing),
+        number(measure, its.low, score, missing=missing),
+        number(measure, its.high, score, missing=missing),
     ]
 
 
@@ -68,7 +69,7 @@ def _all(material: Material, measured: Sequence[str]) -> Table:
     for name in measured:
         for cell in material.cells:
             values = material.values(cell, name)
-            each = [number(name, values.get(seed)) for seed in seeds]
+            each = [number(name, values.get(seed), material.score) for seed in seeds]
             rows.append([material.study.heading(name), *mean_row(material, cell, name), *each])
     heads = ("measure", "cell", "seeds", "mean", *SPREAD, *(f"seed {seed}" for seed in seeds))
     return Table("measures", "All measures", heads, rows)

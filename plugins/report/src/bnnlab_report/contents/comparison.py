@@ -41,10 +41,10 @@ def section(material: Material) -> Section:
     if not found:
         return Section(name, words, [Note(f"Not compared: {why}.", is_warning=True)])
     measure, first = material.measure, found[0].first
-    which = "the best trial" if material.best else "each cell"
-    heads, rows = _compared(measure, found)
+    what, which = material.title, "the best trial" if material.best else "each cell"
+    heads, rows = _compared(material, found)
     text = (
-        f"{material.title.capitalize()} of {which} against the first one, {first}, by pairs of "
+        f"{what[:1].upper()}{what[1:]} of {which} against the first one, {first}, by pairs of "
         "runs with the same seed, as `bnn compare` computes it."
     )
     about = f"Difference to {first} with its 95 % interval. The dashed line is no difference."
@@ -66,15 +66,15 @@ def section(material: Material) -> Section:
 
 
 def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
-    measure = material.measure
+    measure, score = material.measure, material.score
     rows = [
         Row(
             each.other,
             material.looks[each.other],
-            drawn(measure, each.difference),
-            drawn(measure, each.low),
-            drawn(measure, each.high),
-            number(measure, each.difference, sign=True).text,
+            drawn(measure, each.difference, score),
+            drawn(measure, each.low, score),
+            drawn(measure, each.high, score),
+            number(measure, each.difference, score, sign=True).text,
         )
         for each in found
     ]
@@ -83,20 +83,20 @@ def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
 
 
 def _compared(
-    measure: str, found: Sequence[Comparison]
+    material: Material, found: Sequence[Comparison]
 ) -> tuple[tuple[str, ...], list[list[Cell]]]:
     """Return the heads and rows of the table of differences and tests."""
-    holm = len(found) > 1
+    measure, score, holm = material.measure, material.score, len(found) > 1
     few, undefined = "too few pairs", "not defined"
     rows: list[list[Cell]] = [
         [
             each.other,
             count(len(each.seeds)),
-            number(measure, each.first_mean, missing="no pair"),
-            number(measure, each.other_mean, missing="no pair"),
-            number(measure, each.difference, sign=True, missing="no pair"),
-            number(measure, each.low, sign=True, missing=few),
-            number(measure, each.high, sign=True, missing=few),
+            number(measure, each.first_mean, score, missing="no pair"),
+            number(measure, each.other_mean, score, missing="no pair"),
+            number(measure, each.difference, score, sign=True, missing="no pair"),
+            number(measure, each.low, score, sign=True, missing=few),
+            number(measure, each.high, score, sign=True, missing=few),
             plain(each.effect, missing=undefined),
             plain(each.p_t, missing=undefined),
             *[plain(each.p_holm, missing=undefined)] * holm,

@@ -32,10 +32,10 @@ def section(material: Material) -> Section:
             [
                 cell,
                 count(seconds.count),
-                number("seconds", seconds.mean),
-                number("seconds", seconds.std, missing="one seed"),
+                number("seconds", seconds.mean, material.score),
+                number("seconds", seconds.std, material.score, missing="one seed"),
                 ", ".join(sorted({each for run in runs for each in _computers(run)})) or "unknown",
-                *(number(name, material.summary(cell, name).mean) for name in memory),
+                *(number(it, material.summary(cell, it).mean, material.score) for it in memory),
                 *_stored(material, runs),
             ]
         )
@@ -60,12 +60,12 @@ def _stored(material: Material, runs: list[Record]) -> list[Cell]:
     """Return numbers in the model, bytes of optimizer and rule, and bytes per number."""
     run = next((run for run in runs if run.folder and (run.folder / CHECKPOINT).exists()), None)
     if run is None or run.folder is None:
-        return [number("", None, missing="no checkpoint")] * 4
+        return [plain(None, missing="no checkpoint")] * 4
     try:
         state = read(run.folder / CHECKPOINT, old=True)
     except BnnlabError as error:
         material.faults[run.name] = first_line(error)
-        return [number("", None, missing="damaged")] * 4
+        return [plain(None, missing="damaged")] * 4
     values = sum(tensor.numel() for tensor in _tensors(state["model"]))
     optimizer, rule = (
         sum(tensor.nbytes for tensor in _tensors(state[part])) for part in ("optimizer", "rule")

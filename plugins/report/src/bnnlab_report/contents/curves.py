@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bnnlab.engine.continual import average_accuracy
+from bnnlab.engine.figures import SHARE
 from bnnlab_report.blocks import Block, Figures, Note, Section
 from bnnlab_report.contents.curve import CELLS, Curve
 from bnnlab_report.material import Lines, Material
@@ -66,6 +67,7 @@ OVER_TIME = (
         _recorded("class_accuracy"),
         below="class",
         first=0,
+        score=SHARE,
     ),
     Curve(
         "training",
@@ -73,6 +75,7 @@ OVER_TIME = (
         "On the training data, after each epoch; tasks one after another.",
         _each_epoch("train_accuracy"),
         below="epochs",
+        score=SHARE,
     ),
     Curve(
         "validation",

@@ -9,7 +9,7 @@ from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison
-from bnnlab_studies.tables import interval, is_fraction
+from bnnlab_studies.tables import interval, is_fraction, unit
 
 NAMED = 3
 """The most differences in the first sentence."""
@@ -54,41 +54,42 @@ def found(material: Material) -> str:
     if material.best:
         best = f"Best of {len(means)} trials: {material.best}, "
         best += _level(material, material.best)
-        size = f". The first one, {first}, has {level}: {_size(measure, pairs[0])}" if pairs else ""
+        size = (
+            f". The first one, {first}, has {level}: {_size(material, pairs[0])}" if pairs else ""
+        )
         return f"{best}{size}."
     if first not in means or not pairs:
         return f"{few([f'{cell}: {_level(material, cell)}' for cell in means])}."
     pairs.sort(key=lambda each: -abs(each.difference or 0))
-    differences = [_difference(measure, each) for each in pairs[:NAMED]]
+    differences = [_difference(material, each) for each in pairs[:NAMED]]
     more = f", and {len(pairs) - NAMED} cells that differ less" if len(pairs) > NAMED else ""
     return f"Against {first}, {level}: {', '.join(differences)}{more}."
 
 
 def _level(material: Material, cell: str) -> str:
     measure, its = material.measure, material.summary(cell, material.measure)
-    level = f"{material.title} {number(measure, its.mean).text}{_unit(measure)}"
+    score = material.score
+    level = f"{material.title} {number(measure, its.mean, score).text}{unit(measure, score)}"
     if its.std is None:
         return f"{level} (one seed)"
-    std = number(measure, its.std, digits=2).text
+    std = number(measure, its.std, score, digits=2).text
     return f"{level} (mean of {its.count} seeds, standard deviation {std})"
 
 
-def _unit(measure: str, of_difference: bool = False) -> str:
-    points = " points" if of_difference else " %"
-    return points if is_fraction(measure) else ""
-
-
-def _difference(measure: str, its: Comparison) -> str:
-    told = [] if its.low is None else [f"95 % interval {interval(measure, its, sign=True)}"]
+def _difference(material: Material, its: Comparison) -> str:
+    ends = interval(material.measure, its, material.score, sign=True)
+    told = [] if its.low is None else [f"95 % interval {ends}"]
     told.append(f"{len(its.seeds)} {'pair' if len(its.seeds) == 1 else 'pairs'}")
     p, name = (its.p_t, "p") if its.p_holm is None else (its.p_holm, "p (Holm)")
     if p is not None:
         told.append(f"{name} {plain(p).text}")
-    return f"{its.other} {_size(measure, its)} ({', '.join(told)})"
+    return f"{its.other} {_size(material, its)} ({', '.join(told)})"
 
 
-def _size(measure: str, its: Comparison) -> str:
-    return number(measure, its.difference, sign=True).text + _unit(measure, of_difference=True)
+def _size(material: Material, its: Comparison) -> str:
+    measure, score = material.measure, material.score
+    points = " points" if is_fraction(measure, score) else ""
+    return number(measure, its.difference, score, sign=True).text + points
 
 
 def _states(runs: Iterable[Record]) -> str:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from statistics import fmean
 
+from bnnlab.engine.figures import SHARE
 from bnnlab_report.blocks import Cell, Figure, count, drawn, number
 from bnnlab_report.contents.cells import SPREAD, figures
 from bnnlab_report.drawing.plot import Point, Series, scattered
@@ -27,8 +28,8 @@ def figure(material: Material) -> Figure | None:
             str(place),
             count(its.count),
             count(amount),
-            number("accuracy", at),
-            *figures("accuracy", its),
+            number("accuracy", at, SHARE),
+            *figures("accuracy", its, SHARE),
         ]
         for cell, found in bins.items()
         for place, amount, at, its in found
@@ -58,7 +59,7 @@ def _bins(material: Material, cell: str) -> list[Bin]:
                     confidence, accuracy = map(float, shares)
                     found[place].append((int(amount), confidence, accuracy))
     return [
-        (place, sum(amounts), fmean(confidences), mean_of("accuracy", accuracies))
+        (place, sum(amounts), fmean(confidences), mean_of("accuracy", accuracies, SHARE))
         for place, its in sorted(found.items())
         for amounts, confidences, accuracies in [[*zip(*its, strict=True)]]
     ]
@@ -66,6 +67,8 @@ def _bins(material: Material, cell: str) -> list[Bin]:
 
 def _point(cell: str, its: Bin) -> Point:
     place, amount, at, accuracy = its
-    about = f"{cell}, bin {place}, {amount} examples: {number('accuracy', accuracy.mean).text}"
-    y, low, high = (drawn("accuracy", it) for it in (accuracy.mean, accuracy.low, accuracy.high))
+    shown = number("accuracy", accuracy.mean, SHARE).text
+    about = f"{cell}, bin {place}, {amount} examples: {shown}"
+    ends = accuracy.mean, accuracy.low, accuracy.high
+    y, low, high = (drawn("accuracy", it, SHARE) for it in ends)
     return Point(100 * at, y, low, high, about)

@@ -20,7 +20,7 @@ def section(material: Material) -> Section:
             cell,
             str(run.get("seed", "unknown")),
             run.status,
-            *(number(name, run.get(name)) for name in _measures(material)),
+            *(number(name, run.get(name), material.score) for name in _measures(material)),
             run.result.get("protocol", "none yet"),
         ]
         for cell, runs in material.cells.items()
@@ -63,10 +63,12 @@ def _matrices(material: Material) -> list[Block]:
                 title = f"{cell}, seed {run.get('seed', 'unknown')}"
                 about = f"{run.name}, {about}."
                 with material.reading(run):
-                    drawn.append(matrices.figure(name, title, about, values, len(values[0])))
+                    shape = values, len(values[0])
+                    drawn.append(matrices.figure(name, title, about, *shape, material.score))
     blocks = list[Block]()
     if drawn:
-        blocks.append(Folded("The accuracy matrix of each run", [Figures(drawn)]))
+        title = f"The {material.score.name} matrix of each run"
+        blocks.append(Folded(title, [Figures(drawn)]))
     if left:
         text = f"Not drawn, to keep this page small: the matrices of {len(left)} runs"
         blocks.append(Note(f"{text} ({few(left, ', ')}). `bnn report RUN` draws each."))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bnnlab.engine.figures import SHARE, Score
 from bnnlab_report.drawing.colours import ink, shade
 
 LEFT, TOP, EDGE = 46, 44, 6
@@ -16,12 +17,14 @@ class Matrix:
     """An accuracy matrix: row i after task i, column j on task j.
 
     Attributes:
-        values: A row per task of `tasks` that was learned, from 0 to 1; None: not measured.
+        values: A row per task of `tasks` that was learned; None: not measured.
         tasks: Numbers of the tasks, from 1.
+        score: What the values are.
     """
 
     values: Sequence[Sequence[float | None]]
     tasks: Sequence[int]
+    score: Score = SHARE
     kind: str = "matrix"
 
     left, top = LEFT, TOP
@@ -44,7 +47,7 @@ class Matrix:
 
     def text(self, value: float) -> str:
         """Return the number in a square."""
-        return f"{100 * value:.{1 if len(self.tasks) <= 8 else 0}f}"
+        return self.score.number(value, digits=1 if len(self.tasks) <= 8 else 0)
 
     @property
     def labels(self) -> list[tuple[float, int]]:

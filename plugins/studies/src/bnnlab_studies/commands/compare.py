@@ -13,7 +13,7 @@ from bnnlab.settings.text import written
 from bnnlab_studies.comparing import differences, protocols, remarks, versions, weakness
 from bnnlab_studies.gathering import gather
 from bnnlab_studies.statistics import Comparison
-from bnnlab_studies.study import MEASURE
+from bnnlab_studies.study import MEASURE, Study
 from bnnlab_studies.tables import (
     Csv,
     csv_text,
@@ -83,9 +83,9 @@ def compare(
     if json:
         print_json({"measure": measure, "comparisons": rows, "protocols": differing})
         return
-    _print_sizes(found, measure, study.heading(measure))
+    _print_sizes(found, measure, study)
     _print_tests(found)
-    cut = cut_note((measure, each) for each in found)
+    cut = cut_note(((measure, each) for each in found), study.score)
     for each in [*filter(None, [cut]), *remarks(found)]:
         print_out(each, soft_wrap=True)
     if told := versions(study):
@@ -94,7 +94,8 @@ def compare(
         _print_protocols(first[0], name, every)
 
 
-def _print_sizes(found: Sequence[Comparison], measure: str, name: str) -> None:
+def _print_sizes(found: Sequence[Comparison], measure: str, study: Study) -> None:
+    name, score = study.heading(measure), study.score
     print_out(f"{name}: each cell is compared with the first one, {found[0].first}")
     print_out()
     heads = ("cell", "pairs", "first", "other", "difference", "95 % interval", "d_z")
@@ -102,10 +103,10 @@ def _print_sizes(found: Sequence[Comparison], measure: str, name: str) -> None:
         (
             each.other,
             str(len(each.seeds)),
-            text(measure, each.first_mean),
-            text(measure, each.other_mean),
-            text(measure, each.difference, sign=True),
-            interval(measure, each, sign=True),
+            text(measure, each.first_mean, score),
+            text(measure, each.other_mean, score),
+            text(measure, each.difference, score, sign=True),
+            interval(measure, each, score, sign=True),
             "-" if each.effect is None else f"{each.effect:.2f}",
         )
         for each in found

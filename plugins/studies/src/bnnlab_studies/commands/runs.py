@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab.cli.console import Json, print_file, print_json, print_out
+from bnnlab.engine.figures import score_of
 from bnnlab.settings.run import KINDS
 from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.choosing import Condition, in_order
@@ -91,8 +92,9 @@ def _print(chosen: Sequence[Record], names: list[str]) -> None:
     kinds = " + ".join(kind for kind in told if kind not in same)
     names = names or [name for name in ("name", "status", kinds, "seed", *MEASURES) if name]
     rows = [[_value(run, name) for name in names] for run in chosen]
-    texts = [[text(*each) for each in zip(names, row, strict=True)] for row in rows]
-    heads = [heading(name, tasks_of(chosen)) for name in names]
+    score = score_of(*(run.result for run in chosen))
+    texts = [[text(*each, score) for each in zip(names, row, strict=True)] for row in rows]
+    heads = [heading(name, score, tasks_of(chosen)) for name in names]
     print_rows(heads, texts, _numbers(rows), _by_folder)
     if same:
         print_out(f"All: {', '.join(f'{kind} {name}' for kind, name in same.items())}.")

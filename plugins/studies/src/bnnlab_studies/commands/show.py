@@ -7,7 +7,7 @@ import typer
 
 from bnnlab.cli.console import Json, print_json, print_out, print_table
 from bnnlab.cli.display import result_lines
-from bnnlab.engine.figures import has_one_task
+from bnnlab.engine.figures import has_one_task, score_of
 from bnnlab.errors import UsageError, command
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
@@ -57,7 +57,8 @@ def show(run: Run, json: Json = False) -> None:
     if result["accuracy"]:
         for part in result_lines(result):
             print_out(part)
-        if record.folder and has_one_task(result) and (held := held_out(record.folder)):
+        folder = record.folder if has_one_task(result) else None
+        if folder and (held := held_out(folder, score_of(result))):
             print_out(held)
     _print_origin(record)
 

@@ -7,7 +7,6 @@ import typer
 from bnnlab.cli.console import print_json, print_out, report_error, report_note
 from bnnlab_studies.cells import by_seed
 from bnnlab_studies.comparing import note
-from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.study import Study
 from bnnlab_studies.tables import cut_note, interval, print_rows, text
@@ -61,27 +60,27 @@ def _print(
     seeds = sorted({run["seed"] for run in study if isinstance(run.get("seed"), int)})
     heads = (first, f"seeds {'  '.join(map(str, seeds))}", "n", "mean", "std", "95 % interval")
     rows = [
-        (head, _values(name, study.cells[cell], seeds), *_figures(name, found[name][cell]))
+        (head, _values(name, study, cell, seeds), *_figures(name, study, found[name][cell]))
         for head, name, cell in lines
     ]
     print_rows(heads, rows, numbers=4)
     print_out()
 
 
-def _values(name: str, runs: Sequence[Record], seeds: Sequence[int]) -> str:
-    values, _ = by_seed(runs, name)
-    return "  ".join(text(name, values.get(seed)) for seed in seeds)
+def _values(name: str, study: Study, cell: str, seeds: Sequence[int]) -> str:
+    values, _ = by_seed(study.cells[cell], name)
+    return "  ".join(text(name, values.get(seed), study.score) for seed in seeds)
 
 
-def _figures(name: str, found: Summary) -> tuple[str, ...]:
-    mean, std = text(name, found.mean), text(name, found.std, digits=2)
-    return str(found.count), mean, std, interval(name, found)
+def _figures(name: str, study: Study, found: Summary) -> tuple[str, ...]:
+    mean, std = text(name, found.mean, study.score), text(name, found.std, study.score, digits=2)
+    return str(found.count), mean, std, interval(name, found, study.score)
 
 
 def _print_notes(study: Study, found: Sequence[tuple[str, Summary]]) -> None:
     if max((each.count for _, each in found), default=0) == 1:
         print_out("one seed: there is no interval")
-    if cut := cut_note(found):
+    if cut := cut_note(found, study.score):
         print_out(cut)
     for reason in dict.fromkeys(reason for _, each in found for reason in each.missing):
         print_out(f"not counted: {reason}", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.progress import (
 )
 
 from bnnlab.cli.console import error_console, line
+from bnnlab.engine.figures import score_of
 from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.job import Job, Outcome
 from bnnlab_studies.record import Record
@@ -58,5 +59,6 @@ def _told(job: Job, outcome: Outcome) -> str:
     accuracy, seconds = run.get(MEASURE), f"{run['seconds']:.1f} s"
     if accuracy is None:
         return f"{outcome.status} after {seconds}"
-    name = heading(MEASURE, tasks_of([run])).removesuffix(" %")
-    return f"{name} {100 * accuracy:.1f} %, {seconds}"
+    score = score_of(run.result)
+    name = heading(MEASURE, score, tasks_of([run])).removesuffix(" %")
+    return f"{name} {score.text(accuracy)}, {seconds}"
