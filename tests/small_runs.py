@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 from bnnlab import PluginHost, Result
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.preparing import prepare
@@ -60,3 +63,45 @@ def found(result: Result) -> dict[str, Any]:
     return {
         key: value for key, value in result.as_dict().items() if key not in ("seconds", "run_id")
     }
+
+
+Left = tuple[str, dict[str, Any], dict[str, torch.Tensor]]
+"""What must not depend on where a run was stopped: its metrics, result and weights."""
+
+
+def left(run: Experiment) -> Left:
+    """Carry out a run, and return what is left of it."""
+    result = run.run()
+    assert result.folder is not None
+    return without_times(result.folder), found(result), result.model.state_dict()
+
+
+def assert_same(one: Left, other: Left) -> None:
+    """Check that two runs left the same, bit for bit."""
+    assert one[:2] == other[:2]
+    for name, value in one[2].items():
+        assert torch.equal(value, other[2][name]), name
+
+
+class Crash(BaseException):
+    """What no part of a run expects."""
+
+
+def left_torn(host: PluginHost, run: Experiment, patch: pytest.MonkeyPatch) -> tuple[Left, int]:
+    """Carry out a run that crashes after each checkpoint; return what is left, and the crashes."""
+    from bnnlab.storage import checkpoint
+
+    save, folder = checkpoint.save, run.folder
+
+    def crashing(*args: Any) -> None:
+        save(*args)
+        raise Crash
+
+    patch.setattr("bnnlab.storage.checkpoint.save", crashing)
+    assert folder is not None
+    for crashes in range(200):
+        try:
+            return left(run), crashes
+        except Crash:
+            run = resume(host, folder.path)
+    raise AssertionError("it does not come to its end")

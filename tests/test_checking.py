@@ -16,6 +16,7 @@ import bnnlab
 from bnnlab.engine.building import make_tasks, make_unknown
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples, StoredImages
+from bnnlab.interfaces.objectives import IGNORED, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -495,3 +496,138 @@ def test_mnist_has_no_copies_across_its_parts(caplog: pytest.LogCaptureFixture) 
     for name in ("mnist", "permuted-mnist"):
         bnnlab.create("stream", name)
     assert not caplog.records
+
+
+# ---------------------------------------------------------------------------- other objectives
+
+
+def real(task: Task, **changes: Any) -> Task:
+    """Return a task whose targets are three real numbers."""
+    numbers = torch.randn(60, 3, generator=torch.Generator().manual_seed(task.index))
+    train, test = (replace(part, labels=numbers) for part in (task.train, task.test))
+    return replace(task, train=train, test=test, objective=RealNumbers(), **changes)
+
+
+def per_row(task: Task, labels: Tensor | None = None, **changes: Any) -> Task:
+    """Return a task with a class for each of the six rows of an image."""
+    labels = task.train.labels[:, None].expand(60, 6).clone() if labels is None else labels
+    train, test = (replace(part, labels=labels) for part in (task.train, task.test))
+    return replace(task, train=train, test=test, objective=ClassPerPosition(), **changes)
+
+
+def relabelled(task: Task, change: Callable[[Tensor], Tensor]) -> Task:
+    train, test = (replace(it, labels=change(it.labels)) for it in (task.train, task.test))
+    return replace(task, train=train, test=test)
+
+
+def test_real_numbers_and_classes_per_position_are_taken_without_a_word(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert make([real(task) for task in tasks])
+    ignored = per_row(tasks[0])
+    ignored.train.labels[:, 1:] = IGNORED
+    assert make([ignored, *map(per_row, tasks[1:])])
+    assert not caplog.records
+    copied = real(tasks[0])
+    copied = replace(copied, test=replace(copied.train, pixels=copied.train.pixels.clone()))
+    with pytest.raises(UsageError, match="40 of 40 test examples of 't0' are in a train"):
+        make([copied])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y.double(), r"labels of the train part of 't0' must be float32 of .*\(N, 3\)"),
+        (lambda y: y[:, :2], r"must be float32 of shape \(N, 3\), and are .*shape \(40, 2\)"),
+        (lambda y: y[:, 0], r"and are torch.float32 of shape \(40,\)"),
+        (lambda y: y * math.inf, "labels of the train part of 't0' are not all finite"),
+        (torch.ones_like, "labels of the test part of 't0' are all the same, and R2 compares"),
+    ],
+    ids=["double", "two numbers", "vector", "inf", "equal"],
+)
+def test_real_numbers_that_cannot_be_learned_or_scored_are_refused(
+    tasks: list[Task], change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make([relabelled(real(tasks[0]), change)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y[:, 0], r"must be int64 of shape \(N, \.\.\.\), classes from 0 to 2"),
+        (lambda y: y.int(), "and are torch.int32 of shape"),
+        (lambda y: y + 1, "go from 1 to 3, and the classes from 0 to 2"),
+        (lambda y: torch.full_like(y, IGNORED), "have a row without a class: all its positions"),
+    ],
+    ids=["vector", "int32", "beyond", "ignored"],
+)
+def test_classes_per_position_that_are_none_are_refused(
+    tasks: list[Task], change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make([relabelled(per_row(tasks[0]), change)])
+
+
+def test_targets_of_two_kinds_are_refused(tasks: list[Task]) -> None:
+    kinds = "a class per input, of shape .. each, in the train part of 't0' and real numbers"
+    with pytest.raises(UsageError, match=f"all targets must be of one kind, and are {kinds}"):
+        make([tasks[0], real(tasks[1])])
+    shorter = per_row(tasks[1], tasks[1].train.labels[:, None].expand(60, 5))
+    with pytest.raises(UsageError, match=r"of shape \(6,\) each, .* of shape \(5,\) each"):
+        make([per_row(tasks[0]), shorter])
+    odd: Any = "R2"
+    with pytest.raises(UsageError, match="the objective of 't0' is no Objective, but 'R2'"):
+        make([replace(tasks[0], objective=odd)])
+
+
+def test_a_mask_goes_with_classes_alone(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Given, "gives_task_ids", True)
+    every, two = torch.ones(3, dtype=torch.bool), torch.tensor([True, True, False])
+    with pytest.raises(UsageError, match="'t0' says its classes, and its targets are real numbers"):
+        make([real(tasks[0], classes=every)])
+    assert make([per_row(tasks[0], classes=every)])
+    with pytest.raises(UsageError, match="labels that are none of the task's classes"):
+        make([per_row(tasks[0], classes=two)])
+
+
+# ---------------------------------------------------------------------------- token ids
+
+
+def test_token_ids_are_declared(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(**changes: Any) -> list[Task]:
+        bare = {"pixels": tasks[0].train.pixels.long(), "mean": None, "std": None, **changes}
+        train, test = (replace(part, **bare) for part in (tasks[0].train, tasks[0].test))
+        return [replace(tasks[0], train=train, test=test)]
+
+    with pytest.raises(UsageError, match=r"are torch.int64: numbers must be uint8 or float32. If "):
+        make(shown())
+    monkeypatch.setattr(Given, "tokens", 256)
+    assert make(shown())
+    inputs, _ = shown()[0].train.batch(torch.arange(4))
+    assert inputs.dtype == torch.int64
+    with pytest.raises(UsageError, match="must be token ids, int64 and without mean and std"):
+        make(shown(mean=torch.zeros(())))
+    with pytest.raises(UsageError, match=r"tokens = 256; they are torch.uint8"):
+        make(tasks)
+    monkeypatch.setattr(Given, "tokens", 200)
+    with pytest.raises(UsageError, match=r"token ids of .* go from \d+ to \d+, and tokens = 200"):
+        make(shown())
+    monkeypatch.setattr(Given, "tokens", 0)
+    with pytest.raises(UsageError, match="tokens must be an int above 0 or None, and is 0"):
+        make(shown())
+
+
+def test_numbers_need_neither_mean_nor_std(
+    tasks: list[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = tasks[0]
+    train, test = (replace(part, mean=None, std=None) for part in (first.train, first.test))
+    make([replace(first, train=train, test=test)])
+    inputs, _ = train.batch(torch.arange(5))
+    assert torch.equal(inputs, first.train.raw(torch.arange(5))[0].float())
+    centred, _ = replace(train, mean=first.train.mean).batch(torch.arange(5))
+    assert torch.equal(centred, inputs - first.train.mean)
+    assert not caplog.records
+    make([replace(first, train=train)])
+    assert "normalised by other mean or std: 't0'" in caplog.text

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, ClassPerPosition, Model, Sign
 from bnnlab.families import draws
-from bnnlab.interfaces.rule import Batch, Closure, Draws, LearningRule
+from bnnlab.interfaces.batch import TaskLoss
+from bnnlab.interfaces.rule import Batch, Closure, Draws, LearningRule, evaluate_draws
+from bnnlab.interfaces.signs import random_signs
 from bnnlab.nn.layers import Linear
 from bnnlab_testing.toy import ToyRule
 
@@ -105,9 +107,12 @@ def test_one_pass_equals_one_draw_after_another(
 def test_linear_layers_take_the_draws_as_a_leading_dimension() -> None:
     model = linear_model()
     names = {name: p for name, p in model.named_parameters() if p.ndim > 1}
-    assert draws._takes_draws(model, names)
-    assert not draws._takes_draws(convolutional_model(), {"segments.0.0.weight": torch.zeros(2)})
-    assert not draws._takes_draws(linear_model(), {"segments.0.2.weight": torch.zeros(2, 8)})
+    images = torch.zeros(B, 1, 3, 3)
+    assert draws._takes_draws(model, images, names)
+    convolution = {"segments.0.0.weight": torch.zeros(2)}
+    assert not draws._takes_draws(convolutional_model(), images, convolution)
+    norm = {"segments.0.2.weight": torch.zeros(2, 8)}
+    assert not draws._takes_draws(linear_model(), images, norm)
 
 
 @pytest.mark.parametrize("norm", [BatchNorm(4, "running"), nn.BatchNorm2d(4)])
@@ -182,3 +187,24 @@ print(*sorted({"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
 def test_draws_that_are_mapped_do_not_load_torchs_compiler() -> None:
     done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_loss_per_position_is_found_in_one_pass_also_for_as_many_draws_as_examples() -> None:
+    """A linear layer would take the batch of sequences for draws of one batch."""
+    layers = [BinaryLinear(9, 8, generator=generator()), Sign(), BinaryLinear(8, 3)]
+    model, rule = Model([nn.Sequential(*layers[:2]), layers[2]]), OnePass()
+    inputs = torch.randn(S, 5, 9, generator=generator(2))
+    targets = torch.randint(0, 3, (S, 5), generator=generator(3))
+    batch = Batch(inputs, targets, TaskLoss(ClassPerPosition()))
+    drawn: dict[Tensor, Tensor] = {
+        p: random_signs((S, *p.shape), generator(4)) for p in model.parameters()
+    }
+    closure = rule.closure(model, batch)
+    at_once, grads = closure.at(drawn)
+    assert rule.passes == 1
+    assert closure.logits is not None
+    assert closure.logits.shape == (S, 5, 3)
+    mean, others = evaluate_draws(rule.closure(model, batch), drawn, model.parameters())
+    torch.testing.assert_close(at_once, mean)
+    for parameter, grad in grads.items():
+        torch.testing.assert_close(grad, others[parameter])

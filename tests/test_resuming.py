@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 import small_runs
-import torch
-from small_runs import found, resume, without_times
+from small_runs import Crash, assert_same, left, left_torn, resume
 
 import bnnlab
 from bnnlab import Kind, PluginHost, RunError, UsageError
@@ -53,10 +52,6 @@ LEARNERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Crash(BaseException):
-    """What no part of a run expects."""
-
-
 @pytest.fixture(scope="module")
 def host() -> PluginHost:
     return PluginHost()
@@ -72,19 +67,6 @@ def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experime
     return small_runs.experiment(host, out, TINY, *layers)
 
 
-def left(run: Experiment) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
-    """What must not depend on where a run was stopped: its metrics, result and weights."""
-    result = run.run()
-    assert result.folder is not None
-    return without_times(result.folder), found(result), result.model.state_dict()
-
-
-def assert_same(one: Any, other: Any) -> None:
-    assert one[:2] == other[:2]
-    for name, value in one[2].items():
-        assert torch.equal(value, other[2][name]), name
-
-
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,26 +80,9 @@ def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     )  # and an evaluation several groups
     settings = {**LEARNERS[name], "checkpoint_minutes": 0}
     whole = left(experiment(host, tmp_path / "whole", settings))
-    from bnnlab.storage import checkpoint
-
-    save = checkpoint.save
-
-    def crashing(*args: Any) -> None:
-        save(*args)
-        raise Crash
-
-    monkeypatch.setattr("bnnlab.storage.checkpoint.save", crashing)
-    run = experiment(host, tmp_path / "torn", settings)
-    crashes = 0
-    while crashes < 200:
-        try:
-            torn = left(run)
-            break
-        except Crash:
-            crashes += 1
-            run = resume(host, tmp_path / "torn" / "run")
-    steps = run.learner.progress.steps
-    assert steps + 3 < crashes < 200, "after every step, and every scored task"
+    torn, crashes = left_torn(host, experiment(host, tmp_path / "torn", settings), monkeypatch)
+    steps = json.loads(torn[0].splitlines()[-1])["step"]
+    assert steps + 3 < crashes, "after every step, and every scored task"
     assert_same(torn, whole)
 
 

@@ -35,7 +35,7 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
         logits: Tensor = functional_call(model, {**shared, **drawn}, (batch.inputs,))
         return logits
 
-    if _takes_draws(model, draws):
+    if _takes_draws(model, batch.inputs, draws):
         return _differentiate(forward, model, batch, draws)
     kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
     if any(isinstance(module, kinds) and module.training for module in model.modules()):
@@ -49,12 +49,15 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
         return None
 
 
-def _takes_draws(model: Model, draws: Mapping[str, Tensor]) -> bool:
-    """Return whether every module computes the same on `(B, ...)` and on `(S, B, ...)`."""
+def _takes_draws(model: Model, inputs: Tensor, draws: Mapping[str, Tensor]) -> bool:
+    """Return whether every module computes the same on `(B, D)` and on `(S, B, D)`."""
     chains = (Model.forward, nn.Sequential.forward, nn.ModuleList.forward)
     leaves = [module for module in model.modules() if type(module).forward not in chains]
-    if isinstance(leaves[0], nn.Flatten):  # it flattens the inputs, which have no draws
-        del leaves[0]
+    first = leaves[0]
+    if isinstance(first, nn.Flatten) and (first.start_dim, first.end_dim) == (1, -1):
+        del leaves[0]  # it flattens the inputs, which have no draws
+    elif inputs.ndim != 2:  # a linear layer would take the batch for draws
+        return False
     drawn = {model.get_submodule(name.rpartition(".")[0]) for name in draws}
     return all(
         getattr(leaf, "leading_draws", False) or (leaf not in drawn and type(leaf) in _ELEMENTWISE)
