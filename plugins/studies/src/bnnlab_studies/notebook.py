@@ -9,7 +9,7 @@ from bnnlab.engine.html import Cell, matrix_html, stacked, table
 from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.tables import heading, interval, text
+from bnnlab_studies.tables import cut_note, heading, interval, text
 
 
 def study_html(
@@ -27,7 +27,7 @@ def study_html(
         name: Of the study.
         cells: The runs of each cell.
         found: Per measure, its summary by cell.
-        notes: What is said below.
+        notes: What is said below; empty ones are left out.
     """
     runs = [run for each in cells.values() for run in each]
     complete = [run for run in runs if run.is_complete]
@@ -48,7 +48,8 @@ def study_html(
         for it, its in found.items():
             rows = [[cell, *_figures(it, its[cell], score)] for cell in cells]
             parts.append(table(rows, (heading(it, score, tasks), *heads), score=score))
-    return stacked([*parts, *map(escape, notes)])
+    cut = cut_note(((it, each) for it, its in found.items() for each in its.values()), score)
+    return stacked([*parts, *map(escape, filter(None, (cut, *notes)))])
 
 
 def _figures(name: str, found: Summary, score: Score) -> list[Cell]:

@@ -19,7 +19,7 @@ from bnnlab_studies.finding import find_records
 from bnnlab_studies.notebook import study_html
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.statistics import Comparison, Summary
-from bnnlab_studies.tables import csv_text, cut_note, heading
+from bnnlab_studies.tables import csv_text, heading
 
 if TYPE_CHECKING:
     from bnnlab import Result
@@ -81,8 +81,7 @@ class Study(Sequence[Record]):
     @cached_property
     def measures(self) -> list[str]:
         """Names of what the complete runs measured and is one number."""
-        complete = [run for run in self.records if run.is_complete]
-        return [*dict.fromkeys(name for run in complete for name in run.measures)]
+        return [*dict.fromkeys(name for run in self if run.is_complete for name in run.measures)]
 
     @cached_property
     def score(self) -> Score:
@@ -92,8 +91,7 @@ class Study(Sequence[Record]):
     @property
     def told(self) -> list[str]:
         """The measures that are shown: of one cell, all that differ; of several, the chief ones."""
-        complete = [run for run in self.records if run.is_complete]
-        tasks = tasks_of(self)
+        complete, tasks = [run for run in self if run.is_complete], tasks_of(self)
         doubles = {"recent_accuracy": RECENT, "learning_accuracy": 1}  # up to so many tasks
         return [
             name
@@ -144,9 +142,7 @@ class Study(Sequence[Record]):
 
     def _repr_html_(self) -> str:
         found = {name: self.summary(name) for name in self.told}
-        every = ((name, each) for name, its in found.items() for each in its.values())
-        cut = cut_note(every, self.score)
-        notes = [each for each in (cut, note(self), str(self.folder or "")) if each]
+        notes = note(self), str(self.folder or "")
         return study_html(self.name or "study", self.cells, found, notes)
 
     def _expect(self, measure: str) -> None:
