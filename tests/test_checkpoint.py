@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("odd", [np.float64(1), np.zeros(2), defaultdict(int), Path("x")], ids=repr)
 def test_what_could_not_be_read_again_is_refused_when_it_is_written(folder: Path, odd: Any) -> None:
-    with pytest.raises(RunError, match=r"could not be read again.* holds [a-z_]+\."):
+    with pytest.raises(RunError, match=r"the state of the optimizer holds [a-z_]+\."):
         save(folder, {**state(3), "optimizer": {"state": {0: {"kept": [odd]}}}})
     assert number(load(folder)) == 2
 

@@ -43,9 +43,10 @@ def bnnlab_components():
 PROBES = '''
 import math
 
+import numpy
 import torch
 
-from bnnlab import Probe
+from bnnlab import Probe, UsageError
 
 
 class Patience(Probe):
@@ -101,6 +102,7 @@ class Counts(Probe):
         self.count("further" if task is None else f"task {task.index}")
 
     def evaluated(self, at, accuracy):
+        assert accuracy[0] < 1.0
         return {"seen": at.task.index + 1}
 
     def run_ended(self, accuracy, control):
@@ -151,6 +153,13 @@ class Bad(Probe):
         if (self.what, at.steps) == ("stops", 2):
             self.stop("two steps are enough")
 
+        if self.what == "writes to the batch":
+            batch.targets.zero_()
+
+    def predicted(self, at, task, prediction):
+        if self.what == "writes to the matrix's prediction":
+            prediction.log_likelihoods.zero_()
+
     def further_inputs(self, at):
         if self.what == "logs twice":
             self.log("odd")
@@ -159,6 +168,14 @@ class Bad(Probe):
     def evaluated(self, at, accuracy):
         if self.what == "raises":
             raise KeyError("nothing")
+        if self.what == "refuses":
+            raise UsageError("use it otherwise")
+        if self.what == "exits as a generator":
+            raise GeneratorExit
+        if self.what == "logs a huge number":
+            self.log("odd", loss=10**400)
+        if self.what == "keeps its row":
+            accuracy[:] = [1.0] * len(accuracy)
         if self.what == "writes":
             with torch.no_grad():
                 next(self.model.parameters()).neg_()
@@ -181,6 +198,8 @@ class Bad(Probe):
 
     def run_ended(self, accuracy, control):
         assert not control.is_due()
+        if self.what == "keeps its row":
+            accuracy[0][0] = accuracy[-1][-1] = 1.0
         if self.what == "fails after it saved":
             self.log("late")
             control.save()
@@ -192,13 +211,15 @@ class Bad(Probe):
             "measures the core's": {"forgetting": 0},
             "measures a tensor": {"one": torch.ones(2)},
             "measures NaN": {"one": 1, "two": math.nan},
+            "measures a huge number": {"one": 10**400},
         }
         return answers.get(self.what, {})
 
     def state_dict(self):
         if self.what == "cannot be saved":
             return {"kept": self.lost}
-        return {"kept": lambda: 0} if self.what == "keeps a function" else {}
+        kept = {"keeps a function": lambda: 0, "keeps a number of NumPy": numpy.float64(1)}
+        return {"kept": kept.get(self.what)}
 
     def load_state_dict(self, state):
         pass
@@ -324,22 +345,35 @@ def test_the_command_line_chooses_a_probe_sets_it_and_says_that_it_stopped(
         ("trains", "acme-probes/bad in evaluated changed the model's weights, buffers or mode"),
         ("logs the core's", "acme-probes/bad: a line 'epoch' is the core's own"),
         ("logs no JSON", "acme-probes/bad: its line 'odd' is no mapping of JSON types"),
-        ("answers a tensor", r"acme-probes/bad: what evaluated\(\) returns is no mapping of JSON"),
+        ("answers a tensor", r"bad in evaluated: its answer is no mapping of JSON"),
         ("measures the core's", "acme-probes/bad: the name 'forgetting' is the core's"),
-        ("measures a tensor", r"bad: what measures\(\) returns is no mapping .*at 'one': "),
+        ("measures a tensor", r"bad in measures: its answer is no mapping .*at 'one': "),
         (
             "measures NaN",
-            r"bad: what measures\(\) returns is no mapping .*at 'two': .*float",
+            r"bad in measures: its answer is no mapping .*at 'two': .*float",
         ),
         ("answers the core's", "acme-probes/bad: the name 'accuracy' is the core's"),
         ("logs the core's time", "acme-probes/bad: the name 'time' is the core's"),
         ("stops without a reason", r"bad in evaluated failed at .*: stop\(reason\): say why"),
         ("logs without a name", r"bad in evaluated failed at .* the event must be a word"),
         ("logs twice", r"bad logs in further_inputs\(\), which a resumed run calls again"),
-        ("measures nothing", r"acme-probes/bad: what measures\(\) returns is no mapping of JSON"),
+        ("measures nothing", r"bad in measures: its answer is no mapping of JSON"),
         ("gives no inputs", "probe acme-probes/bad in further_inputs failed at .*TypeError"),
-        ("gives odd inputs", r"acme-probes/bad: .* must be Examples, and holds 0"),
-        ("keeps a function", "a checkpoint cannot be written: .*lambda"),
+        ("gives odd inputs", "bad in further_inputs: its answer must be Examples, and holds 0"),
+        ("keeps a function", "written: the state of probe acme-probes/bad holds .*lambda"),
+        ("keeps a number of NumPy", "the state of probe acme-probes/bad holds numpy"),
+        (
+            "measures a huge number",
+            "bad in measures: its answer is .*at 'one': .*of 401 digits is too",
+        ),
+        ("logs a huge number", "bad: its line 'odd' is .*of 401 digits is too"),
+        (
+            "writes to the matrix's prediction",
+            "bad in predicted changed a tensor that it was given",
+        ),
+        ("writes to the batch", "bad in stepped changed a tensor that it was given"),
+        ("refuses", "probe acme-probes/bad in evaluated: use it otherwise"),
+        ("exits as a generator", "probe acme-probes/bad in evaluated failed at .*GeneratorExit"),
         ("cannot be saved", "probe acme-probes/bad in state_dict failed at .*AttributeError"),
     ],
 )
@@ -349,8 +383,16 @@ def test_a_probe_that_does_what_none_may_fails_the_run_by_name(
     settings = {**TINY, "epochs": 1, "stream": {"name": "permuted-digits", "tasks": 1}}
     with pytest.raises(RunError, match=message):
         bnnlab.run(settings, probe=[{"name": "bad", "what": what}], out=tmp_path, name="run")
-    assert re.search(message, (tmp_path / "run" / "log.txt").read_text())
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert len([line for line in log.splitlines() if re.search(message, line)]) == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.usefixtures("probes")
+def test_lists_that_a_probe_changes_are_its_own() -> None:
+    plain = bnnlab.run(TINY, epochs=1)
+    odd = {"name": "bad", "what": "keeps its row"}
+    assert bnnlab.run(TINY, epochs=1, probe=[odd, "counts"])["accuracy"] == plain["accuracy"]
 
 
 @pytest.mark.usefixtures("probes")

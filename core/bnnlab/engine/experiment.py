@@ -73,10 +73,10 @@ class Experiment:
                 log.info("stopped by %s", getattr(stop, "signal", "SIGINT"))
                 self._finish("interrupted")
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # a plugin may raise any
                 log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
                 with suppress(RunError):  # the disk may be what failed: that is the news
-                    self._finish("failed")
+                    self._finish("failed", failure=error)
                 if isinstance(error, BnnlabError):
                     raise
                 raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
@@ -131,12 +131,17 @@ class Experiment:
         self._ticked = time.perf_counter()
         self._interruption.saved()
 
-    def _finish(self, status: RunStatus, reason: str | None = None) -> Result:
+    def _finish(
+        self,
+        status: RunStatus,
+        reason: str | None = None,
+        failure: BaseException | None = None,
+    ) -> Result:
         run, origin, progress = self.made, self.origin, self.learner.progress
         result = Result(
             status=status,
             stop_reason=reason,
-            measures=measured(progress, self.probes, status),
+            measures=measured(progress, self.probes, status, failure),
             tasks=[task.name for task in run.tasks],
             protocol=protocol_hash(origin.protocol),
             protocol_description=origin.protocol,

@@ -1,16 +1,21 @@
 """The probes of one run: called in turn, each by its name, and seen to change nothing."""
 
+import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from bnnlab.errors import BnnlabError, RunError, StoppedError, explain, place
+from torch import Tensor
+
+from bnnlab.errors import BnnlabError, RunError, StoppedError, UsageError, explain, place
 from bnnlab.guards import ambient
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.probe import Probe, Run
+from bnnlab.interfaces.rule import Batch
 
 EVENTS = frozenset({"untrained", "epoch", "evaluation"})
 """Lines of metrics.jsonl that are the core's own."""
@@ -38,7 +43,9 @@ class Probes:
         stop_reason: Why one of them asks the run to stop, with its name; None if none does.
 
     Raises:
-        RunError: In every method, if a probe fails, changes the model, or answers what is no JSON.
+        RunError: In every method, if a probe fails, changes what it is shown, or answers what is
+            no JSON.
+        UsageError: If it refuses the run as it hears of it.
     """
 
     def __init__(self, probes: Mapping[str, Probe], run: Run) -> None:
@@ -57,16 +64,16 @@ class Probes:
 
         Args:
             moment: A method of `Probe`.
-            given: Its arguments.
+            given: Its arguments. Each probe gets lists and mappings of its own.
             only: The one probe that is asked; all by default.
         """
         name, answers = moment.__name__, {}
         for who, probe in self._probes.items():
             if not _overrides(probe, moment) or only not in (None, who):
                 continue
-            with self._guarded(f"probe {who} in {name}", quick=moment in QUICK):
-                answer = getattr(probe, name)(*given)
-                answers[who] = _read(moment, answer, who)
+            with self._guarded(f"probe {who} in {name}", moment, given):
+                answer = getattr(probe, name)(*map(_own, given))
+                answers[who] = _read(moment, answer)
         self.listen(moment)
         return answers
 
@@ -86,7 +93,8 @@ class Probes:
                 event = line["event"]
                 if event in EVENTS:
                     raise RunError(f"probe {who}: a line {event!r} is the core's own")
-                self.log(joined({who: _mapping(line, f"its line {event!r}", who)}, STAMPS))
+                said = _mapping(line, f"probe {who}: its line {event!r}")
+                self.log(joined({who: said}, STAMPS))
 
     def measures(self, core: Set[str] = frozenset()) -> dict[str, Any]:
         """Return the results of all by name; the names in `core` are not theirs to use."""
@@ -97,18 +105,23 @@ class Probes:
         return {**{name: {} for name in self._probes}, **self.ask(Probe.state_dict)}
 
     @contextmanager
-    def _guarded(self, who: str, *, quick: bool) -> Iterator[None]:
-        """Name a probe that fails or changes the model; put the process back unless `quick`."""
-        before = _marks(self._model)
+    def _guarded(self, who: str, moment: Any, given: Sequence[Any]) -> Iterator[None]:
+        """Name a probe that fails or changes what it sees; put the process back if not QUICK."""
+        before = _marks(self._model, given)
         try:
-            with nullcontext() if quick else ambient.kept(who, self._said):
+            with nullcontext() if moment in QUICK else ambient.kept(who, self._said):
                 yield
-        except (BnnlabError, StoppedError):
+        except (KeyboardInterrupt, StoppedError):
             raise
-        except (Exception, SystemExit) as error:
+        except BnnlabError as error:
+            is_refusal = moment is Probe.attach and isinstance(error, UsageError)
+            kind = UsageError if is_refusal else RunError
+            raise kind(f"{who}: {error}") from error
+        except BaseException as error:  # a probe may raise any
             raise RunError(f"{who} failed at {place(error)}: {explain(error)}") from error
-        if _marks(self._model) != before:
-            raise RunError(f"{who} changed the model's weights, buffers or mode; it may only look")
+        for what, marks in _marks(self._model, given).items():
+            if marks != before[what]:
+                raise RunError(f"{who} changed {what}; it may only look")
 
 
 def _overrides(probe: Probe, moment: Any) -> bool:
@@ -121,10 +134,28 @@ def can_hear(probe: Any, objective: Objective) -> bool:
     return not listens or issubclass(objective.prediction, getattr(probe, "takes", object))
 
 
-def _marks(model: Model) -> list[Any]:
-    """Return torch's counts of the writes to each tensor of a model, and its parts' modes."""
-    tensors = (*model.parameters(), *model.buffers())
-    return [*(each._version for each in tensors), *(part.training for part in model.modules())]
+def _own(given: Any) -> Any:
+    """Return a list or mapping as one to keep and to change; all else as it is."""
+    return copy.deepcopy(given) if isinstance(given, list | dict) else given
+
+
+def _marks(model: Model, given: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return torch's counts of the writes to each tensor that is shown, and the model's modes."""
+    weights = [each._version for each in (*model.parameters(), *model.buffers())]
+    tensors = [tensor for each in given for tensor in _tensors(each)]
+    return {
+        "the model's weights, buffers or mode": [*weights, *(p.training for p in model.modules())],
+        "a tensor that it was given": [t._version for t in tensors if not t.is_inference()],
+    }
+
+
+def _tensors(given: Any) -> Sequence[Tensor]:
+    """Return the tensors of an argument: a tensor, a batch or a prediction."""
+    if isinstance(given, Tensor):
+        return [given]
+    if isinstance(given, Batch):
+        return [given.inputs, given.targets]
+    return [*vars(given).values()] if isinstance(given, Predicted) else []
 
 
 def joined(answers: Mapping[str, Mapping[str, Any]], core: Set[str]) -> dict[str, Any]:
@@ -143,30 +174,38 @@ def joined(answers: Mapping[str, Mapping[str, Any]], core: Set[str]) -> dict[str
     return found
 
 
-def _read(moment: Any, answer: Any, who: str) -> Any:
+def _read(moment: Any, answer: Any) -> Any:
     """Return a probe's answer, if it is what the moment asks for."""
-    what = f"what {moment.__name__}() returns"
     if moment is Probe.evaluated:
-        return _mapping({} if answer is None else answer, what, who)
+        return _mapping({} if answer is None else answer, "its answer")
     if moment is Probe.measures:
-        return _mapping(answer, what, who)
+        return _mapping(answer, "its answer")
     if moment is Probe.further_inputs:
         answer = [*answer]
         if odd := [each for each in answer if not isinstance(each, Examples)]:
-            raise RunError(f"probe {who}: {what} must be Examples, and holds {odd[0]!r:.60}")
+            raise RunError(f"its answer must be Examples, and holds {odd[0]!r:.60}")
     return answer
 
 
-def _mapping(answer: Any, what: str, who: str) -> dict[str, Any]:
+def _mapping(answer: Any, what: str) -> dict[str, Any]:
     """Return a mapping as JSON holds it: later changes of what was given do not reach it."""
     found: dict[str, Any] = {}
     name = None
     try:
         for name, value in dict(answer).items():
-            found.update(json.loads(json.dumps({name: value}, allow_nan=False)))
+            text = json.dumps({name: value}, allow_nan=False)
+            found.update(json.loads(text, parse_int=_whole))
     except (TypeError, ValueError) as error:
         at = "" if name is None else f", at {name!r}"
-        raise RunError(
-            f"probe {who}: {what} is no mapping of JSON types by name{at}: {error}"
-        ) from error
+        raise RunError(f"{what} is no mapping of JSON types by name{at}: {error}") from error
     return found
+
+
+def _whole(digits: str) -> int:
+    """Return a whole number, if a float can be as large."""
+    number = int(digits)
+    try:
+        float(number)
+    except OverflowError as error:
+        raise ValueError(f"a whole number of {len(digits)} digits is too large") from error
+    return number

@@ -178,8 +178,12 @@ def told(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return figures.rows(result, meanings, sorted(result.keys() - MEASURES.keys() - {*ABOUT}))
 
 
-def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[str, Any]:
+def measured(
+    progress: "Progress", probes: "Probes", status: RunStatus, failure: BaseException | None
+) -> dict[str, Any]:
     """Return all measures of a run that has come as far as its progress says, by name.
+
+    `failure` is what failed the run, which was said.
 
     Raises:
         RunError: If what a probe measures is refused; a run that ended early is then without it.
@@ -193,6 +197,7 @@ def measured(progress: "Progress", probes: "Probes", status: RunStatus) -> dict[
     except RunError as error:
         if status in ("complete", "stopped"):
             raise
-        log.warning("the result is without what probes measure: %s", error)
+        if str(error) != str(failure):
+            log.warning("the result is without what probes measure: %s", error)
         found = {}
     return {**ABSENT, **own, **found}

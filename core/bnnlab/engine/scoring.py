@@ -50,7 +50,7 @@ class Scorer:
         row += [None] * (len(tasks) - len(row))
         progress.accuracy.append(row)
         line = {"event": "evaluation", "task": task.index, "step": progress.steps, "accuracy": row}
-        answers = self._probes.ask(Probe.evaluated, at, [*row])
+        answers = self._probes.ask(Probe.evaluated, at, row)
         self._control.log({**joined(answers, {*line, *STAMPS}), **line})
 
     def _score(self, tasks: Sequence[Task], seen: Sequence[Task], at: Moment | None) -> None:

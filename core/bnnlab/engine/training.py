@@ -106,7 +106,7 @@ class Trainer:
             **self._scorer.score_held(task),
         }
         self._control.log(metrics)
-        self._probes.ask(Probe.epoch_ended, progress.at(task), dict(metrics))
+        self._probes.ask(Probe.epoch_ended, progress.at(task), metrics)
         progress.epoch, progress.step = progress.epoch + 1, 0
         if progress.epoch == run.epochs:
             progress.diagnostics.append(diagnostics)

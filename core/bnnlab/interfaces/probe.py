@@ -87,7 +87,8 @@ class Probe:
     Override the moments that are needed; each does nothing by default. The run goes on in the same
     way with and without the probe: leave weights, buffers, modes, the rule's and the optimizer's
     state and all generators as they are. Draw from a generator of the probe's own, see
-    `bnnlab.seeds`. A probe that raises an error fails the run; the error has the probe's name.
+    `bnnlab.seeds`. A probe that raises an error, or writes to a tensor that it is given, fails the
+    run; the error has the probe's name.
 
     Attributes:
         takes: What `predicted` can be told of. A run whose objective predicts something else is

@@ -49,20 +49,12 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     Raises:
         RunError: If the state holds objects that cannot be written, or could not be read again.
     """
-    import torch
-
     packed = io.BytesIO()
-    try:
-        torch.save(dict(state), packed)
-    except (AttributeError, TypeError, pickle.PicklingError) as error:  # a function, for example
-        raise RunError(f"a checkpoint cannot be written: {explain(error)}. {_ALLOWED}") from error
-    packed.seek(0)
-    odd = torch.serialization.get_unsafe_globals_in_checkpoint(packed)
-    if odd:
-        raise RunError(
-            "a checkpoint could not be read again: the state of a component "
-            f"holds {', '.join(sorted(odd))}. {_ALLOWED}"
-        )
+    if fault := _pack(dict(state), packed):
+        probes = {f"probe {who}": its for who, its in state.get("probes", {}).items()}
+        every = {**{f"the {name}": its for name, its in state.items()}, **probes}
+        *_, where = [name for name, its in every.items() if _pack(its, io.BytesIO())]
+        raise RunError(f"a checkpoint cannot be written: the state of {where} {fault}. {_ALLOWED}")
     newest = folder / CHECKPOINT
     newest.parent.mkdir(exist_ok=True)
     with packed.getbuffer() as content:  # a view that outlives its buffer is an error
@@ -70,6 +62,19 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
         sha.update(content)
         head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
         write_atomically(newest, head, content, keep=folder / PREVIOUS)
+
+
+def _pack(state: Any, into: io.BytesIO) -> str:
+    """Write a state; return what in it cannot be written or read again, empty for nothing."""
+    import torch
+
+    try:
+        torch.save(state, into)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:  # a function, for example
+        return f"holds what cannot be pickled, {explain(error)}"
+    into.seek(0)
+    odd = torch.serialization.get_unsafe_globals_in_checkpoint(into)
+    return f"holds {', '.join(sorted(odd))}" if odd else ""
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The conformance kit on components that are right, and on ones that are wrong on purpose."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ from broken import (  # noqa: F401 - each module adds to CASES
     traces,
 )
 from broken.kit import CONTRACTS, declaration_of, failing, failures, name_of, source_of
+from torch import Tensor
 
+from bnnlab.registry.components import Kind
+from bnnlab_testing.component_contract import ComponentContract
 from bnnlab_testing.pytest_plugin import MakePlugin, write_plugin
 
 
@@ -52,6 +56,26 @@ def test_a_component_that_is_wrong_fails_the_check_for_it(case: Case) -> None:
     failed = failing(case.made, name_of(case.made), case.check)
     assert case.check in failed
     assert re.search(case.message, failed[case.check], re.DOTALL)
+
+
+class TestEachCheckBeginsAsTheFirst(ComponentContract):
+    """What it changes is found by the last check, whatever those before have left."""
+
+    kind = Kind.PROBE
+    name = "none"
+    xfail = {
+        "test_it_can_be_made": "there is nothing to make",
+        "test_the_global_state_is_left_alone": "it changes the environment",
+    }
+
+    def make(self, seed: int = 0) -> None:
+        """Change the state of the process."""
+        os.environ["BNNLAB_DATA"] = "elsewhere"
+
+    def exercise(self, seed: int = 0) -> list[Tensor]:
+        """Change it, too."""
+        self.make()
+        return []
 
 
 SHOWN_BELOW = {

@@ -2,12 +2,13 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -95,7 +96,8 @@ class ComponentContract(ABC):
 
     def test_the_same_seed_gives_the_same(self) -> None:
         """Made twice with one seed and used alike, nothing differs by a bit."""
-        first, second = self._exercise_unguarded(), self._exercise_unguarded()
+        with self._unguarded():
+            first, second = self.exercise(), self.exercise()
         assert len(first) == len(second)
         for one, other in zip(first, second, strict=True):
             assert torch.equal(one, other), "two uses with the same seed differ"
@@ -105,15 +107,26 @@ class ComponentContract(ABC):
 
         In a run, what its making changes is put back, with a warning.
         """
-        keeper = ambient.Keeper()
-        self._exercise_unguarded()
-        keeper.put_back()
+        with self._unguarded() as keeper:
+            self.exercise()
         assert not keeper.changed, f"it changes {', '.join(keeper.changed)}"
 
-    def _exercise_unguarded(self) -> list[Tensor]:
-        """Exercise it where nobody puts back what it changes."""
-        with patch.object(ambient, "kept", lambda *_: nullcontext()):
-            return self.exercise()
+    @pytest.fixture(autouse=True)
+    def _begins_as_the_first(self) -> Iterator[None]:
+        """Put back what a test changes, so that the next one sees it change, too."""
+        keeper = ambient.Keeper()
+        yield
+        keeper.put_back()
+
+    @contextmanager
+    def _unguarded(self) -> Iterator[ambient.Keeper]:
+        """Put back what it changes at the end alone."""
+        keeper = ambient.Keeper()
+        try:
+            with patch.object(ambient, "kept", lambda *_: nullcontext()):
+                yield keeper
+        finally:
+            keeper.put_back()
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ STOPS: Stops = ((0, 1, 1), (0, EPOCHS, 0), (1, 0, 0), (1, 0, 1))
 """Within an epoch, before and after a task's end, and within an epoch of the next task."""
 
 
-class _Interruption(BaseException):
+class _Interruption(KeyboardInterrupt):
     """The run is interrupted where it was just saved."""
 
 

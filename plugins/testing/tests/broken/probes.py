@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bnnlab.interfaces.probe import Moment, Probe, Run
 from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Task
 from broken import found_by, right
 
 
@@ -72,6 +73,14 @@ class Writes(Fine):
         with torch.no_grad():
             next(self.run.model.parameters()).clamp_(-1, 1)
         return {}
+
+
+@found_by("test_a_run_goes_on_as_without_it", "changed a tensor that it was given")
+class Smooths(Fine):
+    """Writes to what the next probe is told, too."""
+
+    def predicted(self, at: Moment, task: Task | None, prediction: Any) -> None:
+        prediction.probabilities.add_(0.1)
 
 
 @found_by("test_a_run_goes_on_as_without_it", "goes another way with it")
