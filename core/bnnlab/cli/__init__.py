@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from bnnlab.cli.commands import Commands
 from bnnlab.cli.console import finish, prepare, report_error, report_traceback
 from bnnlab.errors import NOTE, BnnlabError, LogFormatter, UsageError, first_line
 from bnnlab.guards.threads import wait_briefly
+from bnnlab.registry import one_file
 
 
 def _show_version(wanted: bool) -> None:
@@ -25,6 +27,14 @@ def bnn(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. Allowed anywhere.")
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plugin",
+            help="A plugin that is one file, for this command. Allowed anywhere; may be repeated.",
+            metavar="FILE",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
@@ -68,6 +78,21 @@ def _messages(debug: bool) -> logging.Handler:
     return handler
 
 
+def _without_files(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take `--plugin FILE` out of a command, wherever it stands; return the rest and the files."""
+    rest, files = list[str](), list[str]()
+    each = iter(words)
+    for word in each:
+        name, equals, file = word.partition("=")
+        if name != "--plugin":
+            rest.append(word)
+            continue
+        files.append(file if equals else next(each, ""))
+        if not files[-1]:
+            raise UsageError("--plugin: name a file, as --plugin my_rule.py")
+    return rest, files
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     wait_briefly()
@@ -81,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "\0" in "".join(words):
             raise UsageError("the command contains a NUL character")
-        words = [word for word in words if word != "--debug"]
-        answer = app(words, prog_name="bnn", standalone_mode=False)
+        words, files = _without_files([word for word in words if word != "--debug"])
+        with one_file.given(files):
+            answer = app(words, prog_name="bnn", standalone_mode=False)
         finish()
         return answer if isinstance(answer, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # typer may turn the one into the other

@@ -111,8 +111,11 @@ def _understood(command: Any) -> Any:
     """
     if not runs(inspect.unwrap(command.callback)):
         raise TypeError(f"{command.name} is a generator or coroutine: make it a plain function")
-    if any("--debug" in parameter.opts for parameter in command.params):
-        raise TypeError(f"{command.name}: --debug is an option of bnn itself; choose another name")
+    for own in ("--debug", "--plugin"):
+        if any(own in parameter.opts for parameter in command.params):
+            raise TypeError(
+                f"{command.name}: {own} is an option of bnn itself; choose another name"
+            )
     for each in getattr(command, "commands", {}).values():
         _understood(each)
     return command

@@ -1,6 +1,7 @@
 """The command `info`."""
 
 import re
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,7 +206,9 @@ def _example(host: PluginHost, choice: Choice) -> str:
     """Return a command that uses a component, with what must be set so that it fits."""
     component = choice.component
     command = "sweep FILE" if component.kind is Kind.ENGINE else "run"
-    example = f"bnn {command} --{component.kind} {component.name}"
+    file = choice.plugin.file
+    where = f"--plugin {shlex.quote(str(file))} " if file else ""
+    example = f"bnn {where}{command} --{component.kind} {component.name}"
     if component.argument is not None:
         example += f":{written(choice.options[component.argument])}"
     elif component.options:

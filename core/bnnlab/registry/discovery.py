@@ -27,13 +27,15 @@ Status = PluginStatus
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of one distribution.
+    """One entry point of one distribution, or one file.
 
     Attributes:
-        distribution: Normalised name of the distribution.
+        distribution: Normalised name of the distribution; of a file its name, `NAME.py`.
+        version: Of the distribution; of a file, a digest of its content.
         name: Name of the entry point; empty if it cannot be read.
         status: `disabled` until it is imported.
         error: Why it is broken or disabled, or None.
+        file: Of a plugin that is one file; else None.
     """
 
     distribution: str
@@ -46,16 +48,17 @@ class Plugin:
     commands: tuple[Command, ...] = ()
     entry_point: EntryPoint = field(default=EntryPoint("", "", ""), repr=False)
     import_seconds: float = 0.0
+    file: Path | None = None
 
     @property
     def names(self) -> set[str]:
         """The names of the plugin for BNNLAB_DISABLE and BNNLAB_ONLY."""
-        return {self.distribution, normalise(self.name)}
+        return {normalise(self.distribution), normalise(self.name)}
 
     @property
     def package(self) -> str | None:
-        """The package of a plugin that works."""
-        works = self.status is PluginStatus.OK
+        """The package, or the one module, of a plugin that works; None for objects."""
+        works = self.status is PluginStatus.OK and self.entry_point.value
         return self.entry_point.module.partition(".")[0] if works else None
 
     def broken(self, error: str, exception: BaseException | None = None) -> "Plugin":

@@ -1,7 +1,9 @@
 """All plugins of an environment; find components and commands by their names."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pluggy
@@ -17,8 +19,10 @@ from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.components import Command, Component, Kind, noun
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
+from bnnlab.registry.given import OBJECT, Given
 from bnnlab.registry.index import Index, load_index
 from bnnlab.registry.observing import Observers
+from bnnlab.registry.one_file import find_files
 from bnnlab.registry.signatures import imported
 
 Offer = TypeVar("Offer", Component, Command)
@@ -30,35 +34,42 @@ class PluginHost:
     Args:
         disabled: Distributions (or entry-point names) that are not imported, beside those that
             registry.toml and BNNLAB_DISABLE name. If BNNLAB_ONLY names some, they alone are.
+        files: Plugins that are one file each, beside those of BNNLAB_FILES. These are always
+            imported, unless they are disabled.
 
     Attributes:
         index: The curated registry.
-        plugins: Every installed plugin with its status, sorted by name.
+        plugins: Every installed plugin with its status, sorted by name; then those of files.
+
+    Raises:
+        UsageError: If BNNLAB_ONLY names a plugin that is not installed, or one of `files` is no
+            file.
     """
 
-    def __init__(self, disabled: Iterable[str] = ()) -> None:
+    def __init__(self, disabled: Iterable[str] = (), files: Iterable[str | Path] = ()) -> None:
         self.index: Index = load_index()
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         named = {*map(normalise, disabled), *names_in("BNNLAB_DISABLE")}
         self._disabled = named | self.index.disabled
-        found, self._only = find_plugins(), names_in("BNNLAB_ONLY")
-        for name in sorted(self._only - {name for each in found for name in each.names}):
-            hint = did_you_mean(name, [each.distribution for each in found])
-            if name in {entry.distribution for entry in self.index.plugins}:
-                hint = f" To install it: {install_command(name)}."
-            raise UsageError(
-                f"BNNLAB_ONLY or --isolated names plugin {name!r}, which is not installed.{hint}"
-            )
+        found, self._only = [*find_plugins(), *find_files(files)], names_in("BNNLAB_ONLY")
+        _expect_found(self.index, found, self._only)
         self.plugins: list[Plugin] = [self._load(each) for each in found]
+        self._objects: list[Plugin] = []
 
     def _load(self, plugin: Plugin) -> Plugin:
         disabled = replace(plugin, status=PluginStatus.DISABLED, error=None)
         if self._disabled & plugin.names:
             return disabled
-        if self._only and not self._only & plugin.names:
+        if self._only and not plugin.file and not self._only & plugin.names:
             return replace(disabled, error="not named by BNNLAB_ONLY or --isolated")
         return importing.load(self._manager, plugin)
+
+    def offering(self, objects: Iterable[Plugin]) -> "PluginHost":
+        """Return a host that offers objects of the caller, too, see `bnnlab.registry.given`."""
+        host = copy(self)
+        host._objects = [*self._objects, *objects]
+        return host
 
     # -------------------------------------------------------------------- resolving
 
@@ -66,7 +77,7 @@ class PluginHost:
         """Return every usable component (of a kind), sorted by name."""
         pairs = [
             (plugin, component)
-            for plugin in self.plugins
+            for plugin in (*self.plugins, *self._objects)
             for component in plugin.components
             if kind is None or component.kind is kind
         ]
@@ -97,20 +108,22 @@ class PluginHost:
         matches = [
             (plugin, offer)
             for plugin, offer in offers
-            if offer.name == short and (not distribution or plugin.distribution == distribution)
+            if offer.name == short and (not said or normalise(plugin.distribution) == distribution)
         ]
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise _ambiguous(kind, short, [plugin for plugin, _ in matches])
-        raise _missing(self, kind, short, distribution, offers, own)
+        raise _missing(self, kind, short, said, offers, own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
-        """Import the target of a component or command.
+        """Import the target of a component or command; of an object, return what makes it.
 
         Raises:
             UsageError: If the import fails or the target is missing; the plugin is named.
         """
+        if isinstance(offer, Given):
+            return offer.make
         try:
             return imported(offer.target, plugin.distribution)
         except UsageError as error:
@@ -163,6 +176,17 @@ class PluginHost:
         return Observers(self._manager, run_id)
 
 
+def _expect_found(index: Index, found: Sequence[Plugin], only: frozenset[str]) -> None:
+    """Raise a UsageError if one of the `only` plugins is not there."""
+    for name in sorted(only - {name for each in found for name in each.names}):
+        hint = did_you_mean(name, [each.distribution for each in found])
+        if name in {entry.distribution for entry in index.plugins}:
+            hint = f" To install it: {install_command(name)}."
+        raise UsageError(
+            f"BNNLAB_ONLY or --isolated names plugin {name!r}, which is not installed.{hint}"
+        )
+
+
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:
     """Return the error for a component or command that cannot be loaded; it names the plugin."""
     whose = f"{plugin.distribution} {plugin.version}"
@@ -187,21 +211,32 @@ def _missing(
     host: PluginHost,
     kind: str,
     name: str,
-    distribution: str,
+    said: str,
     offers: Sequence[tuple[Plugin, Component | Command]],
     own: Iterable[str],
 ) -> UsageError:
     """Return the error for a name, maybe of a certain distribution, that nothing usable offers."""
-    what = f"{noun(kind)} {name!r}"
+    what, distribution = f"{noun(kind)} {name!r}", normalise(said)
+    installed = {normalise(plugin.distribution) for plugin in host.plugins}
+    if said == OBJECT:
+        return UsageError(
+            f"{what} is an object that was given in Python, where a run with it goes on: "
+            f"bnnlab.run(resume=FOLDER, {kind}=...), with the same objects."
+        )
+    if said.endswith(".py") and distribution not in installed:
+        return UsageError(
+            f"{what} is in the file {said}. Say where it is: bnn --plugin PATH/{said}, in Python "
+            "PluginHost(files=[...])."
+        )
     known = host.index.offering(f"{kind}:{name}")
     wanted = distribution or (known.distribution if known else "")
     for plugin in host.plugins:
-        if plugin.distribution == wanted and plugin.status is not PluginStatus.OK:
-            why = f": {plugin.error}" if plugin.error else ""
-            error = UsageError(f"{what} comes with {wanted}, which is {plugin.status}{why}.")
+        is_wanted = normalise(plugin.distribution) == wanted
+        if is_wanted and plugin.status is not PluginStatus.OK:
+            why = f", which is {plugin.status}{f': {plugin.error}' if plugin.error else ''}"
+            error = UsageError(f"{what} comes with {plugin.distribution}{why}.")
             error.__cause__ = plugin.exception
             return error
-    installed = {plugin.distribution for plugin in host.plugins}
     if known and known.distribution not in installed:
         return NotInstalledError({what: known.distribution})
     if distribution and distribution not in installed:
@@ -220,5 +255,11 @@ def _missing(
         hint = none + (f" Known: {', '.join(names or indexed)}." if names or indexed else "")
     bad = [each for each in host.plugins if each.status is not PluginStatus.OK]
     if bad:
-        hint += f" Not searched: {', '.join(f'{p.distribution} ({p.status})' for p in bad)}."
+        hint += f" Not searched: {', '.join(map(_not_searched, bad))}."
     return UsageError(f"unknown {what}.{hint}")
+
+
+def _not_searched(plugin: Plugin) -> str:
+    """Name a plugin that cannot be used; with the reason, if it is a file that somebody gave."""
+    why = f": {plugin.error}" if plugin.file and plugin.error else ""
+    return f"{plugin.distribution} ({plugin.status}{why})"

@@ -16,6 +16,7 @@ from bnnlab.errors import explain
 from bnnlab.guards import ambient
 from bnnlab.registry.components import Command, Component
 from bnnlab.registry.discovery import Plugin, PluginStatus
+from bnnlab.registry.one_file import import_file
 from bnnlab.registry.options import shown
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ def _import(
         ambient.kept(f"{name}, while it was imported,"),
     ):
         warnings.simplefilter("always")
+        if plugin.file:
+            import_file(plugin.file)
         module = plugin.entry_point.load()
         if manager.is_registered(module):
             raise ValueError(f"is the same module as {manager.get_name(module)}")

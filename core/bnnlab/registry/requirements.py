@@ -20,7 +20,11 @@ def warn_of_unmet(names: Iterable[str]) -> None:
 
 
 def unmet(name: str) -> list[str]:
-    """Return one line per missing requirement of an installed distribution."""
+    """Return one line per missing requirement; none of what is no distribution."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:  # a plugin in one file, or an object
+        return []
     return list(dict.fromkeys(_unmet(name, frozenset(), set())))
 
 

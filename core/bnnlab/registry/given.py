@@ -1,0 +1,68 @@
+"""Objects of the caller, in the place of components."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.declaration import Option
+from bnnlab.registry.discovery import Plugin, PluginStatus
+
+OBJECT = "object"
+"""What the name of an object has in the place of a distribution: `object/NAME`."""
+_HELP = {
+    "object": "Class of the object.",
+    "digest": "Digest of what identifies the object.",
+    "weights": "Digest of its initial weights.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(Component):
+    """An object, a class or a function of the caller.
+
+    Its options are what run.toml says of it; none can be set.
+
+    Attributes:
+        maker: Is called as a component's class is, without the options.
+    """
+
+    maker: Callable[..., Any]
+
+    def make(self, *args: Any, **given: Any) -> Any:
+        """Make the component."""
+        names = {option.name for option in self.options}
+        return self.maker(*args, **{key: it for key, it in given.items() if key not in names})
+
+
+def offer(
+    kind: Kind,
+    name: str,
+    about: dict[str, str],
+    maker: Callable[..., Any],
+    provides: Iterable[str],
+    requires: Iterable[str],
+) -> Plugin:
+    """Return what stands for the plugin of an object, with the object as its component.
+
+    Args:
+        kind: Of component.
+        name: Of the component.
+        about: `object`, `digest` and, of a model, `weights`.
+        maker: See `Given`.
+        provides: Capabilities.
+        requires: Capabilities.
+    """
+    component = Given(
+        kind=kind,
+        name=name,
+        target=f"{OBJECT}:{kind}",
+        summary=f"{about['object']}, an object of Python.",
+        source="the caller",
+        options=tuple(Option(key, Literal[it], it, _HELP[key]) for key, it in about.items()),
+        provides=frozenset(provides),
+        requires=frozenset(requires),
+        maker=maker,
+    )
+    digest = about["digest"]
+    return Plugin(OBJECT, digest, "", PluginStatus.OK, components=(component,))
