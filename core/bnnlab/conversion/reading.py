@@ -1,0 +1,144 @@
+"""Tensors, arrays and data sets of others, read into the memory that a stream holds."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from bnnlab.conversion.items import as_tensor, described, has_changed, is_array, read_items
+from bnnlab.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+_WANTED = (
+    "a tuple (inputs, targets) of two tensors or NumPy arrays, a TensorDataset of two tensors, or "
+    "a torch Dataset of pairs (input, target)"
+)
+_BYTES = (torch.uint8, torch.bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Inputs and targets of one data set, on the CPU.
+
+    Attributes:
+        name: What it was given as, for messages.
+        inputs: uint8 or float32 numbers, or int64 token ids, `(N, ...)`.
+        targets: int64 classes or float32 numbers, `(N, ...)`.
+        changes: Whether an item was another one when it was read again.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    changes: bool = False
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def read(name: str, given: Any, tokens: int | None = None) -> Data:
+    """Read a data set.
+
+    Args:
+        name: What it is, for messages.
+        given: A pair of tensors or arrays, or a data set.
+        tokens: How many token ids there are, if inputs are such.
+
+    Raises:
+        UsageError: With what is wrong, and what to give.
+    """
+    changes = False
+    if isinstance(given, TensorDataset):
+        pair: Any = given.tensors
+    elif isinstance(given, Dataset):
+        pair = read_items(name, given)
+        changes = has_changed(name, given, pair)
+    else:
+        pair = given
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(is_array, pair)):
+        raise UsageError(f"{name}: {described(given)} is no data. Give {_WANTED}.")
+    whats = ("inputs", "targets")
+    x, y = (as_tensor(f"{name}: the {what}", it) for what, it in zip(whats, pair, strict=True))
+    for what, values in zip(whats, (x, y), strict=True):
+        if not values.ndim or values.is_complex():
+            said = f"{values.dtype} of shape {tuple(values.shape)}"
+            raise UsageError(f"{name}: the {what} are {said}. Give real numbers (N, ...).")
+    if len(x) != len(y) or not len(x):
+        raise UsageError(
+            f"{name}: there are {len(x)} inputs and {len(y)} targets. Give one target for each "
+            "input, and at least one."
+        )
+    return Data(name, as_inputs(name, x, tokens), _as_targets(name, y), changes)
+
+
+def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
+    """Return numbers or token ids `(N, ...)` as a stream stores them.
+
+    Raises:
+        UsageError: If they are neither, or not finite.
+    """
+    kind = str(x.dtype).removeprefix("torch.")
+    if tokens is not None:
+        if x.is_floating_point():
+            raise UsageError(f"{name}: the inputs are {kind}, and token ids are whole numbers.")
+        low, high = int(x.min()), int(x.max())
+        if low < 0 or high >= tokens:
+            raise UsageError(
+                f"{name}: the token ids go from {low} to {high}, and tokens={tokens} allows 0 to "
+                f"{tokens - 1}."
+            )
+        x = x.long()
+    elif x.is_floating_point():
+        x = x.float()
+        _expect_finite(f"{name}: the inputs", x)
+    elif x.dtype in _BYTES:
+        x = x.to(torch.uint8)
+        x = x.unsqueeze(1) if x.ndim == 3 else x  # images without a channel
+    else:
+        raise UsageError(
+            f"{name}: the inputs are {kind}. If they are token ids, say how many there are, as "
+            "tokens=1000. If they are numbers, give them as float32: x.float(), or "
+            'x.astype("float32") of NumPy.'
+        )
+    return x.unsqueeze(1) if x.ndim == 1 else x
+
+
+def _as_targets(name: str, y: Tensor) -> Tensor:
+    if y.is_floating_point():
+        y = y.float()
+        _expect_finite(f"{name}: the targets", y)
+        distinct = torch.unique(y)
+        if len(distinct) < len(y) and torch.equal(distinct, torch.arange(len(distinct)).float()):
+            log.warning(
+                "%s: the targets are the whole numbers 0 to %d, and are learned as real numbers. "
+                "For classes give y.long().",
+                *(name, len(distinct) - 1),
+            )
+        return y.unsqueeze(1) if y.ndim == 1 else y
+    if y.ndim == 2 and y.shape[1] == 1:
+        raise UsageError(
+            f"{name}: the targets are whole numbers of shape {tuple(y.shape)}. For a class per "
+            "input give y[:, 0], for real numbers y.float()."
+        )
+    y = y.long()
+    last = torch.eye(y.shape[-1], dtype=y.dtype)[-1]
+    if y.ndim == 2 and torch.equal(y.sort(1).values, last.expand_as(y)):
+        log.warning(
+            "%s: the targets look like one-hot rows, and are learned as %d classes each. For a "
+            "class per input give y.argmax(1).",
+            *(name, y.shape[1]),
+        )
+    return y
+
+
+def _expect_finite(what: str, values: Tensor) -> None:
+    bad = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero()
+    if len(bad):
+        raise UsageError(
+            f"{what} are not finite in {len(bad)} of {len(values)} rows, first in row "
+            f"{int(bad[0])}. Take these rows out, or replace their numbers."
+        )

@@ -1,0 +1,271 @@
+"""Data of a user's own become a stream of tasks."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnnlab.conversion.dividing import Part, Parts, Piece, Shares, by_classes, class_groups
+from bnnlab.conversion.items import as_tensor
+from bnnlab.conversion.normalising import Normalise, statistics
+from bnnlab.conversion.reading import Data, as_inputs, read
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
+from bnnlab.interfaces.stream import Task, TaskStream
+
+TOGETHER = 10_000
+"""Rows that are hashed at a time."""
+
+
+class TensorStream(TaskStream):
+    """Tasks whose examples are tensors in memory; `stream_from` makes it.
+
+    Args:
+        tasks: The tasks.
+        protocol: What `protocol()` returns.
+        attributes: Those of a stream.
+    """
+
+    def __init__(self, tasks: Iterable[Task], protocol: dict[str, Any], **attributes: Any) -> None:
+        self._tasks, self._protocol, self._attributes = [*tasks], protocol, attributes
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, index: int) -> Task:
+        return self._tasks[index]
+
+    def protocol(self) -> dict[str, Any]:
+        """Return digests of the parts of each task, and how they become inputs."""
+        return self._protocol
+
+    def inputs(self, values: Any) -> Tensor:
+        """Return what the model is given for inputs `(N, ...)` of the same kind as the stream's.
+
+        They are converted and normalised as the stream's are: `result.model(stream.inputs(x))`.
+
+        Raises:
+            UsageError: If they are of another kind or shape.
+        """
+        part, name = self[0].train, "inputs()"
+        assert isinstance(part.pixels, Tensor)
+        pixels = as_inputs(name, as_tensor(f"{name}: the inputs", values), self.tokens)
+        if pixels.shape[1:] != self.input_shape or pixels.dtype != part.pixels.dtype:
+            wanted = _kind(part.pixels)
+            raise UsageError(
+                f"{name}: the inputs are {_kind(pixels)}, those of the stream {wanted}."
+            )
+        place = part.rows.device
+        rows = torch.arange(len(pixels), device=place)
+        return Examples(pixels.to(place), rows, rows, part.mean, part.std).batch(rows)[0]
+
+    def to(self, device: torch.device | str) -> "TensorStream":
+        """Return the stream with its data on a device."""
+        moved: dict[int, Tensor] = {}  # tasks share tensors
+
+        def place(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return moved.setdefault(id(value), value.to(device))
+            if isinstance(value, Task | Examples):
+                its = {each.name: place(getattr(value, each.name)) for each in fields(value)}
+                return replace(value, **its)
+            return value
+
+        return TensorStream(map(place, self._tasks), self._protocol, **self._attributes)
+
+
+def stream_from(
+    train: Any,
+    *,
+    test: Any,
+    tasks: int | Sequence[Sequence[int]] | None = None,
+    task_ids: bool = False,
+    validation: float = 0.0,
+    normalise: Normalise = "train",
+    objective: Objective | None = None,
+    classes: int | None = None,
+    class_names: Sequence[str] = (),
+    tokens: int | None = None,
+    seed: int = 0,
+) -> TensorStream:
+    """Make a stream of tasks from data of one's own, which are copied.
+
+    A data set is a tuple `(inputs, targets)` of tensors or NumPy arrays, a `TensorDataset` of two
+    tensors, or any torch `Dataset` of pairs, which is read once.
+
+    Inputs are real numbers or bytes `(N, ...)`. Images are `(N, C, H, W)`; bytes `(N, H, W)` become
+    images of one channel. Other whole numbers are token ids, for which `tokens` is needed. By the
+    targets, a class per input is learned (whole numbers `(N,)`), a class per position (whole
+    numbers `(N, ...)`), or real numbers (`(N, D)`).
+
+    Args:
+        train: A data set, or a list with one per task.
+        test: The same; one for all tasks, or a list; or a share of the training data, above 0 and
+            below 1, that is held out. Of classes, each gives its share.
+        tasks: How many tasks the classes are divided into, in order and evenly; or the classes of
+            each task. None: one task, or those of the list.
+        task_ids: Whether the task is known at test; predictions are then among its classes.
+        validation: Share of the training data left that is held out for validation.
+        normalise: `train`: by mean and standard deviation of the training data of all tasks, per
+            channel of images `(C, H, W)`, else per number of the last dimension. `none`: not. Or
+            the two, each one number or one per channel.
+        objective: What the targets are, if it is not as above.
+        classes: How many classes there are; by default one more than the largest training target,
+            or as many as have names.
+        class_names: A name per class.
+        tokens: How many token ids there are, if the inputs are token ids.
+        seed: Decides which examples are held out.
+
+    Raises:
+        UsageError: With what is wrong with the data, where, and what to give.
+
+    Example:
+        >>> x, y = torch.randn(100, 3), torch.randint(0, 4, (100,))
+        >>> stream = stream_from((x, y), test=0.2, tasks=2)
+        >>> [task.name for task in stream]
+        ['classes 0-1', 'classes 2-3']
+    """
+    trained = _read("train", train, tokens)
+    share = _share("test", test) if isinstance(test, int | float) else None
+    tested = [] if share else _read("test", test, tokens)
+    every = [*trained, *tested]
+    kind = objective or _objective_of(trained[0])
+    outputs = _outputs(kind, trained, classes, class_names)
+    _check(every, kind, outputs)
+    shares = Shares(share, _share("validation", validation), kind.is_of_classes, seed)
+    pieces = shares.pieces(trained, tested)
+    if tasks is not None:
+        pieces = [*by_classes(_only(pieces, kind), class_groups(tasks, outputs), class_names)]
+    scale = {} if tokens else statistics(normalise, [piece.parts["train"] for piece in pieces])
+    told = {"classes": outputs} if task_ids else {}
+    protocol: dict[str, Any] = {"scenario": "given", "tasks": [*map(_described, pieces)]}
+    if not tokens and normalise != "train":
+        protocol["normalise"] = {key: it.flatten().tolist() for key, it in scale.items()}
+    if any(data.changes for data in every):
+        protocol["changes_when_read_again"] = True
+    return TensorStream(
+        [_task(index, piece, kind, scale, **told) for index, piece in enumerate(pieces)],
+        protocol,
+        input_shape=tuple(trained[0].inputs.shape[1:]),
+        tokens=tokens,
+        classes=outputs,
+        gives_task_ids=task_ids,
+        class_names=tuple(class_names),
+    )
+
+
+def _read(name: str, given: Any, tokens: int | None) -> list[Data]:
+    if given is None:
+        raise UsageError(f"{name}: give test data, or a share of train to hold out: test=0.2.")
+    if isinstance(given, list) and given:
+        return [read(f"{name}[{place}]", each, tokens) for place, each in enumerate(given)]
+    return [read(name, given, tokens)]
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value < 1 or (name == "test" and not value):
+        raise UsageError(f"{name}: {value!r} is no share. Give a number above 0 and below 1.")
+    return float(value)
+
+
+def _objective_of(data: Data) -> Objective:
+    """Return what targets are, by their dtype and shape."""
+    if data.targets.is_floating_point():
+        return RealNumbers()
+    return CLASSES if data.targets.ndim == 1 else ClassPerPosition()
+
+
+def _outputs(
+    objective: Objective, trained: Sequence[Data], classes: int | None, names: Sequence[str]
+) -> int:
+    """Return the last dimension of the outputs: classes, or real numbers."""
+    if trained[0].targets.is_floating_point():
+        if classes or names:
+            raise UsageError(f"classes: the targets are {objective.name}, and have none.")
+        return trained[0].targets.shape[-1]
+    if classes and names and classes != len(names):
+        raise UsageError(f"classes: {classes}, and {len(names)} have names. Leave one out.")
+    return classes or len(names) or 1 + max(int(data.targets.max()) for data in trained)
+
+
+def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
+    """Check that all data sets go together, and their targets with the objective."""
+    first = every[0]
+    for data in every:
+        for what, one, other in (
+            ("inputs", first.inputs, data.inputs),
+            ("targets", first.targets, data.targets),
+        ):
+            if one.shape[1:] != other.shape[1:] or one.dtype != other.dtype:
+                raise UsageError(
+                    f"{data.name}: the {what} are {_kind(other)}, and those of {first.name} "
+                    f"{_kind(one)}. All must be alike but for their number."
+                )
+        try:
+            objective.check(data.targets, outputs)
+        except ValueError as error:
+            more = " Say how many classes there are: classes=K." if data is not first else ""
+            raise UsageError(f"{data.name}: the targets {error}.{more}") from error
+
+
+def _kind(values: Tensor) -> str:
+    return f"{values.dtype} of shape (N, {', '.join(map(str, values.shape[1:]))})"
+
+
+def _only(pieces: Sequence[Piece], objective: Objective) -> Parts:
+    """Return the parts of the only data set, whose classes are to be divided."""
+    if len(pieces) > 1 or not objective.is_of_classes:
+        many = "a list of data sets says the tasks itself"
+        what = many if len(pieces) > 1 else f"the targets are {objective.name}"
+        raise UsageError(f"tasks: only classes of one data set can be divided, and {what}.")
+    return pieces[0].parts
+
+
+def _task(
+    index: int,
+    piece: Piece,
+    objective: Objective,
+    scale: Mapping[str, Any],
+    classes: int | None = None,
+) -> Task:
+    """Return a task; with a mask over all `classes`, if their number is given."""
+    parts = {
+        name: replace(Examples(part.data.inputs, part.data.targets, part.rows), **scale)
+        for name, part in piece.parts.items()
+    }
+    mask = None if classes is None else _mask(piece, objective, classes)
+    return Task(index, piece.name, **parts, classes=mask, objective=objective)
+
+
+def _mask(piece: Piece, objective: Objective, classes: int) -> Tensor | None:
+    """Return which classes a task has; None if its targets are no classes."""
+    own = piece.classes
+    if own is None:
+        found = [objective.classes_in(part.targets) for part in piece.parts.values()]
+        there = [each for each in found if each is not None]
+        if not there:
+            return None
+        own = torch.cat(there).tolist()
+    mask = torch.zeros(classes, dtype=torch.bool)
+    mask[[*own]] = True
+    return mask
+
+
+def _described(piece: Piece) -> dict[str, str]:
+    """Return a digest of the content of each part of a task."""
+    return {name: _digest(part) for name, part in sorted(piece.parts.items())}
+
+
+def _digest(part: Part) -> str:
+    sha, data = hashlib.sha256(), part.data
+    for values in (data.inputs, data.targets):
+        sha.update(f"{values.dtype} {len(part.rows)} {tuple(values.shape[1:])}".encode())
+        for rows in torch.split(part.rows, TOGETHER):
+            sha.update(values[rows].reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:16]
