@@ -1,6 +1,7 @@
 """What a model predicts for the tasks of a stream."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -8,7 +9,6 @@ from torch import Tensor
 from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
@@ -21,6 +21,15 @@ RECALIBRATION_IMAGES = 5000
 RECALIBRATION_BATCHES = 10
 
 
+class Predicting(Protocol):
+    """What puts the weights into the model that predict: an optimizer, see `Optimizer`."""
+
+    test_draws: int
+
+    def predictive(self, n: int, /) -> Iterator[None]:
+        """Put n draws into the model, one after another; 0 for the deployed weights."""
+
+
 class Evaluator:
     """Predicts with the statistics and the task identity that the protocol allows.
 
@@ -29,7 +38,7 @@ class Evaluator:
     With `task_ids`, the model is told which task it is tested on.
     """
 
-    def __init__(self, model: Model, optimizer: Optimizer, task_ids: bool) -> None:
+    def __init__(self, model: Model, optimizer: Predicting, task_ids: bool) -> None:
         self.model, self.optimizer, self.task_ids = model, optimizer, task_ids
 
     def predict(

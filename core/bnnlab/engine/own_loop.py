@@ -1,0 +1,172 @@
+"""Evaluations in a training loop of one's own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bnnlab.engine import continual
+from bnnlab.engine.evaluation import Evaluator
+from bnnlab.engine.figures import heading, score_of
+from bnnlab.engine.html import matrix_html, stacked, table
+from bnnlab.engine.result import ABSENT, PerTask, told
+from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.stream import Task, TaskStream
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Mapping[str, Any]):
+    """What a model scores, and the measures of all evaluations up to this one, by name.
+
+    They are those of `Result` that come from scores: `found["forgetting"]`.
+
+    Attributes:
+        scores: Per task, now; None where it was not evaluated.
+        learned: How many tasks were learned.
+        tasks: Names of the tasks.
+        measures: All of them by name.
+        score: What a score is, such as "top-1 accuracy" or "R2".
+    """
+
+    scores: PerTask
+    learned: int
+    tasks: list[str]
+    measures: dict[str, Any]
+    score: str
+
+    def __getitem__(self, name: str) -> Any:
+        return self.measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measures)
+
+    def __len__(self) -> int:
+        return len(self.measures)
+
+    @property
+    def _found(self) -> dict[str, Any]:
+        return {**ABSENT, **self.measures, "score": self.score}
+
+    @property
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return told(self._found) if self.learned else []
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {value}" for name, value, _ in self._rows)
+        return f"{self.learned} of {len(self.tasks)} tasks learned{figures and f': {figures}'}"
+
+    def _repr_html_(self) -> str:
+        found = self._found
+        parts = [f"{self.learned} of {len(self.tasks)} tasks learned"]
+        if len(self.tasks) > 1:
+            parts += [heading(found), matrix_html(found["accuracy"], [], score_of(found))]
+        return stacked([*parts, table(self._rows, texts=(0, 2))])
+
+
+class _Deployed:
+    """Predicts with the weights that are in the model."""
+
+    test_draws = 0
+
+    def predictive(self, n: int) -> Iterator[None]:  # noqa: ARG002
+        yield
+
+
+def evaluate(
+    model: nn.Module,
+    stream: TaskStream,
+    optimizer: Optimizer | None = None,
+    *,
+    learned: int | None = None,
+    earlier: Evaluation | None = None,
+) -> Evaluation:
+    """Score a model on the test parts of a stream, as a run does. The model stays as it is.
+
+    All tasks are scored; where the task is known at test, those that were learned.
+
+    Args:
+        model: A `bnnlab.Model`, or any torch module that returns the outputs.
+        stream: The tasks, on the model's device.
+        optimizer: For predictions by the mean over draws of its posterior. None: the deployed
+            weights predict.
+        learned: How many tasks were learned; 0 before training. By default one more than in
+            `earlier`; without it, all.
+        earlier: The evaluation before this one. With one after each task, the accuracy matrix is
+            complete.
+
+    Raises:
+        UsageError: If `earlier` is of other tasks, or of no fewer that were learned; or if model
+            and stream are on different devices.
+        RunError: If inputs or predictions are not finite.
+
+    Example:
+        >>> found = evaluate(model, stream, optimizer, learned=1)
+        >>> found = evaluate(model, stream, optimizer, learned=2, earlier=found)
+        >>> found["forgetting"]
+    """
+    tasks = [*stream]
+    names, count = [task.name for task in tasks], len(tasks)
+    if learned is None:
+        learned = count if earlier is None else earlier.learned + 1
+    _check(model, tasks, learned, earlier)
+    scores = _scores(model, stream, tasks, learned, optimizer)
+    matrix = [] if earlier is None else [*earlier["accuracy"]]
+    untrained = [None] * count if earlier is None else earlier["untrained_accuracy"]
+    if learned:
+        matrix += [[None] * count for _ in range(learned - 1 - len(matrix))]
+        matrix.append(scores)
+    else:
+        untrained = scores
+    score = tasks[0].objective.score
+    return Evaluation(scores, learned, names, continual.measures(matrix, untrained), score)
+
+
+def _check(
+    model: nn.Module, tasks: Sequence[Task], learned: int, earlier: Evaluation | None
+) -> None:
+    if not 0 <= learned <= len(tasks):
+        raise UsageError(
+            f"learned: {learned} of {len(tasks)} tasks. In a loop over tasks, say "
+            "learned=task.index + 1."
+        )
+    if earlier is not None and earlier.tasks != [task.name for task in tasks]:
+        raise UsageError("earlier: it is an evaluation on other tasks.")
+    if earlier is not None and earlier.learned >= learned:
+        raise UsageError(
+            f"earlier: {earlier.learned} tasks were learned there, and {learned} now. Give the "
+            "evaluation after the task before."
+        )
+    there, here = next(model.parameters()).device, tasks[0].test.rows.device
+    if there.type != here.type:
+        raise UsageError(
+            f"the model is on {there} and the stream on {here}: move one of them, such as "
+            f"stream.to({there.type!r})."
+        )
+
+
+def _scores(
+    model: nn.Module,
+    stream: TaskStream,
+    tasks: Sequence[Task],
+    learned: int,
+    optimizer: Optimizer | None,
+) -> PerTask:
+    """Return the score on each task; the model is left at the last task that was learned."""
+    if optimizer is not None:
+        optimizer.look()
+    if not isinstance(model, Model):
+        model = Model([model])
+    asked = tasks[:learned] if stream.gives_task_ids else tasks
+    scores: PerTask = []
+    evaluator = Evaluator(model, optimizer or _Deployed(), stream.gives_task_ids)
+    for group in evaluator.predict(asked, tasks[:learned] or tasks[:1]):
+        for task, prediction in group:
+            if not prediction.is_finite():
+                raise RunError(f"on {task.name!r} the model predicts numbers that are not finite.")
+            scores.append(prediction.score())
+    if stream.gives_task_ids and learned:
+        model.select_task(learned - 1)
+    return scores + [None] * (len(tasks) - len(scores))
