@@ -140,6 +140,7 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
 
 def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     own = {"config", "recipe", "seeds", "set", "host", "probe", "probes", "track", *PARTS}
+    own |= {"resume", "allow_changed_versions"}
     types_of = get_type_hints(bnnlab.run)
     types = {key: hint for key, hint in types_of.items() if key not in own}
     paths = {"data", "out"}

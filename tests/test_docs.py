@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import tomli
+import torch
 
+import bnnlab
 from bnnlab.cli import main
 from bnnlab.engine.result import MEASURES, Result
 from bnnlab.interfaces.prediction import Prediction
@@ -24,6 +26,7 @@ from bnnlab.registry.components import CAPABILITIES, PARTS
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import resolve
+from bnnlab.settings.text import read_config
 
 ROOT = Path(__file__).parents[1]
 PATH = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -32,17 +35,45 @@ PLUGINS = (ROOT / "docs" / "plugins.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 RUNNING = (ROOT / "docs" / "running.md").read_text()
 STUDIES = (ROOT / "docs" / "studies.md").read_text()
+OWN = (ROOT / "docs" / "own.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_readmes_loop_runs_and_is_under_fifteen_lines(capsys):
-    (code,) = blocks(README, "python")
-    assert len([line for line in code.splitlines() if line.strip()]) < 15
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.count("permutation") == 2
+def test_the_readmes_code_runs_and_is_under_fifteen_lines(capsys):
+    loop, script = blocks(README, "python")
+    printed = []
+    for code in (loop, script):
+        assert len([line for line in code.splitlines() if line.strip()]) < 15
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            exec(compile(code, "README.md", "exec"), {})
+        printed.append(capsys.readouterr().out)
+    assert re.fullmatch(r"\[\[0\.\d+, 0\.\d+\], \[0\.\d+, 0\.\d+\]\] -?0\.\d+\n", printed[0])
+    assert 0.5 < float(printed[1]) <= 1
+
+
+def test_the_code_of_the_page_on_ones_own_runs(own_folder, bnn, capsys):
+    """In one namespace, as a script; the file is written, and the commands are called."""
+    scope = {"__name__": "__main__"}
+    with torch.random.fork_rng(devices=[]):
+        for code in re.findall(r"^```python\n(.*?)```", OWN, re.MULTILINE | re.DOTALL):
+            if "def bnnlab_components" in code:
+                (own_folder / "soft.py").write_text(code)
+            else:
+                exec(compile(code, "docs/own.md", "exec"), scope)
+    assert (scope["prediction"][:, 0] - scope["wave"].sin()).abs().mean() < 0.3
+    assert scope["again"].accuracy == scope["result"].accuracy
+    weights = [bnnlab.load("runs/mine", model=scope["objects"]["model"]), scope["again"].model]
+    assert torch.equal(*(next(model.parameters()) for model in weights))
+    shown = dict(re.findall(r'^(\w+) = "(.*)"$', OWN, re.MULTILINE))
+    assert {**read_config(Path("runs/mine/run.toml"))["rule"], "digest": shown["digest"]} == shown
+    (commands,) = re.findall(r"^```\n(bnn .*?)```", OWN, re.MULTILINE | re.DOTALL)
+    for words in commands.splitlines():
+        answer = bnn(*shlex.split(words)[1:])
+        assert answer.code == 0, answer.err
 
 
 def test_the_readmes_table_names_every_component():

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from bnnlab.api import run as run
     from bnnlab.conversion.binarization import binarize as binarize
     from bnnlab.conversion.segments import cut as cut
+    from bnnlab.conversion.streams import stream_from as stream_from
     from bnnlab.engine.loading import load as load
+    from bnnlab.engine.own_loop import evaluate as evaluate
     from bnnlab.engine.result import Result as Result
     from bnnlab.errors import BnnlabError as BnnlabError
     from bnnlab.errors import DataError as DataError
@@ -90,6 +92,7 @@ _HOMES = {
         "Sign",
     ),
     "engine.loading": ("load",),
+    "engine.own_loop": ("evaluate",),
     "families.local": ("LocalRule",),
     "interfaces.batch": ("Batch",),
     "interfaces.context": ("TaskContext",),
@@ -105,6 +108,7 @@ _HOMES = {
     "interfaces.probe": ("Probe",),
     "interfaces.rule": ("Closure", "LearningRule"),
     "conversion.segments": ("cut",),
+    "conversion.streams": ("stream_from",),
     "interfaces.stream": ("Task", "TaskStream"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,5 +1,6 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
+import logging
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +10,19 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypedDict, Unpack
 
+from torch import nn
+
 from bnnlab.engine import building
 from bnnlab.engine.notebook import train
+from bnnlab.engine.objects import name_objects, offered
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
-from bnnlab.errors import UsageError
+from bnnlab.engine.resuming import resumed
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.probe import Probe
+from bnnlab.interfaces.rule import LearningRule
+from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect, shown
@@ -23,9 +31,14 @@ from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
 
+log = logging.getLogger(__name__)
+
 Config = str | Path | Mapping[str, Any] | None
 Choosable = str | Mapping[str, Any] | None
+Makes = Callable[..., Any]
+"""A class or function, which is called as a component's class is."""
 Several = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
+Probes = Several | Probe | Makes | Sequence[str | Mapping[str, Any] | Probe | Makes]
 
 
 def create(
@@ -111,12 +124,12 @@ class _Said(TypedDict, total=False):
     """What a run and its repetitions are told alike, for type checkers and editors."""
 
     recipe: str | None
-    rule: Choosable
-    optimizer: Choosable
-    model: Choosable
-    stream: Choosable
-    probe: Several
-    probes: Several
+    rule: Choosable | LearningRule | Makes
+    optimizer: Choosable | Makes
+    model: Choosable | nn.Module | Makes
+    stream: Choosable | TaskStream | Makes
+    probe: Probes
+    probes: Probes
     track: Several
     epochs: int | None
     batch_size: int | None
@@ -135,6 +148,8 @@ class _Said(TypedDict, total=False):
     name: str | None
     set: Mapping[str, Any] | None
     host: PluginHost | None
+    resume: str | Path | None
+    allow_changed_versions: bool | None
 
 
 @typing.overload  # jedi takes `@overload` alone for the signature, and would complete no setting
@@ -145,12 +160,12 @@ def run(  # noqa: D417  # `_document` adds the settings
     config: Config = None,
     *,
     recipe: str | None = None,
-    rule: Choosable = None,
-    optimizer: Choosable = None,
-    model: Choosable = None,
-    stream: Choosable = None,
-    probe: Several = None,
-    probes: Several = None,
+    rule: Choosable | LearningRule | Makes = None,
+    optimizer: Choosable | Makes = None,
+    model: Choosable | nn.Module | Makes = None,
+    stream: Choosable | TaskStream | Makes = None,
+    probe: Probes = None,
+    probes: Probes = None,
     track: Several = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -170,12 +185,18 @@ def run(  # noqa: D417  # `_document` adds the settings
     name: str | None = None,
     set: Mapping[str, Any] | None = None,
     host: PluginHost | None = None,
+    resume: str | Path | None = None,
+    allow_changed_versions: bool | None = None,
 ) -> Result | Any:
     """Train on a stream of tasks; return the measurements and the trained model.
 
     An argument that is None leaves its setting to `config`, then to `recipe`, then to the defaults
     (`bnn run --help` shows them). But no files are written unless `out` or `set` names a folder.
     A notebook shows the progress; a script prints nothing.
+
+    An object may stand in a component's place. A model, a rule or a probe is copied for each run,
+    so what is given stays as it is; a class or function is called, as a component's class is.
+    `docs/own.md` has examples.
 
     With `seeds` it returns a `bnnlab_studies.study.Study`; its `results` are those of the runs.
 
@@ -185,11 +206,19 @@ def run(  # noqa: D417  # `_document` adds the settings
         set: More settings, such as `{"optimizer.lr": 0.005}`. They override the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
-        probe: Names of probes, or mappings with `name` and options; or a mapping from names to
-            options.
+            Or an object: a `LearningRule`; a torch module (`bnnlab.binarize` makes its weights
+            binary); a `TaskStream`, such as `bnnlab.stream_from` returns; of each, also a class or
+            function that makes one, of optimizers only these.
+        probe: Names of probes, mappings with `name` and options, or objects; or a mapping from
+            names to options.
         probes: The earlier name of `probe`.
-        track: The same of trackers.
+        track: Names of trackers, mappings with `name` and options; or a mapping from names to
+            options.
         seeds: Seeds to repeat the run with, or how many; this needs bnnlab-studies.
+        resume: Folder of a run to go on with, with all its settings. Only `track`, `host` and the
+            objects that it began with may be given.
+        allow_changed_versions: With `resume`: go on with other versions of torch, bnnlab or a
+            plugin. The result names them.
 
     Raises:
         UsageError: If the run cannot start with these settings.
@@ -201,25 +230,48 @@ def run(  # noqa: D417  # `_document` adds the settings
     expect("set", set, Mapping, NoneType)
     expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
-    places: list[Mapping[str, Any] | Layer] = []
+    many = {Kind.PROBE: _one_of(probe, probes), Kind.TRACKER: track}
+    said |= {kind: several for kind, several in many.items() if several is not None}
+    if resume is not None:
+        others = {"config": config, "recipe": recipe, "set": set, "seeds": seeds}
+        said |= {key: value for key, value in others.items() if value is not None}
+        expect("resume", resume, str, PathLike)
+        folder, allowed = building.expand(str(resume)), bool(allow_changed_versions)
+        return train(resumed(host, folder, said, allow_changed_versions=allowed))
+    if allow_changed_versions:
+        raise UsageError("allow_changed_versions is only for resume")
+    named, objects = name_objects(said)
+    host = host.offering([offered(host, each) for each in objects])
+    places: list[Mapping[str, Any] | Layer] = [*_files(host, config, recipe)]
+    places.append({"out": None, **named})
+    places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
+    if seeds is None:
+        return train(prepare(host, resolve(host, places)))
+    if any(isinstance(each.value, nn.Module) and each.kind is Kind.MODEL for each in objects):
+        log.log(NOTE, "every seed begins with the weights of the model that was given")
+    return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
+
+
+def _one_of(probe: Probes, probes: Probes) -> Probes:
+    """Return what `probe` says, or `probes`, its earlier name."""
+    if probes is None:
+        return probe
+    if probe is not None:
+        raise UsageError("probe and probes are both set, and are one setting. Write probe.")
+    warnings.warn("bnnlab.run(probes=) is now probe=", DeprecationWarning, stacklevel=3)
+    return probes
+
+
+def _files(host: PluginHost, config: Config, recipe: str | None) -> list[Layer]:
+    """Return the layers of a recipe and of a run file."""
+    places = []
     if recipe is not None:
         places.append(Layer(find_recipe(host, recipe).settings, f"the recipe {recipe}"))
     if isinstance(config, Mapping):
         places.append(Layer(config))
     elif config is not None:
         places.append(Layer(read_config(Path(config)), str(config)))
-    if probes is not None:
-        if probe is not None:
-            raise UsageError("probe and probes are both set, and are one setting. Write probe.")
-        warnings.warn("bnnlab.run(probes=) is now probe=", DeprecationWarning, stacklevel=2)
-    for kind, several in ((Kind.PROBE, probes if probe is None else probe), (Kind.TRACKER, track)):
-        if several is not None:
-            said[kind] = several if isinstance(several, str | Mapping) else [*several]
-    places.append({"out": None, **said})
-    places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
-    if seeds is not None:
-        return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
-    return train(prepare(host, resolve(host, places)))
+    return places
 
 
 _SETTINGS = frozenset({*PARTS, *(option.name for option in RUN_OPTIONS)})

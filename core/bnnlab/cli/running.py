@@ -9,7 +9,7 @@ import typer
 
 from bnnlab.cli.choosing import layer, with_flags
 from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
-from bnnlab.errors import NotInstalledError, UsageError, command
+from bnnlab.errors import NotInstalledError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
@@ -180,8 +180,7 @@ def _train(
     from bnnlab.engine.preparing import prepare
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
-    run = experiment.folder
-    with stoppable(lambda: command("run", "--resume", run.path) if run else ""):
+    with stoppable(lambda: experiment.again):
         if quiet:
             return experiment.run()
         display = Display(experiment)

@@ -27,6 +27,7 @@ from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
+from bnnlab.registry.given import Given
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
@@ -76,7 +77,19 @@ def find_device(name: str) -> torch.device:
 
 def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
     made, component = host.load(choice.plugin, choice.component), choice.component
-    base, who = BASES[component.kind], f"{choice} of {choice.plugin.distribution}"
+    if not isinstance(component, Given):
+        _expect_class(choice, made)
+    with _named(choice, "when it was made"):
+        found = made(*args, **given, **component.preset, **choice.options)
+    base = BASES[component.kind]
+    if not isinstance(found, base):
+        raise UsageError(f"{choice} makes a {type(found).__name__}, and no bnnlab.{base.__name__}")
+    return found
+
+
+def _expect_class(choice: Choice, made: Any) -> None:
+    component, base = choice.component, BASES[choice.component.kind]
+    who = f"{choice} of {choice.plugin.distribution}"
     if not (isinstance(made, type) and issubclass(made, base)):
         raise UsageError(
             f"{who} is no {base.__name__}: {component.target} must derive from "
@@ -89,8 +102,6 @@ def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
             f"{who} has no method {', '.join(missing)}: {component.target} must define every "
             "abstract method of its base class"
         )
-    with _named(choice, "when it was made"):
-        return made(*args, **given, **component.preset, **choice.options)
 
 
 @contextmanager

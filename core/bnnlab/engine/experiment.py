@@ -13,10 +13,12 @@ from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.protocol import Origin
 from bnnlab.engine.result import Result, RunStatus, measured
 from bnnlab.engine.training import Trainer
-from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, explain, place
+from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, command, explain, place
 from bnnlab.guards.threads import computing
 from bnnlab.interfaces.probe import Control, Run, Stepped
 from bnnlab.interfaces.stream import protocol_hash
+from bnnlab.registry.components import Kind
+from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import RunFolder
@@ -96,6 +98,18 @@ class Experiment:
         if self.probes.stop_reason:
             log.log(NOTE, "nothing was left to stop: probe %s", self.probes.stop_reason)
         return None
+
+    @property
+    def again(self) -> str:
+        """What goes on with the run: a command; with objects, a call; empty without a folder."""
+        if self.folder is None:
+            return ""
+        path, config = str(self.folder.path), self.config
+        chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
+        if kinds := dict.fromkeys(kind for kind, it in chosen if it.plugin.distribution == OBJECT):
+            return f"bnnlab.run(resume={path!r}, {', '.join(f'{kind}=...' for kind in kinds)})"
+        files = [word for it in self.host.plugins if it.file for word in ("--plugin", it.file)]
+        return command(*files, "run", "--resume", path)
 
     @property
     def _path(self) -> Path | None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from bnnlab.engine import building
 from bnnlab.engine.learner import restore
+from bnnlab.engine.objects import name_objects
 from bnnlab.engine.protocol import compare
+from bnnlab.engine.same_objects import offered_again
 from bnnlab.errors import UsageError, command
 from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import Kind
@@ -18,19 +20,23 @@ from bnnlab.storage import checkpoint
 from bnnlab.storage.folder import config_of
 
 
-def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
+def load(
+    run: str | Path, *, model: Any = None, rule: Any = None, host: PluginHost | None = None
+) -> Model:
     """Return the model of a run's last checkpoint, on the CPU and in evaluation mode.
 
     Statistics per task are those of the last task (`select_task`), and no logits are masked.
 
     Args:
         run: The run's folder. The run need not be complete.
+        model: The object that the run was given as its model, if it was; it stays as it is.
+        rule: The same of its rule, if this sets `model.inference`.
         host: The plugins to use; by default all installed ones. Needed are the plugin of the model,
             and that of a rule that sets `model.inference`.
 
     Raises:
         UsageError: If the folder is not a run's, if its last checkpoint is missing, damaged or of
-            another run, or if a plugin that it needs is not installed.
+            another run, if a plugin that it needs is not installed, or if an object is another.
     """
     expect("run", run, str, PathLike)
     host, path = host or PluginHost(), building.expand(str(run))
@@ -42,10 +48,13 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         raise UsageError(f"{error} To go on with the run: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
+    _, objects = name_objects({Kind.MODEL: model, Kind.RULE: rule})
+    its = {str(kind): settings[kind] for kind in kinds if kind in settings}
+    host = host.offering(offered_again(host, objects, path, its))
     choices = resolve_components(host, [settings], kinds)
     compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
     parts: dict[str, Any] = {}
-    model = parts["model"] = building.make_model(
+    made = parts["model"] = building.make_model(
         host,
         building.without_files(choices[Kind.MODEL]),
         input_shape=tuple(data["input_shape"]),
@@ -54,6 +63,6 @@ def load(run: str | Path, *, host: PluginHost | None = None) -> Model:
         seed=seed,
     )
     if Kind.RULE in choices:
-        parts["rule"] = building.make_rule(host, choices[Kind.RULE], model, seed=seed)
+        parts["rule"] = building.make_rule(host, choices[Kind.RULE], made, seed=seed)
     restore(path, state, **parts)
-    return model.eval()
+    return made.eval()

@@ -6,12 +6,9 @@ from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bnnlab.errors import command
-
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
     from bnnlab.engine.result import Result
-    from bnnlab.storage.folder import RunFolder
 
 REFRESH = 0.2
 """Seconds between updates."""
@@ -46,10 +43,9 @@ class Progress:
         self._done = 1.0
         self._show(f"{result.status} after {result.seconds:.1f} s")
 
-    def broke(self, folder: "RunFolder | None") -> None:
-        """Say that the run has ended before its end, and how to go on with it."""
-        again = f"; to continue: {command('run', '--resume', folder.path)}" if folder else ""
-        self._show(f"not complete{again}")
+    def broke(self, again: str) -> None:
+        """Say that the run has ended before its end, and what goes on with it, if anything does."""
+        self._show(f"not complete{again and f'; to continue: {again}'}")
 
     def _show(self, text: str) -> None:
         self._text = text
@@ -72,7 +68,7 @@ def train(experiment: "Experiment") -> "Result":
     try:
         result = experiment.run(progress.stepped)
     except BaseException:
-        progress.broke(experiment.folder)
+        progress.broke(experiment.again)
         raise
     progress.ended(result)
     return result

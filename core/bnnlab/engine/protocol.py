@@ -16,6 +16,7 @@ from bnnlab.interfaces.probe import Run
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.components import Kind
+from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import ANALYSIS, ELSEWHERE, Choice, RunConfig
 
@@ -41,7 +42,8 @@ class Origin:
         computed_on: What computed it, more than one if a resumed run went on with another.
         data: What is needed to make the model again: input shape, classes, number of token ids if
             inputs are such, whether the rule infers.
-        components: Per kind: name, distribution and version.
+        components: Per kind: name, distribution and version; of an object its class, and its
+            digest as version.
     """
 
     run_id: str
@@ -95,6 +97,7 @@ def originate(
                 "name": choice.component.name,
                 "distribution": choice.plugin.distribution,
                 "version": choice.plugin.version,
+                **({"object": choice.options[OBJECT]} if _is_object(choice) else {}),
             }
             for kind, choice in config.choices.items()
         },
@@ -129,9 +132,13 @@ def versions(host: PluginHost, choices: Iterable[Choice], run: Run) -> dict[str,
     parts = (*modules, *vars(run.rule).values(), *vars(run.optimizer).values())
     packages = {type(part).__module__.partition(".")[0] for part in parts}
     inner = [plugin for plugin in host.plugins if plugin.package in packages]
-    plugins = [*(choice.plugin for choice in choices), *inner]
+    plugins = [*(choice.plugin for choice in choices if not _is_object(choice)), *inner]
     own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
+
+
+def _is_object(choice: Choice) -> bool:
+    return choice.plugin.distribution == OBJECT
 
 
 def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

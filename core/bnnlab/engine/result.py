@@ -71,7 +71,8 @@ class Result(Mapping[str, Any]):
         seed: Root seed.
         run_id: Sixteen hexadecimal digits of this run alone; a resumed run keeps them.
         seconds: Training and evaluation.
-        components: Per kind: name, distribution and version.
+        components: Per kind: name, distribution and version; of an object its class, and its
+            digest as version.
         computed_on: Kind of device and number of CPU threads; more than one if a resumed run went
             on with others. The threads are None for a part that 0.1.0 computed.
         changed_versions: Of torch, bnnlab and the plugins in use, those that a resumed run went on

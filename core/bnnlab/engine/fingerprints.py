@@ -1,0 +1,182 @@
+"""Digests of objects: their attributes, the code of their classes, the values that it uses.
+
+A digest is the same in another process with the same Python. What cannot be read counts by its type
+alone: objects of torch that are neither tensors nor modules, and what is made in C.
+"""
+
+import dis
+import hashlib
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import partial
+from pathlib import PurePath
+from types import CodeType, FunctionType, MethodType, NoneType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from bnnlab.registry.source import FOREIGN
+
+PLAIN = (NoneType, bool, int, float, complex, str, bytes, PurePath, Enum, torch.dtype, torch.device)
+_MODULE = vars(nn.Module()).keys()
+
+
+def fingerprint(value: Any, *, weights: bool = True) -> str:
+    """Return 16 digits that identify an object.
+
+    Args:
+        value: The object.
+        weights: Whether the values of the parameters and buffers of modules count, and not only
+            their shapes and dtypes.
+    """
+    sha = hashlib.sha256()
+    for part in _Reader(weights).read(value):
+        sha.update(part if isinstance(part, bytes) else f"{part}\n".encode())
+    return sha.hexdigest()[:16]
+
+
+def path_of(value: Any) -> str:
+    """Return `module.Class` of an object, or `module.name` of a class or function."""
+    while isinstance(value, partial):
+        value = value.func
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+class _Reader:
+    """Reads an object once, also where it is used in several places."""
+
+    def __init__(self, weights: bool) -> None:
+        self._weights = weights
+        self._known: dict[int, tuple[int, Any]] = {}  # they stay alive, so that no id comes twice
+
+    def read(self, value: Any) -> Iterator[str | bytes]:
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, PLAIN):
+            yield f"{type(value).__name__} {value!r}"
+            return
+        if isinstance(value, tuple):  # Python may make two equal ones one
+            yield from self._all("tuple", value)
+            return
+        if id(value) in self._known:
+            yield f"again {self._known[id(value)][0]}"
+            return
+        self._known[id(value)] = len(self._known), value
+        if isinstance(value, Tensor | np.ndarray):
+            yield from _content(value)
+        elif isinstance(value, Mapping):
+            yield from self._all("mapping", [part for pair in value.items() for part in pair])
+        elif isinstance(value, list):
+            yield from self._all("list", value)
+        elif isinstance(value, set | frozenset):
+            yield from self._all("set", sorted(map(fingerprint, value)))
+        elif isinstance(value, partial):
+            yield from self._all("partial", [value.func, value.args, value.keywords])
+        elif isinstance(value, MethodType):
+            yield from self._all("method", [value.__func__, value.__self__])
+        elif isinstance(value, FunctionType):
+            yield from self._function(value)
+        elif isinstance(value, type):
+            yield from self._class(value)
+        elif isinstance(value, nn.Module):
+            yield from self._module(value)
+        else:
+            yield from self._object(value)
+
+    def _all(self, what: str, values: Any) -> Iterator[str | bytes]:
+        yield f"{what} {len(values)}"
+        for value in values:
+            yield from self.read(value)
+
+    def _object(self, value: Any) -> Iterator[str | bytes]:
+        yield from self.read(type(value))
+        if isinstance(value, torch.Generator):
+            yield from _content(value.get_state())
+        elif not _is_foreign(type(value)):
+            yield from self._all("attributes", getattr(value, "__dict__", {}).items())
+
+    def _module(self, module: nn.Module) -> Iterator[str | bytes]:
+        if isinstance(module, fx.GraphModule):
+            yield module.code
+        else:
+            yield from self.read(type(module))
+            own = {name: it for name, it in vars(module).items() if name not in _MODULE}
+            own.pop("initial_latents", None)  # of a Model: weights
+            yield from self._all("attributes", own.items())
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            yield f"{name} {None if tensor is None else (tensor.dtype, *tensor.shape)}"
+            yield f"{getattr(tensor, 'requires_grad', None)}"
+            if self._weights:
+                yield from self.read(tensor)
+        yield from self._all("children", module._modules.items())
+
+    def _class(self, kind: type) -> Iterator[str | bytes]:
+        yield path_of(kind)
+        for base in kind.__mro__:
+            if _is_foreign(base):
+                continue
+            for name, member in sorted(vars(base).items()):
+                inner = getattr(member, "__func__", getattr(member, "fget", member))
+                is_function = isinstance(inner, FunctionType)
+                if is_function or (isinstance(inner, PLAIN) and not name.startswith("__")):
+                    yield from self._all(name, [inner])
+
+    def _function(self, function: FunctionType) -> Iterator[str | bytes]:
+        yield function.__qualname__
+        if _is_foreign(function):
+            return
+        yield from _code(function.__code__)
+        yield from self._all("defaults", [function.__defaults__, function.__kwdefaults__])
+        names = {each.argval for each in _instructions(function.__code__)}
+        used = [*(function.__globals__[name] for name in sorted(names & {*function.__globals__}))]
+        for cell in function.__closure__ or ():
+            used += [cell.cell_contents] if cell != type(cell)() else []
+        for value in used:  # of all else, that the code says its name is enough
+            if isinstance(value, FunctionType) or _is_plain(value):
+                yield from self.read(value)
+
+
+def _is_foreign(named: Any) -> bool:
+    """Return whether a class or function comes with Python, torch or a distribution of bnnlab."""
+    package = str(named.__module__).partition(".")[0]
+    return package != "__main__" and (package in FOREIGN or package.startswith("bnnlab"))
+
+
+def _is_plain(value: Any) -> bool:
+    items = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(item, PLAIN) for item in items)
+
+
+def _content(value: Any) -> Iterator[str | bytes]:
+    """Yield dtype, shape and values of a tensor or array."""
+    if isinstance(value, Tensor):
+        yield f"{value.dtype} {tuple(value.shape)}"
+        plain = value.detach().cpu().contiguous()
+        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif value.dtype.hasobject:
+        yield f"{value.dtype} {value.shape} {value.tolist()!r}"
+    else:
+        yield f"{value.dtype} {value.shape}"
+        yield np.ascontiguousarray(value).tobytes()
+
+
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    """Yield the instructions that read a global name, also in the functions inside."""
+    yield from (each for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+
+
+def _code(code: CodeType) -> Iterator[str | bytes]:
+    yield code.co_code
+    yield f"{code.co_names} {code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}"
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code(constant)
+        elif isinstance(constant, frozenset):
+            yield f"{sorted(map(repr, constant))}"
+        else:
+            yield f"{constant!r}"

@@ -1,0 +1,435 @@
+"""Objects as components: they are copied, named, compared when a run goes on, and refused."""
+
+import logging
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import found, read_json, without_times
+from torch import Tensor, nn
+
+import bnnlab
+from bnnlab import LearningRule, Probe, RunError, UsageError
+from bnnlab.engine.fingerprints import fingerprint
+from bnnlab.settings.text import read_config
+
+X = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] > 0).long() + 2 * (X[:, 1] > 0).long()
+SMALL: dict[str, Any] = {"epochs": 2, "batch_size": 30, "device": "cpu"}
+RATE = 0.01
+
+
+def net(seed: int = 0, width: int = 8) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, 4))
+
+
+def binary(seed: int = 0) -> bnnlab.Model:
+    return bnnlab.binarize(net(seed), policy="all", input_shape=(6,))
+
+
+def stream(seed: int = 0, **more: Any) -> Any:
+    return bnnlab.stream_from((X, Y), **{"test": 0.2, "tasks": 2, "seed": seed, **more})
+
+
+class Scaled(LearningRule):
+    """Backpropagation with a factor."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor, self.calls = factor, 0
+
+    def differentiate(self, model: Any, batch: Any) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        logits = model(batch.inputs)
+        loss = batch.loss(logits, batch.targets)
+        (self.factor * loss).backward()
+        return loss, logits
+
+
+class Counting(Probe):
+    """Counts the epochs."""
+
+    def __init__(self, name: str = "epochs_seen") -> None:
+        self.name, self.count = name, 0
+
+    def epoch_ended(self, at: Any, metrics: Any) -> None:
+        self.count += 1
+
+    def measures(self) -> dict[str, Any]:
+        return {self.name: self.count}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.count = state["count"]
+
+
+def adam(model: Any, generator: torch.Generator) -> Any:
+    from bnnlab_backprop.optimizers import LatentAdam
+
+    return LatentAdam(model, generator=generator, lr=RATE)
+
+
+def objects() -> dict[str, Any]:
+    """Return new objects, equal to those of before."""
+    return {
+        "model": binary(),
+        "rule": Scaled(0.5),
+        "optimizer": adam,
+        "stream": stream(),
+        "probe": [Counting()],
+    }
+
+
+class Crash(BaseException):
+    """What no part of a run expects."""
+
+
+def crash(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Let the process die when it has saved this many times; saving takes no time."""
+    from bnnlab.storage import checkpoint
+
+    save, left = checkpoint.save, [after]
+
+    def crashing(*args: Any) -> None:
+        save(*args)
+        left[0] -= 1
+        if not left[0]:
+            raise Crash
+
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr("bnnlab.storage.checkpoint.save", crashing)
+
+
+# -------------------------------------------------------------------- a run
+
+
+def test_a_run_with_objects_leaves_them_as_they_were() -> None:
+    given = objects()
+    before = {name: fingerprint(given[name]) for name in ("model", "rule", "probe")}
+    result = bnnlab.run(**given, **SMALL)
+    assert {name: fingerprint(given[name]) for name in before} == before
+    assert result.model is not given["model"]
+    assert result["epochs_seen"] == 4
+    weights = result.model.state_dict()
+    assert any(not torch.equal(weights[k], v) for k, v in given["model"].state_dict().items())
+    again = bnnlab.run(**given, **SMALL)
+    assert found(again) == found(result)
+    assert all(torch.equal(weights[k], v) for k, v in again.model.state_dict().items())
+
+
+def test_files_and_results_name_objects_with_a_digest(tmp_path: Path) -> None:
+    result = bnnlab.run(**objects(), **SMALL, out=tmp_path, name="run")
+    settings = read_config(tmp_path / "run" / "run.toml")
+    assert settings["rule"] == {
+        "name": "object/scaled",
+        "object": f"{__name__}.Scaled",
+        "digest": fingerprint(Scaled(0.5)),
+    }
+    assert {*settings["model"]} == {"name", "object", "digest", "weights"}
+    assert [*settings["probe"]] == ["object/counting"]
+    rule = read_json(tmp_path / "run" / "result.json")["components"]["rule"]
+    assert rule == result.components["rule"]
+    assert rule["object"] == f"{__name__}.Scaled"
+    assert rule["version"] == fingerprint(Scaled(0.5))
+    assert "object" not in read_json(tmp_path / "run" / "environment.json")["plugins"]
+
+
+def test_objects_stand_beside_names() -> None:
+    by_name = bnnlab.run(model=binary(), rule="bp", optimizer="adam", stream=stream(), **SMALL)
+    from bnnlab_backprop.optimizers import LatentAdam
+    from bnnlab_backprop.rule import Backpropagation
+
+    classes = {"rule": Backpropagation, "optimizer": partial(LatentAdam, lr=0.001)}
+    by_class = bnnlab.run(model=binary(), **classes, stream=stream(), **SMALL)
+    assert by_class.accuracy == by_name.accuracy
+    assert by_class.protocol == by_name.protocol
+
+
+def test_a_function_gets_what_it_takes_and_draws_from_the_runs_seed() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def make(input_shape: Any, **more: Any) -> nn.Module:
+        seen.append({"input_shape": input_shape, **more})
+        return nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4))
+
+    run = partial(bnnlab.run, rule="bp", optimizer="adam", stream=stream(), **SMALL)
+    state = torch.get_rng_state()
+    one, same, other = (run(model=make, seed=seed).model.state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert seen[0].keys() == {"input_shape", "classes", "generator"}
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one)
+    plain = run(model=lambda: nn.Linear(6, 4))
+    assert isinstance(plain.model, bnnlab.Model)
+
+
+def test_a_function_may_return_the_same_module_twice() -> None:
+    module = net()
+    before = fingerprint(module)
+    run = partial(bnnlab.run, rule="bp", optimizer="adam", stream=stream(), **SMALL)
+    assert run(model=lambda: module).accuracy == run(model=lambda: module).accuracy
+    assert fingerprint(module) == before
+
+
+def test_two_probes_of_one_class_are_two() -> None:
+    probes = [Counting("one"), Counting("other"), "confusion"]
+    result = bnnlab.run(**{**objects(), "probe": probes}, **SMALL)
+    assert (result["one"], result["other"]) == (4, 4)
+    assert result["confusion"]
+
+
+def test_seeds_repeat_a_run_with_objects_in_this_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("bnnlab_studies")
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        study = bnnlab.run(**objects(), **SMALL, seeds=2, out=tmp_path, name="study")
+    assert "every seed begins with the weights of the model that was given" in caplog.text
+    assert [run["seed"] for run in study] == [0, 1]
+    first, second = (run.folder for run in study)
+    assert study.results[0]["epochs_seen"] == 4
+    weights = [read_config(folder / "run.toml")["model"]["weights"] for folder in (first, second)]
+    assert weights[0] == weights[1]
+    assert bnnlab.run(resume=first, **objects()).accuracy == study.results[0].accuracy
+
+
+# -------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize("after", [1, 7])
+def test_a_run_goes_on_bit_for_bit_with_the_same_objects(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {**SMALL, "checkpoint_minutes": 0, "out": tmp_path}
+    whole = bnnlab.run(**objects(), **small, name="whole")
+    with monkeypatch.context() as patch:
+        crash(patch, after)
+        with pytest.raises(Crash):
+            bnnlab.run(**objects(), **small, name="torn")
+    torn = bnnlab.run(resume=tmp_path / "torn", **objects())
+    assert found(torn) == found(whole)
+    assert without_times(tmp_path / "torn") == without_times(tmp_path / "whole")
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, torn.model.state_dict()[name]), name
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with objects that is complete."""
+    folder = tmp_path_factory.mktemp("ended")
+    bnnlab.run(**objects(), **SMALL, out=folder, name="run")
+    return folder / "run"
+
+
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    ({"model": None}, r"model: it had an object of bnnlab\.interfaces\.model\.Model"),
+    ({"model": net()}, r"model: it is of torch\.nn\.modules\.container\.Sequential, and was of"),
+    (
+        {"model": bnnlab.binarize(net(width=9), policy="all", input_shape=(6,))},
+        "model: its architecture is another",
+    ),
+    ({"rule": Scaled(0.25)}, "rule: its attributes or its code are others"),
+    ({"rule": Scaled}, "rule: its attributes or its code are others"),
+    ({"optimizer": lambda model: adam(model, torch.Generator())}, "optimizer: it is of .*lambda"),
+    ({"stream": stream(seed=1)}, "stream: its data, their split or its tasks are others"),
+    ({"probe": None}, r"probe: it had an object of .*Counting"),
+    ({"probe": [Counting(), Counting()]}, "probe: an object is given, and it had none"),
+    ({"epochs": 3}, "leave out epochs"),
+    ({"rule": "bp"}, "leave out rule"),
+    ({"probe": [Counting(), "confusion"]}, "leave out probe"),
+    ({"seeds": 3, "set": {"epochs": 2}}, "leave out set, seeds"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), OTHERS)
+def test_other_objects_are_refused_by_what_differs(ended: Path, given: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bnnlab.run(resume=ended, **{**objects(), **given})
+
+
+def test_the_code_and_the_values_of_a_function_count(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "RATE", 0.02)
+    with pytest.raises(UsageError, match="optimizer: its attributes or its code are others"):
+        bnnlab.run(resume=ended, **objects())
+
+
+def test_initial_weights_may_differ_where_a_checkpoint_has_those_in_use(
+    ended: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = read_json(ended / "result.json")["accuracy"]
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        again = bnnlab.run(resume=ended, **{**objects(), "model": binary(1)})
+    assert again.accuracy == before
+    assert "the weights are those of the checkpoint" in caplog.text
+    assert torch.equal(*(bnnlab.load(ended, model=binary(k)).state_dict()[WEIGHT] for k in (0, 1)))
+
+
+WEIGHT = "segments.0.0.weight"
+
+
+def test_initial_weights_must_agree_where_fresh_models_are_made(tmp_path: Path) -> None:
+    bnnlab.run(**objects(), **SMALL, fresh=True, out=tmp_path, name="run")
+    with pytest.raises(UsageError, match="model: its initial weights are others"):
+        bnnlab.run(resume=tmp_path / "run", **{**objects(), "model": binary(1)})
+
+
+def test_every_run_can_be_resumed_in_python(tmp_path: Path, monkeypatch: Any) -> None:
+    named = {"rule": "bp", "optimizer": "adam", "stream": "digits", "epochs": 1}
+    small = {**named, "model": {"name": "mlp", "hidden": [4]}, "checkpoint_minutes": 0}
+    whole = bnnlab.run(**small, out=tmp_path, name="whole")
+    with monkeypatch.context() as patch:
+        crash(patch, 3)
+        with pytest.raises(Crash):
+            bnnlab.run(**small, out=tmp_path, name="torn")
+    assert found(bnnlab.run(resume=tmp_path / "torn")) == found(whole)
+    with pytest.raises(UsageError, match="rule: an object is given, and it had none"):
+        bnnlab.run(resume=tmp_path / "torn", rule=Scaled())
+    with pytest.raises(UsageError, match="allow_changed_versions is only for resume"):
+        bnnlab.run(**small, allow_changed_versions=True)
+
+
+def test_the_command_line_says_that_objects_are_given_in_python(ended: Path, bnn: Any) -> None:
+    answer = bnn("run", "--resume", str(ended))
+    assert answer.code == 2
+    assert "model 'model' is an object that was given in Python" in answer.err
+    assert "bnnlab.run(resume=FOLDER, stream=...)" in answer.err
+    with pytest.raises(UsageError, match="model: it had an object of"):
+        bnnlab.load(ended)
+
+
+# -------------------------------------------------------------------- what fits, what is refused
+
+
+class Broken(Probe):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        raise OSError("no luck")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"model": 3}, "model: a int is neither a name, nor a mapping with one, nor a torch module"),
+    ({"rule": net()}, "rule: a Sequential is neither a name, .* nor a bnnlab.LearningRule"),
+    ({"stream": (X, Y)}, r"stream: a tuple is neither .* bnnlab\.stream_from\(train, test="),
+    ({"optimizer": torch.optim.SGD(net().parameters(), 0.1)}, "optimizer: a SGD is neither a name"),
+    ({"optimizer": torch.optim.SGD}, "optimizer:sgd .*failed when it was made|makes a SGD, and no"),
+    ({"optimizer": lambda model: torch.optim.SGD(model.parameters(), 0.1)}, "makes a SGD, and no"),
+    ({"model": lambda: 7}, r"model: .*<lambda> returns a int, and no module"),
+    ({"model": net().double()}, r"model: '0.weight' is torch.float64.*give module\.float\(\)"),
+    ({"model": nn.LazyLinear(4)}, "'weight' has no values yet"),
+    ({"model": nn.Linear(5, 4)}, "cannot take"),
+    ({"model": nn.Linear(6, 3)}, r"returns outputs of shape \(3,\) .* needs \(4,\)"),
+    ({"probe": Broken}, "probe:broken of object failed when it was made at .*no luck"),
+    ({"set": {"model.width": 3}}, r"model\.width: no such option"),
+    ({"set": {"rule.digest": "abc"}}, r"rule\.digest: 'abc' is not"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED)
+def test_what_cannot_stand_for_a_component_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bnnlab.run(**{**objects(), "epochs": 1, **given})
+
+
+def test_objects_show_what_they_provide_and_require() -> None:
+    numbers = bnnlab.stream_from((X, X[:, :4]), test=0.2)
+    with pytest.raises(UsageError, match=r"requires 'any-loss'.*--rule bp"):
+        bnnlab.run(**{**objects(), "stream": numbers})
+    whole = bnnlab.Model([net()])
+    with pytest.raises(UsageError, match=r"rule:dfa requires 'segments'"):
+        bnnlab.run(**{**objects(), "model": whole, "rule": "dfa"})
+    with pytest.raises(UsageError, match=r"optimizer:bop requires 'binary-weights'"):
+        bnnlab.run(**{**objects(), "model": net(), "optimizer": "bop"})
+    from bnnlab_dfa.rule import DirectFeedbackAlignment
+
+    class Own(DirectFeedbackAlignment):
+        """Has what the class provides and requires that it derives from."""
+
+    with pytest.raises(UsageError, match=r"rule:own requires 'segments'"):
+        bnnlab.run(**{**objects(), "model": whole, "rule": Own})
+    told = nn.Sequential(nn.Linear(6, 8), bnnlab.BatchNorm(8, "per-task"), nn.Linear(8, 4))
+    with pytest.raises(UsageError, match=r"model:sequential requires 'task-ids'"):
+        bnnlab.run(**{**objects(), "model": told, "optimizer": "adam"})
+    known = {**objects(), "model": told, "stream": stream(task_ids=True)}
+    assert bnnlab.run(**known, **SMALL).status == "complete"
+
+
+def test_an_object_that_fails_in_a_run_fails_the_run() -> None:
+    class Bad(Scaled):
+        def differentiate(self, model: Any, batch: Any) -> Any:
+            raise LookupError("no luck")
+
+    with pytest.raises(RunError, match="no luck"):
+        bnnlab.run(**{**objects(), "rule": Bad()}, **SMALL)
+
+
+# -------------------------------------------------------------------- digests
+
+
+class Weighted(nn.Module):
+    """Has attributes of many kinds."""
+
+    def __init__(self, limit: float = 1.0, mask: Any = None) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.limit, self.mask, self.table = limit, mask, {"a": [1, (2, 3)], "b": {4}}
+        self.again = self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * self.limit
+
+
+def test_a_digest_covers_attributes_code_and_tensors() -> None:
+    def named(value: Any) -> str:
+        return fingerprint(value, weights=False)
+
+    torch.manual_seed(0)
+    variants = [
+        Weighted(), Weighted(2.0), Weighted(mask=torch.ones(2)), Weighted(mask=torch.zeros(2)),
+        nn.Linear(3, 3), nn.Linear(3, 4), nn.Linear(3, 3, bias=False), nn.Conv2d(1, 1, 3),
+        nn.Conv2d(1, 1, 3, stride=2), partial(adam, lr=1), partial(adam, lr=2), lambda x: x + 1,
+        lambda x: x + 2, Weighted, Scaled, bnnlab.binarize(net(), policy="all"),
+    ]  # fmt: skip
+    assert len({*map(named, variants)}) == len(variants)
+    assert named(Weighted()) == named(Weighted())
+    assert fingerprint(Weighted()) != fingerprint(Weighted())
+    frozen = Weighted()
+    frozen.inner.weight.requires_grad_(requires_grad=False)
+    assert named(frozen) != named(Weighted())
+
+
+SCRIPT = """
+import torch
+from torch import nn
+import bnnlab
+from bnnlab.engine.fingerprints import fingerprint
+torch.manual_seed(0)
+FACTOR = 0.5
+class Rule(bnnlab.LearningRule):
+    def differentiate(self, model, batch):
+        return FACTOR * 2 in {1.0, 2.0, "a"}
+def make(model, generator=None):
+    return [FACTOR for _ in model]
+model = bnnlab.binarize(nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)), "all")
+digests = " ".join(map(fingerprint, (model, nn.LSTM(3, 3), Rule(), Rule, make)))
+"""
+
+
+@pytest.mark.slow  # a process that imports torch
+def test_a_digest_is_the_same_in_another_process() -> None:
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    with torch.random.fork_rng(devices=[]):
+        exec(SCRIPT, scope)
+    code = f"{SCRIPT}print(digests)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == scope["digests"]
