@@ -4,7 +4,9 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import numpy.random
@@ -140,6 +142,29 @@ def test_modes_and_the_default_device_are_put_back_together() -> None:
         torch.overrides.BaseTorchFunctionMode().__enter__()
     assert not ambient.differing(before)
     assert torch.ones(1).device.type == "cpu"
+
+
+def test_of_two_threads_at_once_neither_puts_back_what_the_other_has_changed() -> None:
+    """The second begins while the first has changed the state, and ends after it."""
+    before, changed, begun, ended = ambient.look(), Event(), Event(), Event()
+
+    def first() -> None:
+        with ambient.kept("acme"):
+            torch.set_default_dtype(torch.float64)
+            changed.set()
+            begun.wait(10)
+        ended.set()
+
+    def second() -> None:
+        changed.wait(10)
+        with ambient.kept("other"):
+            begun.set()
+            ended.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(first), pool.submit(second)]:
+            each.result()
+    assert not ambient.differing(before)
 
 
 def test_where_nothing_changes_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:

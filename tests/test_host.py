@@ -1,4 +1,7 @@
 import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +180,20 @@ def test_what_a_plugin_prints_at_import_does_not_reach_standard_output(
     make_plugin("acme-twin", offering("twin", more="print('hello')"))
     assert plugin(PluginHost(), "acme-twin").status is PluginStatus.OK
     assert capsys.readouterr().out == ""
+
+
+def test_threads_that_import_at_once_leave_standard_output_and_warnings(
+    make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_plugin("acme", "import time, warnings\nprint('{'); time.sleep(0.1)")
+    before = sys.stdout, warnings.showwarning, warnings.filters
+    with ThreadPoolExecutor(3) as pool:
+        made = [pool.submit(PluginHost) for _ in range(3)]
+        time.sleep(0.05)
+        print("of the script")
+        assert all(each.result() for each in made)
+    assert (sys.stdout, warnings.showwarning, warnings.filters) == before
+    assert capsys.readouterr().out == "of the script\n"
 
 
 def test_interrupting_is_not_a_broken_plugin(make_plugin: MakePlugin) -> None:

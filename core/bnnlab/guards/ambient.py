@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from threading import RLock, get_ident
 from types import ModuleType
 from typing import Any
 
@@ -38,10 +39,18 @@ NAMED = 5
 PYTHON = "Python's random generator"
 """Put back without a warning: many libraries draw from it when they are imported."""
 
+_open: list["Keeper"] = []
+"""The keepers at work in this process, the oldest first."""
+_LOCK = RLock()
+"""Held where state is read and put back, and keepers come and go."""
+
 
 @contextmanager
 def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
     """Put back the state that the code inside changes, with a warning that names it.
+
+    If other threads are in such a block, too, what they have changed meanwhile is put back as well,
+    and may be said of either; random generators are those of the beginning of each block.
 
     Args:
         who: Whose code runs inside, for the warning.
@@ -51,12 +60,16 @@ def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
     Raises:
         RuntimeError: If something cannot be put back.
     """
-    keeper = Keeper()
+    with _LOCK:
+        keeper = Keeper()
+        _open.append(keeper)
     try:
         with keeper.first_sight():
             yield
     finally:
-        keeper.put_back()
+        with _LOCK:
+            _open.remove(keeper)
+            keeper.put_back()
         changed = [name for name in keeper.changed if name != PYTHON]
         if changed:
             more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
@@ -81,13 +94,19 @@ def differing(before: dict[str, Any]) -> list[str]:
 class Keeper(MetaPathFinder):
     """Remembers the state, and puts it back.
 
+    What code of others in another thread has changed, and will be put back there, is not remembered.
+
     Attributes:
         changed: The names of what was put back, in order.
     """
 
     def __init__(self) -> None:
+        self._thread = get_ident()
         self._before = look()  # torch's is added when torch is imported
         self.changed: dict[str, None] = {}
+        if self._thread not in {each._thread for each in _open}:
+            for oldest in _open[:1]:
+                self._before |= _of_all_threads(oldest._before)
 
     def put_back(self) -> None:
         """Put back what has changed, and remember its names.
@@ -126,12 +145,21 @@ class Keeper(MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_then_look(module: ModuleType) -> None:
-            self.put_back()  # torch reads environment variables now
+            with _LOCK:
+                self.put_back()  # torch reads environment variables now
             execute(module)
-            self._before |= read(torch_state.parts(module))
+            found = read(torch_state.parts(module))
+            for each in (self, *_open):
+                each._before |= found
 
         spec.loader.exec_module = execute_then_look  # type: ignore[method-assign]
         return spec
+
+
+def _of_all_threads(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings in a state that are not each thread's own."""
+    own = {*generators(), *(f"torch's {name}" for name in torch_state.OF_A_THREAD)}
+    return {name: value for name, value in state.items() if name not in own}
 
 
 def read(parts: Parts) -> dict[str, Any]:

@@ -48,6 +48,12 @@ FLAGS = (
     "mkldnn.matmul.fp32_precision", "mkldnn.conv.fp32_precision", "mkldnn.rnn.fp32_precision",
 )  # fmt: skip
 """Attributes of `torch.backends`; the last nine are of torch 2.9 and newer."""
+OF_A_THREAD = (
+    "number of threads", "gradient mode", "default device", "flushing of tiny numbers",
+    "inference mode", "modes for functions", "modes for operations", "hooks for saved tensors",
+    "autocast on cpu", "autocast on cuda",
+)  # fmt: skip
+"""The settings of which each thread has its own."""
 
 
 def parts(torch: Any) -> Parts:

@@ -4,10 +4,12 @@ import contextlib
 import inspect
 import io
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 import pluggy
@@ -22,6 +24,21 @@ from bnnlab.registry.options import shown
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_IMPORTING = RLock()
+"""Held while standard output and the filters of warnings, which a process has one of, are others.
+"""
+
+
+class _Printed(io.StringIO):
+    """What this thread prints; what other threads print goes where it went before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread, self._before = get_ident(), sys.stdout
+
+    def write(self, text: str) -> int:
+        return super().write(text) if get_ident() == self._thread else self._before.write(text)
 
 
 def load(manager: pluggy.PluginManager, plugin: Plugin) -> Plugin:
@@ -50,11 +67,11 @@ def load(manager: pluggy.PluginManager, plugin: Plugin) -> Plugin:
 def _import(
     manager: pluggy.PluginManager, plugin: Plugin
 ) -> tuple[tuple[Component, ...], tuple[Command, ...]]:
-    printed = io.StringIO()
-    # Standard output belongs to the command: it may be a JSON document.
     name = f"{plugin.distribution}/{plugin.name}"
     with (
-        contextlib.redirect_stdout(printed),
+        _IMPORTING,
+        # Standard output belongs to the command: it may be a JSON document.
+        contextlib.redirect_stdout(_Printed()) as printed,
         warnings.catch_warnings(record=True) as warned,
         ambient.kept(f"{name}, while it was imported,"),
     ):
