@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import layer, with_flags
-from bnnlab.cli.console import Json, line, print_json, print_out, stoppable
-from bnnlab.errors import NotInstalledError, UsageError
+from bnnlab.cli.console import Json, line, print_json, print_out, report_error, stoppable
+from bnnlab.errors import NotInstalledError, StoppedError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
@@ -162,18 +162,21 @@ def _execute(
     json: bool,
 ) -> None:
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
-        result = _train(places, folder, allow_changed_versions, quiet)
+        result, code = _train(places, folder, allow_changed_versions, quiet)
     if json:
         print_json(result.as_dict())
     else:
         from bnnlab.cli.display import print_result
 
         print_result(result.as_dict(), result.folder)
+    if code:
+        raise typer.Exit(code)
 
 
 def _train(
     places: list[Any], folder: "RunFolder | None", allow_changed_versions: bool, quiet: bool
-) -> "Result":
+) -> tuple["Result", int]:
+    """Carry out a run; return its result, and the exit code if a signal came after its end."""
     host = PluginHost()
     config = resolve(host, places)
     from bnnlab.cli.display import Display
@@ -181,11 +184,17 @@ def _train(
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     with stoppable(lambda: experiment.again):
-        if quiet:
-            return experiment.run()
-        display = Display(experiment)
-        with display.progress:
-            return experiment.run(display.stepped)
+        try:
+            if quiet:
+                return experiment.run(), 0
+            display = Display(experiment)
+            with display.progress:
+                return experiment.run(display.stepped), 0
+        except StoppedError as stop:
+            if experiment.result is None:
+                raise
+            report_error(f"stopped by {stop.signal}; the run is {experiment.result.status}")
+            return experiment.result, stop.exit_code
 
 
 def list_recipes(json: Json = False) -> None:

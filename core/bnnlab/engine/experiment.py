@@ -39,6 +39,7 @@ class Experiment:
     folder: RunFolder | None
     heard: list[logging.LogRecord]  # what was logged before there was a folder
     resumed: bool
+    result: Result | None = None  # of a run that is complete or stopped by a probe, and written
 
     def __post_init__(self) -> None:
         self.observers = self.host.observers(self.origin.run_id)
@@ -73,7 +74,8 @@ class Experiment:
                 return self._finish("stopped" if reason else "complete", reason)
             except (KeyboardInterrupt, StoppedError) as stop:
                 log.info("stopped by %s", getattr(stop, "signal", "SIGINT"))
-                self._finish("interrupted")
+                if self.result is None:  # else its observers were stopped
+                    self._finish("interrupted")
                 raise
             except BaseException as error:  # a plugin may raise any
                 log.error("%s", error, exc_info=not isinstance(error, BnnlabError))
@@ -102,14 +104,7 @@ class Experiment:
     @property
     def again(self) -> str:
         """What goes on with the run: a command; with objects, a call; empty without a folder."""
-        if self.folder is None:
-            return ""
-        path, config = str(self.folder.path), self.config
-        chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
-        if kinds := dict.fromkeys(kind for kind, it in chosen if it.plugin.distribution == OBJECT):
-            return f"bnnlab.run(resume={path!r}, {', '.join(f'{kind}=...' for kind in kinds)})"
-        files = [word for it in self.host.plugins if it.file for word in ("--plugin", it.file)]
-        return command(*files, "run", "--resume", path)
+        return _again(self.host, self.config, self.folder.path) if self.folder else ""
 
     @property
     def _path(self) -> Path | None:
@@ -179,5 +174,14 @@ class Experiment:
                 raise  # the run has failed, and comes here again
             self.observers.notify("bnnlab_run_ended", result=result.as_dict())
             raise
+        self.result = result if status in ("complete", "stopped") else None
         self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result
+
+
+def _again(host: PluginHost, config: RunConfig, folder: Path) -> str:
+    chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
+    if kinds := dict.fromkeys(kind for kind, it in chosen if it.plugin.distribution == OBJECT):
+        return f"bnnlab.run(resume={str(folder)!r}, {', '.join(f'{kind}=...' for kind in kinds)})"
+    files = [word for it in host.plugins if it.file for word in ("--plugin", it.file)]
+    return command(*files, "run", "--resume", folder)

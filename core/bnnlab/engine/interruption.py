@@ -2,10 +2,10 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import current_thread, main_thread
 from types import FrameType
 
 from bnnlab.errors import RunError, StoppedError
@@ -36,6 +36,32 @@ def stop_if_all_stop() -> None:
 def stop(number: int) -> BaseException:
     """Return the exception with which a run ends after this signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else StoppedError(number)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Let SIGTERM, SIGHUP and SIGQUIT raise `StoppedError`, as SIGINT raises KeyboardInterrupt.
+
+    An ignored signal stays so; outside the main thread nothing changes.
+    """
+
+    def heard(number: int, _: FrameType | None) -> None:
+        raise stop(number)
+
+    with _heard_by(heard):
+        yield
+
+
+@contextmanager
+def _heard_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a function hear the signals in the main thread; an ignored one stays so."""
+    with ExitStack() as before:
+        for number in SIGNALS if current_thread() is main_thread() else ():
+            old = signal.getsignal(number)
+            if old not in (signal.SIG_IGN, None):
+                before.callback(signal.signal, number, old)
+                signal.signal(number, handler)
+        yield
 
 
 class Interruption:
@@ -90,13 +116,7 @@ class Interruption:
             else:
                 self._asked = number
 
-        with ExitStack() as before:
-            if threading.current_thread() is threading.main_thread():
-                for number in SIGNALS:
-                    old = signal.getsignal(number)
-                    if old not in (signal.SIG_IGN, None):
-                        before.callback(signal.signal, number, old)
-                        signal.signal(number, heard)
+        with _heard_by(heard):
             try:
                 yield
             except RunError:  # such as a full disk

@@ -94,7 +94,7 @@ def differing(before: dict[str, Any]) -> list[str]:
 class Keeper(MetaPathFinder):
     """Remembers the state, and puts it back.
 
-    What code of others in another thread has changed, and will be put back there, is not remembered.
+    What others have changed in another thread, and is put back there, is not remembered.
 
     Attributes:
         changed: The names of what was put back, in order.

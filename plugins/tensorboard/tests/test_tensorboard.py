@@ -35,7 +35,7 @@ def lines_of(board: EventAccumulator) -> list[Any]:
 
 def make_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "run.toml").write_text("seed = 0\n")
     (folder / "environment.json").write_text("{}")
     return folder
@@ -99,6 +99,20 @@ def test_a_killed_run_goes_on_and_no_line_is_there_twice(tmp_path: Path) -> None
     run.end("complete")
     assert lines_of(read(board)) == metrics(folder)
     assert [each.value for each in read(board).Scalars("odd/deep/a/1")][-2:] == [2, 3]
+
+
+def test_another_run_of_the_same_name_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    boards = tmp_path / "boards"
+    first, second = make_folder(tmp_path / "one"), make_folder(tmp_path / "two")
+    for folder, run_id, resumed in ((first, "1", False), (second, "2", False), (second, "2", True)):
+        its = {"bnnlab-tensorboard/tensorboard": {"patience": 60.0, "folder": str(boards)}}
+        run = Watched(folder, its, run_id * 16, {"epochs": 1}, resumed=resumed)
+        count = len(metrics(folder)) if resumed else 0
+        save(run, folder, count, count + 1)
+        run.end("complete")
+    assert {each.name for each in boards.iterdir()} == {"run", f"run-{'2' * 16}"}
+    assert lines_of(read(boards / "run")) == metrics(first)
+    assert lines_of(read(boards / f"run-{'2' * 16}")) == metrics(second)
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from small_runs import SMALL, found, metrics, without_times
 
 import bnnlab
+from bnnlab.cli import main
 from bnnlab.errors import NOTE
 from bnnlab.storage.checkpoint import CHECKPOINT
-from bnnlab.storage.folder import METRICS
+from bnnlab.storage.folder import METRICS, RESULT
 from bnnlab_testing import TrackerContract
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
@@ -368,6 +370,43 @@ def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
     assert not warned(caplog)
     assert not left_behind(str(tmp_path))
     assert "track hang: to deliver what is missing: bnn run --resume" in noted(caplog)[-1]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_another_signal_at_the_end_leaves_the_tracker_shows_the_result_and_ends_the_process(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(tmp_path))
+    number, file = signal.Signals[name], tmp_path / "run.toml"
+    file.write_text(tomli_w.dumps(SMALL))
+    words = ["--config", str(file), "--out", str(tmp_path), "--name", "run", "--track", "hang"]
+
+    def stop_at_the_end() -> None:
+        while not (tmp_path / "run" / RESULT).exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        signal.raise_signal(number)
+
+    signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=stop_at_the_end).start()
+    assert main(["run", *words, "--quiet"]) == 128 + number
+    said = capsys.readouterr()
+    assert "forgetting" in said.out
+    assert "track hang: to deliver what is missing: bnn run --resume" in said.err
+    assert f"stopped by {name}; the run is complete" in said.err
+    assert json.loads((tmp_path / "run" / RESULT).read_text())["status"] == "complete"
+    assert not left_behind(str(tmp_path))
+
+
+def test_what_is_shown_elsewhere_from_now_on_is_shown_from_its_first_line(tmp_path: Path) -> None:
+    """This tracker leaves it to bnnlab to know how many lines are delivered."""
+    folder = make_folder(tmp_path, "run")
+    for end, its in enumerate([{}, {"patience": 50.0}, {"file": "other"}, {"file": "other"}], 1):
+        run = watch(folder, resumed=end > 1, told=its)
+        save(run, folder, end, begin=end - 1)
+        run.end("stopped")
+    assert delivered(folder / "lines") == metrics(folder)[:2]
+    assert delivered(folder / "other") == metrics(folder)
 
 
 def test_ctrl_c_while_it_is_tried_again_ends_that_process_too(

@@ -55,7 +55,9 @@ def make_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "study" / "cell" / "seed-0"
     folder.mkdir(parents=True)
     (tmp_path / "study" / "study.toml").touch()
-    (folder / "run.toml").write_text('seed = 0\nout = "/home/me"\n[rule]\nname = "bp"\n')
+    own = 'seed = 0\nout = "/home/me"\n'
+    nested = 'teacher = "/home/me/x.pt"\nbase = {files = ["/home/me/y", "rel"]}\n'
+    (folder / "run.toml").write_text(f'{own}[rule]\nname = "bp"\n{nested}')
     environment = {"bnnlab": "0.1.0", "command": ["/home/me/bnn"]}
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
@@ -155,7 +157,8 @@ def test_a_killed_run_goes_on_in_the_same_run_of_wandb(
     assert kept.variables["displayName"] == "cell/seed-0"
     assert kept.variables["project"] == "theirs"
     assert kept.variables["tags"] == ["a", "b"]
-    assert kept.config["rule"] == {"name": "bp"}
+    nested = {"teacher": "x.pt", "base": {"files": ["y", "rel"]}}
+    assert kept.config["rule"] == {"name": "bp", **nested}
     assert "/home/me" not in json.dumps([kept.variables, kept.config])
 
 
@@ -270,6 +273,31 @@ def test_an_offline_run_that_goes_on_is_whole_or_what_was_not_uploaded(
             upload(tmp_path, *words)
             assert [line_of(each) for each in server.runs[RUN].lines] == metrics(folder)
     assert [len(read(place).history) for place in sorted(offline(folder))] == [2, 1]
+
+
+def test_with_nothing_new_nothing_is_written_and_another_project_gets_all(
+    tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    bnnlab.run(SMALL, out=tmp_path, name="run", track={"wandb": {"mode": "offline"}})
+    folder = tmp_path / "run"
+    (place,) = offline(folder)
+    upload(tmp_path, "wandb", "sync", str(place))
+    with caplog.at_level(NOTE, "bnnlab.tracking"):
+        for project in ("bnnlab", "bnnlab", "other"):
+            watch_again(folder, project)
+    lines = len(metrics(folder))
+    said = [each.getMessage().partition(" sync ")[0] for each in caplog.records]
+    assert said[:2] == [f"track wandb: all {lines} lines are delivered"] * 2
+    assert said[-1].startswith("track wandb: to upload it later: ")
+    (other,) = {*offline(folder)} - {place}
+    assert (read(other).run.project, len(read(other).history)) == ("other", lines + 1)
+
+
+def watch_again(folder: Path, project: str) -> None:
+    """Resume a run that is complete."""
+    run_id = json.loads((folder / "result.json").read_text())["run_id"]
+    its = {"bnnlab-wandb/wandb": {"mode": "offline", "project": project}}
+    Watched(folder, its, run_id, {"epochs": 1}, resumed=True).end("complete")
 
 
 @pytest.mark.slow

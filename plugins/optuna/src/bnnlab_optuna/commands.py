@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bnnlab.cli.choosing import Assignments
 from bnnlab.cli.console import Json, print_json, print_out, print_table, report_note, stoppable
+from bnnlab.engine.interruption import raising
 from bnnlab.errors import BnnlabError, RunError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
@@ -23,7 +24,6 @@ from bnnlab_optuna.storage import FAULTS, unreachable
 from bnnlab_optuna.tuner import ABOUT, Tuner
 from bnnlab_studies.cells import brief
 from bnnlab_studies.commands.options import EngineName, Jobs, Name, Out, Trackers, spoken
-from bnnlab_studies.stopping import raising
 
 log = logging.getLogger("bnnlab.optuna")
 

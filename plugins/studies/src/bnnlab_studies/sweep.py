@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bnnlab.engine.interruption import raising
 from bnnlab.errors import BnnlabError, RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.asking import Asked, EngineError
 from bnnlab_studies.engine import Engine, open_executor
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
 from bnnlab_studies.plan import Cell, Plan
-from bnnlab_studies.stopping import raising
 from bnnlab_studies.study import TABLE, Study
 from bnnlab_studies.study_folder import held
 

@@ -36,11 +36,13 @@ class TensorBoard(Tracker):
     def start(self, run: Tracked) -> int:
         """Read what the files have; a new file takes the rest."""
         self._run = run
-        shared = self._folder and Path(self._folder, run.group, run.name)
-        place = shared or run.folder / "tensorboard"
+        files = f"*tfevents*.{run.run_id}.*"
+        place = run.folder / "tensorboard"
+        if self._folder:
+            place = _own(Path(self._folder, run.group, run.name), run.run_id, files)
         place.mkdir(parents=True, exist_ok=True)
         mine = f"{run.run_id}.{os.getpid()}"
-        there, self._step, self._is_ended = _read(place.glob(f"*tfevents*.{run.run_id}.*"))
+        there, self._step, self._is_ended = _read(place.glob(files))
         self._file = (place / f"events.out.tfevents.{time.time():.0f}.{mine}").open("wb", 0)
         self._write(_event(file_version=VERSION, wall_time=time.time()))
         self._next = there
@@ -91,6 +93,18 @@ class TensorBoard(Tracker):
         content = written.getvalue()
         if self._file.write(content) != len(content):
             raise OSError(28, "the disk is full", self._file.name)
+
+
+def _own(named: Path, run_id: str, files: str) -> Path:
+    """Return the folder called like a run, or one with its id, too, if the first is of another."""
+    own = named.with_name(f"{named.name}-{run_id}")
+    if own.exists():
+        return own
+    try:
+        named.mkdir(parents=True)  # of runs that begin together, one makes it
+    except FileExistsError:
+        return named if any(named.glob(files)) else own
+    return named
 
 
 def _event(values: Iterable[Any] | None = None, **about: Any) -> Any:

@@ -69,14 +69,23 @@ def _work(job: Job, tell: Tell) -> None:
     ear = Ear(0, job["saved"], job.get("status"), limit=tracker.patience)
     ledger = own_file(job["folder"], job["name"], "json")
     with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
-        run = describe(job, _read(ledger))
+        where = json.loads(json.dumps(tracker.destination() or _destination(job["options"])))
+        noted = _read(ledger)
+        if noted.get("where", where) != where:
+            noted = {}  # all of it is missing there
+        run = describe(job, noted)
+
+        def note(lines: int, *, is_ended: bool = False) -> None:
+            if not late:
+                _write(ledger, {"lines": lines, "is_ended": is_ended, "where": where})
+
         if late:
             other = tracker.offline(run)
             if other is None:
                 tell(done=True)
                 return
             tracker = other
-        count = _deliver(tracker, run, ear, lambda n: None if late else _write(ledger, n))
+        count = _deliver(tracker, run, ear, note)
     tell(done=True, lines=count, later=tracker.later())
 
 
@@ -94,8 +103,13 @@ def make(name: str, options: Mapping[str, Any]) -> Tracker:
     return made
 
 
-def describe(job: Job, delivered: int | None) -> Tracked:
-    """Return what a tracker is told of a run."""
+def _destination(options: Mapping[str, Any]) -> Any:
+    """Return the options that may say where a tracker shows runs."""
+    return {name: value for name, value in options.items() if name != "patience"}
+
+
+def describe(job: Job, noted: Mapping[str, Any]) -> Tracked:
+    """Return what a tracker is told of a run, of which this was noted."""
     folder = Path(job["folder"])
     study = next((each for each in folder.parents[:2] if (each / STUDY).is_file()), None)
     return Tracked(
@@ -107,14 +121,15 @@ def describe(job: Job, delivered: int | None) -> Tracked:
         protocol=job["protocol"],
         protocol_hash=job["protocol_hash"],
         resumed=job["resumed"],
-        delivered=delivered,
+        delivered=noted.get("lines"),
+        is_ended=noted.get("is_ended", False),
     )
 
 
-def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], None]) -> int:
+def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[..., None]) -> int:
     """Deliver the lines as they come, and the end; return how many there are."""
     count = _there(tracker.start(run), run)
-    note(count)
+    note(count, is_ended=run.is_ended)
     lines = _lines(run.folder / METRICS, count)
     saved, status = count, None
     while status is None:
@@ -127,6 +142,7 @@ def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[[int], Non
             count += 1
             note(count)
     tracker.finish(status, _result(run.folder / RESULT))
+    note(count, is_ended=status == "complete")
     return count
 
 
@@ -165,16 +181,17 @@ def _result(file: Path) -> Mapping[str, Any] | None:
     return found
 
 
-def _read(ledger: Path) -> int | None:
+def _read(ledger: Path) -> Mapping[str, Any]:
     with suppress(OSError, ValueError):
-        return int(json.loads(ledger.read_text())["lines"])
-    return None
+        noted: Mapping[str, Any] = json.loads(ledger.read_text())
+        return {**noted, "lines": int(noted["lines"])}
+    return {}
 
 
-def _write(ledger: Path, lines: int) -> None:
-    """Note how many lines are delivered; the disk is not waited for, as checkpoints do."""
+def _write(ledger: Path, noted: Mapping[str, Any]) -> None:
+    """Note how much is delivered, and where; the disk is not waited for, as checkpoints do."""
     part = ledger.with_suffix(".part")
-    part.write_text(json.dumps({"lines": lines}))
+    part.write_text(json.dumps(noted))
     part.replace(ledger)
 
 

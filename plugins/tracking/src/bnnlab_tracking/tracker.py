@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast
@@ -25,6 +25,19 @@ def own_file(folder: Path | str, name: str, ending: str) -> Path:
     return Path(folder, PLACE, f"{name}.{ending}")
 
 
+def without_paths(value: Any) -> Any:
+    """Return settings in which each path is its last name, also in lists and tables.
+
+    What is an absolute path is one; bnnlab makes the value of a `FilePath` absolute.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(inner) for inner in value]
+    is_path = isinstance(value, str) and PurePath(value).is_absolute()
+    return PurePath(value).name if is_path else value
+
+
 @dataclass(frozen=True)
 class Tracked:
     """A run that is shown elsewhere.
@@ -38,8 +51,9 @@ class Tracked:
         protocol: What the protocol hash covers.
         protocol_hash: The hash.
         resumed: Whether the run goes on from a checkpoint.
-        delivered: How many lines of metrics.jsonl were delivered before. None: this tracker never
-            came to begin with this run.
+        delivered: How many lines of metrics.jsonl were delivered before, to the same destination.
+            None: this tracker never came to begin with this run there.
+        is_ended: Whether `finish` has returned there for the complete run.
     """
 
     folder: Path
@@ -51,11 +65,12 @@ class Tracked:
     protocol_hash: str
     resumed: bool
     delivered: int | None
+    is_ended: bool = False
 
     @property
     def portable(self) -> dict[str, Any]:
-        """The settings without those that say where the run lies and is shown."""
-        return {key: it for key, it in self.settings.items() if key not in PLACES}
+        """The settings without those that say where the run lies and is shown, `without_paths`."""
+        return without_paths({key: it for key, it in self.settings.items() if key not in PLACES})
 
     @property
     def place(self) -> Path:
@@ -82,6 +97,13 @@ class Tracker(ABC):
 
     def __init__(self, patience: Annotated[float, AtLeast(0)] = 60.0) -> None:
         self.patience = patience
+
+    def destination(self) -> Any:
+        """Return what says where runs are shown, as JSON; None: all options but `patience`.
+
+        If it is another than before, nothing of the run is taken for delivered there.
+        """
+        return None
 
     @abstractmethod
     def start(self, run: Tracked) -> int | None:

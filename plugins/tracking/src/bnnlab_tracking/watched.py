@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import NOTE, command
+from bnnlab.engine.interruption import raising
+from bnnlab.errors import NOTE, StoppedError, command
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.delivery import Delivery
@@ -77,19 +78,28 @@ class Watched:
             delivery.look()
 
     def end(self, status: str) -> None:
-        """Wait until all is delivered, at most as long as the trackers' patience, and say how."""
+        """Wait until all is delivered, at most as long as the trackers' patience, and say how.
+
+        Ctrl-C ends the wait.
+
+        Raises:
+            StoppedError: If another signal ended it.
+        """
         try:
-            for delivery in self.deliveries:
-                delivery.tell(ended=status)
-            self._wait(self.deliveries, {each: each.patience for each in self.deliveries})
-            for delivery in self.deliveries:
-                delivery.close()
-                self._say(delivery, status)
-        except KeyboardInterrupt:  # the run is over: only its trackers are not
+            with raising():
+                for delivery in self.deliveries:
+                    delivery.tell(ended=status)
+                self._wait(self.deliveries, {each: each.patience for each in self.deliveries})
+                for delivery in self.deliveries:
+                    delivery.close()
+                    self._say(delivery, status)
+        except (KeyboardInterrupt, StoppedError) as stop:
             for delivery in self.deliveries:
                 delivery.close()
                 if not delivery.done:
                     self._advise(delivery)
+            if isinstance(stop, StoppedError):  # the run is over; this process is told to end, too
+                raise
 
     def _wait(self, deliveries: Iterable[Delivery], limits: Mapping[Delivery, float]) -> None:
         begun, is_said = time.monotonic(), False

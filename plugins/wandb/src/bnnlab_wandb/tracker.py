@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bnnlab.errors import program
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.showing import draw_all, heat_map, matrix_table
-from bnnlab_tracking.tracker import PLACE, Line, Status, Tracked, Tracker
+from bnnlab_tracking.tracker import PLACE, Line, Status, Tracked, Tracker, without_paths
 from bnnlab_wandb.records import AXES, record
 
 QUIET: Mapping[str, Any] = {
@@ -78,25 +78,40 @@ class WandB(Tracker):
         told = os.environ.get("WANDB_MODE") or "online"
         self._mode = mode or ALIASES.get(told, told)
         self._pictures, self._artifact = pictures, artifact
+        self._shown: Any = None
+
+    def destination(self) -> Any:
+        """Return server, entity and project; none of them in the mode `disabled`."""
+        if self._mode == "disabled":
+            return [self._mode]
+        told = [os.environ.get(f"WANDB_{name}") for name in ("BASE_URL", "ENTITY")]
+        return [told[0], self._about["entity"] or told[1], self._about["project"]]
 
     def start(self, run: Tracked) -> int:
         """Begin a run of W&B, or go on with it; online, W&B knows best how many lines it has.
 
         Offline, a run that goes on is written from its first line again, so that one folder has
-        all of it. But `wandb sync` appends: if it has uploaded a part, the rest is written.
+        all of it. But `wandb sync` appends: if a part was sent, the rest is written; nothing, if
+        the run has ended.
         """
+        self._run = run
+        self._before = sorted((run.place / "wandb").glob(f"offline-run-*-{run.run_id}"))
+        is_offline, delivered = self._mode == "offline", run.delivered
+        if is_offline and delivered is None:
+            self._before = []  # they are for another destination
+        is_sent = not self._before or any(map(_is_synced, self._before))
+        self._is_part = is_offline and delivered is not None and is_sent
+        if self._is_part and delivered is not None and run.is_ended:
+            return delivered
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        self._run = run
-        self._before = sorted((run.place / "wandb").glob(f"offline-run-*-{run.run_id}"))
-        self._is_part = any([*each.glob("*.synced")] for each in self._before)
         about = {
             **self._about,
             "group": self._about["group"] or run.group or None,
             "name": self._about["name"] or run.name,
         }
-        self._shown: Any = wandb.init(
+        self._shown = wandb.init(
             id=run.run_id,
             resume="allow",
             mode=self._mode,
@@ -110,7 +125,7 @@ class WandB(Tracker):
         if self._mode == "online":
             self._next = int(self._shown.starting_step)
         else:
-            self._next = (run.delivered or 0) if self._is_part else 0
+            self._next = (delivered or 0) if self._is_part else 0
         return self._next
 
     def log(self, index: int, line: Line) -> None:
@@ -122,49 +137,29 @@ class WandB(Tracker):
 
     def finish(self, status: Status, result: Mapping[str, Any] | None) -> None:
         """Send the result, pictures and the folder; wait until all has arrived."""
+        if self._shown is None:
+            return
         import wandb
 
-        with TemporaryDirectory() as folder:
-            if result is not None:
-                about = {key: it for key, it in result.items() if key != "protocol_description"}
-                self._shown.summary.update(about)
-            if result is not None and status == "complete":
-                self._show(result, Path(folder))
-                if self._artifact:
-                    self._shown.log_artifact(self._packed())
-            ended = status in ("complete", "stopped")
-            self._shown.finish(exit_code=0 if ended else 1)
+        if result is not None:
+            about = {key: it for key, it in result.items() if key != "protocol_description"}
+            self._shown.summary.update(about)
+        if result is not None and status == "complete":
+            self._show(result)
+            if self._artifact:
+                self._shown.log_artifact(_packed(self._run))
+        self._shown.finish(exit_code=0 if status in ("complete", "stopped") else 1)
         wandb.teardown()
         for old in () if self._is_part else self._before:  # this one has their lines, too
             shutil.rmtree(old, ignore_errors=True)
 
-    def _show(self, result: Mapping[str, Any], folder: Path) -> None:
+    def _show(self, result: Mapping[str, Any]) -> None:
         """Send matrix and pictures after the last line, unless an earlier process did."""
-        import wandb
-
         lines = (self._run.folder / METRICS).read_bytes().count(b"\n")
-        if self._next != lines:
-            return
-        heads, rows = matrix_table(result["accuracy"], result["tasks"])
-        map_file = folder / "matrix.png"
-        map_file.write_bytes(heat_map(result["accuracy"]))
-        files = draw_all(self._run.folder, folder) if self._pictures else []
-        shown = {
-            "matrix/table": wandb.Table(columns=heads, data=rows),
-            "matrix/heat map": wandb.Image(str(map_file)),
-            **{f"pictures/{file.stem}": wandb.Image(str(file)) for file in files},
-        }
-        self._shown.log(shown, step=lines, commit=True)
-
-    def _packed(self) -> Any:
-        import wandb
-
-        artifact = wandb.Artifact(f"run-{self._run.run_id}", type="run")
-        for file in sorted(self._run.folder.rglob("[!.]*")):
-            name = file.relative_to(self._run.folder)
-            if file.is_file() and name.parts[0] != PLACE:
-                artifact.add_file(str(file), str(name))
-        return artifact
+        if self._next == lines:
+            with TemporaryDirectory() as folder:
+                shown = _images(self._run, result, Path(folder), pictures=self._pictures)
+                self._shown.log(shown, step=lines, commit=True)
 
     def offline(self, run: Tracked) -> "WandB | None":
         """Return one that writes for `wandb sync`, unless some was sent, to which that appends."""
@@ -178,18 +173,48 @@ class WandB(Tracker):
         """Return the command that uploads an offline run."""
         if self._mode != "offline":
             return ""
-        parts = [each for each in self._before if self._is_part and not [*each.glob("*.synced")]]
-        folders = (shlex.quote(str(each)) for each in (*parts, self._shown.settings.sync_dir))
-        return f"{program('wandb')} sync {' '.join(folders)}"
+        folders = [each for each in self._before if self._is_part and not _is_synced(each)]
+        if self._shown is not None:
+            folders.append(self._shown.settings.sync_dir)
+        return f"{program('wandb')} sync {shlex.join(map(str, folders))}" if folders else ""
+
+
+def _images(
+    run: Tracked, result: Mapping[str, Any], folder: Path, *, pictures: bool
+) -> dict[str, Any]:
+    """Return the matrix as a table and a heat map, and the pictures; their files go to a folder."""
+    import wandb
+
+    heads, rows = matrix_table(result["accuracy"], result["tasks"])
+    map_file = folder / "matrix.png"
+    map_file.write_bytes(heat_map(result["accuracy"]))
+    files = draw_all(run.folder, folder) if pictures else []
+    return {
+        "matrix/table": wandb.Table(columns=heads, data=rows),
+        "matrix/heat map": wandb.Image(str(map_file)),
+        **{f"pictures/{file.stem}": wandb.Image(str(file)) for file in files},
+    }
+
+
+def _packed(run: Tracked) -> Any:
+    """Return the run's folder as an artifact."""
+    import wandb
+
+    artifact = wandb.Artifact(f"run-{run.run_id}", type="run")
+    for file in sorted(run.folder.rglob("[!.]*")):
+        name = file.relative_to(run.folder)
+        if file.is_file() and name.parts[0] != PLACE:
+            artifact.add_file(str(file), str(name))
+    return artifact
+
+
+def _is_synced(folder: Path) -> bool:
+    return any(folder.glob("*.synced"))
 
 
 def config_of(run: Tracked) -> dict[str, Any]:
     """Return what W&B calls the config: settings, protocol, versions."""
     environment = run.environment
     environment.pop("command", None)
-    return {
-        **run.portable,
-        "protocol": run.protocol_hash,
-        "protocol_description": run.protocol,
-        "environment": environment,
-    }
+    described = {"protocol_description": run.protocol, "environment": environment}
+    return {**run.portable, "protocol": run.protocol_hash, **without_paths(described)}

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnnlab.cli.console import stoppable
+from bnnlab.engine.interruption import raising
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer
 from bnnlab_studies.commands.summaries import print_study
 from bnnlab_studies.plan import command_of
 from bnnlab_studies.repeating import repeat as repeat_runs
-from bnnlab_studies.stopping import raising
 from bnnlab_studies.study import TABLE
 from bnnlab_studies.sweep import TableError
 
