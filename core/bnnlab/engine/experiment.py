@@ -131,11 +131,8 @@ class Experiment:
         self._tick()
         if not self.folder:
             return
-        state = {
-            **self.learner.state_dict(),
-            **self.origin.state_dict(),
-            "probes": self.probes.state_dict(),
-        }
+        probes = {"probes": self.probes.state_dict()}
+        state = {**self.learner.state_dict(), **self.origin.state_dict(), **probes}
         self.observers.notify("bnnlab_saved", file=self.folder.save(state))
         self._ticked = time.perf_counter()
         self._interruption.saved()
