@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from remembering import Counts, Replay
 from small_runs import SMALL, experiment, found, metrics, read_json, resume, without_times
 
-from bnnlab import BatchNorm, Kind, PluginHost, Result, hookimpl
+from bnnlab import BatchNorm, Kind, LearningRule, PluginHost, Result, Task, TaskContext, hookimpl
+from bnnlab.engine.learner import Learner
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.settings.layers import resolve
+from bnnlab_testing import toy
+from bnnlab_testing.lives import assert_goes_on
 
 TOLD: dict[str, Any] = {
     "rule": {"name": "dfa", "recompute": True},
@@ -275,6 +280,47 @@ def test_repetitions_that_differ_in_the_seed_share_a_protocol_and_others_do_not(
     ]
     assert same not in [protocol(other) for other in others]
     assert len({protocol(other) for other in others}) == len(others)
+
+
+def test_the_rule_hears_of_a_task_before_the_optimizer_and_of_its_end_after_it(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, heard = experiment(host, None, {"epochs": 1}), list[tuple[str, str, int]]()
+    for name in ("rule", "optimizer"):
+        for told in ("task_started", "task_ended"):
+
+            def hear(context: TaskContext, who: str = name, what: str = told) -> None:
+                assert (context.rule, context.batch_size) == (run.made.rule, 200)
+                heard.append((who, what, context.task.index))
+
+            monkeypatch.setattr(getattr(run.made, name), told, hear)
+    run.run()
+    assert heard == [
+        (who, what, task)
+        for task in range(2)
+        for who, what in (
+            ("rule", "task_started"),
+            ("optimizer", "task_started"),
+            ("optimizer", "task_ended"),
+            ("rule", "task_ended"),
+        )
+    ]
+
+
+@pytest.mark.parametrize("rule", [Counts, partial(Replay, policy="balanced")])
+def test_what_a_rule_hears_and_remembers_is_the_same_wherever_a_run_is_interrupted(
+    rule: Callable[[], LearningRule],
+) -> None:
+    """After each step, before and after the end of a task, and in its evaluation."""
+
+    def make(seed: int) -> tuple[Learner, list[Task]]:
+        model, learner = toy.make_model(), rule()
+        learner.attach(model, torch.Generator().manual_seed(seed))
+        tasks = [toy.make_task(index) for index in range(3)]
+        return Learner(model, learner, toy.make_optimizer(model)), tasks
+
+    epoch = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 0)]
+    assert_goes_on(make, [(task, *where) for task in range(3) for where in epoch])
 
 
 def test_what_an_optimizer_says_of_itself_is_asked_for_once_an_epoch(

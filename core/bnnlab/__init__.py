@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnnlab.errors import DownloadError as DownloadError
     from bnnlab.errors import RunError as RunError
     from bnnlab.errors import UsageError as UsageError
+    from bnnlab.families.around import RuleAround as RuleAround
     from bnnlab.families.latent import LatentOptimizer as LatentOptimizer
     from bnnlab.families.local import LocalRule as LocalRule
     from bnnlab.families.posterior import BernoulliOptimizer as BernoulliOptimizer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.examples import Examples as Examples
     from bnnlab.interfaces.keeping import keeping as keeping
     from bnnlab.interfaces.keeping import kept as kept
+    from bnnlab.interfaces.memory import Memory as Memory
     from bnnlab.interfaces.model import Model as Model
     from bnnlab.interfaces.objective import Objective as Objective
     from bnnlab.interfaces.objectives import Classes as Classes
@@ -80,6 +82,7 @@ _HOMES = {
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),
     "registry.host": ("PluginHost",),
+    "families.around": ("RuleAround",),
     "families.latent": ("LatentOptimizer",),
     "nn.layers": (
         "BinaryConv1d",
@@ -99,6 +102,7 @@ _HOMES = {
     "interfaces.conversion": ("Conversion",),
     "interfaces.examples": ("Examples",),
     "interfaces.keeping": ("keeping", "kept"),
+    "interfaces.memory": ("Memory",),
     "interfaces.model": ("Model",),
     "nn.normalization": ("BatchNorm",),
     "interfaces.objective": ("Objective",),

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bnnlab.engine import building
+from bnnlab.engine.differences import in_words
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.learner import Learner, restore
@@ -142,7 +143,8 @@ def _restore(
 ) -> Origin:
     """Load a checkpoint, if it is of this run; return the origin of the resumed run."""
     versions = join_versions(folder.path, state["versions"], mine.versions, allow_changed_versions)
-    compare(folder.path, state["identity"], mine.identity)
+    before = state.get("protocol", mine.protocol)  # which earlier checkpoints do not have
+    compare(folder.path, state["identity"], mine.identity, in_words(before, mine.protocol))
     computed_on = join_computers(folder.path, state, mine.computed_on)
     learner.load_state_dict(state, folder.path)
     restore(folder.path, state["probes"], **probes)

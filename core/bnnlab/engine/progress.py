@@ -20,8 +20,8 @@ class Progress:
 
     Attributes:
         task: The task to go on with.
-        phase: What comes next of it: its `start`, its `epochs`, or its `evaluation`, once the
-            optimizer has heard that the task is over.
+        phase: What comes next of it: its `start`, its `epochs`, or its `evaluation`, once rule and
+            optimizer have heard that the task is over. Nothing is saved before both have heard.
         epoch: The epoch to go on with.
         step: Steps made in that epoch.
         losses: Of its steps, 0 for those to come, on the device of the data.

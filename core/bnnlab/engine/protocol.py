@@ -1,5 +1,6 @@
 """What a run's figures come from, and what must agree where a run is continued."""
 
+import json
 import logging
 import secrets
 from collections.abc import Iterable, Mapping
@@ -57,8 +58,9 @@ class Origin:
     components: dict[str, dict[str, str]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it: all that is not a function of the rest."""
-        return {k: v for k, v in vars(self).items() if k not in ("protocol", "components")}
+        """Return what a checkpoint holds of it; a run that is resumed finds its components anew."""
+        state = {k: v for k, v in vars(self).items() if k != "components"}
+        return {**state, "protocol": json.loads(json.dumps(self.protocol))}  # in plain types
 
 
 def originate(
@@ -108,7 +110,7 @@ def _describe(
     config: RunConfig, run: Run, stream: TaskStream, files: Mapping[str, str]
 ) -> dict[str, Any]:
     """Describe the data and `files` that are learned from, their order, their split, the score."""
-    draws = run.optimizer.test_draws
+    draws, memory = run.optimizer.test_draws, run.rule.memory
     predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
     objective = run.tasks[0].objective
     return {
@@ -119,6 +121,7 @@ def _describe(
         "score": objective.score_of(predictor, config.evaluate_on),
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
+        **({} if memory is None else {"memory": memory.describe()}),
     }
 
 
@@ -141,19 +144,28 @@ def _is_object(choice: Choice) -> bool:
     return choice.plugin.distribution == OBJECT
 
 
-def compare(folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+def compare(
+    folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any], differences: Iterable[str] = ()
+) -> None:
     """Check that a checkpoint's identity agrees with `mine`, the run's or a part of it.
 
     A setting that the checkpoint does not have came with a later version, and is not compared.
+
+    Args:
+        folder: The run's folder.
+        saved: The checkpoint's identity.
+        mine: What is compared with it.
+        differences: Of the protocols, in words.
 
     Raises:
         UsageError: If they differ.
     """
     changed = [key for key in mine if not _agree(saved.get(key, mine[key]), mine[key])]
     if changed:
+        what = "; ".join([", ".join(changed), *differences])
         raise UsageError(
             f"{folder} does not go with its checkpoint: its run.toml, its data or a file that it "
-            f"names changed since then ({', '.join(changed)}). Start a new run."
+            f"names changed since then ({what}). Start a new run."
         )
 
 

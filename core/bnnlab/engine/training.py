@@ -78,6 +78,7 @@ class Trainer:
         context = TaskContext(task, run.model, run.rule, run.batch_size, steps)
         if progress.phase == "start":
             self._probes.ask(Probe.task_started, progress.at(task))
+            run.rule.task_started(context)
             run.optimizer.task_started(context)
             progress.phase = "epochs"
         while progress.epoch < run.epochs:
@@ -85,6 +86,7 @@ class Trainer:
             self._save()
         if progress.phase == "epochs":
             run.optimizer.task_ended(context)
+            run.rule.task_ended(context)
             progress.phase = "evaluation"
         self._scorer.score_after(task)
         progress.task, progress.phase, progress.epoch = task.index + 1, "start", 0

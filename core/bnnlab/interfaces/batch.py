@@ -81,12 +81,11 @@ class Batch(NamedTuple):
         return self.loss.tasks if isinstance(self.loss, TaskLoss) else None
 
 
-def joined(batches: Sequence[Batch], outputs: int) -> Batch:
+def joined(batches: Sequence[Batch]) -> Batch:
     """Return the rows of several batches as one; each row keeps its task and its mask.
 
     Args:
         batches: Of the same objective.
-        outputs: K, the last dimension of the model's outputs.
 
     Raises:
         ValueError: If a loss is no task's and not the usual one, or the objectives differ.
@@ -94,20 +93,24 @@ def joined(batches: Sequence[Batch], outputs: int) -> Batch:
     first = batches[0].objective
     for batch in batches:
         if not (isinstance(batch.loss, TaskLoss) or batch.loss is F.cross_entropy):
-            raise ValueError("a batch whose loss is a function of its own cannot be joined")
+            raise ValueError(
+                "a batch whose loss is a function of its own cannot be joined: leave the loss out, "
+                "or give that of a task, Batch(inputs, targets, task.loss)"
+            )
         if batch.objective != first:
             raise ValueError(f"{first.name} and {batch.objective.name} cannot be joined")
     inputs, targets, _ = zip(*batches, strict=True)
     tasks = mask = None
     if all(batch.tasks is not None for batch in batches):
-        tasks = torch.cat([_of_rows(batch.tasks, batch, ()) for batch in batches])
-    if any(batch.mask is not None for batch in batches):
-        mask = torch.cat([_of_rows(batch.mask, batch, (outputs,)) for batch in batches])
+        tasks = torch.cat([of_rows(batch.tasks, batch, ()) for batch in batches])
+    if masks := [batch.mask for batch in batches if batch.mask is not None]:
+        mask = torch.cat([of_rows(batch.mask, batch, masks[0].shape[-1:]) for batch in batches])
     return Batch(torch.cat(inputs), torch.cat(targets), TaskLoss(first, mask, tasks))
 
 
-def _of_rows(value: int | Tensor | None, batch: Batch, shape: tuple[int, ...]) -> Tensor:
+def of_rows(value: int | Tensor | None, batch: Batch, shape: tuple[int, ...]) -> Tensor:
     """Return a value of each row, for one of all rows or of each; None is true."""
-    each = torch.as_tensor(True if value is None else value, device=batch.targets.device)
-    rows = len(batch.targets)
-    return each if each.ndim > len(shape) else each.expand(rows, *shape)
+    if isinstance(value, Tensor):
+        return value if value.ndim > len(shape) else value.expand(len(batch.targets), *shape)
+    one = True if value is None else value
+    return torch.full((len(batch.targets), *shape), one, device=batch.targets.device)

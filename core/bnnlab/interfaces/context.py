@@ -1,26 +1,26 @@
-"""The task, model and rule that an optimizer is told at a task's start and end."""
+"""The task, model and rule that a rule and an optimizer are told at a task's start and end."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.stream import Task
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What an optimizer is told at a task's start and end.
+    """What a rule and an optimizer are told at a task's start and end.
 
     Attributes:
         task: The task, with its training data. Do not read its test data.
         model: The model that is trained.
-        rule: The rule that gives the gradients.
-        batch_size: Examples per step.
+        rule: The `LearningRule` that gives the gradients.
+        batch_size: Examples per step, without those that the rule recalls.
         steps: Optimizer steps in this task, over all epochs.
     """
 
     task: Task
     model: Model
-    rule: LearningRule
+    rule: Any
     batch_size: int
     steps: int

@@ -1,34 +1,21 @@
 """The learning-rule interface: a batch becomes gradients at the model's present weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bnnlab.errors import RunError
-from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.batch import Batch as Batch
 from bnnlab.interfaces.batch import Loss as Loss
+from bnnlab.interfaces.closure import Closure as Closure
+from bnnlab.interfaces.closure import Draws as Draws
+from bnnlab.interfaces.closure import evaluate_draws as evaluate_draws
+from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
-
-
-class Draws(NamedTuple):
-    """Loss, logits and gradients at S weight draws.
-
-    Attributes:
-        loss: The mean loss over the draws, a scalar.
-        logits: `(S, B, K)`.
-        grads: The gradients by parameter name, `(S, *shape)`. For a parameter that was not drawn,
-            `(1, *shape)` with the mean over the draws is enough.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    grads: dict[str, Tensor]
 
 
 class LearningRule(nn.Module, ABC):
@@ -38,6 +25,8 @@ class LearningRule(nn.Module, ABC):
     `state_dict()` and moves with `to(device)`.
 
     Attributes:
+        memory: Past examples that the rule learns from again; None if it keeps none. It is made in
+            `attach`. The checkpoint has it, and the protocol says its size and policy.
         any_loss: Whether the rule learns from the batch's loss alone, whatever its targets are and
             whatever shape its outputs have. What provides the capability "any-loss" says so here.
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
@@ -50,6 +39,10 @@ class LearningRule(nn.Module, ABC):
     any_loss = False
     whole_segments = False
     precision: torch.dtype | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: Memory | None = None
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Prepare the rule for a model. Register here what it draws, such as feedback matrices.
@@ -92,6 +85,38 @@ class LearningRule(nn.Module, ABC):
             draws: The values of each drawn parameter by name, `(S, *shape)`.
         """
 
+    def task_started(self, context: TaskContext) -> None:
+        """Prepare for a task before its first step, before the optimizer does; by default nothing.
+
+        What it changes is in `state_dict()`. Do not read `context.task.test`.
+        """
+
+    def task_ended(self, context: TaskContext) -> None:
+        """Finish a task after its last step, after the optimizer did; by default nothing."""
+
+    def step_started(self) -> None:
+        """Hear that a step begins, as its closure is made; by default nothing."""
+
+    def recall(self, model: Model, batch: Batch) -> Batch:  # noqa: ARG002
+        """Return what a step learns from: the batch's own rows first, then past ones.
+
+        It is called once per step, after `step_started`, without gradients; `differentiate`
+        gets what it returns. The loss may be another one, too. By default the batch as it is.
+        """
+        return batch
+
+    def remember(self, batch: Batch, logits: Tensor) -> None:
+        """Keep what is to be learned from again; by default in `memory`, if there is one.
+
+        It is called once per step, after the closure was first evaluated, without gradients.
+
+        Args:
+            batch: The step's own rows, as `recall` was given them.
+            logits: What the model answered to them, as in `Closure.logits`.
+        """
+        if self.memory is not None:
+            self.memory.add(batch, logits)
+
     def objective(self, batch: Batch) -> Loss:
         """Return the loss that the rule minimises: its exact gradient is compared with the rule's.
 
@@ -107,7 +132,7 @@ class LearningRule(nn.Module, ABC):
         """Return the context in which the rule's passes run, see `precision`."""
         return torch.autocast(device.type, self.precision) if self.precision else nullcontext()
 
-    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> "Closure":
+    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
         """Return the closure that `optimizer.step` calls, once or once per weight draw.
 
         Args:
@@ -119,145 +144,3 @@ class LearningRule(nn.Module, ABC):
                 the rule cannot learn from such targets.
         """
         return Closure(self, model, batch_checks.checked(self, model, batch))
-
-
-class Closure:
-    """Evaluates a batch at the model's present weights when it is called.
-
-    Attributes:
-        model: The model.
-        batch_size: B, the examples in the batch.
-        logits: The logits of the last call, `(B, K)`, detached; None before the first call. After
-            `at`, the logarithm of the mean probabilities over the draws.
-    """
-
-    def __init__(self, rule: LearningRule, model: Model, batch: Batch) -> None:
-        self._rule, self.model, self._batch = rule, model, batch
-        self.batch_size = len(batch.targets)
-        self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
-        self.logits: Tensor | None = None
-
-    def __call__(self) -> Tensor:
-        """Overwrite `.grad` of the model's parameters; return the loss, a detached scalar.
-
-        The memory of earlier gradients may be reused: clone what you want to keep.
-
-        Raises:
-            RunError: If the rule breaks its interface, or the batch does not fit.
-        """
-        for parameter in self._names:
-            parameter.grad = None
-        with torch.enable_grad():
-            answer: tuple[Tensor, Tensor] = self._ask(self._rule.differentiate)
-        name = type(self._rule).__name__
-        is_pair = isinstance(answer, tuple) and len(answer) == 2
-        if not is_pair or not all(isinstance(value, Tensor) for value in answer):
-            raise RunError(f"{name}.differentiate() must return (loss, logits), two tensors")
-        loss, logits = answer
-        if loss.ndim:
-            raise RunError(f"{name}: the loss has shape {tuple(loss.shape)}, and must be a scalar")
-        self._check(logits, (self.batch_size,))
-        if all(parameter.grad is None for parameter in self._names):
-            raise RunError(f"{name}.differentiate() left no gradient in any parameter")
-        self.logits = logits.detach().float() if logits.dtype.itemsize < 4 else logits.detach()
-        return loss.detach()
-
-    def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
-        """Evaluate the batch at S weight draws, in one pass if rule and model can do it.
-
-        The drawn parameters keep their values. `.grad` of the other parameters becomes the mean
-        over the draws.
-
-        Args:
-            draws: The S values of each drawn parameter, `(S, *parameter.shape)`.
-
-        Returns:
-            The mean loss, a scalar; and the gradients of each drawn parameter,
-            `(S, *parameter.shape)`.
-
-        Raises:
-            RunError: As in a call.
-        """
-        names, count = self._names, len(next(iter(draws.values())))
-        named = {names[parameter]: drawn for parameter, drawn in draws.items()}
-        found = self._ask(self._rule.differentiate_draws, named) if count > 1 else None
-        if found is None:
-            return self._one_by_one(draws)
-        self._check(found.logits, (count, self.batch_size))
-        for parameter, name in names.items():
-            if parameter not in draws:
-                own = found.grads.get(name)
-                parameter.grad = None if own is None else own.mean(0)
-        self.logits = self._merged(found.logits)
-        return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
-
-    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
-        logits: list[Tensor] = []
-
-        def call() -> Tensor:
-            loss = self()
-            assert self.logits is not None
-            logits.append(self.logits)
-            return loss
-
-        answer = evaluate_draws(call, draws, self._names)
-        self.logits = self._merged(torch.stack(logits))
-        return answer
-
-    def _merged(self, logits: Tensor) -> Tensor:
-        """Return what S draws predict together, of their logits `(S, B, ...)`."""
-        return self._batch.objective.merge(logits)
-
-    def _check(self, logits: Tensor, leading: tuple[int, ...]) -> None:
-        """Check that logits have the shape `(*leading, ..., K)`, with the K of the stream."""
-        classes, target = self.model.classes, tuple(self._batch.targets.shape[1:])
-        if classes is None:
-            classes = logits.shape[-1] if logits.ndim else -1
-        wanted = *leading, *self._batch.objective.output_shape(target, classes)
-        if logits.shape != wanted:
-            raise RunError(
-                f"{type(self._rule).__name__}: the logits have shape {tuple(logits.shape)}, and "
-                f"must have ({', '.join('K' if n < 0 else str(n) for n in wanted)})"
-            )
-
-    def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
-        """Call a method of the rule; if it fails because of the batch, say why."""
-        try:
-            with self._rule.autocast(self._batch.inputs.device):
-                return method(self.model, self._batch, *more)
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            reason = batch_checks.reason(self.model, self._batch)
-            if not reason:
-                raise
-            raise RunError(f"the step cannot be made: {reason}") from error
-
-
-def evaluate_draws(
-    closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
-) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Call a closure at each of S weight draws; arguments and answer are those of `Closure.at`.
-
-    Args:
-        closure: Leaves gradients in `.grad` and returns the loss.
-        draws: The S values of each drawn parameter.
-        parameters: All parameters.
-    """
-    count = len(next(iter(draws.values())))
-    parameters = list(parameters)
-    grads: dict[Tensor, Tensor] = {}
-    losses = []
-    with memory_kept(draws):
-        for number in range(count):
-            for parameter, drawn in draws.items():
-                parameter.data = drawn[number]
-                parameter.grad = None
-            losses.append(closure())
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    if parameter not in grads:
-                        grads[parameter] = parameter.new_zeros((count, *parameter.shape))
-                    grads[parameter][number] = parameter.grad
-    for parameter in parameters:
-        if parameter not in draws:
-            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
-    return torch.stack(losses).mean(), {p: grads[p] for p in draws if p in grads}

@@ -13,6 +13,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     Case,
     citizens,
     devices,
+    memories,
     models,
     optimizers,
     posteriors,

@@ -3,6 +3,7 @@
 The exact gradient is autograd's over the whole network, with the same surrogate gradients.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,11 +43,13 @@ def diagnose(rule: LearningRule, model: Model, batch: Batch) -> list[Diagnosis]:
         is nothing to measure: no parameter, a gradient of length 0, no sign activation.
     """
     with _untouched(rule, model):
-        rule.closure(model, batch)()
+        closure = rule.closure(model, batch)
+        closure()
+        learned = closure.batch  # with what the rule recalls
         owned = _owned(model)
         taught = [_flat([p.grad for p in each], each) for each in owned]
         with _windows(model) as windows:
-            loss = rule.objective(batch)(model(batch.inputs), batch.targets)
+            loss = rule.objective(learned)(model(learned.inputs), learned.targets)
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             name = type(rule).__name__
             raise RunError(
@@ -113,7 +116,7 @@ def _windows(model: Model) -> Iterator[list[list[Tensor]]]:
 @contextmanager
 def _untouched(rule: LearningRule, model: Model) -> Iterator[None]:
     """Put back what an evaluation changes: mode, statistics, the rule's state, random numbers."""
-    state = {name: value.clone() for name, value in rule.state_dict().items()}
+    state = copy.deepcopy(rule.state_dict())
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     uncompiled = torch.compiler.set_stance("force_eager")  # compiled segments hide their layers
     try:

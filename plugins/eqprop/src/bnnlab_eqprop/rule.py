@@ -49,7 +49,7 @@ from torch import Tensor
 from bnnlab import seeds
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, Closure, Loss
+from bnnlab.interfaces.rule import Batch, Loss
 from bnnlab.markers import Positive, Search
 from bnnlab_eqprop.chain import Layer
 from bnnlab_eqprop.inference import RelaxingRule, check_finite
@@ -111,10 +111,9 @@ class EquilibriumPropagation(RelaxingRule):
         self._memory: dict[int, Tensor] = {}
         self.sign_seed.random_(generator=generator)
 
-    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return what `optimizer.step` calls; until the next one, beta has a sign of its own."""
+    def step_started(self) -> None:
+        """Count the steps: until the next one, beta has a sign of its own."""
         self.batches.add_(1)
-        return super().closure(model, batch)
 
     @torch.no_grad()
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

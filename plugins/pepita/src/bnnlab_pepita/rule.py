@@ -14,7 +14,7 @@ from torch import Tensor
 from bnnlab.errors import RunError, UsageError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, Closure, LearningRule
+from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.markers import Above, AtLeast, AtMost, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
@@ -85,10 +85,9 @@ class InputModulation(LearningRule):
         uniform = torch.rand(size, outputs, generator=generator) * 2 - 1
         self.register_buffer("F", uniform.to(like) * (0.05 * math.sqrt(6 / size)))
 
-    def closure(self, model: Model, batch: Batch | tuple[Tensor, Tensor]) -> Closure:
-        """Return what `optimizer.step` calls; it counts as one step, however often it is called."""
+    def step_started(self) -> None:
+        """Count the steps, however often one's closure is called."""
         self.steps.add_(1)
-        return super().closure(model, batch)
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run the clean pass, then the modulated one, which teaches each layer as it goes."""

@@ -51,6 +51,18 @@ def flat(value: Any, place: str = "") -> dict[str, Any]:
     return {at: it for key, part in parts for at, it in flat(part, f"{place}[{key!r}]").items()}
 
 
+def tensors_in(value: Any, place: str = "") -> dict[str, Tensor]:
+    """Return the tensors of nested data by place."""
+    if isinstance(value, Tensor):
+        return {place: value}
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    parts = value.items() if isinstance(value, Mapping) else ()
+    return {
+        at: it for key, part in parts for at, it in tensors_in(part, f"{place}[{key!r}]").items()
+    }
+
+
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Return the places where two results of `flat` differ."""
     return [at for at in {**one, **other} if one.get(at) != other.get(at)]

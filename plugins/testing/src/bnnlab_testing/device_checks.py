@@ -69,7 +69,8 @@ class LearnerChecks(DeviceChecks):
         """Return a step on the toy."""
         learner, task = self.learner(device), toy.to(toy.make_task(), device)
         model, rule, optimizer = learner.model.train(), learner.rule, learner.optimizer
-        optimizer.task_started(toy.context(task, model, rule, steps=6))
+        for each in (rule, optimizer):
+            each.task_started(toy.context(task, model, rule, steps=6))
         batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
         return lambda: optimizer.step(rule.closure(model, batch))
 

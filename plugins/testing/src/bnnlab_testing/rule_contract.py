@@ -14,13 +14,14 @@ from bnnlab.interfaces.rule import LearningRule, evaluate_draws
 from bnnlab.interfaces.signs import random_signs
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import assert_close
+from bnnlab_testing.asserting import assert_close, tensors_in
 from bnnlab_testing.gradient_checks import GradientChecks
+from bnnlab_testing.memory_checks import MemoryChecks
 from bnnlab_testing.rule_checks import called, gradients_of, other_loss
 from bnnlab_testing.trace_checks import TraceChecks
 
 
-class LearningRuleContract(GradientChecks, TraceChecks):
+class LearningRuleContract(GradientChecks, TraceChecks, MemoryChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
@@ -51,7 +52,7 @@ class LearningRuleContract(GradientChecks, TraceChecks):
         model = self.make_model()
         rule = self.make(seed, model)
         toy.train(model, rule, toy.make_optimizer(model), toy.make_task(), steps=3)
-        return [*rule.state_dict().values(), *gradients_of(model)]
+        return [*tensors_in(rule.state_dict()).values(), *gradients_of(model)]
 
     def test_what_the_model_infers_are_logits_with_a_graph(self) -> None:
         """It maps inputs to (B, K), also when saved; the objective of that is a scalar."""
@@ -105,7 +106,7 @@ class LearningRuleContract(GradientChecks, TraceChecks):
 
     def test_what_it_draws_follows_its_seed(self) -> None:
         """Where it holds unequal numbers, as random matrices, some are others with another seed."""
-        states = [self.make(seed).state_dict() for seed in range(2)]
+        states = [tensors_in(self.make(seed).state_dict()) for seed in range(2)]
         held = {
             name
             for name, value in states[0].items()

@@ -125,7 +125,7 @@ class Unread:
 
 
 def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskContext:
-    """Return what an optimizer is told of a task; the test part raises where it is read."""
+    """Return what is told of a task; the test part raises where it is read."""
     unread: Any = Unread()
     learned: Task = replace(task, test=unread)
     return TaskContext(learned, model, rule, BATCH_SIZE, steps)
@@ -177,6 +177,7 @@ def train(
     """
     told = context(task, model, rule, done + steps)
     if not done:
+        rule.task_started(told)
         optimizer.task_started(told)
     batches = list(task.train.batches(BATCH_SIZE))
     losses = []
@@ -188,6 +189,7 @@ def train(
         losses.append(float(loss))
     if end:
         optimizer.task_ended(told)
+        rule.task_ended(told)
     return losses
 
 

@@ -234,22 +234,6 @@ class UsualWithin(Usual):
         return batch.loss(logits, batch.targets), logits
 
 
-@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
-class Replays(toy.ToyRule):
-    """Learns the batch before once more, which it keeps in a list."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.memory: list[Batch] = []
-
-    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        self.memory.append(batch)
-        inputs, targets, _ = zip(*self.memory[-2:], strict=True)
-        whole = Batch(torch.cat(inputs), torch.cat(targets), batch.loss)
-        loss, logits = super().differentiate(model, whole)
-        return loss, logits[-len(batch.targets) :]
-
-
 # -------------------------------------------------------------------- closures
 
 

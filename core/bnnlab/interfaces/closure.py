@@ -1,0 +1,207 @@
+"""The closure of a step: a batch is evaluated at the present weights, or at weight draws."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bnnlab.errors import RunError
+from bnnlab.guards.module_state import memory_kept
+from bnnlab.interfaces import batch_checks
+from bnnlab.interfaces.batch import Batch
+from bnnlab.interfaces.model import Model
+
+
+class Draws(NamedTuple):
+    """Loss, logits and gradients at S weight draws.
+
+    Attributes:
+        loss: The mean loss over the draws, a scalar.
+        logits: `(S, B, K)`.
+        grads: The gradients by parameter name, `(S, *shape)`. For a parameter that was not drawn,
+            `(1, *shape)` with the mean over the draws is enough.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    grads: dict[str, Tensor]
+
+
+class Closure:
+    """Evaluates a batch at the model's present weights when it is called.
+
+    Args:
+        rule: The `LearningRule`, which hears that a step begins.
+        model: The model.
+        batch: The batch, checked.
+
+    Attributes:
+        model: The model.
+        batch: What is learned from: the batch's own rows, then those that the rule recalls.
+        batch_size: B, the examples in the batch, without those recalled.
+        logits: The logits of the last call, `(B, K)`, detached; None before the first call. After
+            `at`, the logarithm of the mean probabilities over the draws.
+
+    Raises:
+        RunError: If the rule's `recall` does not begin with the batch's own rows.
+    """
+
+    def __init__(self, rule: Any, model: Model, batch: Batch) -> None:
+        self._rule, self.model, self._own, self.batch = rule, model, batch, batch
+        rule.step_started()
+        with torch.no_grad():
+            self.batch = self._ask(rule.recall)
+        self.batch_size = len(batch.targets)
+        if not isinstance(self.batch, Batch) or len(self.batch.targets) < self.batch_size:
+            raise RunError(
+                f"{type(rule).__name__}.recall() must return a Batch that begins with the rows of "
+                "the one it was given"
+            )
+        self._names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
+        self.logits: Tensor | None = None
+        self._is_new = True
+
+    def __call__(self) -> Tensor:
+        """Overwrite `.grad` of the model's parameters; return the loss, a detached scalar.
+
+        The memory of earlier gradients may be reused: clone what you want to keep.
+
+        Raises:
+            RunError: If the rule breaks its interface, or the batch does not fit.
+        """
+        loss = self._evaluate()
+        self._remember()
+        return loss
+
+    def _evaluate(self) -> Tensor:
+        """Do what a call does, and remember nothing."""
+        for parameter in self._names:
+            parameter.grad = None
+        with torch.enable_grad():
+            answer: tuple[Tensor, Tensor] = self._ask(self._rule.differentiate)
+        name = type(self._rule).__name__
+        is_pair = isinstance(answer, tuple) and len(answer) == 2
+        if not is_pair or not all(isinstance(value, Tensor) for value in answer):
+            raise RunError(f"{name}.differentiate() must return (loss, logits), two tensors")
+        loss, logits = answer
+        if loss.ndim:
+            raise RunError(f"{name}: the loss has shape {tuple(loss.shape)}, and must be a scalar")
+        self._check(logits, ())
+        if all(parameter.grad is None for parameter in self._names):
+            raise RunError(f"{name}.differentiate() left no gradient in any parameter")
+        logits = logits[: self.batch_size].detach()
+        self.logits = logits.float() if logits.dtype.itemsize < 4 else logits
+        return loss.detach()
+
+    def _remember(self) -> None:
+        """Let the rule remember the batch, once."""
+        if self._is_new and self.logits is not None:
+            self._is_new = False
+            with torch.no_grad():
+                self._rule.remember(self._own, self.logits)
+
+    def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
+        """Evaluate the batch at S weight draws, in one pass if rule and model can do it.
+
+        The drawn parameters keep their values. `.grad` of the other parameters becomes the mean
+        over the draws.
+
+        Args:
+            draws: The S values of each drawn parameter, `(S, *parameter.shape)`.
+
+        Returns:
+            The mean loss, a scalar; and the gradients of each drawn parameter,
+            `(S, *parameter.shape)`.
+
+        Raises:
+            RunError: As in a call.
+        """
+        names, count = self._names, len(next(iter(draws.values())))
+        named = {names[parameter]: drawn for parameter, drawn in draws.items()}
+        found = self._ask(self._rule.differentiate_draws, named) if count > 1 else None
+        if found is None:
+            return self._one_by_one(draws)
+        self._check(found.logits, (count,))
+        for parameter, name in names.items():
+            if parameter not in draws:
+                own = found.grads.get(name)
+                parameter.grad = None if own is None else own.mean(0)
+        self.logits = self._merged(found.logits[:, : self.batch_size])
+        self._remember()
+        return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+
+    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
+        logits: list[Tensor] = []
+
+        def call() -> Tensor:
+            loss = self._evaluate()
+            assert self.logits is not None
+            logits.append(self.logits)
+            return loss
+
+        answer = evaluate_draws(call, draws, self._names)
+        self.logits = self._merged(torch.stack(logits))
+        self._remember()
+        return answer
+
+    def _merged(self, logits: Tensor) -> Tensor:
+        """Return what S draws predict together, of their logits `(S, B, ...)`."""
+        return self._own.objective.merge(logits)
+
+    def _check(self, logits: Tensor, draws: tuple[int, ...]) -> None:
+        """Check that logits have the shape `(*draws, B, ..., K)`, with the K of the stream.
+
+        B counts the rows recalled, too.
+        """
+        classes, (rows, *target) = self.model.classes, self.batch.targets.shape
+        if classes is None:
+            classes = logits.shape[-1] if logits.ndim else -1
+        wanted = *draws, rows, *self._own.objective.output_shape(tuple(target), classes)
+        if logits.shape != wanted:
+            raise RunError(
+                f"{type(self._rule).__name__}: the logits have shape {tuple(logits.shape)}, and "
+                f"must have ({', '.join('K' if n < 0 else str(n) for n in wanted)})"
+            )
+
+    def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
+        """Call a method of the rule; if it fails because of the batch, say why."""
+        try:
+            with self._rule.autocast(self.batch.inputs.device):
+                return method(self.model, self.batch, *more)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            reason = batch_checks.reason(self.model, self.batch)
+            if not reason:
+                raise
+            raise RunError(f"the step cannot be made: {reason}") from error
+
+
+def evaluate_draws(
+    closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
+) -> tuple[Tensor, dict[Tensor, Tensor]]:
+    """Call a closure at each of S weight draws; arguments and answer are those of `Closure.at`.
+
+    Args:
+        closure: Leaves gradients in `.grad` and returns the loss.
+        draws: The S values of each drawn parameter.
+        parameters: All parameters.
+    """
+    count = len(next(iter(draws.values())))
+    parameters = list(parameters)
+    grads: dict[Tensor, Tensor] = {}
+    losses = []
+    with memory_kept(draws):
+        for number in range(count):
+            for parameter, drawn in draws.items():
+                parameter.data = drawn[number]
+                parameter.grad = None
+            losses.append(closure())
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    if parameter not in grads:
+                        grads[parameter] = parameter.new_zeros((count, *parameter.shape))
+                    grads[parameter][number] = parameter.grad
+    for parameter in parameters:
+        if parameter not in draws:
+            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
+    return torch.stack(losses).mean(), {p: grads[p] for p in draws if p in grads}
