@@ -111,7 +111,7 @@ def test_the_commands_refusals_are_the_same_and_protocols_are_marked(
     figure = plot_compare([*map(Path, cells)], across_protocols=True)
     labels = [each.get_text() for each in figure.axes[1].get_yticklabels()]
     assert labels == ["abc (protocol abc)", "def (protocol def)"]
-    assert "protocols differ" in figure.get_suptitle()
+    assert "protocols differ: data: abc against def." in figure.get_suptitle()
     with pytest.raises(UsageError, match="one cell only"):
         plot_compare([tmp_path / "abc"])
 

@@ -299,6 +299,7 @@ def record_accuracy(
         kinds = ("rule", "optimizer", "model", "stream")
         components = {kind: {"name": f"a-{kind}"} for kind in kinds}
         result = {"components": components, "seed": 3, "protocol": protocol}
+        result["protocol_description"] = {"scenario": protocol}
         (folder / "result.json").write_text(json.dumps(result))
     return folder
 
@@ -404,7 +405,11 @@ def test_protocols_that_differ_are_said_and_shown(tmp_path: Path) -> None:
     figure = plot_accuracy(runs)
     labels = [str(line.get_label()) for line in figure.axes[0].lines]
     assert labels == [f"{run} (protocol {run.parent.name})" for run in runs]
-    assert "protocols differ" in figure.legends[0].get_title().get_text()
+    said = figure.legends[0].get_title().get_text()
+    assert "protocols differ: scenario: abc against def." in said
+    third = record_accuracy(tmp_path / "xyz" / "run", matrix(2), "xyz")
+    said = plot_accuracy([*runs, third]).legends[0].get_title().get_text()
+    assert "protocols differ: these runs did not learn the same" in said
     figure = plot_accuracy([runs[0], unknown])
     labels = [str(line.get_label()) for line in figure.axes[0].lines]
     assert labels == ["run (protocol abc)", "ghi (protocol not known yet)"]

@@ -10,10 +10,10 @@ import numpy as np
 from bnnlab.errors import UsageError
 from bnnlab_plots.figure import (
     COLOURS,
-    DIFFER,
     MARKERS,
     SMALL,
     Source,
+    difference,
     integer_ticks,
     looks,
     marks,
@@ -204,11 +204,13 @@ def _names(runs: Sequence[Source], of: "Score") -> tuple[list[str], str | None]:
     parts = [scored_on(run) for run in runs]
     if len(set(parts)) > 1:
         names = [f"{name} ({part} {of.name})" for name, part in zip(names, parts, strict=True)]
-    protocols = [result(run).get("protocol") for run in runs]
+    results = [result(run) for run in runs]
+    protocols = [its.get("protocol") for its in results]
     if len(set(protocols)) > 1:
         hashes = [each or "not known yet" for each in protocols]
         names = [f"{n} (protocol {p})" for n, p in zip(names, hashes, strict=True)]
-    return names, DIFFER if len({*protocols} - {None}) > 1 else None
+    told = {its.get("protocol"): its.get("protocol_description", {}) for its in results if its}
+    return names, difference([*told.values()]) if len(told) > 1 else None
 
 
 def _finish_lines(axes: "Axes", tasks: int, below: str, beside: str, of: "Score") -> None:

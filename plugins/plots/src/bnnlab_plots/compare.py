@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import STUDIES
 from bnnlab_plots.figure import (
-    DIFFER,
     SMALL,
+    difference,
     integer_ticks,
     looks,
     marks,
@@ -60,12 +60,17 @@ def plot_compare(
     found = [] if alone else study.compare(measure, across_protocols)
     comparisons = [possible(measure, each, study.score) for each in found]
     names = {cell: plain(cell) for cell in study.cells}
-    differ = len(protocols(study)) > 1
+    described = [run.result["protocol_description"] for run in protocols(study).values()]
+    differ = len(described) > 1
     if differ:
         for cell, runs in study.cells.items():
             hashes = ", ".join(protocols(runs)) or "not known"
             names[cell] += f" (protocol {hashes})"
-    notes = [_title(study, measure, comparisons), *[DIFFER] * differ, weakness(comparisons)]
+    notes = [
+        _title(study, measure, comparisons),
+        difference(described) if differ else None,
+        weakness(comparisons),
+    ]
     return _draw(study, measure, comparisons, names, filter(None, notes))
 
 

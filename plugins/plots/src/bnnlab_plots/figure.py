@@ -2,11 +2,13 @@
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from bnnlab.engine.differences import in_words
 from bnnlab.engine.figures import Score, score_of
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError, explain, first_line
@@ -26,7 +28,17 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E
 """Okabe and Ito's (Color Universal Design, 2008), without the yellow, which paper swallows."""
 MARKERS = "os^Dv*PX"
 STYLES = ("-", "--", "-.", ":")
-DIFFER = "The protocols differ: these runs did not learn the same, or were not scored alike."
+MOST = 3
+"""Differences of two protocols that a note names."""
+
+
+def difference(protocols: Sequence[Mapping[str, Any]]) -> str:
+    """Return a note that these protocols differ; of two, where."""
+    said = in_words(*protocols) if len(protocols) == 2 else []
+    if not said:
+        return "The protocols differ: these runs did not learn the same, or were not scored alike."
+    more = [f"and {len(said) - MOST} more"] * (len(said) > MOST)
+    return fill(f"The protocols differ: {'; '.join([*said[:MOST], *more])}.", 100)
 
 
 def new_figure(height: float) -> "Figure":

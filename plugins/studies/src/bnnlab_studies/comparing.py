@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bnnlab.engine.differences import in_words
 from bnnlab.errors import UsageError
 from bnnlab_studies.cells import by_seed, few, where
 from bnnlab_studies.record import Record, leaves
@@ -99,16 +100,17 @@ def expect_one_protocol(cells: Cells) -> None:
     Raises:
         UsageError: With a cell of each protocol.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, Record]] = {}
     for cell, runs in cells.items():
-        for protocol in protocols(runs):
-            found.setdefault(protocol, cell)
+        for protocol, run in protocols(runs).items():
+            found.setdefault(protocol, (cell, run))
     if len(found) > 1:
-        named = ", ".join(f"{cell}: {protocol}" for protocol, cell in found.items())
+        named = ", ".join(f"{cell}: {protocol}" for protocol, (cell, _) in found.items())
+        (_, first), (_, other), *_ = found.values()
         raise UsageError(
             f"the protocols differ ({named}): these runs did not learn the same, or were not "
-            "scored alike. To compare them all the same, and see where the protocols differ: "
-            "--across-protocols"
+            f"scored alike ({few(differences_said(first, other))}). To compare them all the same, "
+            "and see where the protocols differ: --across-protocols"
         )
 
 
@@ -141,6 +143,12 @@ def versions(records: Iterable[Record]) -> str:
                 found.setdefault(name, {})[part.get("version", "?")] = None
     several = [f"{name} {' and '.join(its)}" for name, its in found.items() if len(its) > 1]
     return f"Several versions computed these runs: {', '.join(several)}." if several else ""
+
+
+def differences_said(first: Record, other: Record) -> list[str]:
+    """Return in words where the protocols of two runs differ."""
+    one, two = (run.result["protocol_description"] for run in (first, other))
+    return in_words(one, two)
 
 
 def differences(first: Record, other: Record) -> list[dict[str, Any]]:

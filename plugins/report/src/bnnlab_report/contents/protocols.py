@@ -3,7 +3,7 @@
 from bnnlab.settings.text import written
 from bnnlab_report.blocks import Block, Folded, Note, Section, Table
 from bnnlab_report.material import Material
-from bnnlab_studies.comparing import differences, protocols, versions
+from bnnlab_studies.comparing import differences_said, protocols, versions
 from bnnlab_studies.record import Record, leaves
 
 DIFFER = (
@@ -47,12 +47,9 @@ def section(material: Material) -> Section:
 
 
 def _differing(place: int, first: tuple[str, Record], other: tuple[str, Record]) -> Table:
-    rows = [
-        ["not there" if it is None else written(it) for it in each.values()]
-        for each in differences(first[1], other[1])
-    ]
-    caption = f"Where {first[0]} and {other[0]} differ"
-    return Table(f"protocols-1-and-{place}", caption, ("entry", first[0], other[0]), rows)
+    rows = [[each] for each in differences_said(first[1], other[1])]
+    caption = f"Where {other[0]} differs from {first[0]}"
+    return Table(f"protocols-1-and-{place}", caption, (f"{first[0]} against {other[0]}",), rows)
 
 
 def _cells(material: Material, protocol: str) -> list[str]:

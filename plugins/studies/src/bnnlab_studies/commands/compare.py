@@ -1,16 +1,22 @@
 """`bnn compare`: cells of runs with the first of them, by pairs of seeds."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bnnlab.cli.console import Json, print_file, print_json, print_out, print_table
-from bnnlab.settings.text import written
-from bnnlab_studies.comparing import differences, protocols, remarks, versions, weakness
+from bnnlab.cli.console import Json, print_file, print_json, print_out
+from bnnlab_studies.comparing import (
+    differences,
+    differences_said,
+    protocols,
+    remarks,
+    versions,
+    weakness,
+)
 from bnnlab_studies.gathering import gather
 from bnnlab_studies.statistics import Comparison
 from bnnlab_studies.study import MEASURE, Study
@@ -79,8 +85,8 @@ def compare(
         print_file(csv_text(rows))
         return
     first, *others = protocols(study).items()
-    differing = {name: differences(first[1], other) for name, other in others}
     if json:
+        differing = {name: differences(first[1], other) for name, other in others}
         print_json({"measure": measure, "comparisons": rows, "protocols": differing})
         return
     _print_sizes(found, measure, study)
@@ -90,8 +96,8 @@ def compare(
         print_out(each, soft_wrap=True)
     if told := versions(study):
         print_out(told)
-    for name, every in differing.items():
-        _print_protocols(first[0], name, every)
+    for name, other in others:
+        _print_protocols(first[0], name, differences_said(first[1], other))
 
 
 def _print_sizes(found: Sequence[Comparison], measure: str, study: Study) -> None:
@@ -138,10 +144,10 @@ def _print_tests(found: Sequence[Comparison]) -> None:
         print_out(f"p (Holm): p (t), {tests} of them corrected together. The others are not")
 
 
-def _print_protocols(first: str, other: str, found: Sequence[Mapping[str, Any]]) -> None:
+def _print_protocols(first: str, other: str, found: Sequence[str]) -> None:
     print_out()
     print_out(f"the protocols {first} and {other} differ:")
-    entries = [["-" if it is None else written(it) for it in each.values()] for each in found]
-    print_table(("entry", first, other), entries[:MOST])
+    for each in found[:MOST]:
+        print_out(f"  {each}", soft_wrap=True)
     if len(found) > MOST:
         print_out(f"and {len(found) - MOST} more: --json has all")
