@@ -173,9 +173,14 @@ def test_another_loss_is_for_a_base_that_learns_from_the_loss_alone() -> None:
 
         changes_loss = True
 
+    class LearnsFromLabels(toy.ToyRule):
+        """Learns from more than the loss."""
+
+        any_loss = False
+
     OtherLoss(Full())
-    with pytest.raises(UsageError, match=r"rule\.base: ToyRule learns from more than the loss"):
-        OtherLoss(toy.ToyRule())
+    with pytest.raises(UsageError, match=r"LearnsFromLabels learns from more than the loss of a"):
+        OtherLoss(LearnsFromLabels())
 
 
 class HasAMemory(toy.ToyRule):

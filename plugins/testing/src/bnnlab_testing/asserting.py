@@ -52,15 +52,15 @@ def flat(value: Any, place: str = "") -> dict[str, Any]:
 
 
 def tensors_in(value: Any, place: str = "") -> dict[str, Tensor]:
-    """Return the tensors of nested data by place."""
+    """Return the tensors of nested data, each by its place with dots."""
     if isinstance(value, Tensor):
         return {place: value}
     if isinstance(value, list | tuple):
         value = dict(enumerate(value))
-    parts = value.items() if isinstance(value, Mapping) else ()
-    return {
-        at: it for key, part in parts for at, it in tensors_in(part, f"{place}[{key!r}]").items()
-    }
+    found: dict[str, Tensor] = {}
+    for key, part in value.items() if isinstance(value, Mapping) else ():
+        found |= tensors_in(part, f"{place}.{key}" if place else str(key))
+    return found
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
