@@ -104,7 +104,9 @@ class Component:
             registry's default.
         state_bytes: For an optimizer: bytes of state per learned weight, at float32 and with the
             default options, in addition to the weight in the model.
-        measures: For a probe: unit (or range) and meaning of each of its results, by name.
+        measures: For a probe: unit or range (`0 to 1`, `from 0`, `nats, from 0`) and meaning of
+            each of its results by name, and of parts of them by dotted name (`mine.part`).
+            bnnlab-studies shows intervals cut at the ends of a range.
 
     Raises:
         ValueError: On a malformed name or target, an unknown capability, a repeated or reserved

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from tuning_runs import Here, host, planned, pretend, tuned, with_trials
+from tuning_runs import SMALL, Here, host, planned, pretend, tuned, with_trials
 
 from bnnlab.cli import main
-from bnnlab.errors import RunError, UsageError
+from bnnlab.errors import DownloadError, RunError, UsageError
 from bnnlab_optuna import outcome, ownership, tuner
 from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.tuner import Tuner
+from bnnlab_studies import sweep
+from bnnlab_studies.asking import Asked
 from bnnlab_studies.job import Job, Outcome, perform
+from bnnlab_studies.plan import Cell
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -29,6 +32,21 @@ def again(plan: Plan, monkeypatch: Any, *values: float) -> list[TrialState]:
         pretend(patch, *values)
         with closing(tuned(plan, patch)) as done:
             return states(done)
+
+
+def test_a_failed_download_is_known_as_one_before_a_study_begins(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    def make(*_: Any, **__: Any) -> None:
+        raise DownloadError("the download failed")
+
+    monkeypatch.setattr("bnnlab.engine.building.make_stream", make)
+    with pytest.raises(DownloadError, match="the download failed") as tuning:
+        tuned(planned(tmp_path, {}), monkeypatch)
+    assert tuning.value.exit_code == 1
+    settings = {**SMALL, "evaluate_on": "validation"}
+    with pytest.raises(DownloadError, match="cell: the download failed"):
+        sweep._examine([Cell("cell", settings)], Asked("here", Here()))
 
 
 def test_only_what_is_wrong_with_its_settings_is_a_runs_own_failure(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -19,12 +20,15 @@ from scipy import stats
 from bnnlab import run
 from bnnlab.cli import main
 from bnnlab.cli.display import print_result
+from bnnlab.engine.figures import SHARE
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.job import Job, Outcome
+from bnnlab_studies.results import range_of
 from bnnlab_studies.study import Study
+from bnnlab_testing.pytest_plugin import MakePlugin
 
 MakeRun = Callable[..., Path]
 
@@ -461,6 +465,32 @@ def test_intervals_are_shown_cut_at_the_ends_of_what_is_possible(
     make_run("a/seed-3", 0.99, seed=3, optimizer={"name": "acme/a"}, result={"seconds": 99.0})
     lines = summaries(capsys, Study.read(tmp_path / "a"))
     assert "seconds 1.5 1.5 1.5 99.0 4 25.9 48.75 0.0 to 103.4" in lines
+
+
+PROBE = """
+from bnnlab import Component, Kind, hookimpl
+
+@hookimpl
+def bnnlab_components():
+    measures = {"mine": ("its own", ""), "mine.share": ("0 to 0.5", ""), "loss": ("W, from -2", "")}
+    return [Component(Kind.PROBE, "mine", "acme_p:P", "It.", "none", measures=measures)]
+"""
+
+
+def test_a_probe_declares_the_range_of_its_measures_and_of_their_parts(
+    make_plugin: MakePlugin,
+) -> None:
+    make_plugin("acme-probe", PROBE)
+    found = {
+        name: range_of(name, SHARE)
+        for name in ("seconds", "forgetting", "mine.else", "mine.share.0", "loss", "none")
+    }
+    assert [*found.values()] == [
+        *((0, inf), (-1, 1), (-inf, inf)),
+        *((0, 0.5), (-2, inf), (-inf, inf)),
+    ]
+    for name, ends in {"ece": (0, 1), "brier": (0, 2), "nll": (0, inf)}.items():
+        assert range_of(f"uncertainty.{name}", SHARE) == ends
 
 
 def test_a_studys_cells_are_compared_with_its_first_and_corrected(

@@ -169,6 +169,14 @@ def test_fetching_completes_a_folder_and_overwrites_nothing(
 
 
 @pytest.mark.usefixtures("served")
+def test_a_folder_that_cannot_be_written_is_no_failure_of_the_network(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="they cannot be written: NotADirectoryError") as refused:
+        load("mnist", tmp_path / "file" / "data", CPU)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.usefixtures("served")
 def test_a_download_that_fails_half_way_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

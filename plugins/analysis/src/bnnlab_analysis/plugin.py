@@ -4,6 +4,22 @@ from bnnlab.engine.result import MEASURES
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.hookspecs import hookimpl
 
+UNCERTAINTY = {
+    f"uncertainty.{name}": about
+    for name, about in {
+        "nll": ("nats, from 0", "negative log-likelihood"),
+        "brier": ("0 to 2", "Brier score, summed over the classes"),
+        "ece": ("0 to 1", "expected calibration error"),
+        "entropy": ("bits, from 0", "mean entropy of the mean prediction"),
+        "aleatoric": ("bits, from 0", "mean entropy of each draw's prediction"),
+        "epistemic": ("bits, from 0", "entropy minus aleatoric"),
+        "ood_auroc": ("0 to 1", "out-of-distribution detection by the entropy"),
+        "ood_auroc_recent": ("0 to 1", "the same over the last tasks"),
+        "ood_auroc_epistemic": ("0 to 1", "by the epistemic part"),
+    }.items()
+}
+"""Unit or range, and meaning, of the parts of `uncertainty` that are numbers."""
+
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
@@ -23,7 +39,7 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.uncertainty:Uncertainty",
             summary="Calibration, entropies and out-of-distribution detection.",
             source="Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017",
-            measures=_known("uncertainty"),
+            measures=_known("uncertainty") | UNCERTAINTY,
         ),
         Component(
             kind=Kind.PROBE,

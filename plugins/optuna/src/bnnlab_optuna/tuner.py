@@ -87,7 +87,7 @@ class Tuner:
         if not (plan.folder / PLAN).exists():
             config = plan.resolve({"seed": plan.tuning.seeds[0]})
             if fault := executor.submit(examine, config.as_dict()).result():
-                raise UsageError(fault)
+                raise fault
         try:
             with lock_of(plan.folder, ASKING):  # one process makes the database
                 self._storage = connect(plan.address, make=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnnlab.errors import NOTE, BnnlabError, DataError, StoppedError, UsageError
+from bnnlab.errors import NOTE, BnnlabError, DataError, DownloadError, StoppedError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, resolve
@@ -90,17 +90,22 @@ def perform(job: Job) -> Outcome:
     return replace(outcome, said=tuple((each.levelno, each.getMessage()) for each in told))
 
 
-def examine(settings: Mapping[str, Any]) -> str:
-    """Return why a run with these settings cannot begin; empty if it can. Nothing is written."""
+def examine(settings: Mapping[str, Any]) -> UsageError | None:
+    """Return why a run with these settings cannot begin; None if it can. Nothing is written.
+
+    It is a `DownloadError` or a plain `UsageError`, which any engine can send.
+    """
     from bnnlab.engine.preparing import prepare
 
     host = PluginHost()
     try:
         untracked = {key: it for key, it in settings.items() if key != Kind.TRACKER}
         prepare(host, resolve(host, [untracked, {"out": None}]))
+    except DownloadError as error:
+        return DownloadError(str(error))
     except UsageError as error:
-        return str(error)
-    return ""
+        return UsageError(str(error))
+    return None
 
 
 def _is_outside(error: BaseException, settings: Mapping[str, Any]) -> bool:

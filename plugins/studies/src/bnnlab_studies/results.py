@@ -2,8 +2,9 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from bnnlab.engine.figures import OF_SCORE, Score, score_of
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError, first_line
+from bnnlab.registry.components import Kind
+from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 
 STATUSES = ("complete", "stopped", "failed", "interrupted")
@@ -29,6 +32,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _PART = ("name", "distribution", "version")
 """What is said of each component, as text."""
 
+_NUMBER = r"-?\d+(?:\.\d+)?"
 ROUNDING = 1e-6
 """How far a mean of values in a range may be outside of it."""
 
@@ -85,16 +89,33 @@ def _is_fit(name: str, value: Any, score: Score) -> bool:
     return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
 
 
-@cache
 def range_of(name: str, score: Score) -> tuple[float, float]:
-    """Return the least and the largest value of a measure, by its dotted name; as far as known."""
-    if name == "seconds":
-        return 0, inf
-    head = name.partition(".")[0]
-    is_known = head in MEASURES and (score.is_share or head not in OF_SCORE)
-    unit = MEASURES[head].unit if is_known else ""
-    found = re.fullmatch(r"(-?\d+) to (-?\d+)", unit)
-    return (int(found[1]), int(found[2])) if found else (-inf, inf)
+    """Return the least and the largest value of a measure, by its dotted name; as far as known.
+
+    The core and the probes that are installed declare it, for a name or for the beginning of one.
+    """
+    parts = name.split(".")
+    if parts[0] in OF_SCORE and not score.is_share:
+        return -inf, inf
+    declared = {"seconds": "from 0", **_declared(tuple(sys.path))}
+    places = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return ends(next((declared[each] for each in places if each in declared), ""))
+
+
+@lru_cache(maxsize=1)
+def _declared(_path: tuple[str, ...]) -> dict[str, str]:
+    """Return the unit or range of each measure that is declared."""
+    probes = (component for _, component in PluginHost().components(Kind.PROBE))
+    own = {name: unit for probe in probes for name, (unit, _) in probe.measures.items()}
+    return own | {name: measure.unit for name, measure in MEASURES.items()}
+
+
+def ends(unit: str) -> tuple[float, float]:
+    """Return the range in a unit: `0 to 1`, `from 0`, `nats, from 0`; all numbers if none is."""
+    found = re.fullmatch(rf"(?:.*, )?(?:({_NUMBER}) to ({_NUMBER})|from ({_NUMBER}))", unit)
+    if found is None:
+        return -inf, inf
+    return float(found[1] or found[3]), float(found[2] or inf)
 
 
 def _is_numeric(value: Any, low: float, high: float) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.interruption import raising
-from bnnlab.errors import BnnlabError, RunError, UsageError, explain
+from bnnlab.errors import BnnlabError, DownloadError, RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
 from bnnlab_studies.asking import Asked, EngineError
 from bnnlab_studies.engine import Engine, open_executor
@@ -95,7 +95,7 @@ def _examine(cells: Iterable[Cell], executor: Asked) -> None:
     Only the stream itself knows it. One cell of each stream is examined, by a worker.
 
     Raises:
-        UsageError: With what is wrong.
+        UsageError: With what is wrong; a `DownloadError` if it is only the network.
     """
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -104,7 +104,8 @@ def _examine(cells: Iterable[Cell], executor: Asked) -> None:
     asked = [(some, executor.submit(examine, some[0].settings)) for some in alike.values()]
     found = [(some, future.result()) for some, future in asked]
     if faults := [f"{', '.join(it.name for it in some)}: {why}" for some, why in found if why]:
-        raise UsageError(" ".join(faults))
+        is_of_network = all(isinstance(why, DownloadError) for _, why in found if why)
+        raise (DownloadError if is_of_network else UsageError)(" ".join(faults))
 
 
 def _carry_out(left: list[Job], executor: Asked, ended: Ended) -> None:

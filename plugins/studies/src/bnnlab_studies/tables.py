@@ -136,7 +136,8 @@ def sentence(measure: str, of: Comparison, score: Score) -> str:
 
 def is_fraction(name: str, score: Score) -> bool:
     """Return whether tables show a measure in %."""
-    return range_of(name, score)[1] == 1
+    head = name.partition(".")[0]
+    return head in MEASURES and range_of(head, score)[1] == 1
 
 
 def print_rows(

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import ssl
 import sys
 import tempfile
 import warnings
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from bnnlab.interfaces.keeping import kept
 from bnnlab_vision.source import Dataset, Source, channel_statistics
 
 _TIMEOUT = 20.0  # seconds without an answer until a download is given up
+_NETWORK = (URLError, ConnectionError, TimeoutError, socket.gaierror, socket.herror, ssl.SSLError)
+"""Errors of the network; each other OSError is one of the file system."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Published(Source):
         labels of the training part, then of the test part.
 
         Raises:
-            DataError: If it is damaged, or the data folder is a file.
+            DataError: If it is damaged, or missing and the data folder cannot be written.
             DownloadError: If it is missing and cannot be downloaded.
         """
         files = _find(self, data) if self.reader else []
@@ -136,9 +140,11 @@ def _find(source: Published, data: Path) -> list[Path]:
         try:
             _fetch(reader, data, files)
         except Exception as error:  # whatever it is, it is why the data is not there
-            raise DownloadError(
-                f"{source.name}: files are missing in {data / files[0].parent}; the download "
-                f"failed: {_reason(error)}. "
+            is_local = isinstance(error, OSError) and not isinstance(error, _NETWORK)
+            what = "they cannot be written" if is_local else "the download failed"
+            raise (DataError if is_local else DownloadError)(
+                f"{source.name}: files are missing in {data / files[0].parent}; "
+                f"{what}: {_reason(error)}. "
                 f"Put these files there, unpacked: {', '.join(missing)}."
             ) from error
     return [data / file for file in files]
