@@ -3,9 +3,11 @@
 import json
 import logging
 import os
+import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ def bnnlab_components():
     kept = tracker("kept", "Kept", what="raises", where="log")
     well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
     well.append(tracker("told", "Told"))
+    odd = ("Prints", "Reads", "Command", "Ahead", "Empties")
+    well += [tracker(name.lower(), name) for name in odd]
     rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils", "floods")]
     return [*well, kept, *ill, *rude]
 """
@@ -68,10 +72,13 @@ SHORT, LARGE = {"epochs": 1}, {"tasks": ["a task with a name"] * 10_000}
 TRACKERS = '''
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+
+from bnnlab import UsageError
 
 from bnnlab_tracking.tracker import Tracker
 
@@ -128,12 +135,8 @@ class Ill(Text):
             subprocess.Popen(["sleep", "600"], start_new_session=True)
         if self._what == "spoils":
             (self._run.folder / "metrics.jsonl").write_text("")
-        size = before = 0
-        while self._what == "floods" and before <= size < 2**26:
-            before = size
+        for _ in range(300 if self._what == "floods" else 0):
             print("x" * 10_000, flush=True)
-            time.sleep(0.001)
-            size = os.fstat(2).st_size
         for pipe in range(3, 9) if self._what == "speaks" else ():
             with suppress(OSError):
                 os.write(pipe, b"[]\\n?\\xff\\n")
@@ -148,6 +151,39 @@ class Ill(Text):
     def finish(self, status, result):
         self._act("finish")
         super().finish(status, result)
+
+class Reads(Text):
+    def start(self, run):
+        subprocess.run(["cat"], check=True, timeout=30)
+        return super().start(run)
+
+class Prints(Text):
+    def __init__(self, how: str = "runs", **options):
+        super().__init__(file="prints", **options)
+        self._how = how
+    def start(self, run):
+        if self._how == "says much":
+            raise UsageError("m" * 20_000_000)
+        subprocess.Popen(["sh", "-c", "while :; do echo zzzzzzzzzzzzzzzzzzzzzzzzzz; done"])
+        if self._how == "fails":
+            raise ValueError("bad")
+        if self._how in ("dies", "sleeps"):
+            os.kill(os.getpid(), signal.SIGKILL if self._how == "dies" else signal.SIGSTOP)
+        return super().start(run)
+
+class Empties(Text):
+    def start(self, run):
+        (run.folder / "metrics.jsonl").write_text("")
+        return super().start(run)
+
+class Command(Text):
+    def later(self):
+        return 3
+
+class Ahead(Text):
+    def start(self, run):
+        super().start(run)
+        return 10**9
 
 class Kept(Ill):
     def offline(self, run):
@@ -198,6 +234,13 @@ def delivered(file: Path) -> list[dict[str, Any]]:
     every = [json.loads(line) for line in file.read_text().splitlines()]
     assert [index for index, _ in every] == [*range(len(every))]
     return [line for _, line in every]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -319,7 +362,7 @@ def test_a_large_job_arrives(tmp_path: Path) -> None:
 def test_what_a_tracker_prints_without_end_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, "run")
     run = watch(folder, floods={})
-    save(run, folder, 1)  # it prints until the file becomes shorter
+    save(run, folder, 1)
     run.end("complete")
     assert delivered(folder / "log") == metrics(folder)
     log = (folder / "track/acme-trackers/floods.log").read_bytes()
@@ -331,14 +374,82 @@ def test_what_a_tracker_prints_without_end_keeps_its_beginning_and_its_end(tmp_p
 
 def test_a_log_is_cut_as_often_as_it_is_too_long(tmp_path: Path) -> None:
     log, about = tmp_path / "log", printed.KEPT
-    log.write_bytes(b"a" * printed.MOST)
-    printed.cut(log)
+    printed.append(log, b"a" * printed.MOST)
     assert log.stat().st_size == printed.MOST
     for letter in (b"b", b"c"):
-        with log.open("ab") as file:
-            file.write(letter * printed.MOST)
-        printed.cut(log)
+        printed.append(log, letter * printed.MOST)
         assert log.read_bytes() == b"a" * about + printed.CUT + letter * about
+
+
+@pytest.mark.parametrize("end", ["dies", "sleeps", "fails", "runs"])
+def test_what_a_tracker_started_neither_fills_the_disk_nor_outlives_it(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    monkeypatch.setenv(MARK, str(tmp_path))
+    run = watch(folder, prints={"how": end, "patience": 0.1})
+    log = folder / "track/acme-trackers/prints.log"
+    if end in ("dies", "fails"):
+        (delivery,) = run.deliveries
+        assert delivery.process
+        delivery.process.wait(60)
+        assert not left_behind(str(tmp_path))
+    else:
+        wait_for(lambda: printed.CUT in log.read_bytes())
+        largest = max(log.stat().st_size for _ in range(100) if not time.sleep(0.002))
+        assert largest <= printed.MOST + printed.PIECE
+    run.end("interrupted")
+    assert not left_behind(str(tmp_path))
+
+
+def test_what_a_tracker_started_ends_if_the_training_process_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    monkeypatch.setenv(MARK, str(tmp_path))
+    run = watch(folder, prints={"how": "runs"})
+    save(run, folder, 1)
+    (delivery,) = run.deliveries
+    assert delivery.process
+    assert delivery.process.stdin
+    delivery.process.stdin.close()
+    delivery.process.wait(60)
+    assert not left_behind(str(tmp_path))
+    assert delivered(folder / "prints") == metrics(folder)
+    delivery.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prints", "stopped: mmmm"),
+        ("command", "later returned 3, which is no command"),
+        ("ahead", "start returned 1000000000, and the run has 2 lines"),
+        ("empties", "it delivered 0 lines of 2"),
+    ],
+)
+def test_a_tracker_that_says_what_is_not_so_is_named(
+    name: str, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(tmp_path, "run")
+    options = {"how": "says much"} if name == "prints" else {}
+    with caplog.at_level(logging.INFO, "bnnlab"):
+        run, begun = watch(folder, **{name: options}), time.monotonic()
+        save(run, folder, 2)
+        run.end("complete")
+    assert time.monotonic() - begun < 30
+    (said,) = warned(caplog)
+    assert re.search(message, said)
+    assert len(said) < 1000
+    assert not any("delivered all" in each or "are delivered" in each for each in noted(caplog))
+
+
+def test_what_a_tracker_starts_reads_an_empty_standard_input(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "run")
+    run = watch(folder, reads={})
+    save(run, folder, 2)
+    run.end("complete")
+    assert delivered(folder / "lines") == metrics(folder)
 
 
 def test_a_tracker_has_its_own_count_beside_another_one_of_its_name(
@@ -489,6 +600,8 @@ class OfForgets(TrackerContract):
         return [line for _, line in map(json.loads, (folder / "lines").read_text().splitlines())]
 
 
-def test_the_contract_finds_lines_that_are_there_twice(tmp_path: Path) -> None:
+def test_the_contract_finds_lines_that_are_there_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(AssertionError, match="there are 8 lines of 5"):
-        OfForgets().test_a_killed_run_goes_on_without_a_gap("the run", tmp_path)
+        OfForgets().test_a_killed_run_goes_on_without_a_gap("the run", tmp_path, monkeypatch)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,8 @@ from bnnlab_testing.declaration_checks import DeclarationChecks
 
 LONG = 120.0
 """Seconds that a busy machine may take."""
+SOON = 2.0
+"""Seconds that processes have to end."""
 PRINTED = 3000
 """Characters of what a tracker printed that a failure shows."""
 MARK = "BNNLAB_TESTING_TRACKER"
@@ -95,15 +98,11 @@ class TrackerContract(DeclarationChecks):
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What it starts ends with it, at the latest in `finish`; on Linux alone this is seen."""
-        mark = str(tmp_path)
-        monkeypatch.setenv(MARK, mark)  # processes that it starts inherit it
+        monkeypatch.setenv(MARK, str(tmp_path))  # processes that it starts inherit it
         run = self._begin(_folder(tmp_path))
         _log(run, tmp_path / "run", LINES)
         _end(run, tmp_path / "run")
-        left = left_behind(mark)
-        for process in left:
-            os.kill(process, signal.SIGKILL)
-        assert not left, f"end in `finish` what you started: {', '.join(left.values())}"
+        _check_alone(str(tmp_path))
 
     def test_a_complete_run_that_is_resumed_has_no_line_twice(self, tmp_path: Path) -> None:
         """Nothing is left to deliver, and the end may come once more."""
@@ -115,12 +114,16 @@ class TrackerContract(DeclarationChecks):
         self._check(folder)
 
     @pytest.mark.parametrize("dies", ["the run", "the tracker, too"])
-    def test_a_killed_run_goes_on_without_a_gap(self, dies: str, tmp_path: Path) -> None:
+    def test_a_killed_run_goes_on_without_a_gap(
+        self, dies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Its process and that of the tracker may die at any time; lines are not lost or doubled.
 
         A line that was logged, and is in no checkpoint, is not delivered: it may come otherwise.
+        Nothing is left of the processes.
         """
         folder = _folder(tmp_path)
+        monkeypatch.setenv(MARK, str(tmp_path))
         run = self._begin(folder)
         _log(run, folder, LINES[:3])
         (delivery,) = run.deliveries
@@ -129,6 +132,7 @@ class TrackerContract(DeclarationChecks):
         else:
             os.killpg(delivery.process.pid, signal.SIGKILL)
         delivery.process.wait(LONG)
+        _check_alone(str(tmp_path))
         delivery.close()
         run = self._begin(folder, resumed=True)
         _log(run, folder, LINES[3:])
@@ -154,8 +158,24 @@ def left_behind(mark: str) -> dict[int, str]:
     """Return the other processes whose variable `MARK` has a value; with /proc alone.
 
     Returns:
-        Their command lines by their numbers.
+        Their command lines by their numbers. Those that are about to end are waited for.
     """
+    until = time.monotonic() + SOON
+    while (found := _marked(mark)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
+def _check_alone(mark: str) -> None:
+    """Check that no process is left behind, and kill those that are."""
+    left = left_behind(mark)
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    assert not left, f"end in `finish` what you started: {', '.join(left.values())}"
+
+
+def _marked(mark: str) -> dict[int, str]:
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is that of another user

@@ -3,7 +3,7 @@
 The job is in the file whose descriptor is the argument. The lines of standard input are words:
 `saved`, the lines of metrics.jsonl that are in a checkpoint, and `ended`, the status of the run. If
 standard input ends before, the training process died. Standard output takes what `Delivery.look`
-reads; what a tracker prints goes to standard error, which is a file.
+reads. A tracker gets neither: its standard input is empty, and what it prints goes to a file.
 """
 
 import json
@@ -16,7 +16,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, explain
+from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
@@ -24,7 +24,7 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
 from bnnlab_tracking import printed
 from bnnlab_tracking.ear import GRACE, Ear
-from bnnlab_tracking.tracker import Tracked, Tracker, own_file
+from bnnlab_tracking.tracker import ENDED, Tracked, Tracker, count_lines, own_file
 
 Job = Mapping[str, Any]
 Tell = Callable[..., None]
@@ -33,12 +33,14 @@ STUDY = "study.toml"
 """What marks the folder of a study, in which runs lie as CELL/RUN."""
 NICE = 10
 """How much training comes first."""
+LONGEST = 1000
+"""Characters that a command may have."""
 
 
 def main() -> None:
     """Do the job, and end this process whatever else is running in it."""
-    said = os.dup(1)
-    os.dup2(2, 1)
+    heard, said = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
     def tell(**word: Any) -> None:
         with suppress(BrokenPipeError):
@@ -49,24 +51,24 @@ def main() -> None:
         os.nice(NICE)
         with os.fdopen(int(sys.argv[1]), encoding="utf-8") as given:
             job = json.load(given)
-        printed.watch(own_file(job["folder"], job["name"], "log"))
-        _work(job, tell)
+        printed.begin(own_file(job["folder"], job["name"], "log"))
+        _work(job, heard, tell)
         code = 0
     except BaseException as error:
-        tell(failed=str(error) if isinstance(error, UsageError) else explain(error))
+        tell(failed=first_line(error) if isinstance(error, UsageError) else explain(error))
         traceback.print_exc()  # this fails on a full disk, or if the tracker closed its output
     finally:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(code)  # nothing that a tracker left behind keeps it
+        os._exit(code)  # nothing that a tracker left behind keeps it, or outlives it
 
 
-def _work(job: Job, tell: Tell) -> None:
+def _work(job: Job, heard: int, tell: Tell) -> None:
     tracker = make(job["name"], job["options"])
     tell(has_offline=type(tracker).offline is not Tracker.offline)
     late = job.get("how") == "late"
-    ear = Ear(0, job["saved"], job.get("status"), limit=tracker.patience)
+    ear = Ear(heard, job["saved"], job.get("status"), limit=tracker.patience)
     ledger = own_file(job["folder"], job["name"], "json")
     with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
         where = json.loads(json.dumps(tracker.destination() or _destination(job["options"])))
@@ -86,7 +88,7 @@ def _work(job: Job, tell: Tell) -> None:
                 return
             tracker = other
         count = _deliver(tracker, run, ear, note)
-    tell(done=True, lines=count, later=tracker.later())
+    tell(done=True, lines=count, later=_command(tracker.later()))
 
 
 def make(name: str, options: Mapping[str, Any]) -> Tracker:
@@ -128,19 +130,21 @@ def describe(job: Job, noted: Mapping[str, Any]) -> Tracked:
 
 def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[..., None]) -> int:
     """Deliver the lines as they come, and the end; return how many there are."""
-    count = _there(tracker.start(run), run)
+    there = count = _there(tracker.start(run), run)
     note(count, is_ended=run.is_ended)
     lines = _lines(run.folder / METRICS, count)
     saved, status = count, None
     while status is None:
         saved, status = ear.wait(saved)
-        while status in ("complete", "stopped") or count < saved:
+        while status in ENDED or count < saved:
             line = next(lines, None)
             if line is None:
                 break
             tracker.log(count, line)
             count += 1
             note(count)
+    if status in ENDED and (every := count_lines(run.folder / METRICS)) < there:
+        raise UsageError(f"start returned {there!s:.20}, and the run has {every} lines")
     tracker.finish(status, _result(run.folder / RESULT))
     note(count, is_ended=status == "complete")
     return count
@@ -153,6 +157,13 @@ def _there(said: object, run: Tracked) -> int:
     if isinstance(said, bool) or not hasattr(said, "__index__") or index(said) < 0:
         raise UsageError(f"start returned {said!r}, which is no number of lines, and not None")
     return index(said)
+
+
+def _command(said: object) -> str:
+    """Return what `later` returned."""
+    if not isinstance(said, str) or len(said) > LONGEST:
+        raise UsageError(f"later returned {said!r:.60}, which is no command")
+    return said
 
 
 def _lines(file: Path, skipped: int) -> Iterator[Mapping[str, Any] | None]:

@@ -15,10 +15,14 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from bnnlab.errors import first_line
-from bnnlab_tracking import printed
 from bnnlab_tracking.tracker import own_file
 
 log = logging.getLogger("bnnlab.tracking")
+
+PIECE = 2**16
+"""Bytes that are heard at once, and the most that a word may have."""
+SOON = 2.0
+"""Seconds to wait until what an ended process printed is in its file."""
 
 
 class Delivery:
@@ -41,6 +45,7 @@ class Delivery:
         self.job, self.patience = dict(job), patience
         self.label: str = job["label"]
         self.done, self.later, self.has_offline = False, "", False
+        self._lines: int | None = None
         self.is_warned = "how" in job  # the one before was named
         self._heard = b""
         self.process: subprocess.Popen[bytes] | None = None
@@ -83,13 +88,14 @@ class Delivery:
         process = self.process
         if process is None or process.stdout is None or self.done:
             return
+        code = process.poll()
         with suppress(BlockingIOError):
-            while piece := os.read(process.stdout.fileno(), 65536):
-                self._heard += piece
-        *lines, self._heard = self._heard.split(b"\n")
+            self._heard += os.read(process.stdout.fileno(), PIECE)
+        *lines, rest = self._heard.split(b"\n")
+        self._heard = rest[-PIECE:]
         for line in lines:
             self._hear(line)
-        if not self.done and (code := process.poll()) is not None:
+        if not self.done and code is not None:
             name = signal.strsignal(-code) if code < 0 else None
             self.warn(f"its process ended with code {code}{f' ({name})' if name else ''}")
 
@@ -103,6 +109,13 @@ class Delivery:
             self.warn(said["failed"])
         self.has_offline = said.get("has_offline", self.has_offline)
         self.done, self.later = said.get("done", False), said.get("later", "")
+        self._lines = said.get("lines")
+
+    def check(self, lines: int) -> None:
+        """Take it for failed if it has not delivered as many lines as there are."""
+        if self.done and self._lines is not None and self._lines != lines:
+            self.done = False
+            self.warn(f"it delivered {self._lines} lines of {lines}")
 
     def wait(self, until: float) -> bool:
         """Wait until all is delivered, the process has ended, or a time has come.
@@ -132,13 +145,18 @@ class Delivery:
         if self.done:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        printed.cut(self._log)
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                pipe.close()
+        assert process.stdin
+        assert process.stdout
+        process.stdin.close()
+        with process.stdout as heard:
+            until = time.monotonic() + SOON  # it ends with the process that writes what was printed
+            while select.select([heard], [], [], max(0.0, until - time.monotonic()))[0]:
+                if not os.read(heard.fileno(), PIECE) or time.monotonic() > until:
+                    break
 
     def warn(self, what: str) -> None:
         """Warn that the tracker failed, once."""

@@ -1,6 +1,8 @@
 """What a tracker's process prints: a file that keeps its beginning and its end."""
 
-import threading
+import os
+import select
+import signal
 import time
 from contextlib import suppress
 from os import SEEK_END
@@ -11,24 +13,65 @@ MOST = 2**20
 KEPT = 2**18
 """Bytes that are kept of its beginning, and of its end."""
 CUT = b"\n[the middle is cut out: the tracker printed more than 1 MiB]\n"
-LOOK = 0.1
-"""Seconds between two looks at its size."""
+PIECE = 2**16
+"""Bytes that are read at once: as many as a pipe holds."""
+PAUSE = 0.002
+"""Seconds between two pieces, if many come: one that prints without end must not use a core."""
 
 
-def watch(file: Path) -> None:
-    """Cut a file, whenever it is too long, until this process ends."""
+def begin(file: Path) -> None:
+    """Let a new process write to a file what this one prints, and what it starts.
 
-    def look() -> None:
-        while True:
-            cut(file)
-            time.sleep(LOOK)
+    It has a session of its own, so that nothing that stops or kills this one's group reaches it.
+    When this process has ended, in whatever way, it kills what is left of the group.
+    """
+    printing, prints = os.pipe()
+    living, lives = os.pipe()  # `lives` is never closed, and no other process keeps it
+    group = os.getpid()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            os.close(prints)
+            os.close(lives)
+            _keep(printing, living, file)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            os.set_blocking(printing, False)
+            with suppress(BlockingIOError):
+                append(file, os.read(printing, PIECE))
+        finally:
+            os._exit(0)
+    os.register_at_fork(after_in_child=lambda: os.close(lives))
+    for mine in (printing, living):
+        os.close(mine)
+    for output in (1, 2):
+        os.dup2(prints, output)
+    os.close(prints)
 
-    threading.Thread(target=look, daemon=True).start()
+
+def _keep(printing: int, living: int, file: Path) -> None:
+    """Write what comes down a pipe to a file, until the pipe `living` ends."""
+    pipes, size = {printing, living}, 0
+    while living in pipes:
+        for pipe in select.select(pipes, [], [])[0]:
+            piece = os.read(pipe, PIECE)
+            if not piece:
+                pipes.remove(pipe)
+            elif pipe == printing:
+                append(file, piece)
+                size += len(piece)
+        if size > MOST:
+            time.sleep(PAUSE)
 
 
-def cut(file: Path) -> None:
-    """Cut the middle out of a file that is too long. Others may append to it meanwhile."""
+def append(file: Path, piece: bytes) -> None:
+    """Append to a file, and cut the middle out if it is too long.
+
+    A full disk, or a folder that is no longer there, loses the piece.
+    """
     with suppress(OSError):
+        with file.open("ab") as log:
+            log.write(piece)
         if file.stat().st_size <= MOST:
             return
         with file.open("r+b") as log:

@@ -12,6 +12,8 @@ from bnnlab.storage.folder import ENVIRONMENT
 
 Status = Literal["complete", "stopped", "failed", "interrupted", "crashed"]
 """How a run ended. crashed: its process did, and nothing of the run said so."""
+ENDED = ("complete", "stopped")
+"""Of a run all of whose lines are to be delivered."""
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
 PLACES = ("data", "out", "track")
@@ -36,6 +38,11 @@ def without_paths(value: Any) -> Any:
         return [without_paths(inner) for inner in value]
     is_path = isinstance(value, str) and PurePath(value).is_absolute()
     return PurePath(value).name if is_path else value
+
+
+def count_lines(metrics: Path) -> int:
+    """Return how many whole lines there are in metrics.jsonl."""
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bnnlab.errors import NOTE, StoppedError, command
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.delivery import Delivery
+from bnnlab_tracking.tracker import ENDED, count_lines
 
 log = logging.getLogger("bnnlab.tracking")  # below `bnnlab`, which the command line shows
 
@@ -48,7 +49,7 @@ class Watched:
         from bnnlab.interfaces.stream import protocol_hash  # imports torch, which a run has
 
         self._folder = folder.resolve()
-        self._lines = self._first = _count(self._folder / METRICS)
+        self._lines = self._first = count_lines(self._folder / METRICS)
         about = {
             "folder": str(self._folder),
             "run_id": run_id,
@@ -120,10 +121,12 @@ class Watched:
 
         That all is delivered is said where nothing else was there to do.
         """
+        if status in ENDED:
+            delivery.check(self._lines)
         if not delivery.done:
             has_died = delivery.is_warned
             delivery.warn(f"it did not end within {delivery.patience:g} s")
-            if status not in ("complete", "stopped"):
+            if status not in ENDED:
                 return  # what is missing comes when the run goes on
             if has_died and self._try_again(delivery, "again", delivery.patience, status):
                 log.log(NOTE, "track %s: a second attempt delivered all", delivery.label)
@@ -143,6 +146,7 @@ class Watched:
             other.wait(time.monotonic() + limit)
         finally:  # Ctrl-C may end the wait
             other.close()
+        other.check(self._lines)
         delivery.later = other.later
         delivery.done = other.done and how == "again"
         return delivery.done
@@ -150,7 +154,3 @@ class Watched:
     def _advise(self, delivery: Delivery) -> None:
         again = command("run", "--resume", self._folder)  # its run.toml names the tracker
         log.log(NOTE, "track %s: to deliver what is missing: %s", delivery.label, again)
-
-
-def _count(metrics: Path) -> int:
-    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
