@@ -18,7 +18,7 @@ from bnnlab.engine.objects import name_objects, offered
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
 from bnnlab.engine.resuming import resumed
-from bnnlab.errors import NOTE, UsageError
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.rule import LearningRule
@@ -248,7 +248,10 @@ def run(  # noqa: D417  # `_document` adds the settings
     if seeds is None:
         return train(prepare(host, resolve(host, places)))
     if any(isinstance(each.value, nn.Module) and each.kind is Kind.MODEL for each in objects):
-        log.log(NOTE, "every seed begins with the weights of the model that was given")
+        log.warning(
+            "every seed begins with the weights of the model that was given; of a function, as "
+            "model=make_model, each seed draws its own"
+        )
     return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
 
 

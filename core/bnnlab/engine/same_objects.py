@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.objects import Named, offered
-from bnnlab.errors import NOTE, UsageError
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.given import OBJECT
@@ -53,7 +53,7 @@ def offered_again(
         elif mine.get("weights") != its.get("weights"):
             if not (folder / CHECKPOINT).exists() or _makes_fresh_models(settings):
                 faults.append(f"{each.kind}: its initial weights are others")
-            log.log(NOTE, "the weights are those of the checkpoint, not those of the model given")
+            log.warning("the weights are those of the checkpoint, not those of the model given")
             plugin = offered(host, each, weights=its["weights"])
         plugins.append(plugin)
     faults += [f"{kind}: it had an object of {its['object']}" for (kind, _), its in before.items()]

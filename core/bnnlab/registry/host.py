@@ -220,8 +220,8 @@ def _missing(
     installed = {normalise(plugin.distribution) for plugin in host.plugins}
     if said == OBJECT:
         return UsageError(
-            f"{what} is an object that was given in Python, where a run with it goes on: "
-            f"bnnlab.run(resume=FOLDER, {kind}=...), with the same objects."
+            f"{what} is an object of Python. To go on with a run that has it, give it again: "
+            f"bnnlab.run(resume=FOLDER, {kind}=...)."
         )
     if said.endswith(".py") and distribution not in installed:
         return UsageError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from bnnlab.engine.differences import in_words
 from bnnlab.errors import UsageError
+from bnnlab.registry.given import OBJECT
 from bnnlab_studies.cells import by_seed, few, where
 from bnnlab_studies.record import Record, leaves
 from bnnlab_studies.statistics import FEW, Comparison, compare, corrected
@@ -139,7 +140,7 @@ def versions(records: Iterable[Record]) -> str:
     found: dict[str, dict[str, None]] = {}
     for run in records:
         for part in run.result["components"].values() if run.is_complete else ():
-            if name := part.get("distribution"):
+            if (name := part.get("distribution")) and name != OBJECT:  # a digest is no version
                 found.setdefault(name, {})[part.get("version", "?")] = None
     several = [f"{name} {' and '.join(its)}" for name, its in found.items() if len(its) > 1]
     return f"Several versions computed these runs: {', '.join(several)}." if several else ""

@@ -12,6 +12,7 @@ from bnnlab.engine.figures import SHARE, Score, chosen
 from bnnlab.engine.result import ABSENT, MEASURES
 from bnnlab.errors import UsageError, command, explain
 from bnnlab.registry.components import Kind
+from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import KINDS
 from bnnlab.storage.folder import ENVIRONMENT, LOG, METRICS, read_metrics
@@ -33,6 +34,9 @@ def changed(record: Record, host: PluginHost) -> tuple[Changed, list[str]]:
     found, notes = _unlike("", own, DEFAULTS), list[str]()
     for path, kind, table in _tables(record.settings):
         options = {name: value for name, value in table.items() if name != "name"}
+        if str(table["name"]).startswith(f"{OBJECT}/"):  # what it says of an object has no default
+            found += _unlike(f"{path}.", options, dict.fromkeys(options, ""))
+            continue
         try:
             known = defaults_of(host.options(*host.resolve(kind, table["name"])))
         except UsageError as error:

@@ -9,6 +9,7 @@ from bnnlab.cli.console import Json, print_json, print_out, print_table
 from bnnlab.cli.display import result_lines
 from bnnlab.engine.figures import has_one_task, score_of
 from bnnlab.errors import UsageError, command
+from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.text import written
 from bnnlab_studies.finding import find_records
@@ -91,7 +92,8 @@ def _print_origin(record: Record) -> None:
         return
     found = environment(record.folder)
     own = {name: found[name] for name in ("bnnlab", "torch", "python") if name in found}
-    parts = record.result.get("components", {}).values()
+    every = record.result.get("components", {}).values()
+    parts = [part for part in every if part["distribution"] != OBJECT]
     versions = {**own, **{part["distribution"]: part["version"] for part in parts}}
     if versions:
         print_out(", ".join(f"{name} {version}" for name, version in versions.items()))
