@@ -180,8 +180,16 @@ def test_a_function_may_return_the_same_module_twice() -> None:
     assert fingerprint(module) == before
 
 
+def test_a_stream_may_be_made_for_each_seed() -> None:
+    def make(seed: int) -> Any:
+        return stream(seed % 100)
+
+    results = [bnnlab.run(**{**objects(), "stream": make}, **SMALL, seed=seed) for seed in (0, 1)]
+    assert results[0].protocol != results[1].protocol
+
+
 def test_two_probes_of_one_class_are_two() -> None:
-    probes = [Counting("one"), Counting("other"), "confusion"]
+    probes = (each for each in (Counting("one"), Counting("other"), "confusion"))
     result = bnnlab.run(**{**objects(), "probe": probes}, **SMALL)
     assert (result["one"], result["other"]) == (4, 4)
     assert result["confusion"]

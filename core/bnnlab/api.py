@@ -1,6 +1,5 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
-import logging
 import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from torch import nn
 
 from bnnlab.engine import building
 from bnnlab.engine.notebook import train
-from bnnlab.engine.objects import name_objects, offered
+from bnnlab.engine.objects import name_objects, offered, warn_of_weights
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
 from bnnlab.engine.resuming import resumed
@@ -30,8 +29,6 @@ from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.layers import Layer, choose, resolve
 from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn
 from bnnlab.settings.text import assignment, joined, read_config
-
-log = logging.getLogger(__name__)
 
 Config = str | Path | Mapping[str, Any] | None
 Choosable = str | Mapping[str, Any] | None
@@ -247,11 +244,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     if seeds is None:
         return train(prepare(host, resolve(host, places)))
-    if any(isinstance(each.value, nn.Module) and each.kind is Kind.MODEL for each in objects):
-        log.warning(
-            "every seed begins with the weights of the model that was given; of a function, as "
-            "model=make_model, each seed draws its own"
-        )
+    warn_of_weights(objects)
     return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
 
 

@@ -1,8 +1,9 @@
 """Objects in the place of components: a run is given a module, a rule, a stream."""
 
 import inspect
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +22,12 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
-from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.components import MANY, PARTS, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.given import OBJECT, offer
 from bnnlab.registry.host import PluginHost
+
+log = logging.getLogger(__name__)
 
 _INSTANCES: Mapping[Kind, type] = {
     Kind.MODEL: nn.Module,
@@ -38,6 +41,7 @@ _WANTED: Mapping[Kind, str] = {
     Kind.OPTIMIZER: "a class or function that makes a bnnlab.Optimizer of (model, generator=)",
     Kind.STREAM: "a bnnlab.TaskStream, such as bnnlab.stream_from(train, test=...) returns",
     Kind.PROBE: "a bnnlab.Probe, or a class or function that makes one",
+    Kind.TRACKER: "a list of these",
 }
 
 
@@ -69,15 +73,22 @@ def name_objects(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[Named]]:
         found.append(Named(kind, f"{OBJECT}/{short}{f'-{alike + 1}' if alike else ''}", value))
         return found[-1].name
 
-    for kind in PARTS:
-        if kind in said:
-            settings[kind] = named(kind, said[kind])
-    probes = said.get(Kind.PROBE)
-    if isinstance(probes, list | tuple):
-        settings[Kind.PROBE] = [named(Kind.PROBE, each) for each in probes]
-    elif probes is not None:
-        settings[Kind.PROBE] = named(Kind.PROBE, probes)
+    for kind in (*PARTS, *MANY):
+        value = said.get(kind)
+        if kind in MANY and isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+            settings[kind] = [named(kind, each) for each in value]
+        elif value is not None:
+            settings[kind] = named(kind, value)
     return settings, found
+
+
+def warn_of_weights(objects: Iterable[Named]) -> None:
+    """Warn of a model whose weights all repetitions of a run begin with."""
+    if any(each.kind is Kind.MODEL and isinstance(each.value, nn.Module) for each in objects):
+        log.warning(
+            "every seed begins with the weights of the model that was given; of a function, as "
+            "model=make_model, each seed draws its own"
+        )
 
 
 def is_of_objects(setting: Any) -> bool:
@@ -99,8 +110,8 @@ def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
     """
     kind, value = given.kind, given.value
     is_instance = isinstance(value, _INSTANCES.get(kind, ()))
-    is_called = isinstance(value, type) or not isinstance(value, nn.Module)
-    if not is_instance and not (is_called and callable(value)):
+    is_called = isinstance(value, type) or (callable(value) and not isinstance(value, nn.Module))
+    if kind is Kind.TRACKER or not (is_instance or is_called):
         raise UsageError(
             f"{kind}: a {type(value).__name__} is neither a name, nor a mapping with one, nor "
             f"{_WANTED[kind]}."
@@ -143,6 +154,8 @@ def _call(kind: Kind, value: Callable[..., Any], *args: Any, **given: Any) -> An
     accepted = {key: it for key, it in given.items() if key in _keywords(value, given)}
     if kind is not Kind.MODEL:
         made = value(*args, **accepted)
+        if isinstance(made, TaskStream):
+            return _place(made, **given)
         return deepcopy(made) if kind in (Kind.RULE, Kind.PROBE) else made
     with torch.random.fork_rng(devices=[]):  # torch's own layers draw from the global generator
         torch.default_generator.manual_seed(given["generator"].initial_seed())
