@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,15 @@ from matplotlib.text import Text
 from objective_streams import PLUGIN
 from sklearn.metrics import r2_score
 from small_runs import assert_same, experiment, left, left_torn, metrics
+from torch import Tensor
 
 import bnnlab
 from bnnlab import Batch, Classes, ClassPerPosition, PluginHost, RealNumbers, RunError, UsageError
+from bnnlab.engine.figures import score_of
 from bnnlab.interfaces.batch import TaskLoss, joined
 from bnnlab.interfaces.objectives import IGNORED
 from bnnlab_plots import plot_accuracy
-from bnnlab_testing import toy
+from bnnlab_testing import ObjectiveContract, toy
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 REAL = {"name": "mlp", "hidden": [16], "weights": "real", "activation": "relu", "bias": True}
@@ -276,3 +279,68 @@ def test_a_loss_of_ones_own_says_by_its_targets_what_they_are() -> None:
     wrong = Batch(x, ids[:, :3], TaskLoss(ClassPerPosition()))
     with pytest.raises(RunError, match=r"model returns \(4,\) for an input, and these .* \(3, 4\)"):
         rule.closure(model, wrong)()
+
+
+# -------------------------------------------------------------------- the objectives themselves
+
+
+class TestClasses(ObjectiveContract):
+    objective = Classes()
+
+
+class TestClassPerPosition(ObjectiveContract):
+    objective = ClassPerPosition()
+    shape = (4, 5, 3)
+
+
+class TestRealNumbers(ObjectiveContract):
+    objective = RealNumbers()
+
+
+def drawn(*shape: int, seed: int = 0) -> tuple[Tensor, Any]:
+    """Return a normal tensor, and the same as an array of float64."""
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return tensor, tensor.double().numpy()
+
+
+def test_positions_that_are_ignored_count_in_nothing() -> None:
+    outputs, z = drawn(2, 3, 4)
+    targets = torch.tensor([[1, IGNORED, 3], [0, 2, IGNORED]])
+    p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    each = [[-np.log(p[0, 0, 1]), -np.log(p[0, 2, 3])], [-np.log(p[1, 0, 0]), -np.log(p[1, 1, 2])]]
+    objective = ClassPerPosition()
+    np.testing.assert_allclose(objective.losses(outputs, targets), np.mean(each, 1), rtol=1e-5)
+    found = objective.log_likelihoods(outputs, targets)
+    np.testing.assert_allclose(found, -np.sum(each, 1), rtol=1e-5)
+    right = p.argmax(-1) == targets.numpy()
+    shares = [right[0, [0, 2]].mean(), right[1, [0, 1]].mean()]
+    assert float(objective.correct(outputs, targets)) == pytest.approx(sum(shares))
+    prediction = objective.predict([outputs], targets, 1)
+    assert prediction.score() == np.mean([right[0, 0], right[0, 2], right[1, 0], right[1, 1]])
+    np.testing.assert_allclose(prediction.log_likelihoods, -np.ravel(each), rtol=1e-5)
+
+
+def test_real_numbers_have_squared_errors_and_the_variance_of_the_draws() -> None:
+    draws, f = drawn(3, 6, 2)
+    targets, y = drawn(6, 2, seed=1)
+    objective = RealNumbers()
+    losses = objective.losses(draws[0], targets)
+    np.testing.assert_allclose(losses, ((f[0] - y) ** 2).mean(-1), rtol=1e-5)
+    found = objective.log_likelihoods(draws[0], targets)
+    np.testing.assert_allclose(found, -((f[0] - y) ** 2).sum(-1) / 2, rtol=1e-5)
+    prediction = objective.predict(iter(draws), targets, 3)
+    np.testing.assert_allclose(prediction.outputs, f.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(prediction.variances, f.var(0), rtol=1e-4)
+    assert prediction.score() == pytest.approx(r2_score(y, f.mean(0)), abs=1e-6)
+    constant = torch.cat([targets[:, :1], torch.ones(6, 1)], 1)
+    partly = objective.predict([draws[0]], constant, 1)
+    assert partly.score() == pytest.approx(r2_score(y[:, 0], f[0, :, 0]), abs=1e-6)
+    objective.check_scored(constant)
+
+
+def test_scores_are_shares_where_they_are_called_accuracies() -> None:
+    assert score_of({"score": "top-1 accuracy per position"}) == score_of({}) == score_of()
+    assert score_of({"score": "R2"}).text(-0.004) == "0.00"
+    assert score_of({"score": "R2"}, {"score": "R2"}).named("average accuracy") == "average R2"
+    mixed = score_of({"score": "R2"}, {"score": "top-1 accuracy"})
+    assert (mixed.label, mixed.number(0.981)) == ("score", "0.98")

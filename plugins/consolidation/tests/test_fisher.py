@@ -15,7 +15,15 @@ from consolidating import (
 )
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, BinaryLinear, Model, Sign
+from bnnlab import (
+    BatchNorm,
+    BinaryLinear,
+    ClassPerPosition,
+    Examples,
+    Model,
+    RealNumbers,
+    Sign,
+)
 from bnnlab.interfaces.stream import Task
 from bnnlab_consolidation import ewc as ewc_module
 from bnnlab_consolidation.ewc import EWC, sum_of_squares
@@ -124,3 +132,37 @@ def test_batch_normalisation_is_used_as_at_test_and_left_alone(statistics: Any) 
         model = build()
         train(model, make(kind, model), 20, ends=(4, 9))
         assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def layer_of(*sizes: int, flatten: bool) -> Model:
+    layer = BinaryLinear(*sizes, scale="none", generator=torch.Generator().manual_seed(4))
+    return Model([nn.Sequential(nn.Flatten(), layer) if flatten else layer])
+
+
+def test_fisher_of_real_numbers_is_that_of_a_normal_distribution_with_variance_one() -> None:
+    """For one linear layer: the mean over x of x_j^2."""
+    x = torch.randn(2000, 6, generator=torch.Generator().manual_seed(5))
+    far = torch.full((2000, 3), 100.0)  # targets are not looked at
+    train = Examples(x, far, torch.arange(2000))
+    task = Task(0, "numbers", train, train, objective=RealNumbers())
+    model = layer_of(6, 3, flatten=True)
+    optimizer = make(EWC, model, fisher_samples=2000)
+    optimizer.task_ended(context(model, task))
+    (weight,) = model.parameters()
+    ratio = optimizer.state[weight]["ewc_fisher"] / (x**2).mean(0)
+    assert bool(((ratio - 1).abs() < 0.2).all()), ratio
+
+
+def test_fisher_of_positions_is_the_sum_of_theirs() -> None:
+    """For one linear layer: the mean over x of the sum over t of x_tj^2 p_ti (1 - p_ti)."""
+    x = torch.randn(2000, 4, 6, generator=torch.Generator().manual_seed(5))
+    train = Examples(x, torch.zeros(2000, 4, dtype=torch.int64), torch.arange(2000))
+    task = Task(0, "positions", train, train, objective=ClassPerPosition())
+    model = layer_of(6, 3, flatten=False)
+    optimizer = make(EWC, model, fisher_samples=2000)
+    optimizer.task_ended(context(model, task))
+    (weight,) = model.parameters()
+    p = model(x).softmax(-1).detach()
+    wanted = torch.einsum("nti,ntj->ij", p * (1 - p), x**2) / 2000
+    ratio = optimizer.state[weight]["ewc_fisher"].mean(1) / wanted.mean(1)
+    assert bool(((ratio - 1).abs() < 0.1).all()), ratio

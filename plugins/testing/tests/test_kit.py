@@ -15,6 +15,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     devices,
     memories,
     models,
+    objectives,
     optimizers,
     posteriors,
     probes,
@@ -25,9 +26,19 @@ from broken import (  # noqa: F401 - each module adds to CASES
     tasks,
     traces,
 )
-from broken.kit import CONTRACTS, declaration_of, failing, failures, name_of, source_of
+from broken.kit import (
+    CONTRACTS,
+    OfAnObjective,
+    declaration_of,
+    failing,
+    failures,
+    name_of,
+    source_of,
+)
 from torch import Tensor
 
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import ClassPerPosition
 from bnnlab.registry.components import Kind
 from bnnlab_testing.component_contract import ComponentContract
 from bnnlab_testing.pytest_plugin import MakePlugin, write_plugin
@@ -37,7 +48,8 @@ from bnnlab_testing.pytest_plugin import MakePlugin, write_plugin
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Install all components of `broken` as one plugin, so that plugins are found once."""
     folder = tmp_path_factory.mktemp("installed")
-    every = {*RIGHT, *(case.made for case in CASES)}
+    found = {*RIGHT, *(case.made for case in CASES)}
+    every = {made for made in (*found, models.FineTokens) if not issubclass(made, Objective)}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         write_plugin(folder, "acme-all", source_of(*(declaration_of(m, name_of(m)) for m in every)))
@@ -95,7 +107,8 @@ KEPT_BY_THE_CORE = {
 
 
 def test_every_check_finds_something() -> None:
-    checks = {name for each in CONTRACTS.values() for name in dir(each) if name.startswith("test_")}
+    contracts = (*CONTRACTS.values(), OfAnObjective)
+    checks = {name for each in contracts for name in dir(each) if name.startswith("test_")}
     found = {case.check for case in CASES} | SHOWN_BELOW | KEPT_BY_THE_CORE
     assert checks == found
 
@@ -225,6 +238,15 @@ def test_an_excuse_for_nothing_is_refused(
 def test_a_model_of_vectors_is_interrupted_and_goes_on(make_plugin: MakePlugin) -> None:
     vectors = {"input_shape": (16,)}
     assert not failures(make_plugin, models.Fine, only=optimizers.GOES_ON, attributes=vectors)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_model_of_token_ids_with_a_class_per_position_passes_every_check() -> None:
+    made = models.FineTokens
+    checks = [name for name in dir(CONTRACTS[Kind.MODEL]) if name.startswith("test_")]
+    told = {"input_shape": (6,), "tokens": 11, "objective": ClassPerPosition()}
+    real = {"segments.0.0.weight": "the table of tokens"}
+    assert not failing(made, name_of(made), *checks, **told, real=real)
 
 
 def test_sizes_may_shrink_in_every_step_whatever_was_loaded(make_plugin: MakePlugin) -> None:

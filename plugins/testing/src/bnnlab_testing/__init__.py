@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnnlab_testing.engine_contract import EngineContract as EngineContract
     from bnnlab_testing.model_contract import ModelContract as ModelContract
+    from bnnlab_testing.objective_contract import ObjectiveContract as ObjectiveContract
     from bnnlab_testing.optimizer_contract import OptimizerContract as OptimizerContract
     from bnnlab_testing.probe_contract import ProbeContract as ProbeContract
     from bnnlab_testing.rule_contract import LearningRuleContract as LearningRuleContract
@@ -24,6 +25,7 @@ _HOMES = {
     "EngineContract": "engine_contract",
     "LearningRuleContract": "rule_contract",
     "ModelContract": "model_contract",
+    "ObjectiveContract": "objective_contract",
     "OptimizerContract": "optimizer_contract",
     "ProbeContract": "probe_contract",
     "StreamContract": "stream_contract",

@@ -59,20 +59,25 @@ class ExampleChecks(DeviceChecks):
             for one, two in zip(part.batch(first), other.batch(first), strict=True):
                 assert two.device == device, f"{name}: the data are on {two.device}"
                 assert torch.equal(one, two.cpu()), f"{name}: the data differ from the CPU's"
-            inputs, targets = next(other.batches(2, torch.arange(len(other)), draws(0)))
-            logits = inputs.flatten(1).new_zeros(len(inputs), there.classes)
-            assert task.loss(logits, targets).device == device
+            _, targets = next(other.batches(2, torch.arange(len(other)), draws(0)))
+            outputs = torch.zeros(outputs_for(there, task, targets), device=device)
+            assert task.loss(outputs, targets).device == device
 
     def test_batches_have_the_conventional_shapes(self) -> None:
-        """Inputs are finite float32 (B, *input_shape), and pixels uint8 or float32."""
+        """Inputs are finite float32 (B, *input_shape), and pixels uint8 or float32.
+
+        If the stream has `tokens`, both are int64.
+        """
         stream = self.make()
+        numbers, ids = (torch.uint8, torch.float32), (torch.int64,)
+        kinds = numbers if stream.tokens is None else ids
         for _, name, part in parts_of(stream):
             count = min(2, len(part))
             pixels = part.raw(torch.arange(count))[0].dtype
-            assert pixels in (torch.uint8, torch.float32), f"{name}: pixels are {pixels}"
+            assert pixels in kinds, f"{name}: pixels are {pixels}"
             inputs, _ = part.batch(torch.arange(count), draws(0))
             assert inputs.shape == (count, *stream.input_shape), f"{name}: {inputs.shape}"
-            assert inputs.dtype == torch.float32, f"{name}: inputs are {inputs.dtype}"
+            assert inputs.dtype == kinds[-1], f"{name}: inputs are {inputs.dtype}"
             assert bool(inputs.isfinite().all()), f"{name}: inputs are not finite"
 
     def test_no_example_is_in_two_parts_of_a_task(self) -> None:
@@ -134,6 +139,12 @@ def parts_of(stream: TaskStream) -> Iterator[tuple[Task, str, Examples]]:
             yield task, name, part
 
 
+def outputs_for(stream: TaskStream, task: Task, targets: Tensor) -> tuple[int, ...]:
+    """Return the shape of a model's outputs for the inputs of these targets."""
+    shape = task.objective.output_shape(tuple(targets.shape[1:]), stream.classes)
+    return len(targets), *shape
+
+
 def draws(seed: int) -> torch.Generator:
     """Return the generator that augmentation draws from."""
     return seeds.generator(seed, "augmentation")
@@ -148,8 +159,7 @@ def contents(part: Examples) -> list[int]:
     """Return a hash of each example, its label included."""
     found = []
     for positions in torch.split(torch.arange(len(part)), 1000):
-        pixels, labels = part.raw(positions)
-        images = pixels.flatten(1).cpu().numpy()
-        pairs = zip(images, labels.tolist(), strict=True)
-        found += [hash((image.tobytes(), label)) for image, label in pairs]
+        images, labels = (each.cpu().numpy() for each in part.raw(positions))
+        pairs = zip(images, labels, strict=True)
+        found += [hash((image.tobytes(), label.tobytes())) for image, label in pairs]
     return found

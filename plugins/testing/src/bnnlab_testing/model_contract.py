@@ -1,5 +1,7 @@
 """What a model owes: segments that map inputs to logits, and binary weights that are binary."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -20,12 +22,15 @@ class ModelContract(WeightChecks):
     """Checks a model; the attributes are those of `WeightChecks`."""
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:
-        """Inputs (B, ...) become float32 logits (B, K), for one too, and nothing changes."""
+        """Inputs (B, ...) become float32 logits (B, K), for one too, and nothing changes.
+
+        With another objective, outputs have the shape that it asks for.
+        """
         model = self.make().eval()
         before = flat(model.state_dict())
         for count in (1, 16):
-            logits = model(self.inputs(count))
-            assert logits.shape == (count, self.classes)
+            logits, target = model(self.inputs(count)), tuple(self.targets(count).shape[1:])
+            assert logits.shape == (count, *self.objective.output_shape(target, self.classes))
             assert logits.dtype == torch.float32
             assert bool(logits.isfinite().all()), "the logits are not finite"
         assert_same("an evaluation changes", before, flat(model.state_dict()))
@@ -37,12 +42,19 @@ class ModelContract(WeightChecks):
         classes = self.classes + 2
         try:
             model = building.make_model(
-                self.host, self.choice, input_shape=shape, classes=classes, seed=0
+                self.host,
+                self.choice,
+                input_shape=shape,
+                classes=classes,
+                tokens=self.tokens,
+                seed=0,
             )
         except UsageError as refusal:
             pytest.skip(f"it is refused: {refusal}")
         logits = model.eval()(self.inputs(1).new_zeros(1, *shape))
-        assert logits.shape == (1, classes), f"{classes} classes have logits {tuple(logits.shape)}"
+        found = tuple(logits.shape)
+        assert found[-1:] == (classes,), f"{classes} classes have logits {found}"
+        assert len(found) == self.make()(self.inputs(1)).ndim, f"the logits are {found}"
 
     def test_its_segments_compose_to_it(self) -> None:
         """Running the segments one after the other is running the model, one tensor passed on.
@@ -52,21 +64,22 @@ class ModelContract(WeightChecks):
         model = self.make()
         for training in (True, False):
             model.train(training)
-            x = 3 * self.inputs()
+            x = self.others()
             for number, segment in enumerate(model.segments, start=1):
                 before = x.clone()
                 y = segment(x)
                 assert isinstance(y, torch.Tensor), f"segment {number} returns {type(y).__name__}"
                 assert torch.equal(x, before), f"segment {number} changes its input in place"
                 x = y
-        assert_close([x], [model(3 * self.inputs())], "the segments one by one are not the model")
+        assert_close([x], [model(self.others())], "the segments one by one are not the model")
         if self.provides("segments"):
             assert len(model.segments) > 1, "'segments' is declared, but it has only one"
         self_check(model, list(model.segments), self.inputs(2))
 
     def test_it_knows_the_shape_of_an_input(self) -> None:
-        """Rules that size something by the activations ask for it."""
-        assert self.make().input_shape == self.input_shape
+        """Rules that size something by the activations ask for it, and for the token ids."""
+        model = self.make()
+        assert (model.input_shape, model.tokens) == (self.input_shape, self.tokens)
 
     def test_a_task_keeps_what_was_measured_in_it(self) -> None:
         """With an option that needs 'task-ids', another task's batches change no logit."""
@@ -85,7 +98,7 @@ class ModelContract(WeightChecks):
                 continue  # with the contract's other options there is no such model
             x = self.inputs()
             before = _measure(model, 0, x).eval()(x)
-            _measure(model, 1, 3 * x + 1).select_task(0)
+            _measure(model, 1, self.others()).select_task(0)
             assert_close([model.eval()(x)], [before], "task 1 changes task 0's logits")
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
@@ -95,7 +108,9 @@ class ModelContract(WeightChecks):
             model = self.make(restarts)
             learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
             learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
-            return learner, [toy.task_of(self.inputs(), self.targets(), index=i) for i in range(2)]
+            mean, std = (0.0, 1.0) if self.tokens is None else (None, None)
+            task = toy.task_of(self.inputs(), self.targets(), mean=mean, std=std)
+            return learner, [replace(task, index=i, objective=self.objective) for i in range(2)]
 
         assert_goes_on(make, ((0, 0, 1), (1, 0, 0)), epochs=1, batch_size=4)
 

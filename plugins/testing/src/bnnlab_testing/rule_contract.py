@@ -16,12 +16,13 @@ from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, tensors_in
 from bnnlab_testing.gradient_checks import GradientChecks
+from bnnlab_testing.loss_checks import LossChecks
 from bnnlab_testing.memory_checks import MemoryChecks
 from bnnlab_testing.rule_checks import called, gradients_of, other_loss
 from bnnlab_testing.trace_checks import TraceChecks
 
 
-class LearningRuleContract(GradientChecks, TraceChecks, MemoryChecks):
+class LearningRuleContract(GradientChecks, LossChecks, TraceChecks, MemoryChecks):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:

@@ -22,6 +22,7 @@ from bnnlab_testing.example_checks import (
     contents,
     draws,
     named_parts,
+    outputs_for,
     parts_of,
 )
 from bnnlab_testing.lives import assert_goes_on
@@ -74,7 +75,7 @@ class StreamContract(ExampleChecks):
         stream = self.make()
         for task in stream:
             targets = task.train.raw(torch.arange(min(5, len(task.train))))[1]
-            size = len(targets), stream.classes
+            size = outputs_for(stream, task, targets)
             logits = torch.randn(size, generator=draws(0)).requires_grad_()
             once = task.loss(logits, targets)
             twice = task.loss(torch.cat([logits, logits]), torch.cat([targets, targets]))
@@ -90,7 +91,8 @@ class StreamContract(ExampleChecks):
         for task in stream:
             targets = task.train.raw(torch.arange(min(5, len(task.train))))[1]
             unread = replace(task, test=hidden)
-            unread.loss(unread.mask(torch.zeros(len(targets), stream.classes)), targets)
+            outputs = torch.zeros(outputs_for(stream, task, targets))
+            unread.loss(unread.mask(outputs), targets)
 
     def test_a_run_on_validation_accepts_its_tasks(self) -> None:
         """Where one task has a validation part, all have, and they pass the checks of a run."""
@@ -121,7 +123,9 @@ class StreamContract(ExampleChecks):
 
         def make(_: int) -> tuple[Learner, list[Task]]:
             stream = self.make()
-            model = toy.make_linear_model(stream.input_shape, stream.classes)
+            _, *output = outputs_for(stream, stream[0], stream[0].train.labels)
+            shape, tokens = stream.input_shape, stream.tokens or 0
+            model = toy.make_linear_model(shape, stream.classes, tuple(output), tokens)
             learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
             return learner, [_shortened(task) for task in islice(stream, 2)]
 
@@ -136,6 +140,20 @@ class StreamContract(ExampleChecks):
         """It holds eight hexadecimal digits at least: other data have another protocol."""
         said = json.dumps(self.make().protocol())
         assert re.search(r'"[0-9a-f]{8,}"', said), f"there is no digest of the data in {said}"
+
+    def test_what_its_data_need_is_declared(self) -> None:
+        """It requires 'any-loss' and 'token-inputs' exactly where targets or inputs need them.
+
+        Then `bnn check` says it before any data are loaded.
+        """
+        stream = self.make()
+        needed = {
+            "any-loss": not stream[0].objective.is_of_classes,
+            "token-inputs": stream.tokens is not None,
+        }
+        for capability, is_needed in needed.items():
+            said = f"it {'needs' if is_needed else 'does not need'} {capability!r}"
+            assert self.needs(capability) == is_needed, f"{said}: see `requires`"
 
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
         """`gives_task_ids` says what the capability 'task-ids' says."""
@@ -160,4 +178,5 @@ def _data(stream: TaskStream) -> list[list[int]]:
 def _beginning(part: Examples, draws: torch.Generator | None = None) -> list[int]:
     """Return a hash of the first 100 inputs as they are shown, and all labels."""
     inputs, _ = part.batch(torch.arange(min(100, len(part))), draws)
-    return [hash(inputs.cpu().numpy().tobytes()), *part.labels[part.rows].tolist()]
+    every = (inputs, part.labels[part.rows])
+    return [hash(each.contiguous().cpu().numpy().tobytes()) for each in every]

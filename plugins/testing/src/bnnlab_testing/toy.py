@@ -23,6 +23,8 @@ from bnnlab.nn.normalization import BatchNorm
 INPUT_SHAPE = (1, 6, 6)
 CLASSES = 3
 BATCH_SIZE = 20
+SIZES = ((6, 16), (16, CLASSES))
+"""Inputs and outputs of the layers of `make_positions_model`."""
 
 
 def make_task(index: int = 0) -> Task:
@@ -41,13 +43,14 @@ def task_of(
     index: int = 0,
     *,
     learned: int | None = None,
-    mean: float = 0.0,
-    std: float = 1.0,
+    mean: float | None = 0.0,
+    std: float | None = 1.0,
 ) -> Task:
     """Return a task that learns from the first inputs (by default half), and tests the rest."""
     rows, cut = torch.arange(len(inputs)), len(inputs) // 2 if learned is None else learned
-    normal = torch.tensor(mean), torch.tensor(std)  # for inputs of any number of dimensions
-    train, test = (Examples(inputs, labels, part, *normal) for part in (rows[:cut], rows[cut:]))
+    # one number each, for inputs of any number of dimensions
+    m, sd = (None if each is None else torch.tensor(each) for each in (mean, std))
+    train, test = (Examples(inputs, labels, part, m, sd) for part in (rows[:cut], rows[cut:]))
     return Task(index, "toy", train, test)
 
 
@@ -95,11 +98,31 @@ def make_real_model(seed: int = 0) -> Model:
     return model
 
 
-def make_linear_model(input_shape: tuple[int, ...], classes: int) -> Model:
-    """Return a binary linear layer for inputs of any shape."""
+def make_linear_model(
+    input_shape: tuple[int, ...], classes: int, output: tuple[int, ...] = (), tokens: int = 0
+) -> Model:
+    """Return a binary linear layer for inputs of any shape.
+
+    Args:
+        input_shape: Of one input.
+        classes: Number of logits K.
+        output: Shape of the outputs for one input; by default `(K,)`.
+        tokens: How many token ids there are, if inputs are such; each stands for a number.
+    """
+    generator, output = seeds.generator(0, "toy model"), output or (classes,)
+    layer = BinaryLinear(math.prod(input_shape), math.prod(output), generator=generator)
+    parts = [nn.Flatten(), layer, *[nn.Unflatten(1, output)] * (len(output) > 1)]
+    if tokens:
+        table = torch.linspace(-1, 1, tokens)[:, None]
+        parts.insert(0, nn.Embedding(tokens, 1, _weight=table, _freeze=True))
+    return Model([nn.Sequential(*parts)], input_shape, tokens or None)
+
+
+def make_positions_model() -> Model:
+    """Return two binary linear layers for each of the six rows of an image: logits (B, 6, 3)."""
     generator = seeds.generator(0, "toy model")
-    layer = BinaryLinear(math.prod(input_shape), classes, generator=generator)
-    return Model([nn.Sequential(nn.Flatten(), layer)], input_shape)
+    first, last = (BinaryLinear(*sizes, True, generator=generator) for sizes in SIZES)
+    return Model([nn.Sequential(nn.Flatten(1, 2), first, Sign()), last], INPUT_SHAPE)
 
 
 def make_normalised_model() -> Model:

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.engine import building
-from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.batch import TaskLoss
+from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import CLASSES
 from bnnlab.interfaces.rule import Batch
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
@@ -23,14 +26,18 @@ class WeightChecks(DeviceChecks):
 
     Attributes:
         input_shape: Shape of one input to make it for.
-        classes: Number of classes to make it for.
+        tokens: Number of token ids, for a model that takes these.
+        classes: Number of classes to make it for, or of real numbers.
+        objective: What it learns; a class per input by default.
         real: Weights that are not binary in a model with binary ones, each with the reason.
     """
 
     kind = Kind.MODEL
-    given = frozenset({"input_shape", "classes", "generator"})
+    given = frozenset({"input_shape", "classes", "tokens", "generator"})
     input_shape: ClassVar[tuple[int, ...]] = (1, 8, 8)
+    tokens: ClassVar[int | None] = None
     classes: ClassVar[int] = 5
+    objective: ClassVar[Objective] = CLASSES
     real: ClassVar[Mapping[str, str]] = {}
 
     def make(self, seed: int = 0, choice: Choice | None = None) -> Model:
@@ -40,16 +47,32 @@ class WeightChecks(DeviceChecks):
             self.choice if choice is None else choice,
             input_shape=self.input_shape,
             classes=self.classes,
+            tokens=self.tokens,
             seed=seed,
         )
 
     def inputs(self, count: int = 16) -> Tensor:
-        """Return inputs (count, *input_shape) of mean 0 and standard deviation 1."""
-        return torch.randn(count, *self.input_shape, generator=seeds.generator(0, "inputs"))
+        """Return inputs (count, *input_shape): normal numbers, or token ids."""
+        shape, draws = (count, *self.input_shape), seeds.generator(0, "inputs")
+        if self.tokens is not None:
+            return torch.randint(0, self.tokens, shape, generator=draws)
+        return torch.randn(shape, generator=draws)
+
+    def others(self) -> Tensor:
+        """Return inputs of another distribution: larger numbers, or other token ids."""
+        x = self.inputs()
+        return 3 * x if self.tokens is None else (x + 1) % self.tokens
 
     def targets(self, count: int = 16) -> Tensor:
-        """Return targets (count,)."""
-        return torch.arange(count) % self.classes
+        """Return targets (count, ...)."""
+        if self.objective.is_of_classes:
+            return torch.arange(count) % self.classes
+        outputs = torch.zeros(count, *segment_shapes(self.make(), self.input_shape)[-1])
+        return self.objective.sample(outputs, seeds.generator(0, "targets"))
+
+    def batch(self, count: int = 16) -> Batch:
+        """Return inputs with their targets."""
+        return Batch(self.inputs(count), self.targets(count), TaskLoss(self.objective))
 
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return a step by a plain rule and optimizer."""
@@ -67,8 +90,8 @@ class WeightChecks(DeviceChecks):
 
     def _step(self, model: Model) -> Callable[[], Tensor]:
         rule, optimizer = toy.ToyRule(), toy.make_optimizer(model)
-        device = next(model.parameters()).device
-        batch = Batch(self.inputs(4).to(device), self.targets(4).to(device))
+        device, (inputs, targets, loss) = next(model.parameters()).device, self.batch(4)
+        batch = Batch(inputs.to(device), targets.to(device), loss)
         return lambda: optimizer.step(rule.closure(model.train(), batch))
 
     def exercise(self, seed: int = 0) -> list[Tensor]:
@@ -101,9 +124,9 @@ class WeightChecks(DeviceChecks):
 
     def test_every_parameter_gets_a_gradient(self) -> None:
         """Autograd reaches them all."""
-        model, inputs = self.make().train(), self.inputs()
-        toy.ToyRule().closure(model, (inputs, self.targets()))()
-        assert torch.equal(inputs, self.inputs()), "it changes its inputs in place"
+        model, batch = self.make().train(), self.batch()
+        toy.ToyRule().closure(model, batch)()
+        assert torch.equal(batch.inputs, self.inputs()), "it changes its inputs in place"
         missing = [name for name, p in model.named_parameters() if p.grad is None]
         assert not missing, f"no gradient reaches {', '.join(missing)}"
 

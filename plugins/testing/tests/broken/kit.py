@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from bnnlab.engine.building import BASES
+from bnnlab.interfaces.objective import Objective
 from bnnlab.registry.components import Kind
 from bnnlab_testing import (
     LearningRuleContract,
     ModelContract,
+    ObjectiveContract,
     OptimizerContract,
     ProbeContract,
     StreamContract,
@@ -39,6 +41,10 @@ class OfAProbe(ProbeContract):
     name = "thing"
 
 
+class OfAnObjective(ObjectiveContract):
+    """An objective is no component, and has no name."""
+
+
 CONTRACTS: dict[Kind, type[ComponentContract]] = {
     Kind.RULE: OfARule,
     Kind.OPTIMIZER: OfAnOptimizer,
@@ -48,7 +54,7 @@ CONTRACTS: dict[Kind, type[ComponentContract]] = {
 }
 ON_DEVICES = {check for check in vars(DeviceChecks) if check.startswith("test_")}
 PROVIDES = {
-    Kind.RULE: ["gradients", "reevaluable"],
+    Kind.RULE: ["gradients", "reevaluable", "any-loss"],
     Kind.OPTIMIZER: [],
     Kind.MODEL: ["binary-weights", "segments"],
     Kind.STREAM: ["boundaries"],
@@ -121,7 +127,7 @@ def failing(made: type, name: str, *checks: str, **attributes: Any) -> dict[str,
         pytest.skip(missing)
     failed = {}
     for check in checks:
-        contract = CONTRACTS[kind_of(made)]()
+        contract = _contract_of(made)
         vars(contract).update({"name": name, **attributes})
         try:
             getattr(contract, check)()
@@ -130,6 +136,14 @@ def failing(made: type, name: str, *checks: str, **attributes: Any) -> dict[str,
         except (Exception, pytest.fail.Exception) as error:
             failed[check] = str(error)
     return failed
+
+
+def _contract_of(made: type) -> Any:
+    if not issubclass(made, Objective):
+        return CONTRACTS[kind_of(made)]()
+    contract = OfAnObjective()
+    contract.objective = made()  # type: ignore[misc]
+    return contract
 
 
 def failures(

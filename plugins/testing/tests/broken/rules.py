@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.families.draws import backpropagate
+from bnnlab.interfaces.batch import TaskLoss
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure, Draws
 from bnnlab.markers import Positive
@@ -232,6 +233,64 @@ class UsualWithin(Usual):
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         _, logits = super().differentiate(model, batch)
         return batch.loss(logits, batch.targets), logits
+
+
+@found_by("test_any_loss_is_declared_as_it_is", "provides 'any-loss', and any_loss is False")
+class HidesWhatItCan(toy.ToyRule):
+    """Declares a capability that it denies."""
+
+    any_loss = False
+
+
+@found_by("test_real_numbers_are_learned_from", "is not batch.loss of the logits")
+class TakesTheLargest(toy.ToyRule):
+    """Learns the largest of several numbers as if it were a class."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.targets.is_floating_point():
+            batch = Batch(batch.inputs, batch.targets.argmax(1))
+        return super().differentiate(model, batch)
+
+
+@found_by("test_a_class_per_position_is_learned_from", "another gradient than that of batch.loss")
+class LearnsTheFirstPosition(toy.ToyRule):
+    """Takes the gradient of what is first in a sequence."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.targets.ndim == 1 or batch.targets.is_floating_point():
+            return super().differentiate(model, batch)
+        logits = model(batch.inputs)
+        torch.autograd.backward(F.cross_entropy(logits[:, 0], batch.targets[:, 0]))
+        return batch.loss(logits, batch.targets), logits
+
+
+@found_by("test_a_masked_class_is_not_learned", "is not batch.loss of the logits")
+class ForgetsTheMask(toy.ToyRule):
+    """Computes the loss that the objective has, for all classes."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.mask is not None:
+            batch = batch._replace(loss=batch.objective.loss)
+        return super().differentiate(model, batch)
+
+
+@found_by("test_a_masked_class_is_not_learned", "another gradient than that of batch.loss")
+class ForgetsTheMaskWithin(ForgetsTheMask):
+    """Returns the task's loss, and learns from that of all classes."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        _, logits = super().differentiate(model, batch)
+        return batch.loss(logits, batch.targets), logits
+
+
+@found_by("test_rows_of_several_tasks_have_the_mean_of_their_losses", "is not batch.loss")
+class MasksAllAlike(toy.ToyRule):
+    """Takes the mask of the first row for that of all."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.mask is not None and batch.mask.ndim == 2:
+            batch = batch._replace(loss=TaskLoss(batch.objective, batch.mask[0]))
+        return super().differentiate(model, batch)
 
 
 # -------------------------------------------------------------------- closures

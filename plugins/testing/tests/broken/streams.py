@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import kept
-from bnnlab.interfaces.objectives import Classes
+from bnnlab.interfaces.objectives import Classes, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.stream import Task, TaskStream
-from bnnlab_testing import toy
-from broken import found_by
+from bnnlab_testing import StreamContract, toy
+from broken import found_by, right
 
 
 class Fine(TaskStream):
@@ -241,6 +241,56 @@ class AddsLossesUp(Fine):
 
     def change(self, task: Task) -> Task:
         return replace(task, objective=_Sum())
+
+
+class FineNumbers(Fine):
+    """Has real numbers for targets."""
+
+    fields = {"requires": frozenset({"any-loss"})}
+    classes = 2
+
+    def change(self, task: Task) -> Task:
+        numbers = torch.stack([task.train.labels.float(), -task.train.labels.float()], 1)
+        train, test = (replace(part, labels=numbers) for part in (task.train, task.test))
+        return replace(task, train=train, test=test, objective=RealNumbers())
+
+
+class FineTokens(Fine):
+    """Has token ids, and a class for each."""
+
+    fields = {"requires": frozenset({"any-loss", "token-inputs"})}
+    input_shape, tokens, classes = (36,), 256, 2
+
+    def change(self, task: Task) -> Task:
+        ids = task.train.pixels.flatten(1).long()
+        plain = {"pixels": ids, "labels": ids % 2, "mean": None, "std": None}
+        train, test = (replace(part, **plain) for part in (task.train, task.test))
+        return replace(task, train=train, test=test, objective=ClassPerPosition())
+
+
+for _made in (FineNumbers, FineTokens):
+    right(*(name for name in dir(StreamContract) if name.startswith("test_")))(_made)
+
+
+@found_by("test_what_its_data_need_is_declared", "it needs 'any-loss': see `requires`")
+class SaysNothingOfNumbers(FineNumbers):
+    """Does not declare what rules its targets need."""
+
+    fields = {}
+
+
+@found_by("test_what_its_data_need_is_declared", "it needs 'token-inputs': see `requires`")
+class SaysNothingOfTokens(FineTokens):
+    """Does not declare what models its inputs need."""
+
+    fields = {"requires": frozenset({"any-loss"})}
+
+
+@found_by("test_a_run_accepts_its_tasks", "numbers must be uint8 or float32. If they are token ids")
+class HidesTokens(FineTokens):
+    """Does not say how many token ids there are."""
+
+    tokens = None
 
 
 @found_by("test_a_task_is_the_same_at_every_call", "asked for again, it is other data")
