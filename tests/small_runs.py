@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnnlab import PluginHost, Result
+from bnnlab import PluginHost, Result, RunError
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.preparing import prepare
 from bnnlab.settings.layers import resolve
@@ -102,6 +102,7 @@ def left_torn(host: PluginHost, run: Experiment, patch: pytest.MonkeyPatch) -> t
     for crashes in range(200):
         try:
             return left(run), crashes
-        except Crash:
+        except RunError as error:
+            assert isinstance(error.__cause__, Crash), error
             run = resume(host, folder.path)
     raise AssertionError("it does not come to its end")

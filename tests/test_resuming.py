@@ -384,7 +384,7 @@ def test_a_folder_that_cannot_be_written_is_not_resumed(
     def stop(*_: int) -> None:
         raise Crash
 
-    with pytest.raises(Crash):
+    with pytest.raises(RunError, match="Crash"):
         experiment(host, tmp_path).run(stop)
 
     def read_only(*_: Any, **__: Any) -> None:
