@@ -219,7 +219,7 @@ def test_a_batch_of_several_tasks_has_the_mean_of_their_losses(host: PluginHost)
     run.optimizer.task_started(toy.context(run.tasks[0], run.model, run.rule, 3))
     for step in range(3):
         parts = [Batch(*next(task.train.batches(20 + step)), task.loss) for task in run.tasks]
-        mixed = joined(parts, run.model.classes)
+        mixed = joined(parts)
         assert mixed.mask.shape == (2 * (20 + step), 10)
         assert mixed.tasks.tolist() == [0] * (20 + step) + [1] * (20 + step)
         losses = [float(run.rule.closure(run.model, part)()) for part in parts]
@@ -231,10 +231,10 @@ def test_joined_batches_keep_what_each_row_is_told() -> None:
     inputs, targets = torch.zeros(2, 3), torch.tensor([0, 1])
     mask = torch.tensor([True, True, False])
     plain, told = Batch(inputs, targets), Batch(inputs, targets, TaskLoss(mask=mask, tasks=4))
-    both = joined([plain, told, joined([told, told], 3)], 3)
+    both = joined([plain, told, joined([told, told])])
     assert both.mask.tolist() == [[True] * 3] * 2 + [mask.tolist()] * 6
     assert both.tasks is None, "nobody said the task of the first two"
-    assert joined([plain, plain], 3).mask is None
+    assert joined([plain, plain]).mask is None
     logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     each = [
         plain.loss(logits[:2], targets),
@@ -246,9 +246,9 @@ def test_joined_batches_keep_what_each_row_is_told() -> None:
         both.loss.masked(drawn).isinf(), both.loss.masked(logits).isinf().repeat(2, 1)
     )
     with pytest.raises(ValueError, match="a class per input and real numbers cannot be joined"):
-        joined([plain, Batch(inputs, inputs, TaskLoss(RealNumbers()))], 3)
+        joined([plain, Batch(inputs, inputs, TaskLoss(RealNumbers()))])
     with pytest.raises(ValueError, match="a function of its own cannot be joined"):
-        joined([plain, Batch(inputs, targets, lambda logits, _: logits.sum())], 3)
+        joined([plain, Batch(inputs, targets, lambda logits, _: logits.sum())])
 
 
 # -------------------------------------------------------------------- a loop of one's own
