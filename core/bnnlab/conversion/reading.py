@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 _WANTED = (
     "a tuple (inputs, targets) of two tensors or NumPy arrays, a TensorDataset of two tensors, or "
-    "a torch Dataset of pairs (input, target)"
+    "a torch Dataset of pairs (input, target), not its DataLoader; for several tasks, a list of "
+    "these"
 )
 _BYTES = (torch.uint8, torch.bool)
 

@@ -19,6 +19,7 @@ from bnnlab.engine.fingerprints import fingerprint, path_of
 from bnnlab.errors import UsageError, explain
 from bnnlab.guards.probing import check_fits
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.stream import TaskStream, protocol_hash
@@ -38,7 +39,8 @@ _INSTANCES: Mapping[Kind, type] = {
 _WANTED: Mapping[Kind, str] = {
     Kind.MODEL: "a torch module, or a class or function that makes one",
     Kind.RULE: "a bnnlab.LearningRule, or a class or function that makes one",
-    Kind.OPTIMIZER: "a class or function that makes a bnnlab.Optimizer of (model, generator=)",
+    Kind.OPTIMIZER: "a class or function that makes a bnnlab.Optimizer of (model, generator=); "
+    "those of torch know no binary weights",
     Kind.STREAM: "a bnnlab.TaskStream, such as bnnlab.stream_from(train, test=...) returns",
     Kind.PROBE: "a bnnlab.Probe, or a class or function that makes one",
     Kind.TRACKER: "a list of these",
@@ -110,10 +112,9 @@ def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
     """
     kind, value = given.kind, given.value
     is_instance = isinstance(value, _INSTANCES.get(kind, ()))
-    is_called = isinstance(value, type) or (callable(value) and not isinstance(value, nn.Module))
-    if kind is Kind.TRACKER or not (is_instance or is_called):
+    if not is_instance and not _is_called(kind, value):
         raise UsageError(
-            f"{kind}: a {type(value).__name__} is neither a name, nor a mapping with one, nor "
+            f"{kind}: {path_of(value)} is neither a name, nor a mapping with one, nor "
             f"{_WANTED[kind]}."
         )
     try:
@@ -125,6 +126,14 @@ def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
         raise UsageError(f"{kind}: {path_of(value)} cannot be used: {explain(error)}") from error
     maker = _maker(kind, value) if is_instance else partial(_call, kind, value)
     return offer(kind, given.name.partition("/")[2], about, maker, provides, requires)
+
+
+def _is_called(kind: Kind, value: Any) -> bool:
+    """Return whether a value is a class or function that may make a component."""
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer):
+        return kind is Kind.OPTIMIZER and issubclass(value, Optimizer)
+    is_function = callable(value) and not isinstance(value, nn.Module)
+    return kind is not Kind.TRACKER and (isinstance(value, type) or is_function)
 
 
 def _about(kind: Kind, value: Any, is_instance: bool) -> dict[str, str]:
