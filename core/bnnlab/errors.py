@@ -38,7 +38,7 @@ class BnnlabError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text}; to continue: {self.again}" if self.again else text
+        return f"{text.rstrip('.')}; to continue: {self.again}" if self.again else text
 
 
 class UsageError(BnnlabError):

@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -299,6 +301,15 @@ def test_what_a_tracker_could_not_deliver_is_written_for_a_later_upload(
     assert delivered(folder / "later") == metrics(folder)
 
 
+def test_a_script_is_shown_what_is_left_to_do(tmp_path: Path) -> None:
+    its = {"out": str(tmp_path), "track": "kept", **SMALL}
+    script = f"import sys; sys.path = {sys.path}; import bnnlab; bnnlab.run(**{its})"
+    words = [sys.executable, "-c", script]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert said.stderr.splitlines()[-1] == "track kept: to upload it later: upload later"
+    assert said.stdout == ""
+
+
 def test_a_run_whose_process_died_is_marked_and_goes_on_where_its_checkpoint_was(
     tmp_path: Path,
 ) -> None:
@@ -556,9 +567,10 @@ def test_a_tracker_whose_process_cannot_begin_is_named(
         (folder / "track").touch()
     else:
         monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
-    run = watch(folder, text={})
-    save(run, folder, 1)
-    run.end("complete")
+    with caplog.at_level(NOTE, "bnnlab"):
+        run = watch(folder, text={})
+        save(run, folder, 1)
+        run.end("complete")
     (said,) = warned(caplog)
     assert "track text stopped: it cannot begin: [Errno" in said
 

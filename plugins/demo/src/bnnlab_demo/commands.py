@@ -12,6 +12,7 @@ import typer
 from bnnlab.cli.console import line, print_out, report_error, report_note, stoppable
 from bnnlab.errors import UsageError, command
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import PLOTS
 from bnnlab_studies.commands.options import Out
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.engine import make_engine
@@ -41,7 +42,11 @@ def demo(
     """
     host = PluginHost()
     with as_file(STUDY) as file:
-        plan = agreed(host, make_plan(host, file, {} if out is None else {"out": out}))
+        plan = make_plan(host, file, {} if out is None else {"out": out})
+    try:
+        plan = agreed(host, plan)
+    except UsageError as error:
+        raise UsageError(str(error).replace("another --name or --out", "another --out")) from error
     engine = make_engine(host, plan.engine)
     left = [job for job in plan.jobs(engine.threads) if not finished(job.folder, job.settings)]
     if left:
@@ -55,7 +60,7 @@ def demo(
         report_note(f"trained before: to train again, delete {plan.folder}")
         study = Study.read(plan.folder)  # nothing is written: the disk may be read-only
     _print(study)
-    _draw(study, plan.folder / PICTURE, is_new=bool(left))
+    _draw(host, study, plan.folder / PICTURE, is_new=bool(left))
     print_out("next:")
     for words, meaning in _next(plan.folder):
         print_out(f"  {words}", soft_wrap=True)
@@ -87,12 +92,13 @@ def _print(study: Study) -> None:
         print_out()
 
 
-def _draw(study: Study, picture: Path, *, is_new: bool) -> None:
+def _draw(host: PluginHost, study: Study, picture: Path, *, is_new: bool) -> None:
     """Say where the picture is, drawn if there is none of this study; or why it cannot be."""
-    from bnnlab_plots import plot_compare, save
-
     try:
         if is_new or not picture.is_file():
+            plot_compare, save = (
+                host.library(PLOTS, f"bnnlab_plots:{name}") for name in ("plot_compare", "save")
+            )
             save(plot_compare(study), picture)
         print_out(f"picture: {picture}", soft_wrap=True)
     except UsageError as error:

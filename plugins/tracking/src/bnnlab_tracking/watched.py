@@ -133,7 +133,7 @@ class Watched:
             elif delivery.has_offline:
                 self._try_again(delivery, "late", LATE, status)
         if delivery.later:
-            log.log(NOTE, "track %s: to upload it later: %s", delivery.label, delivery.later)
+            log.log(_level(), "track %s: to upload it later: %s", delivery.label, delivery.later)
         elif not delivery.done:
             self._advise(delivery)
         elif self._lines == self._first:
@@ -153,4 +153,15 @@ class Watched:
 
     def _advise(self, delivery: Delivery) -> None:
         again = command("run", "--resume", self._folder)  # its run.toml names the tracker
-        log.log(NOTE, "track %s: to deliver what is missing: %s", delivery.label, again)
+        log.log(_level(), "track %s: to deliver what is missing: %s", delivery.label, again)
+
+
+def _level() -> int:
+    """Return the level of what is left to do: NOTE where notes are shown, as by `bnn`."""
+    logger: logging.Logger | None = log if log.isEnabledFor(NOTE) else None
+    while logger:
+        shown = [it for it in logger.handlers if not isinstance(it, logging.FileHandler)]
+        if any(each.level <= NOTE for each in shown):
+            return NOTE
+        logger = logger.parent if logger.propagate else None
+    return logging.WARNING
