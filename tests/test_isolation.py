@@ -77,14 +77,20 @@ def test_a_distribution_that_is_not_installed_is_refused_by_name(run: Run) -> No
     assert "BNNLAB_ONLY or --isolated names plugin 'acme-one', which is not installed" in err
 
 
-def test_what_a_component_makes_itself_is_loaded_if_bnnlab_only_names_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plugins_of_what_a_component_is_made_of_are_loaded_too() -> None:
+    usual = named_plugins(load_index(), [{"optimizer": "ewc"}])
+    assert {"bnnlab-consolidation", "bnnlab-backprop"} <= usual
+    assert "bnnlab-metaplasticity" not in usual
+    for base in ("meta", {"name": "ewc", "base": {"name": "meta"}}):
+        found = named_plugins(load_index(), [{"optimizer": {"name": "ewc", "base": base}}])
+        assert "bnnlab-metaplasticity" in found
+        assert "bnnlab-backprop" not in found
+    with pytest.raises(UsageError, match="knows no optimizer 'met', .* Did you mean 'meta'"):
+        named_plugins(load_index(), [{"optimizer": {"name": "ewc", "base": "met"}}])
+
+
+def test_an_isolated_run_is_made_with_what_its_optimizer_goes_around(run: Run) -> None:
     words = ("--rule", "dfa", "--optimizer", "ewc", "--stream", "split-digits", "--isolated")
-    code, _, err = run(*words)
-    assert code == 2
-    assert "comes with bnnlab-backprop, which is disabled: not named by BNNLAB_ONLY or" in err
-    monkeypatch.setenv("BNNLAB_ONLY", "bnnlab-backprop")
     code, _, err = run(*words)
     assert code == 0, err
 
@@ -99,7 +105,7 @@ def test_an_isolated_recipe_loads_its_plugin_and_those_that_it_names(run: Run) -
         loaded = [each.name for each in PluginHost().plugins if each.status is PluginStatus.OK]
     assert loaded == ["metaplasticity"]
     assert not {"acme_one", "acme_two"} & {*sys.modules}
-    assert named_plugins(index, [{"rule": "acme-x/y:z/z"}]) >= {"acme-x", "bnnlab-mlp"}
+    assert named_plugins(index, [{"rule": "acme-one/y:z/z"}]) >= {"acme-one", "bnnlab-mlp"}
 
 
 @pytest.mark.usefixtures("acme")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bnnlab.conversion.segments import cut as cut
     from bnnlab.conversion.streams import stream_from as stream_from
     from bnnlab.engine.loading import load as load
+    from bnnlab.engine.making import Maker as Maker
     from bnnlab.engine.own_loop import evaluate as evaluate
     from bnnlab.engine.result import Result as Result
     from bnnlab.errors import BnnlabError as BnnlabError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from bnnlab.markers import Below as Below
     from bnnlab.markers import Decay as Decay
     from bnnlab.markers import FilePath as FilePath
+    from bnnlab.markers import Part as Part
     from bnnlab.markers import Positive as Positive
     from bnnlab.markers import Search as Search
     from bnnlab.nn.layers import BinaryConv1d as BinaryConv1d
@@ -77,7 +79,17 @@ _HOMES = {
     "conversion.binarization": ("binarize",),
     "registry.components": ("Command", "Component", "Kind"),
     "registry.declaration": ("Option", "When"),
-    "markers": ("Above", "AtLeast", "AtMost", "Below", "Decay", "FilePath", "Positive", "Search"),
+    "markers": (
+        "Above",
+        "AtLeast",
+        "AtMost",
+        "Below",
+        "Decay",
+        "FilePath",
+        "Part",
+        "Positive",
+        "Search",
+    ),
     "errors": ("BnnlabError", "DataError", "DownloadError", "RunError", "UsageError"),
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),
@@ -95,6 +107,7 @@ _HOMES = {
         "Sign",
     ),
     "engine.loading": ("load",),
+    "engine.making": ("Maker",),
     "engine.own_loop": ("evaluate",),
     "families.local": ("LocalRule",),
     "interfaces.batch": ("Batch",),

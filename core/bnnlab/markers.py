@@ -12,6 +12,30 @@ class Marker:
 
 
 @dataclass(frozen=True)
+class Part(Marker):
+    """The option is another component: `base: Annotated[Maker | str, Part("optimizer")] = "sgd"`.
+
+    A run takes its name, or a table of its name and options. The constructor gets a `bnnlab.Maker`.
+
+    Attributes:
+        kind: model, rule, optimizer or stream.
+        passes: Capabilities that the outer component has, too, where this one provides them.
+        needs: Capabilities that this one must provide.
+
+    Raises:
+        ValueError: If `passes` or `needs` is a name, and no tuple of names.
+    """
+
+    kind: str
+    passes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.passes, str) or isinstance(self.needs, str):
+            raise ValueError(f"{self}: passes and needs are tuples of names, not a name")
+
+
+@dataclass(frozen=True)
 class Above(Marker):
     """Numbers must be larger than this."""
 

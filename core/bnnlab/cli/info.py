@@ -49,6 +49,8 @@ def info(
 
     For a converted model, it also lists the layers that stayed real, and why.
 
+    Of a component that is made of others, it also lists their options: with --set, of those.
+
     Examples:
       bnn info   |   bnn info optimizer   |   bnn info rule dfa
 
@@ -147,16 +149,17 @@ def _document(
             name: {"unit": unit, "meaning": meaning}
             for name, (unit, meaning) in component.measures.items()
         },
-        "options": [
+        "options": [_entry(option, option.name) for option in component.options],
+        "parts": [
             {
-                "name": option.name,
-                "type": describe_type(option.type),
-                "default": option.default,
-                "help": option.help,
-                **option.bounds,
-                "search": option.search,
+                "option": place,
+                "kind": part.component.kind,
+                "name": part.name,
+                "options": [
+                    _entry(each, f"{place}.{each.name}") for each in part.component.options
+                ],
             }
-            for option in component.options
+            for place, part in _parts(choice)
         ],
         "segments": [
             {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
@@ -166,23 +169,55 @@ def _document(
     }
 
 
-def _print_component(host: PluginHost, choice: Choice) -> None:
+def _entry(option: Option, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": _type(option),
+        "default": option.default,
+        "help": option.help,
+        **option.bounds,
+        "search": option.search,
+    }
+
+
+def _type(option: Option) -> str:
+    return describe_type(option.type) if option.part is None else option.part.kind
+
+
+def _parts(choice: Choice) -> list[tuple[str, Choice]]:
+    """Return all that a component is made of, each with its place, as `base.base`."""
+    _, *parts = choice.within("")
+    return [(place.removeprefix("."), part) for place, part in parts]
+
+
+def _print_head(choice: Choice, before: str = "") -> None:
     component, plugin = choice.component, choice.plugin
     origin = f"   from {plugin.distribution} {plugin.version}"
-    print_out(line((f"{component.kind} {component.name}", "bold"), (origin, "dim")))
-    print_out(component.summary)
-    print_out(line((f"Source: {component.source}", "dim")))
-    print_out()
+    print_out(line((f"{before}{component.kind} {component.name}", "bold"), (origin, "dim")))
+
+
+def _print_options(choice: Choice, path: str = "") -> None:
     rows = []
-    for option in component.options:
+    for option in choice.component.options:
         meaning = (option.help + _conditions(option)).lstrip()
-        default = written(option.default)
-        rows.append((option.name, describe_type(option.type), default, meaning))
+        rows.append((path + option.name, _type(option), written(option.default), meaning))
     if rows:
         print_table(("option", "type", "default", "meaning"), rows)
     else:
         print_out("It has no options.")
     print_out()
+
+
+def _print_component(host: PluginHost, choice: Choice) -> None:
+    component = choice.component
+    _print_head(choice)
+    print_out(component.summary)
+    print_out(line((f"Source: {component.source}", "dim")))
+    print_out()
+    _print_options(choice)
+    for place, part in _parts(choice):
+        _print_head(part, f"{place}: ")
+        _print_options(part, f"{place}.")
     if component.measures:
         measures = [(name, *about) for name, about in component.measures.items()]
         print_table(("measure", "unit", "meaning"), measures)
@@ -227,7 +262,7 @@ def _besides(host: PluginHost, choice: Choice) -> str:
     if kind not in PARTS:
         return ""
     try:
-        config = resolve(host, [{kind: {"name": choice.name, **choice.options}}])
+        config = resolve(host, [{kind: {"name": choice.name, **choice.settings}}])
     except UsageError:  # plugins of the defaults are not installed, or an option must be given
         return ""
     changes = check(host, config.choices).alternatives
@@ -244,4 +279,8 @@ def _conditions(option: Option) -> str:
     for word, given in (("requires", option.requires), ("provides", option.provides)):
         for value, names in given.items():
             parts.append(f" {written(value)} {word} {', '.join(names)}.")
+    if option.part and option.part.needs:
+        parts.append(f" It must provide {', '.join(option.part.needs)}.")
+    if option.part and option.part.passes:
+        parts.append(f" What it provides of {', '.join(option.part.passes)} is provided.")
     return "".join(parts)

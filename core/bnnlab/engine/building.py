@@ -1,14 +1,11 @@
-"""Make components from choices: the one place that knows each kind's constructor.
+"""Make components from choices: the one place that knows what the core passes to each kind.
 
 Every `make_...` raises UsageError, which names the component, if it or what it gives is faulty.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 import torch
@@ -16,8 +13,8 @@ import torch
 from bnnlab import seeds
 from bnnlab.engine.checking import check_tasks, check_unknown
 from bnnlab.engine.held_out import held_out
-from bnnlab.errors import BnnlabError, StoppedError, UsageError, explain, first_line, place
-from bnnlab.guards import ambient
+from bnnlab.engine.making import make, named
+from bnnlab.errors import UsageError, first_line
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import forget_unused
 from bnnlab.interfaces.model import Model, segment_shapes
@@ -27,20 +24,12 @@ from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
-from bnnlab.registry.given import Given
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
 
 ANY_LOSS, TOKEN_INPUTS = "any-loss", "token-inputs"
 """What a rule for other targets than a class per input provides, and a model of token ids."""
-BASES: dict[Kind, type] = {
-    Kind.MODEL: Model,
-    Kind.RULE: LearningRule,
-    Kind.OPTIMIZER: Optimizer,
-    Kind.STREAM: TaskStream,
-    Kind.PROBE: Probe,
-}
 
 
 def data_folder(data: str | None) -> Path:
@@ -75,55 +64,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _make(host: PluginHost, choice: Choice, *args: Any, **given: Any) -> Any:
-    made, component = host.load(choice.plugin, choice.component), choice.component
-    if not isinstance(component, Given):
-        _expect_class(choice, made)
-    with _named(choice, "when it was made"):
-        found = made(*args, **given, **component.preset, **choice.options)
-    base = BASES[component.kind]
-    if not isinstance(found, base):
-        raise UsageError(f"{choice} makes a {type(found).__name__}, and no bnnlab.{base.__name__}")
-    return found
-
-
-def _expect_class(choice: Choice, made: Any) -> None:
-    component, base = choice.component, BASES[choice.component.kind]
-    who = f"{choice} of {choice.plugin.distribution}"
-    if not (isinstance(made, type) and issubclass(made, base)):
-        raise UsageError(
-            f"{who} is no {base.__name__}: {component.target} must derive from "
-            f"bnnlab.{base.__name__}"
-        )
-    members = ((name, getattr(made, name, None)) for name in dir(made))
-    missing = [name for name, each in members if getattr(each, "__isabstractmethod__", False)]
-    if missing:
-        raise UsageError(
-            f"{who} has no method {', '.join(missing)}: {component.target} must define every "
-            "abstract method of its base class"
-        )
-
-
-@contextmanager
-def _named(choice: Choice, when: str) -> Iterator[None]:
-    """Turn whatever a component raises into an error that names it, and undo what it leaves."""
-    where = f"{choice} of {choice.plugin.distribution}"
-    try:
-        with ambient.kept(f"{where}, {when},"):
-            yield
-    except (BnnlabError, StoppedError):
-        raise
-    except (Exception, SystemExit) as error:
-        at = "" if isinstance(error, ValueError) else f" at {place(error)}"  # made for people
-        raise UsageError(f"{where} failed {when}{at}: {explain(error)}") from error
-
-
 def make_stream(
     host: PluginHost, choice: Choice, *, data: Path, device: torch.device, seed: int
 ) -> TaskStream:
     """Make a stream; `data` is the data folder, `seed` the root seed."""
     forget_unused()
-    stream: TaskStream = _make(
+    stream: TaskStream = make(
         host, choice, data=data, device=device, seed=seeds.child_seed(seed, "stream")
     )
     return stream
@@ -135,7 +81,7 @@ def make_tasks(choice: Choice, stream: TaskStream, evaluate_on: EvaluateOn = "te
     To evaluate on validation, each task's validation part is its test part, too. Then nothing reads
     the stream's test parts, the checks included.
     """
-    with _named(choice, "when its tasks were made"):
+    with named(choice, "when its tasks were made"):
         tasks = list(stream)
         if evaluate_on == "validation":
             tasks = [held_out(choice, task) for task in tasks]
@@ -149,7 +95,7 @@ def make_unknown(choice: Choice, stream: TaskStream, tasks: Sequence[Task]) -> E
     """Return a stream's out-of-distribution inputs; None if it has none or tells the task."""
     if stream.gives_task_ids:
         return None
-    with _named(choice, "when its out_of_distribution() was made"):
+    with named(choice, "when its out_of_distribution() was made"):
         unknown = stream.out_of_distribution()
         if unknown is not None:
             check_unknown(stream, tasks, unknown)
@@ -168,16 +114,16 @@ def make_model(
     """Make a model with freshly drawn weights, on the CPU; it is told of `tokens` if there are."""
     given = {"input_shape": tuple(input_shape), "classes": classes}
     if tokens is not None:
-        if TOKEN_INPUTS not in choice.component.capabilities(choice.options)[0]:
+        if TOKEN_INPUTS not in choice.capabilities()[0]:
             raise UsageError(
                 f"{choice} takes numbers, and inputs are token ids: take a model that provides "
                 f"{TOKEN_INPUTS!r}"
             )
         given["tokens"] = tokens
     generator = seeds.generator(seed, "initialisation")
-    model: Model = _make(host, choice, **given, generator=generator)
+    model: Model = make(host, choice, **given, generator=generator)
     binary = model.binary_parameters()
-    with _named(choice, "with its initial_latents"):
+    with named(choice, "with its initial_latents"):
         for name, latent in model.initial_latents.items():
             if name not in binary:
                 raise ValueError(f"{name!r} is not the name of a binary parameter")
@@ -193,9 +139,16 @@ def make_model(
 
 
 def without_files(choice: Choice) -> Choice:
-    """Return a model's choice without the files of its initial weights; its state is loaded."""
-    blank = {option.name: option.default for option in choice.component.options if option.path}
-    return replace(choice, options={**choice.options, **blank})
+    """Return a model's choice without the files of its initial weights; its state is loaded.
+
+    So it is with models that the model is made of.
+    """
+    for option in choice.component.options:
+        if option.path:
+            choice = choice.having(option.name, option.default)
+        elif option.part and option.part.kind == Kind.MODEL:
+            choice = choice.having(option.name, without_files(choice.options[option.name]))
+    return choice
 
 
 def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
@@ -204,19 +157,21 @@ def digests(choices: Mapping[Kind, Choice]) -> dict[str, str]:
     Streams are left out: their protocols say what their data are.
     """
     return {
-        f"{kind}.{option.name}": digest(Path(choice.options[option.name]))
+        f"{place}.{option.name}": digest(Path(each.options[option.name]))
         for kind, choice in choices.items()
-        for option in choice.component.options
-        if kind is not Kind.STREAM and option.path and choice.options[option.name]
+        if kind is not Kind.STREAM
+        for place, each in choice.within(kind)
+        for option in each.component.options
+        if option.path and each.options[option.name]
     }
 
 
 def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> LearningRule:
     """Make a rule and attach it to the model, without the `inference` that an earlier rule set."""
-    rule: LearningRule = _make(host, choice)
+    rule: LearningRule = make(host, choice)
     before, model.inference = model.inference, None
     try:
-        with _named(choice, "in attach()"):
+        with named(choice, "in attach()"):
             rule.attach(model, seeds.generator(seed, "feedback"))
             if "inference" in dict(model.named_children()):
                 raise ValueError("model.inference must be a function or the like, no nn.Module")
@@ -228,13 +183,13 @@ def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> L
 
 def make_optimizer(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> Optimizer:
     """Make an optimizer for the model."""
-    optimizer: Optimizer = _make(host, choice, model, generator=seeds.generator(seed, "optimizer"))
+    optimizer: Optimizer = make(host, choice, model, generator=seeds.generator(seed, "optimizer"))
     return optimizer
 
 
 def make_probe(host: PluginHost, choice: Choice) -> Probe:
     """Make a probe."""
-    probe: Probe = _make(host, choice)
+    probe: Probe = make(host, choice)
     return probe
 
 

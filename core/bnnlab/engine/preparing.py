@@ -65,7 +65,7 @@ def prepare(
             state = resume.take_over()
         resumed = state is not None
         used = (*config.choices.values(), *config.trackers.values())
-        warn_of_unmet(choice.plugin.distribution for choice in used)
+        warn_of_unmet(each.plugin.distribution for it in used for _, each in it.within(""))
         choice = config.choices[Kind.STREAM]
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = _make(host, config, stream, device, resumed=resumed)

@@ -19,6 +19,7 @@ from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.components import Kind
 from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.merging import is_same
 from bnnlab.settings.run import ANALYSIS, ELSEWHERE, Choice, RunConfig
 
 log = logging.getLogger(__name__)
@@ -128,14 +129,15 @@ def _describe(
 def versions(host: PluginHost, choices: Iterable[Choice], run: Run) -> dict[str, str]:
     """Return the versions of what computes: torch, bnnlab and the plugins in use.
 
-    Plugins in use are those of the choices, and those of what a run is made of, such as the
-    optimizer that another one goes around.
+    Plugins in use are those of the choices and of their parts, and those of what a run is made of,
+    such as a layer of another plugin.
     """
     modules = (*run.model.modules(), *run.rule.modules())
     parts = (*modules, *vars(run.rule).values(), *vars(run.optimizer).values())
     packages = {type(part).__module__.partition(".")[0] for part in parts}
     inner = [plugin for plugin in host.plugins if plugin.package in packages]
-    plugins = [*(choice.plugin for choice in choices if not _is_object(choice)), *inner]
+    used = (each for choice in choices for _, each in choice.within(""))
+    plugins = [*(each.plugin for each in used if not _is_object(each)), *inner]
     own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
@@ -170,8 +172,10 @@ def compare(
 
 
 def _agree(saved: Any, mine: Any) -> bool:
+    if isinstance(saved, str) and isinstance(mine, dict):  # before components had parts
+        return is_same(saved, mine["name"])
     if isinstance(saved, dict) and isinstance(mine, dict):
-        return all(mine.get(option) == value for option, value in saved.items())
+        return all(_agree(value, mine.get(option)) for option, value in saved.items())
     return bool(saved == mine)
 
 

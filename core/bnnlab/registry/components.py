@@ -1,7 +1,7 @@
 """What a plugin offers, components and commands, as plain data. Nothing here imports torch."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -140,13 +140,7 @@ class Component:
             object.__setattr__(self, "options", options)
         else:
             self._check_declared()
-        for capability in self._all_capabilities():
-            if capability not in CAPABILITIES and not capability.startswith("x-"):
-                known = ", ".join(CAPABILITIES)
-                raise ValueError(
-                    f"{self}: unknown capability {capability!r}; the core's are {known}; "
-                    f"your own begin with 'x-'"
-                )
+        self._expect_known(self._all_capabilities())
 
     def _check_declared(self) -> None:
         names = [option.name for option in self.options]
@@ -174,6 +168,32 @@ class Component:
             for given in (*option.provides.values(), *option.requires.values()):
                 found.update(given)
         return found
+
+    def _expect_known(self, capabilities: Iterable[str]) -> None:
+        for capability in capabilities:
+            if capability not in CAPABILITIES and not capability.startswith("x-"):
+                known = ", ".join(CAPABILITIES)
+                raise ValueError(
+                    f"{self}: unknown capability {capability!r}; the core's are {known}; "
+                    f"your own begin with 'x-'"
+                )
+
+    def check_parts(self) -> None:
+        """Check what the options say that are components themselves; this reads the options.
+
+        Raises:
+            ValueError: On a kind of which a run has not one, on an unknown capability, and if this
+                component is not made in a run's process.
+        """
+        for option in self.options:
+            if option.part is None:
+                continue
+            if option.part.kind not in PARTS:
+                kinds = ", ".join(PARTS)
+                raise ValueError(f"{option.name}: Part({option.part.kind!r}): choose from {kinds}")
+            if self.kind not in (*PARTS, Kind.PROBE):
+                raise ValueError(f"{option.name}: a {noun(self.kind)} is made of no components")
+            self._expect_known((*option.part.passes, *option.part.needs))
 
     def capability_options(self) -> list[Option]:
         """Return the options whose values provide or require; without any, no source is read."""

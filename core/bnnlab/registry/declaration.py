@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bnnlab.markers import Part
 from bnnlab.registry.forms import forms
 
 BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
@@ -39,6 +40,8 @@ class Option:
         path: Whether it is a file or folder. It is made absolute, so that a run can be continued
             in another working directory. For a model: the file with its initial weights. Not read
             when a run is resumed or loaded.
+        part: The component that it is. Its type and default are then those of a name; a run also
+            takes a table of name and options.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Option:
     provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     path: bool = False
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "help", re.sub(r"\bNone\b", "none", self.help))  # as it is typed

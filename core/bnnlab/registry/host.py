@@ -133,11 +133,12 @@ class PluginHost:
         """Return a component's options, read from its source or its class.
 
         Raises:
-            UsageError: If they cannot be read; the plugin is named.
+            UsageError: If they cannot be read or used; the plugin is named.
         """
         try:
+            component.check_parts()
             return component.options[:]
-        except UsageError as error:
+        except (UsageError, ValueError) as error:
             raise does_not_load(plugin, component, error) from error.__cause__
 
     def library(self, distribution: str, target: str) -> Any:

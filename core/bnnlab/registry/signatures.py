@@ -18,7 +18,7 @@ from typing import Any
 
 from bnnlab.errors import StoppedError, UsageError, explain
 from bnnlab.guards import ambient
-from bnnlab.markers import Marker
+from bnnlab.markers import Marker, Part
 from bnnlab.registry.declaration import Option, When, with_capabilities
 from bnnlab.registry.forms import forms, marks, python_type
 from bnnlab.registry.options import check_value
@@ -130,8 +130,9 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     name, default = parameter.name, parameter.default
     annotation = _annotation(parameter, function)
     annotation = type(default) if annotation is Parameter.empty else annotation
+    said = _said(name, annotation)
     try:
-        kind = python_type(forms(annotation))
+        kind = str if "part" in said else python_type(forms(annotation))
     except ValueError:
         return None
     if kind is NoneType:
@@ -141,13 +142,21 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     if default is Stub:
         raise UnreadableError(f"the default of {name} is not plain")
     default = list(default) if isinstance(default, tuple) else default
-    limits: dict[str, Any] = {}
+    return Option(name, kind, default, meaning, **said)
+
+
+def _said(name: str, annotation: Any) -> dict[str, Any]:
+    """Return what the markers in an annotation say, as attributes of `Option`."""
+    found: dict[str, Any] = {}
     for mark in marks(annotation):
         if isinstance(mark, type) and issubclass(mark, Marker):
-            marker = mark.__name__
-            raise UsageError(f"{name}: {marker} needs its number: write {marker}(...)")
-        limits |= vars(mark) if isinstance(mark, Marker) else {}
-    return Option(name, kind, default, meaning, **limits)
+            marker, what = mark.__name__, "kind" if mark is Part else "number"
+            raise UsageError(f"{name}: {marker} needs its {what}: write {marker}(...)")
+        if isinstance(mark, Part):
+            found["part"] = mark
+        elif isinstance(mark, Marker):
+            found |= vars(mark)
+    return found
 
 
 def _annotation(parameter: Parameter, function: Any) -> Any:

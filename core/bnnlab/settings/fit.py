@@ -1,14 +1,15 @@
 """Which components fit together: every capability one requires, another must provide."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.layers import fill
 from bnnlab.settings.run import TRACKING, Choice, RunConfig
 from bnnlab.settings.text import written
 
@@ -47,30 +48,38 @@ class Verdict:
 
 
 def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
-    """Return a line for each requirement that no other component meets."""
-    abilities = {
-        kind: choice.component.capabilities(choice.options) for kind, choice in choices.items()
-    }
+    """Return a line for each requirement that nothing meets.
+
+    What a component requires, another one of the run provides, of another kind. So it is with the
+    components that it is made of. What it needs of these, they provide themselves.
+    """
+    provided = {kind: choice.capabilities()[0] for kind, choice in choices.items()}
     lines = []
-    for kind, (_, requires) in abilities.items():
-        offered = {
-            name
-            for other, (provides, _) in abilities.items()
-            if other is not kind
-            for name in provides
-        }
-        lines += [
-            f"{choices[kind]} requires {name!r}{_culprit(choices[kind], name)}"
-            for name in sorted(requires - offered)
-        ]
+    for top, choice in choices.items():
+        for place, each in choice.within(top):
+            who, kind = str(each) if each is choice else _part(place, each), each.component.kind
+            offered = {name for other, its in provided.items() if other != kind for name in its}
+            lines += [
+                f"{who} requires {name!r}{_culprit(place, each, name)}"
+                for name in sorted(each.capabilities()[1] - offered)
+            ]
+            lines += [
+                f"{_part(f'{place}.{option}', its)} does not provide {name!r}, which {who} needs"
+                for option, part, its in each.marked()
+                for name in sorted({*part.needs} - its.capabilities()[0])
+            ]
     return tuple(lines)
 
 
-def _culprit(choice: Choice, capability: str) -> str:
+def _part(place: str, choice: Choice) -> str:
+    return f"{place}={choice.component.name}"
+
+
+def _culprit(place: str, choice: Choice, capability: str) -> str:
     for option in choice.component.capability_options():
-        value = choice.options[option.name]
+        value = choice.named[option.name]
         if not isinstance(value, list) and capability in option.requires.get(value, ()):
-            return f" (because of {choice.component.kind}.{option.name}={written(value)})"
+            return f" (because of {place}.{option.name}={written(value)})"
     return ""
 
 
@@ -82,45 +91,59 @@ def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
 
 def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:
     """Return single changes that fit: first of an option's value, then of a component."""
-    found = _other_options(choices, tuple(choices))
+    found = _other_options(host, choices, tuple(choices))
     for kind, choice in choices.items():
-        fitting = (
-            other.component.name
-            for other in _by_default(host, kind)
+        found += [
+            f"--{kind} {other.component.name}"
+            for other in _nearest(host, choice)
             if not unmet({**choices, kind: other})
-        )
-        own, names = choice.component.name, list(fitting)
-        nearest = get_close_matches(own, names, n=len(names) + 1, cutoff=0)
-        found += [f"--{kind} {name}" for name in nearest if name != own]
+        ]
     return found
+
+
+def _nearest(host: PluginHost, choice: Choice) -> list[Choice]:
+    """Return the other components of a kind with their defaults, the most similar name first."""
+    own, every = choice.component.name, _by_default(host, choice.component.kind)
+    others = {each.component.name: each for each in every if each.component.name != own}
+    return [others[name] for name in get_close_matches(own, others, n=len(others) + 1, cutoff=0)]
 
 
 def _by_default(host: PluginHost, kind: Kind) -> list[Choice]:
-    """Return all components of a kind, with the defaults of options that change what fits."""
+    """Return all components of a kind with their defaults; the log names what cannot be used."""
     found = []
     for plugin, component in host.components(kind):
         try:
-            options = {each.name: each.default for each in component.capability_options()}
+            found.append(fill(host, plugin, component))
         except UsageError as error:
             log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
-        else:
-            found.append(Choice(plugin, component, options))
     return found
 
 
-def _other_options(choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]) -> list[str]:
+def _other_options(
+    host: PluginHost, choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]
+) -> list[str]:
     """Return changes of a single option, of a component of these kinds, that fit."""
-    found = []
-    for kind in kinds:
-        choice = choices[kind]
-        for option in choice.component.capability_options():
-            for value in dict.fromkeys([option.default, *option.requires, *option.provides]):
-                if value == choice.options[option.name]:
-                    continue
-                options = {**choice.options, option.name: value}
-                if not unmet({**choices, kind: replace(choice, options=options)}):
-                    found.append(f"--set {kind}.{option.name}={written(value)}")
-    return found
+    return [
+        f"--set {said}"
+        for kind in kinds
+        for said, other in _variants(host, kind, choices[kind])
+        if not unmet({**choices, kind: other})
+    ]
+
+
+def _variants(host: PluginHost, place: str, choice: Choice) -> Iterator[tuple[str, Choice]]:
+    """Yield a component with another value of an option, and what sets it; so for its parts."""
+    for option in choice.component.capability_options():
+        for value in dict.fromkeys([option.default, *option.requires, *option.provides]):
+            if not option.part and value != choice.options[option.name]:
+                said = f"{place}.{option.name}={written(value)}"
+                yield said, choice.having(option.name, value)
+    for name, part in choice.parts.items():
+        inner = f"{place}.{name}"
+        for said, other in _variants(host, inner, part):
+            yield said, choice.having(name, other)
+        for other in _nearest(host, part):
+            yield _part(inner, other), choice.having(name, other)
 
 
 def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
@@ -165,6 +188,6 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
                 Kind.STREAM: stream,
             }
             reasons = unmet(choices)
-            others = _other_options(choices, (Kind.MODEL, Kind.STREAM)) if reasons else []
+            others = _other_options(host, choices, (Kind.MODEL, Kind.STREAM)) if reasons else []
             found.append((rule, optimizer, Verdict(reasons, tuple(others))))
     return found

@@ -1,11 +1,11 @@
 """The settings of a run: the one table of them, and a run's whole configuration. No torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from bnnlab.markers import AtLeast, AtMost, Below
+from bnnlab.markers import AtLeast, AtMost, Below, Part
 from bnnlab.registry.components import MANY, PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
@@ -95,7 +95,13 @@ MEASURING: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Choice:
-    """A component that was chosen, with all its options."""
+    """A component that was chosen, with all its options.
+
+    Attributes:
+        plugin: Offers it.
+        component: Its declaration.
+        options: By name; one that is a component is its `Choice`.
+    """
 
     plugin: Plugin
     component: Component
@@ -108,6 +114,45 @@ class Choice:
     def name(self) -> str:
         """The component's name with its distribution: `distribution/name`."""
         return f"{self.plugin.distribution}/{self.component.name}"
+
+    @property
+    def parts(self) -> dict[str, "Choice"]:
+        """The components that it is made of, by option."""
+        return {name: its for name, its in self.options.items() if isinstance(its, Choice)}
+
+    def marked(self) -> Iterator[tuple[str, Part, "Choice"]]:
+        """Yield option and declaration of each component that it is made of, and the component."""
+        for option in self.component.options if self.parts else ():
+            if option.part:
+                yield option.name, option.part, self.parts[option.name]
+
+    def within(self, place: str) -> Iterator[tuple[str, "Choice"]]:
+        """Yield itself and all that it is made of, each with its place, as `optimizer.base`."""
+        yield place, self
+        for name, part in self.parts.items():
+            yield from part.within(f"{place}.{name}")
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Its options, with the name of each part."""
+        return {**self.options, **{name: its.component.name for name, its in self.parts.items()}}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its options as settings: a table of name and options for each part."""
+        tables = {name: {"name": its.name, **its.settings} for name, its in self.parts.items()}
+        return {**self.options, **tables}
+
+    def having(self, option: str, value: Any) -> "Choice":
+        """Return it with another value of an option, which is not checked."""
+        return replace(self, options={**self.options, option: value})
+
+    def capabilities(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return what it (provides, requires) with its options; its parts may pass on theirs."""
+        provides, requires = self.component.capabilities(self.named)
+        for _, part, its in self.marked():
+            provides |= its.capabilities()[0] & {*part.passes}
+        return provides, requires
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +174,11 @@ class RunConfig(RunSettings):
         """Return the configuration as run.toml holds it: enough to repeat the run."""
         own = {option.name: getattr(self, option.name) for option in RUN_OPTIONS}
         tables = {
-            str(kind): {"name": choice.name, **choice.options}
+            str(kind): {"name": choice.name, **choice.settings}
             for kind, choice in self.choices.items()
         }
         many = {
-            str(kind): {name: choice.options for name, choice in chosen.items()}
+            str(kind): {name: choice.settings for name, choice in chosen.items()}
             for kind, chosen in ((Kind.PROBE, self.probes), (Kind.TRACKER, self.trackers))
             if chosen
         }

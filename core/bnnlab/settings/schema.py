@@ -105,7 +105,10 @@ def _table(options: Sequence[Option], **more: Schema) -> Schema:
 def _option(option: Option) -> Schema:
     bounds = {_BOUNDS[name]: bound for name, bound in option.bounds.items()}
     default = "none" if option.default is None else option.default
-    return {"description": option.help, "default": default, **_type(forms(option.type), bounds)}
+    about: Schema = {"description": option.help, "default": default}
+    if option.part:  # a reference alone would hide what is said beside it
+        return {**about, "allOf": [{"$ref": f"#/properties/{option.part.kind}"}]}
+    return {**about, **_type(forms(option.type), bounds)}
 
 
 def _type(ways: Sequence[Form], bounds: Schema) -> Schema:

@@ -43,7 +43,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     A value that is not TOML is taken as text, so `model.norm=batch` needs no quotes.
 
     Raises:
-        UsageError: If there is no `=`, or the key has more than one dot.
+        UsageError: If there is no `=`, or a name is empty.
     """
     key, equals, value = text.partition("=")
     if not equals:
@@ -54,12 +54,12 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def assignment(key: str, value: Any) -> dict[str, Any]:
-    """Return the settings `epochs`, `optimizer.lr` or `probe.NAME.OPTION` with a value.
+    """Return the settings `epochs`, `optimizer.base.lr` or `probe.NAME.OPTION` with a value.
 
     Raises:
         UsageError: If the key is none of these.
     """
-    kind, dot, name = key.partition(".") if isinstance(key, str) else ("", "", "")
+    kind, _, name = key.partition(".") if isinstance(key, str) else ("", "", "")
     if kind in MANY:
         component, _, option = name.rpartition(".")
         if not component or not option:
@@ -67,9 +67,12 @@ def assignment(key: str, value: Any) -> dict[str, Any]:
                 f"--set {shown(key)}: write {kind}.NAME.OPTION, or --{kind} NAME to add one"
             )
         return {kind: {component: {option: value}}}
-    if not kind or (dot and not name) or "." in name:
+    names = key.split(".") if kind else [""]
+    if "" in names:
         raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
-    return {kind: {name: value}} if dot else {kind: value}
+    for each in reversed(names[1:]):
+        value = {each: value}
+    return {kind: value}
 
 
 def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -87,10 +90,17 @@ def joined(assignments: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _add(settings: dict[str, Any], key: str, value: Any, path: str) -> None:
-    """Add a value or a table to settings; tables of the same name become one."""
-    is_table = isinstance(value, Mapping)
-    before = settings.setdefault(key, {} if is_table else value)
-    if is_table and isinstance(before, dict):
+    """Add a value or a table to settings; tables of the same name become one.
+
+    A component that is an option may be named here, and get options there.
+    """
+    before = settings.get(key, {} if isinstance(value, Mapping) else value)
+    if isinstance(before, str) and isinstance(value, Mapping):
+        before = {"name": before}
+    elif isinstance(value, str) and isinstance(before, Mapping):
+        value = {"name": value}
+    settings[key] = before
+    if isinstance(before, dict) and isinstance(value, Mapping):
         for name, inner in value.items():
             _add(before, name, inner, f"{path}.{name}")
     elif before is not value and before != value:  # nan is not equal to itself

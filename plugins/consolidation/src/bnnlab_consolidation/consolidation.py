@@ -1,5 +1,6 @@
-"""What the methods here share: another optimizer, made by name, whose gradients get a penalty."""
+"""What the methods here share: another optimizer, whose gradients get a penalty."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -7,14 +8,17 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from bnnlab import api
+from bnnlab import seeds
+from bnnlab.engine.making import Maker
 from bnnlab.errors import UsageError
 from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
-from bnnlab.markers import AtLeast, Positive
+from bnnlab.markers import AtLeast, Part, Positive
 from bnnlab.settings.text import parse_value
+
+log = logging.getLogger("bnnlab.consolidation")
 
 
 class Consolidation(Optimizer):
@@ -34,17 +38,17 @@ class Consolidation(Optimizer):
     Args:
         generator: Seeds the base, and draws what a method draws at a task's end.
         strength: Factor on the penalty; 0: none.
-        base: Name of the optimizer that makes the steps, or distribution/name. It must keep latent
-            weights.
-        base_options: Options of the base optimizer, each as name=value.
-        lr: Learning rate of the base optimizer. None: its default.
+        base: The optimizer that makes the steps. It must keep latent weights.
+        base_options: Deprecated: options of the base, each as name=value.
+        lr: Learning rate of the base. None: that of its own options.
 
     Attributes:
         base: The optimizer that makes the steps.
 
     Raises:
-        UsageError: If the base is unknown, has no such option, samples its weights, has no latent
-            weights for the model's binary parameters, or consolidates already.
+        UsageError: If the base is unknown, has no such option or has it set already, samples its
+            weights, has no latent weights for the model's binary parameters, or consolidates
+            already.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Consolidation(Optimizer):
         *,
         generator: torch.Generator,
         strength: Annotated[float, AtLeast(0)],
-        base: str = "sgd",
+        base: Annotated[Maker | str, Part("optimizer")] = "sgd",
         base_options: Sequence[str] = (),
         lr: Positive | None = None,
     ) -> None:
@@ -62,12 +66,10 @@ class Consolidation(Optimizer):
             raise UsageError("optimizer.base_options: 'lr' is given by optimizer.lr already")
         if lr is not None:
             given["lr"] = lr
+        maker = Maker.of("optimizer", base, **given)
         seed = int(torch.randint(2**62, (), generator=generator))
-        try:
-            self.base: Optimizer = api.create("optimizer", base, model, seed=seed, **given)
-        except UsageError as error:
-            raise UsageError(f"optimizer.base={base}: {error}") from error
-        self._refuse_unsuitable(base, model)
+        self.base: Optimizer = maker(model, generator=seeds.generator(seed, "optimizer"))
+        self._refuse_unsuitable(maker.name, model)
         super().__init__(model, lr=self.base.param_groups[0]["lr"], generator=generator)
         self._share(self.base.param_groups, self.base.state)
         # What a group has that is added later, and what torch's schedulers ask for.
@@ -165,7 +167,7 @@ class Consolidation(Optimizer):
 
 
 def _parse(assignments: Sequence[str]) -> dict[str, Any]:
-    """Turn `["momentum=0.5"]` into `{"momentum": 0.5}`; values are TOML."""
+    """Turn `["momentum=0.5"]` into `{"momentum": 0.5}`, with a warning; values are TOML."""
     given: dict[str, Any] = {}
     for text in assignments:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -174,4 +176,7 @@ def _parse(assignments: Sequence[str]) -> dict[str, Any]:
         if name in given:
             raise UsageError(f"optimizer.base_options: {name!r} is given twice")
         given[name] = parse_value(value)
+    if given:
+        instead = ", ".join(f"optimizer.base.{text.replace(' ', '')}" for text in assignments)
+        log.warning("optimizer.base_options is deprecated. Set in its place: %s", instead)
     return given

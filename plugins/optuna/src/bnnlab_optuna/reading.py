@@ -10,7 +10,7 @@ from bnnlab.registry.declaration import Option
 from bnnlab.registry.forms import forms
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_value, shown
-from bnnlab.settings.layers import Layer, Settings, merge
+from bnnlab.settings.merging import Layer, Settings, merge
 from bnnlab.settings.run import ELSEWHERE, KINDS, MEASURING, RUN_OPTIONS, RunConfig
 from bnnlab.settings.text import assignment, joined
 from bnnlab_optuna.space import Dimension, Range, Space, Values

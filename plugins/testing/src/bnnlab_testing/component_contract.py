@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnlab.engine.building import BASES
+from bnnlab.engine.making import BASES, Maker
 from bnnlab.guards import ambient
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.discovery import Plugin
@@ -76,11 +76,11 @@ class ComponentContract(ABC):
 
     def provides(self, capability: str) -> bool:
         """Return whether the component, with its options, provides a capability."""
-        return capability in self.component.capabilities(self.choice.options)[0]
+        return capability in self.choice.capabilities()[0]
 
     def needs(self, capability: str) -> bool:
         """Return whether it requires, with its options, that another component has a capability."""
-        return capability in self.component.capabilities(self.choice.options)[1]
+        return capability in self.choice.capabilities()[1]
 
     @abstractmethod
     def make(self, seed: int = 0) -> Any:
@@ -110,6 +110,29 @@ class ComponentContract(ABC):
         with self._unguarded() as keeper:
             self.exercise()
         assert not keeper.changed, f"it changes {', '.join(keeper.changed)}"
+
+    def test_what_it_is_made_of_comes_from_its_run(self) -> None:
+        """It finds no plugins itself, and makes each of its parts by the maker that it is given."""
+        hosts, made, parts = list[object](), list[str](), self.choice.parts
+        find, call = PluginHost.__init__, Maker.__call__
+
+        def found(host: PluginHost, *arguments: Any, **given: Any) -> None:
+            hosts.append(host)
+            find(host, *arguments, **given)
+
+        def called(maker: Maker, *arguments: Any, **given: Any) -> Any:
+            made.append(maker.place)
+            return call(maker, *arguments, **given)
+
+        with patch.object(PluginHost, "__init__", found), patch.object(Maker, "__call__", called):
+            self.make()
+        assert not hosts, (
+            "it looks for plugins itself when it is made, and a run may have others: take a "
+            "component as an option, Annotated[Maker | str, Part(KIND)], and make it by its maker"
+        )
+        for name in parts:
+            is_made = f"{self.kind}.{name}" in made
+            assert is_made, f"it does not make its {name} by the maker that it is given"
 
     @pytest.fixture(autouse=True)
     def _begins_as_the_first(self) -> Iterator[None]:

@@ -63,12 +63,15 @@ class DeclarationChecks(ComponentContract):
 
     def test_its_capabilities_are_those_of_its_kind(self) -> None:
         """What the core's table gives to one kind is provided by that kind alone."""
-        provided = {*self.component.provides}
+        provided = [(name, str(self.kind)) for name in self.component.provides]
         for option in self.component.options:
-            provided.update(*option.provides.values())
-        for capability in provided & CAPABILITIES.keys():
-            owner = CAPABILITIES[capability].partition(":")[0]
-            assert owner == self.kind, f"{capability!r} is provided by a {owner}, not {self.kind}"
+            provided += [(name, self.kind) for names in option.provides.values() for name in names]
+            if option.part:
+                provided += [(name, self.kind) for name in option.part.passes]
+                provided += [(name, option.part.kind) for name in option.part.needs]
+        for name, kind in provided:
+            owner = CAPABILITIES.get(name, kind).partition(":")[0]
+            assert owner == kind, f"{name!r} is provided by a {owner}, not {kind}"
 
     def test_its_defaults_are_within_their_own_bounds(self) -> None:
         """Every default, and every value worth trying, has the type and is in the range."""
@@ -119,8 +122,9 @@ class DeclarationChecks(ComponentContract):
         others = own.keys() - declared.keys() - self.given - self.component.preset.keys()
         assert not others, (
             f"keywords of {made.__name__} that are no options: {', '.join(sorted(others))}. "
-            "Annotate each with int, float, bool, str, None, list[...], Literal[...] or a union of "
-            "them, or fix its value by `preset`; if options are declared, declare it too"
+            "Annotate each with int, float, bool, str, None, list[...], Literal[...], a union of "
+            "them, or Annotated[Maker | str, Part(KIND)] for a component, or fix its value by "
+            "`preset`; if options are declared, declare it too"
         )
         doc = inspect.cleandoc(vars(made).get("__doc__") or "")
         explained = entries(doc.replace("\nAttributes:\n", "\nAlso:\n"))

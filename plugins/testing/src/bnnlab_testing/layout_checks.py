@@ -37,7 +37,7 @@ class LayoutChecks(OptimizerChecks):
             if parameter.ndim > 1:
                 parameter.data = parameter.data.mT.contiguous().mT
         optimizer, generator = self.make(0, model), seeds.generator(0, "gradients")
-        optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), 3))
+        optimizer.task_started(toy.context(toy.make_task(), model, self.make_rule(model), 3))
 
         def closure() -> Tensor:
             for parameter in model.parameters():

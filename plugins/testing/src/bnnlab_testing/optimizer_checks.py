@@ -1,14 +1,11 @@
 """What the parts of `OptimizerContract` share: an optimizer to check, and how to compare."""
 
-from functools import partial
-from unittest.mock import patch
-
 from torch import Tensor
 
-from bnnlab import api
 from bnnlab.engine import building
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.rule import LearningRule
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
@@ -25,26 +22,28 @@ class OptimizerChecks(ComponentContract):
         """Return the model to train, for inputs (B, 1, 6, 6) of three classes."""
         return toy.make_model()
 
+    def make_rule(self, model: Model) -> LearningRule:  # noqa: ARG002
+        """Return the rule that gives the gradients of a model, attached to it: exact ones."""
+        return toy.ToyRule()
+
     def make(
         self, seed: int = 0, model: Model | None = None, choice: Choice | None = None
     ) -> Optimizer:
         """Make the optimizer for a model."""
         model = self.make_model() if model is None else model
         choice = self.choice if choice is None else choice
-        # One that makes another inside itself would find all plugins again, for each.
-        with patch.object(api, "create", partial(api.create, host=self.host)):
-            return building.make_optimizer(self.host, choice, model, seed=seed)
+        return building.make_optimizer(self.host, choice, model, seed=seed)
 
     def trained(self, steps: int = 3, seed: int = 0) -> tuple[Model, Optimizer]:
         """Return a model that was trained for some steps of a task, and its optimizer."""
         model = self.make_model()
         optimizer = self.make(seed, model)
-        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps)
+        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=steps)
         return model, optimizer
 
     def go_on(self, model: Model, optimizer: Optimizer, steps: int = 1) -> None:
         """Make more steps of the task in which `trained` made three."""
-        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=steps, done=3)
+        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=steps, done=3)
 
     def shown(self, model: Model, optimizer: Optimizer) -> list[Tensor]:
         """Return copies of the deployed weights, and of two draws where there is a posterior."""
@@ -58,9 +57,9 @@ class OptimizerChecks(ComponentContract):
     ) -> tuple[Model, Optimizer, list[Tensor]]:
         """Learn two tasks and evaluate after each; return also the weights evaluated at."""
         model, seen = self.make_model(), list[Tensor]()
-        optimizer = self.make(seed, model, choice)
+        optimizer, rule = self.make(seed, model, choice), self.make_rule(model)
         for index in range(2):
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
+            toy.train(model, rule, optimizer, toy.make_task(index), steps=2, end=True)
             draws = (optimizer.test_draws or 3) if self.provides("posterior") else 0
             for _ in optimizer.predictive(draws):
                 seen += copy_of(model)

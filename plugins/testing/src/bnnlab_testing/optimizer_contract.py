@@ -31,7 +31,7 @@ class OptimizerContract(
     LayoutChecks,
     LearnerChecks,
 ):
-    """Checks an optimizer, with exact gradients. Override `make_model` where that does not suit.
+    """Checks an optimizer. Override `make_model` and `make_rule` where the toys do not suit.
 
     Attributes:
         steps: Steps within which the best of all weights of a linear layer must be found.
@@ -40,9 +40,9 @@ class OptimizerContract(
     steps: ClassVar[int] = 200
 
     def learner(self, device: torch.device, seed: int = 0) -> Learner:
-        """Make the optimizer, and a rule that gives exact gradients."""
+        """Make the optimizer, and the rule that gives gradients."""
         model = self.make_model().to(device)
-        return Learner(model, toy.ToyRule(), self.make(seed, model))
+        return Learner(model, self.make_rule(model), self.make(seed, model))
 
     def test_a_huge_gradient_leaves_finite_numbers(self) -> None:
         """Gradients of 1e6 in every element break neither weights nor state."""
@@ -76,7 +76,7 @@ class OptimizerContract(
             pytest.skip("it learns real weights")
         model, task, best = toy.make_linear()
         optimizer = self.make(0, model)
-        toy.train(model, toy.ToyRule(), optimizer, task, steps=steps)
+        toy.train(model, self.make_rule(model), optimizer, task, steps=steps)
         return model, optimizer, best
 
     def test_gradients_of_zero_do_no_harm(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bnnlab.errors import BnnlabError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
-from bnnlab.registry.components import Option
+from bnnlab.registry.components import Kind, Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import flat
@@ -25,7 +25,7 @@ class SettingChecks(OptimizerChecks):
         """A weight that is moved to a group of its own, with the same settings, is learned."""
         model, optimizer, weight = self._parted()
         before = [value.clone() for value in tensors_of(optimizer, weight)]
-        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2)
+        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=2)
         pairs = zip(before, tensors_of(optimizer, weight), strict=True)
         assert any(not torch.equal(a, b) for a, b in pairs), "a parted weight is not learned"
 
@@ -37,7 +37,7 @@ class SettingChecks(OptimizerChecks):
         for factor in (1.0, 1e-3):
             model, optimizer, weight = self._parted()
             optimizer.param_groups[-1]["lr"] *= factor
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=1)
             ends.append(flat(tensors_of(optimizer, weight)))
         assert ends[0] != ends[1], "the lr of a parted group is not read"
 
@@ -49,7 +49,7 @@ class SettingChecks(OptimizerChecks):
             optimizer = self.make(0, model)
             for group in optimizer.param_groups:
                 group["lr"] *= factor
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1)
+            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=1)
             ends.append([_contents(optimizer, group) for group in optimizer.param_groups])
         for group, usual, slow in zip(optimizer.param_groups, *ends, strict=True):
             if not group["params"] or (group["learned"] and not self.has_option("lr")):
@@ -63,7 +63,7 @@ class SettingChecks(OptimizerChecks):
             pytest.skip("it has no option 'real_lr'")
         model, before = self.make_model(), self.make_model()
         optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
-        toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=5)
+        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=5)
         learned = {id(parameter) for parameter in optimizer.learned()}
         for name, parameter in model.named_parameters():
             moved = float((parameter - before.get_parameter(name)).detach().abs().max())
@@ -73,8 +73,8 @@ class SettingChecks(OptimizerChecks):
     def test_no_option_is_ignored(self) -> None:
         """Some other value of each changes weights, state or draws within two short tasks.
 
-        Options of text are not tested. Neither is an option if the other options exclude all its
-        other values.
+        Another value of a part is another component. Options of text are not tested. Neither is an
+        option if the other options exclude all its other values.
         """
         usual = self._behaviour(self.choice)
         idle = {option.name for option in self.component.options if self._is_idle(option, usual)}
@@ -86,12 +86,20 @@ class SettingChecks(OptimizerChecks):
     def _is_idle(self, option: Option, usual: list[dict[str, Any]]) -> bool:
         """Return whether there are other values, and none of them changes anything."""
         same = False
-        for value in other_values(option, self.choice.options[option.name]):
+        for value in self._others(option):
             with suppress(BnnlabError):  # not with the other options
                 if self._behaviour(self.with_options(**{option.name: value})) != usual:
                     return False
                 same = True
         return same
+
+    def _others(self, option: Option) -> list[Any]:
+        """Return other values of an option; of a part, the names of all other components."""
+        if option.part is None:
+            return other_values(option, self.choice.options[option.name])
+        offered, own = self.host.components(Kind(option.part.kind)), self.choice.parts[option.name]
+        names = [f"{plugin.distribution}/{component.name}" for plugin, component in offered]
+        return [name for name in names if name != own.name]
 
     def _behaviour(self, choice: Choice) -> list[dict[str, Any]]:
         """Return all that training and evaluation show; no settings, which differ anyway."""

@@ -1,5 +1,7 @@
 """What an optimizer owes in every step: signs, a trained rest, and state of the declared size."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,9 +21,9 @@ class StepChecks(OptimizerChecks):
     def test_binary_weights_are_exactly_signs_after_every_step(self) -> None:
         """In linear and convolutional layers, every one is -1 or +1."""
         model = self.make_model()
-        optimizer = self.make(0, model)
+        optimizer, rule = self.make(0, model), self.make_rule(model)
         for done in range(5):
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=1, done=done)
+            toy.train(model, rule, optimizer, toy.make_task(), steps=1, done=done)
             assert_signs(model)
 
     def test_real_parameters_are_trained_and_stay_real(self) -> None:
@@ -41,9 +43,9 @@ class StepChecks(OptimizerChecks):
         So it is after steps, after task_started() and after task_ended().
         """
         model = self.make_model()
-        optimizer = self.make(0, model)
+        optimizer, rule = self.make(0, model), self.make_rule(model)
         for index in range(2):
-            task, rule = toy.make_task(index), toy.ToyRule()
+            task = toy.make_task(index)
             toy.train(model, rule, optimizer, task, steps=0)
             _assert_behind(model, optimizer, "task_started()")
             toy.train(model, rule, optimizer, task, steps=3, done=1)
@@ -67,19 +69,18 @@ class StepChecks(OptimizerChecks):
     def test_a_step_calls_the_closure_and_returns_a_loss(self) -> None:
         """Once, or oftener where 'reevaluable' is required; the loss is a scalar between those."""
         model, losses = self.make_model(), list[float]()
-        optimizer = self.make(0, model)
+        optimizer, rule = self.make(0, model), self.make_rule(model)
+        differentiate = rule.differentiate
 
-        class Recording(toy.ToyRule):
-            def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-                loss, logits = super().differentiate(model, batch)
-                losses.append(float(loss.detach()))
-                return loss, logits
+        def recording(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+            loss, logits = differentiate(model, batch)
+            losses.append(float(loss.detach()))
+            return loss, logits
 
         for done in range(3):
             losses.clear()
-            (returned,) = toy.train(
-                model, Recording(), optimizer, toy.make_task(), steps=1, done=done
-            )
+            with patch.object(rule, "differentiate", recording):
+                (returned,) = toy.train(model, rule, optimizer, toy.make_task(), steps=1, done=done)
             assert losses, "step() does not call the closure"
             assert len(losses) == 1 or self.needs("reevaluable"), (
                 f"step() calls the closure {len(losses)} times, and not every rule allows that: "
@@ -95,8 +96,8 @@ class StepChecks(OptimizerChecks):
         if declared is None:
             pytest.skip("it does not declare state_bytes")
         choice = choose(self.host, self.kind, self.name, {})
-        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
-        optimizer = self.make(0, model, choice)
+        model, task = self.make_model(), toy.make_task()
+        optimizer, rule = self.make(0, model, choice), self.make_rule(model)
         toy.train(model, rule, optimizer, task, steps=3, end=True)
         for parameter in optimizer.param_groups[0]["params"]:
             tensors = [v for v in optimizer.state[parameter].values() if isinstance(v, Tensor)]
@@ -112,7 +113,7 @@ class StepChecks(OptimizerChecks):
         model, optimizer = self.trained()
         model.double()
         inputs, targets = next(toy.make_task().train.batches(toy.BATCH_SIZE))
-        closure = toy.ToyRule().closure(model, (inputs.double(), targets))
+        closure = self.make_rule(model).closure(model, (inputs.double(), targets))
         assert optimizer.step(closure).dtype == torch.float64
         assert_signs(model)
         for parameter in model.parameters():
@@ -130,7 +131,7 @@ class StepChecks(OptimizerChecks):
         for group in other.param_groups:
             group["params"].reverse()
         for each, its in ((model, optimizer), (copy, other)):
-            toy.train(each, toy.ToyRule(), its, toy.make_task(), steps=5)
+            toy.train(each, self.make_rule(each), its, toy.make_task(), steps=5)
         if flat(optimizer.state_dict().get("generator")) != before:
             pytest.skip("draws follow the order of parameters")
         for (name, one), two in zip(model.named_parameters(), copy.parameters(), strict=True):

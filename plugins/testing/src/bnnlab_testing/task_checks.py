@@ -17,15 +17,17 @@ class TaskChecks(OptimizerChecks):
     def test_a_tasks_end_leaves_the_model_fit_to_go_on(self) -> None:
         """Binary weights are signs, and training modes and requires_grad as before."""
         model = self.make_model()
-        optimizer, before = self.make(0, model), _switches(model)
+        optimizer, rule = self.make(0, model), self.make_rule(model)
+        before = _switches(model)
         for index in range(2):
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=2, end=True)
+            toy.train(model, rule, optimizer, toy.make_task(index), steps=2, end=True)
             assert_signs(model)
             assert_same("task_ended() does not put back", before, _switches(model))
 
     def test_what_the_model_measures_is_left_alone(self) -> None:
         """Batch statistics, and other buffers, change as the closure is called, and no further."""
-        model, task, rule = self.make_model(), toy.make_task(), toy.ToyRule()
+        model, task = self.make_model(), toy.make_task()
+        rule = self.make_rule(model)
         model.segments.append(BatchNorm(toy.CLASSES, affine=False))
         optimizer, context = self.make(0, model), toy.context(task, model, rule, 2)
 
@@ -59,13 +61,13 @@ class TaskChecks(OptimizerChecks):
         ends = []
         for others in (False, True):
             model = self.make_model()
-            optimizer = self.make(0, model)
+            optimizer, rule = self.make(0, model), self.make_rule(model)
             for index in range(2):
                 task = toy.make_task(index)
                 if others:
                     task.test.pixels[task.test.rows] ^= 255
                     task.test.labels[task.test.rows] = 0
-                toy.train(model, toy.ToyRule(), optimizer, task, steps=2, end=True)
+                toy.train(model, rule, optimizer, task, steps=2, end=True)
             ends.append(flat([self.shown(model, optimizer), optimizer.state_dict()]))
         assert_same("with other test data than `task.train.rows`, it learns something else:", *ends)
 
@@ -79,7 +81,7 @@ class TaskChecks(OptimizerChecks):
             model, optimizer = self.trained()
             if asked:
                 optimizer.diagnostics()
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(), steps=2, done=3)
+            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=2, done=3)
             behind = [optimizer.latent(parameter) for parameter in model.parameters()]
             ends.append(flat([self.shown(model, optimizer), behind]))
         assert_same("where diagnostics() is asked for, it learns something else:", *ends)

@@ -128,7 +128,7 @@ class ToolChecks(OptimizerChecks):
         model, copied = self.make_model().to(dtype), self.make_model().to(dtype)
         optimizer, other = self.make(0, model), self.make(1, copied)
         try:
-            _train_in(dtype, model, optimizer)
+            self._train_in(dtype, model, optimizer)
         except UsageError:
             return
         optimizer.look()
@@ -137,13 +137,12 @@ class ToolChecks(OptimizerChecks):
         other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
         both = (model, optimizer), (copied, other)
         for each, its in both:
-            _train_in(dtype, each, its)
+            self._train_in(dtype, each, its)
         ends = [flat([copy_of(m), it.state_dict()]) for m, it in both]
         assert_same(f"in {dtype}, after loading, it goes another way at", *ends)
 
-
-def _train_in(dtype: torch.dtype, model: Model, optimizer: Optimizer) -> None:
-    task, rule = toy.make_task(), toy.ToyRule()
-    optimizer.task_started(toy.context(task, model, rule, 3))
-    for inputs, targets in task.train.batches(toy.BATCH_SIZE):
-        optimizer.step(rule.closure(model, (inputs.to(dtype), targets)))
+    def _train_in(self, dtype: torch.dtype, model: Model, optimizer: Optimizer) -> None:
+        task, rule = toy.make_task(), self.make_rule(model)
+        optimizer.task_started(toy.context(task, model, rule, 3))
+        for inputs, targets in task.train.batches(toy.BATCH_SIZE):
+            optimizer.step(rule.closure(model, (inputs.to(dtype), targets)))

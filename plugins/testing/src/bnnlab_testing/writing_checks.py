@@ -115,9 +115,9 @@ class WritingChecks(OptimizerChecks):
         def kept() -> dict[str, Any]:
             return flat([(parameter, optimizer.latent(parameter)) for parameter in frozen])
 
-        before = kept()
+        before, rule = kept(), self.make_rule(model)
         for index in range(2):
-            toy.train(model, toy.ToyRule(), optimizer, toy.make_task(index), steps=0, end=True)
+            toy.train(model, rule, optimizer, toy.make_task(index), steps=0, end=True)
         same = kept() == before
         assert same, "task_started() or task_ended() changes frozen weights, or what is behind them"
         for _ in optimizer.predictive(2 if self.provides("posterior") else 0):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bnnlab.engine.building import BASES
+from bnnlab.engine.making import BASES
 from bnnlab.interfaces.objective import Objective
 from bnnlab.registry.components import Kind
 from bnnlab_testing import (
