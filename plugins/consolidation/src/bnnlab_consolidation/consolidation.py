@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -11,17 +11,18 @@ from torch import Tensor
 from bnnlab import seeds
 from bnnlab.engine.making import Maker
 from bnnlab.errors import UsageError
+from bnnlab.families.around_optimizer import OptimizerAround
 from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.markers import AtLeast, Part, Positive
 from bnnlab.settings.text import parse_value
 
 log = logging.getLogger("bnnlab.consolidation")
 
 
-class Consolidation(Optimizer):
+class Consolidation(OptimizerAround):
     """A base optimizer that is held back where earlier tasks need the weights as they are.
 
     What is consolidated, theta, is the latent weight of a binary parameter, and a real parameter
@@ -32,8 +33,8 @@ class Consolidation(Optimizer):
     The end of a task must be told (`task_ended`); until the first one the base learns as it would
     alone. No example of an earlier task is kept.
 
-    Parameter groups and state are the base's own: schedulers act on the base, and what is kept per
-    parameter here lies in the same `state[p]`, under names that begin with the method's.
+    What is kept per parameter lies in the base's `state[p]`, under names that begin with the
+    method's.
 
     Args:
         generator: Seeds the base, and draws what a method draws at a task's end.
@@ -68,37 +69,10 @@ class Consolidation(Optimizer):
             given["lr"] = lr
         maker = Maker.of("optimizer", base, **given)
         seed = int(torch.randint(2**62, (), generator=generator))
-        self.base: Optimizer = maker(model, generator=seeds.generator(seed, "optimizer"))
-        self._refuse_unsuitable(maker.name, model)
-        super().__init__(model, lr=self.base.param_groups[0]["lr"], generator=generator)
-        self._share(self.base.param_groups, self.base.state)
-        # What a group has that is added later, and what torch's schedulers ask for.
-        self.defaults = {**self.base.defaults, "consolidation_strength": strength}
-        for group in self.param_groups:
-            group["consolidation_strength"] = strength
-
-    def _refuse_unsuitable(self, name: str, model: Model) -> None:
-        if isinstance(self.base, Consolidation):
-            raise UsageError(
-                f"optimizer.base: {name!r} consolidates already; name its own base instead"
-            )
-        if isinstance(self.base, PosteriorOptimizer):
-            raise UsageError(
-                f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty needs "
-                "one value per weight; bases that work are, for example, adam, sgd and meta"
-            )
-        state = self.base.state
-        if any("latent" not in state[p] for p in model.binary_parameters().values()):
-            raise UsageError(
-                f"optimizer.base: {name!r} keeps no latent weights, and a penalty cannot hold "
-                "signs back; bases that work are, for example, adam, sgd and meta"
-            )
-
-    def _share(self, groups: list[Group], state: Any) -> None:
-        """Let the base and this optimizer have the same groups, state and watch."""
-        self.param_groups = self.base.param_groups = groups
-        self.state = self.base.state = state
-        self.base._watch = self._watch
+        made = maker(model, generator=seeds.generator(seed, "optimizer"))
+        _refuse_unsuitable(maker.name, made, model)
+        settings = {"consolidation_strength": strength}
+        super().__init__(model, made, settings=settings, generator=generator)
 
     def theta(self, parameter: Tensor) -> Tensor:
         """Return what is consolidated: the latent weight, or the real parameter; not a copy."""
@@ -130,40 +104,31 @@ class Consolidation(Optimizer):
                     parameter.grad = torch.add(parameter.grad, penalty, alpha=strength)
         return loss
 
-    def task_started(self, context: TaskContext) -> None:
-        """Tell the base."""
-        self.base.task_started(context)
-
     def task_ended(self, context: TaskContext) -> None:
         """Tell the base, then consolidate what it leaves."""
-        self.base.task_ended(context)
+        super().task_ended(context)
         with torch.no_grad():
             self.consolidate(context)
 
-    def latent(self, parameter: Tensor) -> Tensor | None:
-        """Return what the base keeps."""
-        return self.base.latent(parameter)
 
-    def adopt(self, parameter: Tensor) -> None:
-        """Let the base take over a weight that others wrote."""
-        self.base.adopt(parameter)
-
-    def diagnostics(self) -> dict[str, float]:
-        """Return the base's."""
-        return self.base.diagnostics()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the shared state, this generator's, and what else the base saves."""
-        shared = ("state", "param_groups")
-        own = {key: each for key, each in self.base.state_dict().items() if key not in shared}
-        return {**super().state_dict(), "base": own}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        super().load_state_dict(state_dict)
-        shared = {key: state_dict[key] for key in ("state", "param_groups")}
-        self.base.load_state_dict({**shared, **state_dict["base"]})
-        self._share(self.param_groups, self.state)
+def _refuse_unsuitable(name: str, base: Optimizer, model: Model) -> None:
+    inner = base
+    while isinstance(inner, OptimizerAround):
+        if isinstance(inner, Consolidation):
+            raise UsageError(
+                f"optimizer.base: {name!r} consolidates already; name its own base instead"
+            )
+        inner = inner.base
+    if isinstance(inner, PosteriorOptimizer):
+        raise UsageError(
+            f"optimizer.base: {name!r} draws its weights from a posterior, and a penalty needs one "
+            "value per weight; bases that work are, for example, adam, sgd and meta"
+        )
+    if any("latent" not in base.state[p] for p in model.binary_parameters().values()):
+        raise UsageError(
+            f"optimizer.base: {name!r} keeps no latent weights, and a penalty cannot hold signs "
+            "back; bases that work are, for example, adam, sgd and meta"
+        )
 
 
 def _parse(assignments: Sequence[str]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def grid(space: Space) -> dict[str, Sequence[Any]]:
         UsageError: If a grid cannot be made of the space.
     """
     for each in space.dimensions:
-        if each.only is not None:
+        if each.only:
             raise UsageError(
                 f"tune.sampler: a grid has no option of one component alone, such as {each.name}; "
                 "take another sampler, or cells of `bnn sweep`."

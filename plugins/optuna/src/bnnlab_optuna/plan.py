@@ -168,7 +168,10 @@ def _fixed(config: RunConfig, space: Space) -> dict[str, Any]:
     """Return the settings that are not searched: what a file sets is fixed."""
     fixed = {key: it for key, it in config.as_dict().items() if key not in ("out", "name")}
     for each in space.dimensions:
-        *kind, last = each.key
-        if last != "name":  # one component is named, although others are tried
-            (fixed[kind[0]] if kind else fixed).pop(last, None)
+        *place, last = each.key
+        if not each.is_name:  # one component is named, although others are tried
+            table: Any = fixed
+            for part in place:
+                table = table.get(part, {})
+            table.pop(last, None)
     return fixed

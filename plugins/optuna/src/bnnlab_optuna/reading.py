@@ -1,7 +1,7 @@
 """The space of a file: what its components declare, and `[tune.space]`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnnlab.errors import UsageError, did_you_mean
@@ -10,10 +10,10 @@ from bnnlab.registry.declaration import Option
 from bnnlab.registry.forms import forms
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_value, shown
-from bnnlab.settings.merging import Layer, Settings, merge
+from bnnlab.settings.merging import Layer, Named, Settings, merge
 from bnnlab.settings.run import ELSEWHERE, KINDS, MEASURING, RUN_OPTIONS, RunConfig
 from bnnlab.settings.text import assignment, joined
-from bnnlab_optuna.space import Dimension, Range, Space, Values
+from bnnlab_optuna.space import Dimension, Key, Range, Space, Values
 
 METHODS = (Kind.RULE, Kind.OPTIMIZER, Kind.MODEL)
 """The kinds whose declared ranges are searched, and of which one may be chosen."""
@@ -52,10 +52,7 @@ def read_space(
     for name in said:
         if why := FIXED.get(name.partition(".")[0]):
             raise UsageError(f"tune.space.{name}: {why}.")
-    joint = joined(assignment(key, value) for key, value in said.items())
-    asked = {key: value for key, value in joint.items() if key not in KINDS}
-    for kind in METHODS:
-        asked |= {f"{kind}.{key}": value for key, value in joint.get(kind, {}).items()}
+    asked = joined(assignment(key, value) for key, value in said.items())
     try:
         dimensions = _dimensions(host, places, config, asked)
     except ValueError as error:
@@ -69,58 +66,134 @@ def read_space(
     return Space(tuple(dimensions))
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """What may be searched.
+
+    Attributes:
+        key: Where it is in the settings of a run. The name of a component ends with `name`.
+        option: Its option; None for the name of a component.
+        only: What it belongs to alone, as `Dimension` has it.
+        is_free: Whether nothing sets it, so that what its component declares is searched.
+    """
+
+    key: Key
+    option: Option | None
+    only: tuple[tuple[Key, str], ...] = ()
+    is_free: bool = False
+
+    @property
+    def name(self) -> str:
+        """As people write it."""
+        return ".".join(self.key if self.option else self.key[:-1])
+
+
 def _dimensions(
-    host: PluginHost, places: Sequence[Settings | Layer], config: RunConfig, asked: dict[str, Any]
+    host: PluginHost,
+    places: Sequence[Settings | Layer],
+    config: RunConfig,
+    asked: Mapping[str, Any],
 ) -> list[Dimension]:
-    names = {kind: asked.pop(f"{kind}.name") for kind in METHODS if f"{kind}.name" in asked}
-    dimensions = [Dimension(kind, (kind, "name"), _names(kind, it)) for kind, it in names.items()]
-    known = []
-    for name, option, only, is_free in _options(host, places, config, names):
-        known.append(name)
-        if name in asked:
-            what = _read(name, option, asked[name])
-        elif is_free and option.search:
-            what = _declared(name, option)
+    dimensions, known = list[Dimension](), dict[Key, str]()
+    for each in _settings(host, places, config, asked):
+        known[each.key] = each.name
+        said = _asked(asked, each.key)
+        if each.option is None and said is not None:
+            what: Range | Values = _names(each.name, said)
+        elif each.option and said is not None:
+            what = _read(each.name, each.option, said)
+        elif each.option and each.is_free and each.option.search:
+            what = _declared(each.name, each.option)
         else:
             continue
-        label = name.replace(".", f":{only}.", 1) if only else name
-        dimensions.append(Dimension(label, tuple(name.split(".")), what, only))
-    for name in asked.keys() - {*known}:
-        alike = [each for each in known if each.startswith(name.partition(".")[0] + ".")]
-        hint = did_you_mean(name, known) or f" There are: {', '.join(alike)}." * bool(alike)
+        dimensions.append(Dimension(each.key, what, each.only))
+    for key in _unknown(asked, known):
+        name, names = ".".join(key), [it for it in known.values() if it not in {*METHODS}]
+        alike = [each for each in names if each.startswith(".".join(key[:-1]) + ".")]
+        hint = did_you_mean(name, names) or f" There are: {', '.join(alike)}." * bool(alike)
         raise ValueError(f"{name}: there is no such setting.{hint}")
     return dimensions
 
 
-def _names(kind: Kind, said: Any) -> Values:
+def _asked(asked: Any, key: Key) -> Any:
+    """Return what `[tune.space]` says of a setting; None if it says nothing.
+
+    Where it has no table for a component that is an option, it says names of it.
+    """
+    for place, part in enumerate(key):
+        if not isinstance(asked, Mapping):
+            return asked if key[place:] == ("name",) else None
+        asked = asked.get(part)
+    return asked
+
+
+def _unknown(asked: Mapping[str, Any], known: Collection[Key], key: Key = ()) -> Iterator[Key]:
+    for name, value in asked.items():
+        own = (*key, name)
+        if (*own, "name") not in known:
+            yield from () if own in known else (own,)
+        elif isinstance(value, Mapping):
+            yield from _unknown(value, known, own)
+
+
+def _names(name: str, said: Any) -> Values:
     """Return the components that are tried; raise ValueError if they are no list of names."""
-    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+    if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
         raise ValueError(
-            f"{kind}: {shown(said)} is no list of names. Their options stand beside it, as "
-            f"{kind}.lr; then the names are {kind}.name = [...]."
+            f"{name}: {shown(said)} is no list of names. Their options stand beside it, as "
+            f"{name}.lr; then the names are {name}.name = [...]."
         )
-    return _values(kind, said)
+    return _values(name, said)
 
 
-def _options(
+def _settings(
     host: PluginHost,
     places: Sequence[Settings | Layer],
     config: RunConfig,
-    names: Mapping[Kind, Sequence[str]],
-) -> Iterator[tuple[str, Option, str | None, bool]]:
-    """Yield all that may be searched, by dotted name.
-
-    Beside each option: its component, where several are tried; whether nothing sets it.
-    """
-    yield from ((option.name, option, None, False) for option in RUN_OPTIONS)
+    asked: Mapping[str, Any],
+) -> Iterator[_Setting]:
+    """Yield all that may be searched: components before their options."""
+    yield from (_Setting((kind, "name"), None) for kind in METHODS)
+    yield from (_Setting((option.name,), option) for option in RUN_OPTIONS)
     for kind in METHODS:
-        for only in names.get(kind, [None]):
+        for only in _tried(asked, (kind,)):
             own: list[Settings] = [{kind: {"name": only}}] if only else []
-            (said,) = merge(host.index, [*places, *own], config.choices[Kind.MODEL].name).of(kind)
-            plugin, component = host.resolve(kind, only or config.choices[kind].name)
-            is_set = {*said.table, component.argument if ":" in said.name else None}
-            for option in host.options(plugin, component):
-                yield f"{kind}.{option.name}", option, only, option.name not in is_set
+            (named,) = merge(host.index, [*places, *own], config.choices[Kind.MODEL].name).of(kind)
+            yield from _inside(host, asked, named, (kind,), (((kind,), only),) if only else ())
+
+
+def _tried(asked: Mapping[str, Any], key: Key) -> Sequence[str | None]:
+    """Return the components that are tried somewhere; [None] if it is the one that is set."""
+    said = _asked(asked, (*key, "name"))
+    return [None] if said is None else _names(".".join(key), said).values
+
+
+def _inside(
+    host: PluginHost,
+    asked: Mapping[str, Any],
+    named: Named,
+    key: Key,
+    only: tuple[tuple[Key, str], ...],
+) -> Iterator[_Setting]:
+    """Yield the options of a component; those of its parts where `[tune.space]` names them."""
+    plugin, component = host.resolve(named.kind, named.name.partition(":")[0])
+    is_set = {*named.table, component.argument if ":" in named.name else None}
+    for option in host.options(plugin, component):
+        own = (*key, option.name)
+        if option.part is None:
+            is_free = len(key) == 1 and option.name not in is_set
+            yield _Setting(own, option, only, is_free)
+            continue
+        yield _Setting((*own, "name"), None, only)
+        if _asked(asked, own) is None:
+            continue
+        inner = named.inside(host.index, option, option.part, ".".join(own))
+        for name in _tried(asked, own):
+            chosen, told = inner, only
+            if name is not None:
+                chosen = inner.updated(replace(inner, layers=(Layer({"name": name}),)))
+                told = (*only, (own, name))
+            yield from _inside(host, asked, chosen, own, told)
 
 
 def _declared(name: str, option: Option) -> Range | Values:

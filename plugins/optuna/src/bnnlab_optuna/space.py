@@ -1,6 +1,6 @@
 """The space that is searched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -64,22 +64,54 @@ class Values:
         return self.labels()[trial.suggest_categorical(name, self.points())]
 
 
+Key = tuple[str, ...]
+"""Where something is in the settings of a run: `("optimizer", "base", "lr")`."""
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One setting that is searched.
 
     Attributes:
-        name: In the study: `epochs`, `optimizer.lr`; `optimizer:meta.lr` where several optimizers
-            are tried.
-        key: Where it is in the settings of a run: `("optimizer", "lr")`.
+        key: Where it is: `("optimizer", "lr")`, of the name of a component `("optimizer", "name")`.
         what: Its values.
-        only: The component that it belongs to where several are tried; else None.
+        only: The components that it belongs to where several are tried: each with its place.
     """
 
-    name: str
-    key: tuple[str, ...]
+    key: Key
     what: Range | Values
-    only: str | None = None
+    only: tuple[tuple[Key, str], ...] = ()
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a component, and none of its options."""
+        return self.key[-1] == "name"
+
+    @property
+    def name(self) -> str:
+        """As the study has it: `epochs`, `optimizer`, `optimizer.lr`.
+
+        Where several optimizers are tried, it is `optimizer:meta.lr`.
+        """
+        key, only = self.key[:-1] if self.is_name else self.key, dict(self.only)
+        told = ((part, only.get(key[:place])) for place, part in enumerate(key, 1))
+        return ".".join(f"{part}:{name}" if name else part for part, name in told)
+
+    def belongs(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether these settings choose the components that it belongs to."""
+        for place, name in self.only:
+            table: Any = settings
+            for part in place:
+                table = table.get(part, {})
+            if table.get("name") != name:
+                return False
+        return True
+
+    def put(self, settings: dict[str, Any], value: Any) -> None:
+        """Write a value into settings, which are nested as in a run file."""
+        for part in self.key[:-1]:
+            settings = settings.setdefault(part, {})
+        settings[self.key[-1]] = value
 
 
 @dataclass(frozen=True)
@@ -95,14 +127,16 @@ class Space:
         """
         found: dict[str, Any] = {}
         for each in self.dimensions:
-            *kind, last = each.key
-            if each.only is None or found[kind[0]]["name"] == each.only:
-                table = found.setdefault(kind[0], {}) if kind else found
-                table[last] = each.what.of(trial, each.name)
+            if each.belongs(found):
+                each.put(found, each.what.of(trial, each.name))
         return found
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Return the settings of all choices of components, without options."""
-        chosen = [each for each in self.dimensions if each.key[1:] == ("name",)]
+        chosen = [each for each in self.dimensions if each.is_name]
         for names in product(*(each.what.points() for each in chosen)):
-            yield {it.key[0]: {"name": name} for it, name in zip(chosen, names, strict=True)}
+            found: dict[str, Any] = {}
+            for each, name in zip(chosen, names, strict=True):
+                if each.belongs(found):
+                    each.put(found, name)
+            yield found

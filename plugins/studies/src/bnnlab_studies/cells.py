@@ -110,14 +110,20 @@ def _differing(its: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> lis
     """Return the settings that differ; a component's options only from those of its like."""
     found = []
     for name, value in its.items():
-        kind, _, option = name.partition(".")
-        is_option = kind in KINDS and option != "name"
-        like = [
-            o for o in told if not is_option or o.get(f"{kind}.name") == its.get(f"{kind}.name")
-        ]
+        homes = _homes(name)
+        like = [other for other in told if all(other.get(it) == its.get(it) for it in homes)]
         if any(other.get(name) != value for other in like):
             found.append((name, value))
     return found
+
+
+def _homes(name: str) -> list[str]:
+    """Return what names the components that an option is of, the outermost first."""
+    *tables, last = name.split(".")
+    if not tables or tables[0] not in KINDS:
+        return []
+    deepest = len(tables) - (last == "name")
+    return [".".join((*tables[:depth], "name")) for depth in range(1, deepest + 1)]
 
 
 def digits(values: Iterable[Any]) -> int:
@@ -133,9 +139,9 @@ def brief(value: Any, digits: int = DIGITS) -> Any:
 
 
 def _part(name: str, value: Any, short: bool = False) -> str:
-    kind, _, option = name.partition(".")
-    if kind in KINDS and option == "name":
-        return f"{kind}={value.rpartition('/')[2] if short else value}"
+    table, _, option = name.rpartition(".")
+    if table.partition(".")[0] in KINDS and option == "name":
+        return f"{table}={value.rpartition('/')[2] if short else value}"
     return f"{name}={written(value)}"
 
 

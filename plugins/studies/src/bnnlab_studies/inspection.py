@@ -14,11 +14,12 @@ from bnnlab.errors import UsageError, command, explain
 from bnnlab.registry.components import Kind
 from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.merging import is_same
 from bnnlab.settings.run import KINDS
 from bnnlab.storage.folder import ENVIRONMENT, LOG, METRICS, read_metrics
 from bnnlab.storage.owner import owner_of
 from bnnlab_studies.cells import APART
-from bnnlab_studies.record import DEFAULTS, Record, defaults_of
+from bnnlab_studies.record import DEFAULTS, Record, defaults_of, leaves
 
 Changed = list[dict[str, Any]]
 """`name`, `value` and `default` of settings; the default is None where it is not known."""
@@ -32,18 +33,31 @@ def changed(record: Record, host: PluginHost) -> tuple[Changed, list[str]]:
     plain = {name: it for name, it in record.settings.items() if not isinstance(it, Mapping)}
     own = {name: it for name, it in plain.items() if name not in APART}
     found, notes = _unlike("", own, DEFAULTS), list[str]()
-    for path, kind, table in _tables(record.settings):
-        options = {name: value for name, value in table.items() if name != "name"}
-        if str(table["name"]).startswith(f"{OBJECT}/"):  # what it says of an object has no default
-            found += _unlike(f"{path}.", options, dict.fromkeys(options, ""))
-            continue
-        try:
-            known = defaults_of(host.options(*host.resolve(kind, table["name"])))
-        except UsageError as error:
-            known = {}
-            notes.append(f"the defaults of {kind} {table['name']} are not known: {error}")
-        found += _unlike(f"{path}.", options, known)
+    for each in _tables(record.settings):
+        found += _in_component(host, *each, notes)
     return found, notes
+
+
+def _in_component(
+    host: PluginHost, path: str, kind: Kind, table: Mapping[str, Any], notes: list[str]
+) -> Changed:
+    """Return what differs in a component and its parts; add to `notes` what is not known."""
+    options = {name: value for name, value in table.items() if name != "name"}
+    if str(table["name"]).startswith(f"{OBJECT}/"):  # what it says of an object has no default
+        return _unlike(f"{path}.", options, dict.fromkeys(options, ""))
+    try:
+        declared = host.options(*host.resolve(kind, table["name"]))
+    except UsageError as error:
+        declared = ()
+        notes.append(f"the defaults of {kind} {table['name']} are not known: {error}")
+    found: Changed = []
+    for option in declared:
+        if option.part and isinstance(options.get(option.name), Mapping):
+            inner, place = options.pop(option.name), f"{path}.{option.name}"
+            if not is_same(inner["name"], option.default):
+                found.append({"name": place, "value": inner["name"], "default": option.default})
+            found += _in_component(host, place, Kind(option.part.kind), inner, notes)
+    return _unlike(f"{path}.", dict(leaves(options)), defaults_of(declared)) + found
 
 
 def _unlike(path: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Changed:

@@ -36,7 +36,8 @@ class Record(Mapping[str, Any]):
 
     A name is a dotted path: `average_accuracy`, `uncertainty.ece`, `accuracy.-1.0` (lists are
     counted from 0, and from their end with a minus). `optimizer` is the component's name, and
-    `optimizer.name` the one with its distribution. `uncertainty` is the setting, and
+    `optimizer.name` the one with its distribution; so are `optimizer.base` and
+    `optimizer.base.name`, if it has a base. `uncertainty` is the setting, and
     `uncertainty.ece` a measure; no other name of the two is the same. None: not measured.
 
     Attributes:
@@ -142,11 +143,14 @@ class Record(Mapping[str, Any]):
         return {"name": self.name, "status": self.status, **told}
 
     def __getitem__(self, name: str) -> Any:
-        for place in self._places:
+        own, settings, result = self._places
+        for place in (own, settings, result):
             try:
-                return _at(place, name)
+                found = _at(place, name)
             except LookupError:
                 continue
+            is_part = place is settings and isinstance(found, Mapping) and "name" in found
+            return _short(found["name"]) if is_part else found
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:

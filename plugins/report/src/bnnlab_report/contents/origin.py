@@ -11,7 +11,7 @@ from bnnlab.settings.run import ANALYSIS, ELSEWHERE, MEASURING, STUDIES
 from bnnlab_report.blocks import Block, Cell, Code, Folded, Note, Section, Table, count
 from bnnlab_report.material import Material
 from bnnlab_studies.inspection import environment
-from bnnlab_studies.record import Record
+from bnnlab_studies.record import Record, leaves
 
 MACHINE = ("python", "torch", "bnnlab", "platform", "processor", "threads", "cuda", "gpu")
 """Of environment.json, what tells machines apart."""
@@ -85,6 +85,8 @@ def _needed(material: Material) -> list[str]:
     for run in material.study:
         found |= {part.get("distribution") for part in run.result.get("components", {}).values()}
         found |= {name.partition("/")[0] for name in run.settings.get(str(Kind.PROBE), {})}
+        told = (name for key, name in leaves(run.settings) if key.endswith(".name"))
+        found |= {name.rpartition("/")[0] for name in told}  # what components are made of, too
         if run.get("flips") or any(run.settings.get(name) for name in MEASURING):
             found.add(ANALYSIS)
     return sorted(filter(None, found))
