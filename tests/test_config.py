@@ -227,6 +227,8 @@ def test_a_broken_components_own_error_stays_the_cause(
         ("epochs=3", {"epochs": 3}),
         ("data=/a=b", {"data": "/a=b"}),
         ("optimizer.real_lr=none", {"optimizer": {"real_lr": "none"}}),
+        ("optimizer.base.base.lr=1", {"optimizer": {"base": {"base": {"lr": 1}}}}),
+        ('optimizer.base={name="meta", m=5}', {"optimizer": {"base": {"name": "meta", "m": 5}}}),
     ],
 )
 def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None:
@@ -240,6 +242,9 @@ def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None
         (["optimizer.lr=1", "optimizer=sgd"], {"optimizer": {"lr": 1, "name": "sgd"}}),
         (["optimizer=sgd", "optimizer.lr=1"], {"optimizer": {"lr": 1, "name": "sgd"}}),
         (["optimizer=3", "optimizer.lr=1"], {"optimizer": {"name": 3, "lr": 1}}),
+        (["a.base=x", "a.base.m=1"], {"a": {"base": {"name": "x", "m": 1}}}),
+        (["a.base.m=1", "a.base=x"], {"a": {"base": {"name": "x", "m": 1}}}),
+        (["a.base={m=1}", "a.base.b.c=2"], {"a": {"base": {"m": 1, "b": {"c": 2}}}}),
         (
             ["probe.a.q=1", "probe.b.q=2", "probe.a.p=3"],
             {"probe": {"a": {"q": 1, "p": 3}, "b": {"q": 2}}},
@@ -256,6 +261,8 @@ def test_the_order_of_assignments_does_not_matter(texts: list[str], layer: dict[
         (["epochs=1", "epochs=2"], "epochs is set twice: to 1 and to 2. Leave out one of them."),
         (["optimizer.lr=1", "optimizer.lr=2"], "optimizer.lr is set twice: to 1 and to 2."),
         (["rule=bp", "rule.name=dfa"], "rule.name is set twice: to 'bp' and to 'dfa'."),
+        (["a.base=x", "a.base.m=1", "a.base=y"], "a.base.name is set twice: to 'x' and to 'y'."),
+        (["a.base.m=1", "a.base=2"], "a.base is set twice: to {'m': 1} and to 2."),
         (["probe.a.q=1", "probe.a.q=2"], "probe.a.q is set twice: to 1 and to 2."),
     ],
 )
@@ -265,7 +272,7 @@ def test_two_values_for_one_setting_are_refused(texts: list[str], message: str) 
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["optimizer.lr", "", "=3", "optimizer.=3", ".lr=3", "a.b.c=1"])
+@pytest.mark.parametrize("text", ["optimizer.lr", "", "=3", "optimizer.=3", ".lr=3", "a..c=1"])
 def test_what_is_no_assignment_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError, match=r"write .*KIND\.NAME.*optimizer\.lr"):
         parse_assignment(text)

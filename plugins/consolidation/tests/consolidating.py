@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import bnnlab
-from bnnlab import Model, Optimizer, TaskContext
+from bnnlab import Maker, Model, Optimizer, TaskContext
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
@@ -36,6 +36,11 @@ def make_closure(model: Model, seed: int) -> Callable[[], Tensor]:
     batch = make_task(seed, examples=16).train.batch(torch.arange(16))
     inputs = batch[0].to(next(model.parameters()))
     return toy.ToyRule().closure(model, Batch(inputs, batch[1]))
+
+
+def based(name: str, **options: Any) -> Maker:
+    """Return a base with options."""
+    return Maker.of("optimizer", name, **options)
 
 
 def make(kind: type[Consolidation], model: Model, **options: Any) -> Any:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from consolidating import (
     KINDS,
+    based,
     context,
     make,
     make_base,
@@ -52,11 +53,18 @@ def test_with_strength_0_it_is_its_base_bit_for_bit(kind: str, base: str) -> Non
     ), "the penalty does nothing"
 
 
+GIVEN = {"beta1": 0.5, "latent_clip": None, "latent_init": 0.5, "gradient_clip": 2}
+AS_TEXT = ["beta1=0.5", "latent_clip='none'", " latent_init = 0.5", "gradient_clip=2"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_options_reach_the_base(kind: str) -> None:
-    model = make_model()
-    given = ["beta1=0.5", "latent_clip='none'", " latent_init = 0.5", "gradient_clip=2"]
-    optimizer = make(KINDS[kind], model, base="bnnlab-backprop/adam", base_options=given, lr=0.02)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_options_reach_the_base(kind: str, as_text: bool, caplog: pytest.LogCaptureFixture) -> None:
+    model, name = make_model(), "bnnlab-backprop/adam"
+    told = {"base": name, "base_options": AS_TEXT} if as_text else {"base": based(name, **GIVEN)}
+    optimizer = make(KINDS[kind], model, lr=0.02, **told)
+    warned = "base_options is deprecated. Set in its place: optimizer.base.beta1=0.5, optimizer.ba"
+    assert (warned in caplog.text) == as_text
     group = optimizer.base.param_groups[0]
     assert (group["lr"], group["betas"]) == (0.02, (0.5, 0.999))
     assert (optimizer.base.latent_clip, optimizer.base.gradient_clip) == (None, 2.0)
@@ -66,7 +74,7 @@ def test_options_reach_the_base(kind: str) -> None:
 
 def test_a_list_reaches_the_base() -> None:
     model = make_model()
-    optimizer = make(EWC, model, base="meta", base_options=["m=[3.0, 2.0, 1]"])
+    optimizer = make(EWC, model, base=based("meta", m=[3.0, 2.0, 1]))
     weights = model.binary_parameters().values()
     assert [optimizer.base.state[weight]["m"] for weight in weights] == [3.0, 2.0, 1.0]
 
@@ -74,8 +82,8 @@ def test_a_list_reaches_the_base() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_clipping_of_the_base_covers_the_penalty(kind: str) -> None:
     model = make_model()
-    given = ["gradient_clip=0.001", "momentum=0.0"]
-    optimizer = make(KINDS[kind], model, lr=1.0, base_options=given, strength=1e6)
+    base = based("sgd", gradient_clip=0.001, momentum=0.0)
+    optimizer = make(KINDS[kind], model, lr=1.0, base=base, strength=1e6)
     train(model, optimizer, 5, ends=(2,))
     before = [optimizer.theta(p).clone() for p in model.parameters()]
     optimizer.step(make_closure(model, 7))
@@ -134,7 +142,7 @@ def test_the_base_hears_of_tasks_and_says_its_diagnostics(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model()
-    optimizer = make(KINDS[kind], model, base="meta", base_options=["m=auto"])
+    optimizer = make(KINDS[kind], model, base=based("meta", m="auto"))
     told = context(model)
     optimizer.task_started(told)
     assert all(optimizer.base.state[w]["m"] != "auto" for w in model.binary_parameters().values())

@@ -7,6 +7,7 @@ import pytest
 import torch
 from consolidating import (
     KINDS,
+    based,
     context,
     make,
     make_closure,
@@ -150,8 +151,8 @@ def test_25_steps_over_tasks_agree_with_the_papers_equations(
     """The offline quadratic, one for all, is compared with the sum over tasks."""
     kind, options, paper, symbols = CASES[case]
     model = make_model().to(dtype)
-    given = ["momentum=0.5", "latent_clip=0.2"]
-    optimizer = make(kind, model, lr=0.05, base_options=given, **options)
+    base = based("sgd", momentum=0.5, latent_clip=0.2)
+    optimizer = make(kind, model, lr=0.05, base=base, **options)
     binary = model.binary_parameters()
     papers = {
         name: paper(
@@ -239,7 +240,7 @@ def test_a_negative_omega_counts_as_none() -> None:
 def test_omega_is_the_loss_that_the_steps_took_away() -> None:
     """Real weights, small steps: the sum of all omega is the drop of the loss (eq. 3)."""
     model, task = toy.make_real_model(), toy.make_task()
-    optimizer = make(SI, model, lr=1e-4, base_options=["momentum=0.0"])
+    optimizer = make(SI, model, lr=1e-4, base=based("sgd", momentum=0.0))
     batch = Batch(*next(task.train.batches(40)))
     closure = toy.ToyRule().closure(model, batch)
     start = float(closure())

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from consolidating import KINDS, make
+from consolidating import KINDS, based, make
 from torch import Tensor
 
 import bnnlab
-from bnnlab import Model, Optimizer, TaskContext, UsageError
+from bnnlab import Kind, Maker, Model, Optimizer, OptimizerAround, TaskContext, UsageError
 from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab_testing import toy
 from bnnlab_testing.equations import make_model
@@ -22,8 +22,8 @@ def refuse(match: str, **options: Any) -> None:
 
 
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
-    refuse(r"optimizer\.base=sgdd: unknown optimizer 'sgdd'\. Did you mean 'sgd'", base="sgdd")
-    refuse(r"optimizer\.base=.*no-such-distribution", base="no-such-distribution/sgd")
+    refuse(r"unknown optimizer 'sgdd'\. Did you mean 'sgd'", base="sgdd")
+    refuse(r"no plugin of 'no-such-distribution' is installed", base="no-such-distribution/sgd")
 
 
 @pytest.mark.parametrize("nested", ["ewc", "si", "bnnlab-consolidation/ewc"])
@@ -46,13 +46,24 @@ def test_an_option_of_the_base_without_a_name_or_a_value_is_refused(given: str) 
     ],
 )
 def test_a_faulty_option_of_the_base_is_named(given: str, match: str) -> None:
-    refuse(rf"optimizer\.base=sgd: optimizer\.{match}", base_options=[given])
+    refuse(rf"optimizer\.{match}", base_options=[given])
 
 
 def test_an_option_given_twice_is_refused() -> None:
     refuse(r"optimizer\.base_options: 'lr' is given by optimizer\.lr", base_options=["lr=1"], lr=1)
     twice = ["momentum=0.1", "momentum=0.2"]
     refuse(r"optimizer\.base_options: 'momentum' is given twice", base_options=twice)
+    base = based("sgd", momentum=0.5, lr=0.5)
+    refuse(
+        r"optimizer\.momentum is set twice: to 0\.5 and to 0\.1", base=base, base_options=twice[:1]
+    )
+    refuse(r"optimizer\.lr is set twice: to 0\.5 and to 0\.25", base=base, lr=0.25)
+
+
+def test_a_run_names_the_base_by_its_path() -> None:
+    ewc = {"name": "ewc", "base": {"lr": 0.5}}
+    with pytest.raises(UsageError, match=r"optimizer\.base\.lr is set twice: to 0\.5 and to 0\.25"):
+        bnnlab.run(rule="bp", optimizer={**ewc, "lr": 0.25}, stream="split-digits", device="cpu")
 
 
 class Flipper(Optimizer):
@@ -82,27 +93,37 @@ class Sampler(BernoulliOptimizer):
         self.write(parameter)
 
 
-def test_a_base_without_latent_weights_is_refused_unless_all_weights_are_real(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bnnlab.api, "create", lambda _kind, _name, model, **_: Flipper(model))
-    refuse(r"optimizer\.base: 'sgd' keeps no latent weights.*adam, sgd and meta")
+class Gives(Maker):
+    """Makes what a test says."""
+
+    def __init__(self, made: Callable[..., Optimizer]) -> None:
+        self.kind, self.name, self.place, self._made = Kind.OPTIMIZER, "given", "here", made
+
+    def __call__(self, *arguments: Any, **given: Any) -> Optimizer:
+        return self._made(*arguments, **given)
+
+
+def test_a_base_without_latent_weights_is_refused_unless_all_weights_are_real() -> None:
+    base = Gives(lambda model, **_: Flipper(model))
+    refuse(r"optimizer\.base: 'given' keeps no latent weights.*adam, sgd and meta", base=base)
     for kind in KINDS.values():
         model = toy.make_real_model()
         task = toy.make_task()
-        optimizer = make(kind, model)
+        optimizer = make(kind, model, base=base)
         first = toy.train(model, toy.ToyRule(), optimizer, task, steps=20)
         optimizer.task_ended(TaskContext(task, model, toy.ToyRule(), toy.BATCH_SIZE, 20))
         last = toy.train(model, toy.ToyRule(), optimizer, task, steps=20, done=20)
         assert last[-1] < first[0]
 
 
-def test_a_base_with_a_posterior_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def create(_kind: str, _name: str, model: Model, **_: Any) -> Optimizer:
-        return Sampler(model, generator=torch.Generator(), lr=0.1)
+def test_a_base_with_a_posterior_is_refused() -> None:
+    base = Gives(lambda model, generator: Sampler(model, generator=generator, lr=0.1))
+    refuse(r"optimizer\.base: 'given' draws its weights from a posterior", base=base)
 
-    monkeypatch.setattr(bnnlab.api, "create", create)
-    refuse(r"optimizer\.base: 'sgd' draws its weights from a posterior")
+
+def test_a_base_around_one_that_consolidates_is_refused() -> None:
+    base = Gives(lambda model, **_: OptimizerAround(model, make(KINDS["si"], model)))
+    refuse(r"optimizer\.base: 'given' consolidates already", base=base)
 
 
 def test_without_boundaries_it_is_refused() -> None:
