@@ -14,6 +14,7 @@ import pytest
 
 import bnnlab
 from bnnlab.engine.preparing import prepare
+from bnnlab.errors import UsageError
 from bnnlab.moved import HOMES
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import resolve
@@ -31,7 +32,8 @@ def test_every_module_of_before_is_found_with_a_deprecation_that_names_its_home(
     home = importlib.import_module(f"bnnlab.{HOMES[name][0]}")
     public = [each for each, value in vars(home).items() if value.__class__ is type]
     attribute = next(each for each in [*public, *vars(home)] if not each.startswith("_"))
-    said = "bnnlab" if attribute in bnnlab.__all__ else home.__name__
+    is_public = getattr(bnnlab, attribute, None) is getattr(home, attribute)
+    said = "bnnlab" if is_public else home.__name__
     with pytest.warns(DeprecationWarning, match=f"import {attribute} from {said}$"):
         assert getattr(before, attribute) is getattr(home, attribute)
 
@@ -138,6 +140,24 @@ def test_a_run_that_stopped_before_is_continued(name: str, tmp_path: Path) -> No
     assert len(found["fresh_accuracy"]) == len(expected["fresh_accuracy"])
     assert found["uncertainty"].keys() >= expected["uncertainty"].keys()
     assert (folder / "metrics.jsonl").read_text().splitlines()[: len(before)] == before
+
+
+def test_a_run_whose_base_is_text_is_continued(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(EARLIER / "stopped" / "consolidated", folder)
+    host = PluginHost()
+    settings = read_config(folder / "run.toml")
+    run = prepare(host, resolve(host, [settings]), RunFolder(folder), allow_changed_versions=True)
+    assert "base_options is deprecated" in caplog.text
+    assert run.made.optimizer.base.state[run.made.optimizer.learned()[0]]["m"] == 2.0
+    result = run.run()
+    assert (result.status, result.protocol) == ("complete", "ee48177ab265d022")
+    assert result.accuracy[0] == [0.5916666666666667, 0.24444444444444444]
+    other = {"optimizer": {"base": "adam", "base_options": []}}
+    with pytest.raises(UsageError, match=r"does not go with its checkpoint.*\(optimizer\)"):
+        prepare(host, resolve(host, [settings, other]), RunFolder(folder))
 
 
 def test_a_model_of_before_is_loaded() -> None:
