@@ -141,6 +141,78 @@ def test_options_of_a_component_are_drawn_only_with_it(plan: Any) -> None:
     assert space.settings(FixedTrial(params))["optimizer"] == {"name": "adam", "lr": 0.1}
 
 
+AROUND = (
+    'rule = "bp"\noptimizer = { name = "ewc", strength = 1.0, decay = 1.0 }\nmodel.width = 1.0\n'
+)
+
+
+def test_options_of_what_an_optimizer_goes_around_are_searched_where_they_are_named(
+    plan: Any,
+) -> None:
+    text = """
+    [tune]
+    [tune.space]
+    optimizer.base.momentum = [0.0, 0.9]
+    optimizer.base.lr = { low = 1e-3, high = 0.1 }
+    """
+    space = plan(AROUND + text).space
+    assert searched(space) == {
+        "optimizer.base.lr": "0.001 to 0.1, log",
+        "optimizer.base.momentum": "0.0, 0.9",
+    }
+    drawn = space.settings(FixedTrial({"optimizer.base.lr": 0.01, "optimizer.base.momentum": 0.9}))
+    assert drawn == {"optimizer": {"base": {"lr": 0.01, "momentum": 0.9}}}
+    with pytest.raises(UsageError, match="there is nothing to tune"):
+        plan(AROUND + "[tune]")
+
+
+def test_what_an_optimizer_goes_around_is_searched_with_its_options(plan: Any) -> None:
+    text = """
+    [tune.space]
+    optimizer.base.name = ["meta", "adam"]
+    optimizer.base.m = [1.0, 5.0]
+    optimizer.base.lr = { low = 0.1, high = 0.2 }
+    """
+    read = plan(AROUND + "[tune]" + text)
+    assert searched(read.space) == {
+        "optimizer.base": "meta, adam",
+        "optimizer.base:meta.lr": "0.1 to 0.2",
+        "optimizer.base:meta.m": "1.0, 5.0",
+        "optimizer.base:adam.lr": "0.1 to 0.2",
+    }
+    drawn = read.space.settings(
+        FixedTrial({"optimizer.base": "adam", "optimizer.base:adam.lr": 0.1})
+    )
+    assert drawn == {"optimizer": {"base": {"name": "adam", "lr": 0.1}}}
+    options = read.resolve(drawn).choices["optimizer"].options
+    assert (options["base"].component.name, options["base"].options["lr"]) == ("adam", 0.1)
+    assert "lr" not in read.content["optimizer"]["base"]
+    short = plan(AROUND + '[tune.space]\noptimizer.base = ["meta", "adam"]')
+    assert searched(short.space) == {"optimizer.base": "meta, adam"}
+
+
+def test_several_optimizers_are_searched_with_what_one_of_them_goes_around(plan: Any) -> None:
+    text = """
+    rule = "bp"
+    model.width = 1.0
+    [tune.space]
+    optimizer.name = ["adam", "ewc"]
+    optimizer.base.lr = [0.1]
+    optimizer.strength = [1.0, 2.0]
+    optimizer.decay = [1.0]
+    """
+    space = plan(text).space
+    assert searched(space) == {
+        "optimizer": "adam, ewc",
+        "optimizer:adam.lr": "0.0001 to 0.1, log",
+        "optimizer:ewc.strength": "1.0, 2.0",
+        "optimizer:ewc.decay": "1.0",
+        "optimizer:ewc.base.lr": "0.1",
+    }
+    given = {"optimizer": "adam", "optimizer:adam.lr": 0.01}
+    assert space.settings(FixedTrial(given)) == {"optimizer": {"name": "adam", "lr": 0.01}}
+
+
 def test_every_choice_of_components_must_fit(plan: Any) -> None:
     with pytest.raises(UsageError, match="real-weights"):
         plan(HEAD + '[tune.space]\noptimizer = ["meta", "mesu"]')
@@ -181,6 +253,16 @@ def test_every_choice_of_components_must_fit(plan: Any) -> None:
         ("[tune.space]\noptimizer = ['meta', 'adm']", "Did you mean 'adam'"),
         ("[tune.space]\noptimizer = [{name = 'meta'}]", "no list of names"),
         ("[tune.space]\noptimizer.rl = [1.0]", "Did you mean 'optimizer.lr'"),
+        (
+            "optimizer = 'ewc'\n[tune.space]\noptimizer.base = 'meta'",
+            "base: 'meta' is no list of n",
+        ),
+        ("optimizer = 'ewc'\n[tune.space]\noptimizer.base = ['adm']", "Did you mean 'adam'"),
+        (
+            "optimizer = 'ewc'\n[tune.space]\noptimizer.base.rl = [1.0]",
+            "Did you mean 'optimizer.ba",
+        ),
+        ("optimizer = 'ewc'\n[tune.space]\noptimizer.base.lr = [-1.0]", "base.lr: -1.0 must be ab"),
         ("[tune.space]\noptimizer.lr = []", "the list is empty"),
         ("[tune.space]\noptimizer.lr = ['fast']", "'fast' is not a float"),
         ("[tune.space]\noptimizer.lr = [0.1, 0.1]", "there twice"),

@@ -252,6 +252,18 @@ def test_without_a_complete_run_a_report_says_how_far_they_came(make_run: MakeRu
     assert "nan" not in page.text.lower()
 
 
+def test_settings_of_what_an_optimizer_goes_around_are_told(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    for name, m in (("one", 1.0), ("two", 2.0)):
+        base = {"name": "acme-meta/meta", "lr": 0.1, "m": m}
+        make_run(name, optimizer={"name": "acme-ewc/ewc", "base": base})
+    page = read(tmp_path)
+    assert "optimizer.base.m" in str(page.tables["differing-settings"])
+    assert "optimizer.base.lr" in page.column("common-settings", "setting")
+    assert "acme-ewc acme-meta" in page.text, "what is to be installed"
+
+
 def test_protocols_that_differ_are_never_compared_in_silence(
     study: Path, make_run: MakeRun
 ) -> None:

@@ -115,6 +115,28 @@ def test_a_run_with_a_long_name_has_its_line(
     assert "  average accuracy %: 50.0" in bnn("runs", tmp_path)
 
 
+def test_cells_are_told_apart_by_what_their_optimizers_go_around(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path
+) -> None:
+    def around(base: str, **options: Any) -> dict[str, Any]:
+        return {"name": "acme/ewc", "base": {"name": f"acme/{base}", **options}}
+
+    for seed in range(2):
+        make_run(f"a/seed-{seed}", 0.5, seed=seed, optimizer=around("adam", lr=0.1))
+        make_run(f"b/seed-{seed}", 0.6, seed=seed, optimizer=around("meta", lr=0.1, m=5.0))
+        make_run(f"c/seed-{seed}", 0.7, seed=seed, optimizer=around("meta", lr=0.1, m=2.0))
+    assert [*Study.read(tmp_path).cells] == [
+        "optimizer.base=adam",
+        "optimizer.base=meta, optimizer.base.m=5.0",
+        "optimizer.base=meta, optimizer.base.m=2.0",
+    ]
+    found = names(bnn, tmp_path, "--where", "optimizer.base=meta", "--where", "optimizer.base.m>2")
+    assert found == ["b/seed-0", "b/seed-1"]
+    told = bnn("runs", tmp_path, "--columns", "optimizer.base,optimizer.base.name")
+    assert "meta" in told
+    assert "acme/meta" in told
+
+
 def test_a_damaged_run_is_in_the_table_and_hides_nothing(
     bnn: Bnn, make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -305,6 +327,31 @@ def test_show_prints_what_run_printed_and_what_is_no_default(
     assert document["changed"][0] == {"name": "epochs", "value": 1, "default": 5}
     kept = bnn("show", trained.folder / "result.json")
     assert printed in kept
+
+
+def test_show_prints_what_is_no_default_of_what_an_optimizer_goes_around(
+    bnn: Bnn, make_run: MakeRun
+) -> None:
+    def shown(name: str, base: Any) -> list[list[str]]:
+        folder = make_run(name, 0.5, optimizer={"name": "bnnlab-consolidation/ewc", "base": base})
+        table = bnn("show", folder).partition("setting")[2].partition("all other")[0]
+        return [line.split() for line in table.splitlines() if "optimizer" in line]
+
+    sgd, meta = "bnnlab-backprop/sgd", "bnnlab-metaplasticity/meta"
+    assert shown("as text", "sgd") == []
+    assert shown("the default", {"name": sgd, "lr": 0.1}) == []
+    assert shown("its own lr", {"name": sgd, "lr": 0.2}) == [["optimizer.base.lr", "0.2", "0.1"]]
+    assert shown(
+        "deeper", {"name": "bnnlab-consolidation/si", "base": {"name": meta, "m": 5.0}}
+    ) == [
+        ["optimizer.base", "bnnlab-consolidation/si", "sgd"],
+        ["optimizer.base.base", meta, "sgd"],
+        ["optimizer.base.base.m", "5.0", "1.35"],
+    ]
+    assert shown("not installed", {"name": "acme/x", "q": 1.0}) == [
+        ["optimizer.base", "acme/x", "sgd"],
+        ["optimizer.base.q", "1.0", "?"],
+    ]
 
 
 def test_of_one_task_show_prints_its_accuracy_and_those_on_the_validation_part(

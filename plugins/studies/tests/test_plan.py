@@ -69,6 +69,30 @@ columns = [{ heading = "row" }]
 """
 
 
+def test_what_an_optimizer_goes_around_is_swept_and_written_again(
+    planned: Planned, host: PluginHost
+) -> None:
+    plan = planned("""
+optimizer = { name = "ewc", base = { name = "meta", lr = 0.5 } }
+[sweep.grid]
+optimizer.base.m = [1.0, 5.0]
+[sweep.zip]
+"optimizer.strength" = [1.0, 2.0]
+optimizer.base.lr = [0.1, 0.2]
+""")
+    bases = [cell.settings["optimizer"]["base"] for cell in plan.cells]
+    assert [(each["lr"], each["m"]) for each in bases] == [
+        (0.1, 1.0), (0.1, 5.0), (0.2, 1.0), (0.2, 5.0),
+    ]  # fmt: skip
+    assert (
+        plan.cells[0].name == "optimizer.strength=1.0, optimizer.base.lr=0.1, optimizer.base.m=1.0"
+    )
+    plan.folder.mkdir(parents=True)
+    (plan.folder / "study.toml").write_text(tomli_w.dumps(plan.as_toml()))
+    again = make_plan(host, plan.folder)
+    assert [cell.digest for cell in again.cells] == [cell.digest for cell in plan.cells]
+
+
 def test_a_grid_is_every_combination_and_the_file_names_the_folder(planned: Planned) -> None:
     plan = planned(GRID)
     assert plan.folder.name == "rates"
@@ -162,7 +186,8 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("[sweep.zip]\nout = ['a']", "a study has one folder"),
         ("[sweep.zip]\nepochs = [1, 2]\nbatch_size = [1]", "epochs has 2 values, batch_size has 1"),
         ("[sweep.grid]\nepoch = [1]", "epoch: no such setting. Did you mean 'epochs'"),
-        ("[sweep.grid]\noptimizer.a.b = [1]", "write NAME or KIND.NAME"),
+        ("[sweep.grid]\n'optimizer..b' = [1]", "write NAME or KIND.NAME"),
+        ("[sweep.grid]\noptimizer.base.m = [1]", "optimizer.base: no such option of meta"),
         ("[[sweep.cell]]\nname = 'a'\n'optimizer.lr' = 1", "Write optimizer = { lr = ... }, or"),
         ("[[sweep.cell]]\nepochs = 1", "number 1 in .* has no name\\.$"),
         ("[[sweep.cell]]\nname = 3", "number 1 in .* has no name: 3 is none. Write a text"),

@@ -17,6 +17,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     models,
     objectives,
     optimizers,
+    parts,
     posteriors,
     probes,
     protocols,
@@ -28,10 +29,12 @@ from broken import (  # noqa: F401 - each module adds to CASES
 )
 from broken.kit import (
     CONTRACTS,
+    ON_DEVICES,
     OfAnObjective,
     declaration_of,
     failing,
     failures,
+    kind_of,
     name_of,
     source_of,
 )
@@ -233,6 +236,16 @@ def test_an_excuse_for_nothing_is_refused(
 ) -> None:
     excuse = {attribute: {name: "gone"}}
     assert name in failures(make_plugin, made, only=check, attributes=excuse)[check]
+
+
+def test_an_optimizer_is_checked_with_the_rule_that_suits_it(make_plugin: MakePlugin) -> None:
+    made = parts.AsksForItsRule
+    make_plugin("acme-kit", source_of(declaration_of(made, "thing")))
+    every = {name for name in dir(CONTRACTS[kind_of(made)]) if name.startswith("test_")}
+    found = failing(made, "thing", *(every - ON_DEVICES))
+    unsuited = [check for check, message in found.items() if "needs a rule that sc" in message]
+    assert len(unsuited) > 15
+    assert not failing(made, "thing", *unsuited, make_rule=lambda _: parts.Scored())
 
 
 def test_a_model_of_vectors_is_interrupted_and_goes_on(make_plugin: MakePlugin) -> None:
