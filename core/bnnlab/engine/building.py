@@ -6,6 +6,7 @@ Every `make_...` raises UsageError, which names the component, if it or what it 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -112,7 +113,7 @@ def make_model(
     tokens: int | None = None,
 ) -> Model:
     """Make a model with freshly drawn weights, on the CPU; it is told of `tokens` if there are."""
-    given = {"input_shape": tuple(input_shape), "classes": classes}
+    given: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes}
     if tokens is not None:
         if TOKEN_INPUTS not in choice.capabilities()[0]:
             raise UsageError(
