@@ -85,7 +85,7 @@ def test_the_plugins_of_what_a_component_is_made_of_are_loaded_too() -> None:
         found = named_plugins(load_index(), [{"optimizer": {"name": "ewc", "base": base}}])
         assert "bnnlab-metaplasticity" in found
         assert "bnnlab-backprop" not in found
-    with pytest.raises(UsageError, match="knows no optimizer 'met', .* Did you mean 'meta'"):
+    with pytest.raises(UsageError, match=r"knows no optimizer 'met', .* Did you mean 'meta'"):
         named_plugins(load_index(), [{"optimizer": {"name": "ewc", "base": "met"}}])
 
 

@@ -49,7 +49,7 @@ def info(
 
     For a converted model, it also lists the layers that stayed real, and why.
 
-    Of a component that is made of others, it also lists their options: with --set, of those.
+    For a component that is made of others, it also lists their options.
 
     Examples:
       bnn info   |   bnn info optimizer   |   bnn info rule dfa
