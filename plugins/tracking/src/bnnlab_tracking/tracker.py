@@ -77,7 +77,9 @@ class Tracked:
     @property
     def portable(self) -> dict[str, Any]:
         """The settings without those that say where the run lies and is shown, `without_paths`."""
-        return without_paths({key: it for key, it in self.settings.items() if key not in PLACES})
+        own = {key: it for key, it in self.settings.items() if key not in PLACES}
+        found: dict[str, Any] = without_paths(own)
+        return found
 
     @property
     def place(self) -> Path:
