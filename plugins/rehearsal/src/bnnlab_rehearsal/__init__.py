@@ -1,0 +1,1 @@
+"""bnnlab plugin: Rehearsal and distillation around any learning rule, and joint training."""

@@ -1,0 +1,54 @@
+"""What this plugin offers. Imports no torch."""
+
+from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.hookspecs import hookimpl
+
+REPLAY = Component(
+    kind=Kind.RULE,
+    name="replay",
+    target="bnnlab_rehearsal.replay:Replay",
+    summary="Experience replay: past examples are learned again beside each batch.",
+    source="Chaudhry et al., 'On Tiny Episodic Memories in Continual Learning', 2019 "
+    "(arXiv 1902.10486)",
+)
+
+ER_ACE = Component(
+    kind=Kind.RULE,
+    name="er-ace",
+    target="bnnlab_rehearsal.replay:AsymmetricReplay",
+    summary="Replay in which new examples compete among the classes of their batch alone.",
+    source="Caccia et al., 'New Insights on Reducing Abrupt Representation Change in Online "
+    "Continual Learning', ICLR 2022 (arXiv 2104.05025)",
+)
+
+DERPP = Component(
+    kind=Kind.RULE,
+    name="derpp",
+    target="bnnlab_rehearsal.replay:DarkReplay",
+    summary="Dark experience replay (DER++): past logits are matched, and past labels learned.",
+    source="Buzzega et al., 'Dark Experience for General Continual Learning: a Strong, Simple "
+    "Baseline', NeurIPS 2020 (arXiv 2004.07211)",
+)
+
+LWF = Component(
+    kind=Kind.RULE,
+    name="lwf",
+    target="bnnlab_rehearsal.lwf:LearningWithoutForgetting",
+    summary="Learning without forgetting: distillation from the model before the task.",
+    source="Li and Hoiem, 'Learning without Forgetting', ECCV 2016 (arXiv 1606.09282)",
+    requires=frozenset({"boundaries"}),
+)
+
+JOINT = Component(
+    kind=Kind.STREAM,
+    name="joint",
+    target="bnnlab_rehearsal.joint:Joint",
+    summary="All tasks of another stream at once, as one task: what sequential methods aim at.",
+    source="Caruana, 'Multitask Learning', Machine Learning 28, 1997",
+)
+
+
+@hookimpl
+def bnnlab_components() -> list[Component]:
+    """Offer the rules `replay`, `er-ace`, `derpp` and `lwf`, and the stream `joint`."""
+    return [REPLAY, ER_ACE, DERPP, LWF, JOINT]
