@@ -50,7 +50,7 @@ class LearningWithoutForgetting(RuleAround):
         self,
         *,
         base: ByTheLoss = "bp",
-        strength: Annotated[float, AtLeast(0), Search(0.1, 10.0)] = 1.0,
+        strength: Annotated[float, AtLeast(0), Search(0.3, 30.0)] = 1.0,
         temperature: Annotated[Positive, Search(1.0, 4.0)] = 2.0,
     ) -> None:
         super().__init__(Maker.of("rule", base)())
