@@ -78,7 +78,7 @@ class TestEachCheckBeginsAsTheFirst(ComponentContract):
     """What it changes is found by the last check, whatever those before have left."""
 
     kind = Kind.PROBE
-    name = "none"
+    name = "bnnlab-analysis/weights"
     xfail = {
         "test_it_can_be_made": "there is nothing to make",
         "test_the_global_state_is_left_alone": "it changes the environment",
