@@ -344,3 +344,14 @@ def test_scores_are_shares_where_they_are_called_accuracies() -> None:
     assert score_of({"score": "R2"}, {"score": "R2"}).named("average accuracy") == "average R2"
     mixed = score_of({"score": "R2"}, {"score": "top-1 accuracy"})
     assert (mixed.label, mixed.number(0.981)) == ("score", "0.98")
+
+
+def test_the_segments_of_a_model_of_token_ids_are_shown(host: PluginHost, bnn: Bnn) -> None:
+    shown = bnn("info", "model", "word-net", "--input", "5", "--classes", "3", "--tokens", "7")
+    assert shown.code == 0, shown.err
+    assert "5x16" in shown.out
+    assert "5x3" in shown.out
+    refused = bnn("info", "model", "mlp", "--tokens", "7")
+    assert "model:mlp takes numbers, and inputs are token ids" in refused.err
+    refused = bnn("info", "model", "word-net")
+    assert "word-net takes token ids, and must be told how many there are" in refused.err

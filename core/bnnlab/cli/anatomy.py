@@ -10,16 +10,20 @@ from bnnlab.settings.run import Choice
 
 
 def take_apart(
-    host: PluginHost, choice: Choice, shape: str, classes: int
+    host: PluginHost, choice: Choice, shape: str, classes: int, tokens: int | None
 ) -> tuple[list[Segment], Conversion | None]:
     """Build a model for inputs of shape `C,H,W`; return its segments and its conversion, if any.
+
+    With `tokens`, inputs are so many token ids, of shape `T`.
 
     Raises:
         UsageError: If the text is not a shape, or the model cannot be built for it.
     """
     input_shape = _shape(shape)
     try:
-        model = building.make_model(host, choice, input_shape=input_shape, classes=classes, seed=0)
+        model = building.make_model(
+            host, choice, input_shape=input_shape, classes=classes, tokens=tokens, seed=0
+        )
     except UsageError as error:
         raise UsageError(f"cannot build the model for --input {shape}: {error}") from error
     return summarise(model), model.conversion

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bnnlab.interfaces.conversion import Conversion
     from bnnlab.nn.summary import Segment
 
+SIZES = "--input, --classes and --tokens"
+
 
 def info(
     kind: Annotated[
@@ -38,6 +40,10 @@ def info(
     classes: Annotated[
         int | None,
         typer.Option("--classes", help="For a model: number of logits; default 10.", min=1),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option("--tokens", help="For a model of token ids: how many there are.", min=1),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -58,14 +64,14 @@ def info(
     """
     host = PluginHost()
     asked = None if kind is None else _kind(host, kind)
-    is_sized = (input, classes) != (None, None)
+    is_sized = (input, classes, tokens) != (None, None, None)
     if asked is None or name is None:
         if set or is_sized:
-            raise UsageError("--set, --input and --classes are for one component: give its name")
+            raise UsageError(f"--set, {SIZES} are for one component: give its name")
         _list(host, asked, json)
         return
     if is_sized and asked != Kind.MODEL:
-        raise UsageError(f"--input and --classes are for a model only, not for a {asked}")
+        raise UsageError(f"{SIZES} are for a model only, not for a {asked}")
     choice = _choose(host, asked, name, set or [])
     segments: list[Segment] = []
     conversion: Conversion | None = None
@@ -73,7 +79,7 @@ def info(
     if asked == Kind.MODEL:
         from bnnlab.cli.anatomy import print_segments, take_apart
 
-        segments, conversion = take_apart(host, choice, shape, classes or 10)
+        segments, conversion = take_apart(host, choice, shape, classes or 10, tokens)
     if json:
         print_json(_document(choice, segments, conversion))
         return

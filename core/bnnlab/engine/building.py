@@ -3,6 +3,7 @@
 Every `make_...` raises UsageError, which names the component, if it or what it gives is faulty.
 """
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,13 +115,16 @@ def make_model(
 ) -> Model:
     """Make a model with freshly drawn weights, on the CPU; it is told of `tokens` if there are."""
     given: dict[str, Any] = {"input_shape": tuple(input_shape), "classes": classes}
+    provides, _ = choice.capabilities()
     if tokens is not None:
-        if TOKEN_INPUTS not in choice.capabilities()[0]:
+        if TOKEN_INPUTS not in provides:
             raise UsageError(
                 f"{choice} takes numbers, and inputs are token ids: take a model that provides "
                 f"{TOKEN_INPUTS!r}"
             )
         given["tokens"] = tokens
+    elif TOKEN_INPUTS in provides and _needs_tokens(host.load(choice.plugin, choice.component)):
+        raise UsageError(f"{choice} takes token ids, and must be told how many there are, `tokens`")
     generator = seeds.generator(seed, "initialisation")
     model: Model = make(host, choice, **given, generator=generator)
     binary = model.binary_parameters()
@@ -137,6 +141,12 @@ def make_model(
             if not torch.equal(sign(latent.to(weight)), weight):
                 raise ValueError(f"{name} does not have the sign of its weight in every element")
     return model
+
+
+def _needs_tokens(made: Any) -> bool:
+    """Return whether a constructor has the argument `tokens` without a default."""
+    tokens = inspect.signature(made).parameters.get("tokens")
+    return tokens is not None and tokens.default is tokens.empty
 
 
 def without_files(choice: Choice) -> Choice:

@@ -86,7 +86,8 @@ def test_a_run_with_another_teacher_is_not_continued(
     rule = {"name": "distill", "teacher": str(before)}
     folder = interrupt(make(host, rule=rule, out=str(tmp_path), name="torn"), at=1)
     change(before)
-    with pytest.raises(UsageError, match=r"a file that it names changed .* \(protocol\)"):
+    said = r"a file that it names changed .* \(protocol; file.rule.teacher: another content\)"
+    with pytest.raises(UsageError, match=said):
         resume(host, folder)
 
 
