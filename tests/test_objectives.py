@@ -41,6 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "batch_size": 400,
     },
 }
+RUNS["heads, bayesbinn"] = {**RUNS["heads"], "optimizer": "bayesbinn"}
 LOOP = (("rule", "bp"), ("optimizer", "adam"))
 SHORT = {"rule": "bp", "epochs": 1, "batch_size": 30}
 
@@ -102,6 +103,15 @@ def test_words_are_scored_by_the_share_of_positions(host: PluginHost, tmp_path: 
     inputs, _ = run.made.tasks[0].test.batch(torch.arange(3))
     assert again.tokens == 7
     assert torch.equal(again(inputs), result.model(inputs))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "meta", "bayesbinn", "bop"])
+def test_a_head_is_learned_in_its_own_task_alone(optimizer: str, host: PluginHost) -> None:
+    run = experiment(host, None, {**SHORT, **RUNS["heads"], "optimizer": optimizer})
+    before = {name: each.clone() for name, each in run.made.model.state_dict().items()}
+    after = run.run().model.state_dict()
+    changed = {name.split(".")[3] for name in before if not torch.equal(before[name], after[name])}
+    assert changed - {"weight"} == {"0", "1"}, "of five heads, those of the two tasks"
 
 
 @pytest.mark.parametrize(
