@@ -189,7 +189,7 @@ def test_the_matrix_shows_every_pair(
     named = {(pair["rule"], pair["optimizer"]): pair["compatible"] for pair in pairs}
     assert named["dfa", "meta"]
     assert named["bp", "adam"]
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "160")
     rows = {
         cells[0]: cells[1:] for line in bnn("matrix").out.splitlines() if (cells := line.split())
     }
@@ -200,7 +200,7 @@ def test_the_matrix_shows_every_pair(
     assert max(map(len, narrow.splitlines())) <= 40
     assert [*re.split(r",\s+", re.search(r"^all: ([^:]+?)\nno:", narrow, re.M)[1])] == rules
     assert re.search(r"^bgd +- +all +$", narrow, re.MULTILINE)
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "160")
     plain = bnn("matrix", "--set", "model.weights=real").out
     assert "no: optimizer:meta requires 'binary-weights'" in plain
 

@@ -23,7 +23,7 @@ from bnnlab.registry.declaration import Option
 @hookimpl
 def bnnlab_components():
     return [Component(
-        "rule", "replay", "remembering:Replay", "Replays.", "nobody",
+        "rule", "acme-replay", "remembering:Replay", "Replays.", "nobody",
         options=(
             Option("size", int, 30, "Examples."),
             Option("policy", str, "reservoir", "Which."),
@@ -54,12 +54,12 @@ OTHER: dict[str, dict[str, Any]] = {
     "training images of earlier tasks used again: no against yes": {
         "model": {"norm": "batch", "statistics": "recalibrated"}
     },
-    "memory: none against 30 examples (reservoir)": {"rule": "replay"},
+    "memory: none against 30 examples (reservoir)": {"rule": "acme-replay"},
     "memory: none against 30 examples (with logits, reservoir)": {
-        "rule": {"name": "replay", "logits": True}
+        "rule": {"name": "acme-replay", "logits": True}
     },
     "memory: none against 50 examples (balanced)": {
-        "rule": {"name": "replay", "size": 50, "policy": "balanced"}
+        "rule": {"name": "acme-replay", "size": 50, "policy": "balanced"}
     },
     "score: top-1 accuracy of the deployed weights on each task's whole test part against top-1 "
     "accuracy of the mean of 3 weight draws on each task's whole test part": {
@@ -164,7 +164,7 @@ def test_protocols_are_told_apart_in_words(one: Any, other: Any, said: list[str]
 def test_a_run_that_is_not_continued_says_where_its_protocol_differs(
     host: PluginHost, tmp_path: Path
 ) -> None:
-    experiment(host, tmp_path, {"rule": "replay", "epochs": 1}).run()
+    experiment(host, tmp_path, {"rule": "acme-replay", "epochs": 1}).run()
     file = tmp_path / "run" / "run.toml"
     file.write_text(file.read_text().replace("size = 30", "size = 40"))
     with pytest.raises(UsageError, match=r"rule, protocol; memory: 30 examples .* against 40"):
