@@ -282,6 +282,7 @@ def test_with_nothing_new_nothing_is_written_and_another_project_gets_all(
     folder = tmp_path / "run"
     (place,) = offline(folder)
     upload(tmp_path, "wandb", "sync", str(place))
+    caplog.clear()  # of what the run said
     with caplog.at_level(NOTE, "bnnlab.tracking"):
         for project in ("bnnlab", "bnnlab", "other"):
             watch_again(folder, project)
