@@ -5,6 +5,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -97,6 +98,36 @@ def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
         best = max(tried, key=lambda each: accuracies[each.name]).settings["optimizer"]["lr"]
         rates = cell.settings["optimizer"]
         assert best == (rates["real_lr"] if cell.name.endswith("-slow") else rates["lr"])
+
+
+@pytest.mark.parametrize(
+    ("name", "tuned", "beside"),
+    [
+        ("rehearsal", "tuning", "bp, lr 0.001"),
+        ("rehearsal/mnist", "mnist-tuning", "mnist, bp, lr 0.001"),
+    ],
+)
+def test_the_settings_of_rehearsal_are_those_that_did_best_on_held_out_images(
+    name: str, tuned: str, beside: str, results: ModuleType, study_of: StudyOf
+) -> None:
+    def method(cell: Any) -> Any:
+        return [cell.settings[kind]["name"] for kind in ("rule", "optimizer", "stream")]
+
+    def chosen(cell: Any) -> Any:
+        rule, optimizer = cell.settings["rule"], cell.settings["optimizer"]
+        return [optimizer["lr"], rule.get("alpha"), rule.get("strength")]
+
+    study, _ = study_of(name)
+    tuning, place = study_of(f"rehearsal/{tuned}")
+    scores = {
+        cell: fmean(run["average_accuracy"] for run in runs)
+        for cell, runs in results.cells_of(tuning, place).items()
+    }
+    for cell in study.cells:
+        if cell.name != beside:
+            tried = [each for each in tuning.cells if method(each) == method(cell)]
+            best = max(tried, key=lambda each: scores[each.name])
+            assert chosen(best) == chosen(cell), cell.name
 
 
 # ----------------------------------------------------------------------------------- tables
