@@ -2,16 +2,17 @@
 
     python benchmarks/tracking.py [--seconds 60] [--pairs 7] [--only NAME ...]
 
-Needs bnnlab-wandb and bnnlab-tensorboard. In each round one untracked run and one of each
-condition are trained, in an order that rotates; so each is paired with the untracked run of its
-round. A run is `bnn run` in a process of its own, with one thread, on the demo's network; its
-length is set by a first run. Its time is that from its first line of metrics to its last: start
-and finish are excluded, saving and what hooks do is included. Its processor time, between the same
-lines, is that of the training process alone; it hardly knows what else the machine does. Printed is
-each run; then, per condition, the median ratios of the pairs with their range, the median time,
-exit codes and the number of warnings.
+Needs bnnlab-wandb and bnnlab-tensorboard, and Linux. In each round one untracked run and one of
+each condition are trained together, one second each in turn: a run's processes, with those of its
+tracker, are stopped while another one has its second. So runs of a round meet the same machine,
+whose speed changes within minutes. A run is `bnn run` with one thread on the demo's network; its
+length is set by a first run. Its time is the sum of its seconds between its first line of metrics
+and its last: start and finish are excluded, saving and what hooks do is included. Printed is each
+run; then, per condition, the median ratio to the untracked run of its round with the range, the
+median time, exit codes and the number of warnings.
 
-W&B's server is one on this machine. A full disk is a small one that is mounted, where root may.
+W&B's server is one on this machine; its delays go on while runs are stopped. A full disk is a small
+one that is mounted, where root may.
 """
 
 import argparse
@@ -25,22 +26,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "plugins" / "wandb" / "tests"))
 
-from wandb_server import Server, serving  # noqa: E402
+from wandb_server import serving  # noqa: E402
 
 RUN = ["--stream", "permuted-digits", "--set", "stream.tasks=2", "--set", "threads=1", "-q"]
-WANDB = ["--track", "wandb", "--set", "track.wandb.patience=10"]
+PATIENCE = 10
+"""Seconds in which a tracker may end, of those that its run has."""
 FIRST = 60
 """Epochs of the run that sets the length of the others."""
-MORE = 1.25
-"""So much longer they are made: a shared machine may be faster an hour later."""
+MORE = 1.3
+"""So much longer they are made, as the machine may get faster."""
+SLOT = 1.0
+MARK = "BNNLAB_BENCHMARK_RUN"
+"""The variable that tells which run a process belongs to."""
 
 
 @dataclass
@@ -51,77 +56,114 @@ class Condition:
         words: Of the command.
         variables: Of its environment.
         delay: Seconds before each answer of W&B's server.
-        harm: Called with the run's folder while it is trained.
+        harm: Called with the run while it is trained.
     """
 
     words: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
-    harm: Callable[[Path], None] = lambda _: None
+    harm: Callable[["Run"], None] = lambda _: None
 
 
 @dataclass
 class Measured:
-    """What was measured of a run: seconds, seconds of a processor, exit code, warnings."""
+    """What was measured of a run: seconds, exit code, warnings."""
 
     seconds: float
-    processor: float
     code: int
     warnings: int
 
 
-def train(condition: Condition, epochs: int, server: Server) -> Measured:
-    """Train one run."""
-    server.delay = condition.delay
-    with tempfile.TemporaryDirectory() as out:
+class Run:
+    """A run that is trained in its slots alone.
+
+    Args:
+        condition: How it is tracked.
+        epochs: Of each task.
+        out: A new folder for it.
+        server: The variables that lead to W&B's server.
+    """
+
+    def __init__(
+        self, condition: Condition, epochs: int, out: str, server: Mapping[str, str]
+    ) -> None:
+        self.folder, self.mark, self.slots = Path(out, "run"), out, list[tuple[float, float]]()
         words = [*RUN, "--epochs", str(epochs), "--out", out, "--name", "run", *condition.words]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bnnlab.cli", "run", *words],
-            env={**os.environ, **server.environment, **condition.variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        run = Path(out, "run")
-        threading.Thread(target=condition.harm, args=(run,), daemon=True).start()
-        processor: list[float] = []
-        threading.Thread(target=watch, args=(process, run / "metrics.jsonl", processor)).start()
-        _, said = process.communicate()
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        seconds = lines[-1]["time"] - lines[0]["time"]
-        time.sleep(2)  # what is left of its trackers ends
-    spent = round(processor[-1] - processor[0], 2)
-    return Measured(round(seconds, 2), spent, process.returncode, said.count("WARNING"))
-
-
-def watch(process: subprocess.Popen[str], metrics: Path, processor: list[float]) -> None:
-    """Note the processor time of a process (Linux) whenever its metrics have grown."""
-    size, tick = 0, os.sysconf("SC_CLK_TCK")
-    while process.poll() is None:
-        grown = metrics.stat().st_size if metrics.exists() else 0
-        if grown != size:
-            size = grown
-            user, system = (
-                Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        self.said = Path(out, "stderr")
+        with self.said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bnnlab.cli", "run", *words],
+                env={**os.environ, **server, **condition.variables, MARK: out},
+                stdout=subprocess.DEVNULL,
+                stderr=said,
             )
-            processor.append((int(user) + int(system)) / tick)
-        time.sleep(0.05)
+        self.signal(signal.SIGSTOP)
+        threading.Thread(target=condition.harm, args=(self,), daemon=True).start()
+
+    def processes(self, name: str | None = None) -> set[int]:
+        """Return its processes, with those of its tracker; or those with a name."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is that of another user
+                is_mine = f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes()
+                if is_mine and name in (None, (process / "comm").read_text().strip()):
+                    found.add(int(process.name))
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes, and to those that they start meanwhile."""
+        done = set[int]()
+        while new := self.processes() - done:
+            done |= new
+            for each in new:
+                with suppress(ProcessLookupError):
+                    os.kill(each, number)
+
+    def slot(self) -> None:
+        """Let it go on for a slot."""
+        begun = time.time()
+        self.signal(signal.SIGCONT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(SLOT)
+        self.slots.append((begun, time.time()))
+        self.signal(signal.SIGSTOP)
+
+    def measured(self) -> Measured:
+        """Return what was measured, at its end."""
+        self.signal(signal.SIGCONT)  # what is left of its tracker ends
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        first, last = (json.loads(lines[place])["time"] for place in (0, -1))
+        seconds = sum(max(0.0, min(last, end) - max(first, begun)) for begun, end in self.slots)
+        warnings = self.said.read_text().count("WARNING")
+        return Measured(round(seconds, 2), self.process.returncode, warnings)
 
 
-def kill_core(run: Path) -> None:
-    """Kill the process wandb-core of a run, five seconds after it has begun to deliver."""
-    ledger, until = run / "track/bnnlab-wandb/wandb.json", time.monotonic() + 60
-    while not ledger.exists() and time.monotonic() < until:
+def train(chosen: Mapping[str, Condition], epochs: int) -> dict[str, Measured]:
+    """Train a run of each condition, in turns."""
+    with ExitStack() as stack:
+        runs = {}
+        for name, condition in chosen.items():
+            server = stack.enter_context(serving())
+            server.delay = condition.delay
+            out = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            runs[name] = Run(condition, epochs, out, server.environment)
+        while alive := [run for run in runs.values() if run.process.poll() is None]:
+            for run in alive:
+                run.slot()
+        found = {name: run.measured() for name, run in runs.items()}
+        time.sleep(2)  # what is left of the trackers ends
+    return found
+
+
+def kill_core(run: Run) -> None:
+    """Kill the process wandb-core of a run, some time after it has begun to deliver."""
+    ledger = run.folder / "track/bnnlab-wandb/wandb.json"
+    while not ledger.exists() and run.process.poll() is None:
         time.sleep(0.1)
-    time.sleep(5)
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            is_core = (each / "comm").read_text().strip() == "wandb-core"
-            is_of_run = os.readlink(each / "cwd") == os.getcwd()  # noqa: PTH109, PTH115
-        except OSError:
-            continue
-        if is_core and is_of_run:
-            os.kill(int(each.name), signal.SIGKILL)
+    while len(run.slots) < 20 and run.process.poll() is None:
+        time.sleep(0.1)
+    for core in run.processes("wandb-core"):
+        os.kill(core, signal.SIGKILL)
 
 
 @contextmanager
@@ -140,11 +182,12 @@ def small_disk() -> Iterator[Path | None]:
 
 def conditions(disk: Path | None) -> dict[str, Condition]:
     """Return what is measured, by its name."""
-    online = [*WANDB, "--set", "track.wandb.mode=online"]
+    online = ["--track", "wandb", "--set", "track.wandb.mode=online"]
+    offline = ["--track", "wandb", "--set", "track.wandb.mode=offline"]
     board = ["--track", "tensorboard"]
     found = {
         "untracked": Condition(),
-        "wandb offline": Condition([*WANDB, "--set", "track.wandb.mode=offline"]),
+        "wandb offline": Condition(offline),
         "wandb online": Condition(online),
         "wandb, core killed": Condition(online, harm=kill_core),
         "wandb, port closed": Condition(online, {"WANDB_BASE_URL": "http://127.0.0.1:9"}),
@@ -169,32 +212,35 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="conditions; all by default")
     given = parser.parse_args()
-    with small_disk() as disk, serving() as server:
+    with small_disk() as disk:
         if disk is None:
             print("skipped: tensorboard, disk full (no small disk can be mounted here)")
         every = conditions(disk)
-        names = ["untracked", *(name for name in every if name in (given.only or every))]
-        names = list(dict.fromkeys(names))
-        each = train(every["untracked"], FIRST, server).seconds / FIRST
-        epochs = max(2, math.ceil(MORE * given.seconds / each))
-        print(f"{given.pairs} rounds of {len(names)} runs of {epochs} epochs per task", flush=True)
-        found: dict[str, list[Measured]] = {name: [] for name in names}
+        chosen = {
+            name: each
+            for name, each in every.items()
+            if name == "untracked" or name in (given.only or every)
+        }
+        for each in chosen.values():
+            if "wandb" in each.words:  # its clock goes on while it is stopped
+                patience = f"track.wandb.patience={PATIENCE * len(chosen)}"
+                each.words = [*each.words, "--set", patience]
+        first = train({"untracked": every["untracked"]}, FIRST)["untracked"]
+        epochs = max(2, math.ceil(MORE * given.seconds * FIRST / first.seconds))
+        print(f"{given.pairs} rounds of {len(chosen)} runs of {epochs} epochs per task", flush=True)
+        rounds = []
         for number in range(given.pairs):
-            first = number % len(names)
-            for name in [*names[first:], *names[:first]]:
-                found[name].append(train(every[name], epochs, server))
-                print(f"{number + 1}  {name:28} {found[name][-1]}", flush=True)
-    for name, runs in found.items():
-        pairs = [*zip(runs, found["untracked"], strict=True)]
-        ratios = ", processor ".join(
-            told([getattr(one, what) / getattr(other, what) for one, other in pairs])
-            for what in ("seconds", "processor")
-        )
+            names = [*chosen][number % len(chosen) :] + [*chosen][: number % len(chosen)]
+            rounds.append(train({name: chosen[name] for name in names}, epochs))
+            for name in chosen:
+                print(f"{number + 1}  {name:28} {rounds[-1][name]}", flush=True)
+    for name in chosen:
+        runs = [each[name] for each in rounds]
+        ratios = [each[name].seconds / each["untracked"].seconds for each in rounds]
         codes, warnings = ({getattr(it, what) for it in runs} for what in ("code", "warnings"))
         print(
-            f"{name:28} {ratios}  "
-            f"{statistics.median(it.seconds for it in runs):.1f} s  exit {codes}  "
-            f"warnings {warnings}"
+            f"{name:28} {told(ratios)}  {statistics.median(it.seconds for it in runs):.1f} s  "
+            f"exit {codes}  warnings {warnings}"
         )
 
 
