@@ -4,7 +4,6 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 from bnnlab import (
@@ -91,6 +90,8 @@ class Diabetes(Made):
     objective = RealNumbers()
 
     def make(self, index: int) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_diabetes
+
         given = load_diabetes(return_X_y=True, scaled=False)
         x, y = (torch.from_numpy(each).float() for each in given)
         return (x - x.mean(0)) / x.std(0), ((y - y.mean()) / y.std())[:, None]

@@ -10,6 +10,7 @@ import pytest
 import tomli
 import tomli_w
 from conftest import Bnn
+from made_of_parts import PLUGIN
 
 import bnnlab
 from bnnlab import Component, Kind, Maker, Option, Part, PluginHost, UsageError
@@ -23,108 +24,6 @@ from bnnlab.settings.run import Choice
 from bnnlab.settings.schema import run_schema
 from bnnlab_testing.pytest_plugin import write_plugin
 
-DECLARED = """
-from bnnlab import Component, Kind, When, hookimpl
-
-def made(kind, name, of, **more):
-    return Component(Kind(kind), name, f"acme_parts:{of}", "A thing.", "Nobody, 2020", **more)
-
-@hookimpl
-def bnnlab_components():
-    plain = frozenset({"gradients"})
-    return [
-        made("optimizer", "around", "Around", requires=plain),
-        made("optimizer", "endless", "Endless", requires=plain),
-        made("rule", "outer", "Outer"),
-        made("rule", "inner", "Inner", provides=plain, when=(
-            When("form", "at-draws", provides={"reevaluable"}),
-            When("form", "taught", requires={"task-ids"}),
-        )),
-        made("rule", "bare", "Inner"),
-    ]
-"""
-MADE = '''
-"""Nothing of this is imported by who only reads settings."""
-from typing import Annotated, Literal
-
-import torch
-
-from bnnlab import FilePath, LearningRule, Maker, OptimizerAround, Part, Positive
-from bnnlab.markers import Search
-
-
-class Around(OptimizerAround):
-    """Multiplies gradients.
-
-    Args:
-        factor: Of the gradients.
-        note: A file that it is given.
-        base: Makes the steps.
-    """
-
-    def __init__(self, model, *, generator, factor: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
-                 note: FilePath = "",
-                 base: Annotated[Maker | str, Part("optimizer")] = "sgd"):
-        base = Maker.of("optimizer", base)(model, generator=generator)
-        super().__init__(model, base, settings={"factor": factor})
-
-    @torch.no_grad()
-    def step(self, closure):
-        def changed():
-            loss = closure()
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        parameter.grad.mul_(group["factor"])
-            return loss
-
-        return self.base.step(changed)
-
-
-class Endless(Around):
-    """Its base is its own kind."""
-
-    def __init__(self, model, *, base: Annotated[Maker | str, Part("optimizer")] = "endless",
-                 **rest):
-        super().__init__(model, base=base, **rest)
-
-
-class Inner(LearningRule):
-    """Autograd.
-
-    Args:
-        form: How.
-    """
-
-    def __init__(self, form: Literal["plain", "at-draws", "taught"] = "plain"):
-        super().__init__()
-
-    def differentiate(self, model, batch):
-        logits = model(batch.inputs)
-        loss = batch.loss(logits, batch.targets)
-        loss.backward()
-        return loss, logits
-
-
-class Outer(LearningRule):
-    """Lets another rule do it.
-
-    Args:
-        base: Does it.
-    """
-
-    def __init__(self, *, base: Annotated[Maker | str, Part(
-        "rule", passes=("gradients", "reevaluable"), needs=("gradients",)
-    )] = "inner"):
-        super().__init__()
-        self.base = Maker.of("rule", base)()
-
-    def attach(self, model, generator):
-        self.base.attach(model, generator)
-
-    def differentiate(self, model, batch):
-        return self.base.differentiate(model, batch)
-'''
 META = {"name": "around", "factor": 2.0, "base": {"name": "meta", "m": 5.0}}
 DEEP = {"name": "ewc", "base": META}
 SMALL: dict[str, Any] = {
@@ -142,10 +41,9 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("acme")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        write_plugin(folder, "acme-of", DECLARED, modules={"acme_parts": MADE})
+        write_plugin(folder, "acme-of", PLUGIN)
         yield
-    for name in ("acme_of", "acme_parts"):
-        sys.modules.pop(name, None)
+    sys.modules.pop("acme_of", None)
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +92,8 @@ from bnnlab import Maker, Part
 class Thing:
     def __init__(self, *, base: Annotated[Maker | str, {part}] = "bp"): pass
 """
-    declared = DECLARED.partition("    plain")[0] + f'    return [made("{kind}", "x", "Thing")]'
-    make_plugin("acme-bad", declared.replace("acme_parts", "acme_bad_parts"),
+    declared = PLUGIN.partition("    plain")[0] + f'    return [made("{kind}", "x", "Thing")]'
+    make_plugin("acme-bad", declared.replace("made_of_parts", "acme_bad_parts"),
                 modules={"acme_bad_parts": source})  # fmt: skip
     host = PluginHost()
     with pytest.raises(UsageError, match=f"'x' of acme-bad 1.0 cannot be loaded: .*{message}"):
@@ -460,11 +358,11 @@ def test_a_maker_takes_further_options_but_no_second_value() -> None:
 
 
 def test_what_fails_inside_is_named(make_plugin: Any, acme: None) -> None:
-    source = DECLARED.partition("    plain")[0] + '    return [made("optimizer", "x", "Thing")]'
+    source = PLUGIN.partition("    plain")[0] + '    return [made("optimizer", "x", "Thing")]'
     fails = "from bnnlab import LatentOptimizer\n\nclass Thing(LatentOptimizer):\n"
     fails += "    def __init__(self, model, *, generator):\n        1 / 0\n"
     fails += "    def update(self, *_): pass\n"
-    make_plugin("acme-bad", source.replace("acme_parts", "acme_bad_parts"),
+    make_plugin("acme-bad", source.replace("made_of_parts", "acme_bad_parts"),
                 modules={"acme_bad_parts": fails})  # fmt: skip
     with pytest.raises(
         UsageError, match=r"optimizer:x of acme-bad failed when it was made at .*Ze"

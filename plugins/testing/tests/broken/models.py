@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from objective_streams import WordNet
 from torch import Tensor, nn
 
 from bnnlab.interfaces.model import Model
@@ -28,22 +29,11 @@ class Fine(Model):
         )
 
 
-class FineTokens(Model):
+class FineTokens(WordNet):
     """Takes token ids, and has logits at each of their positions."""
 
+    declared = None
     provides = ["token-inputs"]
-
-    def __init__(
-        self,
-        *,
-        input_shape: tuple[int, ...],
-        classes: int,
-        tokens: int,
-        generator: torch.Generator,
-    ) -> None:
-        table = nn.Embedding(tokens, 4, _weight=torch.randn(tokens, 4, generator=generator))
-        first, last = (BinaryLinear(*size, generator=generator) for size in ((4, 8), (8, classes)))
-        super().__init__([nn.Sequential(table, first, Sign()), last], input_shape, tokens)
 
 
 @found_by("test_its_binary_weights_are_exactly_signs", "holds more than -1 and")

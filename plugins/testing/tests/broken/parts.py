@@ -1,19 +1,19 @@
 """Optimizers that are made around another one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import made_of_parts
 import torch
 from torch import Tensor
 
 import bnnlab
 from bnnlab.engine.making import Maker
 from bnnlab.errors import UsageError
-from bnnlab.families.around_optimizer import OptimizerAround
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
-from bnnlab.markers import Part, Positive
+from bnnlab.markers import Part
 from bnnlab_testing import toy
 from broken import found_by, right
 from broken.optimizers import GOES_ON, Fine
@@ -34,43 +34,10 @@ Base = Annotated[Maker | str, Part("optimizer")]
     "test_a_frozen_parameter_is_left_alone",
     "test_the_lr_of_every_group_is_read_at_each_step",
 )
-class Around(OptimizerAround):
-    """Multiplies gradients.
-
-    Args:
-        factor: Of the gradients.
-        base: Makes the steps.
-    """
+class Around(made_of_parts.Around):
+    """Multiplies gradients."""
 
     declared = None
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        generator: torch.Generator,
-        factor: Positive = 1.0,
-        base: Base = "bnnlab-backprop/sgd",
-    ) -> None:
-        made = self.make_base(base, model, generator)
-        super().__init__(model, made, settings={"factor": factor})
-
-    def make_base(self, base: Maker | str, model: Model, generator: torch.Generator) -> Optimizer:
-        """Make the base; the wrong ones make it otherwise."""
-        made: Optimizer = Maker.of("optimizer", base)(model, generator=generator)
-        return made
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        def changed() -> Tensor:
-            loss = closure()
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        parameter.grad.mul_(group["factor"])
-            return loss
-
-        return self.base.step(changed)
 
 
 @right(OF_ITS_RUN, GOES_ON, IGNORED)
