@@ -59,7 +59,6 @@ def host(make_plugin: MakePlugin) -> PluginHost:
 def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.fsync", lambda _: None)
     settings = {**SHORT, **RUNS[name], "checkpoint_minutes": 0}
     whole = left(experiment(host, tmp_path / "whole", settings))
     torn, crashes = left_torn(host, experiment(host, tmp_path / "torn", settings), monkeypatch)

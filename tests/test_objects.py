@@ -94,7 +94,7 @@ class Crash(BaseException):
 
 
 def crash(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Let the process die when it has saved this many times; saving takes no time."""
+    """Let the process die when it has saved this many times."""
     from bnnlab.storage import checkpoint
 
     save, left = checkpoint.save, [after]
@@ -105,7 +105,6 @@ def crash(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         if not left[0]:
             raise Crash
 
-    monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setattr("bnnlab.storage.checkpoint.save", crashing)
 
 

@@ -57,12 +57,6 @@ def host() -> PluginHost:
     return PluginHost()
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dozens of runs begin here: no disk is waited for."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experiment:
     return small_runs.experiment(host, out, TINY, *layers)
 

@@ -27,10 +27,16 @@ DIGITS: dict[str, Any] = {
     "device": "cpu",
     "threads": 1,
 }
+HALVES = {"name": "split-digits", "tasks": 2}
 
 
 def run(**settings: Any) -> Result:
     return bnnlab.run(host=host(), **{**DIGITS, **settings})  # type: ignore[no-any-return]
+
+
+def protocol(**settings: Any) -> dict[str, Any]:
+    run = small_runs.experiment(host(), None, {**DIGITS, **settings})
+    return run.origin.protocol
 
 
 @pytest.mark.rounding
@@ -47,26 +53,22 @@ def test_what_is_rehearsed_is_not_forgotten() -> None:
 
 def test_protocols_say_what_is_remembered() -> None:
     rules: list[Any] = ["replay", {"name": "replay", "size": 50, "policy": "balanced"}, "derpp"]
-    found = [run(rule=rule, epochs=1) for rule in rules]
-    one = run(rule="bp", epochs=1)
-    said = [in_words(one.protocol_description, each.protocol_description) for each in found]
-    assert said == [
+    one, found = protocol(rule="bp"), [protocol(rule=rule) for rule in rules]
+    assert [in_words(one, each) for each in found] == [
         ["memory: none against 200 examples (reservoir)"],
         ["memory: none against 50 examples (balanced)"],
         ["memory: none against 200 examples (with logits, reservoir)"],
     ]
-    assert run(rule="lwf", epochs=1).protocol == one.protocol, "it keeps no example"
-    assert run(rule={"name": "replay", "recalled": 10}, epochs=1).protocol == found[0].protocol
-    joint = run(rule="bp", epochs=1, stream="joint")
-    assert in_words(one.protocol_description, joint.protocol_description) == [
-        "stream: split against joint"
-    ]
+    assert protocol(rule="lwf") == one, "it keeps no example"
+    assert protocol(rule={"name": "replay", "recalled": 10}) == found[0]
+    joint = protocol(rule="bp", stream="joint")
+    assert in_words(one, joint) == ["stream: split against joint"]
 
 
 @pytest.mark.parametrize("rule", ["replay", "er-ace", "derpp", "lwf"])
 @pytest.mark.parametrize("optimizer", ["bimu", "ewc"])
 def test_rehearsal_goes_with_draws_and_with_consolidation(rule: str, optimizer: str) -> None:
-    result = run(rule=rule, optimizer=optimizer, epochs=1)
+    result = run(rule=rule, optimizer=optimizer, epochs=1, stream=HALVES)
     assert result.status == "complete"
     if rule != "lwf":
         assert result.diagnostics[-1]["memory_examples"] == 200
@@ -85,7 +87,7 @@ def test_in_a_task_incremental_stream_past_examples_keep_their_classes(rule: str
 @pytest.mark.parametrize("rule", ["replay", "derpp"])
 def test_the_diagnosis_compares_on_what_a_step_learns_from(rule: str) -> None:
     """The gradient of bp is the exact one, of past rows too."""
-    result = run(rule=rule, epochs=1, diagnose=True)
+    result = run(rule=rule, epochs=1, diagnose=True, stream=HALVES)
     for task in result.diagnosis:
         assert all(segment["angle"] < 0.1 for segment in task)
 
