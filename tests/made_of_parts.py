@@ -1,4 +1,4 @@
-"""Components that are made of components; a plugin with all of them. Reading settings needs none."""
+"""Components that are made of components, and a plugin that offers them."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal

@@ -301,6 +301,7 @@ def test_what_a_tracker_could_not_deliver_is_written_for_a_later_upload(
     assert delivered(folder / "later") == metrics(folder)
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_a_script_is_shown_what_is_left_to_do(tmp_path: Path) -> None:
     its = {"out": str(tmp_path), "track": "kept", **SMALL}
     script = f"import sys; sys.path = {sys.path}; import bnnlab; bnnlab.run(**{its})"
