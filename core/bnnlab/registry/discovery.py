@@ -3,7 +3,9 @@
 import os
 import re
 from dataclasses import dataclass, field, replace
+from email.parser import HeaderParser
 from enum import StrEnum
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 
@@ -112,14 +114,21 @@ def _read(distribution: Distribution) -> list[Plugin]:
     if not points:
         return [nameless.broken("its entry_points.txt names bnnlab, but no plugin")]
     try:
-        about = distribution.metadata
-        if "Name" not in about or "Version" not in about:
-            raise ValueError("Name or Version is missing")
-        name, version = about["Name"], about["Version"]
+        read = distribution.read_text
+        name, version = _named(read("METADATA") or read("PKG-INFO") or "")
     except Exception as error:
         place = nameless.broken(f"its METADATA cannot be read: {explain(error)}")
         return [replace(place, name=p.name, entry_point=p) for p in points]
     return [_checked(Plugin(normalise(name), version, p.name, entry_point=p)) for p in points]
+
+
+@lru_cache(maxsize=1024)
+def _named(metadata: str) -> tuple[str, str]:
+    """Return name and version; the readme below them is not read."""
+    about = HeaderParser().parsestr(metadata)
+    if "Name" not in about or "Version" not in about:
+        raise ValueError("Name or Version is missing")
+    return about["Name"], about["Version"]
 
 
 _OURS = re.compile(rf"^\W*{PROJECT}([-_. ]?v?\d*|\.v.*)\W*$", re.IGNORECASE | re.MULTILINE)

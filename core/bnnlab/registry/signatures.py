@@ -7,6 +7,7 @@ class; what has no entry in its own class has that of a base.
 
 import ast
 import re
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,6 +197,9 @@ def imported(target: str, whose: str = "") -> Any:
         UsageError: If it cannot be imported, with the reason.
     """
     module, _, name = target.partition(":")
+    known = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    if known is not None:  # nothing is executed
+        return known
     try:
         with ambient.kept(f"{whose or target}, while {target} was imported,"):
             return getattr(import_module(module), name)
