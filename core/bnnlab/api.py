@@ -237,7 +237,7 @@ def run(  # noqa: D417  # `_document` adds the settings
         return train(resumed(host, folder, said, allow_changed_versions=allowed))
     if allow_changed_versions:
         raise UsageError("allow_changed_versions is only for resume")
-    named, objects = name_objects(said)
+    named, objects = name_objects(host, said)
     host = host.offering([offered(host, each) for each in objects])
     places: list[Mapping[str, Any] | Layer] = [*_files(host, config, recipe)]
     places.append({"out": None, **named})

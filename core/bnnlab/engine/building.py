@@ -198,6 +198,25 @@ def make_optimizer(host: PluginHost, choice: Choice, model: Model, *, seed: int)
     return optimizer
 
 
+def check_outputs(model: Model, stream: TaskStream, task: Task, who: str, whose: str) -> None:
+    """Refuse a model whose outputs do not fit a stream's targets, such as those of this task.
+
+    Raises:
+        UsageError: If they do not fit, or the model cannot take the inputs. The message calls the
+            model `who`, and the stream `whose`.
+    """
+    try:
+        *_, output = segment_shapes(model, stream.input_shape)
+    except UsageError as error:
+        raise UsageError(f"{who}: {error}") from error
+    needed = task.objective.output_shape(tuple(task.train.labels.shape[1:]), stream.classes)
+    if output != needed:
+        raise UsageError(
+            f"{who} returns outputs of shape {output} for an input, and {whose} needs {needed}: "
+            f"its targets are {task.objective.name}"
+        )
+
+
 def make_probe(host: PluginHost, choice: Choice) -> Probe:
     """Make a probe."""
     probe: Probe = make(host, choice)
@@ -221,17 +240,7 @@ def make_learner(
         seed=seed,
     )
     model.to(device)
-    try:
-        *_, output = segment_shapes(model, stream.input_shape)
-    except UsageError as error:
-        raise UsageError(f"{choices[Kind.MODEL]}: {error}") from error
-    targets = tuple(task.train.labels.shape[1:])
-    needed = task.objective.output_shape(targets, stream.classes)
-    if output != needed:
-        raise UsageError(
-            f"{choices[Kind.MODEL]} returns outputs of shape {output} for an input, and "
-            f"{choices[Kind.STREAM]} needs {needed}: its targets are {task.objective.name}"
-        )
+    check_outputs(model, stream, task, str(choices[Kind.MODEL]), str(choices[Kind.STREAM]))
     model.classes = stream.classes
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
     if config.precision == "bfloat16":

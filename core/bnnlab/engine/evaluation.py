@@ -1,7 +1,6 @@
 """What a model predicts for the tasks of a stream."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from bnnlab.errors import RunError
 from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
@@ -21,24 +21,16 @@ RECALIBRATION_IMAGES = 5000
 RECALIBRATION_BATCHES = 10
 
 
-class Predicting(Protocol):
-    """What puts the weights into the model that predict: an optimizer, see `Optimizer`."""
-
-    test_draws: int
-
-    def predictive(self, n: int, /) -> Iterator[None]:
-        """Put n draws into the model, one after another; 0 for the deployed weights."""
-
-
 class Evaluator:
     """Predicts with the statistics and the task identity that the protocol allows.
 
     The same weight draws serve all tasks; the probabilities are averaged.
 
-    With `task_ids`, the model is told which task it is tested on.
+    Without an optimizer, the weights in the model predict. With `task_ids`, the model is told which
+    task it is tested on.
     """
 
-    def __init__(self, model: Model, optimizer: Predicting, task_ids: bool) -> None:
+    def __init__(self, model: Model, optimizer: Optimizer | None, task_ids: bool) -> None:
         self.model, self.optimizer, self.task_ids = model, optimizer, task_ids
 
     def predict(
@@ -68,7 +60,8 @@ class Evaluator:
 
     @torch.no_grad()
     def _predict(self, tasks: Sequence[Task], seen: Sequence[Task]) -> list[Predicted]:
-        draws, objective = self.optimizer.test_draws, tasks[0].objective
+        objective = tasks[0].objective
+        draws = 0 if self.optimizer is None else self.optimizer.test_draws
         targets = [task.test.labels[task.test.rows] for task in tasks]
         outputs = self._outputs(tasks, seen, draws)
         found = objective.predict(outputs, torch.cat(targets), max(1, draws))
@@ -76,7 +69,7 @@ class Evaluator:
 
     def _outputs(self, tasks: Sequence[Task], seen: Sequence[Task], draws: int) -> Iterator[Tensor]:
         """Yield the outputs for all test inputs at each weight draw."""
-        for _ in self.optimizer.predictive(draws):
+        for _ in self.optimizer.predictive(draws) if self.optimizer else [None]:
             if self.task_ids:
                 self.model.select_task(tasks[0].index)
             if needs_recalibration(self.model):

@@ -10,7 +10,7 @@ from typing import Any
 from bnnlab.engine.interruption import Interruption
 from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import Probes, ProbeStop
-from bnnlab.engine.protocol import Origin
+from bnnlab.engine.protocol import Origin, is_object
 from bnnlab.engine.result import Result, RunStatus, measured
 from bnnlab.engine.training import Trainer
 from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, command, explain, place
@@ -18,7 +18,6 @@ from bnnlab.guards.threads import computing
 from bnnlab.interfaces.probe import Control, Run, Stepped
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.registry.components import Kind
-from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import RunFolder
@@ -178,7 +177,8 @@ class Experiment:
 
 def _again(host: PluginHost, config: RunConfig, folder: Path) -> str:
     chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
-    if kinds := dict.fromkeys(kind for kind, it in chosen if it.plugin.distribution == OBJECT):
+    its = (kind for kind, it in chosen if any(is_object(each) for _, each in it.within("")))
+    if kinds := dict.fromkeys(its):
         return f"bnnlab.run(resume={str(folder)!r}, {', '.join(f'{kind}=...' for kind in kinds)})"
     files = [word for it in host.plugins if it.file for word in ("--plugin", it.file)]
     return command(*files, "run", "--resume", folder)

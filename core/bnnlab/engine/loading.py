@@ -8,7 +8,7 @@ from bnnlab.engine import building
 from bnnlab.engine.learner import restore
 from bnnlab.engine.objects import name_objects
 from bnnlab.engine.protocol import compare
-from bnnlab.engine.same_objects import offered_again
+from bnnlab.engine.resuming import with_same_objects
 from bnnlab.errors import UsageError, command
 from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import Kind
@@ -48,13 +48,13 @@ def load(
         raise UsageError(f"{error} To go on with the run: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)
-    _, objects = name_objects({Kind.MODEL: model, Kind.RULE: rule})
+    given = {Kind.MODEL: model, Kind.RULE: rule}
+    _, objects = name_objects(host, {kind: given[kind] for kind in kinds})
     its = {str(kind): settings[kind] for kind in kinds if kind in settings}
-    host = host.offering(offered_again(host, objects, path, its))
+    host = with_same_objects(host, objects, path, its)
     choices = resolve_components(host, [settings], kinds)
     compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
-    parts: dict[str, Any] = {}
-    made = parts["model"] = building.make_model(
+    made = building.make_model(
         host,
         building.without_files(choices[Kind.MODEL]),
         input_shape=tuple(data["input_shape"]),
@@ -62,6 +62,7 @@ def load(
         tokens=data.get("tokens"),
         seed=seed,
     )
+    parts: dict[str, Any] = {"model": made}
     if Kind.RULE in choices:
         parts["rule"] = building.make_rule(host, choices[Kind.RULE], made, seed=seed)
     restore(path, state, **parts)

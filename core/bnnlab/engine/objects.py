@@ -4,9 +4,11 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -52,36 +54,60 @@ class Named:
     """An object that a run is given.
 
     Attributes:
+        place: What it is the value of, as `rule`, `rule.base` or `probe.object/NAME`.
         kind: Of the component that it stands for.
         name: `object/NAME`, in settings.
         value: The object.
     """
 
+    place: str
     kind: Kind
     name: str
     value: Any
 
 
-def name_objects(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[Named]]:
-    """Return what a run is told, with names in the place of objects; and the objects."""
+def name_objects(host: PluginHost, said: Mapping[str, Any]) -> tuple[dict[str, Any], list[Named]]:
+    """Return what a run is told, with names in the place of objects; and the objects.
+
+    They may be what a component is made of, too: `rule={"name": "replay", "base": my_rule}`.
+    """
     settings, found = dict(said), list[Named]()
 
-    def named(kind: Kind, value: Any) -> Any:
-        if value is None or isinstance(value, str | Mapping):
+    def named(kind: Kind, place: str, value: Any) -> Any:
+        if isinstance(value, str):
             return value
+        if isinstance(value, Mapping):
+            parts = _parts(host, kind, str(value.get("name", "")))
+            return {
+                key: named(parts[key], f"{place}.{key}", it) if key in parts else it
+                for key, it in value.items()
+            }
         last = path_of(value).rpartition(".")[2].lower()
-        short = re.sub(r"[^a-z0-9]+", "-", last).strip("-") or str(kind)
-        alike = sum(it.kind is kind and it.name.startswith(f"{OBJECT}/{short}") for it in found)
-        found.append(Named(kind, f"{OBJECT}/{short}{f'-{alike + 1}' if alike else ''}", value))
-        return found[-1].name
+        short = f"{OBJECT}/{re.sub(r'[^a-z0-9]+', '-', last).strip('-') or kind}"
+        taken = {each.name for each in found if each.kind is kind}
+        names = chain([short], (f"{short}-{number}" for number in count(2)))
+        name = next(each for each in names if each not in taken)
+        found.append(Named(f"{place}.{name}" if kind in MANY else place, kind, name, value))
+        return name
 
     for kind in (*PARTS, *MANY):
         value = said.get(kind)
         if kind in MANY and isinstance(value, Iterable) and not isinstance(value, str | Mapping):
-            settings[kind] = [named(kind, each) for each in value]
+            settings[kind] = [named(kind, kind, each) for each in value]
         elif value is not None:
-            settings[kind] = named(kind, value)
+            settings[kind] = named(kind, kind, value)
     return settings, found
+
+
+def _parts(host: PluginHost, kind: Kind, name: str) -> dict[str, Kind]:
+    """Return the options of a component of a run that are components; of probes, none."""
+    if kind in MANY:
+        return {}
+    try:
+        options = host.options(*host.resolve(kind, name.partition(":")[0]))
+    except UsageError:  # which `resolve` says with all else that is wrong
+        return {}
+    return {option.name: Kind(option.part.kind) for option in options if option.part}
 
 
 def warn_of_weights(objects: Iterable[Named]) -> None:
@@ -91,12 +117,6 @@ def warn_of_weights(objects: Iterable[Named]) -> None:
             "every seed begins with the weights of the model that was given; of a function, as "
             "model=make_model, each seed draws its own"
         )
-
-
-def is_of_objects(setting: Any) -> bool:
-    """Return whether a setting, as `name_objects` returns it, names objects alone."""
-    names = setting if isinstance(setting, list) else [setting]
-    return all(isinstance(name, str) and name.startswith(f"{OBJECT}/") for name in names)
 
 
 def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
@@ -110,38 +130,34 @@ def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
     Raises:
         UsageError: If the object cannot stand for a component of its kind.
     """
-    kind, value = given.kind, given.value
-    is_instance = isinstance(value, _INSTANCES.get(kind, ()))
-    if not is_instance and not _is_called(kind, value):
-        raise UsageError(
-            f"{kind}: {path_of(value)} is neither a name, nor a mapping with one, nor "
-            f"{_WANTED[kind]}."
-        )
+    kind, value, who = given.kind, given.value, f"{given.place}: {path_of(given.value)}"
+    is_made = isinstance(value, _INSTANCES.get(kind, ()))
+    if not is_made and not _can_make(kind, value):
+        raise UsageError(f"{who} is neither a name, nor a mapping with one, nor {_WANTED[kind]}.")
     try:
-        about = {**_about(kind, value, is_instance), **saved}
-        provides, requires = abilities(host, kind, value, is_instance)
+        about = {**_about(kind, value, is_made), **saved}
+        able = abilities(host, kind, value, is_made)
     except UsageError:
         raise
     except Exception as error:  # the object's own code
-        raise UsageError(f"{kind}: {path_of(value)} cannot be used: {explain(error)}") from error
-    maker = _maker(kind, value) if is_instance else partial(_call, kind, value)
-    return offer(kind, given.name.partition("/")[2], about, maker, provides, requires)
+        raise UsageError(f"{who} cannot be used: {explain(error)}") from error
+    maker = partial(_make, kind, value, is_made)
+    return offer(kind, given.name.partition("/")[2], about, maker, *able)
 
 
-def _is_called(kind: Kind, value: Any) -> bool:
+def _can_make(kind: Kind, value: Any) -> bool:
     """Return whether a value is a class or function that may make a component."""
     if isinstance(value, type) and issubclass(value, torch.optim.Optimizer):
         return kind is Kind.OPTIMIZER and issubclass(value, Optimizer)
-    is_function = callable(value) and not isinstance(value, nn.Module)
-    return kind is not Kind.TRACKER and (isinstance(value, type) or is_function)
+    return callable(value) and not isinstance(value, nn.Module) and kind is not Kind.TRACKER
 
 
-def _about(kind: Kind, value: Any, is_instance: bool) -> dict[str, str]:
+def _about(kind: Kind, value: Any, is_made: bool) -> dict[str, str]:
     """Return what identifies an object, as run.toml holds it."""
     about = {"object": path_of(value)}
-    if kind is Kind.STREAM and is_instance:
+    if kind is Kind.STREAM and is_made:
         return {**about, "digest": protocol_hash(value.protocol())}
-    if kind is Kind.MODEL and is_instance:
+    if kind is Kind.MODEL and is_made:
         check_fits(value)
         state = value.state_dict(), getattr(value, "initial_latents", {})
         digest = fingerprint(value, weights=False)
@@ -149,38 +165,31 @@ def _about(kind: Kind, value: Any, is_instance: bool) -> dict[str, str]:
     return {**about, "digest": fingerprint(value)}
 
 
-def _maker(kind: Kind, value: Any) -> Callable[..., Any]:
-    """Return what makes a component of an instance, which stays as it is."""
-    if kind is Kind.STREAM:
-        return partial(_place, value)
+def _make(kind: Kind, value: Any, is_made: bool, *args: Any, **given: Any) -> Any:
+    """Return a component for a run: copied, so that what is given, or returned again, stays."""
+    made = value if is_made else _call(kind, value, *args, **given)
     if kind is Kind.MODEL:
-        return partial(_as_model, value)
-    return lambda: deepcopy(value)
+        if not isinstance(made, nn.Module):
+            what = f"returns a {type(made).__name__}, and no module"
+            raise UsageError(f"model: {path_of(value)} {what}.")
+        return _as_model(made, **given)
+    if kind is Kind.STREAM:
+        return _placed(made, given["device"])
+    return made if kind is Kind.OPTIMIZER else deepcopy(made)
 
 
 def _call(kind: Kind, value: Callable[..., Any], *args: Any, **given: Any) -> Any:
-    """Call a class or function with the keywords that it takes; copy what it may return again."""
-    accepted = {key: it for key, it in given.items() if key in _keywords(value, given)}
+    """Call a class or function with those keywords that it takes."""
+    accepted = dict(given)
+    with suppress(TypeError, ValueError):  # what is made in C has no signature
+        takes = inspect.signature(value).parameters
+        if not any(it.kind is it.VAR_KEYWORD for it in takes.values()):
+            accepted = {key: it for key, it in given.items() if key in takes}
     if kind is not Kind.MODEL:
-        made = value(*args, **accepted)
-        if isinstance(made, TaskStream):
-            return _place(made, **given)
-        return deepcopy(made) if kind in (Kind.RULE, Kind.PROBE) else made
+        return value(*args, **accepted)
     with torch.random.fork_rng(devices=[]):  # torch's own layers draw from the global generator
         torch.default_generator.manual_seed(given["generator"].initial_seed())
-        made = value(*args, **accepted)
-    if not isinstance(made, nn.Module):
-        raise UsageError(f"model: {path_of(value)} returns a {type(made).__name__}, and no module.")
-    return _as_model(made, **given)
-
-
-def _keywords(value: Callable[..., Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        parameters = inspect.signature(value).parameters
-    except (TypeError, ValueError):  # it is made in C
-        return given
-    is_open = any(it.kind is it.VAR_KEYWORD for it in parameters.values())
-    return given if is_open else parameters
+        return value(*args, **accepted)
 
 
 def _as_model(
@@ -200,11 +209,12 @@ def _as_model(
     return copied
 
 
-def _place(stream: TaskStream, *, device: torch.device, **_: Any) -> TaskStream:
-    """Return a stream with its data on a device."""
+def _placed(stream: Any, device: torch.device) -> Any:
+    """Return a stream with its data on a device; what is none, as it is."""
     if isinstance(stream, TensorStream):
         return stream.to(device)
-    here = next(iter(stream)).train.rows.device
+    tasks = stream if isinstance(stream, TaskStream) else ()
+    here = next((task.train.rows.device for task in tasks), device)
     if here.type != device.type:
         raise UsageError(
             f"stream: its data are on {here}, and the run computes on {device}: make it with this "

@@ -1,16 +1,17 @@
 """Evaluations in a training loop of one's own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from bnnlab.engine import continual
+from bnnlab.engine.building import check_outputs
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.figures import heading, score_of
 from bnnlab.engine.html import matrix_html, stacked, table
-from bnnlab.engine.result import ABSENT, PerTask, told
+from bnnlab.engine.result import ABSENT, Measured, PerTask, told
 from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
@@ -18,7 +19,7 @@ from bnnlab.interfaces.stream import Task, TaskStream
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation(Mapping[str, Any]):
+class Evaluation(Measured):
     """What a model scores, and the measures of all evaluations up to this one, by name.
 
     They are those of `Result` that come from scores: `found["forgetting"]`.
@@ -37,42 +38,26 @@ class Evaluation(Mapping[str, Any]):
     measures: dict[str, Any]
     score: str
 
-    def __getitem__(self, name: str) -> Any:
-        return self.measures[name]
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {value}" for name, value, _ in self._told())
+        return f"{self._head}{figures and f': {figures}'}"
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.measures)
+    def _repr_html_(self) -> str:
+        found, parts = self._found, [self._head]
+        if len(self.tasks) > 1:
+            parts += [heading(found), matrix_html(found["accuracy"], [], score_of(found))]
+        return stacked([*parts, table(self._told(), texts=(0, 2))])
 
-    def __len__(self) -> int:
-        return len(self.measures)
+    @property
+    def _head(self) -> str:
+        return f"{self.learned} of {len(self.tasks)} tasks learned"
 
     @property
     def _found(self) -> dict[str, Any]:
         return {**ABSENT, **self.measures, "score": self.score}
 
-    @property
-    def _rows(self) -> list[tuple[str, str, str]]:
+    def _told(self) -> list[tuple[str, str, str]]:
         return told(self._found) if self.learned else []
-
-    def __repr__(self) -> str:
-        figures = ", ".join(f"{name} {value}" for name, value, _ in self._rows)
-        return f"{self.learned} of {len(self.tasks)} tasks learned{figures and f': {figures}'}"
-
-    def _repr_html_(self) -> str:
-        found = self._found
-        parts = [f"{self.learned} of {len(self.tasks)} tasks learned"]
-        if len(self.tasks) > 1:
-            parts += [heading(found), matrix_html(found["accuracy"], [], score_of(found))]
-        return stacked([*parts, table(self._rows, texts=(0, 2))])
-
-
-class _Deployed:
-    """Predicts with the weights that are in the model."""
-
-    test_draws = 0
-
-    def predictive(self, n: int) -> Iterator[None]:  # noqa: ARG002
-        yield
 
 
 def evaluate(
@@ -98,8 +83,8 @@ def evaluate(
             complete.
 
     Raises:
-        UsageError: If `earlier` is of other tasks, or of no fewer that were learned; or if model
-            and stream are on different devices.
+        UsageError: If `earlier` is of other tasks, or of no fewer that were learned; if model and
+            stream are on different devices; or if the outputs do not fit the targets.
         RunError: If inputs or predictions are not finite.
 
     Example:
@@ -139,7 +124,8 @@ def _check(
             f"earlier: {earlier.learned} tasks were learned there, and {learned} now. Give the "
             "evaluation after the task before."
         )
-    there, here = next(model.parameters()).device, tasks[0].test.rows.device
+    here = tasks[0].test.rows.device
+    there = next((parameter.device for parameter in model.parameters()), here)
     if there.type != here.type:
         raise UsageError(
             f"the model is on {there} and the stream on {here}: move one of them, such as "
@@ -159,9 +145,10 @@ def _scores(
         optimizer.look()
     if not isinstance(model, Model):
         model = Model([model])
+    check_outputs(model, stream, tasks[0], "the model", "the stream")
     asked = tasks[:learned] if stream.gives_task_ids else tasks
     scores: PerTask = []
-    evaluator = Evaluator(model, optimizer or _Deployed(), stream.gives_task_ids)
+    evaluator = Evaluator(model, optimizer, stream.gives_task_ids)
     for group in evaluator.predict(asked, tasks[:learned] or tasks[:1]):
         for task, prediction in group:
             if not prediction.is_finite():

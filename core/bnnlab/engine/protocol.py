@@ -100,7 +100,7 @@ def originate(
                 "name": choice.component.name,
                 "distribution": choice.plugin.distribution,
                 "version": choice.plugin.version,
-                **({"object": choice.options[OBJECT]} if _is_object(choice) else {}),
+                **({"object": choice.options[OBJECT]} if is_object(choice) else {}),
             }
             for kind, choice in config.choices.items()
         },
@@ -137,12 +137,13 @@ def versions(host: PluginHost, choices: Iterable[Choice], run: Run) -> dict[str,
     packages = {type(part).__module__.partition(".")[0] for part in parts}
     inner = [plugin for plugin in host.plugins if plugin.package in packages]
     used = (each for choice in choices for _, each in choice.within(""))
-    plugins = [*(each.plugin for each in used if not _is_object(each)), *inner]
+    plugins = [*(each.plugin for each in used if not is_object(each)), *inner]
     own = {"torch": str(torch.__version__), "bnnlab": version("bnnlab")}
     return {**own, **{plugin.distribution: plugin.version for plugin in plugins}}
 
 
-def _is_object(choice: Choice) -> bool:
+def is_object(choice: Choice) -> bool:
+    """Return whether an object of Python is in the component's place."""
     return choice.plugin.distribution == OBJECT
 
 

@@ -54,8 +54,23 @@ class Measure(Generic[Value]):
 PerTask = list[float | None]
 
 
+class Measured(Mapping[str, Any]):
+    """Measures by name: `found["forgetting"]`."""
+
+    measures: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measures)
+
+    def __len__(self) -> int:
+        return len(self.measures)
+
+
 @dataclass(frozen=True, eq=False)
-class Result(Mapping[str, Any]):
+class Result(Measured):
     """What a run found: measures by name, `result["forgetting"]`, and what they belong to.
 
     `MEASURES` says what the core's measures mean; probes add their own. result.json holds all but
@@ -128,15 +143,6 @@ class Result(Mapping[str, Any]):
     folder: Path | None
     evaluate_on: EvaluateOn = "test"
     score: str = "top-1 accuracy"
-
-    def __getitem__(self, name: str) -> Any:
-        return self.measures[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.measures)
-
-    def __len__(self) -> int:
-        return len(self.measures)
 
     def plot(self) -> Any:
         """Return a matplotlib figure: accuracy over the tasks and the accuracy matrix.

@@ -1,45 +1,118 @@
-"""A run goes on in Python, with its objects."""
+"""A run goes on in Python, with its objects: they must be those that it began with."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.experiment import Experiment
-from bnnlab.engine.objects import is_of_objects, name_objects
+from bnnlab.engine.objects import Named, name_objects, offered
 from bnnlab.engine.preparing import prepare
-from bnnlab.engine.same_objects import offered_again
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
+from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, resolve
+from bnnlab.settings.run import ANALYSIS
 from bnnlab.settings.text import read_config
+from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import RunFolder, config_of
+
+log = logging.getLogger(__name__)
+
+_OTHERS: Mapping[Kind, str] = {
+    Kind.MODEL: "its architecture is another",
+    Kind.STREAM: "its data, their split or its tasks are others",
+}
 
 
 def resumed(
     host: PluginHost, folder: Path, said: Mapping[str, Any], *, allow_changed_versions: bool
 ) -> Experiment:
-    """Return the run in a folder, ready to go on.
-
-    Args:
-        host: The plugins.
-        folder: Of the run.
-        said: Its objects, and trackers.
-        allow_changed_versions: As in `prepare`.
+    """Return the run in a folder, ready to go on; what is said are its objects, and trackers.
 
     Raises:
         UsageError: If something else is said, the objects are others, or the run cannot go on.
     """
     file = config_of(folder)
-    settings = read_config(file)
-    named, objects = name_objects(said)
-    trackers = {key: named.pop(key) for key in [*named] if key == Kind.TRACKER}
-    if others := [key for key in named if not is_of_objects(named[key])]:
+    settings = Layer(read_config(file), str(file))
+    named, objects = name_objects(host, said)
+    known = {Kind.TRACKER, *(each.place.partition(".")[0] for each in objects)}
+    if others := [key for key in named if key not in known]:
         raise UsageError(
             "resume takes all settings from the folder, beside them only track and the objects "
             f"that the run began with: leave out {', '.join(others)}."
         )
-    host = host.offering(offered_again(host, objects, folder, settings))
-    config = resolve(host, [Layer(settings, str(file)), trackers])
+    host = with_same_objects(host, objects, folder, settings.settings)
+    config = resolve(host, [settings, named])
+    before, now = resolve(host, [settings]).as_dict(), config.as_dict()
+    if others := [key for key in named if key != Kind.TRACKER and now[key] != before.get(key)]:
+        raise UsageError(
+            f"{folder} goes on with the settings that it began with. Beside objects, give what "
+            f"was given then: another {', '.join(others)} was."
+        )
     run = RunFolder(folder)
     return prepare(host, config, run, allow_changed_versions=allow_changed_versions)
+
+
+def with_same_objects(
+    host: PluginHost, given: Iterable[Named], folder: Path, settings: Mapping[str, Any]
+) -> PluginHost:
+    """Return a host that offers the objects of a run that goes on, which it began with.
+
+    A model may have other initial weights, if a checkpoint has those in use.
+
+    Args:
+        host: Offers all else.
+        given: The objects.
+        folder: Of the run.
+        settings: Its run.toml, or a part of it.
+
+    Raises:
+        UsageError: With all that differs.
+    """
+    before, plugins, faults = dict(_objects_in(settings)), list[Plugin](), list[str]()
+    probes = settings.get(Kind.PROBE, {})
+    makes_fresh = settings.get("fresh") is True or f"{ANALYSIS}/fresh" in probes
+    needs_weights = makes_fresh or not (folder / CHECKPOINT).exists()
+    for each in given:
+        plugin, its = offered(host, each), before.pop(each.place, {})
+        mine = {option.name: option.default for option in plugin.components[0].options}
+        if fault := _fault(each.kind, mine, its, needs_weights):
+            faults.append(f"{each.place}: {fault}")
+        elif mine.get("weights") != its.get("weights"):
+            log.warning("the weights are those of the checkpoint, not those of the model given")
+            plugin = offered(host, each, weights=its["weights"])
+        plugins.append(plugin)
+    faults += [f"{place}: it had an object of {its['object']}" for place, its in before.items()]
+    if faults:
+        raise UsageError(
+            f"{folder} needs the objects that it began with, and no others. {'; '.join(faults)}."
+        )
+    return host.offering(plugins)
+
+
+def _fault(
+    kind: Kind, mine: Mapping[str, Any], its: Mapping[str, Any], needs_weights: bool
+) -> str:
+    """Return how an object is another than run.toml says; empty if it is the same."""
+    if not its:
+        return "an object is given, and it had none"
+    if mine["object"] != its.get("object"):
+        return f"it is of {mine['object']}, and was of {its.get('object')}"
+    if mine["digest"] != its.get("digest") or mine.keys() != its.keys() - {"name"}:
+        return _OTHERS.get(kind, "its attributes or its code are others")
+    is_other = needs_weights and mine.get("weights") != its.get("weights")
+    return "its initial weights are others" if is_other else ""
+
+
+def _objects_in(
+    settings: Mapping[str, Any], place: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what settings say of objects, each with its place."""
+    for key, table in settings.items():
+        if isinstance(table, Mapping):
+            if str(table.get("name", key)).startswith(f"{OBJECT}/"):
+                yield f"{place}{key}", table
+            yield from _objects_in(table, f"{place}{key}.")
