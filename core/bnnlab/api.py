@@ -13,7 +13,7 @@ from torch import nn
 
 from bnnlab.engine import building
 from bnnlab.engine.notebook import train
-from bnnlab.engine.objects import name_objects, offered, warn_of_weights
+from bnnlab.engine.objects import name_objects, offering, warn_of_weights
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
 from bnnlab.engine.resuming import resumed
@@ -82,15 +82,15 @@ def create(
     if kind not in PARTS:
         raise UsageError(f"kind {shown(kind)}: choose from {', '.join(PARTS)}")
     host = host or PluginHost()
+    sizes = _sizes(name, given) if kind == Kind.MODEL else {}
+    named, objects = name_objects(host, {kind: {**given, "name": name}})
+    host = offering(host, objects)
+    choice = choose(host, Kind(kind), name, named[kind])
     if kind == Kind.MODEL:
-        sizes = _sizes(name, given)
-        return building.make_model(host, choose(host, Kind.MODEL, name, given), **sizes, seed=seed)
+        return building.make_model(host, choice, **sizes, seed=seed)
     if kind == Kind.STREAM:
-        choice = choose(host, Kind.STREAM, name, given)
-        folder, where = (
-            building.data_folder(None if data is None else str(data)),
-            building.find_device(device),
-        )
+        folder = building.data_folder(None if data is None else str(data))
+        where = building.find_device(device)
         stream = building.make_stream(host, choice, data=folder, device=where, seed=seed)
         building.make_tasks(choice, stream)  # checks the tasks, as a run does
         return stream
@@ -100,7 +100,7 @@ def create(
             "bnnlab.binarize(module) makes one of any torch module"
         )
     make = building.make_rule if kind == Kind.RULE else building.make_optimizer
-    return make(host, choose(host, Kind(kind), name, given), model, seed=seed)
+    return make(host, choice, model, seed=seed)
 
 
 def _sizes(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     if allow_changed_versions:
         raise UsageError("allow_changed_versions is only for resume")
     named, objects = name_objects(host, said)
-    host = host.offering([offered(host, each) for each in objects])
+    host = offering(host, objects)
     places: list[Mapping[str, Any] | Layer] = [*_files(host, config, recipe)]
     places.append({"out": None, **named})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bnnlab.engine.copies import (
     Hasher,
@@ -107,7 +106,13 @@ def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
         check_part(stream, objective, what, part, finite)
         if name != "train":
             _check_scored(objective, what, part)
-        if classes is not None and not bool(classes[_classes_in(task, part)].all()):
+        if classes is None:
+            continue
+        found = objective.classes_in(part.labels[part.rows])
+        if found is None:
+            said = f"{task.name!r} says its classes, and its targets are {objective.name}"
+            raise ValueError(said)
+        if not bool(classes[found].all()):
             raise ValueError(f"{what} has labels that are none of the task's classes")
     check_unit(f"parts of {task.name!r}", parts.values())
     if len({content(part.permutation) for part in parts.values()}) > 1:
@@ -121,21 +126,6 @@ def _check_scored(objective: Objective, what: str, part: Examples) -> None:
         objective.check_scored(part.labels[part.rows])
 
 
-def _classes_in(task: Task, part: Examples) -> Tensor:
-    found = task.objective.classes_in(part.labels[part.rows])
-    if found is None:
-        raise ValueError(
-            f"{task.name!r} says its classes, and its targets are {task.objective.name}"
-        )
-    return found
-
-
 def _is_normalised_alike(task: Task) -> bool:
-    first, *others = parts_of(task).values()
-    return all(_same(p.mean, first.mean) and _same(p.std, first.std) for p in others)
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return bool((one == other).all())
+    parts = parts_of(task).values()
+    return len({(content(part.mean), content(part.std)) for part in parts}) == 1

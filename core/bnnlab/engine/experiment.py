@@ -137,10 +137,7 @@ class Experiment:
         self._interruption.saved()
 
     def _finish(
-        self,
-        status: RunStatus,
-        reason: str | None = None,
-        failure: BaseException | None = None,
+        self, status: RunStatus, reason: str | None = None, failure: BaseException | None = None
     ) -> Result:
         run, origin, progress = self.made, self.origin, self.learner.progress
         result = Result(
@@ -161,17 +158,15 @@ class Experiment:
             model=run.model.eval(),
             folder=self._path,
         )
+        has_ended = status in ("complete", "stopped")
         try:
             if self.folder:
                 written = self.folder.write_result(result.as_dict())
                 self.observers.notify("bnnlab_saved", file=written)
-        except RunError:
-            if status in ("complete", "stopped"):
-                raise  # the run has failed, and comes here again
-            self.observers.notify("bnnlab_run_ended", result=result.as_dict())
-            raise
-        self.result = result if status in ("complete", "stopped") else None
-        self.observers.notify("bnnlab_run_ended", result=result.as_dict())
+            self.result = result if has_ended else None
+        finally:
+            if self.result is not None or not has_ended:  # else it has failed, and comes here again
+                self.observers.notify("bnnlab_run_ended", result=result.as_dict())
         return result
 
 

@@ -21,6 +21,7 @@ from bnnlab.registry.source import FOREIGN
 
 PLAIN = (NoneType, bool, int, float, complex, str, bytes, PurePath, Enum, torch.dtype, torch.device)
 _MODULE = vars(nn.Module()).keys()
+Pieces = Iterator[str | bytes]
 
 
 def fingerprint(value: Any, *, weights: bool = True) -> str:
@@ -52,8 +53,10 @@ class _Reader:
         self._weights = weights
         self._known: dict[int, tuple[int, Any]] = {}  # they stay alive, so that no id comes twice
 
-    def read(self, value: Any) -> Iterator[str | bytes]:
-        value = value.item() if isinstance(value, np.generic) else value
+    def read(self, value: Any) -> Pieces:
+        has_objects = isinstance(value, np.ndarray) and value.dtype.hasobject
+        if isinstance(value, np.generic) or has_objects:
+            value = value.tolist()
         if isinstance(value, PLAIN):
             yield f"{type(value).__name__} {value!r}"
             return
@@ -85,19 +88,19 @@ class _Reader:
         else:
             yield from self._object(value)
 
-    def _all(self, what: str, values: Any) -> Iterator[str | bytes]:
+    def _all(self, what: str, values: Any) -> Pieces:
         yield f"{what} {len(values)}"
         for value in values:
             yield from self.read(value)
 
-    def _object(self, value: Any) -> Iterator[str | bytes]:
+    def _object(self, value: Any) -> Pieces:
         yield from self.read(type(value))
         if isinstance(value, torch.Generator):
             yield from _content(value.get_state())
         elif not _is_foreign(type(value)):
             yield from self._all("attributes", getattr(value, "__dict__", {}).items())
 
-    def _module(self, module: nn.Module) -> Iterator[str | bytes]:
+    def _module(self, module: nn.Module) -> Pieces:
         if isinstance(module, fx.GraphModule):
             yield module.code
         else:
@@ -112,7 +115,7 @@ class _Reader:
                 yield from self.read(tensor)
         yield from self._all("children", module._modules.items())
 
-    def _class(self, kind: type) -> Iterator[str | bytes]:
+    def _class(self, kind: type) -> Pieces:
         yield path_of(kind)
         for base in kind.__mro__:
             if _is_foreign(base):
@@ -123,7 +126,7 @@ class _Reader:
                 if is_function or (isinstance(inner, PLAIN) and not name.startswith("__")):
                     yield from self._all(name, [inner])
 
-    def _function(self, function: FunctionType) -> Iterator[str | bytes]:
+    def _function(self, function: FunctionType) -> Pieces:
         yield function.__qualname__
         if _is_foreign(function):
             return
@@ -149,17 +152,13 @@ def _is_plain(value: Any) -> bool:
     return all(isinstance(item, PLAIN) for item in items)
 
 
-def _content(value: Any) -> Iterator[str | bytes]:
+def _content(value: Any) -> Pieces:
     """Yield dtype, shape and values of a tensor or array."""
+    yield f"{value.dtype} {tuple(value.shape)}"
     if isinstance(value, Tensor):
-        yield f"{value.dtype} {tuple(value.shape)}"
         plain = value.detach().cpu().contiguous()
-        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    elif value.dtype.hasobject:
-        yield f"{value.dtype} {value.shape} {value.tolist()!r}"
-    else:
-        yield f"{value.dtype} {value.shape}"
-        yield np.ascontiguousarray(value).tobytes()
+        value = plain.reshape(-1).view(torch.uint8).numpy()
+    yield value.tobytes()
 
 
 def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
@@ -170,7 +169,7 @@ def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
             yield from _instructions(constant)
 
 
-def _code(code: CodeType) -> Iterator[str | bytes]:
+def _code(code: CodeType) -> Pieces:
     yield code.co_code
     yield f"{code.co_names} {code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]}"
     for constant in code.co_consts:

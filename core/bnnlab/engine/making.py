@@ -112,18 +112,16 @@ def make(host: PluginHost, choice: Choice, *arguments: Any, at: str = "", **give
 
 
 def _expect_class(choice: Choice, made: Any) -> None:
-    component, base = choice.component, BASES[choice.component.kind]
+    base, target = BASES[choice.component.kind], choice.component.target
     who = f"{choice} of {choice.plugin.distribution}"
     if not (isinstance(made, type) and issubclass(made, base)):
-        raise UsageError(
-            f"{who} is no {base.__name__}: {component.target} must derive from "
-            f"bnnlab.{base.__name__}"
-        )
-    members = ((name, getattr(made, name, None)) for name in dir(made))
-    missing = [name for name, each in members if getattr(each, "__isabstractmethod__", False)]
+        name = base.__name__
+        raise UsageError(f"{who} is no {name}: {target} must derive from bnnlab.{name}")
+    members = {name: getattr(made, name, None) for name in dir(made)}
+    missing = [name for name, it in members.items() if getattr(it, "__isabstractmethod__", False)]
     if missing:
         raise UsageError(
-            f"{who} has no method {', '.join(missing)}: {component.target} must define every "
+            f"{who} has no method {', '.join(missing)}: {target} must define every "
             "abstract method of its base class"
         )
 

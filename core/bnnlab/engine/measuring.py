@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Collection
 
-from bnnlab.engine.probes import can_hear
+from bnnlab.engine.building import make_probe
+from bnnlab.engine.probes import overrides
 from bnnlab.errors import NOTE, UsageError
-from bnnlab.interfaces.probe import Run
+from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
@@ -14,10 +15,10 @@ from bnnlab.settings.run import ANALYSIS, MEASURING, Choice, RunConfig
 log = logging.getLogger(__name__)
 
 
-def choose_probes(
+def make_probes(
     host: PluginHost, config: RunConfig, run: Run, saved: Collection[str] | None
-) -> dict[str, Choice]:
-    """Return the probes of a run by the names that their states have in its checkpoints.
+) -> tuple[dict[str, Choice], dict[str, Probe]]:
+    """Return the probes of a run, chosen and made, by the names of their states in checkpoints.
 
     The log says which of those that nobody asked for are not measured, and why.
 
@@ -28,34 +29,31 @@ def choose_probes(
             cannot measure what the run predicts.
     """
     names = implied(config, run) if saved is None else dict.fromkeys(saved, True)
-    chosen: dict[str, Choice] = {}
-    for name, is_asked in names.items():
-        if name in config.probes:
-            continue
+    others = {name: is_asked for name, is_asked in names.items() if name not in config.probes}
+    chosen, made = dict[str, Choice](), dict[str, Probe]()
+    for name, is_asked in {**others, **dict.fromkeys(config.probes, True)}.items():
         try:
-            choice = choose(host, Kind.PROBE, name, {})
-            _check_hears(host, choice, run)
+            choice = config.probes.get(name) or choose(host, Kind.PROBE, name, {})
+            made[name] = _make(host, choice, run)
             chosen[name] = choice
         except UsageError as error:
             if is_asked:
                 raise
             log.log(NOTE, "%s: not measured. %s", name.partition("/")[2], error)
-    for choice in config.probes.values():
-        _check_hears(host, choice, run)
-    probes = {**chosen, **config.probes}
-    if config.evaluate_on == "validation" and f"{ANALYSIS}/uncertainty" in probes:
+    if config.evaluate_on == "validation" and f"{ANALYSIS}/uncertainty" in chosen:
         log.log(NOTE, "out-of-distribution detection: not measured. Its inputs are test images.")
-    return probes
+    return chosen, made
 
 
-def _check_hears(host: PluginHost, choice: Choice, run: Run) -> None:
-    """Check that a probe can measure what the run predicts."""
-    objective = run.tasks[0].objective
-    if not can_hear(host.load(choice.plugin, choice.component), objective):
+def _make(host: PluginHost, choice: Choice, run: Run) -> Probe:
+    """Make a probe that can measure what a run predicts."""
+    probe, objective = make_probe(host, choice), run.tasks[0].objective
+    if overrides(probe, Probe.predicted) and not issubclass(objective.prediction, probe.takes):
         raise UsageError(
             f"{choice} of {choice.plugin.distribution} cannot measure a run whose targets are "
             f"{objective.name}"
         )
+    return probe
 
 
 def implied(config: RunConfig, run: Run) -> dict[str, bool]:

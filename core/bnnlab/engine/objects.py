@@ -119,6 +119,11 @@ def warn_of_weights(objects: Iterable[Named]) -> None:
         )
 
 
+def offering(host: PluginHost, objects: Iterable[Named]) -> PluginHost:
+    """Return a host that offers objects, too, see `offered`."""
+    return host.offering([offered(host, each) for each in objects])
+
+
 def offered(host: PluginHost, given: Named, **saved: str) -> Plugin:
     """Return what a host offers in a component's place.
 

@@ -13,7 +13,7 @@ from bnnlab.engine.differences import in_words
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.learner import Learner, restore
-from bnnlab.engine.measuring import choose_probes, implied
+from bnnlab.engine.measuring import implied, make_probes
 from bnnlab.engine.probes import Probes
 from bnnlab.engine.protocol import (
     Origin,
@@ -71,9 +71,8 @@ def prepare(
         run = _make(host, config, stream, device, resumed=resumed)
         learner = Learner(run.model, run.rule, run.optimizer)
         state = state and translated(state, implied(config, run))
-        chosen = choose_probes(host, config, run, state and state["probes"])
+        chosen, made = make_probes(host, config, run, state and state["probes"])
         warn_of_unmet(choice.plugin.distribution for choice in chosen.values())
-        made = {name: building.make_probe(host, choice) for name, choice in chosen.items()}
         probes = Probes(made, run)
         origin = originate(host, config, stream, run, chosen, state)
         if resume and state:
@@ -120,17 +119,15 @@ def _make(
 
 def _require_by_data(host: PluginHost, config: RunConfig, stream: TaskStream, task: Task) -> None:
     """Refuse what does not fit the data of a stream, also where the stream does not declare it."""
-    needed, said = set[str](), []
+    why: dict[str, str] = {}
     if not task.objective.is_of_classes:
-        needed.add(building.ANY_LOSS)
-        said.append(f"targets are {task.objective.name}")
+        why[building.ANY_LOSS] = f"targets are {task.objective.name}"
     if stream.tokens is not None:
-        needed.add(building.TOKEN_INPUTS)
-        said.append("inputs are token ids")
+        why[building.TOKEN_INPUTS] = "inputs are token ids"
     choice = config.choices[Kind.STREAM]
-    component = replace(choice.component, requires=choice.component.requires | needed)
+    component = replace(choice.component, requires=choice.component.requires | {*why})
     choices = {**config.choices, Kind.STREAM: replace(choice, component=component)}
-    require(host, replace(config, choices=choices), " and ".join(said))
+    require(host, replace(config, choices=choices), " and ".join(why.values()))
 
 
 def _restore(

@@ -12,7 +12,6 @@ from bnnlab.errors import BnnlabError, RunError, StoppedError, UsageError, expla
 from bnnlab.guards import ambient
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.prediction import Predicted
 from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.interfaces.rule import Batch
@@ -57,7 +56,7 @@ class Probes:
 
     def hear(self, moment: Any) -> bool:
         """Return whether any probe overrides a moment, such as `Probe.stepped`."""
-        return any(_overrides(probe, moment) for probe in self._probes.values())
+        return any(overrides(probe, moment) for probe in self._probes.values())
 
     def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
         """Call a moment of the probes that override it, and log; return their answers by name.
@@ -69,7 +68,7 @@ class Probes:
         """
         name, answers = moment.__name__, {}
         for who, probe in self._probes.items():
-            if not _overrides(probe, moment) or only not in (None, who):
+            if not overrides(probe, moment) or only not in (None, who):
                 continue
             with self._guarded(f"probe {who} in {name}", moment, given):
                 answer = getattr(probe, name)(*map(_own, given))
@@ -124,14 +123,9 @@ class Probes:
                 raise RunError(f"{who} changed {what}; it may only look")
 
 
-def _overrides(probe: Probe, moment: Any) -> bool:
+def overrides(probe: Probe, moment: Any) -> bool:
+    """Return whether a probe has a method of its own for a moment, such as `Probe.stepped`."""
     return getattr(getattr(probe, moment.__name__), "__func__", None) is not moment
-
-
-def can_hear(probe: Any, objective: Objective) -> bool:
-    """Return whether a class of probes can be told of what an objective predicts."""
-    listens = getattr(probe, "predicted", None) is not Probe.predicted
-    return not listens or issubclass(objective.prediction, getattr(probe, "takes", object))
 
 
 def _own(given: Any) -> Any:
