@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_runs import found, read_json, without_times
@@ -229,6 +230,58 @@ def test_a_run_goes_on_bit_for_bit_with_the_same_objects(
         assert torch.equal(value, torn.model.state_dict()[name]), name
 
 
+def test_an_object_may_be_what_another_component_is_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bnnlab_rehearsal")
+    around = {"name": "replay", "size": 30, "base": Scaled(0.5)}
+    given = {**objects(), "rule": around, "optimizer": {"name": "ewc", "base": adam}}
+    small = {**SMALL, "checkpoint_minutes": 0, "out": tmp_path}
+    whole = bnnlab.run(**given, **small, name="whole")
+    settings = read_config(tmp_path / "whole" / "run.toml")
+    assert settings["rule"]["base"]["object"] == f"{__name__}.Scaled"
+    assert settings["optimizer"]["base"]["name"] == "object/adam"
+    assert around["base"].calls == 0
+    with monkeypatch.context() as patch:
+        crash(patch, 7)
+        with pytest.raises((Crash, RunError)):
+            bnnlab.run(**given, **small, name="torn")
+    torn, again = tmp_path / "torn", {**given, "rule": {"name": "replay", "base": Scaled(0.5)}}
+    for rule, message in (
+        ({"name": "replay", "base": Scaled(0.1)}, r"rule\.base: its attributes or its code"),
+        ({"name": "replay", "size": 31, "base": Scaled(0.5)}, "another rule was"),
+        ({"name": "replay", "base": "bp"}, "leave out rule"),
+        (Scaled(0.5), r"rule: an object is given.*; rule\.base: it had an object of"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            bnnlab.run(resume=torn, **{**again, "rule": rule})
+    assert found(bnnlab.run(resume=torn, **again)) == found(whole)
+
+
+INSIDE: list[tuple[dict[str, Any], str]] = [
+    ({"name": "bp", "size": Scaled()}, r"rule\.size: no such option"),
+    ({"base": Scaled()}, r"rule\.base: no such option"),
+    ({"name": "replay", "size": Scaled()}, r"rule\.size: .* is not an integer"),
+    ({"name": "replay", "base": net()}, r"rule\.base: .*Sequential is neither a name"),
+    ({"name": "replay", "base": 3}, r"rule\.base: builtins\.int is neither a name"),
+    ({"name": "reply", "base": Scaled()}, "unknown rule 'reply'"),
+]
+
+
+@pytest.mark.parametrize(("rule", "message"), INSIDE)
+def test_what_no_component_is_made_of_is_refused(rule: Any, message: str) -> None:
+    pytest.importorskip("bnnlab_rehearsal")
+    with pytest.raises(UsageError, match=message):
+        bnnlab.run(**{**objects(), "rule": rule}, **SMALL)
+
+
+def test_a_component_is_made_of_an_object_in_a_loop_of_ones_own() -> None:
+    pytest.importorskip("bnnlab_rehearsal")
+    model, base = binary(), Scaled(0.25)
+    rule = bnnlab.create("rule", "replay", model, base=base)
+    assert (rule.base.factor, rule.base is base) == (0.25, False)
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with objects that is complete."""
@@ -248,11 +301,11 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"rule": Scaled}, "rule: its attributes or its code are others"),
     ({"optimizer": lambda model: adam(model, torch.Generator())}, "optimizer: it is of .*lambda"),
     ({"stream": stream(seed=1)}, "stream: its data, their split or its tasks are others"),
-    ({"probe": None}, r"probe: it had an object of .*Counting"),
-    ({"probe": [Counting(), Counting()]}, "probe: an object is given, and it had none"),
+    ({"probe": None}, r"probe\.object/counting: it had an object of .*Counting"),
+    ({"probe": [Counting(), Counting()]}, r"probe\.object/counting-2: an object is given, and it"),
     ({"epochs": 3}, "leave out epochs"),
     ({"rule": "bp"}, "leave out rule"),
-    ({"probe": [Counting(), "confusion"]}, "leave out probe"),
+    ({"probe": [Counting(), "confusion"]}, "goes on with the settings .* another probe was"),
     ({"seeds": 3, "set": {"epochs": 2}}, "leave out set, seeds"),
 ]
 
@@ -306,6 +359,14 @@ def test_every_run_can_be_resumed_in_python(tmp_path: Path, monkeypatch: Any) ->
         bnnlab.run(**small, allow_changed_versions=True)
 
 
+def test_what_was_given_beside_objects_may_be_given_again(tmp_path: Path) -> None:
+    given = {**objects(), "probe": [Counting(), "confusion"]}
+    run = bnnlab.run(**given, **SMALL, out=tmp_path, name="run")
+    assert found(bnnlab.run(resume=tmp_path / "run", **given)) == found(run)
+    loaded = bnnlab.load(tmp_path / "run", model=given["model"], rule=given["rule"])
+    assert torch.equal(loaded.state_dict()[WEIGHT], run.model.state_dict()[WEIGHT])
+
+
 def test_the_command_line_says_that_objects_are_given_in_python(ended: Path, bnn: Any) -> None:
     answer = bnn("run", "--resume", str(ended))
     assert answer.code == 2
@@ -344,7 +405,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": torch.optim.SGD(net().parameters(), 0.1)}, "optimizer: .*SGD is neither a name"),
     ({"optimizer": torch.optim.SGD}, "optimizer: .*SGD is neither .* know no binary weights"),
     ({"optimizer": lambda model: torch.optim.SGD(model.parameters(), 0.1)}, "makes a SGD, and no"),
-    ({"track": [Counting()]}, r"track: .*Counting is neither a name, nor a mapping with one"),
+    ({"track": [Counting()]}, r"track.*Counting is neither a name, nor a mapping with one"),
     ({"model": lambda: 7}, r"model: .*<lambda> returns a int, and no module"),
     ({"model": net().double()}, r"model: '0.weight' is torch.float64.*give module\.float\(\)"),
     ({"model": nn.LazyLinear(4)}, "'weight' has no values yet"),
@@ -394,6 +455,33 @@ def test_an_object_that_fails_in_a_run_fails_the_run() -> None:
         bnnlab.run(**{**objects(), "rule": Bad()}, **SMALL)
 
 
+class Watching(Probe):
+    """Hears what classes are predicted."""
+
+    def predicted(self, at: Any, task: Any, prediction: Any) -> None:
+        raise AssertionError("no run is to come so far")
+
+
+def test_a_probe_that_cannot_measure_a_run_is_refused_before_it() -> None:
+    numbers = bnnlab.stream_from((X, X[:, :4]), test=0.2)
+    named = {"rule": "bp", "optimizer": "adam", "model": net(), "stream": numbers}
+    for probe in (Watching(), Watching):
+        with pytest.raises(UsageError, match="probe:watching of object cannot measure a run whose"):
+            bnnlab.run(**named, probe=probe, **SMALL)
+
+
+def test_no_two_objects_have_one_name() -> None:
+    class Mine(Counting):
+        """One."""
+
+    class Mine_2(Counting):  # noqa: N801
+        """Another."""
+
+    probes = [Mine_2("a"), Mine("b"), Mine("c")]
+    result = bnnlab.run(**{**objects(), "probe": probes}, **SMALL)
+    assert [result[name] for name in "abc"] == [4, 4, 4]
+
+
 # -------------------------------------------------------------------- digests
 
 
@@ -424,6 +512,8 @@ def test_a_digest_covers_attributes_code_and_tensors() -> None:
     assert len({*map(named, variants)}) == len(variants)
     assert named(Weighted()) == named(Weighted())
     assert fingerprint(Weighted()) != fingerprint(Weighted())
+    arrays = [np.array([Weighted(limit), "a"], dtype=object) for limit in (1.0, 1.0, 2.0)]
+    assert [named(it) == named(arrays[0]) for it in arrays] == [True, True, False]
     frozen = Weighted()
     frozen.inner.weight.requires_grad_(requires_grad=False)
     assert named(frozen) != named(Weighted())

@@ -94,8 +94,9 @@ def test_the_model_stays_as_it_is_and_any_module_is_taken() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     (task,) = bnnlab.stream_from((X, Y), test=0.4)
     x, y = task.test.batch(torch.arange(len(task.test)))
-    right = (module(x).argmax(-1) == y).double().mean().item()
-    assert bnnlab.evaluate(module, bnnlab.stream_from((X, Y), test=0.4)).scores == [right]
+    for each in (module, nn.Flatten()):  # this has no parameters
+        right = (each(x).argmax(-1) == y).double().mean().item()
+        assert bnnlab.evaluate(each, bnnlab.stream_from((X, Y), test=0.4)).scores == [right]
 
 
 def test_a_task_that_is_told_is_scored_once_it_is_learned() -> None:
@@ -133,6 +134,11 @@ def test_what_does_not_go_together_is_refused() -> None:
         UsageError, match=r"the model is on cpu and the stream on meta.*to\('cpu'\)"
     ):
         bnnlab.evaluate(model(), stream().to("meta"))
+    numbers = bnnlab.stream_from((X, X[:, :2]), test=0.4)
+    with pytest.raises(UsageError, match=r"the model returns .* shape \(1,\) .* needs \(2,\): its"):
+        bnnlab.evaluate(nn.Linear(6, 1), numbers)
+    with pytest.raises(UsageError, match="the model: .* cannot take"):
+        bnnlab.evaluate(nn.Linear(5, 6), stream())
     broken = nn.Linear(6, 6)
     nn.init.constant_(broken.bias, torch.nan)
     with pytest.raises(RunError, match="on 'classes 0-1' the model predicts numbers that are not"):

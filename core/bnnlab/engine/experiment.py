@@ -103,7 +103,15 @@ class Experiment:
     @property
     def again(self) -> str:
         """What goes on with the run: a command; with objects, a call; empty without a folder."""
-        return _again(self.host, self.config, self.folder.path) if self.folder else ""
+        if not self.folder:
+            return ""
+        folder, config = self.folder.path, self.config
+        chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
+        its = (kind for kind, it in chosen if any(is_object(each) for _, each in it.within("")))
+        if given := "".join(f", {kind}=..." for kind in dict.fromkeys(its)):
+            return f"bnnlab.run(resume={str(folder)!r}{given})"
+        files = [word for it in self.host.plugins if it.file for word in ("--plugin", it.file)]
+        return command(*files, "run", "--resume", folder)
 
     @property
     def _path(self) -> Path | None:
@@ -111,8 +119,8 @@ class Experiment:
 
     def _logged(self, metrics: dict[str, Any]) -> None:
         self._tick()
-        seconds = round(self.learner.progress.seconds, 3)
-        metrics = {**metrics, "seconds": seconds, "time": round(time.time(), 3)}
+        now = {"seconds": round(self.learner.progress.seconds, 3), "time": round(time.time(), 3)}
+        metrics = {**metrics, **now}
         if self.folder:
             self.folder.append_metrics(metrics)
         self.observers.notify("bnnlab_metrics_logged", metrics=metrics)
@@ -130,8 +138,8 @@ class Experiment:
         self._tick()
         if not self.folder:
             return
-        probes = {"probes": self.probes.state_dict()}
-        state = {**self.learner.state_dict(), **self.origin.state_dict(), **probes}
+        state = {**self.learner.state_dict(), **self.origin.state_dict()}
+        state["probes"] = self.probes.state_dict()
         self.observers.notify("bnnlab_saved", file=self.folder.save(state))
         self._ticked = time.perf_counter()
         self._interruption.saved()
@@ -158,22 +166,12 @@ class Experiment:
             model=run.model.eval(),
             folder=self._path,
         )
-        has_ended = status in ("complete", "stopped")
+        found, has_ended = result.as_dict(), status in ("complete", "stopped")
         try:
             if self.folder:
-                written = self.folder.write_result(result.as_dict())
-                self.observers.notify("bnnlab_saved", file=written)
+                self.observers.notify("bnnlab_saved", file=self.folder.write_result(found))
             self.result = result if has_ended else None
         finally:
             if self.result is not None or not has_ended:  # else it has failed, and comes here again
-                self.observers.notify("bnnlab_run_ended", result=result.as_dict())
+                self.observers.notify("bnnlab_run_ended", result=found)
         return result
-
-
-def _again(host: PluginHost, config: RunConfig, folder: Path) -> str:
-    chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
-    its = (kind for kind, it in chosen if any(is_object(each) for _, each in it.within("")))
-    if kinds := dict.fromkeys(its):
-        return f"bnnlab.run(resume={str(folder)!r}, {', '.join(f'{kind}=...' for kind in kinds)})"
-    files = [word for it in host.plugins if it.file for word in ("--plugin", it.file)]
-    return command(*files, "run", "--resume", folder)

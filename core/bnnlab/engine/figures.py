@@ -45,16 +45,6 @@ class Score:
         """What a number is multiplied by to be shown."""
         return 100 if self.is_share else 1
 
-    @property
-    def unit(self) -> str:
-        """What follows a number."""
-        return " %" if self.is_share else ""
-
-    @property
-    def label(self) -> str:
-        """The name with its unit, for an axis or a caption."""
-        return f"{self.name} in %" if self.is_share else self.name
-
     def number(self, value: float, sign: str = "", digits: int = 1) -> str:
         """Return a number without its unit: `43.2` of an accuracy, `0.43` of R2.
 
@@ -67,7 +57,7 @@ class Score:
 
     def text(self, value: float | None) -> str:
         """Return a number with its unit."""
-        return "n/a" if value is None else f"{self.number(value)}{self.unit}"
+        return "n/a" if value is None else self.number(value) + " %" * self.is_share
 
     def named(self, text: str) -> str:
         """Return a measure's name or meaning, which says accuracy, with the score's own name."""
@@ -99,7 +89,9 @@ def has_one_task(result: Mapping[str, Any]) -> bool:
 def heading(result: Mapping[str, Any]) -> str:
     """Say what the numbers of an accuracy matrix are."""
     flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
-    return f"{result.get('evaluate_on', 'test')} {score_of(result).label}; flips: {flips}"
+    score = score_of(result)
+    unit = " in %" * score.is_share
+    return f"{result.get('evaluate_on', 'test')} {score.name}{unit}; flips: {flips}"
 
 
 def chosen(count: int, room: int = MOST) -> list[int]:

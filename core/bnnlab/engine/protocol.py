@@ -44,8 +44,7 @@ class Origin:
         computed_on: What computed it, more than one if a resumed run went on with another.
         data: What is needed to make the model again: input shape, classes, number of token ids if
             inputs are such, whether the rule infers.
-        components: Per kind: name, distribution and version; of an object its class, and its
-            digest as version.
+        components: As in `Result`.
     """
 
     run_id: str
@@ -152,13 +151,8 @@ def compare(
 ) -> None:
     """Check that a checkpoint's identity agrees with `mine`, the run's or a part of it.
 
-    A setting that the checkpoint does not have came with a later version, and is not compared.
-
-    Args:
-        folder: The run's folder.
-        saved: The checkpoint's identity.
-        mine: What is compared with it.
-        differences: Of the protocols, in words.
+    A setting that the checkpoint does not have came with a later version, and is not compared. The
+    message says the `differences` of the protocols, too.
 
     Raises:
         UsageError: If they differ.

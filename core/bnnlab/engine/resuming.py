@@ -61,13 +61,8 @@ def with_same_objects(
 ) -> PluginHost:
     """Return a host that offers the objects of a run that goes on, which it began with.
 
-    A model may have other initial weights, if a checkpoint has those in use.
-
-    Args:
-        host: Offers all else.
-        given: The objects.
-        folder: Of the run.
-        settings: Its run.toml, or a part of it.
+    What they were is in `settings`, the run.toml in its folder, or a part of it. A model may have
+    other initial weights, if a checkpoint has those in use.
 
     Raises:
         UsageError: With all that differs.
