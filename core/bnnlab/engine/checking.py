@@ -16,8 +16,7 @@ from bnnlab.engine.copies import (
     look_for_repetitions,
     parts_of,
 )
-from bnnlab.engine.parts import Finite, check_part, check_unit, labels_of
-from bnnlab.interfaces.examples import Examples
+from bnnlab.engine.parts import Finite, check_part, check_unit
 from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.stream import Task, TaskStream
 
@@ -73,7 +72,7 @@ def check_unknown(stream: TaskStream, tasks: Sequence[Task], unknown: Any) -> No
         ValueError: With the first fault.
     """
     what = "out_of_distribution()"
-    check_part(stream, tasks[0].objective, what, unknown, {})
+    check_part(stream, tasks[0], what, unknown, {}, is_scored=False)
     check_unit(f"{what} and the tasks", [unknown, tasks[0].test])
     look_for_known(what, unknown, tasks)
 
@@ -103,9 +102,7 @@ def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
             raise ValueError(f"the classes of {task.name!r} must be bool of shape {shape}")
     for name, part in parts.items():
         what = f"the {name} part of {task.name!r}"
-        check_part(stream, objective, what, part, finite)
-        if name != "train":
-            _check_scored(objective, what, part)
+        check_part(stream, task, what, part, finite, is_scored=name != "train")
         if classes is None:
             continue
         found = objective.classes_in(part.labels[part.rows])
@@ -117,13 +114,6 @@ def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
     check_unit(f"parts of {task.name!r}", parts.values())
     if len({content(part.permutation) for part in parts.values()}) > 1:
         raise ValueError(f"parts of {task.name!r} are permuted in different ways")
-
-
-def _check_scored(objective: Objective, what: str, part: Examples) -> None:
-    if len({*part.rows.tolist()}) < len(part):
-        raise ValueError(f"rows of {what} name an example more than once: it would count twice")
-    with labels_of(what):
-        objective.check_scored(part.labels[part.rows])
 
 
 def _is_normalised_alike(task: Task) -> bool:

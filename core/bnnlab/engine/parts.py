@@ -1,8 +1,7 @@
 """Check the parts of a task: their examples are what the stream and the objective say."""
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,8 +9,7 @@ from torch import Tensor
 
 from bnnlab.engine.copies import TOGETHER
 from bnnlab.interfaces.examples import Examples, StoredImages
-from bnnlab.interfaces.objective import Objective
-from bnnlab.interfaces.stream import TaskStream
+from bnnlab.interfaces.stream import Task, TaskStream
 
 Finite = dict[int, Tensor]
 """By the id of pixels: which examples hold finite numbers alone, bool of shape (N,)."""
@@ -28,19 +26,10 @@ def check_unit(what: str, parts: Iterable[Examples]) -> None:
         raise ValueError(f"{what} have pixels of {' and of '.join(sorted(kinds))}")
 
 
-@contextmanager
-def labels_of(what: str) -> Iterator[None]:
-    """Have an objective's error say whose labels it is about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"labels of {what} {error}") from error
-
-
 def check_part(
-    stream: TaskStream, objective: Objective, what: str, part: Examples, finite: Finite
+    stream: TaskStream, task: Task, what: str, part: Examples, finite: Finite, *, is_scored: bool
 ) -> None:
-    """Check a part: it is as `Examples` describes, fits the stream, and its inputs are finite.
+    """Check a part: it is as `Examples` describes, fits stream and task, and inputs are finite.
 
     Stored images are checked when they are read. `finite` is for pixels that were read before.
 
@@ -48,15 +37,20 @@ def check_part(
         ValueError: With the first fault.
     """
     _check_types(what, part)
-    _check_rows(what, part)
-    with labels_of(what):
-        objective.check(part.labels[part.rows], stream.classes)
+    _check_rows(what, part, is_scored)
+    targets = part.labels[part.rows]
+    try:
+        task.objective.check(targets, stream.classes)
+        if is_scored:
+            task.objective.check_scored(targets)
+    except ValueError as error:
+        raise ValueError(f"labels of {what} {error}") from error
     _check_shape(stream, what, part)
     _check_kind(stream, what, part)
     _check_finite(what, part, finite)
 
 
-def _check_rows(what: str, part: Examples) -> None:
+def _check_rows(what: str, part: Examples, is_scored: bool) -> None:
     count, rows, labels = part.pixels.shape[0], part.rows, part.labels
     if rows.dtype != torch.int64 or rows.ndim != 1:
         said = f"{rows.dtype} of shape {tuple(rows.shape)}"
@@ -64,6 +58,8 @@ def _check_rows(what: str, part: Examples) -> None:
     low, high = int(rows.min()), int(rows.max())
     if low < 0 or high >= count:
         raise ValueError(f"rows of {what} go from {low} to {high}, and the last is {count - 1}")
+    if is_scored and len(rows.unique()) < len(rows):
+        raise ValueError(f"rows of {what} name an example more than once: it would count twice")
     if labels.shape[:1] != (count,):
         said = f"{count}, one per row of pixels, and have shape {tuple(labels.shape)}"
         raise ValueError(f"labels of {what} must be {said}")

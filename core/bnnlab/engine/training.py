@@ -97,6 +97,7 @@ class Trainer:
         self._make_steps(task)
         progress, run = self.progress, self.made
         diagnostics = {**_numbers(run.rule), **_numbers(run.optimizer)}
+        right = progress.correct
         metrics = {
             **diagnostics,
             "event": "epoch",
@@ -104,7 +105,7 @@ class Trainer:
             "epoch": progress.epoch,
             "step": progress.steps,
             "loss": float(progress.losses.mean()),
-            **_train_accuracy(progress, task),
+            **({} if right is None else {"train_accuracy": float(right) / len(task.train)}),
             **self._scorer.score_held(task),
         }
         self._control.log(metrics)
@@ -168,11 +169,6 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
             f"task {task.index + 1} ({task.name}), epoch {progress.epoch + 1}, step {step}: "
             f"{error} {last}"
         ) from error
-
-
-def _train_accuracy(progress: Progress, task: Task) -> dict[str, float]:
-    right = progress.correct
-    return {} if right is None else {"train_accuracy": float(right) / len(task.train)}
 
 
 def _numbers(source: LearningRule | Optimizer) -> dict[str, float | None]:
