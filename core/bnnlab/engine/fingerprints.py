@@ -59,46 +59,45 @@ class _Reader:
             value = value.tolist()
         if isinstance(value, PLAIN):
             yield f"{type(value).__name__} {value!r}"
-            return
-        if isinstance(value, tuple):  # Python may make two equal ones one
+        elif isinstance(value, tuple):  # Python may make two equal ones one
             yield from self._all("tuple", value)
-            return
-        if id(value) in self._known:
+        elif id(value) in self._known:
             yield f"again {self._known[id(value)][0]}"
-            return
-        self._known[id(value)] = len(self._known), value
-        if isinstance(value, Tensor | np.ndarray):
-            yield from _content(value)
-        elif isinstance(value, Mapping):
-            yield from self._all("mapping", [part for pair in value.items() for part in pair])
-        elif isinstance(value, list):
-            yield from self._all("list", value)
-        elif isinstance(value, set | frozenset):
-            yield from self._all("set", sorted(map(fingerprint, value)))
-        elif isinstance(value, partial):
-            yield from self._all("partial", [value.func, value.args, value.keywords])
-        elif isinstance(value, MethodType):
-            yield from self._all("method", [value.__func__, value.__self__])
-        elif isinstance(value, FunctionType):
-            yield from self._function(value)
-        elif isinstance(value, type):
-            yield from self._class(value)
-        elif isinstance(value, nn.Module):
-            yield from self._module(value)
         else:
-            yield from self._object(value)
+            self._known[id(value)] = len(self._known), value
+            yield from self._parts(value)
 
     def _all(self, what: str, values: Any) -> Pieces:
         yield f"{what} {len(values)}"
         for value in values:
             yield from self.read(value)
 
-    def _object(self, value: Any) -> Pieces:
-        yield from self.read(type(value))
-        if isinstance(value, torch.Generator):
-            yield from _content(value.get_state())
-        elif not _is_foreign(type(value)):
-            yield from self._all("attributes", getattr(value, "__dict__", {}).items())
+    def _parts(self, value: Any) -> Pieces:
+        match value:
+            case Tensor() | np.ndarray():
+                yield from _numbers(value)
+            case Mapping():
+                yield from self._all("mapping", [part for pair in value.items() for part in pair])
+            case list():
+                yield from self._all("list", value)
+            case set() | frozenset():
+                yield from self._all("set", sorted(map(fingerprint, value)))
+            case partial():
+                yield from self._all("partial", [value.func, value.args, value.keywords])
+            case MethodType():
+                yield from self._all("method", [value.__func__, value.__self__])
+            case FunctionType():
+                yield from self._function(value)
+            case type():
+                yield from self._class(value)
+            case nn.Module():
+                yield from self._module(value)
+            case _:
+                yield from self.read(type(value))
+                if isinstance(value, torch.Generator):
+                    yield from _numbers(value.get_state())
+                elif not _is_foreign(type(value)):
+                    yield from self._all("attributes", getattr(value, "__dict__", {}).items())
 
     def _module(self, module: nn.Module) -> Pieces:
         if isinstance(module, fx.GraphModule):
@@ -132,12 +131,13 @@ class _Reader:
             return
         yield from _code(function.__code__)
         yield from self._all("defaults", [function.__defaults__, function.__kwdefaults__])
-        names = {each.argval for each in _instructions(function.__code__)}
-        used = [*(function.__globals__[name] for name in sorted(names & {*function.__globals__}))]
+        names = _globals_of(function.__code__) & function.__globals__.keys()
+        used = [function.__globals__[name] for name in sorted(names)]
         for cell in function.__closure__ or ():
             used += [cell.cell_contents] if cell != type(cell)() else []
         for value in used:  # of all else, that the code says its name is enough
-            if isinstance(value, FunctionType) or _is_plain(value):
+            items = value if isinstance(value, list | tuple) else [value]
+            if isinstance(value, FunctionType) or all(isinstance(item, PLAIN) for item in items):
                 yield from self.read(value)
 
 
@@ -147,26 +147,11 @@ def _is_foreign(named: Any) -> bool:
     return package != "__main__" and (package in FOREIGN or package.startswith("bnnlab"))
 
 
-def _is_plain(value: Any) -> bool:
-    items = value if isinstance(value, list | tuple) else [value]
-    return all(isinstance(item, PLAIN) for item in items)
-
-
-def _content(value: Any) -> Pieces:
-    """Yield dtype, shape and values of a tensor or array."""
-    yield f"{value.dtype} {tuple(value.shape)}"
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
-        value = plain.reshape(-1).view(torch.uint8).numpy()
-    yield value.tobytes()
-
-
-def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
-    """Yield the instructions that read a global name, also in the functions inside."""
-    yield from (each for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _instructions(constant)
+def _globals_of(code: CodeType) -> set[str]:
+    """Return the names of the globals that code reads, also in the functions inside."""
+    reads = (each for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+    inner = (_globals_of(each) for each in code.co_consts if isinstance(each, CodeType))
+    return {each.argval for each in reads}.union(*inner)
 
 
 def _code(code: CodeType) -> Pieces:
@@ -175,7 +160,14 @@ def _code(code: CodeType) -> Pieces:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _code(constant)
-        elif isinstance(constant, frozenset):
-            yield f"{sorted(map(repr, constant))}"
         else:
-            yield f"{constant!r}"
+            is_set = isinstance(constant, frozenset)
+            yield f"{sorted(map(repr, constant)) if is_set else constant!r}"
+
+
+def _numbers(value: Any) -> Pieces:
+    """Yield dtype, shape and values of a tensor or array."""
+    yield f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    yield value.tobytes()
