@@ -249,7 +249,7 @@ def test_an_object_may_be_what_another_component_is_made_of(
     torn, again = tmp_path / "torn", {**given, "rule": {"name": "replay", "base": Scaled(0.5)}}
     for rule, message in (
         ({"name": "replay", "base": Scaled(0.1)}, r"rule\.base: its attributes or its code"),
-        ({"name": "replay", "size": 31, "base": Scaled(0.5)}, "another rule was"),
+        ({"name": "replay", "size": 31, "base": Scaled(0.5)}, "was begun with another rule"),
         ({"name": "replay", "base": "bp"}, "leave out rule"),
         (Scaled(0.5), r"rule: an object is given.*; rule\.base: it had an object of"),
     ):
@@ -305,7 +305,7 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"probe": [Counting(), Counting()]}, r"probe\.object/counting-2: an object is given, and it"),
     ({"epochs": 3}, "leave out epochs"),
     ({"rule": "bp"}, "leave out rule"),
-    ({"probe": [Counting(), "confusion"]}, "goes on with the settings .* another probe was"),
+    ({"probe": [Counting(), "confusion"]}, "was begun with another probe: give what was given then"),
     ({"seeds": 3, "set": {"epochs": 2}}, "leave out set, seeds"),
 ]
 
@@ -517,6 +517,21 @@ def test_a_digest_covers_attributes_code_and_tensors() -> None:
     frozen = Weighted()
     frozen.inner.weight.requires_grad_(requires_grad=False)
     assert named(frozen) != named(Weighted())
+
+
+TABLE = {"rates": [0.1, 0.2]}
+
+
+def test_a_digest_covers_the_plain_values_of_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def uses() -> Any:
+        return TABLE["rates"]
+
+    before = fingerprint(uses)
+    assert fingerprint(uses) == before
+    monkeypatch.setitem(TABLE, "rates", [0.1, 0.3])
+    assert fingerprint(uses) != before
+    one, same, other = (type("Own", (Scaled,), {"widths": [4, n]}) for n in (8, 8, 9))
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 
 SCRIPT = """

@@ -20,7 +20,7 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
     """
     every = frozenset(name for name, who in CAPABILITIES.items() if who.startswith(f"{kind}:"))
     known = _declared(host, kind, value)
-    provides, requires = known or (every, frozenset())
+    provides, requires = known or (every, frozenset[str]())
     if kind is Kind.RULE and known is None and not getattr(value, "any_loss", True):
         return provides - {"any-loss"}, requires
     told = frozenset({"task-ids"})

@@ -121,8 +121,8 @@ class _Reader:
                 continue
             for name, member in sorted(vars(base).items()):
                 inner = getattr(member, "__func__", getattr(member, "fget", member))
-                is_function = isinstance(inner, FunctionType)
-                if is_function or (isinstance(inner, PLAIN) and not name.startswith("__")):
+                is_value = _is_plain(inner) and not name.startswith("__")
+                if isinstance(inner, FunctionType) or is_value:
                     yield from self._all(name, [inner])
 
     def _function(self, function: FunctionType) -> Pieces:
@@ -136,8 +136,7 @@ class _Reader:
         for cell in function.__closure__ or ():
             used += [cell.cell_contents] if cell != type(cell)() else []
         for value in used:  # of all else, that the code says its name is enough
-            items = value if isinstance(value, list | tuple) else [value]
-            if isinstance(value, FunctionType) or all(isinstance(item, PLAIN) for item in items):
+            if isinstance(value, FunctionType) or _is_plain(value):
                 yield from self.read(value)
 
 
@@ -145,6 +144,15 @@ def _is_foreign(named: Any) -> bool:
     """Return whether a class or function comes with Python, torch or a distribution of bnnlab."""
     package = str(named.__module__).partition(".")[0]
     return package != "__main__" and (package in FOREIGN or package.startswith("bnnlab"))
+
+
+def _is_plain(value: Any, depth: int = 8) -> bool:
+    """Return whether a value is plain, or a container of such values, which may be containers."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if not isinstance(value, list | tuple | set | frozenset):
+        return isinstance(value, PLAIN)
+    return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
 
 
 def _globals_of(code: CodeType) -> set[str]:

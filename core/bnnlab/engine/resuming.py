@@ -48,10 +48,8 @@ def resumed(
     config = resolve(host, [settings, named])
     before, now = resolve(host, [settings]).as_dict(), config.as_dict()
     if others := [key for key in named if key != Kind.TRACKER and now[key] != before.get(key)]:
-        raise UsageError(
-            f"{folder} goes on with the settings that it began with. Beside objects, give what "
-            f"was given then: another {', '.join(others)} was."
-        )
+        what = ", ".join(others)
+        raise UsageError(f"{folder} was begun with another {what}: give what was given then.")
     run = RunFolder(folder)
     return prepare(host, config, run, allow_changed_versions=allow_changed_versions)
 
