@@ -54,14 +54,9 @@ def load(
     host = with_same_objects(host, objects, path, its)
     choices = resolve_components(host, [settings], kinds)
     compare(path, state["identity"], {key: settings.get(key) for key in ("seed", *kinds)})
-    made = building.make_model(
-        host,
-        building.without_files(choices[Kind.MODEL]),
-        input_shape=tuple(data["input_shape"]),
-        classes=data["classes"],
-        tokens=data.get("tokens"),
-        seed=seed,
-    )
+    sizes = {key: data.get(key) for key in ("input_shape", "classes", "tokens")}
+    choice = building.without_files(choices[Kind.MODEL])
+    made = building.make_model(host, choice, **sizes, seed=seed)
     parts: dict[str, Any] = {"model": made}
     if Kind.RULE in choices:
         parts["rule"] = building.make_rule(host, choices[Kind.RULE], made, seed=seed)
