@@ -1,11 +1,13 @@
 """The figures of a result as people read them: names, values and meanings. No torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bnnlab.engine.continual import RECENT
 
+Rows = list[tuple[str, str, str]]
+"""Name, value and meaning of each measure that is a number."""
 MOST = 10
 """Tasks that are shown of an accuracy matrix."""
 _UNCERTAINTY = {
@@ -101,10 +103,8 @@ def chosen(count: int, room: int = MOST) -> list[int]:
     return [round(i * (count - 1) / (room - 1)) for i in range(room)]
 
 
-def rows(
-    result: Mapping[str, Any], meanings: Mapping[str, str], others: Iterable[str]
-) -> list[tuple[str, str, str]]:
-    """Return name, value and meaning of each measure that is a number.
+def rows(result: Mapping[str, Any], meanings: Mapping[str, str], others: Iterable[str]) -> Rows:
+    """Return what people are told of a result.
 
     Args:
         result: What result.json holds, with all of the core's measures.
@@ -124,26 +124,19 @@ def rows(
     ]
 
 
-def _of_one_task(
-    result: Mapping[str, Any], meanings: Mapping[str, str]
-) -> list[tuple[str, str, str]]:
+def _of_one_task(result: Mapping[str, Any], meanings: Mapping[str, str]) -> Rows:
     part, score = result.get("evaluate_on", "test"), score_of(result)
+    first = {name: (result[name] or [None])[0] for name in ("untrained_accuracy", "flips")}
     shown = [
         (score, score.name, result["average_accuracy"], f"on the {part} part of the task"),
-        (score, "untrained", _first(result["untrained_accuracy"]), "before any training"),
-        (SHARE, "flips", _first(result["flips"]), "of the binary weights changed"),
+        (score, "untrained", first["untrained_accuracy"], "before any training"),
+        (SHARE, "flips", first["flips"], "of the binary weights changed"),
         (score, "plasticity", result["plasticity"], meanings["plasticity"]),
     ]
     return [(name, of.text(it), meaning) for of, name, it, meaning in shown if it is not None]
 
 
-def _first(values: Sequence[float | None] | None) -> float | None:
-    return values[0] if values else None
-
-
-def _of_the_matrix(
-    result: Mapping[str, Any], meanings: Mapping[str, str]
-) -> list[tuple[str, str, str]]:
+def _of_the_matrix(result: Mapping[str, Any], meanings: Mapping[str, str]) -> Rows:
     count = len(result["accuracy"])
     names = ["average_accuracy", *["recent_accuracy"] * (count > RECENT)]
     if count > 1:

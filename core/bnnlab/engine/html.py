@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bnnlab.engine.figures import SHARE, Score, chosen, has_one_task, heading, score_of
+from bnnlab.engine.figures import SHARE, Rows, Score, chosen, has_one_task, heading, score_of
 from bnnlab.settings.run import KINDS
 
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -19,14 +19,12 @@ Cell = str | float | None
 """Of a table: a text, or a score, which has a colour; None was not measured."""
 
 
-def result_html(
-    result: Mapping[str, Any], told: Sequence[tuple[str, str, str]], folder: Path | None
-) -> str:
+def result_html(result: Mapping[str, Any], told: Rows, folder: Path | None) -> str:
     """Return the accuracy matrix of a result, its measures, and what they belong to.
 
     Args:
         result: What result.json holds.
-        told: Name, value and meaning of each measure that is a number.
+        told: What `bnnlab.engine.result.told` returns.
         folder: Of the run.
     """
     names = [result["components"].get(kind, {}).get("name", "?") for kind in KINDS]

@@ -9,7 +9,7 @@ from torch import nn
 from bnnlab.engine import continual
 from bnnlab.engine.building import check_outputs
 from bnnlab.engine.evaluation import Evaluator
-from bnnlab.engine.figures import heading, score_of
+from bnnlab.engine.figures import Rows, heading, score_of
 from bnnlab.engine.html import matrix_html, stacked, table
 from bnnlab.engine.result import ABSENT, Measured, PerTask, told
 from bnnlab.errors import RunError, UsageError
@@ -56,7 +56,7 @@ class Evaluation(Measured):
     def _found(self) -> dict[str, Any]:
         return {**ABSENT, **self.measures, "score": self.score}
 
-    def _told(self) -> list[tuple[str, str, str]]:
+    def _told(self) -> Rows:
         return told(self._found) if self.learned else []
 
 

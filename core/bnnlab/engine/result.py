@@ -175,7 +175,7 @@ ABSENT: dict[str, Any] = {name: measure.absent for name, measure in MEASURES.ite
 """The values of measures that nothing measured."""
 
 
-def told(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def told(result: Mapping[str, Any]) -> figures.Rows:
     """Return name, value and meaning of each measure that is a number.
 
     Args:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.objects import Named, name_objects, offered
@@ -13,7 +12,7 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.given import OBJECT
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.layers import Layer, resolve
+from bnnlab.settings.layers import Layer, Settings, resolve
 from bnnlab.settings.run import ANALYSIS
 from bnnlab.settings.text import read_config
 from bnnlab.storage.checkpoint import CHECKPOINT
@@ -28,7 +27,7 @@ _OTHERS: Mapping[Kind, str] = {
 
 
 def resumed(
-    host: PluginHost, folder: Path, said: Mapping[str, Any], *, allow_changed_versions: bool
+    host: PluginHost, folder: Path, said: Settings, *, allow_changed_versions: bool
 ) -> Experiment:
     """Return the run in a folder, ready to go on; what is said are its objects, and trackers.
 
@@ -55,7 +54,7 @@ def resumed(
 
 
 def with_same_objects(
-    host: PluginHost, given: Iterable[Named], folder: Path, settings: Mapping[str, Any]
+    host: PluginHost, given: Iterable[Named], folder: Path, settings: Settings
 ) -> PluginHost:
     """Return a host that offers the objects of a run that goes on, which it began with.
 
@@ -86,9 +85,7 @@ def with_same_objects(
     return host.offering(plugins)
 
 
-def _fault(
-    kind: Kind, mine: Mapping[str, Any], its: Mapping[str, Any], needs_weights: bool
-) -> str:
+def _fault(kind: Kind, mine: Settings, its: Settings, needs_weights: bool) -> str:
     """Return how an object is another than run.toml says; empty if it is the same."""
     if not its:
         return "an object is given, and it had none"
@@ -100,9 +97,7 @@ def _fault(
     return "its initial weights are others" if is_other else ""
 
 
-def _objects_in(
-    settings: Mapping[str, Any], place: str = ""
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _objects_in(settings: Settings, place: str = "") -> Iterator[tuple[str, Settings]]:
     """Yield what settings say of objects, each with its place."""
     for key, table in settings.items():
         if isinstance(table, Mapping):
