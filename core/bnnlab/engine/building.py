@@ -71,9 +71,8 @@ def make_stream(
 ) -> TaskStream:
     """Make a stream; `data` is the data folder, `seed` the root seed."""
     forget_unused()
-    stream: TaskStream = make(
-        host, choice, data=data, device=device, seed=seeds.child_seed(seed, "stream")
-    )
+    seed = seeds.child_seed(seed, "stream")
+    stream: TaskStream = make(host, choice, data=data, device=device, seed=seed)
     return stream
 
 

@@ -146,9 +146,7 @@ def is_object(choice: Choice) -> bool:
     return choice.plugin.distribution == OBJECT
 
 
-def compare(
-    folder: Path, saved: Mapping[str, Any], mine: Mapping[str, Any], differences: Iterable[str] = ()
-) -> None:
+def compare(folder: Path, saved: State, mine: State, differences: Iterable[str] = ()) -> None:
     """Check that a checkpoint's identity agrees with `mine`, the run's or a part of it.
 
     A setting that the checkpoint does not have came with a later version, and is not compared. The
