@@ -261,7 +261,7 @@ def test_an_object_may_be_what_another_component_is_made_of(
 INSIDE: list[tuple[dict[str, Any], str]] = [
     ({"name": "bp", "size": Scaled()}, r"rule\.size: no such option"),
     ({"base": Scaled()}, r"rule\.base: no such option"),
-    ({"name": "replay", "size": Scaled()}, r"rule\.size: .* is not an integer"),
+    ({"name": "replay", "size": Scaled()}, r"rule\.size: .* is not an int\."),
     ({"name": "replay", "base": net()}, r"rule\.base: .*Sequential is neither a name"),
     ({"name": "replay", "base": 3}, r"rule\.base: builtins\.int is neither a name"),
     ({"name": "reply", "base": Scaled()}, "unknown rule 'reply'"),
@@ -305,7 +305,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ({"probe": [Counting(), Counting()]}, r"probe\.object/counting-2: an object is given, and it"),
     ({"epochs": 3}, "leave out epochs"),
     ({"rule": "bp"}, "leave out rule"),
-    ({"probe": [Counting(), "confusion"]}, "was begun with another probe: give what was given then"),
+    (
+        {"probe": [Counting(), "confusion"]},
+        "was begun with another probe: give what was given then",
+    ),
     ({"seeds": 3, "set": {"epochs": 2}}, "leave out set, seeds"),
 ]
 
@@ -530,7 +533,9 @@ def test_a_digest_covers_the_plain_values_of_code(monkeypatch: pytest.MonkeyPatc
     assert fingerprint(uses) == before
     monkeypatch.setitem(TABLE, "rates", [0.1, 0.3])
     assert fingerprint(uses) != before
-    one, same, other = (type("Own", (Scaled,), {"widths": [4, n]}) for n in (8, 8, 9))
+    one, same, other = (
+        type("Own", (Scaled,), {"__module__": __name__, "widths": [4, n]}) for n in (8, 8, 9)
+    )
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
 

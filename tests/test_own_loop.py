@@ -137,7 +137,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     numbers = bnnlab.stream_from((X, X[:, :2]), test=0.4)
     with pytest.raises(UsageError, match=r"the model returns .* shape \(1,\) .* needs \(2,\): its"):
         bnnlab.evaluate(nn.Linear(6, 1), numbers)
-    with pytest.raises(UsageError, match="the model: .* cannot take"):
+    with pytest.raises(UsageError, match=r"the model: .* cannot take"):
         bnnlab.evaluate(nn.Linear(5, 6), stream())
     broken = nn.Linear(6, 6)
     nn.init.constant_(broken.bias, torch.nan)
