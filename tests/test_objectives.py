@@ -352,7 +352,7 @@ def test_scores_are_shares_where_they_are_called_accuracies() -> None:
     assert score_of({"score": "R2"}).text(-0.004) == "0.00"
     assert score_of({"score": "R2"}, {"score": "R2"}).named("average accuracy") == "average R2"
     mixed = score_of({"score": "R2"}, {"score": "top-1 accuracy"})
-    assert (mixed.name, mixed.number(0.981)) == ("score", "0.98")
+    assert (mixed.label, mixed.number(0.981)) == ("score", "0.98")
 
 
 def test_the_segments_of_a_model_of_token_ids_are_shown(host: PluginHost, bnn: Bnn) -> None:

@@ -47,6 +47,11 @@ class Score:
         """What a number is multiplied by to be shown."""
         return 100 if self.is_share else 1
 
+    @property
+    def label(self) -> str:
+        """The name with its unit, for an axis or a caption."""
+        return f"{self.name} in %" if self.is_share else self.name
+
     def number(self, value: float, sign: str = "", digits: int = 1) -> str:
         """Return a number without its unit: `43.2` of an accuracy, `0.43` of R2.
 
@@ -91,9 +96,7 @@ def has_one_task(result: Mapping[str, Any]) -> bool:
 def heading(result: Mapping[str, Any]) -> str:
     """Say what the numbers of an accuracy matrix are."""
     flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
-    score = score_of(result)
-    unit = " in %" * score.is_share
-    return f"{result.get('evaluate_on', 'test')} {score.name}{unit}; flips: {flips}"
+    return f"{result.get('evaluate_on', 'test')} {score_of(result).label}; flips: {flips}"
 
 
 def chosen(count: int, room: int = MOST) -> list[int]:

@@ -58,7 +58,7 @@ def _check_rows(what: str, part: Examples, is_scored: bool) -> None:
     low, high = int(rows.min()), int(rows.max())
     if low < 0 or high >= count:
         raise ValueError(f"rows of {what} go from {low} to {high}, and the last is {count - 1}")
-    if is_scored and len(rows.unique()) < len(rows):
+    if is_scored and len({*rows.tolist()}) < len(rows):
         raise ValueError(f"rows of {what} name an example more than once: it would count twice")
     if labels.shape[:1] != (count,):
         said = f"{count}, one per row of pixels, and have shape {tuple(labels.shape)}"
