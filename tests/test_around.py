@@ -7,6 +7,7 @@ import pytest
 import torch
 from remembering import Replay
 from torch import Tensor
+from torch.func import functional_call
 
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.around import RuleAround
@@ -76,15 +77,34 @@ def test_past_rows_are_drawn_and_kept_once_per_step_for_all_weight_draws(
     closure.at(weights)
     assert closure.logits is not None
     assert closure.logits.shape == (toy.BATCH_SIZE, toy.CLASSES)
-    merged = closure.logits
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    outputs = [
+        functional_call(model, {names[p]: drawn[s] for p, drawn in weights.items()}, own.inputs)
+        for s in range(2)
+    ]
     closure.at(weights)
     closure()
     assert rule.recalled == 1
     ((kept, logits),) = rule.remembered
     assert kept.inputs is own.inputs
-    assert torch.equal(logits, merged)
+    torch.testing.assert_close(logits, (outputs[0] + outputs[1]).detach() / 2)
     assert rule.memory is not None
     assert len(rule.memory) == 30
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("base", [toy.ToyRule, AtOnce])
+def test_with_bfloat16_what_is_kept_is_float32(base: type[toy.ToyRule], count: int) -> None:
+    """So steps with weight draws and steps without can follow one another."""
+    model, rule = replay(base())
+    rule.precision = torch.bfloat16
+    weights = model.binary_parameters().values()
+    closure = rule.closure(model, batch())
+    closure.at({each: torch.stack([each.detach()] * count) for each in weights})
+    assert closure.logits is not None
+    assert closure.logits.dtype == torch.float32
+    rule.closure(model, batch())()
+    assert [logits.dtype for _, logits in rule.remembered] == [torch.float32] * 2
 
 
 def test_a_batch_that_is_never_evaluated_is_not_remembered() -> None:

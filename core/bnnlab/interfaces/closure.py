@@ -71,7 +71,7 @@ class Closure:
             RunError: If the rule breaks its interface, or the batch does not fit.
         """
         loss = self._evaluate()
-        self._remember()
+        self._remember(self.logits)
         return loss
 
     def _evaluate(self) -> Tensor:
@@ -90,16 +90,15 @@ class Closure:
         self._check(logits, ())
         if all(parameter.grad is None for parameter in self._names):
             raise RunError(f"{name}.differentiate() left no gradient in any parameter")
-        logits = logits[: self.batch_size].detach()
-        self.logits = logits.float() if logits.dtype.itemsize < 4 else logits
+        self.logits = _kept(logits[: self.batch_size])
         return loss.detach()
 
-    def _remember(self) -> None:
-        """Let the rule remember the batch, once."""
-        if self._is_new and self.logits is not None:
+    def _remember(self, outputs: Tensor | None) -> None:
+        """Let the rule remember the batch with its outputs `(B, ...)`, once."""
+        if self._is_new and outputs is not None:
             self._is_new = False
             with torch.no_grad():
-                self._rule.remember(self._own, self.logits)
+                self._rule.remember(self._own, outputs)
 
     def at(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
         """Evaluate the batch at S weight draws, in one pass if rule and model can do it.
@@ -127,8 +126,7 @@ class Closure:
             if parameter not in draws:
                 own = found.grads.get(name)
                 parameter.grad = None if own is None else own.mean(0)
-        self.logits = self._merged(found.logits[:, : self.batch_size])
-        self._remember()
+        self._merge(_kept(found.logits[:, : self.batch_size]))
         return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
 
     def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
@@ -141,13 +139,13 @@ class Closure:
             return loss
 
         answer = evaluate_draws(call, draws, self._names)
-        self.logits = self._merged(torch.stack(logits))
-        self._remember()
+        self._merge(torch.stack(logits))
         return answer
 
-    def _merged(self, logits: Tensor) -> Tensor:
-        """Return what S draws predict together, of their logits `(S, B, ...)`."""
-        return self._own.objective.merge(logits)
+    def _merge(self, logits: Tensor) -> None:
+        """Keep what S draws predict together, and remember their mean; logits are `(S, B, ...)`."""
+        self.logits = self._own.objective.merge(logits)
+        self._remember(logits.mean(0))
 
     def _check(self, logits: Tensor, draws: tuple[int, ...]) -> None:
         """Check that logits have the shape `(*draws, B, ..., K)`, with the K of the stream.
@@ -174,6 +172,12 @@ class Closure:
             if not reason:
                 raise
             raise RunError(f"the step cannot be made: {reason}") from error
+
+
+def _kept(logits: Tensor) -> Tensor:
+    """Return logits without their graph, in float32 at least."""
+    logits = logits.detach()
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 def evaluate_draws(

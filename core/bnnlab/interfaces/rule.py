@@ -112,7 +112,7 @@ class LearningRule(nn.Module, ABC):
 
         Args:
             batch: The step's own rows, as `recall` was given them.
-            logits: What the model answered to them, as in `Closure.logits`.
+            logits: The model's outputs for them; after S weight draws, the mean over the draws.
         """
         if self.memory is not None:
             self.memory.add(batch, logits)

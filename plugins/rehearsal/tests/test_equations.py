@@ -179,15 +179,25 @@ def test_lwf_is_taught_by_the_model_before_the_task(temperature: float) -> None:
         np.testing.assert_allclose(grad, expected(logits(model, x, w))[1].T @ x, rtol=1e-9)
 
 
-def test_what_no_draw_predicts_is_kept_as_a_finite_logit() -> None:
-    rule = DarkReplay(size=20)
-    model = make_model()
-    rule.attach(model, torch.Generator())
-    rule.remember(make_batch(0), torch.full((ROWS, CLASSES), -torch.inf).double())
-    past = rule.past(make_batch(0))
-    assert past is not None
-    assert past.logits is not None
-    assert bool((past.logits == -104).all())
+@pytest.mark.parametrize("draws", [1, 3])
+def test_derpp_matches_the_mean_logits_of_the_draws_at_which_examples_came(draws: int) -> None:
+    rule, model = DarkReplay(size=20), make_model()
+    rule.attach(model, torch.Generator().manual_seed(3))
+    layer: Any = model.segments[0]
+    noise = torch.randn(draws, *layer.weight.shape, generator=DRAWS, dtype=torch.float64)
+    drawn, first = layer.weight.detach() + noise, make_batch(0)
+    rule.closure(model, first).at({layer.weight: drawn})
+    x = first.inputs.numpy()
+    z = np.mean([logits(model, x, weight) for weight in drawn.numpy()], axis=0)
+    came = {float(row[0]): each for row, each in zip(x, z, strict=True)}
+    closure = rule.closure(model, make_batch(1))
+    expected = Expected(closure.batch, came, masked=False)
+    found = [
+        expected.derpp(logits(model, closure.batch.inputs.numpy(), weight))[0]
+        for weight in drawn.numpy()
+    ]
+    loss, _ = closure.at({layer.weight: drawn})
+    assert float(loss) == pytest.approx(np.mean(found), rel=1e-12)
 
 
 def test_the_tasks_of_a_stream_are_the_ones_that_are_told() -> None:

@@ -22,9 +22,6 @@ from bnnlab.markers import AtLeast, Search
 from bnnlab_rehearsal.losses import among, distance_to, summed
 from bnnlab_rehearsal.rehearsal import ByTheLoss, Rehearsal, classes_of
 
-LOWEST = -104.0
-"""What is kept of the logarithm of a probability that float32 rounds to 0; all others are above."""
-
 
 class Replay(Rehearsal):
     """Learns past examples beside new ones, all alike.
@@ -95,8 +92,7 @@ class DarkReplay(Rehearsal):
 
     Source: Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple
     Baseline", NeurIPS 2020, eq. 6. As in the published code, the squared distance is a mean over
-    the K logits, not their sum. After several weight draws the logits that are kept are the
-    logarithms of the mean probabilities: their softmax is what was predicted.
+    the K logits, not their sum. Of a step with several weight draws, z' is the mean of its logits.
 
     Args:
         alpha: Weight of the squared distance to past logits.
@@ -132,7 +128,3 @@ class DarkReplay(Rehearsal):
             (len(dark.batch.targets), self.alpha, distance_to(dark.logits)),
             (len(others.batch.targets), self.beta, others.batch.loss),
         )
-
-    def remember(self, batch: Batch, logits: Tensor) -> None:
-        """Keep the batch and its logits."""
-        super().remember(batch, logits.masked_fill(logits.isneginf(), LOWEST))

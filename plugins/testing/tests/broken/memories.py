@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from bnnlab.families.around import RuleAround
+from bnnlab.families.draws import backpropagate
 from bnnlab.interfaces.batch import Batch, joined
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Draws
 from bnnlab_testing import toy
 from broken import found_by, right
 
@@ -177,6 +179,15 @@ class RecallsAtDraws(Replays):
 
     def differentiate_draws(self, model: Model, batch: Batch, draws: Any) -> None:
         self.memory.draw(1, batch)
+
+
+@found_by("test_it_remembers_a_batch_once", "it keeps other logits")
+class KeepsLogProbabilities(Replays):
+    """Gives logarithms of probabilities for logits where it is asked at draws."""
+
+    def differentiate_draws(self, model: Model, batch: Batch, draws: Any) -> Draws | None:
+        found = backpropagate(model, batch, draws)
+        return found and found._replace(logits=found.logits.log_softmax(-1))
 
 
 @found_by("test_nothing_is_learned_from_the_test_part", "task.test.raw is read")
