@@ -147,7 +147,7 @@ def _variants(host: PluginHost, place: str, choice: Choice) -> Iterator[tuple[st
 
 
 def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
-    """Refuse a run whose components do not fit, or whose trackers would see nothing.
+    """Refuse a run whose components do not fit, or that a tracker cannot show.
 
     Args:
         host: All plugins.
@@ -158,12 +158,13 @@ def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
         UsageError: With every unmet requirement and what would fit.
     """
     if config.trackers:
-        host.library(TRACKING, "bnnlab_tracking.plugin:bnnlab_run_started")
+        check_trackers = host.library(TRACKING, "bnnlab_tracking.checking:check")
         if config.out is None:
             raise UsageError(
                 "track: a tracker reads the files of a run, and out is none. Set out, the folder "
                 'that runs are written to: --out runs, or out="runs" in Python.'
             )
+        check_trackers(host, config.trackers.values())
     verdict = check(host, config.choices)
     if verdict.compatible:
         return

@@ -19,7 +19,7 @@ from small_runs import SMALL, found, metrics, without_times
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.errors import NOTE
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS, RESULT
 from bnnlab_testing import TrackerContract
@@ -56,7 +56,7 @@ def bnnlab_components():
     kept = tracker("kept", "Kept", what="raises", where="log")
     well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
     well.append(tracker("told", "Told"))
-    odd = ("Prints", "Reads", "Command", "Ahead", "Empties")
+    odd = ("Prints", "Reads", "Command", "Ahead", "Empties", "Picky", "Rambles")
     well += [tracker(name.lower(), name) for name in odd]
     rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils", "floods")]
     return [*well, kept, *ill, *rude]
@@ -172,6 +172,18 @@ class Prints(Text):
         if self._how in ("dies", "sleeps"):
             os.kill(os.getpid(), signal.SIGKILL if self._how == "dies" else signal.SIGSTOP)
         return super().start(run)
+
+class Picky(Text):
+    @classmethod
+    def check(cls, options):
+        if options["file"] == "bad":
+            raise UsageError("track.picky.file: 'bad' is taken.")
+        if options["file"] == "odd":
+            raise TypeError("odd")
+
+class Rambles(Text):
+    def start(self, run):
+        raise ValueError("1 fault\\n  mode\\n    is wrong")
 
 class Empties(Text):
     def start(self, run):
@@ -438,6 +450,7 @@ def test_what_a_tracker_started_ends_if_the_training_process_is_killed(
         ("command", "later returned 3, which is no command"),
         ("ahead", "start returned 1000000000, and the run has 2 lines"),
         ("empties", "it delivered 0 lines of 2"),
+        ("rambles", "stopped: ValueError: 1 fault mode is wrong. The run"),
     ],
 )
 def test_a_tracker_that_says_what_is_not_so_is_named(
@@ -454,6 +467,38 @@ def test_a_tracker_that_says_what_is_not_so_is_named(
     assert re.search(message, said)
     assert len(said) < 1000
     assert not any("delivered all" in each or "are delivered" in each for each in noted(caplog))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("bad", "track.picky.file: 'bad' is taken."),
+        ("odd", "acme-trackers/picky cannot be checked: TypeError: odd"),
+    ],
+)
+def test_what_a_tracker_cannot_do_is_refused_before_the_run(
+    file: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        bnnlab.run(SMALL, out=tmp_path / "runs", track={"picky": {"file": file}})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_stopped_tracker_ends_after_the_training_process(tmp_path: Path) -> None:
+    about = f"Path({str(tmp_path / 'log')!r}), told=0, limit=0.2"
+    script = (
+        f"import os, signal, sys; from pathlib import Path; sys.path = {sys.path}; "
+        f"from bnnlab_tracking import printed; printed.begin({about}); "
+        "os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    words = [sys.executable, "-c", script]
+    tracker = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    os.waitid(os.P_PID, tracker.pid, os.WSTOPPED | os.WNOWAIT)
+    time.sleep(0.4)
+    assert tracker.poll() is None
+    assert tracker.stdin
+    tracker.stdin.close()  # as when the training process is killed
+    assert tracker.wait(60) == -signal.SIGKILL
 
 
 def test_what_a_tracker_starts_reads_an_empty_standard_input(tmp_path: Path) -> None:

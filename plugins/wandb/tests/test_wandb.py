@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,17 +14,19 @@ from typing import Any
 
 import pytest
 import tomli_w
+import wandb
 from small_runs import SMALL, metrics, without_times
 from wandb_reader import line_of, read
 from wandb_server import Server, serving
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.errors import NOTE
+from bnnlab.errors import NOTE, UsageError
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
 from bnnlab_testing import TrackerContract
 from bnnlab_tracking.watched import Watched
+from bnnlab_wandb.limits import MODES, faults
 
 RUN = "0123456789abcdef"
 LATE = 30.0
@@ -235,6 +238,48 @@ def test_a_failure_is_named_once_and_no_line_is_lost_or_there_twice(
     assert advice == f"track wandb: to upload it later: wandb sync {place}"
     lines = [line_of(each) for each in read(place).history[:3]]
     assert lines == metrics(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        ({"tags": ["a", ""]}, {}, "track.wandb.tags: the tag '' has not 1 to 64 characters."),
+        ({"tags": ["x" * 65]}, {}, "track.wandb.tags: the tag 'xxx"),
+        ({"project": "a/b"}, {}, "track.wandb.project: 'a/b' is no name of a project"),
+        ({}, {"WANDB_PROJECT": "x" * 129}, "WANDB_PROJECT: 'xxx"),
+        ({}, {"WANDB_TAGS": "a,"}, "WANDB_TAGS: the tag '' has not"),
+        ({}, {"WANDB_MODE": "onlin"}, "W&B has no mode 'onlin'. Did you mean 'online'?"),
+        ({"mode": "offline"}, {"WANDB_MODE": ""}, "WANDB_MODE: W&B has no mode ''. Choose from"),
+    ],
+)
+def test_what_wandb_refuses_is_refused_before_the_run(
+    options: dict[str, Any],
+    variables: dict[str, str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        bnnlab.run(SMALL, out=tmp_path / "runs", track={"wandb": options})
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises((ValueError, wandb.errors.UsageError)):
+        _ask_wandb(options, variables)
+
+
+def test_what_is_just_not_refused_is_taken_by_wandb() -> None:
+    options = {"tags": ["x" * 64], "project": "x" * 128}
+    for mode in MODES:
+        variables = {"WANDB_MODE": mode, "WANDB_TAGS": "a,b", "WANDB_PROJECT": ""}
+        assert not [*faults(options, variables)]
+        _ask_wandb(options, variables)
+
+
+def _ask_wandb(options: dict[str, Any], variables: dict[str, str]) -> None:
+    names = {"tags": "run_tags"}
+    settings = wandb.Settings(**{names.get(key, key): it for key, it in options.items()})
+    settings.update_from_env_vars(variables)
 
 
 def test_answers_after_30_s_do_not_delay_a_run(

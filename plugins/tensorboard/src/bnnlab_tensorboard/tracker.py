@@ -12,7 +12,7 @@ from typing import Any
 from bnnlab.markers import FilePath
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.showing import draw_all, heat_map
-from bnnlab_tracking.tracker import Line, Status, Tracked, Tracker
+from bnnlab_tracking.tracker import Line, Status, Tracked, Tracker, count_lines
 
 VERSION = "brain.Event:2"
 """The first record of an event file."""
@@ -63,7 +63,7 @@ class TensorBoard(Tracker):
         """Write what a complete run has found, unless it is there."""
         from bnnlab_tensorboard import values
 
-        lines = (self._run.folder / METRICS).read_bytes().count(b"\n")
+        lines = count_lines(self._run.folder / METRICS)
         if result and status == "complete" and self._next == lines and not self._is_ended:
             settings = {**self._run.portable, "protocol": self._run.protocol_hash}
             figures = {key: it for key, it in result.items() if isinstance(it, int | float)}

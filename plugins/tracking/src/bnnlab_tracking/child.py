@@ -16,14 +16,14 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, explain, first_line
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
 from bnnlab_tracking import printed
-from bnnlab_tracking.ear import GRACE, Ear
+from bnnlab_tracking.ear import Ear
 from bnnlab_tracking.tracker import ENDED, Tracked, Tracker, count_lines, own_file
 
 Job = Mapping[str, Any]
@@ -33,8 +33,12 @@ STUDY = "study.toml"
 """What marks the folder of a study, in which runs lie as CELL/RUN."""
 NICE = 10
 """How much training comes first."""
+GRACE = 10.0
+"""Seconds beyond the patience until this process is ended, once the training process has ended."""
 LONGEST = 1000
 """Characters that a command may have."""
+SHOWN = 300
+"""Characters of an error that are told."""
 
 
 def main() -> None:
@@ -51,11 +55,12 @@ def main() -> None:
         os.nice(NICE)
         with os.fdopen(int(sys.argv[1]), encoding="utf-8") as given:
             job = json.load(given)
-        printed.begin(own_file(job["folder"], job["name"], "log"))
+        log = own_file(job["folder"], job["name"], "log")
+        printed.begin(log, heard, job["patience"] + GRACE)
         _work(job, heard, tell)
         code = 0
     except BaseException as error:
-        tell(failed=first_line(error) if isinstance(error, UsageError) else explain(error))
+        tell(failed=_in_one_line(error))
         traceback.print_exc()  # this fails on a full disk, or if the tracker closed its output
     finally:
         with suppress(OSError, ValueError):
@@ -64,15 +69,22 @@ def main() -> None:
         os._exit(code)  # nothing that a tracker left behind keeps it, or outlives it
 
 
+def _in_one_line(error: BaseException) -> str:
+    """Return what an error says; of a pydantic `ValidationError` the first line says little."""
+    is_told = isinstance(error, UsageError)
+    said = str(error) if is_told else "".join(traceback.format_exception_only(error))
+    return " ".join(said.split())[:SHOWN]
+
+
 def _work(job: Job, heard: int, tell: Tell) -> None:
     tracker = make(job["name"], job["options"])
     tell(has_offline=type(tracker).offline is not Tracker.offline)
     late = job.get("how") == "late"
-    ear = Ear(heard, job["saved"], job.get("status"), limit=tracker.patience)
+    ear = Ear(heard, job["saved"], job.get("status"))
     ledger = own_file(job["folder"], job["name"], "json")
     with _alone(ledger.with_suffix(".lock"), tracker.patience + 2 * GRACE):
         where = json.loads(json.dumps(tracker.destination() or _destination(job["options"])))
-        noted = _read(ledger)
+        noted = _read(ledger) or {}
         if noted.get("where", where) != where:
             noted = {}  # all of it is missing there
         run = describe(job, noted)
@@ -92,16 +104,12 @@ def _work(job: Job, heard: int, tell: Tell) -> None:
 
 
 def make(name: str, options: Mapping[str, Any]) -> Tracker:
-    """Make a tracker.
-
-    Raises:
-        UsageError: If it cannot be made.
-    """
+    """Make a tracker; `checking.check` has found that it is one."""
     host = PluginHost()
     choice = choose(host, Kind.TRACKER, name, options)
-    made = host.load(choice.plugin, choice.component)(**choice.component.preset, **choice.options)
-    if not isinstance(made, Tracker):
-        raise UsageError(f"{choice} is no {Tracker.__module__}.{Tracker.__name__}")
+    made: Tracker = host.load(choice.plugin, choice.component)(
+        **choice.component.preset, **choice.options
+    )
     return made
 
 
@@ -145,7 +153,7 @@ def _deliver(tracker: Tracker, run: Tracked, ear: Ear, note: Callable[..., None]
             note(count)
     if status in ENDED and (every := count_lines(run.folder / METRICS)) < there:
         raise UsageError(f"start returned {there!s:.20}, and the run has {every} lines")
-    tracker.finish(status, _result(run.folder / RESULT))
+    tracker.finish(status, _read(run.folder / RESULT))
     note(count, is_ended=status == "complete")
     return count
 
@@ -184,19 +192,13 @@ def _lines(file: Path, skipped: int) -> Iterator[Mapping[str, Any] | None]:
                 yield json.loads(text)
 
 
-def _result(file: Path) -> Mapping[str, Any] | None:
+def _read(file: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds; None if it cannot be read."""
     try:
-        found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return found
-
-
-def _read(ledger: Path) -> Mapping[str, Any]:
-    with suppress(OSError, ValueError):
-        noted: Mapping[str, Any] = json.loads(ledger.read_text())
-        return {**noted, "lines": int(noted["lines"])}
-    return {}
 
 
 def _write(ledger: Path, noted: Mapping[str, Any]) -> None:

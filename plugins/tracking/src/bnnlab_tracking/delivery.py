@@ -42,7 +42,7 @@ class Delivery:
     """
 
     def __init__(self, job: Mapping[str, Any], patience: float) -> None:
-        self.job, self.patience = dict(job), patience
+        self.job, self.patience = {**job, "patience": patience}, patience
         self.label: str = job["label"]
         self.done, self.later, self.has_offline = False, "", False
         self._lines: int | None = None

@@ -1,18 +1,14 @@
-"""What the training process says, heard by a thread, and a limit for the time after its end."""
+"""What the training process says, heard by a thread."""
 
 import json
 import os
 import select
-import signal
 import threading
-import time
 
 from bnnlab_tracking.tracker import Status
 
 LOOK = 2.0
 """Seconds between two looks whether the parent lives, where its pipe does not say so."""
-GRACE = 10.0
-"""Seconds beyond the patience until the process ends itself."""
 
 
 class Ear:
@@ -22,12 +18,10 @@ class Ear:
         pipe: File descriptor.
         saved: Lines of metrics.jsonl that are in a checkpoint already.
         status: Of a run that has ended; None if words will say it.
-        limit: Seconds that this process may go on after the end of the run.
     """
 
-    def __init__(self, pipe: int, saved: int, status: Status | None, limit: float) -> None:
-        self._pipe, self._limit = pipe, limit
-        self._saved, self._status = saved, status
+    def __init__(self, pipe: int, saved: int, status: Status | None) -> None:
+        self._pipe, self._saved, self._status = pipe, saved, status
         self._news, self._parent = threading.Condition(), os.getppid()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -50,8 +44,6 @@ class Ear:
             *words, rest = (rest + piece).split(b"\n")
             for word in map(json.loads, words):
                 self._hear(word.get("ended"), word.get("saved", 0))
-        time.sleep(self._limit + GRACE)
-        os.killpg(os.getpid(), signal.SIGKILL)  # with all that the tracker started
 
     def _hear(self, status: Status | None, saved: int = 0) -> None:
         with self._news:

@@ -5,6 +5,7 @@ import select
 import signal
 import time
 from contextlib import suppress
+from math import inf
 from os import SEEK_END
 from pathlib import Path
 
@@ -19,11 +20,17 @@ PAUSE = 0.002
 """Seconds between two pieces, if many come: one that prints without end must not use a core."""
 
 
-def begin(file: Path) -> None:
+def begin(file: Path, told: int, limit: float) -> None:
     """Let a new process write to a file what this one prints, and what it starts.
 
     It has a session of its own, so that nothing that stops or kills this one's group reaches it.
-    When this process has ended, in whatever way, it kills what is left of the group.
+    When this process has ended, in whatever way, it kills what is left of the group. If the
+    training process has ended, it does so after a while, also to a process that is stopped.
+
+    Args:
+        file: Is appended to.
+        told: The pipe from the training process, which nothing is read from here.
+        limit: Seconds that the group may go on after the end of the training process.
     """
     printing, prints = os.pipe()
     living, lives = os.pipe()  # `lives` is never closed, and no other process keeps it
@@ -33,7 +40,7 @@ def begin(file: Path) -> None:
             os.setsid()
             os.close(prints)
             os.close(lives)
-            _keep(printing, living, file)
+            _keep(printing, living, told, file, limit)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
             os.set_blocking(printing, False)
@@ -49,17 +56,24 @@ def begin(file: Path) -> None:
     os.close(prints)
 
 
-def _keep(printing: int, living: int, file: Path) -> None:
-    """Write what comes down a pipe to a file, until the pipe `living` ends."""
-    pipes, size = {printing, living}, 0
-    while living in pipes:
-        for pipe in select.select(pipes, [], [])[0]:
-            piece = os.read(pipe, PIECE)
-            if not piece:
-                pipes.remove(pipe)
-            elif pipe == printing:
+def _keep(printing: int, living: int, told: int, file: Path, limit: float) -> None:
+    """Write what comes down a pipe to a file, until `living` ends, or `told` did so long ago."""
+    pipes, size, until = select.poll(), 0, inf
+    for pipe in (printing, living):
+        pipes.register(pipe, select.POLLIN)
+    pipes.register(told, 0)  # its end is seen, and no word of it
+    while (left := until - time.monotonic()) > 0:
+        for pipe, _ in pipes.poll(None if left == inf else 1000 * left):
+            if pipe == told:
+                pipes.unregister(told)
+                until = time.monotonic() + limit
+            elif piece := os.read(pipe, PIECE):
                 append(file, piece)
                 size += len(piece)
+            elif pipe == living:
+                return
+            else:
+                pipes.unregister(printing)
         if size > MOST:
             time.sleep(PAUSE)
 

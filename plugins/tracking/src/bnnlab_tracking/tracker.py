@@ -97,8 +97,9 @@ class Tracker(ABC):
     """Shows a run elsewhere. The constructor's keywords are its options.
 
     It lives in a process of its own, which makes it, calls `start`, `log` for each line in order,
-    and `finish`. It may wait, print and raise: training goes on. The module is imported in that
-    process alone; packages that are large or may be missing are best imported in `start`.
+    and `finish`. It may wait, print and raise: training goes on. The training process imports its
+    module, too, and calls `check` alone: import packages that are large or may be missing in
+    `start`.
 
     Args:
         patience: Seconds that the end of a run waits for the tracker.
@@ -106,6 +107,17 @@ class Tracker(ABC):
 
     def __init__(self, patience: Annotated[float, AtLeast(0)] = 60.0) -> None:
         self.patience = patience
+
+    @classmethod  # noqa: B027  # some have nothing to refuse
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Refuse what cannot work, as options or in the environment, before a run begins.
+
+        Args:
+            options: As the constructor gets them.
+
+        Raises:
+            UsageError: With what is wrong, and where it was said.
+        """
 
     def destination(self) -> Any:
         """Return what says where runs are shown, as JSON; None: all options but `patience`.

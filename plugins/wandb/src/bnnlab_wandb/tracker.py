@@ -9,10 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from bnnlab.errors import program
+from bnnlab.errors import program, refuse
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.showing import draw_all, heat_map, matrix_table
-from bnnlab_tracking.tracker import PLACE, Line, Status, Tracked, Tracker, without_paths
+from bnnlab_tracking.tracker import (
+    PLACE,
+    Line,
+    Status,
+    Tracked,
+    Tracker,
+    count_lines,
+    without_paths,
+)
+from bnnlab_wandb.limits import ALIASES, faults
 from bnnlab_wandb.records import AXES, record
 
 QUIET: Mapping[str, Any] = {
@@ -28,8 +37,6 @@ QUIET: Mapping[str, Any] = {
     "x_save_requirements": False,
 }
 """Settings of wandb: what the user did not ask for does not leave the machine."""
-ALIASES = {"dryrun": "offline", "run": "online"}
-"""Old names of modes that wandb takes."""
 
 
 class WandB(Tracker):
@@ -75,10 +82,15 @@ class WandB(Tracker):
             "tags": [*tags] or None,  # as WANDB_TAGS says
             "notes": notes,
         }
-        told = os.environ.get("WANDB_MODE") or "online"
+        told = os.environ.get("WANDB_MODE", "online")
         self._mode = mode or ALIASES.get(told, told)
         self._pictures, self._artifact = pictures, artifact
         self._shown: Any = None
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Refuse what wandb refuses, which it would say once the run has begun."""
+        refuse([*faults(options, os.environ)], {})
 
     def destination(self) -> Any:
         """Return server, entity and project; none of them in the mode `disabled`."""
@@ -155,7 +167,7 @@ class WandB(Tracker):
 
     def _show(self, result: Mapping[str, Any]) -> None:
         """Send matrix and pictures after the last line, unless an earlier process did."""
-        lines = (self._run.folder / METRICS).read_bytes().count(b"\n")
+        lines = count_lines(self._run.folder / METRICS)
         if self._next == lines:
             with TemporaryDirectory() as folder:
                 shown = _images(self._run, result, Path(folder), pictures=self._pictures)

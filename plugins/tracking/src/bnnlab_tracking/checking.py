@@ -1,0 +1,28 @@
+"""Trackers that cannot work are refused before a run begins, in its process. Imports no torch."""
+
+from collections.abc import Iterable
+
+from bnnlab.errors import BnnlabError, UsageError, explain
+from bnnlab.guards import ambient
+from bnnlab.registry.host import PluginHost
+from bnnlab.settings.run import Choice
+from bnnlab_tracking.tracker import Tracker
+
+
+def check(host: PluginHost, trackers: Iterable[Choice]) -> None:
+    """Ask each tracker whether it can work.
+
+    Raises:
+        UsageError: If one cannot, cannot be imported, or is none.
+    """
+    for choice in trackers:
+        made = host.load(choice.plugin, choice.component)
+        if not (isinstance(made, type) and issubclass(made, Tracker)):
+            raise UsageError(f"{choice} is no {Tracker.__module__}.{Tracker.__name__}")
+        try:
+            with ambient.kept(f"{choice.name}, while it was checked,"):
+                made.check({**choice.component.preset, **choice.options})
+        except BnnlabError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{choice.name} cannot be checked: {explain(error)}") from error
