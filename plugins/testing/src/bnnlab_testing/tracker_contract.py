@@ -74,9 +74,11 @@ class TrackerContract(DeclarationChecks):
         return found
 
     def make(self, seed: int = 0) -> Any:  # noqa: ARG002
-        """Make the tracker; it has no seed."""
+        """Make the tracker, which its own `check` does not refuse; it has no seed."""
         made = self.host.load(self.plugin, self.component)
-        return made(**self.component.preset, **self.choice.options)
+        options = {**self.component.preset, **self.choice.options}
+        made.check(options)
+        return made(**options)
 
     def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
         """Make the tracker here; all else it does in processes of its own."""
