@@ -116,6 +116,15 @@ def test_the_commands_refusals_are_the_same_and_protocols_are_marked(
         plot_compare([tmp_path / "abc"])
 
 
+def test_a_measure_that_no_run_has_a_value_of_is_not_drawn(tmp_path: Path) -> None:
+    places = [cell(tmp_path / name, level, tasks=1) for name, level in (("a", 0.5), ("b", 0.6))]
+    for place in (each for cells in places for each in cells.glob("*/result.json")):
+        place.write_text(json.dumps({**json.loads(place.read_text()), "forgetting": None}))
+    for cells in (places, Study.read(places[0])):
+        with pytest.raises(UsageError, match="forgetting needs several tasks"):
+            plot_compare(cells, "forgetting")
+
+
 def test_names_of_cells_are_drawn_as_they_are(tmp_path: Path) -> None:
     names = [r"$\frac{1$", "_x " + "long " * 20, "<script>\nb"]
     figure = plot_compare([cell(tmp_path / name, 0.5) for name in names])

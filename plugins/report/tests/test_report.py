@@ -13,7 +13,7 @@ from page_reading import EVIL, Read
 
 import bnnlab
 from bnnlab.cli import main
-from bnnlab.errors import printable
+from bnnlab.errors import UsageError, printable
 from bnnlab.settings.run import ELSEWHERE
 from bnnlab_report import render
 from bnnlab_studies.gathering import gather
@@ -230,12 +230,14 @@ def test_intervals_end_where_no_mean_can_be(make_run: MakeRun, tmp_path: Path) -
 
 
 def test_one_task_has_an_accuracy_and_no_average(make_run: MakeRun, tmp_path: Path) -> None:
-    one = {"accuracy": [[0.5]], "tasks": ["one"]}
+    one = {"accuracy": [[0.5]], "tasks": ["one"], "forgetting": None}
     for cell in ("a", "b"):
         make_run(f"study/{cell}/seed-0", rule={"name": cell}, result=one)
     text = read(tmp_path / "study").text.lower()
     assert "accuracy 55.0 %" in text
     assert "average accuracy" not in text
+    with pytest.raises(UsageError, match="forgetting needs several tasks, and these runs have one"):
+        render([tmp_path / "study"], "forgetting")
 
 
 def test_what_other_plugins_measure_is_shown(make_run: MakeRun) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from bnnlab import run
+from bnnlab import PluginHost, run
 from bnnlab.cli import main
 from bnnlab.cli.display import print_result
 from bnnlab.engine.figures import SHARE
@@ -25,8 +25,9 @@ from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
+from bnnlab_studies.gathering import gather
 from bnnlab_studies.job import Job, Outcome
-from bnnlab_studies.results import range_of
+from bnnlab_studies.results import range_of, units_of
 from bnnlab_studies.study import Study
 from bnnlab_testing.pytest_plugin import MakePlugin
 
@@ -528,16 +529,30 @@ def test_a_probe_declares_the_range_of_its_measures_and_of_their_parts(
     make_plugin: MakePlugin,
 ) -> None:
     make_plugin("acme-probe", PROBE)
-    found = {
-        name: range_of(name, SHARE)
-        for name in ("seconds", "forgetting", "mine.else", "mine.share.0", "loss", "none")
+    units = units_of(PluginHost())
+    ranges = {
+        "seconds": (0, inf),
+        "forgetting": (-1, 1),
+        "mine.else": (-inf, inf),
+        "mine.share.0": (0, 0.5),
+        "mine.3.share": (0, 0.5),
+        "loss": (-2, inf),
+        "none": (-inf, inf),
+        "uncertainty.ece": (0, 1),
+        "uncertainty.nll": (0, inf),
+        "uncertainty.reliability.count.14": (0, inf),
+        "uncertainty.reliability.accuracy.-1": (0, 1),
+        "diagnosis.0.1.angle": (0, 180),
     }
-    assert [*found.values()] == [
-        *((0, inf), (-1, 1), (-inf, inf)),
-        *((0, 0.5), (-2, inf), (-inf, inf)),
-    ]
-    for name, ends in {"ece": (0, 1), "brier": (0, 2), "nll": (0, inf)}.items():
-        assert range_of(f"uncertainty.{name}", SHARE) == ends
+    assert {name: range_of(name, SHARE, units) for name in ranges} == ranges
+
+
+def test_a_study_asks_the_plugins_of_its_host(make_plugin: MakePlugin, make_run: MakeRun) -> None:
+    make_plugin("acme-probe", PROBE)
+    run, other = make_run("one", 0.5), PluginHost(disabled=["acme-probe"])
+    assert Study.read(run).units["mine.share"] == "0 to 0.5"
+    assert gather([run], other).host is Study.read(run, other).host is other
+    assert "mine.share" not in Study.read(run, other).units
 
 
 def test_a_studys_cells_are_compared_with_its_first_and_corrected(
@@ -587,8 +602,24 @@ def test_what_cannot_be_compared_is_refused(bnn: Bnn, folder: Path) -> None:
         "measure 'forgeting': no run has this setting or measure. Did you mean 'forgetting'?"
         in said
     )
-    assert "no seed in common" in bnn.refused("compare", adam, meta / "seed-10")
-    assert "no seed in common" in bnn.refused("compare", adam, meta, "--measure", "forgetting")
+    said = bnn.refused("compare", adam / "seed-0", meta / "seed-1")
+    assert "seed-0 has no pair with another cell: no seed in common (" in said
+    assert "no run of seed-10 has a value (" in bnn.refused("compare", adam, meta / "seed-10")
+    told = (
+        "forgetting was measured in no complete run. Measured: average_accuracy, uncertainty.ece, s"
+    )
+    assert told in bnn.refused("compare", adam, meta, "--measure", "forgetting")
+
+
+def test_a_measure_that_one_task_does_not_have_is_refused_with_those_that_it_has(
+    bnn: Bnn, make_run: MakeRun, tmp_path: Path
+) -> None:
+    for cell, accuracy in (("a", 0.5), ("b", 0.6)):
+        for seed in range(2):
+            one = {"accuracy": [[accuracy]], "tasks": ["one"]}
+            make_run(f"{cell}/{seed}", accuracy, seed=seed, rule={"name": cell}, result=one)
+    said = bnn.refused("compare", tmp_path / "a", tmp_path / "b", "--measure", "forgetting")
+    assert "forgetting needs several tasks, and these runs have one. Measured: average_acc" in said
 
 
 def test_a_cell_without_a_pair_is_named_and_the_others_are_compared(
@@ -606,9 +637,9 @@ def test_a_cell_without_a_pair_is_named_and_the_others_are_compared(
     rows = [line.split() for line in out.splitlines()]
     assert ["broken", "0", *"-----"] in rows
     assert ["broken", *"----"] in rows
-    assert "broken: no seed in common\n" in out
+    assert "broken: no run of broken has a value\n" in out
     said = bnn.refused("compare", *places[1:])
-    assert "broken and meta have no seed in common (" in said
+    assert "broken has no pair with another cell: no run of broken has a value (" in said
     assert "broken/seed-4: failed; and 8 more). To compare with another cell, name" in said
 
 

@@ -48,17 +48,18 @@ def plot_compare(
     Raises:
         UsageError: If bnnlab-studies or matplotlib is not installed; and as in `bnn compare`.
     """
-    host = PluginHost()
     if isinstance(cells, list | tuple):
-        study = host.library(STUDIES, "bnnlab_studies.gathering:gather")(cells)
+        host = PluginHost()
+        study = host.library(STUDIES, "bnnlab_studies.gathering:gather")(cells, host)
     else:
         study = cells
     alone = not isinstance(cells, list | tuple) and len(study.cells) == 1
-    from bnnlab_studies.comparing import protocols, weakness
+    from bnnlab_studies.comparing import expect_measured, protocols, weakness
     from bnnlab_studies.tables import possible
 
+    expect_measured(measure, study)
     found = [] if alone else study.compare(measure, across_protocols)
-    comparisons = [possible(measure, each, study.score) for each in found]
+    comparisons = [possible(measure, each, study.score, study.units) for each in found]
     names = {cell: plain(cell) for cell in study.cells}
     described = [run.result["protocol_description"] for run in protocols(study).values()]
     differ = len(described) > 1
@@ -163,7 +164,8 @@ def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
         values, _ = by_seed(study.cells[cell], measure)
         seeds = [scale * value for value in values.values()]
         axes.plot(seeds, [place + 0.22] * len(seeds), "o", color="0.55", mfc="none", markersize=4)
-        _draw_interval(axes, place, found.mean, possible(measure, found, study.score), scale, look)
+        ends = possible(measure, found, study.score, study.units)
+        _draw_interval(axes, place, found.mean, ends, scale, look)
     axes.set_xlabel(f"{study.heading(measure)}\n(rings: runs; mean, 95 % interval)")
 
 

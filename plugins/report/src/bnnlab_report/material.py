@@ -14,9 +14,9 @@ from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, RESULT, read_metrics
 from bnnlab_report.naming import best_of, briefly, log, protocols_of, renamed, told_apart
 from bnnlab_studies.cells import by_seed, few, tasks_of
-from bnnlab_studies.comparing import compare_cells, expect_no_copies
+from bnnlab_studies.comparing import compare_cells, expect_measured, expect_no_copies
 from bnnlab_studies.gathering import gather
-from bnnlab_studies.record import Record, expect_measure
+from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison, Summary, summarise
 from bnnlab_studies.study import MEASURE, Study
 from bnnlab_studies.tables import possible
@@ -62,7 +62,7 @@ class Material:
             study = renamed(study, {cell: cell for cell in (first, best, *others)})
         expect_no_copies(study)
         if any(run.is_complete for run in study):
-            expect_measure(measure, study)
+            expect_measured(measure, study)
         for runs in study.cells.values():
             by_seed(runs, measure)
         return cls(study, measure, places, noticed, best)
@@ -114,7 +114,8 @@ class Material:
     def summary(self, cell: str, measure: str) -> Summary:
         """Return the mean of a measure over the runs of a cell; its interval is cut."""
         values, missing = self._by_seed(cell, measure)
-        return possible(measure, summarise([*values.values()], missing), self.score)
+        mean = summarise([*values.values()], missing)
+        return possible(measure, mean, self.score, self.study.units)
 
     def _by_seed(self, cell: str, measure: str) -> tuple[dict[int, float], list[str]]:
         """Return values by seed, and what has none; a measure that is no number has a fault."""
@@ -144,7 +145,8 @@ class Material:
             return [], f"no other cell has the protocol of the first one, {first}"
         try:
             found = compare_cells(alike, self.measure)
-            return [possible(self.measure, each, self.score) for each in found], ""
+            how = self.score, self.study.units
+            return [possible(self.measure, each, *how) for each in found], ""
         except UsageError as error:
             return [], str(error)
 

@@ -57,7 +57,8 @@ def protocols_of(study: Study) -> dict[str, str]:
 def renamed(study: Study, names: Mapping[str, str]) -> Study:
     """Return a study whose cells have these names, in their order."""
     cells = study.cells
-    return Study(replace(run, cell=name) for cell, name in names.items() for run in cells[cell])
+    runs = (replace(run, cell=name) for cell, name in names.items() for run in cells[cell])
+    return Study(runs, host=study.host)
 
 
 def best_of(places: Sequence[Path], study: Study) -> str:

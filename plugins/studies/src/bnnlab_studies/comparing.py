@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bnnlab.engine import continual
 from bnnlab.engine.differences import in_words
 from bnnlab.errors import UsageError
 from bnnlab.registry.given import OBJECT
-from bnnlab_studies.cells import by_seed, few, where
-from bnnlab_studies.record import Record, leaves
+from bnnlab_studies.cells import by_seed, few, tasks_of, where
+from bnnlab_studies.record import Record, expect_measure, leaves
 from bnnlab_studies.statistics import FEW, Comparison, compare, corrected
 
 Cells = Mapping[str, Sequence[Record]]
 
+OF_SEVERAL = {name for name, it in continual.measures([[1.0]], [1.0]).items() if it is None}
+"""Measures that a run of one task cannot have."""
 _ELSEWHERE = (
     "To compare with another cell, name folders of cells, and its folder first: bnn compare "
     "STUDY/CELL STUDY/OTHER"
@@ -19,10 +22,10 @@ _ELSEWHERE = (
 
 
 def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
-    """Compare every other cell with the first; one without a seed in common has no figures.
+    """Compare every other cell with the first; one that has no pair with it has no figures.
 
     Raises:
-        UsageError: If there is one cell only, or none has a seed in common with the first; and as
+        UsageError: If there is one cell only, or none has a pair with the first; and as
             in `by_seed`.
     """
     (first, runs), *others = cells.items()
@@ -38,17 +41,23 @@ def compare_cells(cells: Cells, measure: str) -> list[Comparison]:
             *_alone(first, reference, other, values),
             *_alone(other, values, first, reference),
         ]
-        found.append(
-            compare((first, other), reference, values, left_out)
-            if reference.keys() & values
-            else Comparison(first, other, note="no seed in common", left_out=tuple(left_out))
-        )
+        if reference.keys() & values:
+            found.append(compare((first, other), reference, values, left_out))
+            continue
+        why = _why_none({first: reference, other: values})
+        found.append(Comparison(first, other, note=why, left_out=tuple(left_out)))
     if not any(each.seeds for each in found):
-        whom = found[0].other if len(found) == 1 else "the other cells"
+        notes = few([*dict.fromkeys(each.note for each in found)])
         reasons = few([*dict.fromkeys(reason for each in found for reason in each.left_out)])
-        what = f"{first} and {whom} have no seed in common ({reasons})"
+        what = f"{first} has no pair with another cell: {notes} ({reasons})"
         raise UsageError(what if reference else f"{what}. {_ELSEWHERE}")
     return corrected(found)
+
+
+def _why_none(cells: Mapping[str, Mapping[int, float]]) -> str:
+    """Return why cells with these values by seed have no pair."""
+    lacking = [cell for cell, values in cells.items() if not values]
+    return f"no run of {' and of '.join(lacking)} has a value" if lacking else "no seed in common"
 
 
 def _alone(
@@ -77,6 +86,23 @@ def remarks(found: Sequence[Comparison]) -> list[str]:
         notes.append(f"pairs{whose}: seeds {', '.join(map(str, seeds))}")
     reasons = dict.fromkeys(reason for each in found for reason in each.left_out)
     return [*notes, *(f"left out: {reason}" for reason in reasons)]
+
+
+def expect_measured(measure: str, records: Sequence[Record]) -> None:
+    """Refuse a setting, and a measure that no run has, or no complete run has a value of.
+
+    Raises:
+        UsageError: With the nearest name, or with what was measured.
+    """
+    expect_measure(measure, records)
+    complete = [run for run in records if run.is_complete]
+    if not complete or any(run.get(measure) is not None for run in complete):
+        return
+    needs_several = measure in OF_SEVERAL and tasks_of(complete) == 1
+    one = "needs several tasks, and these runs have one"
+    why = one if needs_several else "was measured in no complete run"
+    told = (name for run in complete for name, it in run.measures.items() if it is not None)
+    raise UsageError(f"{measure} {why}. Measured: {', '.join(dict.fromkeys(told))}")
 
 
 def expect_no_copies(records: Iterable[Record]) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bnnlab.errors import UsageError
+from bnnlab.registry.host import PluginHost
 from bnnlab_studies.record import Record
 from bnnlab_studies.study import Study
 
 
-def gather(places: Sequence[Path]) -> Study:
+def gather(places: Sequence[Path], host: PluginHost | None = None) -> Study:
     """Return the cells of several places as one study, in their order.
 
     A place that holds one cell gives it its name.
@@ -30,7 +31,7 @@ def gather(places: Sequence[Path]) -> Study:
             name = label if len(study.cells) == 1 else inner
             runs += [replace(run, cell=name, name=str(run.folder or run.name)) for run in its]
     _expect_once(runs)
-    return Study(runs)
+    return Study(runs, host=host)
 
 
 def _expect_once(runs: Sequence[Record]) -> None:

@@ -9,7 +9,7 @@ from bnnlab.engine.html import Cell, matrix_html, stacked, table
 from bnnlab_studies.cells import tasks_of
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
-from bnnlab_studies.tables import cut_note, heading, interval, text
+from bnnlab_studies.tables import Units, cut_note, heading, interval, text
 
 
 def study_html(
@@ -17,6 +17,7 @@ def study_html(
     cells: Mapping[str, Sequence[Record]],
     found: Mapping[str, Mapping[str, Summary]],
     notes: Sequence[str],
+    units: Units,
 ) -> str:
     """Return the means of a study as HTML, with the figures that the command line prints.
 
@@ -28,6 +29,7 @@ def study_html(
         cells: The runs of each cell.
         found: Per measure, its summary by cell.
         notes: What is said below; empty ones are left out.
+        units: What is declared of measures.
     """
     runs = [run for each in cells.values() for run in each]
     complete = [run for run in runs if run.is_complete]
@@ -40,23 +42,24 @@ def study_html(
         if matrix := _mean(complete):
             parts += [f"{score.label}, mean over the seeds", matrix_html(matrix, [], score)]
         rows = [
-            [heading(it, score, tasks), *_figures(it, its[cell], score)]
+            [heading(it, score, tasks), *_figures(it, its[cell], score, units)]
             for it, its in found.items()
         ]
         parts.append(table(rows, ("measure", *heads), score=score))
     else:
         for it, its in found.items():
-            rows = [[cell, *_figures(it, its[cell], score)] for cell in cells]
+            rows = [[cell, *_figures(it, its[cell], score, units)] for cell in cells]
             parts.append(table(rows, (heading(it, score, tasks), *heads), score=score))
-    cut = cut_note(((it, each) for it, its in found.items() for each in its.values()), score)
+    every = ((it, each) for it, its in found.items() for each in its.values())
+    cut = cut_note(every, score, units)
     return stacked([*parts, *map(escape, filter(None, (cut, *notes)))])
 
 
-def _figures(name: str, found: Summary, score: Score) -> list[Cell]:
+def _figures(name: str, found: Summary, score: Score, units: Units) -> list[Cell]:
     is_coloured = name.endswith("accuracy") and found.mean is not None
     mean = found.mean if is_coloured else text(name, found.mean, score)
-    std, ends = text(name, found.std, score, digits=2), interval(name, found, score)
-    return [str(found.count), mean, std, ends]
+    std = text(name, found.std, score, digits=2)
+    return [str(found.count), mean, std, interval(name, found, score, units=units)]
 
 
 def _mean(runs: Sequence[Record]) -> list[list[float | None]]:

@@ -96,4 +96,4 @@ def _run_all(
             results.append(result)
             about = config.as_dict(), result.as_dict(), cell.name
             records.append(Record(f"seed-{seed}", result.folder, result.status, *about))
-    return Study(records, name=cell.name, results=results)
+    return Study(records, name=cell.name, results=results, host=host)

@@ -2,9 +2,7 @@
 
 import json
 import re
-import sys
 from collections.abc import Mapping
-from functools import lru_cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,11 @@ _PART = ("name", "distribution", "version")
 _NUMBER = r"-?\d+(?:\.\d+)?"
 ROUNDING = 1e-6
 """How far a mean of values in a range may be outside of it."""
+UNITS: Mapping[str, str] = {
+    "seconds": "from 0",
+    **{name: measure.unit for name, measure in MEASURES.items()},
+}
+"""Unit or range of each measure that the core declares."""
 
 
 def read_result(file: Path) -> dict[str, Any]:
@@ -89,25 +92,27 @@ def _is_fit(name: str, value: Any, score: Score) -> bool:
     return not isinstance(value, bool) and isinstance(value, _TYPES.get(name, object))
 
 
-def range_of(name: str, score: Score) -> tuple[float, float]:
-    """Return the least and the largest value of a measure, by its dotted name; as far as known.
-
-    The core and the probes that are installed declare it, for a name or for the beginning of one.
-    """
-    parts = name.split(".")
-    if parts[0] in OF_SCORE and not score.is_share:
-        return -inf, inf
-    declared = {"seconds": "from 0", **_declared(tuple(sys.path))}
-    places = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-    return ends(next((declared[each] for each in places if each in declared), ""))
-
-
-@lru_cache(maxsize=1)
-def _declared(_path: tuple[str, ...]) -> dict[str, str]:
-    """Return the unit or range of each measure that is declared."""
-    probes = (component for _, component in PluginHost().components(Kind.PROBE))
+def units_of(host: PluginHost) -> dict[str, str]:
+    """Return the unit or range of each measure that the core and the probes of a host declare."""
+    probes = (component for _, component in host.components(Kind.PROBE))
     own = {name: unit for probe in probes for name, (unit, _) in probe.measures.items()}
-    return own | {name: measure.unit for name, measure in MEASURES.items()}
+    return {**own, **UNITS}
+
+
+def range_of(name: str, score: Score, units: Mapping[str, str] = UNITS) -> tuple[float, float]:
+    """Return the least and the largest value of a measure, as far as that is declared.
+
+    Args:
+        name: Of the measure, dotted. A declaration is for a name or for its beginning, without
+            positions in lists.
+        score: Of the runs.
+        units: What is declared.
+    """
+    parts = [part for part in name.split(".") if not re.fullmatch(r"-?\d+", part)]
+    if OF_SCORE & {*parts[:1]} and not score.is_share:
+        return -inf, inf
+    places = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return ends(next((units[each] for each in places if each in units), ""))
 
 
 def ends(unit: str) -> tuple[float, float]:

@@ -14,10 +14,17 @@ from bnnlab.settings.run import PLOTS
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
 from bnnlab_studies.cells import by_seed, group, tasks_of
-from bnnlab_studies.comparing import compare_cells, expect_no_copies, expect_one_protocol, note
+from bnnlab_studies.comparing import (
+    compare_cells,
+    expect_measured,
+    expect_no_copies,
+    expect_one_protocol,
+    note,
+)
 from bnnlab_studies.finding import find_records
 from bnnlab_studies.notebook import study_html
 from bnnlab_studies.record import Record, expect_measure
+from bnnlab_studies.results import units_of
 from bnnlab_studies.statistics import Comparison, Summary
 from bnnlab_studies.tables import csv_text, heading
 
@@ -40,6 +47,7 @@ class Study(Sequence[Record]):
         name: Of the study.
         folder: With the runs; None if they have none.
         results: Of the runs that this process made, with their models.
+        host: The plugins, whose probes declare what measures can be; if none is given, all.
     """
 
     def __init__(
@@ -49,19 +57,20 @@ class Study(Sequence[Record]):
         name: str = "",
         folder: Path | None = None,
         results: Iterable["Result"] = (),
+        host: PluginHost | None = None,
     ) -> None:
         self.records, self.results = [*records], [*results]
-        self.name, self.folder = name, folder
+        self.name, self.folder, self._host = name, folder, host
 
     @classmethod
-    def read(cls, folder: Path | str) -> "Study":
+    def read(cls, folder: Path | str, host: PluginHost | None = None) -> "Study":
         """Read the runs in a folder: of a study, of a cell, a single run, or kept results.
 
         Raises:
             UsageError: If there is none.
         """
         place = Path(folder)
-        return cls(find_records(place), name=place.resolve().name, folder=place)
+        return cls(find_records(place), name=place.resolve().name, folder=place, host=host)
 
     @overload
     def __getitem__(self, place: int) -> Record: ...
@@ -72,6 +81,16 @@ class Study(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @cached_property
+    def host(self) -> PluginHost:
+        """The plugins."""
+        return self._host or PluginHost()
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Unit or range of each measure that is declared."""
+        return units_of(self.host)
 
     @cached_property
     def cells(self) -> dict[str, list[Record]]:
@@ -112,7 +131,8 @@ class Study(Sequence[Record]):
             UsageError: If no run has the measure, it is no number, two runs of a cell have the same
                 seed, or one run is there twice.
         """
-        self._expect(measure)
+        expect_measure(measure, self.records)
+        expect_no_copies(self.records)
         found = {cell: by_seed(runs, measure) for cell, runs in self.cells.items()}
         return {
             cell: statistics.summarise([*values.values()], missing)
@@ -123,10 +143,11 @@ class Study(Sequence[Record]):
         """Compare every other cell with the first, by pairs of runs with the same seed.
 
         Raises:
-            UsageError: As in `compare_cells` and `summary`, or if protocols differ and
-                `across_protocols` is not set.
+            UsageError: As in `compare_cells`, `expect_measured` and `summary`, or if protocols
+                differ and `across_protocols` is not set.
         """
-        self._expect(measure)
+        expect_measured(measure, self.records)
+        expect_no_copies(self.records)
         if not across_protocols:
             expect_one_protocol(self.cells)
         return compare_cells(self.cells, measure)
@@ -137,17 +158,13 @@ class Study(Sequence[Record]):
         Raises:
             UsageError: If bnnlab-plots is not installed; and as in `compare`.
         """
-        draw = PluginHost().library(PLOTS, "bnnlab_plots:plot_compare")
+        draw = self.host.library(PLOTS, "bnnlab_plots:plot_compare")
         return draw(self, measure, across_protocols)
 
     def _repr_html_(self) -> str:
         found = {name: self.summary(name) for name in self.told}
         notes = note(self), str(self.folder or "")
-        return study_html(self.name or "study", self.cells, found, notes)
-
-    def _expect(self, measure: str) -> None:
-        expect_measure(measure, self.records)
-        expect_no_copies(self.records)
+        return study_html(self.name or "study", self.cells, found, notes, self.units)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per run: its cell, and what `Record.row` has."""

@@ -49,18 +49,18 @@ def sweep(host: PluginHost, plan: Plan, engine: Engine, ended: Ended = lambda *_
                     _carry_out(left, executor, ended)
         except (EngineError, RunError):
             try:
-                _tabulate(plan.folder)
+                _tabulate(host, plan.folder)
             except TableError as error:
                 log.warning("%s", error)  # what ended the block is raised
             raise
-        return _tabulate(plan.folder)
+        return _tabulate(host, plan.folder)
 
 
-def _tabulate(folder: Path) -> Study:
+def _tabulate(host: PluginHost, folder: Path) -> Study:
     """Return a study as its folder has it, with its table written."""
-    study = Study([], name=folder.name, folder=folder)
+    study = Study([], name=folder.name, folder=folder, host=host)
     with suppress(UsageError):  # no run has begun
-        study = Study.read(folder)
+        study = Study.read(folder, host)
     write_table(study, folder)
     return study
 

@@ -16,13 +16,15 @@ from bnnlab.engine.figures import OF_SCORE, SHARE, Score
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.settings.text import written
-from bnnlab_studies.results import range_of
+from bnnlab_studies.results import UNITS, range_of
 from bnnlab_studies.statistics import Comparison, Summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Average = TypeVar("Average", bound=Summary | Comparison)
+Units = Mapping[str, str]
+"""Unit or range of measures by name, see `bnnlab_studies.results`."""
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV, in full precision.")]
 
 _NARROWEST = 11  # that a column of text is made
@@ -78,30 +80,37 @@ def text(name: str, value: Any, score: Score, sign: bool = False, digits: int = 
     return f"{value:{plus}z.{digits}f}" if name == "seconds" else f"{value:{plus}.6g}"
 
 
-def possible(name: str, of: Average, score: Score) -> Average:
+def possible(name: str, of: Average, score: Score, units: Units = UNITS) -> Average:
     """Return a mean of a measure, or a difference, with its interval cut at what it can be."""
     if of.low is None or of.high is None:
         return of
-    low, high = range_of(name, score)
+    low, high = range_of(name, score, units)
     if isinstance(of, Comparison):
         low, high = low - high, high - low
     return replace(of, low=max(of.low, low), high=min(of.high, high))
 
 
-def interval(name: str, of: Summary | Comparison, score: Score, sign: bool = False) -> str:
+def interval(
+    name: str, of: Summary | Comparison, score: Score, sign: bool = False, units: Units = UNITS
+) -> str:
     """Return the ends of an interval as tables show them: cut at what is possible."""
-    return _interval(name, possible(name, of, score), score, sign)
+    return _interval(name, possible(name, of, score, units), score, sign)
 
 
-def cut_note(found: Iterable[tuple[str, Summary | Comparison]], score: Score) -> str:
+def cut_note(
+    found: Iterable[tuple[str, Summary | Comparison]], score: Score, units: Units = UNITS
+) -> str:
     """Return what is to be said of intervals that are shown cut; nothing if none is.
 
     Args:
         found: Means or differences, each with the name of its measure.
         score: Of the runs.
+        units: What is declared of measures.
     """
-    is_cut = any(interval(name, it, score) != _interval(name, it, score) for name, it in found)
-    return "intervals are cut at the ends of what is possible" if is_cut else ""
+    for name, each in found:
+        if _interval(name, each, score) != interval(name, each, score, units=units):
+            return "intervals are cut at the ends of what is possible"
+    return ""
 
 
 def _interval(name: str, of: Summary | Comparison, score: Score, sign: bool = False) -> str:

@@ -91,7 +91,7 @@ def compare(
         return
     _print_sizes(found, measure, study)
     _print_tests(found)
-    cut = cut_note(((measure, each) for each in found), study.score)
+    cut = cut_note(((measure, each) for each in found), study.score, study.units)
     for each in [*filter(None, [cut]), *remarks(found)]:
         print_out(each, soft_wrap=True)
     if told := versions(study):
@@ -112,7 +112,7 @@ def _print_sizes(found: Sequence[Comparison], measure: str, study: Study) -> Non
             text(measure, each.first_mean, score),
             text(measure, each.other_mean, score),
             text(measure, each.difference, score, sign=True),
-            interval(measure, each, score, sign=True),
+            interval(measure, each, score, sign=True, units=study.units),
             "-" if each.effect is None else f"{each.effect:.2f}",
         )
         for each in found

@@ -74,13 +74,13 @@ def _values(name: str, study: Study, cell: str, seeds: Sequence[int]) -> str:
 
 def _figures(name: str, study: Study, found: Summary) -> tuple[str, ...]:
     mean, std = text(name, found.mean, study.score), text(name, found.std, study.score, digits=2)
-    return str(found.count), mean, std, interval(name, found, study.score)
+    return str(found.count), mean, std, interval(name, found, study.score, units=study.units)
 
 
 def _print_notes(study: Study, found: Sequence[tuple[str, Summary]]) -> None:
     if max((each.count for _, each in found), default=0) == 1:
         print_out("one seed: there is no interval")
-    if cut := cut_note(found, study.score):
+    if cut := cut_note(found, study.score, study.units):
         print_out(cut)
     for reason in dict.fromkeys(reason for _, each in found for reason in each.missing):
         print_out(f"not counted: {reason}", soft_wrap=True)
