@@ -15,10 +15,21 @@ UNCERTAINTY = {
         "epistemic": ("bits, from 0", "entropy minus aleatoric"),
         "ood_auroc": ("0 to 1", "out-of-distribution detection by the entropy"),
         "ood_auroc_recent": ("0 to 1", "the same over the last tasks"),
+        "ood_auroc_tasks": ("0 to 1", "the same per task"),
         "ood_auroc_epistemic": ("0 to 1", "by the epistemic part"),
+        "reliability.count": ("examples, from 0", "per bin of confidence"),
+        "reliability.confidence": ("0 to 1", "mean per bin"),
+        "reliability.accuracy": ("0 to 1", "per bin"),
     }.items()
 }
-"""Unit or range, and meaning, of the parts of `uncertainty` that are numbers."""
+"""Unit or range, and meaning, of the parts of `uncertainty`."""
+DIAGNOSIS = {
+    "diagnosis.angle": ("degrees, 0 to 180", "between the rule's gradient and the exact one"),
+    "diagnosis.norm": ("from 0", "length of the rule's gradient"),
+    "diagnosis.exact_norm": ("from 0", "length of the exact one"),
+    "diagnosis.window": ("0 to 1", "share of the inputs of signs with a surrogate gradient"),
+}
+"""The same of the parts of `diagnosis`."""
 
 
 @hookimpl
@@ -63,7 +74,7 @@ def bnnlab_components() -> list[Component]:
             target="bnnlab_analysis.diagnosis:GradientDiagnosis",
             summary="The angle between the rule's gradient and the exact one, per segment.",
             source="Lillicrap et al., 'Random synaptic feedback weights', Nature Comm. 2016",
-            measures=_known("diagnosis"),
+            measures=_known("diagnosis") | DIAGNOSIS,
         ),
         Component(
             kind=Kind.PROBE,

@@ -1,7 +1,7 @@
 """What a probe owes: it measures the same whenever a run was stopped, and changes nothing in it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,14 +78,19 @@ class ProbeContract(DeviceChecks):
         )
 
     def test_what_it_measures_is_declared(self) -> None:
-        """The names of its results are those that its component explains, parts left out."""
+        """The names of its results are those that its component explains; of parts, all or none."""
         if not self.component.measures:
             pytest.skip("it does not declare measures")
         probe = self.make()
         self._live(make_probe=lambda: probe)
         declared = {name.partition(".")[0] for name in self.component.measures}
-        assert {*probe.measures()} == declared, (
+        measured = probe.measures()
+        assert {*measured} == declared, (
             "Component.measures has other names than what measures() returns"
+        )
+        lacking = _undeclared(measured, self.component.measures)
+        assert not lacking, (
+            f"declare unit or range of {', '.join(lacking)}, as of other parts of the measure"
         )
 
     def _live(
@@ -108,6 +113,26 @@ class ProbeContract(DeviceChecks):
         added = ("event", "task", "step", "epoch", "accuracy", "loss", "train_accuracy")
         own = [line for line in lines if line["event"] in EVENTS]
         return [{key: line[key] for key in added if key in line} for line in own]
+
+
+def _undeclared(measured: Any, declared: Iterable[str]) -> list[str]:
+    """Return the numbers that no declaration is for; one with parts is for these parts alone."""
+    names = {*declared}
+    whole = [name for name in names if not any(it.startswith(f"{name}.") for it in names)]
+    found = dict.fromkeys(_numbers(measured))
+    return [n for n in found if not any(f"{n}.".startswith(f"{each}.") for each in whole)]
+
+
+def _numbers(place: Any, name: str = "") -> Iterator[str]:
+    """Yield the dotted name of each number, without positions in lists."""
+    if isinstance(place, Mapping):
+        for key, inner in place.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(place, list | tuple):
+        for inner in place:
+            yield from _numbers(inner, name)
+    elif isinstance(place, int | float) and not isinstance(place, bool):
+        yield name
 
 
 def _learner(device: torch.device) -> Learner:

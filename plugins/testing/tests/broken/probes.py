@@ -58,6 +58,16 @@ class Forgets(Fine):
         return {"first": self.first, "rows": []}
 
 
+@found_by("test_what_it_measures_is_declared", "declare unit or range of named.b, as of other")
+class HalfDeclared(Fine):
+    """Declares one of two parts of what it measures."""
+
+    fields = {"measures": {"named": ("its own", "per task"), "named.a": ("0 to 1", "one part")}}
+
+    def measures(self) -> Mapping[str, Any]:
+        return {"named": [{"a": 0.5, "b": 0.5}]}
+
+
 @found_by("test_what_it_measures_is_declared", "has other names")
 class Undeclared(Fine):
     """Explains one of its two results."""
