@@ -17,6 +17,8 @@ MISSING = "not measured"
 """How a value is shown that is not there."""
 LONG = 8
 """Rows of a table that an eye can search."""
+SHORT = 25
+"""Characters of a name that has room on a line."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Table:
     def filtered(self) -> bool:
         """Whether it has a field that filters its rows."""
         return len(self.rows) > LONG
+
+    @property
+    def short(self) -> bool:
+        """Whether the names of its rows are short: none of them is folded."""
+        return all(isinstance(row[0], Number) or len(row[0]) < SHORT for row in self.rows)
 
     @property
     def numeric(self) -> list[bool]:

@@ -133,7 +133,12 @@ def _environment() -> Environment:
 
 
 def _printable(value: Any) -> Any:
-    """Return text with control characters and marks of direction written out; code as it is."""
+    """Return what is written for a value: text without control characters and marks of direction.
+
+    Code is left as it is, and a whole number loses its `.0`.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return printable(value)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 LOOKS = 7
 """Colours in style.css, `.look0` and so on."""
 MARKERS = (
-    "M-3.6,0a3.6,3.6 0 1,0 7.2,0a3.6,3.6 0 1,0 -7.2,0z",
-    "M-3.2-3.2h6.4v6.4h-6.4z",
-    "M0-4.2L4.2,3.4H-4.2z",
-    "M0-4.6L4.6,0L0,4.6L-4.6,0z",
-    "M0,4.2L4.2-3.4H-4.2z",
-    "M-4-1.3h2.7v-2.7h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7z",
-    "M-4,0L0-2.6L4,0L0,2.6z",
+    "m-3.6,0a3.6,3.6 0 1,0 7.2,0a3.6,3.6 0 1,0 -7.2,0z",
+    "m-3.2-3.2h6.4v6.4h-6.4z",
+    "m0-4.2l4.2,7.6h-8.4z",
+    "m0-4.6l4.6,4.6l-4.6,4.6l-4.6-4.6z",
+    "m0,4.2l4.2-7.6h-8.4z",
+    "m-4-1.3h2.7v-2.7h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7z",
+    "m-4,0l4-2.6l4,2.6l-4,2.6z",
 )
-"""Disc, square, triangles, diamonds, cross: a series is told by its form too."""
+"""Disc, square, triangles, diamonds, cross, around a place: a series is told by its form too."""
 DASHES = ("", "7 3", "2 3", "8 3 2 3")
 LONGEST = 54
 """Characters of a name that fit a line of a drawing."""
@@ -38,7 +38,7 @@ class Named:
 
     @property
     def marker(self) -> str:
-        """Path of its marker."""
+        """Path of its marker, which follows a place."""
         return MARKERS[self.look % len(MARKERS)]
 
     @property

@@ -14,12 +14,12 @@ named();
 
 // ---- tables: a button in each head sorts, a field filters
 const exact = (cell) => cell.querySelector("data")?.value ?? cell.textContent.trim();
-const isNumber = (cell) => cell.classList.contains("number");
+const isNumber = (cell) => cell.matches("td:not(.text), th.number");
 function compare(one, other) {
   if (isNumber(one) && isNumber(other)) return exact(one) - exact(other);
   return one.textContent.localeCompare(other.textContent, undefined, { numeric: true });
 }
-const lacks = (cell) => cell.classList.contains("none");
+const lacks = (cell) => cell.matches(".none, td:empty");
 function sort(table, head) {
   const up = head.ariaSort !== "ascending";
   for (const each of all("th[aria-sort]", table)) each.removeAttribute("aria-sort");
