@@ -493,7 +493,7 @@ def test_a_stopped_tracker_ends_after_the_training_process(tmp_path: Path) -> No
     )
     words = [sys.executable, "-c", script]
     tracker = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
-    os.waitid(os.P_PID, tracker.pid, os.WSTOPPED | os.WNOWAIT)
+    os.waitpid(tracker.pid, os.WUNTRACED)
     time.sleep(0.4)
     assert tracker.poll() is None
     assert tracker.stdin

@@ -13,6 +13,7 @@ from bnnlab.errors import program, refuse
 from bnnlab.storage.folder import METRICS
 from bnnlab_tracking.showing import draw_all, heat_map, matrix_table
 from bnnlab_tracking.tracker import (
+    ENDED,
     PLACE,
     Line,
     Status,
@@ -50,7 +51,7 @@ class WandB(Tracker):
         group: Group of runs. none: the study that the run lies in.
         job_type: Type of the run, for filters.
         run_name: Name that W&B shows. none: that of the run's folder.
-        tags: Of the run. []: as WANDB_TAGS says.
+        tags: Of the run, of 1 to 64 characters. []: as WANDB_TAGS says.
         notes: A longer text on the run.
         pictures: Show the pictures of bnnlab-plots at the end, if it is installed.
         artifact: Upload the run's folder at the end, as an artifact.
@@ -160,7 +161,7 @@ class WandB(Tracker):
             self._show(result)
             if self._artifact:
                 self._shown.log_artifact(_packed(self._run))
-        self._shown.finish(exit_code=0 if status in ("complete", "stopped") else 1)
+        self._shown.finish(exit_code=0 if status in ENDED else 1)
         wandb.teardown()
         for old in () if self._is_part else self._before:  # this one has their lines, too
             shutil.rmtree(old, ignore_errors=True)
