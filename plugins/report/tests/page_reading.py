@@ -52,9 +52,8 @@ class Read(HTMLParser):
         if tag == "tr":
             self._rows.append([])
         elif tag in ("td", "th"):
-            self._cell, self._value = [], None
-        elif tag == "data":
-            self._value = float(its["value"])
+            self._cell = []
+            self._value = float(its["data-v"]) if "data-v" in its else None
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag, f"{tag} is closed, and another one open"

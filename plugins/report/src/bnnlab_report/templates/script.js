@@ -13,7 +13,7 @@ system.addEventListener("change", named);
 named();
 
 // ---- tables: a button in each head sorts, a field filters
-const exact = (cell) => cell.querySelector("data")?.value ?? cell.textContent.trim();
+const exact = (cell) => cell.dataset.v ?? cell.textContent.trim();  // in full precision
 const isNumber = (cell) => cell.matches("td:not(.text), th.number");
 function compare(one, other) {
   if (isNumber(one) && isNumber(other)) return exact(one) - exact(other);
