@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from email.parser import HeaderParser
 from enum import StrEnum
 from functools import lru_cache
@@ -114,21 +115,25 @@ def _read(distribution: Distribution) -> list[Plugin]:
     if not points:
         return [nameless.broken("its entry_points.txt names bnnlab, but no plugin")]
     try:
-        read = distribution.read_text
-        name, version = _named(read("METADATA") or read("PKG-INFO") or "")
+        about = described(distribution)
+        if "Name" not in about or "Version" not in about:
+            raise ValueError("Name or Version is missing")
+        name, version = about["Name"], about["Version"]
     except Exception as error:
         place = nameless.broken(f"its METADATA cannot be read: {explain(error)}")
         return [replace(place, name=p.name, entry_point=p) for p in points]
     return [_checked(Plugin(normalise(name), version, p.name, entry_point=p)) for p in points]
 
 
+def described(distribution: Distribution) -> Message:
+    """Return the headers of a distribution's metadata; the readme below them is not read."""
+    read = distribution.read_text
+    return _headers(read("METADATA") or read("PKG-INFO") or "")
+
+
 @lru_cache(maxsize=1024)
-def _named(metadata: str) -> tuple[str, str]:
-    """Return name and version; the readme below them is not read."""
-    about = HeaderParser().parsestr(metadata)
-    if "Name" not in about or "Version" not in about:
-        raise ValueError("Name or Version is missing")
-    return about["Name"], about["Version"]
+def _headers(metadata: str) -> Message:
+    return HeaderParser().parsestr(metadata)
 
 
 _OURS = re.compile(rf"^\W*{PROJECT}([-_. ]?v?\d*|\.v.*)\W*$", re.IGNORECASE | re.MULTILINE)

@@ -3,11 +3,13 @@
 import logging
 import platform
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
+
+from bnnlab.registry.discovery import described
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,11 @@ def _unmet(
         return
     seen.add((name, extras))
     found = distribution(name)
-    for python in found.metadata.get_all("Requires-Python") or []:
+    about = described(found)
+    for python in about.get_all("Requires-Python") or []:
         if not _contains(python, platform.python_version()):
             yield f"requires Python {python}; this is {platform.python_version()}"
-    for text in found.requires or ():
+    for text in about.get_all("Requires-Dist") or found.requires or ():
         try:
             wanted = Requirement(text)
         except InvalidRequirement:
@@ -49,7 +52,7 @@ def _unmet(
         ):
             continue
         try:
-            installed = version(wanted.name)
+            installed = described(distribution(wanted.name))["Version"]
         except PackageNotFoundError:
             yield f"requires {wanted.name}{wanted.specifier}, which is not installed"
             continue

@@ -98,11 +98,11 @@ def test_an_interrupted_run_goes_on_bit_for_bit(rule: str, tmp_path: Path) -> No
     settings = {
         "rule": {"name": rule, **({} if rule == "lwf" else {"policy": "balanced", "size": 60})},
         "optimizer": "bimu" if rule == "derpp" else "adam",
-        "stream": {"name": "split-digits", "tasks": 5},
+        "stream": HALVES,
         "checkpoint_minutes": 0.0,
     }
     whole = small_runs.experiment(host(), None, settings).run()
-    places = iter([(0, 0, 2), (1, 1, 1), (4, 0, 1)])
+    places = iter([(0, 0, 2), (0, 1, 1), (1, 1, 1)])
     torn = small_runs.experiment(host(), tmp_path, settings)
     for place in places:
 
