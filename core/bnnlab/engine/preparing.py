@@ -125,6 +125,8 @@ def _require_by_data(host: PluginHost, config: RunConfig, stream: TaskStream, ta
     if stream.tokens is not None:
         why[building.TOKEN_INPUTS] = "inputs are token ids"
     choice = config.choices[Kind.STREAM]
+    if why.keys() <= choice.component.requires:
+        return
     component = replace(choice.component, requires=choice.component.requires | {*why})
     choices = {**config.choices, Kind.STREAM: replace(choice, component=component)}
     require(host, replace(config, choices=choices), " and ".join(why.values()))
