@@ -137,14 +137,17 @@ its = Its()
     ],
 )
 def test_a_requirement_is_met_or_said(
-    about: About, monkeypatch: pytest.MonkeyPatch, line: str, said: list[str]
+    about: About, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: list[str]
 ) -> None:
-    from importlib.metadata import distribution
+    from importlib.metadata import PathDistribution, distribution
 
     from bnnlab.registry import requirements
 
-    core = type("Core", (), {"metadata": distribution("bnnlab").metadata})
-    core.requires = ["pytest>=999; extra == 'acme'", "acme-none; extra == 'other'"]
+    core = PathDistribution(tmp_path)
+    (tmp_path / "METADATA").write_text(
+        "Name: bnnlab\nVersion: 0.1.0\nRequires-Dist: pytest>=999; extra == 'acme'\n"
+        "Requires-Dist: acme-none; extra == 'other'\n"
+    )
     monkeypatch.setattr(
         requirements, "distribution", lambda name: core if name == "bnnlab" else distribution(name)
     )
