@@ -173,7 +173,7 @@ def test_a_list_is_a_task_each_and_its_test_data_are_one_or_one_each() -> None:
 
 
 def test_classes_are_divided_into_tasks_evenly_or_as_said(caplog: Any) -> None:
-    even = bnnlab.stream_from((X, Y), test=0.2, tasks=3)
+    even = bnnlab.stream_from((X, Y), test=0.2, tasks=np.int64(3))
     assert [task.name for task in even] == ["classes 0-1", "classes 2-3", "classes 4-5"]
     assert [sorted({*inputs(task)[1].tolist()}) for task in even] == [[0, 1], [2, 3], [4, 5]]
     assert all(task.classes is None for task in even)
@@ -321,7 +321,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tasks": [[0], [6]]}, "tasks: there is no class 6, only 0 to 5"),
     ({"tasks": [[0], [0, 1]]}, "tasks: class 0 is named twice"),
     ({"tasks": [[0], []]}, "tasks: a task has no class"),
-    ({"tasks": [[0], [5]], "test": (X[:3], Y[:3])}, "tasks: test has no test example of classes 5"),
+    ({"tasks": [0, 1]}, r"tasks: \[0, 1\] is neither how many tasks there are nor the classes of"),
+    ({"tasks": "two"}, "tasks: 'two' is neither how many"),
+    ({"tasks": 2.0}, r"tasks: 2\.0 is neither how many"),
+    ({"tasks": [[0], [5]], "test": (X[:3], Y[:3])}, "tasks: there is no test example of classes 5"),
     ({"train": (X, X), "tasks": 2}, "only classes of one data set can be divided, and the targets"),
     ({"train": [(X, Y), (X, Y)], "tasks": 2}, "and a list of data sets says the tasks itself"),
     ({"train": (X, X), "classes": 3}, "classes: the targets are real numbers, and have none"),

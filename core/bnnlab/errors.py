@@ -124,6 +124,13 @@ def explain(error: BaseException) -> str:
     return kind if text == kind else f"{kind}: {text}"
 
 
+def kind_of(tensor: Any, *shape: Any) -> str:
+    """Return the dtype and the shape of a tensor; another shape, if one is given."""
+    sizes = (*map(str, shape or tensor.shape),)
+    comma = "," if len(sizes) == 1 else ""
+    return f"{tensor.dtype} of shape ({', '.join(sizes)}{comma})"
+
+
 def place(error: BaseException) -> str:
     """Return `folder/file.py:line` of where an error arose, outside torch; empty if unknown."""
     frames = traceback.extract_tb(error.__traceback__)

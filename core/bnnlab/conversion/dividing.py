@@ -1,141 +1,103 @@
-"""Data are divided into the parts of tasks: training, validation and test."""
+"""Data are divided: into the parts of tasks, and by classes into tasks."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bnnlab.conversion.reading import Data
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.stream import Task
 from bnnlab.seeds import permutation
 
 log = logging.getLogger(__name__)
 
-Parts = Mapping[str, "Part"]
-"""The parts of a task by name: `train`, `test` and maybe `validation`."""
 
+def divided(
+    trained: Sequence[Data],
+    tested: Sequence[Data],
+    shares: Mapping[str, float],
+    objective: Objective,
+    seed: int,
+) -> list[Task]:
+    """Return a task for each data set, with its test data, or with those of all.
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some rows of a data set.
+    The `shares` say by name which parts are held out of the training data, one after another; 0 is
+    no such part. Each class gives its share. The seed decides which rows these are.
 
-    Attributes:
-        data: The data set.
-        rows: int64 `(M,)`, in order.
+    Raises:
+        UsageError: If a part would be empty, or there are too many or too few test data.
     """
+    if len(tested) not in (0, 1, len(trained)):
+        raise UsageError(
+            f"test: there are {len(tested)} data sets for {len(trained)} tasks. Give one for all, "
+            "or one for each."
+        )
+    tests, tasks = [*map(_whole, tested)], []
+    for index, data in enumerate(trained):
+        parts = {"train": _whole(data)}
+        labels = data.targets if objective.is_of_classes else torch.zeros(len(data))
+        for name, share in shares.items():
+            if not share:
+                continue
+            rows = parts["train"].rows
+            held = _held_out(labels[rows], share, seed, f"{name}/{index}")
+            if bool(held.all()) or not bool(held.any()):
+                raise UsageError(
+                    f"{name}: {share:g} of the {len(data)} rows of {data.name} leaves none. Give "
+                    "more data, or another share."
+                )
+            parts[name] = replace(parts["train"], rows=rows[held])
+            parts["train"] = replace(parts["train"], rows=rows[~held])
+        if tests:
+            parts["test"] = tests[index % len(tests)]
+        tasks.append(Task(index, f"task {index + 1}", **parts, classes=None, objective=objective))
+    return tasks
 
-    data: Data
-    rows: Tensor
 
-    @property
-    def targets(self) -> Tensor:
-        """The targets of the rows, `(M, ...)`."""
-        return self.data.targets[self.rows]
-
-    def of_classes(self, classes: Sequence[int]) -> "Part":
-        """Return the rows with one of these classes."""
-        return replace(self, rows=self.rows[torch.isin(self.targets, torch.tensor(classes))])
+def _whole(data: Data) -> Examples:
+    return Examples(data.inputs, data.targets, torch.arange(len(data)))
 
 
-class Piece(NamedTuple):
-    """What becomes a task.
-
-    Attributes:
-        name: Of the task.
-        parts: Its parts.
-        classes: Its classes; None if they are those that its targets have.
-    """
-
-    name: str
-    parts: Parts
-    classes: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What is held out of training data.
-
-    Attributes:
-        test: A share; None if there are test data.
-        validation: A share of what is left; 0 for none.
-        of_each_class: Whether each class gives its share.
-        seed: Decides which rows these are.
-    """
-
-    test: float | None
-    validation: float
-    of_each_class: bool
-    seed: int
-
-    def pieces(self, trained: Sequence[Data], tested: Sequence[Data]) -> list[Piece]:
-        """Return a task for each data set.
-
-        Args:
-            trained: The data sets.
-            tested: Test data of each, or of all; none if a share is held out.
-
-        Raises:
-            UsageError: If a part would be empty, or there are too many or too few test data.
-        """
-        if len(tested) not in (0, 1, len(trained)):
-            raise UsageError(
-                f"test: there are {len(tested)} data sets for {len(trained)} tasks. Give one for "
-                "all, or one for each."
-            )
-        one: list[Data | None] = [*tested] or [None]
-        tests = one if len(one) == len(trained) else one * len(trained)
-        pairs = enumerate(zip(trained, tests, strict=True))
-        return [Piece(f"task {place + 1}", self._parts(place, *pair)) for place, pair in pairs]
-
-    def _parts(self, place: int, train: Data, test: Data | None) -> Parts:
-        left = Part(train, torch.arange(len(train)))
-        parts = {} if test is None else {"test": Part(test, torch.arange(len(test)))}
-        for name, share in (("test", self.test), ("validation", self.validation)):
-            if share:
-                left, parts[name] = self._hold_out(left, share, f"{name}/{place}")
-                if not len(parts[name].rows) or not len(left.rows):
-                    raise UsageError(
-                        f"{name}: {share:g} of the {len(train)} rows of {train.name} leaves none. "
-                        "Give more data, or another share."
-                    )
-        return {**parts, "train": left}
-
-    def _hold_out(self, part: Part, share: float, name: str) -> tuple[Part, Part]:
-        """Return what is left, and what is held out: of all rows, or of each class, its share."""
-        rows, targets = part.rows, part.targets
-        groups = [rows]
-        if self.of_each_class:
-            groups = [rows[targets == each] for each in torch.unique(targets)]
-        held, before = [], 0
-        for number, group in enumerate(groups):
-            count = round(share * (before + len(group))) - round(share * before)
-            held.append(group[permutation(len(group), self.seed, name, number)[:count]])
-            before += len(group)
-        is_held = torch.isin(rows, torch.cat(held))
-        return replace(part, rows=rows[~is_held]), replace(part, rows=rows[is_held])
+def _held_out(labels: Tensor, share: float, seed: int, name: str) -> Tensor:
+    """Return which of some rows are a share of them, bool `(M,)`; each label gives its share."""
+    held, before = torch.zeros(len(labels), dtype=torch.bool), 0
+    for number, label in enumerate(torch.unique(labels)):
+        rows = (labels == label).nonzero()[:, 0]
+        count = round(share * (before + len(rows))) - round(share * before)
+        held[rows[permutation(len(rows), seed, name, number)[:count]]] = True
+        before += len(rows)
+    return held
 
 
 def by_classes(
-    parts: Parts, groups: Sequence[Sequence[int]], names: Sequence[str]
-) -> Iterator[Piece]:
-    """Yield the task of each group of classes.
+    task: Task, groups: Sequence[Sequence[int]], classes: int, names: Sequence[str]
+) -> Iterator[Task]:
+    """Yield a task, with its mask, for each group of the `classes` of a task; `names` are theirs.
 
     Raises:
-        UsageError: If a part of a task would be empty.
+        UsageError: If a part of one would be empty.
     """
-    for group in groups:
+    for index, group in enumerate(groups):
         called = " ".join(names[each] for each in group) if names else f"classes {_span(group)}"
-        own = {name: part.of_classes(group) for name, part in parts.items()}
-        for name, part in own.items():
-            if not len(part.rows):
-                raise UsageError(
-                    f"tasks: {part.data.name} has no {name} example of {called}. Leave these "
-                    "classes out, or give more data."
-                )
-        yield Piece(called, own, group)
+        mask = torch.zeros(classes, dtype=torch.bool)
+        mask[[*group]] = True
+        own: dict[str, Any] = {
+            name: replace(part, rows=part.rows[mask[part.labels[part.rows]]])
+            for name, part in task.parts.items()
+        }
+        if empty := [name for name, part in own.items() if not len(part)]:
+            raise UsageError(
+                f"tasks: there is no {empty[0]} example of {called}. Leave these classes out, or "
+                "give more data."
+            )
+        yield replace(task, index=index, name=called, classes=mask, **own)
 
 
 def _span(group: Sequence[int]) -> str:
@@ -143,18 +105,14 @@ def _span(group: Sequence[int]) -> str:
     return f"{group[0]}-{group[-1]}" if is_run else ", ".join(map(str, group))
 
 
-def class_groups(tasks: int | Sequence[Sequence[int]], classes: int) -> list[list[int]]:
-    """Return the classes of each task.
-
-    Args:
-        tasks: How many tasks, or the classes of each.
-        classes: How many classes there are.
+def class_groups(tasks: Any, classes: int) -> Sequence[Sequence[int]]:
+    """Return the classes of each task, of a number of tasks or of those that are said.
 
     Raises:
         UsageError: If the number of tasks does not divide the classes; if a task has no class, or
             a class that is not there or that another task has.
     """
-    if isinstance(tasks, int):
+    if isinstance(tasks, Integral):
         divisors = [number for number in range(1, classes + 1) if classes % number == 0]
         if tasks not in divisors:
             raise UsageError(
@@ -162,22 +120,25 @@ def class_groups(tasks: int | Sequence[Sequence[int]], classes: int) -> list[lis
                 f"{', '.join(map(str, divisors))}, or give the classes of each task, as "
                 "tasks=[[0, 1], [2]]."
             )
-        size = classes // tasks
-        return [[*range(start, start + size)] for start in range(0, classes, size)]
-    groups = [[int(each) for each in group] for group in tasks]
+        return [*torch.arange(classes).view(int(tasks), -1).tolist()]
+    try:
+        groups = [[int(each) for each in group] for group in tasks]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"tasks: {tasks!r:.60} is neither how many tasks there are nor the classes of each, as "
+            "tasks=[[0, 1], [2]]."
+        ) from None
     every = [each for group in groups for each in group]
-    odd = [each for each in every if not 0 <= each < classes]
-    twice = [each for each in every if every.count(each) > 1]
-    if odd or twice or not all(groups):
-        why = (
-            f"there is no class {odd[0]}, only 0 to {classes - 1}"
-            if odd
-            else f"class {twice[0]} is named twice; for tasks with common classes give a list of "
-            "data sets"
-            if twice
-            else "a task has no class"
+    if odd := {*every} - {*range(classes)}:
+        raise UsageError(f"tasks: there is no class {min(odd)}, only 0 to {classes - 1}.")
+    if len({*every}) < len(every):
+        twice = next(each for each in every if every.count(each) > 1)
+        raise UsageError(
+            f"tasks: class {twice} is named twice; for tasks with common classes give a list of "
+            "data sets."
         )
-        raise UsageError(f"tasks: {why}.")
+    if not all(groups):
+        raise UsageError("tasks: a task has no class.")
     if left := sorted({*range(classes)} - {*every}):
         log.warning("tasks: no task has the classes %s: their examples are left out", _span(left))
     return groups

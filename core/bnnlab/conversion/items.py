@@ -1,8 +1,6 @@
 """Values that others give become tensors; torch data sets are read item by item."""
 
 import logging
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from bnnlab.errors import UsageError, explain
+from bnnlab.errors import UsageError, explain, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -49,72 +47,60 @@ def as_tensor(what: str, value: Any) -> Tensor:
     return torch.from_numpy(np.array(array, own if own == np.uint8 else wide, order="C"))
 
 
-def read_items(name: str, data: Any) -> Pair:
-    """Read a torch data set of pairs, once.
+def read_items(name: str, data: Any) -> tuple[Pair, bool]:
+    """Read a torch data set of pairs; return them, and whether some are others when read again.
 
     Raises:
         UsageError: With the index of an item that is wrong.
     """
-    items = [*_items(name, data)]
+    items: list[Pair] = []
+    is_flow = isinstance(data, IterableDataset)
+    try:
+        for item in data if is_flow else (data[index] for index in range(len(data))):
+            items.append(_item(f"{name}[{len(items)}]", item, *items[:1]))
+    except UsageError:
+        raise
+    except Exception as error:  # the data set's own code
+        raise UsageError(f"{name}[{len(items)}] cannot be read: {explain(error)}") from error
     if not items:
         raise UsageError(f"{name} has no item.")
-    for index, item in enumerate(items):
-        for what, first, other in zip(("input", "target"), items[0], item, strict=True):
-            if first.shape != other.shape or first.dtype != other.dtype:
-                raise UsageError(
-                    f"{name}[{index}]: the {what} is {_kind(other)}, and that of {name}[0] "
-                    f"{_kind(first)}. All must be alike."
-                )
+    last = len(items) - 1
+    again = {0: next(iter(data), None)} if is_flow else {n: data[n] for n in (0, last // 2, last)}
+    changes = not all(_is_same(items[place], item) for place, item in again.items())
+    if changes:
+        log.warning(
+            "%s gives other items when it is read again, as random transforms do. It was read "
+            "once: every epoch learns from these items, and the protocol hash holds for them "
+            "alone.",
+            name,
+        )
     inputs, targets = (torch.stack(each) for each in zip(*items, strict=True))
-    return inputs, targets
+    return (inputs, targets), changes
 
 
-def has_changed(name: str, data: Any, read: Pair) -> bool:
-    """Return whether items of a data set are others when they are read again; warn of it."""
-    last = len(read[0]) - 1
-    if isinstance(data, IterableDataset):
-        again = {0: next(_items(name, data))}
-    else:
-        again = {place: _item(name, data[place]) for place in {0, last // 2, last}}
-    if all(
-        torch.equal(values[place], value)
-        for place, item in again.items()
-        for values, value in zip(read, item, strict=True)
-    ):
-        return False
-    log.warning(
-        "%s gives other items when it is read again, as random transforms do. It was read once: "
-        "every epoch learns from these items, and the protocol hash holds for them alone.",
-        name,
-    )
-    return True
-
-
-def _items(name: str, data: Any) -> Iterator[Pair]:
-    is_iterable = isinstance(data, IterableDataset)
-    source = iter(data) if is_iterable else (data[index] for index in range(len(data)))
-    for index in count():
-        try:
-            item = next(source)
-        except StopIteration:
-            return
-        except Exception as error:  # the data set's own code
-            raise UsageError(f"{name}[{index}] cannot be read: {explain(error)}") from error
-        yield _item(f"{name}[{index}]", item)
-
-
-def _item(where: str, item: Any) -> Pair:
+def _item(where: str, item: Any, first: Pair | None = None) -> Pair:
+    """Return an item as tensors, checked; also against the first one."""
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise UsageError(f"{where} is {described(item)}. Give pairs (input, target).")
-    for what, value in zip(("input", "target"), item, strict=True):
+    pair = []
+    for place, (what, value) in enumerate(zip(("input", "target"), item, strict=True)):
         if not is_array(value) and not isinstance(value, int | float):
             raise UsageError(
                 f"{where}: the {what} is a {type(value).__name__}. Give a tensor, an array or a "
                 "number; of images, by transform=torchvision.transforms.ToTensor()."
             )
-    x, y = (as_tensor(where, it) if is_array(it) else torch.as_tensor(it) for it in item)
+        found = as_tensor(where, value) if is_array(value) else torch.as_tensor(value)
+        like = first[place] if first else found
+        if found.shape != like.shape or found.dtype != like.dtype:
+            raise UsageError(
+                f"{where}: the {what} is {kind_of(found)}, and that of the first item "
+                f"{kind_of(like)}. All must be alike."
+            )
+        pair.append(found)
+    x, y = pair
     return x, y
 
 
-def _kind(tensor: Tensor) -> str:
-    return f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+def _is_same(one: Pair, item: Any) -> bool:
+    """Return whether an item is the one that was read before; no item is not."""
+    return item is not None and all(map(torch.equal, one, _item("", item)))

@@ -1,14 +1,13 @@
 """Mean and standard deviation, by which numbers become inputs."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bnnlab.conversion.dividing import Part
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.examples import Examples
 
 Numbers = float | Sequence[float]
 """One number, or one per channel."""
@@ -18,50 +17,48 @@ TOGETHER = 10_000
 """Rows that are looked at at a time."""
 
 
-def statistics(normalise: Normalise, parts: Sequence[Part]) -> dict[str, Tensor]:
+def statistics(normalise: Normalise, parts: Sequence[Examples]) -> dict[str, Tensor]:
     """Return `mean` and `std` of examples, by which inputs are normalised; empty for none.
 
     They are per channel of images `(C, H, W)`, `(C, 1, 1)`, else per number of the last dimension.
-    What never changes is divided by 1.
-
-    Args:
-        normalise: What to do.
-        parts: The training data.
+    Of training data, what never changes is divided by 1.
 
     Raises:
-        UsageError: If it is none of these.
+        UsageError: On another mean, std or word.
     """
     if normalise == "none":
         return {}
-    shape = parts[0].data.inputs.shape[1:]
-    kept = (shape[0], 1, 1) if len(shape) == 3 else (*[1] * (len(shape) - 1), shape[-1])
+    shape = parts[0].pixels.shape[1:]
+    channel = 0 if len(shape) == 3 else len(shape) - 1
+    kept = [size if place == channel else 1 for place, size in enumerate(shape)]
     if normalise == "train":
-        return _measured(parts, kept)
-    if not isinstance(normalise, tuple | list) or len(normalise) != 2:
+        mean, std = _measured(parts, channel)
+    elif isinstance(normalise, tuple | list) and len(normalise) == 2:
+        mean, std = _checked(normalise, shape[channel])
+    else:
         raise UsageError('normalise: give "train", "none", or (mean, std).')
-    mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in normalise)
-    if any(each.ndim and each.shape != (math.prod(kept),) for each in (mean, std)):
+    return {"mean": mean.view(kept), "std": std.view(kept)}
+
+
+def _checked(given: Sequence[Numbers], count: int) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in given)
+    if any(each.ndim and each.shape != (count,) for each in (mean, std)):
         raise UsageError(
-            f"normalise: give mean and std as one number, or as {math.prod(kept)}: one per channel."
+            f"normalise: give mean and std as one number, or as {count}: one per channel."
         )
     if not bool(mean.isfinite().all() & std.isfinite().all() & (std > 0).all()):
         raise UsageError("normalise: mean and std must be finite, and std above 0.")
-    return {
-        "mean": mean.expand(math.prod(kept)).view(kept),
-        "std": std.expand(math.prod(kept)).view(kept),
-    }
+    return mean.expand(count), std.expand(count)
 
 
-def _measured(parts: Sequence[Part], shape: tuple[int, ...]) -> dict[str, Tensor]:
-    channel = 1 if len(shape) == 3 else len(shape)
-    total = squares = torch.zeros(math.prod(shape), dtype=torch.float64)
+def _measured(parts: Sequence[Examples], channel: int) -> tuple[Tensor, Tensor]:
+    total = squares = torch.zeros((), dtype=torch.float64)
     count = 0
     for part in parts:
         for rows in torch.split(part.rows, TOGETHER):
-            values = part.data.inputs[rows].double().movedim(channel, 0).flatten(1)
+            values = part.pixels[rows].double().movedim(1 + channel, 0).flatten(1)
             total, squares = total + values.sum(1), squares + values.square().sum(1)
             count += values.shape[1]
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    std = torch.where(std > 1e-6 * mean.abs(), std, 1.0)
-    return {"mean": mean.float().view(shape), "std": std.float().view(shape)}
+    return mean.float(), torch.where(std > 1e-6 * mean.abs(), std, 1.0).float()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from bnnlab.conversion.items import as_tensor, described, has_changed, is_array, read_items
-from bnnlab.errors import UsageError
+from bnnlab.conversion.items import as_tensor, described, is_array, read_items
+from bnnlab.errors import UsageError, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,6 @@ _WANTED = (
     "a torch Dataset of pairs (input, target), not its DataLoader; for several tasks, a list of "
     "these"
 )
-_BYTES = (torch.uint8, torch.bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,39 +34,33 @@ class Data:
     name: str
     inputs: Tensor
     targets: Tensor
-    changes: bool = False
+    changes: bool
 
     def __len__(self) -> int:
         return len(self.inputs)
 
 
-def read(name: str, given: Any, tokens: int | None = None) -> Data:
-    """Read a data set.
-
-    Args:
-        name: What it is, for messages.
-        given: A pair of tensors or arrays, or a data set.
-        tokens: How many token ids there are, if inputs are such.
+def read(name: str, given: Any, tokens: int | None) -> Data:
+    """Read a pair of tensors or arrays, or a data set; `tokens` is the number of token ids, if any.
 
     Raises:
         UsageError: With what is wrong, and what to give.
     """
-    changes = False
+    pair, changes = given, False
     if isinstance(given, TensorDataset):
-        pair: Any = given.tensors
+        pair = given.tensors
     elif isinstance(given, Dataset):
-        pair = read_items(name, given)
-        changes = has_changed(name, given, pair)
-    else:
-        pair = given
+        pair, changes = read_items(name, given)
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(is_array, pair)):
         raise UsageError(f"{name}: {described(given)} is no data. Give {_WANTED}.")
-    whats = ("inputs", "targets")
-    x, y = (as_tensor(f"{name}: the {what}", it) for what, it in zip(whats, pair, strict=True))
-    for what, values in zip(whats, (x, y), strict=True):
+    found = []
+    for what, value in zip(("inputs", "targets"), pair, strict=True):
+        values = as_tensor(f"{name}: the {what}", value)
         if not values.ndim or values.is_complex():
-            said = f"{values.dtype} of shape {tuple(values.shape)}"
-            raise UsageError(f"{name}: the {what} are {said}. Give real numbers (N, ...).")
+            said = f"{name}: the {what} are {kind_of(values)}"
+            raise UsageError(f"{said}. Give real numbers (N, ...).")
+        found.append(values)
+    x, y = found
     if len(x) != len(y) or not len(x):
         raise UsageError(
             f"{name}: there are {len(x)} inputs and {len(y)} targets. Give one target for each "
@@ -80,7 +73,7 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
     """Return numbers or token ids `(N, ...)` as a stream stores them.
 
     Raises:
-        UsageError: If they are neither, or not finite.
+        UsageError: If they are neither.
     """
     kind = str(x.dtype).removeprefix("torch.")
     if tokens is not None:
@@ -94,9 +87,8 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
             )
         x = x.long()
     elif x.is_floating_point():
-        x = x.float()
-        _expect_finite(f"{name}: the inputs", x)
-    elif x.dtype in _BYTES:
+        x = _finite(f"{name}: the inputs", x)
+    elif x.dtype in (torch.uint8, torch.bool):
         x = x.to(torch.uint8)
         x = x.unsqueeze(1) if x.ndim == 3 else x  # images without a channel
     else:
@@ -109,9 +101,9 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
 
 
 def _as_targets(name: str, y: Tensor) -> Tensor:
+    """Return classes or real numbers; warn of those that look like something else."""
     if y.is_floating_point():
-        y = y.float()
-        _expect_finite(f"{name}: the targets", y)
+        y = _finite(f"{name}: the targets", y)
         distinct = torch.unique(y)
         if len(distinct) < len(y) and torch.equal(distinct, torch.arange(len(distinct)).float()):
             log.warning(
@@ -126,8 +118,7 @@ def _as_targets(name: str, y: Tensor) -> Tensor:
             "input give y[:, 0], for real numbers y.float()."
         )
     y = y.long()
-    is_of_bits = y.ndim == 2 and (int(y.min()), int(y.max())) == (0, 1)
-    if is_of_bits and bool((y.sum(1) == 1).all()):
+    if y.ndim == 2 and bool(((y >= 0).all(1) & (y.sum(1) == 1)).all()):
         log.warning(
             "%s: the targets look like one-hot rows, and are learned as %d classes each. For a "
             "class per input give y.argmax(1).",
@@ -136,10 +127,17 @@ def _as_targets(name: str, y: Tensor) -> Tensor:
     return y
 
 
-def _expect_finite(what: str, values: Tensor) -> None:
+def _finite(what: str, values: Tensor) -> Tensor:
+    """Return real numbers as float32.
+
+    Raises:
+        UsageError: With the first row that is not finite.
+    """
+    values = values.float()
     bad = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero()
     if len(bad):
         raise UsageError(
             f"{what} are not finite in {len(bad)} of {len(values)} rows, first in row "
             f"{int(bad[0])}. Take these rows out, or replace their numbers."
         )
+    return values

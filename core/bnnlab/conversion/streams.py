@@ -1,38 +1,30 @@
 """Data of a user's own become a stream of tasks."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnnlab.conversion.dividing import Part, Parts, Piece, Shares, by_classes, class_groups
+from bnnlab.conversion.dividing import by_classes, class_groups, divided
 from bnnlab.conversion.items import as_tensor
-from bnnlab.conversion.normalising import Normalise, statistics
+from bnnlab.conversion.normalising import TOGETHER, Normalise, statistics
 from bnnlab.conversion.reading import Data, as_inputs, read
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, kind_of
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.stream import Task, TaskStream
 
-TOGETHER = 10_000
-"""Rows that are hashed at a time."""
-
 
 class TensorStream(TaskStream):
-    """Tasks whose examples are tensors in memory; `stream_from` makes it.
+    """Tasks whose examples are tensors in memory; `stream_from` makes it."""
 
-    Args:
-        tasks: The tasks.
-        protocol: What `protocol()` returns.
-        attributes: Those of a stream.
-    """
-
-    def __init__(self, tasks: Iterable[Task], protocol: dict[str, Any], **attributes: Any) -> None:
-        self._tasks, self._protocol, self._attributes = [*tasks], protocol, attributes
+    def __init__(self, tasks: Sequence[Task], protocol: dict[str, Any], **attributes: Any) -> None:
+        self._tasks, self._protocol = tasks, protocol
         vars(self).update(attributes)
 
     def __len__(self) -> int:
@@ -57,13 +49,11 @@ class TensorStream(TaskStream):
         assert isinstance(part.pixels, Tensor)
         pixels = as_inputs(name, as_tensor(f"{name}: the inputs", values), self.tokens)
         if pixels.shape[1:] != self.input_shape or pixels.dtype != part.pixels.dtype:
-            wanted = _kind(part.pixels)
             raise UsageError(
-                f"{name}: the inputs are {_kind(pixels)}, those of the stream {wanted}."
+                f"{name}: the inputs are {_kind(pixels)}, those of the stream {_kind(part.pixels)}."
             )
-        place = part.rows.device
-        rows = torch.arange(len(pixels), device=place)
-        return Examples(pixels.to(place), rows, rows, part.mean, part.std).batch(rows)[0]
+        rows = torch.arange(len(pixels), device=part.rows.device)
+        return replace(part, pixels=pixels.to(rows.device), labels=rows, rows=rows).batch(rows)[0]
 
     def to(self, device: torch.device | str) -> "TensorStream":
         """Return the stream with its data on a device."""
@@ -77,7 +67,9 @@ class TensorStream(TaskStream):
                 return replace(value, **its)
             return value
 
-        return TensorStream(map(place, self._tasks), self._protocol, **self._attributes)
+        stream = copy(self)
+        stream._tasks = [place(task) for task in self._tasks]
+        return stream
 
 
 def stream_from(
@@ -131,26 +123,35 @@ def stream_from(
         >>> [task.name for task in stream]
         ['classes 0-1', 'classes 2-3']
     """
-    trained = _read("train", train, tokens)
-    share = _share("test", test) if isinstance(test, int | float) else None
-    tested = [] if share else _read("test", test, tokens)
+    trained, tested = _read("train", train, tokens), list[Data]()
+    shares = {"validation": _share("validation", validation)}
+    if isinstance(test, int | float):
+        shares = {"test": _share("test", test), **shares}
+    else:
+        tested = _read("test", test, tokens)
     every = [*trained, *tested]
     kind = objective or _objective_of(trained[0])
     outputs = _outputs(kind, trained, classes, class_names)
     _check(every, kind, outputs)
-    shares = Shares(share, _share("validation", validation), kind.is_of_classes, seed)
-    pieces = shares.pieces(trained, tested)
+    pieces = divided(trained, tested, shares, kind, seed)
     if tasks is not None:
-        pieces = [*by_classes(_only(pieces, kind), class_groups(tasks, outputs), class_names)]
-    scale = {} if tokens else statistics(normalise, [piece.parts["train"] for piece in pieces])
-    told = {"classes": outputs} if task_ids else {}
-    protocol: dict[str, Any] = {"scenario": "given", "tasks": [*map(_described, pieces)]}
+        whole = _only(pieces)
+        pieces = [*by_classes(whole, class_groups(tasks, outputs), outputs, class_names)]
+    learned = [task.train for task in pieces]
+    scale: dict[str, Any] = {} if tokens else statistics(normalise, learned)
+    described = [{name: _digest(it) for name, it in task.parts.items()} for task in pieces]
+    protocol: dict[str, Any] = {"scenario": "given", "tasks": described}
     if not tokens and normalise != "train":
         protocol["normalise"] = {key: it.flatten().tolist() for key, it in scale.items()}
     if any(data.changes for data in every):
         protocol["changes_when_read_again"] = True
+    made = []
+    for task in pieces:
+        parts: dict[str, Any] = {name: replace(it, **scale) for name, it in task.parts.items()}
+        mask = task.classes if task.classes is not None else _mask(task, outputs)
+        made.append(replace(task, **parts, classes=mask if task_ids else None))
     return TensorStream(
-        [_task(index, piece, kind, scale, **told) for index, piece in enumerate(pieces)],
+        made,
         protocol,
         input_shape=tuple(trained[0].inputs.shape[1:]),
         tokens=tokens,
@@ -171,7 +172,7 @@ def _read(name: str, given: Any, tokens: int | None) -> list[Data]:
 def _share(name: str, value: float) -> float:
     if not 0 <= value < 1 or (name == "test" and not value):
         raise UsageError(f"{name}: {value!r} is no share. Give a number above 0 and below 1.")
-    return float(value)
+    return value
 
 
 def _objective_of(data: Data) -> Objective:
@@ -198,14 +199,12 @@ def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
     """Check that all data sets go together, and their targets with the objective."""
     first = every[0]
     for data in every:
-        for what, one, other in (
-            ("inputs", first.inputs, data.inputs),
-            ("targets", first.targets, data.targets),
-        ):
-            if one.shape[1:] != other.shape[1:] or one.dtype != other.dtype:
+        for what in ("inputs", "targets"):
+            one, other = _kind(getattr(first, what)), _kind(getattr(data, what))
+            if one != other:
                 raise UsageError(
-                    f"{data.name}: the {what} are {_kind(other)}, and those of {first.name} "
-                    f"{_kind(one)}. All must be alike but for their number."
+                    f"{data.name}: the {what} are {other}, and those of {first.name} {one}. All "
+                    "must be alike but for their number."
                 )
         try:
             objective.check(data.targets, outputs)
@@ -215,57 +214,35 @@ def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
 
 
 def _kind(values: Tensor) -> str:
-    return f"{values.dtype} of shape (N, {', '.join(map(str, values.shape[1:]))})"
+    return kind_of(values, "N", *values.shape[1:])
 
 
-def _only(pieces: Sequence[Piece], objective: Objective) -> Parts:
-    """Return the parts of the only data set, whose classes are to be divided."""
-    if len(pieces) > 1 or not objective.is_of_classes:
+def _only(tasks: Sequence[Task]) -> Task:
+    """Return the only task, whose classes are to be divided."""
+    if len(tasks) > 1 or not tasks[0].objective.is_of_classes:
         many = "a list of data sets says the tasks itself"
-        what = many if len(pieces) > 1 else f"the targets are {objective.name}"
+        what = many if len(tasks) > 1 else f"the targets are {tasks[0].objective.name}"
         raise UsageError(f"tasks: only classes of one data set can be divided, and {what}.")
-    return pieces[0].parts
+    return tasks[0]
 
 
-def _task(
-    index: int,
-    piece: Piece,
-    objective: Objective,
-    scale: Mapping[str, Any],
-    classes: int | None = None,
-) -> Task:
-    """Return a task; with a mask over all `classes`, if their number is given."""
-    parts = {
-        name: replace(Examples(part.data.inputs, part.data.targets, part.rows), **scale)
-        for name, part in piece.parts.items()
-    }
-    mask = None if classes is None else _mask(piece, objective, classes)
-    return Task(index, piece.name, **parts, classes=mask, objective=objective)
-
-
-def _mask(piece: Piece, objective: Objective, classes: int) -> Tensor | None:
-    """Return which classes a task has; None if its targets are no classes."""
-    own = piece.classes
-    if own is None:
-        found = [objective.classes_in(part.targets) for part in piece.parts.values()]
-        there = [each for each in found if each is not None]
-        if not there:
-            return None
-        own = torch.cat(there).tolist()
+def _mask(task: Task, classes: int) -> Tensor | None:
+    """Return which classes the targets of a task have; None if they are no classes."""
     mask = torch.zeros(classes, dtype=torch.bool)
-    mask[[*own]] = True
+    for part in task.parts.values():
+        found = task.objective.classes_in(part.labels[part.rows])
+        if found is None:
+            return None
+        mask[found] = True
     return mask
 
 
-def _described(piece: Piece) -> dict[str, str]:
-    """Return a digest of the content of each part of a task."""
-    return {name: _digest(part) for name, part in sorted(piece.parts.items())}
-
-
-def _digest(part: Part) -> str:
-    sha, data = hashlib.sha256(), part.data
-    for values in (data.inputs, data.targets):
-        sha.update(f"{values.dtype} {len(part.rows)} {tuple(values.shape[1:])}".encode())
+def _digest(part: Examples) -> str:
+    """Return a digest of the content of a part."""
+    sha = hashlib.sha256()
+    values: Any
+    for values in (part.pixels, part.labels):
+        sha.update(f"{values.dtype} {len(part)} {tuple(values.shape[1:])}".encode())
         for rows in torch.split(part.rows, TOGETHER):
             sha.update(values[rows].reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()[:16]

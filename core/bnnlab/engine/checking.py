@@ -14,7 +14,6 @@ from bnnlab.engine.copies import (
     look_for_copies,
     look_for_known,
     look_for_repetitions,
-    parts_of,
 )
 from bnnlab.engine.parts import Finite, check_part, check_unit
 from bnnlab.interfaces.objective import Objective
@@ -81,7 +80,7 @@ def _check_alike(tasks: Sequence[Task]) -> None:
     """Check that all targets are of one kind and shape, since one model learns all tasks."""
     kinds: dict[Any, str] = {}
     for task in tasks:
-        for name, part in parts_of(task).items():
+        for name, part in task.parts.items():
             shape = tuple(part.labels.shape[1:])
             said = f"{task.objective.name}, of shape {shape} each, in the {name} part of"
             kinds.setdefault((task.objective, shape), f"{said} {task.name!r}")
@@ -90,7 +89,7 @@ def _check_alike(tasks: Sequence[Task]) -> None:
 
 
 def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
-    classes, parts, objective = task.classes, parts_of(task), task.objective
+    classes, parts, objective = task.classes, task.parts, task.objective
     if not isinstance(objective, Objective):
         raise ValueError(f"the objective of {task.name!r} is no Objective, but {objective!r:.60}")
     if classes is not None:
@@ -117,5 +116,5 @@ def _check_task(stream: TaskStream, task: Task, finite: Finite) -> None:
 
 
 def _is_normalised_alike(task: Task) -> bool:
-    parts = parts_of(task).values()
+    parts = task.parts.values()
     return len({(content(part.mean), content(part.std)) for part in parts}) == 1

@@ -85,9 +85,9 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
     """
     said = []
     for name, learned in (("test", ("train", "validation")), ("validation", ("train",))):
-        parts = [part for task in tasks for at, part in parts_of(task).items() if at in learned]
+        parts = [part for task in tasks for at, part in task.parts.items() if at in learned]
         known = _distinct(map(hashes.examples, parts))
-        tested = [(task.name, parts_of(task)[name]) for task in tasks if name in parts_of(task)]
+        tested = [(task.name, task.parts[name]) for task in tasks if name in task.parts]
         for task, part in tested:
             copies, count = _count(known, hashes.examples(part)), len(part)
             if copies > TOLERATED * count:
@@ -113,7 +113,7 @@ def look_for_known(what: str, unknown: Examples, tasks: Sequence[Task]) -> None:
         ValueError: If they are more than the share `TOLERATED` of the unknown ones.
     """
     order = content(unknown.permutation)
-    every = [part for task in tasks for part in parts_of(task).values()]
+    every = [part for task in tasks for part in task.parts.values()]
     parts = [part for part in every if content(part.permutation) == order]
     if not parts:
         return
@@ -153,12 +153,6 @@ def look_for_repetitions(tasks: Sequence[Task], hashes: Hasher) -> None:
 def _identity(part: Examples, hashes: Hasher) -> tuple[Any, ...]:
     shown = map(content, (part.mean, part.std, part.permutation))
     return hash(np.sort(hashes.examples(part)).tobytes()), *shown
-
-
-def parts_of(task: Task) -> dict[str, Examples]:
-    """Return the parts that a task has, by name."""
-    every = {"train": task.train, "validation": task.validation, task.scored_on: task.test}
-    return {name: part for name, part in every.items() if part is not None}
 
 
 def content(tensor: Tensor | None) -> bytes | None:

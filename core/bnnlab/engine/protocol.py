@@ -118,7 +118,7 @@ def _describe(
         "stream": stream.protocol(),
         "epochs": run.epochs,
         "batch_size": run.batch_size,
-        "score": objective.score_of(predictor, config.evaluate_on),
+        "score": f"{objective.score} of {predictor} on each task's whole {config.evaluate_on} part",
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
         **({} if memory is None else {"memory": memory.describe()}),

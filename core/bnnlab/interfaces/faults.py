@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from bnnlab.errors import RunError
+from bnnlab.errors import RunError, kind_of
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer_state import StatefulOptimizer
 
@@ -89,7 +89,7 @@ def checked_floats(value: Any, like: Tensor, who: str) -> Tensor:
     if isinstance(value, Tensor):
         if value.shape == like.shape and value.is_floating_point():
             return value
-        found = f"{value.dtype} of shape {tuple(value.shape)}"
+        found = kind_of(value)
     raise RunError(f"{who} must be a tensor of floats of shape {tuple(like.shape)}, not {found}")
 
 

@@ -29,37 +29,22 @@ class Objective(ABC):
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int) -> None:
-        """Check targets as a stream stores them, `(N, ...)`.
+        """Raise a ValueError if dtype, shape or values of targets are wrong.
 
         Args:
-            targets: On any device.
+            targets: As a stream stores them, `(N, ...)`, on any device.
             outputs: The last dimension of the model's outputs: classes K, or real numbers D.
-
-        Raises:
-            ValueError: With what is wrong with dtype, shape or values.
         """
 
     def check_scored(self, targets: Tensor) -> None:  # noqa: B027
-        """Check that predictions for these targets can be scored.
-
-        Raises:
-            ValueError: With why the score of such targets means nothing.
-        """
+        """Raise a ValueError if the score of predictions for these targets means nothing."""
 
     def classes_in(self, targets: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Return the classes in targets, int64 `(n,)`; None if targets are no classes.
-
-        Only where they are may a task have a mask.
-        """
+        """Return the classes in targets, int64 `(n,)`; None if a task cannot have a mask."""
         return None
 
     def output_shape(self, targets: tuple[int, ...], outputs: int) -> tuple[int, ...]:
-        """Return the shape of the model's output for one input.
-
-        Args:
-            targets: Shape of the target of one input.
-            outputs: As in `check`.
-        """
+        """Return the shape of the model's output for one input, by that of its target."""
         return (*targets, outputs)
 
     @abstractmethod
@@ -72,12 +57,7 @@ class Objective(ABC):
 
     @abstractmethod
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw targets, `(B, ...)` on the CPU, from what outputs predict.
-
-        Args:
-            outputs: `(B, ...)`, masked.
-            generator: On the CPU.
-        """
+        """Draw targets, `(B, ...)` on the CPU, from what masked outputs `(B, ...)` predict."""
 
     def log_likelihoods(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return log p(target | output) of each row, `(B,)`, up to a constant; p is `sample`'s."""
@@ -85,10 +65,7 @@ class Objective(ABC):
 
     @abstractmethod
     def merge(self, outputs: Tensor) -> Tensor:
-        """Return what S weight draws predict together, `(B, ...)`, for their outputs `(S, B, ...)`.
-
-        It can stand in the place of outputs.
-        """
+        """Return, in the place of outputs, what those of S draws `(S, B, ...)` predict together."""
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:  # noqa: ARG002
         """Return how many rows are predicted rightly, a scalar; None where that means nothing.
@@ -99,18 +76,8 @@ class Objective(ABC):
 
     @abstractmethod
     def predict(self, outputs: Iterable[Tensor], targets: Tensor, draws: int) -> Predicted:
-        """Return what is predicted for N rows.
-
-        Args:
-            outputs: The outputs `(N, ...)` at each weight draw, one after another.
-            targets: `(N, ...)`.
-            draws: How many there are.
-        """
+        """Return what is predicted for N rows, by the outputs `(N, ...)` at each of some draws."""
 
     def rows(self, targets: Tensor) -> int:
         """Return how many rows a prediction of these targets has."""
         return len(targets)
-
-    def score_of(self, who: str, part: str) -> str:
-        """Return what the protocol says of the score; `who` predicts, on `part`."""
-        return f"{self.score} of {who} on each task's whole {part} part"

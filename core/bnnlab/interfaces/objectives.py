@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnlab.errors import kind_of
 from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.prediction import Prediction, RealPrediction, entropy
 
@@ -34,10 +35,6 @@ class Classes(Objective):
     def classes_in(self, targets: Tensor) -> Tensor:
         """Return all of them."""
         return targets
-
-    def output_shape(self, targets: tuple[int, ...], outputs: int) -> tuple[int, ...]:  # noqa: ARG002
-        """Return (K,)."""
-        return (outputs,)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return each row's cross-entropy."""
@@ -147,7 +144,7 @@ class RealNumbers(Objective):
     def check(self, targets: Tensor, outputs: int) -> None:
         """Check that they are float32 of shape (N, D), and finite."""
         if targets.dtype != torch.float32 or targets.ndim != 2 or targets.shape[1] != outputs:
-            raise ValueError(f"must be float32 of shape (N, {outputs}), and are {_said(targets)}")
+            raise ValueError(f"must be float32 of shape (N, {outputs}), and are {kind_of(targets)}")
         if not bool(targets.isfinite().all()):
             raise ValueError("are not all finite")
 
@@ -194,7 +191,7 @@ def _check_type(targets: Tensor, outputs: int, shape: str, is_of_shape: bool) ->
     if targets.dtype != torch.int64 or not is_of_shape:
         raise ValueError(
             f"must be int64 of shape {shape}, classes from 0 to {outputs - 1}, and are "
-            f"{_said(targets)}"
+            f"{kind_of(targets)}"
         )
 
 
@@ -207,7 +204,3 @@ def _check_range(classes: Tensor, outputs: int) -> None:
 def _counted(targets: Tensor) -> Tensor:
     """Return how many positions of each row count, `(B,)`."""
     return (targets != IGNORED).flatten(1).sum(1)
-
-
-def _said(targets: Tensor) -> str:
-    return f"{targets.dtype} of shape {tuple(targets.shape)}"

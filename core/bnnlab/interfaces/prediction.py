@@ -50,9 +50,7 @@ class Prediction(Predicted):
         correct = self.probabilities.argmax(-1) == self.targets
         return float(correct.sum()) / len(self.targets)
 
-    def score(self) -> float:
-        """Return the accuracy."""
-        return self.accuracy()
+    score = accuracy
 
     def is_finite(self) -> bool:
         """Return whether all probabilities are finite."""

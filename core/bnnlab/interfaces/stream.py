@@ -41,6 +41,12 @@ class Task:
     objective: Objective = CLASSES
 
     @property
+    def parts(self) -> dict[str, Examples]:
+        """The parts that it has, by name."""
+        every = {"train": self.train, "validation": self.validation, self.scored_on: self.test}
+        return {name: part for name, part in every.items() if part is not None}
+
+    @property
     def scored_on(self) -> str:
         """Name of the part that `test` is."""
         return "validation" if self.test is self.validation else "test"
