@@ -257,8 +257,16 @@ def test_joined_batches_keep_what_each_row_is_told() -> None:
     )
     with pytest.raises(ValueError, match="a class per input and real numbers cannot be joined"):
         joined([plain, Batch(inputs, inputs, TaskLoss(RealNumbers()))])
-    with pytest.raises(ValueError, match="a function of its own cannot be joined"):
-        joined([plain, Batch(inputs, targets, lambda logits, _: logits.sum())])
+    for own in (lambda logits, _: logits.sum(), Doubled()):
+        with pytest.raises(ValueError, match="a function of its own cannot be joined"):
+            joined([plain, Batch(inputs, targets, own)])
+
+
+class Doubled(TaskLoss):
+    """Another loss than that of a task, which must not become one in silence."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 2 * super().__call__(outputs, targets)
 
 
 # -------------------------------------------------------------------- a loop of one's own
@@ -282,6 +290,8 @@ def test_a_loss_of_ones_own_says_by_its_targets_what_they_are() -> None:
         UsageError, match=r"For other targets give the loss, too: \(inputs, targets, "
     ):
         rule.closure(model, (x, x))
+    with pytest.raises(UsageError, match=r"or of real numbers targets\[:, None\]"):
+        rule.closure(model, Batch(x, x[:, 0], F.l1_loss))
     with pytest.raises(
         RunError, match=r"the logits have shape \(6, 4\), and must have \(6, 3, 4\)"
     ):

@@ -24,11 +24,7 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
     If all modules take a leading draw dimension, each layer is one batched product for all draws.
     Otherwise `torch.func.vmap` maps the whole network over the draws. A model with batch
     normalisation in training mode is left alone: its statistics must see one draw after another.
-
-    Args:
-        model: The model. Its present values of the drawn parameters are not used.
-        batch: Inputs, targets and loss.
-        draws: The values of each drawn parameter by name, `(S, *shape)`.
+    The `draws` are the values of each drawn parameter by name, `(S, *shape)`.
     """
 
     def forward(drawn: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> Tensor:

@@ -14,10 +14,7 @@ from bnnlab.interfaces.rule import Batch, LearningRule
 def output_shapes(model: Model, rule: str, *, any_loss: bool = False) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
-    Args:
-        model: The model; it is not changed.
-        rule: Name of the rule, for error messages.
-        any_loss: Whether the rule takes any loss: then the last shape may be another one.
+    It may be another one if the rule, which messages name, takes any loss.
 
     Raises:
         UsageError: If the model has a single segment or no `input_shape`, or returns no logits
@@ -57,13 +54,12 @@ class LocalRule(LearningRule):
     def signal(self, number: int, output: Tensor, batch: Batch) -> Tensor:
         """Return what replaces the gradient of the batch-mean loss at a segment's output.
 
+        It has the output's shape, in units of the batch-mean loss per unit of the output.
+
         Args:
             number: Number of the hidden segment, from 1.
             output: Its output `(B, ...)`, detached.
             batch: The batch on which the model runs.
-
-        Returns:
-            A tensor of the output's shape, in units of the batch-mean loss per unit of the output.
         """
 
     def _checked_signal(self, number: int, x: Tensor, batch: Batch) -> Tensor:

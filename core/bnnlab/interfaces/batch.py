@@ -84,15 +84,12 @@ class Batch(NamedTuple):
 def joined(batches: Sequence[Batch]) -> Batch:
     """Return the rows of several batches as one; each row keeps its task and its mask.
 
-    Args:
-        batches: Of the same objective.
-
     Raises:
         ValueError: If a loss is no task's and not the usual one, or the objectives differ.
     """
     first = batches[0].objective
     for batch in batches:
-        if not (isinstance(batch.loss, TaskLoss) or batch.loss is F.cross_entropy):
+        if not (type(batch.loss) is TaskLoss or batch.loss is F.cross_entropy):
             raise ValueError(
                 "a batch whose loss is a function of its own cannot be joined: leave the loss out, "
                 "or give that of a task, Batch(inputs, targets, task.loss)"

@@ -12,6 +12,9 @@ from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.model import Model
 
+_Found = tuple[Tensor, Tensor, dict[Tensor, Tensor]]
+"""At S draws: the mean loss, the logits of the own rows `(S, B, ...)`, and the gradients."""
+
 
 class Draws(NamedTuple):
     """Loss, logits and gradients at S weight draws.
@@ -29,12 +32,7 @@ class Draws(NamedTuple):
 
 
 class Closure:
-    """Evaluates a batch at the model's present weights when it is called.
-
-    Args:
-        rule: The `LearningRule`, which hears that a step begins.
-        model: The model.
-        batch: The batch, checked.
+    """Evaluates a batch at the model's present weights when it is called; the rule hears of it.
 
     Attributes:
         model: The model.
@@ -116,20 +114,26 @@ class Closure:
         Raises:
             RunError: As in a call.
         """
+        loss, logits, grads = self._at_once(draws) or self._one_by_one(draws)
+        self.logits = self._own.objective.merge(logits)
+        self._remember(logits.mean(0))
+        return loss, grads
+
+    def _at_once(self, draws: Mapping[Tensor, Tensor]) -> _Found | None:
         names, count = self._names, len(next(iter(draws.values())))
         named = {names[parameter]: drawn for parameter, drawn in draws.items()}
         found = self._ask(self._rule.differentiate_draws, named) if count > 1 else None
         if found is None:
-            return self._one_by_one(draws)
+            return None
         self._check(found.logits, (count,))
         for parameter, name in names.items():
             if parameter not in draws:
                 own = found.grads.get(name)
                 parameter.grad = None if own is None else own.mean(0)
-        self._merge(_kept(found.logits[:, : self.batch_size]))
-        return found.loss, {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+        grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+        return found.loss, _kept(found.logits[:, : self.batch_size]), grads
 
-    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> tuple[Tensor, dict[Tensor, Tensor]]:
+    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> _Found:
         logits: list[Tensor] = []
 
         def call() -> Tensor:
@@ -138,14 +142,8 @@ class Closure:
             logits.append(self.logits)
             return loss
 
-        answer = evaluate_draws(call, draws, self._names)
-        self._merge(torch.stack(logits))
-        return answer
-
-    def _merge(self, logits: Tensor) -> None:
-        """Keep what S draws predict together, and remember their mean; logits are `(S, B, ...)`."""
-        self.logits = self._own.objective.merge(logits)
-        self._remember(logits.mean(0))
+        loss, grads = evaluate_draws(call, draws, self._names)
+        return loss, torch.stack(logits), grads
 
     def _check(self, logits: Tensor, draws: tuple[int, ...]) -> None:
         """Check that logits have the shape `(*draws, B, ..., K)`, with the K of the stream.
@@ -183,13 +181,7 @@ def _kept(logits: Tensor) -> Tensor:
 def evaluate_draws(
     closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
 ) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Call a closure at each of S weight draws; arguments and answer are those of `Closure.at`.
-
-    Args:
-        closure: Leaves gradients in `.grad` and returns the loss.
-        draws: The S values of each drawn parameter.
-        parameters: All parameters.
-    """
+    """Call a closure at each of S weight draws, as `Closure.at` does; `parameters` are all."""
     count = len(next(iter(draws.values())))
     parameters = list(parameters)
     grads: dict[Tensor, Tensor] = {}

@@ -67,6 +67,11 @@ class Memory(nn.Module):
         return self._places.held
 
     @property
+    def reads_classes(self) -> bool:
+        """Whether the policy goes by classes, so that each input must have one."""
+        return self._places.reads_classes
+
+    @property
     def bytes(self) -> int:
         """The bytes of all places; 0 before the first example, which shows how large one is."""
         return sum(column.nbytes for column in self._columns.values())
@@ -78,17 +83,13 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def add(self, batch: Batch, logits: Tensor) -> None:
-        """Offer the rows of a batch; the policy decides which of them are kept.
-
-        Args:
-            batch: The rows.
-            logits: The model's outputs for them.
+        """Offer the rows of a batch, with their logits; the policy decides which are kept.
 
         Raises:
             UsageError: If the policy goes by classes, and the rows do not have one each.
         """
         targets = batch.targets
-        if self._places.reads_classes and (targets.ndim != 1 or targets.is_floating_point()):
+        if self.reads_classes and (targets.ndim != 1 or targets.is_floating_point()):
             raise UsageError(
                 f"a memory with policy={self.policy} needs one class for each input, and these "
                 "targets are none: use policy=reservoir"
@@ -101,34 +102,25 @@ class Memory(nn.Module):
             torch.tensor([*each]).to(targets.device, non_blocking=True)
             for each in (found.keys(), found.values())
         )
-        for name, values in self._values(batch, logits).items():
+        tasks = UNKNOWN if batch.tasks is None else batch.tasks
+        values = {"inputs": batch.inputs, "targets": targets, "tasks": of_rows(tasks, batch, ())}
+        if self.keeps_logits:
+            values["logits"] = logits
+        mask = self._columns.get("masks", batch.mask)
+        if mask is not None:  # as soon as one row has one
+            values["masks"] = of_rows(batch.mask, batch, mask.shape[-1:])
+        for name, each in values.items():
             if name not in self._columns:
                 empty = torch.ones if name == "masks" else torch.zeros
-                shape = (self.size, *values.shape[1:])
-                self._columns[name] = empty(shape, dtype=values.dtype, device=values.device)
-            self._columns[name].index_copy_(0, places, values.index_select(0, rows))
-
-    def _values(self, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
-        """Return what is kept of a batch, by column; masks as soon as one row has one."""
-        tasks = UNKNOWN if batch.tasks is None else batch.tasks
-        values = {
-            "inputs": batch.inputs,
-            "targets": batch.targets,
-            "tasks": of_rows(tasks, batch, ()),
-        }
-        mask = self._columns["masks"][0] if "masks" in self._columns else None
-        like = batch.mask if batch.mask is not None else mask
-        if like is not None:
-            values["masks"] = of_rows(batch.mask, batch, like.shape[-1:])
-        return values | ({"logits": logits} if self.keeps_logits else {})
+                shape = (self.size, *each.shape[1:])
+                self._columns[name] = empty(shape, dtype=each.dtype, device=each.device)
+            self._columns[name].index_copy_(0, places, each.index_select(0, rows))
 
     @torch.no_grad()
     def draw(self, count: int, like: Batch) -> Past | None:
         """Return `count` different rows by chance, or all if there are fewer; None if empty.
 
-        Args:
-            count: How many.
-            like: Its objective and its device are those of the rows.
+        Objective and device are those of the batch `like`.
         """
         if not len(self):
             return None
@@ -146,23 +138,15 @@ class Memory(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what `state_dict()` holds of it."""
-        return {
-            "places": dict(vars(self._places)),
-            "columns": dict(self._columns),
-            "generator": self._generator.get_state(),
-        }
+        state, places = self._generator.get_state(), dict(vars(self._places))
+        return {"places": places, "columns": dict(self._columns), "generator": state}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `get_extra_state` returned.
-
-        Raises:
-            ValueError: If a memory of another size or policy saved it.
-        """
+        """Restore it; raise a ValueError if a memory of another size or policy saved it."""
         state = copy.deepcopy(dict(state))
-        if state["places"].keys() != vars(self._places).keys() or (
-            state["places"]["size"] != self.size
-        ):
+        places, own = state["places"], vars(self._places)
+        if places.keys() != own.keys() or places["size"] != self.size:
             raise ValueError("a memory of another size or policy saved this state")
-        vars(self._places).update(state["places"])
+        own.update(places)
         self._columns = state["columns"]
         self._generator.set_state(state["generator"].cpu())

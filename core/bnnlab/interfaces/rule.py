@@ -77,12 +77,7 @@ class LearningRule(nn.Module, ABC):
         """Do the same at S weight draws in one pass; None, as by default, if it cannot.
 
         The closure then calls `differentiate` once per draw. The gradients are returned, not left
-        in `.grad`.
-
-        Args:
-            model: As in `differentiate`.
-            batch: As in `differentiate`.
-            draws: The values of each drawn parameter by name, `(S, *shape)`.
+        in `.grad`. The `draws` are the values of each drawn parameter by name, `(S, *shape)`.
         """
 
     def task_started(self, context: TaskContext) -> None:
@@ -108,11 +103,9 @@ class LearningRule(nn.Module, ABC):
     def remember(self, batch: Batch, logits: Tensor) -> None:
         """Keep what is to be learned from again; by default in `memory`, if there is one.
 
-        It is called once per step, after the closure was first evaluated, without gradients.
-
-        Args:
-            batch: The step's own rows, as `recall` was given them.
-            logits: The model's outputs for them; after S weight draws, the mean over the draws.
+        It is called once per step, after the closure was first evaluated, without gradients. The
+        batch has the step's own rows, as `recall` was given them; logits are the model's outputs
+        for them, after S weight draws the mean over the draws.
         """
         if self.memory is not None:
             self.memory.add(batch, logits)

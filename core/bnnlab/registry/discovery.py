@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from email.parser import HeaderParser
@@ -78,6 +80,19 @@ def names_in(variable: str) -> frozenset[str]:
     """Return the names in BNNLAB_DISABLE or BNNLAB_ONLY, comma-separated lists."""
     listed = os.environ.get(variable, "").split(",")
     return frozenset(normalise(name.strip()) for name in listed if name.strip())
+
+
+@contextmanager
+def in_environment(variable: str, value: str) -> Iterator[None]:
+    """Give an environment variable a value in this block, and in its child processes."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
+        if before is not None:
+            os.environ[variable] = before
 
 
 def find_plugins() -> list[Plugin]:

@@ -75,18 +75,13 @@ class PluginHost:
 
     def components(self, kind: Kind | None = None) -> list[tuple[Plugin, Component]]:
         """Return every usable component (of a kind), sorted by name."""
-        pairs = [
-            (plugin, component)
-            for plugin in (*self.plugins, *self._objects)
-            for component in plugin.components
-            if kind is None or component.kind is kind
-        ]
-        return sorted(pairs, key=lambda pair: (pair[1].kind, pair[1].name, pair[0].distribution))
+        plugins = (*self.plugins, *self._objects)
+        pairs = ((plugin, component) for plugin in plugins for component in plugin.components)
+        return _sorted(pair for pair in pairs if kind in (None, pair[1].kind))
 
     def commands(self) -> list[tuple[Plugin, Command]]:
         """Return every command that a plugin adds, sorted by name."""
-        pairs = [(plugin, command) for plugin in self.plugins for command in plugin.commands]
-        return sorted(pairs, key=lambda pair: (pair[1].name, pair[0].distribution))
+        return _sorted((plugin, it) for plugin in self.plugins for it in plugin.commands)
 
     def resolve(self, kind: Kind, name: str) -> tuple[Plugin, Component]:
         """Return the component called `name` or `distribution/name`, and its plugin.
@@ -175,6 +170,10 @@ class PluginHost:
     def observers(self, run_id: str) -> Observers:
         """Return the observers of a run."""
         return Observers(self._manager, run_id)
+
+
+def _sorted(pairs: Iterable[tuple[Plugin, Offer]]) -> list[tuple[Plugin, Offer]]:
+    return sorted(pairs, key=lambda pair: (pair[1].kind, pair[1].name, pair[0].distribution))
 
 
 def _expect_found(index: Index, found: Sequence[Plugin], only: frozenset[str]) -> None:

@@ -3,15 +3,15 @@
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.discovery import Plugin, in_environment
 from bnnlab.registry.hookspecs import ENTRY_POINT_GROUP
 
 FILES = "BNNLAB_FILES"
@@ -20,36 +20,27 @@ _MARK = "__bnnlab_file__"
 """Attribute of the module of such a file: the digest of what was executed."""
 
 
-@contextmanager
-def given(files: Iterable[str | Path]) -> Iterator[None]:
+def given(files: Iterable[str | Path]) -> AbstractContextManager[None]:
     """Let hosts that are made in this block, or in its child processes, load these files, too."""
-    before = os.environ.get(FILES)
-    every = [*_in_environment(), *(str(Path(file).absolute()) for file in files)]
-    if every:
-        os.environ[FILES] = os.pathsep.join(every)
-    try:
-        yield
-    finally:
-        os.environ.pop(FILES, None)
-        if before is not None:
-            os.environ[FILES] = before
+    return in_environment(FILES, os.pathsep.join(map(str, _with_others(files))))
 
 
-def _in_environment() -> list[str]:
-    return [file for file in os.environ.get(FILES, "").split(os.pathsep) if file]
+def _with_others(files: Iterable[str | Path]) -> list[Path]:
+    """Return the files of `BNNLAB_FILES` and these, each once."""
+    others = filter(None, os.environ.get(FILES, "").split(os.pathsep))
+    return [*dict.fromkeys(Path(file).absolute() for file in (*others, *files))]
 
 
 def find_files(files: Iterable[str | Path]) -> list[Plugin]:
-    """Return the plugins in these files and in those of `BNNLAB_FILES`, each file once.
+    """Return the plugins in these files and in those of `BNNLAB_FILES`.
 
     A file that cannot be a module is a broken plugin.
 
     Raises:
         UsageError: If one is no Python file that can be read.
     """
-    paths = dict.fromkeys(Path(file).absolute() for file in [*_in_environment(), *files])
     found = dict[str, Plugin]()
-    for path in paths:
+    for path in _with_others(files):
         plugin = _plugin(path)
         if path.name in found:
             raise UsageError(f"two files of plugins are called {path.name}. Rename one of them.")
