@@ -16,6 +16,7 @@ from bnnlab import (
     OptimizerAround,
     Part,
     Positive,
+    Probe,
     Search,
 )
 
@@ -37,6 +38,10 @@ def bnnlab_components():
             When("form", "taught", requires={"task-ids"}),
         )),
         made("rule", "bare", "Inner"),
+        made("rule", "picky", "Picky", provides=plain, when=(
+            When("form", "narrow", withholds={"any-loss"}),
+        )),
+        made("probe", "watch", "Watch"),
     ]
 """
 
@@ -57,7 +62,7 @@ class Around(OptimizerAround):
         generator: torch.Generator,
         factor: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
         note: FilePath = "",
-        base: Annotated[Maker | str, Part("optimizer")] = "sgd",
+        base: Annotated[Maker | str, Part("optimizer", passes=("latent-weights",))] = "sgd",
     ) -> None:
         made = self.make_base(base, model, generator)
         super().__init__(model, made, settings={"factor": factor})
@@ -102,6 +107,7 @@ class Inner(LearningRule):
 
     def __init__(self, form: Literal["plain", "at-draws", "taught"] = "plain") -> None:
         super().__init__()
+        self.form = form
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.inputs)
@@ -133,3 +139,36 @@ class Outer(LearningRule):
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self.base.differentiate(model, batch)
         return found
+
+
+class Picky(Outer):
+    """Takes no rule that may be called again.
+
+    Args:
+        form: How.
+        base: Does it.
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Literal["wide", "narrow"] = "wide",  # noqa: ARG002
+        base: Annotated[
+            Maker | str, Part("rule", passes=("any-loss",), refuses=("reevaluable",))
+        ] = "inner",
+    ) -> None:
+        super().__init__(base=base)
+
+
+class Watch(Probe):
+    """Says of which form a rule is.
+
+    Args:
+        base: The rule.
+    """
+
+    def __init__(self, *, base: Annotated[Maker | str, Part("rule")] = "inner") -> None:
+        self.base = Maker.of("rule", base)()
+
+    def measures(self) -> dict[str, Any]:
+        return {"watched": self.base.form}

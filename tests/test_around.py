@@ -9,8 +9,9 @@ from remembering import Replay
 from torch import Tensor
 from torch.func import functional_call
 
+import bnnlab
 from bnnlab.errors import RunError, UsageError
-from bnnlab.families.around import RuleAround
+from bnnlab.families.around import OptimizerAround, RuleAround
 from bnnlab.families.draws import backpropagate
 from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.context import TaskContext
@@ -216,3 +217,15 @@ def test_of_two_rules_that_say_what_is_learned_from_one_would_not_be_asked() -> 
     around = RuleAround(HasAMemory())
     with pytest.raises(UsageError, match=r"rule\.base: HasAMemory itself says"):
         around.attach(toy.make_model(), torch.Generator())
+
+
+def test_an_optimizer_around_one_with_a_posterior_draws_as_it_does() -> None:
+    model = toy.make_model()
+    base = bnnlab.create("optimizer", "bimu", model)
+    around = OptimizerAround(model, base)
+    weight = next(iter(model.binary_parameters().values()))
+    before = base.generator(weight.device).get_state()
+    drawn = around.draw(weight)
+    base.generator(weight.device).set_state(before)
+    assert torch.equal(drawn, base.draw(weight))
+    assert around.test_draws == base.test_draws > 0

@@ -249,6 +249,13 @@ def test_an_assignment_becomes_a_layer(text: str, layer: dict[str, Any]) -> None
             ["probe.a.q=1", "probe.b.q=2", "probe.a.p=3"],
             {"probe": {"a": {"q": 1, "p": 3}, "b": {"q": 2}}},
         ),
+        (
+            ["probe.a.base.q=1", "probe.a.base=x", "track.soft.py/b.base.q.r=2"],
+            {
+                "probe": {"a": {"base": {"q": 1, "name": "x"}}},
+                "track": {"soft.py/b": {"base": {"q": {"r": 2}}}},
+            },
+        ),
     ],
 )
 def test_the_order_of_assignments_does_not_matter(texts: list[str], layer: dict[str, Any]) -> None:

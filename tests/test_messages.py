@@ -318,9 +318,9 @@ def test_a_fault_in_the_users_registry_is_told_with_the_file(
 LABELS = torch.tensor([0, 1, 2])
 INPUTS = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 BATCHES: dict[str, tuple[Any, str]] = {
-    "int32 labels": ((INPUTS, LABELS.int()), "the targets are int32 of shape.*targets.long()"),
-    "float labels": ((INPUTS, LABELS.float()), "the targets are float32"),
-    "uint8 labels": ((INPUTS, LABELS.byte()), "the targets are uint8"),
+    "int32 labels": ((INPUTS, LABELS.int()), "the targets are torch.int32 of shape.*targets.long"),
+    "float labels": ((INPUTS, LABELS.float()), "the targets are torch.float32"),
+    "uint8 labels": ((INPUTS, LABELS.byte()), "the targets are torch.uint8"),
     "one-hot labels": ((INPUTS, torch.eye(3)), r"targets.argmax\(1\)"),
     "a column of labels": ((INPUTS, LABELS[:, None]), r"shape \(3, 1\).*targets.flatten"),
     "one label": ((INPUTS, LABELS[0]), r"int64 of shape \(\)"),

@@ -18,6 +18,7 @@ from bnnlab.engine import building
 from bnnlab.errors import NotInstalledError
 from bnnlab.registry.signatures import options_of
 from bnnlab.registry.source import read_class
+from bnnlab.settings import fit
 from bnnlab.settings.fit import check, matrix
 from bnnlab.settings.layers import DEEPEST, Layer, resolve
 from bnnlab.settings.run import Choice
@@ -65,7 +66,7 @@ def inside(host: PluginHost, *layers: Any, path: str = "") -> Choice:
 def test_a_part_is_read_from_the_source_and_from_the_class(host: PluginHost) -> None:
     plugin, component = host.resolve(Kind.OPTIMIZER, "around")
     assert [*component.options][-1] == Option(
-        "base", str, "sgd", "Makes the steps.", part=Part("optimizer")
+        "base", str, "sgd", "Makes the steps.", part=Part("optimizer", passes=("latent-weights",))
     )
     assert options_of(read_class(component.target), component.options.fixed) == options_of(
         host.load(plugin, component), component.options.fixed
@@ -77,7 +78,8 @@ def test_a_part_is_read_from_the_source_and_from_the_class(host: PluginHost) -> 
     [
         ("optimizer", 'Part("optimiser")', "base: Part.'optimiser'.: choose from model, rule, opt"),
         ("optimizer", 'Part("rule", needs=("gradient",))', "unknown capability 'gradient'"),
-        ("optimizer", 'Part("rule", passes="gradients")', "passes and needs are tuples of names"),
+        ("optimizer", 'Part("rule", passes="gradients")', "needs and refuses are tuples of names"),
+        ("optimizer", 'Part("rule", refuses=("gradient",))', "unknown capability 'gradient'"),
         ("optimizer", "Part", r"base: Part needs its kind: write Part\("),
         ("track", 'Part("rule")', "base: a tracker is made of no components"),
     ],
@@ -242,6 +244,25 @@ def test_settings_written_as_toml_are_read_again(host: PluginHost) -> None:
     assert config.as_dict()["optimizer"]["base"]["base"]["real_lr"] == "none"
 
 
+def test_a_rule_has_the_default_model_of_the_rule_that_it_is_made_of(host: PluginHost) -> None:
+    def model_of(rule: Any, **more: Any) -> str:
+        return resolve(host, [{"rule": rule, **more}]).choices[Kind.MODEL].component.name
+
+    assert model_of("eqprop") == "eqprop-mlp"
+    assert model_of({"name": "outer", "base": "eqprop"}) == "eqprop-mlp"
+    assert model_of({"name": "outer", "base": {"name": "outer", "base": "eqprop"}}) == "eqprop-mlp"
+    assert model_of({"name": "outer", "base": "eqprop"}, model="mlp") == "mlp"
+    assert model_of("outer") == "mlp"
+
+
+def test_the_users_own_defaults_may_be_nested(acme: None, user_config: Path) -> None:
+    text = '[defaults.optimizer]\nname = "around"\nbase = { name = "meta", m = 5.0 }\n'
+    (user_config / "registry.toml").write_text(text)
+    assert inside(PluginHost(), path="base").options["m"] == 5.0
+    options = inside(PluginHost(), {"optimizer": {"base": {"lr": 0.25}}}, path="base").options
+    assert (options["m"], options["lr"]) == (5.0, 0.25)
+
+
 def test_the_schema_refers_to_the_kind_of_a_part(host: PluginHost) -> None:
     forms = run_schema(host)["properties"]["optimizer"]["anyOf"]
     (table,) = (each for each in forms if "around" in each.get("properties", {}).get("name", {})
@@ -293,6 +314,54 @@ def test_capabilities_of_a_part_are_passed_on_and_needed(host: PluginHost) -> No
     assert "rule.base=bare does not provide 'gradients', which rule:outer needs" in bare.reasons
     assert "--set rule.base=inner" in bare.alternatives
     assert "rule.base=bare" not in " ".join(bare.alternatives)
+
+
+def test_a_part_may_be_what_the_outer_one_refuses(host: PluginHost) -> None:
+    def judge(base: Any) -> Any:
+        rule = {"name": "picky", "base": base}
+        return check(host, resolve(host, [{"rule": rule, "optimizer": "sgd"}]).choices)
+
+    assert judge("inner").compatible
+    refused = judge({"name": "inner", "form": "at-draws"})
+    assert refused.reasons == ("rule.base=inner provides 'reevaluable', which rule:picky refuses",)
+    assert "--set rule.base.form=plain" in refused.alternatives
+    assert "--set rule.base=bare" in refused.alternatives
+    assert "--set rule.base=bp" not in refused.alternatives
+
+
+def test_a_value_may_withhold_what_a_part_passes_on(host: PluginHost) -> None:
+    def provides(**options: Any) -> frozenset[str]:
+        rule = {"name": "outer", "base": {"name": "picky", **options}}
+        choice = resolve(host, [{"rule": rule}]).choices[Kind.RULE].options["base"]
+        return choice.capabilities()[0]  # type: ignore[no-any-return]
+
+    assert "any-loss" in provides(base="bp")
+    assert "any-loss" not in provides(base="bp", form="narrow")
+    assert "any-loss" not in provides()
+
+
+def test_what_there_is_to_choose_from_is_looked_up_once(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = resolve(host, [{"optimizer": DEEP, "model": {"weights": "real"}}]).choices
+    filled: list[str] = []
+    fill = fit.fill
+
+    def counted(host: PluginHost, plugin: Any, component: Component) -> Choice:
+        filled.append(str(component))
+        return fill(host, plugin, component)
+
+    monkeypatch.setattr(fit, "fill", counted)
+    assert check(host, choices).alternatives
+    assert len(filled) == len({*filled})
+
+
+def test_nothing_is_proposed_that_a_constructor_refuses(host: PluginHost) -> None:
+    real = {"name": "mlp", "weights": "real"}
+    layer = {"rule": "bp", "optimizer": {"name": "ewc", "base": "meta"}, "model": real}
+    found = check(host, resolve(host, [layer]).choices).alternatives
+    proposed = {each for each in found if each.startswith("--set optimizer.base=")}
+    assert proposed == {f"--set optimizer.base={name}" for name in ("adam", "around", "sgd")}
 
 
 def test_the_matrix_knows_parts(host: PluginHost) -> None:
@@ -443,6 +512,25 @@ def test_a_run_of_parts_goes_on_bit_for_bit(
     changed = resolve(host, [again.as_dict(), {"optimizer": {"base": {"base": {"m": 2.0}}}}])
     with pytest.raises(UsageError, match=r"does not go with its checkpoint.*\(optimizer\)"):
         prepare(host, changed, RunFolder(tmp_path / "it"))
+
+
+def test_the_parts_of_a_probe_have_options_at_any_depth(
+    host: PluginHost, bnn: Bnn, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.toml"
+    small.write_text(tomli_w.dumps(SMALL))
+    out = ("--out", str(tmp_path), "--quiet", "--json", "--name")
+    for name, probe in (("short", "watch"), ("whole", "acme-of/watch")):
+        word = f"probe.{probe}.base.form=at-draws"
+        said = bnn("run", "-c", str(small), "--set", word, *out, name)
+        assert said.code == 0, said.err
+        assert json.loads(said.out)["watched"] == "at-draws"
+        saved = tomli.loads((tmp_path / name / "run.toml").read_text())
+        assert saved["probe"]["acme-of/watch"]["base"]["form"] == "at-draws"
+    called = bnnlab.run(SMALL, probe="watch", set={"probe.watch.base.form": "taught"}, host=host)
+    assert called["watched"] == "taught"
+    shown = bnn("info", "probe", "watch", "--set", "probe.watch.base=bare").out
+    assert "base: rule bare   from acme-of" in shown
 
 
 def test_a_file_that_a_part_is_given_is_in_the_protocol(host: PluginHost, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bnnlab.errors import DownloadError as DownloadError
     from bnnlab.errors import RunError as RunError
     from bnnlab.errors import UsageError as UsageError
+    from bnnlab.families.around import OptimizerAround as OptimizerAround
     from bnnlab.families.around import RuleAround as RuleAround
-    from bnnlab.families.around_optimizer import OptimizerAround as OptimizerAround
     from bnnlab.families.latent import LatentOptimizer as LatentOptimizer
     from bnnlab.families.local import LocalRule as LocalRule
     from bnnlab.families.posterior import BernoulliOptimizer as BernoulliOptimizer
@@ -95,8 +95,7 @@ _HOMES = {
     "engine.result": ("Result",),
     "registry.hookspecs": ("hookimpl",),
     "registry.host": ("PluginHost",),
-    "families.around": ("RuleAround",),
-    "families.around_optimizer": ("OptimizerAround",),
+    "families.around": ("OptimizerAround", "RuleAround"),
     "families.latent": ("LatentOptimizer",),
     "nn.layers": (
         "BinaryConv1d",

@@ -3,6 +3,7 @@
 The option's bounds hold for each number in it, also in a list or a union.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,18 +22,24 @@ class Part(Marker):
         kind: model, rule, optimizer or stream.
         passes: Capabilities that the outer component has, too, where this one provides them.
         needs: Capabilities that this one must provide.
+        refuses: Capabilities that this one must not provide.
 
     Raises:
-        ValueError: If `passes` or `needs` is a name, and no tuple of names.
+        ValueError: If one of these is a name, and no tuple of names.
     """
 
     kind: str
     passes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.passes, str) or isinstance(self.needs, str):
-            raise ValueError(f"{self}: passes and needs are tuples of names, not a name")
+        if str in map(type, (self.passes, self.needs, self.refuses)):
+            raise ValueError(f"{self}: passes, needs and refuses are tuples of names, not a name")
+
+    def takes(self, provided: Set[str]) -> bool:
+        """Return whether this may be a component that provides these capabilities."""
+        return {*self.needs} <= provided and provided.isdisjoint(self.refuses)
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,7 @@ def _besides(host: PluginHost, choice: Choice) -> str:
     if kind not in PARTS:
         return ""
     try:
-        config = resolve(host, [{kind: {"name": choice.name, **choice.settings}}])
+        config = resolve(host, [{kind: choice.table}])
     except UsageError:  # plugins of the defaults are not installed, or an option must be given
         return ""
     changes = check(host, config.choices).alternatives
@@ -282,11 +282,17 @@ def _conditions(option: Option) -> str:
         between = " to " if option.search_range else ", "
         said.append(f"tuned: {between.join(map(written, option.search))}")
     parts = [f" ({'; '.join(filter(None, said))})"] if any(said) else []
-    for word, given in (("requires", option.requires), ("provides", option.provides)):
+    for word, given in (
+        ("requires", option.requires),
+        ("provides", option.provides),
+        ("does not provide", option.withholds),
+    ):
         for value, names in given.items():
             parts.append(f" {written(value)} {word} {', '.join(names)}.")
     if option.part and option.part.needs:
         parts.append(f" It must provide {', '.join(option.part.needs)}.")
+    if option.part and option.part.refuses:
+        parts.append(f" It must not provide {', '.join(option.part.refuses)}.")
     if option.part and option.part.passes:
         parts.append(f" What it provides of {', '.join(option.part.passes)} is provided.")
     return "".join(parts)

@@ -21,7 +21,7 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
     every = frozenset(name for name, who in CAPABILITIES.items() if who.startswith(f"{kind}:"))
     known = _declared(host, kind, value)
     provides, requires = known or (every, frozenset[str]())
-    if kind is Kind.RULE and known is None and not getattr(value, "any_loss", True):
+    if kind is Kind.RULE and not getattr(value, "any_loss", True):
         return provides - {"any-loss"}, requires
     told = frozenset({"task-ids"})
     if kind is Kind.STREAM and is_made:
@@ -44,5 +44,7 @@ def _declared(host: PluginHost, kind: Kind, value: Any) -> Abilities | None:
     for base in (value if isinstance(value, type) else type(value)).__mro__:
         for _, component in host.components(kind):
             if component.target == f"{base.__module__}:{base.__qualname__}":
-                return component.capabilities({**component.preset, **said})
+                parts = (option.part for option in component.options if option.part)
+                passed = {name for part in parts for name in part.passes}
+                return component.capabilities({**component.preset, **said}, passed)
     return None

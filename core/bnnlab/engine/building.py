@@ -17,6 +17,7 @@ from bnnlab.engine.checking import check_tasks, check_unknown
 from bnnlab.engine.held_out import held_out
 from bnnlab.engine.making import make, named
 from bnnlab.errors import UsageError, first_line
+from bnnlab.interfaces.batch_checks import expect_learnable
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import forget_unused
 from bnnlab.interfaces.model import Model, segment_shapes
@@ -242,6 +243,7 @@ def make_learner(
     check_outputs(model, stream, task, str(choices[Kind.MODEL]), str(choices[Kind.STREAM]))
     model.classes = stream.classes
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
+    expect_learnable(rule, task.objective)
     if config.precision == "bfloat16":
         if not torch.amp.is_autocast_available(device.type):
             raise UsageError(f"precision: torch has no bfloat16 for {device.type}; use float32.")

@@ -1,15 +1,34 @@
-"""Rules around another rule: they change what it learns from, and it learns."""
+"""Rules and optimizers around another one: they change what it learns from, and it learns."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, Draws, LearningRule, Loss
+from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.rule import LearningRule
+
+_SHARED = ("state", "param_groups")
+
+
+def of_base(name: str) -> Any:
+    """Return a method that calls the method of this name of `self.base`."""
+
+    def method(self: Any, *arguments: Any, **given: Any) -> Any:
+        return getattr(self.base, name)(*arguments, **given)
+
+    method.__name__ = name
+    return method
+
+
+def recalls(rule: LearningRule) -> bool:
+    """Return whether a rule chooses itself what a step learns from; then it provides "recalls"."""
+    own = ("recall", "remember", "closure")
+    is_own = any(getattr(type(rule), name) is not getattr(LearningRule, name) for name in own)
+    return is_own or rule.memory is not None
 
 
 class RuleAround(LearningRule):
@@ -27,17 +46,15 @@ class RuleAround(LearningRule):
             that loss alone (`any_loss`), or the change has no effect on a part of what is learned.
 
     Raises:
-        UsageError: If the base itself says what a step learns from: of two that do, one would not
-            be asked. Or if the loss is changed, and the base learns from more than that.
+        UsageError: If the base itself chooses what a step learns from: of two that do, one would
+            not be asked. Or if the loss is changed, and the base learns from more than that.
     """
 
     changes_loss = False
 
     def __init__(self, base: LearningRule) -> None:
         super().__init__()
-        own = ("recall", "remember", "closure")
-        if any(getattr(type(base), name) is not getattr(LearningRule, name) for name in own):
-            raise self._refused(base)
+        self._expect_plain(base)
         if self.changes_loss and not base.any_loss:
             raise UsageError(
                 f"rule.base: {type(base).__name__} learns from more than the loss of a batch, "
@@ -46,16 +63,17 @@ class RuleAround(LearningRule):
             )
         self.base = base
 
-    def _refused(self, base: LearningRule) -> UsageError:
-        return UsageError(
-            f"rule.base: {type(base).__name__} itself says what a step learns from, and so does "
-            f"{type(self).__name__}: take a base that learns from the batch as it is"
-        )
+    def _expect_plain(self, base: LearningRule) -> None:
+        if recalls(base):
+            raise UsageError(
+                f"rule.base: {type(base).__name__} itself says what a step learns from, and so "
+                f"does {type(self).__name__}: take a base that learns from the batch as it is"
+            )
 
     @property
     def any_loss(self) -> bool:  # type: ignore[override]
-        """As the base."""
-        return self.base.any_loss
+        """As the base, but for a memory that goes by classes."""
+        return self.base.any_loss and not (self.memory is not None and self.memory.reads_classes)
 
     @property
     def whole_segments(self) -> bool:  # type: ignore[override]
@@ -71,10 +89,6 @@ class RuleAround(LearningRule):
     def precision(self, dtype: torch.dtype | None) -> None:
         self.base.precision = dtype
 
-    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        """Return the base's context."""
-        return self.base.autocast(device)
-
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Attach the base, which draws first: what it draws is what it draws alone.
 
@@ -82,35 +96,80 @@ class RuleAround(LearningRule):
             UsageError: If the base refuses the model, or keeps a memory of its own.
         """
         self.base.attach(model, generator)
-        if self.base.memory is not None:
-            raise self._refused(self.base)
+        self._expect_plain(self.base)
 
-    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Let the base do it."""
-        return self.base.differentiate(model, batch)
+    autocast = of_base("autocast")
+    differentiate = of_base("differentiate")
+    differentiate_draws = of_base("differentiate_draws")
+    step_started = of_base("step_started")
+    objective = of_base("objective")
+    task_started = of_base("task_started")
+    task_ended = of_base("task_ended")
+    diagnostics = of_base("diagnostics")
 
-    def differentiate_draws(
-        self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
-    ) -> Draws | None:
-        """Let the base do it."""
-        return self.base.differentiate_draws(model, batch, draws)
 
-    def step_started(self) -> None:
-        """Tell the base."""
-        self.base.step_started()
+class OptimizerAround(Optimizer):
+    """An optimizer that leaves the steps to another one, its base.
 
-    def objective(self, batch: Batch) -> Loss:
-        """Return the base's."""
-        return self.base.objective(batch)
+    A subclass overrides `step`, as `return self.base.step(lambda: changed(closure))`; and
+    `task_started` or `task_ended`, which begin with `super()`. Everything else is the base's.
 
-    def task_started(self, context: TaskContext) -> None:
-        """Tell the base."""
-        self.base.task_started(context)
+    Groups and state are the base's own: schedulers act on the base, and what is kept per parameter
+    here lies in the same `state[p]`, under names that the base does not use.
 
-    def task_ended(self, context: TaskContext) -> None:
-        """Tell the base."""
-        self.base.task_ended(context)
+    Args:
+        model: The model that the base was made for.
+        base: The optimizer that makes the steps.
+        settings: Settings of this one that are kept in each group, like `lr`.
+        generator: Source of random numbers of this one; None if it draws none.
+    """
 
-    def diagnostics(self) -> dict[str, float]:
-        """Return the base's."""
-        return self.base.diagnostics()
+    def __init__(
+        self,
+        model: Model,
+        base: Optimizer,
+        *,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(model, lr=base.param_groups[0]["lr"], generator=generator)
+        self.base = base
+        self._share(base.param_groups, base.state, self._watch)
+        # What a group has that is added later, and what torch's schedulers ask for.
+        self.defaults = {**base.defaults, **settings}
+        for group in self.param_groups:
+            group.update(settings)
+
+    def _share(self, groups: list[Group], state: Any, watch: Any) -> None:
+        """Let this optimizer and all inside it have the same groups, state and watch."""
+        each: Optimizer | None = self
+        while each is not None:
+            each.param_groups, each.state, each._watch = groups, state, watch
+            each = each.base if isinstance(each, OptimizerAround) else None
+
+    @property
+    def test_draws(self) -> int:  # type: ignore[override]
+        """As the base."""
+        return self.base.test_draws
+
+    step = of_base("step")
+    task_started = of_base("task_started")
+    task_ended = of_base("task_ended")
+    predictive = of_base("predictive")
+    draw = of_base("draw")
+    latent = of_base("latent")
+    adopt = of_base("adopt")
+    diagnostics = of_base("diagnostics")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the shared state, this generator's, and what else the base saves."""
+        inner = self.base.state_dict()
+        own = {key: each for key, each in inner.items() if key not in _SHARED}
+        return {**super().state_dict(), "base": own}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        shared = {key: state_dict[key] for key in _SHARED}
+        self.base.load_state_dict({**shared, **state_dict["base"]})
+        self._share(self.param_groups, self.state, self._watch)

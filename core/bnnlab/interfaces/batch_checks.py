@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, kind_of
 from bnnlab.guards.probing import probe_inputs
 from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.objective import Objective
 
 
 def checked(rule: nn.Module, model: Any, given: Any) -> Batch:
@@ -36,25 +37,30 @@ def checked(rule: nn.Module, model: Any, given: Any) -> Batch:
     objective = batch.objective
     if objective.is_of_classes and (targets.ndim != 1 or targets.dtype != torch.int64):
         raise UsageError(
-            f"the targets are {_described(targets)}: give the number of its class for each input, "
+            f"the targets are {kind_of(targets)}: give the number of its class for each input, "
             f"an int64 tensor of shape (B,){_remedy(targets)}. For other targets give the loss, "
             "too: (inputs, targets, task.loss)"
         )
     if not inputs.ndim or inputs.shape[:1] != targets.shape[:1] or not targets.shape[0]:
         raise UsageError(
-            f"inputs are {_described(inputs)} and targets {_described(targets)}: give one target "
+            f"inputs are {kind_of(inputs)} and targets {kind_of(targets)}: give one target "
             "for each input, and at least one"
         )
+    expect_learnable(rule, objective)
+    return batch
+
+
+def expect_learnable(rule: Any, objective: Objective) -> None:
+    """Check that a rule can learn from the targets of an objective.
+
+    Raises:
+        UsageError: If it cannot.
+    """
     if not objective.is_of_classes and not rule.any_loss:
         raise UsageError(
             f"the targets are {objective.name}, and {type(rule).__name__} learns from a class per "
             "input: take a rule that provides 'any-loss', such as bp"
         )
-    return batch
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 def _remedy(targets: Tensor) -> str:
@@ -62,7 +68,8 @@ def _remedy(targets: Tensor) -> str:
         return "; here targets.flatten().long()"
     if targets.ndim == 2:
         return "; of one-hot rows, targets.argmax(1)"
-    return "; here targets.long()" if targets.ndim == 1 else ""
+    real = ", or of real numbers targets[:, None]" if targets.is_floating_point() else ""
+    return f"; here targets.long(){real}" if targets.ndim == 1 else ""
 
 
 def reason(model: Model, batch: Batch) -> str:

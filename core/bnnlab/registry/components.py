@@ -4,27 +4,26 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bnnlab.registry.declaration import Option as Option
 from bnnlab.registry.declaration import When
 from bnnlab.registry.signatures import SignatureOptions
 
-CAPABILITIES: Mapping[str, str] = MappingProxyType(
-    {
-        "binary-weights": "model: named parameters that are exactly -1 or +1 when deployed",
-        "real-weights": "model: every weight is real",
-        "segments": "model: a chain of at least two modules whose composition is the network",
-        "token-inputs": "model: takes token ids, and is told how many there are, `tokens`",
-        "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
-        "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
-        "any-loss": "rule: learns from the batch's loss alone, whatever targets and outputs are",
-        "posterior": "optimizer: weights are a distribution that predictive(n) draws from",
-        "boundaries": "stream: the beginning and the end of a task are announced",
-        "task-ids": "stream: the task is known at test time",
-    }
-)
+CAPABILITIES: Mapping[str, str] = {
+    "binary-weights": "model: named parameters that are exactly -1 or +1 when deployed",
+    "real-weights": "model: every weight is real",
+    "segments": "model: a chain of at least two modules whose composition is the network",
+    "token-inputs": "model: takes token ids, and is told how many there are, `tokens`",
+    "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
+    "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
+    "any-loss": "rule: learns from the batch's loss alone, whatever targets and outputs are",
+    "recalls": "rule: chooses itself what a step learns from: past examples, or another loss",
+    "latent-weights": "optimizer: keeps latent weights, and moves them by the gradients given",
+    "posterior": "optimizer: weights are a distribution that predictive(n) draws from",
+    "boundaries": "stream: the beginning and the end of a task are announced",
+    "task-ids": "stream: the task is known at test time",
+}
 """The core's names, and who provides them; a plugin's own are written `x-<distribution>:<name>`."""
 
 RESERVED = frozenset(
@@ -101,7 +100,7 @@ class Component:
             `permuted-mnist`; they are not options.
         argument: Name of the option that `NAME:VALUE` sets, e.g. `torchvision:resnet18`.
         default_model: For a rule: the model of a run that names no model; stronger than the
-            registry's default.
+            registry's default. A rule without one has that of a rule that it is made of.
         state_bytes: For an optimizer: bytes of state per learned weight, at float32 and with the
             default options, in addition to the weight in the model.
         measures: For a probe: unit or range (`0 to 1`, `from 0`, `nats, from 0`) and meaning of
@@ -163,10 +162,10 @@ class Component:
     def _all_capabilities(self) -> set[str]:
         found = {*self.provides, *self.requires}
         for when in self.when:
-            found |= {*when.provides, *when.requires}
+            found |= {*when.provides, *when.requires, *when.withholds}
         for option in () if isinstance(self.options, SignatureOptions) else self.options:
-            for given in (*option.provides.values(), *option.requires.values()):
-                found.update(given)
+            for given in (option.provides, option.requires, option.withholds):
+                found.update(*given.values())
         return found
 
     def _expect_known(self, capabilities: Iterable[str]) -> None:
@@ -193,23 +192,27 @@ class Component:
                 raise ValueError(f"{option.name}: Part({option.part.kind!r}): choose from {kinds}")
             if self.kind not in (*PARTS, Kind.PROBE):
                 raise ValueError(f"{option.name}: a {noun(self.kind)} is made of no components")
-            self._expect_known((*option.part.passes, *option.part.needs))
+            part = option.part
+            self._expect_known((*part.passes, *part.needs, *part.refuses))
 
     def capability_options(self) -> list[Option]:
         """Return the options whose values provide or require; without any, no source is read."""
         if isinstance(self.options, SignatureOptions) and not self.when:
             return []
-        return [option for option in self.options if option.provides or option.requires]
+        return [option for option in self.options if option.values_with_capabilities]
 
-    def capabilities(self, options: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-        """Return what the component (provides, requires) with these option values."""
-        provides, requires = set(self.provides), set(self.requires)
+    def capabilities(
+        self, options: Mapping[str, Any], passed: Iterable[str] = ()
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Return what it (provides, requires) with these values, and what its parts pass on."""
+        provides, requires, withheld = {*self.provides, *passed}, {*self.requires}, set[str]()
         for option in self.capability_options():
             value = options.get(option.name, option.default)
             if not isinstance(value, list):
                 provides.update(option.provides.get(value, ()))
                 requires.update(option.requires.get(value, ()))
-        return frozenset(provides), frozenset(requires)
+                withheld.update(option.withholds.get(value, ()))
+        return frozenset(provides - withheld), frozenset(requires)
 
 
 def _check(what: str, offer: Component | Command) -> None:

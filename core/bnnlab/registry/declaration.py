@@ -37,6 +37,8 @@ class Option:
         search: What is worth trying when tuning: two numbers are a range, all else values.
         provides: Capabilities that a value adds, e.g. `{"binary": ["binary-weights"]}`.
         requires: Capabilities that a value needs from another component.
+        withholds: Capabilities that a component with this value does not have, whatever it is made
+            of.
         path: Whether it is a file or folder. It is made absolute, so that a run can be continued
             in another working directory. For a model: the file with its initial weights. Not read
             when a run is resumed or loaded.
@@ -55,6 +57,7 @@ class Option:
     search: tuple[Any, ...] | None = None
     provides: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     requires: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
+    withholds: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     path: bool = False
     part: Part | None = None
 
@@ -76,6 +79,11 @@ class Option:
         numbers = [it for it in self.search or () if type(it) in (int, float)]
         return (numbers[0], numbers[1]) if len(numbers) == len(self.search or ()) == 2 else None
 
+    @property
+    def values_with_capabilities(self) -> tuple[Any, ...]:
+        """The values that change what the component provides or requires."""
+        return (*self.requires, *self.provides, *self.withholds)
+
     def says(self, name: str) -> str:
         """Return one of its bounds in words: `at least 1`."""
         bound = self.bounds[name]
@@ -91,23 +99,25 @@ class When:
         value: One of its values.
         provides: Capabilities that the component has with it.
         requires: Capabilities that another component must have.
+        withholds: Capabilities that the component does not have with it.
     """
 
     option: str
     value: Any
     provides: Set[str] = frozenset()
     requires: Set[str] = frozenset()
+    withholds: Set[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if isinstance(self.provides, str) or isinstance(self.requires, str):
+        if str in map(type, (self.provides, self.requires, self.withholds)):
             raise ValueError(f"{self}: provides and requires are sets of names, not a name")
 
 
 def with_capabilities(option: Option, said: Iterable[When]) -> Option:
     """Return an option with what comes with its values."""
     own = [when for when in said if when.option == option.name]
-    return replace(
-        option,
-        provides={when.value: tuple(sorted(when.provides)) for when in own if when.provides},
-        requires={when.value: tuple(sorted(when.requires)) for when in own if when.requires},
-    )
+    found: dict[str, Any] = {
+        what: {when.value: tuple(sorted(its)) for when in own if (its := getattr(when, what))}
+        for what in ("provides", "requires", "withholds")
+    }
+    return replace(option, **found)

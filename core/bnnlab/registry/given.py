@@ -45,13 +45,7 @@ def offer(
 ) -> Plugin:
     """Return what stands for the plugin of an object, with the object as its component.
 
-    Args:
-        kind: Of component.
-        name: Of the component.
-        about: `object`, `digest` and, of a model, `weights`.
-        maker: See `Given`.
-        provides: Capabilities.
-        requires: Capabilities.
+    What is said `about` it are `object`, `digest` and, of a model, `weights`.
     """
     component = Given(
         kind=kind,
@@ -64,5 +58,4 @@ def offer(
         requires=frozenset(requires),
         maker=maker,
     )
-    digest = about["digest"]
-    return Plugin(OBJECT, digest, "", PluginStatus.OK, components=(component,))
+    return Plugin(OBJECT, about["digest"], "", PluginStatus.OK, components=(component,))

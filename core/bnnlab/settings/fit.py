@@ -1,13 +1,13 @@
 """Which components fit together: every capability one requires, another must provide."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import fill
 from bnnlab.settings.run import TRACKING, Choice, RunConfig
@@ -16,6 +16,10 @@ from bnnlab.settings.text import written
 log = logging.getLogger(__name__)
 
 _NEAREST = 5  # alternatives in a message
+
+Choices = Mapping[Kind, Choice]
+Offers = Mapping[Kind, Sequence[Choice]]
+"""All components of each kind, with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Verdict:
         return {"compatible": self.compatible, **vars(self)}
 
 
-def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
+def unmet(choices: Choices) -> tuple[str, ...]:
     """Return a line for each requirement that nothing meets.
 
     What a component requires, another one of the run provides, of another kind. So it is with the
@@ -63,11 +67,16 @@ def unmet(choices: Mapping[Kind, Choice]) -> tuple[str, ...]:
                 f"{who} requires {name!r}{_culprit(place, each, name)}"
                 for name in sorted(each.capabilities()[1] - offered)
             ]
-            lines += [
-                f"{_part(f'{place}.{option}', its)} does not provide {name!r}, which {who} needs"
-                for option, part, its in each.marked()
-                for name in sorted({*part.needs} - its.capabilities()[0])
-            ]
+            for option, part, its in each.marked():
+                what, has = _part(f"{place}.{option}", its), its.capabilities()[0]
+                lines += [
+                    f"{what} does not provide {name!r}, which {who} needs"
+                    for name in sorted({*part.needs} - has)
+                ]
+                lines += [
+                    f"{what} provides {name!r}, which {who} refuses"
+                    for name in sorted({*part.refuses} & has)
+                ]
     return tuple(lines)
 
 
@@ -83,79 +92,74 @@ def _culprit(place: str, choice: Choice, capability: str) -> str:
     return ""
 
 
-def check(host: PluginHost, choices: Mapping[Kind, Choice]) -> Verdict:
+def check(host: PluginHost, choices: Choices) -> Verdict:
     """Judge four components; if they do not fit, look for the nearest that do."""
     reasons = unmet(choices)
-    return Verdict(reasons, tuple(_alternatives(host, choices)) if reasons else ())
+    if not reasons:
+        return Verdict(reasons)
+    offers = _offers(host)
+    return Verdict(reasons, (*_other_options(offers, choices), *_other_components(offers, choices)))
 
 
-def _alternatives(host: PluginHost, choices: Mapping[Kind, Choice]) -> list[str]:
-    """Return single changes that fit: first of an option's value, then of a component."""
-    found = _other_options(host, choices, tuple(choices))
+def _offers(host: PluginHost) -> Offers:
+    return {kind: [*_by_default(host, kind)] for kind in PARTS}
+
+
+def _by_default(host: PluginHost, kind: Kind) -> Iterator[Choice]:
+    """Yield all components of a kind with their defaults; the log names what cannot be used."""
+    for plugin, component in host.components(kind):
+        try:
+            yield fill(host, plugin, component)
+        except UsageError as error:
+            log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
+
+
+def _other_options(
+    offers: Offers, choices: Choices, kinds: Iterable[Kind] = PARTS
+) -> Iterator[str]:
+    """Yield changes of a single option, of components of these kinds, that fit."""
+    for kind in kinds:
+        for said, other in _variants(offers, kind, choices[kind]):
+            if not unmet({**choices, kind: other}):
+                yield f"--set {said}"
+
+
+def _other_components(offers: Offers, choices: Choices) -> Iterator[str]:
+    """Yield changes of a single component that fit."""
     for kind, choice in choices.items():
-        found += [
-            f"--{kind} {other.component.name}"
-            for other in _nearest(host, choice)
-            if not unmet({**choices, kind: other})
-        ]
-    return found
+        for other in _nearest(offers, choice):
+            if not unmet({**choices, kind: other}):
+                yield f"--{kind} {other.component.name}"
 
 
-def _nearest(host: PluginHost, choice: Choice) -> list[Choice]:
-    """Return the other components of a kind with their defaults, the most similar name first."""
-    own, every = choice.component.name, _by_default(host, choice.component.kind)
+def _nearest(offers: Offers, choice: Choice) -> list[Choice]:
+    """Return the other components of a kind, the most similar name first."""
+    own, every = choice.component.name, offers[choice.component.kind]
     others = {each.component.name: each for each in every if each.component.name != own}
     return [others[name] for name in get_close_matches(own, others, n=len(others) + 1, cutoff=0)]
 
 
-def _by_default(host: PluginHost, kind: Kind) -> list[Choice]:
-    """Return all components of a kind with their defaults; the log names what cannot be used."""
-    found = []
-    for plugin, component in host.components(kind):
-        try:
-            found.append(fill(host, plugin, component))
-        except UsageError as error:
-            log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
-    return found
-
-
-def _other_options(
-    host: PluginHost, choices: Mapping[Kind, Choice], kinds: tuple[Kind, ...]
-) -> list[str]:
-    """Return changes of a single option, of a component of these kinds, that fit."""
-    return [
-        f"--set {said}"
-        for kind in kinds
-        for said, other in _variants(host, kind, choices[kind])
-        if not unmet({**choices, kind: other})
-    ]
-
-
-def _variants(host: PluginHost, place: str, choice: Choice) -> Iterator[tuple[str, Choice]]:
+def _variants(offers: Offers, place: str, choice: Choice) -> Iterator[tuple[str, Choice]]:
     """Yield a component with another value of an option, and what sets it; so for its parts."""
     for option in choice.component.capability_options():
-        for value in dict.fromkeys([option.default, *option.requires, *option.provides]):
+        for value in dict.fromkeys([option.default, *option.values_with_capabilities]):
             if not option.part and value != choice.options[option.name]:
                 said = f"{place}.{option.name}={written(value)}"
                 yield said, choice.having(option.name, value)
     for name, part in choice.parts.items():
         inner = f"{place}.{name}"
-        for said, other in _variants(host, inner, part):
+        for said, other in _variants(offers, inner, part):
             yield said, choice.having(name, other)
-        for other in _nearest(host, part):
+        for other in _nearest(offers, part):
             yield _part(inner, other), choice.having(name, other)
 
 
 def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
     """Refuse a run whose components do not fit, or that a tracker cannot show.
 
-    Args:
-        host: All plugins.
-        config: Of the run.
-        why: What was found that makes a component require what it requires.
-
     Raises:
-        UsageError: With every unmet requirement and what would fit.
+        UsageError: With every unmet requirement, `why` there are more than those declared, and
+            what would fit.
     """
     if config.trackers:
         check_trackers = host.library(TRACKING, "bnnlab_tracking.checking:check")
@@ -178,10 +182,9 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
 
     The alternatives are other options of the model and the stream.
     """
-    found = []
-    optimizers = _by_default(host, Kind.OPTIMIZER)
-    for rule in _by_default(host, Kind.RULE):
-        for optimizer in optimizers:
+    found, offers = [], _offers(host)
+    for rule in offers[Kind.RULE]:
+        for optimizer in offers[Kind.OPTIMIZER]:
             choices = {
                 Kind.RULE: rule,
                 Kind.OPTIMIZER: optimizer,
@@ -189,6 +192,6 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
                 Kind.STREAM: stream,
             }
             reasons = unmet(choices)
-            others = _other_options(host, choices, (Kind.MODEL, Kind.STREAM)) if reasons else []
+            others = _other_options(offers, choices, (Kind.MODEL, Kind.STREAM)) if reasons else ()
             found.append((rule, optimizer, Verdict(reasons, tuple(others))))
     return found

@@ -1,16 +1,15 @@
 """Load only the plugins that a run names."""
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import Kind
-from bnnlab.registry.discovery import find_plugins, names_in, normalise
+from bnnlab.registry.discovery import find_plugins, in_environment, names_in, normalise
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index
-from bnnlab.settings.layers import DEEPEST
-from bnnlab.settings.merging import Layer, Merged, Named, Settings, merge
+from bnnlab.settings.layers import made_of
+from bnnlab.settings.merging import Layer, Named, Settings, merge
 from bnnlab.settings.run import ANALYSIS, MEASURING, TRACKING
 
 
@@ -25,61 +24,36 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
             if one of the plugins is not installed.
     """
     merged = merge(index, places)
-    homes = {_home(index, named.kind, named.name) for named in merged.components}
-    homes |= {TRACKING} if merged.of(Kind.TRACKER) else set()
+    more = {_home(index, named) for named in merged.components}
+    more |= {TRACKING} if merged.of(Kind.TRACKER) else set()
     is_asked = any(merged.values.get(setting) is True for setting in MEASURING)
     is_there = ANALYSIS in {found.distribution for found in find_plugins()}
-    homes |= {ANALYSIS} if is_asked or is_there else set()
-    while more := {*_of_parts(merged, homes)} - homes:
+    more |= {ANALYSIS} if is_asked or is_there else set()
+    homes = set[str]()
+    while not more <= homes:  # a plugin that was loaded may say more
         homes |= more
+        with only(homes):
+            host = PluginHost()
+        more = {_home(index, it) for named in merged.components for it in made_of(host, named)}
     return homes
 
 
-def _of_parts(merged: Merged, homes: Iterable[str]) -> Iterator[str]:
-    """Yield the distributions of what the components are made of, as far as these ones say it."""
-    with only(homes):
-        host = PluginHost()
-    for named in merged.components:
-        yield from _inside(host, named, str(named.kind))
-
-
-def _inside(host: PluginHost, named: Named, place: str) -> Iterator[str]:
-    try:
-        plugin, component = host.resolve(named.kind, named.name.partition(":")[0])
-        options = host.options(plugin, component)
-    except UsageError:  # its plugin is not loaded yet; or the run itself says what is wrong
-        return
-    for option in options if place.count(".") < DEEPEST else ():
-        if option.part:
-            inner = named.inside(host.index, option, option.part, f"{place}.{option.name}")
-            yield _home(host.index, inner.kind, inner.name)
-            yield from _inside(host, inner, inner.place)
-
-
-def _home(index: Index, kind: Kind, name: str) -> str:
-    """Return the distribution of a component; the argument in `NAME:VALUE` does not matter."""
-    distribution, slash, short = name.partition(":")[0].rpartition("/")
+def _home(index: Index, named: Named) -> str:
+    """Return the distribution of a component."""
+    distribution, slash, short = named.bare_name.rpartition("/")
     if slash:
         return normalise(distribution)
-    offering = index.offering(f"{kind}:{short}")
+    offering = index.offering(f"{named.kind}:{short}")
     if offering is None:
         raise UsageError(
-            f"--isolated: registry.toml knows no {kind} {short!r}, and plugins are not imported to "
-            f"find it.{did_you_mean(short, index.names(kind))} "
+            f"--isolated: registry.toml knows no {named.kind} {short!r}, and plugins are not "
+            f"imported to find it.{did_you_mean(short, index.names(named.kind))} "
             f"Say its distribution: DISTRIBUTION/{short}."
         )
     return offering.distribution
 
 
-@contextmanager
-def only(names: Iterable[str]) -> Iterator[None]:
+def only(names: Iterable[str]) -> AbstractContextManager[None]:
     """Let hosts that are made in this block load only these plugins and those of BNNLAB_ONLY."""
-    before = os.environ.get("BNNLAB_ONLY")
-    os.environ["BNNLAB_ONLY"] = ",".join(sorted({*names, *names_in("BNNLAB_ONLY")}))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["BNNLAB_ONLY"]
-        else:
-            os.environ["BNNLAB_ONLY"] = before
+    every = sorted({*names, *names_in("BNNLAB_ONLY")})
+    return in_environment("BNNLAB_ONLY", ",".join(every))

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from bnnlab.errors import NotInstalledError, UsageError, refuse
@@ -16,7 +15,7 @@ from bnnlab.settings.merging import Merged, Named, merge
 from bnnlab.settings.merging import Settings as Settings
 from bnnlab.settings.run import ANALYSIS, MEASURING, RUN_KINDS, RUN_OPTIONS, Choice, RunConfig
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, str] = {}
 DEEPEST = 16
 """How many components may lie inside one another."""
 
@@ -26,13 +25,9 @@ def resolve(
 ) -> RunConfig:
     """Merge settings, weakest first, over the registry's defaults, and check every value.
 
-    Args:
-        host: The plugins.
-        places: All that set something, weakest first.
-        needs: What else is not installed, as `NotInstalledError` has it: said with the rest.
-
     Raises:
-        NotInstalledError: If all that is wrong is that plugins are not installed.
+        NotInstalledError: If all that is wrong is that plugins are not installed; with what the
+            caller `needs` and is not installed, either.
         UsageError: With everything that is wrong.
     """
     merged = _merge_all(host, places)
@@ -72,17 +67,39 @@ def _merge_all(
 ) -> Merged:
     """Merge settings over the registry's defaults, and over the model of the rule they choose."""
     merged = merge(host.index, places, kinds=kinds)
-    (rule,) = merged.of(Kind.RULE)
+    model = _default_model(host, *merged.of(Kind.RULE))
+    return merged if model is None else merge(host.index, places, model, kinds)
+
+
+def _default_model(host: PluginHost, rule: Named) -> str | None:
+    """Return the default model of a rule, or else of a rule that it is made of."""
+    for named in made_of(host, rule):
+        if named.kind is not Kind.RULE:
+            continue
+        try:
+            plugin, component = host.resolve(named.kind, named.bare_name)
+        except UsageError:
+            return None  # `_choose_all` reports it
+        if (model := component.default_model) is not None:
+            is_own = f"{Kind.MODEL}:{model}" in map(str, plugin.components)
+            return f"{plugin.distribution}/{model}" if is_own else model
+    return None
+
+
+def made_of(host: PluginHost, named: Named) -> Iterator[Named]:
+    """Yield a component that layers name, and those that it is made of, as far as they are there.
+
+    What is wrong with them is said when they are chosen.
+    """
+    yield named
     try:
-        plugin, component = host.resolve(Kind.RULE, rule.name.partition(":")[0])
+        options = host.options(*host.resolve(named.kind, named.bare_name))
+        for option in options if named.place.count(".") < DEEPEST else ():
+            if option.part:
+                place = f"{named.place or named.kind}.{option.name}"
+                yield from made_of(host, named.inside(host.index, option, option.part, place))
     except UsageError:
-        return merged  # `_choose_all` reports it
-    model = component.default_model
-    if model is None:
-        return merged
-    if f"{Kind.MODEL}:{model}" in map(str, plugin.components):
-        model = f"{plugin.distribution}/{model}"
-    return merge(host.index, places, model, kinds)
+        return
 
 
 def _choose_all(
@@ -133,12 +150,7 @@ def choose(
 ) -> Choice:
     """Resolve a component by its name, or `NAME:VALUE`, and check its options.
 
-    Args:
-        host: The plugins.
-        kind: Of the component.
-        name: As it was written.
-        given: Options by name. One that is a component is a name, or a table of name and options.
-        place: Where it is an option of another component, as `optimizer.base`; else empty.
+    Where it is an option of another component, `place` says of which, as `optimizer.base`.
 
     Raises:
         UsageError: If a name or an option is wrong.
@@ -154,7 +166,7 @@ def _choose(host: PluginHost, named: Named) -> Choice:
             "made of no other."
         )
     try:
-        plugin, component = host.resolve(named.kind, named.name.partition(":")[0])
+        plugin, component = host.resolve(named.kind, named.bare_name)
     except NotInstalledError:
         raise
     except UsageError as error:

@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Named:
-    """A component that layers name, and the options they give it; nothing is checked.
+    """A component that layers name, and the options they give it.
 
     Attributes:
         kind: Of the component.
@@ -59,6 +59,11 @@ class Named:
     def name(self) -> str:
         """The name as it was written; empty if no layer has said it."""
         return str(self.table.get("name", ""))
+
+    @property
+    def bare_name(self) -> str:
+        """The name without the argument in `NAME:VALUE`."""
+        return self.name.partition(":")[0]
 
     def updated(self, other: "Named") -> "Named":
         """Merge a stronger layer over this one; another name drops the earlier options."""
@@ -93,7 +98,7 @@ def is_same(one: str, other: str) -> bool:
 
 @dataclass(frozen=True)
 class Merged:
-    """All layers as one, not checked.
+    """All layers as one.
 
     Attributes:
         components: What is named: at most one of a kind, but any number of those in `MANY`.
@@ -130,13 +135,8 @@ def merge(
     """Merge settings, weakest first, over the registry's defaults.
 
     A layer's options belong to the component it names. If it names another component than the
-    weaker layers, their options are dropped.
-
-    Args:
-        index: The registry.
-        places: All that set something.
-        model: A model that comes before the registry's default.
-        kinds: The kinds of component that may be named; `values` has every other key.
+    weaker layers, their options are dropped. A `model` comes before the registry's default. What
+    is no component of these kinds is a value.
     """
     merged = Merged()
     own = Layer(_qualified(index, index.own), str(user_file()))

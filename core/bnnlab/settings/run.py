@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from bnnlab.markers import AtLeast, AtMost, Below, Part
@@ -62,34 +61,32 @@ RUN_OPTIONS = tuple(options_of(RunSettings))
 ELSEWHERE = ("data", "out", "name", "device", "threads", "checkpoint_minutes", str(Kind.TRACKER))
 """Settings that may differ where a run is continued: where it computes, lies and is shown."""
 
-KINDS: Mapping[Kind, str] = MappingProxyType(
-    {
-        Kind.RULE: "Learning rule: gives the gradients.",
-        Kind.OPTIMIZER: "Optimizer: turns gradients into weights.",
-        Kind.MODEL: "Model: the network.",
-        Kind.STREAM: "Stream: the tasks to learn, one after another.",
-    }
-)
+KINDS: Mapping[Kind, str] = {
+    Kind.RULE: "Learning rule: gives the gradients.",
+    Kind.OPTIMIZER: "Optimizer: turns gradients into weights.",
+    Kind.MODEL: "Model: the network.",
+    Kind.STREAM: "Stream: the tasks to learn, one after another.",
+}
 """The settings that choose a component, with their help."""
-MANY_HELP: Mapping[Kind, str] = MappingProxyType(
-    {
-        Kind.PROBE: "Measure the run by this probe, see `bnn info probe`; may be repeated.",
-        Kind.TRACKER: "Show the run in this tracker, see `bnn info track`; may be repeated.",
-    }
-)
+MANY_HELP: Mapping[Kind, str] = {
+    Kind.PROBE: "Measure the run by this probe, see `bnn info probe`; may be repeated.",
+    Kind.TRACKER: "Show the run in this tracker, see `bnn info track`; may be repeated.",
+}
 """The settings that name any number of components of a kind, with their help."""
 RUN_KINDS = (*PARTS, *MANY)
 """The kinds of component that a run has."""
 ANALYSIS = "bnnlab-analysis"
 """The distribution of the probes that settings stand for."""
 STUDIES = "bnnlab-studies"
-PLOTS = "bnnlab-plots"
 """The distribution that repeats runs."""
+PLOTS = "bnnlab-plots"
 TRACKING = "bnnlab-tracking"
 """The distribution that tells trackers of a run."""
-MEASURING: Mapping[str, str] = MappingProxyType(
-    {"uncertainty": "uncertainty", "diagnose": "diagnosis", "fresh": "fresh"}
-)
+MEASURING: Mapping[str, str] = {
+    "uncertainty": "uncertainty",
+    "diagnose": "diagnosis",
+    "fresh": "fresh",
+}
 """The settings that stand for a probe of it, and the probe."""
 
 
@@ -140,8 +137,12 @@ class Choice:
     @property
     def settings(self) -> dict[str, Any]:
         """Its options as settings: a table of name and options for each part."""
-        tables = {name: {"name": its.name, **its.settings} for name, its in self.parts.items()}
-        return {**self.options, **tables}
+        return {**self.options, **{name: its.table for name, its in self.parts.items()}}
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """Its name and its options as settings."""
+        return {"name": self.name, **self.settings}
 
     def having(self, option: str, value: Any) -> "Choice":
         """Return it with another value of an option, which is not checked."""
@@ -149,10 +150,8 @@ class Choice:
 
     def capabilities(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return what it (provides, requires) with its options; its parts may pass on theirs."""
-        provides, requires = self.component.capabilities(self.named)
-        for _, part, its in self.marked():
-            provides |= its.capabilities()[0] & {*part.passes}
-        return provides, requires
+        passed = (its.capabilities()[0] & {*part.passes} for _, part, its in self.marked())
+        return self.component.capabilities(self.named, set[str]().union(*passed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,17 +171,11 @@ class RunConfig(RunSettings):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as run.toml holds it: enough to repeat the run."""
-        own = {option.name: getattr(self, option.name) for option in RUN_OPTIONS}
-        tables = {
-            str(kind): {"name": choice.name, **choice.settings}
-            for kind, choice in self.choices.items()
-        }
-        many = {
-            str(kind): {name: choice.settings for name, choice in chosen.items()}
-            for kind, chosen in ((Kind.PROBE, self.probes), (Kind.TRACKER, self.trackers))
-            if chosen
-        }
-        every = {**own, **tables, **many}
+        every = {option.name: getattr(self, option.name) for option in RUN_OPTIONS}
+        every |= {str(kind): choice.table for kind, choice in self.choices.items()}
+        for kind, chosen in ((Kind.PROBE, self.probes), (Kind.TRACKER, self.trackers)):
+            if chosen:
+                every[str(kind)] = {name: choice.settings for name, choice in chosen.items()}
         return {key: _toml(value) for key, value in every.items()}
 
 

@@ -38,13 +38,7 @@ def written(value: Any) -> str:
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """Turn `optimizer.lr=0.005` into `{"optimizer": {"lr": 0.005}}`; values are TOML.
-
-    A value that is not TOML is taken as text, so `model.norm=batch` needs no quotes.
-
-    Raises:
-        UsageError: If there is no `=`, or a name is empty.
-    """
+    """Turn `optimizer.lr=0.005` into `{"optimizer": {"lr": 0.005}}`; see `parse_value`."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(
@@ -54,23 +48,21 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def assignment(key: str, value: Any) -> dict[str, Any]:
-    """Return the settings `epochs`, `optimizer.base.lr` or `probe.NAME.OPTION` with a value.
+    """Return the settings `epochs`, `optimizer.base.lr` or `probe.NAME.base.lr` with a value.
 
     Raises:
         UsageError: If the key is none of these.
     """
-    kind, _, name = key.partition(".") if isinstance(key, str) else ("", "", "")
+    kind, *names = key.split(".") if isinstance(key, str) else [""]
+    write = "NAME or KIND.NAME, as optimizer.lr"
     if kind in MANY:
-        component, _, option = name.rpartition(".")
-        if not component or not option:
-            raise UsageError(
-                f"--set {shown(key)}: write {kind}.NAME.OPTION, or --{kind} NAME to add one"
-            )
-        return {kind: {component: {option: value}}}
-    names = key.split(".") if kind else [""]
-    if "" in names:
-        raise UsageError(f"--set {shown(key)}: write NAME or KIND.NAME, as optimizer.lr")
-    for each in reversed(names[1:]):
+        home, slash, path = ".".join(names).rpartition("/")  # of a file, NAME.py
+        first, *names = path.split(".")
+        names = [home + slash + first, *names] if names else [""]
+        write = f"{kind}.NAME.OPTION, or --{kind} NAME to add one"
+    if "" in (kind, *names):
+        raise UsageError(f"--set {shown(key)}: write {write}")
+    for each in reversed(names):
         value = {each: value}
     return {kind: value}
 

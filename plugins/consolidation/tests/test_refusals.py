@@ -1,5 +1,6 @@
 """What the consolidating optimizers refuse, and what the message says."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,18 @@ def refuse(match: str, **options: Any) -> None:
 def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
     refuse(r"unknown optimizer 'sgdd'\. Did you mean 'sgd'", base="sgdd")
     refuse(r"no plugin of 'no-such-distribution' is installed", base="no-such-distribution/sgd")
+
+
+@pytest.mark.parametrize("base", ["mesu", "bop", "bimu", "si"])
+def test_a_run_is_refused_before_it_computes_with_the_bases_that_fit(base: str) -> None:
+    message = (
+        rf"optimizer\.base={base} does not provide 'latent-weights', which optimizer:ewc needs.*"
+        r"What would fit: .*--set optimizer\.base=(adam|meta|sgd)"
+    )
+    with pytest.raises(UsageError, match=message) as caught:
+        bnnlab.run(optimizer={"name": "ewc", "base": base}, rule="bp", stream="split-digits")
+    advice = str(caught.value).partition("What would fit: ")[2]
+    assert {*re.findall(r"optimizer\.base=(\w+)", advice)} <= {"adam", "meta", "sgd"}
 
 
 @pytest.mark.parametrize("nested", ["ewc", "si", "bnnlab-consolidation/ewc"])

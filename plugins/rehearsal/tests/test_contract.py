@@ -11,10 +11,6 @@ class TestReplayOfAFewFromABalancedMemory(LearningRuleContract):
     name = "bnnlab-rehearsal/replay"
     options = {"size": 30, "policy": "balanced", "recalled": 7, "base": "dfa"}
     waits = 1  # the labels are read
-    xfail = {
-        "test_real_numbers_are_learned_from": "a memory that is balanced by class needs classes",
-        "test_a_class_per_position_is_learned_from": "the same",
-    }
 
 
 class TestERACE(LearningRuleContract):

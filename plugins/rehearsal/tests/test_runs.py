@@ -11,6 +11,7 @@ import torch
 import bnnlab
 from bnnlab import PluginHost, Result, UsageError
 from bnnlab.engine.differences import in_words
+from bnnlab_rehearsal.replay import Replay
 
 
 @cache
@@ -124,7 +125,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(rule: str, tmp_path: Path) -> No
     [
         (
             {"name": "replay", "base": "replay"},
-            r"rule\.base: Replay itself says what a step learns",
+            "rule.base=replay provides 'recalls', which rule:replay refuses",
         ),
         ({"name": "lwf", "base": "er-ace"}, "rule.base=er-ace does not provide 'any-loss'"),
         ({"name": "er-ace", "base": "eqprop"}, "rule.base=eqprop does not provide 'any-loss'"),
@@ -134,6 +135,26 @@ def test_an_interrupted_run_goes_on_bit_for_bit(rule: str, tmp_path: Path) -> No
 def test_what_does_not_go_together_is_refused(rule: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(rule=rule)
+
+
+def test_a_joint_task_of_tasks_that_are_told_is_refused_before_the_run() -> None:
+    told = {"name": "joint", "base": {"name": "split-digits", "incremental": "task"}}
+    message = "provides 'task-ids', which stream:joint refuses.*stream.base.incremental=class"
+    with pytest.raises(UsageError, match=message):
+        run(rule="bp", stream=told)
+
+
+def test_a_memory_by_class_is_refused_for_real_numbers_before_the_run() -> None:
+    x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    numbers = bnnlab.stream_from((x, x), test=0.2)
+    settings: dict[str, Any] = {"optimizer": "adam", "epochs": 1, "stream": numbers}
+    balanced = {"name": "replay", "policy": "balanced"}
+    with pytest.raises(UsageError, match=r"requires 'any-loss'.*--set rule\.policy=reservoir"):
+        bnnlab.run(rule=balanced, host=host(), **settings)
+    assert bnnlab.run(rule="replay", host=host(), **settings).status == "complete"
+    with pytest.raises(UsageError, match="are real numbers, and Replay learns from a class per in"):
+        bnnlab.run(rule=Replay(policy="balanced"), host=host(), **settings)
+    assert bnnlab.run(rule=Replay(), host=host(), **settings).status == "complete"
 
 
 @pytest.mark.parametrize("rule", ["replay", "lwf"])

@@ -24,6 +24,7 @@ ADAM = Component(
     target="bnnlab_backprop.optimizers:LatentAdam",
     summary="Adam on latent weights for binary parameters, plain Adam for real ones.",
     source=f"Kingma and Ba, 'Adam', ICLR 2015 (arXiv 1412.6980); {STRAIGHT_THROUGH}",
+    provides=frozenset({"latent-weights"}),
     requires=frozenset({"gradients"}),
     state_bytes=12,
 )
@@ -34,6 +35,7 @@ SGD = Component(
     target="bnnlab_backprop.optimizers:LatentSGD",
     summary="SGD with momentum on latent weights for binary parameters, plain SGD for real ones.",
     source=STRAIGHT_THROUGH,
+    provides=frozenset({"latent-weights"}),
     requires=frozenset({"gradients"}),
     state_bytes=8,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from bnnlab import seeds
 from bnnlab.engine.making import Maker
 from bnnlab.errors import UsageError
-from bnnlab.families.around_optimizer import OptimizerAround
+from bnnlab.families.around import OptimizerAround
 from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
@@ -58,7 +58,7 @@ class Consolidation(OptimizerAround):
         *,
         generator: torch.Generator,
         strength: Annotated[float, AtLeast(0)],
-        base: Annotated[Maker | str, Part("optimizer")] = "sgd",
+        base: Annotated[Maker | str, Part("optimizer", needs=("latent-weights",))] = "sgd",
         base_options: Sequence[str] = (),
         lr: Positive | None = None,
     ) -> None:

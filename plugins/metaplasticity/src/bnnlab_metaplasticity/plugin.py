@@ -13,6 +13,7 @@ META = Component(
         "Laborieux, Ernoult, Hirtzlin and Querlioz, 'Synaptic metaplasticity in binarized neural "
         "networks', Nature Communications 12:2549, 2021 (arXiv 2003.03533)"
     ),
+    provides=frozenset({"latent-weights"}),
     when=(
         When("weights", "binary", requires={"binary-weights"}),
         When("weights", "real", requires={"real-weights"}),

@@ -39,7 +39,7 @@ class Joint(TaskStream):
         data: Path,
         device: torch.device,
         seed: int,
-        base: Annotated[Maker | str, Part("stream")] = "split-digits",
+        base: Annotated[Maker | str, Part("stream", refuses=("task-ids",))] = "split-digits",
     ) -> None:
         maker = Maker.of("stream", base)
         self._base: TaskStream = maker(data=data, device=device, seed=seed)

@@ -1,7 +1,10 @@
 """What this plugin offers. Imports no torch."""
 
 from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.declaration import When
 from bnnlab.registry.hookspecs import hookimpl
+
+_RECALLS = frozenset({"recalls"})
 
 REPLAY = Component(
     kind=Kind.RULE,
@@ -10,6 +13,8 @@ REPLAY = Component(
     summary="Experience replay: past examples are learned again beside each batch.",
     source="Chaudhry et al., 'On Tiny Episodic Memories in Continual Learning', 2019 "
     "(arXiv 1902.10486)",
+    provides=_RECALLS,
+    when=(When("policy", "balanced", withholds={"any-loss"}),),
 )
 
 ER_ACE = Component(
@@ -19,6 +24,7 @@ ER_ACE = Component(
     summary="Replay in which new examples compete among the classes of their batch alone.",
     source="Caccia et al., 'New Insights on Reducing Abrupt Representation Change in Online "
     "Continual Learning', ICLR 2022 (arXiv 2104.05025)",
+    provides=_RECALLS,
 )
 
 DERPP = Component(
@@ -28,6 +34,7 @@ DERPP = Component(
     summary="Dark experience replay (DER++): past logits are matched, and past labels learned.",
     source="Buzzega et al., 'Dark Experience for General Continual Learning: a Strong, Simple "
     "Baseline', NeurIPS 2020 (arXiv 2004.07211)",
+    provides=_RECALLS,
 )
 
 LWF = Component(
@@ -36,6 +43,7 @@ LWF = Component(
     target="bnnlab_rehearsal.lwf:LearningWithoutForgetting",
     summary="Learning without forgetting: distillation from the model before the task.",
     source="Li and Hoiem, 'Learning without Forgetting', ECCV 2016 (arXiv 1606.09282)",
+    provides=_RECALLS,
     requires=frozenset({"boundaries"}),
 )
 

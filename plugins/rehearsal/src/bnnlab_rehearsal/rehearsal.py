@@ -14,10 +14,14 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import AtLeast, Part, Search
 from bnnlab.nn.normalization import BatchNorm
 
-AnyRule = Annotated[Maker | str, Part("rule", passes=("gradients", "reevaluable", "any-loss"))]
+AnyRule = Annotated[
+    Maker | str,
+    Part("rule", passes=("gradients", "reevaluable", "any-loss"), refuses=("recalls",)),
+]
 """A base that gets more rows, and may learn from more than the batch's loss."""
 ByTheLoss = Annotated[
-    Maker | str, Part("rule", passes=("gradients", "reevaluable"), needs=("any-loss",))
+    Maker | str,
+    Part("rule", passes=("gradients", "reevaluable"), needs=("any-loss",), refuses=("recalls",)),
 ]
 """A base that gets another loss, and learns from that alone."""
 

@@ -65,10 +65,11 @@ class DeclarationChecks(ComponentContract):
         """What the core's table gives to one kind is provided by that kind alone."""
         provided = [(name, str(self.kind)) for name in self.component.provides]
         for option in self.component.options:
-            provided += [(name, self.kind) for names in option.provides.values() for name in names]
-            if option.part:
-                provided += [(name, self.kind) for name in option.part.passes]
-                provided += [(name, option.part.kind) for name in option.part.needs]
+            said = (*option.provides.values(), *option.withholds.values())
+            provided += [(name, self.kind) for names in said for name in names]
+            if part := option.part:
+                provided += [(name, self.kind) for name in part.passes]
+                provided += [(name, part.kind) for name in (*part.needs, *part.refuses)]
         for name, kind in provided:
             owner = CAPABILITIES.get(name, kind).partition(":")[0]
             assert owner == kind, f"{name!r} is provided by a {owner}, not {kind}"

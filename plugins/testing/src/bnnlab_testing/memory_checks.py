@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnnlab.families.around import recalls
 from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Closure, LearningRule
@@ -58,6 +59,13 @@ class MemoryChecks(RuleChecks):
         batch = self.batch()
         more = len(rule.closure(model, batch).batch.targets) - len(batch.targets)
         assert not more or rule.memory is not None, f"{more} past rows, and rule.memory is None"
+
+    def test_that_it_recalls_is_declared(self) -> None:
+        """The capability 'recalls' says whether it chooses itself what a step learns from."""
+        declared, does = self.provides("recalls"), recalls(self.make())
+        said = f"it {'provides' if declared else 'does not provide'} 'recalls'"
+        what = "chooses" if does else "does not choose"
+        assert declared == does, f"{said}, and {what} what a step learns from"
 
     def test_what_it_keeps_does_not_grow(self) -> None:
         """Once a memory is full, the state has one size, and no more rows than `size`."""

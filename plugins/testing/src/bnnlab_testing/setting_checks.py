@@ -94,12 +94,15 @@ class SettingChecks(OptimizerChecks):
         return same
 
     def _others(self, option: Option) -> list[Any]:
-        """Return other values of an option; of a part, the names of all other components."""
-        if option.part is None:
+        """Return other values of an option; of a part, the names of other components it may be."""
+        if (part := option.part) is None:
             return other_values(option, self.choice.options[option.name])
-        offered, own = self.host.components(Kind(option.part.kind)), self.choice.parts[option.name]
-        names = [f"{plugin.distribution}/{component.name}" for plugin, component in offered]
-        return [name for name in names if name != own.name]
+        names = [
+            f"{plugin.distribution}/{component.name}"
+            for plugin, component in self.host.components(Kind(part.kind))
+            if part.takes(component.capabilities({})[0])
+        ]
+        return [name for name in names if name != self.choice.parts[option.name].name]
 
     def _behaviour(self, choice: Choice) -> list[dict[str, Any]]:
         """Return all that training and evaluation show; no settings, which differ anyway."""

@@ -47,6 +47,25 @@ class Replays(RuleAround):
 right(*CHECKS)(Replays)
 
 
+@found_by("test_that_it_recalls_is_declared", "does not provide 'recalls', and chooses")
+class KeepsQuiet(Replays):
+    """Does not say that it chooses what a step learns from."""
+
+
+@right("test_that_it_recalls_is_declared")
+class Says(Replays):
+    """Says so."""
+
+    provides = ["recalls"]
+
+
+@found_by("test_that_it_recalls_is_declared", "provides 'recalls', and does not choose")
+class SaysTooMuch(toy.ToyRule):
+    """Says so, and learns from each batch as it is."""
+
+    provides = ["recalls"]
+
+
 @found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
 @found_by("test_what_it_learned_is_in_its_state", "gives other gradients")
 class RemembersInAList(toy.ToyRule):

@@ -9,7 +9,7 @@ from torch import Tensor
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group
+from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab_testing import toy
 from broken import found_by, right
 
@@ -39,6 +39,25 @@ class Fine(toy.ToyOptimizer):
     def latents(self) -> list[Tensor]:
         """Return all latent weights."""
         return [self.state[parameter]["latent"] for parameter in self.learned()]
+
+
+@found_by("test_latent_weights_are_declared_as_they_are", "let it provide 'latent-weights'")
+class KeepsQuiet(Fine):
+    """Does not say that it keeps latent weights."""
+
+
+@found_by("test_latent_weights_are_declared_as_they_are", "and a weight has none")
+class KeepsNone(Optimizer):
+    """Says that it keeps them, and has its base class keep none."""
+
+    declared = None
+    provides = ["latent-weights"]
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, lr=lr, generator=generator)
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        return closure()
 
 
 # -------------------------------------------------------------------- a step
