@@ -152,7 +152,7 @@ class Picky(Outer):
     def __init__(
         self,
         *,
-        form: Literal["wide", "narrow"] = "wide",  # noqa: ARG002
+        form: Literal["wide", "narrow"] = "wide",
         base: Annotated[
             Maker | str, Part("rule", passes=("any-loss",), refuses=("reevaluable",))
         ] = "inner",
