@@ -3,7 +3,9 @@
 from functools import partial
 from typing import Any
 
+from bnnlab.families.around import recalls
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import binary_parameters
 from bnnlab.registry.components import CAPABILITIES, Kind
 from bnnlab.registry.host import PluginHost
@@ -21,8 +23,12 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
     every = frozenset(name for name, who in CAPABILITIES.items() if who.startswith(f"{kind}:"))
     known = _declared(host, kind, value)
     provides, requires = known or (every, frozenset[str]())
-    if kind is Kind.RULE and not getattr(value, "any_loss", True):
-        return provides - {"any-loss"}, requires
+    if kind is Kind.RULE:
+        plain = known is None and not (isinstance(value, LearningRule) and recalls(value))
+        lacking = {"recalls"} if plain else set()
+        if not getattr(value, "any_loss", True):
+            lacking.add("any-loss")
+        return provides - lacking, requires
     told = frozenset({"task-ids"})
     if kind is Kind.STREAM and is_made:
         return (provides | told if value.gives_task_ids else provides - told), requires
