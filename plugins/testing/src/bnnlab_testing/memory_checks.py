@@ -98,9 +98,10 @@ class MemoryChecks(RuleChecks):
 
         once, again, drawn = map(self._remembered, (Closure.__call__, thrice, at_draws))
         assert_same("called three times, its memory is other at", flat(once), flat(again))
-        kept = [[each["columns"].pop("logits", torch.zeros(0))] for each in (once, drawn)]
+        first, others = ([each["columns"].pop("logits", torch.zeros(0))] for each in (once, drawn))
         assert_same("asked at three draws, its memory is other at", flat(once), flat(drawn))
-        assert_close(*kept, "asked at three equal draws, it keeps other logits", rtol=1e-3)
+        message = "asked at three equal draws, it keeps other logits"
+        assert_close(first, others, message, rtol=1e-3)
 
     def _remembered(self, call: Callable[[Closure], Any]) -> dict[str, Any]:
         """Return what the memory holds after two steps in which a closure is used by `call`."""
