@@ -86,6 +86,10 @@ class ComponentContract(ABC):
     def make(self, seed: int = 0) -> Any:
         """Make the component."""
 
+    def make_ready(self) -> None:
+        """Make the component as a run has it before its first step."""
+        self.make()
+
     @abstractmethod
     def exercise(self, seed: int = 0) -> list[Tensor]:
         """Make the component, use it for three steps, and return all that its seed decides."""
@@ -112,7 +116,10 @@ class ComponentContract(ABC):
         assert not keeper.changed, f"it changes {', '.join(keeper.changed)}"
 
     def test_what_it_is_made_of_comes_from_its_run(self) -> None:
-        """It finds no plugins itself, and makes each of its parts by the maker that it is given."""
+        """It finds no plugins itself, and makes each of its parts by the maker that it is given.
+
+        A probe may do so in `attach`.
+        """
         hosts, made, parts = list[object](), list[str](), self.choice.parts
         find, call = PluginHost.__init__, Maker.__call__
 
@@ -125,7 +132,7 @@ class ComponentContract(ABC):
             return call(maker, *arguments, **given)
 
         with patch.object(PluginHost, "__init__", found), patch.object(Maker, "__call__", called):
-            self.make()
+            self.make_ready()
         assert not hosts, (
             "it looks for plugins itself when it is made, and a run may have others: take a "
             "component as an option, Annotated[Maker | str, Part(KIND)], and make it by its maker"

@@ -81,7 +81,9 @@ class LearnerChecks(DeviceChecks):
     def work_on(self, device: torch.device) -> None:
         """Go on there bit for bit after an interruption; go on from there on the CPU, and back."""
         whole = 2 * toy.BATCH_SIZE  # one step an epoch
-        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], batch_size=whole)
+        its_own = "test_an_interrupted_run_goes_on_bit_for_bit"
+        hint = f" (if {its_own} fails too, the device is not the reason)"
+        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], hint, batch_size=whole)
         there_and_back = self._lives([device, CPU, device], tasks=2)
         live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, batch_size=whole)
 

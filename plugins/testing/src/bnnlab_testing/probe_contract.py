@@ -40,6 +40,10 @@ class ProbeContract(DeviceChecks):
         """Make the probe; it has no seed of its own."""
         return building.make_probe(self.host, self.choice)
 
+    def make_ready(self) -> None:
+        """Make the probe, and attach it to a run."""
+        Probes({"it": self.make()}, run_of(_learner(CPU), _tasks(CPU)))
+
     def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
         """Measure a run, and return what was measured as bytes."""
         found = self._live()

@@ -53,6 +53,40 @@ class Doubles(Fine):
         return 2 * super().forward(x)
 
 
+class Heads(nn.Module):
+    """An output layer for each task, which chooses one of them."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers, self.task = nn.ModuleList(layers), 0
+
+    def select_task(self, task: int) -> None:
+        self.task = task
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers[self.task](x)
+        return y
+
+
+@right("test_every_parameter_gets_a_gradient")
+class HasHeads(Fine):
+    """Has a head for each of three tasks, as docs/plugins.md shows."""
+
+    def __init__(self, *, classes: int, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(classes=classes, generator=generator, **given)
+        heads = [BinaryLinear(16, classes, generator=generator) for _ in range(3)]
+        self.segments[1] = Heads([*heads])
+
+
+@found_by("test_every_parameter_gets_a_gradient", "no gradient reaches segments.1.idle\n")
+class HasAnIdleHead(HasHeads):
+    """Has a parameter beside its heads that does nothing."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments[1].idle = nn.Parameter(torch.zeros(3))
+
+
 @found_by("test_every_parameter_gets_a_gradient", "no gradient reaches idle")
 class Idle(Fine):
     """Has a parameter that does nothing."""

@@ -13,6 +13,7 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.probe import Probe, Run
 from bnnlab.markers import Part
 from bnnlab_testing import toy
 from broken import found_by, right
@@ -172,3 +173,24 @@ class AsksForItsRule(Fine):
         super().task_started(context)
         if not isinstance(context.rule, Scored):
             raise UsageError("it needs a rule that scores")
+
+
+@right(OF_ITS_RUN)
+class AsksARule(Probe):
+    """Makes a rule as it hears of the run."""
+
+    declared = None
+
+    def __init__(self, *, base: Annotated[Maker | str, Part("rule")] = "bp") -> None:
+        self.maker = Maker.of("rule", base)
+
+    def attach(self, run: Run) -> None:
+        self.maker()
+
+
+@found_by(OF_ITS_RUN, "does not make its base by the maker")
+class AsksNoRule(AsksARule):
+    """Makes none."""
+
+    def attach(self, run: Run) -> None:
+        """Do nothing."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
-from broken import found_by
+from broken import found_by, right
 from broken.optimizers import Fine
 
 
@@ -20,6 +20,29 @@ class HasTwoGroups(Fine):
         groups, self.param_groups = self.param_groups, self.param_groups[:2]
         loss = super().step(closure)
         self.param_groups = groups
+        return loss
+
+
+@right("test_a_parameter_group_may_be_parted")
+class HasNoStateAtFirst(Optimizer):
+    """Flips a weight against the average of its gradients, which begins with the first step."""
+
+    declared = None
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, lr=lr, generator=generator)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = closure()
+        for parameter in self.learned():
+            if parameter.grad is not None:
+                state = self.state[parameter]
+                if "m" not in state:
+                    state["m"] = torch.zeros_like(parameter)
+                m = state["m"].lerp_(parameter.grad, 0.1)
+                parameter.copy_(torch.where(m * parameter > 1, -parameter, parameter))
+        self.step_real()
         return loss
 
 
