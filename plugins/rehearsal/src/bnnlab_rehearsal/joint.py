@@ -47,7 +47,8 @@ class Joint(TaskStream):
         if self._base.gives_task_ids:
             raise UsageError(
                 f"stream.base: {self._name} tells the task at test, and a joint task has the "
-                "classes of all: set its option incremental=class, or task_ids=false"
+                "classes of all: take a stream that does not tell it, or set the option of "
+                f"{self._name} that decides it, if there is one (`bnn info stream {self._name}`)"
             )
         self.input_shape, self.classes = self._base.input_shape, self._base.classes
         self.tokens, self.class_names = self._base.tokens, self._base.class_names
