@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import torch
 from remembering import Replay
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 import bnnlab
+from bnnlab import BatchNorm
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.around import OptimizerAround, RuleAround
 from bnnlab.families.draws import backpropagate
 from bnnlab.interfaces.batch import Batch
+from bnnlab.interfaces.batch_checks import expect_one_path
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
@@ -209,6 +211,40 @@ class HasAMemory(toy.ToyRule):
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         self.memory = Memory(3, generator=generator)
+
+
+class Head(nn.Linear):
+    """Goes by the task."""
+
+    def select_task(self, task: int) -> None:
+        pass
+
+
+class Remembers(toy.ToyRule):
+    """Has a memory, and no base."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.memory = Memory(5, generator=generator)
+
+
+class Watches(RuleAround):
+    """Learns from each batch as it is."""
+
+
+def test_a_head_per_task_is_refused_by_rules_that_mix_tasks() -> None:
+    head = Model([nn.Sequential(nn.Flatten(), Head(64, 10))], (1, 8, 8))
+    norms = (BatchNorm(10, each) for each in ("running", "recalibrated"))
+    alike = Model([nn.Flatten(), nn.Linear(64, 10), *norms, Model([nn.Identity()])], (1, 8, 8))
+    message = (
+        r"several tasks at once, and the model's part segments\.0\.1 \(Head\) goes by the task"
+    )
+    for rule in (Replay, Remembers):
+        with pytest.raises(UsageError, match=f"{rule.__name__} learns from {message}"):
+            bnnlab.run(rule=rule(), model=head, optimizer="adam", stream="split-digits")
+        expect_one_path(rule(), alike)
+    with pytest.raises(UsageError, match=message):
+        Replay().attach(head, torch.Generator())
+    Watches(toy.ToyRule()).attach(head, torch.Generator())
 
 
 def test_of_two_rules_that_say_what_is_learned_from_one_would_not_be_asked() -> None:

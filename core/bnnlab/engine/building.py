@@ -17,7 +17,7 @@ from bnnlab.engine.checking import check_tasks, check_unknown
 from bnnlab.engine.held_out import held_out
 from bnnlab.engine.making import make, named
 from bnnlab.errors import UsageError, first_line
-from bnnlab.interfaces.batch_checks import expect_learnable
+from bnnlab.interfaces.batch_checks import expect_learnable, expect_one_path
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import forget_unused
 from bnnlab.interfaces.model import Model, segment_shapes
@@ -184,6 +184,8 @@ def make_rule(host: PluginHost, choice: Choice, model: Model, *, seed: int) -> L
     try:
         with named(choice, "in attach()"):
             rule.attach(model, seeds.generator(seed, "feedback"))
+            if rule.memory is not None:
+                expect_one_path(rule, model)
             if "inference" in dict(model.named_children()):
                 raise ValueError("model.inference must be a function or the like, no nn.Module")
     except Exception:

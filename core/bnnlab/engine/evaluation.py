@@ -73,7 +73,7 @@ class Evaluator:
             if self.task_ids:
                 self.model.select_task(tasks[0].index)
             if needs_recalibration(self.model):
-                recalibrate(self.model, _calibration(seen))
+                recalibrate(self.model, calibration(seen))
             outputs = torch.cat([self.model(inputs) for inputs in _batches(tasks)])
             yield tasks[0].mask(outputs) if self.task_ids else outputs
 
@@ -123,8 +123,8 @@ def _batches(tasks: Sequence[Task]) -> Iterator[Tensor]:
         yield torch.cat(pending)
 
 
-def _calibration(tasks: Sequence[Task]) -> Iterator[Tensor]:
-    """Yield batches of training inputs in which all tasks are mixed evenly."""
+def calibration(tasks: Sequence[Task]) -> Iterator[Tensor]:
+    """Yield batches of training inputs in which all tasks are mixed evenly, however these lie."""
     share = max(1, RECALIBRATION_IMAGES // max(1, len(tasks)))
     spread = [torch.linspace(0, len(t.train) - 1, min(share, len(t.train))).long() for t in tasks]
     count = min(RECALIBRATION_BATCHES, *(len(positions) for positions in spread))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.batch_checks import expect_one_path
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import LearningRule
@@ -93,8 +94,11 @@ class RuleAround(LearningRule):
         """Attach the base, which draws first: what it draws is what it draws alone.
 
         Raises:
-            UsageError: If the base refuses the model, or keeps a memory of its own.
+            UsageError: If the base refuses the model, or keeps a memory of its own; or if a part of
+                the model goes by the task, and `recall` is overridden.
         """
+        if type(self).recall is not LearningRule.recall:
+            expect_one_path(self, model)
         self.base.attach(model, generator)
         self._expect_plain(self.base)
 

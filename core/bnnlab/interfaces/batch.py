@@ -43,6 +43,10 @@ class TaskLoss:
             mask = mask.view(len(mask), *[1] * (outputs.ndim - 2), -1)
         return outputs.masked_fill(~mask, -torch.inf)
 
+    def mean_rows(self, rows: int) -> int | Tensor:
+        """Return over how many rows the loss of each of B rows is a mean: B, or int64 `(B,)`."""
+        return rows
+
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss, a scalar."""
         return self.objective.loss(self.masked(outputs), targets)
@@ -79,6 +83,12 @@ class Batch(NamedTuple):
     def tasks(self) -> int | Tensor | None:
         """The task of the rows, or of each row, see `TaskLoss`; None if unknown."""
         return self.loss.tasks if isinstance(self.loss, TaskLoss) else None
+
+    @property
+    def mean_rows(self) -> int | Tensor:
+        """Over how many rows the loss of each row is a mean, see `TaskLoss`."""
+        rows = len(self.targets)
+        return self.loss.mean_rows(rows) if isinstance(self.loss, TaskLoss) else rows
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

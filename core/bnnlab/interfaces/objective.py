@@ -59,6 +59,10 @@ class Objective(ABC):
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw targets, `(B, ...)` on the CPU, from what masked outputs `(B, ...)` predict."""
 
+    def leave_out(self, drawn: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """Return drawn targets without what a row's own targets leave out; by default all."""
+        return drawn
+
     def log_likelihoods(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return log p(target | output) of each row, `(B,)`, up to a constant; p is `sample`'s."""
         return -self.losses(outputs, targets)

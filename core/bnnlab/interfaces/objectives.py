@@ -103,6 +103,10 @@ class ClassPerPosition(Objective):
         """Draw a class for each position."""
         return CLASSES.sample(outputs.flatten(0, -2), generator).view(outputs.shape[:-1])
 
+    def leave_out(self, drawn: Tensor, targets: Tensor) -> Tensor:
+        """Return them, ignored where the row's own are."""
+        return drawn.masked_fill(targets == IGNORED, IGNORED)
+
     def log_likelihoods(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return each row's sum over its positions."""
         logits = outputs.movedim(-1, 1)

@@ -56,6 +56,11 @@ class BatchNorm(nn.Module):
         self.slot = 0
         self.measured: int | None = None  # batches measured while recalibrating
 
+    @property
+    def by_task(self) -> bool:
+        """Whether a task has statistics that are kept while others are learned."""
+        return self.statistics == "per-task"
+
     def select(self, slot: int) -> None:
         """Use the statistics of this slot from now on; new ones start at mean 0, variance 1."""
         missing = slot + 1 - len(self.mean)

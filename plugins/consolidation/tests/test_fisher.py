@@ -153,15 +153,19 @@ def test_fisher_of_real_numbers_is_that_of_a_normal_distribution_with_variance_o
     assert bool(((ratio - 1).abs() < 0.2).all()), ratio
 
 
-def test_fisher_of_positions_is_the_sum_of_theirs() -> None:
+@pytest.mark.parametrize("ignored", [0, 3])
+def test_fisher_of_positions_is_the_sum_of_those_that_count(ignored: int) -> None:
     """For one linear layer: the mean over x of the sum over t of x_tj^2 p_ti (1 - p_ti)."""
     x = torch.randn(2000, 4, 6, generator=torch.Generator().manual_seed(5))
-    train = Examples(x, torch.zeros(2000, 4, dtype=torch.int64), torch.arange(2000))
+    labels = torch.zeros(2000, 4, dtype=torch.int64)
+    labels[:, :ignored] = -100
+    train = Examples(x, labels, torch.arange(2000))
     task = Task(0, "positions", train, train, objective=ClassPerPosition())
     model = layer_of(6, 3, flatten=False)
     optimizer = make(EWC, model, fisher_samples=2000)
     optimizer.task_ended(context(model, task))
     (weight,) = model.parameters()
+    x = x[:, ignored:]
     p = model(x).softmax(-1).detach()
     wanted = torch.einsum("nti,ntj->ij", p * (1 - p), x**2) / 2000
     ratio = optimizer.state[weight]["ewc_fisher"].mean(1) / wanted.mean(1)

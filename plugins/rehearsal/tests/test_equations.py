@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bnnlab import LearningRule, Model, Task, TaskContext
+from bnnlab import BatchNorm, LearningRule, Model, Task, TaskContext
 from bnnlab.interfaces.batch import Batch, TaskLoss
 from bnnlab_rehearsal.lwf import LearningWithoutForgetting
 from bnnlab_rehearsal.replay import AsymmetricReplay, DarkReplay, Replay
@@ -141,6 +141,26 @@ def test_a_step_with_past_examples(name: str, recalled: int | None, masked: bool
         np.testing.assert_allclose(grad, g.T @ x, rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.parametrize("recalled", [None, 3])
+@pytest.mark.parametrize("name", RULES)
+def test_pepita_projects_each_rows_own_error(name: str, recalled: int | None) -> None:
+    """However many rows are learned beside it, and in whichever part of the loss it is."""
+    rule = RULES[name](size=20, recalled=recalled, base="pepita")
+    model, came = lived(rule)
+    closure = rule.closure(model, make_batch(1))
+    passed: list[Array] = []
+    model.segments[0].register_forward_pre_hook(lambda _, given: passed.append(given[0].numpy()))
+    closure()
+    x, modulated = passed
+    _, g = getattr(Expected(closure.batch, came, masked=False), name)(logits(model, x))
+    past = (len(x) - ROWS) // 2 if name == "derpp" else len(x) - ROWS
+    rows = np.full(len(x), len(x) if name == "replay" else past)
+    if name != "replay":
+        rows[:ROWS] = ROWS
+    e = rows[:, None] * g
+    np.testing.assert_allclose(modulated - x, e @ rule.base.F.numpy().T, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_lwf_is_taught_by_the_model_before_the_task(temperature: float) -> None:
     rule, lam = LearningWithoutForgetting(strength=0.7, temperature=temperature), 0.7
@@ -177,6 +197,20 @@ def test_lwf_is_taught_by_the_model_before_the_task(temperature: float) -> None:
     _, grads = closure.at({layer.weight: drawn})
     for grad, w in zip(grads[layer.weight], drawn.numpy(), strict=True):
         np.testing.assert_allclose(grad, expected(logits(model, x, w))[1].T @ x, rtol=1e-9)
+
+
+def test_lwf_recalibrates_on_images_of_all_classes_however_they_lie() -> None:
+    """The mean of variances within classes would be 1, that of all images is 1 + 4^2."""
+    norm = BatchNorm(FEATURES, "recalibrated", affine=False)
+    model = Model([norm, nn.Linear(FEATURES, 2)], input_shape=(FEATURES,))
+    rule = LearningWithoutForgetting()
+    rule.attach(model, torch.Generator())
+    labels = (torch.arange(2010) >= 1000).long()
+    images = torch.randn(2010, FEATURES, generator=DRAWS) + 8 * labels[:, None] - 4
+    task = toy.task_of(images, labels, learned=2000)
+    rule.task_ended(TaskContext(task, model, rule, ROWS, 1))
+    (teacher,) = (each for each in rule.teacher.modules() if isinstance(each, BatchNorm))
+    np.testing.assert_allclose(teacher.variance[0], images[:2000].var(0), rtol=0.01)
 
 
 @pytest.mark.parametrize("draws", [1, 3])

@@ -51,7 +51,7 @@ class EWC(Consolidation):
     p(y|x) is the softmax; of real numbers, the normal distribution with the outputs for its mean
     and variance 1, whose log p is minus half the squared error (Martens, "New Insights and
     Perspectives on the Natural Gradient Method", JMLR 21, 2020); of several positions, the product
-    over them.
+    over those that its labels do not leave out.
 
     L is the batch's mean loss and F_k a mean, so lambda needs no factor for the size of the data:
     if all tasks have equally many examples, lambda = 1 is Laplace's approximation of the posterior.
@@ -125,10 +125,11 @@ class EWC(Consolidation):
         total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
         with in_mode(model, training=False):
             for part in positions.split(max(1, GRADIENT_BYTES // size)):
-                inputs = task.train.batch(part)[0]
+                inputs, labels = task.train.batch(part)
                 inputs = inputs.to(like if inputs.is_floating_point() else like.device)
                 outputs = task.mask(model(inputs))
-                targets = task.objective.sample(outputs, draws).to(like.device)
+                drawn = task.objective.sample(outputs, draws).to(like.device)
+                targets = task.objective.leave_out(drawn, labels.to(like.device))
                 for name, squares in sum_of_squares(model, task, inputs, targets).items():
                     total[name] += squares
         return {name: squares.div_(count) for name, squares in total.items()}

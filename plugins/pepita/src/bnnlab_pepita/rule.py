@@ -25,7 +25,8 @@ class InputModulation(LearningRule):
 
     A clean pass over inputs x, shape (B, n), gives the activities h_l, the logits y and the error
     e = B dL/dy, shape (B, K), where L is the batch-mean loss: softmax(y) - onehot for
-    cross-entropy. A second pass, over x' = x + g e F^T, gives h'_l. Then
+    cross-entropy; if L is a sum of means over parts of the rows, B is the size of a row's part. A
+    second pass, over x' = x + g e F^T, gives h'_l. Then
 
         dW_l = (h_l - h'_l)^T h'_{l-1} / B  in hidden layers,  dW_L = e^T h'_{L-1} / B,
 
@@ -107,7 +108,10 @@ class InputModulation(LearningRule):
             )
         loss = mean_loss(logits, targets)
         error, delta = torch.autograd.grad(loss, [logits, clean.top])
-        gain = len(inputs) * self.gain * self.decay**self.steps  # a mean loss's error, times B
+        rows = batch.mean_rows
+        if isinstance(rows, Tensor):
+            rows = rows.to(inputs.device)[:, None]
+        gain = rows * self.gain * self.decay**self.steps  # a mean loss's error, times its rows
         modulation = (gain * error.flatten(1) @ self.F.mT).view_as(inputs)
         copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
         ModulatedPass(self.layers, clean, delta).run(model, fixed | copies, inputs + modulation)

@@ -18,6 +18,11 @@ class Sum(TaskLoss):
 
     parts: tuple[tuple[int, float, Loss], ...] = ()
 
+    def mean_rows(self, rows: int) -> Tensor:  # noqa: ARG002
+        """Return the size of each row's part."""
+        sizes = torch.tensor([rows for rows, _, _ in self.parts])
+        return sizes.repeat_interleave(sizes)
+
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum; each loss is the mean over its rows, and over the draws."""
         sizes = [rows for rows, _, _ in self.parts]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from bnnlab.engine.evaluation import calibration
 from bnnlab.engine.making import Maker
 from bnnlab.families.around import RuleAround
 from bnnlab.interfaces.context import TaskContext
@@ -14,9 +15,7 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import AtLeast, Positive, Search
 from bnnlab.nn.normalization import needs_recalibration, recalibrate
 from bnnlab_rehearsal.losses import cross_entropy_to, summed
-from bnnlab_rehearsal.rehearsal import ByTheLoss, classes_of, refuse_task_statistics
-
-STATISTICS_BATCH = 500
+from bnnlab_rehearsal.rehearsal import ByTheLoss, classes_of
 
 
 class LearningWithoutForgetting(RuleAround):
@@ -27,7 +26,8 @@ class LearningWithoutForgetting(RuleAround):
 
         L(z, y) - lambda_o sum_k p_T(z_o)_k log p_T(z)_k
 
-    No example is kept, but a copy of the deployed model. Source: Li and Hoiem, "Learning without
+    No example is kept, but a copy of the deployed model. Statistics that are recalibrated are those
+    of the last task's images. Source: Li and Hoiem, "Learning without
     Forgetting", ECCV 2016, eqs. 1-5, which has a head per task; here, as in class-incremental use,
     one softmax is over the classes of all earlier tasks. The last layer does not learn alone first.
 
@@ -38,7 +38,7 @@ class LearningWithoutForgetting(RuleAround):
 
     Raises:
         UsageError: If the base has a memory of its own; from `attach`, if it refuses the model, or
-            the model has statistics per task.
+            a part of the model goes by the task.
     """
 
     name = "lwf"
@@ -59,7 +59,6 @@ class LearningWithoutForgetting(RuleAround):
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Attach the base, and make room for the model of before."""
-        refuse_task_statistics(model, self.name)
         super().attach(model, generator)
         self.teacher = copy.deepcopy(model).eval().requires_grad_(False)
         device = next(model.parameters()).device
@@ -84,7 +83,7 @@ class LearningWithoutForgetting(RuleAround):
         train = context.task.train
         self.teacher.load_state_dict(context.model.state_dict())
         if needs_recalibration(self.teacher):
-            recalibrate(self.teacher, (x for x, _ in train.batches(STATISTICS_BATCH)))
+            recalibrate(self.teacher, calibration([context.task]))
         self.old.index_fill_(0, train.labels[train.rows].unique(), True)
         self.tasks += 1
 

@@ -12,7 +12,6 @@ from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.policies import Policy
 from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import AtLeast, Part, Search
-from bnnlab.nn.normalization import BatchNorm
 
 AnyRule = Annotated[
     Maker | str,
@@ -38,7 +37,7 @@ class Rehearsal(RuleAround):
 
     Raises:
         UsageError: If the base has a memory of its own; from `attach`, if it refuses the model, or
-            the model has statistics per task.
+            a part of the model goes by the task.
     """
 
     name: ClassVar[str]
@@ -57,7 +56,6 @@ class Rehearsal(RuleAround):
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Attach the base, and make the memory."""
-        refuse_task_statistics(model, self.name)
         super().attach(model, generator)
         self.memory = Memory(
             self.size, generator=generator, policy=self.policy, logits=self.keeps_logits
@@ -73,20 +71,6 @@ class Rehearsal(RuleAround):
         assert self.memory is not None
         held = {"memory_examples": len(self.memory), "memory_bytes": self.memory.bytes}
         return {**super().diagnostics(), **held}
-
-
-def refuse_task_statistics(model: Model, rule: str) -> None:
-    """Refuse a model with statistics per task, through which rows of several tasks would pass.
-
-    Raises:
-        UsageError: If it has some.
-    """
-    norms = (each for each in model.modules() if isinstance(each, BatchNorm))
-    if any(norm.statistics == "per-task" for norm in norms):
-        raise UsageError(
-            f"{rule}: the model has statistics per task, and rows of several tasks pass through it "
-            "at once: set model.statistics to running or recalibrated"
-        )
 
 
 def classes_of(model: Model, rule: str) -> int:
