@@ -4,8 +4,11 @@ import logging
 import re
 import subprocess
 import sys
-from functools import partial
+from argparse import Namespace
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -522,21 +525,90 @@ def test_a_digest_covers_attributes_code_and_tensors() -> None:
     assert named(frozen) != named(Weighted())
 
 
-TABLE = {"rates": [0.1, 0.2]}
+class Signs(torch.autograd.Function):
+    """A sign whose surrogate gradient has a window."""
+
+    window = 1.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> Tensor:
+        return given[0] * (ctx.saved_tensors[0].abs() < Signs.window)
 
 
-def test_a_digest_covers_the_plain_values_of_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def uses() -> Any:
-        return TABLE["rates"]
+@dataclass(slots=True)
+class Bounds:
+    """A helper whose attribute is in a slot."""
 
+    most: float = 1.0
+
+
+TABLE: dict[str, Any] = {"rates": [0.1, 0.2], "signs": Signs}
+MASK, BOUNDS, GIVEN = torch.ones(2), Bounds(), Namespace(lr=0.1)
+HELPERS = ModuleType("helpers")
+exec("K, LIMIT = 1, 2\ndef scaled(x): return K * x\ndef other(x): return x", vars(HELPERS))
+bounded, grown = torch.tanh, np.exp
+
+
+@cache
+def cached() -> Any:
+    return BOUNDS.most, HELPERS.LIMIT
+
+
+def uses() -> Any:
+    return TABLE["rates"], Signs.apply, MASK, cached(), GIVEN.lr, HELPERS.scaled(1), bounded, grown
+
+
+CHANGES: dict[str, tuple[Any, str, Any]] = {
+    "a value in a table": (TABLE, "rates", [0.1, 0.3]),
+    "a class in a table": (TABLE, "signs", Bounds),
+    "an attribute of a class": (Signs, "window", 9.0),
+    "the code of a class": (Signs, "backward", staticmethod(lambda ctx, grad: grad)),
+    "a tensor": (globals(), "MASK", torch.zeros(2)),
+    "an attribute of a helper": (BOUNDS, "most", 2.0),
+    "an argument of a script": (GIVEN, "lr", 0.2),
+    "a value in a module": (HELPERS, "LIMIT", 3),
+    "what a function in a module uses": (HELPERS, "K", 2),
+    "a function of another library": (globals(), "bounded", torch.relu),
+    "one with a name of its own kind": (globals(), "grown", np.log),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_digest_covers_what_code_refers_to(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     before = fingerprint(uses)
     assert fingerprint(uses) == before
-    monkeypatch.setitem(TABLE, "rates", [0.1, 0.3])
+    monkeypatch.setattr(HELPERS, "other", None)  # the code does not name it
+    assert fingerprint(uses) == before
+    where, key, value = CHANGES[name]
+    change = monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr
+    change(where, key, value)
     assert fingerprint(uses) != before
-    one, same, other = (
-        type("Own", (Scaled,), {"__module__": __name__, "widths": [4, n]}) for n in (8, 8, 9)
-    )
-    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+
+
+def test_a_digest_covers_the_attributes_of_classes() -> None:
+    def made(**attributes: Any) -> str:
+        return fingerprint(type("Own", (Scaled,), {"__module__": __name__, **attributes}))
+
+    variants: list[dict[str, Any]] = [
+        {}, {"widths": [4, 8]}, {"widths": [4, 9]}, {"mask": MASK}, {"mask": MASK - 1},
+        {"act": Signs}, {"act": Bounds}, {"act": partial(adam, lr=1)}, {"act": partial(adam, lr=2)},
+        {"act": torch.tanh}, {"act": torch.relu}, {"size": cached_property(lambda self: 1)},
+        {"size": cached_property(lambda self: 2)},
+    ]  # fmt: skip
+    assert len({made(**each) for each in variants}) == len(variants)
+    assert [made(**each) for each in variants] == [made(**each) for each in variants]
+
+
+def test_a_digest_stops_at_other_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be large, and have a state that differs between processes."""
+    before = fingerprint(lambda: np.linalg.norm(1))
+    monkeypatch.setattr(np.linalg, "norm", None)
+    assert fingerprint(lambda: np.linalg.norm(1)) == before
 
 
 SCRIPT = """
@@ -545,10 +617,15 @@ from torch import nn
 import bnnlab
 from bnnlab.engine.fingerprints import fingerprint
 torch.manual_seed(0)
-FACTOR = 0.5
+FACTOR, TABLE = 0.5, {"limits": torch.ones(2), "of": {"a", "b"}}
+class Signs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
 class Rule(bnnlab.LearningRule):
+    signs = Signs
     def differentiate(self, model, batch):
-        return FACTOR * 2 in {1.0, 2.0, "a"}
+        return Signs.apply, TABLE, FACTOR * 2 in {1.0, 2.0, "a"}
 def make(model, generator=None):
     return [FACTOR for _ in model]
 model = bnnlab.binarize(nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)), "all")

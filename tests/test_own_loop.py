@@ -1,5 +1,6 @@
 """Evaluations in a loop of one's own: the scores of a run, and the measures of a chain of them."""
 
+from copy import deepcopy
 from typing import Any
 from xml.etree import ElementTree
 
@@ -143,3 +144,11 @@ def test_what_does_not_go_together_is_refused() -> None:
     nn.init.constant_(broken.bias, torch.nan)
     with pytest.raises(RunError, match="on 'classes 0-1' the model predicts numbers that are not"):
         bnnlab.evaluate(broken, stream())
+
+
+def test_the_optimizer_is_the_models() -> None:
+    learner = model()
+    optimizer = bnnlab.create("optimizer", "bayesbinn", learner)
+    bnnlab.evaluate(learner, stream(), optimizer)
+    with pytest.raises(RunError, match="was made for another model"):
+        bnnlab.evaluate(deepcopy(learner), stream(), optimizer)

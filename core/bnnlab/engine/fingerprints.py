@@ -1,16 +1,19 @@
-"""Digests of objects: their attributes, the code of their classes, the values that it uses.
+"""Digests of objects: their attributes, the code of their classes, what this code refers to.
 
-A digest is the same in another process with the same Python. What cannot be read counts by its type
-alone: objects of torch that are neither tensors nor modules, and what is made in C.
+A digest is the same in another process with the same Python. What cannot be read counts by its name
+alone: objects of torch that are neither tensors nor modules, and what is made in C. So do functions
+and classes of other installed packages that code refers to.
 """
 
 import dis
 import hashlib
-from collections.abc import Iterator, Mapping
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from functools import partial
-from pathlib import PurePath
-from types import CodeType, FunctionType, MethodType, NoneType
+from functools import cached_property, partial
+from pathlib import Path, PurePath
+from types import CodeType, FunctionType, MethodType, ModuleType, NoneType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,13 @@ from torch import Tensor, fx, nn
 from bnnlab.registry.source import FOREIGN
 
 PLAIN = (NoneType, bool, int, float, complex, str, bytes, PurePath, Enum, torch.dtype, torch.device)
+_NAMESPACES = Namespace, SimpleNamespace
+_CONTAINERS = dict, list, tuple, set, frozenset, *_NAMESPACES
+_READ = (*PLAIN, *_CONTAINERS, Tensor, np.ndarray, nn.Module, torch.Generator, partial, MethodType)
+"""What is read where code refers to it, whoever made its class."""
 _MODULE = vars(nn.Module()).keys()
+_READS = {"LOAD_GLOBAL", "LOAD_NAME"}
+_INSTALLED = {"site-packages", "dist-packages"}
 Pieces = Iterator[str | bytes]
 
 
@@ -33,7 +42,7 @@ def fingerprint(value: Any, *, weights: bool = True) -> str:
             their shapes and dtypes.
     """
     sha = hashlib.sha256()
-    for part in _Reader(weights).read(value):
+    for part in _Reader(weights, _top(path_of(value))).read(value):
         sha.update(part if isinstance(part, bytes) else f"{part}\n".encode())
     return sha.hexdigest()[:16]
 
@@ -43,14 +52,14 @@ def path_of(value: Any) -> str:
     while isinstance(value, partial):
         value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', None)}.{named.__qualname__}"
 
 
 class _Reader:
     """Reads an object once, also where it is used in several places."""
 
-    def __init__(self, weights: bool) -> None:
-        self._weights = weights
+    def __init__(self, weights: bool, home: str) -> None:
+        self._weights, self._home = weights, home
         self._known: dict[int, tuple[int, Any]] = {}  # they stay alive, so that no id comes twice
 
     def read(self, value: Any) -> Pieces:
@@ -93,11 +102,12 @@ class _Reader:
             case nn.Module():
                 yield from self._module(value)
             case _:
+                yield _name_of(value)
                 yield from self.read(type(value))
                 if isinstance(value, torch.Generator):
                     yield from _numbers(value.get_state())
-                elif not _is_foreign(type(value)):
-                    yield from self._all("attributes", getattr(value, "__dict__", {}).items())
+                elif isinstance(value, _NAMESPACES) or not _is_foreign(type(value).__module__):
+                    yield from self._all("attributes", _attributes(value).items())
 
     def _module(self, module: nn.Module) -> Pieces:
         if isinstance(module, fx.GraphModule):
@@ -117,49 +127,98 @@ class _Reader:
     def _class(self, kind: type) -> Pieces:
         yield path_of(kind)
         for base in kind.__mro__:
-            if _is_foreign(base):
+            if _is_foreign(base.__module__):
                 continue
             for name, member in sorted(vars(base).items()):
-                inner = getattr(member, "__func__", getattr(member, "fget", member))
-                is_value = _is_plain(inner) and not name.startswith("__")
-                if isinstance(inner, FunctionType) or is_value:
-                    yield from self._all(name, [inner])
+                if isinstance(inner := _inner(member), FunctionType) or not name.startswith("__"):
+                    yield name
+                    yield from self._referred([inner])
 
     def _function(self, function: FunctionType) -> Pieces:
-        yield function.__qualname__
-        if _is_foreign(function):
+        yield path_of(function)
+        if _is_foreign(function.__module__):
             return
         yield from _code(function.__code__)
         yield from self._all("defaults", [function.__defaults__, function.__kwdefaults__])
-        names = _globals_of(function.__code__) & function.__globals__.keys()
-        used = [function.__globals__[name] for name in sorted(names)]
+        scope, names = function.__globals__, _globals_of(function.__code__)
+        used = [scope[name] for name in sorted(names & scope.keys())]
         for cell in function.__closure__ or ():
             used += [cell.cell_contents] if cell != type(cell)() else []
-        for value in used:  # of all else, that the code says its name is enough
-            if isinstance(value, FunctionType) or _is_plain(value):
+        yield from self._referred(used, _names_of(function.__code__))
+
+    def _referred(self, values: Iterable[Any], names: frozenset[str] = frozenset()) -> Pieces:
+        """Read what code refers to; of a module of one's own, what it has of the code's `names`."""
+        found = [*values]
+        for value in found:  # what modules have is added
+            kind = value if isinstance(value, type | FunctionType) else type(value)
+            if isinstance(value, ModuleType):
+                yield value.__name__
+                its = vars(value) if self._is_own(value.__name__) else {}
+                inside = [its[name] for name in sorted(names & {*its})]
+                found += [new for new in inside if not any(new is known for known in found)]
+            elif isinstance(value, _READ) or self._is_own(kind.__module__):
                 yield from self.read(value)
+            else:
+                yield _name_of(value)
+                yield from self.read(getattr(value, "__dict__", {}).get("__wrapped__"))
+
+    def _is_own(self, module: str) -> bool:
+        """Return whether a module is of the package of the object, or of no installed one."""
+        file = getattr(sys.modules.get(module), "__file__", None) or ""
+        is_near = _top(module) in (self._home, "__main__") or not _INSTALLED & {*Path(file).parts}
+        return is_near and not _is_foreign(module)
 
 
-def _is_foreign(named: Any) -> bool:
-    """Return whether a class or function comes with Python, torch or a distribution of bnnlab."""
-    package = str(named.__module__).partition(".")[0]
+def _name_of(value: Any) -> str:
+    return f"{path_of(value)} {getattr(value, '__name__', '')}"
+
+
+def _top(module: str) -> str:
+    return str(module).partition(".")[0]
+
+
+def _is_foreign(module: str) -> bool:
+    """Return whether a module comes with Python, torch or a distribution of bnnlab."""
+    package = _top(module)
     return package != "__main__" and (package in FOREIGN or package.startswith("bnnlab"))
 
 
-def _is_plain(value: Any, depth: int = 8) -> bool:
-    """Return whether a value is plain, or a container of such values, which may be containers."""
-    if isinstance(value, dict):
-        value = [*value, *value.values()]
-    if not isinstance(value, list | tuple | set | frozenset):
-        return isinstance(value, PLAIN)
-    return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
+def _inner(member: Any) -> Any:
+    """Return the function in a member of a class, if it has one; else the member."""
+    match member:
+        case staticmethod() | classmethod():
+            return member.__func__
+        case property():
+            return member.fget
+        case cached_property():
+            return member.func
+    return member
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object by name, those in slots, too."""
+    found = dict(getattr(value, "__dict__", {}))
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
 
 
 def _globals_of(code: CodeType) -> set[str]:
-    """Return the names of the globals that code reads, also in the functions inside."""
-    reads = (each for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
-    inner = (_globals_of(each) for each in code.co_consts if isinstance(each, CodeType))
-    return {each.argval for each in reads}.union(*inner)
+    """Return the names of the globals that code reads, also in the functions and classes inside."""
+    reads = (each for each in dis.get_instructions(code) if each.opname in _READS)
+    return {each.argval for each in reads}.union(*map(_globals_of, _inside(code)))
+
+
+def _names_of(code: CodeType) -> frozenset[str]:
+    """Return all names of globals and attributes in code."""
+    return frozenset(code.co_names).union(*map(_names_of, _inside(code)))
+
+
+def _inside(code: CodeType) -> list[CodeType]:
+    return [each for each in code.co_consts if isinstance(each, CodeType)]
 
 
 def _code(code: CodeType) -> Pieces:

@@ -13,6 +13,7 @@ from bnnlab.engine.figures import Rows, heading, score_of
 from bnnlab.engine.html import matrix_html, stacked, table
 from bnnlab.engine.result import ABSENT, Measured, PerTask, told
 from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.faults import check_model
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import Task, TaskStream
@@ -85,7 +86,8 @@ def evaluate(
     Raises:
         UsageError: If `earlier` is of other tasks, or of no fewer that were learned; if model and
             stream are on different devices; or if the outputs do not fit the targets.
-        RunError: If inputs or predictions are not finite.
+        RunError: If inputs or predictions are not finite, or the optimizer was made for another
+            model.
 
     Example:
         >>> found = evaluate(model, stream, optimizer, learned=1)
@@ -141,10 +143,11 @@ def _scores(
     optimizer: Optimizer | None,
 ) -> PerTask:
     """Return the score on each task; the model is left at the last task that was learned."""
-    if optimizer is not None:
-        optimizer.look()
     if not isinstance(model, Model):
         model = Model([model])
+    if optimizer is not None:
+        check_model(optimizer, model)
+        optimizer.look()
     check_outputs(model, stream, tasks[0], "the model", "the stream")
     asked = tasks[:learned] if stream.gives_task_ids else tasks
     scores: PerTask = []
