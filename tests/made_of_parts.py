@@ -38,6 +38,7 @@ def bnnlab_components():
             When("form", "taught", requires={"task-ids"}),
         )),
         made("rule", "bare", "Inner"),
+        made("rule", "odd", "Inner", provides=plain | {"x-acme-parts:odd"}),
         made("rule", "picky", "Picky", provides=plain, when=(
             When("form", "narrow", withholds={"any-loss"}),
         )),
@@ -127,7 +128,8 @@ class Outer(LearningRule):
         self,
         *,
         base: Annotated[
-            Maker | str, Part("rule", passes=("gradients", "reevaluable"), needs=("gradients",))
+            Maker | str,
+            Part("rule", passes=("gradients", "reevaluable", "x-*"), needs=("gradients",)),
         ] = "inner",
     ) -> None:
         super().__init__()

@@ -316,6 +316,16 @@ def test_capabilities_of_a_part_are_passed_on_and_needed(host: PluginHost) -> No
     assert "rule.base=bare" not in " ".join(bare.alternatives)
 
 
+def test_capabilities_of_third_parties_are_passed_on_where_it_is_said(host: PluginHost) -> None:
+    def provides(rule: str, base: str) -> frozenset[str]:
+        choice = resolve(host, [{"rule": {"name": rule, "base": base}}]).choices[Kind.RULE]
+        return choice.capabilities()[0]
+
+    assert "x-acme-parts:odd" in provides("outer", "odd")
+    assert "x-acme-parts:odd" not in provides("picky", "odd")
+    assert not {name for name in provides("outer", "inner") if name.startswith("x-")}
+
+
 def test_a_part_may_be_what_the_outer_one_refuses(host: PluginHost) -> None:
     def judge(base: Any) -> Any:
         rule = {"name": "picky", "base": base}

@@ -20,7 +20,8 @@ class Part(Marker):
 
     Attributes:
         kind: model, rule, optimizer or stream.
-        passes: Capabilities that the outer component has, too, where this one provides them.
+        passes: Capabilities that the outer component has, too, where this one provides them;
+            `x-*` is every capability that is no one of the core's.
         needs: Capabilities that this one must provide.
         refuses: Capabilities that this one must not provide.
 
@@ -36,6 +37,14 @@ class Part(Marker):
     def __post_init__(self) -> None:
         if str in map(type, (self.passes, self.needs, self.refuses)):
             raise ValueError(f"{self}: passes, needs and refuses are tuples of names, not a name")
+
+    def passed(self, provided: Set[str]) -> Set[str]:
+        """Return those of a component's capabilities that the outer one has, too."""
+        return {
+            name
+            for name in provided
+            if name in self.passes or (name.startswith("x-") and "x-*" in self.passes)
+        }
 
     def takes(self, provided: Set[str]) -> bool:
         """Return whether this may be a component that provides these capabilities."""

@@ -150,7 +150,7 @@ class Choice:
 
     def capabilities(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return what it (provides, requires) with its options; its parts may pass on theirs."""
-        passed = (its.capabilities()[0] & {*part.passes} for _, part, its in self.marked())
+        passed = (part.passed(its.capabilities()[0]) for _, part, its in self.marked())
         return self.component.capabilities(self.named, set[str]().union(*passed))
 
 

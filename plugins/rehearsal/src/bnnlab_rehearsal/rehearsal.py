@@ -13,14 +13,16 @@ from bnnlab.interfaces.policies import Policy
 from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import AtLeast, Part, Search
 
+_GRADIENTS = ("gradients", "reevaluable", "x-*")
+"""What is so of any rule's gradients, also as a third party says it, is so of more rows."""
 AnyRule = Annotated[
     Maker | str,
-    Part("rule", passes=("gradients", "reevaluable", "any-loss"), refuses=("recalls",)),
+    Part("rule", passes=(*_GRADIENTS, "any-loss"), refuses=("recalls",)),
 ]
 """A base that gets more rows, and may learn from more than the batch's loss."""
 ByTheLoss = Annotated[
     Maker | str,
-    Part("rule", passes=("gradients", "reevaluable"), needs=("any-loss",), refuses=("recalls",)),
+    Part("rule", passes=_GRADIENTS, needs=("any-loss",), refuses=("recalls",)),
 ]
 """A base that gets another loss, and learns from that alone."""
 
