@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bnnlab.engine.continual import RECENT
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.options import shown
@@ -76,6 +77,17 @@ def settings_of(record: Record) -> dict[str, Any]:
 def tasks_of(runs: Iterable[Record]) -> int:
     """Return the most tasks that a complete run has; 0 if none is complete."""
     return max((len(run["tasks"]) for run in runs if run.is_complete), default=0)
+
+
+def telling(measures: Iterable[str], runs: Iterable[Record]) -> list[str]:
+    """Return those measures that have a value; of few tasks, none that says what another does."""
+    complete = [run for run in runs if run.is_complete]
+    tasks, doubles = tasks_of(complete), {"recent_accuracy": RECENT, "learning_accuracy": 1}
+    return [
+        name
+        for name in measures
+        if tasks > doubles.get(name, 0) and any(run.get(name) is not None for run in complete)
+    ]
 
 
 def departures(its: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:

@@ -6,14 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from bnnlab.engine.continual import RECENT
 from bnnlab.engine.figures import Score, score_of
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import PLOTS
 from bnnlab.storage.files import write_atomically
 from bnnlab_studies import statistics
-from bnnlab_studies.cells import by_seed, group, tasks_of
+from bnnlab_studies.cells import by_seed, group, tasks_of, telling
 from bnnlab_studies.comparing import (
     compare_cells,
     expect_measured,
@@ -60,7 +59,7 @@ class Study(Sequence[Record]):
         host: PluginHost | None = None,
     ) -> None:
         self.records, self.results = [*records], [*results]
-        self.name, self.folder, self._host = name, folder, host
+        self.name, self.folder, self.host = name, folder, host or PluginHost()
 
     @classmethod
     def read(cls, folder: Path | str, host: PluginHost | None = None) -> "Study":
@@ -81,11 +80,6 @@ class Study(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self.records)
-
-    @cached_property
-    def host(self) -> PluginHost:
-        """The plugins."""
-        return self._host or PluginHost()
 
     @cached_property
     def units(self) -> dict[str, str]:
@@ -110,15 +104,8 @@ class Study(Sequence[Record]):
     @property
     def told(self) -> list[str]:
         """The measures that are shown: of one cell, all that differ; of several, the chief ones."""
-        complete, tasks = [run for run in self if run.is_complete], tasks_of(self)
-        doubles = {"recent_accuracy": RECENT, "learning_accuracy": 1}  # up to so many tasks
-        return [
-            name
-            for name in self.measures
-            if tasks > doubles.get(name, 0)
-            and any(run.get(name) is not None for run in complete)
-            and (len(self.cells) == 1 or name in CHIEF)
-        ]
+        told = telling(self.measures, self)
+        return told if len(self.cells) == 1 else [name for name in told if name in CHIEF]
 
     def heading(self, measure: str) -> str:
         """Return what a measure of these runs is called at the head of a column, with its unit."""

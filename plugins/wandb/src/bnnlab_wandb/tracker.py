@@ -135,10 +135,8 @@ class WandB(Tracker):
         )
         for pattern, axis in AXES.items():
             self._shown.define_metric(pattern, step_metric=axis)
-        if self._mode == "online":
-            self._next = int(self._shown.starting_step)
-        else:
-            self._next = (delivered or 0) if self._is_part else 0
+        begun = delivered if self._is_part else 0
+        self._next = int(self._shown.starting_step if self._mode == "online" else begun or 0)
         return self._next
 
     def log(self, index: int, line: Line) -> None:
@@ -157,10 +155,10 @@ class WandB(Tracker):
         if result is not None:
             about = {key: it for key, it in result.items() if key != "protocol_description"}
             self._shown.summary.update(about)
-        if result is not None and status == "complete":
-            self._show(result)
-            if self._artifact:
-                self._shown.log_artifact(_packed(self._run))
+            if status == "complete":
+                self._show(result)
+                if self._artifact:
+                    self._shown.log_artifact(_packed(self._run))
         self._shown.finish(exit_code=0 if status in ENDED else 1)
         wandb.teardown()
         for old in () if self._is_part else self._before:  # this one has their lines, too
