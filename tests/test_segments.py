@@ -471,3 +471,43 @@ def test_a_module_that_runs_a_part_with_other_parameters_is_kept_whole_and_as_it
     assert cut(module) == [module]
     assert module.inner.weight is weight
     assert torch.equal(module(x), before)
+
+
+class Heads(nn.Module):
+    """An output layer for each task, as docs/plugins.md shows it."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.task = nn.ModuleList(layers), 0
+
+    def select_task(self, task: int) -> None:
+        self.task = task
+
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self.layers[self.task]
+        y: Tensor = layer(x)
+        return y
+
+
+def test_a_part_that_works_by_the_task_is_kept_whole_and_chooses_still() -> None:
+    heads = Heads(nn.Linear(8, 3), nn.Linear(8, 3))
+    net, x = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), heads)), inputs(5, 4)
+    model = Model(cut(net, (4,)), (4,))
+    assert weights_of([*model.segments]) == [[(8, 4)], [(3, 8), (3, 8)]]
+    for task in (1, 0):
+        model.select_task(task)
+        assert torch.equal(model(x), heads.layers[task](net[0](x).relu()))
+    assert cut(heads) == [heads]
+    inner = Model([nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)])
+    assert len(cut(inner)) == 2, "the method of a Model only passes the task on"
+
+
+def test_binarised_heads_stay_and_the_ones_that_were_not_tried_stay_real() -> None:
+    heads = Heads(nn.Linear(8, 3), nn.Linear(8, 3))
+    model = binarize(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), heads), "all", input_shape=(4,))
+    assert [part.name for part in model.conversion.real] == ["2.layers.1"]  # type: ignore[union-attr]
+    x, outputs = inputs(5, 4), []
+    for task in (0, 1):
+        model.select_task(task)
+        outputs.append(model(x))
+    assert not torch.equal(*outputs)

@@ -13,6 +13,7 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.guards.modes import in_mode
 from bnnlab.guards.module_state import all_or_nothing, generators_kept, held, holds_others
 from bnnlab.guards.probing import asks_mode, has_own_train, is_hooked, one_tensor
+from bnnlab.interfaces.model import goes_by_task
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ def record(module: nn.Module) -> fx.Graph | None:
 def _record_both_modes(module: nn.Module) -> fx.Graph:
     """Return the operations, which must be the same in training and in evaluation mode."""
     if _does_more(module) or "forward" in vars(module):  # torch.fx would record the class's
-        raise ValueError("it has hooks, a train() of its own, or a forward set on the instance")
+        raise ValueError(
+            "it has hooks, a train() or select_task() of its own, or a forward set on the instance"
+        )
     with in_mode(module, training=True), _only_computing(module):
         graph = _Tracer(module).trace(module)
     with in_mode(module, training=False), _only_computing(module):
@@ -57,7 +60,7 @@ def _record_both_modes(module: nn.Module) -> fx.Graph:
 
 def _does_more(module: nn.Module) -> bool:
     """Return whether a module does more than its operations say."""
-    return is_hooked(module) or has_own_train(module)
+    return goes_by_task(module) or is_hooked(module) or has_own_train(module)
 
 
 class _Value(fx.Proxy):

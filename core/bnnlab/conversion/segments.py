@@ -24,7 +24,7 @@ def cut(
 
     - has control flow that depends on values, or on the mode (training or evaluation);
     - draws random numbers, changes itself, or switches gradients or autocast;
-    - has hooks, or a `train` method of its own.
+    - has hooks, or a `train` or `select_task` method of its own.
 
     If this is true of the module itself, there is one segment. Arguments of `forward` after the
     first keep their defaults. In an `fx.GraphModule`, numbers that code reads from attributes are

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnnlab.errors import UsageError, kind_of
 from bnnlab.guards.probing import probe_inputs
 from bnnlab.interfaces.batch import Batch
-from bnnlab.interfaces.model import Model, segment_shapes
+from bnnlab.interfaces.model import Model, goes_by_task, segment_shapes
 from bnnlab.interfaces.objective import Objective
 
 
@@ -66,15 +66,11 @@ def expect_learnable(rule: Any, objective: Objective) -> None:
 def expect_one_path(rule: nn.Module, model: Model) -> None:
     """Check, for a rule that learns from several tasks at once, that no part goes by the task.
 
-    A part that has `select_task` does, unless it says `by_task = False`.
-
     Raises:
         UsageError: If one does.
     """
     for name, part in model.named_modules():
-        own = getattr(part, "select_task", None)
-        asks_its_parts = getattr(own, "__func__", None) is Model.select_task
-        if own and not asks_its_parts and getattr(part, "by_task", True):
+        if goes_by_task(part):
             raise UsageError(
                 f"{type(rule).__name__} learns from several tasks at once, and the model's part "
                 f"{name} ({type(part).__name__}) goes by the task (select_task): take one output "

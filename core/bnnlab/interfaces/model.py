@@ -100,6 +100,16 @@ class Model(nn.Module):
                 select(task)
 
 
+def goes_by_task(part: nn.Module) -> bool:
+    """Return whether a part has `select_task`, and does not say `by_task = False`.
+
+    The method of a `Model` only asks its parts.
+    """
+    own = getattr(part, "select_task", None)
+    asks_its_parts = getattr(own, "__func__", None) is Model.select_task
+    return bool(own and not asks_its_parts and getattr(part, "by_task", True))
+
+
 def segment_shapes(model: Model, input_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the shape of each segment's output without the batch; the last is the logits' `(K,)`.
 
