@@ -20,7 +20,7 @@ class Sum(TaskLoss):
 
     def mean_rows(self, rows: int) -> Tensor:  # noqa: ARG002
         """Return the size of each row's part."""
-        sizes = torch.tensor([rows for rows, _, _ in self.parts])
+        sizes = torch.tensor([size for size, _, _ in self.parts])
         return sizes.repeat_interleave(sizes)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ class LearningWithoutForgetting(RuleAround):
         L(z, y) - lambda_o sum_k p_T(z_o)_k log p_T(z)_k
 
     No example is kept, but a copy of the deployed model. Statistics that are recalibrated are those
-    of the last task's images. Source: Li and Hoiem, "Learning without
-    Forgetting", ECCV 2016, eqs. 1-5, which has a head per task; here, as in class-incremental use,
-    one softmax is over the classes of all earlier tasks. The last layer does not learn alone first.
+    of the last task's images. Source: Li and Hoiem, "Learning without Forgetting", ECCV 2016, eqs.
+    1-5, which has a head per task; here, as in class-incremental use, one softmax is over the
+    classes of all earlier tasks. The last layer does not learn alone first.
 
     Args:
         base: The rule that gives the gradients.
