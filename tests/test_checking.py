@@ -555,7 +555,7 @@ def test_real_numbers_that_cannot_be_learned_or_scored_are_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda y: y[:, 0], r"must be int64 of shape \(N, \.\.\.\), classes from 0 to 2"),
+        (lambda y: y[:, 0], r"must be int64 of shape \(N, \.\.\.\), classes, and are"),
         (lambda y: y.int(), "and are torch.int32 of shape"),
         (lambda y: y + 1, "go from 1 to 3, and the classes from 0 to 2"),
         (lambda y: torch.full_like(y, IGNORED), "have a row without a class: all its positions"),

@@ -33,6 +33,30 @@ class Items(Dataset[Any]):
         return self.make(index % 60)
 
 
+class Unsized(Dataset[Any]):
+    """Pairs by index, nobody knows how many."""
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index], Y[index]
+
+
+class Turned(TensorDataset):
+    """A set of tensors that shows them turned around."""
+
+    def __getitem__(self, index: int) -> Any:
+        return tuple(each.flip(0) if each.ndim else each for each in super().__getitem__(index))
+
+
+class Once(IterableDataset[Any]):
+    """Pairs that are gone when they were read."""
+
+    def __init__(self) -> None:
+        self.pairs = zip(X, Y, strict=True)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.pairs
+
+
 class Flow(IterableDataset[Any]):
     """Pairs one after another, without a length."""
 
@@ -59,6 +83,7 @@ ALIKE: dict[str, Any] = {
     "a data set": Items(lambda index: (X[index], int(Y[index]))),
     "a data set of arrays": Items(lambda index: [X[index].numpy(), Y[index].numpy()]),
     "a data set without a length": Flow(),
+    "a set of tensors that shows others": Turned(X.flip(1), Y),
 }
 
 
@@ -206,6 +231,36 @@ def test_inputs_are_normalised_by_the_training_data_per_channel() -> None:
     assert np.allclose(held.train.mean, X[held.train.rows].double().numpy().mean(0), atol=1e-6)
 
 
+def offset(at: float, spread: float) -> np.ndarray[Any, Any]:
+    return at + spread * X.double().numpy()
+
+
+@pytest.mark.parametrize(("at", "spread"), [(0, 1e-30), (1e4, 5e-3), (-1e6, 1.0)])
+def test_inputs_that_differ_little_are_normalised(at: float, spread: float, caplog: Any) -> None:
+    x = offset(at, spread).astype(np.float32)
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        task = bnnlab.stream_from((x, Y), test=(x, Y))[0]
+    std = x.astype(np.float64).std(0)
+    assert task.train.std is not None
+    assert np.allclose(task.train.std, std, rtol=1e-6, atol=0)
+    assert not caplog.text
+
+
+def test_what_float32_rounds_away_is_said(caplog: Any) -> None:
+    far = offset(1e9, 1)
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        bnnlab.stream_from((far, far[:, :1] / 10), test=0.2)
+        rounding = torch.ones(60, 2)
+        rounding[3, 1] += 1e-7
+        stream = bnnlab.stream_from((rounding, Y), test=(rounding, Y))
+    inputs_said, targets_said, normalise_said = (each.getMessage() for each in caplog.records)
+    said = "are stored as float32, which rounds by more than 0.01 of the standard deviation in "
+    assert f"train: the inputs {said}3 of the numbers of a row, first in number 0" in inputs_said
+    assert f"train: the targets {said}1 of" in targets_said
+    assert "normalise: 1 of 2 numbers differ by no more than float32 rounds" in normalise_said
+    assert float(inputs(stream[0])[0].abs().max()) < 1e-6
+
+
 def test_other_normalisations_are_said_and_hashed() -> None:
     plain = bnnlab.stream_from((X, Y), test=0.2, normalise="none")
     assert torch.equal(inputs(plain[0])[0], X[plain[0].train.rows])
@@ -240,11 +295,16 @@ def test_the_protocol_covers_inputs_targets_parts_and_tasks() -> None:
     assert len({digest(bnnlab.stream_from(**each)) for each in variants}) == len(variants)
 
 
-def test_what_changes_when_it_is_read_again_is_said(caplog: Any) -> None:
-    noisy = Items(lambda index: (X[index] + torch.rand(3), Y[index]))
+def one_of_60() -> Items:
+    shown = iter(range(1000))
+    return Items(lambda index: (X[index] + (index == 41) * next(shown), Y[index]))
+
+
+@pytest.mark.parametrize("make", [one_of_60, Once])
+def test_what_changes_when_it_is_read_again_is_said(make: Any, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "bnnlab"):
-        stream = bnnlab.stream_from(noisy, test=0.2)
-    assert "train gives other items when it is read again, as random transforms do" in caplog.text
+        stream = bnnlab.stream_from(make(), test=0.2)
+    assert "train gives other items, or none, when it is read again, as random tr" in caplog.text
     assert stream.protocol()["changes_when_read_again"] is True
     assert torch.equal(inputs(stream[0])[0], inputs(stream[0])[0])
 
@@ -304,6 +364,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": (X + 0j, Y)}, "the inputs are torch.complex64 of shape"),
     ({"train": (np.array(["a"] * 60), Y)}, "the inputs: an array of <U1. Give numbers"),
     ({"train": (X, Y[:, None])}, r"For a class per input give y\[:, 0\]"),
+    ({"train": (X.double() * 1e300, Y)}, "are larger than float32 holds .* in 60 of 60 rows"),
+    ({"train": (np.ma.masked_less(X.numpy(), 0), Y)}, "the inputs: a masked array"),
+    ({"train": ((X * 9).numpy().astype(np.uint16), Y)}, "inputs are whole numbers, and no bytes"),
+    ({"train": (X, Y - 100)}, "train: no target is a class"),
+    ({"objective": RealNumbers()}, r"must be float32 of shape \(N, D\), and are torch.int64 of"),
+    (
+        {"train": (IMAGES, IMAGES.long()), "test": (IMAGES[:1], IMAGES[:1].long() * 0 - 100)},
+        r"test: the targets have a row without a class: all its positions are -100, ignored\.$",
+    ),
     ({"train": (X, -Y)}, "train: the targets go from -5 to 0, and the classes from 0 to 0"),
     (
         {"test": (X, Y + 3)},
@@ -323,6 +392,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tasks": [[0], []]}, "tasks: a task has no class"),
     ({"tasks": [0, 1]}, r"tasks: \[0, 1\] is neither how many tasks there are nor the classes of"),
     ({"tasks": "two"}, "tasks: 'two' is neither how many"),
+    ({"tasks": []}, "tasks: a task has no class"),
+    ({"validation": None}, "validation: None is no share"),
+    ({"validation": ".3"}, r"validation: '\.3' is no share"),
+    ({"test": float("nan")}, "test: nan is no share"),
+    ({"classes": "6"}, "classes: '6' is no number of classes"),
+    ({"classes": 0}, "classes: 0 is no number of classes"),
+    ({"tokens": 9.0}, r"tokens: 9\.0 is no number of tokens"),
+    ({"objective": "classes"}, r"objective: give one, as bnnlab\.Classes\(\), no 'cl"),
+    ({"objective": Classes}, "objective: give one"),
+    ({"task_ids": "no"}, "task_ids: 'no' is neither True nor False"),
+    ({"class_names": "abcdef"}, "class_names: give a list of texts"),
+    ({"class_names": None}, "class_names: give a list of texts"),
+    ({"normalise": ("0", "1")}, "normalise: mean and std must be numbers"),
+    ({"train": Unsized()}, "train has no length. Give it __len__"),
     ({"tasks": 2.0}, r"tasks: 2\.0 is neither how many"),
     ({"tasks": [[0], [5]], "test": (X[:3], Y[:3])}, "tasks: there is no test example of classes 5"),
     ({"train": (X, X), "tasks": 2}, "only classes of one data set can be divided, and the targets"),
@@ -333,7 +416,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"normalise": (0, [1, 2])}, "normalise: give mean and std as one number, or as 3"),
     ({"normalise": (0, 0)}, "std above 0"),
     ({"train": (IMAGES.long(), Y), "tokens": 9}, "token ids go from 0 to 255, and tokens=9"),
-    ({"tokens": 9}, "the inputs are float32, and token ids are whole numbers"),
+    ({"tokens": 9}, r"the inputs are torch\.float32 of .*, token ids are whole numbers"),
 ]  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def class_groups(tasks: Any, classes: int) -> Sequence[Sequence[int]]:
             f"tasks: class {twice} is named twice; for tasks with common classes give a list of "
             "data sets."
         )
-    if not all(groups):
+    if not groups or not all(groups):
         raise UsageError("tasks: a task has no class.")
     if left := sorted({*range(classes)} - {*every}):
         log.warning("tasks: no task has the classes %s: their examples are left out", _span(left))

@@ -1,6 +1,8 @@
 """Values that others give become tensors; torch data sets are read item by item."""
 
 import logging
+from collections.abc import Iterator
+from itertools import starmap, zip_longest
 from typing import Any
 
 import numpy as np
@@ -39,12 +41,17 @@ def as_tensor(what: str, value: Any) -> Tensor:
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             raise UsageError(f"{what}: a sparse, quantised or meta tensor. Give a plain one.")
         return value.detach().to("cpu", copy=True)
+    if np.ma.is_masked(value):
+        raise UsageError(f"{what}: a masked array. Leave masked rows out, or fill them.")
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise UsageError(f"{what}: an array of {array.dtype}. Give numbers.")
     own = array.dtype.newbyteorder("=")
-    wide = {"u": np.int64, "f": np.float32}.get(own.kind, own)  # what torch has of each kind
-    return torch.from_numpy(np.array(array, own if own == np.uint8 else wide, order="C"))
+    if own.kind == "u" and own != np.uint8:
+        own = np.dtype(np.int64)
+    if own.kind == "f" and own.itemsize > 8:
+        own = np.dtype(np.float64)  # torch has no wider one
+    return torch.from_numpy(np.array(array, own, order="C"))
 
 
 def read_items(name: str, data: Any) -> tuple[Pair, bool]:
@@ -53,29 +60,36 @@ def read_items(name: str, data: Any) -> tuple[Pair, bool]:
     Raises:
         UsageError: With the index of an item that is wrong.
     """
-    items: list[Pair] = []
-    is_flow = isinstance(data, IterableDataset)
-    try:
-        for item in data if is_flow else (data[index] for index in range(len(data))):
-            items.append(_item(f"{name}[{len(items)}]", item, *items[:1]))
-    except UsageError:
-        raise
-    except Exception as error:  # the data set's own code
-        raise UsageError(f"{name}[{len(items)}] cannot be read: {explain(error)}") from error
+    items = [*_items(name, data)]
     if not items:
         raise UsageError(f"{name} has no item.")
-    last = len(items) - 1
-    again = {0: next(iter(data), None)} if is_flow else {n: data[n] for n in (0, last // 2, last)}
-    changes = not all(_is_same(items[place], item) for place, item in again.items())
+    changes = not all(starmap(_is_same, zip_longest(items, _items(name, data, items[0]))))
     if changes:
         log.warning(
-            "%s gives other items when it is read again, as random transforms do. It was read "
-            "once: every epoch learns from these items, and the protocol hash holds for them "
-            "alone.",
+            "%s gives other items, or none, when it is read again, as random transforms do. What "
+            "was read first is used: every epoch learns from these items, and the protocol hash "
+            "holds for them alone.",
             name,
         )
     inputs, targets = (torch.stack(each) for each in zip(*items, strict=True))
     return (inputs, targets), changes
+
+
+def _items(name: str, data: Any, first: Pair | None = None) -> Iterator[Pair]:
+    """Yield the items of a data set as tensors, all like the first one."""
+    is_flow = isinstance(data, IterableDataset)
+    if not is_flow and not hasattr(data, "__len__"):
+        raise UsageError(f"{name} has no length. Give it __len__, or make it an IterableDataset.")
+    count = 0
+    try:
+        for item in data if is_flow else (data[index] for index in range(len(data))):
+            pair = _item(f"{name}[{count}]", item, first)
+            first, count = first or pair, count + 1
+            yield pair
+    except UsageError:
+        raise
+    except Exception as error:  # the data set's own code
+        raise UsageError(f"{name}[{count}] cannot be read: {explain(error)}") from error
 
 
 def _item(where: str, item: Any, first: Pair | None = None) -> Pair:
@@ -89,7 +103,7 @@ def _item(where: str, item: Any, first: Pair | None = None) -> Pair:
                 f"{where}: the {what} is a {type(value).__name__}. Give a tensor, an array or a "
                 "number; of images, by transform=torchvision.transforms.ToTensor()."
             )
-        found = as_tensor(where, value) if is_array(value) else torch.as_tensor(value)
+        found = as_tensor(where, value if is_array(value) else np.asarray(value))
         like = first[place] if first else found
         if found.shape != like.shape or found.dtype != like.dtype:
             raise UsageError(
@@ -101,6 +115,6 @@ def _item(where: str, item: Any, first: Pair | None = None) -> Pair:
     return x, y
 
 
-def _is_same(one: Pair, item: Any) -> bool:
-    """Return whether an item is the one that was read before; no item is not."""
-    return item is not None and all(map(torch.equal, one, _item("", item)))
+def _is_same(one: Pair | None, other: Pair | None) -> bool:
+    """Return whether an item is the one that was read before; none is not."""
+    return one is not None and other is not None and all(map(torch.equal, one, other))

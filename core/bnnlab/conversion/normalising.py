@@ -1,13 +1,16 @@
 """Mean and standard deviation, by which numbers become inputs."""
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, explain
 from bnnlab.interfaces.examples import Examples
+
+log = logging.getLogger(__name__)
 
 Numbers = float | Sequence[float]
 """One number, or one per channel."""
@@ -21,7 +24,8 @@ def statistics(normalise: Normalise, parts: Sequence[Examples]) -> dict[str, Ten
     """Return `mean` and `std` of examples, by which inputs are normalised; empty for none.
 
     They are per channel of images `(C, H, W)`, `(C, 1, 1)`, else per number of the last dimension.
-    Of training data, what never changes is divided by 1.
+    Of training data, what never changes is divided by 1; so is, with a warning, what changes by no
+    more than the rounding of float32.
 
     Raises:
         UsageError: On another mean, std or word.
@@ -41,7 +45,10 @@ def statistics(normalise: Normalise, parts: Sequence[Examples]) -> dict[str, Ten
 
 
 def _checked(given: Sequence[Numbers], count: int) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in given)
+    try:
+        mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"normalise: mean and std must be numbers: {explain(error)}") from error
     if any(each.ndim and each.shape != (count,) for each in (mean, std)):
         raise UsageError(
             f"normalise: give mean and std as one number, or as {count}: one per channel."
@@ -52,13 +59,22 @@ def _checked(given: Sequence[Numbers], count: int) -> tuple[Tensor, Tensor]:
 
 
 def _measured(parts: Sequence[Examples], channel: int) -> tuple[Tensor, Tensor]:
-    total = squares = torch.zeros((), dtype=torch.float64)
-    count = 0
+    total = apart = squares = torch.zeros((), dtype=torch.float64)
+    count, first = 0, None
     for part in parts:
         for rows in torch.split(part.rows, TOGETHER):
             values = part.pixels[rows].double().movedim(1 + channel, 0).flatten(1)
-            total, squares = total + values.sum(1), squares + values.square().sum(1)
-            count += values.shape[1]
+            first = values[:, :1] if first is None else first
+            off = values - first  # squares of large numbers would hide a small spread
+            total, apart = total + values.sum(1), apart + off.sum(1)
+            squares, count = squares + off.square().sum(1), count + values.shape[1]
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(std > 1e-6 * mean.abs(), std, 1.0).float()
+    std = (squares / count - (apart / count).square()).clamp(min=0).sqrt().float()
+    varies = std > torch.finfo(torch.float32).eps * mean.abs()
+    if few := int((~varies & (std > 0)).sum()):
+        log.warning(
+            "normalise: %d of %d numbers differ by no more than float32 rounds, and are not "
+            "divided by their standard deviation",
+            *(few, len(std)),
+        )
+    return mean.float(), torch.where(varies, std, 1.0)

@@ -18,6 +18,8 @@ _WANTED = (
     "a torch Dataset of pairs (input, target), not its DataLoader; for several tasks, a list of "
     "these"
 )
+MOST_LOST = 0.01
+"""Rounding to float32 that is not worth a word, in standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def read(name: str, given: Any, tokens: int | None) -> Data:
         UsageError: With what is wrong, and what to give.
     """
     pair, changes = given, False
-    if isinstance(given, TensorDataset):
+    if type(given) is TensorDataset:  # another class may show its tensors changed
         pair = given.tensors
     elif isinstance(given, Dataset):
         pair, changes = read_items(name, given)
@@ -75,10 +77,9 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
     Raises:
         UsageError: If they are neither.
     """
-    kind = str(x.dtype).removeprefix("torch.")
     if tokens is not None:
         if x.is_floating_point():
-            raise UsageError(f"{name}: the inputs are {kind}, and token ids are whole numbers.")
+            raise UsageError(f"{name}: the inputs are {kind_of(x)}, token ids are whole numbers.")
         low, high = int(x.min()), int(x.max())
         if low < 0 or high >= tokens:
             raise UsageError(
@@ -87,15 +88,15 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
             )
         x = x.long()
     elif x.is_floating_point():
-        x = _finite(f"{name}: the inputs", x)
+        x = _as_float32(f"{name}: the inputs", x)
     elif x.dtype in (torch.uint8, torch.bool):
         x = x.to(torch.uint8)
         x = x.unsqueeze(1) if x.ndim == 3 else x  # images without a channel
     else:
         raise UsageError(
-            f"{name}: the inputs are {kind}. If they are token ids, say how many there are, as "
-            "tokens=1000. If they are numbers, give them as float32: x.float(), or "
-            'x.astype("float32") of NumPy.'
+            f"{name}: the inputs are whole numbers, and no bytes (uint8). If they are token ids, "
+            "say how many there are, as tokens=1000. If they are numbers, give them as float32: "
+            'x.float(), or x.astype("float32") of NumPy.'
         )
     return x.unsqueeze(1) if x.ndim == 1 else x
 
@@ -103,7 +104,7 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
 def _as_targets(name: str, y: Tensor) -> Tensor:
     """Return classes or real numbers; warn of those that look like something else."""
     if y.is_floating_point():
-        y = _finite(f"{name}: the targets", y)
+        y = _as_float32(f"{name}: the targets", y)
         distinct = torch.unique(y)
         if len(distinct) < len(y) and torch.equal(distinct, torch.arange(len(distinct)).float()):
             log.warning(
@@ -127,17 +128,32 @@ def _as_targets(name: str, y: Tensor) -> Tensor:
     return y
 
 
-def _finite(what: str, values: Tensor) -> Tensor:
-    """Return real numbers as float32.
+def _as_float32(what: str, given: Tensor) -> Tensor:
+    """Return real numbers as float32; warn where they are then all but the same.
 
     Raises:
         UsageError: With the first row that is not finite.
     """
-    values = values.float()
-    bad = (~values.reshape(len(values), -1).isfinite().all(1)).nonzero()
-    if len(bad):
-        raise UsageError(
-            f"{what} are not finite in {len(bad)} of {len(values)} rows, first in row "
-            f"{int(bad[0])}. Take these rows out, or replace their numbers."
+    values = given.float()
+    for numbers, are in ((given, "not finite"), (values, "larger than float32 holds (3.4e38)")):
+        bad = (~numbers.reshape(len(numbers), -1).isfinite().all(1)).nonzero()
+        if len(bad):
+            raise UsageError(
+                f"{what} are {are} in {len(bad)} of {len(values)} rows, first in row "
+                f"{int(bad[0])}. Take these rows out, or replace their numbers."
+            )
+    if given.dtype == torch.float64 and (lost := _lost(given, values)):
+        log.warning(
+            "%s are stored as float32, which rounds by more than %g of the standard deviation in "
+            "%d of the numbers of a row, first in number %d. Subtract the mean before.",
+            *(what, MOST_LOST, len(lost), lost[0]),
         )
     return values
+
+
+def _lost(given: Tensor, rounded: Tensor) -> list[int]:
+    """Return which of the numbers of a row are rounded by much of how far they differ."""
+    given, rounded = (each.reshape(len(given), -1) for each in (given, rounded))
+    spread, error = given.std(0, correction=0), (given - rounded).square().mean(0).sqrt()
+    differs = spread > 1e-12 * given.abs().mean(0)  # by more than float64's own rounding
+    return (differs & (error > MOST_LOST * spread)).nonzero()[:, 0].tolist()

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -123,9 +124,10 @@ def stream_from(
         >>> [task.name for task in stream]
         ['classes 0-1', 'classes 2-3']
     """
+    _check_arguments(objective, task_ids, class_names, classes=classes, tokens=tokens)
     trained, tested = _read("train", train, tokens), list[Data]()
     shares = {"validation": _share("validation", validation)}
-    if isinstance(test, int | float):
+    if isinstance(test, Real):
         shares = {"test": _share("test", test), **shares}
     else:
         tested = _read("test", test, tokens)
@@ -169,10 +171,24 @@ def _read(name: str, given: Any, tokens: int | None) -> list[Data]:
     return [read(name, given, tokens)]
 
 
-def _share(name: str, value: float) -> float:
-    if not 0 <= value < 1 or (name == "test" and not value):
+def _share(name: str, value: Any) -> float:
+    if not isinstance(value, Real) or not 0 <= value < 1 or (name == "test" and not value):
         raise UsageError(f"{name}: {value!r} is no share. Give a number above 0 and below 1.")
-    return value
+    return float(value)
+
+
+def _check_arguments(objective: Any, task_ids: Any, class_names: Any, **counts: Any) -> None:
+    """Check the kinds of what is said about the data."""
+    if objective is not None and not isinstance(objective, Objective):
+        raise UsageError(f"objective: give one, as bnnlab.Classes(), no {objective!r:.60}.")
+    if not isinstance(task_ids, bool):
+        raise UsageError(f"task_ids: {task_ids!r:.60} is neither True nor False.")
+    is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
+    if not is_list or not all(isinstance(each, str) for each in class_names):
+        raise UsageError('class_names: give a list of texts, one per class: ["cat", "dog"].')
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, Integral) or count < 1):
+            raise UsageError(f"{name}: {count!r:.60} is no number of {name}. Give one from 1.")
 
 
 def _objective_of(data: Data) -> Objective:
@@ -192,7 +208,10 @@ def _outputs(
         return trained[0].targets.shape[-1]
     if classes and names and classes != len(names):
         raise UsageError(f"classes: {classes}, and {len(names)} have names. Leave one out.")
-    return classes or len(names) or 1 + max(int(data.targets.max()) for data in trained)
+    largest = max(int(data.targets.max()) for data in trained)
+    if largest < 0:
+        raise UsageError("train: no target is a class. Classes are the whole numbers from 0.")
+    return int(classes or len(names) or 1 + largest)
 
 
 def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
@@ -209,7 +228,8 @@ def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
         try:
             objective.check(data.targets, outputs)
         except ValueError as error:
-            more = " Say how many classes there are: classes=K." if data is not first else ""
+            beyond = not data.targets.is_floating_point() and int(data.targets.max()) >= outputs
+            more = " Say how many classes there are: classes=K." if beyond else ""
             raise UsageError(f"{data.name}: the targets {error}.{more}") from error
 
 

@@ -29,7 +29,7 @@ class Classes(Objective):
 
     def check(self, targets: Tensor, outputs: int) -> None:
         """Check that each is a class."""
-        _check_type(targets, outputs, "(N,)", targets.ndim == 1)
+        _check_type(targets, "(N,)", targets.ndim == 1)
         _check_range(targets, outputs)
 
     def classes_in(self, targets: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class ClassPerPosition(Objective):
 
     def check(self, targets: Tensor, outputs: int) -> None:
         """Check that each is a class or ignored, and that every row has one that is not."""
-        _check_type(targets, outputs, "(N, ...)", targets.ndim > 1)
+        _check_type(targets, "(N, ...)", targets.ndim > 1)
         _check_range(self.classes_in(targets), outputs)
         if not bool(_counted(targets).all()):
             raise ValueError(
@@ -148,7 +148,8 @@ class RealNumbers(Objective):
     def check(self, targets: Tensor, outputs: int) -> None:
         """Check that they are float32 of shape (N, D), and finite."""
         if targets.dtype != torch.float32 or targets.ndim != 2 or targets.shape[1] != outputs:
-            raise ValueError(f"must be float32 of shape (N, {outputs}), and are {kind_of(targets)}")
+            shape = f"(N, {outputs if targets.is_floating_point() else 'D'})"
+            raise ValueError(f"must be float32 of shape {shape}, and are {kind_of(targets)}")
         if not bool(targets.isfinite().all()):
             raise ValueError("are not all finite")
 
@@ -191,12 +192,9 @@ class RealNumbers(Objective):
 CLASSES = Classes()
 
 
-def _check_type(targets: Tensor, outputs: int, shape: str, is_of_shape: bool) -> None:
+def _check_type(targets: Tensor, shape: str, is_of_shape: bool) -> None:
     if targets.dtype != torch.int64 or not is_of_shape:
-        raise ValueError(
-            f"must be int64 of shape {shape}, classes from 0 to {outputs - 1}, and are "
-            f"{kind_of(targets)}"
-        )
+        raise ValueError(f"must be int64 of shape {shape}, classes, and are {kind_of(targets)}")
 
 
 def _check_range(classes: Tensor, outputs: int) -> None:
