@@ -9,7 +9,7 @@ import torch
 from small_runs import experiment, resume
 from torch import Tensor
 
-from bnnlab import PluginHost, UsageError
+from bnnlab import PluginHost, UsageError, stream_from
 from bnnlab.engine.differences import in_words
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.settings.text import read_config
@@ -128,6 +128,7 @@ def test_the_weights_after_the_last_step_are_the_result(host: PluginHost) -> Non
 
 # -------------------------------------------------------------------- in words
 
+X, Y = torch.arange(24.0).view(8, 3), torch.arange(8) % 2
 DATA = {"name": "digits", "digest": "9cf0f86b0d6b1a9e", "train": 1437}
 
 
@@ -155,9 +156,43 @@ DATA = {"name": "digits", "digest": "9cf0f86b0d6b1a9e", "train": 1437}
         ),
         ({"stream": {"unknown": "mnist"}}, {"stream": {}}, ["stream.unknown: mnist against none"]),
         ({"odd": [1]}, {"odd": "x"}, ["odd: [1] against x"]),
+        ({"sizes": [1, 2]}, {"sizes": [1]}, ["sizes: [1, 2] against [1]"]),
+        ({"odd": {}}, {}, ["odd: empty against none"]),
+        ({}, {"odd": []}, ["odd: none against []"]),
+        (
+            {"stream": {"data": [DATA], "last": [*range(99), 0]}},
+            {"stream": {"data": [DATA, DATA], "last": [*range(99), 1]}},
+            ["stream.data: digits against digits, digits", "data of the stream: another content"],
+        ),
+        (
+            {"files": {}},
+            {"files": {"rule.teacher": "0" * 16}},
+            ["file.rule.teacher: none against some"],
+        ),
     ],
 )
 def test_protocols_are_told_apart_in_words(one: Any, other: Any, said: list[str]) -> None:
+    assert in_words(one, other) == said
+
+
+OWN: list[tuple[dict[str, Any], list[str]]] = [
+    ({"normalise": "none"}, ["stream.normalise: the default against not at all"]),
+    (
+        {"normalise": (0, [1, 2, 4])},
+        ["stream.normalise: the default against mean [0.0, 0.0, 0.0], std [1.0, 2.0, 4.0]"],
+    ),
+    (
+        {"validation": 0.5},
+        ["data of the stream: another content", "stream.tasks.validation: none against some"],
+    ),
+    ({"tasks": 2}, ["stream.tasks: 1 against 2", "data of the stream: another content"]),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), OWN)
+def test_streams_of_ones_own_are_told_apart_in_words(given: Any, said: list[str]) -> None:
+    usual = {"train": (X, Y), "test": (X, Y)}
+    one, other = ({"stream": stream_from(**{**usual, **each}).protocol()} for each in ({}, given))
     assert in_words(one, other) == said
 
 
