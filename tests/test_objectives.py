@@ -19,7 +19,7 @@ from torch import Tensor
 import bnnlab
 from bnnlab import Batch, Classes, ClassPerPosition, PluginHost, RealNumbers, RunError, UsageError
 from bnnlab.engine.figures import score_of
-from bnnlab.interfaces.batch import TaskLoss, joined
+from bnnlab.interfaces.batch import TaskLoss, chosen, joined
 from bnnlab.interfaces.objectives import IGNORED
 from bnnlab_plots import plot_accuracy
 from bnnlab_testing import ObjectiveContract, toy
@@ -235,6 +235,24 @@ def test_a_batch_of_several_tasks_has_the_mean_of_their_losses(host: PluginHost)
         losses = [float(run.rule.closure(run.model, part)()) for part in parts]
         loss = run.optimizer.step(run.rule.closure(run.model, mixed))
         assert float(loss) == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_chosen_rows_keep_what_each_is_told() -> None:
+    inputs, targets = torch.arange(2.0)[:, None], torch.tensor([0, 1])
+    mask = torch.tensor([True, True, False])
+    plain, told = Batch(inputs, targets), Batch(inputs, targets, TaskLoss(mask=mask, tasks=4))
+    other = told._replace(loss=TaskLoss(mask=~mask, tasks=7))
+    both, logits = joined([told, other]), torch.zeros(4, 3)
+    some = chosen(both, torch.tensor([3, 0]))
+    assert (some.inputs[:, 0].tolist(), some.targets.tolist()) == ([1, 0], [1, 0])
+    assert (some.mask.tolist(), some.tasks.tolist()) == ([(~mask).tolist(), mask.tolist()], [7, 4])
+    assert torch.equal(some.masked(logits[:2]), both.masked(logits)[[3, 0]])
+    one = chosen(told, torch.tensor([False, True]))
+    assert (one.targets.tolist(), one.mask, one.tasks) == ([1], mask, 4)
+    assert chosen(plain, torch.tensor([1])).loss is plain.loss
+    assert plain.masked(logits) is logits
+    with pytest.raises(ValueError, match="a function of its own cannot be taken apart"):
+        chosen(plain._replace(loss=Doubled()), torch.tensor([0]))
 
 
 def test_joined_batches_keep_what_each_row_is_told() -> None:

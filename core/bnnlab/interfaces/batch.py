@@ -84,6 +84,10 @@ class Batch(NamedTuple):
         """The task of the rows, or of each row, see `TaskLoss`; None if unknown."""
         return self.loss.tasks if isinstance(self.loss, TaskLoss) else None
 
+    def masked(self, outputs: Tensor) -> Tensor:
+        """Return outputs as the loss sees them: minus infinity where the mask is false."""
+        return self.loss.masked(outputs) if isinstance(self.loss, TaskLoss) else outputs
+
     @property
     def mean_rows(self) -> int | Tensor:
         """Over how many rows the loss of each row is a mean, see `TaskLoss`."""
@@ -99,11 +103,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """
     first = batches[0].objective
     for batch in batches:
-        if not (type(batch.loss) is TaskLoss or batch.loss is F.cross_entropy):
-            raise ValueError(
-                "a batch whose loss is a function of its own cannot be joined: leave the loss out, "
-                "or give that of a task, Batch(inputs, targets, task.loss)"
-            )
+        _expect_told(batch, "joined")
         if batch.objective != first:
             raise ValueError(f"{first.name} and {batch.objective.name} cannot be joined")
     inputs, targets, _ = zip(*batches, strict=True)
@@ -113,6 +113,34 @@ def joined(batches: Sequence[Batch]) -> Batch:
     if masks := [batch.mask for batch in batches if batch.mask is not None]:
         mask = torch.cat([of_rows(batch.mask, batch, masks[0].shape[-1:]) for batch in batches])
     return Batch(torch.cat(inputs), torch.cat(targets), TaskLoss(first, mask, tasks))
+
+
+def chosen(batch: Batch, rows: Tensor) -> Batch:
+    """Return some rows of a batch; each keeps its task and its mask.
+
+    Args:
+        batch: Of one task, of several, or of none.
+        rows: Their indices, int64 `(N,)`, or bool `(B,)`.
+
+    Raises:
+        ValueError: If the loss is no task's and not the usual one.
+    """
+    _expect_told(batch, "taken apart")
+    inputs, targets, loss = batch
+    if isinstance(loss, TaskLoss):
+        tasks, mask = loss.tasks, loss.mask
+        tasks = tasks[rows] if isinstance(tasks, Tensor) else tasks
+        mask = mask[rows] if mask is not None and mask.ndim == 2 else mask
+        loss = TaskLoss(loss.objective, mask, tasks)
+    return Batch(inputs[rows], targets[rows], loss)
+
+
+def _expect_told(batch: Batch, what: str) -> None:
+    if not (type(batch.loss) is TaskLoss or batch.loss is F.cross_entropy):
+        raise ValueError(
+            f"a batch whose loss is a function of its own cannot be {what}: leave the loss out, or "
+            "give that of a task, Batch(inputs, targets, task.loss)"
+        )
 
 
 def of_rows(value: int | Tensor | None, batch: Batch, shape: tuple[int, ...]) -> Tensor:
