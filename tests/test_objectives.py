@@ -376,6 +376,25 @@ def test_real_numbers_have_squared_errors_and_the_variance_of_the_draws() -> Non
     objective.check_scored(constant)
 
 
+class Weighted(Classes):
+    """Of a user, and no dataclass."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+
+class Plain(RealNumbers):
+    """The same with other words."""
+
+
+def test_objectives_of_one_class_with_equal_attributes_are_equal() -> None:
+    assert (Plain(), {Plain()}) == (Plain(), {Plain()})
+    assert len({Plain(), RealNumbers(), Classes(), ClassPerPosition()}) == 4
+    one, same, other = (Weighted(torch.tensor([1.0, n])) for n in (2, 2, 3))
+    assert len({one, same, other}) == 2
+    assert {one} == {same} != {other}
+
+
 def test_scores_are_shares_where_they_are_called_accuracies() -> None:
     assert score_of({"score": "top-1 accuracy per position"}) == score_of({}) == score_of()
     assert score_of({"score": "R2"}).text(-0.004) == "0.00"

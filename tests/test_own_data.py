@@ -194,6 +194,24 @@ def test_a_list_is_a_task_each_and_its_test_data_are_one_or_one_each() -> None:
     assert [mask.tolist() for mask in masks if mask is not None] == [[True] * 6, [True, False] * 3]
 
 
+@pytest.mark.parametrize("targets", [Y, X[:, :1]])
+def test_the_same_examples_in_another_form_are_held_out_in_each_task(targets: Tensor) -> None:
+    forms = [(X, targets), (X.flip(1), targets), (X[:40], targets[:40])]
+    stream = bnnlab.stream_from(forms, test=0.2, validation=0.2)
+    for part in ("test", "validation"):
+        assert rows(stream, part, 0) == rows(stream, part, 1) != rows(stream, part, 2)
+
+
+def test_a_task_that_is_told_has_the_classes_that_it_learns() -> None:
+    halves = [(X[Y < 3], Y[Y < 3]), (X[Y >= 3], Y[Y >= 3])]
+    told = bnnlab.stream_from(halves, test=0.2, task_ids=True)
+    masks = [task.classes.tolist() for task in told if task.classes is not None]
+    assert masks == [[True] * 3 + [False] * 3, [False] * 3 + [True] * 3]
+    with pytest.raises(UsageError, match=r"test: 'task 1' has examples of class 3, and learns no"):
+        bnnlab.stream_from(halves, test=(X, Y), task_ids=True)
+    assert bnnlab.stream_from(halves, test=(X, Y))[0].classes is None
+
+
 # -------------------------------------------------------------------- tasks
 
 
@@ -293,6 +311,24 @@ def test_the_protocol_covers_inputs_targets_parts_and_tasks() -> None:
         {**base, "tasks": [[3, 4, 5], [0, 1, 2]]},
     ]
     assert len({digest(bnnlab.stream_from(**each)) for each in variants}) == len(variants)
+
+
+def test_the_protocol_covers_the_number_of_classes_and_tokens_and_the_masks() -> None:
+    def made(**more: Any) -> str:
+        return digest(bnnlab.stream_from((X, Y), test=0.2, **more))
+
+    assert made() == made(classes=6) == made(class_names=[*"abcdef"])
+    assert len({made(), made(classes=7), made(classes=8)}) == 3
+    ids = X.abs().mul(9).long().clamp(max=40)
+    ids[0] = 40
+    words = [
+        bnnlab.stream_from((ids, Y), test=(ids[:9], Y[:9]), tokens=tokens) for tokens in (41, 50)
+    ]
+    assert ["tokens" in each.protocol() for each in words] == [False, True]
+    groups = [[[0, 1, 6], [2, 3, 7]], [[0, 1, 7], [2, 3, 6]]]
+    told = [made(classes=8, tasks=each, task_ids=True) for each in groups]
+    assert told[0] != told[1]
+    assert made(classes=8, tasks=groups[0]) == made(classes=8, tasks=groups[1])
 
 
 def one_of_60() -> Items:

@@ -152,3 +152,14 @@ def test_the_optimizer_is_the_models() -> None:
     bnnlab.evaluate(learner, stream(), optimizer)
     with pytest.raises(RunError, match="was made for another model"):
         bnnlab.evaluate(deepcopy(learner), stream(), optimizer)
+
+
+def test_the_stream_is_checked_as_before_a_run(caplog: Any) -> None:
+    """Once for a chain of evaluations."""
+    few = bnnlab.stream_from((X, Y), test=(torch.cat([X[:9], -X]), torch.cat([Y[:9], Y])), tasks=3)
+    found = bnnlab.evaluate(model(), few, learned=1)
+    bnnlab.evaluate(model(), few, learned=2, earlier=found)
+    (warned,) = (each for each in caplog.messages if "that some task learns from, too" in each)
+    assert "3 of 53" in warned
+    with pytest.raises(UsageError, match="the stream: 25 of 25 test examples of 'classes 0' are"):
+        bnnlab.evaluate(model(), bnnlab.stream_from((X, Y), test=(X, Y), tasks=6))

@@ -29,7 +29,8 @@ def divided(
     """Return a task for each data set, with its test data, or with those of all.
 
     The `shares` say by name which parts are held out of the training data, one after another; 0 is
-    no such part. Each class gives its share. The seed decides which rows these are.
+    no such part. Each class gives its share. The seed decides which rows these are. They are the
+    same of data sets with the same targets: these may be the same examples in another form.
 
     Raises:
         UsageError: If a part would be empty, or there are too many or too few test data.
@@ -42,12 +43,13 @@ def divided(
     tests, tasks = [*map(_whole, tested)], []
     for index, data in enumerate(trained):
         parts = {"train": _whole(data)}
+        alike = next(at for at, it in enumerate(trained) if torch.equal(it.targets, data.targets))
         labels = data.targets if objective.is_of_classes else torch.zeros(len(data))
         for name, share in shares.items():
             if not share:
                 continue
             rows = parts["train"].rows
-            held = _held_out(labels[rows], share, seed, f"{name}/{index}")
+            held = _held_out(labels[rows], share, seed, f"{name}/{alike}")
             if bool(held.all()) or not bool(held.any()):
                 raise UsageError(
                     f"{name}: {share:g} of the {len(data)} rows of {data.name} leaves none. Give "

@@ -100,10 +100,12 @@ def stream_from(
     Args:
         train: A data set, or a list with one per task.
         test: The same; one for all tasks, or a list; or a share of the training data, above 0 and
-            below 1, that is held out. Of classes, each gives its share.
+            below 1, that is held out. Of classes, each gives its share. Data sets of a list with
+            the same targets give the same rows.
         tasks: How many tasks the classes are divided into, in order and evenly; or the classes of
             each task. None: one task, or those of the list.
-        task_ids: Whether the task is known at test; predictions are then among its classes.
+        task_ids: Whether the task is known at test; predictions are then among its classes. Those
+            of a data set of a list are its training targets'.
         validation: Share of the training data left that is held out for validation.
         normalise: `train`: by mean and standard deviation of the training data of all tasks, per
             channel of images `(C, H, W)`, else per number of the last dimension. `none`: not. Or
@@ -147,11 +149,15 @@ def stream_from(
         protocol["normalise"] = {key: it.flatten().tolist() for key, it in scale.items()}
     if any(data.changes for data in every):
         protocol["changes_when_read_again"] = True
+    if outputs != _outputs(kind, trained):
+        protocol["classes"] = outputs
+    if tokens and tokens != 1 + max(int(data.inputs.max()) for data in trained):
+        protocol["tokens"] = tokens
     made = []
-    for task in pieces:
+    for task, said in zip(pieces, described, strict=True):
         parts: dict[str, Any] = {name: replace(it, **scale) for name, it in task.parts.items()}
-        mask = task.classes if task.classes is not None else _mask(task, outputs)
-        made.append(replace(task, **parts, classes=mask if task_ids else None))
+        mask = _mask(task, outputs, said) if task_ids else None
+        made.append(replace(task, **parts, classes=mask))
     return TensorStream(
         made,
         protocol,
@@ -199,7 +205,10 @@ def _objective_of(data: Data) -> Objective:
 
 
 def _outputs(
-    objective: Objective, trained: Sequence[Data], classes: int | None, names: Sequence[str]
+    objective: Objective,
+    trained: Sequence[Data],
+    classes: int | None = None,
+    names: Sequence[str] = (),
 ) -> int:
     """Return the last dimension of the outputs: classes, or real numbers."""
     if trained[0].targets.is_floating_point():
@@ -246,14 +255,30 @@ def _only(tasks: Sequence[Task]) -> Task:
     return tasks[0]
 
 
-def _mask(task: Task, classes: int) -> Tensor | None:
-    """Return which classes the targets of a task have; None if they are no classes."""
-    mask = torch.zeros(classes, dtype=torch.bool)
-    for part in task.parts.values():
+def _mask(task: Task, classes: int, said: dict[str, Any]) -> Tensor | None:
+    """Return a task's classes: those it has, else those that it learns; None if it has no classes.
+
+    What the training targets do not show of them is added to what is said of the task.
+
+    Raises:
+        UsageError: If another part has a class that is not among them.
+    """
+    learned = torch.zeros(classes, dtype=torch.bool)
+    for name, part in task.parts.items():
         found = task.objective.classes_in(part.labels[part.rows])
         if found is None:
             return None
-        mask[found] = True
+        if name == "train":
+            learned[found] = True
+            mask = learned if task.classes is None else task.classes
+        elif not bool(mask[found].all()):
+            raise UsageError(
+                f"{name}: {task.name!r} has examples of class {int(found[~mask[found]][0])}, and "
+                "learns none. Where the task is known, its classes are those that it learns: give "
+                "each task its own data, as test=[...]."
+            )
+    if not torch.equal(mask, learned):
+        said["classes"] = mask.nonzero()[:, 0].tolist()
     return mask
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from bnnlab.engine import continual
 from bnnlab.engine.building import check_outputs
+from bnnlab.engine.checking import check_tasks
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.figures import Rows, heading, score_of
 from bnnlab.engine.html import matrix_html, stacked, table
@@ -71,7 +72,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the test parts of a stream, as a run does. The model stays as it is.
 
-    All tasks are scored; where the task is known at test, those that were learned.
+    All tasks are scored; where the task is known at test, those that were learned. Without
+    `earlier`, the stream is checked as before a run, such as for copies of examples.
 
     Args:
         model: A `bnnlab.Model`, or any torch module that returns the outputs.
@@ -85,7 +87,8 @@ def evaluate(
 
     Raises:
         UsageError: If `earlier` is of other tasks, or of no fewer that were learned; if model and
-            stream are on different devices; or if the outputs do not fit the targets.
+            stream are on different devices; if the stream is faulty, or most of a test part is
+            learned from; or if the outputs do not fit the targets.
         RunError: If inputs or predictions are not finite, or the optimizer was made for another
             model.
 
@@ -99,6 +102,8 @@ def evaluate(
     if learned is None:
         learned = count if earlier is None else earlier.learned + 1
     _check(model, tasks, learned, earlier)
+    if earlier is None:
+        _check_stream(stream, tasks)
     scores = _scores(model, stream, tasks, learned, optimizer)
     matrix = [] if earlier is None else [*earlier["accuracy"]]
     untrained = [None] * count if earlier is None else earlier["untrained_accuracy"]
@@ -133,6 +138,13 @@ def _check(
             f"the model is on {there} and the stream on {here}: move one of them, such as "
             f"stream.to({there.type!r})."
         )
+
+
+def _check_stream(stream: TaskStream, tasks: Sequence[Task]) -> None:
+    try:
+        check_tasks(stream, tasks)
+    except ValueError as error:
+        raise UsageError(f"the stream: {error}.") from error
 
 
 def _scores(

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from bnnlab.interfaces.prediction import Predicted, Prediction
 class Objective(ABC):
     """What the targets of a task are: how outputs are learned from, predicted and scored.
 
-    An objective has no state: two with equal attributes are equal.
+    An objective has no state: two of one class with equal attributes are equal.
 
     Attributes:
         name: What it is, for messages.
@@ -26,6 +27,17 @@ class Objective(ABC):
     score: str
     prediction: type[Predicted] = Prediction
     is_of_classes = False
+
+    def __eq__(self, other: object) -> bool:
+        mine, its = vars(self), vars(other) if type(other) is type(self) else None
+        return (
+            its is not None
+            and mine.keys() == its.keys()
+            and all(_are_equal(value, its[name]) for name, value in mine.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     @abstractmethod
     def check(self, targets: Tensor, outputs: int) -> None:
@@ -85,3 +97,9 @@ class Objective(ABC):
     def rows(self, targets: Tensor) -> int:
         """Return how many rows a prediction of these targets has."""
         return len(targets)
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return bool(one == other)

@@ -16,7 +16,7 @@ IGNORED = -100
 """The target of a position that is neither learned from nor scored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classes(Objective):
     """One class per input: cross-entropy, and the share of inputs that are predicted rightly.
 
@@ -70,7 +70,7 @@ class Classes(Objective):
         return Prediction(probabilities, entropies, likelihood, targets)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassPerPosition(Objective):
     """One class per position, such as a pixel or a token: the classes are the last dimension.
 
@@ -133,7 +133,7 @@ class ClassPerPosition(Objective):
         return CLASSES.predict(rows, targets[counted], draws)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealNumbers(Objective):
     """Real numbers: squared error, and the coefficient of determination R2.
 
