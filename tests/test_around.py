@@ -14,7 +14,7 @@ from bnnlab import BatchNorm
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.around import OptimizerAround, RuleAround
 from bnnlab.families.draws import backpropagate
-from bnnlab.interfaces.batch import Batch
+from bnnlab.interfaces.batch import Batch, joined
 from bnnlab.interfaces.batch_checks import expect_one_path
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.memory import Memory
@@ -265,3 +265,36 @@ def test_an_optimizer_around_one_with_a_posterior_draws_as_it_does() -> None:
     base.generator(weight.device).set_state(before)
     assert torch.equal(drawn, base.draw(weight))
     assert around.test_draws == base.test_draws > 0
+
+
+class PastFirst(Replay):
+    """Puts its past rows before the batch's own."""
+
+    def recall(self, model: Model, batch: Batch) -> Batch:
+        assert self.memory is not None
+        past = self.memory.draw(6, batch)
+        return batch if past is None else joined([past.batch, batch])
+
+
+def test_past_rows_before_the_own_ones_are_found_in_the_first_step_after_a_look() -> None:
+    model, rule = toy.make_model(), PastFirst()
+    rule.attach(model, torch.Generator().manual_seed(0))
+    optimizer = toy.make_optimizer(model)
+    optimizer.step(rule.closure(model, batch(1)))
+    optimizer.look()
+    with pytest.raises(RunError, match=r"PastFirst.recall\(\) returned other targets .* first"):
+        optimizer.step(rule.closure(model, batch(0)))
+
+
+class Rewrites(toy.ToyRule):
+    """Rewrites targets where they lie."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        batch.targets.copy_(batch.targets.roll(1))
+        return super().differentiate(model, batch)
+
+
+def test_a_rule_that_writes_into_the_targets_is_refused() -> None:
+    model, own = toy.make_model(), batch()
+    with pytest.raises(RunError, match="Rewrites wrote into the targets"):
+        Rewrites().closure(model, own)()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import SMALL, experiment, found, metrics, read_json, resume
 
-from bnnlab import Kind, PluginHost, RunError, UsageError
+from bnnlab import Batch, Kind, Model, PluginHost, RunError, UsageError
 from bnnlab.engine.experiment import Experiment
 from bnnlab.settings.layers import resolve
 
@@ -66,6 +66,23 @@ def test_a_run_that_fails_in_its_first_task_says_that_nothing_was_evaluated(
     assert result["status"] == "failed"
     assert result["accuracy"] == []
     assert result["average_accuracy"] is None
+
+
+def test_an_infinite_loss_may_come_from_a_target_of_another_task(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"rule": "bp", "optimizer": "adam", "epochs": 1}
+    masked = {"name": "split-digits", "tasks": 5, "incremental": "task"}
+    run = experiment(host, None, {**settings, "stream": masked})
+    differentiate = run.made.rule.differentiate
+
+    def relabelled(model: Model, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        others = batch.mask.long().argmin().expand_as(batch.targets)  # type: ignore[union-attr]
+        return differentiate(model, batch._replace(targets=others))
+
+    monkeypatch.setattr(run.made.rule, "differentiate", relabelled)
+    with pytest.raises(RunError, match=r"loss is not finite\. .* none of the task's classes"):
+        run.run()
 
 
 def test_an_error_in_a_component_becomes_a_failed_run(

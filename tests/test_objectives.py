@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from conftest import Bnn
 from matplotlib.text import Text
-from objective_streams import PLUGIN
+from objective_streams import PLUGIN, Head
 from sklearn.metrics import r2_score
 from small_runs import assert_same, experiment, left, left_torn, metrics
 from torch import Tensor
@@ -112,6 +112,25 @@ def test_a_head_is_learned_in_its_own_task_alone(optimizer: str, host: PluginHos
     after = run.run().model.state_dict()
     changed = {name.split(".")[3] for name in before if not torch.equal(before[name], after[name])}
     assert changed - {"weight"} == {"0", "1"}, "of five heads, those of the two tasks"
+
+
+def test_a_model_without_a_head_for_every_task_is_refused_before_it_learns(
+    host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = {"name": "permuted-digits", "tasks": 6, "task_ids": True}
+    settings = {**SHORT, **RUNS["heads"], "stream": stream}
+    with pytest.raises(UsageError, match=r"model:heads at task 6 of 6: .*Head"):
+        experiment(host, tmp_path, settings)
+
+    def select(head: Head, task: int) -> None:
+        head.task = [*range(5)][task]
+
+    monkeypatch.setattr(Head, "select_task", select)
+    with pytest.raises(UsageError, match=r"model:heads .* failed when it was told of task 6 of 6"):
+        experiment(host, tmp_path, settings)
+    assert not (tmp_path / "run").exists()
+    run = experiment(host, None, settings, {"stream": {"tasks": 5}})
+    assert [part.task for part in run.made.model.modules() if isinstance(part, Head)] == [0]
 
 
 @pytest.mark.parametrize(

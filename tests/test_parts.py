@@ -15,6 +15,7 @@ from made_of_parts import PLUGIN
 import bnnlab
 from bnnlab import Component, Kind, Maker, Option, Part, PluginHost, UsageError
 from bnnlab.engine import building
+from bnnlab.engine.making import make
 from bnnlab.errors import NotInstalledError
 from bnnlab.registry.signatures import options_of
 from bnnlab.registry.source import read_class
@@ -447,6 +448,25 @@ def test_what_fails_inside_is_named(make_plugin: Any, acme: None) -> None:
         UsageError, match=r"optimizer:x of acme-bad failed when it was made at .*Ze"
     ):
         bnnlab.create("optimizer", "around", model(), base="x")
+
+
+def test_what_is_made_may_change_a_list_that_it_is_given(
+    make_plugin: Any, acme: None, tmp_path: Path
+) -> None:
+    source = PLUGIN.partition("    plain")[0] + '    return [made("rule", "more", "More")]'
+    more = "from made_of_parts import Inner\n\nclass More(Inner):\n"
+    more += "    def __init__(self, *, scales: list[float] = [1.0]):\n"
+    more += "        super().__init__()\n        scales.append(2.0)\n        self.scales = scales\n"
+    make_plugin("acme-more", source.replace("made_of_parts", "acme_rules"),
+                modules={"acme_rules": more})  # fmt: skip
+    found = PluginHost()
+    settings = {**SMALL, "rule": "more", "optimizer": "adam", "out": str(tmp_path), "name": "it"}
+    config = resolve(found, [settings])
+    for _ in range(2):
+        rule = bnnlab.create("rule", "more", model(), host=found)
+        assert rule.scales == [1.0, 2.0]
+        assert make(found, config.choices[Kind.RULE]).scales == [1.0, 2.0]
+    assert config.choices[Kind.RULE].options["scales"] == [1.0]
 
 
 # -------------------------------------------------------------------- runs

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import small_runs
 from small_runs import Crash, assert_same, left, left_torn, resume
 
 import bnnlab
-from bnnlab import Kind, PluginHost, RunError, UsageError
+from bnnlab import Kind, PluginHost, RunError, Task, TaskStream, UsageError
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.preparing import prepare
 from bnnlab.errors import DataError
@@ -254,6 +255,32 @@ def test_a_checkpoint_that_does_not_fit_is_refused(host: PluginHost, folder: Pat
     ):
         save(folder, {**state, **changed})
         with pytest.raises(UsageError, match=message):
+            resume(host, folder)
+    before = {name: it for name, it in state["identity"].items() if name != "tasks"}
+    save(folder, {**state, "identity": before})  # of an earlier version
+    resume(host, folder).folder.unlock()  # type: ignore[union-attr]
+
+
+def test_a_stream_that_makes_other_tasks_in_every_process_is_refused(
+    host: PluginHost, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take its order from a set, and its protocol knows nothing of it."""
+
+    def turned(stream: TaskStream) -> Iterator[Task]:
+        tasks = [stream[index] for index in range(len(stream))]
+        return (replace(task, index=index) for index, task in enumerate(reversed(tasks)))
+
+    def shuffled(stream: TaskStream) -> Iterator[Task]:
+        tasks = [stream[index] for index in range(len(stream))]
+        learned = replace(tasks[0].train, rows=tasks[0].train.rows.flip(0))
+        yield from [replace(tasks[0], train=learned), *tasks[1:]]
+
+    for order, message in (
+        (turned, r"\(tasks; task 1\.name: permutation 1 against permutation 2\)"),
+        (shuffled, r"\(tasks; task 1\.train: another content\)"),
+    ):
+        monkeypatch.setattr(TaskStream, "__iter__", order)
+        with pytest.raises(UsageError, match=f"does not go with its checkpoint.*{message}"):
             resume(host, folder)
 
 

@@ -17,6 +17,7 @@ from bnnlab.engine.checking import check_tasks, check_unknown
 from bnnlab.engine.held_out import held_out
 from bnnlab.engine.making import make, named
 from bnnlab.errors import UsageError, first_line
+from bnnlab.guards.module_state import undisturbed
 from bnnlab.interfaces.batch_checks import expect_learnable, expect_one_path
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import forget_unused
@@ -217,6 +218,28 @@ def check_outputs(model: Model, stream: TaskStream, task: Task, who: str, whose:
             f"{who} returns outputs of shape {output} for an input, and {whose} needs {needed}: "
             f"its targets are {task.objective.name}"
         )
+
+
+def check_selection(
+    choice: Choice, model: Model, stream: TaskStream, tasks: Sequence[Task], whose: str
+) -> None:
+    """Refuse a model that cannot select each of the tasks, or answer in the last one.
+
+    The model is left as it was.
+
+    Raises:
+        UsageError: If it cannot. The message calls the stream `whose`.
+    """
+    attributes = [value for part in model.modules() for value in vars(part).values()]
+    own = [(it, it.get_state()) for it in attributes if isinstance(it, torch.Generator)]
+    with undisturbed(model):
+        for task in tasks:
+            number = f"task {task.index + 1} of {len(tasks)}"
+            with named(choice, f"when it was told of {number}"):
+                model.select_task(task.index)
+        check_outputs(model, stream, tasks[-1], f"{choice} at {number}", whose)
+    for generator, state in own:
+        generator.set_state(state)
 
 
 def make_probe(host: PluginHost, choice: Choice) -> Probe:

@@ -104,7 +104,7 @@ def make(host: PluginHost, choice: Choice, *arguments: Any, at: str = "", **give
     where = at or component.kind
     makers = {name: Maker(host, it, f"{where}.{name}") for name, it in choice.parts.items()}
     with named(choice, "when it was made"):
-        found = made(*arguments, **given, **component.preset, **choice.options | makers)
+        found = made(*arguments, **given, **choice.keywords, **makers)
     base = BASES[component.kind]
     if not isinstance(found, base):
         raise UsageError(f"{choice} makes a {type(found).__name__}, and no bnnlab.{base.__name__}")

@@ -102,6 +102,9 @@ def _make(
         choices[Kind.MODEL] = building.without_files(choices[Kind.MODEL])
     first = replace(config, choices=choices)
     model, rule, optimizer = building.make_learner(host, first, stream, tasks[0], device)
+    if stream.gives_task_ids:
+        model_choice, whose = choices[Kind.MODEL], str(choices[Kind.STREAM])
+        building.check_selection(model_choice, model, stream, tasks, whose)
     return Run(
         model=model,
         rule=rule,

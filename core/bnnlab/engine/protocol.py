@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from bnnlab.engine import building
+from bnnlab.engine.differences import in_words
+from bnnlab.engine.fingerprints import fingerprint
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.probe import Run
-from bnnlab.interfaces.stream import TaskStream, protocol_hash
+from bnnlab.interfaces.stream import Task, TaskStream, protocol_hash
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab.registry.components import Kind
 from bnnlab.registry.given import OBJECT
@@ -83,7 +85,11 @@ def originate(
     return Origin(
         run_id=secrets.token_hex(8),
         protocol=protocol,
-        identity={**settings, "protocol": protocol_hash(protocol)},
+        identity={
+            **settings,
+            "protocol": protocol_hash(protocol),
+            "tasks": [_identify(task) for task in run.tasks],
+        },
         versions={name: [each] for name, each in used.items()},
         files=files,
         device=device,
@@ -104,6 +110,18 @@ def originate(
             for kind, choice in config.choices.items()
         },
     )
+
+
+def _identify(task: Task) -> dict[str, str]:
+    """Return a task's name, and a digest of each part's rows, and of their labels and order.
+
+    Real numbers are left out: on another device they may be rounded otherwise.
+    """
+    digests = {}
+    for name, part in task.parts.items():
+        labels = None if part.labels.is_floating_point() else part.labels[part.rows]
+        digests[name] = fingerprint((part.rows, labels, part.permutation, task.classes))
+    return {"name": str(task.name), **digests}
 
 
 def _describe(
@@ -149,19 +167,25 @@ def is_object(choice: Choice) -> bool:
 def compare(folder: Path, saved: State, mine: State, differences: Iterable[str] = ()) -> None:
     """Check that a checkpoint's identity agrees with `mine`, the run's or a part of it.
 
-    A setting that the checkpoint does not have came with a later version, and is not compared. The
-    message says the `differences` of the protocols, too.
+    What the checkpoint does not have came with a later version, and is not compared. The message
+    says the `differences` of the protocols, too, and where the tasks differ first.
 
     Raises:
         UsageError: If they differ.
     """
     changed = [key for key in mine if not _agree(saved.get(key, mine[key]), mine[key])]
     if changed:
-        what = "; ".join([", ".join(changed), *differences])
+        tasks = (_by_number(identity.get("tasks", ())) for identity in (saved, mine))
+        where = in_words(*tasks)[:1] if "tasks" in changed else []
+        what = "; ".join([", ".join(changed), *differences, *where])
         raise UsageError(
-            f"{folder} does not go with its checkpoint: its run.toml, its data or a file that it "
-            f"names changed since then ({what}). Start a new run."
+            f"{folder} does not go with its checkpoint: its run.toml, its data, the tasks that its "
+            f"stream makes or a file that it names changed since then ({what}). Start a new run."
         )
+
+
+def _by_number(tasks: Iterable[Any]) -> dict[str, Any]:
+    return {f"task {number}": task for number, task in enumerate(tasks, start=1)}
 
 
 def _agree(saved: Any, mine: Any) -> bool:

@@ -18,6 +18,11 @@ from bnnlab.interfaces.probe import Control, Probe, Run
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
 from bnnlab.interfaces.stream import Task
 
+_OUTSIDE = (
+    " It is infinite: unless it grew so, the rule learned a target that is none of the task's "
+    "classes, to which its mask gives no probability."
+)
+
 
 class Trainer:
     """Trains a model on the tasks of a run, and evaluates it after each.
@@ -159,6 +164,8 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
     except RunError as error:
         bad = (~progress.losses[: progress.step].isfinite()).nonzero()
         step = int(bad[0]) + 1 if len(bad) else progress.step
+        is_infinite = len(bad) and task.classes is not None and progress.losses[step - 1].isinf()
+        cause = _OUTSIDE if is_infinite else ""
         last = (
             f"The last good evaluation is the one after task {len(rows)}, with "
             f"{score_of({'score': task.objective.score}).text(rows[-1][len(rows) - 1])} on it."
@@ -167,7 +174,7 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
         )
         raise RunError(
             f"task {task.index + 1} ({task.name}), epoch {progress.epoch + 1}, step {step}: "
-            f"{error} {last}"
+            f"{error}{cause} {last}"
         ) from error
 
 

@@ -1,15 +1,17 @@
-"""Checks of the batch that a hand-written loop gives to a closure.
+"""Checks of the batch that a hand-written loop gives to a closure, and of what a rule does to it.
 
 Types, shapes and dtypes are checked before every step. Values are on the device, and reading them
 would wait for it: they are checked only after a step has failed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnnlab.errors import UsageError, kind_of
+from bnnlab.errors import RunError, UsageError, kind_of
 from bnnlab.guards.probing import probe_inputs
 from bnnlab.interfaces.batch import Batch
 from bnnlab.interfaces.model import Model, goes_by_task, segment_shapes
@@ -85,6 +87,39 @@ def _remedy(targets: Tensor) -> str:
         return "; of one-hot rows, targets.argmax(1)"
     real = ", or of real numbers targets[:, None]" if targets.is_floating_point() else ""
     return f"; here targets.long(){real}" if targets.ndim == 1 else ""
+
+
+def check_rows(rule: nn.Module, own: Batch, learned: Batch) -> None:
+    """Check that what a rule recalled begins with the own targets. Waits for the device.
+
+    Raises:
+        RunError: If it does not.
+    """
+    if learned.targets is own.targets:
+        return
+    first = learned.targets[: len(own.targets)].to(own.targets.device)
+    if first.dtype != own.targets.dtype or not torch.equal(first, own.targets):
+        raise RunError(
+            f"{type(rule).__name__}.recall() returned other targets than its batch's in the first "
+            "rows: the batch's own rows come first, joined([batch, past.batch])"
+        )
+
+
+@contextmanager
+def targets_kept(rule: nn.Module, batch: Batch) -> Iterator[None]:
+    """Refuse that a rule writes into targets. In inference mode torch counts no writes.
+
+    Raises:
+        RunError: If it does.
+    """
+    targets = batch.targets
+    before = None if targets.is_inference() else targets._version
+    yield
+    if before is not None and targets._version != before:
+        raise RunError(
+            f"{type(rule).__name__} wrote into the targets of its batch: change a copy, "
+            "batch.targets.clone()"
+        )
 
 
 def reason(model: Model, batch: Batch) -> str:

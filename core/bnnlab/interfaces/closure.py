@@ -42,7 +42,7 @@ class Closure:
             `at`, the logarithm of the mean probabilities over the draws.
 
     Raises:
-        RunError: If the rule's `recall` does not begin with the batch's own rows.
+        RunError: If the rule's `recall` returns no batch, or a shorter one.
     """
 
     def __init__(self, rule: Any, model: Model, batch: Batch) -> None:
@@ -163,7 +163,10 @@ class Closure:
     def _ask(self, method: Callable[..., Any], *more: Any) -> Any:
         """Call a method of the rule; if it fails because of the batch, say why."""
         try:
-            with self._rule.autocast(self.batch.inputs.device):
+            with (
+                batch_checks.targets_kept(self._rule, self.batch),
+                self._rule.autocast(self.batch.inputs.device),
+            ):
                 return method(self.model, self.batch, *more)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             reason = batch_checks.reason(self.model, self.batch)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
+from bnnlab.interfaces.batch_checks import check_rows
 from bnnlab.interfaces.faults import ADVICE, check_model, checked_latent, fault, numbers_of
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer_state import Group, StatefulOptimizer
@@ -123,7 +124,7 @@ class ConsistentOptimizer(StatefulOptimizer):
         self._steps, self._checked = 0, None
 
     def _check_closure(self, closure: object) -> None:
-        """Check that a step has a closure, and that its model is the optimizer's."""
+        """Check that a step has a closure; after each look, that its model and rows are right."""
         if not callable(closure):
             raise UsageError(
                 f"{type(self).__name__}.step needs a closure, which leaves gradients in .grad and "
@@ -131,6 +132,7 @@ class ConsistentOptimizer(StatefulOptimizer):
             )
         if isinstance(closure, Closure) and closure._names.keys() != self._checked:
             check_model(self, closure.model)
+            check_rows(closure._rule, closure._own, closure.batch)
             self._checked = closure._names.keys()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class TaskStream(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Task:
-        """Return a task, the same at every call.
+        """Return a task, the same at every call, in every process with the same seed.
 
         Raises:
             IndexError: Past the last task.

@@ -1,6 +1,7 @@
 """The settings of a run: the one table of them, and a run's whole configuration. No torch."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -143,6 +144,12 @@ class Choice:
     def table(self) -> dict[str, Any]:
         """Its name and its options as settings."""
         return {"name": self.name, **self.settings}
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What its constructor gets, but for its parts: a copy, since it may change a list."""
+        plain = {name: value for name, value in self.options.items() if name not in self.parts}
+        return deepcopy({**self.component.preset, **plain})
 
     def having(self, option: str, value: Any) -> "Choice":
         """Return it with another value of an option, which is not checked."""

@@ -60,7 +60,7 @@ def make_engine(host: PluginHost, choice: Choice) -> Engine:
     """
     made = host.load(choice.plugin, choice.component)
     try:
-        engine = made(**choice.component.preset, **choice.options)
+        engine = made(**choice.keywords)
     except UsageError:
         raise
     except Exception as error:

@@ -46,7 +46,7 @@ class EngineContract(DeclarationChecks):
     def make(self, seed: int = 0) -> Any:  # noqa: ARG002
         """Make the engine; it has no seed."""
         made = self.host.load(self.plugin, self.component)
-        return made(**self.component.preset, **self.choice.options)
+        return made(**self.choice.keywords)
 
     @contextmanager
     def opened(self, count: int, engine: Any = None) -> Iterator[Any]:

@@ -76,7 +76,7 @@ class TrackerContract(DeclarationChecks):
     def make(self, seed: int = 0) -> Any:  # noqa: ARG002
         """Make the tracker, which its own `check` does not refuse; it has no seed."""
         made = self.host.load(self.plugin, self.component)
-        options = {**self.component.preset, **self.choice.options}
+        options = self.choice.keywords
         made.check(options)
         return made(**options)
 

@@ -21,7 +21,7 @@ def check(host: PluginHost, trackers: Iterable[Choice]) -> None:
             raise UsageError(f"{choice} is no {Tracker.__module__}.{Tracker.__name__}")
         try:
             with ambient.kept(f"{choice.name}, while it was checked,"):
-                made.check({**choice.component.preset, **choice.options})
+                made.check(choice.keywords)
         except BnnlabError:
             raise
         except Exception as error:

@@ -107,9 +107,7 @@ def make(name: str, options: Mapping[str, Any]) -> Tracker:
     """Make a tracker; `checking.check` has found that it is one."""
     host = PluginHost()
     choice = choose(host, Kind.TRACKER, name, options)
-    made: Tracker = host.load(choice.plugin, choice.component)(
-        **choice.component.preset, **choice.options
-    )
+    made: Tracker = host.load(choice.plugin, choice.component)(**choice.keywords)
     return made
 
 
