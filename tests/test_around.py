@@ -250,6 +250,10 @@ def test_a_head_per_task_is_refused_by_rules_that_mix_tasks() -> None:
 def test_of_two_rules_that_say_what_is_learned_from_one_would_not_be_asked() -> None:
     with pytest.raises(UsageError, match=r"rule\.base: Replay itself says what a step learns from"):
         RuleAround(Replay(toy.ToyRule()))
+    with pytest.raises(UsageError, match=r"as it is, or let Watches be the base of Replay$"):
+        Watches(Replay(toy.ToyRule()))
+    with pytest.raises(UsageError, match=r"a base that learns from the batch as it is$"):
+        Replay(Replay(toy.ToyRule()))
     around = RuleAround(HasAMemory())
     with pytest.raises(UsageError, match=r"rule\.base: HasAMemory itself says"):
         around.attach(toy.make_model(), torch.Generator())

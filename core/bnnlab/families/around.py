@@ -66,9 +66,11 @@ class RuleAround(LearningRule):
 
     def _expect_plain(self, base: LearningRule) -> None:
         if recalls(base):
+            inner, outer = type(base).__name__, type(self).__name__
+            swapped = "" if recalls(self) else f", or let {outer} be the base of {inner}"
             raise UsageError(
-                f"rule.base: {type(base).__name__} itself says what a step learns from, and so "
-                f"does {type(self).__name__}: take a base that learns from the batch as it is"
+                f"rule.base: {inner} itself says what a step learns from, and only the outermost "
+                f"rule is asked: take a base that learns from the batch as it is{swapped}"
             )
 
     @property
