@@ -179,6 +179,14 @@ def test_shares_are_held_out_by_the_seed_and_of_each_class() -> None:
     assert len(rows(real, "test")) == 12
 
 
+def test_classes_that_are_scored_and_never_learned_are_said(caplog: Any) -> None:
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        bnnlab.stream_from((X, Y), test=(X, Y))
+        assert not caplog.text
+        bnnlab.stream_from((X, torch.arange(60)), test=0.2)
+    assert "test: there are examples of classes that no task learns, 12 in all, f" in caplog.text
+
+
 def test_a_list_is_a_task_each_and_its_test_data_are_one_or_one_each() -> None:
     halves = [(X[:30], Y[:30]), (X[30:], Y[30:])]
     shared = bnnlab.stream_from(halves, test=(X[:9], Y[:9]))

@@ -60,7 +60,24 @@ def divided(
         if tests:
             parts["test"] = tests[index % len(tests)]
         tasks.append(Task(index, f"task {index + 1}", **parts, classes=None, objective=objective))
+    _warn_of_unlearned(tasks)
     return tasks
+
+
+def _warn_of_unlearned(tasks: Sequence[Task]) -> None:
+    """Warn of classes that are in another part, and in no task's training part."""
+    classes: dict[str, set[int]] = {}
+    for task in tasks:
+        for name, part in task.parts.items():
+            found = task.objective.classes_in(part.labels[part.rows])
+            if found is not None:
+                classes.setdefault(name, set()).update(found.unique().tolist())
+    for name, found in classes.items():
+        if never := sorted(found - classes["train"]):
+            log.warning(
+                "%s: there are examples of classes that no task learns, %d in all, first %d",
+                *(name, len(never), never[0]),
+            )
 
 
 def _whole(data: Data) -> Examples:
