@@ -71,9 +71,9 @@ def _warn_of_unlearned(tasks: Sequence[Task]) -> None:
         for name, part in task.parts.items():
             found = task.objective.classes_in(part.labels[part.rows])
             if found is not None:
-                classes.setdefault(name, set()).update(found.unique().tolist())
-    for name, found in classes.items():
-        if never := sorted(found - classes["train"]):
+                classes.setdefault(name, set()).update(torch.unique(found).tolist())
+    for name, scored in classes.items():
+        if never := sorted(scored - classes["train"]):
             log.warning(
                 "%s: there are examples of classes that no task learns, %d in all, first %d",
                 *(name, len(never), never[0]),

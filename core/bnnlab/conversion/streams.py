@@ -178,7 +178,7 @@ def _read(name: str, given: Any, tokens: int | None) -> list[Data]:
 
 
 def _share(name: str, value: Any) -> float:
-    if not isinstance(value, Real) or not 0 <= value < 1 or (name == "test" and not value):
+    if not isinstance(value, Real) or not 0 <= float(value) < 1 or (name == "test" and not value):
         raise UsageError(f"{name}: {value!r} is no share. Give a number above 0 and below 1.")
     return float(value)
 
