@@ -211,6 +211,27 @@ def test_seeds_repeat_a_run_with_objects_in_this_process(
     weights = [read_config(folder / "run.toml")["model"]["weights"] for folder in (first, second)]
     assert weights[0] == weights[1]
     assert bnnlab.run(resume=first, **objects()).accuracy == study.results[0].accuracy
+    with pytest.raises(UsageError, match=r"study exists\. Choose another --name\.$"):
+        bnnlab.run(**objects(), **SMALL, seeds=2, out=tmp_path, name="study")
+
+
+def test_an_error_says_how_a_run_with_objects_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study of them does not; each of its runs does."""
+    pytest.importorskip("bnnlab_studies")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bnnlab.storage.checkpoint.save", full)
+    kinds = "model=..., rule=..., optimizer=..., stream=..., probe=..."
+    for seeds, name in ((None, "run"), (2, "study")):
+        folder = tmp_path / name / ("cell/seed-0" if seeds else "")
+        more: dict[str, Any] = {**SMALL, "seeds": seeds, "out": tmp_path, "name": name}
+        said = f"to continue: bnnlab.run(resume={str(folder)!r}, {kinds})"
+        with pytest.raises(RunError, match=f"{re.escape(said)}$"):
+            bnnlab.run(**objects(), **more)
 
 
 # -------------------------------------------------------------------- resuming

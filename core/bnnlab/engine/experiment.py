@@ -10,14 +10,14 @@ from typing import Any
 from bnnlab.engine.interruption import Interruption
 from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import Probes, ProbeStop
-from bnnlab.engine.protocol import Origin, is_object
+from bnnlab.engine.protocol import Origin
 from bnnlab.engine.result import Result, RunStatus, measured
 from bnnlab.engine.training import Trainer
-from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, command, explain, place
+from bnnlab.errors import NOTE, BnnlabError, RunError, StoppedError, explain, place
 from bnnlab.guards.threads import computing
 from bnnlab.interfaces.probe import Control, Run, Stepped
 from bnnlab.interfaces.stream import protocol_hash
-from bnnlab.registry.components import Kind
+from bnnlab.registry.given import resuming
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import RunFolder
@@ -81,6 +81,7 @@ class Experiment:
                 with suppress(RunError):  # the disk may be what failed: that is the news
                     self._finish("failed", failure=error)
                 if isinstance(error, BnnlabError):
+                    error.again = error.again and self.again
                     raise
                 raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
 
@@ -105,13 +106,8 @@ class Experiment:
         """What goes on with the run: a command; with objects, a call; empty without a folder."""
         if not self.folder:
             return ""
-        folder, config = self.folder.path, self.config
-        chosen = [*config.choices.items(), *((Kind.PROBE, it) for it in config.probes.values())]
-        its = (kind for kind, it in chosen if any(is_object(each) for _, each in it.within("")))
-        if given := "".join(f", {kind}=..." for kind in dict.fromkeys(its)):
-            return f"bnnlab.run(resume={str(folder)!r}{given})"
-        files = [word for it in self.host.plugins if it.file for word in ("--plugin", it.file)]
-        return command(*files, "run", "--resume", folder)
+        files = [each.file for each in self.host.plugins if each.file]
+        return resuming(self.folder.path, self.config.as_dict(), files)
 
     @property
     def _path(self) -> Path | None:

@@ -9,9 +9,10 @@ from bnnlab.engine.learner import restore
 from bnnlab.engine.objects import name_objects
 from bnnlab.engine.protocol import compare
 from bnnlab.engine.resuming import with_same_objects
-from bnnlab.errors import UsageError, command
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import Kind
+from bnnlab.registry.given import resuming
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect
 from bnnlab.settings.layers import resolve_components
@@ -44,7 +45,7 @@ def load(
     try:
         state = checkpoint.read(path / checkpoint.CHECKPOINT, old=True)
     except checkpoint.DamagedError as error:
-        again = command("run", "--resume", path)
+        again = resuming(path, settings)
         raise UsageError(f"{error} To go on with the run: {again}") from error
     data, seed = state["data"], settings.get("seed", 0)
     kinds = (Kind.MODEL, Kind.RULE) if data["rule_infers"] else (Kind.MODEL,)

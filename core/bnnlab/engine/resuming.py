@@ -1,7 +1,7 @@
 """A run goes on in Python, with its objects: they must be those that it began with."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bnnlab.engine.experiment import Experiment
@@ -10,7 +10,7 @@ from bnnlab.engine.preparing import prepare
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import Plugin
-from bnnlab.registry.given import OBJECT
+from bnnlab.registry.given import objects_in
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, Settings, resolve
 from bnnlab.settings.run import ANALYSIS
@@ -64,7 +64,7 @@ def with_same_objects(
     Raises:
         UsageError: With all that differs.
     """
-    before, plugins, faults = dict(_objects_in(settings)), list[Plugin](), list[str]()
+    before, plugins, faults = dict(objects_in(settings)), list[Plugin](), list[str]()
     probes = settings.get(Kind.PROBE, {})
     makes_fresh = settings.get("fresh") is True or f"{ANALYSIS}/fresh" in probes
     needs_weights = makes_fresh or not (folder / CHECKPOINT).exists()
@@ -95,12 +95,3 @@ def _fault(kind: Kind, mine: Settings, its: Settings, needs_weights: bool) -> st
         return _OTHERS.get(kind, "its attributes or its code are others")
     is_other = needs_weights and mine.get("weights") != its.get("weights")
     return "its initial weights are others" if is_other else ""
-
-
-def _objects_in(settings: Settings, place: str = "") -> Iterator[tuple[str, Settings]]:
-    """Yield what settings say of objects, each with its place."""
-    for key, table in settings.items():
-        if isinstance(table, Mapping):
-            if str(table.get("name", key)).startswith(f"{OBJECT}/"):
-                yield f"{place}{key}", table
-            yield from _objects_in(table, f"{place}{key}.")

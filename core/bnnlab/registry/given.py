@@ -1,9 +1,11 @@
 """Objects of the caller, in the place of components."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from bnnlab.errors import command
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus
@@ -59,3 +61,21 @@ def offer(
         maker=maker,
     )
     return Plugin(OBJECT, about["digest"], "", PluginStatus.OK, components=(component,))
+
+
+def objects_in(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what settings say of objects, each with its place, such as `rule.base`."""
+    for key, table in settings.items():
+        if isinstance(table, Mapping):
+            if str(table.get("name", key)).startswith(f"{OBJECT}/"):
+                yield f"{place}{key}", table
+            yield from objects_in(table, f"{place}{key}.")
+
+
+def resuming(folder: Path, settings: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
+    """Return what goes on with a run: a command with files of plugins; with objects, a call."""
+    kinds = dict.fromkeys(place.partition(".")[0] for place, _ in objects_in(settings))
+    if given := "".join(f", {kind}=..." for kind in kinds):
+        return f"bnnlab.run(resume={str(folder)!r}{given})"
+    plugins = (word for file in files for word in ("--plugin", file))
+    return command(*plugins, "run", "--resume", folder)

@@ -10,9 +10,9 @@ from typing import Any
 from bnnlab.engine import continual
 from bnnlab.engine.figures import SHARE, Score, chosen
 from bnnlab.engine.result import ABSENT, MEASURES
-from bnnlab.errors import UsageError, command, explain
+from bnnlab.errors import UsageError, explain
 from bnnlab.registry.components import Kind
-from bnnlab.registry.given import OBJECT
+from bnnlab.registry.given import OBJECT, resuming
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.merging import is_same
 from bnnlab.settings.run import KINDS
@@ -136,7 +136,7 @@ def state_of(record: Record) -> list[str]:
     folder = record.folder
     if folder is None:
         return []
-    again = f"to continue: {command('run', '--resume', folder)}"
+    again = f"to continue: {resuming(folder, record.settings)}"
     if record.status == "running":
         return [f"{owner_of(folder) or 'a process'} writes to it"]
     if record.status == "failed":

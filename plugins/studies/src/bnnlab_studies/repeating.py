@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bnnlab.errors import BnnlabError, UsageError
 from bnnlab.interfaces.keeping import keeping
 from bnnlab.registry.components import Kind
+from bnnlab.registry.given import objects_in
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, choose, resolve
@@ -36,7 +37,7 @@ def repeat(
     """Run one set of settings with several seeds; return all runs, with their models.
 
     If the settings name a folder `out`, a study's folder is made in it. `bnn sweep` goes on with
-    it. A run that fails ends the repetition.
+    it, if there are no objects in it. A run that fails ends the repetition.
 
     Args:
         host: The plugins.
@@ -61,9 +62,10 @@ def repeat(
     components = (config.choices[kind].component.name for kind in NAMING)
     name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
     folder = named_folder(Path(config.out).expanduser(), name)
-    again = command_of(folder)
+    has_objects = any(True for _ in objects_in(cell.settings))
     if folder.exists():
-        raise UsageError(f"{folder} exists. Choose another --name, or continue it: {again}")
+        rest = "." if has_objects else f", or continue it: {command_of(folder)}"
+        raise UsageError(f"{folder} exists. Choose another --name{rest}")
     engine = choose(host, Kind.ENGINE, "bnnlab-studies/local", {})
     plan = Plan(folder, (cell,), every, engine)
     with held(host, plan):
@@ -71,7 +73,8 @@ def repeat(
         try:
             study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
         except BnnlabError as error:
-            error.again = again
+            if not has_objects:  # with them, each of its runs goes on alone
+                error.again = command_of(folder)
             raise
         study.folder, study.name = folder, name
         write_table(study, folder)
