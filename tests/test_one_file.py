@@ -1,4 +1,4 @@
-"""Plugins in one file: found by every command, known by their content, broken alone."""
+"""Plugins in one file: found by every command, known by their content, refused if broken."""
 
 import json
 import os
@@ -137,6 +137,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("soft", "x = 1 / 0", "ZeroDivisionError: division by zero"),
     ("soft", "def f(:", "SyntaxError: "),
     ("soft", "x = 1", "TypeError: implements no hook"),
+    ("soft", "raise SystemExit(3)", "SystemExit: 3"),
     ("my-soft", SOURCE, "a module's name has letters, digits and '_': rename the file"),
     ("json", SOURCE, "there is another module 'json': rename the file"),
     ("bnnlab_backprop", SOURCE, "there is another module 'bnnlab_backprop'"),
@@ -144,7 +145,7 @@ BROKEN: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "source", "error"), BROKEN)
-def test_a_broken_file_breaks_itself_alone(
+def test_a_file_that_cannot_be_loaded_is_listed_and_an_error_of_all_else(
     name: str, source: str, error: str, own_folder: Path, bnn: Any, document: Any
 ) -> None:
     before = sys.modules.get(name)
@@ -153,10 +154,13 @@ def test_a_broken_file_breaks_itself_alone(
     assert row["status"] == "broken"
     assert error in row["error"]
     assert name == "soft" or sys.modules.get(name) is before
-    answer = bnn("--plugin", f"{name}.py", *TINY)
-    assert answer.code == 2
-    assert f"Not searched: {name}.py (broken: {row['error']})" in answer.err
-    assert bnn("--plugin", f"{name}.py", "info", "rule", "bp").code == 0
+    for words in (TINY, ("info", "rule", "bp"), ("nothing",)):
+        answer = bnn("--plugin", f"{name}.py", *words)
+        assert answer.code == 2
+        assert f"{name}.py cannot be loaded: {row['error']}" in answer.err
+    with pytest.raises(UsageError, match=r"cannot be loaded"):
+        host(own_folder / f"{name}.py")
+    assert host(own_folder / f"{name}.py", disabled=[name]).plugins
     sys.modules.pop("soft", None)
 
 
@@ -165,6 +169,11 @@ def test_what_is_no_file_of_python_is_refused(soft: Path, bnn: Any, tmp_path: Pa
     text = bnn("--plugin", "soft.txt", "info")
     assert (text.code, "is a Python file, NAME.py" in text.err) == (2, True)
     assert "--plugin: name a file" in bnn("info", "--plugin").err
+    (tmp_path / "bad.py").write_text("x = 1 / 0")
+    doctor = bnn("--plugin", str(tmp_path / "bad.py"), "doctor")
+    assert (doctor.code, "Broken plugins: bad.py." in doctor.out) == (1, True)
+    two = bnn("--plugin", os.pathsep.join(("a", "soft.py")), "info")
+    assert (two.code, "cannot be in a path" in two.err) == (2, True)
     other = tmp_path / "other" / "soft.py"
     other.parent.mkdir()
     other.write_text(SOURCE)

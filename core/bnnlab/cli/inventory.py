@@ -41,7 +41,7 @@ def list_plugins(
 
     Examples:  bnn list-plugins   |   bnn list-plugins --all --json
     """
-    host = PluginHost()
+    host = PluginHost(with_broken=True)
     plugins = [*host.plugins, *(host.unavailable() if all else [])]
     for plugin in plugins:
         if plugin.exception:
@@ -107,7 +107,7 @@ def doctor(json: Json = False) -> None:
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
-    report = _examine(PluginHost())
+    report = _examine(PluginHost(with_broken=True))
     plugins = report["plugins"]
     found = {
         "Broken plugins": [p["distribution"] for p in plugins if p["status"] == "broken"],

@@ -36,6 +36,7 @@ class PluginHost:
             registry.toml and BNNLAB_DISABLE name. If BNNLAB_ONLY names some, they alone are.
         files: Plugins that are one file each, beside those of BNNLAB_FILES. These are always
             imported, unless they are disabled.
+        with_broken: Whether a file that cannot be loaded is kept as broken; else it is refused.
 
     Attributes:
         index: The curated registry.
@@ -43,10 +44,16 @@ class PluginHost:
 
     Raises:
         UsageError: If BNNLAB_ONLY names a plugin that is not installed, or one of `files` is no
-            file.
+            file or cannot be loaded.
     """
 
-    def __init__(self, disabled: Iterable[str] = (), files: Iterable[str | Path] = ()) -> None:
+    def __init__(
+        self,
+        disabled: Iterable[str] = (),
+        files: Iterable[str | Path] = (),
+        *,
+        with_broken: bool = False,
+    ) -> None:
         self.index: Index = load_index()
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -56,6 +63,7 @@ class PluginHost:
         _expect_found(self.index, found, self._only)
         self.plugins: list[Plugin] = [self._load(each) for each in found]
         self._objects: list[Plugin] = []
+        _expect_loaded(() if with_broken else self.plugins)
 
     def _load(self, plugin: Plugin) -> Plugin:
         disabled = replace(plugin, status=PluginStatus.DISABLED, error=None)
@@ -149,8 +157,7 @@ class PluginHost:
                 return imported(target, distribution)
         if not found:
             raise NotInstalledError({"what this needs": distribution})
-        why = f": {found[0].error}" if found[0].error else ""
-        raise UsageError(f"this needs {distribution}, which is {found[0].status}{why}.")
+        raise UsageError(f"this needs {distribution}, which is {_state(found[0])}.")
 
     def unavailable(self) -> list[Plugin]:
         """Return the plugins of registry.toml that are not installed."""
@@ -185,6 +192,18 @@ def _expect_found(index: Index, found: Sequence[Plugin], only: frozenset[str]) -
         raise UsageError(
             f"BNNLAB_ONLY or --isolated names plugin {name!r}, which is not installed.{hint}"
         )
+
+
+def _expect_loaded(plugins: Iterable[Plugin]) -> None:
+    """Raise a UsageError if a plugin that is one file is broken."""
+    for each in plugins:
+        if each.file and each.status is PluginStatus.BROKEN:
+            error = UsageError(f"the plugin {each.file} cannot be loaded: {each.error}")
+            raise error from each.exception
+
+
+def _state(plugin: Plugin) -> str:
+    return f"{plugin.status}: {plugin.error}" if plugin.error else str(plugin.status)
 
 
 def does_not_load(plugin: Plugin, offer: Component | Command, error: BaseException) -> UsageError:
@@ -233,8 +252,9 @@ def _missing(
     for plugin in host.plugins:
         is_wanted = normalise(plugin.distribution) == wanted
         if is_wanted and plugin.status is not PluginStatus.OK:
-            why = f", which is {plugin.status}{f': {plugin.error}' if plugin.error else ''}"
-            error = UsageError(f"{what} comes with {plugin.distribution}{why}.")
+            error = UsageError(
+                f"{what} comes with {plugin.distribution}, which is {_state(plugin)}."
+            )
             error.__cause__ = plugin.exception
             return error
     if known and known.distribution not in installed:
@@ -255,11 +275,6 @@ def _missing(
         hint = none + (f" Known: {', '.join(names or indexed)}." if names or indexed else "")
     bad = [each for each in host.plugins if each.status is not PluginStatus.OK]
     if bad:
-        hint += f" Not searched: {', '.join(map(_not_searched, bad))}."
+        unsearched = ", ".join(f"{each.distribution} ({each.status})" for each in bad)
+        hint += f" Not searched: {unsearched}."
     return UsageError(f"unknown {what}.{hint}")
-
-
-def _not_searched(plugin: Plugin) -> str:
-    """Name a plugin that cannot be used; with the reason, if it is a file that somebody gave."""
-    why = f": {plugin.error}" if plugin.file and plugin.error else ""
-    return f"{plugin.distribution} ({plugin.status}{why})"

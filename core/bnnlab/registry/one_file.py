@@ -21,8 +21,19 @@ _MARK = "__bnnlab_file__"
 
 
 def given(files: Iterable[str | Path]) -> AbstractContextManager[None]:
-    """Let hosts that are made in this block, or in its child processes, load these files, too."""
-    return in_environment(FILES, os.pathsep.join(map(str, _with_others(files))))
+    """Let hosts that are made in this block, or in its child processes, load these files, too.
+
+    Raises:
+        UsageError: If a path holds the character that separates them.
+    """
+    every = [str(file) for file in _with_others(files)]
+    for file in every:
+        if os.pathsep in file:
+            raise UsageError(
+                f"the plugin {file}: {os.pathsep!r} separates the files of {FILES}, and cannot be "
+                "in a path. Rename the folder or the file."
+            )
+    return in_environment(FILES, os.pathsep.join(every))
 
 
 def _with_others(files: Iterable[str | Path]) -> list[Path]:
