@@ -102,10 +102,11 @@ def test_the_model_stays_as_it_is_and_any_module_is_taken() -> None:
 
 def test_a_task_that_is_told_is_scored_once_it_is_learned() -> None:
     learner = model(bnnlab.BatchNorm(8, "per-task"))
+    before = fingerprint(learner)
     found = bnnlab.evaluate(learner, stream(task_ids=True), learned=2)
     assert found.scores[2] is None
     assert None not in found.scores[:2]
-    assert learner.segments[0][1].slot == 1
+    assert fingerprint(learner) == before, "the task that was selected is selected again"
 
 
 def test_it_is_shown_in_a_terminal_and_in_a_notebook() -> None:
@@ -131,6 +132,10 @@ def test_what_does_not_go_together_is_refused() -> None:
         bnnlab.evaluate(model(), stream(), learned=1, earlier=first)
     with pytest.raises(UsageError, match="earlier: it is an evaluation on other tasks"):
         bnnlab.evaluate(model(), stream(tasks=2), earlier=first)
+    for other in ({"seed": 1}, {"test": 0.5}, {"task_ids": True}):
+        with pytest.raises(UsageError, match=r"on other data .* Give one on this stream"):
+            bnnlab.evaluate(model(), stream(**other), learned=2, earlier=first)
+    assert bnnlab.evaluate(model(), stream().to("cpu"), earlier=first).learned == 2
     with pytest.raises(
         UsageError, match=r"the model is on cpu and the stream on meta.*to\('cpu'\)"
     ):

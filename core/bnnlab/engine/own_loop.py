@@ -1,6 +1,7 @@
 """Evaluations in a training loop of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,13 @@ from bnnlab.engine.building import check_outputs
 from bnnlab.engine.checking import check_tasks
 from bnnlab.engine.evaluation import Evaluator
 from bnnlab.engine.figures import Rows, heading, score_of
+from bnnlab.engine.fingerprints import fingerprint, path_of
 from bnnlab.engine.html import matrix_html, stacked, table
 from bnnlab.engine.result import ABSENT, Measured, PerTask, told
 from bnnlab.errors import RunError, UsageError
+from bnnlab.guards.module_state import snapshot
 from bnnlab.interfaces.faults import check_model
-from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.model import Model, goes_by_task
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import Task, TaskStream
 
@@ -32,6 +35,7 @@ class Evaluation(Measured):
         tasks: Names of the tasks.
         measures: All of them by name.
         score: What a score is, such as "top-1 accuracy" or "R2".
+        data: Digest of what is scored: the stream's protocol, the test parts, the objective.
     """
 
     scores: PerTask
@@ -39,6 +43,7 @@ class Evaluation(Measured):
     tasks: list[str]
     measures: dict[str, Any]
     score: str
+    data: str
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value}" for name, value, _ in self._told())
@@ -72,8 +77,9 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the test parts of a stream, as a run does. The model stays as it is.
 
-    All tasks are scored; where the task is known at test, those that were learned. Without
-    `earlier`, the stream is checked as before a run, such as for copies of examples.
+    Only statistics that are recalibrated are measured anew. All tasks are scored; where the task is
+    known at test, those that were learned. Without `earlier`, the stream is checked as before a
+    run, such as for copies of examples.
 
     Args:
         model: A `bnnlab.Model`, or any torch module that returns the outputs.
@@ -86,9 +92,9 @@ def evaluate(
             complete.
 
     Raises:
-        UsageError: If `earlier` is of other tasks, or of no fewer that were learned; if model and
-            stream are on different devices; if the stream is faulty, or most of a test part is
-            learned from; or if the outputs do not fit the targets.
+        UsageError: If `earlier` is of other data, or of no fewer tasks learned; if model and stream
+            are on different devices; if the stream is faulty, or most of a test part is learned
+            from; or if the outputs do not fit the targets.
         RunError: If inputs or predictions are not finite, or the optimizer was made for another
             model.
 
@@ -104,7 +110,14 @@ def evaluate(
     _check(model, tasks, learned, earlier)
     if earlier is None:
         _check_stream(stream, tasks)
-    scores = _scores(model, stream, tasks, learned, optimizer)
+    data = _data_of(stream, tasks)
+    if earlier is not None and earlier.data != data:
+        raise UsageError(
+            "earlier: it is an evaluation on other tasks, on other data (such as another share or "
+            "seed) or of another objective. Give one on this stream."
+        )
+    with _selection_kept(model):
+        scores = _scores(model, stream, tasks, learned, optimizer)
     matrix = [] if earlier is None else [*earlier["accuracy"]]
     untrained = [None] * count if earlier is None else earlier["untrained_accuracy"]
     if learned:
@@ -113,7 +126,29 @@ def evaluate(
     else:
         untrained = scores
     score = tasks[0].objective.score
-    return Evaluation(scores, learned, names, continual.measures(matrix, untrained), score)
+    return Evaluation(scores, learned, names, continual.measures(matrix, untrained), score, data)
+
+
+def _data_of(stream: TaskStream, tasks: Sequence[Task]) -> str:
+    """Return a digest of what is scored; the seed of a stream is in the rows and targets."""
+    parts = [
+        (it.name, it.test.rows, it.test.labels[it.test.rows], it.test.permutation, it.classes)
+        for it in tasks
+    ]
+    objective = tasks[0].objective
+    return fingerprint([stream.protocol(), parts, path_of(objective), objective.score])
+
+
+@contextmanager
+def _selection_kept(model: nn.Module) -> Iterator[None]:
+    """Put back the parts that go by the task, afterwards."""
+    parts = [part for part in model.modules() if goes_by_task(part)]
+    put_back = [snapshot(part, part.buffers()) for part in parts]
+    try:
+        yield
+    finally:
+        for each in put_back:
+            each()
 
 
 def _check(
@@ -124,8 +159,6 @@ def _check(
             f"learned: {learned} of {len(tasks)} tasks. In a loop over tasks, say "
             "learned=task.index + 1."
         )
-    if earlier is not None and earlier.tasks != [task.name for task in tasks]:
-        raise UsageError("earlier: it is an evaluation on other tasks.")
     if earlier is not None and earlier.learned >= learned:
         raise UsageError(
             f"earlier: {earlier.learned} tasks were learned there, and {learned} now. Give the "
