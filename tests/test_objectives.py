@@ -167,6 +167,14 @@ def test_a_rule_of_classes_alone_is_refused_before_the_run(host: PluginHost, bnn
         experiment(host, None, {"rule": "drtp", "stream": "sine-undeclared"})
 
 
+@pytest.mark.usefixtures("host")
+def test_a_model_of_token_ids_alone_is_refused_for_numbers_by_check(bnn: Bnn) -> None:
+    refused = bnn("check", "--rule", "bp", "--model", "words-alone", "--stream", "digits")
+    assert refused.code == 1
+    assert "model:words-alone requires 'token-ids'" in refused.out
+    assert bnn("check", "--rule", "bp", "--model", "words-alone", "--stream", "words").code == 0
+
+
 def test_a_model_of_numbers_is_refused_for_token_ids(host: PluginHost) -> None:
     message = "requires 'token-inputs'.*inputs are token ids.*--model word-net"
     with pytest.raises(UsageError, match=message):

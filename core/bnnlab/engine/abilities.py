@@ -31,7 +31,8 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
         return provides - lacking, requires
     told = frozenset({"task-ids"})
     if kind is Kind.STREAM and is_made:
-        return (provides | told if value.gives_task_ids else provides - told), requires
+        shown = {"task-ids": value.gives_task_ids, "token-ids": value.tokens is not None}
+        return provides - {*shown} | {name for name, is_so in shown.items() if is_so}, requires
     if kind is Kind.MODEL and is_made:
         lacking = {"real-weights" if binary_parameters(value) else "binary-weights"}
         if isinstance(value, Model) and len(value.segments) < 2:

@@ -23,6 +23,7 @@ CAPABILITIES: Mapping[str, str] = {
     "posterior": "optimizer: weights are a distribution that predictive(n) draws from",
     "boundaries": "stream: the beginning and the end of a task are announced",
     "task-ids": "stream: the task is known at test time",
+    "token-ids": "stream: inputs are token ids",
 }
 """The core's names, and who provides them; a plugin's own are written `x-<distribution>:<name>`."""
 

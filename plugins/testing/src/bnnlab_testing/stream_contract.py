@@ -154,6 +154,9 @@ class StreamContract(ExampleChecks):
         for capability, is_needed in needed.items():
             said = f"it {'needs' if is_needed else 'does not need'} {capability!r}"
             assert self.needs(capability) == is_needed, f"{said}: see `requires`"
+        declared, has = self.provides("token-ids"), stream.tokens is not None
+        said = "are token ids: let it provide" if has else "are no token ids, and it provides"
+        assert declared == has, f"its inputs {said} 'token-ids'"
 
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
         """`gives_task_ids` says what the capability 'task-ids' says."""

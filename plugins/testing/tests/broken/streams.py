@@ -258,6 +258,7 @@ class FineNumbers(Fine):
 class FineTokens(Fine):
     """Has token ids, and a class for each."""
 
+    provides = ["token-ids"]
     fields = {"requires": frozenset({"any-loss", "token-inputs"})}
     input_shape, tokens, classes = (36,), 256, 2
 
@@ -284,6 +285,13 @@ class SaysNothingOfTokens(FineTokens):
     """Does not declare what models its inputs need."""
 
     fields = {"requires": frozenset({"any-loss"})}
+
+
+@found_by("test_what_its_data_need_is_declared", "are token ids: let it provide 'token-ids'")
+class SaysNothingToModels(FineTokens):
+    """Does not declare what its inputs are."""
+
+    provides = []
 
 
 @found_by("test_a_run_accepts_its_tasks", "numbers must be uint8 or float32. If they are token ids")
