@@ -1,6 +1,7 @@
 """Data are divided: into the parts of tasks, and by classes into tasks."""
 
 import logging
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -141,8 +142,8 @@ def class_groups(tasks: Any, classes: int) -> Sequence[Sequence[int]]:
             )
         return [*torch.arange(classes).view(int(tasks), -1).tolist()]
     try:
-        groups = [[int(each) for each in group] for group in tasks]
-    except (TypeError, ValueError):
+        groups = [[*map(operator.index, group)] for group in tasks]
+    except TypeError:
         raise UsageError(
             f"tasks: {tasks!r:.60} is neither how many tasks there are nor the classes of each, as "
             "tasks=[[0, 1], [2]]."

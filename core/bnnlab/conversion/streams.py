@@ -126,7 +126,7 @@ def stream_from(
         >>> [task.name for task in stream]
         ['classes 0-1', 'classes 2-3']
     """
-    _check_arguments(objective, task_ids, class_names, classes=classes, tokens=tokens)
+    _check_arguments(objective, task_ids, class_names, seed, classes=classes, tokens=tokens)
     trained, tested = _read("train", train, tokens), list[Data]()
     shares = {"validation": _share("validation", validation)}
     if isinstance(test, Real):
@@ -170,7 +170,7 @@ def stream_from(
 
 
 def _read(name: str, given: Any, tokens: int | None) -> list[Data]:
-    if given is None:
+    if given is None and name == "test":
         raise UsageError(f"{name}: give test data, or a share of train to hold out: test=0.2.")
     if isinstance(given, list) and given:
         return [read(f"{name}[{place}]", each, tokens) for place, each in enumerate(given)]
@@ -183,12 +183,16 @@ def _share(name: str, value: Any) -> float:
     return float(value)
 
 
-def _check_arguments(objective: Any, task_ids: Any, class_names: Any, **counts: Any) -> None:
+def _check_arguments(
+    objective: Any, task_ids: Any, class_names: Any, seed: Any, **counts: Any
+) -> None:
     """Check the kinds of what is said about the data."""
     if objective is not None and not isinstance(objective, Objective):
         raise UsageError(f"objective: give one, as bnnlab.Classes(), no {objective!r:.60}.")
     if not isinstance(task_ids, bool):
         raise UsageError(f"task_ids: {task_ids!r:.60} is neither True nor False.")
+    if not isinstance(seed, Integral):
+        raise UsageError(f"seed: {seed!r:.60} is no whole number.")
     is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
     if not is_list or not all(isinstance(each, str) for each in class_names):
         raise UsageError('class_names: give a list of texts, one per class: ["cat", "dog"].')
