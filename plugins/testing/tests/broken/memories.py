@@ -100,7 +100,7 @@ class CountsTasksInAnAttribute(toy.ToyRule):
         return answer
 
 
-@found_by("test_its_logits_are_of_the_batchs_own_rows", "puts the past first")
+@found_by("test_its_logits_are_of_the_batchs_own_rows", "own rows come first")
 class PutsThePastFirst(Replays):
     """Joins the rows in the wrong order."""
 
