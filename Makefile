@@ -11,7 +11,8 @@ DEMO := $(addprefix plugins/,analysis backprop demo dfa metaplasticity mlp plots
 # Folders in plugins/ whose packages are large, or need a service: only `make test-NAME` installs one
 # and runs its tests, which `make test` skips.
 HEAVY := optuna ray tensorboard wandb
-LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(PLUGINS))
 OTHERS := $(filter-out $(DEMO),$(LIGHT))
 
 # Tests start processes that import torch: they share what Python compiles of it.
@@ -30,7 +31,7 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 # A step that failed is made anew: without this, a .venv in which `venv` could put no pip would stay.
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-heavy test-slow lint format clean
+.PHONY: demo test test-heavy test-slow lint format wheels release clean
 
 demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
 	$(BIN)/bnn demo
@@ -59,6 +60,24 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+wheels: $(BIN)/python  ## Build the wheels of the core and of all plugins into dist
+	rm -rf dist
+	if $(BIN)/python -m pip install --quiet uv; then \
+		$(BIN)/uv build --quiet --all-packages --wheel --out-dir dist; \
+	else \
+		$(BIN)/python -m pip install --quiet build && \
+		for each in . $(PLUGINS); do $(BIN)/python -m build --wheel --outdir dist $$each || exit 1; done; \
+	fi
+
+# What we build comes from files, all else from the index.
+release: export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+release: export UV_CONSTRAINT := $(CURDIR)/constraints.txt
+release: wheels  ## Build all wheels, and run the demo from them in an empty environment; nothing is uploaded
+	$(PYTHON) -m venv --clear dist/environment
+	dist/environment/bin/pip install --quiet dist/bnnlab-*.whl
+	dist/environment/bin/bnn install $(PLUGINS:plugins/%=%) --find-links dist
+	cd dist && environment/bin/bnn doctor && environment/bin/bnn demo
+
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bnnlab needs Python 3.11 or newer; set PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -71,5 +90,5 @@ $(READY): $(VENV)/.demo $(OTHERS:=/pyproject.toml)
 	$(call install,--group dev $(addprefix -e ,$(OTHERS)))
 	touch $@
 
-clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove the virtual environment, wheels and caches
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache

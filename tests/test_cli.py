@@ -24,7 +24,7 @@ from bnnlab.cli import app, choosing
 ROOT = Path(__file__).parents[1]
 TINY = ["--stream", "digits", "--set", "model.hidden=[8]", "--epochs", "1"]
 COMMANDS = ["run", "list-recipes", "schema", "list-plugins", "info", "check", "matrix", "doctor"]
-COMMANDS += ["plot"]  # of a plugin
+COMMANDS += ["install", "uninstall", "plot"]  # the last is of a plugin
 Bnn = Callable[..., Any]
 
 pytestmark = pytest.mark.usefixtures("own_folder")

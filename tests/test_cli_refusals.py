@@ -109,7 +109,7 @@ def test_a_component_that_is_not_installed_is_answered_with_how_to_install_it(
 
     found = [each for each in discovery.find_plugins() if each.distribution != "bnnlab-dfa"]
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", lambda: found)
-    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "pip install -e ")
+    assert_refused(bnn("run", "--rule", "dfa"), "rule 'dfa'", "`bnn install dfa`")
 
 
 FILES: dict[str, tuple[str, list[str]]] = {

@@ -72,7 +72,7 @@ def test_a_package_that_is_a_distribution_now_is_found_or_missed_by_its_name(
     monkeypatch.setattr("bnnlab.moved.find_spec", lambda _: None)
     for name, home in (("plots", "plots"), ("uncertainty", "analysis")):
         monkeypatch.delitem(sys.modules, f"bnnlab.{name}", raising=False)
-        with pytest.raises(ModuleNotFoundError, match=f"pip install -e .*plugins/{home}`"):
+        with pytest.raises(ModuleNotFoundError, match=f"`bnn install {home}`"):
             importlib.import_module(f"bnnlab.{name}")
 
 

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import tomli
 
 from bnnlab.cli import main
 from bnnlab.errors import install_command
+from bnnlab.registry.components import PARTS
 from bnnlab.registry.discovery import find_plugins
+from bnnlab.registry.index import load_index
 from bnnlab_studies.inspection import state_of
 from bnnlab_studies.plan import command_of
 from bnnlab_studies.record import Record
@@ -55,7 +56,6 @@ def core_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide all plugins, and be in a folder with a sweep file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bnnlab.registry.host.find_plugins", list)
-    monkeypatch.setattr(metadata, "distributions", lambda **_: [])
     monkeypatch.setattr("shutil.which", lambda _: None)
     (tmp_path / "run.toml").write_text('optimizer = "bop"\nprobe = "confusion"\ndiagnose = true')
 
@@ -77,8 +77,8 @@ DEFAULTS = "mlp dfa metaplasticity vision"
         ("run --recipe dfa/permuted-mnist", "dfa"),
         ("compare a b", "studies"),
         ("plot accuracy x", "plots"),
-        ("report x", "report studies"),
-        ("tune x", "optuna studies"),
+        ("report x", "report"),
+        ("tune x", "optuna"),
     ],
 )
 def test_one_command_installs_all_that_a_line_needs(
@@ -87,9 +87,23 @@ def test_one_command_installs_all_that_a_line_needs(
     assert main(words.split()) == 2
     error = capsys.readouterr().err
     (command,) = re.findall("To install (?:it|them): `(.*)`", error)
-    folders = " ".join(f"-e {ROOT / 'plugins' / name}" for name in plugins.split())
-    assert command.partition(" install ")[2] == folders
+    assert command.partition("bnn install ")[2] == plugins
     assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("core_alone")
+def test_outside_a_checkout_the_command_has_the_folder_of_wheels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that is said is one that `bnn install` takes."""
+    for module in ("bnnlab.errors", "bnnlab.registry.sources"):
+        monkeypatch.setattr(f"{module}.PLUGINS", tmp_path / "nowhere")
+    assert main(["run", "--rule", "hsic"]) == 2
+    said = capsys.readouterr().err
+    assert "mlp hsic metaplasticity vision --find-links DIR` (DIR: the folder of" in said
+    assert main(["install", "hsic"]) == 2
+    assert "are on no package index yet" in capsys.readouterr().err
+    assert load_index().source == "none", "where it is another, the command needs no folder"
 
 
 @pytest.mark.usefixtures("core_alone")
@@ -97,8 +111,7 @@ def test_an_unknown_name_is_said_beside_what_is_missing(capsys: pytest.CaptureFi
     assert main(["run", "--rule", "xyz"]) == 2
     error = capsys.readouterr().err
     assert "unknown rule 'xyz'. No installed plugin has one. Known: bp, bptt, d" in error
-    assert "plugins/dfa" not in error
-    assert "plugins/vision" in error
+    assert "bnn install mlp metaplasticity vision" in error
 
 
 def test_the_cells_of_a_study_need_one_command(
@@ -115,7 +128,7 @@ def test_the_cells_of_a_study_need_one_command(
     assert main(["sweep", str(file)]) == 2
     error = capsys.readouterr().err
     assert "unknown rule 'hsci'. Did you mean 'hsic'?" in error
-    assert re.search("To install them: `.*plugins/hsic -e .*plugins/pepita`", error)
+    assert "To install them: `bnn install hsic pepita`" in error
     file.write_text('[sweep.grid]\nrule = ["hsic", "bp", "pepita"]')
     assert main(["sweep", str(file)]) == 2
     assert capsys.readouterr().err.startswith("error: rule 'hsic' comes with bnnlab-hsic, rule")
@@ -147,10 +160,45 @@ def test_a_command_that_goes_on_can_be_copied(
 
 
 @pytest.mark.usefixtures("not_active")
-def test_a_command_for_pip_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    command = install_command("bnnlab-optuna[plot]", "acme").strip("`")
-    place = f"{ROOT}/plugins/optuna[plot]"
-    assert shlex.split(command) == ["own bin/pip", "install", "-e", place, "acme"]
+def test_a_command_that_installs_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = install_command("bnnlab-optuna[plot]", "acme", "acme").strip("`")
+    assert shlex.split(command) == ["own bin/bnn", "install", "optuna[plot]", "acme"]
     monkeypatch.setenv("PATH", str(tmp_path / "own bin"))
-    monkeypatch.chdir(ROOT)
-    assert install_command("bnnlab-dfa") == "`pip install -e plugins/dfa`"
+    assert install_command("bnnlab-dfa") == "`bnn install dfa`"
+
+
+# ------------------------------------------------------------------ names, pages and extras
+
+
+def test_no_page_and_no_message_installs_us_from_an_index() -> None:
+    """The names are not registered: whoever registers one could publish anything under it."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+    code = [*ROOT.glob("core/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    for file in [*pages, *ROOT.glob("plugins/*/README.md"), *code]:
+        for line in file.read_text().splitlines():
+            by_name = re.search(r"pip install [^`]*(?<![/\w-])bnnlab(-\w|[\[`\s]|$)", line)
+            assert not by_name or "--find-links" in line, f"{file}: {line}"
+
+
+def test_the_readme_of_every_plugin_installs_it_by_its_short_name() -> None:
+    for page in ROOT.glob("plugins/*/README.md"):
+        assert re.search(rf"^bnn install {page.parent.name}\b", page.read_text(), re.MULTILINE), page
+
+
+def test_the_extras_have_every_plugin() -> None:
+    extras = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    index = load_index()
+    parts = {
+        entry.distribution
+        for entry in index.plugins
+        if any(offer.startswith(f"{part}:") for part in PARTS for offer in entry.offers)
+    }
+    assert set(extras["methods"]) == parts
+    trackers = {entry.distribution for entry in index.plugins if "track:" in str(entry.offers)}
+    assert set(extras["track"]) == trackers
+    (others,) = re.findall(r"bnnlab\[(.*)\]", extras["all"][0])
+    named = {*extras["all"][1:], *(each for name in others.split(",") for each in extras[name])}
+    folders = {f"bnnlab-{each.parent.name}" for each in ROOT.glob("plugins/*/pyproject.toml")}
+    assert named == folders - {"bnnlab-tracking"}, "trackers bring that along"

@@ -13,6 +13,8 @@ import pytest
 import tomli
 from packaging.requirements import Requirement
 
+import wheels
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -25,31 +27,19 @@ def installed(project):
     return any(each.name == name for each in distributions())
 
 
-BUILD = """
-import os, sys
-from hatchling.build import build_wheel
-
-for source in sys.argv[2:]:
-    os.chdir(source)
-    build_wheel(sys.argv[1])
-"""
-"""What pip does for each source, in one process for all."""
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder of packages: all that is installed here but ours, and our wheels."""
     built = tmp_path_factory.mktemp("wheels")
-    sources = [str(ROOT), *(str(each.parent) for each in sorted(PROJECTS) if installed(each))]
-    subprocess.run([sys.executable, "-c", BUILD, str(built), *sources], check=True)
+    sources = [ROOT, *(each.parent for each in sorted(PROJECTS) if installed(each))]
+    made = wheels.build(sources, built)
     site = tmp_path_factory.mktemp("site")
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if "bnnlab" not in package.name:
             (site / package.name).symlink_to(package)
-    wheels = [str(wheel) for wheel in sorted(built.glob("*.whl"))]
-    assert len(wheels) == len(sources)
+    assert len(made) == len(sources)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "--no-deps", "--target", str(site), *wheels], check=True)
+    subprocess.run([*pip, "--no-deps", "--target", str(site), *map(str, made)], check=True)
     return site
 
 
@@ -100,15 +90,16 @@ def test_the_core_alone_says_what_is_missing_and_how_to_get_it(site, tmp_path):
     try:
         assert bnn(site, "list-plugins").stdout.startswith("No plugin is installed.")
         assert "Commands of plugins" not in bnn(site, "--help").stdout
-        for words, distribution in (
-            ("run", "bnnlab-dfa"),
-            ("run --rule bp", "bnnlab-backprop"),
-            ("plot accuracy RUN", "bnnlab-plots"),
+        for words, plugin in (
+            ("run", "dfa"),
+            ("run --rule bp", "backprop"),
+            ("plot accuracy RUN", "plots"),
         ):
             missed = bnn(site, *words.split())
             assert (missed.returncode, missed.stdout) == (2, "")
-            command = missed.stderr.partition("pip install ")[2].partition("`")[0]
-            assert distribution in command.split()
+            command = missed.stderr.partition("bnn install ")[2].partition("`")[0]
+            assert plugin in command.split()
+            assert command.endswith("--find-links DIR")
     finally:
         for path in tmp_path.glob("bnnlab_*"):
             shutil.move(path, site)
@@ -120,7 +111,7 @@ def test_an_uninstalled_plugin_is_missed_by_name_and_the_rest_works(site, tmp_pa
     try:
         missed = bnn(site, "run", "--rule", "dfa")
         assert missed.returncode == 2
-        assert "pip install bnnlab-dfa" in missed.stderr
+        assert "bnn install dfa --find-links DIR`" in missed.stderr
         assert bnn(site, "matrix").returncode == 0
         words = "run --rule bp --epochs 1 --out none --quiet --stream digits"
         assert bnn(site, *words.split()).returncode == 0

@@ -1,17 +1,18 @@
 """Errors for people: what is wrong, where, and what to do."""
 
 import logging
-import re
 import shlex
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+"""Where the plugins are in a checkout; elsewhere there is no such folder."""
 
 _LONGEST_NAME = 100
 
@@ -156,43 +157,13 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
 def install_command(*distributions: str) -> str:
     """Return the command, in backticks, that installs plugins of bnnlab's own.
 
-    In a checkout they are beside the core, with the plugins that they need; else they are in a
-    package index, and pip finds these.
+    They are on no package index yet: outside a checkout it needs a folder of wheels.
     """
-    needed = dict.fromkeys(distributions)
-    for each in distributions:
-        needed |= dict.fromkeys(_beside(each))
-    places = " ".join(f"-e {_near(it)}" if (it := _folder(name)) else name for name in needed)
-    return f"`{program('pip')} install {places}`"
-
-
-def _folder(distribution: str) -> Path | None:
-    """Return where a plugin is in this checkout, with its extras; None if it is not there."""
-    name, bracket, extras = distribution.removeprefix("bnnlab-").partition("[")
-    folder = Path(__file__).parents[2] / "plugins" / name
-    is_there = distribution.startswith("bnnlab-") and folder.is_dir()
-    return folder.with_name(name + bracket + extras) if is_there else None
-
-
-def _near(path: Path) -> str:
-    """Return a path for a command: relative, if it is below the working directory."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
-
-
-def _beside(distribution: str) -> Iterator[str]:
-    """Yield the plugins of this checkout that one needs, and that are not installed."""
-    import tomli
-
-    folder = _folder(distribution.partition("[")[0])
-    if folder is None:
-        return
-    about = tomli.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-    for needed in about["project"]["dependencies"]:
-        name = re.split(r"[^\w-]", needed)[0]
-        if _folder(name) and not any(metadata.distributions(name=name)):
-            yield name
-            yield from _beside(name)
+    names = (each.removeprefix("bnnlab-") for each in dict.fromkeys(distributions))
+    words = command("install", *names)
+    if PLUGINS.is_dir():
+        return f"`{words}`"
+    return f"`{words} --find-links DIR` (DIR: the folder of bnnlab's wheels)"
 
 
 def program(name: str) -> str:
@@ -204,7 +175,8 @@ def program(name: str) -> str:
     found = shutil.which(name)
     if not beside.exists() or (found and Path(found).resolve() == beside.resolve()):
         return name
-    return _near(beside)
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
 
 
 def command(*words: object) -> str:

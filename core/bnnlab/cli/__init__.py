@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli import fit, info, inventory, running
+from bnnlab.cli import fit, info, installing, inventory, running
 from bnnlab.cli.commands import Commands
 from bnnlab.cli.console import finish, prepare, report_error, report_traceback
 from bnnlab.errors import NOTE, BnnlabError, LogFormatter, UsageError, first_line
@@ -62,6 +62,8 @@ for command in (
     running.list_recipes,
     running.schema,
     inventory.list_plugins,
+    installing.install,
+    installing.uninstall,
     info.info,
     fit.check,
     fit.matrix,

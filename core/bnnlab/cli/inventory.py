@@ -12,7 +12,7 @@ import typer
 
 from bnnlab import __version__
 from bnnlab.cli.console import Json, Part, print_json, print_out, print_table
-from bnnlab.errors import UsageError, install_command
+from bnnlab.errors import UsageError, command, install_command
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import user_file
@@ -55,6 +55,8 @@ def list_plugins(
     else:
         lines = [[*_head(row), _offers(row, known)] for row in rows]
         print_table(("plugin", "version", "status", "offers"), lines)
+        if any(row["status"] == PluginStatus.AVAILABLE for row in rows):
+            print_out(f"\nTo install one: {install_command('NAME')}.", soft_wrap=True)
 
 
 def _row(plugin: Plugin) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _head(row: dict[str, Any]) -> list[Part]:
 def _offers(row: dict[str, Any], known: Mapping[str, Sequence[str]]) -> str:
     """Return what a plugin offers, `rule: bp; optimizer: adam, sgd`, or what is wrong with it."""
     if row["status"] == PluginStatus.AVAILABLE:
-        lines = [install_command(row["distribution"]), _grouped(known[row["distribution"]])]
+        lines = [_grouped(known[row["distribution"]])]
     else:
         components = [f"{each['kind']}:{each['name']}" for each in row["components"]]
         commands = [f"command:{each['name']}" for each in row["commands"]]
@@ -119,7 +121,8 @@ def doctor(json: Json = False) -> None:
         print_json(report)
     else:
         _print_report(report)
-        print_out(" ".join(problems) or "No problem found.")
+        hint = [f"To remove a plugin: `{command('uninstall', 'NAME')}`."] if problems else []
+        print_out(" ".join([*problems, *hint]) or "No problem found.")
     if problems:
         raise typer.Exit(1)
 

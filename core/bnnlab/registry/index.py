@@ -9,7 +9,7 @@ from typing import Any
 import platformdirs
 import tomli
 
-from bnnlab.errors import UsageError, first_line
+from bnnlab.errors import UsageError, did_you_mean, first_line
 from bnnlab.registry.components import Command
 from bnnlab.registry.discovery import normalise
 
@@ -19,6 +19,8 @@ _HOMES = (  # beside the package in a wheel, at the root in a checkout
 )
 LARGEST = 2**26
 """Characters of a TOML file."""
+NOWHERE, INDEX = "none", "index"
+"""Values of `source` that are no folder of wheels."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,49 @@ class Index:
         defaults: A layer of settings, like a run file.
         own: The layer of the user's own file, which comes before it.
         disabled: Distributions and entry points that are not imported.
+        source: Of plugins, without a checkout: a folder of wheels, `index`, or `none`.
     """
 
     plugins: tuple[Entry, ...]
     defaults: dict[str, Any]
     own: dict[str, Any]
     disabled: frozenset[str]
+    source: str = NOWHERE
 
     def offering(self, offer: str) -> Entry | None:
         """Return the known plugin that offers `kind:name`."""
         return next((entry for entry in self.plugins if offer in entry.offers), None)
+
+    def distribution(self, said: str, more: Mapping[str, str]) -> str:
+        """Return the distribution that is called so, or offers what is called so.
+
+        Args:
+            said: A plugin, its distribution, a component or a command; also as `kind:name`.
+            more: Distributions by names, beside the known ones.
+
+        Raises:
+            UsageError: If nothing known is called so, or several plugins offer it.
+        """
+        names = {**more}
+        for entry in self.plugins:
+            names |= dict.fromkeys((entry.name, entry.distribution), entry.distribution)
+        if normalise(said) in names:
+            return names[normalise(said)]
+        bare = said.rpartition(":")[2]
+        pairs = [(offer, entry.distribution) for entry in self.plugins for offer in entry.offers]
+        called = {offer: home for offer, home in pairs if offer.endswith(f":{bare}")}
+        homes = {home for offer, home in called.items() if said in (offer, bare)}
+        if len(homes) == 1:
+            return homes.pop()
+        ways = " or ".join(map(repr, called))
+        if homes:
+            raise UsageError(f"several plugins offer {said!r}. Choose one: {ways}.")
+        known = [*names, *(offer.partition(":")[2] for offer, _ in pairs)]
+        hint = f" Did you mean {ways}?" if ways else did_you_mean(said, known)
+        raise UsageError(
+            f"no plugin is called {said!r}, and none is known to offer it.{hint} "
+            "`bnn list-plugins --all` shows the plugins."
+        )
 
     def names(self, kind: str) -> list[str]:
         """Return all known names of a kind of component, or of commands."""
@@ -88,7 +123,7 @@ def read_toml(path: Path | Traversable) -> dict[str, Any]:
 
 
 def load_index() -> Index:
-    """Read the registry and the user's overrides (`disabled` and `[defaults]`)."""
+    """Read the registry and the user's overrides (`disabled`, `source` and `[defaults]`)."""
     data = read_toml(next(home for home in _HOMES if home.exists()))
     entries = tuple(
         Entry(name, table["name"], _offers(table))
@@ -96,7 +131,8 @@ def load_index() -> Index:
     )
     own = _read_own(user_file()) if user_file().exists() else {}
     disabled = frozenset([*data["disabled"], *map(normalise, own.get("disabled", []))])
-    return Index(entries, data["defaults"], own.get("defaults", {}), disabled)
+    source = own.get("source", data["source"])
+    return Index(entries, data["defaults"], own.get("defaults", {}), disabled, source)
 
 
 def _offers(table: dict[str, Any]) -> tuple[str, ...]:
@@ -107,13 +143,22 @@ def _offers(table: dict[str, Any]) -> tuple[str, ...]:
 def _read_own(file: Path) -> dict[str, Any]:
     """Read the user's own registry.toml; its defaults are checked when they are used."""
     own = read_toml(file)
-    unknown = sorted(own.keys() - {"defaults", "disabled"})
+    unknown = sorted(own.keys() - {"defaults", "disabled", "source"})
     if unknown:
-        raise UsageError(f"{file}: unknown key {unknown[0]!r}. Allowed: 'disabled', [defaults].")
+        allowed = "'disabled', 'source', [defaults]"
+        raise UsageError(f"{file}: unknown key {unknown[0]!r}. Allowed: {allowed}.")
     names, tables = own.get("disabled", []), own.get("defaults", {})
     are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not are_names or not isinstance(tables, dict):
         raise UsageError(f"{file}: 'disabled' must be a list of names, and [defaults] a table.")
+    source = own.get("source", NOWHERE)
+    if not isinstance(source, str) or not source:
+        raise UsageError(f"{file}: 'source' must be a folder of wheels, '{INDEX}' or '{NOWHERE}'.")
+    if source not in (INDEX, NOWHERE):
+        try:
+            own["source"] = str(file.parent / Path(source).expanduser())
+        except RuntimeError as error:  # ~nobody
+            raise UsageError(f"{file}: source: {error}") from error
     return own
 
 

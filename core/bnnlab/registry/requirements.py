@@ -1,15 +1,17 @@
-"""Missing requirements of an installed distribution."""
+"""What is installed, what it requires, and what of that is missing."""
 
 import logging
 import platform
-from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Collection, Iterable, Iterator
+from email.message import Message
+from importlib import invalidate_caches
+from importlib.metadata import PackageNotFoundError, distribution, distributions
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
-from bnnlab.registry.discovery import described
+from bnnlab.registry.discovery import described, normalise
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +49,65 @@ def _unmet(
         except InvalidRequirement:
             yield f"has a requirement that cannot be read: {text!r}"
             continue
-        if wanted.marker and not any(
-            wanted.marker.evaluate({"extra": extra}) for extra in extras or [""]
-        ):
+        if not _applies(wanted, extras):
             continue
         try:
-            installed = described(distribution(wanted.name))["Version"]
+            version = described(distribution(wanted.name))["Version"]
         except PackageNotFoundError:
             yield f"requires {wanted.name}{wanted.specifier}, which is not installed"
             continue
-        if not _contains(str(wanted.specifier), installed):
-            yield f"requires {wanted.name}{wanted.specifier}; {installed} is installed"
+        if not _contains(str(wanted.specifier), version):
+            yield f"requires {wanted.name}{wanted.specifier}; {version} is installed"
         if wanted.extras:
             yield from _unmet(wanted.name, frozenset(wanted.extras), seen)
 
 
-def _contains(specifier: str, installed: str) -> bool:
+def required(about: Message, extras: Collection[str] = ()) -> Iterator[Requirement]:
+    """Yield what metadata require with these extras; `unmet` names what cannot be read."""
+    for text in about.get_all("Requires-Dist") or ():
+        try:
+            wanted = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if _applies(wanted, extras):
+            yield wanted
+
+
+def installed() -> dict[str, Message]:
+    """Return the metadata of each installed distribution, without those that cannot be read."""
+    invalidate_caches()  # pip may just have been called
+    found = dict[str, Message]()
+    for each in distributions():
+        try:
+            about = described(each)
+        except (OSError, ValueError):  # damaged, or no UTF-8
+            continue
+        if "Name" in about and "Version" in about:
+            found.setdefault(normalise(about["Name"]), about)
+    return found
+
+
+def needing(names: Iterable[str]) -> list[str]:
+    """Return the installed distributions that need one of these, be it by way of others."""
+    users: dict[str, set[str]] = {}
+    for name, about in installed().items():
+        for each in required(about):
+            users.setdefault(normalise(each.name), set()).add(name)
+    found, left = set[str](), [*names]
+    while left:
+        new = users.get(left.pop(), set()) - found
+        found |= new
+        left += new
+    return sorted(found - {*names})
+
+
+def _applies(wanted: Requirement, extras: Collection[str]) -> bool:
+    said = wanted.marker
+    return said is None or any(said.evaluate({"extra": each}) for each in extras or [""])
+
+
+def _contains(specifier: str, version: str) -> bool:
     try:
-        return SpecifierSet(specifier).contains(installed, prereleases=True)
+        return SpecifierSet(specifier).contains(version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion, TypeError):  # damaged metadata meet nothing
         return False

@@ -142,7 +142,7 @@ def postgresql() -> Iterator[str]:
     programs = [place for place in places if (place / "initdb").exists()]
     if not programs:
         pytest.skip("PostgreSQL is not installed")
-    pytest.importorskip("psycopg", reason="pip install 'bnnlab-optuna[postgresql]'")
+    pytest.importorskip("psycopg", reason="bnn install 'optuna[postgresql]'")
     demoted: dict[str, Any] = {}
     folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
     if os.geteuid() == 0:  # the server refuses to be root's

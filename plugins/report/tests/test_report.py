@@ -121,7 +121,8 @@ def test_a_real_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (per_value,) = page.column("cost", "bytes per value")
     assert isinstance(per_value, float)
     assert "bnn run --config cell.toml --seed 0\n" in page.text
-    assert "pip install bnnlab bnnlab-analysis bnnlab-dfa bnnlab-metaplasticity bnn" in page.text
+    assert "install bnnlab. Then:" in page.text
+    assert "bnn install analysis dfa metaplasticity mlp studies vision" in page.text
     toml = page.text.partition("cell.toml:\n")[2].partition("The command that")[0]
     told = tomllib.loads((tmp_path / "one" / "run.toml").read_text())
     assert tomllib.loads(toml).items() <= told.items()

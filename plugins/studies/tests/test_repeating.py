@@ -99,7 +99,7 @@ def test_without_the_distribution_it_says_what_to_install(
         run(seeds=2)
     host = PluginHost()
     host.plugins.clear()
-    with pytest.raises(UsageError, match=r"not installed\. To install it: `.*pip install"):
+    with pytest.raises(UsageError, match=r"not installed\. To install it: `bnn install studies`"):
         host.library("bnnlab-studies", "bnnlab_studies.repeating:repeat")
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bnnlab.errors import UsageError, first_line, install_command
+from bnnlab.errors import UsageError, first_line, program
 from bnnlab.guards.threads import cores
 from bnnlab.registry.requirements import unmet
 
@@ -89,7 +89,7 @@ class Cluster:
     def _imported(self) -> Any:
         faults = [line for line in unmet("bnnlab-ray") if line.startswith("requires ray")]
         if faults:
-            raise UsageError(f"bnnlab-ray {faults[0]}: {install_command('bnnlab-ray')}")
+            raise UsageError(f"bnnlab-ray {faults[0]}: `{program('pip')} install --upgrade ray`")
         if self._address is not None:  # one attempt of Ray's to connect, not twenty
             os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
         import ray

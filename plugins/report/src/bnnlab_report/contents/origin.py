@@ -15,6 +15,8 @@ from bnnlab_studies.record import Record, leaves
 
 MACHINE = ("python", "torch", "bnnlab", "platform", "processor", "threads", "cuda", "gpu")
 """Of environment.json, what tells machines apart."""
+OURS = "bnnlab-"
+"""What the names of our plugins begin with."""
 
 
 def section(material: Material) -> Section:
@@ -74,8 +76,11 @@ def _commands(material: Material) -> list[Block]:
             )
         )
     if blocks:
-        install = Code(shlex.join(["pip", "install", *_needed(material)]))
-        blocks = [Note("To make the runs anew, install:"), install, *blocks]
+        needed = _needed(material)
+        plugins = [each.removeprefix(OURS) for each in needed if each.startswith(OURS)]
+        others = ", ".join(each for each in needed if not each.startswith(OURS))
+        install = Code(shlex.join(["bnn", "install", *plugins]))
+        blocks = [Note(f"To make the runs anew, install {others}. Then:"), install, *blocks]
     return blocks
 
 

@@ -1,0 +1,150 @@
+"""Where plugins are taken from: a checkout, a folder of wheels, or a package index.
+
+Nothing of a plugin is imported. Packages of our own name are never looked up in an index unless
+that was asked for: somebody else may have registered the name there.
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from email.message import Message
+from importlib.metadata import PathDistribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.tags import sys_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from bnnlab.errors import PLUGINS, UsageError, install_command
+from bnnlab.registry.discovery import described, normalise
+from bnnlab.registry.hookspecs import PROJECT
+from bnnlab.registry.index import INDEX, NOWHERE, Index, read_toml
+from bnnlab.registry.requirements import installed, required
+
+_PREFIX = f"{PROJECT}-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where plugins are taken from.
+
+    Attributes:
+        place: In a sentence: "there is no such plugin in ...".
+        folder: Of wheels, which may also hold what plugins need; else None.
+        packages: The folder of a checkout, or the wheel, of each distribution.
+        is_index: Whether pip and uv find the distributions by their names.
+    """
+
+    place: str
+    folder: Path | None = None
+    packages: Mapping[str, Path] = field(default_factory=dict)
+    is_index: bool = False
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The distributions of plugins, by their names and by their short names."""
+        names = self.packages.keys() - {PROJECT}
+        return {each.removeprefix(_PREFIX): each for each in names} | {each: each for each in names}
+
+    def arguments(self, wanted: Iterable[Requirement]) -> list[str]:
+        """Return what pip and uv are given to install distributions.
+
+        Those of our own that they need, and that are not installed, are among it.
+
+        Raises:
+            UsageError: If one is not in the packages, or its wheel cannot be read.
+        """
+        if self.is_index:
+            return [str(each) for each in wanted]
+        there, found = installed().keys(), dict[str, set[str]]()
+        for each in wanted:
+            self._collect(each, there, found)
+        words = list[str]()
+        for name, extras in found.items():
+            path = self.packages[name]
+            place = f"{path}[{','.join(sorted(extras))}]" if extras else str(path)
+            words += ["--editable", place] if path.is_dir() else [place]
+        return words
+
+    def _collect(
+        self, wanted: Requirement, there: Set[str], found: dict[str, set[str]]
+    ) -> None:
+        name = normalise(wanted.name)
+        if name in found and wanted.extras <= found[name]:
+            return
+        if name not in self.packages:
+            raise UsageError(f"there is no {name} in {self.place}.")
+        found.setdefault(name, set()).update(wanted.extras)
+        for each in _needs(self.packages[name], wanted.extras):
+            its = normalise(each.name)
+            if its.startswith(_PREFIX) and (each.extras or its not in there):
+                self._collect(each, there, found)
+
+
+def choose(index: Index, folder: Path | None = None, from_index: bool = False) -> Source:
+    """Return the source: what the command names, else the checkout, else that of registry.toml.
+
+    Raises:
+        UsageError: If there is none, or the folder is not there.
+    """
+    if folder:
+        return _wheels(folder)
+    projects = sorted(PLUGINS.glob("*/pyproject.toml"))
+    checkout = {_PREFIX + each.parent.name: each.parent for each in projects}
+    if checkout and not from_index:
+        return Source(f"the checkout {PLUGINS.parent}", packages=checkout)
+    if from_index or index.source == INDEX:
+        return Source("the package index", is_index=True)
+    if index.source == NOWHERE:
+        raise UsageError(
+            f"the plugins of {PROJECT} are on no package index yet: install them from wheels, as "
+            f"{install_command('NAME')}. `make wheels` in a checkout builds them."
+        )
+    return _wheels(Path(index.source))
+
+
+def _wheels(folder: Path) -> Source:
+    """Return a folder's newest wheel of each distribution that this Python can install."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder. `make wheels` in a checkout makes one, `dist`.")
+    usable, found = {*sys_tags()}, []
+    for wheel in folder.resolve().glob("*.whl"):
+        try:
+            name, version, _, tags = parse_wheel_filename(wheel.name)
+        except InvalidWheelFilename:  # pip skips it, too
+            continue
+        if tags & usable:
+            found.append((version, str(name), wheel))
+    packages = {name: wheel for _, name, wheel in sorted(found)}
+    return Source(f"the wheels of {folder}", folder.resolve(), packages)
+
+
+def _needs(package: Path, extras: Set[str]) -> Iterator[Requirement]:
+    """Yield what a package requires with these extras, and what an extra of the core brings."""
+    about = _from_project(package, extras) if package.is_dir() else _from_wheel(package)
+    for each in required(about, extras):
+        yield from _with_extras_of_the_core(each)
+
+
+def _with_extras_of_the_core(wanted: Requirement) -> Iterator[Requirement]:
+    yield wanted
+    if normalise(wanted.name) == PROJECT and wanted.extras:
+        for each in required(described(distribution(PROJECT)), wanted.extras):
+            yield from _with_extras_of_the_core(each)
+
+
+def _from_project(folder: Path, extras: Set[str]) -> Message:
+    project, about = read_toml(folder / "pyproject.toml")["project"], Message()
+    optional = project.get("optional-dependencies", {})
+    for needed in (project.get("dependencies", ()), *(optional.get(it, ()) for it in extras)):
+        for each in needed:
+            about["Requires-Dist"] = each
+    return about
+
+
+def _from_wheel(wheel: Path) -> Message:
+    name = "-".join(wheel.name.split("-")[:2])
+    try:
+        return described(PathDistribution(zipfile.Path(wheel, f"{name}.dist-info/")))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{wheel} is no wheel that can be read: {error}.") from error
