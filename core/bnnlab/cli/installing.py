@@ -113,7 +113,7 @@ def _removable(said: str, index: Index, called: Mapping[str, str]) -> str:
         UsageError: If it is the core, or not installed.
     """
     if normalise(said) == PROJECT:
-        raise UsageError(f"{PROJECT} is the core, and stays. To remove all, delete the environment.")
+        raise UsageError(f"{PROJECT} is the core, and stays. Delete the environment to remove all.")
     name = index.distribution(said, called)
     if name not in called:
         raise UsageError(f"{name} is not installed. `bnn list-plugins` lists what is.")

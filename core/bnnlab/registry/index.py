@@ -48,7 +48,7 @@ class Index:
     defaults: dict[str, Any]
     own: dict[str, Any]
     disabled: frozenset[str]
-    source: str = NOWHERE
+    source: str
 
     def offering(self, offer: str) -> Entry | None:
         """Return the known plugin that offers `kind:name`."""

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from email.message import Message
 from importlib.metadata import PathDistribution, distribution
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
 
 from bnnlab.errors import PLUGINS, UsageError, install_command
 from bnnlab.registry.discovery import described, normalise
@@ -66,9 +68,7 @@ class Source:
             words += ["--editable", place] if path.is_dir() else [place]
         return words
 
-    def _collect(
-        self, wanted: Requirement, there: Set[str], found: dict[str, set[str]]
-    ) -> None:
+    def _collect(self, wanted: Requirement, there: Set[str], found: dict[str, set[str]]) -> None:
         name = normalise(wanted.name)
         if name in found and wanted.extras <= found[name]:
             return
@@ -107,7 +107,7 @@ def _wheels(folder: Path) -> Source:
     """Return a folder's newest wheel of each distribution that this Python can install."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder. `make wheels` in a checkout makes one, `dist`.")
-    usable, found = {*sys_tags()}, []
+    usable, found = {*sys_tags()}, list[tuple[Version, str, Path]]()
     for wheel in folder.resolve().glob("*.whl"):
         try:
             name, version, _, tags = parse_wheel_filename(wheel.name)
@@ -136,9 +136,9 @@ def _with_extras_of_the_core(wanted: Requirement) -> Iterator[Requirement]:
 def _from_project(folder: Path, extras: Set[str]) -> Message:
     project, about = read_toml(folder / "pyproject.toml")["project"], Message()
     optional = project.get("optional-dependencies", {})
-    for needed in (project.get("dependencies", ()), *(optional.get(it, ()) for it in extras)):
-        for each in needed:
-            about["Requires-Dist"] = each
+    lists = [project.get("dependencies", []), *(optional.get(each, []) for each in extras)]
+    for text in chain(*lists):
+        about["Requires-Dist"] = text
     return about
 
 
