@@ -197,7 +197,8 @@ def test_wheels_are_taken_as_files(bnn: Bnn, tool: Tool, tmp_path: Path) -> None
     (folder / "bnnlab_acme-odd.whl").touch()
     assert bnn("install", "acme", "--find-links", "my wheels", "--offline").code == 0
     places = tool.words[tool.words.index("--constraint") + 2 :]
-    assert places == [str(newest), str(base), "--find-links", str(folder), "--no-index"]
+    named = [f"bnnlab-acme @ {newest.as_uri()}", f"bnnlab-acme-base @ {base.as_uri()}"]
+    assert places == [*named, "--find-links", str(folder), "--no-index"]
     base.unlink()
     answer = bnn("install", "acme", "--find-links", "my wheels")
     assert answer.code == 2
@@ -215,7 +216,8 @@ def test_an_extra_of_the_core_is_taken_from_the_wheels_too(
     wheel = wheels.write(tmp_path, "acme-rule", needs=["bnnlab[testing]>=0.1"])
     kit = wheels.write(tmp_path, "bnnlab-testing", "0.1.0")
     assert bnn("install", "acme-rule", "--find-links", ".").code == 0
-    assert [str(wheel), str(kit)] == [word for word in tool.words if word.endswith(".whl")]
+    named = [f"acme-rule @ {wheel.as_uri()}", f"bnnlab-testing @ {kit.as_uri()}"]
+    assert named == [word for word in tool.words if word.endswith(".whl")]
 
 
 @pytest.mark.usefixtures("no_checkout")
@@ -230,7 +232,7 @@ def test_the_users_registry_says_where_wheels_are(
     wheel = wheels.write(user_config / "wheels", "bnnlab-dfa", "0.1.5")
     (user_config / "registry.toml").write_text('source = "wheels"')
     assert bnn("install", "dfa").code == 0
-    assert str(wheel) in tool.words
+    assert f"bnnlab-dfa @ {wheel.as_uri()}" in tool.words
     assert "there is no bnnlab-bop in the wheels of" in bnn("install", "bop").err
     (user_config / "registry.toml").write_text('source = "nowhere"')
     assert "nowhere is no folder" in bnn("install", "dfa").err

@@ -64,8 +64,9 @@ class Source:
         words = list[str]()
         for name, extras in found.items():
             path = self.packages[name]
-            place = f"{path}[{','.join(sorted(extras))}]" if extras else str(path)
-            words += ["--editable", place] if path.is_dir() else [place]
+            its = f"[{','.join(sorted(extras))}]" if extras else ""
+            is_folder = path.is_dir()
+            words += ["--editable", f"{path}{its}"] if is_folder else [f"{name}{its} @ {path.as_uri()}"]
         return words
 
     def _collect(self, wanted: Requirement, there: Set[str], found: dict[str, set[str]]) -> None:
