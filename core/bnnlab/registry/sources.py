@@ -65,8 +65,10 @@ class Source:
         for name, extras in found.items():
             path = self.packages[name]
             its = f"[{','.join(sorted(extras))}]" if extras else ""
-            is_folder = path.is_dir()
-            words += ["--editable", f"{path}{its}"] if is_folder else [f"{name}{its} @ {path.as_uri()}"]
+            if path.is_dir():
+                words += ["--editable", f"{path}{its}"]
+            else:
+                words.append(f"{name}{its} @ {path.as_uri()}")
         return words
 
     def _collect(self, wanted: Requirement, there: Set[str], found: dict[str, set[str]]) -> None:
