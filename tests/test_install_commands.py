@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import wheels
+
 from bnnlab.registry import requirements
 
 PLUGINS = Path(__file__).parents[1] / "plugins"

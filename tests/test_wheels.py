@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import tomli
-from packaging.requirements import Requirement
-
 import wheels
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.slow
 

@@ -50,7 +50,7 @@ def test_what_cannot_work_is_refused_at_once(options: dict[str, object], message
 def test_another_version_of_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = "requires ray>=2.59; 2.9 is installed"
     monkeypatch.setattr("bnnlab_ray.cluster.unmet", lambda _: ["requires x", fault])
-    with pytest.raises(UsageError, match="2.9 is installed: `pip install --upgrade ray`"):
+    with pytest.raises(UsageError, match=r"2\.9 is installed: `pip install --upgrade ray`"):
         Ray().executor(1)
 
 
