@@ -31,7 +31,7 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 # A step that failed is made anew: without this, a .venv in which `venv` could put no pip would stay.
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-heavy test-slow lint format wheels release clean
+.PHONY: demo test test-heavy test-slow docs lint format wheels release clean
 
 demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
 	$(BIN)/bnn demo
@@ -50,6 +50,9 @@ test-optuna: EXTRAS := [postgresql]
 test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
 	$(call install,-e "plugins/$*$(EXTRAS)")
 	$(PYTEST) -m "not slow" plugins/$*
+
+docs: $(VENV)/.docs  ## Build the documents as a site, which `bnn docs` opens
+	$(BIN)/python site/build.py
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
@@ -72,7 +75,7 @@ wheels: $(BIN)/python  ## Build the wheels of the core and of all plugins into d
 # What we build comes from files, all else from the index.
 release: export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 release: export UV_CONSTRAINT := $(CURDIR)/constraints.txt
-release: wheels  ## Build all wheels, and run the demo from them in an empty environment; nothing is uploaded
+release: docs wheels  ## Build all wheels, and run the demo from them in an empty environment; nothing is uploaded
 	$(PYTHON) -m venv --clear dist/environment
 	dist/environment/bin/pip install --quiet dist/bnnlab-*.whl
 	dist/environment/bin/bnn install $(PLUGINS:plugins/%=%) --find-links dist
@@ -88,6 +91,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(DEMO:=/pyproject.toml) | $(BIN)/
 
 $(READY): $(VENV)/.demo $(OTHERS:=/pyproject.toml)
 	$(call install,--group dev $(addprefix -e ,$(OTHERS)))
+	touch $@
+
+# Of the heavy plugins, this one adds a command, whose options a page lists.
+$(VENV)/.docs: $(READY) plugins/optuna/pyproject.toml
+	$(call install,--group docs -e plugins/optuna)
 	touch $@
 
 clean:  ## Remove the virtual environment, wheels and caches

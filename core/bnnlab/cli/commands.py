@@ -92,15 +92,24 @@ class Commands(TyperGroup):
         plugin, command = host.resolve_command(name, self.commands)
         target = host.load(plugin, command)
         self._called = f"command {command.name!r} of {plugin.distribution} {plugin.version}"
-        parent = typer.Typer(rich_markup_mode="rich")
         try:
-            if isinstance(target, typer.Typer):
-                parent.add_typer(target, name=command.name)
-            else:
-                parent.command(command.name)(target)
-            return _understood(typer.main.get_group(parent).commands[command.name])
+            return command_of(command.name, target)
         except Exception as error:  # whatever typer does not understand in it
             raise does_not_load(plugin, command, error) from error
+
+
+def command_of(name: str, target: Any) -> Any:
+    """Return the command that a plugin's function or `typer.Typer` is.
+
+    Raises:
+        TypeError: If a body would not run, or an option is one that `bnn` keeps for itself.
+    """
+    parent = typer.Typer(rich_markup_mode="rich")
+    if isinstance(target, typer.Typer):
+        parent.add_typer(target, name=name)
+    else:
+        parent.command(name)(target)
+    return _understood(typer.main.get_group(parent).commands[name])
 
 
 def _understood(command: Any) -> Any:

@@ -9,10 +9,10 @@ import typer
 
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
+from bnnlab.cli.describing import option_rows, type_of
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option, noun
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.options import describe_type
 from bnnlab.settings.fit import check
 from bnnlab.settings.layers import resolve, resolve_components
 from bnnlab.settings.run import Choice
@@ -178,16 +178,12 @@ def _document(
 def _entry(option: Option, name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "type": _type(option),
+        "type": type_of(option),
         "default": option.default,
         "help": option.help,
         **option.bounds,
         "search": option.search,
     }
-
-
-def _type(option: Option) -> str:
-    return describe_type(option.type) if option.part is None else option.part.kind
 
 
 def _parts(choice: Choice) -> list[tuple[str, Choice]]:
@@ -203,11 +199,7 @@ def _print_head(choice: Choice, before: str = "") -> None:
 
 
 def _print_options(choice: Choice, path: str = "") -> None:
-    rows = []
-    for option in choice.component.options:
-        meaning = (option.help + _conditions(option)).lstrip()
-        rows.append((path + option.name, _type(option), written(option.default), meaning))
-    if rows:
+    if rows := option_rows(choice.component.options, path):
         print_table(("option", "type", "default", "meaning"), rows)
     else:
         print_out("It has no options.")
@@ -274,25 +266,3 @@ def _besides(host: PluginHost, choice: Choice) -> str:
     changes = check(host, config.choices).alternatives
     others = (f" {each}" for each in changes if not re.match(f"--(set )?{kind}[. ]", each))
     return next(others, "")
-
-
-def _conditions(option: Option) -> str:
-    said = [", ".join(option.says(name) for name in option.bounds)]
-    if option.search:
-        between = " to " if option.search_range else ", "
-        said.append(f"tuned: {between.join(map(written, option.search))}")
-    parts = [f" ({'; '.join(filter(None, said))})"] if any(said) else []
-    for word, given in (
-        ("requires", option.requires),
-        ("provides", option.provides),
-        ("does not provide", option.withholds),
-    ):
-        for value, names in given.items():
-            parts.append(f" {written(value)} {word} {', '.join(names)}.")
-    if option.part and option.part.needs:
-        parts.append(f" It must provide {', '.join(option.part.needs)}.")
-    if option.part and option.part.refuses:
-        parts.append(f" It must not provide {', '.join(option.part.refuses)}.")
-    if option.part and option.part.passes:
-        parts.append(f" What it provides of {', '.join(option.part.passes)} is provided.")
-    return "".join(parts)

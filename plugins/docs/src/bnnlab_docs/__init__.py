@@ -1,0 +1,1 @@
+"""The documents of bnnlab, as a site that needs no network."""
