@@ -13,6 +13,7 @@ from bnnlab_testing import toy
 from bnnlab_testing.declaration_checks import DeclarationChecks
 from bnnlab_testing.device_process import call_with_device
 from bnnlab_testing.lives import Make, assert_goes_on, live
+from bnnlab_testing.toy_checks import ToyChecks
 
 CPU = torch.device("cpu")
 
@@ -58,7 +59,7 @@ class DeviceChecks(DeclarationChecks):
             )
 
 
-class LearnerChecks(DeviceChecks):
+class LearnerChecks(ToyChecks, DeviceChecks):
     """The same for rules and optimizers: what they learn, they learn in the real loop."""
 
     @abstractmethod

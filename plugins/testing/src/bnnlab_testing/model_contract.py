@@ -19,7 +19,7 @@ from bnnlab_testing.weight_checks import WeightChecks
 
 
 class ModelContract(WeightChecks):
-    """Checks a model; the attributes are those of `WeightChecks`."""
+    """Checks a model; the attributes are those of `ModelChecks`."""
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:
         """Inputs (B, ...) become float32 logits (B, K), for one too, and nothing changes.

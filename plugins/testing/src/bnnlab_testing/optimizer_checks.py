@@ -9,22 +9,30 @@ from bnnlab.interfaces.rule import LearningRule
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
-from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.partners import partner
+from bnnlab_testing.toy_checks import ToyChecks
+
+TOY_RULE = frozenset({"gradients", "reevaluable", "any-loss"})
+"""What `toy.ToyRule` provides."""
 
 
-class OptimizerChecks(ComponentContract):
+class OptimizerChecks(ToyChecks):
     """A part of `OptimizerContract`."""
 
     kind = Kind.OPTIMIZER
     given = frozenset({"model", "generator"})
 
-    def make_model(self) -> Model:
-        """Return the model to train, for inputs (B, 1, 6, 6) of three classes."""
-        return toy.make_model()
+    def make_rule(self, model: Model) -> LearningRule:
+        """Return the rule that gives the gradients of a model, attached to it.
 
-    def make_rule(self, model: Model) -> LearningRule:  # noqa: ARG002
-        """Return the rule that gives the gradients of a model, attached to it: exact ones."""
-        return toy.ToyRule()
+        They are exact ones, unless it requires what another rule provides.
+        """
+        rule = partner(self.host, self.choice, Kind.RULE, TOY_RULE)
+        return toy.ToyRule() if rule is None else building.make_rule(self.host, rule, model, seed=0)
+
+    def expect_suited(self, model: Model) -> None:
+        """Make it for the model."""
+        self.make(0, model)
 
     def make(
         self, seed: int = 0, model: Model | None = None, choice: Choice | None = None

@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -103,6 +103,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.originalname in contract.xfail:
             reason = contract.xfail[item.originalname]
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say of a check that fails where it is explained."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        from bnnlab_testing.pages import page_of
+
+        if page := page_of(item.cls, item.originalname):
+            report.sections.append(("bnnlab", f"explained in {page}"))
+    return report
 
 
 def _check(contract: Any) -> None:

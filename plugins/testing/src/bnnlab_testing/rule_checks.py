@@ -17,14 +17,14 @@ class RuleChecks(LearnerChecks):
 
     kind = Kind.RULE
 
-    def make_model(self) -> Model:
-        """Return the model to learn with, for inputs (B, 1, 6, 6) of three classes."""
-        return toy.make_model()
-
     def make(self, seed: int = 0, model: Model | None = None) -> LearningRule:
         """Make the rule and attach it to a model."""
         model = self.make_model() if model is None else model
         return building.make_rule(self.host, self.choice, model, seed=seed)
+
+    def expect_suited(self, model: Model) -> None:
+        """Attach it, and learn from a batch."""
+        self.closure(model)()
 
     def batch(self) -> Batch:
         """Return a batch of 20 examples."""

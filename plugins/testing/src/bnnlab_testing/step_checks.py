@@ -27,8 +27,11 @@ class StepChecks(OptimizerChecks):
             assert_signs(model)
 
     def test_real_parameters_are_trained_and_stay_real(self) -> None:
-        """Biases, norms and scales change, and not to signs."""
-        model, before = self.trained(10)[0], self.make_model()
+        """Biases, norms and scales change, and not to signs; a head per task does in its own."""
+        model, before = self.make_model(), self.make_model()
+        optimizer, rule = self.make(0, model), self.make_rule(model)
+        for index in range(2):
+            toy.train(model, rule, optimizer, toy.make_task(index), steps=10, end=True)
         binary = model.binary_parameters()
         for name, parameter in model.named_parameters():
             if name in binary:
@@ -91,14 +94,15 @@ class StepChecks(OptimizerChecks):
             assert fits, "step() does not return the closure's loss"
 
     def test_its_state_is_as_large_as_declared(self) -> None:
-        """Bytes of state per learned weight, after steps and a task's end, are `state_bytes`."""
+        """Bytes of state per learned weight, after the ends of two tasks, are `state_bytes`."""
         declared = self.component.state_bytes
         if declared is None:
             pytest.skip("it does not declare state_bytes")
         choice = choose(self.host, self.kind, self.name, {})
-        model, task = self.make_model(), toy.make_task()
+        model = self.make_model()
         optimizer, rule = self.make(0, model, choice), self.make_rule(model)
-        toy.train(model, rule, optimizer, task, steps=3, end=True)
+        for index in range(2):
+            toy.train(model, rule, optimizer, toy.make_task(index), steps=3, end=True)
         for parameter in optimizer.param_groups[0]["params"]:
             tensors = [v for v in optimizer.state[parameter].values() if isinstance(v, Tensor)]
             own = sum(v.numel() * v.element_size() for v in tensors if v.shape == parameter.shape)

@@ -1,30 +1,32 @@
 """What the contracts train on: nothing here needs a plugin to be installed."""
 
-import math
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.objectives import Classes
+from bnnlab.interfaces.objectives import Classes, RealNumbers
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.stream import Task
-from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
-from bnnlab.nn.normalization import BatchNorm
+from bnnlab_testing.toy_models import CLASSES as CLASSES
+from bnnlab_testing.toy_models import INPUT_SHAPE as INPUT_SHAPE
+from bnnlab_testing.toy_models import LENGTH, NUMBERS, OUTPUTS, TOKENS, make_mlp
+from bnnlab_testing.toy_models import make_linear_model as make_linear_model
+from bnnlab_testing.toy_models import make_model as make_model
+from bnnlab_testing.toy_models import make_normalised_model as make_normalised_model
+from bnnlab_testing.toy_models import make_positions_model as make_positions_model
+from bnnlab_testing.toy_models import make_real_model as make_real_model
+from bnnlab_testing.toy_models import make_regression_model, make_tokens_model
 
-INPUT_SHAPE = (1, 6, 6)
-CLASSES = 3
 BATCH_SIZE = 20
-SIZES = ((6, 16), (16, CLASSES))
-"""Inputs and outputs of the layers of `make_positions_model`."""
 
 
 def make_task(index: int = 0) -> Task:
@@ -35,6 +37,49 @@ def make_task(index: int = 0) -> Task:
     noise = torch.randint(-40, 41, (60, *INPUT_SHAPE), generator=generator)
     pixels = (templates[labels] + noise).clamp(0, 255).to(torch.uint8)
     return task_of(pixels, labels, index, learned=40, mean=127.5, std=74.0)
+
+
+def make_tokens_task(index: int = 0) -> Task:
+    """Return 60 rows of token ids, each one of three with one id replaced. 20 are for test."""
+    generator = seeds.generator(index, "toy tokens")
+    templates = torch.randint(0, TOKENS, (CLASSES, LENGTH), generator=generator)
+    labels = torch.arange(60) % CLASSES
+    places = torch.randint(0, LENGTH, (60, 1), generator=generator)
+    others = torch.randint(0, TOKENS, (60, 1), generator=generator)
+    ids = templates[labels].scatter(1, places, others)
+    return task_of(ids, labels, index, learned=40, mean=None, std=None)
+
+
+def make_regression_task(index: int = 0) -> Task:
+    """Return 60 rows of numbers; to predict are the sines of two sums. 20 are for test."""
+    generator = seeds.generator(index, "toy numbers")
+    x = torch.randn(60, NUMBERS, generator=generator)
+    targets = (x @ torch.randn(NUMBERS, OUTPUTS, generator=generator)).sin()
+    return replace(task_of(x, targets, index, learned=40), objective=RealNumbers())
+
+
+class Toy(NamedTuple):
+    """A network, and tasks for it.
+
+    Attributes:
+        make_model: Makes the network, always with the same weights.
+        make_task: Makes a task of 60 examples, by its index; without one, the first.
+    """
+
+    make_model: Callable[[], Model]
+    make_task: Callable[..., Task]
+
+
+conv = Toy(make_model, make_task)
+"""Three classes of images, for a convolution and two linear layers."""
+mlp = Toy(make_mlp, make_task)
+"""The same images, for linear layers alone."""
+real = Toy(make_real_model, make_task)
+"""The same images, for real weights."""
+tokens = Toy(make_tokens_model, make_tokens_task)
+"""Three classes of rows of token ids."""
+regression = Toy(make_regression_model, make_regression_task)
+"""Two real numbers for each row of numbers."""
 
 
 def task_of(
@@ -65,74 +110,6 @@ def _to(data: Any, device: torch.device) -> Any:
     values = {each.name: getattr(data, each.name) for each in fields(data)}
     tensors = {name: each.to(device) for name, each in values.items() if isinstance(each, Tensor)}
     return replace(data, **tensors)
-
-
-def make_model(seed: int = 0) -> Model:
-    """Return a convolution and two linear layers, binary, with signs between and real biases."""
-    generator = seeds.generator(seed, "toy model")
-    return Model(
-        [
-            nn.Sequential(BinaryConv2d(1, 4, 3, bias=True, generator=generator), Sign()),
-            nn.Sequential(nn.Flatten(), BinaryLinear(64, 32, True, generator=generator), Sign()),
-            nn.Sequential(BinaryLinear(32, CLASSES, True, generator=generator)),
-        ],
-        INPUT_SHAPE,
-    )
-
-
-def make_real_model(seed: int = 0) -> Model:
-    """Return a convolution and a linear layer with real weights and biases."""
-    generator = seeds.generator(seed, "toy model")
-    with torch.random.fork_rng(devices=[]):  # torch's own initialisation is replaced below
-        convolution, linear = nn.Conv2d(1, 4, 3), nn.Linear(64, CLASSES)
-    model = Model(
-        [nn.Sequential(convolution, nn.ReLU(), nn.Flatten()), linear],
-        INPUT_SHAPE,
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
-            else:
-                parameter.zero_()
-    return model
-
-
-def make_linear_model(
-    input_shape: tuple[int, ...], classes: int, output: tuple[int, ...] = (), tokens: int = 0
-) -> Model:
-    """Return a binary linear layer for inputs of any shape.
-
-    Args:
-        input_shape: Of one input.
-        classes: Number of logits K.
-        output: Shape of the outputs for one input; by default `(K,)`.
-        tokens: How many token ids there are, if inputs are such; each stands for a number.
-    """
-    generator, output = seeds.generator(0, "toy model"), output or (classes,)
-    layer = BinaryLinear(math.prod(input_shape), math.prod(output), generator=generator)
-    parts = [nn.Flatten(), layer, *[nn.Unflatten(1, output)] * (len(output) > 1)]
-    if tokens:
-        table = torch.linspace(-1, 1, tokens)[:, None]
-        parts.insert(0, nn.Embedding(tokens, 1, _weight=table, _freeze=True))
-    return Model([nn.Sequential(*parts)], input_shape, tokens or None)
-
-
-def make_positions_model() -> Model:
-    """Return two binary linear layers for each of the six rows of an image: logits (B, 6, 3)."""
-    generator = seeds.generator(0, "toy model")
-    first, last = (BinaryLinear(*sizes, True, generator=generator) for sizes in SIZES)
-    return Model([nn.Sequential(nn.Flatten(1, 2), first, Sign()), last], INPUT_SHAPE)
-
-
-def make_normalised_model() -> Model:
-    """Return two binary linear layers with a batch normalisation by running averages between."""
-    generator = seeds.generator(0, "toy model")
-    first = BinaryLinear(36, 16, generator=generator)
-    last = BinaryLinear(16, CLASSES, True, generator=generator)
-    return Model(
-        [nn.Sequential(nn.Flatten(), first, BatchNorm(16, "running"), Sign()), last], INPUT_SHAPE
-    )
 
 
 class Unread:
@@ -198,6 +175,7 @@ def train(
 
     The task's start is announced unless steps were `done` before; its end is if asked for.
     """
+    model.select_task(task.index)
     told = context(task, model, rule, done + steps)
     if not done:
         rule.task_started(told)

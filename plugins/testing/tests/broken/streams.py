@@ -1,7 +1,7 @@
 """Streams: their tasks and data."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from typing import Any
 
@@ -65,12 +65,31 @@ class Darkens(Fine):
         self.task.train.pixels.sub_(1)
 
 
-@found_by("test_batches_have_the_conventional_shapes")
-class Doubled(Fine):
-    """Has data in double precision."""
+@right("test_a_run_accepts_its_tasks", "test_batches_have_the_conventional_shapes")
+class Doubles(Fine):
+    """Has data in double precision, which become inputs in single precision."""
 
     def change(self, task: Task) -> Task:
-        return replace(task, train=replace(task.train, pixels=task.train.pixels.double()))
+        pixels = task.train.pixels.double() / 255
+        train, test = replace(task.train, pixels=pixels), replace(task.test, pixels=pixels)
+        return replace(task, train=train, test=test)
+
+
+class InDoublePrecision(Examples):
+    """Shows inputs in double precision."""
+
+    def batch(self, *given: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().batch(*given, **more)
+        return inputs.double(), targets
+
+
+@found_by("test_batches_have_the_conventional_shapes", "inputs are torch.float64")
+class Doubled(Fine):
+    """Has inputs in double precision."""
+
+    def change(self, task: Task) -> Task:
+        its = {field.name: getattr(task.train, field.name) for field in fields(task.train)}
+        return replace(task, train=InDoublePrecision(**its))
 
 
 @found_by("test_tasks_have_names_and_end", "past the last")

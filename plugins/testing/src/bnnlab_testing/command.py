@@ -1,0 +1,155 @@
+"""`bnn test-plugin`: the contracts of a plugin's components, without a test file of its own."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from bnnlab import __version__
+from bnnlab.cli.console import print_file, print_out
+from bnnlab.errors import UsageError
+from bnnlab.registry.components import Component, noun
+from bnnlab.registry.discovery import Plugin
+from bnnlab.registry.host import PluginHost
+from bnnlab.storage.files import to_json, write_atomically
+from bnnlab_testing.choosing import find, told
+from bnnlab_testing.generated import source_of
+from bnnlab_testing.process import JUNIT, run
+
+Tests = Sequence[Mapping[str, Any]]
+"""How each test of a component went: what `relaying` tells."""
+
+
+class Report(StrEnum):
+    """What a report is written as."""
+
+    JUNIT = "junit"
+    JSON = "json"
+
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name or distribution of an installed plugin. Not needed with --plugin FILE.",
+        show_default=False,
+    ),
+]
+Form = Annotated[
+    Report | None,
+    typer.Option("--report", help="Report each test: to standard output, or to --out FILE."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="File to write the report to.", metavar="FILE")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="What a test class would say of a component, such as model.mine.classes=7; may be "
+        "repeated.",
+        metavar="KIND.NAME.ATTRIBUTE=VALUE",
+    ),
+]
+
+
+def run_contracts(
+    name: Name = None, report: Form = None, out: Out = None, set: Settings = None
+) -> None:
+    """Test a plugin by the contracts of its components, without a test file.
+
+    The kit chooses what each component is tested with: a model that suits a rule, a rule that an
+    optimizer requires.
+
+    Exits with 1 if a test fails.
+
+    Examples:
+      bnn test-plugin bnnlab-dfa
+
+      bnn test-plugin --plugin my_rule.py
+
+      bnn test-plugin acme --report junit --out acme.xml
+    """
+    _check_file(out, report)
+    plugins = find(PluginHost(with_broken=True), name)
+    offers = [(plugin, component) for plugin in plugins for component in plugin.components]
+    components = [component for _, component in offers]
+    source, tested = source_of(offers, told(components, set or ())), dict[int, Tests]()
+    with TemporaryDirectory(prefix="bnnlab-") as folder:
+        for number, tests in _tests(source, Path(folder)):
+            tested[number] = tests
+            if out or not report:
+                _print_counts(components, number, tests)
+        junit = Path(folder, JUNIT).read_text(encoding="utf-8")
+    each_tested = [(components[number], tests) for number, tests in tested.items()]
+    if out or not report:
+        _print_failures(each_tested)
+    if report:
+        _write(out, junit if report is Report.JUNIT else to_json(_document(plugins, each_tested)))
+    if any(_failed(tests) for tests in tested.values()):
+        raise typer.Exit(1)
+
+
+def _check_file(out: Path | None, report: Report | None) -> None:
+    """Refuse what could not be written once all is tested."""
+    if out and not report:
+        raise UsageError("--out is for a report: add --report junit or --report json.")
+    if out and not out.parent.is_dir():
+        raise UsageError(f"--out: there is no folder {out.parent}.")
+
+
+def _tests(source: str, folder: Path) -> Iterator[tuple[int, Tests]]:
+    """Yield the number of each component that was tested, with its tests."""
+    for made, tests in groupby(run(source, folder), key=lambda test: test["made"]):
+        last = {test["test"]: test for test in tests}  # what fails once it is over is told later
+        yield int(re.findall(r"\d+", made)[0]), [*last.values()]
+
+
+def _failed(tests: Tests) -> Tests:
+    return [test for test in tests if test["outcome"] == "failed"]
+
+
+def _print_counts(components: Sequence[Component], number: int, tests: Tests) -> None:
+    counts, its = Counter(test["outcome"] for test in tests), components[number]
+    order = ("failed", "passed", "skipped", "xfailed")
+    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
+    width = max(len(each.name) for each in components)
+    print_out(f"{noun(its.kind):9} {its.name:{width}}  {said}")
+
+
+def _print_failures(tested: Sequence[tuple[Component, Tests]]) -> None:
+    for component, tests in tested:
+        for test in _failed(tests):
+            print_out()
+            print_out(f"{noun(component.kind)} {component.name}: {test['test']}")
+            for said in (test["about"], *test["message"].splitlines(), f"see {test['page']}"):
+                print_out(said, indent=2)
+
+
+def _write(out: Path | None, text: str) -> None:
+    if out:
+        write_atomically(out, text.encode())
+    else:
+        print_file(text)
+
+
+def _document(plugins: Sequence[Plugin], tested: Sequence[tuple[Component, Tests]]) -> Any:
+    """Return the report as docs/contracts/index.md describes it."""
+    names = ("test", "outcome", "about", "message", "page", "seconds")
+    return {
+        "bnnlab": __version__,
+        "plugins": [{"name": each.distribution, "version": each.version} for each in plugins],
+        "components": [
+            {
+                "kind": str(component.kind),
+                "name": component.name,
+                "tests": [{name: test[name] for name in names} for test in tests],
+            }
+            for component, tests in tested
+        ],
+    }

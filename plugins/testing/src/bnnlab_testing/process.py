@@ -1,0 +1,59 @@
+"""The tests that `bnn test-plugin` makes run in a process of their own, which may die of them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bnnlab.errors import RunError
+
+MARK = "\x1e"
+"""Begins each line of `relaying`: a record separator, then JSON."""
+JUNIT = "junit.xml"
+_INI = "[pytest]\nconsole_output_style = classic\n"
+_OWN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
+"""What else pytest would load has no part in the tests."""
+
+
+def run(source: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Run a test file, and yield what `relaying` tells of each test.
+
+    Args:
+        source: Of the test file.
+        folder: For the test file, and for pytest's report `JUNIT`.
+
+    Raises:
+        RunError: If the tests cannot be collected, or their process ends before they do.
+    """
+    file, ini = folder / "test_contracts.py", folder / "pytest.ini"
+    file.write_text(source, encoding="utf-8")
+    ini.write_text(_INI, encoding="utf-8")
+    quiet = "-qq", "--no-header", "--no-summary", "-p", "no:cacheprovider"
+    plugins = "-p", "bnnlab_testing.pytest_plugin", "-p", "bnnlab_testing.relaying"
+    own = "-c", str(ini), f"--rootdir={folder}", f"--junitxml={folder / JUNIT}", str(file)
+    path = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", *quiet, *plugins, *own],
+        stdout=subprocess.PIPE,
+        env={**os.environ, **_OWN, "PYTHONPATH": path},
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout
+        last: dict[str, Any] = {}
+        for line in process.stdout:
+            if not line.startswith(MARK):
+                continue
+            last |= json.loads(line.removeprefix(MARK))
+            if "test" in last:
+                yield last
+                last = {}
+    if "fault" in last:
+        raise RunError(f"the tests cannot be collected: {last['fault']}")
+    if "done" not in last or process.returncode not in (0, 1):
+        where = f"{last['begins']}, " if "begins" in last else ""
+        code = f"with exit code {process.returncode}"
+        raise RunError(f"the process of the tests ended before them: {where}{code}")

@@ -1,0 +1,71 @@
+"""A pytest plugin that tells `bnn test-plugin` of each test, by lines on the standard output."""
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from bnnlab.errors import place
+from bnnlab_testing.pages import page_of
+from bnnlab_testing.process import MARK
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell how a test went; what is set up and put back for it is told of only if that fails."""
+    report = yield
+    if report.when == "call" or report.outcome != "passed":
+        reason = getattr(report, "wasxfail", None)
+        _tell(
+            made=item.cls.__name__,
+            test=item.name,
+            outcome=report.outcome if reason is None else "xfailed",
+            about=_first_sentence(item.function),
+            message=_message(report, call) if reason is None else reason,
+            page=page_of(item.cls, item.originalname),
+            seconds=round(call.duration, 3),
+        )
+    return report
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """Tell which test begins: it is the last one, if the process dies."""
+    _tell(begins=nodeid.partition("::")[2])
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Tell why there are no tests."""
+    if report.failed:
+        _tell(fault=report.longreprtext)
+
+
+def pytest_sessionfinish() -> None:
+    """Tell that nothing is missing."""
+    _tell(done=True)
+
+
+def _tell(**what: Any) -> None:
+    sys.stdout.write(f"\n{MARK}{json.dumps(what)}\n")
+    sys.stdout.flush()
+
+
+def _first_sentence(function: Any) -> str:
+    paragraph = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    return re.split(r"(?<=[.?!]) ", " ".join(paragraph.split()), maxsplit=1)[0]
+
+
+def _message(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """Return what a test says, without the values that pytest adds; with the place of a crash."""
+    if call.excinfo is None:
+        return report.longreprtext
+    error = call.excinfo.value
+    said = re.split(r"\n\n|\nassert ", str(error), maxsplit=1)[0]
+    if isinstance(error, AssertionError | pytest.fail.Exception | pytest.skip.Exception):
+        return said
+    return f"{type(error).__name__}: {said} (at {place(error)})"
