@@ -24,6 +24,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     rules,
     settings,
     streams,
+    suiting,
     tasks,
     traces,
 )

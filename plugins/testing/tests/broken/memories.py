@@ -100,6 +100,23 @@ class CountsTasksInAnAttribute(toy.ToyRule):
         return answer
 
 
+@found_by("test_an_interrupted_run_goes_on_bit_for_bit", "a run goes another way")
+@found_by("test_what_it_learned_is_in_its_state", "gives other gradients")
+class SlowsDownLater(toy.ToyRule):
+    """Halves gradients from the fifth step on; an attribute counts."""
+
+    steps = 0
+
+    def step_started(self) -> None:
+        self.steps += 1
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            parameter.grad.mul_(0.5 if self.steps > 4 else 1.0)
+        return answer
+
+
 @found_by("test_its_logits_are_of_the_batchs_own_rows", "own rows come first")
 class PutsThePastFirst(Replays):
     """Joins the rows in the wrong order."""

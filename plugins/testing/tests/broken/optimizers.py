@@ -311,3 +311,17 @@ class CountsSteps(Fine):
     def task_ended(self, context: TaskContext) -> None:
         for latent in self.latents():
             latent /= 1 + self.steps
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class RestsEveryFifthStep(Fine):
+    """Learns nothing in every fifth step; an attribute counts."""
+
+    steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        self.steps += 1
+        return super().step(closure)
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad * (self.steps % 5 > 0)

@@ -1,0 +1,52 @@
+"""Components that the usual toy does not suit."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab_testing import toy
+from broken import found_by, models
+
+
+class ForLinearLayers(toy.ToyRule):
+    """Refuses convolutions."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        super().attach(model, generator)
+        if any(parameter.ndim > 2 for parameter in model.parameters()):
+            raise UsageError("it needs linear layers")
+
+
+@found_by("test_a_toy_suits_it", "no toy suits it .conv: .*; mlp: .*: override make_model")
+class ForNothing(toy.ToyRule):
+    """Refuses every model."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        raise UsageError("it needs something else")
+
+
+class Table(nn.Module):
+    """Has a row for each of ten ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows: Tensor = self.rows(x.long())
+        return rows[..., 0]
+
+
+@found_by(
+    "test_logits_have_a_row_per_example_and_a_column_per_class",
+    "cannot take .* normal numbers, torch.float32 .*: IndexError.* `tokens`, the number of ids",
+)
+class LooksUpRows(models.Fine):
+    """Takes ids, and does not say so."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments.insert(0, Table())

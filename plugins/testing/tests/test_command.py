@@ -1,0 +1,195 @@
+"""`bnn test-plugin`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from broken import rules
+from broken.kit import declaration_of, source_of
+
+from bnnlab.cli import main
+from bnnlab.errors import RunError
+from bnnlab_testing import command, generated, process
+from bnnlab_testing.pytest_plugin import MakePlugin
+
+TESTS = '''
+import pytest
+from bnnlab_testing.pages import page_of
+
+class Test0_rule_loud:
+    def test_that_passes(self):
+        """Nothing is wrong. No more of this."""
+
+    def test_that_fails(self):
+        """What is asked is not so."""
+        found = 3
+        assert found == 4, f"it is {found}, " + 20 * "and so on "
+
+    def test_that_is_skipped(self):
+        pytest.skip("nothing to see")
+
+    def test_that_crashes(self, capfd):
+        print("noise", flush=True)
+        {}["key"]
+
+class Test1_probe_quiet:
+    @pytest.fixture
+    def broken(self):
+        yield
+        raise ValueError("not put back")
+
+    def test_that_fails_afterwards(self, broken):
+        pass
+
+    @pytest.mark.xfail(reason="known", strict=True)
+    def test_that_is_known_to_fail(self):
+        assert False
+'''
+
+
+@pytest.fixture
+def acme(make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin of two components, whose tests are `TESTS`."""
+    monkeypatch.setenv("COLUMNS", "80")
+    loud = declaration_of(rules.Fine, "loud")
+    make_plugin("acme-horn", source_of(loud, loud.replace("rule", "probe").replace("loud", "quiet")))
+    monkeypatch.setattr(command, "source_of", lambda *_: TESTS)
+
+
+@pytest.mark.usefixtures("acme")
+def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-plugin", "acme-horn"]) == 1
+    counts, *failures = capsys.readouterr().out.split("\n\n")
+    assert counts == (
+        "rule      loud   2 failed, 1 passed, 1 skipped\n"
+        "probe     quiet  1 failed, 1 xfailed"
+    )
+    assert failures[0].startswith(
+        "rule loud: test_that_fails\n"
+        "  What is asked is not so.\n"
+        "  it is 3, and so on and so on"
+    )
+    assert "assert" not in failures[0]
+    assert max(map(len, failures[0].splitlines())) <= 80
+    assert re.search(r"KeyError: 'key' \(at .*test_contracts.py:\d+\)", failures[1])
+    assert "ValueError: not put back" in failures[2]
+    assert len(failures) == 3
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test-plugin", "acme_horn", "--report", "json"]) == 1
+    document: Any = json.loads(capsys.readouterr().out)
+    assert document["plugins"] == [{"name": "acme-horn", "version": "1.0"}]
+    loud, quiet = document["components"]
+    assert (loud["kind"], loud["name"]) == ("rule", "loud")
+    tests = {test["test"]: test for test in loud["tests"] + quiet["tests"]}
+    assert {name: test["outcome"] for name, test in tests.items()} == {
+        "test_that_passes": "passed",
+        "test_that_fails": "failed",
+        "test_that_is_skipped": "skipped",
+        "test_that_crashes": "failed",
+        "test_that_fails_afterwards": "failed",
+        "test_that_is_known_to_fail": "xfailed",
+    }
+    assert tests["test_that_passes"]["about"] == "Nothing is wrong."
+    assert tests["test_that_is_skipped"]["message"] == "nothing to see"
+
+    file = tmp_path / "acme.xml"
+    assert main(["test-plugin", "acme-horn", "--report", "junit", "--out", str(file)]) == 1
+    assert capsys.readouterr().out.startswith("rule      loud")
+    assert len([*ElementTree.parse(file).iter("testcase")]) >= len(tests)
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("acme-hron", "no plugin 'acme-hron' is installed. Did you mean 'acme-horn'?"),
+        ("nothing-like-it", "no plugin 'nothing-like-it' is installed. `bnn list-plugins` lists"),
+        ("", "name a plugin, as `bnn list-plugins` does, or give --plugin FILE"),
+        ("bnnlab-testing", "bnnlab-testing offers no component, and contracts are of components"),
+        ("acme-horn --out x.xml", "--out is for a report: add --report junit"),
+        ("acme-horn --report json --out no/x.json", "--out: there is no folder no"),
+        ("acme-horn --set rule.loud=3", "write KIND.NAME.ATTRIBUTE=VALUE, as rule.loud.waits=1"),
+        (
+            "acme-horn --set rule.loud.wait=1",
+            "the contract has no 'wait'. Did you mean 'waits'?",
+        ),
+    ],
+)
+def test_wrong_use_is_refused(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test-plugin", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_broken_plugin_is_refused_with_the_reason(
+    make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_plugin("acme-horn", "import acme_not_there")
+    assert main(["test-plugin", "acme-horn"]) == 2
+    assert "acme-horn is broken" in capsys.readouterr().err
+
+
+def test_a_component_is_tested_as_its_test_file_would(make_plugin: MakePlugin) -> None:
+    made = declaration_of(rules.Fine, "loud")
+    make_plugin("acme-horn", source_of(made))
+    from bnnlab.registry.host import PluginHost
+    from bnnlab_testing.choosing import find, told
+
+    (plugin,) = find(PluginHost(), "acme-horn")
+    said = ["rule.loud.options.size=2", "rule.loud.toy=mlp", "rule.loud.waits=1"]
+    source = generated.source_of([(plugin, plugin.components[0])], told(plugin.components, said))
+    assert source == (
+        "import pytest\n\n"
+        "from bnnlab_testing import LearningRuleContract\n\n\n"
+        "class Test0_rule_loud(LearningRuleContract):\n"
+        "    name = 'acme-horn/loud'\n"
+        "    options = {'size': 2}\n"
+        "    toy = 'mlp'\n"
+        "    waits = 1\n"
+    )
+
+
+def test_what_ends_the_process_is_told(tmp_path: Path) -> None:
+    source = "import os\nclass Test0_rule_loud:\n    def test_that_ends(self): os._exit(0)\n"
+    with pytest.raises(RunError, match="Test0_rule_loud::test_that_ends, with exit code 0"):
+        [*process.run(source, tmp_path)]
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_a_file_is_tested_by_the_contracts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "acme_loud.py"
+    file.write_text(
+        '''
+from bnnlab import Component, LearningRule, hookimpl
+
+
+@hookimpl
+def bnnlab_components():
+    told = {"summary": "A thing.", "source": "Nobody", "provides": frozenset({"gradients"})}
+    return [Component("rule", "loud", "acme_loud:Loud", **told)]
+
+
+class Loud(LearningRule):
+    """Gives gradients of the sum."""
+
+    def differentiate(self, model, batch):
+        logits = model(batch.inputs)
+        loss = batch.loss(logits, batch.targets)
+        (len(logits) * loss).backward()
+        return loss.detach(), logits.detach()
+'''
+    )
+    assert main(["--plugin", str(file), "test-plugin"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"rule      loud  1 failed, \d\d passed, \d+ skipped", out)
+    assert "rule loud: test_gradients_are_those_of_the_batch_mean" in out
+    assert "see docs/contracts/rule.md#test_gradients_are_those_of_the_batch_mean" in out
