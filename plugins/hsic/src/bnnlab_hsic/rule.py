@@ -78,9 +78,14 @@ class HSICBottleneck(LocalRule):
         """Count the classes, and see that the groups suit every hidden segment.
 
         Raises:
-            UsageError: If they do not, if the model has a single segment, or if it does not know
-                its input's shape.
+            UsageError: If they do not, if the model has a single segment or does not know its
+                input's shape, or if inputs that are token ids would be compared.
         """
+        if self.form == "xz" and model.tokens is not None:
+            raise UsageError(
+                "hsic: form=xz compares inputs by their numbers, and token ids are only names: "
+                "take form=zz"
+            )
         *hidden, (self.classes,) = output_shapes(model, "hsic")
         if self.groups > 1:
             self._check_groups(hidden)

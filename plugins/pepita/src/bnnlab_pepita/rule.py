@@ -65,12 +65,18 @@ class InputModulation(LearningRule):
         """Count the layers and draw F, which is kept as a buffer.
 
         Raises:
-            UsageError: If the model does not know its input's shape or calls no weight layer.
+            UsageError: If the model does not know its input's shape, takes token ids, or calls no
+                weight layer.
         """
         if model.input_shape is None:
             raise UsageError(
                 "pepita and sigprop-tl must know the shape of an input to project the error onto "
                 "it: pass input_shape=(...) to binarize() or Model()"
+            )
+        if model.tokens is not None:
+            raise UsageError(
+                "pepita and sigprop-tl add a projected error to the inputs, and token ids are no "
+                "numbers to add to: take another rule, such as bp"
             )
         like = next(model.parameters(), torch.empty(0))
         probe = CleanPass(0, keep_graphs=False)

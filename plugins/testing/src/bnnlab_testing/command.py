@@ -127,7 +127,8 @@ def _print_failures(tested: Sequence[tuple[Component, Tests]]) -> None:
         for test in _failed(tests):
             print_out()
             print_out(f"{noun(component.kind)} {component.name}: {test['test']}")
-            for said in (test["about"], *test["message"].splitlines(), f"see {test['page']}"):
+            place = f"see {test['page']}" if test["page"] else ""
+            for said in filter(None, (test["about"], *test["message"].splitlines(), place)):
                 print_out(said, indent=2)
 
 

@@ -91,9 +91,9 @@ class ModelChecks(DeviceChecks):
             like = kind_of(x, "B", *x.shape[1:])
             which = "normal numbers" if self.tokens is None else f"ids from 0 to {self.tokens - 1}"
             raise AssertionError(
-                f"it cannot take the inputs of the tests, {which}, {like}: {explain(error)}. Say in "
-                "the test class what it takes: `input_shape`; `tokens`, the number of ids, if it looks "
-                "up rows; or override inputs() and others()"
+                f"it cannot take the inputs of the tests, {which}, {like}: {explain(error)}. Say "
+                "in the test class what it takes: `input_shape`; `tokens`, the number of ids, if it "
+                "looks up rows; or override inputs() and others()"
             ) from error
 
     def inputs(self, count: int = 16) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
 from broken import found_by, models
 
@@ -50,3 +51,11 @@ class LooksUpRows(models.Fine):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.segments.insert(0, Table())
+
+
+@found_by("test_token_ids_are_learned_from", "with token ids: RuntimeError.* Refuse in attach")
+class NeedsNumbers(toy.ToyRule):
+    """Needs inputs with gradients, and does not say so."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().differentiate(model, batch._replace(inputs=batch.inputs + 0.1))
