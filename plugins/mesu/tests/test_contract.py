@@ -1,13 +1,9 @@
 import torch
 
-from bnnlab import Model
-from bnnlab_testing import OptimizerContract, toy
+from bnnlab_testing import OptimizerContract
 
 
 class GaussianContract(OptimizerContract):
-    def make_model(self) -> Model:
-        return toy.make_real_model()  # the weights are Gaussian, so the model must be real
-
     def test_what_is_gaussian_has_two_or_more_dimensions(self) -> None:
         model = self.make_model()
         gaussian, real = self.make(0, model).param_groups

@@ -1,5 +1,4 @@
-from bnnlab import Model
-from bnnlab_testing import OptimizerContract, toy
+from bnnlab_testing import OptimizerContract
 
 
 class TestMetaplasticAdam(OptimizerContract):
@@ -10,6 +9,3 @@ class TestOnRealWeights(OptimizerContract):
     name = "meta"
     options = {"weights": "real"}
     without_effect = {"latent_init": "real weights are their own latent ones"}
-
-    def make_model(self) -> Model:
-        return toy.make_real_model()

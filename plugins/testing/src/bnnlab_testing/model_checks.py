@@ -67,7 +67,8 @@ class ModelChecks(DeviceChecks):
         """Make the model, which takes the inputs of the tests."""
         choice = self.choice if choice is None else choice
         model = self._new(seed, choice)
-        its = (type(self), choice.name, repr(choice.settings), self.input_shape, self.tokens)
+        made = choice.component.target, repr(choice.settings)
+        its = (type(self), *made, self.input_shape, self.tokens)
         if its not in _TAKES:
             self._expect_taken(model, self.inputs(2))
             _TAKES.add(its)
@@ -92,8 +93,8 @@ class ModelChecks(DeviceChecks):
             which = "normal numbers" if self.tokens is None else f"ids from 0 to {self.tokens - 1}"
             raise AssertionError(
                 f"it cannot take the inputs of the tests, {which}, {like}: {explain(error)}. Say "
-                "in the test class what it takes: `input_shape`; `tokens`, the number of ids, if it "
-                "looks up rows; or override inputs() and others()"
+                "in the test class what it takes: `input_shape`; `tokens`, the number of ids, if "
+                "it looks up rows; or override inputs() and others()"
             ) from error
 
     def inputs(self, count: int = 16) -> Tensor:

@@ -55,7 +55,8 @@ class ToyChecks(ComponentContract):
     @property
     def suiting(self) -> Suiting:
         """What suits the component; if nothing does, the first that was tried."""
-        key = (type(self), self.choice.name, repr(self.choice.settings), self.toy)
+        settings = self.choice.capabilities(), repr(self.choice.settings), self.toy
+        key = (type(self), self.component.target, *settings)
         if key not in _SUITING:
             _SUITING[key] = self._find()
         return _SUITING[key]
