@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,6 +24,18 @@ from bnnlab_testing.process import JUNIT, run
 
 Tests = Sequence[Mapping[str, Any]]
 """How each test of a component went: what `relaying` tells."""
+
+
+class Tested(NamedTuple):
+    """A component, and how its tests went."""
+
+    component: Component
+    tests: Tests
+
+    @property
+    def failed(self) -> Tests:
+        """Those that failed."""
+        return [test for test in self.tests if test["outcome"] == "failed"]
 
 
 class Report(StrEnum):
@@ -71,7 +83,7 @@ def run_contracts(
     Examples:
       bnn test-plugin bnnlab-dfa
 
-      bnn test-plugin --plugin my_rule.py
+      bnn --plugin my_rule.py test-plugin
 
       bnn test-plugin acme --report junit --out acme.xml
     """
@@ -79,19 +91,19 @@ def run_contracts(
     plugins = find(PluginHost(with_broken=True), name)
     offers = [(plugin, component) for plugin in plugins for component in plugin.components]
     components = [component for _, component in offers]
-    source, tested = source_of(offers, told(components, set or ())), dict[int, Tests]()
+    source, tested = source_of(offers, told(components, set or ())), list[Tested]()
+    is_shown, width = bool(out) or not report, max(len(each.name) for each in components)
     with TemporaryDirectory(prefix="bnnlab-") as folder:
         for number, tests in _tests(source, Path(folder)):
-            tested[number] = tests
-            if out or not report:
-                _print_counts(components, number, tests)
+            tested.append(Tested(components[number], tests))
+            if is_shown:
+                _print_counts(tested[-1], width)
         junit = Path(folder, JUNIT).read_text(encoding="utf-8")
-    each_tested = [(components[number], tests) for number, tests in tested.items()]
-    if out or not report:
-        _print_failures(each_tested)
+    if is_shown:
+        _print_failures(tested)
     if report:
-        _write(out, junit if report is Report.JUNIT else to_json(_document(plugins, each_tested)))
-    if any(_failed(tests) for tests in tested.values()):
+        _write(out, junit if report is Report.JUNIT else to_json(_document(plugins, tested)))
+    if any(each.failed for each in tested):
         raise typer.Exit(1)
 
 
@@ -110,23 +122,18 @@ def _tests(source: str, folder: Path) -> Iterator[tuple[int, Tests]]:
         yield int(re.findall(r"\d+", made)[0]), [*last.values()]
 
 
-def _failed(tests: Tests) -> Tests:
-    return [test for test in tests if test["outcome"] == "failed"]
-
-
-def _print_counts(components: Sequence[Component], number: int, tests: Tests) -> None:
-    counts, its = Counter(test["outcome"] for test in tests), components[number]
+def _print_counts(tested: Tested, width: int) -> None:
+    counts, its = Counter(test["outcome"] for test in tested.tests), tested.component
     order = ("failed", "passed", "skipped", "xfailed")
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
-    width = max(len(each.name) for each in components)
     print_out(f"{noun(its.kind):9} {its.name:{width}}  {said}")
 
 
-def _print_failures(tested: Sequence[tuple[Component, Tests]]) -> None:
-    for component, tests in tested:
-        for test in _failed(tests):
+def _print_failures(tested: Sequence[Tested]) -> None:
+    for each in tested:
+        for test in each.failed:
             print_out()
-            print_out(f"{noun(component.kind)} {component.name}: {test['test']}")
+            print_out(f"{noun(each.component.kind)} {each.component.name}: {test['test']}")
             place = f"see {test['page']}" if test["page"] else ""
             for said in filter(None, (test["about"], *test["message"].splitlines(), place)):
                 print_out(said, indent=2)
@@ -139,7 +146,7 @@ def _write(out: Path | None, text: str) -> None:
         print_file(text)
 
 
-def _document(plugins: Sequence[Plugin], tested: Sequence[tuple[Component, Tests]]) -> Any:
+def _document(plugins: Sequence[Plugin], tested: Sequence[Tested]) -> Any:
     """Return the report as docs/contracts/index.md describes it."""
     names = ("test", "outcome", "about", "message", "page", "seconds")
     return {

@@ -13,7 +13,7 @@ from bnnlab.errors import RunError
 MARK = "\x1e"
 """Begins each line of `relaying`: a record separator, then JSON."""
 JUNIT = "junit.xml"
-_INI = "[pytest]\nconsole_output_style = classic\n"
+_INI = "[pytest]\n"  # of no other folder
 _OWN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
 """What else pytest would load has no part in the tests."""
 
