@@ -26,7 +26,8 @@ def partner(host: PluginHost, choice: Choice, kind: Kind, has: Set[str]) -> Choi
         AssertionError: If no installed component provides it.
     """
     required = choice.capabilities()[1] - has
-    lacking = {name for name in required if kind in (_owners(host, name) or {kind})}
+    likely = Kind.MODEL if choice.component.kind is Kind.RULE else Kind.RULE
+    lacking = {name for name in required if kind in (_owners(host, name) or {likely})}
     if not lacking:
         return None
     able = [
@@ -44,7 +45,7 @@ def partner(host: PluginHost, choice: Choice, kind: Kind, has: Set[str]) -> Choi
 
 
 def _owners(host: PluginHost, capability: str) -> set[str]:
-    """Return of which kinds those are that provide a capability; empty if none is installed."""
+    """Return of which kinds they are that provide a capability; empty if none is installed."""
     if said := CAPABILITIES.get(capability):
         return {said.partition(":")[0]}
     return {
