@@ -1,4 +1,4 @@
-"""What a rule owes to the loss that a batch brings: its targets, and which classes it masks."""
+"""What a rule owes to what a batch brings: its targets, which classes it masks, its inputs."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnnlab import seeds
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, explain
 from bnnlab.interfaces.batch import TaskLoss, joined
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objective import Objective
@@ -15,11 +15,11 @@ from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close
-from bnnlab_testing.rule_checks import RuleChecks, called
+from bnnlab_testing.rule_checks import RuleChecks, assert_gradients, called
 
 
 class LossChecks(RuleChecks):
-    """The part of `LearningRuleContract` that is about other losses than that of all classes.
+    """The part of `LearningRuleContract` that is about other targets, masks and inputs.
 
     The last parameter of the model, the bias of its output layer, has the loss's own gradient under
     most rules. Where it has, it must have it with each of these losses, too.
@@ -49,6 +49,22 @@ class LossChecks(RuleChecks):
     def test_rows_of_several_tasks_have_the_mean_of_their_losses(self) -> None:
         """With a mask for each row, the loss is finite, and the gradient is that of the mean."""
         self._check(self.make_model, joined([self._of_two(0), self._of_two(1)]))
+
+    def test_token_ids_are_learned_from(self) -> None:
+        """On inputs that are token ids, every parameter has a gradient, or they are refused."""
+        if self.needs("real-weights"):
+            pytest.skip("it needs real weights, and the toy of token ids is binary")
+        model, task = toy.tokens.make_model(), toy.tokens.make_task()
+        batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
+        try:
+            self.closure(model, batch=batch)()
+        except UsageError as refusal:
+            pytest.skip(f"it refuses token ids: {refusal}")
+        except Exception as error:
+            raise AssertionError(
+                f"with token ids: {explain(error)}. Refuse in attach() a model that has `tokens`"
+            ) from error
+        assert_gradients(model)
 
     def _check(self, make: Callable[[], Model], batch: Batch) -> Tensor:
         """Check loss and output layer against autograd; return the gradient of its bias."""

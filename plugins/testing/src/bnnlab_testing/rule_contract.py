@@ -9,9 +9,8 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.engine.learner import Learner
-from bnnlab.errors import UsageError, explain
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import Batch, LearningRule, evaluate_draws
+from bnnlab.interfaces.rule import LearningRule, evaluate_draws
 from bnnlab.interfaces.signs import random_signs
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
@@ -19,7 +18,7 @@ from bnnlab_testing.asserting import assert_close, tensors_in
 from bnnlab_testing.gradient_checks import GradientChecks
 from bnnlab_testing.loss_checks import LossChecks
 from bnnlab_testing.memory_checks import MemoryChecks
-from bnnlab_testing.rule_checks import assert_gradients, called, gradients_of, other_loss
+from bnnlab_testing.rule_checks import called, gradients_of, other_loss
 from bnnlab_testing.trace_checks import TraceChecks
 
 
@@ -105,22 +104,6 @@ class LearningRuleContract(GradientChecks, LossChecks, TraceChecks, MemoryChecks
             assert one is not None, f"{where}: {name} has no gradient"
             assert other is not None, f"without differentiate_draws(), {name} has no gradient"
             assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
-
-    def test_token_ids_are_learned_from(self) -> None:
-        """On inputs that are token ids, every parameter has a gradient, or they are refused."""
-        if self.needs("real-weights"):
-            pytest.skip("it needs real weights, and the toy of token ids is binary")
-        model, task = toy.tokens.make_model(), toy.tokens.make_task()
-        batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
-        try:
-            self.closure(model, batch=batch)()
-        except UsageError as refusal:
-            pytest.skip(f"it refuses token ids: {refusal}")
-        except Exception as error:
-            raise AssertionError(
-                f"with token ids: {explain(error)}. Refuse in attach() a model that has `tokens`"
-            ) from error
-        assert_gradients(model)
 
     def test_what_it_draws_follows_its_seed(self) -> None:
         """Where it holds unequal numbers, as random matrices, some are others with another seed."""
