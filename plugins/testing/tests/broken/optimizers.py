@@ -296,6 +296,20 @@ class KeepsItsAnchors(Fine):
 
 
 @found_by(GOES_ON, ANOTHER_WAY)
+class RestsEveryFifthStep(Fine):
+    """Learns nothing in every fifth step; an attribute counts."""
+
+    steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        self.steps += 1
+        return super().step(closure)
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad * (self.steps % 5 > 0)
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
 class CountsSteps(Fine):
     """Divides by the steps of the task at its end; they are an attribute."""
 
@@ -312,16 +326,3 @@ class CountsSteps(Fine):
         for latent in self.latents():
             latent /= 1 + self.steps
 
-
-@found_by(GOES_ON, ANOTHER_WAY)
-class RestsEveryFifthStep(Fine):
-    """Learns nothing in every fifth step; an attribute counts."""
-
-    steps = 0
-
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        self.steps += 1
-        return super().step(closure)
-
-    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
-        return grad * (self.steps % 5 > 0)
