@@ -84,7 +84,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["test-plugin", "acme_horn", "--report", "json"]) == 1
     document: Any = json.loads(capsys.readouterr().out)
     assert document["plugins"] == [{"name": "acme-horn", "version": "1.0"}]
-    loud, quiet = document["components"]
+    loud, quiet = document["tested"]
     assert (loud["kind"], loud["name"]) == ("rule", "loud")
     tests = {test["test"]: test for test in loud["tests"] + quiet["tests"]}
     assert {name: test["outcome"] for name, test in tests.items()} == {

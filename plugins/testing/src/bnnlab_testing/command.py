@@ -152,7 +152,7 @@ def _document(plugins: Sequence[Plugin], tested: Sequence[Tested]) -> Any:
     return {
         "bnnlab": __version__,
         "plugins": [{"name": each.distribution, "version": each.version} for each in plugins],
-        "components": [
+        "tested": [
             {
                 "kind": str(component.kind),
                 "name": component.name,
