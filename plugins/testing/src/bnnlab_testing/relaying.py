@@ -13,6 +13,9 @@ from bnnlab.errors import place
 from bnnlab_testing.pages import page_of
 from bnnlab_testing.process import MARK
 
+_IN_WORDS = AssertionError, pytest.fail.Exception, pytest.skip.Exception
+"""Errors whose text is for people."""
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
@@ -66,6 +69,6 @@ def _message(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
         return report.longreprtext
     error = call.excinfo.value
     said = re.split(r"\n\n|\nassert ", str(error), maxsplit=1)[0]
-    if isinstance(error, AssertionError | pytest.fail.Exception | pytest.skip.Exception):
+    if isinstance(error, _IN_WORDS):
         return said
     return f"{type(error).__name__}: {said} (at {place(error)})"
