@@ -44,13 +44,15 @@ def run(source: str, folder: Path) -> Iterator[dict[str, Any]]:
     ) as process:
         assert process.stdout
         last: dict[str, Any] = {}
-        for line in process.stdout:
-            if not line.startswith(MARK):
-                continue
-            last |= json.loads(line.removeprefix(MARK))
-            if "test" in last:
-                yield last
-                last = {}
+        try:
+            for line in filter(lambda line: line.startswith(MARK), process.stdout):
+                last |= json.loads(line.removeprefix(MARK))
+                if "test" in last:
+                    yield last
+                    last = {}
+        except BaseException:  # nobody hears of the other tests
+            process.kill()
+            raise
     if "fault" in last:
         raise RunError(f"the tests cannot be collected: {last['fault']}")
     if "done" not in last or process.returncode not in (0, 1):
