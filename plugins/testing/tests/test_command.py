@@ -27,6 +27,9 @@ class Test0_rule_loud:
         found = 3
         assert found == 4, f"it is {found}, " + 20 * "and so on "
 
+    def test_that_fails_alike(self):
+        assert False, "it is 3, " + 20 * "and so on "
+
     def test_that_is_skipped(self):
         pytest.skip("nothing to see")
 
@@ -64,11 +67,11 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["test-plugin", "acme-horn"]) == 1
     counts, *failures = capsys.readouterr().out.split("\n\n")
     assert counts == (
-        "rule      loud   2 failed, 1 passed, 1 skipped\n"
+        "rule      loud   3 failed, 1 passed, 1 skipped\n"
         "probe     quiet  1 failed, 1 xfailed"
     )
     assert failures[0].startswith(
-        "rule loud: test_that_fails\n"
+        "rule loud: test_that_fails, and 1 more\n"
         "  What is asked is not so.\n"
         "  it is 3, and so on and so on"
     )
@@ -90,6 +93,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {name: test["outcome"] for name, test in tests.items()} == {
         "test_that_passes": "passed",
         "test_that_fails": "failed",
+        "test_that_fails_alike": "failed",
         "test_that_is_skipped": "skipped",
         "test_that_crashes": "failed",
         "test_that_fails_afterwards": "failed",

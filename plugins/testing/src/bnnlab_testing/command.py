@@ -130,12 +130,17 @@ def _print_counts(tested: Tested, width: int) -> None:
 
 
 def _print_failures(tested: Sequence[Tested]) -> None:
+    """Print what failed; once, where several tests of one component say the same."""
     for each in tested:
+        alike: dict[str, list[Mapping[str, Any]]] = {}
         for test in each.failed:
+            alike.setdefault(test["message"], []).append(test)
+        for message, (first, *others) in alike.items():
+            more = f", and {len(others)} more" if others else ""
             print_out()
-            print_out(f"{noun(each.component.kind)} {each.component.name}: {test['test']}")
-            place = f"see {test['page']}" if test["page"] else ""
-            for said in filter(None, (test["about"], *test["message"].splitlines(), place)):
+            print_out(f"{noun(each.component.kind)} {each.component.name}: {first['test']}{more}")
+            place = f"see {first['page']}" if first["page"] else ""
+            for said in filter(None, (first["about"], *message.splitlines(), place)):
                 print_out(said, indent=2)
 
 
