@@ -67,8 +67,7 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["test-plugin", "acme-horn"]) == 1
     counts, *failures = capsys.readouterr().out.split("\n\n")
     assert counts == (
-        "rule      loud   3 failed, 1 passed, 1 skipped\n"
-        "probe     quiet  1 failed, 1 xfailed"
+        "rule      loud   3 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
     )
     assert failures[0].startswith(
         "rule loud: test_that_fails, and 1 more\n"
@@ -125,9 +124,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ),
     ],
 )
-def test_wrong_use_is_refused(
-    words: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_use_is_refused(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-plugin", *words.split()]) == 2
     assert message in capsys.readouterr().err
 

@@ -30,10 +30,6 @@ class OptimizerChecks(ToyChecks):
         rule = partner(self.host, self.choice, Kind.RULE, TOY_RULE)
         return toy.ToyRule() if rule is None else building.make_rule(self.host, rule, model, seed=0)
 
-    def expect_suited(self, model: Model) -> None:
-        """Make it for the model."""
-        self.make(0, model)
-
     def make(
         self, seed: int = 0, model: Model | None = None, choice: Choice | None = None
     ) -> Optimizer:

@@ -22,10 +22,6 @@ class RuleChecks(LearnerChecks):
         model = self.make_model() if model is None else model
         return building.make_rule(self.host, self.choice, model, seed=seed)
 
-    def expect_suited(self, model: Model) -> None:
-        """Attach it, and learn from a batch."""
-        self.closure(model)()
-
     def batch(self) -> Batch:
         """Return a batch of 20 examples."""
         task = toy.make_task()

@@ -18,13 +18,20 @@ from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing.toy_models import CLASSES as CLASSES
 from bnnlab_testing.toy_models import INPUT_SHAPE as INPUT_SHAPE
-from bnnlab_testing.toy_models import LENGTH, NUMBERS, OUTPUTS, TOKENS, make_mlp
+from bnnlab_testing.toy_models import (
+    LENGTH,
+    NUMBERS,
+    OUTPUTS,
+    TOKENS,
+    make_mlp,
+    make_regression_model,
+    make_tokens_model,
+)
 from bnnlab_testing.toy_models import make_linear_model as make_linear_model
 from bnnlab_testing.toy_models import make_model as make_model
 from bnnlab_testing.toy_models import make_normalised_model as make_normalised_model
 from bnnlab_testing.toy_models import make_positions_model as make_positions_model
 from bnnlab_testing.toy_models import make_real_model as make_real_model
-from bnnlab_testing.toy_models import make_regression_model, make_tokens_model
 
 BATCH_SIZE = 20
 

@@ -1,14 +1,16 @@
 """What rules and optimizers are checked on: the first toy that suits, or what is required."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from bnnlab.engine import building
 from bnnlab.errors import UsageError
+from bnnlab.guards import ambient
 from bnnlab.interfaces.model import Model
 from bnnlab.registry.components import CAPABILITIES, Kind
 from bnnlab.settings.layers import choose
@@ -58,7 +60,11 @@ class ToyChecks(ComponentContract):
         settings = self.choice.capabilities(), repr(self.choice.settings), self.toy
         key = (type(self), self.component.target, *settings)
         if key not in _SUITING:
-            _SUITING[key] = self._find()
+            keeper = ambient.Keeper()
+            try:
+                _SUITING[key] = self._find()
+            finally:  # what is left behind is for a check to find
+                keeper.put_back()
         return _SUITING[key]
 
     def test_a_toy_suits_it(self) -> None:
@@ -71,12 +77,14 @@ class ToyChecks(ComponentContract):
         name, _, refused = self.suiting
         why = "; ".join(f"{each}: {reason}" for each, reason in refused.items())
         assert name not in refused, f"no toy suits it ({why}): override make_model()"
+        crashes = re.search(r" failed (in attach\(\)|when it was made) at ", why)
+        assert not crashes, f"refuse by a UsageError what it cannot work on ({why})"
         if refused:
             pytest.skip(f"it is checked on {name} ({why})")
 
     @abstractmethod
-    def expect_suited(self, model: Model) -> None:
-        """Raise a UsageError if the component refuses a model."""
+    def make(self, seed: int = 0, model: Model | None = None) -> Any:
+        """Make the component for a model."""
 
     def _find(self) -> Suiting:
         refused: dict[str, str] = {}
@@ -84,7 +92,7 @@ class ToyChecks(ComponentContract):
         for name, choice in self._candidates():
             tried.append(Suiting(name, choice, refused))
             try:
-                self.expect_suited(self._made(tried[-1]))
+                self.make(0, self._made(tried[-1]))
                 return tried[-1]
             except UsageError as refusal:
                 refused[name] = str(refusal)

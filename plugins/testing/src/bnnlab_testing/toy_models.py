@@ -93,10 +93,14 @@ def make_tokens_model() -> Model:
 
 
 def make_regression_model() -> Model:
-    """Return two binary linear layers, with real biases, that predict real numbers."""
+    """Return a binary and a real linear layer, with real biases, that predict real numbers."""
     generator = seeds.generator(0, "toy model")
     first = BinaryLinear(NUMBERS, 32, True, generator=generator)
-    last = BinaryLinear(32, OUTPUTS, True, generator=generator)
+    with torch.random.fork_rng(devices=[]):  # torch's own initialisation is replaced below
+        last = nn.Linear(32, OUTPUTS)
+    with torch.no_grad():
+        last.weight.normal_(0, 32**-0.5, generator=generator)
+        last.bias.zero_()
     return Model([nn.Sequential(first, Sign()), last], (NUMBERS,))
 
 

@@ -325,4 +325,3 @@ class CountsSteps(Fine):
     def task_ended(self, context: TaskContext) -> None:
         for latent in self.latents():
             latent /= 1 + self.steps
-

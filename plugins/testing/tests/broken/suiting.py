@@ -21,6 +21,17 @@ class ForLinearLayers(toy.ToyRule):
             raise UsageError("it needs linear layers")
 
 
+@found_by("test_a_toy_suits_it", "refuse by a UsageError what .* failed in attach.*RuntimeError")
+class BreaksAtConvolutions(toy.ToyRule):
+    """Multiplies a weight as if it was a matrix."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        super().attach(model, generator)
+        self.products = [
+            each @ torch.ones(each.shape[1]) for each in model.parameters() if each.ndim > 1
+        ]
+
+
 @found_by("test_a_toy_suits_it", "no toy suits it .conv: .*; mlp: .*: override make_model")
 class ForNothing(toy.ToyRule):
     """Refuses every model."""
