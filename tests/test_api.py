@@ -13,6 +13,7 @@ from torch import nn
 
 import bnnlab
 from bnnlab import Batch, Model, RunError, UsageError
+from bnnlab.deprecation import Deprecated
 from bnnlab.registry.components import PARTS
 from bnnlab.settings.run import RUN_OPTIONS
 
@@ -160,8 +161,8 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
 
 
 def test_probes_is_the_earlier_name_of_probe() -> None:
-    said = r"bnnlab.run\(probes=\) is now probe="
-    with pytest.warns(DeprecationWarning, match=said) as warned:
+    said = r"uses bnnlab.run\(probes=\), which bnnlab 0.4 removes: write probe=$"
+    with pytest.warns(Deprecated, match=said) as warned:
         result = bnnlab.run(probes="confusion", **RUN)
     assert warned[0].filename == __file__
     assert result["confusion"] == bnnlab.run(probe=["confusion"], **RUN)["confusion"] != []

@@ -14,7 +14,7 @@ import tomli
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core" / "bnnlab"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-GROUND = {"errors", "seeds", "markers", "moved"}
+GROUND = {"deprecation", "errors", "seeds", "markers", "moved"}
 LIGHT = ("registry", "settings", "storage")
 
 

@@ -116,7 +116,7 @@ def test_images_are_augmented_before_all_else_and_only_by_draws() -> None:
     assert torch.equal(part.raw(at)[0], plain.raw(at)[0])
     for size in (1, 4):
         draws = torch.Generator().manual_seed(3)
-        batches = [inputs for inputs, _ in part.batches(size, draws=draws)]
+        batches = [inputs for inputs, _ in part.batches(size, generator=draws)]
         assert torch.equal(torch.cat(batches), inputs)
 
 

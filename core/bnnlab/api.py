@@ -1,7 +1,6 @@
 """The Python API: `create` for single components, `run` for a whole run."""
 
 import typing
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from os import PathLike
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from torch import nn
 
+from bnnlab.deprecation import warn_of_name
 from bnnlab.engine import building
 from bnnlab.engine.notebook import train
 from bnnlab.engine.objects import name_objects, offering, warn_of_weights
@@ -254,7 +254,7 @@ def _one_of(probe: Probes, probes: Probes) -> Probes:
         return probe
     if probe is not None:
         raise UsageError("probe and probes are both set, and are one setting. Write probe.")
-    warnings.warn("bnnlab.run(probes=) is now probe=", DeprecationWarning, stacklevel=3)
+    warn_of_name("bnnlab.run(probes=)", "write probe=", "bnnlab 0.4")
     return probes
 
 

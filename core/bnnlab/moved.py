@@ -1,7 +1,6 @@
-"""Earlier names of modules (0.1.0): they still import, with a deprecation warning."""
+"""Earlier names of modules (0.1.0): they still import, with a warning."""
 
 import sys
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -13,6 +12,9 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 else:
     Loader = object  # importlib.abc takes 30 ms
+
+REMOVED = "bnnlab 0.4"
+"""The release that these names end with."""
 
 _SAME_NAME = {
     "guards": "ambient modes probing",
@@ -83,8 +85,9 @@ def reexport(name: str) -> Callable[[str], Any]:
                 found = getattr(module, attribute)
                 is_public = getattr(sys.modules["bnnlab"], attribute, None) is found
                 where = "bnnlab" if is_public else home
-                message = f"{name} has moved: import {attribute} from {where}"
-                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                from bnnlab.deprecation import warn_of_name  # most programs never need it
+
+                warn_of_name(f"{name}.{attribute}", f"import {attribute} from {where}", REMOVED)
                 return found
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnnlab.deprecation import warn_of_name
 from bnnlab.errors import DataError
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -100,7 +101,7 @@ class Examples:
             draws: The earlier name of `generator`.
         """
         rows = self.rows[positions.to(self.rows.device)]
-        return self._inputs(self._look_up(rows), generator or draws), self.labels[rows]
+        return self._inputs(self._look_up(rows), _one_of(generator, draws)), self.labels[rows]
 
     def batches(
         self,
@@ -126,6 +127,7 @@ class Examples:
             first: The number of batches to leave out at the beginning.
             draws: The earlier name of `generator`.
         """
+        generator = _one_of(generator, draws)
         rows = self.rows if order is None else self.rows[order.to(self.rows.device)]
         sizes = _batch_sizes(len(rows), size)
         per_piece = max(1, PIECE // (size * math.prod(self.pixels.shape[1:])))
@@ -135,7 +137,7 @@ class Examples:
         groups, pieces = groups[done:], pieces[done:]
         left_out = first - done * per_piece
         for group, piece, images in zip(groups, pieces, self._read(pieces), strict=True):
-            inputs, targets = self._inputs(images, generator or draws), self.labels[piece]
+            inputs, targets = self._inputs(images, generator), self.labels[piece]
             pairs = [*zip(torch.split(inputs, group), torch.split(targets, group), strict=True)]
             yield from pairs[left_out:]
             left_out = 0
@@ -167,6 +169,16 @@ class Examples:
         if self.permutation is None:
             return images
         return images.flatten(1).index_select(1, self.permutation).view_as(images)
+
+
+def _one_of(
+    generator: torch.Generator | None, draws: torch.Generator | None
+) -> torch.Generator | None:
+    """Return `generator`, or `draws`, its earlier name."""
+    if draws is None:
+        return generator
+    warn_of_name("Examples.batch(draws=)", "write generator=", "bnnlab 0.4")
+    return generator or draws
 
 
 def _batch_sizes(count: int, size: int) -> list[int]:

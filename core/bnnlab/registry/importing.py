@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
+from bnnlab.deprecation import Deprecated
 from bnnlab.errors import explain
 from bnnlab.guards import ambient
 from bnnlab.registry.components import Command, Component
@@ -96,7 +97,8 @@ def _import(
     if printed.getvalue():
         log.debug("%s printed while loading: %s", name, printed.getvalue().strip())
     for each in warned:
-        log.debug("%s warned while loading: %s", name, each.message)
+        level = logging.WARNING if issubclass(each.category, Deprecated) else logging.DEBUG
+        log.log(level, "%s warned while loading: %s", name, each.message)
     return components, commands
 
 

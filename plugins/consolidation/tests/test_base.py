@@ -59,11 +59,14 @@ AS_TEXT = ["beta1=0.5", "latent_clip='none'", " latent_init = 0.5", "gradient_cl
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("as_text", [False, True])
-def test_options_reach_the_base(kind: str, as_text: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_reach_the_base(
+    kind: str, as_text: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnnlab.deprecation._said", set())
     model, name = make_model(), "bnnlab-backprop/adam"
     told = {"base": name, "base_options": AS_TEXT} if as_text else {"base": based(name, **GIVEN)}
     optimizer = make(KINDS[kind], model, lr=0.02, **told)
-    warned = "base_options is deprecated. Set in its place: optimizer.base.beta1=0.5, optimizer.ba"
+    warned = "bnnlab-consolidation 0.4 removes it: set optimizer.base.beta1=0.5, optimizer.base.la"
     assert (warned in caplog.text) == as_text
     group = optimizer.base.param_groups[0]
     assert (group["lr"], group["betas"]) == (0.02, (0.5, 0.999))

@@ -1,6 +1,5 @@
 """What the methods here share: another optimizer, whose gradients get a penalty."""
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnlab import seeds
+from bnnlab.deprecation import warn_of_setting
 from bnnlab.engine.making import Maker
 from bnnlab.errors import UsageError
 from bnnlab.families.around import OptimizerAround
@@ -18,8 +18,6 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.markers import AtLeast, Part, Positive
 from bnnlab.settings.text import parse_value
-
-log = logging.getLogger("bnnlab.consolidation")
 
 
 class Consolidation(OptimizerAround):
@@ -143,5 +141,5 @@ def _parse(assignments: Sequence[str]) -> dict[str, Any]:
         given[name] = parse_value(value)
     if given:
         instead = ", ".join(f"optimizer.base.{text.replace(' ', '')}" for text in assignments)
-        log.warning("optimizer.base_options is deprecated. Set in its place: %s", instead)
+        warn_of_setting("optimizer.base_options", f"set {instead}", "bnnlab-consolidation 0.4")
     return given

@@ -49,7 +49,7 @@ class ExampleChecks(DeviceChecks):
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return what looks up a batch to train on."""
         train = self.make(device=device)[0].train
-        return lambda: next(train.batches(2, draws=draws(0)))
+        return lambda: next(train.batches(2, generator=draws(0)))
 
     def work_on(self, device: torch.device) -> None:
         """Have on a device the data that there are on the CPU, and classes to choose among."""
