@@ -15,6 +15,7 @@ import tomli
 import torch
 
 from bnnlab import UsageError
+from bnnlab.storage import files
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear, written
@@ -60,6 +61,27 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_windows_waits_until_nobody_reads_the_file_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, replace, tried = tmp_path / "a.json", Path.replace, list[Path]()
+    write_atomically(path, b"old")
+
+    def refuse_twice(file: Path, place: Path) -> Path:
+        tried.append(file)
+        if len(tried) < 3:
+            raise PermissionError(13, "Permission denied")
+        return replace(file, place)
+
+    monkeypatch.setattr(Path, "replace", refuse_twice)
+    with pytest.raises(PermissionError):
+        write_atomically(path, b"new")
+    assert (len(tried), path.read_bytes()) == (1, b"old")
+    monkeypatch.setattr(files, "WINDOWS", True)
+    write_atomically(path, b"new")
+    assert (len(tried), path.read_bytes()) == (3, b"new")
 
 
 def test_json_never_holds_what_is_not_json() -> None:

@@ -1,8 +1,8 @@
 """Rules and optimizers around another one: they change what it learns from, and it learns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -14,15 +14,18 @@ from bnnlab.interfaces.rule import LearningRule
 
 _SHARED = ("state", "param_groups")
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-def of_base(name: str) -> Any:
-    """Return a method that calls the method of this name of `self.base`."""
 
-    def method(self: Any, *arguments: Any, **given: Any) -> Any:
+def of_base(method: Method) -> Method:
+    """Return a method that calls the one of this name of `self.base`."""
+    name = method.__name__
+
+    def of(self: Any, *arguments: Any, **given: Any) -> Any:
         return getattr(self.base, name)(*arguments, **given)
 
-    method.__name__ = name
-    return method
+    of.__name__ = name
+    return cast(Method, of)
 
 
 def recalls(rule: LearningRule) -> bool:
@@ -104,14 +107,14 @@ class RuleAround(LearningRule):
         self.base.attach(model, generator)
         self._expect_plain(self.base)
 
-    autocast = of_base("autocast")
-    differentiate = of_base("differentiate")
-    differentiate_draws = of_base("differentiate_draws")
-    step_started = of_base("step_started")
-    objective = of_base("objective")
-    task_started = of_base("task_started")
-    task_ended = of_base("task_ended")
-    diagnostics = of_base("diagnostics")
+    autocast = of_base(LearningRule.autocast)
+    differentiate = of_base(LearningRule.differentiate)
+    differentiate_draws = of_base(LearningRule.differentiate_draws)
+    step_started = of_base(LearningRule.step_started)
+    objective = of_base(LearningRule.objective)
+    task_started = of_base(LearningRule.task_started)
+    task_ended = of_base(LearningRule.task_ended)
+    diagnostics = of_base(LearningRule.diagnostics)
 
 
 class OptimizerAround(Optimizer):
@@ -158,14 +161,14 @@ class OptimizerAround(Optimizer):
         """As the base."""
         return self.base.test_draws
 
-    step = of_base("step")
-    task_started = of_base("task_started")
-    task_ended = of_base("task_ended")
-    predictive = of_base("predictive")
-    draw = of_base("draw")
-    latent = of_base("latent")
-    adopt = of_base("adopt")
-    diagnostics = of_base("diagnostics")
+    step = of_base(Optimizer.step)
+    task_started = of_base(Optimizer.task_started)
+    task_ended = of_base(Optimizer.task_ended)
+    predictive = of_base(Optimizer.predictive)
+    draw = of_base(Optimizer.draw)
+    latent = of_base(Optimizer.latent)
+    adopt = of_base(Optimizer.adopt)
+    diagnostics = of_base(Optimizer.diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the shared state, this generator's, and what else the base saves."""

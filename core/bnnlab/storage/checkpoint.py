@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import RunError, UsageError, explain
-from bnnlab.storage.files import write_atomically
+from bnnlab.storage.files import put, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def load(folder: Path) -> dict[str, Any] | None:
             state = read(before)
         except DamagedError as other:
             raise UsageError(f"{error} There is no other to go on from: {other}") from error
-        before.replace(newest)
+        put(before, newest)
         log.warning("%s The run goes on from the checkpoint before it.", error)
         return state
 

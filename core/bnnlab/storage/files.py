@@ -3,10 +3,15 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from bnnlab.errors import UsageError
+
+WINDOWS = os.name == "nt"
+PATIENCE = 5.0
+"""Seconds to wait, on Windows, until nobody reads a file that is to be replaced."""
 
 
 def expect_path(path: Path) -> None:
@@ -50,10 +55,23 @@ def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None
             try:
                 keep.hardlink_to(path)
             except OSError:  # a file system without links
-                path.replace(keep)
-        part.replace(path)
+                put(path, keep)
+        put(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put(file: Path, place: Path) -> None:
+    """Move a file, also to where another one is. Windows refuses it while somebody reads that."""
+    until = time.monotonic() + PATIENCE * WINDOWS
+    while True:
+        try:
+            file.replace(place)
+            return
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
 
 
 def to_json(value: Any) -> str:

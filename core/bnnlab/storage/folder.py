@@ -205,8 +205,8 @@ class RunFolder:
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         line = json.dumps(metrics, allow_nan=False) + "\n"
-        with _writing(self.path), (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(line)
+        with _writing(self.path), (self.path / METRICS).open("ab") as file:  # no \r\n on Windows
+            file.write(line.encode())
         self.lines.append(line)
 
     def restore_metrics(self, lines: Sequence[str]) -> None:

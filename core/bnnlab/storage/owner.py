@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from bnnlab.storage.files import WINDOWS
+
 LOCK = ".lock"
 OWNER = ".owner"
 
@@ -34,7 +36,7 @@ def owner_of(folder: Path) -> str | None:
 
 
 def _holds(process: int, lock: Path) -> bool:
-    if os.name == "nt":  # there, this would stop the process
+    if WINDOWS:  # there, a signal would stop the process
         return True
     try:
         os.kill(process, 0)

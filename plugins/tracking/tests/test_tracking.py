@@ -484,6 +484,15 @@ def test_what_a_tracker_cannot_do_is_refused_before_the_run(
     assert not (tmp_path / "runs").exists()
 
 
+def test_trackers_are_refused_where_there_are_no_process_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    with pytest.raises(UsageError, match="track: trackers need process groups"):
+        bnnlab.run(SMALL, out=tmp_path / "runs", track="text")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_stopped_tracker_ends_after_the_training_process(tmp_path: Path) -> None:
     about = f"Path({str(tmp_path / 'log')!r}), told=0, limit=0.2"
     script = (

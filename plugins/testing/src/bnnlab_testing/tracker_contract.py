@@ -55,6 +55,7 @@ _CONFIG = 'seed = 0\n\n[rule]\nname = "bp"\n'
 _RESULT = {"status": "complete", "tasks": ["a", "b"], "accuracy": [[0.9, 0.2], [0.4, 0.8]]}
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="trackers need Linux or macOS")
 class TrackerContract(DeclarationChecks):
     """Checks a tracker on a run of a few lines, each time in a process of its own.
 
