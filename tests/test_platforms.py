@@ -35,19 +35,19 @@ ASKS = {
 
 def sources() -> dict[str, Path]:
     """Return the files of the core and of all plugins, by short names."""
-    core = {f"core/{each.name}": each for each in (ROOT / "core").rglob("*.py")}
-    files = ROOT.glob("plugins/*/src/*/**/*.py")
-    plugins = {f"{each.relative_to(ROOT).parts[1]}/{each.name}": each for each in files}
-    return core | plugins
+    core = {each.relative_to(ROOT).as_posix(): each for each in (ROOT / "core").rglob("*.py")}
+    found = [(each, each.relative_to(ROOT).parts) for each in ROOT.glob("plugins/*/src/*/**/*.py")]
+    return core | {"/".join((place[1], *place[4:])): each for each, place in found}
 
 
 def lacking(file: Path) -> set[str]:
     """Return what a file uses of what Windows lacks."""
     every = {f"{module}.{name}" for module, names in LACKING.items() for name in names.split()}
-    tree = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
-    used = {ast.unparse(node) for node in tree if isinstance(node, ast.Attribute)}
-    for node in tree:
-        if isinstance(node, ast.Import):
+    used = set[str]()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used.add(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Import):
             used |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             used |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
