@@ -31,7 +31,7 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 # A step that failed is made anew: without this, a .venv in which `venv` could put no pip would stay.
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-heavy test-slow docs lint format wheels release clean
+.PHONY: demo test test-heavy test-slow docs lint format matrix wheels release clean
 
 demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
 	$(BIN)/bnn demo
@@ -53,6 +53,9 @@ test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
 
 docs: $(VENV)/.docs  ## Build the documents as a site, which `bnn docs` opens
 	$(BIN)/python site/build.py
+
+matrix: $(READY)  ## Run all tests that need no download with every Python and torch, for an hour
+	$(BIN)/python benchmarks/matrix.py
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What a later release removes is said once, with its replacement, to who can change it."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,18 @@ def test_the_command_line_tells_of_a_plugin_with_earlier_names(
         answer = bnn("list-plugins", "--json")
         assert answer.code == 0
         assert answer.err.count(said) == times
+
+
+def test_the_code_of_the_page_says_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    page = Path(__file__).parents[1] / "docs" / "compatibility.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    scope: dict[str, Any] = {"__name__": "bnnlab_acme"}
+    exec(code, scope)
+    said = "uses bnnlab_acme.smooth, which bnnlab-acme 0.5 removes: call bnnlab_acme.blur"
+    with pytest.warns(Deprecated, match=said):
+        assert scope["smooth"](6) == 2
+    assert scope["Blurred"](size=5).width == 5
+    assert "rule.size is deprecated, and bnnlab-acme 0.5 removes it: set rule.width=5" in caplog.text
 
 
 def test_what_is_said_to_go_has_not_stayed_beyond_its_release() -> None:

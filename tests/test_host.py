@@ -92,6 +92,14 @@ def test_one_distribution_may_have_several_entry_points(
     assert found[3].error == "made for plugin API v9; this core has v1"
 
 
+def test_one_entry_point_may_serve_several_apis(make_plugin: MakePlugin, tmp_path: Path) -> None:
+    make_plugin("acme", offering("one"), modules={"acme_next": "raise RuntimeError"})
+    (info,) = (tmp_path / "site-packages").glob("*.dist-info")
+    (info / "entry_points.txt").write_text("[bnnlab.v2]\na = acme_next\n[bnnlab.v1]\na = acme\n")
+    found = [each for each in PluginHost().plugins if each.distribution == "acme"]
+    assert [(each.name, str(each.status), each.error) for each in found] == [("a", "ok", None)]
+
+
 # -------------------------------------------------------------------- switching off
 
 

@@ -138,7 +138,9 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'bnnlab' has no attribute {name!r}")
-    return getattr(import_module(f"bnnlab.{_HOME_OF[name]}"), name)
+if not TYPE_CHECKING:  # checkers would take any name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'bnnlab' has no attribute {name!r}")
+        return getattr(import_module(f"bnnlab.{_HOME_OF[name]}"), name)

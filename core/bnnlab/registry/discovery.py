@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.message import Message
@@ -124,7 +124,8 @@ def _read(distribution: Distribution) -> list[Plugin]:
         text = distribution.read_text("entry_points.txt") or ""
         if not _OURS.search(text):  # parsing is slow, and most distributions are none of ours
             return []
-        points = [p for p in distribution.entry_points if _OURS.search(f"[{p.group}]")]
+        found = [p for p in distribution.entry_points if _OURS.search(f"[{p.group}]")]
+        points = _of_one_api(found)
     except Exception as error:  # whosever it is, it must not stop the others
         return [nameless.broken(f"its entry_points.txt cannot be read: {explain(error)}")]
     if not points:
@@ -138,6 +139,18 @@ def _read(distribution: Distribution) -> list[Plugin]:
         place = nameless.broken(f"its METADATA cannot be read: {explain(error)}")
         return [replace(place, name=p.name, entry_point=p) for p in points]
     return [_checked(Plugin(normalise(name), version, p.name, entry_point=p)) for p in points]
+
+
+def _of_one_api(points: Sequence[EntryPoint]) -> list[EntryPoint]:
+    """Leave out what is for another API where there is the same name for this one."""
+    own = {point.name for point in points if point.group == ENTRY_POINT_GROUP}
+    return [
+        point
+        for point in points
+        if point.group == ENTRY_POINT_GROUP
+        or point.name not in own
+        or not point.group.startswith(f"{PROJECT}.v")
+    ]
 
 
 def described(distribution: Distribution) -> Message:

@@ -35,7 +35,9 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bnnlab_testing' has no attribute {name!r}")
-    return getattr(import_module(f"bnnlab_testing.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # checkers would take any name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'bnnlab_testing' has no attribute {name!r}")
+        return getattr(import_module(f"bnnlab_testing.{_HOMES[name]}"), name)
