@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -122,6 +123,62 @@ def test_the_wheels_of_before_load_and_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(wheels)
+
+
+OF_THE_GUIDE = """
+from pathlib import Path
+
+import bnnlab
+from bnnlab.cli import main
+from bnnlab.registry.host import PluginHost
+
+host = PluginHost()
+(acme,) = (plugin for plugin in host.plugins if plugin.distribution == "bnnlab-acme")
+assert acme.status == "ok", acme.error
+for component in acme.components:
+    host.load(acme, component)
+turned = {"name": "turned-digits", "tasks": 2}
+blocks = {"name": "blocknet", "channels": 4}
+for name, rule, optimizer, model, stream in (
+    ("one", "acme-review", "acme-lookahead", blocks, turned),
+    ("two", "acme-clip", "acme-pull", "pair", turned),
+    ("three", "dfa", "acme-flip", blocks, turned),
+    ("four", "bp", "acme-drift", "pair", turned),
+    ("five", "bp", "acme-momentum", "pair", "acme-progress"),
+):
+    seen = {"probe": "acme-patience", "track": "acme-table"} if name == "one" else {}
+    made = {"rule": rule, "optimizer": optimizer, "model": model, "stream": stream}
+    result = bnnlab.run({**made, **seen}, out="runs", name=name, epochs=1, host=host)
+    assert result.status == "complete", name
+    assert len(Path("runs", name, "epochs.csv").read_text().splitlines()) == 1 + len(result.tasks)
+    assert ("acme_lowest_loss" in result) == bool(seen)
+    assert main(["run", "--resume", f"runs/{name}", "--quiet"]) == 0
+lines = Path("runs/one/metrics.jsonl").read_text().splitlines()
+assert len(Path("runs/one/table.csv").read_text().splitlines()) == len(lines)
+Path("sweep.toml").write_text("epochs = 1\\n[sweep]\\nseeds = 2\\n")
+assert main(["acme-best", "runs/one", "runs/two"]) == 0
+assert main(["sweep", "sweep.toml", "--engine", "acme-alone", "--quiet"]) == 0
+"""
+
+
+@pytest.mark.slow  # processes that import torch
+def test_the_guides_plugin_of_an_earlier_release_loads_and_runs(tmp_path: Path) -> None:
+    """Every kind of component, a command and an observer, by the interface of that release."""
+    site = tmp_path / "site"
+    for wheel in (EARLIER / "guide").glob("*.whl"):
+        zipfile.ZipFile(wheel).extractall(site)
+    script = tmp_path / "use_it.py"  # a file: processes begin by importing it
+    script.write_text(f"if __name__ == '__main__':\n{indent(OF_THE_GUIDE, '    ')}")
+    paths = os.pathsep.join([str(site), *filter(None, sys.path)])
+    removed = "error::bnnlab.deprecation.Deprecated"  # nothing that it uses is on its way out
+    done = subprocess.run(
+        [sys.executable, "-W", removed, str(script)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["training", "evaluation", "fresh", "posterior"])
