@@ -33,7 +33,9 @@ HEAVY = re.findall(r"^HEAVY := (.*)$", (ROOT / "Makefile").read_text(), re.MULTI
 def install(home: Path, interpreter: str, torch: str) -> None:
     """Make an environment, or bring it up to date: the constraints of CI, and this torch."""
     if not (home / "bin" / "python").exists():
-        subprocess.run([program("uv"), "venv", "-q", "--seed", "-p", interpreter, str(home)], check=True)
+        subprocess.run(
+            [program("uv"), "venv", "-q", "--seed", "-p", interpreter, str(home)], check=True
+        )
     limits = (ROOT / "constraints.txt").read_text().splitlines()
     limits = [line for line in limits if not line.startswith(("torch==", "torchvision=="))]
     if vision := VISION[torch]:
@@ -41,7 +43,16 @@ def install(home: Path, interpreter: str, torch: str) -> None:
     (home / "constraints.txt").write_text("\n".join(limits))
     plugins = [each.parent for each in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
     packages = [ROOT, *(each for each in plugins if each.name not in HEAVY)]
-    words = [program("uv"), "pip", "install", "-q", "--python", str(home / "bin" / "python"), "--group", "dev"]
+    words = [
+        program("uv"),
+        "pip",
+        "install",
+        "-q",
+        "--python",
+        str(home / "bin" / "python"),
+        "--group",
+        "dev",
+    ]
     words += [word for each in packages for word in ("-e", str(each))]
     subprocess.run([*words, "-c", str(home / "constraints.txt")], cwd=ROOT, check=True)
 

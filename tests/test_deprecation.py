@@ -63,7 +63,9 @@ def test_where_it_is_an_error_it_is_one_each_time(tmp_path: Path) -> None:
 def test_the_core_is_no_user_of_what_it_passes_on() -> None:
     part = next(iter(bnnlab.create("stream", "digits"))).train
     for call in (part.batch, lambda at, draws: next(part.batches(2, at, draws=draws))):
-        with pytest.warns(Deprecated, match=r"draws=\), which bnnlab 0.4 removes: write gen") as said:
+        with pytest.warns(
+            Deprecated, match=r"draws=\), which bnnlab 0.4 removes: write gen"
+        ) as said:
             call(torch.arange(2), draws=torch.Generator())
         assert said[0].filename == __file__
         bnnlab.deprecation._said.clear()
@@ -100,7 +102,9 @@ def test_the_code_of_the_page_says_its_own(caplog: pytest.LogCaptureFixture) -> 
     with pytest.warns(Deprecated, match=said):
         assert scope["smooth"](6) == 2
     assert scope["Blurred"](size=5).width == 5
-    assert "rule.size is deprecated, and bnnlab-acme 0.5 removes it: set rule.width=5" in caplog.text
+    assert (
+        "rule.size is deprecated, and bnnlab-acme 0.5 removes it: set rule.width=5" in caplog.text
+    )
 
 
 def test_what_is_said_to_go_has_not_stayed_beyond_its_release() -> None:

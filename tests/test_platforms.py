@@ -88,7 +88,8 @@ for plugin, component in host.components():
     host.load(plugin, component)
 assert SIGNALS == (signal.SIGINT, signal.SIGTERM)
 
-small = {{"model": {{"hidden": [8]}}, "stream": {{"name": "permuted-digits", "tasks": 2}}, "epochs": 1}}
+small = {{"name": "permuted-digits", "tasks": 2}}
+small = {{"model": {{"hidden": [8]}}, "stream": small, "epochs": 1}}
 result = bnnlab.run(small, out="runs", name="one", host=host)
 again = bnnlab.run(resume="runs/one", host=host)
 assert result.status == again.status == "complete"

@@ -22,6 +22,10 @@ from bnnlab.storage import checkpoint, folder
 
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).with_name("promised.txt")
+FILES = (
+    *(folder.CONFIG, folder.ENVIRONMENT, folder.LOG, folder.METRICS, folder.RESULT),
+    *(checkpoint.CHECKPOINT.as_posix(), checkpoint.PREVIOUS.as_posix()),
+)
 SPECIAL = {"__init__", "__call__", "__getitem__", "__iter__", "__len__"}
 BELOW = {
     "bnnlab.cli.console": "Json line print_json print_out print_table report_note stoppable",
@@ -71,10 +75,7 @@ def listing() -> str:
         "kinds": sorted(Kind),
         "capabilities": sorted(CAPABILITIES),
         "settings of a run": sorted(option.name for option in RUN_OPTIONS),
-        "files of a run": sorted(
-            [folder.CONFIG, folder.ENVIRONMENT, folder.LOG, folder.METRICS, folder.RESULT]
-            + [checkpoint.CHECKPOINT.as_posix(), checkpoint.PREVIOUS.as_posix()]
-        ),
+        "files of a run": sorted(map(str, FILES)),
         "keys of result.json": sorted({*ABOUT, *MEASURES}),
         f"checkpoint, format {checkpoint.VERSION.decode().strip()}": sorted(checkpoint.KEYS),
         "Python": [line for name, it in promised() for line in said(name, it)],

@@ -36,7 +36,9 @@ def called(*words: str, folder: Path) -> str:
 def test_mypy_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     settings = tmp_path / "mypy.ini"
-    settings.write_text(f"[mypy]\nstrict = True\nignore_missing_imports = True\nmypy_path = {':'.join(PATHS)}\n")
+    settings.write_text(
+        f"[mypy]\nstrict = True\nignore_missing_imports = True\nmypy_path = {':'.join(PATHS)}\n"
+    )
     files = map(str, TYPED.glob("*.py"))
     mypy = [sys.executable, "-m", "mypy", "--config-file", str(settings), "--no-incremental"]
     printed = called(*mypy, *files, folder=tmp_path)

@@ -52,7 +52,7 @@ def warn_of_setting(what: str, instead: str, removed: str) -> None:
 
 
 def _user(frame: FrameType) -> FrameType:
-    """Return the first frame outside of the core, of Python's import and of this frame's package."""
+    """Return the first frame outside of the core, of Python's import and of its own package."""
     passed = {"bnnlab", "importlib", _package(frame)}
     while _package(frame) in passed and frame.f_back is not None:
         frame = frame.f_back

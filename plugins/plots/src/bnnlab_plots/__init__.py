@@ -25,7 +25,9 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bnnlab_plots' has no attribute {name!r}")
-    return getattr(import_module(f"bnnlab_plots.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # checkers would take any name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'bnnlab_plots' has no attribute {name!r}")
+        return getattr(import_module(f"bnnlab_plots.{_HOMES[name]}"), name)

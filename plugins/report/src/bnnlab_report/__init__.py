@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 __all__ = ["render", "write"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'bnnlab_report' has no attribute {name!r}")
-    return getattr(import_module("bnnlab_report.page"), name)
+if not TYPE_CHECKING:  # checkers would take any name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'bnnlab_report' has no attribute {name!r}")
+        return getattr(import_module("bnnlab_report.page"), name)

@@ -37,7 +37,7 @@ def _found(place: Path) -> list[Record]:
     if (place / CONFIG).exists():
         return [Record.read(place)]
     folders = sorted(_run_folders(place), key=natural)
-    found = [Record.read(folder, str(folder.relative_to(place))) for folder in folders]
+    found = [Record.read(folder, folder.relative_to(place).as_posix()) for folder in folders]
     found = found or list(_kept(place))
     if not found:
         raise UsageError(f"{place} holds no run: no folder in it has a {CONFIG}")
