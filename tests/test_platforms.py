@@ -1,6 +1,7 @@
 """What Windows and macOS lack is used only where the code has asked for it. Linux has it all."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ LACKING = {
 """Per module, what Windows lacks in some version of Python; macOS lacks less."""
 MODULES = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
 """What it lacks as a whole."""
+IMPORTED = re.compile(rf"^\s*(?:import|from) (?:{'|'.join([*LACKING, *MODULES])})\b", re.MULTILINE)
 ASKS = {
     "studies/local.py": ("studies/local.py", 'hasattr(signal, "pthread_sigmask")'),
     "studies/worker.py": ("studies/worker.py", 'hasattr(signal, "pthread_sigmask")'),
@@ -43,8 +45,10 @@ def sources() -> dict[str, Path]:
 def lacking(file: Path) -> set[str]:
     """Return what a file uses of what Windows lacks."""
     every = {f"{module}.{name}" for module, names in LACKING.items() for name in names.split()}
-    used = set[str]()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    text, used = file.read_text(encoding="utf-8"), set[str]()
+    if not IMPORTED.search(text):
+        return used
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             used.add(f"{node.value.id}.{node.attr}")
         elif isinstance(node, ast.Import):
