@@ -11,8 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LACKING = {
     "os": "fork forkpty getgid getpgid getuid geteuid killpg mkfifo nice register_at_fork "
-    "sched_getaffinity sched_setaffinity set_blocking setpgid setsid statvfs sync uname "
-    "O_DIRECTORY O_NONBLOCK",
+    "sched_getaffinity sched_setaffinity set_blocking setpgid setsid statvfs sync uname",
     "select": "epoll kqueue poll",
     "signal": "ITIMER_REAL SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGQUIT SIGSTOP SIGTSTP SIGUSR1 "
     "SIGUSR2 SIG_BLOCK SIG_SETMASK SIG_UNBLOCK alarm pause pthread_kill pthread_sigmask setitimer "

@@ -43,7 +43,8 @@ def test_mypy_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
     mypy = [sys.executable, "-m", "mypy", "--config-file", str(settings), "--no-incremental"]
     printed = called(*mypy, *files, folder=tmp_path)
     found = re.findall(r"(\w+\.py):(\d+): error", printed)
-    assert {(name, int(line)) for name, line in found} == marked(), printed
+    lines = {(name, int(line)) for name, line in found}
+    assert lines == marked(), f"{sorted(lines ^ marked())}\n{printed}"
 
 
 def test_pyright_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
@@ -64,4 +65,4 @@ def test_pyright_finds_every_wrong_line_and_no_other(tmp_path: Path) -> None:
         for each in found
         if each["severity"] == "error"
     }
-    assert lines == marked(), printed
+    assert lines == marked(), sorted(lines ^ marked())

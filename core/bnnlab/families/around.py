@@ -2,30 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.batch_checks import expect_one_path
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
-from bnnlab.interfaces.rule import LearningRule
+from bnnlab.interfaces.rule import Batch, LearningRule
 
 _SHARED = ("state", "param_groups")
 
-Method = TypeVar("Method", bound=Callable[..., Any])
 
+def of_base(name: str) -> Any:
+    """Return a method that calls the method of this name of `self.base`."""
 
-def of_base(method: Method) -> Method:
-    """Return a method that calls the one of this name of `self.base`."""
-    name = method.__name__
-
-    def of(self: Any, *arguments: Any, **given: Any) -> Any:
+    def method(self: Any, *arguments: Any, **given: Any) -> Any:
         return getattr(self.base, name)(*arguments, **given)
 
-    of.__name__ = name
-    return cast(Method, of)
+    method.__name__ = name
+    return method
 
 
 def recalls(rule: LearningRule) -> bool:
@@ -107,14 +105,18 @@ class RuleAround(LearningRule):
         self.base.attach(model, generator)
         self._expect_plain(self.base)
 
-    autocast = of_base(LearningRule.autocast)
-    differentiate = of_base(LearningRule.differentiate)
-    differentiate_draws = of_base(LearningRule.differentiate_draws)
-    step_started = of_base(LearningRule.step_started)
-    objective = of_base(LearningRule.objective)
-    task_started = of_base(LearningRule.task_started)
-    task_ended = of_base(LearningRule.task_ended)
-    diagnostics = of_base(LearningRule.diagnostics)
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Let the base differentiate."""
+        return self.base.differentiate(model, batch)
+
+    if not TYPE_CHECKING:  # checkers know them from `LearningRule`
+        autocast = of_base("autocast")
+        differentiate_draws = of_base("differentiate_draws")
+        step_started = of_base("step_started")
+        objective = of_base("objective")
+        task_started = of_base("task_started")
+        task_ended = of_base("task_ended")
+        diagnostics = of_base("diagnostics")
 
 
 class OptimizerAround(Optimizer):
@@ -161,14 +163,18 @@ class OptimizerAround(Optimizer):
         """As the base."""
         return self.base.test_draws
 
-    step = of_base(Optimizer.step)
-    task_started = of_base(Optimizer.task_started)
-    task_ended = of_base(Optimizer.task_ended)
-    predictive = of_base(Optimizer.predictive)
-    draw = of_base(Optimizer.draw)
-    latent = of_base(Optimizer.latent)
-    adopt = of_base(Optimizer.adopt)
-    diagnostics = of_base(Optimizer.diagnostics)
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Let the base make a step."""
+        return self.base.step(closure)
+
+    if not TYPE_CHECKING:  # checkers know them from `Optimizer`
+        task_started = of_base("task_started")
+        task_ended = of_base("task_ended")
+        predictive = of_base("predictive")
+        draw = of_base("draw")
+        latent = of_base("latent")
+        adopt = of_base("adopt")
+        diagnostics = of_base("diagnostics")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the shared state, this generator's, and what else the base saves."""
