@@ -55,6 +55,12 @@ def test_a_module_of_before_has_no_more_than_it_had() -> None:
         importlib.import_module("bnnlab.nowhere")
 
 
+def test_a_module_of_before_leaves_what_has_its_name_now() -> None:
+    importlib.import_module("bnnlab.keeping")
+    with bnnlab.keeping():
+        pass
+
+
 def test_an_entry_module_with_old_imports_loads_and_is_told_the_public_names(
     make_plugin: MakePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:

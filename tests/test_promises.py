@@ -57,7 +57,8 @@ BELOW = {
 def promised() -> Iterator[tuple[str, Any]]:
     """Yield each promised name with what it is."""
     for name in sorted(bnnlab.__all__):
-        yield f"bnnlab.{name}", getattr(bnnlab, name)
+        if name != "__version__":  # not by getattr, which may find a module of before
+            yield f"bnnlab.{name}", bnnlab.__getattr__(name)
     for module, names in BELOW.items():
         for name in names.split():
             yield f"{module}.{name}", getattr(import_module(module), name)

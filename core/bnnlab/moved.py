@@ -94,6 +94,14 @@ def reexport(name: str) -> Callable[[str], Any]:
     return look_up
 
 
+class _Earlier(ModuleType):
+    """A module of before. What `bnnlab` has by its name now, such as `keeping`, is called by it."""
+
+    def __call__(self, *arguments: Any, **given: Any) -> Any:
+        package, _, name = self.__name__.partition(".")
+        return sys.modules[package].__getattr__(name)(*arguments, **given)
+
+
 class _Moved(Loader):
     """Finds modules by their earlier names, after all other finders, and makes them."""
 
@@ -112,8 +120,8 @@ class _Moved(Loader):
             )
         return ModuleSpec(fullname, self, is_package=not inner)
 
-    def create_module(self, _spec: ModuleSpec) -> None:
-        return None  # Python makes an empty one
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Earlier(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__getattr__"] = reexport(module.__name__)
