@@ -56,7 +56,8 @@ def list_plugins(
         lines = [[*_head(row), _offers(row, known)] for row in rows]
         print_table(("plugin", "version", "status", "offers"), lines)
         if any(row["status"] == PluginStatus.AVAILABLE for row in rows):
-            print_out(f"\nTo install one: {install_command('NAME')}.", soft_wrap=True)
+            print_out()
+            print_out(f"To install one: {install_command('NAME')}.", soft_wrap=True)
 
 
 def _row(plugin: Plugin) -> dict[str, Any]:
