@@ -88,7 +88,7 @@ def make_tokens_model() -> Model:
     rows = torch.randn(TOKENS, 8, generator=generator)
     first = BinaryLinear(8 * LENGTH, 16, True, generator=generator)
     last = BinaryLinear(16, CLASSES, True, generator=generator)
-    table = nn.Embedding.from_pretrained(rows, freeze=False)
+    table = nn.Embedding(TOKENS, 8, _weight=rows)
     return Model([nn.Sequential(table, nn.Flatten(), first, Sign()), last], (LENGTH,), TOKENS)
 
 
