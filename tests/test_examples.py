@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from pages import understood
 
 from bnnlab.cli import app
 from bnnlab.cli.choosing import layer
@@ -23,15 +24,6 @@ HOST = PluginHost()
 @pytest.fixture(scope="module")
 def group() -> Any:
     return typer.main.get_command(app)
-
-
-def understood(group: Any, words: list[str]) -> Any:
-    """Return the context of a command that is parsed, and not run."""
-    context = group.make_context("bnn", [], resilient_parsing=True)
-    name, command, rest = group.resolve_command(context, words)
-    while hasattr(command, "commands") and rest:
-        name, command, rest = command.resolve_command(context, rest)
-    return command.make_context(name, rest)
 
 
 @pytest.mark.parametrize(

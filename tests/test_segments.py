@@ -474,7 +474,7 @@ def test_a_module_that_runs_a_part_with_other_parameters_is_kept_whole_and_as_it
 
 
 class Heads(nn.Module):
-    """An output layer for each task, as docs/plugins.md shows it."""
+    """An output layer for each task, as docs/plugins/model.md shows it."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()

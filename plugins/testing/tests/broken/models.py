@@ -70,7 +70,7 @@ class Heads(nn.Module):
 
 @right("test_every_parameter_gets_a_gradient")
 class HasHeads(Fine):
-    """Has a head for each of three tasks, as docs/plugins.md shows."""
+    """Has a head for each of three tasks, as docs/plugins/model.md shows."""
 
     def __init__(self, *, classes: int, generator: torch.Generator, **given: Any) -> None:
         super().__init__(classes=classes, generator=generator, **given)
