@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
+import tomli
 import torch
 import typer
 from pages import PAGES, ROOT, blocks, commands, installed, name, read, understood
@@ -42,7 +43,8 @@ def test_every_link_leads_to_a_file_and_a_heading():
 def test_every_command_in_the_pages_is_understood():
     host, group = PluginHost(), typer.main.get_command(app)
     there = {*group.list_commands(group.make_context("bnn", [], resilient_parsing=True))}
-    lines = [words for page in PAGES for block in blocks(read(name(page))) for words in commands(block)]
+    code = [block for page in PAGES for block in blocks(read(name(page)))]
+    lines = [words for block in code for words in commands(block)]
     assert len(lines) > 100
     for words in lines:
         words = words[2:] if words[0] == "--plugin" else words
@@ -157,3 +159,9 @@ def test_the_messages_that_the_faq_explains_are_in_the_source():
     for message in quoted:
         for piece in message.split("..."):
             assert piece.strip() in source, message
+
+
+def test_a_citation_names_the_version():
+    version = tomli.loads(read("pyproject.toml"))["project"]["version"]
+    assert f"\nversion: {version}\n" in read("CITATION.cff")
+    assert f"version = {{{version}}}" in read("docs/cite.md")
