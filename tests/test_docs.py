@@ -61,7 +61,7 @@ def test_the_runs_in_the_pages_fit(monkeypatch, capsys):
     monkeypatch.setattr("bnnlab.cli.anatomy.take_apart", lambda *_: ([], None))
     text = [block for page in installed(host) for block in blocks(read(name(page)), "")]
     lines = [shlex.join(words) for block in text for words in commands(block)]
-    of_others = r"^(run|info) (?!.*(\b(sparrow|signbp)\b|best\.toml))"  # not installed, or not there
+    of_others = r"^(run|info)\b(?!.*(\b(sparrow|signbp)\b|best\.toml))"  # not installed, or not there
     fit = [line for line in lines if re.match(of_others, line)]
     assert len(fit) > 40
     for line in (each.replace("RULE", "bp").replace("OPTIMIZER", "ewc") for each in fit):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 NOT_RUN = {
     r"demo": "20 s; the tests of plugins/demo run it",
     r"docs": "opens a browser; the tests of plugins/docs run it",
-    r"uninstall ": "changes the environment; tests/test_installing.py",
+    r"uninstall |install .*--find-links": "changes the environment, or needs wheels",
     r"new-plugin|test-plugin|.*\b(sparrow|signbp)\b": "plugins/scaffold/tests make and install one",
     r".* --recipe vit/imgnet-5": "needs an archive of images, and hours",
     r".*(--engine ray|engine.address)": "needs a cluster; the tests of plugins/ray start one",
