@@ -57,9 +57,8 @@ def commands(block: Block) -> Iterator[list[str]]:
     Pipes, redirections and comments are left out.
     """
     text = block.text.replace("\\\n", " ")
-    if block.language:
-        start = r"^# [\w-]+\.toml:\s+bnn (.*)$"
-    else:
+    start = r"^# [\w-]+\.toml:\s+bnn (.*)$"
+    if block.language in ("", "sh"):
         start = r"^(?:\w+=\S+ )?(?:\.?[\w/]+/)?bnn (.*)$"
     for line in re.findall(start, text, re.MULTILINE):
         words = shlex.split(line, comments=True)

@@ -40,8 +40,9 @@ def test_every_link_leads_to_a_file_and_a_heading():
             assert not heading or heading in headings(target), f"{page}: {link}"
 
 
-def test_every_command_in_the_pages_is_understood():
+def test_every_command_in_the_pages_is_understood(monkeypatch):
     host, group = PluginHost(), typer.main.get_command(app)
+    monkeypatch.setattr("bnnlab.cli.commands.PluginHost", lambda: host)
     there = {*group.list_commands(group.make_context("bnn", [], resilient_parsing=True))}
     code = [block for page in PAGES for block in blocks(read(name(page)))]
     lines = [words for block in code for words in commands(block)]
