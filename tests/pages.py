@@ -47,7 +47,8 @@ def blocks(text: str, language: str | None = None) -> list[Block]:
     for named, kind, code in re.findall(pattern, text, re.MULTILINE | re.DOTALL):
         said = re.match(r"# ([\w-]+\.toml)\b", code)
         found.append(Block(kind, code, named or (said[1] if said else None)))
-    assert len(found) * 2 == len(re.findall(r"^ *```", text, re.MULTILINE)), "an indented fence, or one that is left open"
+    fences = re.findall(r"^ *```", text, re.MULTILINE)
+    assert len(found) * 2 == len(fences), "a fence that is indented, or left open"
     return [block for block in found if language in (None, block.language)]
 
 

@@ -17,6 +17,7 @@ from pages import ROOT, Block, blocks, commands, installed, name, read
 
 from bnnlab.cli import main
 from bnnlab.registry.host import PluginHost
+from bnnlab_vision import datasets
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,7 @@ def short(words: list[str]) -> list[str]:
         return [*words, "--dry-run"]
     line = re.sub(r" --(data|epochs|jobs) \S+", "", line)
     line = re.sub(r" --seeds \S+", " --seeds 0,1", line)
+    line = re.sub(r"image_size=\d+", "image_size=16", line)
     line = line.replace("RULE", "bp").replace("OPTIMIZER", "ewc")
     if words[0] == "run":
         line += " --epochs 1 --quiet"
@@ -63,13 +65,24 @@ def short(words: list[str]) -> list[str]:
     return shlex.split(line)
 
 
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    """Leave 200 of the digits for training and 100 for test; studies are carried out here."""
+    read_all = datasets._read_digits
+
+    def read_few() -> list[torch.Tensor]:
+        return [part[:few] for part, few in zip(read_all(), (200, 200, 100, 100), strict=True)]
+
+    patch.setattr(datasets, "_read_digits", read_few)
+    patch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder with the data, runs and studies that pages name."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
+        make_small(patch)
         small_data.write_mnist(folder / "data")
         small_data.write_cifar10(folder / "data", patch)
         for seed, part in enumerate(("train", "val")):
@@ -95,7 +108,7 @@ def folder(
     (user_config / "registry.toml").write_text("[defaults]\nepochs = 1\n")
     monkeypatch.chdir(here)
     monkeypatch.setenv("BNNLAB_DATA", str(prepared / "data"))
-    monkeypatch.setattr("bnnlab_studies.commands.sweep.make_engine", lambda *_: Here())
+    make_small(monkeypatch)
     return here
 
 

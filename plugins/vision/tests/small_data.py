@@ -55,9 +55,7 @@ def write_cifar10(folder: Path, patch: pytest.MonkeyPatch) -> Arrays:
     meta, md5 = dump("meta", {"label_names": [str(label) for label in range(10)]})
     patch.setattr(datasets.CIFAR10, "train_list", [one, two])
     patch.setattr(datasets.CIFAR10, "test_list", [test])
-    patch.setattr(
-        datasets.CIFAR10, "meta", {"filename": meta, "key": "label_names", "md5": md5}
-    )
+    patch.setattr(datasets.CIFAR10, "meta", {"filename": meta, "key": "label_names", "md5": md5})
     return [np.concatenate([x1, x2]), np.concatenate([y1, y2]), x3, y3]
 
 
