@@ -10,7 +10,6 @@ SECTIONS: Mapping[str, Sequence[Any]] = {
     "Methods": ("methods/index.md", "methods/*"),
     "Results": ("results/index.md", "results/*", "benchmarks.md"),
     "Plugins": (
-        "plugins.md",
         *("plugins/index.md", "plugins/rule.md", "plugins/optimizer.md", "plugins/model.md"),
         *("plugins/stream.md", "plugins/probe.md", "plugins/command.md", "plugins/engine.md"),
         *("plugins/tracker.md", "plugins/options.md", "plugins/hooks.md", "plugins/publishing.md"),
