@@ -111,7 +111,7 @@ def members(of: Any) -> dict[str, str]:
     """Return a line on each public member of a class; none on those that a base passes on."""
     found = {}
     for node in of.body:
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and not is_setter(node):
             name, line = node.name, signature(node, node.name)
         elif isinstance(node, ast.AnnAssign):
             name, line = ast.unparse(node.target), ast.unparse(node)
@@ -122,6 +122,10 @@ def members(of: Any) -> dict[str, str]:
         if name in SPECIAL or not name.startswith("_"):
             found[name] = line
     return found
+
+
+def is_setter(node: ast.FunctionDef) -> bool:
+    return any(ast.unparse(each).endswith(".setter") for each in node.decorator_list)
 
 
 def signature(node: Any, name: str) -> str:
