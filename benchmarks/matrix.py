@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -125,6 +126,7 @@ def main() -> int:
     asking.add_argument("--jobs", type=int, default=1, help="pytest's workers")
     asked, words = asking.parse_known_args()
     os.nice(10)  # what else runs on this machine comes first
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it after `&`
     broken = False
     print(f"{commit()}\n\n| Python | torch | tests | s |\n|---|---|---|---|", flush=True)
     for torch in asked.torch:
