@@ -97,6 +97,7 @@ class _Process:
         own = {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "OMP_NUM_THREADS": "1",
+            "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1",  # another
             "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # an installed backend would take the place
         }
         self._process = subprocess.Popen(

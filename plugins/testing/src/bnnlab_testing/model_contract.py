@@ -15,10 +15,10 @@ from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, assert_same, flat
 from bnnlab_testing.lives import assert_goes_on
-from bnnlab_testing.weight_checks import WeightChecks
+from bnnlab_testing.pass_checks import PassChecks
 
 
-class ModelContract(WeightChecks):
+class ModelContract(PassChecks):
     """Checks a model; the attributes are those of `ModelChecks`."""
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:
@@ -36,23 +36,30 @@ class ModelContract(WeightChecks):
         assert_same("an evaluation changes", before, flat(model.state_dict()))
 
     def test_it_fits_other_inputs_and_classes(self) -> None:
-        """Made for inputs of twice the size and two classes more, it maps these, or is refused."""
+        """Made for inputs of twice the size and two classes more, it maps these, or is refused.
+
+        So it does for three token ids more. Take `input_shape`, `classes` and `tokens` from the
+        constructor, and raise a UsageError where a size cannot be.
+        """
         first, *sizes = self.input_shape
         shape = (first, *(2 * size for size in sizes)) if sizes else (2 * first,)
-        classes = self.classes + 2
+        classes, tokens = self.classes + 2, None if self.tokens is None else self.tokens + 3
         try:
             model = building.make_model(
                 self.host,
                 self.choice,
                 input_shape=shape,
                 classes=classes,
-                tokens=self.tokens,
+                tokens=tokens,
                 seed=0,
             )
         except UsageError as refusal:
             pytest.skip(f"it is refused: {refusal}")
-        logits = model.eval()(self.inputs(1).new_zeros(1, *shape))
-        found = tuple(logits.shape)
+        x = self.inputs(1).new_full((1, *shape), (tokens or 1) - 1)  # the last id, or 0
+        try:
+            found = tuple(model.eval()(x).shape)
+        except IndexError as error:
+            raise AssertionError(f"made for {tokens} token ids, it has fewer: {error}") from error
         assert found[-1:] == (classes,), f"{classes} classes have logits {found}"
         assert len(found) == self.make().eval()(self.inputs(1)).ndim, f"the logits are {found}"
 

@@ -1,25 +1,20 @@
 """What a probe owes: it measures the same whenever a run was stopped, and changes nothing in it."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bnnlab.engine import building
-from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import EVENTS, Probes
 from bnnlab.interfaces.probe import Moment, Probe
 from bnnlab.interfaces.rule import Batch
-from bnnlab.interfaces.stream import Task
-from bnnlab.registry.components import Kind
-from bnnlab_testing import toy
 from bnnlab_testing.asserting import differing
-from bnnlab_testing.device_checks import CPU, DeviceChecks
-from bnnlab_testing.lives import EPOCHS, STOPS, Stops, live, run_of
+from bnnlab_testing.device_checks import CPU
+from bnnlab_testing.lives import EPOCHS, STOPS, Stops, run_of
+from bnnlab_testing.probe_checks import ProbeChecks, make_learner, make_tasks
 
 END = (2, 0, 0)
 EVERYWHERE: Stops = [*STOPS[:2], *[STOPS[1]] * 2, *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
@@ -28,21 +23,15 @@ ITS_OWN = ("['log']", "['measures']", "['progress']['ended']")
 """What differs with a probe: its lines, what it adds to others', and its results."""
 
 
-class ProbeContract(DeviceChecks):
+class ProbeContract(ProbeChecks):
     """Checks a probe on a run that learns two small tasks.
 
     A probe that stops runs is checked with options with which it does not stop this one.
     """
 
-    kind = Kind.PROBE
-
-    def make(self, seed: int = 0) -> Probe:  # noqa: ARG002
-        """Make the probe; it has no seed of its own."""
-        return building.make_probe(self.host, self.choice)
-
     def make_ready(self) -> None:
         """Make the probe, and attach it to a run."""
-        Probes({"it": self.make()}, run_of(_learner(CPU), _tasks(CPU)))
+        Probes({"it": self.make()}, run_of(make_learner(CPU), make_tasks(CPU)))
 
     def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
         """Measure a run, and return what was measured as bytes."""
@@ -51,7 +40,7 @@ class ProbeContract(DeviceChecks):
 
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return what the probe does after a step."""
-        learner, (task, *_) = _learner(device), _tasks(device)
+        learner, (task, *_) = make_learner(device), make_tasks(device)
         run = run_of(learner, [task], unknown=task.test)
         probes = Probes({"it": self.make()}, run)
         at, batch = Moment(task, 0, 1), Batch(*next(task.train.batches(20)), task.loss)
@@ -97,19 +86,6 @@ class ProbeContract(DeviceChecks):
             f"declare unit or range of {', '.join(lacking)}, as of other parts of the measure"
         )
 
-    def _live(
-        self,
-        stops: Stops = (),
-        make_probe: Callable[[], Probe] | None = None,
-        device: torch.device = CPU,
-        **changes: Any,
-    ) -> dict[str, Any]:
-        def make(_: int) -> tuple[Learner, Sequence[Task]]:
-            return _learner(device), _tasks(device)
-
-        changes = {"unknown": _tasks(device)[-1].test, **changes}
-        return live(make, stops, make_probe or self.make, **changes)
-
     def _own_lines(self, make_probe: Callable[[], Probe]) -> list[dict[str, Any]]:
         """Return the lines that a run logs itself, without what a probe adds to them."""
         lines: list[dict[str, Any]] = []
@@ -138,12 +114,3 @@ def _numbers(place: Any, name: str = "") -> Iterator[str]:
     elif isinstance(place, int | float) and not isinstance(place, bool):
         yield name
 
-
-def _learner(device: torch.device) -> Learner:
-    model = toy.make_model().to(device)
-    return Learner(model, toy.ToyRule(), toy.make_optimizer(model))
-
-
-def _tasks(device: torch.device) -> list[Task]:
-    """Return two tasks; they are made anew, as a probe may write to what it is shown."""
-    return [replace(toy.to(toy.make_task(index), device), index=index) for index in range(2)]

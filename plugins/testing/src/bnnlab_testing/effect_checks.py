@@ -1,0 +1,72 @@
+"""What a component owes of its options: that each has the effect that it is there for."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from operator import ne
+from typing import Any
+
+from bnnlab.errors import BnnlabError
+from bnnlab.registry.components import Option
+from bnnlab.settings.run import Choice
+from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.varying import other_values
+
+TRIED_TOGETHER = 2
+"""Other values of an option that are tried beside another value of a further option."""
+
+
+class EffectChecks(ComponentContract):
+    """The part of a contract that is about options."""
+
+    @abstractmethod
+    def looks(self, choice: Choice) -> Iterator[Any]:
+        """Yield what shows of the component with these options, what is cheap to see first."""
+
+    def test_no_option_is_ignored(self) -> None:
+        """Another value of each option changes something: who sets an option expects an effect.
+
+        It may be one that shows beside another value of one more option, as a gain does where the
+        normalisation is on. Use the option, or remove it. Say in `without_effect` which options
+        save time or memory alone. Options of text, or that are components, are not varied.
+        """
+        options = {option.name: option for option in self.component.options if not option.part}
+        unknown = sorted(self.without_effect.keys() - options.keys())
+        assert not unknown, f"`without_effect` names what is no option: {', '.join(unknown)}"
+        varied = [option for name, option in options.items() if name not in self.without_effect]
+        usual = [*self.looks(self.choice)]
+        idle = [option for option in varied if self._is_idle(option, usual)]
+        ignored = [option.name for option in idle if self._is_idle_everywhere(option, varied)]
+        assert not ignored, (
+            f"no effect: {', '.join(ignored)}. Use each, or say in `without_effect` why it changes "
+            "nothing here; if it needs others, let `options` set them"
+        )
+
+    def _is_idle(self, option: Option, usual: list[Any], **beside: Any) -> bool:
+        """Return whether there are other values, and all look as usual beside these of others."""
+        values = other_values(option, self.choice.options[option.name])
+        is_idle = False
+        for value in values[:TRIED_TOGETHER] if beside else values:
+            try:
+                looks = self.looks(self.with_options(**beside, **{option.name: value}))
+                if any(map(ne, usual, looks)):
+                    return False
+                is_idle = True
+            except BnnlabError:  # not with the other options
+                continue
+            except Exception:  # a value that breaks something has an effect
+                return False
+        return is_idle
+
+    def _is_idle_everywhere(self, option: Option, varied: list[Option]) -> bool:
+        """Return whether it is idle beside every other value of each other option, too."""
+        for other in varied:
+            values = other_values(other, self.choice.options[other.name])
+            for value in values if other is not option else ():
+                beside = {other.name: value}
+                try:
+                    usual = [*self.looks(self.with_options(**beside))]
+                except Exception:  # not with the other options
+                    continue
+                if not self._is_idle(option, usual, **beside):
+                    return False
+        return True

@@ -1,0 +1,197 @@
+"""What a probe owes to a run: it holds little, decides by no test data, and answers at any time."""
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stdout, suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from bnnlab.engine import building
+from bnnlab.engine.learner import Learner
+from bnnlab.engine.probes import Probes, ProbeStop
+from bnnlab.engine.training import Trainer
+from bnnlab.errors import RunError, UsageError, explain
+from bnnlab.interfaces.probe import Control, Probe
+from bnnlab.interfaces.stream import Task
+from bnnlab.registry.components import Kind
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_same, differing, flat
+from bnnlab_testing.device_checks import CPU, DeviceChecks
+from bnnlab_testing.keeping_checks import kept_by
+from bnnlab_testing.lives import Stops, live, run_of
+
+LITTLE = 16
+"""Bytes that a probe may add in every step: two numbers."""
+
+
+class ProbeChecks(DeviceChecks):
+    """The part of `ProbeContract` that is about the run it measures, and how to make the probe."""
+
+    kind = Kind.PROBE
+
+    def make(self, seed: int = 0) -> Probe:  # noqa: ARG002
+        """Make the probe; it has no seed of its own."""
+        return building.make_probe(self.host, self.choice)
+
+    def test_it_stops_no_run_by_test_data(self) -> None:
+        """While a task is learned, it asks to stop at the same step whatever the test part holds.
+
+        Decide by the loss, or by the `validation_accuracy` in the metrics of an epoch: nothing is
+        chosen by test data, and so is no length of training.
+        """
+        usual = self._steps_before_a_stop(lambda _: None)
+        for change in (_invert_test, _relabel_test):
+            other = self._steps_before_a_stop(change)
+            assert usual == other, (
+                f"it stops the run after {usual} steps, and with other test data after {other}: "
+                "decide by training or validation data"
+            )
+
+    def test_it_keeps_nothing_of_every_step(self) -> None:
+        """With three times the training data, what it holds grows as slowly from epoch to epoch.
+
+        Keep sums or the last batch in place of every batch: a run makes millions of steps. Two
+        numbers a step are overlooked.
+        """
+        few, many = (self._growth(times) for times in (1, 3))
+        added = (many - few) / 4  # steps more in an epoch
+        assert added <= LITTLE, f"in every step it holds {added:g} bytes more: keep sums"
+
+    def test_its_results_may_be_asked_for_at_any_time(self) -> None:
+        """`measures()` can be called after every line of metrics, and changes nothing by it.
+
+        A run that is stopped early is asked, too. Have `measures()` read what other moments have
+        noted, and return None or an empty list for what is not measured yet.
+        """
+        probe, usual = self.make(), self._live()
+
+        class Asking(list[dict[str, Any]]):
+            def append(self, line: dict[str, Any]) -> None:
+                super().append(line)
+                found = [_measured(probe, line["event"]) for _ in range(2)]
+                assert_same("asked twice in a row, its results differ at", *found)
+
+        asked = self._live(make_probe=lambda: probe, lines=Asking())
+        places = differing(usual, asked)
+        assert not places, (
+            f"where measures() was called meanwhile, the run differs at {', '.join(places[:5])}: "
+            "let it only read"
+        )
+
+    def test_its_results_are_what_json_knows(self) -> None:
+        """Results, lines and answers are finite numbers, text, lists and dicts: no tensor, no NaN.
+
+        They are written to result.json and metrics.jsonl. Make numbers by `float(tensor)`, and
+        return None where there is no number.
+        """
+        try:
+            self._live()
+        except RunError as error:
+            assert "JSON" not in str(error), str(error)
+            raise
+
+    def test_it_measures_a_short_run(self) -> None:
+        """A run of one task and one epoch, without inputs of no task, is measured or refused.
+
+        Refuse in `attach`, by a UsageError, what cannot be measured: an error at the end of a run
+        costs hours.
+        """
+
+        def make(_: int) -> tuple[Learner, Sequence[Task]]:
+            return make_learner(CPU), [toy.make_task()]
+
+        with suppress(UsageError):
+            self._live(make=make, unknown=None, epochs=1)
+
+    def test_it_prints_nothing_and_writes_no_file(self) -> None:
+        """Standard output belongs to the command, and the current folder to who gave it.
+
+        Let `self.log(...)` and `measures()` say what was measured: they are in the run's folder.
+        Messages go to `logging`.
+        """
+        with TemporaryDirectory() as folder, chdir(folder), redirect_stdout(io.StringIO()) as said:
+            self._live()
+            files = [file.name for file in Path(folder).iterdir()]
+        assert not files, f"it writes into the current folder: {', '.join(files)}"
+        assert not said.getvalue(), f"it prints {said.getvalue()[:60]!r}"
+
+    def _live(
+        self,
+        stops: Stops = (),
+        make_probe: Callable[[], Probe] | None = None,
+        device: torch.device = CPU,
+        make: Callable[[int], tuple[Learner, Sequence[Task]]] | None = None,
+        **changes: Any,
+    ) -> dict[str, Any]:
+        def usual(_: int) -> tuple[Learner, Sequence[Task]]:
+            return make_learner(device), make_tasks(device)
+
+        changes = {"unknown": make_tasks(device)[-1].test, **changes}
+        try:
+            return live(make or usual, stops, make_probe or self.make, **changes)
+        except ProbeStop as stop:
+            raise AssertionError(
+                f"it stops the run of the tests ({stop}): let `options` say when it does not"
+            ) from stop
+
+    def _steps_before_a_stop(self, change: Callable[[Task], None]) -> int | None:
+        """Return after how many steps it stops a run before it is evaluated; None if it does not."""
+        learner, task = make_learner(CPU), toy.make_task()
+        change(task)
+        try:
+            live(lambda _: (learner, [task]), make_probe=self.make, epochs=5)
+        except ProbeStop:
+            return learner.progress.steps if learner.progress.phase == "epochs" else None
+        return None
+
+    def _growth(self, times: int) -> float:
+        """Return the bytes that it holds more after each epoch but the first two."""
+        learner, task, probe = make_learner(CPU), toy.make_task(), self.make()
+        learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
+        train = replace(task.train, rows=task.train.rows.repeat(times))
+        run = run_of(learner, [replace(task, train=train)], epochs=4)
+        held = list[int]()
+
+        def save() -> None:
+            held.append(sum(each.numel() * each.itemsize for each in kept_by(probe).values()))
+            if len(held) == run.epochs:
+                raise _EnoughError
+
+        with suppress(_EnoughError, ProbeStop):
+            Trainer(run, learner.progress, Control(save=save), Probes({"it": probe}, run)).run()
+        return (held[-1] - held[1]) / (len(held) - 2) if len(held) > 2 else 0.0
+
+
+class _EnoughError(Exception):
+    """Nothing else of the run is looked at."""
+
+
+def make_learner(device: torch.device) -> Learner:
+    """Return the toy model with a plain rule and optimizer."""
+    model = toy.make_model().to(device)
+    return Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+
+
+def make_tasks(device: torch.device) -> list[Task]:
+    """Return two tasks; they are made anew, as a probe may write to what it is shown."""
+    return [replace(toy.to(toy.make_task(index), device), index=index) for index in range(2)]
+
+
+def _measured(probe: Probe, after: str) -> dict[str, Any]:
+    try:
+        return flat(probe.measures())
+    except Exception as error:  # a probe may raise any
+        raise AssertionError(f"measures() fails after the line {after!r}: {explain(error)}") from error
+
+
+def _invert_test(task: Task) -> None:
+    task.test.pixels[task.test.rows] ^= 255
+
+
+def _relabel_test(task: Task) -> None:
+    labels = task.test.labels
+    labels[task.test.rows] = (labels[task.test.rows] + 1) % toy.CLASSES
