@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bnnlab_testing.command_contract import CommandContract as CommandContract
     from bnnlab_testing.engine_contract import EngineContract as EngineContract
     from bnnlab_testing.model_contract import ModelContract as ModelContract
     from bnnlab_testing.objective_contract import ObjectiveContract as ObjectiveContract
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bnnlab_testing.tracker_contract import TrackerContract as TrackerContract
 
 _HOMES = {
+    "CommandContract": "command_contract",
     "EngineContract": "engine_contract",
     "LearningRuleContract": "rule_contract",
     "ModelContract": "model_contract",

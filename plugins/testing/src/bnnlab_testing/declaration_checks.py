@@ -15,6 +15,7 @@ import pytest
 
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import CAPABILITIES
+from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import SignatureOptions, entries, options_of
 from bnnlab.registry.source import FOREIGN, UnreadableError, read_class
@@ -45,10 +46,7 @@ class DeclarationChecks(ComponentContract):
 
     def test_the_entry_module_is_data_alone(self) -> None:
         """It is imported at every start: it imports no torch, and changes nothing others share."""
-        path = os.pathsep.join(filter(None, sys.path))
-        code, said = _import_entry(self.plugin.distribution, self.plugin.name, path)
-        assert code != 42, f"the entry module of {self.plugin.name} {said}"
-        assert code == 0, said
+        assert_entry_is_data(self.plugin)
 
     def test_it_says_what_it_is_and_where_it_comes_from(self) -> None:
         """A summary of one line, the paper or data set, and a sentence for every option."""
@@ -167,6 +165,14 @@ class DeclarationChecks(ComponentContract):
         """A misspelt option never passes in silence."""
         with refused(UsageError, "no_such_option", "an unknown option is not refused"):
             choose(self.host, self.kind, self.name, {"no_such_option": 1})
+
+
+def assert_entry_is_data(plugin: Plugin) -> None:
+    """Check that the import of a plugin's entry module imports no torch, and changes nothing."""
+    path = os.pathsep.join(filter(None, sys.path))
+    code, said = _import_entry(plugin.distribution, plugin.name, path)
+    assert code != 42, f"the entry module of {plugin.name} {said}"
+    assert code == 0, said
 
 
 @cache
