@@ -56,7 +56,7 @@ def bnnlab_components():
     kept = tracker("kept", "Kept", what="raises", where="log")
     well = [tracker("text", "Text"), tracker("rows", "Text"), tracker("forgets", "Forgets")]
     well.append(tracker("told", "Told"))
-    odd = ("Prints", "Reads", "Command", "Ahead", "Empties", "Picky", "Rambles")
+    odd = ("Prints", "Reads", "Command", "Ahead", "Empties", "Picky", "Rambles", "Drops")
     well += [tracker(name.lower(), name) for name in odd]
     rude = [tracker(what, "Ill", what=what, where="log") for what in ("leaves", "spoils", "floods")]
     return [*well, kept, *ill, *rude]
@@ -180,6 +180,11 @@ class Picky(Text):
             raise UsageError("track.picky.file: 'bad' is taken.")
         if options["file"] == "odd":
             raise TypeError("odd")
+
+class Drops(Text):
+    def log(self, index, line):
+        if index != 1:
+            super().log(index, line)
 
 class Rambles(Text):
     def start(self, run):
@@ -665,6 +670,31 @@ class OfForgets(TrackerContract):
 
     def read(self, folder: Path) -> list[Any]:
         return [line for _, line in map(json.loads, (folder / "lines").read_text().splitlines())]
+
+
+class OfDrops(OfForgets):
+    name = "acme-trackers/drops"
+
+
+def test_the_contract_finds_lines_that_are_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(AssertionError, match="there are 4 lines of 5"):
+        OfDrops().test_each_line_arrives_once_and_in_order(tmp_path, caplog)
+
+
+class OfLarge(TestText):
+    __test__ = False
+    name = "acme-large/large"
+
+
+def test_the_contract_finds_a_large_client(make_plugin: MakePlugin) -> None:
+    client = "import sys\n\nsys.modules.update({f'acme_client_{n}': sys for n in range(400)})\n"
+    plugin = TWIN.replace('"told", "acme_tracking:Told"', '"large", "acme_large_tracker:Text"')
+    tracker = f"{client}from acme_tracking import Text\n"
+    make_plugin("acme-large", plugin, modules={"acme_large_tracker": tracker})
+    with pytest.raises(AssertionError, match=r"imports 4\d\d modules: import the large ones in st"):
+        OfLarge().test_its_module_imports_little()
 
 
 def test_the_contract_finds_lines_that_are_there_twice(

@@ -29,6 +29,7 @@ class CommandContract:
     """
 
     bnnlab_contract = True
+    kind = Command.kind
     name: ClassVar[str]
     xfail: ClassVar[Mapping[str, str]] = {}
 

@@ -28,9 +28,6 @@ PATHS = (PurePosixPath, PureWindowsPath)
 class ReadingChecks(ExampleChecks):
     """The part of `StreamContract` that is about when, where and how often it is read."""
 
-    here: tuple[dict[str, Any], int]
-    """What was read in the process of the tests, and its number of threads."""
-
     def test_a_task_is_the_same_at_every_call(self) -> None:
         """Asked for again, last task first, also of a stream made anew, tasks are what they were.
 
@@ -70,12 +67,12 @@ class ReadingChecks(ExampleChecks):
         A resumed run goes on there. Sort what comes from a set, a folder or a pool of threads, take
         digests from `hashlib`, and draw from `bnnlab.seeds`.
         """
-        self.here = self._everything(), torch.get_num_threads()
+        self._here = self._everything(), torch.get_num_threads()
         call_with_device(self, "compare")
 
     def compare(self, _: torch.device) -> None:
-        """Compare what is read in this process with what is said to be `here`."""
-        (wanted, threads), before = self.here, torch.get_num_threads()
+        """Compare what is read in this process, with more threads, with what the tests have read."""
+        (wanted, threads), before = self._here, torch.get_num_threads()
         torch.set_num_threads(threads + 1)
         try:
             found = self._everything()

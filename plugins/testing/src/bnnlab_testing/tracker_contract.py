@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -30,6 +32,15 @@ PRINTED = 3000
 MARK = "BNNLAB_TESTING_TRACKER"
 """A variable by which processes are found."""
 RUN = "0123456789abcdef"
+MANY = 300
+"""Modules that the import of a small package does not exceed."""
+_IMPORT = """
+import sys
+import bnnlab_tracking.tracker
+before = len(sys.modules)
+__import__(sys.argv[1])
+print(len(sys.modules) - before)
+"""
 LINES: tuple[Mapping[str, Any], ...] = (
     {"event": "untrained", "accuracy": [0.1, None]},
     {"event": "epoch", "task": 0, "epoch": 0, "step": 5, "loss": 1.5, "train_accuracy": 0.5},
@@ -84,6 +95,23 @@ class TrackerContract(DeclarationChecks):
     def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
         """Make the tracker here; all else it does in processes of its own."""
         return [torch.tensor(self.make().patience)]
+
+    def test_its_module_imports_little(self) -> None:
+        """The training process imports its module, which must not load a service's whole client.
+
+        Import large packages in `start`, which only the tracker's own process calls.
+        """
+        module = self.component.target.partition(":")[0]
+        done = subprocess.run(
+            [sys.executable, "-c", _IMPORT, module],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{module} cannot be imported: {done.stderr}"
+        count = int(done.stdout.split()[-1])
+        assert count <= MANY, f"{module} imports {count} modules: import the large ones in start()"
 
     def test_each_line_arrives_once_and_in_order(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
