@@ -37,12 +37,24 @@ class TestSequence(StreamContract):
 
 
 class FolderContract(StreamContract):
+    without_effect = {
+        "exif": "no image here is turned",
+        "in_memory": "it saves memory",
+        "workers": "it saves time",
+        "corrupt": "each file can be read",
+        "copies": "there are none",
+    }
+
     @pytest.fixture(autouse=True)
     def find_folders(self, image_folders: Path) -> None:
         self.data = str(image_folders)
 
 
-class TestImageFolder(FolderContract):
+class PartedContract(FolderContract):
+    without_effect = {**FolderContract.without_effect, "test_share": "there is a test part"}
+
+
+class TestImageFolder(PartedContract):
     name = "image-folder"
     options = {"folder": "parted", "image_size": 8, "workers": 0, "augment": "cifar"}
     waits = 3
@@ -67,7 +79,7 @@ class TestSplitImageFolder(FolderContract):
     waits = 8  # three for the images, once for many batches too
 
 
-class TestImgNet5(FolderContract):
+class TestImgNet5(PartedContract):
     name = "imgnet-5"
     options = {"folder": "parted", "image_size": 8, "workers": 0, "tasks": 2}
 
@@ -76,6 +88,6 @@ class TestImgNet5(FolderContract):
         (image_folders / "parted" / "wnids.txt").write_text("b\nd\na\nc\n")
 
 
-class TestChunkedImageFolder(FolderContract):
+class TestChunkedImageFolder(PartedContract):
     name = "chunked-image-folder"
     options = {"folder": "parted", "image_size": 8, "workers": 0, "tasks": 3, "grey": True}

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from operator import ne
 from typing import Any
 
+import pytest
+
 from bnnlab.errors import BnnlabError
 from bnnlab.registry.components import Option
 from bnnlab.settings.run import Choice
@@ -33,6 +35,8 @@ class EffectChecks(ComponentContract):
         unknown = sorted(self.without_effect.keys() - options.keys())
         assert not unknown, f"`without_effect` names what is no option: {', '.join(unknown)}"
         varied = [option for name, option in options.items() if name not in self.without_effect]
+        if not varied:
+            pytest.skip("it has no option to vary")
         usual = [*self.looks(self.choice)]
         idle = [option for option in varied if self._is_idle(option, usual)]
         ignored = [option.name for option in idle if self._is_idle_everywhere(option, varied)]

@@ -4,13 +4,14 @@ import copy
 import gc
 import pickle
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
-from bnnlab.errors import explain
+from bnnlab.errors import BnnlabError, explain
 from bnnlab.interfaces.model import Model
 from bnnlab.settings.run import Choice
 from bnnlab_testing.asserting import assert_close, assert_same, flat
@@ -71,6 +72,21 @@ class PassChecks(WeightChecks, EffectChecks):
             sizes.append({place: each.numel() for place, each in kept_by(model).items()})
         grown = [place for place, size in sizes[1].items() if sizes[0].get(place) != size]
         assert not grown, f"it keeps more of a larger batch, at {', '.join(grown[:5])}"
+
+    def test_a_task_that_is_selected_again_is_as_before(self) -> None:
+        """After another task was selected, the first one has its logits again.
+
+        An evaluation selects one task after another. Let `select_task` choose among what is there,
+        and make anything new for a task that was not selected before alone.
+        """
+        model, x = self.make().eval(), self.inputs()
+        model.select_task(0)
+        before = model(x)
+        with suppress(BnnlabError, LookupError):  # it may be for one task
+            model.select_task(1)
+            model(x)
+        model.select_task(0)
+        assert_close([model(x)], [before], "selected again, task 0 has other logits")
 
     def test_all_that_learns_is_a_parameter(self) -> None:
         """Whatever gradients reach in a pass is one of the model's parameters, or it never learns.

@@ -220,3 +220,27 @@ class Precise(Fine):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).double().mul(2).float()
+
+
+class Redrawn(nn.Module):
+    """A layer that is drawn anew for each task."""
+
+    def __init__(self, layer: BinaryLinear) -> None:
+        super().__init__()
+        self.layer, self.draws = layer, torch.Generator().manual_seed(0)
+
+    def select_task(self, task: int) -> None:
+        self.layer.weight.data = random_signs(tuple(self.layer.weight.shape), self.draws)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        return y
+
+
+@found_by("test_a_task_that_is_selected_again_is_as_before", "task 0 has other logits")
+class DrawsItsHeadAnew(Fine):
+    """Begins with a new head at each task, also where it goes back to one."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments[1] = Redrawn(self.segments[1])
