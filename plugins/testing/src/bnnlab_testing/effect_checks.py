@@ -13,8 +13,8 @@ from bnnlab.settings.run import Choice
 from bnnlab_testing.component_contract import ComponentContract
 from bnnlab_testing.varying import other_values
 
-TRIED_TOGETHER = 2
-"""Other values of an option that are tried beside another value of a further option."""
+BESIDE, TOGETHER = 5, 2
+"""Values of another option beside which an option is varied, and its own values there."""
 
 
 class EffectChecks(ComponentContract):
@@ -49,7 +49,7 @@ class EffectChecks(ComponentContract):
         """Return whether there are other values, and all look as usual beside these of others."""
         values = other_values(option, self.choice.options[option.name])
         is_idle = False
-        for value in values[:TRIED_TOGETHER] if beside else values:
+        for value in values[:TOGETHER] if beside else values:
             try:
                 looks = self.looks(self.with_options(**beside, **{option.name: value}))
                 if any(map(ne, usual, looks)):
@@ -65,7 +65,7 @@ class EffectChecks(ComponentContract):
         """Return whether it is idle beside every other value of each other option, too."""
         for other in varied:
             values = other_values(other, self.choice.options[other.name])
-            for value in values if other is not option else ():
+            for value in values[:BESIDE] if other is not option else ():
                 beside = {other.name: value}
                 try:
                     usual = [*self.looks(self.with_options(**beside))]
