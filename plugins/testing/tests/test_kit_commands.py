@@ -65,7 +65,9 @@ class OfAThing(CommandContract):
     name = "acme-thing"
 
 
-def install(make_plugin: MakePlugin, command: str = FINE, top: str = "", summary: str = "It.") -> None:
+def install(
+    make_plugin: MakePlugin, command: str = FINE, top: str = "", summary: str = "It."
+) -> None:
     entry = ENTRY.format(top=top, summary=summary)
     make_plugin("acme-thing", entry, modules={"acme_commands": command})
 

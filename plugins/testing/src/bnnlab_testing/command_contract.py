@@ -101,6 +101,4 @@ class CommandContract:
 
 
 def _is_lax(command: Any) -> bool:
-    """Return whether a command takes what it does not know; what is over goes on to one below."""
-    leaves_over = command.allow_extra_args and not hasattr(command, "commands")
-    return bool(command.ignore_unknown_options or leaves_over)
+    return any(map(command.context_settings.get, ("ignore_unknown_options", "allow_extra_args")))

@@ -35,8 +35,9 @@ class LeakChecks(ExampleChecks):
             count = len(task.train)
             inputs, labels = task.train.batch(torch.arange(count)[:: max(1, count // MANY)])
             columns = _columns_of_the_label(inputs.flatten(1), labels)
+            places = ", ".join(map(str, columns[:5]))
             assert not columns, (
-                f"inputs of {task.name!r} hold the label: number {', '.join(map(str, columns[:5]))} "
+                f"inputs of {task.name!r} hold the label: number {places} "
                 "of each has one value for a class. Leave it out"
             )
 

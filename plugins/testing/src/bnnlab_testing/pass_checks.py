@@ -115,7 +115,7 @@ class PassChecks(WeightChecks, EffectChecks):
             except Exception as error:
                 raise AssertionError(f"{way} cannot copy it: {explain(error)}") from error
             _fill(model)
-            assert_close([other(x)], [before], f"the weights of the original decide a {way}'s logits")
+            assert_close([other(x)], [before], f"the original's weights decide a {way}'s logits")
             _fill(other)
             assert_close([other(x)], [model(x)], f"with equal weights, a {way} has other logits")
 

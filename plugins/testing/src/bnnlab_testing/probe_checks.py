@@ -91,7 +91,8 @@ class ProbeChecks(DeviceChecks):
         try:
             self._live()
         except RunError as error:
-            assert "JSON" not in str(error), str(error)
+            if "JSON" in str(error):
+                raise AssertionError(str(error)) from error
             raise
 
     def test_it_measures_a_short_run(self) -> None:
@@ -139,7 +140,7 @@ class ProbeChecks(DeviceChecks):
             ) from stop
 
     def _steps_before_a_stop(self, change: Callable[[Task], None]) -> int | None:
-        """Return after how many steps it stops a run before it is evaluated; None if it does not."""
+        """Return after how many steps it stops a run before it is evaluated; None if never."""
         learner, task = make_learner(CPU), toy.make_task()
         change(task)
         try:
@@ -185,7 +186,9 @@ def _measured(probe: Probe, after: str) -> dict[str, Any]:
     try:
         return flat(probe.measures())
     except Exception as error:  # a probe may raise any
-        raise AssertionError(f"measures() fails after the line {after!r}: {explain(error)}") from error
+        raise AssertionError(
+            f"measures() fails after the line {after!r}: {explain(error)}"
+        ) from error
 
 
 def _invert_test(task: Task) -> None:

@@ -113,4 +113,3 @@ def _numbers(place: Any, name: str = "") -> Iterator[str]:
             yield from _numbers(inner, name)
     elif isinstance(place, int | float) and not isinstance(place, bool):
         yield name
-

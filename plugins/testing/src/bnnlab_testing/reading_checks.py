@@ -71,7 +71,7 @@ class ReadingChecks(ExampleChecks):
         call_with_device(self, "compare")
 
     def compare(self, _: torch.device) -> None:
-        """Compare what is read in this process, with more threads, with what the tests have read."""
+        """Compare what is read here, with more threads, with what the tests have read."""
         (wanted, threads), before = self._here, torch.get_num_threads()
         torch.set_num_threads(threads + 1)
         try:
@@ -134,7 +134,11 @@ def _read(stream: TaskStream) -> dict[str, list[Tensor]]:
     if (unknown := stream.out_of_distribution()) is not None:
         parts["out_of_distribution()"] = unknown
     return {
-        name: [part.rows.clone(), part.labels[part.rows], part.batch(torch.arange(len(part))[:5])[0]]
+        name: [
+            part.rows.clone(),
+            part.labels[part.rows],
+            part.batch(torch.arange(len(part))[:5])[0],
+        ]
         for name, part in parts.items()
     }
 

@@ -17,6 +17,7 @@ KEEPS = "test_it_keeps_nothing_of_a_batch"
 COPIES = "test_copies_are_models_of_their_own"
 RUN = (AGAIN, CHANGES, KEEPS, "test_all_that_learns_is_a_parameter", COPIES)
 
+
 @right(IGNORED, *RUN)
 class Statistics(FineStatistics):
     """Normalises, with statistics per task if it is asked to."""
@@ -173,7 +174,7 @@ class Calls(nn.Module):
         return y
 
 
-@found_by(COPIES, "the weights of the original decide a deepcopy's logits")
+@found_by(COPIES, "the original.s weights decide a deepcopy's logits")
 class CallsAFunction(Fine):
     """Runs its last layer by a function that knows the original."""
 
