@@ -11,7 +11,15 @@ def ends(last: int, layer: str = "0") -> dict[str, str]:
     }
 
 
-class DeepContract(ModelContract):
+class NetworkContract(ModelContract):
+    """Of models that take long to be made, with each of their options."""
+
+    @pytest.mark.slow
+    def test_no_option_is_ignored(self) -> None:
+        super().test_no_option_is_ignored()
+
+
+class DeepContract(NetworkContract):
     """Of models with many layers, which other models here have too."""
 
     @pytest.mark.slow
@@ -23,12 +31,12 @@ class DeepContract(ModelContract):
         super().test_a_step_waits_for_the_device_as_often_as_declared()
 
 
-class TestVGGBinaryConnect(ModelContract):
+class TestVGGBinaryConnect(NetworkContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05}
 
 
-class TestVGGBinaryConnectWithEverything(ModelContract):
+class TestVGGBinaryConnectWithEverything(NetworkContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05, "activations": "binary", "keep": "first-and-last",
                "scale": "learned", "surrogate": "polynomial"}  # fmt: skip
@@ -42,24 +50,24 @@ class TestVGG16(DeepContract):
 
 
 @pytest.mark.slow  # there are 11 million weights
-class TestResNet18(ModelContract):
+class TestResNet18(NetworkContract):
     name = "resnet18"
     real = ends(9)
 
 
 @pytest.mark.slow  # its layers are tested in test_networks
-class TestMobileNetV3Small(ModelContract):
+class TestMobileNetV3Small(NetworkContract):
     name = "mobilenet_v3_small"
     options = {"width": 0.1, "keep": "none", "remove_skips": True}
 
 
-class TestMLPMixer(ModelContract):
+class TestMLPMixer(NetworkContract):
     name = "mlp-mixer"
     options = {"patch": 2, "dim": 12, "depth": 2}
     real = ends(5)
 
 
-class TestRealMLPMixerWithoutSkips(ModelContract):
+class TestRealMLPMixerWithoutSkips(NetworkContract):
     name = "mlp-mixer"
     options = {"patch": 2, "dim": 12, "depth": 1, "weights": "real", "activations": "real",
                "remove_skips": True}  # fmt: skip
@@ -68,5 +76,6 @@ class TestRealMLPMixerWithoutSkips(ModelContract):
 class TestTorchvision(DeepContract):
     name = "torchvision"
     options = {"architecture": "squeezenet1_1"}
+    without_effect = {"statistics": "it has no batch normalisation"}
     input_shape = (3, 20, 20)
     real = ends(17, "classifier.1")

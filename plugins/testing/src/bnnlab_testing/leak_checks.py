@@ -17,8 +17,8 @@ FEW = 10
 """Examples of a class below which inputs may be alike by chance."""
 MANY = 2000
 """Examples of a task among which the label is looked for."""
-NEAR_ZERO = 1e-4
-"""What a mean that is 0 but for rounding is below, in standard deviations."""
+NEAR_ZERO, NEAR_ONE = 1e-5, 1e-3
+"""How far a mean and a deviation may be from 0 and 1, which they are but for rounding."""
 
 
 class LeakChecks(ExampleChecks):
@@ -84,7 +84,9 @@ class _Sums(NamedTuple):
             both = (each / self.inputs for each in (self.first, self.second))
             mean, square = (each.mean(over) if over else each for each in both)
             deviation = (square - mean**2).clamp(min=0).sqrt()
-            is_one = (deviation - 1).abs() < 0.01 + 1 / self.inputs  # whichever was divided by
+            count = self.inputs * self.first.numel() / mean.numel()
+            of_sample = deviation * (count / max(1, count - 1)) ** 0.5
+            is_one = torch.minimum((deviation - 1).abs(), (of_sample - 1).abs()) < NEAR_ONE
             fits = (mean.abs() < NEAR_ZERO) & (is_one | (deviation < NEAR_ZERO))
             if bool(fits.all() & is_one.any()):
                 return True

@@ -133,7 +133,7 @@ def _run(model: Model, x: Tensor) -> bool:
 
     class Saved:
         def __init__(self, tensor: Tensor) -> None:
-            self.tensor = tensor
+            self.tensor = tensor.detach()  # with its graph it would hold itself
             saved.add(self)
 
     saved: WeakSet[Saved] = WeakSet()
