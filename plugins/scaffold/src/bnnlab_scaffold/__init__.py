@@ -1,0 +1,1 @@
+"""bnnlab plugin: new plugin packages, from templates."""
