@@ -13,6 +13,7 @@ import yaml
 
 from bnnlab.cli import main
 from bnnlab.errors import install_command
+from bnnlab.registry.host import PluginHost
 from bnnlab_scaffold import writing
 from bnnlab_scaffold.names import LONGEST, checked
 from bnnlab_scaffold.package import Author, Kind, License, Package
@@ -26,9 +27,7 @@ Bnn = Callable[..., str]
 
 
 @pytest.fixture
-def bnn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Bnn:
+def bnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bnn:
     """Return what calls the command in an empty folder; git knows nobody. It returns its words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
@@ -134,7 +133,7 @@ def authors_of(folder: str) -> list[dict[str, str]]:
     ("name", "email", "author"),
     [
         ("Ada Lovelace", "ada@example.org", {"name": "Ada Lovelace", "email": "ada@example.org"}),
-        (r"Zoë \"Z\" \\ O'Neil", "zoe@localhost", {"name": "Zoë \"Z\" \\ O'Neil"}),
+        (r"Zoë \"Z\" \\ O'Neil", "zoe@localhost", {"name": 'Zoë "Z" \\ O\'Neil'}),
     ],
 )
 def test_the_author_is_whom_git_knows(
@@ -185,9 +184,9 @@ def test_an_author_is_written_as_others_are() -> None:
         ("bnnlab", "rule", "has a module 'bnnlab'", "my-bnnlab"),
         ("dfa", "rule", "bnnlab-dfa is a known plugin", "my-dfa"),
         ("bnnlab-dfa", "command", "bnnlab-dfa is a known plugin", "my-dfa"),
-        ("adam", "optimizer", "there is a optimizer of this name", "my-adam"),
-        ("info", "command", "there is a command of this name", "my-info"),
-        ("plot", "command", "there is a command of this name", "my-plot"),
+        ("adam", "optimizer", "another optimizer has this name", "my-adam"),
+        ("info", "command", "another command has this name", "my-info"),
+        ("plot", "command", "another command has this name", "my-plot"),
         ("task", "stream", "needs another 'Task'", "my-task"),
         ("index-error", "rule", "needs another 'IndexError'", "my-index-error"),
     ],
@@ -216,10 +215,7 @@ def test_a_name_may_be_taken_by_another_kind(bnn: Bnn) -> None:
 def test_the_prefix_of_distributions_is_not_doubled(bnn: Bnn) -> None:
     bnn("bnnlab-sparrow", "--kind", "rule")
     assert Path("bnnlab-sparrow/src/bnnlab_sparrow/rule.py").exists()
-    with pytest.MonkeyPatch.context():
-        from bnnlab.registry.host import PluginHost
-
-        assert checked("bnnlab-bnnlab-finch", Kind.RULE, PluginHost()) == "finch"
+    assert checked("bnnlab-bnnlab-finch", Kind.RULE, PluginHost()) == "finch"
 
 
 def test_a_kind_that_is_none_is_refused(bnn: Bnn) -> None:

@@ -60,7 +60,7 @@ def _fault(name: str, kind: Kind, host: PluginHost) -> str:
     if _is_installed(package, host):
         return "a plugin or package of this name is installed"
     if name in _offered(kind, host):
-        return f"there is a {kind} of this name already"
+        return f"another {kind} has this name"
     if kind is not Kind.COMMAND and package.class_name in _imported(kind) | {*dir(builtins)}:
         return f"its code needs another {package.class_name!r}"
     return ""
@@ -108,7 +108,7 @@ def _near(said: str, kind: Kind) -> Iterator[str]:
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", said)  # MyRule is my-rule
     plain = unicodedata.normalize("NFKD", apart).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).lstrip("-0123456789")
-    near = re.sub(f"^({PREFIX})+", "", words)[:18].strip("-") or kind
+    near = re.sub(f"^({PREFIX})+", "", words)[:18].strip("-") or f"my-{kind}"
     yield near
     yield f"my-{near}"
     for number in count(2):
