@@ -286,9 +286,9 @@ def test_the_last_lines_install_test_and_use_it(
     ]
 
 
-def test_without_the_kit_they_say_how_to_install_it(
+def test_without_the_kit_it_says_how_to_install_it(
     bnn: Bnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bnnlab_scaffold.commands.distributions", lambda name: [])
     said = bnn("sparrow", "--kind", "rule")
-    assert f"  {install_command('bnnlab-testing').strip('`')}\n" in said
+    assert f"its tests need the kit: {install_command('bnnlab-testing')}\n" in said

@@ -54,6 +54,8 @@ def new_plugin(
     )
     if package.author is None:
         print_out("git knows no name: name yourself in pyproject.toml (authors) and LICENSE")
+    if not any(distributions(name="bnnlab-testing")):
+        print_out(f"its tests need the kit: {install_command('bnnlab-testing')}", soft_wrap=True)
     print_out("\nto install it, test it and use it:")
     for line in _next(package, folder):
         print_out(f"  {line}", soft_wrap=True)
@@ -61,8 +63,6 @@ def new_plugin(
 
 def _next(package: Package, folder: Path) -> Iterator[str]:
     """Yield the commands that install, test and use a package."""
-    if not any(distributions(name="bnnlab-testing")):
-        yield install_command("bnnlab-testing").strip("`")
     yield f"{program('pip')} install -e {shlex.quote(f'{folder}[test]')}"
     yield f"{program('python')} -m pytest {shlex.quote(str(folder))}"
     if package.kind is Kind.COMMAND:
