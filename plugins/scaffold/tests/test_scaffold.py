@@ -187,8 +187,8 @@ def test_an_author_is_written_as_others_are() -> None:
         ("adam", "optimizer", "another optimizer has this name", "my-adam"),
         ("info", "command", "another command has this name", "my-info"),
         ("plot", "command", "another command has this name", "my-plot"),
-        ("task", "stream", "needs another 'Task'", "my-task"),
-        ("index-error", "rule", "needs another 'IndexError'", "my-index-error"),
+        ("task", "stream", "uses the name 'Task' for something else", "my-task"),
+        ("b", "model", "uses the name 'B' for something else", "my-b"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_with_one_that_can(

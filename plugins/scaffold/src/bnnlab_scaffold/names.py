@@ -1,7 +1,6 @@
 """Which names a new plugin may have."""
 
 import ast
-import builtins
 import keyword
 import re
 import sys
@@ -12,6 +11,9 @@ from importlib.util import find_spec
 from itertools import count
 from pkgutil import iter_modules
 
+import typer
+
+from bnnlab.cli import app
 from bnnlab.errors import UsageError
 from bnnlab.registry import components
 from bnnlab.registry.host import PluginHost
@@ -61,16 +63,16 @@ def _fault(name: str, kind: Kind, host: PluginHost) -> str:
         return "a plugin or package of this name is installed"
     if name in _offered(kind, host):
         return f"another {kind} has this name"
-    if kind is not Kind.COMMAND and package.class_name in _imported(kind) | {*dir(builtins)}:
-        return f"its code needs another {package.class_name!r}"
+    if kind is not Kind.COMMAND and package.class_name in _used(kind):
+        return f"the new code uses the name {package.class_name!r} for something else"
     return ""
 
 
 def _modules() -> set[str]:
     """Return names of modules that readers would take for others; torch is not imported."""
     torch = find_spec("torch")
-    folders = (torch and torch.submodule_search_locations) or []
-    return {"bnnlab", "torch", *(module.name for module in iter_modules(folders))}
+    folders = torch.submodule_search_locations if torch else None
+    return {"bnnlab", "torch", *(module.name for module in iter_modules(folders or []))}
 
 
 def _is_installed(package: Package, host: PluginHost) -> bool:
@@ -87,20 +89,16 @@ def _offered(kind: Kind, host: PluginHost) -> set[str]:
     known = set(host.index.names(kind))
     if kind is not Kind.COMMAND:
         return known | {it.name for _, it in host.components(components.Kind(kind))}
-    import typer
-
-    from bnnlab.cli import app
-
     cores = getattr(typer.main.get_command(app), "commands", {})
     return known | {*cores, *(it.name for _, it in host.commands())}
 
 
-def _imported(kind: Kind) -> set[str]:
-    """Return the names that the code of a new plugin imports."""
-    texts = [text for place, text in files(Package("a", kind)).items() if place.endswith(".py")]
+def _used(kind: Kind) -> set[str]:
+    """Return the names in the code of a new plugin, but for that of its own class."""
+    package = Package("zz", kind)
+    texts = [text for place, text in files(package).items() if place.endswith(".py")]
     nodes = (node for text in texts for node in ast.walk(ast.parse(text)))
-    found = (node.names for node in nodes if isinstance(node, ast.ImportFrom))
-    return {alias.name for names in found for alias in names} - {"A"}
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - {package.class_name}
 
 
 def _near(said: str, kind: Kind) -> Iterator[str]:

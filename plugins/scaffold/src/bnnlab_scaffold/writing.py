@@ -30,7 +30,7 @@ def files(package: Package) -> dict[str, str]:
         lstrip_blocks=True,
     )
     environment.filters["quoted"] = partial(json.dumps, ensure_ascii=False)  # as TOML writes text
-    found = {}
+    found: dict[str, str] = {}
     for template in loader.list_templates():
         room, _, path = template.partition("/")
         if room not in ("common", package.kind):
