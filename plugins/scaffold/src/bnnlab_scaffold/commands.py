@@ -56,7 +56,8 @@ def new_plugin(
         print_out("git knows no name: name yourself in pyproject.toml (authors) and LICENSE")
     if not any(distributions(name="bnnlab-testing")):
         print_out(f"its tests need the kit: {install_command('bnnlab-testing')}", soft_wrap=True)
-    print_out("\nto install it, test it and use it:")
+    print_out()
+    print_out("to install it, test it and use it:")
     for line in _next(package, folder):
         print_out(f"  {line}", soft_wrap=True)
 
