@@ -280,7 +280,7 @@ def test_the_last_lines_install_test_and_use_it(
     monkeypatch.setattr("bnnlab_scaffold.commands.command", lambda *words: " ".join(words))
     uses = ["run --name sparrow", "sparrow runs/sparrow"]
     assert [line.strip() for line in bnn("sparrow", "--kind", kind).splitlines()[4:]] == [
-        "pip install -e 'bnnlab-sparrow[test]'",
+        "pip install -e './bnnlab-sparrow[test]'",
         "python -m pytest bnnlab-sparrow",
         *(uses if kind is Kind.COMMAND else [f"run --{kind} sparrow"]),
     ]

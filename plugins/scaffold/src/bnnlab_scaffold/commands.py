@@ -64,7 +64,8 @@ def new_plugin(
 
 def _next(package: Package, folder: Path) -> Iterator[str]:
     """Yield the commands that install, test and use a package."""
-    yield f"{program('pip')} install -e {shlex.quote(f'{folder}[test]')}"
+    path = f"./{folder}" if len(folder.parts) == 1 else str(folder)  # no name in an index
+    yield f"{program('pip')} install -e {shlex.quote(f'{path}[test]')}"
     yield f"{program('python')} -m pytest {shlex.quote(str(folder))}"
     if package.kind is Kind.COMMAND:
         yield command("run", "--name", package.name)
