@@ -2,19 +2,24 @@ import pytest
 
 from bnnlab_testing import LearningRuleContract
 
+MEMORY = {"recompute": "it saves memory, and changes nothing else"}
+
 
 class TestDirectFeedbackAlignment(LearningRuleContract):
     name = "dfa"
+    without_effect = MEMORY
 
 
 class TestRecomputingDirectFeedbackAlignment(LearningRuleContract):
     name = "dfa"
     options = {"recompute": True, "feedback": "sign"}
+    without_effect = MEMORY
 
 
 class TestLeakingDirectFeedbackAlignment(LearningRuleContract):
     name = "dfa"
     options = {"skip": "leak", "per": "channel"}
+    without_effect = MEMORY
 
 
 class TestDirectRandomTargetProjection(LearningRuleContract):

@@ -2,10 +2,13 @@ import pytest
 
 from bnnlab_testing import LearningRuleContract
 
+ONE_GROUP = {"power": "it is of groups, and there is one"}
+
 
 class TestHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True
+    without_effect = ONE_GROUP
 
 
 class TestNormalisedHSICBottleneck(LearningRuleContract):
@@ -15,6 +18,7 @@ class TestNormalisedHSICBottleneck(LearningRuleContract):
         "form": "xz", "estimator": "normalised", "gamma": 200.0, "kernel": "gaussian",
         "centre": False,
     }  # fmt: skip
+    without_effect = ONE_GROUP
 
 
 @pytest.mark.slow  # a variant of what is above

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import assert_close
+from bnnlab_testing.asserting import assert_close, flat
 from bnnlab_testing.rule_checks import (
     RuleChecks,
     assert_gradients,
     called,
+    generators_of,
     gradients_of,
     negate,
     other_loss,
@@ -67,6 +68,26 @@ class GradientChecks(RuleChecks):
         self.closure(twice, batch=doubled)()
         message = "the same examples twice change the gradients"
         assert_close(gradients_of(once), gradients_of(twice), message, rtol=1e-4, atol=1e-6)
+
+    def test_the_order_of_examples_does_not_matter(self) -> None:
+        """With the rows of a batch in reverse, the loss and all gradients are the same.
+
+        The mean loss knows no order, and a stream shuffles. Use each row alike. A rule that draws
+        in a step is left out.
+        """
+        self._needs_the_mean_loss()
+        model, turned = self.make_model(), self.make_model()
+        rule, batch = self.make(0, model), self.batch()
+        before = flat(generators_of(rule))
+        loss = rule.closure(model, batch)()
+        if not self.provides("reevaluable") or flat(generators_of(rule)) != before:
+            pytest.skip("what it draws may follow the order")
+        reverse = batch._replace(inputs=batch.inputs.flip(0), targets=batch.targets.flip(0))
+        other = self.closure(turned, batch=reverse)()
+        message = "with the rows in another order,"
+        assert_close([loss], [other], f"{message} the loss is another", rtol=1e-3)
+        grads = gradients_of(model), gradients_of(turned)
+        assert_close(*grads, f"{message} gradients are others", rtol=1e-3, atol=1e-6)
 
     def _needs_the_mean_loss(self) -> None:
         if self.own_objective or not self.provides("gradients"):
@@ -125,18 +146,27 @@ class GradientChecks(RuleChecks):
             assert_close(gradients, gradients_of(model), "called again, other gradients")
 
     def test_a_last_batch_of_another_size_is_learned_from(self) -> None:
-        """After 20 examples, 7 give finite gradients, and not all of them are zero."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        inputs, targets, loss = self.batch()
-        for size in (toy.BATCH_SIZE, 7):
-            closure = rule.closure(model, Batch(inputs[:size], targets[:size], loss))
-            rows = len(called(closure)[1])
+        """After 20 examples, 7 give finite gradients, and not all of them are zero.
+
+        If the 20 have left no trace in its state, these are the gradients of the 7 alone: the last
+        batch of an epoch is learned like the others. Ask each batch for its size.
+        """
+        model, other = self.make_model(), self.make_model()
+        rule, batch = self.make(0, model), self.batch()
+        before = flat(rule.state_dict())
+        last = batch._replace(inputs=batch.inputs[:7], targets=batch.targets[:7])
+        for each in (batch, last):
+            size, rows = len(each.targets), len(called(rule.closure(model, each))[1])
             assert rows == size, f"for {size} examples there are {rows} rows of logits"
         assert_gradients(model)
-        assert any(bool(each.any()) for each in gradients_of(model)), (
+        found = gradients_of(model)
+        assert any(bool(each.any()) for each in found), (
             "of 7 examples, after 20, all gradients are zero"
         )
+        if self.provides("reevaluable") and flat(rule.state_dict()) == before:
+            self.closure(other, batch=last)()
+            message = "of 7 examples, after 20, gradients are others than of these 7 alone"
+            assert_close(found, gradients_of(other), message, rtol=1e-4, atol=1e-6)
 
     def test_the_logits_know_no_labels(self) -> None:
         """With other labels they are the same: accuracy in training is counted from them."""

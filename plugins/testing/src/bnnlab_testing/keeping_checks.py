@@ -54,8 +54,9 @@ class KeepingChecks(LearnerChecks):
 
     def _kept(self, learner: Learner) -> dict[str, Tensor]:
         model = learner.model
-        others = *model.modules(), *model.parameters(), *model.buffers(), learner.optimizer._losses
-        return kept_by(getattr(learner, self.kind), others)
+        others = *model.modules(), *model.parameters(), *model.buffers()
+        kept = kept_by(getattr(learner, self.kind), others)
+        return {at: it for at, it in kept.items() if "_losses[" not in at}  # since the last look
 
 
 def kept_by(owner: object, others: Iterable[object] = ()) -> dict[str, Tensor]:

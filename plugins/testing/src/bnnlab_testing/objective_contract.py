@@ -3,40 +3,19 @@
 import copy
 import math
 import pickle
-from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from bnnlab import seeds
-from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.prediction import Predicted
 from bnnlab_testing.asserting import assert_close, refused
-
-ROWS = 12
-DRAWN = 4000
-"""Targets that are drawn to compare a mean with what it must be."""
+from bnnlab_testing.score_checks import DRAWN, ROWS, ScoreChecks
 
 
-class ObjectiveContract:
-    """Checks an objective, on outputs that are drawn and on targets that it draws from these.
-
-    Attributes:
-        objective: The objective.
-        shape: Of the outputs for one input, with K last: `(K,)`, or another that it asks for.
-    """
-
-    objective: ClassVar[Objective]
-    shape: ClassVar[tuple[int, ...]] = (3,)
-
-    def outputs(self, seed: int = 0, rows: int = ROWS) -> Tensor:
-        """Return outputs (rows, *shape)."""
-        return torch.randn(rows, *self.shape, generator=seeds.generator(seed, "outputs"))
-
-    def targets(self, seed: int = 1) -> Tensor:
-        """Return targets for the rows, drawn from other outputs."""
-        return self.objective.sample(self.outputs(seed), seeds.generator(seed, "targets"))
+class ObjectiveContract(ScoreChecks):
+    """Checks an objective, on outputs that are drawn and on targets that it draws from these."""
 
     def test_it_says_what_it_is(self) -> None:
         """It has a name and a score in words, and says what it predicts."""
@@ -50,7 +29,12 @@ class ObjectiveContract:
         """All tasks of a stream have equal ones, also after a pickle."""
         for other in (copy.copy(self.objective), pickle.loads(pickle.dumps(self.objective))):
             assert other == self.objective, "a copy of it is not equal: make it a frozen dataclass"
-            assert hash(other) == hash(self.objective), "a copy of it has another hash"
+            try:
+                same = hash(other) == hash(self.objective)
+            except TypeError as error:
+                remedy = "make it a frozen dataclass of numbers, text and tuples"
+                raise AssertionError(f"it has no hash ({error}): {remedy}") from error
+            assert same, "a copy of it has another hash"
 
     def test_the_loss_is_the_mean_of_its_losses(self) -> None:
         """`loss` is a finite scalar with a gradient, and `losses` has one for each row."""
@@ -87,14 +71,41 @@ class ObjectiveContract:
 
     def test_likelihoods_are_of_what_it_draws(self) -> None:
         """The mean gradient of log p(y) over y drawn from p is 0 (Fisher information needs it)."""
+        _, grads = self._likelihoods()
+        far = _far_from_zero(grads)
+        assert far < 6, f"it is {far:.1f} standard errors from 0"
+
+    def test_likelihoods_have_the_size_of_what_it_draws(self) -> None:
+        """Along a direction, the mean squared slope of log p(y) is minus the mean curvature.
+
+        So Fisher information, as of `ewc`, is neither too large nor too small. log p is the sum of
+        what a target has, such as positions, and not their mean; of real numbers, it is minus half
+        the squared error.
+        """
+        outputs, grads = self._likelihoods()
+        way = torch.randn(grads.shape[1], generator=seeds.generator(0, "direction"))
+        slopes = grads @ way
+        try:
+            (rows,) = torch.autograd.grad(slopes.sum(), outputs)
+        except RuntimeError as error:
+            pytest.skip(f"it has no second derivative: {error}")
+        curvatures = rows.flatten(1) @ way
+        if not curvatures.any():
+            pytest.skip("its second derivative is 0")
+        far = _far_from_zero((slopes.square() + curvatures)[:, None])
+        assert far < 6, (
+            f"it is {far:.1f} standard errors from that: is log_likelihoods() a mean in place of a "
+            "sum, or is its p not that of sample()?"
+        )
+
+    def _likelihoods(self) -> tuple[Tensor, Tensor]:
+        """Return equal outputs (DRAWN, *shape), and the gradient (DRAWN, n) of log p of a draw."""
         outputs = self.outputs(0, 1).expand(DRAWN, *self.shape).clone().requires_grad_()
         drawn = self.objective.sample(outputs.detach(), seeds.generator(0, "drawn"))
         log_p = self.objective.log_likelihoods(outputs, drawn)
         assert log_p.shape == (DRAWN,), f"log_likelihoods() has shape {tuple(log_p.shape)}"
-        (grads,) = torch.autograd.grad(log_p.sum(), outputs)
-        error = grads.std(0) / math.sqrt(DRAWN)
-        far = (grads.mean(0) / error.clamp(min=1e-12)).abs().max()
-        assert float(far) < 6, f"it is {float(far):.1f} standard errors from 0"
+        (grads,) = torch.autograd.grad(log_p.sum(), outputs, create_graph=True)
+        return outputs, grads.flatten(1)
 
     def test_a_prediction_is_scored(self) -> None:
         """A finite number, the same for one output and for two equal ones."""
@@ -148,3 +159,10 @@ class ObjectiveContract:
 
     def _predicted(self, draws: int) -> Predicted:
         return self.objective.predict([self.outputs()] * draws, self.targets(), draws)
+
+
+def _far_from_zero(values: Tensor) -> float:
+    """Return by how many standard errors a mean over rows (N, n) is apart from 0, the largest."""
+    values = values.detach()
+    error = values.std(0) / math.sqrt(len(values))
+    return float((values.mean(0) / error.clamp(min=1e-12)).abs().max())

@@ -1,4 +1,8 @@
-"""What the parts of `LearningRuleContract` share: a rule to check, and its closure."""
+"""What the parts of `LearningRuleContract` share: a rule to check, its closure, what it does."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +12,9 @@ from bnnlab.engine import building
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
 from bnnlab.registry.components import Kind
+from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
+from bnnlab_testing.asserting import flat, tensors_in
 from bnnlab_testing.device_checks import LearnerChecks
 
 
@@ -31,6 +37,49 @@ class RuleChecks(LearnerChecks):
         """Return the closure of a fresh rule on the batch."""
         return self.make(seed, model).closure(model, self.batch() if batch is None else batch)
 
+    def looks(self, choice: Choice) -> Iterator[Any]:
+        """Yield losses, gradients, state and diagnostics after each of two steps of two tasks."""
+        model, usual = self.make_model(), self.choice
+        self.choice = choice  # which make() makes, also where a test overrides it
+        try:
+            rule = self.make(0, model)
+        finally:
+            self.choice = usual
+        optimizer = toy.make_optimizer(model)
+        for number in range(4):
+            task, done = toy.make_task(number // 2), number % 2
+            losses = toy.train(model, rule, optimizer, task, steps=1, done=done, end=done == 1)
+            yield flat([losses, gradients_of(model), rule.state_dict(), rule.diagnostics()])
+
+
+class Training(NamedTuple):
+    """What a training showed.
+
+    Attributes:
+        losses: Of every step.
+        written: What of the batches the rule has written into.
+    """
+
+    losses: list[float]
+    written: set[str]
+
+
+def train(model: Model, rule: LearningRule, seed: int, steps: int) -> Training:
+    """Train by plain descent on latent weights, on the toy of a seed."""
+    seen: dict[int, tuple[str, Tensor, Tensor]] = {}
+    closure_of = rule.closure
+
+    def closure(model: Model, batch: Batch) -> Closure:
+        for name in ("inputs", "targets"):
+            each: Tensor = getattr(batch, name)
+            seen.setdefault(id(each), (name, each, each.clone()))
+        return closure_of(model, batch)
+
+    with patch.object(rule, "closure", closure):
+        optimizer, task = toy.make_optimizer(model), toy.make_task(seed)
+        losses = toy.train(model, rule, optimizer, task, steps=steps)
+    return Training(losses, {name for name, *both in seen.values() if not torch.equal(*both)})
+
 
 def called(closure: Closure) -> tuple[Tensor, Tensor]:
     """Call a closure, and return its loss and logits."""
@@ -47,6 +96,20 @@ def other_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def gradients_of(model: Model) -> list[Tensor]:
     """Return copies of the gradients that there are."""
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def generators_of(rule: LearningRule) -> dict[str, Tensor]:
+    """Return the states of random generators in a rule's state, by place."""
+    like, states = torch.Generator().get_state(), tensors_in(rule.state_dict())
+    kind = like.dtype, like.shape
+    return {name: each for name, each in states.items() if (each.dtype, each.shape) == kind}
+
+
+def switches_of(model: Model) -> dict[str, Any]:
+    """Return which modules are in training mode, and which parameters learn, by name."""
+    modes = {name: each.training for name, each in model.named_modules()}
+    grads = {name: each.requires_grad for name, each in model.named_parameters()}
+    return flat({"training": modes, "requires_grad": grads})
 
 
 def assert_gradients(model: Model) -> None:

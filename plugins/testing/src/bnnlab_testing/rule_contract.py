@@ -14,15 +14,38 @@ from bnnlab.interfaces.rule import LearningRule, evaluate_draws
 from bnnlab.interfaces.signs import random_signs
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
+from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.asserting import assert_close, tensors_in
+from bnnlab_testing.effect_checks import EffectChecks
 from bnnlab_testing.gradient_checks import GradientChecks
+from bnnlab_testing.keeping_checks import KeepingChecks
 from bnnlab_testing.loss_checks import LossChecks
-from bnnlab_testing.memory_checks import MemoryChecks
-from bnnlab_testing.rule_checks import called, gradients_of, other_loss
+from bnnlab_testing.option_checks import OptionChecks
+from bnnlab_testing.recall_checks import RecallChecks
+from bnnlab_testing.rule_checks import (
+    Training,
+    called,
+    generators_of,
+    gradients_of,
+    other_loss,
+    train,
+)
 from bnnlab_testing.trace_checks import TraceChecks
 
+_TRAINED: dict[object, list[Training]] = {}
+"""The trainings that were made last, by the contract and the component."""
 
-class LearningRuleContract(GradientChecks, LossChecks, TraceChecks, MemoryChecks):
+
+class LearningRuleContract(
+    GradientChecks,
+    LossChecks,
+    TraceChecks,
+    RecallChecks,
+    AroundChecks,
+    KeepingChecks,
+    EffectChecks,
+    OptionChecks,
+):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
     Attributes:
@@ -106,8 +129,18 @@ class LearningRuleContract(GradientChecks, LossChecks, TraceChecks, MemoryChecks
             assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
 
     def test_what_it_draws_follows_its_seed(self) -> None:
-        """Where it holds unequal numbers, as random matrices, some are others with another seed."""
-        states = [tensors_in(self.make(seed).state_dict()) for seed in range(2)]
+        """Where it holds unequal numbers, as random matrices, some are others with another seed.
+
+        So is the state of each random generator that it holds, as a memory does.
+        """
+        rules = [self.make(seed) for seed in range(2)]
+        one, other = map(generators_of, rules)
+        fixed = [name for name in one if name in other and torch.equal(one[name], other[name])]
+        assert not fixed, (
+            f"seeded the same for two seeds: {', '.join(fixed)}. Give a Memory, or what else "
+            "draws, the generator that attach() is given"
+        )
+        states = [tensors_in(rule.state_dict()) for rule in rules]
         held = {
             name
             for name, value in states[0].items()
@@ -128,14 +161,31 @@ class LearningRuleContract(GradientChecks, LossChecks, TraceChecks, MemoryChecks
         A single short training goes one way or another as the sums of a processor are rounded; over
         the rules of this project, that moves the mean of three by at most a tenth.
         """
-        ends = []
-        for seed in range(3):
-            model = self.make_model()
-            rule, optimizer = self.make(seed, model), toy.make_optimizer(model)
-            losses = toy.train(model, rule, optimizer, toy.make_task(seed), steps=self.steps)
-            ends.append(sum(losses[-10:]) / 10 / losses[0])
+        ends = [sum(losses[-10:]) / 10 / losses[0] for losses, _ in self.trainings()]
         mean = sum(ends) / 3
         assert mean < self.falls_to, f"the loss goes to {mean:.2f} of its first value, in the mean"
+
+    def test_the_batch_is_left_as_it_is_to_the_end(self) -> None:
+        """Inputs and targets are the same after a training, in which the model gets sure of itself.
+
+        What a rule changes late, as once it trusts the model more than the labels, it changes for
+        all who look at the batch: the log, probes and a memory. Change a copy, `targets.clone()`.
+        """
+        written = sorted(set[str]().union(*(each.written for each in self.trainings())))
+        what = " and ".join(written)
+        assert not written, f"after {self.steps} steps, {what} are changed in place"
+
+    def trainings(self) -> list[Training]:
+        """Return trainings on three toys; made once for the checks of a class that ask for them."""
+        key = type(self), self.component.target, repr(self.choice.table)
+        if key not in _TRAINED:
+            found = [
+                train(model := self.make_model(), self.make(seed, model), seed, self.steps)
+                for seed in range(3)
+            ]
+            _TRAINED.clear()
+            _TRAINED[key] = found
+        return _TRAINED[key]
 
 
 def _draws_of(model: Model) -> dict[Tensor, Tensor]:

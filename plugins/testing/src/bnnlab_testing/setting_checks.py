@@ -12,7 +12,7 @@ from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Kind, Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import flat
+from bnnlab_testing.asserting import assert_close, flat
 from bnnlab_testing.optimizer_checks import OptimizerChecks, tensors_of
 from bnnlab_testing.varying import other_values
 
@@ -27,6 +27,27 @@ class SettingChecks(OptimizerChecks):
         toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=2)
         learned = flat(tensors_of(optimizer, weight)) != before  # also by state that is new
         assert learned, "a parted weight is not learned"
+
+    def test_a_parted_group_learns_as_in_one(self) -> None:
+        """With a weight in a group of its own, and the same settings, all weights learn the same.
+
+        So a user may give one layer another setting, and changes nothing else. Count the steps, not
+        the groups; take what a step has in common over all groups. What each weight draws may
+        depend on the groups, so only deterministic methods are compared.
+        """
+        (model, optimizer, _), plain = self._parted(), self.make_model()
+        usual = self.make(0, plain)
+        before = flat(usual.state_dict().get("generator"))
+        for each, its in ((model, optimizer), (plain, usual)):
+            toy.train(each, self.make_rule(each), its, toy.make_task(), steps=5)
+        if flat(usual.state_dict().get("generator")) != before:
+            pytest.skip("draws follow the groups")
+        for (name, one), two in zip(model.named_parameters(), plain.parameters(), strict=True):
+            message = (
+                f"where a group is parted, {name} learns something else; if that is due to draws "
+                "from a generator of its own, say so in `xfail`"
+            )
+            assert_close(tensors_of(optimizer, one), tensors_of(usual, two), message, rtol=1e-4)
 
     def test_a_parted_group_has_an_lr_of_its_own(self) -> None:
         """With a smaller `lr` there, the next step makes something else of the parted weight."""

@@ -56,6 +56,21 @@ class StepChecks(OptimizerChecks):
             toy.train(model, rule, optimizer, task, steps=0, done=4, end=True)
             _assert_behind(model, optimizer, "task_ended()")
 
+    def test_a_latent_weight_of_zero_has_a_sign(self) -> None:
+        """A weight behind which there is exactly 0 is -1 or +1 after a step of no gradient.
+
+        torch.sign(0) is 0, and a weight of 0 is none of a binary network. Write weights by
+        `bnnlab.interfaces.signs.sign`, or by torch.copysign.
+        """
+        model = self.make_model()
+        optimizer = self.make(0, model)
+        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=0)
+        latents = [optimizer.latent(weight) for weight in model.binary_parameters().values()]
+        for latent in (each for each in latents if each is not None):
+            latent[(0,) * latent.ndim] = 0
+        optimizer.step(toy.constant(model, 0.0))
+        assert_signs(model)
+
     def test_what_it_draws_at_first_follows_its_seed(self) -> None:
         """Where fresh latent weights differ in size, they are others with another seed."""
         found = []

@@ -8,7 +8,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, assert_numbers, assert_same, flat
-from bnnlab_testing.rule_checks import RuleChecks, gradients_of
+from bnnlab_testing.rule_checks import RuleChecks, gradients_of, switches_of
 
 
 class TraceChecks(RuleChecks):
@@ -49,6 +49,37 @@ class TraceChecks(RuleChecks):
             return self.make(0, model)
         except UsageError as error:
             pytest.skip(f"make_normalised_model() does not suit it: {error}")
+
+    def test_a_step_leaves_modes_and_requires_grad_alone(self) -> None:
+        """In training mode and out of it, all modules and parameters are as before a step.
+
+        In another mode, batch normalisation and dropout of all later steps are others. A pass that
+        needs another mode puts it back: `with in_mode(model, training=False)` of
+        `bnnlab.guards.modes`.
+        """
+        for training in (True, False):
+            model = self.make_model().train(training)
+            rule = self.make(0, model)
+            before = switches_of(model)
+            rule.closure(model, self.batch())()
+            assert_same("a step changes the model's", before, switches_of(model))
+
+    def test_it_holds_no_part_of_the_model(self) -> None:
+        """No parameter or buffer of the model is one of the rule.
+
+        It would be in the rule's state, too, and moved and loaded twice. Use the model that each
+        call is given; a copy for later, as of a teacher, is `copy.deepcopy(model)`.
+        """
+        model = self.make_model()
+        rule = self.make(0, model)
+        rule.closure(model, self.batch())()
+        its = {id(each) for each in (*model.parameters(), *model.buffers())}
+        own = *rule.named_parameters(), *rule.named_buffers()
+        held = [name for name, each in own if id(each) in its]
+        assert not held, (
+            f"it holds parts of the model as its own, {', '.join(held[:3])}: use the model that "
+            "each call is given"
+        )
 
     def test_no_hook_is_left_behind(self) -> None:
         """A hook that stays is there in evaluations, under the next rule and in `result.model`."""

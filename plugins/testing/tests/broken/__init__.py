@@ -40,7 +40,7 @@ def right(*checks: str) -> Callable[[Made], Made]:
     """Say that a component passes these checks."""
 
     def note(made: Made) -> Made:
-        RIGHT[made] = checks
+        RIGHT[made] = RIGHT.get(made, ()) + checks
         return made
 
     return note

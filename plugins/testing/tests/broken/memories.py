@@ -1,5 +1,6 @@
 """Rules that hear of tasks, or learn from the past."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from bnnlab.families.around import RuleAround
 from bnnlab.families.draws import backpropagate
-from bnnlab.interfaces.batch import Batch, joined
+from bnnlab.interfaces.batch import Batch, TaskLoss, joined
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
@@ -26,6 +27,11 @@ CHECKS = (
     "test_a_step_waits_for_the_device_as_often_as_declared",
     "test_draws_at_once_are_those_one_by_one",
     "test_what_it_draws_follows_its_seed",
+    "test_no_graph_is_kept",
+    "test_a_loss_that_recall_changes_is_declared",
+    "test_its_memory_holds_no_more_than_its_size",
+    "test_what_it_remembers_has_its_own_target",
+    "test_nothing_is_learned_from_the_test_part",
 )
 
 
@@ -159,7 +165,7 @@ class KeepsABuffer(toy.ToyRule):
         self.get_buffer("targets").copy_(batch.targets[:10])
 
 
-@found_by("test_what_it_keeps_does_not_grow", "its state holds 80 numbers after 3 steps, 140 after")
+@found_by("test_what_it_keeps_does_not_grow", "it keeps 80 numbers after 3 steps, 140 after 6")
 class KeepsAllLabels(toy.ToyRule):
     """Keeps the labels of every batch."""
 
@@ -190,7 +196,7 @@ class Boundless(Memory):
         self.size //= 4
 
 
-@found_by("test_what_it_keeps_does_not_grow", "its memory of 10 holds 40 examples")
+@found_by("test_its_memory_holds_no_more_than_its_size", "its memory of 10 holds 40 examples")
 class HasMoreRoom(Replays):
     """Has a memory with more rows than its size."""
 
@@ -240,3 +246,81 @@ class LeavesItEvaluating(toy.ToyRule):
 
     def task_ended(self, context: TaskContext) -> None:
         context.model.eval()
+
+
+@found_by("test_nothing_is_learned_from_the_test_part", "it learns something else: .*factor")
+class CountsAllLabels(toy.ToyRule):
+    """Weighs by labels that are not all of the training part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(()))
+
+    def task_ended(self, context: TaskContext) -> None:
+        self.factor = (context.task.train.labels == 0).float().mean()
+
+
+@found_by(
+    "test_what_it_draws_follows_its_seed", "the same for two seeds: memory.*Give a Memory, or what"
+)
+class SeedsItsMemory(Replays):
+    """Remembers and recalls by a seed of its own, the same in every run."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        super().attach(model, generator)
+        self.memory = Memory(30, generator=torch.Generator().manual_seed(7))
+
+
+class Mixed(Memory):
+    """Keeps the target of the row before for each row."""
+
+    def add(self, batch: Batch, logits: Tensor) -> None:
+        super().add(batch._replace(targets=batch.targets.roll(1)), logits)
+
+
+@found_by("test_what_it_remembers_has_its_own_target", "rows have another target")
+class MixesTargets(Replays):
+    """Learns past inputs with the targets of others."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        super().attach(model, generator)
+        self.memory = Mixed(30, generator=generator)
+
+
+class Untold(Memory):
+    """Knows one task alone."""
+
+    def add(self, batch: Batch, logits: Tensor) -> None:
+        super().add(batch._replace(loss=TaskLoss(batch.objective, batch.mask, 0)), logits)
+
+
+@found_by("test_what_it_remembers_has_its_own_target", "or another task")
+class TakesAllForTheFirstTask(Replays):
+    """Says of every past row that it is of the first task."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        super().attach(model, generator)
+        self.memory = Untold(30, generator=generator)
+
+
+@dataclass(frozen=True, eq=False)
+class Doubled(TaskLoss):
+    """Twice the loss of a task."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 2 * super().__call__(outputs, targets)
+
+
+@found_by("test_a_loss_that_recall_changes_is_declared", "set changes_loss = True")
+class DoublesTheLoss(Replays):
+    """Learns from another loss, and says nothing of it."""
+
+    def recall(self, model: Model, batch: Batch) -> Batch:
+        return batch._replace(loss=Doubled(batch.objective, batch.mask, batch.tasks))
+
+
+@right("test_a_loss_that_recall_changes_is_declared")
+class SaysThatItDoubles(DoublesTheLoss):
+    """Says so."""
+
+    changes_loss = True

@@ -1,6 +1,6 @@
 """Optimizers: their steps and state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -325,3 +325,73 @@ class CountsSteps(Fine):
     def task_ended(self, context: TaskContext) -> None:
         for latent in self.latents():
             latent /= 1 + self.steps
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class KeepsByAddress(Fine):
+    """Averages gradients, each under its parameter's address, which a new process does not have."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.param_groups[0]["means"] = {}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        means = self.param_groups[0]["means"]
+        means[id(parameter)] = 0.9 * means.get(id(parameter), 0.0) + float(grad.mean())
+        return grad + means[id(parameter)]
+
+
+@found_by(GOES_ON, ANOTHER_WAY)
+class BeginsAgainAfterALoad(Fine):
+    """Clears its averages where they are loaded."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["mean"] = 0.9 * state.get("mean", torch.zeros_like(grad)) + grad
+        return state["mean"]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            state.pop("mean", None)
+
+
+# -------------------------------------------------------------------- zeros and votes
+
+
+@found_by("test_a_latent_weight_of_zero_has_a_sign", "holds more than -1 and")
+class SignsOfTorch(Fine):
+    """Writes torch's signs, of which that of 0 is 0."""
+
+    def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
+        for parameter, latent in zip(parameters, latents, strict=True):
+            parameter.copy_(latent.sign())
+
+
+@found_by(
+    "test_it_finds_the_best_of_all_weights", "and none has moved.*require the capability of rules"
+)
+class CountsVotes(Optimizer):
+    """Flips a weight against the sum of whole gradients, and does not say that it needs such."""
+
+    declared = None
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, lr=lr, generator=generator)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = closure()
+        for weight in self.learned():
+            votes = weight.grad.clamp(-1, 1).to(torch.int8)
+            weight.copy_(torch.where(votes * weight > 0, -weight, weight))
+        self.step_real()
+        return loss
+
+
+@found_by("test_what_signs_hide_is_noticed", "of nan with a loss of 0.0 is not refused by look")
+class TakesNoNumberForNone(Fine):
+    """Learns nothing from a gradient that is no number, and says nothing."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad.nan_to_num_()

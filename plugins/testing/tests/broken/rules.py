@@ -373,3 +373,116 @@ class DrawsTheUsual(FineDraws):
         self, model: Model, batch: Batch, draws: Mapping[str, Tensor]
     ) -> Draws | None:
         return super().differentiate_draws(model, batch._replace(loss=F.cross_entropy), draws)
+
+
+@found_by("test_a_reevaluable_closure_repeats_itself", "called again")
+class AveragesCalls(toy.ToyRule):
+    """Leaves the average of the gradients of all its calls, whatever the batch and the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means: dict[int, Tensor] = {}
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for number, parameter in enumerate(model.parameters()):
+            mean = self.means.get(number, parameter.grad).lerp(parameter.grad, 0.5)
+            self.means[number] = parameter.grad = mean
+        return answer
+
+
+# -------------------------------------------------------------------- batches and options
+
+
+@found_by("test_the_order_of_examples_does_not_matter", "in another order, the loss is another")
+class WeighsTheFirst(toy.ToyRule):
+    """Weighs the first rows of a batch more than the last."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch.inputs)
+        weights = torch.linspace(1.5, 0.5, len(logits))
+        loss = (F.cross_entropy(logits, batch.targets, reduction="none") * weights).mean()
+        torch.autograd.backward(loss)
+        return loss, logits
+
+
+@found_by("test_a_last_batch_of_another_size_is_learned_from", "others than of these 7 alone")
+class DividesByTheFirstSize(Scales):
+    """Takes the size of the first batch for that of all."""
+
+    size = 0
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        self.size = self.size or len(batch.targets)
+        return len(batch.targets) / self.size
+
+
+TO_THE_END = "test_the_batch_is_left_as_it_is_to_the_end"
+
+
+class Waits(toy.ToyRule):
+    """Begins with something else, the wrong ones with something wrong, once the loss has fallen."""
+
+    first = 0.0
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, logits = super().differentiate(model, batch)
+        now = float(loss.detach())
+        self.first = self.first or now
+        if now < 0.9 * self.first:
+            self.begin(batch, logits.detach())
+        return loss, logits
+
+    def begin(self, batch: Batch, logits: Tensor) -> None:
+        """Look at the answers to the batch."""
+
+
+@found_by(TO_THE_END, "after 60 steps, inputs are changed in place")
+class BlursLate(Waits):
+    """Makes inputs harder in place, once they have become easy."""
+
+    def begin(self, batch: Batch, logits: Tensor) -> None:
+        batch.inputs.mul_(0.9)
+
+
+@found_by(TO_THE_END, "wrote into the targets of its batch")
+class BelievesItselfLate(Waits):
+    """Takes its own answers for targets, once it is sure."""
+
+    def begin(self, batch: Batch, logits: Tensor) -> None:
+        batch.targets.copy_(logits.argmax(-1))
+
+
+@found_by("test_no_option_is_ignored", "no effect: strength")
+class ReadsAndForgets(Optional):
+    """Keeps its option, and has no use for it."""
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__(strength)
+        self.strength = strength
+
+
+@found_by("test_its_options_stay_as_they_are_given", "what it was given for scales: copy the list")
+class AppendsToItsScales(Scales):
+    """Divides its gradients by more from step to step, in the list that it was given."""
+
+    declared = "Option('scales', list[float], [1.0], 'Of gradients.'),"
+
+    def __init__(self, scales: list[float] = [1.0]) -> None:  # noqa: B006 - this is its fault
+        super().__init__()
+        self.scales = scales
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.scales.append(0.9 * self.scales[-1])
+        return super().differentiate(model, batch)
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return self.scales[-1]
+
+
+@right("test_its_options_stay_as_they_are_given", "test_no_option_is_ignored")
+class CopiesItsScales(AppendsToItsScales):
+    """Does so in a list of its own."""
+
+    def __init__(self, scales: list[float] = [1.0]) -> None:  # noqa: B006
+        super().__init__([*scales])

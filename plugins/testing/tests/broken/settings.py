@@ -128,3 +128,31 @@ class ReadsTheFirstFactor(Fine):
 
     def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
         return grad * self.factors[0]
+
+
+PARTED = "test_a_parted_group_learns_as_in_one"
+
+right(PARTED, "test_what_it_keeps_does_not_grow")(HasNoStateAtFirst)
+
+
+@found_by(PARTED, "where a group is parted, .* learns something else")
+class CountsUpdates(Fine):
+    """Takes smaller steps with every group that it has updated, not with every step."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        first = self.param_groups[0]
+        first["updates"] = first.get("updates", 0) + 1
+        super().update(group, parameters, values, [grad / first["updates"] for grad in grads])
+
+
+@found_by(PARTED, "where a group is parted, .* learns something else")
+class NormalisesAGroup(Fine):
+    """Divides gradients by the norm of all in their group."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        norm = torch.stack([grad.norm() for grad in grads]).norm()
+        super().update(group, parameters, values, [grad / norm for grad in grads])

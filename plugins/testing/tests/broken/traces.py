@@ -1,5 +1,7 @@
 """Rules that change what is others', or show it to others."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,8 +9,10 @@ from torch import Tensor
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
-from broken import found_by
+from broken import found_by, right
 from broken.rules import Scales
+
+SWITCHES = "test_a_step_leaves_modes_and_requires_grad_alone"
 
 
 @found_by("test_the_weights_are_left_to_the_optimizer", "the rule changes weights")
@@ -136,3 +140,40 @@ class Clips(toy.ToyRule):
         if weight.requires_grad:
             weight.register_hook(lambda grad: grad.clamp(-1, 1))
         return super().differentiate(model, batch)
+
+
+@found_by(SWITCHES, "a step changes the model's.*training")
+class StaysInEvaluation(toy.ToyRule):
+    """Looks at the model in evaluation mode, and leaves it so."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        model.eval()
+        return answer
+
+
+@found_by(SWITCHES, "requires_grad.*segments.0.0.weight")
+class FreezesTheFirst(toy.ToyRule):
+    """Freezes the first weights after a step."""
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        next(model.parameters()).requires_grad_(False)
+        return answer
+
+
+@found_by("test_it_holds_no_part_of_the_model", "net.segments.0.0.weight.*: use the model that")
+class HoldsTheModel(toy.ToyRule):
+    """Has the model as a module of its own."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.net = model
+
+
+@right("test_it_holds_no_part_of_the_model", "test_what_it_keeps_does_not_grow")
+class KnowsTheLayers(toy.ToyRule):
+    """Has a list of the model's segments, which is none of its modules, and a copy of the last."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.layers = [*model.segments]
+        self.teacher = copy.deepcopy(model.segments[-1])
