@@ -79,6 +79,7 @@ class AroundChecks(LearnerChecks):
         """Return the component after a task, and the bases that it made by makers."""
         if not any(part.component.kind is self.kind for part in self.choice.parts.values()):
             pytest.skip("it is not made around another one")
+        self.make()  # the first time, toys are tried
         with self._noted() as bases:
             learner = self.learner(CPU)
         model, rule, optimizer = learner.model, learner.rule, learner.optimizer
