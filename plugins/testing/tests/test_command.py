@@ -114,7 +114,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("acme-hron", "no plugin 'acme-hron' is installed. Did you mean 'acme-horn'?"),
         ("nothing-like-it", "no plugin 'nothing-like-it' is installed. `bnn list-plugins` lists"),
         ("", "name a plugin, as `bnn list-plugins` does, or give --plugin FILE"),
-        ("bnnlab-testing", "bnnlab-testing offers no component, and contracts are of components"),
+        ("bnnlab-tracking", "bnnlab-tracking offers nothing that could be tested"),
         ("acme-horn --out x.xml", "--out is for a report: add --report junit"),
         ("acme-horn --report json --out no/x.json", "--out: there is no folder no"),
         ("acme-horn --set rule.loud=3", "write KIND.NAME.ATTRIBUTE=VALUE, as rule.loud.waits=1"),

@@ -1,4 +1,4 @@
-"""What `bnn test-plugin` is told: which plugin, and what else of its components."""
+"""What `bnn test-plugin` is told: which plugin, and what else of what it offers."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,18 @@ from importlib import import_module
 from typing import Any
 
 from bnnlab.errors import NotInstalledError, UsageError, did_you_mean
-from bnnlab.registry.components import Component
 from bnnlab.registry.discovery import Plugin, PluginStatus, normalise
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.settings.text import joined, parse_value
-from bnnlab_testing.generated import CONTRACTS
+from bnnlab_testing.generated import CONTRACTS, Offer
 
 
 def find(host: PluginHost, name: str | None) -> list[Plugin]:
     """Return the plugin of a name, which may have several entry points; without one, the files.
 
     Raises:
-        UsageError: If it is not there, does not work, or offers no component.
+        UsageError: If it is not there, does not work, or offers nothing.
     """
     if name is None:
         found = [plugin for plugin in host.plugins if plugin.file]
@@ -32,11 +31,8 @@ def find(host: PluginHost, name: str | None) -> list[Plugin]:
         if plugin.status is not PluginStatus.OK:
             why = f": {plugin.error}" if plugin.error else ""
             raise UsageError(f"{plugin.distribution} is {plugin.status}{why}") from plugin.exception
-    if not any(plugin.components for plugin in found):
-        raise UsageError(
-            f"{found[0].distribution} offers no component, and contracts are of components: there "
-            "is nothing to test."
-        )
+    if not any(plugin.components or plugin.commands for plugin in found):
+        raise UsageError(f"{found[0].distribution} offers nothing that could be tested.")
     return found
 
 
@@ -49,13 +45,13 @@ def _unknown(host: PluginHost, name: str) -> UsageError:
     return UsageError(f"no plugin {name!r} is installed.{near}")
 
 
-def told(components: Sequence[Component], settings: Sequence[str]) -> list[Mapping[str, Any]]:
+def told(offers: Sequence[Offer], settings: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the attributes that `--set KIND.NAME.ATTRIBUTE=VALUE` gives each one's test class.
 
     Raises:
-        UsageError: If one is of no component, or no attribute of its contract.
+        UsageError: If one is of nothing that is offered, or no attribute of its contract.
     """
-    places = {f"{each.kind}.{each.name}.": each for each in components}
+    places = {f"{each.kind}.{each.name}.": each for each in offers}
     said: dict[str, list[Mapping[str, Any]]] = {place: [] for place in places}
     for text in settings:
         key, equals, written = (part.strip() for part in text.partition("="))
@@ -76,8 +72,8 @@ def told(components: Sequence[Component], settings: Sequence[str]) -> list[Mappi
     return [joined(said[place]) for place in places]
 
 
-def _attributes(component: Component) -> list[str]:
-    """Return what a test class may say of a component, from its contract's annotations."""
-    contract = getattr(import_module("bnnlab_testing"), CONTRACTS[component.kind])
+def _attributes(offer: Offer) -> list[str]:
+    """Return what a test class may say of it, from its contract's annotations."""
+    contract = getattr(import_module("bnnlab_testing"), CONTRACTS[offer.kind])
     every = {name for each in contract.__mro__ for name in inspect.get_annotations(each)}
     return sorted(every - {"kind", "given", "name"})

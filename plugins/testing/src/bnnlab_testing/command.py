@@ -1,4 +1,4 @@
-"""`bnn test-plugin`: the contracts of a plugin's components, without a test file of its own."""
+"""`bnn test-plugin`: the contracts of what a plugin offers, without a test file of its own."""
 
 import re
 from collections import Counter
@@ -14,22 +14,22 @@ import typer
 from bnnlab import __version__
 from bnnlab.cli.console import print_file, print_out
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import Component, noun
+from bnnlab.registry.components import noun
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab_testing.choosing import find, told
-from bnnlab_testing.generated import source_of
+from bnnlab_testing.generated import Offer, source_of
 from bnnlab_testing.process import JUNIT, run
 
 Tests = Sequence[Mapping[str, Any]]
-"""How each test of a component went: what `relaying` tells."""
+"""How each test of one went: what `relaying` tells."""
 
 
 class Tested(NamedTuple):
-    """A component, and how its tests went."""
+    """A component or a command, and how its tests went."""
 
-    component: Component
+    offer: Offer
     tests: Tests
 
     @property
@@ -73,7 +73,7 @@ Settings = Annotated[
 def run_contracts(
     name: Name = None, report: Form = None, out: Out = None, set: Settings = None
 ) -> None:
-    """Test a plugin by the contracts of its components, without a test file.
+    """Test a plugin by the contracts of what it offers, without a test file.
 
     The kit chooses what each component is tested with: a model that suits a rule, a rule that an
     optimizer requires.
@@ -89,13 +89,13 @@ def run_contracts(
     """
     _check_file(out, report)
     plugins = find(PluginHost(with_broken=True), name)
-    offers = [(plugin, component) for plugin in plugins for component in plugin.components]
-    components = [component for _, component in offers]
-    source, tested = source_of(offers, told(components, set or ())), list[Tested]()
-    is_shown, width = bool(out) or not report, max(len(each.name) for each in components)
+    found = [(it, offer) for it in plugins for offer in (*it.components, *it.commands)]
+    offers = [offer for _, offer in found]
+    source, tested = source_of(found, told(offers, set or ())), list[Tested]()
+    is_shown, width = bool(out) or not report, max(len(each.name) for each in offers)
     with TemporaryDirectory(prefix="bnnlab-") as folder:
         for number, tests in _tests(source, Path(folder)):
-            tested.append(Tested(components[number], tests))
+            tested.append(Tested(offers[number], tests))
             if is_shown:
                 _print_counts(tested[-1], width)
         junit = Path(folder, JUNIT).read_text(encoding="utf-8")
@@ -116,14 +116,14 @@ def _check_file(out: Path | None, report: Report | None) -> None:
 
 
 def _tests(source: str, folder: Path) -> Iterator[tuple[int, Tests]]:
-    """Yield the number of each component that was tested, with its tests."""
+    """Yield the number of each that was tested, with its tests."""
     for made, tests in groupby(run(source, folder), key=lambda test: test["made"]):
         last = {test["test"]: test for test in tests}  # what fails once it is over is told later
         yield int(re.findall(r"\d+", made)[0]), [*last.values()]
 
 
 def _print_counts(tested: Tested, width: int) -> None:
-    counts, its = Counter(test["outcome"] for test in tested.tests), tested.component
+    counts, its = Counter(test["outcome"] for test in tested.tests), tested.offer
     order = ("failed", "passed", "skipped", "xfailed")
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
     print_out(f"{noun(its.kind):9} {its.name:{width}}  {said}")
@@ -138,7 +138,7 @@ def _print_failures(tested: Sequence[Tested]) -> None:
         for message, (first, *others) in alike.items():
             more = f", and {len(others)} more" if others else ""
             print_out()
-            print_out(f"{noun(each.component.kind)} {each.component.name}: {first['test']}{more}")
+            print_out(f"{noun(each.offer.kind)} {each.offer.name}: {first['test']}{more}")
             place = f"see {first['page']}" if first["page"] else ""
             for said in filter(None, (first["about"], *message.splitlines(), place)):
                 print_out(said, indent=2)
@@ -159,10 +159,10 @@ def _document(plugins: Sequence[Plugin], tested: Sequence[Tested]) -> Any:
         "plugins": [{"name": each.distribution, "version": each.version} for each in plugins],
         "tested": [
             {
-                "kind": str(component.kind),
-                "name": component.name,
+                "kind": str(offer.kind),
+                "name": offer.name,
                 "tests": [{name: test[name] for name in names} for test in tests],
             }
-            for component, tests in tested
+            for offer, tests in tested
         ],
     }

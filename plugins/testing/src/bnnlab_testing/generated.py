@@ -1,13 +1,15 @@
-"""The test file that `bnn test-plugin` makes: a test class for each component of a plugin."""
+"""The test file that `bnn test-plugin` makes: a test class for all that a plugin offers."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.components import Command, Component, Kind
 from bnnlab.registry.discovery import Plugin
 
-CONTRACTS: Mapping[Kind, str] = {
+Offer = Component | Command
+"""What a plugin offers."""
+CONTRACTS: Mapping[str, str] = {
     Kind.RULE: "LearningRuleContract",
     Kind.OPTIMIZER: "OptimizerContract",
     Kind.MODEL: "ModelContract",
@@ -15,6 +17,7 @@ CONTRACTS: Mapping[Kind, str] = {
     Kind.PROBE: "ProbeContract",
     Kind.TRACKER: "TrackerContract",
     Kind.ENGINE: "EngineContract",
+    Command.kind: "CommandContract",
 }
 """The contract of each kind."""
 _READ = """
@@ -23,19 +26,19 @@ _READ = """
 """
 
 
-def source_of(offers: Sequence[tuple[Plugin, Component]], told: Sequence[Mapping[str, Any]]) -> str:
+def source_of(offers: Sequence[tuple[Plugin, Offer]], told: Sequence[Mapping[str, Any]]) -> str:
     """Return the file's source.
 
     Args:
-        offers: The components with their plugins. Their classes are called `Test0_...`, `Test1_...`
+        offers: With their plugins. Their classes are called `Test0_...`, `Test1_...`, in order.
         told: Attributes of each one's class, by name.
     """
-    names = ", ".join(sorted({CONTRACTS[component.kind] for _, component in offers}))
+    names = ", ".join(sorted({CONTRACTS[offer.kind] for _, offer in offers}))
     parts = [f"import pytest\n\nfrom bnnlab_testing import {names}\n"]
-    for number, ((plugin, component), its) in enumerate(zip(offers, told, strict=True)):
-        attributes = {"name": f"{plugin.distribution}/{component.name}", **its}
-        made = re.sub(r"\W", "_", f"Test{number}_{component.kind}_{component.name}")
-        lines = [f"class {made}({CONTRACTS[component.kind]}):"]
+    for number, ((plugin, offer), its) in enumerate(zip(offers, told, strict=True)):
+        attributes = {"name": f"{plugin.distribution}/{offer.name}", **its}
+        made = re.sub(r"\W", "_", f"Test{number}_{offer.kind}_{offer.name}")
+        lines = [f"class {made}({CONTRACTS[offer.kind]}):"]
         lines += [f"    {name} = {value!r}" for name, value in attributes.items()]
-        parts.append("\n".join(lines) + "\n" + (_READ if component.kind is Kind.TRACKER else ""))
+        parts.append("\n".join(lines) + "\n" + (_READ if offer.kind == Kind.TRACKER else ""))
     return "\n\n".join(parts)

@@ -8,4 +8,4 @@ from bnnlab.registry.hookspecs import hookimpl
 def bnnlab_commands() -> list[Command]:
     """Offer the command."""
     home = "bnnlab_testing.command:run_contracts"
-    return [Command("test-plugin", home, "Test a plugin by the contracts of its components.")]
+    return [Command("test-plugin", home, "Test a plugin by the contracts of what it offers.")]
