@@ -101,5 +101,5 @@ $(VENV)/.docs: $(READY) plugins/optuna/pyproject.toml
 	$(call install,--group docs -e plugins/optuna)
 	touch $@
 
-clean:  ## Remove the virtual environment, wheels and caches
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove the virtual environment, wheels, the site and caches
+	rm -rf $(VENV) build dist plugins/docs/src/bnnlab_docs/site .mypy_cache .pytest_cache .ruff_cache
