@@ -81,7 +81,12 @@ def test_a_command_that_is_right_passes(make_plugin: MakePlugin, check: str) -> 
 @pytest.mark.parametrize(
     ("wrong", "check", "message"),
     [
-        ({"top": "import torch"}, "test_the_entry_module_is_data_alone", "imports torch"),
+        pytest.param(
+            {"top": "import torch"},
+            "test_the_entry_module_is_data_alone",
+            "imports torch",
+            marks=pytest.mark.slow,  # it takes seconds
+        ),
         ({"summary": ""}, "test_it_says_what_it_does", "the summary is empty"),
         (
             {"command": "def thing() -> None:\n    pass\n"},

@@ -137,12 +137,12 @@ def _table(part: Examples) -> list[Examples]:
 
 def _columns_of_the_label(inputs: Tensor, labels: Tensor) -> list[int]:
     """Return which numbers of inputs (B, F) have one value per class, if these tell it."""
-    classes, counts = labels.unique(return_counts=True)
+    classes, counts = torch.unique(labels, return_counts=True)
     if len(classes) < 2 or int(counts.min()) < FEW:
         return []
     groups = [inputs[labels == each] for each in classes]
     low = torch.stack([group.amin(0) for group in groups])
     high = torch.stack([group.amax(0) for group in groups])
     telling = (low == high).all(0) & (low != low[0]).any(0)
-    told = len(low[:, telling].unique(dim=0)) if telling.any() else 0
+    told = len(torch.unique(low[:, telling], dim=0)) if telling.any() else 0
     return telling.nonzero().flatten().tolist() if told == len(classes) else []

@@ -3,7 +3,7 @@
 import copy
 import gc
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -107,7 +107,8 @@ class PassChecks(WeightChecks, EffectChecks):
         that is defined within another, cannot be pickled, and a copy's still calls the original.
         """
         x = self.inputs()
-        for way, duplicate in {"deepcopy": copy.deepcopy, "pickle": _pickled}.items():
+        ways: dict[str, Callable[[Model], Model]] = {"deepcopy": copy.deepcopy, "pickle": _pickled}
+        for way, duplicate in ways.items():
             model = self.make().eval()
             before = model(x).detach()
             try:
