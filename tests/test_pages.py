@@ -47,6 +47,12 @@ ELSEWHERE = {
 SMALL = ["--epochs", "1", "--set", "stream.tasks=2", "--set", "model.hidden=[16]", "--quiet"]
 EVERYTHING = ["--uncertainty", "--diagnose", "--probe", "confusion"]
 RATES = "[sweep]\nseeds = 2\n[sweep.grid]\noptimizer.lr = [0.01, 0.001]\n"
+DEFAULTS = """
+[defaults]
+epochs = 1
+model = { name = "mlp", hidden = [16] }
+stream = { name = "permuted-digits", tasks = 2 }
+"""
 
 
 def short(words: list[str]) -> list[str]:
@@ -57,6 +63,7 @@ def short(words: list[str]) -> list[str]:
     line = re.sub(r" --(data|epochs|jobs) \S+", "", line)
     line = re.sub(r" --seeds \S+", " --seeds 0,1", line)
     line = re.sub(r"image_size=\d+", "image_size=16", line)
+    line = re.sub(r"--optimizer ewc", r"\g<0> --set optimizer.fisher_samples=20", line)
     line = line.replace("RULE", "bp").replace("OPTIMIZER", "ewc")
     if words[0] == "run":
         line += " --epochs 1 --quiet"
@@ -103,9 +110,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def folder(
     prepared: Path, tmp_path: Path, user_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Return a copy of that folder, the working directory. Runs have one epoch by default."""
+    """Return a copy of that folder, the working directory, where runs are small by default."""
     here = Path(shutil.copytree(prepared, tmp_path / "here", ignore=lambda *_: ["data"]))
-    (user_config / "registry.toml").write_text("[defaults]\nepochs = 1\n")
+    (user_config / "registry.toml").write_text(DEFAULTS)
     monkeypatch.chdir(here)
     monkeypatch.setenv("BNNLAB_DATA", str(prepared / "data"))
     make_small(monkeypatch)
