@@ -69,8 +69,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
 
 @pytest.fixture
 def no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in ("bnnlab.errors", "bnnlab.registry.sources"):
-        monkeypatch.setattr(f"{module}.PLUGINS", tmp_path / "nowhere")
+    monkeypatch.setattr("bnnlab.errors.PLUGINS", tmp_path / "nowhere")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from bnnlab.errors import PLUGINS, UsageError, install_command
+from bnnlab import errors
+from bnnlab.errors import UsageError, install_command
 from bnnlab.registry.discovery import described, normalise
 from bnnlab.registry.hookspecs import PROJECT
 from bnnlab.registry.index import INDEX, NOWHERE, Index, read_toml
@@ -92,10 +93,10 @@ def choose(index: Index, folder: Path | None = None, from_index: bool = False) -
     """
     if folder:
         return _wheels(folder)
-    projects = sorted(PLUGINS.glob("*/pyproject.toml"))
+    projects = sorted(errors.PLUGINS.glob("*/pyproject.toml"))
     checkout = {_PREFIX + each.parent.name: each.parent for each in projects}
     if checkout and not from_index:
-        return Source(f"the checkout {PLUGINS.parent}", packages=checkout)
+        return Source(f"the checkout {errors.PLUGINS.parent}", packages=checkout)
     if from_index or index.source == INDEX:
         return Source("the package index", is_index=True)
     if index.source == NOWHERE:
