@@ -89,10 +89,13 @@ def run_contracts(
     """
     _check_file(out, report)
     plugins = find(PluginHost(with_broken=True), name)
-    found = [(it, offer) for it in plugins for offer in (*it.components, *it.commands)]
+    found = list[tuple[Plugin, Offer]]()
+    for each in plugins:
+        found += [(each, component) for component in each.components]
+        found += [(each, command) for command in each.commands]
     offers = [offer for _, offer in found]
     source, tested = source_of(found, told(offers, set or ())), list[Tested]()
-    is_shown, width = bool(out) or not report, max(len(each.name) for each in offers)
+    is_shown, width = bool(out) or not report, max(len(offer.name) for offer in offers)
     with TemporaryDirectory(prefix="bnnlab-") as folder:
         for number, tests in _tests(source, Path(folder)):
             tested.append(Tested(offers[number], tests))
