@@ -8,6 +8,9 @@ from bnnlab import BinaryConv2d, BinaryLinear, Model, seeds
 from bnnlab_eqprop.units import BinaryUnit, HardSigmoid
 from bnnlab_testing import LearningRuleContract, ModelContract, toy
 
+DYNAMICS = {"gamma": "units have it as a network comes to rest, which is for a rule to do"}
+REAL = {**DYNAMICS, "scale_per": "real weights have no scale"}
+
 
 class Relaxing(LearningRuleContract):
     """With a convolution, pooling and two linear layers, binary, whose layers all have units.
@@ -103,16 +106,19 @@ class TestBackpropagationThroughTimeFromAReadOut(Relaxing):
 
 class TestMLP(ModelContract):
     name = "eqprop-mlp"
+    without_effect = DYNAMICS
     options = {"hidden": [32]}
 
 
 class TestRealMLP(ModelContract):
     name = "eqprop-mlp"
+    without_effect = REAL
     options = {"hidden": [32], "weights": "real", "bias": "zero"}
 
 
 class TestMLPWithBinaryUnitsCopiesAndAScalePerLayer(ModelContract):
     name = "eqprop-mlp"
+    without_effect = DYNAMICS
     options = {
         "hidden": [32, 16], "activation": "binary", "gamma": 0.3, "copies": 4, "scale": "learned",
     }  # fmt: skip
@@ -121,22 +127,26 @@ class TestMLPWithBinaryUnitsCopiesAndAScalePerLayer(ModelContract):
 @pytest.mark.slow  # a variant of what is above
 class TestMLPWithAScalePerUnit(ModelContract):
     name = "eqprop-mlp"
+    without_effect = DYNAMICS
     options = {"hidden": [32], "scale": "learned", "scale_per": "unit"}
 
 
 class TestConv(ModelContract):
     name = "eqprop-conv"
+    without_effect = DYNAMICS
     options = {"channels": [8, 16], "kernel": [3, 5], "scale": "learned"}
 
 
 @pytest.mark.slow  # a variant of what is above
 class TestRealConv(ModelContract):
     name = "eqprop-conv"
+    without_effect = REAL
     options = {"channels": [8], "pooling": [1], "hidden": [20], "weights": "real", "bias": "zero"}
 
 
 class TestConvWithBinaryUnitsCopiesAndAScalePerLayer(ModelContract):
     name = "eqprop-conv"
+    without_effect = DYNAMICS
     options = {
         "channels": [8], "activation": "binary", "copies": 4, "scale": "learned",
         "scale_per": "layer",
