@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from torch import Tensor
 
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
@@ -21,7 +20,7 @@ from bnnlab_testing.rule_checks import (
 
 
 class GradientChecks(RuleChecks):
-    """The part of `LearningRuleContract` that is about loss, logits and gradients.
+    """The part of `LearningRuleContract` that is about loss and gradients.
 
     Attributes:
         own_objective: Whether it minimises something of its own, not the batch's mean loss.
@@ -122,15 +121,6 @@ class GradientChecks(RuleChecks):
         assert not loss.requires_grad, "the loss holds the graph"
         assert not logits.requires_grad, "the logits hold the graph"
 
-    def test_the_logits_are_those_that_the_model_infers(self) -> None:
-        """It learns the network that is evaluated, with all factors of its layers."""
-        model, batch = self.make_model().eval(), self.batch()
-        closure = self.closure(model, batch=batch)
-        with torch.no_grad():
-            inferred = model(batch.inputs)
-        _, logits = called(closure)
-        assert_close([logits], [inferred], "the logits are not those of the model", rtol=1e-3)
-
     def test_a_reevaluable_closure_repeats_itself(self) -> None:
         """Called again at the same weights it gives the same, also after others."""
         if not self.provides("reevaluable"):
@@ -167,11 +157,3 @@ class GradientChecks(RuleChecks):
             self.closure(other, batch=last)()
             message = "of 7 examples, after 20, gradients are others than of these 7 alone"
             assert_close(found, gradients_of(other), message, rtol=1e-4, atol=1e-6)
-
-    def test_the_logits_know_no_labels(self) -> None:
-        """With other labels they are the same: accuracy in training is counted from them."""
-        batch, found = self.batch(), list[Tensor]()
-        for targets in (batch.targets, (batch.targets + 1) % toy.CLASSES):
-            closure = self.closure(self.make_model(), batch=batch._replace(targets=targets))
-            found.append(called(closure)[1])
-        assert_close(found[:1], found[1:], "with other labels of the batch, the logits are others")

@@ -7,11 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnlab import seeds
 from bnnlab.engine.learner import Learner
-from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.rule import LearningRule, evaluate_draws
-from bnnlab.interfaces.signs import random_signs
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
@@ -19,15 +15,14 @@ from bnnlab_testing.asserting import assert_close, tensors_in
 from bnnlab_testing.effect_checks import EffectChecks
 from bnnlab_testing.gradient_checks import GradientChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
+from bnnlab_testing.logit_checks import LogitChecks
 from bnnlab_testing.loss_checks import LossChecks
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.recall_checks import RecallChecks
 from bnnlab_testing.rule_checks import (
     Training,
-    called,
     generators_of,
     gradients_of,
-    other_loss,
     train,
 )
 from bnnlab_testing.trace_checks import TraceChecks
@@ -38,6 +33,7 @@ _TRAINED: dict[object, list[Training]] = {}
 
 class LearningRuleContract(
     GradientChecks,
+    LogitChecks,
     LossChecks,
     TraceChecks,
     RecallChecks,
@@ -99,35 +95,6 @@ class LearningRuleContract(
             pytest.skip("it has no default_model")
         self.host.resolve(Kind.MODEL, self.component.default_model)
 
-    def test_draws_at_once_are_those_one_by_one(self) -> None:
-        """What `differentiate_draws` finds, if it is there, is what `differentiate` finds."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        if type(rule).differentiate_draws is LearningRule.differentiate_draws:
-            pytest.skip("it does not implement differentiate_draws()")
-        batch, draws = self.batch()._replace(loss=other_loss), _draws_of(model)
-        closure = rule.closure(model, batch)
-        logits = []
-
-        def call() -> Tensor:
-            loss, found = called(closure)
-            logits.append(found)
-            return loss
-
-        loss, grads = evaluate_draws(call, draws, model.parameters())
-        one_by_one = [grads.get(p, p.grad) for p in model.parameters()]
-        loss_at_once, at_once = closure.at(draws)
-        assert closure.logits is not None, "closure.logits is not set"
-        mean = torch.stack(logits).softmax(-1).mean(0)
-        where = "differentiate_draws() against one draw after another"
-        assert_close([loss_at_once], [loss], f"{where}: the loss", rtol=1e-3)
-        assert_close([closure.logits.exp()], [mean], f"{where}: the probabilities", rtol=1e-3)
-        for (name, parameter), other in zip(model.named_parameters(), one_by_one, strict=True):
-            one = at_once.get(parameter) if parameter in draws else parameter.grad
-            assert one is not None, f"{where}: {name} has no gradient"
-            assert other is not None, f"without differentiate_draws(), {name} has no gradient"
-            assert_close([one], [other], f"{where}: gradients of {name}", rtol=1e-3)
-
     def test_what_it_draws_follows_its_seed(self) -> None:
         """Where it holds unequal numbers, as random matrices, some are others with another seed.
 
@@ -186,13 +153,3 @@ class LearningRuleContract(
             _TRAINED.clear()
             _TRAINED[key] = found
         return _TRAINED[key]
-
-
-def _draws_of(model: Model) -> dict[Tensor, Tensor]:
-    """Return three draws of every binary weight, or of every matrix where none is binary."""
-    generator = seeds.generator(0, "draws")
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    return {
-        weight: weight.detach() * random_signs((3, *weight.shape), generator)
-        for weight in (model.binary_parameters().values() or matrices)
-    }
