@@ -47,7 +47,7 @@ def config_of(run: Path) -> Path:
 
 def _below(folder: Path) -> str:
     """Name a run in a folder of runs or of a study; return nothing if there is none."""
-    with suppress(OSError):  # a name too long
+    with suppress(OSError, ValueError):  # a name too long, or with a NUL character
         for run in (*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/*/{METRICS}")):
             return f". Runs are below it, as {run.parent}"
     return ""
