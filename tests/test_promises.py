@@ -28,6 +28,7 @@ FILES = (
 )
 SPECIAL = {"__init__", "__call__", "__getitem__", "__iter__", "__len__"}
 BELOW = {
+    "bnnlab.cli": "main",
     "bnnlab.cli.console": "Json line print_json print_out print_table report_note stoppable",
     "bnnlab.deprecation": "Deprecated warn_of_name warn_of_setting",
     "bnnlab.engine.differences": "in_words",
