@@ -19,8 +19,11 @@ from bnnlab.registry import hookspecs
 from bnnlab.registry.components import CAPABILITIES, Kind
 from bnnlab.settings.run import RUN_OPTIONS
 from bnnlab.storage import checkpoint, folder
+from bnnlab_scaffold import package as scaffold
+from bnnlab_scaffold.writing import files
 
 ROOT = Path(__file__).parents[1]
+OURS = re.compile(r"bnnlab(\.|$|_studies|_tracking)")
 FILE = Path(__file__).with_name("promised.txt")
 FILES = (
     *(folder.CONFIG, folder.ENVIRONMENT, folder.LOG, folder.METRICS, folder.RESULT),
@@ -145,17 +148,22 @@ def test_what_is_promised_is_as_it_is_written_down() -> None:
     )
 
 
-def test_the_guides_give_authors_promised_names_alone() -> None:
+def test_guides_and_new_plugins_import_promised_names_alone() -> None:
     known = {name for name, _ in promised()} | {"bnnlab.seeds", "bnnlab_studies.worker"}
-    guides = [ROOT / "README.md", ROOT / "docs/own.md", *ROOT.glob("docs/plugins*/**/*.md")]
-    for guide in (*guides, *ROOT.glob("docs/plugins*.md")):
-        for code in re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL):
-            for node in ast.walk(ast.parse(code)):
-                if isinstance(node, ast.ImportFrom) and re.match(
-                    r"bnnlab(\.|$|_studies|_tracking)", str(node.module)
-                ):
-                    for alias in node.names:
-                        assert f"{node.module}.{alias.name}" in known, guide
+    guides = [ROOT / "README.md", ROOT / "docs/own.md", *ROOT.glob("docs/plugins/*.md")]
+    code = {guide: python_blocks(guide.read_text(encoding="utf-8")) for guide in guides}
+    for kind in scaffold.Kind:
+        texts = files(scaffold.Package("sparrow", kind))
+        code |= {ROOT / kind / at: [text] for at, text in texts.items() if at.endswith(".py")}
+    for place, blocks in code.items():
+        for node in (each for block in blocks for each in ast.walk(ast.parse(block))):
+            if isinstance(node, ast.ImportFrom) and OURS.match(str(node.module)):
+                for alias in node.names:
+                    assert f"{node.module}.{alias.name}" in known, place
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_page_has_the_names_below_bnnlab() -> None:
