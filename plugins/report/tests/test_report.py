@@ -264,7 +264,7 @@ def test_settings_of_what_an_optimizer_goes_around_are_told(
     page = read(tmp_path)
     assert "optimizer.base.m" in str(page.tables["differing-settings"])
     assert "optimizer.base.lr" in page.column("common-settings", "setting")
-    assert "acme-ewc acme-meta" in page.text, "what is to be installed"
+    assert "acme-ewc, acme-meta" in page.text, "what is to be installed"
 
 
 def test_protocols_that_differ_are_never_compared_in_silence(
