@@ -152,6 +152,34 @@ class LeaksAcross(Fine):
         return replace(task, train=task.test, test=task.train)
 
 
+@right("test_no_test_example_is_learned_from_in_any_task")
+class Darker(Fine):
+    """Has darker images in the second task, made anew, and one division."""
+
+    def change(self, task: Task) -> Task:
+        pixels = task.train.pixels // (1 + task.index)
+        train, test = (replace(part, pixels=pixels) for part in (task.train, task.test))
+        return replace(task, train=train, test=test)
+
+
+@found_by("test_no_test_example_is_learned_from_in_any_task", "40 examples of test of task")
+class DividesAnew(Darker):
+    """Tests the second task on what the first was trained on, but for the brightness."""
+
+    def change(self, task: Task) -> Task:
+        task = super().change(task)
+        return replace(task, train=task.test, test=task.train) if task.index else task
+
+
+@right("test_no_test_example_is_learned_from_in_any_task")
+class Apart(Fine):
+    """Has images of their own in each part, with labels that are alike."""
+
+    def change(self, task: Task) -> Task:
+        train = replace(task.train, pixels=task.train.pixels // (1 + task.index))
+        return replace(task, train=train, test=replace(train, pixels=255 - train.pixels))
+
+
 @found_by("test_no_example_is_in_two_parts_of_a_task", "shares examples")
 class Repeats(Fine):
     """Validates on training examples."""
