@@ -14,6 +14,14 @@ import pytest
 import tomli
 
 PLUGINS = Path(__file__).parent / "plugins"
+LONG = {
+    "test_a_step_waits_for_the_device_as_often_as_declared",
+    "test_an_interrupted_run_goes_on_bit_for_bit",
+    "test_it_works_on_every_device",
+    "test_no_option_is_ignored",
+    "test_the_loss_falls_on_separable_data",
+}
+"""The checks of the kit that take a fifth of the time."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -43,6 +51,18 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     except PackageNotFoundError:
         return NotInstalled.from_parent(parent, path=path)
     return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the classes that check one component, the first has the long checks in the usual run."""
+    first: dict[object, type] = {}
+    for item in items:
+        contract = getattr(item, "cls", None)
+        if getattr(item, "originalname", None) in LONG and hasattr(contract, "bnnlab_contract"):
+            component = contract.kind, contract.name
+            if first.setdefault(component, contract) is not contract:
+                item.add_marker(pytest.mark.slow)
 
 
 def _name(folder: Path) -> str:
