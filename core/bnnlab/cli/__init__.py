@@ -142,4 +142,7 @@ def _answer(error: Exception) -> tuple[str | None, int]:
         return first_line(error), 1
     # typer brings its own copy of click, or uses the installed one: known by what they do.
     explain = getattr(error, "format_message", None)
-    return (None, 1) if explain is None else (explain(), getattr(error, "exit_code", 2))
+    if explain is None:
+        return None, 1
+    text = " ".join(explain().split())  # it may be a list of choices, one a line
+    return text, getattr(error, "exit_code", 2)

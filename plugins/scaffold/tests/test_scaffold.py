@@ -221,7 +221,9 @@ def test_the_prefix_of_distributions_is_not_doubled(bnn: Bnn) -> None:
 
 def test_a_kind_that_is_none_is_refused(bnn: Bnn) -> None:
     assert "'rule'" in bnn("sparrow", "--kind", "rules", code=2)
-    assert "--kind" in bnn("sparrow", code=2)
+    said = bnn("sparrow", code=2)
+    assert said.startswith("error: Missing option '--kind'. Choose from: rule, ")
+    assert "\\n" not in said
 
 
 # -------------------------------------------------------------------- folders
