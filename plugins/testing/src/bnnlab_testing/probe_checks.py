@@ -1,4 +1,4 @@
-"""What a probe owes to a run: it holds little, decides by no test data, and answers at any time."""
+"""What a probe owes to a run: it decides by no test data, and answers at any time."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,20 +12,15 @@ import torch
 
 from bnnlab.engine import building
 from bnnlab.engine.learner import Learner
-from bnnlab.engine.probes import Probes, ProbeStop
-from bnnlab.engine.training import Trainer
+from bnnlab.engine.probes import ProbeStop
 from bnnlab.errors import RunError, UsageError, explain
-from bnnlab.interfaces.probe import Control, Probe
+from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.stream import Task
 from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_same, differing, flat
 from bnnlab_testing.device_checks import CPU, DeviceChecks
-from bnnlab_testing.keeping_checks import kept_by
-from bnnlab_testing.lives import Stops, live, run_of
-
-LITTLE = 16
-"""Bytes that a probe may add in every step: two numbers."""
+from bnnlab_testing.lives import Stops, live
 
 
 class ProbeChecks(DeviceChecks):
@@ -50,16 +45,6 @@ class ProbeChecks(DeviceChecks):
                 f"it stops the run after {usual} steps, and with other test data after {other}: "
                 "decide by training or validation data"
             )
-
-    def test_it_keeps_nothing_of_every_step(self) -> None:
-        """With three times the training data, what it holds grows as slowly from epoch to epoch.
-
-        Keep sums or the last batch in place of every batch: a run makes millions of steps. Two
-        numbers a step are overlooked.
-        """
-        few, many = (self._growth(times) for times in (1, 3))
-        added = (many - few) / 4  # steps more in an epoch
-        assert added <= LITTLE, f"in every step it holds {added:g} bytes more: keep sums"
 
     def test_its_results_may_be_asked_for_at_any_time(self) -> None:
         """`measures()` can be called after every line of metrics, and changes nothing by it.
@@ -148,27 +133,6 @@ class ProbeChecks(DeviceChecks):
         except ProbeStop:
             return learner.progress.steps if learner.progress.phase == "epochs" else None
         return None
-
-    def _growth(self, times: int) -> float:
-        """Return the bytes that it holds more after each epoch but the first two."""
-        learner, task, probe = make_learner(CPU), toy.make_task(), self.make()
-        learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
-        train = replace(task.train, rows=task.train.rows.repeat(times))
-        run = run_of(learner, [replace(task, train=train)], epochs=4)
-        held = list[int]()
-
-        def save() -> None:
-            held.append(sum(each.numel() * each.itemsize for each in kept_by(probe).values()))
-            if len(held) == run.epochs:
-                raise _EnoughError
-
-        with suppress(_EnoughError, ProbeStop):
-            Trainer(run, learner.progress, Control(save=save), Probes({"it": probe}, run)).run()
-        return (held[-1] - held[1]) / (len(held) - 2) if len(held) > 2 else 0.0
-
-
-class _EnoughError(Exception):
-    """Nothing else of the run is looked at."""
 
 
 def make_learner(device: torch.device) -> Learner:

@@ -14,7 +14,8 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab_testing.asserting import differing
 from bnnlab_testing.device_checks import CPU
 from bnnlab_testing.lives import EPOCHS, STOPS, Stops, run_of
-from bnnlab_testing.probe_checks import ProbeChecks, make_learner, make_tasks
+from bnnlab_testing.probe_checks import make_learner, make_tasks
+from bnnlab_testing.probe_keeping_checks import ProbeKeepingChecks
 
 END = (2, 0, 0)
 EVERYWHERE: Stops = [*STOPS[:2], *[STOPS[1]] * 2, *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
@@ -23,7 +24,7 @@ ITS_OWN = ("['log']", "['measures']", "['progress']['ended']")
 """What differs with a probe: its lines, what it adds to others', and its results."""
 
 
-class ProbeContract(ProbeChecks):
+class ProbeContract(ProbeKeepingChecks):
     """Checks a probe on a run that learns two small tasks.
 
     A probe that stops runs is checked with options with which it does not stop this one.

@@ -16,6 +16,7 @@ from broken.probes import Fine
 GOES_ON = "test_a_run_goes_on_as_without_it"
 STOPS = "test_it_stops_no_run_by_test_data"
 KEEPS = "test_it_keeps_nothing_of_every_step"
+VIEWS = "test_it_keeps_no_view_of_the_weights"
 ASKED = "test_its_results_may_be_asked_for_at_any_time"
 JSON = "test_its_results_are_what_json_knows"
 SHORT = "test_it_measures_a_short_run"
@@ -84,6 +85,33 @@ class KeepsLosses(KeepsLogits):
     def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
         self.logits.clear()
         self.weights += [each.detach().clone() for each in self.run.model.parameters()]
+
+
+@right(VIEWS)
+class CountsFlips(Fine):
+    """Counts the weights that changed in an epoch."""
+
+    def attach(self, run: Run) -> None:
+        super().attach(run)
+        self.weights = dict(run.model.named_parameters())
+        self.note()
+
+    def note(self) -> None:
+        """Note the weights as they are."""
+        self.previous = {name: each.detach().clone() for name, each in self.weights.items()}
+
+    def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
+        flips = [(each != self.previous[name]).sum() for name, each in self.weights.items()]
+        self.rows.append([float(sum(flips))])
+        self.note()
+
+
+@found_by(VIEWS, r"it keeps what changes with the model's weights: previous\['")
+class CountsNoFlips(CountsFlips):
+    """Compares the weights with themselves."""
+
+    def note(self) -> None:
+        self.previous = {name: each.detach() for name, each in self.weights.items()}
 
 
 @found_by(ASKED, "asked twice in a row, its results differ at")
