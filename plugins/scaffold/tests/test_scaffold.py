@@ -268,8 +268,19 @@ def test_nothing_is_left_of_a_package_that_cannot_be_written(
         return write(path, text, **how)
 
     monkeypatch.setattr(Path, "write_text", fill_up)
-    assert "No space left on device" in bnn("sparrow", "--kind", "rule", code=1)
+    said = bnn("sparrow", "--kind", "rule", code=1)
+    why = "bnnlab-sparrow cannot be written: No space left on device. Name another by --dest."
+    assert said == f"error: {why}\n"
     assert [*Path().iterdir()] == []
+
+
+@pytest.mark.parametrize("dest", ["file/x", 250 * "x"])
+def test_a_place_where_no_folder_can_be_is_named(dest: str, bnn: Bnn) -> None:
+    Path("file").touch()
+    said = bnn("sparrow", "--kind", "rule", "--dest", dest, code=1)
+    assert said.startswith(f"error: {dest} cannot be written: ")
+    assert said.endswith(" Name another by --dest.\n")
+    assert [each.name for each in Path().iterdir()] == ["file"]
 
 
 # -------------------------------------------------------------------- what is said

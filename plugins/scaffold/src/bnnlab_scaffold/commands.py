@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnnlab.cli.console import print_out
-from bnnlab.errors import command, install_command, program
+from bnnlab.errors import RunError, command, install_command, program
 from bnnlab_scaffold.package import Kind, License, Package
 
 Name = Annotated[
@@ -46,8 +46,13 @@ def new_plugin(
 
     package = Package(names.checked(name, kind, PluginHost()), kind, license, author())
     folder = dest or Path(package.distribution)
-    writing.expect_free(folder)
-    writing.write(writing.files(package), folder)
+    texts = writing.files(package)
+    try:
+        writing.expect_free(folder)
+        writing.write(texts, folder)
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(f"{folder} cannot be written: {why}. Name another by --dest.") from error
     print_out(
         f"written to {folder}: the {kind} {package.name!r}, {license}, by {package.authors}",
         soft_wrap=True,
