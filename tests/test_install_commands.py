@@ -60,7 +60,12 @@ class Tool:
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    """Return what is found first, beside this Python; it is nothing yet."""
+    """Return what is found first, beside this Python; it is nothing yet.
+
+    The sources have later versions than those that are installed.
+    """
+    there = {name: {"Version": "0"} for name in requirements.installed()}
+    monkeypatch.setattr("bnnlab.registry.sources.installed", lambda: there)
     made = Tool(tmp_path / "own bin")
     monkeypatch.setattr(sys, "executable", str(made.folder / "python"))
     monkeypatch.setenv("PATH", str(made.folder))
@@ -155,7 +160,9 @@ def test_a_plugin_is_found_by_its_name_and_by_what_it_offers(
         ("dffa", "no plugin is called 'dffa', and none is known to offer it. Did you mean 'dfa'?"),
         ("rule:bimu", "Did you mean 'optimizer:bimu'?"),
         ("torch", "no plugin is called 'torch'"),
-        ("bnnlab", "no plugin is called 'bnnlab'"),
+        ("bnnlab", "bnnlab is the core, and is installed."),
+        ("optuna[plots]", "bnnlab-optuna has no extra 'plots': it has plot, "),
+        ("dfa[plot]", "bnnlab-dfa has no extra 'plot': it has none."),
         ("", "no plugin is called ''"),
         ("dfa[plot", "dfa[plot: "),
     ],
@@ -179,6 +186,33 @@ def test_what_a_plugin_needs_of_ours_comes_from_the_same_place(
     places = [word for word in tool.words if word.startswith(str(PLUGINS))]
     named = [place.removeprefix(f"{PLUGINS}/") for place in places]
     assert named == ["plots[compare]", "studies", "tensorboard", "tracking"]
+
+
+def test_what_is_installed_in_this_version_stays_as_it_is(
+    bnn: Bnn, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool.be("uv")
+    monkeypatch.setattr("bnnlab.registry.sources.installed", requirements.installed)
+    for words in (["dfa"], ["dfa", "--dry-run"]):
+        answer = bnn("install", *words)
+        assert (answer.code, answer.out, tool.words) == (0, "", [])
+        assert "bnnlab-dfa is already installed. To install it anew: first `" in answer.err
+    later = wheels.write(tmp_path / "dist", "bnnlab-dfa", "9.0")
+    assert bnn("install", "dfa", "--find-links", "dist").code == 0
+    assert f"bnnlab-dfa @ {later.as_uri()}" in tool.words
+    wheels.write(tmp_path / "dist", "bnnlab-studies", version("bnnlab-studies"))
+    answer = bnn("install", "dfa", "studies", "--find-links", "dist")
+    assert answer.out == "Installed: bnnlab-dfa.\n"
+    assert [word for word in tool.words if "studies" in word] == []
+
+
+def test_what_is_installed_and_lacks_something_is_installed_again(
+    bnn: Bnn, tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool.be("uv")
+    monkeypatch.setattr("bnnlab.registry.sources.installed", requirements.installed)
+    monkeypatch.setattr("bnnlab.registry.sources.unmet", lambda *_: ["requires acme"])
+    assert bnn("install", "dfa").out == "Installed: bnnlab-dfa.\n"
 
 
 # ------------------------------------------------------------------ wheels

@@ -9,7 +9,7 @@ import typer
 
 from bnnlab.cli import installer
 from bnnlab.cli.console import print_out
-from bnnlab.errors import UsageError, command, first_line
+from bnnlab.errors import NOTE, UsageError, command, first_line
 from bnnlab.registry.discovery import find_plugins, normalise
 from bnnlab.registry.hookspecs import PROJECT
 from bnnlab.registry.index import Index, load_index
@@ -41,7 +41,8 @@ def install(
 
     A name is a plugin (dfa), a component (optimizer:bimu, or bimu) or a command
     (plot). Plugins come from the checkout, else from the source that
-    registry.toml names. What is installed keeps its version.
+    registry.toml names. What is installed keeps its version; a plugin that you
+    name gets that of its source.
 
     Examples:  bnn install dfa bimu   |   bnn install dfa --find-links dist
     """
@@ -53,7 +54,14 @@ def install(
     source = choose(index, find_links, from_index)
     if offline and not source.folder:
         raise UsageError("--offline needs wheels: name their folder with --find-links DIR.")
-    wanted = [_required(name, index, source.names) for name in names]
+    named = [_required(name, index, source.names) for name in names]
+    wanted = [each for each in named if not source.has_installed(each)]
+    for each in named:
+        if each not in wanted:
+            again = command("uninstall", each.name.removeprefix(f"{PROJECT}-"))
+            log.log(NOTE, "%s is already installed. To install it anew: first `%s`", each, again)
+    if not wanted:
+        return
     words = source.arguments(wanted)
     if source.folder:
         words += ["--find-links", str(source.folder)]
@@ -66,14 +74,24 @@ def install(
 
 
 def _required(said: str, index: Index, more: Mapping[str, str]) -> "Requirement":
-    """Return the distribution that a name means, with the extras that it has in brackets."""
+    """Return the distribution that a name means, with the extras that it has in brackets.
+
+    Raises:
+        UsageError: If it is the core, or none.
+    """
     from packaging.requirements import InvalidRequirement, Requirement
 
     name, bracket, extras = said.partition("[")
+    _expect_plugin(name, "is installed")
     try:
         return Requirement(index.distribution(name, more) + bracket + extras)
     except InvalidRequirement as error:
         raise UsageError(f"{said}: {first_line(error)}.") from error
+
+
+def _expect_plugin(said: str, fate: str) -> None:
+    if normalise(said) == PROJECT:
+        raise UsageError(f"{PROJECT} is the core, and {fate}.")
 
 
 def _report(distributions: list[str]) -> None:
@@ -112,8 +130,7 @@ def _removable(said: str, index: Index, called: Mapping[str, str]) -> str:
     Raises:
         UsageError: If it is the core, or not installed.
     """
-    if normalise(said) == PROJECT:
-        raise UsageError(f"{PROJECT} is the core, and stays. Delete the environment to remove all.")
+    _expect_plugin(said, "stays. Delete the environment to remove all")
     name = index.distribution(said, called)
     if name not in called:
         raise UsageError(f"{name} is not installed. `bnn list-plugins` lists what is.")

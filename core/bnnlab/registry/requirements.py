@@ -23,13 +23,13 @@ def warn_of_unmet(names: Iterable[str]) -> None:
             log.warning("%s %s", name, line)
 
 
-def unmet(name: str) -> list[str]:
+def unmet(name: str, extras: Iterable[str] = ()) -> list[str]:
     """Return one line per missing requirement; none of what is no distribution."""
     try:
         distribution(name)
     except PackageNotFoundError:  # a plugin in one file, or an object
         return []
-    return list(dict.fromkeys(_unmet(name, frozenset(), set())))
+    return list(dict.fromkeys(_unmet(name, frozenset(extras), set())))
 
 
 def _unmet(

@@ -5,7 +5,7 @@ that was asked for: somebody else may have registered the name there.
 """
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from email.message import Message
 from importlib.metadata import PathDistribution, distribution
@@ -18,11 +18,11 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from bnnlab import errors
-from bnnlab.errors import UsageError, install_command
+from bnnlab.errors import UsageError, did_you_mean, install_command
 from bnnlab.registry.discovery import described, normalise
 from bnnlab.registry.hookspecs import PROJECT
 from bnnlab.registry.index import INDEX, NOWHERE, Index, read_toml
-from bnnlab.registry.requirements import installed, required
+from bnnlab.registry.requirements import installed, required, unmet
 
 _PREFIX = f"{PROJECT}-"
 
@@ -48,6 +48,23 @@ class Source:
         """The distributions of plugins, by their names and by their short names."""
         names = self.packages.keys() - {PROJECT}
         return {each.removeprefix(_PREFIX): each for each in names} | {each: each for each in names}
+
+    def has_installed(self, wanted: Requirement) -> bool:
+        """Return whether a distribution is installed, in the version that is here, and complete.
+
+        What an index has is not known: for that the answer is no.
+
+        Raises:
+            UsageError: If it has no such extra, or its wheel cannot be read.
+        """
+        name = normalise(wanted.name)
+        if name not in self.packages:
+            return False
+        about, there = _metadata(self.packages[name], wanted.extras), installed().get(name)
+        _expect_extras(wanted, about.get_all("Provides-Extra") or [])
+        if there is None or there["Version"] != about["Version"]:
+            return False
+        return not unmet(name, wanted.extras)
 
     def arguments(self, wanted: Iterable[Requirement]) -> list[str]:
         """Return what pip and uv are given to install distributions.
@@ -125,8 +142,7 @@ def _wheels(folder: Path) -> Source:
 
 def _needs(package: Path, extras: Set[str]) -> Iterator[Requirement]:
     """Yield what a package requires with these extras, and what an extra of the core brings."""
-    about = _from_project(package, extras) if package.is_dir() else _from_wheel(package)
-    for each in required(about, extras):
+    for each in required(_metadata(package, extras), extras):
         yield from _with_extras_of_the_core(each)
 
 
@@ -137,9 +153,23 @@ def _with_extras_of_the_core(wanted: Requirement) -> Iterator[Requirement]:
             yield from _with_extras_of_the_core(each)
 
 
+def _expect_extras(wanted: Requirement, there: Sequence[str]) -> None:
+    for each in sorted(wanted.extras):
+        if normalise(each) not in map(normalise, there):
+            its, hint = ", ".join(there) or "none", did_you_mean(each, there)
+            raise UsageError(f"{wanted.name} has no extra {each!r}: it has {its}.{hint}")
+
+
+def _metadata(package: Path, extras: Set[str]) -> Message:
+    return _from_project(package, extras) if package.is_dir() else _from_wheel(package)
+
+
 def _from_project(folder: Path, extras: Set[str]) -> Message:
     project, about = read_toml(folder / "pyproject.toml")["project"], Message()
     optional = project.get("optional-dependencies", {})
+    about["Version"] = project.get("version", "")  # a build may choose it
+    for each in optional:
+        about["Provides-Extra"] = each
     lists = [project.get("dependencies", []), *(optional.get(each, []) for each in extras)]
     for text in chain(*lists):
         about["Requires-Dist"] = text
