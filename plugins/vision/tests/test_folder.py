@@ -319,7 +319,10 @@ def test_a_folder_of_the_working_folder_is_refused_with_its_absolute_path(
 ) -> None:
     (tmp_path / "my images").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"'stream.folder={tmp_path / 'my images'}'$"):
+    here = tmp_path / "my images"
+    with pytest.raises(
+        UsageError, match=f"'stream.folder={here}'; in Python, \"folder\": '{here}'$"
+    ):
         make(FolderSingle, image_folders, "my images")
 
 
@@ -358,7 +361,7 @@ def test_a_link_that_leads_round_is_named(own: Path) -> None:
 
 
 def test_a_folder_must_be_given_and_may_be_absolute(image_folders: Path) -> None:
-    with pytest.raises(UsageError, match=r"folder: say which.*--set stream\.folder=PATH"):
+    with pytest.raises(UsageError, match=r"folder: say.*--set stream\.folder=PATH; in Python, "):
         make(FolderSingle, image_folders, "")
     stream = make(FolderSingle, Path("elsewhere"), str(image_folders / "parted"))
     assert stream.protocol() == make(FolderSingle, image_folders).protocol()

@@ -81,7 +81,7 @@ def run_contracts(
     Exits with 1 if a test fails.
 
     Examples:
-      bnn test-plugin bnnlab-dfa
+      bnn test-plugin bnnlab-backprop
 
       bnn --plugin my_rule.py test-plugin
 

@@ -60,13 +60,13 @@ class OverFolder(Scenario):
         if not folder:
             raise UsageError(
                 "folder: say which folder of images, absolute or below the data folder: "
-                "--set stream.folder=PATH."
+                '--set stream.folder=PATH; in Python, "folder": PATH in the table of the stream.'
             )
         root, here = data / expand(folder), Path(folder).absolute()
         if isdir(here) and not isdir(root):  # noqa: PTH112 - is_dir() fails on a name too long
             raise UsageError(
                 f"folder: {root} does not exist, but {here} does. If you mean that one: "
-                f"--set {quote(f'stream.folder={here}')}"
+                f'--set {quote(f"stream.folder={here}")}; in Python, "folder": {str(here)!r}'
             )
         source = Folder(
             root=root,
@@ -136,6 +136,6 @@ class TinyImageNet(FolderSplit):
             raise DataError(
                 f"Tiny-ImageNet is read from {train}, which is not there: unpack the archive "
                 "tiny-imagenet-200 into the data folder, or say where it is with "
-                "--set stream.folder=PATH"
+                '--set stream.folder=PATH; in Python, "folder": PATH'
             )
         super().__init__(data=data, folder=str(train), tasks=tasks, **given)
