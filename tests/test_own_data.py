@@ -1,6 +1,7 @@
 """Data of one's own become streams: what is read, divided, normalised, hashed and refused."""
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -382,7 +383,82 @@ def test_targets_that_look_like_something_else_are_warned_of(caplog: Any) -> Non
         bnnlab.stream_from((X, Y.float()), test=0.2)
     one_hot, real = (record.getMessage() for record in caplog.records)
     assert "look like one-hot rows" in one_hot
-    assert "are the whole numbers 0 to 5, and are learned as real numbers" in real
+    assert "are 6 whole numbers from 0 to 5, and are learned as real numbers" in real
+
+
+LABELS: dict[str, tuple[Any, str]] = {
+    "from 1": (Y + 1, "the classes are 0 to 6, and there is no example of 1 of them, first 0"),
+    "from 1, bytes": ((Y + 1).byte().numpy(), r"give y - 1, of all data together"),
+    "with a gap": (Y + Y // 3, r"no example of 1 of them, first 3\. .* give np\.unique\(y, ret"),
+    "by tens": (
+        (Y.numpy() + 1) * 10,
+        r"0 to 60, .* no example of 55 of them, first 0\..*np\.un",
+    ),
+    "floats from 1": ((Y + 1).double().numpy(), r"6 whole numbers from 1 to 6.*y\.astype\(int\)"),
+    "floats by tens": (Y.float() * 10, r"6 whole numbers from 0 to 50.* give y\.long\(\)"),
+    "signs": ((Y % 2 * 2 - 1).float(), "2 whole numbers from -1 to 1, and are learned as real"),
+    "one-hot floats": (
+        torch.eye(6)[Y],
+        r"one-hot rows, and are learned as real numbers\. .*argmax",
+    ),
+    "one-hot truth values": (torch.eye(6).bool()[Y].numpy(), r"as 6 classes each\. .*y\.argmax\(1"),
+    "of a data set": (Items(lambda index: (X[index], float(index % 3 + 1))), "from 1 to 3, and"),
+    "of two tasks": ([(X[Y < 3], Y[Y < 3] + 1), (X[Y > 2], Y[Y > 2] + 1)], r"give y - 1, of all"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_that_do_not_number_the_classes_from_0_are_warned_of_once(
+    name: str, caplog: Any
+) -> None:
+    given, message = LABELS[name]
+    data = given if isinstance(given, Items | list) else (X, given)
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        bnnlab.stream_from(data, test=0.2)
+    (said,) = caplog.messages
+    assert re.search(message, said), said
+
+
+FINE: dict[str, Any] = {
+    "truth values": Y > 2,
+    "each task its own classes": [(X[Y < 3], Y[Y < 3]), (X[Y > 2], Y[Y > 2])],
+    "whole numbers that seldom come again": (torch.arange(60) // 2 * 7).float(),
+    "whole numbers that differ": torch.arange(60.0),
+    "few numbers that are not whole": Y / 4,
+    "classes per position, one ignored": torch.stack([Y, Y - 100 * (Y == 0).long()], 1),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_other_targets_are_taken_without_a_word(name: str, caplog: Any) -> None:
+    data = FINE[name]
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        bnnlab.stream_from(data if isinstance(data, list) else (X, data), test=0.2)
+        bnnlab.stream_from((X, Y), test=0.2, classes=8)  # more are said
+    assert not caplog.messages
+
+
+def test_only_classes_with_examples_are_said_to_be_left_out(caplog: Any) -> None:
+    tens = (Y % 3 + 1) * 10
+    with caplog.at_level(logging.WARNING, "bnnlab"):
+        bnnlab.stream_from((X, tens), test=0.2, tasks=[[10], [20]])
+    gaps, left = caplog.messages
+    assert "no example of 28 of them, first 0" in gaps
+    assert left == "tasks: no task has the classes 30: their examples are left out"
+
+
+def test_data_that_cannot_be_scored_are_no_failure_of_a_stream() -> None:
+    same = torch.cat([torch.rand(50), torch.ones(10)])
+    refused = {
+        r"^the stream: 60 of 60 test examples of 'task 1' are in": {"test": (X, Y)},
+        r"^the stream: labels of the test part of 'task 1' are all the same, and R2": {
+            "train": (X, same), "test": (X[50:], same[50:])
+        },
+    }  # fmt: skip
+    for message, given in refused.items():
+        stream = bnnlab.stream_from(**{"train": (X, Y), **given})
+        with pytest.raises(UsageError, match=message):
+            bnnlab.run(model="mlp", rule="bp", optimizer="adam", stream=stream, epochs=1)
 
 
 # -------------------------------------------------------------------- what is refused
@@ -408,11 +484,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": (X.to_sparse(), Y)}, "a sparse, quantised or meta tensor"),
     ({"train": (X + 0j, Y)}, "the inputs are torch.complex64 of shape"),
     ({"train": (np.array(["a"] * 60), Y)}, "the inputs: an array of <U1. Give numbers"),
+    ({"train": (X, np.array(["a"] * 60))}, r"texts are numbered by np\.unique\(y, return_inverse"),
+    ({"train": (X, np.array(["a"] * 60, object))}, r"targets: an array of object\. .*np\.unique"),
+    ({"train": (X, Y.tolist())}, r"a tuple of Tensor, list is no data\. .* NumPy arrays"),
     ({"train": (X, Y[:, None])}, r"For a class per input give y\[:, 0\]"),
     ({"train": (X.double() * 1e300, Y)}, "are larger than float32 holds .* in 60 of 60 rows"),
     ({"train": (np.ma.masked_less(X.numpy(), 0), Y)}, "the inputs: a masked array"),
     ({"train": ((X * 9).numpy().astype(np.uint16), Y)}, "inputs are whole numbers, and no bytes"),
-    ({"train": (X, Y - 100)}, "train: no target is a class"),
+    ({"train": (X, Y - 100)}, r"train: no target is a class\. .*np\.unique\(y"),
+    ({"train": (X, Y - 1)}, r"go from -1 to 4, and the classes from 0 to 4: .* give np\.unique\(y"),
+    (
+        {"train": (X, Y + 1), "class_names": [*"abcdef"]},
+        r"from 1 to 6, and the classes from 0 to 5: to number them from 0, give y - 1\.",
+    ),
     ({"objective": RealNumbers()}, r"must be float32 of shape \(N, D\), and are torch.int64 of"),
     (
         {"train": (IMAGES, IMAGES.long()), "test": (IMAGES[:1], IMAGES[:1].long() * 0 - 100)},
@@ -421,14 +505,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": (X, -Y)}, "train: the targets go from -5 to 0, and the classes from 0 to 0"),
     (
         {"test": (X, Y + 3)},
-        "test: the targets go from 3 to 8, and the classes from 0 to 5. Say how many classes there "
-        "are: classes=K",
+        "test: the targets go from 3 to 8, and the classes from 0 to 5. If there are more classes, "
+        "say how many: classes=K",
     ),
     ({"test": (X[:, :2], Y)}, r"test: the inputs are torch.float32 of shape \(N, 2\), and"),
     ({"test": (X, X)}, r"test: the targets are torch.float32 of shape \(N, 3\), and"),
     ({"test": [(X, Y), (X, Y)]}, "test: there are 2 data sets for 1 tasks"),
     ({"train": Items(lambda i: X[i])}, r"train\[0\] is a Tensor\. Give pairs"),
-    ({"train": Items(lambda i: (X[i], "cat"))}, r"train\[0\]: the target is a str"),
+    ({"train": Items(lambda i: (X[i], "cat"))}, r"train\[0\]: the target is a str.*names\.index\("),
     ({"train": Items(lambda i: (X[i, : 1 + (i < 9)], Y[i]))}, r"train\[9\]: the input is torch"),
     ({"train": Items(lambda i: (X[i], Y[i] // (7 - i)))}, r"train\[7\] cannot be read: .*ZeroDi"),
     ({"tasks": 4}, r"tasks: 4 does not divide the 6 classes\. Use one of 1, 2, 3, 6"),
@@ -456,9 +540,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train": Unsized()}, "train has no length. Give it __len__"),
     ({"tasks": 2.0}, r"tasks: 2\.0 is neither how many"),
     ({"tasks": [[0], [5]], "test": (X[:3], Y[:3])}, "tasks: there is no test example of classes 5"),
-    ({"train": (X, X), "tasks": 2}, "only classes of one data set can be divided, and the targets"),
+    ({"train": (X, X), "tasks": 2}, r"divided, and the targets .* give y\.long\(\), or"),
+    ({"train": (X, torch.eye(6)[Y]), "tasks": 2}, r"and the targets are real n.*y\.argmax\(1\)"),
     ({"train": [(X, Y), (X, Y)], "tasks": 2}, "and a list of data sets says the tasks itself"),
-    ({"train": (X, X), "classes": 3}, "classes: the targets are real numbers, and have none"),
+    ({"train": (X, X), "classes": 3}, r"the targets are real numbers, and have none\. .*y\.astype"),
     ({"classes": 7, "class_names": ["a", "b"]}, "classes: 7, and 2 have names"),
     ({"normalise": "test"}, r'normalise: give "train", "none", or \(mean, std\)'),
     ({"normalise": (0, [1, 2])}, "normalise: give mean and std as one number, or as 3"),

@@ -14,6 +14,7 @@ from bnnlab.conversion.reading import Data
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import NUMBERED
 from bnnlab.interfaces.stream import Task
 from bnnlab.seeds import permutation
 
@@ -61,8 +62,26 @@ def divided(
         if tests:
             parts["test"] = tests[index % len(tests)]
         tasks.append(Task(index, f"task {index + 1}", **parts, classes=None, objective=objective))
+    _warn_of_gaps(trained, objective)
     _warn_of_unlearned(tasks)
     return tasks
+
+
+def _warn_of_gaps(trained: Sequence[Data], objective: Objective) -> None:
+    """Warn of classes below the largest that no training target is: labels may not begin at 0."""
+    labels = objective.classes_in(torch.cat([data.targets for data in trained]))
+    if labels is None:
+        return
+    classes = torch.unique(labels)
+    gaps = (classes != torch.arange(len(classes))).nonzero()
+    if len(gaps):
+        low, high = int(classes[0]), int(classes[-1])
+        log.warning(
+            "train: the classes are 0 to %d, and there is no example of %d of them, first %d. If "
+            "your labels number the classes otherwise, give %s, of all data together.",
+            *(high, high + 1 - len(classes), int(gaps[0])),
+            f"y - {low}" if high - low + 1 == len(classes) else NUMBERED,
+        )
 
 
 def _warn_of_unlearned(tasks: Sequence[Task]) -> None:
@@ -101,9 +120,14 @@ def by_classes(
 ) -> Iterator[Task]:
     """Yield a task, with its mask, for each group of the `classes` of a task; `names` are theirs.
 
+    Warn of classes with examples that are in no group.
+
     Raises:
         UsageError: If a part of one would be empty.
     """
+    found = torch.unique(torch.cat([part.labels[part.rows] for part in task.parts.values()]))
+    if left := sorted({*found.tolist()}.difference(*groups)):
+        log.warning("tasks: no task has the classes %s: their examples are left out", _span(left))
     for index, group in enumerate(groups):
         called = " ".join(names[each] for each in group) if names else f"classes {_span(group)}"
         mask = torch.zeros(classes, dtype=torch.bool)
@@ -159,6 +183,4 @@ def class_groups(tasks: Any, classes: int) -> Sequence[Sequence[int]]:
         )
     if not groups or not all(groups):
         raise UsageError("tasks: a task has no class.")
-    if left := sorted({*range(classes)} - {*every}):
-        log.warning("tasks: no task has the classes %s: their examples are left out", _span(left))
     return groups

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from bnnlab.errors import UsageError, explain, kind_of
+from bnnlab.interfaces.objectives import NUMBERED
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ def as_tensor(what: str, value: Any) -> Tensor:
         raise UsageError(f"{what}: a masked array. Leave masked rows out, or fill them.")
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
-        raise UsageError(f"{what}: an array of {array.dtype}. Give numbers.")
+        raise UsageError(
+            f"{what}: an array of {array.dtype}. Give numbers. Labels that are texts are numbered "
+            f"by {NUMBERED}."
+        )
     own = array.dtype.newbyteorder("=")
     if own.kind == "u" and own != np.uint8:
         own = np.dtype(np.int64)
@@ -101,7 +105,8 @@ def _item(where: str, item: Any, first: Pair | None = None) -> Pair:
         if not is_array(value) and not isinstance(value, int | float):
             raise UsageError(
                 f"{where}: the {what} is a {type(value).__name__}. Give a tensor, an array or a "
-                "number; of images, by transform=torchvision.transforms.ToTensor()."
+                "number; of images, by transform=torchvision.transforms.ToTensor(); of labels that "
+                "are texts, by names.index(label)."
             )
         found = as_tensor(where, value if is_array(value) else np.asarray(value))
         like = first[place] if first else found

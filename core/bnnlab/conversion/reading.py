@@ -104,28 +104,48 @@ def as_inputs(name: str, x: Tensor, tokens: int | None) -> Tensor:
 def _as_targets(name: str, y: Tensor) -> Tensor:
     """Return classes or real numbers; warn of those that look like something else."""
     if y.is_floating_point():
-        y = _as_float32(f"{name}: the targets", y)
-        distinct = torch.unique(y)
-        if len(distinct) < len(y) and torch.equal(distinct, torch.arange(len(distinct)).float()):
-            log.warning(
-                "%s: the targets are the whole numbers 0 to %d, and are learned as real numbers. "
-                "For classes give y.long().",
-                *(name, len(distinct) - 1),
-            )
-        return y.unsqueeze(1) if y.ndim == 1 else y
-    if y.ndim == 2 and y.shape[1] == 1:
+        y, learned = _as_float32(f"{name}: the targets", y), "real numbers"
+        y = y.unsqueeze(1) if y.ndim == 1 else y
+    elif y.ndim == 2 and y.shape[1] == 1:
         raise UsageError(
             f"{name}: the targets are whole numbers of shape {tuple(y.shape)}. For a class per "
             "input give y[:, 0], for real numbers y.float()."
         )
-    y = y.long()
-    if y.ndim == 2 and bool(((y >= 0).all(1) & (y.sum(1) == 1)).all()):
-        log.warning(
-            "%s: the targets look like one-hot rows, and are learned as %d classes each. For a "
-            "class per input give y.argmax(1).",
-            *(name, y.shape[1]),
-        )
+    else:
+        y, learned = y.long(), f"{y.shape[-1]} classes each"
+    seem = "look like one-hot rows" if _is_one_hot(y) else _seem_labels(y)
+    if seem:
+        log.warning("%s: the targets %s, and are learned as %s.%s", name, seem, learned, advice(y))
     return y
+
+
+def advice(y: Tensor) -> str:
+    """Return what to give for a class per input in place of these targets; empty if unknown."""
+    if _is_one_hot(y):
+        return " For a class per input give y.argmax(1)."
+    if y.is_floating_point():
+        return " For classes give y.long(), or y.astype(int) of NumPy."
+    return ""
+
+
+def _is_one_hot(y: Tensor) -> bool:
+    is_table = y.ndim == 2 and y.shape[1] > 1
+    return is_table and bool((((y == 0) | (y == 1)).all(1) & (y.sum(1) == 1)).all())
+
+
+def _seem_labels(y: Tensor) -> str:
+    """Return how real numbers look like labels; empty if they, or other targets, do not.
+
+    They do if they are whole and come again, and are either few or all those of a range.
+    """
+    if not y.is_floating_point():
+        return ""
+    distinct = torch.unique(y)
+    count, low, high = len(distinct), float(distinct[0]), float(distinct[-1])
+    is_range, are_few = high - low + 1 == count, count**2 <= len(y)
+    if torch.equal(distinct, distinct.round()) and 1 < count < len(y) and (is_range or are_few):
+        return f"are {count} whole numbers from {low:.0f} to {high:.0f}"
+    return ""
 
 
 def _as_float32(what: str, given: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from torch import Tensor
 from bnnlab.conversion.dividing import by_classes, class_groups, divided
 from bnnlab.conversion.items import as_tensor
 from bnnlab.conversion.normalising import TOGETHER, Normalise, statistics
-from bnnlab.conversion.reading import Data, as_inputs, read
+from bnnlab.conversion.reading import Data, advice, as_inputs, read
 from bnnlab.errors import UsageError, kind_of
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.objective import Objective
-from bnnlab.interfaces.objectives import CLASSES, ClassPerPosition, RealNumbers
+from bnnlab.interfaces.objectives import CLASSES, NUMBERED, ClassPerPosition, RealNumbers
 from bnnlab.interfaces.stream import Task, TaskStream
 
 
@@ -215,15 +215,16 @@ def _outputs(
     names: Sequence[str] = (),
 ) -> int:
     """Return the last dimension of the outputs: classes, or real numbers."""
-    if trained[0].targets.is_floating_point():
+    if (targets := trained[0].targets).is_floating_point():
         if classes or names:
-            raise UsageError(f"classes: the targets are {objective.name}, and have none.")
-        return trained[0].targets.shape[-1]
+            said = f"classes: the targets are {objective.name}, and have none."
+            raise UsageError(said + advice(targets))
+        return targets.shape[-1]
     if classes and names and classes != len(names):
         raise UsageError(f"classes: {classes}, and {len(names)} have names. Leave one out.")
     largest = max(int(data.targets.max()) for data in trained)
     if largest < 0:
-        raise UsageError("train: no target is a class. Classes are the whole numbers from 0.")
+        raise UsageError(f"train: no target is a class. Number them from 0: {NUMBERED}.")
     return int(classes or len(names) or 1 + largest)
 
 
@@ -242,7 +243,7 @@ def _check(every: Sequence[Data], objective: Objective, outputs: int) -> None:
             objective.check(data.targets, outputs)
         except ValueError as error:
             beyond = not data.targets.is_floating_point() and int(data.targets.max()) >= outputs
-            more = " Say how many classes there are: classes=K." if beyond else ""
+            more = " If there are more classes, say how many: classes=K." if beyond else ""
             raise UsageError(f"{data.name}: the targets {error}.{more}") from error
 
 
@@ -255,7 +256,8 @@ def _only(tasks: Sequence[Task]) -> Task:
     if len(tasks) > 1 or not tasks[0].objective.is_of_classes:
         many = "a list of data sets says the tasks itself"
         what = many if len(tasks) > 1 else f"the targets are {tasks[0].objective.name}"
-        raise UsageError(f"tasks: only classes of one data set can be divided, and {what}.")
+        how = "" if len(tasks) > 1 else advice(tasks[0].train.labels)
+        raise UsageError(f"tasks: only classes of one data set can be divided, and {what}.{how}")
     return tasks[0]
 
 

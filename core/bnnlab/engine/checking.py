@@ -27,6 +27,7 @@ def check_tasks(stream: TaskStream, tasks: Sequence[Task]) -> None:
 
     Raises:
         ValueError: With the first fault.
+        UsageError: If it is of the data, whoever made the stream of them.
     """
     for value in (*stream.input_shape, stream.classes):
         if type(value) is not int or value < 1:  # checkpoints hold no numbers of NumPy

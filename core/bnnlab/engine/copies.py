@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import Task
 
@@ -81,7 +82,7 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
     For a test part, validation examples count as learned from.
 
     Raises:
-        ValueError: If they are more than the share `TOLERATED` of a part.
+        UsageError: If they are more than the share `TOLERATED` of a part.
     """
     said = []
     for name, learned in (("test", ("train", "validation")), ("validation", ("train",))):
@@ -91,9 +92,9 @@ def look_for_copies(tasks: Sequence[Task], hashes: Hasher) -> None:
         for task, part in tested:
             copies, count = _count(known, hashes.examples(part)), len(part)
             if copies > TOLERATED * count:
-                raise ValueError(
-                    f"{copies} of {count} {name} examples of {task!r} are in a "
-                    f"{' or '.join(learned)} part, too: take them out of one of the parts"
+                raise UsageError(
+                    f"the stream: {copies} of {count} {name} examples of {task!r} are in a "
+                    f"{' or '.join(learned)} part, too: take them out of one of the parts."
                 )
             if copies:
                 share = f"{copies} of {count} ({copies / count:.1%})"

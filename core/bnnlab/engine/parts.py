@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.engine.copies import TOGETHER
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import Task, TaskStream
 
@@ -35,16 +36,20 @@ def check_part(
 
     Raises:
         ValueError: With the first fault.
+        UsageError: If nothing can be scored on the targets.
     """
     _check_types(what, part)
     _check_rows(what, part, is_scored)
     targets = part.labels[part.rows]
     try:
         task.objective.check(targets, stream.classes)
-        if is_scored:
-            task.objective.check_scored(targets)
     except ValueError as error:
         raise ValueError(f"labels of {what} {error}") from error
+    try:
+        if is_scored:
+            task.objective.check_scored(targets)
+    except ValueError as error:  # no fault of the stream's code
+        raise UsageError(f"the stream: labels of {what} {error}.") from error
     _check_shape(stream, what, part)
     _check_kind(stream, what, part)
     _check_finite(what, part, finite)

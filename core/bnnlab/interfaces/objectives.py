@@ -15,6 +15,9 @@ from bnnlab.interfaces.prediction import Prediction, RealPrediction, entropy
 IGNORED = -100
 """The target of a position that is neither learned from nor scored."""
 
+NUMBERED = "np.unique(y, return_inverse=True)[1]"
+"""How labels of any kind are numbered from 0, for messages."""
+
 
 @dataclass(frozen=True, eq=False)
 class Classes(Objective):
@@ -200,7 +203,9 @@ def _check_type(targets: Tensor, shape: str, is_of_shape: bool) -> None:
 def _check_range(classes: Tensor, outputs: int) -> None:
     low, high = (int(classes.min()), int(classes.max())) if len(classes) else (0, 0)
     if low < 0 or high >= outputs:
-        raise ValueError(f"go from {low} to {high}, and the classes from 0 to {outputs - 1}")
+        how = "y - 1" if low == 1 else NUMBERED if low < 0 else ""
+        more = f": to number them from 0, give {how}" if how else ""
+        raise ValueError(f"go from {low} to {high}, and the classes from 0 to {outputs - 1}{more}")
 
 
 def _counted(targets: Tensor) -> Tensor:
