@@ -135,16 +135,18 @@ def _print_counts(tested: Tested, width: int) -> None:
 def _print_failures(tested: Sequence[Tested]) -> None:
     """Print what failed; once, where several tests of one component say the same."""
     for each in tested:
-        alike: dict[str, list[Mapping[str, Any]]] = {}
+        its, alike = f"{noun(each.offer.kind)} {each.offer.name}", dict[str, list[Any]]()
         for test in each.failed:
             alike.setdefault(test["message"], []).append(test)
-        for message, (first, *others) in alike.items():
-            more = f", and {len(others)} more" if others else ""
+        if chosen := next((test["chosen"] for test in each.failed if test["chosen"]), ""):
             print_out()
-            print_out(f"{noun(each.offer.kind)} {each.offer.name}: {first['test']}{more}")
-            place = f"see {first['page']}" if first["page"] else ""
-            for said in filter(None, (first["about"], *message.splitlines(), place)):
-                print_out(said, indent=2)
+            print_out(f"{its} is tested with {chosen}", soft_wrap=True)
+        for message, tests in alike.items():
+            print_out()
+            print_out(f"{its}: {', '.join(test['test'] for test in tests)}", soft_wrap=True)
+            place = f"see {tests[0]['page']}" if tests[0]["page"] else ""
+            for said in filter(None, (tests[0]["about"], *message.splitlines(), place)):
+                print_out(f"  {said}", soft_wrap=True)
 
 
 def _write(out: Path | None, text: str) -> None:

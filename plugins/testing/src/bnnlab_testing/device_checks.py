@@ -1,6 +1,7 @@
 """What every component owes to devices: it works on any, and what was begun on one goes on."""
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -53,9 +54,12 @@ class DeviceChecks(DeclarationChecks):
         for _ in range(5):  # what happens in some steps alone is found, too
             waits.clear()
             step()
+            times = (f"{place} ({count} times)" for place, count in Counter(waits).items())
             assert len(waits) <= self.waits, (
                 f"a step waits for the device {len(waits)} times, and `waits` is {self.waits}: "
-                f"{', '.join(waits)}"
+                f"{', '.join(times)}. Copy by `.to(device, non_blocking=True)`, keep numbers on "
+                f"the device, or allow it: `waits = {len(waits)}` in a test class, or `bnn "
+                f"test-plugin --set {self.kind}.{self.component.name}.waits={len(waits)}`"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bnnlab.errors import place
+from bnnlab_testing.chosen import chosen
 from bnnlab_testing.pages import page_of
 from bnnlab_testing.process import MARK
 
@@ -32,6 +33,7 @@ def pytest_runtest_makereport(
             about=_first_sentence(item.function),
             message=_message(report, call) if reason is None else reason,
             page=page_of(item.cls, item.originalname),
+            chosen=_chosen(item.instance) if report.failed else "",
             seconds=round(call.duration, 3),
         )
     return report
@@ -61,6 +63,14 @@ def _tell(**what: Any) -> None:
 def _first_sentence(function: Any) -> str:
     paragraph = (inspect.getdoc(function) or "").partition("\n\n")[0]
     return re.split(r"(?<=[.?!]) ", " ".join(paragraph.split()), maxsplit=1)[0]
+
+
+def _chosen(contract: Any) -> str:
+    """Return what a component is tested with; nothing where the choice itself fails, as told."""
+    try:
+        return chosen(contract)
+    except Exception:  # a component may raise any
+        return ""
 
 
 def _message(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:

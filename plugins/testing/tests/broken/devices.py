@@ -59,7 +59,11 @@ class ScalesPrecisely(Scales):
         return parameter.double().abs().mean().float()
 
 
-@found_by(WAITS, "waits for the device 6 times, and `waits` is 0: _local_scalar_dense at")
+@found_by(
+    WAITS,
+    r"waits for the device 6 times, and `waits` is 0: _local_scalar_dense at \S+ \(6 times\)\. Copy"
+    r".*--set rule\.\S+\.waits=6",
+)
 class ScalesByNumber(Scales):
     """Asks the device for a number per parameter."""
 
