@@ -34,6 +34,8 @@ from bnnlab_testing.toy_models import make_positions_model as make_positions_mod
 from bnnlab_testing.toy_models import make_real_model as make_real_model
 
 BATCH_SIZE = 20
+GOES_ON = 50
+"""Steps that a task has at least, as it is announced, where it does not end with those made."""
 
 
 def make_task(index: int = 0) -> Task:
@@ -180,10 +182,11 @@ def train(
 ) -> list[float]:
     """Train for some steps and return the losses.
 
-    The task's start is announced unless steps were `done` before; its end is if asked for.
+    The task's start is announced unless steps were `done` before; its end is if asked for. If it
+    is not, the task goes on: more steps are announced, so that a schedule has not come to its end.
     """
     model.select_task(task.index)
-    told = context(task, model, rule, done + steps)
+    told = context(task, model, rule, max(done + steps, 1 if end else GOES_ON))
     if not done:
         rule.task_started(told)
         optimizer.task_started(told)

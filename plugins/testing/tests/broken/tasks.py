@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
-from broken import found_by
+from broken import found_by, right
 from broken.optimizers import Fine
 
 
@@ -64,6 +64,24 @@ class FlipsAtTheStart(Fine):
     def task_started(self, context: TaskContext) -> None:
         for parameter in self.learned():
             parameter.neg_()
+
+
+@right(
+    "test_a_frozen_parameter_is_left_alone",
+    "test_weights_that_are_loaded_are_learned_from",
+    "test_an_interrupted_run_goes_on_bit_for_bit",
+)
+class SlowsToTheEnd(Fine):
+    """Makes smaller and smaller steps, which are 0 at the end of a task."""
+
+    def task_started(self, context: TaskContext) -> None:
+        for parameter in context.model.parameters():
+            self.state[parameter].update(left=context.steps, total=context.steps)
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["left"] = max(state["left"] - 1, 0)
+        return grad * (state["left"] / state["total"])
 
 
 @found_by("test_what_the_model_measures_is_left_alone", "^step.. changes the model's buffers")
