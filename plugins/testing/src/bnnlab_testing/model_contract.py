@@ -14,11 +14,12 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, assert_same, flat
+from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.lives import assert_goes_on
 from bnnlab_testing.pass_checks import PassChecks
 
 
-class ModelContract(PassChecks):
+class ModelContract(PassChecks, DrawChecks):
     """Checks a model; the attributes are those of `ModelChecks`."""
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:

@@ -12,6 +12,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
+from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
 from bnnlab_testing.layout_checks import LayoutChecks
 from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
@@ -40,6 +41,7 @@ class OptimizerContract(
     AroundChecks,
     KeepingChecks,
     OptionChecks,
+    DrawChecks,
 ):
     """Checks an optimizer. Override `make_model` and `make_rule` where the toys do not suit.
 

@@ -12,6 +12,7 @@ from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.asserting import assert_close, tensors_in
+from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.effect_checks import EffectChecks
 from bnnlab_testing.gradient_checks import GradientChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
@@ -41,6 +42,7 @@ class LearningRuleContract(
     KeepingChecks,
     EffectChecks,
     OptionChecks,
+    DrawChecks,
 ):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 

@@ -14,6 +14,7 @@ from bnnlab_testing import toy
 from broken import found_by, right
 
 GOES_ON = "test_an_interrupted_run_goes_on_bit_for_bit"
+SEEDED = "test_what_it_seeds_in_use_follows_the_seed"
 SIGNS = "test_binary_weights_are_exactly_signs_after_every_step"
 ANOTHER_WAY = "a run goes another way"
 
@@ -395,3 +396,31 @@ class TakesNoNumberForNone(Fine):
 
     def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
         return grad.nan_to_num_()
+
+
+@found_by(SEEDED, r"at optimizers.py:\d+ a random generator is seeded the same")
+class DrawsByCounting(Fine):
+    """Adds noise to gradients, from a generator that is seeded by a count of steps."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["steps"] = state.get("steps", 0) + 1
+        draws = torch.Generator().manual_seed(state["steps"] + self.key())
+        return grad + 0.01 * torch.randn(grad.shape, generator=draws)
+
+    def key(self) -> int:
+        """Return what is added to the count."""
+        return 0
+
+
+@right(SEEDED, GOES_ON)
+class DrawsByCountingFromItsSeed(DrawsByCounting):
+    """Begins to count at a number that was drawn."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.param_groups[0]["key"] = int(torch.randint(2**31, (), generator=generator))
+
+    def key(self) -> int:
+        key: int = self.param_groups[0]["key"]
+        return key
