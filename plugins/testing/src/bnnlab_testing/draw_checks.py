@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bnnlab import seeds
 from bnnlab_testing.component_contract import ComponentContract
 
 
@@ -22,7 +23,7 @@ class DrawChecks(ComponentContract):
         if not (one := self._seeds(0)):
             return
         other = self._seeds(1)
-        fixed = [place for place, seeds in one.items() if seeds == other.get(place)]
+        fixed = [place for place, drawn in one.items() if drawn == other.get(place)]
         assert not fixed, (
             f"at {', '.join(fixed)} a random generator is seeded the same, whatever the run's seed "
             "is: let the seed depend on a number drawn from the generator that it is given"
@@ -30,18 +31,17 @@ class DrawChecks(ComponentContract):
 
     def _seeds(self, seed: int) -> dict[str, list[int]]:
         """Return what generators are seeded with as it is used, by place in its package."""
-        found, here, before = defaultdict[str, list[int]](list), sys._getframe(), sys.getprofile()
+        found, before = defaultdict[str, list[int]](list), sys.getprofile()
         package = self.component.target.partition(":")[0].partition(".")[0]
 
-        def note(frame: FrameType | None, event: str, called: Any) -> None:
+        def note(frame: FrameType, event: str, called: Any) -> None:
             if event != "c_return" or getattr(called, "__name__", "") != "manual_seed":
                 return
-            while frame is not None and frame is not here:
-                if frame.f_globals.get("__name__", "").partition(".")[0] == package:
-                    place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-                    found[place].append(called.__self__.initial_seed())
-                    return
+            while frame.f_back and frame.f_globals.get("__name__") == seeds.__name__:
                 frame = frame.f_back
+            if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+                place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                found[place].append(called.__self__.initial_seed())
 
         with self._unguarded():
             sys.setprofile(note)

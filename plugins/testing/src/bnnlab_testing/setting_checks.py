@@ -1,12 +1,11 @@
 """What an optimizer owes of its settings: that each has the effect that it is there for."""
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from torch import Tensor
 
-from bnnlab.errors import BnnlabError
+from bnnlab.errors import BnnlabError, explain, place
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Kind, Option
@@ -110,10 +109,15 @@ class SettingChecks(OptimizerChecks):
         """Return whether there are other values, and none of them changes anything."""
         same = False
         for value in self._others(option):
-            with suppress(BnnlabError):  # not with the other options
+            try:
                 if self._behaviour(self.with_options(**{option.name: value})) != usual:
                     return False
                 same = True
+            except BnnlabError:  # not with the other options
+                continue
+            except Exception as error:  # any code may fail in any way
+                said = f"with {option.name}={value}: {explain(error)} (at {place(error)})"
+                raise AssertionError(said) from error
         return same
 
     def _others(self, option: Option) -> list[Any]:

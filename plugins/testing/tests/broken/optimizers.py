@@ -141,12 +141,25 @@ class StepsTwice(Fine):
         return super().step(closure)
 
 
-@found_by("test_it_finds_the_best_of_all_weights", "the sign that raises the loss")
+@found_by("test_it_finds_the_best_of_all_weights", "the sign that raises the loss\n")
 class GoesUp(Fine):
     """Adds the gradient."""
 
     def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
         return -grad
+
+
+@found_by(
+    "test_it_finds_the_best_of_all_weights",
+    r"only slow.* --set optimizer.broken.optimizers.goesslowly.steps=600",
+)
+class GoesSlowly(Fine):
+    """Makes smaller and smaller steps."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["steps"] = state.get("steps", 0) + 1
+        return grad / state["steps"] ** 2
 
 
 @found_by("test_gradients_of_zero_do_no_harm")

@@ -105,6 +105,15 @@ class IgnoresADecay(Fine):
         self.decay = decay
 
 
+@found_by("test_no_option_is_ignored", r"^with decay=.*: KeyError: 'decay' \(at .+\)")
+class LacksTheDecayOfAStep(IgnoresADecay):
+    """Looks for a decay in its state, where it is not, unless it is 0."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        rate: Tensor = self.state[parameter]["decay"] if self.decay else grad
+        return rate
+
+
 @found_by("test_no_option_is_ignored", "no effect: .'form'.")
 class IgnoresAForm(Fine):
     """Has two names for the same."""
