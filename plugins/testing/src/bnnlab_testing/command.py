@@ -144,8 +144,8 @@ def _print_failures(tested: Sequence[Tested]) -> None:
         for message, tests in alike.items():
             print_out()
             print_out(f"{its}: {', '.join(test['test'] for test in tests)}", soft_wrap=True)
-            place = f"see {tests[0]['page']}" if tests[0]["page"] else ""
-            for said in filter(None, (tests[0]["about"], *message.splitlines(), place)):
+            advice = tests[0]["advice"].splitlines()
+            for said in filter(None, (tests[0]["about"], *message.splitlines(), *advice)):
                 print_out(f"  {said}", soft_wrap=True)
 
 

@@ -109,13 +109,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say of a check that fails where it is explained."""
+    """Say of a check that fails what its entry in docs/contracts explains."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
-        from bnnlab_testing.pages import page_of
+        from bnnlab_testing.pages import entry_of, page_of
 
         if page := page_of(item.cls, item.originalname):
-            report.sections.append(("bnnlab", f"explained in {page}"))
+            report.sections.append(("bnnlab", f"{entry_of(page)}\n({page})"))
     return report
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bnnlab.errors import place
 from bnnlab_testing.chosen import chosen
-from bnnlab_testing.pages import page_of
+from bnnlab_testing.pages import entry_of, page_of
 from bnnlab_testing.process import MARK
 
 _IN_WORDS = AssertionError, pytest.fail.Exception, pytest.skip.Exception
@@ -26,13 +26,15 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" or report.outcome != "passed":
         reason = getattr(report, "wasxfail", None)
+        about, page = _first_sentence(item.function), page_of(item.cls, item.originalname)
         _tell(
             made=item.cls.__name__,
             test=item.name,
             outcome=report.outcome if reason is None else "xfailed",
-            about=_first_sentence(item.function),
+            about=about,
             message=_message(report, call) if reason is None else reason,
-            page=page_of(item.cls, item.originalname),
+            page=page,
+            advice=entry_of(page).removeprefix(about).strip() if page and report.failed else "",
             chosen=_chosen(item.instance) if report.failed else "",
             seconds=round(call.duration, 3),
         )
