@@ -17,9 +17,13 @@ from bnnlab_testing.pages import entry_of
 from bnnlab_testing.pytest_plugin import MakePlugin
 
 TESTS = '''
+import json
+from types import SimpleNamespace
 import pytest
 
 class Test0_rule_loud:
+    plugin = SimpleNamespace(package=__name__)
+
     def test_that_passes(self):
         """Nothing is wrong. No more of this."""
 
@@ -37,6 +41,9 @@ class Test0_rule_loud:
     def test_that_crashes(self, capfd):
         print("noise", flush=True)
         {}["key"]
+
+    def test_that_crashes_elsewhere(self):
+        json.loads("{")
 
 class Test1_probe_quiet:
     @pytest.fixture
@@ -68,7 +75,7 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["test-plugin", "acme-horn"]) == 1
     counts, *failures = capsys.readouterr().out.split("\n\n")
     assert counts == (
-        "rule      loud   3 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
+        "rule      loud   4 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
     )
     assert failures[0] == (  # for a file, in lines as long as they are
         "rule loud: test_that_fails, test_that_fails_alike\n"
@@ -76,8 +83,10 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
         f"  it is 3, {20 * 'and so on '}"
     )
     assert re.search(r"KeyError: 'key' \(at .*test_contracts.py:\d+\)", failures[1])
-    assert "ValueError: not put back" in failures[2]
-    assert len(failures) == 3
+    assert re.search(r" \(at .*/test_contracts.py:\d+, in json/decoder.py:\d+\)", failures[2])
+    assert "ValueError: not put back" in failures[3]
+    assert failures[4] == "For tracebacks, add --report junit --out FILE.\n"
+    assert len(failures) == 5
 
 
 @pytest.mark.usefixtures("acme")
@@ -94,6 +103,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "test_that_fails_alike": "failed",
         "test_that_is_skipped": "skipped",
         "test_that_crashes": "failed",
+        "test_that_crashes_elsewhere": "failed",
         "test_that_fails_afterwards": "failed",
         "test_that_is_known_to_fail": "xfailed",
     }

@@ -104,6 +104,9 @@ def run_contracts(
         junit = Path(folder, JUNIT).read_text(encoding="utf-8")
     if is_shown:
         _print_failures(tested)
+        if not report and any(each.failed for each in tested):
+            print_out()
+            print_out("For tracebacks, add --report junit --out FILE.")
     if report:
         _write(out, junit if report is Report.JUNIT else to_json(_document(plugins, tested)))
     if any(each.failed for each in tested):

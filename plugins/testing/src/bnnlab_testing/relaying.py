@@ -4,7 +4,9 @@ import inspect
 import json
 import re
 import sys
+import traceback
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +34,7 @@ def pytest_runtest_makereport(
             test=item.name,
             outcome=report.outcome if reason is None else "xfailed",
             about=about,
-            message=_message(report, call) if reason is None else reason,
+            message=_message(report, call, item.instance) if reason is None else reason,
             page=page,
             advice=entry_of(page).removeprefix(about).strip() if page and report.failed else "",
             chosen=_chosen(item.instance) if report.failed else "",
@@ -75,7 +77,7 @@ def _chosen(contract: Any) -> str:
         return ""
 
 
-def _message(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+def _message(report: pytest.TestReport, call: pytest.CallInfo[None], contract: Any) -> str:
     """Return what a test says, without the values that pytest adds; with the place of a crash."""
     if call.excinfo is None:
         return report.longreprtext
@@ -83,4 +85,19 @@ def _message(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
     said = re.split(r"\n\n|\nassert ", str(error), maxsplit=1)[0]
     if isinstance(error, _IN_WORDS):
         return said
-    return f"{type(error).__name__}: {said} (at {place(error)})"
+    return f"{type(error).__name__}: {said} (at {_places(error, contract)})"
+
+
+def _places(error: BaseException, contract: Any) -> str:
+    """Return the last place in the plugin's own files that an error came through, and its last."""
+    package = getattr(getattr(contract, "plugin", None), "package", None) or ""
+    file = Path(getattr(sys.modules.get(package), "__file__", None) or ".")
+    root = file.parent if file.stem == "__init__" else file
+    own, cause = "", error if package else None
+    while cause is not None:
+        for frame in traceback.extract_tb(cause.__traceback__):
+            path = Path(frame.filename)
+            if root in (path, *path.parents):
+                own = f"{path.parent.name}/{path.name}:{frame.lineno}"
+        cause = cause.__cause__
+    return ", in ".join(dict.fromkeys(filter(None, (own, place(error)))))
