@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnnlab import seeds
 from bnnlab.conversion.selfcheck import self_check
 from bnnlab.engine import building
 from bnnlab.engine.learner import Learner
@@ -45,17 +46,7 @@ class ModelContract(PassChecks, DrawChecks):
         first, *sizes = self.input_shape
         shape = (first, *(2 * size for size in sizes)) if sizes else (2 * first,)
         classes, tokens = self.classes + 2, None if self.tokens is None else self.tokens + 3
-        try:
-            model = building.make_model(
-                self.host,
-                self.choice,
-                input_shape=shape,
-                classes=classes,
-                tokens=tokens,
-                seed=0,
-            )
-        except UsageError as refusal:
-            pytest.skip(f"it is refused: {refusal}")
+        model = self._made_for(shape, classes, tokens)
         x = self.inputs(1).new_full((1, *shape), (tokens or 1) - 1)  # the last id, or 0
         try:
             found = tuple(model.eval()(x).shape)
@@ -63,6 +54,31 @@ class ModelContract(PassChecks, DrawChecks):
             raise AssertionError(f"made for {tokens} token ids, it has fewer: {error}") from error
         assert found[-1:] == (classes,), f"{classes} classes have logits {found}"
         assert len(found) == self.make().eval()(self.inputs(1)).ndim, f"the logits are {found}"
+
+    @torch.no_grad()
+    def test_every_channel_of_an_image_is_read(self) -> None:
+        """With other numbers in one of several channels of the images, some logit is another.
+
+        If its images have one channel, it is made for three, or is refused. A part that is written
+        for one channel may take the first alone: read all of `input_shape`. A model that has the
+        same logits for most inputs before it learns is not checked.
+        """
+        if self.tokens is not None or len(self.input_shape) != 3:
+            pytest.skip("its inputs are no images")
+        channels, *size = self.input_shape
+        shape = (channels if channels > 1 else 3, *size)
+        model, draws = self._made_for(shape, self.classes, None), seeds.generator(0, "channels")
+        x, others = 3 * torch.randn(2, 16, *shape, generator=draws)
+        model.train()(x)  # batch statistics
+        logits, unread = model.eval()(x), list[int]()
+        if float((model(others) != logits).flatten(1).any(1).float().mean()) < 0.5:
+            pytest.skip("untrained, it has the same logits for most inputs")
+        for channel in range(len(x[0])):
+            changed = x.clone()
+            changed[:, channel] = others[:, channel]
+            if torch.equal(model(changed), logits):
+                unread.append(channel)
+        assert not unread, f"of inputs {shape} it does not read channel {unread}, counted from 0"
 
     def test_its_segments_compose_to_it(self) -> None:
         """Running the segments one after the other is running the model, one tensor passed on.
@@ -128,6 +144,15 @@ class ModelContract(PassChecks, DrawChecks):
         model = self.make().eval()
         x = self.inputs()
         assert_close([model(x)[:1]], [model(x[:1])], "test batches are looked at")
+
+    def _made_for(self, shape: tuple[int, ...], classes: int, tokens: int | None) -> Model:
+        """Return a model for these inputs and classes, unless it is refused."""
+        try:
+            return building.make_model(
+                self.host, self.choice, input_shape=shape, classes=classes, tokens=tokens, seed=0
+            )
+        except UsageError as refusal:
+            pytest.skip(f"it is refused: {refusal}")
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 from objective_streams import WordNet
 from torch import Tensor, nn
 
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.signs import random_signs
 from bnnlab.nn.layers import BinaryLinear, Sign
@@ -27,6 +28,58 @@ class Fine(Model):
             ],
             input_shape,
         )
+
+
+class Grey(nn.Module):
+    """Takes one channel of an image, or their mean."""
+
+    def __init__(self, *, mean: bool) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1) if self.mean else x[:, 0]
+
+
+CHANNELS = "test_every_channel_of_an_image_is_read"
+
+
+@found_by(CHANNELS, r"of inputs \(3, 8, 8\) it does not read channel \[1, 2\]")
+class ReadsTheFirstChannel(Fine):
+    """Classifies the first channel."""
+
+    mean = False
+
+    def __init__(self, *, input_shape: tuple[int, ...], **given: Any) -> None:
+        super().__init__(input_shape=input_shape[1:], **given)
+        self.segments[0] = nn.Sequential(Grey(mean=self.mean), self.segments[0])
+        self.input_shape = input_shape
+
+
+@right(CHANNELS)
+class ReadsTheMeanOfTheChannels(ReadsTheFirstChannel):
+    """Classifies their mean."""
+
+    mean = True
+
+
+@right(CHANNELS)
+class TakesGreyImages(Fine):
+    """Refuses images of several channels."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], **given: Any) -> None:
+        if input_shape[0] > 1:
+            raise UsageError("it takes images of one channel.")
+        super().__init__(input_shape=input_shape, **given)
+
+
+@right(CHANNELS)
+class IsSilentAtFirst(Fine):
+    """Begins with logits of 0 for most inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return torch.where(logits.abs() > 13, logits, 0)
 
 
 class FineTokens(WordNet):
