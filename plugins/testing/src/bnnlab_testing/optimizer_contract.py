@@ -18,7 +18,7 @@ from bnnlab_testing.layout_checks import LayoutChecks
 from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.posterior_checks import PosteriorChecks
-from bnnlab_testing.setting_checks import SettingChecks
+from bnnlab_testing.sharing_checks import SharingChecks
 from bnnlab_testing.step_checks import StepChecks
 from bnnlab_testing.task_checks import TaskChecks
 from bnnlab_testing.tool_checks import ToolChecks
@@ -36,7 +36,7 @@ class OptimizerContract(
     ToolChecks,
     PosteriorChecks,
     TaskChecks,
-    SettingChecks,
+    SharingChecks,
     LayoutChecks,
     AroundChecks,
     KeepingChecks,

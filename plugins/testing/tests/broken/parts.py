@@ -1,6 +1,6 @@
 """Optimizers that are made around another one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import made_of_parts
@@ -21,6 +21,7 @@ from broken.optimizers import GOES_ON, Fine
 
 OF_ITS_RUN = "test_what_it_is_made_of_comes_from_its_run"
 IGNORED = "test_no_option_is_ignored"
+OWN_NAMES = "test_its_state_has_names_that_no_base_uses"
 Base = Annotated[Maker | str, Part("optimizer")]
 
 
@@ -146,6 +147,35 @@ class PassesWhatIsNoneOfIts(Around):
         **rest: Any,
     ) -> None:
         super().__init__(model, base=base, **rest)
+
+
+@right(OWN_NAMES)
+class Smooths(Around):
+    """Keeps a running mean of the gradients."""
+
+    mean = "smooths_mean"
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        return self.base.step(lambda: self.smoothed(closure))
+
+    def smoothed(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Compute gradients, and note their mean."""
+        loss = closure()
+        for parameter in [each for group in self.param_groups for each in group["params"]]:
+            state = self.state[parameter]
+            if self.mean not in state:
+                state[self.mean] = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                state[self.mean].lerp_(parameter.grad, 0.1)
+        return loss
+
+
+@found_by(OWN_NAMES, r"with base=\S+sgd, both write or read state\[p\] at velocity: begin")
+class SmoothsItsBasesState(Smooths):
+    """Calls the mean as its base calls a velocity."""
+
+    mean = "velocity"
 
 
 @right("test_its_capabilities_are_those_of_its_kind")
