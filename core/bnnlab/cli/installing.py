@@ -39,12 +39,12 @@ def install(
 ) -> None:
     """Install plugins, and the plugins that they need, with uv or pip.
 
-    A name is a plugin (dfa), a component (optimizer:bimu, or bimu) or a command
-    (plot). Plugins come from the checkout, else from the source that
+    A name is a plugin (plots), a component (probe:weights, or weights) or a
+    command (plot). Plugins come from the checkout, else from the source that
     registry.toml names. What is installed keeps its version; a plugin that you
     name gets that of its source.
 
-    Examples:  bnn install dfa bimu   |   bnn install dfa --find-links dist
+    Examples:  bnn install demo plots   |   bnn install demo --find-links dist
     """
     from bnnlab.registry.sources import choose
 
@@ -105,7 +105,7 @@ def _report(distributions: list[str]) -> None:
 def uninstall(names: Names, dry_run: DryRun = False) -> None:
     """Remove plugins with uv or pip, also broken ones. What they needed stays.
 
-    Examples:  bnn uninstall dfa   |   bnn uninstall optimizer:bimu --dry-run
+    Examples:  bnn uninstall plots   |   bnn uninstall probe:weights --dry-run
     """
     from bnnlab.registry.requirements import needing
 
