@@ -170,7 +170,8 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     verdict = document(*words, code=1)
     assert verdict["compatible"] is False
     assert verdict["reasons"] == [
-        "optimizer:meta requires 'binary-weights' (because of optimizer.weights=binary)"
+        "optimizer:meta requires 'binary-weights' (because of optimizer.weights=binary), "
+        "which model.weights=real does not provide"
     ]
     assert "--set model.weights=binary" in verdict["alternatives"]
     plain = bnn(*words)
@@ -242,7 +243,7 @@ def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., A
         assert recipe["name"] in plain
         assert f"\n    {recipe['title'][:40]}" in plain
         assert recipe["reproduces"]
-        assert check(host, resolve(host, [recipe["settings"]]).choices).compatible
+        assert check(host, resolve(host, [recipe["settings"]])).compatible
 
 
 def test_the_schema_of_run_files_is_printed(bnn: Bnn) -> None:

@@ -25,7 +25,7 @@ def check(json: Json = False, **said: Any) -> None:
     """
     host = PluginHost()
     config = resolve(host, [layer(said)])
-    verdict = fit.check(host, config.choices)
+    verdict = fit.check(host, config)
     names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
     if json:
         print_json({**names, **verdict.as_dict()})
@@ -35,7 +35,7 @@ def check(json: Json = False, **said: Any) -> None:
         print_out(line(word, f": {listed}"))
         for reason in verdict.reasons:
             print_out(reason, indent=2)
-        if verdict.alternatives:
+        if verdict.reasons:
             print_out(f"would fit: {verdict.nearest()}", indent=2)
     if not verdict.compatible:
         raise typer.Exit(1)

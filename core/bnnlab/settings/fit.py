@@ -1,7 +1,7 @@
 """Which components fit together: every capability one requires, another must provide."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.changing import changed
 from bnnlab.settings.layers import fill
 from bnnlab.settings.run import TRACKING, Choice, RunConfig
 from bnnlab.settings.text import written
@@ -28,8 +29,9 @@ class Verdict:
 
     Attributes:
         reasons: One line per unmet requirement; empty if they fit.
-        alternatives: Changes of one option or of one component that would fit, as
-            `--optimizer adam`; of a kind, the most similar name first.
+        alternatives: Changes of one option or of one component with which all else that was said
+            is accepted, as `--optimizer adam`; of a kind, the most similar name first. Those that
+            need options to be left out come last, and name them.
     """
 
     reasons: tuple[str, ...]
@@ -41,7 +43,9 @@ class Verdict:
         return not self.reasons
 
     def nearest(self) -> str:
-        """Return the first alternatives as one text, and how to see the others; may be empty."""
+        """Return the first alternatives as one text, and how to see the others, or that none is."""
+        if not self.alternatives:
+            return "no change of one option or of one component"
         text = " or ".join(self.alternatives[:_NEAREST])
         left = len(self.alternatives) - _NEAREST
         return f"{text} ({left} more: `bnn check --json` with these settings)" if left > 0 else text
@@ -64,7 +68,7 @@ def unmet(choices: Choices) -> tuple[str, ...]:
             who, kind = str(each) if each is choice else _part(place, each), each.component.kind
             offered = {name for other, its in provided.items() if other != kind for name in its}
             lines += [
-                f"{who} requires {name!r}{_culprit(place, each, name)}"
+                f"{who} requires {name!r}{_culprit(place, each, name)}{_taken(choices, kind, name)}"
                 for name in sorted(each.capabilities()[1] - offered)
             ]
             for option, part, its in each.marked():
@@ -92,13 +96,47 @@ def _culprit(place: str, choice: Choice, capability: str) -> str:
     return ""
 
 
-def check(host: PluginHost, choices: Choices) -> Verdict:
-    """Judge four components; if they do not fit, look for the nearest that do."""
-    reasons = unmet(choices)
-    if not reasons:
-        return Verdict(reasons)
-    offers = _offers(host)
-    return Verdict(reasons, (*_other_options(offers, choices), *_other_components(offers, choices)))
+def _taken(choices: Choices, kind: Kind, capability: str) -> str:
+    """Say which values that are no defaults keep the other kinds from providing a capability."""
+    taken = [
+        f"{place}.{option.name}={written(value)}"
+        for top, choice in choices.items()
+        for place, each in choice.within(top)
+        if each.component.kind != kind
+        for option in each.component.capability_options()
+        if (value := each.named[option.name]) != option.default
+        if capability in option.provides.get(option.default, ())
+        or capability in option.withholds.get(value, ())
+    ]
+    return f", which {' and '.join(taken)} does not provide" if taken else ""
+
+
+def check(host: PluginHost, config: RunConfig) -> Verdict:
+    """Judge the components of a run; if they do not fit, look for changes with which they do."""
+    reasons = unmet(config.choices)
+    return Verdict(reasons, _alternatives(host, config) if reasons else ())
+
+
+def _alternatives(host: PluginHost, config: RunConfig) -> tuple[str, ...]:
+    found: dict[bool, list[str]] = {False: [], True: []}
+    for flag, change in _changes(_offers(host), config.choices):
+        outcomes = changed(host, config, change)
+        left = next((left for left, choices in outcomes if not unmet(choices)), None)
+        if left is not None:
+            text = f"{flag} without {' '.join(f'--set {each}' for each in left)}" if left else flag
+            found[bool(left)].append(text)
+    return (*found[False], *found[True])
+
+
+def _changes(offers: Offers, choices: Choices) -> Iterator[tuple[str, str]]:
+    """Yield changes of one option and of one component: as a flag, and as written after `--set`."""
+    for kind in PARTS:
+        for said, _ in _variants(offers, kind, choices[kind]):
+            yield f"--set {said}", said
+    for kind, choice in choices.items():
+        for other in _nearest(offers, choice):
+            name = other.component.name
+            yield f"--{kind} {name}", f"{kind}={name}"
 
 
 def _offers(host: PluginHost) -> Offers:
@@ -112,24 +150,6 @@ def _by_default(host: PluginHost, kind: Kind) -> Iterator[Choice]:
             yield fill(host, plugin, component)
         except UsageError as error:
             log.warning("%s of %s is left out: %s", component, plugin.distribution, error)
-
-
-def _other_options(
-    offers: Offers, choices: Choices, kinds: Iterable[Kind] = PARTS
-) -> Iterator[str]:
-    """Yield changes of a single option, of components of these kinds, that fit."""
-    for kind in kinds:
-        for said, other in _variants(offers, kind, choices[kind]):
-            if not unmet({**choices, kind: other}):
-                yield f"--set {said}"
-
-
-def _other_components(offers: Offers, choices: Choices) -> Iterator[str]:
-    """Yield changes of a single component that fit."""
-    for kind, choice in choices.items():
-        for other in _nearest(offers, choice):
-            if not unmet({**choices, kind: other}):
-                yield f"--{kind} {other.component.name}"
 
 
 def _nearest(offers: Offers, choice: Choice) -> list[Choice]:
@@ -169,12 +189,13 @@ def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
                 'that runs are written to: --out runs, or out="runs" in Python.'
             )
         check_trackers(host, config.trackers.values())
-    verdict = check(host, config.choices)
+    verdict = check(host, config)
     if verdict.compatible:
         return
-    advice = f" What would fit: {verdict.nearest()}" if verdict.alternatives else ""
     reasons = "; ".join(verdict.reasons) + (f", since {why}" if why else "")
-    raise UsageError(f"these components do not fit together: {reasons}.{advice}")
+    raise UsageError(
+        f"these components do not fit together: {reasons}. What would fit: {verdict.nearest()}"
+    )
 
 
 def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice, Choice, Verdict]]:
@@ -192,6 +213,11 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
                 Kind.STREAM: stream,
             }
             reasons = unmet(choices)
-            others = _other_options(offers, choices, (Kind.MODEL, Kind.STREAM)) if reasons else ()
+            others = [
+                f"--set {said}"
+                for kind in (Kind.MODEL, Kind.STREAM)
+                for said, other in _variants(offers, kind, choices[kind])
+                if reasons and not unmet({**choices, kind: other})
+            ]
             found.append((rule, optimizer, Verdict(reasons, tuple(others))))
     return found

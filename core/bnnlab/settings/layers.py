@@ -46,6 +46,7 @@ def resolve(
         choices={each.component.kind: each for each in chosen if each.component.kind in PARTS},
         probes={each.name: each for each in chosen if each.component.kind is Kind.PROBE},
         trackers={each.name: each for each in chosen if each.component.kind is Kind.TRACKER},
+        places=tuple(places),
         **values,
     )
 

@@ -170,11 +170,13 @@ class RunConfig(RunSettings):
         probes: What measures it beside the probes that settings stand for, by
             `distribution/name`.
         trackers: What shows it elsewhere, by `distribution/name`.
+        places: The settings that it was made of, weakest first.
     """
 
     choices: dict[Kind, Choice]
     probes: dict[str, Choice] = field(default_factory=dict)
     trackers: dict[str, Choice] = field(default_factory=dict)
+    places: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as run.toml holds it: enough to repeat the run."""

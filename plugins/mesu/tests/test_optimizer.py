@@ -369,9 +369,7 @@ def test_check_refuses_a_binary_mlp_and_proposes_real_weights(name: str) -> None
     verdicts = {
         weights: check(
             host,
-            resolve(
-                host, [{"optimizer": name, "model": {"name": "mlp", "weights": weights}}]
-            ).choices,
+            resolve(host, [{"optimizer": name, "model": {"name": "mlp", "weights": weights}}]),
         )
         for weights in ("binary", "real")
     }

@@ -19,7 +19,7 @@ SIZES = {"imgnet-5": ((3, 224, 224), 200), "cifar10-5": ((3, 32, 32), 10)}
 def test_each_command_fits_together(size: str, net: str, m: float | str, incremental: str) -> None:
     said = {"optimizer": {"m": m}, "stream": {"incremental": incremental}}
     config = resolve(HOST, [find_recipe(HOST, f"vit/{size}-{net}").settings, said])
-    assert check(HOST, config.choices).compatible
+    assert check(HOST, config).compatible
     assert config.choices[Kind.MODEL].component.name == net
     assert config.choices[Kind.OPTIMIZER].options["m"] == m
 
