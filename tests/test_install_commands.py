@@ -120,7 +120,8 @@ def test_without_uv_pip_is_called(bnn: Bnn, tool: Tool) -> None:
 def test_without_both_it_is_said_what_to_do(
     bnn: Bnn, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnnlab.cli.installer.find_spec", lambda _: None)
+    without = {name: its for name, its in requirements.installed().items() if name != "pip"}
+    monkeypatch.setattr(requirements, "installed", lambda: without)
     answer = bnn("install", "dfa")
     assert answer.code == 2
     assert "there is neither uv nor pip" in answer.err

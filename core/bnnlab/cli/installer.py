@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from bnnlab.cli.console import print_file
@@ -72,7 +71,9 @@ def _begin(action: str) -> list[str]:
         # The sources that a checkout names are for its own tools: they would bring the core again.
         own = ["--no-sources"] if action == "install" else []
         return [uv, "pip", action, "--python", sys.executable, *own]
-    if find_spec("pip"):
+    from bnnlab.registry.requirements import installed
+
+    if "pip" in installed():
         own = ["--disable-pip-version-check"] if action == "install" else ["--yes"]
         return [sys.executable, "-m", "pip", action, *own]
     raise UsageError(
