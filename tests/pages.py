@@ -68,8 +68,9 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 def understood(group: Any, words: list[str]) -> Any:
-    """Return the context of a command that is parsed, and not run."""
+    """Return the context of a command that is parsed, and not run; an unknown one is refused."""
     context = group.make_context("bnn", [], resilient_parsing=True)
+    context.resilient_parsing = False  # in which an unknown command is None
     name, command, rest = group.resolve_command(context, words)
     while hasattr(command, "commands") and rest:
         name, command, rest = command.resolve_command(context, rest)

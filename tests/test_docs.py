@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import tomli
 import torch
 import typer
@@ -16,6 +17,7 @@ from pages import PAGES, ROOT, blocks, commands, installed, name, read, understo
 import bnnlab
 from bnnlab.cli import app, main
 from bnnlab.engine.result import MEASURES, Result
+from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
@@ -51,6 +53,12 @@ def test_every_command_in_the_pages_is_understood(monkeypatch):
         words = words[2:] if words[0] == "--plugin" else words
         if words[0] in there or not host.index.offering(f"command:{words[0]}"):
             understood(group, words)
+
+
+def test_an_unknown_command_in_a_page_is_named():
+    group = typer.main.get_command(app)
+    with pytest.raises(UsageError, match=r"unknown command 'rum'\. Did you mean 'run'"):
+        understood(group, ["rum", "--rule", "dfa"])
 
 
 def test_the_runs_in_the_pages_fit(monkeypatch, capsys):

@@ -16,7 +16,7 @@ import bnnlab
 from bnnlab import UsageError
 from bnnlab.cli.display import result_lines
 from bnnlab.engine import notebook
-from bnnlab.engine.result import ABSENT, Result
+from bnnlab.engine.result import ABSENT, Result, told
 
 KINDS = ("rule", "optimizer", "model", "stream")
 
@@ -68,6 +68,11 @@ def test_a_result_is_shown_with_the_figures_of_the_terminal(
     printed = capsys.readouterr().out
     for number in re.findall(r"-?\d+\.\d+", printed):
         assert number in text, "the terminal shows another number"
+    said = repr(found)
+    assert said.splitlines()[0] == "a-rule + a-optimizer + a-model + a-stream, seed 3: complete"
+    assert said.splitlines()[-1] == "protocol abc, 1.2 s"
+    for _, value, meaning in told(found.as_dict()):
+        assert f"{value}  {meaning}".rstrip() in said
     assert len(html) < 20_000
     assert ("after" in text) == (tasks > 1) == ("forgetting" in text)
     assert ("10 of 100 tasks are shown" in text) == (tasks == 100)

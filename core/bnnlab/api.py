@@ -196,6 +196,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     `docs/own.md` has examples.
 
     With `seeds` it returns a `bnnlab_studies.study.Study`; its `results` are those of the runs.
+    `print` shows the chief measures of a result, and a study's table of means.
 
     Args:
         config: A run file, or its content as a mapping.

@@ -1,10 +1,12 @@
 """The figures of a result as people read them: names, values and meanings. No torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bnnlab.engine.continual import RECENT
+from bnnlab.settings.run import KINDS
 
 Rows = list[tuple[str, str, str]]
 """Name, value and meaning of each measure that is a number."""
@@ -104,6 +106,32 @@ def chosen(count: int, room: int = MOST) -> list[int]:
     if count <= room:
         return list(range(count))
     return [round(i * (count - 1) / (room - 1)) for i in range(room)]
+
+
+def head(result: Mapping[str, Any]) -> str:
+    """Return what a result is of, and how its run ended, in a line."""
+    names = [result["components"].get(kind, {}).get("name", "?") for kind in KINDS]
+    about = f"{' + '.join(names)}, seed {result['seed']}: {result['status']}"
+    reason = result["stop_reason"]
+    return about + (f" by probe {reason}" if reason else "")
+
+
+def tail(result: Mapping[str, Any], folder: Path | None) -> str:
+    """Return what figures of a result belong to, in a line."""
+    parts = [f"protocol {result['protocol']}", f"{result['seconds']:.1f} s"]
+    return ", ".join([*parts, *([f"folder {folder}"] if folder else [])])
+
+
+def aligned(rows: Sequence[Sequence[str]], texts: Collection[int] = (0,)) -> str:
+    """Return rows as lines of text with columns; those of `texts` are aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place in texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def rows(result: Mapping[str, Any], meanings: Mapping[str, str], others: Iterable[str]) -> Rows:

@@ -9,8 +9,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bnnlab.engine.figures import SHARE, Rows, Score, chosen, has_one_task, heading, score_of
-from bnnlab.settings.run import KINDS
+from bnnlab.engine.figures import (
+    SHARE,
+    Rows,
+    Score,
+    chosen,
+    has_one_task,
+    head,
+    heading,
+    score_of,
+    tail,
+)
 
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Of viridis, as in the pictures."""
@@ -27,18 +36,12 @@ def result_html(result: Mapping[str, Any], told: Rows, folder: Path | None) -> s
         told: What `bnnlab.engine.result.told` returns.
         folder: Of the run.
     """
-    names = [result["components"].get(kind, {}).get("name", "?") for kind in KINDS]
-    about = f"{' + '.join(names)}, seed {result['seed']}: {result['status']}"
-    if reason := result["stop_reason"]:
-        about += f" by probe {reason}"
-    parts = [f"<b>{escape(about)}</b>"]
+    parts = [f"<b>{escape(head(result))}</b>"]
     if not has_one_task(result):
         matrix = matrix_html(result["accuracy"], result["flips"], score_of(result))
         parts += [escape(heading(result)), matrix]
     parts.append(table(told, texts=(0, 2)))
-    tail = [f"protocol {result['protocol']}", f"{result['seconds']:.1f} s"]
-    parts.append(escape(", ".join([*tail, *([f"folder {folder}"] if folder else [])])))
-    return stacked(parts)
+    return stacked([*parts, escape(tail(result, folder))])
 
 
 def matrix_html(
@@ -82,9 +85,9 @@ def table(
         inner = "".join(_cell(score, tag, *each) for each in zip(sides, cells, strict=True))
         return f"<tr>{inner}</tr>"
 
-    head = f"<thead>{line('th', heads)}</thead>" if heads else ""
+    top = f"<thead>{line('th', heads)}</thead>" if heads else ""
     body = "".join(line("td", row) for row in rows)
-    return f'<table style="border-collapse:collapse">{head}<tbody>{body}</tbody></table>'
+    return f'<table style="border-collapse:collapse">{top}<tbody>{body}</tbody></table>'
 
 
 def _cell(score: Score, tag: str, side: str, content: Cell) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -69,9 +69,12 @@ class Measured(Mapping[str, Any]):
         return len(self.measures)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result(Measured):
     """What a run found: measures by name, `result["forgetting"]`, and what they belong to.
+
+    `print(result)` shows the chief measures, with what each means, and what they belong to; a
+    notebook shows the accuracy matrix, too.
 
     `MEASURES` says what the core's measures mean; probes add their own. result.json holds all but
     the model and the folder.
@@ -129,17 +132,17 @@ class Result(Measured):
 
     status: RunStatus
     stop_reason: str | None
-    measures: dict[str, Any] = field(repr=False)
+    measures: dict[str, Any]
     tasks: list[str]
     protocol: str
-    protocol_description: dict[str, Any] = field(repr=False)
+    protocol_description: dict[str, Any]
     seed: int
     run_id: str
     seconds: float
     components: dict[str, dict[str, str]]
     computed_on: list[dict[str, Any]]
     changed_versions: dict[str, list[str]]
-    model: "Model" = field(repr=False)
+    model: "Model"
     folder: Path | None
     evaluate_on: EvaluateOn = "test"
     score: str = "top-1 accuracy"
@@ -153,6 +156,11 @@ class Result(Measured):
         from bnnlab.registry.host import PluginHost
 
         return PluginHost().library(PLOTS, "bnnlab_plots:plot_accuracy")([self])
+
+    def __repr__(self) -> str:
+        found = self.as_dict()
+        table = figures.aligned(told(found), texts=(0, 2))
+        return "\n".join([figures.head(found), table, figures.tail(found, self.folder)])
 
     def _repr_html_(self) -> str:
         found = self.as_dict()

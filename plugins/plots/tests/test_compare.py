@@ -94,7 +94,7 @@ def test_of_one_task_or_one_seed_there_is_what_can_be_said(tmp_path: Path) -> No
     figure = plot_compare(one)
     assert len(figure.axes) == 2, "there is no curve over one task"
     assert figure.get_suptitle().startswith("accuracy: b minus a")
-    assert "%, one pair: no interval and no test" in figure.get_suptitle()
+    assert " points, one pair: no interval and no test" in figure.get_suptitle()
     assert not any("average" in axes.get_xlabel() for axes in figure.axes)
     study = Study.read(tmp_path)
     assert plot_compare(study).get_suptitle().count("minus") == 1

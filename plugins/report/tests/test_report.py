@@ -52,6 +52,32 @@ def test_its_comparison_is_that_of_bnn_compare(
     assert "Pairs: 3. Below 5, intervals are wide and tests are weak." in page.text
 
 
+def test_only_the_columns_that_are_there_are_explained(study: Path) -> None:
+    three, two = render([study]), render([study / "adam", study / "meta"])
+    for page, has_holm in ((three, True), (two, False)):
+        assert ("p (Holm): p (t), corrected" in page) == has_holm
+        assert ("p (Holm)</" in page) == has_holm
+
+
+def test_differences_of_percentages_are_points(study: Path) -> None:
+    page = render([study])
+    assert "difference: in points, other minus first" in page
+    assert "difference of average accuracy, in points, to the first cell" in page
+    assert "difference of seconds, to the first cell" in render([study], measure="seconds")
+
+
+def test_the_line_of_no_difference_leaves_the_names_free(study: Path) -> None:
+    drawing = (
+        render([study]).split('aria-label="Differences to the first cell')[1].split("</svg>")[0]
+    )
+    names = [int(y) for y in re.findall(r'class="name halo".*? y="(\d+)"', drawing)]
+    lines = re.findall(r'class="zero" d="M[\d.]+,(\d+)v(\d+)"', drawing)
+    assert len(names) == len(lines) == 2
+    for name in names:
+        for start, length in lines:
+            assert not int(start) - 2 < name < int(start) + int(length)
+
+
 def test_its_means_are_those_of_the_study(study: Path) -> None:
     page, runs = read(study, measure="forgetting"), gather([study])
     summary = [*runs.summary("forgetting").values()]

@@ -45,6 +45,8 @@ def test_a_study_is_shown_with_the_figures_of_the_terminal(
     assert len(rows) == (1 if place == "." else 3) + (place == ".")
     for mean, std, low, high in rows:
         assert f" 3 {mean} {std} {low} to {high}" in text
+        assert f" 3 {mean} {std} {low} to {high}" in " ".join(str(study).split())
+    assert str(study).splitlines()[0].endswith(" of 6 runs complete" * (place == "."))
     assert ("mean over the seeds" in text) == (place != ".")
     assert "<script" not in study._repr_html_()
 
@@ -55,6 +57,12 @@ def test_a_study_of_one_task_has_no_matrix_and_no_measure_twice(make_run: MakeRu
     study = Study.read(make_run("a/1", 0.5, seed=1, result=one).parent)
     assert "learning_accuracy" not in study.told
     assert "mean over the seeds" not in shown(study)
+
+
+def test_what_has_no_mean_is_printed_too(folder: Path, make_run: MakeRun) -> None:
+    make_run("study/meta/again", 0.5, seed=0, optimizer={"name": "acme/meta"})
+    assert "study: 2 cells, 7 of 7 runs complete. " in str(Study.read(folder))
+    assert str(Study([])).startswith("study: 0 cells, 0 of 0 runs complete")
 
 
 def test_a_study_is_plotted_also_with_one_cell(

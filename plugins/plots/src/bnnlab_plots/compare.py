@@ -172,7 +172,7 @@ def _draw_values(axes: "Axes", study: "Study", measure: str) -> None:
 def _draw_differences(
     axes: "Axes", study: "Study", measure: str, found: "Sequence[Comparison]"
 ) -> None:
-    from bnnlab_studies.tables import interval, p_value, text
+    from bnnlab_studies.tables import heading_of_difference, interval, p_value, text
 
     scale = _scale(measure, study.score)
     axes.axvline(0, color="grey", linewidth=0.8)
@@ -186,8 +186,8 @@ def _draw_differences(
         beside = f"{size}{ends}\n{fill(tested, 30)}" if each.seeds else each.note
         axes.text(1.02, place, beside, transform=axes.get_yaxis_transform(), **_BESIDE)
     kind = "p: paired t-test" + (", Holm" if len(found) > 1 else "")
-    name = study.heading(measure)
-    axes.set_xlabel(f"difference from the first: {name}\n(95 % interval; {kind})")
+    name = heading_of_difference(study.heading(measure))
+    axes.set_xlabel(f"{name}\n(to the first; 95 % interval; {kind})")
 
 
 _BESIDE: dict[str, Any] = {"va": "center", "fontsize": SMALL}

@@ -18,10 +18,9 @@ from bnnlab_studies.comparing import (
     expect_measured,
     expect_no_copies,
     expect_one_protocol,
-    note,
 )
 from bnnlab_studies.finding import find_records
-from bnnlab_studies.notebook import study_html
+from bnnlab_studies.notebook import Overview
 from bnnlab_studies.record import Record, expect_measure
 from bnnlab_studies.results import units_of
 from bnnlab_studies.statistics import Comparison, Summary
@@ -40,6 +39,8 @@ CHIEF = (MEASURE, "forgetting")
 
 class Study(Sequence[Record]):
     """Runs, grouped in cells: the runs of one cell differ in the seed only.
+
+    `print` and notebooks show its means: of one cell all measures, of several the chief ones.
 
     Args:
         records: The runs, in the order in which they are shown.
@@ -145,13 +146,15 @@ class Study(Sequence[Record]):
         Raises:
             UsageError: If bnnlab-plots is not installed; and as in `compare`.
         """
-        draw = self.host.library(PLOTS, "bnnlab_plots:plot_compare")
-        return draw(self, measure, across_protocols)
+        return self.host.library(PLOTS, "bnnlab_plots:plot_compare")(
+            self, measure, across_protocols
+        )
+
+    def __repr__(self) -> str:
+        return Overview(self).text()
 
     def _repr_html_(self) -> str:
-        found = {name: self.summary(name) for name in self.told}
-        notes = note(self), str(self.folder or "")
-        return study_html(self.name or "study", self.cells, found, notes, self.units)
+        return Overview(self).html()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per run: its cell, and what `Record.row` has."""

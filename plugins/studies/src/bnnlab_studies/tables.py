@@ -60,6 +60,21 @@ def unit(name: str, score: Score) -> str:
     return " %" * is_fraction(name, score)
 
 
+def heading_of_difference(heading: str) -> str:
+    """Return the head of differences, such as `difference of average accuracy, in points`.
+
+    Args:
+        heading: Of the column of what differs: `average accuracy %`.
+    """
+    words = heading.removesuffix(" %")
+    return f"difference of {words}{', in points' * (words != heading)}"
+
+
+def unit_of_difference(name: str, score: Score) -> str:
+    """Return what follows a difference of two values: percentages differ by points."""
+    return " points" * is_fraction(name, score)
+
+
 def text(name: str, value: Any, score: Score, sign: bool = False, digits: int = 1) -> str:
     """Return a value as tables show it: fractions in %, other numbers with six digits.
 
@@ -131,7 +146,8 @@ def sentence(measure: str, of: Comparison, score: Score) -> str:
     """
     if not of.seeds:
         return f"{of.other} minus {of.first}: {of.note}"
-    difference = text(measure, of.difference, score, sign=True) + unit(measure, score)
+    difference = text(measure, of.difference, score, sign=True)
+    difference += unit_of_difference(measure, score)
     size = f"{of.other} minus {of.first}: {difference}"
     if of.low is not None:
         size += f" (95 % interval {interval(measure, of, score, sign=True)})"

@@ -21,15 +21,17 @@ from bnnlab_report.drawing.intervals import Intervals, Row
 from bnnlab_report.material import Material
 from bnnlab_studies.comparing import remarks
 from bnnlab_studies.statistics import Comparison
+from bnnlab_studies.tables import heading_of_difference, unit_of_difference
 
 MANY = 8
 """More remarks than this are shown on request."""
 READING = (
-    "difference: other minus first, mean over the pairs. d_z: effect size, Cohen's. p (t): paired "
-    "t-test. p (Holm): p (t), corrected for all comparisons of this table. p (Wilcoxon): "
-    "signed-rank test; least: what it cannot be below, 2 / 2^n if n pairs differ. A small p: such "
-    "a difference is rare among cells that are alike. It does not say that the difference matters."
+    "difference:{points} other minus first, mean over the pairs. d_z: effect size, Cohen's. p (t): "
+    "paired t-test.{holm} p (Wilcoxon): signed-rank test; least: what it cannot be below, 2 / 2^n "
+    "if n pairs differ. A small p: such a difference is rare among cells that are alike. It does "
+    "not say that the difference matters."
 )
+HOLM = " p (Holm): p (t), corrected for all comparisons of this table."
 
 
 def section(material: Material) -> Section:
@@ -51,8 +53,10 @@ def section(material: Material) -> Section:
     drawing = _drawing(material, found)
     figure = Figure("differences", "Differences to the first cell", about, drawing, heads, rows)
     caption = f"Differences, {material.study.heading(measure)}"
+    points = unit_of_difference(measure, material.score)
+    reading = READING.format(points=points and f" in{points},", holm=HOLM * (len(found) > 1))
     blocks: list[Block] = [Note(text), Figures([figure])]
-    blocks += [Table("comparison", caption, heads, rows), Note(READING)]
+    blocks += [Table("comparison", caption, heads, rows), Note(reading)]
     notes = [*map(Note, remarks(found))]
     blocks += [Folded(f"{len(notes)} remarks on the pairs", notes)] if len(notes) > MANY else notes
     others = [
@@ -78,8 +82,8 @@ def _drawing(material: Material, found: Sequence[Comparison]) -> Intervals:
         )
         for each in found
     ]
-    name = material.study.heading(measure)
-    return Intervals(rows, f"{name}, minus that of the first cell", zero=True)
+    title = f"{heading_of_difference(material.study.heading(measure))}, to the first cell"
+    return Intervals(rows, title, zero=True)
 
 
 def _compared(

@@ -9,7 +9,7 @@ from bnnlab_studies.cells import few
 from bnnlab_studies.comparing import weakness
 from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Comparison
-from bnnlab_studies.tables import interval, is_fraction, unit
+from bnnlab_studies.tables import interval, unit, unit_of_difference
 
 NAMED = 3
 """The most differences in the first sentence."""
@@ -88,8 +88,8 @@ def _difference(material: Material, its: Comparison) -> str:
 
 def _size(material: Material, its: Comparison) -> str:
     measure, score = material.measure, material.score
-    points = " points" if is_fraction(measure, score) else ""
-    return number(measure, its.difference, score, sign=True).text + points
+    size = number(measure, its.difference, score, sign=True).text
+    return size + unit_of_difference(measure, score)
 
 
 def _states(runs: Iterable[Record]) -> str:

@@ -29,6 +29,7 @@ from bnnlab_studies.tables import (
     p_value,
     print_rows,
     text,
+    unit_of_difference,
 )
 
 log = logging.getLogger("bnnlab.studies")
@@ -90,7 +91,7 @@ def compare(
         print_json({"measure": measure, "comparisons": rows, "protocols": differing})
         return
     _print_sizes(found, measure, study)
-    _print_tests(found)
+    _print_tests(found, unit_of_difference(measure, study.score))
     cut = cut_note(((measure, each) for each in found), study.score, study.units)
     for each in [*filter(None, [cut]), *remarks(found)]:
         print_out(each, soft_wrap=True)
@@ -120,7 +121,7 @@ def _print_sizes(found: Sequence[Comparison], measure: str, study: Study) -> Non
     print_rows(heads, rows, numbers=6)
 
 
-def _print_tests(found: Sequence[Comparison]) -> None:
+def _print_tests(found: Sequence[Comparison], unit: str) -> None:
     several = len(found) > 1
     heads = ["cell", "p (t)", *["p (Holm)"] * several, "p (Wilcoxon)", "least"]
     rows = [
@@ -136,7 +137,8 @@ def _print_tests(found: Sequence[Comparison]) -> None:
     print_out()
     print_rows(heads, rows, numbers=len(heads) - 1)
     print_out()
-    print_out("difference: other minus first, mean over the pairs. d_z: effect size")
+    of = f"in{unit}, " if unit else ""
+    print_out(f"difference: {of}other minus first, mean over the pairs. d_z: effect size")
     print_out("p (t): paired t-test. p (Wilcoxon): signed-rank test")
     print_out("least: what p (Wilcoxon) cannot be below, 2 / 2^n if n pairs differ")
     if several:
