@@ -38,9 +38,7 @@ CHIEF = (MEASURE, "forgetting")
 
 
 class Study(Sequence[Record]):
-    """Runs, grouped in cells: the runs of one cell differ in the seed only.
-
-    `print` and notebooks show its means: of one cell all measures, of several the chief ones.
+    """Runs in cells: those of one cell differ in the seed only. `print` shows their means.
 
     Args:
         records: The runs, in the order in which they are shown.
@@ -121,10 +119,10 @@ class Study(Sequence[Record]):
         """
         expect_measure(measure, self.records)
         expect_no_copies(self.records)
-        found = {cell: by_seed(runs, measure) for cell, runs in self.cells.items()}
         return {
             cell: statistics.summarise([*values.values()], missing)
-            for cell, (values, missing) in found.items()
+            for cell, runs in self.cells.items()
+            for values, missing in [by_seed(runs, measure)]
         }
 
     def compare(self, measure: str = MEASURE, across_protocols: bool = False) -> list[Comparison]:
