@@ -18,6 +18,7 @@ from pages import ROOT, Block, blocks, commands, installed, name, read
 from bnnlab.cli import main
 from bnnlab.registry.host import PluginHost
 from bnnlab_vision import datasets
+from bnnlab_vision.contracts import write_images
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         small_data.write_mnist(folder / "data")
         small_data.write_cifar10(folder / "data", patch)
         for seed, part in enumerate(("train", "val")):
-            small_data.write_images(folder / "data/imagenette2-320" / part, "abcdefghij", 4, seed)
+            write_images(folder / "data/imagenette2-320" / part, "abcdefghij", 4, seed)
         for each in ("NAME", "OTHER"):
             assert main(["run", *SMALL, *EVERYTHING, "--name", each]) == 0
         for each in ("adam", "meta"):

@@ -66,12 +66,13 @@ def test_the_wheels_list_what_the_checkout_lists(site):
     assert {plugin["status"] for plugin in json.loads(here.stdout)["plugins"]} == {"ok"}
 
 
-def test_the_wheels_bring_recipes_types_and_the_registry(site):
+def test_the_wheels_bring_recipes_types_test_classes_and_the_registry(site):
     recipes = json.loads(bnn(site, "list-recipes", "--json").stdout)["recipes"]
     assert "dfa/permuted-mnist" in [recipe["name"] for recipe in recipes]
     assert (site / "bnnlab" / "registry.toml").read_text() == (ROOT / "registry.toml").read_text()
     for package in ("bnnlab", "bnnlab_dfa", "bnnlab_vision"):
         assert (site / package / "py.typed").exists()
+    assert (site / "bnnlab_dfa" / "contracts.py").exists()
 
 
 def test_the_cores_wheel_is_the_core_alone(site):

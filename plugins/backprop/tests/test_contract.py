@@ -1,13 +1,1 @@
-from bnnlab_testing import LearningRuleContract, OptimizerContract
-
-
-class TestBackpropagation(LearningRuleContract):
-    name = "bp"
-
-
-class TestLatentAdam(OptimizerContract):
-    name = "adam"
-
-
-class TestLatentSGD(OptimizerContract):
-    name = "sgd"
+from bnnlab_backprop.contracts import *

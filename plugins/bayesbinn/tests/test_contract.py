@@ -1,15 +1,1 @@
-from bnnlab_testing import OptimizerContract
-
-
-class TestBayesBiNN(OptimizerContract):
-    name = "bayesbinn"
-
-
-class TestSigns(OptimizerContract):
-    name = "bayesbinn"
-    options = {"mode": "sign"}
-    without_effect = dict.fromkeys(
-        ("examples", "momentum", "prior", "prior_precision", "temperature", "test_draws",
-         "train_draws"),
-        "signs of an average of gradients have no posterior to draw from",
-    )  # fmt: skip
+from bnnlab_bayesbinn.contracts import *

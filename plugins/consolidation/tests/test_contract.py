@@ -1,9 +1,1 @@
-from bnnlab_testing import OptimizerContract
-
-
-class TestEWC(OptimizerContract):
-    name = "ewc"
-
-
-class TestSI(OptimizerContract):
-    name = "si"
+from bnnlab_consolidation.contracts import *

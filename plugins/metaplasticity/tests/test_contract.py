@@ -1,11 +1,1 @@
-from bnnlab_testing import OptimizerContract
-
-
-class TestMetaplasticAdam(OptimizerContract):
-    name = "meta"
-
-
-class TestOnRealWeights(OptimizerContract):
-    name = "meta"
-    options = {"weights": "real"}
-    without_effect = {"latent_init": "real weights are their own latent ones"}
+from bnnlab_metaplasticity.contracts import *

@@ -1,9 +1,1 @@
-from bnnlab_testing import LearningRuleContract
-
-
-class TestPepita(LearningRuleContract):
-    name = "pepita"
-
-
-class TestSignalPropagation(LearningRuleContract):
-    name = "sigprop-tl"
+from bnnlab_pepita.contracts import *

@@ -59,9 +59,11 @@ def test_a_package_has_all_that_is_published(kind: Kind, bnn: Bnn) -> None:
         "README.md",
         "pyproject.toml",
         "src/bnnlab_sparrow/__init__.py",
+        "src/bnnlab_sparrow/contracts.py",
         "src/bnnlab_sparrow/plugin.py",
         "src/bnnlab_sparrow/py.typed",
         f"src/bnnlab_sparrow/{kind}.py",
+        "tests/test_contract.py",
         f"tests/test_{kind}.py",
     }
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]

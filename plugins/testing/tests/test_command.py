@@ -12,7 +12,7 @@ from broken.kit import declaration_of, source_of
 
 from bnnlab.cli import main
 from bnnlab.errors import RunError
-from bnnlab_testing import command, generated, process
+from bnnlab_testing import command, process
 from bnnlab_testing.pages import entry_of
 from bnnlab_testing.pytest_plugin import MakePlugin
 
@@ -144,26 +144,6 @@ def test_a_broken_plugin_is_refused_with_the_reason(
     make_plugin("acme-horn", "import acme_not_there")
     assert main(["test-plugin", "acme-horn"]) == 2
     assert "acme-horn is broken" in capsys.readouterr().err
-
-
-def test_a_component_is_tested_as_its_test_file_would(make_plugin: MakePlugin) -> None:
-    made = declaration_of(rules.Fine, "loud")
-    make_plugin("acme-horn", source_of(made))
-    from bnnlab.registry.host import PluginHost
-    from bnnlab_testing.choosing import find, told
-
-    (plugin,) = find(PluginHost(), "acme-horn")
-    said = ["rule.loud.options.size=2", "rule.loud.toy=mlp", "rule.loud.waits=1"]
-    source = generated.source_of([(plugin, plugin.components[0])], told(plugin.components, said))
-    assert source == (
-        "import pytest\n\n"
-        "from bnnlab_testing import LearningRuleContract\n\n\n"
-        "class Test0_rule_loud(LearningRuleContract):\n"
-        "    name = 'acme-horn/loud'\n"
-        "    options = {'size': 2}\n"
-        "    toy = 'mlp'\n"
-        "    waits = 1\n"
-    )
 
 
 def test_what_ends_the_process_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import small_data
-from small_data import Arrays, write_images
+from small_data import Arrays
+
+from bnnlab_vision.contracts import image_folders as image_folders
+from bnnlab_vision.contracts import write_images
 
 
 @pytest.fixture
@@ -32,13 +35,3 @@ def lay_out(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "set"
 
     return lay
-
-
-@pytest.fixture(scope="session")
-def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with `parted`, which has a test part, and `whole`, which has none."""
-    data = tmp_path_factory.mktemp("data")
-    write_images(data / "parted" / "train")
-    write_images(data / "parted" / "val", count=3, seed=1)
-    write_images(data / "whole", count=10, seed=2)
-    return data

@@ -3,12 +3,10 @@
 import hashlib
 import pickle
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from torchvision import datasets
 
 Arrays = list[np.ndarray]  # train pixels (N, H, W) or (N, 3072), train labels, test ..., test ...
@@ -57,18 +55,3 @@ def write_cifar10(folder: Path, patch: pytest.MonkeyPatch) -> Arrays:
     patch.setattr(datasets.CIFAR10, "test_list", [test])
     patch.setattr(datasets.CIFAR10, "meta", {"filename": meta, "key": "label_names", "md5": md5})
     return [np.concatenate([x1, x2]), np.concatenate([y1, y2]), x3, y3]
-
-
-def write_images(
-    folder: Path, classes: Iterable[str] = "abcd", count: int = 6, seed: int = 0
-) -> None:
-    """Write `folder`/CLASS/0.png, ..., of unequal sizes: noise around a shade of each class."""
-    classes = list(classes)
-    random = np.random.RandomState(seed)
-    for number, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            height, width = random.randint(8, 20, 2)
-            shade = random.randint(0, 60, (height, width, 3)) + 190 * number // len(classes)
-            image = Image.fromarray(shade.astype(np.uint8))
-            image.save(folder / name / f"{index}.png")

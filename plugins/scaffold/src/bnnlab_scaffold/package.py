@@ -74,6 +74,11 @@ class Package:
         return "".join(word.capitalize() for word in self.name.split("-"))
 
     @property
+    def contract(self) -> str:
+        """Name of the class of the kit that tests what it offers."""
+        return f"{'LearningRule' if self.kind is Kind.RULE else self.kind.capitalize()}Contract"
+
+    @property
     def authors(self) -> Author:
         """The author who is named in the files."""
         return self.author or Author(f"The {self.distribution} authors")

@@ -10,7 +10,8 @@ from bnnlab.registry.discovery import Plugin, PluginStatus, normalise
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
 from bnnlab.settings.text import joined, parse_value
-from bnnlab_testing.generated import CONTRACTS, Offer
+from bnnlab_testing.generated import CONTRACTS
+from bnnlab_testing.shipped import Offer
 
 
 def find(host: PluginHost, name: str | None) -> list[Plugin]:

@@ -16,8 +16,11 @@ def chosen(contract: Any) -> str:
     """
     if not isinstance(contract, ToyChecks):
         return ""
-    suiting = contract.suiting
-    found = [f"{'model' if suiting.choice else 'toy'} {suiting.name}"]
+    if type(contract).make_model is ToyChecks.make_model:
+        suiting = contract.suiting
+        found = [f"{'model' if suiting.choice else 'toy'} {suiting.name}"]
+    else:
+        found = ["the model of its test class"]
     if isinstance(contract, OptimizerChecks):
         rule = partner(contract.host, contract.choice, Kind.RULE, TOY_RULE)
         found.append(f"rule {rule.name if rule else 'toy.ToyRule'}")

@@ -13,14 +13,15 @@ import typer
 
 from bnnlab import __version__
 from bnnlab.cli.console import print_file, print_out
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, program
 from bnnlab.registry.components import noun
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab_testing.choosing import find, told
-from bnnlab_testing.generated import Offer, source_of
+from bnnlab_testing.generated import Subject, source_of
 from bnnlab_testing.process import JUNIT, run
+from bnnlab_testing.shipped import Contract, Offer, shipped, title
 
 Tests = Sequence[Mapping[str, Any]]
 """How each test of one went: what `relaying` tells."""
@@ -29,8 +30,12 @@ Tests = Sequence[Mapping[str, Any]]
 class Tested(NamedTuple):
     """A component or a command, and how its tests went."""
 
-    offer: Offer
+    subject: Subject
     tests: Tests
+
+    def __str__(self) -> str:
+        offer = self.subject.offer
+        return f"{noun(offer.kind)} {offer.name}"
 
     @property
     def failed(self) -> Tests:
@@ -76,7 +81,8 @@ def run_contracts(
     """Test a plugin by the contracts of what it offers, without a test file.
 
     The kit chooses what each component is tested with: a model that suits a rule, a rule that an
-    optimizer requires.
+    optimizer requires. What it cannot see of a component, the plugin says by test classes in the
+    module `contracts` of its package; the first class of each component is used.
 
     Exits with 1 if a test fails.
 
@@ -93,16 +99,21 @@ def run_contracts(
     for each in plugins:
         found += [(each, component) for component in each.components]
         found += [(each, command) for command in each.commands]
-    offers = [offer for _, offer in found]
-    source, tested = source_of(found, told(offers, set or ())), list[Tested]()
-    is_shown, width = bool(out) or not report, max(len(offer.name) for offer in offers)
+    its, attributes = shipped(found), told([offer for _, offer in found], set or ())
+    subjects = [
+        Subject(plugin, offer, its.first.get(number), attributes[number])
+        for number, (plugin, offer) in enumerate(found)
+    ]
+    source, tested = source_of(subjects), list[Tested]()
+    is_shown, width = bool(out) or not report, max(len(offer.name) for _, offer in found)
     with TemporaryDirectory(prefix="bnnlab-") as folder:
-        for number, tests in _tests(source, Path(folder)):
-            tested.append(Tested(offers[number], tests))
+        for number, tests in _tests(source, Path(folder), its.modules):
+            tested.append(Tested(subjects[number], tests))
             if is_shown:
                 _print_counts(tested[-1], width)
         junit = Path(folder, JUNIT).read_text(encoding="utf-8")
     if is_shown:
+        _print_said(tested, its.others)
         _print_failures(tested)
         if not report and any(each.failed for each in tested):
             print_out()
@@ -121,32 +132,51 @@ def _check_file(out: Path | None, report: Report | None) -> None:
         raise UsageError(f"--out: there is no folder {out.parent}.")
 
 
-def _tests(source: str, folder: Path) -> Iterator[tuple[int, Tests]]:
+def _tests(source: str, folder: Path, modules: Sequence[str]) -> Iterator[tuple[int, Tests]]:
     """Yield the number of each that was tested, with its tests."""
-    for made, tests in groupby(run(source, folder), key=lambda test: test["made"]):
+    for made, tests in groupby(run(source, folder, modules), key=lambda test: test["made"]):
         last = {test["test"]: test for test in tests}  # what fails once it is over is told later
         yield int(re.findall(r"\d+", made)[0]), [*last.values()]
 
 
 def _print_counts(tested: Tested, width: int) -> None:
-    counts, its = Counter(test["outcome"] for test in tested.tests), tested.offer
+    counts, its = Counter(test["outcome"] for test in tested.tests), tested.subject.offer
     order = ("failed", "passed", "skipped", "xfailed")
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
     print_out(f"{noun(its.kind):9} {its.name:{width}}  {said}")
 
 
+def _print_said(tested: Sequence[Tested], others: Sequence[Contract]) -> None:
+    """Print what the plugin's own classes say, and why all tests of a component are skipped."""
+    for each in tested:
+        contract, said = each.subject.shipped, each.subject.said
+        if contract and said:
+            print_out()
+            print_out(f"{title(contract)} says of the {each}:", soft_wrap=True)
+            for line in said:
+                print_out(f"  {line}", soft_wrap=True)
+        if {test["outcome"] for test in each.tests} == {"skipped"}:
+            print_out()
+            print_out(f"{each}: no test ran: {each.tests[0]['message']}", soft_wrap=True)
+    for module, classes in groupby(others, key=lambda contract: contract.__module__):
+        print_out()
+        names = ", ".join(contract.__name__ for contract in classes)
+        words = program("python"), "-m", "pytest", "--pyargs", module
+        print_out(f"`{' '.join(words)}` runs more classes: {names}", soft_wrap=True)
+
+
 def _print_failures(tested: Sequence[Tested]) -> None:
     """Print what failed; once, where several tests of one component say the same."""
     for each in tested:
-        its, alike = f"{noun(each.offer.kind)} {each.offer.name}", dict[str, list[Any]]()
+        alike = dict[str, list[Any]]()
         for test in each.failed:
             alike.setdefault(test["message"], []).append(test)
         if chosen := next((test["chosen"] for test in each.failed if test["chosen"]), ""):
             print_out()
-            print_out(f"{its} is tested with {chosen}", soft_wrap=True)
+            print_out(f"{each} is tested with {chosen}", soft_wrap=True)
         for message, tests in alike.items():
             print_out()
-            print_out(f"{its}: {', '.join(test['test'] for test in tests)}", soft_wrap=True)
+            print_out(f"{each}: {', '.join(test['test'] for test in tests)}", soft_wrap=True)
             advice = tests[0]["advice"].splitlines()
             for said in filter(None, (tests[0]["about"], *message.splitlines(), *advice)):
                 print_out(f"  {said}", soft_wrap=True)
@@ -167,10 +197,12 @@ def _document(plugins: Sequence[Plugin], tested: Sequence[Tested]) -> Any:
         "plugins": [{"name": each.distribution, "version": each.version} for each in plugins],
         "tested": [
             {
-                "kind": str(offer.kind),
-                "name": offer.name,
+                "kind": str(subject.offer.kind),
+                "name": subject.offer.name,
+                "class": subject.base,
+                "said": subject.said,
                 "tests": [{name: test[name] for name in names} for test in tests],
             }
-            for offer, tests in tested
+            for subject, tests in tested
         ],
     }

@@ -148,6 +148,7 @@ def serve() -> None:
 
 
 def _do(job: Job, device: Any) -> Answer:
+    from bnnlab.errors import DownloadError
     from bnnlab_testing.simulated_device import UnsupportedError
 
     _take_place(job)
@@ -155,7 +156,7 @@ def _do(job: Job, device: Any) -> Answer:
         contract = attrgetter(job.contract)(_load(job.module, job.file))()
         vars(contract).update(pickle.loads(job.attributes))
         getattr(contract, job.method)(device)
-    except (pytest.skip.Exception, UnsupportedError) as reason:
+    except (pytest.skip.Exception, UnsupportedError, DownloadError) as reason:
         return Answer("skipped", str(reason))
     except (Exception, pytest.fail.Exception) as error:
         return Answer("failed", f"{error}\n\n{traceback.format_exc()}")

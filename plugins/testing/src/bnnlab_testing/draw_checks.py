@@ -8,6 +8,7 @@ from typing import Any
 
 from bnnlab import seeds
 from bnnlab_testing.component_contract import ComponentContract
+from bnnlab_testing.shipped import is_code_of
 
 
 class DrawChecks(ComponentContract):
@@ -39,7 +40,7 @@ class DrawChecks(ComponentContract):
                 return
             while frame.f_back and frame.f_globals.get("__name__") == seeds.__name__:
                 frame = frame.f_back
-            if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            if is_code_of(package, frame.f_globals.get("__name__", "")):
                 place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
                 found[place].append(called.__self__.initial_seed())
 

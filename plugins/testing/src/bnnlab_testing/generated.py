@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from bnnlab.registry.components import Command, Component, Kind
+from bnnlab.registry.components import Command, Kind
 from bnnlab.registry.discovery import Plugin
+from bnnlab_testing.shipped import Contract, Offer, lines_of, said_by, title
 
-Offer = Component | Command
-"""What a plugin offers."""
 CONTRACTS: Mapping[str, str] = {
     Kind.RULE: "LearningRuleContract",
     Kind.OPTIMIZER: "OptimizerContract",
@@ -22,23 +21,58 @@ CONTRACTS: Mapping[str, str] = {
 """The contract of each kind."""
 _READ = """
     def read(self, folder):
-        pytest.skip("write read(folder) in a test file: it says how to read what arrived")
+        pytest.skip("write read(folder) in a test class: it says how to read what arrived")
 """
 
 
-def source_of(offers: Sequence[tuple[Plugin, Offer]], told: Sequence[Mapping[str, Any]]) -> str:
-    """Return the file's source.
+class Subject(NamedTuple):
+    """What is tested, and what is said of it.
 
-    Args:
-        offers: With their plugins. Their classes are called `Test0_...`, `Test1_...`, in order.
-        told: Attributes of each one's class, by name.
+    Attributes:
+        plugin: That offers it.
+        offer: A component or a command.
+        shipped: The test class that the plugin has for it.
+        told: Attributes that are not as in that class, or in the contract, by name.
     """
-    names = ", ".join(sorted({CONTRACTS[offer.kind] for _, offer in offers}))
-    parts = [f"import pytest\n\nfrom bnnlab_testing import {names}\n"]
-    for number, ((plugin, offer), its) in enumerate(zip(offers, told, strict=True)):
-        attributes = {"name": f"{plugin.distribution}/{offer.name}", **its}
+
+    plugin: Plugin
+    offer: Offer
+    shipped: Contract | None
+    told: Mapping[str, Any]
+
+    @property
+    def base(self) -> str:
+        """The class that its tests are in."""
+        contract = f"bnnlab_testing.{CONTRACTS[self.offer.kind]}"
+        return title(self.shipped) if self.shipped else contract
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes that are told, with the other entries of a table in the class."""
+        own = said_by(self.shipped) if self.shipped else {}
+        tables = {name: value for name, value in own.items() if isinstance(value, Mapping)}
+        return {
+            name: {**tables.get(name, {}), **value} if isinstance(value, Mapping) else value
+            for name, value in self.told.items()
+        }
+
+    @property
+    def said(self) -> list[str]:
+        """What is said of it, as text."""
+        own = said_by(self.shipped) if self.shipped else {}
+        return [*lines_of({**own, **self.attributes})]
+
+
+def source_of(subjects: Sequence[Subject]) -> str:
+    """Return the file's source. The classes are called `Test0_...`, `Test1_...`, in order."""
+    modules = sorted({each.base.rpartition(".")[0] for each in subjects})
+    parts = ["\n".join(f"import {module}" for module in ("pytest", *modules)) + "\n"]
+    for number, subject in enumerate(subjects):
+        plugin, offer = subject.plugin, subject.offer
+        attributes = {"name": f"{plugin.distribution}/{offer.name}", **subject.attributes}
         made = re.sub(r"\W", "_", f"Test{number}_{offer.kind}_{offer.name}")
-        lines = [f"class {made}({CONTRACTS[offer.kind]}):"]
+        lines = [f"class {made}({subject.base}):"]
         lines += [f"    {name} = {value!r}" for name, value in attributes.items()]
-        parts.append("\n".join(lines) + "\n" + (_READ if offer.kind == Kind.TRACKER else ""))
+        is_unread = offer.kind == Kind.TRACKER and not subject.shipped
+        parts.append("\n".join(lines) + "\n" + (_READ if is_unread else ""))
     return "\n\n".join(parts)

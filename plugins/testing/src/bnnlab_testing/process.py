@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ _OWN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "PYTEST_PLU
 """What else pytest would load has no part in the tests."""
 
 
-def run(source: str, folder: Path) -> Iterator[dict[str, Any]]:
+def run(source: str, folder: Path, modules: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Run a test file, and yield what `relaying` tells of each test.
 
     Args:
         source: Of the test file.
         folder: For the test file, and for pytest's report `JUNIT`.
+        modules: Whose fixtures the tests use, and whose assertions show what they compared.
 
     Raises:
         RunError: If the tests cannot be collected, or their process ends before they do.
@@ -32,7 +33,8 @@ def run(source: str, folder: Path) -> Iterator[dict[str, Any]]:
     file.write_text(source, encoding="utf-8")
     ini.write_text(_INI, encoding="utf-8")
     quiet = "-qq", "--no-header", "--no-summary", "-p", "no:cacheprovider"
-    plugins = "-p", "bnnlab_testing.pytest_plugin", "-p", "bnnlab_testing.relaying"
+    loaded = ("bnnlab_testing.pytest_plugin", "bnnlab_testing.relaying", *modules)
+    plugins = [word for module in loaded for word in ("-p", module)]
     own = "-c", str(ini), f"--rootdir={folder}", f"--junitxml={folder / JUNIT}", str(file)
     path = os.pathsep.join(filter(None, sys.path))
     with subprocess.Popen(

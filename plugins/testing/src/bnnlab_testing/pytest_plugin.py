@@ -23,6 +23,8 @@ _ASSERTING = *_HERE.glob("*_contract.py"), *_HERE.glob("*_checks.py"), _HERE / "
 pytest.register_assert_rewrite(*(f"bnnlab_testing.{file.stem}" for file in _ASSERTING))
 
 MakePlugin = Callable[..., None]
+_MISSING = pytest.StashKey[str]()
+"""Of a test class: which data are not on this machine."""
 
 
 def write_plugin(
@@ -84,10 +86,11 @@ def make_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the mark of the checks that a processor may decide; `-m rounding` runs them alone."""
+    """Name the marks of tests; `-m rounding` runs those alone that a processor may decide."""
     config.addinivalue_line(
         "markers", "rounding: it compares numbers that come out otherwise on another processor"
     )
+    config.addinivalue_line("markers", "slow: it takes long, or is of a variant")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,6 +106,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.originalname in contract.xfail:
             reason = contract.xfail[item.originalname]
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Skip a contract's tests where its data are not on this machine, and cannot be fetched."""
+    made = pyfuncitem.getparent(pytest.Class)
+    if made is None or not hasattr(made.obj, "bnnlab_contract"):
+        return (yield)
+    from bnnlab.errors import DownloadError
+
+    if _MISSING in made.stash:  # nobody waits for the network again
+        pytest.skip(made.stash[_MISSING])
+    try:
+        return (yield)
+    except DownloadError as error:
+        made.stash[_MISSING] = f"its data are not on this machine: {error}"
+        pytest.skip(made.stash[_MISSING])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -92,6 +92,7 @@ class ReadingChecks(ExampleChecks):
         Compute nodes have none. Look for the files first; fetch what is missing alone, or say in a
         DataError how to get it.
         """
+        self.make()  # the data are here, or the test is skipped
         asked, connect = list[object](), socket.socket.connect
 
         def refuse(host: object, *_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""The probes keep the contract of probes."""
+"""What the contracts of the test kit are told of what this plugin offers."""
 
 from bnnlab_testing import ProbeContract
 

@@ -1,4 +1,4 @@
-"""The probe passes the conformance kit."""
+"""What the contracts of the test kit are told of what this plugin offers."""
 
 from bnnlab_testing import ProbeContract
 

@@ -1,0 +1,1 @@
+from bnnlab_analysis.contracts import *

@@ -1,0 +1,83 @@
+"""What the contracts of the test kit are told of what this plugin offers."""
+
+import pytest
+
+from bnnlab_testing import ModelContract
+
+
+def ends(last: int, layer: str = "0") -> dict[str, str]:
+    """The weights that `keep=first-and-last` names, in a model of `last + 1` segments."""
+    return {
+        "segments.0.0.weight": "the first weight layer",
+        f"segments.{last}.{layer}.weight": "the last weight layer",
+    }
+
+
+class NetworkContract(ModelContract):
+    """Of models that take long to be made, with each of their options."""
+
+    @pytest.mark.slow
+    def test_no_option_is_ignored(self) -> None:
+        super().test_no_option_is_ignored()
+
+
+class DeepContract(NetworkContract):
+    """Of models with many layers, which other models here have too."""
+
+    @pytest.mark.slow
+    def test_it_works_on_every_device(self) -> None:
+        super().test_it_works_on_every_device()
+
+    @pytest.mark.slow
+    def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
+        super().test_a_step_waits_for_the_device_as_often_as_declared()
+
+
+class TestVGGBinaryConnect(NetworkContract):
+    name = "vgg-binaryconnect"
+    options = {"width": 0.05}
+
+
+class TestVGGBinaryConnectWithEverything(NetworkContract):
+    name = "vgg-binaryconnect"
+    options = {"width": 0.05, "activations": "binary", "keep": "first-and-last",
+               "scale": "learned", "surrogate": "polynomial"}  # fmt: skip
+    real = ends(8)
+
+
+class TestVGG16(DeepContract):
+    name = "vgg16"
+    options = {"width": 0.05}
+    real = ends(15)
+
+
+@pytest.mark.slow  # there are 11 million weights
+class TestResNet18(NetworkContract):
+    name = "resnet18"
+    real = ends(9)
+
+
+@pytest.mark.slow  # its layers are tested in test_networks
+class TestMobileNetV3Small(NetworkContract):
+    name = "mobilenet_v3_small"
+    options = {"width": 0.1, "keep": "none", "remove_skips": True}
+
+
+class TestMLPMixer(NetworkContract):
+    name = "mlp-mixer"
+    options = {"patch": 2, "dim": 12, "depth": 2}
+    real = ends(5)
+
+
+class TestRealMLPMixerWithoutSkips(NetworkContract):
+    name = "mlp-mixer"
+    options = {"patch": 2, "dim": 12, "depth": 1, "weights": "real", "activations": "real",
+               "remove_skips": True}  # fmt: skip
+
+
+class TestTorchvision(DeepContract):
+    name = "torchvision"
+    options = {"architecture": "squeezenet1_1"}
+    without_effect = {"statistics": "it has no batch normalisation"}
+    input_shape = (3, 20, 20)
+    real = ends(17, "classifier.1")

@@ -1,0 +1,45 @@
+"""What the contracts of the test kit are told of what this plugin offers."""
+
+from bnnlab_testing import LearningRuleContract, StreamContract
+
+COPY = {"test_what_it_draws_follows_its_seed": "it holds a copy of the model, and draws nothing"}
+
+
+class TestReplay(LearningRuleContract):
+    name = "bnnlab-rehearsal/replay"
+
+
+class TestReplayOfAFewFromABalancedMemory(LearningRuleContract):
+    name = "bnnlab-rehearsal/replay"
+    options = {"size": 30, "policy": "balanced", "recalled": 7, "base": "dfa"}
+    waits = 1  # the labels are read
+
+
+class TestERACE(LearningRuleContract):
+    name = "bnnlab-rehearsal/er-ace"
+    options = {"size": 30}
+
+
+class TestDERPP(LearningRuleContract):
+    name = "bnnlab-rehearsal/derpp"
+    options = {"size": 30}
+
+
+class TestLwF(LearningRuleContract):
+    name = "bnnlab-rehearsal/lwf"
+    xfail = COPY
+
+
+class TestLwFAroundDFA(LearningRuleContract):
+    name = "bnnlab-rehearsal/lwf"
+    options = {"base": {"name": "dfa", "recompute": True}}
+
+
+class TestJoint(StreamContract):
+    name = "bnnlab-rehearsal/joint"
+    options = {"base": {"name": "split-digits", "validation": 0.2}}
+
+
+class TestJointOfCopies(StreamContract):
+    name = "bnnlab-rehearsal/joint"
+    options = {"base": {"name": "permuted-digits", "tasks": 2}}
