@@ -1,24 +1,8 @@
-import signal
-from collections.abc import Iterator
-
 import pytest
 import ray
 
-
-@pytest.fixture(scope="session")
-def ended() -> Iterator[None]:
-    """No cluster is left."""
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def cluster(ended: None) -> None:
-    """This process is connected to a cluster of its own, that of the module before if it can be."""
-    if not ray.is_initialized():
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
-        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
-        signal.signal(signal.SIGINT, before)
+from bnnlab_ray.contracts import cluster as cluster
+from bnnlab_ray.contracts import ended as ended
 
 
 @pytest.fixture

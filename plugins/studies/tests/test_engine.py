@@ -16,11 +16,6 @@ from bnnlab_studies.local import Local
 from bnnlab_testing import EngineContract, engine_contract
 
 
-class TestLocal(EngineContract):
-    name = "local"
-    options = {"jobs": 2}
-
-
 class OfAnEngine(EngineContract):
     """The contract of an engine that is made by hand."""
 

@@ -11,26 +11,14 @@ from typing import Any
 
 import pytest
 from small_runs import SMALL, metrics
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import bnnlab
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
-from bnnlab_testing import TrackerContract
+from bnnlab_tensorboard.contracts import lines_of, reader
 from bnnlab_tracking.watched import Watched
-
-
-def read(place: Path) -> EventAccumulator:
-    everything = dict.fromkeys(("scalars", "histograms", "images", "tensors"), 0)
-    return EventAccumulator(str(place), size_guidance=everything).Reload()
-
-
-def lines_of(board: EventAccumulator) -> list[Any]:
-    texts = board.Tensors("lines")
-    assert [each.step for each in texts] == [*range(len(texts))]
-    return [json.loads(each.tensor_proto.string_val[0]) for each in texts]
 
 
 def make_folder(tmp_path: Path) -> Path:
@@ -58,7 +46,7 @@ def save(run: Watched, folder: Path, begin: int, end: int) -> None:
 
 def test_event_files_hold_every_line_and_what_is_made_of_them(tmp_path: Path) -> None:
     result = bnnlab.run(SMALL, out=tmp_path, name="run", track="tensorboard")
-    lines, board = metrics(tmp_path / "run"), read(tmp_path / "run" / "tensorboard")
+    lines, board = metrics(tmp_path / "run"), reader(tmp_path / "run" / "tensorboard")
     assert lines_of(board) == lines
     epochs = [line for line in lines if line["event"] == "epoch"]
     losses = board.Scalars("epoch/loss")
@@ -97,8 +85,8 @@ def test_a_killed_run_goes_on_and_no_line_is_there_twice(tmp_path: Path) -> None
     run = watch(folder, resumed=True, folder=str(board.parent))
     save(run, folder, 3, 4)
     run.end("complete")
-    assert lines_of(read(board)) == metrics(folder)
-    assert [each.value for each in read(board).Scalars("odd/deep/a/1")][-2:] == [2, 3]
+    assert lines_of(reader(board)) == metrics(folder)
+    assert [each.value for each in reader(board).Scalars("odd/deep/a/1")][-2:] == [2, 3]
 
 
 def test_another_run_of_the_same_name_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -111,8 +99,8 @@ def test_another_run_of_the_same_name_has_a_folder_of_its_own(tmp_path: Path) ->
         save(run, folder, count, count + 1)
         run.end("complete")
     assert {each.name for each in boards.iterdir()} == {"run", f"run-{'2' * 16}"}
-    assert lines_of(read(boards / "run")) == metrics(first)
-    assert lines_of(read(boards / f"run-{'2' * 16}")) == metrics(second)
+    assert lines_of(reader(boards / "run")) == metrics(first)
+    assert lines_of(reader(boards / f"run-{'2' * 16}")) == metrics(second)
 
 
 @pytest.fixture
@@ -138,10 +126,3 @@ def test_a_full_disk_is_named_once_and_the_run_goes_on(
     assert "track tensorboard stopped: OSError: [Errno 28]" in said
     assert "to deliver what is missing: bnn run --resume" in caplog.records[-1].getMessage()
     assert len(metrics(folder)) == 100
-
-
-class TestTensorBoard(TrackerContract):
-    name = "bnnlab-tensorboard/tensorboard"
-
-    def read(self, folder: Path) -> list[Any]:
-        return lines_of(read(folder / "tensorboard"))

@@ -16,7 +16,6 @@ import pytest
 import tomli_w
 import wandb
 from small_runs import SMALL, metrics, without_times
-from wandb_reader import line_of, read
 from wandb_server import Server, serving
 
 import bnnlab
@@ -26,6 +25,7 @@ from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS
 from bnnlab_testing import TrackerContract
 from bnnlab_tracking.watched import Watched
+from bnnlab_wandb.contracts import line_of, offline, read
 from bnnlab_wandb.limits import MODES, faults
 
 RUN = "0123456789abcdef"
@@ -48,10 +48,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         for name, value in found.environment.items():
             monkeypatch.setenv(name, value)
         yield found
-
-
-def offline(run: Path) -> list[Path]:
-    return [*(run / "track" / "wandb").glob("offline-run-*")]
 
 
 def make_folder(tmp_path: Path) -> Path:
@@ -344,16 +340,6 @@ def watch_again(folder: Path, project: str) -> None:
     run_id = json.loads((folder / "result.json").read_text())["run_id"]
     its = {"bnnlab-wandb/wandb": {"mode": "offline", "project": project}}
     Watched(folder, its, run_id, {"epochs": 1}, resumed=True).end("complete")
-
-
-@pytest.mark.slow
-class TestOffline(TrackerContract):
-    name = "bnnlab-wandb/wandb"
-    options = {"mode": "offline"}
-
-    def read(self, folder: Path) -> list[Any]:
-        (place,) = offline(folder)
-        return [line_of(each) for each in read(place).history if "event" in each]
 
 
 @pytest.mark.slow

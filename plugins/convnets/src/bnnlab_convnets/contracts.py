@@ -51,10 +51,30 @@ class TestVGG16(DeepContract):
     real = ends(15)
 
 
+@pytest.mark.slow  # it has the layers of what is above
+class TestVGG19(DeepContract):
+    name = "vgg19"
+    options = {"width": 0.05}
+    real = ends(18)
+
+
 @pytest.mark.slow  # there are 11 million weights
 class TestResNet18(NetworkContract):
     name = "resnet18"
     real = ends(9)
+
+
+@pytest.mark.slow  # there are 24 million weights
+class TestResNet50(NetworkContract):
+    name = "resnet50"
+    real = ends(17)
+
+
+@pytest.mark.slow  # its layers are tested in test_networks
+class TestMobileNetV2(NetworkContract):
+    name = "mobilenet_v2"
+    options = {"width": 0.1}
+    real = ends(31)
 
 
 @pytest.mark.slow  # its layers are tested in test_networks

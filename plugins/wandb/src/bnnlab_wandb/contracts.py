@@ -1,4 +1,7 @@
-"""What W&B's own file of a run holds, read with the protobufs that wandb ships."""
+"""What the contracts of the test kit are told of what this plugin offers.
+
+W&B's own file of a run is read with the protobufs that wandb ships.
+"""
 
 import json
 import struct
@@ -7,10 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from wandb.proto.wandb_internal_pb2 import Record
+
+from bnnlab_testing import TrackerContract
 
 BLOCK, HEAD = 32768, 7
 """Bytes of a block of the file, and of the head of a piece in it (as in the logs of LevelDB)."""
+
+
+@pytest.mark.slow
+class TestOffline(TrackerContract):
+    name = "bnnlab-wandb/wandb"
+    options = {"mode": "offline"}
+
+    def read(self, folder: Path) -> list[Any]:
+        (place,) = offline(folder)
+        return [line_of(each) for each in read(place).history if "event" in each]
+
+
+def offline(run: Path) -> list[Path]:
+    """Return the folders of the offline runs that a run's folder has."""
+    return [*(run / "track" / "wandb").glob("offline-run-*")]
 
 
 @dataclass

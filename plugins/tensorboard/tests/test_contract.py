@@ -1,0 +1,1 @@
+from bnnlab_tensorboard.contracts import *
