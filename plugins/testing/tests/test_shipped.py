@@ -205,7 +205,7 @@ def test_what_is_known_and_what_is_not_here_is_told(
     counts, missing, failure, _ = capsys.readouterr().out.split("\n\n")
     assert counts == ("rule      loud  1 failed, 1 passed, 1 xfailed\nrule      soft  2 skipped")
     why = "its data are not on this machine: horns: they are in no folder"
-    assert missing == f"rule soft: no test ran: {why}"
+    assert missing == f"No test ran of rule soft: {why}"
     assert failure == "rule loud: test_its_fixture\n  assert 3 == 4"
 
 

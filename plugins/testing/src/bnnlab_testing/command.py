@@ -1,46 +1,26 @@
 """`bnn test-plugin`: the contracts of what a plugin offers, without a test file of its own."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from bnnlab import __version__
 from bnnlab.cli.console import print_file, print_out
-from bnnlab.errors import UsageError, program
-from bnnlab.registry.components import noun
+from bnnlab.errors import UsageError
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab_testing.choosing import find, told
 from bnnlab_testing.generated import Subject, source_of
+from bnnlab_testing.printing import Tested, Tests, print_counts, print_summary
 from bnnlab_testing.process import JUNIT, run
-from bnnlab_testing.shipped import Contract, Offer, shipped, title
-
-Tests = Sequence[Mapping[str, Any]]
-"""How each test of one went: what `relaying` tells."""
-
-
-class Tested(NamedTuple):
-    """A component or a command, and how its tests went."""
-
-    subject: Subject
-    tests: Tests
-
-    def __str__(self) -> str:
-        offer = self.subject.offer
-        return f"{noun(offer.kind)} {offer.name}"
-
-    @property
-    def failed(self) -> Tests:
-        """Those that failed."""
-        return [test for test in self.tests if test["outcome"] == "failed"]
+from bnnlab_testing.shipped import Offer, shipped
 
 
 class Report(StrEnum):
@@ -110,11 +90,10 @@ def run_contracts(
         for number, tests in _tests(source, Path(folder), its.modules):
             tested.append(Tested(subjects[number], tests))
             if is_shown:
-                _print_counts(tested[-1], width)
+                print_counts(tested[-1], width)
         junit = Path(folder, JUNIT).read_text(encoding="utf-8")
     if is_shown:
-        _print_said(tested, its.others)
-        _print_failures(tested)
+        print_summary(tested, its.others)
         if not report and any(each.failed for each in tested):
             print_out()
             print_out("For tracebacks, add --report junit --out FILE.")
@@ -137,49 +116,6 @@ def _tests(source: str, folder: Path, modules: Sequence[str]) -> Iterator[tuple[
     for made, tests in groupby(run(source, folder, modules), key=lambda test: test["made"]):
         last = {test["test"]: test for test in tests}  # what fails once it is over is told later
         yield int(re.findall(r"\d+", made)[0]), [*last.values()]
-
-
-def _print_counts(tested: Tested, width: int) -> None:
-    counts, its = Counter(test["outcome"] for test in tested.tests), tested.subject.offer
-    order = ("failed", "passed", "skipped", "xfailed")
-    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in order if counts[outcome])
-    print_out(f"{noun(its.kind):9} {its.name:{width}}  {said}")
-
-
-def _print_said(tested: Sequence[Tested], others: Sequence[Contract]) -> None:
-    """Print what the plugin's own classes say, and why all tests of a component are skipped."""
-    for each in tested:
-        contract, said = each.subject.shipped, each.subject.said
-        if contract and said:
-            print_out()
-            print_out(f"{title(contract)} says of the {each}:", soft_wrap=True)
-            for line in said:
-                print_out(f"  {line}", soft_wrap=True)
-        if {test["outcome"] for test in each.tests} == {"skipped"}:
-            print_out()
-            print_out(f"{each}: no test ran: {each.tests[0]['message']}", soft_wrap=True)
-    for module, classes in groupby(others, key=lambda contract: contract.__module__):
-        print_out()
-        names = ", ".join(contract.__name__ for contract in classes)
-        words = program("python"), "-m", "pytest", "--pyargs", module
-        print_out(f"`{' '.join(words)}` runs more classes: {names}", soft_wrap=True)
-
-
-def _print_failures(tested: Sequence[Tested]) -> None:
-    """Print what failed; once, where several tests of one component say the same."""
-    for each in tested:
-        alike = dict[str, list[Any]]()
-        for test in each.failed:
-            alike.setdefault(test["message"], []).append(test)
-        if chosen := next((test["chosen"] for test in each.failed if test["chosen"]), ""):
-            print_out()
-            print_out(f"{each} is tested with {chosen}", soft_wrap=True)
-        for message, tests in alike.items():
-            print_out()
-            print_out(f"{each}: {', '.join(test['test'] for test in tests)}", soft_wrap=True)
-            advice = tests[0]["advice"].splitlines()
-            for said in filter(None, (tests[0]["about"], *message.splitlines(), *advice)):
-                print_out(f"  {said}", soft_wrap=True)
 
 
 def _write(out: Path | None, text: str) -> None:
