@@ -16,6 +16,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     devices,
     keeping,
     leaks,
+    lives,
     memories,
     models,
     objectives,

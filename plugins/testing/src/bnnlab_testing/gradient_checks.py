@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
@@ -41,6 +42,22 @@ class GradientChecks(RuleChecks):
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} has no gradient"
             assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
+
+    def test_no_gradient_is_turned_around(self) -> None:
+        """No parameter has the exact gradient of the loss, but with the other sign.
+
+        A rule may approximate gradients; what is exact but for its sign goes uphill in one layer,
+        while the others may still learn.
+        """
+        self._needs_the_mean_loss()
+        model, plain = self.make_model(), self.make_model()
+        rule, batch = self.make(0, model), self.batch()
+        rule.closure(model, batch)()
+        toy.ToyRule().closure(plain, batch._replace(loss=rule.objective(batch)))()
+        for (name, one), two in zip(model.named_parameters(), plain.parameters(), strict=True):
+            if one.grad is not None and two.grad is not None and one.numel() > 2:
+                like = float(F.cosine_similarity(one.grad.flatten(), two.grad.flatten(), dim=0))
+                assert like > -0.999, f"{name}: the gradient has the other sign"
 
     def test_the_loss_is_the_batchs_own(self) -> None:
         """With another `batch.loss` that one is returned, and every weight's gradient follows."""
@@ -93,14 +110,22 @@ class GradientChecks(RuleChecks):
             pytest.skip("it minimises something of its own")
 
     def test_the_closure_overwrites_gradients(self) -> None:
-        """What was in `.grad` before does not matter."""
+        """What was in `.grad` before does not matter, nor what others make of it later.
+
+        Every `.grad` is None when `differentiate` is called. Add to no gradient that you kept from
+        before; what you keep is a `.clone()`, as an optimizer may clip gradients in place.
+        """
         clean, dirty = self.make_model(), self.make_model()
-        closures = self.closure(clean), self.closure(dirty)
+        rules = self.make(0, clean), self.make(0, dirty)
         for parameter in dirty.parameters():
             parameter.grad = torch.full_like(parameter, 100.0)
-        for closure in closures:
-            closure()
-        assert_close(gradients_of(clean), gradients_of(dirty), "gradients are added to old ones")
+        for when in ("are added to old ones", *["depend on what others made of earlier ones"] * 2):
+            for rule, model in zip(rules, (clean, dirty), strict=True):
+                rule.closure(model, self.batch())()
+            assert_close(gradients_of(clean), gradients_of(dirty), f"gradients {when}")
+            for parameter in dirty.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(100.0)
 
     def test_the_closure_evaluates_at_the_weights_as_they_are(self) -> None:
         """Weights that change between making the closure and calling it are the ones that count."""
@@ -136,19 +161,23 @@ class GradientChecks(RuleChecks):
             assert_close(gradients, gradients_of(model), "called again, other gradients")
 
     def test_a_last_batch_of_another_size_is_learned_from(self) -> None:
-        """After 20 examples, 7 give finite gradients, and not all of them are zero.
+        """After 20 examples, 7 give finite gradients, and not all of them are zero; one alone, too.
 
-        If the 20 have left no trace in its state, these are the gradients of the 7 alone: the last
-        batch of an epoch is learned like the others. Ask each batch for its size.
+        If the 20 have left no trace in its state, those of the 7 are as if these came first: the
+        last batch of an epoch is learned like the others. Ask each batch for its size; that of one
+        example keeps its first dimension, and has no spread. It may have a gradient of zero.
         """
         model, other = self.make_model(), self.make_model()
         rule, batch = self.make(0, model), self.batch()
         before = flat(rule.state_dict())
-        last = batch._replace(inputs=batch.inputs[:7], targets=batch.targets[:7])
-        for each in (batch, last):
+        first, last = (
+            batch._replace(inputs=batch.inputs[:rows], targets=batch.targets[:rows])
+            for rows in (1, 7)
+        )
+        for each in (batch, first, last):
             size, rows = len(each.targets), len(called(rule.closure(model, each))[1])
             assert rows == size, f"for {size} examples there are {rows} rows of logits"
-        assert_gradients(model)
+            assert_gradients(model)
         found = gradients_of(model)
         assert any(bool(each.any()) for each in found), (
             "of 7 examples, after 20, all gradients are zero"

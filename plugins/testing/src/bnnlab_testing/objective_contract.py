@@ -68,6 +68,9 @@ class ObjectiveContract(ScoreChecks):
         self.objective.check(targets, self.shape[-1])
         shape = self.objective.output_shape(tuple(targets.shape[1:]), self.shape[-1])
         assert shape == self.shape, f"for outputs {self.shape} of an input, it asks for {shape}"
+        draws = (seeds.generator(seed, "drawn") for seed in (0, 1))
+        many = [self.objective.sample(self._outputs(0), each) for each in draws]
+        assert not torch.equal(*many), "drawn with another seed, targets are the same"
 
     def test_likelihoods_are_of_what_it_draws(self) -> None:
         """The mean gradient of log p(y) over y drawn from p is 0 (Fisher information needs it)."""
@@ -137,12 +140,19 @@ class ObjectiveContract(ScoreChecks):
             )
 
     def test_what_is_right_is_a_number_of_rows(self) -> None:
-        """From 0 to B, or None where that means nothing."""
+        """From 0 to B, or None where that means nothing; it grows as `score` does."""
         right = self.objective.correct(self.outputs(), self.targets())
         if right is None:
             pytest.skip("it does not count what is right")
         assert right.shape == (), f"correct() has shape {tuple(right.shape)}"
         assert 0 <= float(right) <= ROWS, f"{float(right)} of {ROWS} rows are right"
+        outputs, targets = self._many()
+        counts = [self.objective.correct(each, targets) for each in (outputs, self._outputs(1))]
+        found, by_chance = (float(each) for each in counts if each is not None)
+        assert found > by_chance, (
+            f"of outputs that the targets were drawn from {found:g} are right, of others "
+            f"{by_chance:g}"
+        )
 
     def test_other_targets_are_refused(self) -> None:
         """Of another dtype, or without a row for each input, by a ValueError with words."""

@@ -6,15 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnnlab import seeds
 from bnnlab.engine.learner import Learner
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.signs import sign
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
 from bnnlab_testing.layout_checks import LayoutChecks
+from bnnlab_testing.life_checks import LifeChecks
 from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.posterior_checks import PosteriorChecks
@@ -40,6 +43,7 @@ class OptimizerContract(
     LayoutChecks,
     AroundChecks,
     KeepingChecks,
+    LifeChecks,
     OptionChecks,
     DrawChecks,
 ):
@@ -88,6 +92,24 @@ class OptimizerContract(
             )
         assert not wrong, said
 
+    def test_every_parameter_goes_downhill(self) -> None:
+        """Where the gradient is the same in all of fifty steps, no parameter goes along with it.
+
+        Of each, as many binary weights as before have the sign that lowers the loss, and real
+        numbers move against their gradients, in the mean. Look for a sign that is wrong in one kind
+        of layer.
+        """
+        (model, optimizer), draws = self.trained(1), seeds.generator(0, "slopes")
+        slopes: dict[Tensor, Tensor] = {
+            p: sign(torch.randn(p.shape, generator=draws)) for p in model.parameters()
+        }
+        before = {p: p.detach().clone() for p in slopes}
+        for _ in range(50):
+            optimizer.step(lambda: _slope(slopes))
+        for name, parameter in model.named_parameters():
+            along = float(((parameter - before[parameter]) * slopes[parameter]).detach().mean())
+            assert along <= 0.1, f"{name} moves along its gradient, by {along:.3g} in the mean"
+
     def test_draws_follow_what_was_learned(self) -> None:
         """Where the best weights are known, at least 0.55 of the drawn weights are as deployed.
 
@@ -123,3 +145,10 @@ class OptimizerContract(
         assert_signs(model)
         for value in (each for p in model.parameters() for each in tensors_of(optimizer, p)):
             assert bool(value.isfinite().all()), "weights or state are not finite"
+
+
+def _slope(slopes: dict[Tensor, Tensor]) -> Tensor:
+    """Leave these gradients, and return a loss."""
+    for parameter, slope in slopes.items():
+        parameter.grad = slope.clone()
+    return torch.zeros(())

@@ -78,6 +78,7 @@ def train(model: Model, rule: LearningRule, seed: int, steps: int) -> Training:
     with patch.object(rule, "closure", closure):
         optimizer, task = toy.make_optimizer(model), toy.make_task(seed)
         losses = toy.train(model, rule, optimizer, task, steps=steps)
+        optimizer.look()  # or a gradient that is NaN at the end would be nobody's
     return Training(losses, {name for name, *both in seen.values() if not torch.equal(*both)})
 
 
@@ -105,11 +106,11 @@ def generators_of(rule: LearningRule) -> dict[str, Tensor]:
     return {name: each for name, each in states.items() if (each.dtype, each.shape) == kind}
 
 
-def switches_of(model: Model) -> dict[str, Any]:
+def switches_of(model: Model) -> dict[str, bool]:
     """Return which modules are in training mode, and which parameters learn, by name."""
-    modes = {name: each.training for name, each in model.named_modules()}
-    grads = {name: each.requires_grad for name, each in model.named_parameters()}
-    return flat({"training": modes, "requires_grad": grads})
+    modes = {f"{name or 'model'}.training": each.training for name, each in model.named_modules()}
+    grads = {f"{name}.requires_grad": p.requires_grad for name, p in model.named_parameters()}
+    return {**modes, **grads}
 
 
 def assert_gradients(model: Model) -> None:

@@ -16,6 +16,7 @@ from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.effect_checks import EffectChecks
 from bnnlab_testing.gradient_checks import GradientChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
+from bnnlab_testing.life_checks import LifeChecks
 from bnnlab_testing.logit_checks import LogitChecks
 from bnnlab_testing.loss_checks import LossChecks
 from bnnlab_testing.option_checks import OptionChecks
@@ -40,6 +41,7 @@ class LearningRuleContract(
     RecallChecks,
     AroundChecks,
     KeepingChecks,
+    LifeChecks,
     EffectChecks,
     OptionChecks,
     DrawChecks,

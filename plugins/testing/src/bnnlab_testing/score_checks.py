@@ -86,6 +86,23 @@ class ScoreChecks:
         far = float((apart.abs() / (variance / DRAWN).sqrt().clamp(min=1e-12)).max())
         assert far < 6, f"what merge() predicts is {far:.1f} standard errors apart from that"
 
+    def test_outputs_and_targets_are_left_as_they_are(self) -> None:
+        """Whatever is computed of them, their numbers are the same after it.
+
+        A rule, the metrics and probes look at the same tensors. Change a copy.
+        """
+        outputs, targets = self.outputs(), self.targets()
+        before = outputs.clone(), targets.clone()
+        for what in ("loss", "losses", "log_likelihoods", "correct"):
+            getattr(self.objective, what)(outputs, targets)
+            same = all(map(torch.equal, before, (outputs, targets)))
+            assert same, f"{what}() writes into outputs or targets"
+        self.objective.sample(outputs, seeds.generator(0, "drawn"))
+        self.objective.merge(outputs[None])
+        self.objective.predict([outputs], targets, 1).score()
+        same = all(map(torch.equal, before, (outputs, targets)))
+        assert same, "sample(), merge() or predict() writes into outputs or targets"
+
     def test_it_has_no_state(self) -> None:
         """Used once, it is equal to the copy that was made of it before.
 

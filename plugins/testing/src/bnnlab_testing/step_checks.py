@@ -1,18 +1,20 @@
 """What an optimizer owes in every step: signs, a trained rest, and state of the declared size."""
 
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
 
+from bnnlab import seeds
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.rule import Batch
 from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import flat
-from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs
+from bnnlab_testing.asserting import assert_same, flat
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, tensors_of
 
 
 class StepChecks(OptimizerChecks):
@@ -107,6 +109,31 @@ class StepChecks(OptimizerChecks):
             low, high = min(losses), max(losses)
             fits = low - 1e-5 <= returned <= high + 1e-5
             assert fits, "step() does not return the closure's loss"
+
+    def test_what_it_keeps_of_gradients_is_a_copy(self) -> None:
+        """Where each gradient is written into the memory of the one before, it learns the same.
+
+        So it is with `zero_grad(set_to_none=False)`. Keep `.clone()` of a gradient.
+        """
+        ends = [self._stepped(in_place=each) for each in (False, True)]
+        assert_same("it keeps a gradient that is not copied, as is seen at", *ends)
+
+    def _stepped(self, *, in_place: bool) -> dict[str, Any]:
+        """Return what four steps of gradients that are drawn lead to."""
+        (model, optimizer), draws = self.trained(), seeds.generator(0, "gradients")
+
+        def closure() -> Tensor:
+            for parameter in model.parameters():
+                grad = torch.randn(parameter.shape, generator=draws)
+                if in_place and parameter.grad is not None:
+                    parameter.grad.copy_(grad)
+                else:
+                    parameter.grad = grad
+            return torch.zeros(())
+
+        for _ in range(4):
+            optimizer.step(closure)
+        return flat([tensors_of(optimizer, each) for each in model.parameters()])
 
     def test_its_state_is_as_large_as_declared(self) -> None:
         """Bytes of state per learned weight, after the ends of two tasks, are `state_bytes`."""

@@ -4,25 +4,28 @@ from typing import Any
 
 from torch import Tensor
 
-from bnnlab.interfaces.model import Model
 from bnnlab.nn.normalization import BatchNorm
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_numbers, assert_same, flat
 from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs
+from bnnlab_testing.rule_checks import switches_of
 
 
 class TaskChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about several tasks, and saving within them."""
 
     def test_a_tasks_end_leaves_the_model_fit_to_go_on(self) -> None:
-        """Binary weights are signs, and training modes and requires_grad as before."""
+        """Binary weights are signs, and modes and requires_grad as before; after a step, too."""
         model = self.make_model()
         optimizer, rule = self.make(0, model), self.make_rule(model)
-        before = _switches(model)
+        before = switches_of(model)
         for index in range(2):
-            toy.train(model, rule, optimizer, toy.make_task(index), steps=2, end=True)
+            task = toy.make_task(index)
+            toy.train(model, rule, optimizer, task, steps=2)
+            assert_same("a step does not put back", before, switches_of(model))
+            toy.train(model, rule, optimizer, task, steps=1, done=2, end=True)
             assert_signs(model)
-            assert_same("task_ended() does not put back", before, _switches(model))
+            assert_same("task_ended() does not put back", before, switches_of(model))
 
     def test_what_the_model_measures_is_left_alone(self) -> None:
         """Batch statistics, and other buffers, change as the closure is called, and no further."""
@@ -90,10 +93,3 @@ class TaskChecks(OptimizerChecks):
         """A dict of Python numbers, whose names the core does not use in the same line."""
         _, optimizer, _ = self.used()
         assert_numbers(optimizer.diagnostics())
-
-
-def _switches(model: Model) -> dict[str, bool]:
-    """Return what a task's end must not leave changed, by name."""
-    modes = {f"{name or 'model'}.training": each.training for name, each in model.named_modules()}
-    grads = {f"{name}.requires_grad": p.requires_grad for name, p in model.named_parameters()}
-    return {**modes, **grads}

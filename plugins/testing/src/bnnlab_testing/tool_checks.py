@@ -110,6 +110,16 @@ class ToolChecks(OptimizerChecks):
                 raise AssertionError(f"{name} was made, and then: {explain(error)}") from error
             assert_signs(model)
 
+    def test_changed_settings_are_loaded(self) -> None:
+        """What a scheduler, or a user, has set in a group is set where the state is loaded."""
+        model, optimizer = self.trained()
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.25
+        other = self.make(0, model)
+        other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        found, right = ([each["lr"] for each in it.param_groups] for it in (other, optimizer))
+        assert found == right, f"saved with lr {right}, it is loaded with {found}"
+
     def _follow(self, scheduler: Any, model: Model, optimizer: Optimizer) -> None:
         plateau = isinstance(scheduler, schedulers.ReduceLROnPlateau)
         for _ in range(2):

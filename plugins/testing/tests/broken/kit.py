@@ -53,6 +53,7 @@ CONTRACTS: dict[Kind, type[ComponentContract]] = {
     Kind.PROBE: OfAProbe,
 }
 ON_DEVICES = {
+    "test_another_process_gives_the_same",
     "test_tasks_are_the_same_in_every_process",
     *(check for check in vars(DeviceChecks) if check.startswith("test_")),
 }

@@ -279,3 +279,31 @@ class MeansLogitsOfAnswers(YesNo):
 
     def merge(self, outputs: Tensor) -> Tensor:
         return outputs.mean(0)
+
+
+@found_by("test_outputs_and_targets_are_left_as_they_are", "correct.. writes into outputs")
+@dataclass(frozen=True)
+class SubtractsTheLargest(Classes):
+    """Subtracts the largest output in place."""
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs.sub_(outputs.max())
+        return super().correct(outputs, targets)
+
+
+@found_by("test_what_it_draws_are_targets", "drawn with another seed, targets are the same")
+@dataclass(frozen=True)
+class DrawsTheSame(Classes):
+    """Draws by a seed of its own."""
+
+    def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        return super().sample(outputs, torch.Generator().manual_seed(0))
+
+
+@found_by("test_what_is_right_is_a_number_of_rows", "drawn from .* are right, of others")
+@dataclass(frozen=True)
+class CountsTheLeastProbable(Classes):
+    """Takes for right what is least probable."""
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().correct(-outputs, targets)

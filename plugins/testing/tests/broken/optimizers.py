@@ -1,9 +1,12 @@
 """Optimizers: their steps and state."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.random import RandomState
 from torch import Tensor
 
 from bnnlab.interfaces.context import TaskContext
@@ -437,3 +440,75 @@ class DrawsByCountingFromItsSeed(DrawsByCounting):
     def key(self) -> int:
         key: int = self.param_groups[0]["key"]
         return key
+
+
+@found_by(SEEDED, r"at optimizers.py:\d+ a random generator is seeded the same")
+class DrawsFromNumPy(Fine):
+    """Adds noise to gradients, from a generator of NumPy's that begins alike in every run."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad + 0.01 * self.number(self.state[parameter].setdefault("key", self.key()))
+
+    def key(self) -> int:
+        """Return a seed."""
+        return 0
+
+    def number(self, key: int) -> float:
+        """Return a number that is drawn."""
+        return np.random.default_rng(key).random()
+
+
+@found_by(SEEDED, r"at optimizers.py:\d+ a random generator is seeded the same")
+class DrawsAsNumPyOnceDid(DrawsFromNumPy):
+    """Draws from one of the old kind."""
+
+    def number(self, key: int) -> float:
+        return RandomState(key).rand()
+
+
+@found_by(SEEDED, r"at optimizers.py:\d+ a random generator is seeded the same")
+class DrawsFromPython(DrawsFromNumPy):
+    """Draws from one of Python's."""
+
+    def number(self, key: int) -> float:
+        return random.Random(key).random()
+
+
+@right(SEEDED, GOES_ON)
+class DrawsFromNumPyByItsSeed(DrawsFromNumPy):
+    """Seeds it with a number that was drawn."""
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, generator=generator, lr=lr)
+        self.param_groups[0]["key"] = int(torch.randint(2**31, (), generator=generator))
+
+    def key(self) -> int:
+        key: int = self.param_groups[0]["key"]
+        return key
+
+
+@found_by("test_every_parameter_goes_downhill", "segments.0.0.weight moves along its gradient")
+class GoesUpInConvolutions(Fine):
+    """Adds the gradient where there are four dimensions."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return -grad if grad.ndim == 4 else grad
+
+
+@found_by("test_every_parameter_goes_downhill", "segments.0.0.bias moves along its gradient")
+class GoesUpInBiases(Fine):
+    """Adds the gradient where there is one dimension."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return -grad if grad.ndim == 1 else grad
+
+
+@found_by("test_changed_settings_are_loaded", r"saved with lr .0.0125, .*loaded with .0.05, ")
+class KeepsItsRate(Fine):
+    """Has the learning rate that it was made with, whatever it loads."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        rates = [group["lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate

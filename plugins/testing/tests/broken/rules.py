@@ -486,3 +486,49 @@ class CopiesItsScales(AppendsToItsScales):
 
     def __init__(self, scales: list[float] = [1.0]) -> None:  # noqa: B006
         super().__init__([*scales])
+
+
+TURNED = "test_no_gradient_is_turned_around"
+
+
+@found_by(TURNED, "segments.1.1.weight: the gradient has the other sign")
+class TurnsALayerAround(Scales):
+    """Has the sign wrong in one layer."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return -1.0 if parameter.shape == (32, 64) else 1.0
+
+
+@right(TURNED)
+class TurnsAFewAround(Scales):
+    """Has the sign wrong in a few rows, as an approximation may."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        signs = torch.ones_like(parameter)
+        signs[: len(signs) // 3] = -1
+        return signs
+
+
+@found_by("test_a_last_batch_of_another_size_is_learned_from", "not finite")
+class DividesByTheSpread(Scales):
+    """Divides by the standard deviation of the inputs, which one example has not."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        apart = batch.inputs - batch.inputs.mean(0)
+        return 1 / (apart.square().sum(0) / (len(apart) - 1)).sqrt().mean()
+
+
+@found_by("test_the_loss_falls_on_separable_data", "not finite")
+class DividesByWhatIsLeft(Waits):
+    """Scales by how far the loss has to fall, over itself: that is 0/0 in the end."""
+
+    ended = False
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters() if self.ended else ():
+            parameter.grad.mul_(0.0).div_(0.0)
+        return answer
+
+    def begin(self, batch: Batch, logits: Tensor) -> None:
+        self.ended = True

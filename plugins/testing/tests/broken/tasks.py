@@ -155,3 +155,17 @@ class ChangesAsItSays(Fine):
 
     def diagnostics(self) -> dict[str, float]:
         return {"size": float(self.latents()[0].mul_(0.9).abs().mean())}
+
+
+@found_by(
+    "test_a_tasks_end_leaves_the_model_fit_to_go_on", "a step does not put back model.training"
+)
+class EvaluatesInAStep(Fine):
+    """Puts the model into evaluation mode in every step."""
+
+    def task_started(self, context: TaskContext) -> None:
+        self.state["model"] = context.model.eval
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        self.state["model"]()
+        return super().step(closure)

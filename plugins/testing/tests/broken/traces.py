@@ -152,7 +152,7 @@ class StaysInEvaluation(toy.ToyRule):
         return answer
 
 
-@found_by(SWITCHES, "requires_grad.*segments.0.0.weight")
+@found_by(SWITCHES, "segments.0.0.weight.requires_grad")
 class FreezesTheFirst(toy.ToyRule):
     """Freezes the first weights after a step."""
 

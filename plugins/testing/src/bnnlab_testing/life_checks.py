@@ -1,0 +1,78 @@
+"""What rules and optimizers owe in a life that is long, or that others live beside it."""
+
+from contextlib import suppress
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from bnnlab.engine.learner import Learner
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_same, flat
+from bnnlab_testing.device_checks import CPU, LearnerChecks
+from bnnlab_testing.device_process import call_with_device
+from bnnlab_testing.lives import assert_goes_on
+from bnnlab_testing.varying import other_values
+
+LATE = ((0, 0, 7), (0, 1, 5))
+"""Where a task of three epochs of ten steps is interrupted."""
+
+
+class LifeChecks(LearnerChecks):
+    """The part of the contracts of rules and optimizers that is about long lives, and many."""
+
+    def test_a_long_task_goes_on_bit_for_bit(self) -> None:
+        """A task of thirty steps is stopped at the eighth and the 16th, and goes on.
+
+        What counts to ten steps, or is full after twenty examples, belongs into `state_dict()`,
+        too.
+        """
+        assert_goes_on(self._lives([CPU], tasks=1), LATE, batch_size=4, epochs=3)
+
+    def test_two_in_one_process_do_not_meet(self) -> None:
+        """It learns the same if others are made, with other options, and learn meanwhile.
+
+        A process may hold many runs. Keep settings and what changes in `self`, not in the class or
+        the module.
+        """
+        ends = [self._lived(among_others=each) for each in (False, True)]
+        assert_same("where others learn beside it, it learns something else:", *ends)
+
+    def test_another_process_gives_the_same(self) -> None:
+        """With one seed, also where texts have other hashes, nothing differs by a bit.
+
+        In each process a set of texts has an order of its own. Sort it, or keep a dict.
+        """
+        self.threads, self.learned = torch.get_num_threads(), self.exercise()
+        call_with_device(self, "learns_the_same")
+
+    def learns_the_same(self, _device: torch.device) -> None:
+        """Check that it learns what it has learned in the process of the test."""
+        torch.set_num_threads(self.threads)
+        same = all(map(torch.equal, self.learned, self.exercise()))
+        assert same, "in another process it learns something else"
+
+    def _lived(self, *, among_others: bool) -> dict[str, Any]:
+        """Return what it has become after two tasks of two steps, alone or among others."""
+        learner = self.learner(CPU)
+        _learn(learner, 0, steps=1)
+        if among_others:
+            self._let_others_learn()
+        _learn(learner, 0, steps=1, done=1, end=True)
+        _learn(learner, 1, steps=2, end=True)
+        return flat({n: it for n, it in learner.state_dict().items() if n != "progress"})
+
+    def _let_others_learn(self) -> None:
+        """Let another one learn a task of a step, and one with another value of each option."""
+        _learn(self.learner(CPU, seed=1), 1, steps=1, end=True)
+        for option in self.component.options:
+            values = other_values(option, self.choice.options[option.name])
+            for value in [] if option.part else values:
+                with suppress(Exception):  # not with the other options
+                    with patch.object(self, "choice", self.with_options(**{option.name: value})):
+                        _learn(self.learner(CPU), 1, steps=1, end=True)
+                    break
+
+
+def _learn(learner: Learner, index: int, **how: Any) -> None:
+    toy.train(learner.model, learner.rule, learner.optimizer, toy.make_task(index), **how)
