@@ -3,9 +3,12 @@
 The environment is active, as messages name a program that is not on the path by its place.
 """
 
+import atexit
+import gc
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +22,7 @@ LONG = {
     "test_an_interrupted_run_goes_on_bit_for_bit",
     "test_it_works_on_every_device",
     "test_no_option_is_ignored",
+    "test_the_batch_is_left_as_it_is_to_the_end",  # the training of the next one
     "test_the_loss_falls_on_separable_data",
 }
 """The checks of the kit that take a fifth of the time."""
@@ -32,6 +36,29 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
         yield
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Let signals be heard also where the shell that began the tests ignores some of them."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector leaves alone what is imported and collected, which is never garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # or libraries say at the exit that objects are left
 
 
 class NotInstalled(pytest.Dir):

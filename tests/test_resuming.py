@@ -26,6 +26,7 @@ from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("heard")
 STATE = Path("checkpoint") / "state.pt"
 TINY: dict[str, Any] = {
     "epochs": 1,
@@ -91,19 +92,6 @@ def kill_at(step: int, *numbers: int) -> Any:
                 signal.raise_signal(number)
 
     return stepped
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Let signals be heard also where the shell that began the tests ignores some of them."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock, get_ident
@@ -115,10 +115,11 @@ class Keeper(MetaPathFinder):
             RuntimeError: If something cannot be put back.
         """
         for _ in range(ROUNDS):
-            names, parts = differing(self._before), _parts()
+            names = differing(self._before)
             if not names:
                 return
             self.changed.update(dict.fromkeys(names))
+            parts = _parts()
             for name in names:
                 with suppress(Exception):  # flags that contradict each other: next round
                     parts[name].write(self._before[name])
@@ -190,16 +191,8 @@ def generators(devices: Iterable[Any] = ()) -> Parts:
 
 def _parts() -> Parts:
     """Return how each part of the state is read and written, by name."""
-    parts: Parts = {
-        "the working directory": Part(os.getcwd, os.chdir),
-        "what logging leaves out": Part(_left_out, lambda found: _leave_out(*found)),
-    }
-    for name in VARIABLES:
-        parts[f"the environment variable {name}"] = Part(
-            partial(os.environ.get, name), partial(_set_variable, name)
-        )
     torch = _loaded("torch")
-    return parts | generators() | ({} if torch is None else torch_state.parts(torch))
+    return _PLAIN | generators() | ({} if torch is None else torch_state.parts(torch))
 
 
 def _left_out() -> tuple[int, set[str]]:
@@ -214,9 +207,15 @@ def _leave_out(level: int, names: set[str]) -> None:
 
 
 def _loggers() -> list[logging.Logger]:
-    every = logging.root.manager.loggerDict.items()
-    own = [logger for name, logger in every if name.startswith("bnnlab")]
+    every = logging.root.manager.loggerDict
+    own = [every[name] for name in _names_of_loggers(len(every))]
     return [logger for logger in own if isinstance(logger, logging.Logger)]  # no placeholders
+
+
+@lru_cache(maxsize=1)
+def _names_of_loggers(_count: int) -> list[str]:
+    """Return the names of bnnlab's loggers, and of placeholders; nothing removes one."""
+    return [name for name in logging.root.manager.loggerDict if name.startswith("bnnlab")]
 
 
 def _loaded(name: str) -> Any:
@@ -237,3 +236,16 @@ def _set_variable(name: str, value: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
+
+
+_PLAIN: Parts = {
+    "the working directory": Part(os.getcwd, os.chdir),
+    "what logging leaves out": Part(_left_out, lambda found: _leave_out(*found)),
+    **{
+        f"the environment variable {name}": Part(
+            partial(os.environ.get, name), partial(_set_variable, name)
+        )
+        for name in VARIABLES
+    },
+}
+"""The parts that there are without torch and NumPy, but for the generator."""

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from bnnlab_testing import TrackerContract
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
 from bnnlab_tracking import printed
+from bnnlab_tracking.delivery import Delivery
 from bnnlab_tracking.watched import Watched
 
 ILL = {
@@ -260,6 +260,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def stop_the_wait(patch: pytest.MonkeyPatch, number: int, again: bool = False) -> None:
+    """Send this process a signal while it waits for a tracker that has started (again)."""
+    wait = Delivery.wait
+
+    def stopped(delivery: Delivery, until: float) -> bool:
+        if ("how" in delivery.job) is again:
+            wait_for(Path(delivery.job["folder"], delivery.label).exists)
+            signal.raise_signal(number)
+        return wait(delivery, until)
+
+    patch.setattr(Delivery, "wait", stopped)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -539,6 +552,7 @@ def test_a_tracker_has_its_own_count_beside_another_one_of_its_name(
         assert delivered(folder / name) == metrics(folder)
 
 
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -547,13 +561,14 @@ def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
     with caplog.at_level(logging.INFO, "bnnlab"):
         run = watch(folder, hang={})
         save(run, folder, 1)
-        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+        stop_the_wait(monkeypatch, signal.SIGINT)
         run.end("complete")
     assert not warned(caplog)
     assert not left_behind(str(tmp_path))
     assert "track hang: to deliver what is missing: bnn run --resume" in noted(caplog)[-1]
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_another_signal_at_the_end_leaves_the_tracker_shows_the_result_and_ends_the_process(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -562,15 +577,7 @@ def test_another_signal_at_the_end_leaves_the_tracker_shows_the_result_and_ends_
     number, file = signal.Signals[name], tmp_path / "run.toml"
     file.write_text(tomli_w.dumps(SMALL))
     words = ["--config", str(file), "--out", str(tmp_path), "--name", "run", "--track", "hang"]
-
-    def stop_at_the_end() -> None:
-        while not (tmp_path / "run" / RESULT).exists():
-            time.sleep(0.01)
-        time.sleep(0.5)
-        signal.raise_signal(number)
-
-    signal.signal(number, signal.SIG_DFL)
-    threading.Thread(target=stop_at_the_end).start()
+    stop_the_wait(monkeypatch, number)
     assert main(["run", *words, "--quiet"]) == 128 + number
     said = capsys.readouterr()
     assert "forgetting" in said.out
@@ -591,6 +598,7 @@ def test_what_is_shown_elsewhere_from_now_on_is_shown_from_its_first_line(tmp_pa
     assert delivered(folder / "other") == metrics(folder)
 
 
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_while_it_is_tried_again_ends_that_process_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -601,7 +609,7 @@ def test_ctrl_c_while_it_is_tried_again_ends_that_process_too(
     assert delivery.process
     os.killpg(delivery.process.pid, signal.SIGKILL)
     monkeypatch.setenv(MARK, str(tmp_path))
-    threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+    stop_the_wait(monkeypatch, signal.SIGINT, again=True)
     run.end("complete")
     assert not left_behind(str(tmp_path))
 
