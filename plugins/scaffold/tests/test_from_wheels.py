@@ -97,6 +97,8 @@ def test_a_plugin_is_written_built_installed_tested_and_used(kind: Kind, place: 
     assert result["learning_accuracy"] > 0.3  # chance is 0.1
     if kind is Kind.PROBE:
         assert result["sparrow_probe_epochs"] >= 1
+        said = place.call("bnn", "test-plugin", f"bnnlab-{name}")  # from its wheel alone
+        assert "options.level: 0.4\n" in said
     if kind is Kind.COMMAND:
         rows = json.loads(place.call("bnn", name, f"runs/{name}", "--json"))
         assert [row["end"] for row in rows] == result["accuracy"][-1]

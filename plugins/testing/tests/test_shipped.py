@@ -36,6 +36,10 @@ class Horn(LearningRuleContract):
     waits = 2
 
 
+class TestNobody(Horn):
+    __test__ = False
+
+
 class TestLoud(Horn):
     name = "loud"
     options = {"size": 2, "half": True}

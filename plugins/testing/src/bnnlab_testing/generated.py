@@ -48,11 +48,10 @@ class Subject(NamedTuple):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The attributes that are told, with the other entries of a table in the class."""
+        """The attributes that are told; a table has the other entries of that in the class."""
         own = said_by(self.shipped) if self.shipped else {}
-        tables = {name: value for name, value in own.items() if isinstance(value, Mapping)}
         return {
-            name: {**tables.get(name, {}), **value} if isinstance(value, Mapping) else value
+            name: {**own.get(name, {}), **value} if isinstance(value, Mapping) else value
             for name, value in self.told.items()
         }
 
