@@ -106,6 +106,24 @@ def test_outside_a_checkout_the_command_has_the_folder_of_wheels(
 
 
 @pytest.mark.usefixtures("core_alone")
+@pytest.mark.parametrize("source", ["index", "wheels"])
+def test_where_registry_toml_has_a_source_the_command_is_short(
+    source: str,
+    user_config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bnnlab.errors.PLUGINS", tmp_path / "nowhere")
+    (user_config / "registry.toml").write_text(f'source = "{source}"\n')
+    assert main(["run", "--rule", "hsic"]) == 2
+    assert "bnn install mlp hsic metaplasticity vision`.\n" in capsys.readouterr().err
+    (user_config / "registry.toml").write_text("")
+    assert main(["run", "--rule", "hsic"]) == 2
+    assert "--find-links DIR`" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("core_alone")
 def test_an_unknown_name_is_said_beside_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--rule", "xyz"]) == 2
     error = capsys.readouterr().err

@@ -13,6 +13,8 @@ from typing import Any
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 """Where the plugins are in a checkout; elsewhere there is no such folder."""
+has_source = False
+"""Whether registry.toml says where plugins come from, as it was when it was read last."""
 
 _LONGEST_NAME = 100
 
@@ -157,11 +159,12 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
 def install_command(*distributions: str) -> str:
     """Return the command, in backticks, that installs plugins of bnnlab's own.
 
-    They are on no package index yet: outside a checkout it needs a folder of wheels.
+    Outside a checkout it needs a folder of wheels, unless registry.toml has a source: such a folder
+    or the package index.
     """
     names = (each.removeprefix("bnnlab-") for each in dict.fromkeys(distributions))
     words = command("install", *names)
-    if PLUGINS.is_dir():
+    if PLUGINS.is_dir() or has_source:
         return f"`{words}`"
     return f"`{words} --find-links DIR` (DIR: the folder of bnnlab's wheels)"
 

@@ -9,6 +9,7 @@ from typing import Any
 import platformdirs
 import tomli
 
+from bnnlab import errors
 from bnnlab.errors import UsageError, did_you_mean, first_line
 from bnnlab.registry.components import Command
 from bnnlab.registry.discovery import normalise
@@ -132,6 +133,7 @@ def load_index() -> Index:
     own = _read_own(user_file()) if user_file().exists() else {}
     disabled = frozenset([*data["disabled"], *map(normalise, own.get("disabled", []))])
     source = own.get("source", data["source"])
+    errors.has_source = source != NOWHERE
     return Index(entries, data["defaults"], own.get("defaults", {}), disabled, source)
 
 
