@@ -220,6 +220,41 @@ def test_an_inference_mode_that_is_not_left_is_an_error() -> None:
     assert torch.is_grad_enabled()
 
 
+def test_a_keeper_of_several_blocks_says_of_each_what_it_changed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, keeper, mode = ambient.look(), ambient.Keeper(), torch.inference_mode()
+    with ambient.kept("acme", keeper=keeper):
+        torch.set_default_dtype(torch.float64)
+    with ambient.kept("fine", keeper=keeper):
+        pass
+    try:
+        with pytest.raises(RuntimeError, match="inference mode"), ambient.kept("bad", None, keeper):
+            mode.__enter__()
+        with ambient.kept("fine, too", keeper=keeper):
+            pass
+    finally:
+        mode.__exit__(None, None, None)
+    assert not ambient.differing(before)
+    assert [each.getMessage() for each in caplog.records] == [
+        "acme changed torch's default dtype: put back."
+    ]
+
+
+def test_a_keeper_of_several_blocks_remembers_what_the_first_has_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "numpy.random")
+        keeper = ambient.Keeper()
+    before = ambient.look()
+    with ambient.kept("acme", keeper=keeper):
+        pass
+    with ambient.kept("other", keeper=keeper):
+        np.random.seed(7)
+    assert not ambient.differing(before)
+
+
 RUN = {
     "stream": {"name": "digits"},
     "model": {"name": "mlp", "hidden": [4]},

@@ -46,7 +46,7 @@ _LOCK = RLock()
 
 
 @contextmanager
-def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
+def kept(who: str, said: set[str] | None = None, keeper: "Keeper | None" = None) -> Iterator[None]:
     """Put back the state that the code inside changes, with a warning that names it.
 
     If other threads are in such a block, too, what they have changed meanwhile is put back as well,
@@ -56,12 +56,15 @@ def kept(who: str, said: set[str] | None = None) -> Iterator[None]:
         who: Whose code runs inside, for the warning.
         said: The warnings given so far, which are not repeated; a new one is added. None to give
             every warning.
+        keeper: What remembers the state, of several blocks that follow one another at once: it is
+            read at the end of each alone. A new one by default.
 
     Raises:
         RuntimeError: If something cannot be put back.
     """
     with _LOCK:
-        keeper = Keeper()
+        keeper = keeper or Keeper()
+        keeper.changed = {}
         _open.append(keeper)
     try:
         with keeper.first_sight():
@@ -85,9 +88,9 @@ def look() -> dict[str, Any]:
     return read(_parts())
 
 
-def differing(before: dict[str, Any]) -> list[str]:
-    """Return the names of what has changed since `look` returned `before`."""
-    now = look()
+def differing(before: dict[str, Any], now: dict[str, Any] | None = None) -> list[str]:
+    """Return the names of what has changed since `look` returned `before`, or until `now`."""
+    now = look() if now is None else now
     return [name for name, value in before.items() if name in now and now[name] != value]
 
 
@@ -109,21 +112,25 @@ class Keeper(MetaPathFinder):
                 self._before |= _of_all_threads(oldest._before)
 
     def put_back(self) -> None:
-        """Put back what has changed, and remember its names.
+        """Put back what has changed, and remember its names; and what there is that was not before.
 
         Raises:
-            RuntimeError: If something cannot be put back.
+            RuntimeError: If something cannot be put back. From then on it is as it is now.
         """
         for _ in range(ROUNDS):
-            names = differing(self._before)
+            now = look()
+            names = differing(self._before, now)
             if not names:
+                self._before = now | self._before
                 return
             self.changed.update(dict.fromkeys(names))
             parts = _parts()
             for name in names:
                 with suppress(Exception):  # flags that contradict each other: next round
                     parts[name].write(self._before[name])
-        if left := differing(self._before):
+        now = look()
+        if left := differing(self._before, now):
+            self._before |= {name: now[name] for name in left}
             raise RuntimeError(f"changed {', '.join(left)}, which cannot be put back")
 
     @contextmanager

@@ -15,6 +15,7 @@ from bnnlab.errors import (
     explain,
     install_command,
 )
+from bnnlab.guards import ambient
 from bnnlab.registry import hookspecs, importing
 from bnnlab.registry.components import Command, Component, Kind, noun
 from bnnlab.registry.declaration import Option
@@ -55,23 +56,23 @@ class PluginHost:
         with_broken: bool = False,
     ) -> None:
         self.index: Index = load_index()
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager, keeper = pluggy.PluginManager(hookspecs.PROJECT), ambient.Keeper()
         self._manager.add_hookspecs(hookspecs)
         named = {*map(normalise, disabled), *names_in("BNNLAB_DISABLE")}
         self._disabled = named | self.index.disabled
         found, self._only = [*find_plugins(), *find_files(files)], names_in("BNNLAB_ONLY")
         _expect_found(self.index, found, self._only)
-        self.plugins: list[Plugin] = [self._load(each) for each in found]
+        self.plugins: list[Plugin] = [self._load(each, keeper) for each in found]
         self._objects: list[Plugin] = []
         _expect_loaded(() if with_broken else self.plugins)
 
-    def _load(self, plugin: Plugin) -> Plugin:
+    def _load(self, plugin: Plugin, keeper: ambient.Keeper) -> Plugin:
         disabled = replace(plugin, status=PluginStatus.DISABLED, error=None)
         if self._disabled & plugin.names:
             return disabled
         if self._only and not plugin.file and not self._only & plugin.names:
             return replace(disabled, error="not named by BNNLAB_ONLY or --isolated")
-        return importing.load(self._manager, plugin)
+        return importing.load(self._manager, plugin, keeper)
 
     def offering(self, objects: Iterable[Plugin]) -> "PluginHost":
         """Return a host that offers objects of the caller, too, see `bnnlab.registry.given`."""

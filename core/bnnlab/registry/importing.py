@@ -42,13 +42,19 @@ class _Printed(io.StringIO):
         return super().write(text) if get_ident() == self._thread else self._before.write(text)
 
 
-def load(manager: pluggy.PluginManager, plugin: Plugin) -> Plugin:
-    """Import and register a plugin. An error becomes part of the returned one."""
+def load(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper) -> Plugin:
+    """Import and register a plugin. An error becomes part of the returned one.
+
+    Args:
+        manager: Where it is registered.
+        plugin: As it was found.
+        keeper: Of the state that all plugins share; one for all that are loaded now.
+    """
     if plugin.status is PluginStatus.BROKEN:
         return plugin
     started = time.perf_counter()
     try:
-        components, commands = _import(manager, plugin)
+        components, commands = _import(manager, plugin, keeper)
     except KeyboardInterrupt:
         log.warning("interrupted during the import of %s", plugin.distribution)
         raise
@@ -66,7 +72,7 @@ def load(manager: pluggy.PluginManager, plugin: Plugin) -> Plugin:
 
 
 def _import(
-    manager: pluggy.PluginManager, plugin: Plugin
+    manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper
 ) -> tuple[tuple[Component, ...], tuple[Command, ...]]:
     name = f"{plugin.distribution}/{plugin.name}"
     with (
@@ -74,7 +80,7 @@ def _import(
         # Standard output belongs to the command: it may be a JSON document.
         contextlib.redirect_stdout(_Printed()) as printed,
         warnings.catch_warnings(record=True) as warned,
-        ambient.kept(f"{name}, while it was imported,"),
+        ambient.kept(f"{name}, while it was imported,", keeper=keeper),
     ):
         warnings.simplefilter("always")
         if plugin.file:
