@@ -14,6 +14,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     around,
     citizens,
     devices,
+    divisions,
     keeping,
     leaks,
     lives,

@@ -1,6 +1,7 @@
 """What a stream owes to who reads it: the same tasks at each call, in each batch and process."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,8 +65,8 @@ class ReadingChecks(ExampleChecks):
     def test_tasks_are_the_same_in_every_process(self) -> None:
         """Another process, with another seed of `hash()` and more threads, has the same tasks.
 
-        A resumed run goes on there. Sort what comes from a set, a folder or a pool of threads, take
-        digests from `hashlib`, and draw from `bnnlab.seeds`.
+        It has more cores, too. A resumed run goes on there. Sort what comes from a set, a folder or
+        a pool of threads, take digests from `hashlib`, and draw from `bnnlab.seeds`.
         """
         self._here = self._everything(), torch.get_num_threads()
         call_with_device(self, "compare")
@@ -74,12 +75,14 @@ class ReadingChecks(ExampleChecks):
         """Compare what is read here, with more threads, with what the tests have read."""
         (wanted, threads), before = self._here, torch.get_num_threads()
         torch.set_num_threads(threads + 1)
+        cores = (os.cpu_count() or 1) + 1
         try:
-            found = self._everything()
+            with patch.object(os, "cpu_count", lambda: cores):
+                found = self._everything()
         finally:
             torch.set_num_threads(before)
         for name, value in wanted.items():
-            said = f"{name}: other in another process, with other threads and seed of hash()"
+            said = f"{name}: other in another process, with other threads, cores and seed of hash()"
             if isinstance(value, str):
                 assert found.get(name) == value, said
             else:

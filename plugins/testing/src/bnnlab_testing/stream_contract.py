@@ -16,10 +16,12 @@ from bnnlab.errors import BnnlabError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import keeping
 from bnnlab.interfaces.stream import Task, TaskStream
+from bnnlab.registry.components import Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, refused
-from bnnlab_testing.effect_checks import EffectChecks
+from bnnlab_testing.division_checks import DivisionChecks
+from bnnlab_testing.effect_checks import BESIDE, EffectChecks
 from bnnlab_testing.example_checks import (
     contents,
     draws,
@@ -28,12 +30,16 @@ from bnnlab_testing.example_checks import (
     parts_of,
 )
 from bnnlab_testing.leak_checks import LeakChecks
+from bnnlab_testing.likeness_checks import LikenessChecks
 from bnnlab_testing.lives import assert_goes_on
 from bnnlab_testing.reading_checks import ReadingChecks
 from bnnlab_testing.varying import other_values
 
+_Described = tuple[list[list[int]], dict[str, Any]]
+"""What is in the tasks of a stream, and its protocol."""
 
-class StreamContract(ReadingChecks, LeakChecks, EffectChecks):
+
+class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, EffectChecks):
     """Checks a stream, with data that is here; choose small data by `options`."""
 
     def looks(self, choice: Choice) -> Iterator[Any]:
@@ -100,21 +106,44 @@ class StreamContract(ReadingChecks, LeakChecks, EffectChecks):
         building.make_tasks(self.choice, stream, "validation")
 
     def test_an_option_that_changes_the_data_changes_the_protocol(self) -> None:
-        """Figures on other data must never share a protocol."""
-        usual = self.make()
-        data, protocol = _data(usual), usual.protocol()
-        for option in self.component.options:
-            for value in other_values(option, self.choice.options[option.name]):
-                try:
-                    stream = self.make(0, self.with_options(**{option.name: value}))
-                except BnnlabError:
-                    continue  # not with the other options, or not with the data that is here
-                changes = _data(stream) != data
-                assert not changes or stream.protocol() != protocol, (
-                    f"{option.name}={value!r} changes the data, but not the protocol"
-                )
-                if changes and get_origin(option.type) is not Literal:
-                    break
+        """Figures on other data must never share a protocol.
+
+        Put into `protocol()` whatever changes inputs, labels, order or division, also beside another
+        value of one more option alone, as the size of a noise does where there is one.
+        """
+        usual = _described(self.make())
+        idle = [option for option in self.component.options if not self._changes(option, usual, {})]
+        varied = [each for each in self.component.options if each.name not in self.without_effect]
+        idle = [option for option in idle if option in varied]
+        for other in varied if idle else ():
+            for value in other_values(other, self.choice.options[other.name])[:BESIDE]:
+                beside = {other.name: value}
+                if (usual := self._described_with(beside)) is not None:
+                    idle = [each for each in idle if not self._changes(each, usual, beside)]
+
+    def _changes(self, option: Option, usual: _Described, beside: dict[str, Any]) -> bool:
+        """Return whether other values of an option change the data, and the protocol with them."""
+        changes = False
+        others = other_values(option, self.choice.options[option.name])
+        for value in others if option.name not in beside else ():
+            found = self._described_with({**beside, option.name: value})
+            if found is None or found[0] == usual[0]:
+                continue
+            said = ", ".join(
+                f"{name}={it!r}" for name, it in {option.name: value, **beside}.items()
+            )
+            assert found[1] != usual[1], f"{said} changes the data, but not the protocol"
+            changes = True
+            if get_origin(option.type) is not Literal:
+                break
+        return changes
+
+    def _described_with(self, options: dict[str, Any]) -> _Described | None:
+        """Return data and protocol with some options set otherwise; None if that cannot be."""
+        try:
+            return _described(self.make(0, self.with_options(**options)))
+        except BnnlabError:  # not with the other options, or not with the data that is here
+            return None
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
         """The trainer is stopped within tasks and between; a stream that is made anew goes on."""
@@ -159,6 +188,10 @@ class StreamContract(ReadingChecks, LeakChecks, EffectChecks):
     def test_task_ids_are_given_exactly_where_declared(self) -> None:
         """`gives_task_ids` says what the capability 'task-ids' says."""
         assert self.make().gives_task_ids == self.provides("task-ids")
+
+
+def _described(stream: TaskStream) -> _Described:
+    return _data(stream), stream.protocol()
 
 
 def _shortened(task: Task) -> Task:

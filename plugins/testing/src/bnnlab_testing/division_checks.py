@@ -1,0 +1,112 @@
+"""What a stream owes to its division: of examples into parts, and of classes into tasks."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations, islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnnlab.errors import BnnlabError
+from bnnlab.interfaces.stream import TaskStream
+from bnnlab_testing.example_checks import ExampleChecks, contents, named_parts
+from bnnlab_testing.fixed_seeds import others
+from bnnlab_testing.varying import other_values
+
+HELD = "validation"
+"""The option for the share of training data that is held out."""
+
+
+class DivisionChecks(ExampleChecks):
+    """The part of `StreamContract` that is about classes, what is held out, and pixel orders."""
+
+    def test_every_class_is_learned(self) -> None:
+        """Each of the K classes is that of a training example of some task.
+
+        Of more logits than classes, some are never right; and what each task numbers from 0 is no
+        class of a data set. Let `classes` count the labels that there are.
+        """
+        stream = self.make()
+        if not stream[0].objective.is_of_classes:
+            pytest.skip("its targets are no class per input")
+        never = {*range(stream.classes)}.difference(*_classes_of(stream))
+        assert not never, (
+            f"{len(never)} of {stream.classes} classes are those of no training example of any "
+            f"task, first {min(never)}: let `classes` count the labels that there are"
+        )
+
+    def test_known_tasks_say_their_classes(self) -> None:
+        """Where the task is known, tasks that have no class in common say which are theirs.
+
+        Or predictions are among the classes of all tasks, as if the task was not known. Make each
+        `Task` with `classes`, a mask.
+        """
+        stream = self.make()
+        if not stream.gives_task_ids or not stream[0].objective.is_of_classes:
+            pytest.skip("its tasks are not known, or its targets are no class per input")
+        silent = [found for task, found in zip(stream, _classes_of(stream), strict=True)
+                  if task.classes is None]  # fmt: skip
+        apart = any(one.isdisjoint(two) for one, two in combinations(silent, 2))
+        assert not apart, (
+            "gives_task_ids is true, two tasks have no class in common, and neither says its "
+            "classes: make each Task with `classes`"
+        )
+
+    def test_what_is_held_out_is_training_data(self) -> None:
+        """With another value of its option `validation`, test parts hold the same examples.
+
+        A test part that shrinks was chosen by in part. Divide training data into what is learned
+        and what is held out.
+        """
+        option = next((each for each in self.component.options if each.name == HELD), None)
+        if option is None:
+            pytest.skip(f"it has no option {HELD!r}")
+        usual = _tested(self.make())
+        for value in (0.25, 0.0, *other_values(option, self.choice.options[HELD])):
+            try:
+                found = _tested(self.make(0, self.with_options(**{HELD: value})))
+            except BnnlabError:
+                continue  # out of range, or not with the other options
+            assert found == usual, f"with {HELD}={value!r}, a test part holds other examples"
+
+    def test_the_order_of_pixels_follows_the_seed(self) -> None:
+        """Where a random generator orders the numbers of inputs, the seed decides, and no constant.
+
+        Or repetitions learn the same tasks, and a spread is too small. Let the seed that the stream
+        is given decide. The division into parts may be the same in every run.
+        """
+        (order, numbers), (other, _) = (_orders(self.make(seed)) for seed in (0, 1))
+        if order != other:
+            return
+        with others(self.component.target.partition(":")[0].partition(".")[0]) as places:
+            found, same = _orders(self.make())
+        assert found == order or same != numbers, (
+            f"what orders the numbers of inputs has a fixed seed, at {', '.join(places)}: let it "
+            "be drawn from the seed that the stream is given"
+        )
+
+
+def _classes_of(stream: TaskStream) -> Iterator[set[int]]:
+    """Yield the classes of each task's training examples."""
+    for task in stream:
+        yield {*task.train.labels[task.train.rows].unique().tolist()}
+
+
+def _tested(stream: TaskStream) -> list[Counter[int]]:
+    return [Counter(contents(task.test)) for task in stream]
+
+
+def _orders(stream: TaskStream) -> tuple[list[Counter[bytes]], list[Counter[bytes]]]:
+    """Return the inputs of each of two tasks, and the same with their numbers sorted."""
+    inputs = [
+        torch.cat(
+            [part.raw(torch.arange(len(part)))[0].flatten(1) for _, part in named_parts(task)]
+        )
+        for task in islice(stream, 2)
+    ]
+    return [*map(_rows, inputs)], [_rows(each.sort(1).values) for each in inputs]
+
+
+def _rows(inputs: Tensor) -> Counter[bytes]:
+    return Counter(row.tobytes() for row in inputs.cpu().numpy())
