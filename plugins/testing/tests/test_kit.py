@@ -22,6 +22,7 @@ from broken import (  # noqa: F401 - each module adds to CASES
     models,
     objectives,
     optimizers,
+    parameters,
     parts,
     passes,
     posteriors,

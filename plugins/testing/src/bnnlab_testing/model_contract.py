@@ -140,10 +140,47 @@ class ModelContract(PassChecks, DrawChecks):
 
     @pytest.mark.rounding
     def test_at_test_an_example_is_judged_by_itself(self) -> None:
-        """In evaluation mode the rest of the batch does not change the logits."""
+        """In evaluation mode the rest of the batch, large or not, does not change the logits."""
         model = self.make().eval()
         x = self.inputs()
-        assert_close([model(x)[:1]], [model(x[:1])], "test batches are looked at")
+        for others in (x[1:], x[1:] if self.tokens is not None else 1000 * x[1:]):
+            found = model(torch.cat([x[:1], others]))[:1]
+            assert_close([found], [model(x[:1])], "test batches are looked at")
+
+    @torch.no_grad()
+    def test_its_outputs_are_no_probabilities(self) -> None:
+        """Where a class per input is learned, its outputs are logits, before any softmax.
+
+        The loss takes the softmax: taken twice, it hardly tells right from wrong.
+        """
+        if not self.objective.is_of_classes:
+            pytest.skip("it learns no class per input")
+        found = torch.cat([self.make().eval()(x) for x in (self.inputs(), self.others())])
+        sums = torch.allclose(found.sum(1), found.new_ones(len(found)), atol=1e-4)
+        assert not (sums and bool((found >= 0).all())), (
+            "its outputs are probabilities: return logits"
+        )
+
+    @torch.no_grad()
+    def test_no_position_knows_later_ones_if_it_is_causal(self) -> None:
+        """With `causal = True`, if it has this option, later inputs change no output before them.
+
+        A model that is to predict the next token would read it. Mask what is later.
+        """
+        if not self.has_option("causal"):
+            pytest.skip("it has no option 'causal'")
+        model, x, others = (
+            self.make(0, self.with_options(causal=True)).eval(),
+            self.inputs(),
+            self.others(),
+        )
+        usual = model(x)
+        if usual.ndim < 3 or usual.shape[1] != x.shape[1]:
+            pytest.skip("it has no output for each position")
+        for first in range(1, x.shape[1]):
+            found = model(torch.cat([x[:, :first], others[:, first:]], 1))[:, :first]
+            said = f"positions before {first} depend on what comes from there on"
+            assert_close([found], [usual[:, :first]], said)
 
     def _made_for(self, shape: tuple[int, ...], classes: int, tokens: int | None) -> Model:
         """Return a model for these inputs and classes, unless it is refused."""

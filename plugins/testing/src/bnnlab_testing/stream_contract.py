@@ -38,6 +38,9 @@ from bnnlab_testing.varying import other_values
 _Described = tuple[list[list[int]], dict[str, Any]]
 """What is in the tasks of a stream, and its protocol."""
 
+LITTLE_MORE = 1.05
+"""A number times this is another one, which a protocol does not round away."""
+
 
 class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, EffectChecks):
     """Checks a stream, with data that is here; choose small data by `options`."""
@@ -108,32 +111,31 @@ class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, 
     def test_an_option_that_changes_the_data_changes_the_protocol(self) -> None:
         """Figures on other data must never share a protocol.
 
-        Put into `protocol()` whatever changes inputs, labels, order or division, also beside another
-        value of one more option alone, as the size of a noise does where there is one.
+        Put into `protocol()` whatever changes inputs, labels, order or division, also what does so
+        beside another value of one more option alone, as the size of a noise where there is one.
         """
-        usual = _described(self.make())
-        idle = [option for option in self.component.options if not self._changes(option, usual, {})]
-        varied = [each for each in self.component.options if each.name not in self.without_effect]
+        every = self.component.options
+        idle = [option for option in every if not self._changes_data(option, {})]
+        varied = [option for option in every if option.name not in self.without_effect]
         idle = [option for option in idle if option in varied]
         for other in varied if idle else ():
             for value in other_values(other, self.choice.options[other.name])[:BESIDE]:
                 beside = {other.name: value}
-                if (usual := self._described_with(beside)) is not None:
-                    idle = [each for each in idle if not self._changes(each, usual, beside)]
+                idle = [option for option in idle if not self._changes_data(option, beside)]
 
-    def _changes(self, option: Option, usual: _Described, beside: dict[str, Any]) -> bool:
+    def _changes_data(self, option: Option, beside: dict[str, Any]) -> bool:
         """Return whether other values of an option change the data, and the protocol with them."""
-        changes = False
+        usual, changes = self._described_with(beside), False
         others = other_values(option, self.choice.options[option.name])
         for value in others if option.name not in beside else ():
-            found = self._described_with({**beside, option.name: value})
-            if found is None or found[0] == usual[0]:
+            its = {option.name: value, **beside}
+            found = self._described_with(its)
+            if not _differ(usual, found, its):
                 continue
-            said = ", ".join(
-                f"{name}={it!r}" for name, it in {option.name: value, **beside}.items()
-            )
-            assert found[1] != usual[1], f"{said} changes the data, but not the protocol"
             changes = True
+            if isinstance(value, float):
+                little = {**its, option.name: LITTLE_MORE * value}
+                _differ(found, self._described_with(little), little)
             if get_origin(option.type) is not Literal:
                 break
         return changes
@@ -141,7 +143,8 @@ class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, 
     def _described_with(self, options: dict[str, Any]) -> _Described | None:
         """Return data and protocol with some options set otherwise; None if that cannot be."""
         try:
-            return _described(self.make(0, self.with_options(**options)))
+            stream = self.make(0, self.with_options(**options))
+            return _data(stream), stream.protocol()
         except BnnlabError:  # not with the other options, or not with the data that is here
             return None
 
@@ -190,8 +193,13 @@ class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, 
         assert self.make().gives_task_ids == self.provides("task-ids")
 
 
-def _described(stream: TaskStream) -> _Described:
-    return _data(stream), stream.protocol()
+def _differ(usual: _Described | None, other: _Described | None, options: dict[str, Any]) -> bool:
+    """Return whether some options make other data than usual, and check their protocols."""
+    if usual is None or other is None or other[0] == usual[0]:
+        return False
+    said = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    assert other[1] != usual[1], f"{said} changes the data, but not the protocol"
+    return True
 
 
 def _shortened(task: Task) -> Task:

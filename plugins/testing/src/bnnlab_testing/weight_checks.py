@@ -1,12 +1,23 @@
 """What a model's weights owe: binary ones are drawn signs, real ones are named, and all learn."""
 
+from contextlib import suppress
+from itertools import combinations
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
+from bnnlab import seeds
 from bnnlab.errors import BnnlabError
+from bnnlab.guards.module_state import undisturbed
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.signs import random_signs
+from bnnlab.registry.forms import literals
+from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
+from bnnlab_testing.asserting import flat
 from bnnlab_testing.model_checks import ModelChecks
 from bnnlab_testing.optimizer_checks import assert_signs
 
@@ -24,12 +35,19 @@ class WeightChecks(ModelChecks):
         assert_signs(model)
 
     def test_its_real_weights_are_named(self) -> None:
-        """Beside binary weights, a real parameter of two dimensions or more is in `real`."""
+        """Beside binary weights, a real parameter of two dimensions or more is in `real`.
+
+        So is one that has more numbers than any layer has outputs, which is no bias or gain, and a
+        buffer of drawn numbers.
+        """
         if not self.provides("binary-weights"):
             pytest.skip("it does not provide 'binary-weights'")
         model = self.make()
-        binary = model.binary_parameters()
-        found = {n for n, p in model.named_parameters() if p.ndim >= 2 and n not in binary}
+        binary, most = model.binary_parameters(), _most_outputs(model, self.inputs(2))
+        real = {n: p for n, p in model.named_parameters() if n not in binary}
+        found = {n for n, p in real.items() if p.ndim >= 2 or p.numel() > most}
+        other = dict(self.make(1).named_buffers())
+        found |= {n for n, b in model.named_buffers() if _is_drawn(b, other.get(n))}
         unnamed, gone = sorted(found - self.real.keys()), sorted(self.real.keys() - found)
         assert not unnamed, f"real weights that `real` does not excuse: {', '.join(unnamed)}"
         assert not gone, f"`real` names what is no real weight: {', '.join(gone)}"
@@ -37,10 +55,11 @@ class WeightChecks(ModelChecks):
     def test_every_parameter_gets_a_gradient(self) -> None:
         """Autograd reaches them all; in a model with a head per task, by the batches of its task.
 
-        Tasks are tried, one after another, as long as each reaches further parameters.
+        Tasks are tried, one after another, as long as each reaches further parameters. Those that
+        the model froze itself, without `requires_grad`, are left out.
         """
         model, batch = self.make().train(), self.batch()
-        missing = [name for name, _ in model.named_parameters()]
+        missing = [name for name, each in model.named_parameters() if each.requires_grad]
         for task in range(len(missing)):
             before, reached = len(missing), _reached(model, batch, task)
             missing = [name for name in missing if name not in reached]
@@ -48,6 +67,48 @@ class WeightChecks(ModelChecks):
                 break
         assert torch.equal(batch.inputs, self.inputs()), "it changes its inputs in place"
         assert not missing, f"no gradient reaches {', '.join(missing)}"
+
+    def test_every_parameter_changes_an_output(self) -> None:
+        """With other numbers in a parameter, some output is another, before or after three steps.
+
+        What is multiplied by 0, or has no effect otherwise, is counted and saved, and learns
+        nothing. Remove it, or use it.
+        """
+        idle = {name for name, _ in self.make().named_parameters()}
+        for steps in (0, 3):
+            model = self.make()
+            step = self._step(model)
+            for task in range(max(1, len(idle))):
+                with suppress(BnnlabError, LookupError):  # there may be no such task
+                    model.select_task(task)
+                    for _ in range(steps):
+                        step()
+                    idle -= (found := _telling(model, idle, self.inputs()))
+                    if found:
+                        continue
+                break
+        assert not idle, f"no output depends on {', '.join(sorted(idle))}"
+
+    def test_surrogates_have_gradients_of_their_own(self) -> None:
+        """Two values of its option `surrogate`, if there is one, differ in some gradient.
+
+        A backward pass that does not clip learns otherwise than the one that is named. Pass the
+        option to each `bnnlab.Sign`.
+        """
+        if not self.has_option("surrogate"):
+            pytest.skip("it has no option 'surrogate'")
+        option = next(each for each in self.component.options if each.name == "surrogate")
+        values = literals(option.type)
+        grads = [self._gradients(self.with_options(surrogate=value)) for value in values]
+        if all(each == grads[0] for each in grads):
+            pytest.skip("the model has no signs with these options")
+        for (one, its), (other, others) in combinations(zip(values, grads, strict=True), 2):
+            assert its != others, f"surrogate={one!r} and {other!r} have the same gradients"
+
+    def _gradients(self, choice: Choice) -> dict[str, Any]:
+        model = self.make(0, choice).train()
+        toy.ToyRule().closure(model, self.batch())()
+        return flat({name: each.grad for name, each in model.named_parameters()})
 
     def test_another_seed_gives_other_weights(self) -> None:
         """The initial weights are drawn from the generator that is passed."""
@@ -76,3 +137,57 @@ def _reached(model: Model, batch: Batch, task: int) -> set[str]:
             raise
         return set()
     return {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+@torch.no_grad()
+def _telling(model: Model, names: set[str], inputs: Tensor) -> set[str]:
+    """Return which of these parameters some output depends on, in either mode."""
+
+    def outputs() -> Tensor:
+        with undisturbed(model):
+            found: Tensor = model(inputs.clone())
+            return found
+
+    found = set[str]()
+    for training in (True, False):
+        model.train(training)
+        usual = outputs()
+        for name in sorted(names - found):
+            parameter = model.get_parameter(name)
+            before = parameter.clone()
+            parameter.copy_(_other(parameter))
+            if not torch.equal(outputs(), usual):
+                found.add(name)
+            parameter.copy_(before)
+    return found
+
+
+def _other(parameter: Tensor) -> Tensor:
+    """Return other numbers: of signs, others for half of them."""
+    draws = seeds.generator(0, "other numbers")
+    signs = random_signs(tuple(parameter.shape), draws)
+    if bool((parameter.abs() == 1).all()):
+        return signs if not torch.equal(signs, parameter) else -signs
+    return parameter + signs * torch.rand(parameter.shape, generator=draws)
+
+
+def _most_outputs(model: Model, x: Tensor) -> int:
+    """Return how many numbers a module has for an example at most, as output or as input."""
+    most = [x[0].numel()]
+
+    def note(_: object, given: object, y: object) -> None:
+        most.extend(len(each[0].flatten()) for each in (*given, y) if isinstance(each, Tensor))
+
+    hooks = [part.register_forward_hook(note) for part in model.modules()]
+    with undisturbed(model), torch.no_grad():
+        model.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    return max(most)
+
+
+def _is_drawn(buffer: Tensor, other: Tensor | None) -> bool:
+    """Return whether a buffer is a matrix of numbers, no signs, that differ with the seed."""
+    if other is None or buffer.ndim < 2 or not buffer.is_floating_point():
+        return False
+    return not torch.equal(buffer, other) and len({*buffer.abs().flatten().tolist()}) > 2

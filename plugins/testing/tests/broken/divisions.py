@@ -222,6 +222,19 @@ class TestsOnNoisy(TestsOnTraining):
         return images + torch.randn(images.shape, generator=draws).to(images.device)
 
 
+@found_by(NEW, "of the test examples of 'toy' are training examples with a little noise")
+class CopiesBeforeItDivides(Fine):
+    """Adds noisy copies of its images, and divides all of them then."""
+
+    def change(self, task: Task) -> Task:
+        draws = torch.Generator().manual_seed(self.seed)
+        pixels, labels = (torch.cat([each] * 4) for each in (task.train.pixels, task.train.labels))
+        noise = torch.randn(pixels.shape, generator=draws)
+        rows = torch.randperm(240, generator=draws)
+        train = replace(task.train, pixels=pixels + noise, labels=labels, rows=rows[:160])
+        return replace(task, train=train, test=replace(train, rows=rows[160:]))
+
+
 @right(NEW, LABELS)
 class TestsOnMirroredOnes(Fine):
     """Tests on mirrored images that were not learned."""
@@ -275,6 +288,25 @@ class HidesASizeBesideASwitch(Fine):
 
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "noise": self.noise}
+
+
+@found_by(CHANGES, r"size=.*changes the data, but not the protocol")
+class RoundsASize(Fine):
+    """Has brighter images, and says in whole numbers how bright."""
+
+    declared = "Option('size', float, 1.0, 'How.', above=0),"
+
+    def __init__(self, *, size: float = 1.0, **given: Any) -> None:
+        super().__init__(**given)
+        self.size = size
+
+    def change(self, task: Task) -> Task:
+        pixels = task.train.pixels + self.size
+        train, test = (replace(part, pixels=pixels) for part in (task.train, task.test))
+        return replace(task, train=train, test=test)
+
+    def protocol(self) -> dict[str, Any]:
+        return {**super().protocol(), "size": round(self.size, 1)}
 
 
 @found_by(PROCESSES, "train of task 0: other in another process")
