@@ -1,6 +1,7 @@
 """What a probe owes to a run: it decides by no test data, and answers at any time."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stdout, suppress
 from dataclasses import replace
@@ -45,6 +46,30 @@ class ProbeChecks(DeviceChecks):
                 f"it stops the run after {usual} steps, and with other test data after {other}: "
                 "decide by training or validation data"
             )
+
+    def test_a_figure_is_of_the_part_that_it_is_named_after(self) -> None:
+        """Figures called `train...` or `validation...` are the same whatever the test part holds.
+
+        Those called `test...` are others with other test data, but for whole numbers, which count.
+        Or somebody compares what is learned with what is tested, and both are one.
+        """
+        usual, *others = map(self._figures, (lambda _: None, _invert_test, *_RELABELLED))
+        for place, value in usual.items():
+            same = [other.get(place) == value for other in others]
+            for name in re.findall(r"\['(\w+)'\]", place):
+                if name.startswith(("train", "validation")):
+                    assert all(same), f"with other test data, {place} is another: it is of these"
+                elif name.startswith("test") and re.fullmatch(r"-?[\d.e-]*\.[\d.e-]*", value):
+                    assert not all(same), (
+                        f"with other test data, {place} is the same: it is of others"
+                    )
+
+    def _figures(self, change: Callable[[Task], None]) -> dict[str, Any]:
+        """Return the results and lines of a run of one task whose test part is changed."""
+        task = toy.make_task()
+        change(task)
+        found = self._live(make=lambda _: (make_learner(CPU), [task]))
+        return {at: it for at, it in found.items() if at.startswith(("['log']", "['measures']"))}
 
     def test_its_results_may_be_asked_for_at_any_time(self) -> None:
         """`measures()` can be called after every line of metrics, and changes nothing by it.
@@ -162,3 +187,11 @@ def _invert_test(task: Task) -> None:
 def _relabel_test(task: Task) -> None:
     labels = task.test.labels
     labels[task.test.rows] = (labels[task.test.rows] + 1) % toy.CLASSES
+
+
+def _relabel_twice(task: Task) -> None:
+    for _ in range(2):
+        _relabel_test(task)
+
+
+_RELABELLED = _relabel_test, _relabel_twice  # of three labels: not all accuracies can be equal

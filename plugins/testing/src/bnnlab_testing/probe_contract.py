@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import EVENTS, Probes
 from bnnlab.interfaces.probe import Moment, Probe
 from bnnlab.interfaces.rule import Batch
-from bnnlab_testing.asserting import differing
+from bnnlab_testing import toy
+from bnnlab_testing.asserting import assert_same, differing, flat
 from bnnlab_testing.device_checks import CPU
 from bnnlab_testing.lives import EPOCHS, STOPS, Stops, run_of
 from bnnlab_testing.probe_checks import make_learner, make_tasks
 from bnnlab_testing.probe_keeping_checks import ProbeKeepingChecks
+from bnnlab_testing.trace_checks import hooks_of
 
 END = (2, 0, 0)
 EVERYWHERE: Stops = [*STOPS[:2], *[STOPS[1]] * 2, *STOPS[2:], *[(1, EPOCHS, 0)] * 2, *[END] * 3]
@@ -54,10 +57,15 @@ class ProbeContract(ProbeKeepingChecks):
         self._live([END], device=device)
 
     def test_a_run_goes_on_as_without_it(self) -> None:
-        """Weights, state, progress and the run's own metrics are bit for bit those without it."""
+        """Weights, state, progress and the run's own metrics are bit for bit those without it.
+
+        So are batch statistics, and no hook is left in the model.
+        """
         apart = differing(self._live(), self._live(make_probe=Probe))
         places = [place for place in apart if not place.startswith(ITS_OWN)]
         assert not places, f"the run goes another way with it, at {', '.join(places[:5])}"
+        left, usual = (self._after_a_normalised_run(probe) for probe in (self.make, Probe))
+        assert_same("after the run, other than without it are", usual, left)
         with_it, without = (self._own_lines(probe) for probe in (self.make, Probe))
         assert with_it == without, "the run's own lines of metrics differ with it"
 
@@ -85,6 +93,16 @@ class ProbeContract(ProbeKeepingChecks):
         lacking = _undeclared(measured, self.component.measures)
         assert not lacking, (
             f"declare unit or range of {', '.join(lacking)}, as of other parts of the measure"
+        )
+
+    def _after_a_normalised_run(self, make_probe: Callable[[], Probe]) -> dict[str, Any]:
+        """Return state and hooks of a model with batch statistics, after a run."""
+        model = toy.make_normalised_model()
+        learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+        self._live(make_probe=make_probe, make=lambda _: (learner, make_tasks(CPU)))
+        grads = {name: each.grad for name, each in model.named_parameters()}
+        return flat(
+            {"state": model.state_dict(), "gradients": grads, "hooks": sorted(hooks_of(model))}
         )
 
     def _own_lines(self, make_probe: Callable[[], Probe]) -> list[dict[str, Any]]:

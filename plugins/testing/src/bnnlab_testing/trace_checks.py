@@ -84,9 +84,9 @@ class TraceChecks(RuleChecks):
     def test_no_hook_is_left_behind(self) -> None:
         """A hook that stays is there in evaluations, under the next rule and in `result.model`."""
         model = self.make_model()
-        before = _hooks_of(model)
+        before = hooks_of(model)
         self.closure(model)()
-        left = sorted(_hooks_of(model) - before)
+        left = sorted(hooks_of(model) - before)
         assert not left, f"left in the model: {', '.join(left)}"
 
     def test_the_batch_is_left_as_it_is(self) -> None:
@@ -137,7 +137,7 @@ class TraceChecks(RuleChecks):
         assert_same("diagnostics() changes what is learned at", *ends)
 
 
-def _hooks_of(model: Model) -> set[str]:
+def hooks_of(model: Model) -> set[str]:
     """Return every hook of a module or parameter, by its place."""
     return {
         f"{name or 'model'}.{kind}[{key}]"

@@ -172,11 +172,11 @@ def _other(parameter: Tensor) -> Tensor:
 
 
 def _most_outputs(model: Model, x: Tensor) -> int:
-    """Return how many numbers a module has for an example at most, as output or as input."""
+    """Return how many numbers any module is given or gives for an example, at most."""
     most = [x[0].numel()]
 
-    def note(_: object, given: object, y: object) -> None:
-        most.extend(len(each[0].flatten()) for each in (*given, y) if isinstance(each, Tensor))
+    def note(_: object, given: tuple[Any, ...], y: object) -> None:
+        most.extend(len(each[0].flatten()) for each in [*given, y] if isinstance(each, Tensor))
 
     hooks = [part.register_forward_hook(note) for part in model.modules()]
     with undisturbed(model), torch.no_grad():

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.guards.modes import in_mode
+from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.probe import Moment, Run
 from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.stream import Task
 from broken import found_by, right
 from broken.probes import Fine
 
@@ -191,3 +194,72 @@ class WritesATable(Fine):
 
     def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
         Path("losses.csv").write_text(f"{metrics['loss']}\n")
+
+
+PARTS = "test_a_figure_is_of_the_part_that_it_is_named_after"
+
+
+@found_by(GOES_ON, r"other than without it are \['state'\]\['segments.0.2.mean'\]")
+class MovesAverages(Fine):
+    """Runs the model in training mode, and puts the mode back."""
+
+    def epoch_ended(self, at: Moment, metrics: Mapping[str, Any]) -> None:
+        was = self.run.model.training
+        with torch.no_grad():
+            self.run.model.train()(at.task.train.batch(torch.arange(5))[0])
+        self.run.model.train(was)
+
+
+@found_by(GOES_ON, r"other than without it are \['hooks'\]")
+class LeavesHooks(Fine):
+    """Counts passes by hooks that stay."""
+
+    def attach(self, run: Run) -> None:
+        super().attach(run)
+        run.model.segments[0].register_forward_hook(lambda *_: None)
+
+
+@right(GOES_ON)
+class TakesItsHooksAway(Fine):
+    """Counts passes by hooks that it takes away when a task ends."""
+
+    def task_started(self, at: Moment) -> None:
+        self.hook = self.run.model.segments[0].register_forward_hook(lambda *_: None)
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:
+        self.hook.remove()
+        return super().evaluated(at, accuracy)
+
+
+@right(PARTS)
+class MeasuresParts(Fine):
+    """Measures each part under its name."""
+
+    def shown(self, task: Task) -> dict[str, Examples]:
+        """Return what is measured, by the name of the figure."""
+        return {"test_share": task.test, "train_share": task.train}
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:
+        found = {"tested": len(at.task.test)}
+        with torch.no_grad(), in_mode(self.run.model, training=False):
+            for name, part in self.shown(at.task).items():
+                inputs, labels = part.batch(torch.arange(20))
+                are_right = self.run.model(inputs).argmax(-1) == labels
+                found[name] = float(are_right.float().mean())
+        return found
+
+
+@found_by(PARTS, r"with other test data, .*'train_share'\] is another: it is of these")
+class CallsTestTrain(MeasuresParts):
+    """Measures the test part under another name."""
+
+    def shown(self, task: Task) -> dict[str, Examples]:
+        return {"train_share": task.test}
+
+
+@found_by(PARTS, r"with other test data, .*'test_share'\] is the same: it is of others")
+class CallsTrainTest(MeasuresParts):
+    """Measures the training part under another name."""
+
+    def shown(self, task: Task) -> dict[str, Examples]:
+        return {"test_share": task.train}
