@@ -100,10 +100,7 @@ class ProbeContract(ProbeKeepingChecks):
         model = toy.make_normalised_model()
         learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
         self._live(make_probe=make_probe, make=lambda _: (learner, make_tasks(CPU)))
-        grads = {name: each.grad for name, each in model.named_parameters()}
-        return flat(
-            {"state": model.state_dict(), "gradients": grads, "hooks": sorted(hooks_of(model))}
-        )
+        return flat({"state": model.state_dict(), "hooks": sorted(hooks_of(model))})
 
     def _own_lines(self, make_probe: Callable[[], Probe]) -> list[dict[str, Any]]:
         """Return the lines that a run logs itself, without what a probe adds to them."""
