@@ -80,7 +80,7 @@ def _import(
         # Standard output belongs to the command: it may be a JSON document.
         contextlib.redirect_stdout(_Printed()) as printed,
         warnings.catch_warnings(record=True) as warned,
-        ambient.kept(f"{name}, while it was imported,", keeper=keeper),
+        ambient.kept(f"{name}, while it was imported,", None, keeper),
     ):
         warnings.simplefilter("always")
         if plugin.file:
