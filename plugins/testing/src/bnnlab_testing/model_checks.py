@@ -25,6 +25,14 @@ from bnnlab_testing.device_checks import CPU, DeviceChecks
 _TAKES: set[tuple[object, ...]] = set()
 """Test classes and models that take the inputs of the tests: each is tried once."""
 
+SILENT = "untrained, it has the same outputs for most inputs"
+
+
+@torch.no_grad()
+def is_silent(model: Model, some: Tensor, others: Tensor) -> bool:
+    """Return whether a model has the same outputs for most pairs of some and other inputs."""
+    return float((model(others) != model(some)).flatten(1).any(1).float().mean()) < 0.5
+
 
 class ModelChecks(DeviceChecks):
     """A part of `ModelContract`.

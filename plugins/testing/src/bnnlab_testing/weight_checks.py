@@ -18,7 +18,7 @@ from bnnlab.registry.forms import literals
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import flat
-from bnnlab_testing.model_checks import ModelChecks
+from bnnlab_testing.model_checks import SILENT, ModelChecks, is_silent
 from bnnlab_testing.optimizer_checks import assert_signs
 
 
@@ -72,7 +72,8 @@ class WeightChecks(ModelChecks):
         """With other numbers in a parameter, some output is another, before or after three steps.
 
         What is multiplied by 0, or has no effect otherwise, is counted and saved, and learns
-        nothing. Remove it, or use it.
+        nothing. Remove it, or use it. A model that has the same outputs for most inputs is not
+        checked.
         """
         idle = {name for name, _ in self.make().named_parameters()}
         for steps in (0, 3):
@@ -87,6 +88,8 @@ class WeightChecks(ModelChecks):
                     if found:
                         continue
                 break
+        if idle and is_silent(model.eval(), self.inputs(), self.inputs().roll(1, 0)):
+            pytest.skip(SILENT)
         assert not idle, f"no output depends on {', '.join(sorted(idle))}"
 
     def test_surrogates_have_gradients_of_their_own(self) -> None:
