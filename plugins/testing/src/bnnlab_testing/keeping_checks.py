@@ -3,10 +3,11 @@
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, product
 from logging import Logger
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from torch import Tensor
 
@@ -66,7 +67,8 @@ class KeepingChecks(LearnerChecks):
         weight is left behind as the model moves to a device. Keep `.detach().clone()`, for which
         `.detach()` and `.data` do not stand, or the parameter itself.
         """
-        learner = self.learner(CPU)
+        with patch.object(self, "make_model", self.twins):
+            learner = self.learner(CPU)
         for index in range(2):
             for done in range(2):
                 _train(learner, 1, index, done=done, end=done > 0)
@@ -75,18 +77,22 @@ class KeepingChecks(LearnerChecks):
 
     def _aliases(self, learner: Learner) -> Iterator[str]:
         """Yield which of the tensors that it keeps lie where others do."""
-        model = learner.model
-        parameters = dict(model.named_parameters())
-        for place, each in self._kept(learner).items():
-            for name, its in {**parameters, **dict(model.named_buffers())}.items():
-                if each.grad_fn is None and _overlap(each, its):  # a view with a graph follows it
-                    yield f"{place} is the memory of {name}"
-        for name, its in parameters.items() if self.kind is Kind.OPTIMIZER else ():
-            state = tensors_in(learner.optimizer.state.get(its, {}))
-            large = {at: each for at, each in state.items() if each.shape == its.shape}
-            for (at, one), (where, other) in combinations({**large, "itself": its}.items(), 2):
-                if _overlap(one, other):
-                    yield f"of {name}, state {at} is the memory of {where}"
+        parameters = dict(learner.model.named_parameters())
+        named = [*parameters.items(), *learner.model.named_buffers()]
+        kept = [(at, each) for at, each in self._kept(learner).items() if each.grad_fn is None]
+        pairs = [*product(kept, named)]  # a view with a graph follows its weight
+        if self.kind is Kind.OPTIMIZER:
+            state = learner.optimizer.state
+            large = [
+                (f"state {at} of {name}", each)
+                for name, its in parameters.items()
+                for at, each in tensors_in(state.get(its, {})).items()
+                if each.shape == its.shape
+            ]
+            pairs += combinations([*named, *large], 2)
+        for (one, its), (other, others) in pairs:
+            if overlap(its, others):
+                yield f"{one} is the memory of {other}"
 
     def steps_until_full(self, learner: Learner) -> int:  # noqa: ARG002
         """Return after how many steps it keeps all that it will ever keep in a task."""
@@ -147,7 +153,7 @@ def _has_graph(tensor: Tensor) -> bool:
     return tensor.grad_fn is not None and not (base is not None and base.is_leaf)
 
 
-def _overlap(one: Tensor, other: Tensor) -> bool:
+def overlap(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have memory in common."""
     if one.untyped_storage().data_ptr() != other.untyped_storage().data_ptr():
         return False

@@ -27,7 +27,8 @@ class LifeChecks(LearnerChecks):
         What counts to ten steps, or is full after twenty examples, belongs into `state_dict()`,
         too.
         """
-        assert_goes_on(self._lives([CPU], tasks=1), LATE, batch_size=4, epochs=3)
+        with patch.object(self, "make_model", self.twins):
+            assert_goes_on(self._lives([CPU], tasks=1), LATE, batch_size=4, epochs=3)
 
     def test_two_in_one_process_do_not_meet(self) -> None:
         """It learns the same if others are made, with other options, and learn meanwhile.

@@ -15,6 +15,9 @@ from bnnlab_testing.asserting import assert_close, flat
 from bnnlab_testing.optimizer_checks import OptimizerChecks, tensors_of
 from bnnlab_testing.varying import other_values
 
+MANY = 8
+"""Steps within which a method moves something, also one that adds up the gradients of a few."""
+
 
 class SettingChecks(OptimizerChecks):
     """The part of `OptimizerContract` that is about options and parameter groups."""
@@ -56,25 +59,41 @@ class SettingChecks(OptimizerChecks):
         for factor in (1.0, 1e-3):
             model, optimizer, weight = self._parted()
             optimizer.param_groups[-1]["lr"] *= factor
-            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=1)
+            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=0)
+            self._step_again(model, optimizer)
             ends.append(flat(tensors_of(optimizer, weight)))
-        assert ends[0] != ends[1], "the lr of a parted group is not read"
+        assert ends[0] != ends[1], f"in {MANY} steps, the lr of a parted group is not read"
 
     def test_the_lr_of_every_group_is_read_at_each_step(self) -> None:
-        """Lowered after construction, as by a scheduler, it changes the next step."""
+        """Lowered after the first step, as by a scheduler, it changes the next steps."""
         ends = []
         for factor in (1.0, 1e-3):
-            model = self.make_model()
-            optimizer = self.make(0, model)
+            model, optimizer = self.trained(1)
             for group in optimizer.param_groups:
                 group["lr"] *= factor
-            toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=1)
+            self._step_again(model, optimizer)
             ends.append([_contents(optimizer, group) for group in optimizer.param_groups])
         for group, usual, slow in zip(optimizer.param_groups, *ends, strict=True):
             if not group["params"] or (group["learned"] and not self.has_option("lr")):
                 continue
             which = "learned weights" if group["learned"] else "other parameters"
-            assert usual != slow, f"a change of the {which}' group['lr'] has no effect"
+            assert usual != slow, (
+                f"in {MANY} steps, a change of the {which}' group['lr'] has no effect"
+            )
+
+    def _step_again(self, model: Model, optimizer: Optimizer) -> None:
+        """Make many steps, in all of which each parameter has its gradient of the first."""
+        batch = next(toy.make_task().train.batches(toy.BATCH_SIZE))
+        loss = self.make_rule(model).closure(model, batch)()
+        grads = {p: p.grad.clone() for p in model.parameters() if p.grad is not None}
+
+        def again() -> Tensor:
+            for parameter, grad in grads.items():
+                parameter.grad = grad.clone()
+            return loss
+
+        for _ in range(MANY):
+            optimizer.step(again)
 
     def test_real_lr_is_the_real_parameters_own(self) -> None:
         """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""

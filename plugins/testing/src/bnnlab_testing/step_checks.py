@@ -58,6 +58,18 @@ class StepChecks(OptimizerChecks):
             toy.train(model, rule, optimizer, task, steps=0, done=4, end=True)
             _assert_behind(model, optimizer, "task_ended()")
 
+    def test_asking_for_what_is_behind_changes_nothing(self) -> None:
+        """After `latent()` of every parameter all is as before, also where steps were large."""
+        model, optimizer = self.trained()
+        for group in optimizer.param_groups:
+            group["lr"] *= 100
+        self.go_on(model, optimizer)
+        before = flat([model.state_dict(), optimizer.state_dict()])
+        for parameter in model.parameters():
+            optimizer.latent(parameter)
+        after = flat([model.state_dict(), optimizer.state_dict()])
+        assert_same("latent() changes", before, after)
+
     def test_a_latent_weight_of_zero_has_a_sign(self) -> None:
         """A weight behind which there is exactly 0 is -1 or +1 after a step of no gradient.
 

@@ -22,6 +22,7 @@ from bnnlab_testing.optimizer_checks import (
     assert_signs,
     copy_of,
 )
+from bnnlab_testing.setting_checks import MANY
 
 SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
     "LambdaLR": lambda it: schedulers.LambdaLR(it, lambda epoch: 0.9**epoch),
@@ -87,7 +88,7 @@ class ToolChecks(OptimizerChecks):
                 parameter.grad = torch.full_like(parameter, 0.1)
             return torch.zeros(())
 
-        for _ in range(3):
+        for _ in range(MANY):
             optimizer.step(closure)
         assert not torch.equal(new, start), "a parameter in a new group is not learned"
         assert bool(new.isfinite().all()), "a parameter in a new group is not finite"

@@ -32,6 +32,7 @@ from bnnlab_testing.toy_models import make_model as make_model
 from bnnlab_testing.toy_models import make_normalised_model as make_normalised_model
 from bnnlab_testing.toy_models import make_positions_model as make_positions_model
 from bnnlab_testing.toy_models import make_real_model as make_real_model
+from bnnlab_testing.toy_models import make_twins_model as make_twins_model
 
 BATCH_SIZE = 20
 GOES_ON = 50

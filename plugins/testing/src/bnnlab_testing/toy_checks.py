@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, ClassVar, NamedTuple
 
@@ -53,6 +53,18 @@ class ToyChecks(ComponentContract):
     def make_model(self) -> Model:
         """Return the model to learn with, for inputs (B, 1, 6, 6) of three classes."""
         return self._made(self.suiting)
+
+    @property
+    def twins(self) -> Callable[[], Model]:
+        """What makes a network with layers of one shape, and learned scales, where it suits."""
+        own = type(self).make_model is not ToyChecks.make_model
+        if own or self.suiting.choice or self.suiting.name == "real":
+            return self.make_model
+        try:
+            self.make(0, toy.make_twins_model())
+        except UsageError:
+            return self.make_model
+        return toy.make_twins_model
 
     @property
     def suiting(self) -> Suiting:

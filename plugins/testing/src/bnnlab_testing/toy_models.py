@@ -44,6 +44,15 @@ def make_mlp() -> Model:
     )
 
 
+def make_twins_model() -> Model:
+    """Return four binary linear layers with biases and learned scales; two have one shape."""
+    generator = seeds.generator(0, "toy model")
+    sizes = ((math.prod(INPUT_SHAPE), 16), (16, 16), (16, 16), (16, CLASSES))
+    layers = [BinaryLinear(*each, True, "learned", generator) for each in sizes]
+    parts = [nn.Sequential(each, Sign()) for each in layers[:-1]]
+    return Model([nn.Flatten(), *parts, layers[-1]], INPUT_SHAPE)
+
+
 def make_real_model(seed: int = 0) -> Model:
     """Return a convolution and a linear layer with real weights and biases."""
     generator = seeds.generator(seed, "toy model")

@@ -22,20 +22,24 @@ class WritingChecks(OptimizerChecks):
     def test_weights_that_are_loaded_are_learned_from(self) -> None:
         """Loaded before a tiny step, of gradients 0, all are there after it.
 
-        Where all signs are turned, the step does the same to sizes as without loading.
+        Where all signs are turned, the step does the same to sizes as without loading. If a step
+        draws, noise may turn one of twenty weights.
         """
         (model, optimizer), (other, its) = self.trained(), self.trained()
         with torch.no_grad():
             model.load_state_dict({n: -v for n, v in model.named_parameters()}, strict=False)
+        before = flat(its.state_dict().get("generator"))
         for each, step in ((model, optimizer), (other, its)):
             for group in step.param_groups:
                 group["lr"] *= 1e-9
             step.step(toy.constant(each, 0.0))
+        draws = flat(its.state_dict().get("generator")) != before
         for (name, parameter), twin in zip(
             model.named_parameters(), other.parameters(), strict=True
         ):
             lost = int((~torch.isclose(parameter, -twin, atol=1e-3)).sum())
-            assert not lost, f"{name}: {lost} of {parameter.numel()} loaded weights are lost"
+            few = 0.05 * parameter.numel() if draws else 0
+            assert lost <= few, f"{name}: {lost} of {parameter.numel()} loaded weights are lost"
             after, right = optimizer.latent(parameter), its.latent(twin)
             if after is None or right is None:
                 continue

@@ -132,7 +132,7 @@ class KeepsTheLastLosses(KeepsAllLosses):
 # -------------------------------------------------------------------- what is no copy
 
 
-@found_by(COPIED, r"of segments.0.0.weight, state (anchor|latent) is the memory of (anchor|latent)")
+@found_by(COPIED, "state latent of segments.1.0.weight is the memory of state anchor of segm")
 class AnchorsAtWhatMoves(optimizers.Fine):
     """Is held where the last task ended, at latent weights that move."""
 
@@ -157,7 +157,7 @@ class AnchorsAtCopies(AnchorsAtWhatMoves):
         return latent.clone()
 
 
-@found_by(COPIED, r"of segments.0.0.weight, state old is the memory of itself")
+@found_by(COPIED, "segments.1.0.weight is the memory of state old of segments.1.0.weight")
 class KeepsTheWeight(optimizers.Fine):
     """Keeps a weight beside its latent one, which is this weight."""
 
@@ -166,7 +166,7 @@ class KeepsTheWeight(optimizers.Fine):
         return grad
 
 
-@found_by(COPIED, r"old\['segments.0.0.bias'\] is the memory of segments.0.0.bias.*clone")
+@found_by(COPIED, r"old\['segments.1.0.bias'\] is the memory of segments.1.0.bias.*clone")
 class HasATeacherThatLearns(toy.ToyRule):
     """Keeps the parameters of the last task by `.data`."""
 
@@ -174,7 +174,7 @@ class HasATeacherThatLearns(toy.ToyRule):
         self.old = {name: each.data for name, each in context.model.named_parameters()}
 
 
-@found_by(COPIED, r"start.* is the memory of segments.0.0.weight")
+@found_by(COPIED, "start.* is the memory of segments.1.0.weight")
 class BeginsWhereItIs(toy.ToyRule):
     """Has the first weights as a buffer, which are the weights themselves."""
 
@@ -231,3 +231,20 @@ class MeansWithTheLast(toy.ToyRule):
             grad.lerp_(last, 0.5)
         self.last = grads
         return answer
+
+
+@found_by(COPIED, "state mean of segments.1.0.bias is the memory of state mean of segments.2")
+@found_by("test_a_long_task_goes_on_bit_for_bit", optimizers.ANOTHER_WAY)
+class SharesMeansByShape(optimizers.Fine):
+    """Has one running mean for all parameters of a shape, outside its state at first."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.pool: dict[tuple[int, ...], Tensor] = {}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "mean" not in state:
+            state["mean"] = self.pool.setdefault(tuple(grad.shape), torch.zeros_like(grad))
+        mean: Tensor = state["mean"].mul_(0.9).add_(grad)
+        return mean

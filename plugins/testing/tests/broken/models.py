@@ -317,3 +317,12 @@ class Mixes(FineStatistics):
 
     def used(self, statistics: Statistics) -> Statistics:
         return "running"
+
+
+@right("test_every_parameter_gets_a_gradient")
+class HasAFixedHead(Fine):
+    """Learns all but its last layer."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        [*self.parameters()][-1].requires_grad_(False)

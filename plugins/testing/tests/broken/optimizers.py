@@ -512,3 +512,57 @@ class KeepsItsRate(Fine):
         super().load_state_dict(state_dict)
         for group, rate in zip(self.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+@found_by("test_asking_for_what_is_behind_changes_nothing", r"latent\(\) changes .*latent")
+class BoundsAsItIsAsked(Fine):
+    """Bounds its latent weights where somebody asks for them."""
+
+    def latent(self, parameter: Tensor) -> Tensor | None:
+        latent = super().latent(parameter)
+        with torch.no_grad():
+            return None if latent is None else latent.clamp_(-0.05, 0.05)
+
+
+@right(
+    "test_a_parted_group_has_an_lr_of_its_own",
+    "test_the_lr_of_every_group_is_read_at_each_step",
+    "test_a_group_of_new_real_parameters_is_learned",
+)
+class WaitsForFour(Fine):
+    """Descends along the mean gradient of four steps, in the last of them."""
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["steps"] = state.get("steps", 0) + 1
+        state["sum"] = state.get("sum", 0) + grad
+        if state["steps"] % 4:
+            return torch.zeros_like(grad)
+        return state.pop("sum") / 4
+
+
+@right("test_weights_that_are_loaded_are_learned_from")
+class FlipsByNoise(Optimizer):
+    """Flips a weight against a noisy average of gradients."""
+
+    declared = None
+
+    def __init__(self, model: Model, *, generator: torch.Generator, lr: float = 0.05) -> None:
+        super().__init__(model, lr=lr, generator=generator)
+        for weight in self.learned():
+            self.state[weight]["m"] = torch.zeros_like(weight)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        loss = closure()
+        for weight in self.learned():
+            m = self.state[weight]["m"]
+            noise = torch.randn(m.shape, generator=self.generator(m.device))
+            m.lerp_(weight.grad + 2e-4 * noise, 0.1)
+            weight.copy_(torch.where(m * weight > 2e-4, -weight, weight))
+        self.step_real()
+        return loss
+
+    def adopt(self, parameter: Tensor) -> None:
+        m = self.state[parameter]["m"]
+        m.copy_(torch.where(m * parameter > 2e-4, 0.0, m))

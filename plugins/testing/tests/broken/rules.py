@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnnlab.families.draws import backpropagate
 from bnnlab.interfaces.batch import TaskLoss
+from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Closure, Draws
 from bnnlab.markers import Positive
@@ -532,3 +533,87 @@ class DividesByWhatIsLeft(Waits):
 
     def begin(self, batch: Batch, logits: Tensor) -> None:
         self.ended = True
+
+
+BATCH_MEAN = "test_gradients_are_those_of_the_batch_mean"
+ITS_NUMBERS = "test_a_batch_is_known_by_its_numbers"
+
+
+@found_by(BATCH_MEAN, "twice change the gradients")
+class DividesByTheUsualSize(Scales):
+    """Divides by the batch size of the task, whatever a batch has."""
+
+    size = 0
+
+    def task_started(self, context: TaskContext) -> None:
+        self.size = context.batch_size
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return len(batch.targets) / (self.size or len(batch.targets))
+
+
+@right(BATCH_MEAN, "test_the_order_of_examples_does_not_matter", ITS_NUMBERS)
+class HasNoisyErrors(toy.ToyRule):
+    """Adds noise to the error of each row."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        self.draws, self.seed = generator, 0
+
+    def get_extra_state(self) -> Tensor:
+        return self.draws.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.draws.set_state(state.cpu())
+
+    def step_started(self) -> None:
+        self.seed = int(torch.randint(2**31, (), generator=self.draws))
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch.inputs)
+        loss = batch.loss(logits, batch.targets)
+        (error,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        noise = torch.randn(error.shape, generator=torch.Generator().manual_seed(self.seed))
+        logits.backward(self.scale(batch) * (error + 0.1 * noise / len(noise)))
+        return loss, logits
+
+    def scale(self, batch: Batch) -> int:
+        """Return what to multiply the errors by."""
+        return 1
+
+
+@found_by(BATCH_MEAN, "twice, gradients have the norm")
+class SumsNoisyErrors(HasNoisyErrors):
+    """Adds them up."""
+
+    def scale(self, batch: Batch) -> int:
+        return len(batch.targets)
+
+
+@found_by(ITS_NUMBERS, "of a batch in the memory of an earlier one, loss or gradients are others")
+class RemembersAnAddress(Scales):
+    """Computes a factor once for each tensor of inputs."""
+
+    key = 0
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        if self.key != id(batch.inputs):
+            self.key, self.size = id(batch.inputs), batch.inputs.abs().mean()
+        return self.size
+
+
+@found_by("test_the_closure_evaluates_at_the_weights_as_they_are", "remembers older weights")
+class RemembersScales(toy.ToyRule):
+    """Computes with the learned scales of the beginning."""
+
+    def attach(self, model: Model, generator: torch.Generator) -> None:
+        named = model.named_parameters()
+        self.scales = {n: each.detach().clone() for n, each in named if n.endswith("scale")}
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        now = {name: model.get_parameter(name).data for name in self.scales}
+        for name, scale in self.scales.items():
+            model.get_parameter(name).data = scale
+        answer = super().differentiate(model, batch)
+        for name, scale in now.items():
+            model.get_parameter(name).data = scale
+        return answer
