@@ -183,7 +183,7 @@ class GradientChecks(RuleChecks):
             loss = rule.closure(model, first._replace(inputs=inputs, targets=targets))()
             found.append([loss, *gradients_of(model)])
         message = "of a batch in the memory of an earlier one, loss or gradients are others"
-        assert_close(*found, message)
+        assert_close(found[0], found[1], message)
 
     def test_the_closure_returns_the_loss_and_keeps_the_logits(self) -> None:
         """A finite scalar and logits (B, K), both cut off from autograd."""
