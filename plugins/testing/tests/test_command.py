@@ -45,6 +45,12 @@ class Test0_rule_loud:
     def test_that_crashes_elsewhere(self):
         json.loads("{")
 
+    def test_that_tells_of_a_crash(self):
+        try:
+            json.loads("{")
+        except ValueError as error:
+            raise AssertionError("with a text, it crashes") from error
+
 class Test1_probe_quiet:
     @pytest.fixture
     def broken(self):
@@ -75,7 +81,7 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["test-plugin", "acme-horn"]) == 1
     counts, *failures = capsys.readouterr().out.split("\n\n")
     assert counts == (
-        "rule      loud   4 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
+        "rule      loud   5 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
     )
     assert failures[0] == (  # for a file, in lines as long as they are
         "rule loud: test_that_fails, test_that_fails_alike\n"
@@ -84,9 +90,10 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert re.search(r"KeyError: 'key' \(at .*test_contracts.py:\d+\)", failures[1])
     assert re.search(r" \(at .*/test_contracts.py:\d+, in json/decoder.py:\d+\)", failures[2])
-    assert "ValueError: not put back" in failures[3]
-    assert failures[4] == "For tracebacks, add --report junit --out FILE.\n"
-    assert len(failures) == 5
+    assert re.search(r"it crashes \(at .*/test_contracts.py:\d+, in json/decoder", failures[3])
+    assert "ValueError: not put back" in failures[4]
+    assert failures[5] == "For tracebacks, add --report junit --out FILE.\n"
+    assert len(failures) == 6
 
 
 @pytest.mark.usefixtures("acme")
@@ -104,6 +111,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "test_that_is_skipped": "skipped",
         "test_that_crashes": "failed",
         "test_that_crashes_elsewhere": "failed",
+        "test_that_tells_of_a_crash": "failed",
         "test_that_fails_afterwards": "failed",
         "test_that_is_known_to_fail": "xfailed",
     }

@@ -84,20 +84,28 @@ def _message(report: pytest.TestReport, call: pytest.CallInfo[None], contract: A
     error = call.excinfo.value
     said = re.split(r"\n\n|\nassert ", str(error), maxsplit=1)[0]
     if isinstance(error, _IN_WORDS):
-        return said
+        crash = error.__cause__
+        return f"{said} (at {_places(crash, contract)})" if crash else said
     return f"{type(error).__name__}: {said} (at {_places(error, contract)})"
 
 
 def _places(error: BaseException, contract: Any) -> str:
     """Return the last place in the plugin's own files that an error came through, and its last."""
-    package = getattr(getattr(contract, "plugin", None), "package", None) or ""
-    file = Path(getattr(sys.modules.get(package), "__file__", None) or ".")
-    root = file.parent if file.stem == "__init__" else file
-    own, cause = "", error if package else None
+    packages = {getattr(getattr(contract, "plugin", None), "package", None)}
+    if component := getattr(contract, "component", None):
+        packages.add(component.target.partition(":")[0].partition(".")[0])
+    files = (getattr(sys.modules.get(each or ""), "__file__", None) for each in packages)
+    roots = {_root(Path(file)) for file in files if file}
+    own, cause = "", error
     while cause is not None:
         for frame in traceback.extract_tb(cause.__traceback__):
             path = Path(frame.filename)
-            if root in (path, *path.parents):
+            if roots & {path, *path.parents}:
                 own = f"{path.parent.name}/{path.name}:{frame.lineno}"
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return ", in ".join(dict.fromkeys(filter(None, (own, place(error)))))
+
+
+def _root(file: Path) -> Path:
+    """Return the folder of a package, or the file of a module."""
+    return file.parent if file.stem == "__init__" else file

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from bnnlab.errors import BnnlabError, explain, place
+from bnnlab.errors import BnnlabError, explain
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.registry.components import Kind, Option
@@ -135,8 +135,7 @@ class SettingChecks(OptimizerChecks):
             except BnnlabError:  # not with the other options
                 continue
             except Exception as error:  # any code may fail in any way
-                said = f"with {option.name}={value}: {explain(error)} (at {place(error)})"
-                raise AssertionError(said) from error
+                raise AssertionError(f"with {option.name}={value}: {explain(error)}") from error
         return same
 
     def _others(self, option: Option) -> list[Any]:

@@ -105,7 +105,7 @@ class IgnoresADecay(Fine):
         self.decay = decay
 
 
-@found_by("test_no_option_is_ignored", r"^with decay=.*: KeyError: 'decay' \(at .+\)")
+@found_by("test_no_option_is_ignored", r"^with decay=.*: KeyError: 'decay'")
 class LacksTheDecayOfAStep(IgnoresADecay):
     """Looks for a decay in its state, where it is not, unless it is 0."""
 
