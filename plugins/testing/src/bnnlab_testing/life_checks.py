@@ -1,4 +1,4 @@
-"""What rules and optimizers owe in a life that is long, or that others live beside it."""
+"""What rules and optimizers owe as they live: alone or beside others, asked and told or not."""
 
 from contextlib import suppress
 from typing import Any
@@ -7,8 +7,9 @@ from unittest.mock import patch
 import torch
 
 from bnnlab.engine.learner import Learner
+from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import assert_same, flat
+from bnnlab_testing.asserting import assert_numbers, assert_same, flat
 from bnnlab_testing.device_checks import CPU, LearnerChecks
 from bnnlab_testing.device_process import call_with_device
 from bnnlab_testing.lives import assert_goes_on
@@ -19,7 +20,7 @@ LATE = ((0, 0, 7), (0, 1, 5))
 
 
 class LifeChecks(LearnerChecks):
-    """The part of the contracts of rules and optimizers that is about long lives, and many."""
+    """The part of the contracts of rules and optimizers that is about what they live through."""
 
     def test_a_long_task_goes_on_bit_for_bit(self) -> None:
         """A task of thirty steps is stopped at the eighth and the 16th, and goes on.
@@ -53,27 +54,73 @@ class LifeChecks(LearnerChecks):
         same = all(map(torch.equal, self.learned, self.exercise()))
         assert same, "in another process it learns something else"
 
+    def test_nothing_is_learned_from_the_test_part(self) -> None:
+        """What is told at a task's start and end has a test part that nobody reads.
+
+        The training part has the same images and labels beside its own rows: no matter which. Use
+        `task.train.rows`, or `task.train.batches`.
+        """
+        ends = []
+        for others in (False, True):
+            learner = self.learner(CPU)
+            for index in range(2):
+                task = toy.make_task(index)
+                if others:
+                    task.test.pixels[task.test.rows] ^= 255
+                    task.test.labels[task.test.rows] = 0
+                _learn(learner, task, steps=2, end=True)
+            ends.append(_state_of(learner))
+        message = "with other test data beside `task.train.rows`, it learns something else:"
+        assert_same(message, *ends)
+
+    def test_its_diagnostics_are_numbers_by_name(self) -> None:
+        """A dict of Python numbers, whose names the core does not use in the same line."""
+        learner = self.learner(CPU)
+        _learn(learner, toy.make_task(), steps=2, end=True)
+        assert_numbers(getattr(learner, self.kind).diagnostics())
+
+    def test_its_diagnostics_change_nothing(self) -> None:
+        """Whether they are asked for or not, it learns the same from there, bit for bit.
+
+        State that only counts until it is asked for may change.
+        """
+        ends = []
+        for asked in (False, True):
+            learner, task = self.learner(CPU), toy.make_task()
+            model, optimizer = learner.model, learner.optimizer
+            _learn(learner, task, steps=3)
+            if asked:
+                getattr(learner, self.kind).diagnostics()
+            _learn(learner, task, steps=2, done=3)
+            learned = [(p.grad, optimizer.latent(p)) for p in model.parameters()]
+            ends.append(flat([model.state_dict(), learned]))
+        assert_same("where diagnostics() is asked for, it learns something else:", *ends)
+
     def _lived(self, *, among_others: bool) -> dict[str, Any]:
         """Return what it has become after two tasks of two steps, alone or among others."""
         learner = self.learner(CPU)
-        _learn(learner, 0, steps=1)
+        _learn(learner, toy.make_task(), steps=1)
         if among_others:
             self._let_others_learn()
-        _learn(learner, 0, steps=1, done=1, end=True)
-        _learn(learner, 1, steps=2, end=True)
-        return flat({n: it for n, it in learner.state_dict().items() if n != "progress"})
+        _learn(learner, toy.make_task(), steps=1, done=1, end=True)
+        _learn(learner, toy.make_task(1), steps=2, end=True)
+        return _state_of(learner)
 
     def _let_others_learn(self) -> None:
         """Let another one learn a task of a step, and one with another value of each option."""
-        _learn(self.learner(CPU, seed=1), 1, steps=1, end=True)
+        _learn(self.learner(CPU, seed=1), toy.make_task(1), steps=1, end=True)
         for option in self.component.options:
             values = other_values(option, self.choice.options[option.name])
             for value in [] if option.part else values:
                 with suppress(Exception):  # not with the other options
                     with patch.object(self, "choice", self.with_options(**{option.name: value})):
-                        _learn(self.learner(CPU), 1, steps=1, end=True)
+                        _learn(self.learner(CPU), toy.make_task(1), steps=1, end=True)
                     break
 
 
-def _learn(learner: Learner, index: int, **how: Any) -> None:
-    toy.train(learner.model, learner.rule, learner.optimizer, toy.make_task(index), **how)
+def _learn(learner: Learner, task: Task, **how: Any) -> None:
+    toy.train(learner.model, learner.rule, learner.optimizer, task, **how)
+
+
+def _state_of(learner: Learner) -> dict[str, Any]:
+    return flat({name: it for name, it in learner.state_dict().items() if name != "progress"})

@@ -102,27 +102,6 @@ class MemoryChecks(RuleChecks):
         assert rule.memory is not None
         return rule.memory.get_extra_state()
 
-    def test_nothing_is_learned_from_the_test_part(self) -> None:
-        """What is told at a task's start and end has a test part that nobody reads.
-
-        The training part has the same images and labels beside its own rows: no matter which. Use
-        `task.train.rows`, or `task.train.batches`.
-        """
-        ends = []
-        for others in (False, True):
-            model = self.make_model()
-            rule, optimizer = self.make(0, model), toy.make_optimizer(model)
-            for index in range(2):
-                task = toy.make_task(index)
-                if others:
-                    task.test.pixels[task.test.rows] ^= 255
-                    task.test.labels[task.test.rows] = 0
-                toy.train(model, rule, optimizer, task, steps=1, end=True)
-            rule.closure(model, self.batch())()
-            ends.append(flat([rule.state_dict(), gradients_of(model)]))
-        message = "with other test data beside `task.train.rows`, it learns something else:"
-        assert_same(message, *ends)
-
     def test_hearing_of_tasks_leaves_the_model_alone(self) -> None:
         """Weights, buffers, modes and `requires_grad` are as before a task's start and end."""
         model, task = self.make_model(), toy.make_task()

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bnnlab import seeds
 from bnnlab.engine.learner import Learner
-from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.signs import sign
@@ -16,6 +15,7 @@ from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.keeping_checks import KeepingChecks
+from bnnlab_testing.latent_checks import LatentChecks
 from bnnlab_testing.layout_checks import LayoutChecks
 from bnnlab_testing.life_checks import LifeChecks
 from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
@@ -43,6 +43,7 @@ class OptimizerContract(
     LayoutChecks,
     AroundChecks,
     KeepingChecks,
+    LatentChecks,
     LifeChecks,
     OptionChecks,
     DrawChecks,
@@ -63,17 +64,6 @@ class OptimizerContract(
     def test_a_huge_gradient_leaves_finite_numbers(self) -> None:
         """Gradients of 1e6 in every element break neither weights nor state."""
         self._bears(1e6)
-
-    def test_latent_weights_are_declared_as_they_are(self) -> None:
-        """The capability 'latent-weights' says that every binary weight has one in the state."""
-        declared, model = self.provides("latent-weights"), self.make_model()
-        optimizer, weights = self.make(0, model), model.binary_parameters().values()
-        has = all("latent" in optimizer.state[each] for each in weights)
-        assert has or not declared, "it provides 'latent-weights', and a weight has none"
-        assert declared or not isinstance(optimizer, LatentOptimizer), (
-            "it keeps latent weights: let it provide 'latent-weights', which others need that go "
-            "around it"
-        )
 
     @pytest.mark.rounding
     def test_it_finds_the_best_of_all_weights(self) -> None:

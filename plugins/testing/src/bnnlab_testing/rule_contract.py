@@ -12,6 +12,7 @@ from bnnlab.registry.components import Kind
 from bnnlab_testing import toy
 from bnnlab_testing.around_checks import AroundChecks
 from bnnlab_testing.asserting import assert_close, tensors_in
+from bnnlab_testing.closure_checks import ClosureChecks
 from bnnlab_testing.draw_checks import DrawChecks
 from bnnlab_testing.effect_checks import EffectChecks
 from bnnlab_testing.gradient_checks import GradientChecks
@@ -35,6 +36,7 @@ _TRAINED: dict[object, list[Training]] = {}
 
 class LearningRuleContract(
     GradientChecks,
+    ClosureChecks,
     LogitChecks,
     LossChecks,
     TraceChecks,

@@ -7,8 +7,8 @@ from bnnlab.errors import UsageError, explain
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab_testing import toy
-from bnnlab_testing.asserting import assert_close, assert_numbers, assert_same, flat
-from bnnlab_testing.rule_checks import RuleChecks, gradients_of, switches_of
+from bnnlab_testing.asserting import assert_close, assert_same
+from bnnlab_testing.rule_checks import RuleChecks, switches_of
 
 
 class TraceChecks(RuleChecks):
@@ -115,26 +115,6 @@ class TraceChecks(RuleChecks):
             for name, parameter in model.named_parameters():
                 found = name in frozen or parameter.grad is not None
                 assert found, f"{name} has no gradient with {', '.join(frozen)} frozen"
-
-    def test_its_diagnostics_are_numbers_by_name(self) -> None:
-        """After a step each is a Python number, under a name that the core does not use itself."""
-        model = self.make_model()
-        rule = self.make(0, model)
-        rule.closure(model, self.batch())()
-        assert_numbers(rule.diagnostics())
-
-    def test_its_diagnostics_change_nothing(self) -> None:
-        """Whether they are asked for or not, it learns the same weights from there, bit for bit."""
-        ends = []
-        for asked in (False, True):
-            model, task = self.make_model(), toy.make_task()
-            rule, optimizer = self.make(0, model), toy.make_optimizer(model)
-            toy.train(model, rule, optimizer, task, steps=1)
-            if asked:
-                rule.diagnostics()
-            toy.train(model, rule, optimizer, task, steps=2, done=1)
-            ends.append(flat([model.state_dict(), gradients_of(model)]))
-        assert_same("diagnostics() changes what is learned at", *ends)
 
 
 def hooks_of(model: Model) -> set[str]:

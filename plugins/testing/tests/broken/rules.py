@@ -166,7 +166,7 @@ class Forgets(Scales):
         return self.drawn
 
 
-@found_by("test_its_diagnostics_change_nothing", "changes what is learned")
+@found_by("test_its_diagnostics_change_nothing", "it learns something else")
 class LearnsAsItSays(Scales):
     """Doubles its gradients each time it is asked for diagnostics."""
 

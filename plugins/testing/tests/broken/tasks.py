@@ -133,7 +133,7 @@ class CountsAllLabels(Fine):
             latent *= share
 
 
-@found_by("test_its_diagnostics_are_numbers_with_names_of_their_own", "not a Python number")
+@found_by("test_its_diagnostics_are_numbers_by_name", "not a Python number")
 class SaysTensors(Fine):
     """Has a tensor among its diagnostics."""
 
@@ -141,7 +141,7 @@ class SaysTensors(Fine):
         return {"size": torch.ones(3)}
 
 
-@found_by("test_its_diagnostics_are_numbers_with_names_of_their_own", "writes 'loss' itself")
+@found_by("test_its_diagnostics_are_numbers_by_name", "writes 'loss' itself")
 class SaysTheLoss(Fine):
     """Calls a diagnostic as the core does a number of its own."""
 
