@@ -96,7 +96,8 @@ def _places(error: BaseException, contract: Any) -> str:
         packages.add(component.target.partition(":")[0].partition(".")[0])
     files = (getattr(sys.modules.get(each or ""), "__file__", None) for each in packages)
     roots = {_root(Path(file)) for file in files if file}
-    own, cause = "", error
+    own = ""
+    cause: BaseException | None = error
     while cause is not None:
         for frame in traceback.extract_tb(cause.__traceback__):
             path = Path(frame.filename)
