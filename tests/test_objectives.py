@@ -55,7 +55,14 @@ def host(make_plugin: MakePlugin) -> PluginHost:
 
 
 @pytest.mark.parametrize(
-    "name", ["sine, adam", "sine, bayesbinn", "words, meta", "words, bayesbinn", "heads, bayesbinn"]
+    "name",
+    [
+        "sine, bayesbinn",
+        "words, meta",
+        "heads, bayesbinn",
+        pytest.param("sine, adam", marks=pytest.mark.slow),
+        pytest.param("words, bayesbinn", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,7 +145,12 @@ def test_a_model_without_a_head_for_every_task_is_refused_before_it_learns(
     [
         ({**REAL, "hidden": []}, {"name": "adam", "lr": 0.02}, 0.4),
         pytest.param({**BINARY, "hidden": [64]}, "meta", 0.4, marks=pytest.mark.rounding),
-        pytest.param({**BINARY, "hidden": [64]}, "bayesbinn", 0.4, marks=pytest.mark.rounding),
+        pytest.param(
+            {**BINARY, "hidden": [64]},
+            "bayesbinn",
+            0.4,
+            marks=[pytest.mark.rounding, pytest.mark.slow],
+        ),
     ],
     ids=["real, adam", "binary, meta", "binary, bayesbinn"],
 )

@@ -288,8 +288,13 @@ NETS = {
 }
 
 
+SLOW = {"conv, learned alpha"}  # what it is of, others here are, too
+
+
 @pytest.mark.rounding
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NETS]
+)
 def test_20_batches_agree_flip_for_flip(name: str) -> None:
     net = NETS[name]
     model, rule, optimizer = net.make()
