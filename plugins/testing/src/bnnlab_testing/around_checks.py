@@ -82,8 +82,7 @@ class AroundChecks(LearnerChecks):
         self.make()  # the first time, toys are tried
         with self._noted() as bases:
             learner = self.learner(CPU)
-        model, rule, optimizer = learner.model, learner.rule, learner.optimizer
-        toy.train(model, rule, optimizer, toy.make_task(), steps=1, end=True)
+        toy.learn(learner, steps=1, end=True)
         return getattr(learner, self.kind), bases
 
     @contextmanager

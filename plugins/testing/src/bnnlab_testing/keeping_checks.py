@@ -35,7 +35,7 @@ class KeepingChecks(LearnerChecks):
         Keep `.detach()` of it; an optimizer's `step` is under `torch.no_grad()`.
         """
         learner = self.learner(CPU)
-        _train(learner, 2)
+        toy.learn(learner, steps=2)
         graphs = [place for place, each in self._kept(learner).items() if _has_graph(each)]
         assert not graphs, (
             f"kept with the graph of a step: {', '.join(graphs[:5])}. Memory grows: keep "
@@ -51,13 +51,13 @@ class KeepingChecks(LearnerChecks):
         """
         learner = self.learner(CPU)
         steps, size = self.steps_until_full(learner), -1
-        _train(learner, steps)
+        toy.learn(learner, steps=steps)
         while (grown := self._numbers(learner)) > size:
             assert size < 0 or steps < LONGEST, (
                 f"it keeps {size} numbers after {steps // 2} steps, {grown} after {steps}"
             )
             size = grown
-            _train(learner, steps, done=steps)
+            toy.learn(learner, steps=steps, done=steps)
             steps *= 2
 
     def test_what_it_keeps_of_weights_is_a_copy(self) -> None:
@@ -71,7 +71,7 @@ class KeepingChecks(LearnerChecks):
             learner = self.learner(CPU)
         for index in range(2):
             for done in range(2):
-                _train(learner, 1, index, done=done, end=done > 0)
+                toy.learn(learner, toy.make_task(index), steps=1, done=done, end=done > 0)
                 shared = [*self._aliases(learner)]
                 assert not shared, f"not copied: {', '.join(shared[:5])}. Keep .detach().clone()"
 
@@ -166,8 +166,3 @@ def _bytes(tensor: Tensor) -> tuple[int, int]:
     pairs = zip(tensor.shape, tensor.stride(), strict=True)
     last = sum((size - 1) * stride for size, stride in pairs) if tensor.numel() else -1
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
-
-
-def _train(learner: Learner, steps: int, index: int = 0, **how: Any) -> None:
-    model, rule, optimizer = learner.model, learner.rule, learner.optimizer
-    toy.train(model, rule, optimizer, toy.make_task(index), steps=steps, **how)

@@ -7,7 +7,6 @@ from unittest.mock import patch
 import torch
 
 from bnnlab.engine.learner import Learner
-from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_numbers, assert_same, flat
 from bnnlab_testing.device_checks import CPU, LearnerChecks
@@ -68,7 +67,7 @@ class LifeChecks(LearnerChecks):
                 if others:
                     task.test.pixels[task.test.rows] ^= 255
                     task.test.labels[task.test.rows] = 0
-                _learn(learner, task, steps=2, end=True)
+                toy.learn(learner, task, steps=2, end=True)
             ends.append(_state_of(learner))
         message = "with other test data beside `task.train.rows`, it learns something else:"
         assert_same(message, *ends)
@@ -76,7 +75,7 @@ class LifeChecks(LearnerChecks):
     def test_its_diagnostics_are_numbers_by_name(self) -> None:
         """A dict of Python numbers, whose names the core does not use in the same line."""
         learner = self.learner(CPU)
-        _learn(learner, toy.make_task(), steps=2, end=True)
+        toy.learn(learner, steps=2, end=True)
         assert_numbers(getattr(learner, self.kind).diagnostics())
 
     def test_its_diagnostics_change_nothing(self) -> None:
@@ -88,10 +87,10 @@ class LifeChecks(LearnerChecks):
         for asked in (False, True):
             learner, task = self.learner(CPU), toy.make_task()
             model, optimizer = learner.model, learner.optimizer
-            _learn(learner, task, steps=3)
+            toy.learn(learner, task, steps=3)
             if asked:
                 getattr(learner, self.kind).diagnostics()
-            _learn(learner, task, steps=2, done=3)
+            toy.learn(learner, task, steps=2, done=3)
             learned = [(p.grad, optimizer.latent(p)) for p in model.parameters()]
             ends.append(flat([model.state_dict(), learned]))
         assert_same("where diagnostics() is asked for, it learns something else:", *ends)
@@ -99,27 +98,23 @@ class LifeChecks(LearnerChecks):
     def _lived(self, *, among_others: bool) -> dict[str, Any]:
         """Return what it has become after two tasks of two steps, alone or among others."""
         learner = self.learner(CPU)
-        _learn(learner, toy.make_task(), steps=1)
+        toy.learn(learner, steps=1)
         if among_others:
             self._let_others_learn()
-        _learn(learner, toy.make_task(), steps=1, done=1, end=True)
-        _learn(learner, toy.make_task(1), steps=2, end=True)
+        toy.learn(learner, steps=1, done=1, end=True)
+        toy.learn(learner, toy.make_task(1), steps=2, end=True)
         return _state_of(learner)
 
     def _let_others_learn(self) -> None:
         """Let another one learn a task of a step, and one with another value of each option."""
-        _learn(self.learner(CPU, seed=1), toy.make_task(1), steps=1, end=True)
+        toy.learn(self.learner(CPU, seed=1), toy.make_task(1), steps=1, end=True)
         for option in self.component.options:
             values = other_values(option, self.choice.options[option.name])
             for value in [] if option.part else values:
                 with suppress(Exception):  # not with the other options
                     with patch.object(self, "choice", self.with_options(**{option.name: value})):
-                        _learn(self.learner(CPU), toy.make_task(1), steps=1, end=True)
+                        toy.learn(self.learner(CPU), toy.make_task(1), steps=1, end=True)
                     break
-
-
-def _learn(learner: Learner, task: Task, **how: Any) -> None:
-    toy.train(learner.model, learner.rule, learner.optimizer, task, **how)
 
 
 def _state_of(learner: Learner) -> dict[str, Any]:

@@ -39,12 +39,9 @@ class RuleChecks(LearnerChecks):
 
     def looks(self, choice: Choice) -> Iterator[Any]:
         """Yield losses, gradients, state and diagnostics after each of two steps of two tasks."""
-        model, usual = self.make_model(), self.choice
-        self.choice = choice  # which make() makes, also where a test overrides it
-        try:
+        model = self.make_model()
+        with patch.object(self, "choice", choice):  # which make() makes, also an overridden one
             rule = self.make(0, model)
-        finally:
-            self.choice = usual
         optimizer = toy.make_optimizer(model)
         for number in range(4):
             task, done = toy.make_task(number // 2), number % 2

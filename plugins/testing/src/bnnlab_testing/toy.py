@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnnlab import seeds
+from bnnlab.engine.learner import Learner
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.examples import Examples
@@ -203,6 +204,12 @@ def train(
         optimizer.task_ended(told)
         rule.task_ended(told)
     return losses
+
+
+def learn(learner: Learner, task: Task | None = None, **how: Any) -> None:
+    """Let model, rule and optimizer learn a task, by default the first, see `train`."""
+    task = make_task() if task is None else task
+    train(learner.model, learner.rule, learner.optimizer, task, **how)
 
 
 def constant(model: Model, grads: Tensor | float, loss: float = 0.0) -> Callable[[], Tensor]:
