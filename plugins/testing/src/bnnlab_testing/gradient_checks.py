@@ -1,11 +1,13 @@
 """What a rule owes whenever its closure is called: the loss of the batch, and gradients of it."""
 
+from contextlib import suppress
 from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab_testing import toy
@@ -36,12 +38,17 @@ class GradientChecks(RuleChecks):
         assert_gradients(model)
 
     def test_no_gradient_is_all_zero(self) -> None:
-        """On the toy every parameter has something to learn."""
+        """On the toy every parameter has something to learn, and one at least in a second task."""
         model = self.make_model()
-        self.closure(model)()
+        rule, optimizer = self._started(model), toy.make_optimizer(model)
+        rule.closure(model, self.batch())()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} has no gradient"
             assert bool(parameter.grad.any()), f"{name}: the gradient is all zero"
+        toy.train(model, rule, optimizer, toy.make_task(), steps=1, done=1, end=True)
+        toy.train(model, rule, optimizer, toy.make_task(1), steps=1)
+        found = any(bool(each.any()) for each in gradients_of(model))
+        assert found, "in a second task, the gradient is all zero"
 
     def test_no_gradient_is_turned_around(self) -> None:
         """No parameter has the exact gradient of the loss, but with the other sign.
@@ -135,7 +142,8 @@ class GradientChecks(RuleChecks):
 
         If the 20 have left no trace in its state, those of the 7 are as if these came first: the
         last batch of an epoch is learned like the others. Ask each batch for its size; that of one
-        example keeps its first dimension, and has no spread. It may have a gradient of zero.
+        example keeps its first dimension, and has no spread. It may have a gradient of zero, or be
+        refused by a UsageError.
         """
         model, other = self.make_model(), self.make_model()
         rule, batch = self._started(model), self.batch()
@@ -144,10 +152,10 @@ class GradientChecks(RuleChecks):
             batch._replace(inputs=batch.inputs[:rows], targets=batch.targets[:rows])
             for rows in (1, 7)
         )
-        for each in (batch, first, last):
-            size, rows = len(each.targets), len(called(rule.closure(model, each))[1])
-            assert rows == size, f"for {size} examples there are {rows} rows of logits"
-            assert_gradients(model)
+        with suppress(UsageError):
+            self._learned_from(rule, model, first)
+        for each in (batch, last):
+            self._learned_from(rule, model, each)
         found = gradients_of(model)
         assert any(bool(each.any()) for each in found), (
             "of 7 examples, after 20, all gradients are zero"
@@ -156,3 +164,9 @@ class GradientChecks(RuleChecks):
             self._started(other).closure(other, last)()
             message = "of 7 examples, after 20, gradients are others than of these 7 alone"
             assert_close(found, gradients_of(other), message, rtol=1e-4, atol=1e-6)
+
+    def _learned_from(self, rule: LearningRule, model: Model, batch: Batch) -> None:
+        """Check the logits and gradients of a batch."""
+        size, rows = len(batch.targets), len(called(rule.closure(model, batch))[1])
+        assert rows == size, f"for {size} examples there are {rows} rows of logits"
+        assert_gradients(model)

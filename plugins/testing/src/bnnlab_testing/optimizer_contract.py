@@ -98,7 +98,8 @@ class OptimizerContract(
             optimizer.step(lambda: _slope(slopes))
         for name, parameter in model.named_parameters():
             along = float(((parameter - before[parameter]) * slopes[parameter]).detach().mean())
-            assert along <= 0.1, f"{name} moves along its gradient, by {along:.3g} in the mean"
+            most = 0.5 if name in model.binary_parameters() else 1e-3  # some flip by chance
+            assert along <= most, f"{name} moves along its gradient, by {along:.3g} in the mean"
 
     def test_draws_follow_what_was_learned(self) -> None:
         """Where the best weights are known, at least 0.55 of the drawn weights are as deployed.

@@ -13,7 +13,7 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.settings.layers import choose
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_same, flat
-from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, tensors_of
+from bnnlab_testing.optimizer_checks import OptimizerChecks, assert_signs, copy_of, tensors_of
 
 
 class StepChecks(OptimizerChecks):
@@ -28,11 +28,17 @@ class StepChecks(OptimizerChecks):
             assert_signs(model)
 
     def test_real_parameters_are_trained_and_stay_real(self) -> None:
-        """Biases, norms and scales change, and not to signs; a head per task does in its own."""
+        """Biases, norms and scales change, and not to signs; a head per task does in its own.
+
+        In a second task some change, too: what counts steps or tasks begins anew, or goes on.
+        """
         model, before = self.make_model(), self.make_model()
         optimizer, rule = self.make(0, model), self.make_rule(model)
         for index in range(2):
+            start = copy_of(model)
             toy.train(model, rule, optimizer, toy.make_task(index), steps=10, end=True)
+            learned = not all(map(torch.equal, start, copy_of(model)))
+            assert learned, f"in ten steps of task {index}, nothing is learned"
         binary = model.binary_parameters()
         for name, parameter in model.named_parameters():
             if name in binary:

@@ -617,3 +617,18 @@ class RemembersScales(toy.ToyRule):
         for name, scale in now.items():
             model.get_parameter(name).data = scale
         return answer
+
+
+@found_by("test_no_gradient_is_all_zero", "in a second task, the gradient is all zero")
+class LearnsOneTask(Scales):
+    """Is done when a task ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("left", torch.ones(()))
+
+    def task_ended(self, context: TaskContext) -> None:
+        self.get_buffer("left").zero_()
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return self.get_buffer("left")

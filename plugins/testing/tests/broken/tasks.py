@@ -169,3 +169,17 @@ class EvaluatesInAStep(Fine):
     def step(self, closure: Callable[[], Tensor]) -> Tensor:
         self.state["model"]()
         return super().step(closure)
+
+
+@found_by("test_real_parameters_are_trained_and_stay_real", "of task 1, nothing is learned")
+class SlowsDownOnce(Fine):
+    """Makes smaller and smaller steps, which are 0 at the end of the first task, and stay so."""
+
+    def task_started(self, context: TaskContext) -> None:
+        for parameter in context.model.parameters():
+            self.state[parameter].setdefault("total", context.steps)
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state["steps"] = state.get("steps", 0) + 1
+        return grad * max(1 - state["steps"] / state["total"], 0.0)
