@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pluggy
-
 from bnnlab.errors import (
     NotInstalledError,
     UsageError,
@@ -56,7 +54,7 @@ class PluginHost:
         with_broken: bool = False,
     ) -> None:
         self.index: Index = load_index()
-        self._manager, keeper = pluggy.PluginManager(hookspecs.PROJECT), ambient.Keeper()
+        self._manager, keeper = importing.Manager(hookspecs.PROJECT), ambient.Keeper()
         self._manager.add_hookspecs(hookspecs)
         named = {*map(normalise, disabled), *names_in("BNNLAB_DISABLE")}
         self._disabled = named | self.index.disabled

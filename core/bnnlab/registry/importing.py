@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from threading import RLock, get_ident
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
@@ -40,6 +41,18 @@ class _Printed(io.StringIO):
 
     def write(self, text: str) -> int:
         return super().write(text) if get_ident() == self._thread else self._before.write(text)
+
+
+class Manager(pluggy.PluginManager):
+    """Does not ask pluggy, which is slow, whether a module's classes and values are hooks."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return what a hook's decorator says; None for what is no hook."""
+        if isinstance(plugin, ModuleType):
+            found = vars(plugin).get(name)
+            if isinstance(found, type) or not callable(found):
+                return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 def load(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper) -> Plugin:
