@@ -21,11 +21,18 @@ LONG = {
     "test_a_step_waits_for_the_device_as_often_as_declared",
     "test_an_interrupted_run_goes_on_bit_for_bit",
     "test_it_works_on_every_device",
+    "test_its_diagnostics_change_nothing",
     "test_no_option_is_ignored",
-    "test_the_batch_is_left_as_it_is_to_the_end",  # the training of the next one
+    "test_nothing_is_learned_from_the_test_part",
+    "test_the_batch_is_left_as_it_is_to_the_end",  # by the training of the next one
     "test_the_loss_falls_on_separable_data",
+    "test_the_same_seed_gives_the_same",
+    "test_torchs_schedulers_work_or_are_refused",
+    "test_what_it_keeps_does_not_grow",
+    "test_what_it_learned_is_in_its_state",
+    "test_what_it_seeds_in_use_follows_the_seed",
 }
-"""The checks of the kit that take a fifth of the time."""
+"""The checks of the kit that take longest."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
