@@ -21,7 +21,7 @@ from bnnlab.cli import main
 from bnnlab.errors import NOTE, UsageError
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS, RESULT
-from bnnlab_testing import TrackerContract
+from bnnlab_testing import TrackerContract, tracker_contract
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
 from bnnlab_tracking import printed
@@ -696,13 +696,58 @@ class OfLarge(TestText):
     name = "acme-large/large"
 
 
-def test_the_contract_finds_a_large_client(make_plugin: MakePlugin) -> None:
-    client = "import sys\n\nsys.modules.update({f'acme_client_{n}': sys for n in range(400)})\n"
+ASKS = """
+import socket
+from acme_tracking import Text as Base
+
+class Text(Base):
+    @classmethod
+    def check(cls, options):
+        with socket.create_connection(("track.acme.invalid", 443)) as server:
+            server.recv(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "check", "message"),
+    [
+        (
+            "import sys\n\nsys.modules.update({f'acme_client_{n}': sys for n in range(400)})",
+            "test_its_module_imports_little",
+            r"imports 4\d\d modules: import the large ones in start",
+        ),
+        (
+            "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)",
+            "test_its_module_changes_nothing",
+            "changes the handler of SIGTERM: do it in start",
+        ),
+        (
+            "import atexit\natexit.register(len, ())",
+            "test_its_module_changes_nothing",
+            "changes what is called at exit",
+        ),
+        (
+            "import threading\nthreading.Timer(1, len, [()]).start()",
+            "test_its_module_changes_nothing",
+            "changes threads",
+        ),
+        (ASKS, "test_a_run_does_not_wait_for_its_server", "it waits for a server, for more than"),
+    ],
+    ids=["large", "signal", "exit", "thread", "server"],
+)
+def test_the_contract_finds_what_harms_the_training_process(
+    make_plugin: MakePlugin,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    check: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr(tracker_contract, "ANSWER", 0.3)
     plugin = TWIN.replace('"told", "acme_tracking:Told"', '"large", "acme_large_tracker:Text"')
-    tracker = f"{client}from acme_tracking import Text\n"
+    tracker = f"from acme_tracking import Text\n{code}\n"
     make_plugin("acme-large", plugin, modules={"acme_large_tracker": tracker})
-    with pytest.raises(AssertionError, match=r"imports 4\d\d modules: import the large ones in st"):
-        OfLarge().test_its_module_imports_little()
+    with pytest.raises((AssertionError, pytest.fail.Exception), match=message):
+        getattr(OfLarge(), check)()
 
 
 def test_the_contract_finds_lines_that_are_there_twice(

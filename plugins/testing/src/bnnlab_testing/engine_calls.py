@@ -1,8 +1,14 @@
-"""Calls that the contract of engines has carried out in worker processes. None imports torch."""
+"""What the contract of engines has carried out in worker processes, and how long it waits.
+
+Nothing here imports torch.
+"""
 
 import json
 import os
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -70,3 +76,15 @@ def hold(name: str, options: str, file: str, patience: str) -> None:
     studies = import_module("bnnlab_studies.engine")
     with studies.open_executor(studies.make_engine(host, choice), 1) as executor:
         executor.submit(save_and_stop, Path(file), float(patience)).result()
+
+
+@contextmanager
+def alarm(seconds: float, late: Callable[..., None]) -> Iterator[None]:
+    """Call a function in the main thread after so many seconds, and again after as many."""
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -57,7 +57,7 @@ class EngineContract(DeclarationChecks):
         def late(*_: object) -> None:
             pytest.fail(f"{doing}, even after {seconds:g} s")  # no Exception: nothing catches it
 
-        with _alarm(seconds, late):
+        with engine_calls.alarm(seconds, late):
             studies = import_module("bnnlab_studies.engine")
             with studies.open_executor(engine or self.make(), count) as executor:
                 yield executor
@@ -194,15 +194,3 @@ def _interrupted(opened: AbstractContextManager[Any], work: Callable[[Any], None
 def _check_result(future: "Future[tuple[int, int]]", number: int) -> None:
     found = future.result()
     assert found == divmod(7, number), f"divmod(7, {number}) is answered {found}"
-
-
-@contextmanager
-def _alarm(seconds: float, late: Callable[..., None]) -> Iterator[None]:
-    """Call a function in the main thread after so many seconds, and again after as many."""
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
