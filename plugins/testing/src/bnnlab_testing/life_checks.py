@@ -14,21 +14,21 @@ from bnnlab_testing.device_process import call_with_device
 from bnnlab_testing.lives import assert_goes_on
 from bnnlab_testing.varying import other_values
 
-LATE = ((0, 0, 7), (0, 1, 5))
-"""Where a task of three epochs of ten steps is interrupted."""
+LATE = ((0, 0, 7), (0, 1, 3))
+"""Where a task of two epochs of ten steps is interrupted."""
 
 
 class LifeChecks(LearnerChecks):
     """The part of the contracts of rules and optimizers that is about what they live through."""
 
     def test_a_long_task_goes_on_bit_for_bit(self) -> None:
-        """A task of thirty steps is stopped at the eighth and the 16th, and goes on.
+        """A task of twenty steps is stopped at the eighth and the 14th, and goes on.
 
         What counts to ten steps, or is full after twenty examples, belongs into `state_dict()`,
         too.
         """
         with patch.object(self, "make_model", self.twins):
-            assert_goes_on(self._lives([CPU], tasks=1), LATE, batch_size=4, epochs=3)
+            assert_goes_on(self._lives([CPU], tasks=1), LATE, batch_size=4, epochs=2)
 
     def test_two_in_one_process_do_not_meet(self) -> None:
         """It learns the same if others are made, with other options, and learn meanwhile.

@@ -46,17 +46,17 @@ class WarmsUp(Scales):
 
 @found_by(LONG, ANOTHER_WAY)
 class KnowsTheFirstExamples(Scales):
-    """Scales by the labels of the first hundred examples, once it has all; they are in a list."""
+    """Scales by the labels of the first sixty examples, once it has all; they are in a list."""
 
     def __init__(self) -> None:
         super().__init__()
         self.labels: list[int] = []
 
     def remember(self, batch: Batch, logits: Tensor) -> None:
-        self.labels = [*self.labels, *batch.targets.tolist()][:100]
+        self.labels = [*self.labels, *batch.targets.tolist()][:60]
 
     def factor(self, parameter: Tensor, batch: Batch) -> float:
-        return 1.5 if len(self.labels) == 100 else 1.0
+        return 1.5 if len(self.labels) == 60 else 1.0
 
 
 @right(LONG, GOES_ON, ALONE, ELSEWHERE)
