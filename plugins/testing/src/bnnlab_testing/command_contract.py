@@ -1,8 +1,5 @@
 """What a command owes: it is listed without torch, explains itself, and does nothing unasked."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +12,7 @@ from bnnlab.cli import app
 from bnnlab.registry.components import Command
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
+from bnnlab_testing import fresh
 from bnnlab_testing.declaration_checks import assert_entry_is_data
 
 _HELP = "import sys; from bnnlab.cli import main; sys.exit(main([sys.argv[1], '--help']))"
@@ -72,16 +70,8 @@ class CommandContract:
 
         Let the function do what the command does, and nothing happen as its module is imported.
         """
-        path = os.pathsep.join(filter(None, sys.path))
         with TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, "-c", _HELP, self.name],
-                env={**os.environ, "PYTHONPATH": path},
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = fresh.run(_HELP, self.name, cwd=folder)
             files = sorted(file.name for file in Path(folder).iterdir())
         assert done.returncode == 0, f"its help ends with {done.returncode}: {done.stderr}"
         assert not done.stderr, f"its help warns: {done.stderr}"

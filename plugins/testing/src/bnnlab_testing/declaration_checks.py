@@ -3,7 +3,6 @@
 import ast
 import inspect
 import os
-import subprocess
 import sys
 from collections import ChainMap
 from difflib import get_close_matches
@@ -20,6 +19,7 @@ from bnnlab.registry.options import check_values
 from bnnlab.registry.signatures import SignatureOptions, entries, options_of
 from bnnlab.registry.source import FOREIGN, UnreadableError, read_class
 from bnnlab.settings.layers import choose
+from bnnlab_testing import fresh
 from bnnlab_testing.asserting import refused
 from bnnlab_testing.component_contract import ComponentContract
 
@@ -176,15 +176,9 @@ def assert_entry_is_data(plugin: Plugin) -> None:
 
 
 @cache
-def _import_entry(distribution: str, entry: str, path: str) -> tuple[int, str]:
+def _import_entry(distribution: str, entry: str, _path: str) -> tuple[int, str]:
     """Import a plugin's entry module in a fresh interpreter; return its exit code and errors."""
-    done = subprocess.run(
-        [sys.executable, "-c", _ENTRY, distribution, entry],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = fresh.run(_ENTRY, distribution, entry)
     return done.returncode, done.stderr
 
 

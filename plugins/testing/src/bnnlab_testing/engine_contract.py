@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bnnlab.errors import RunError
 from bnnlab.registry.components import Kind
-from bnnlab_testing import engine_calls
+from bnnlab_testing import engine_calls, fresh
 from bnnlab_testing.declaration_checks import DeclarationChecks
 
 LONG = 120.0
@@ -159,7 +159,7 @@ class EngineContract(DeclarationChecks):
         about = self.name, json.dumps(self.options), str(file), str(self.patience)
         with subprocess.Popen(
             [sys.executable, "-c", code, *about],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=fresh.environment(),
             start_new_session=True,
         ) as process:
             try:

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -23,6 +21,7 @@ from bnnlab.errors import NOTE
 from bnnlab.registry.components import Kind
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import CONFIG, ENVIRONMENT, METRICS, RESULT
+from bnnlab_testing import fresh
 from bnnlab_testing.declaration_checks import DeclarationChecks
 from bnnlab_testing.engine_calls import alarm
 
@@ -159,14 +158,7 @@ class TrackerContract(DeclarationChecks):
     def _imported(self) -> list[str]:
         """Return how many modules the import of its module adds, and what it changes."""
         module = self.component.target.partition(":")[0]
-        done = subprocess.run(
-            [sys.executable, "-c", _IMPORT, module],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LONG,
-        )
+        done = fresh.run(_IMPORT, module, timeout=LONG)
         assert done.returncode == 0, f"{module} cannot be imported: {done.stderr}"
         return done.stdout.splitlines()[-1].split("|")
 
