@@ -18,6 +18,7 @@ import tomli
 
 PLUGINS = Path(__file__).parent / "plugins"
 LONG = {
+    "test_a_long_task_goes_on_bit_for_bit",
     "test_a_step_waits_for_the_device_as_often_as_declared",
     "test_an_interrupted_run_goes_on_bit_for_bit",
     "test_it_works_on_every_device",
@@ -28,11 +29,14 @@ LONG = {
     "test_the_loss_falls_on_separable_data",
     "test_the_same_seed_gives_the_same",
     "test_torchs_schedulers_work_or_are_refused",
+    "test_two_in_one_process_do_not_meet",
     "test_what_it_keeps_does_not_grow",
     "test_what_it_learned_is_in_its_state",
     "test_what_it_seeds_in_use_follows_the_seed",
 }
-"""The checks of the kit that take longest."""
+"""The checks of the kit that take longest: only the first class of a component has them."""
+IN_PROCESSES = {"test_another_process_gives_the_same"}
+"""Those that start a process each."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -89,14 +93,18 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the classes that check one component, the first has the long checks in the usual run."""
+    """Of the classes that check one component, the first has the long checks in the usual run.
+
+    Those in a process of their own are for the slow tests.
+    """
     first: dict[object, type] = {}
     for item in items:
-        contract = getattr(item, "cls", None)
-        if getattr(item, "originalname", None) in LONG and hasattr(contract, "bnnlab_contract"):
-            component = contract.kind, contract.name
-            if first.setdefault(component, contract) is not contract:
-                item.add_marker(pytest.mark.slow)
+        contract, name = getattr(item, "cls", None), getattr(item, "originalname", None)
+        if name not in LONG | IN_PROCESSES or not hasattr(contract, "bnnlab_contract"):
+            continue
+        component = contract.kind, contract.name
+        if name in IN_PROCESSES or first.setdefault(component, contract) is not contract:
+            item.add_marker(pytest.mark.slow)
 
 
 def _name(folder: Path) -> str:
