@@ -97,10 +97,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Those in a process of their own are for the slow tests.
     """
-    first: dict[object, type] = {}
+    first: dict[object, object] = {}
     for item in items:
         contract, name = getattr(item, "cls", None), getattr(item, "originalname", None)
-        if name not in LONG | IN_PROCESSES or not hasattr(contract, "bnnlab_contract"):
+        if contract is None or not hasattr(contract, "bnnlab_contract"):
+            continue
+        if name not in LONG | IN_PROCESSES:
             continue
         component = contract.kind, contract.name
         if name in IN_PROCESSES or first.setdefault(component, contract) is not contract:
