@@ -17,6 +17,10 @@ from bnnlab_testing.lives import Make, assert_goes_on, live
 from bnnlab_testing.toy_checks import ToyChecks
 
 CPU = torch.device("cpu")
+HINT = (
+    " (if test_an_interrupted_run_goes_on_bit_for_bit fails too, the device is not the reason: "
+    "state_dict() is)"
+)
 
 
 class DeviceChecks(DeclarationChecks):
@@ -86,9 +90,7 @@ class LearnerChecks(ToyChecks, DeviceChecks):
     def work_on(self, device: torch.device) -> None:
         """Go on there bit for bit after an interruption; go on from there on the CPU, and back."""
         whole = 2 * toy.BATCH_SIZE  # one step an epoch
-        its_own = "test_an_interrupted_run_goes_on_bit_for_bit"
-        hint = f" (if {its_own} fails too, the device is not the reason)"
-        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], hint, batch_size=whole)
+        assert_goes_on(self._lives([device], tasks=1), [(0, 1, 0)], HINT, batch_size=whole)
         there_and_back = self._lives([device, CPU, device], tasks=2)
         live(there_and_back, [(0, 1, 0), (1, 0, 0)], epochs=1, batch_size=whole)
 

@@ -20,7 +20,7 @@ from bnnlab.interfaces.rule import Batch
 from bnnlab.registry.components import Kind
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy, toy_models
-from bnnlab_testing.device_checks import CPU, DeviceChecks
+from bnnlab_testing.device_checks import CPU, HINT, DeviceChecks
 
 _TAKES: set[tuple[object, ...]] = set()
 """Test classes and models that take the inputs of the tests: each is tried once."""
@@ -138,7 +138,7 @@ class ModelChecks(DeviceChecks):
         self._step(model)()
         other.load_state_dict({name: each.cpu() for name, each in model.state_dict().items()})
         x = self.inputs(4).to(device)
-        assert torch.equal(model.eval()(x), other.eval()(x)), "loaded, it gives other logits"
+        assert torch.equal(model.eval()(x), other.eval()(x)), f"loaded, it gives other logits{HINT}"
         for place in (CPU, device):
             self._step(other.to(place))()
 
