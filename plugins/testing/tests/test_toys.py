@@ -111,5 +111,7 @@ def test_a_model_that_takes_token_ids_alone_gets_these(
             name = "acme-kit/thing"
         """
     )
-    result = pytester.runpytest_inprocess("-k", "logits or gradient or segments or interrupted")
+    result = pytester.runpytest_inprocess(
+        "-k", "logits or gets_a_gradient or segments or interrupted"
+    )
     result.assert_outcomes(passed=4)

@@ -21,7 +21,7 @@ from bnnlab.cli import main
 from bnnlab.errors import NOTE, UsageError
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS, RESULT
-from bnnlab_testing import TrackerContract, tracker_contract
+from bnnlab_testing import TrackerContract, harm_checks
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
 from bnnlab_tracking import printed
@@ -742,7 +742,7 @@ def test_the_contract_finds_what_harms_the_training_process(
     check: str,
     message: str,
 ) -> None:
-    monkeypatch.setattr(tracker_contract, "ANSWER", 0.3)
+    monkeypatch.setattr(harm_checks, "ANSWER", 0.3)
     plugin = TWIN.replace('"told", "acme_tracking:Told"', '"large", "acme_large_tracker:Text"')
     tracker = f"from acme_tracking import Text\n{code}\n"
     make_plugin("acme-large", plugin, modules={"acme_large_tracker": tracker})
