@@ -21,6 +21,8 @@ LONG = {
     "test_a_long_task_goes_on_bit_for_bit",
     "test_a_step_waits_for_the_device_as_often_as_declared",
     "test_an_interrupted_run_goes_on_bit_for_bit",
+    "test_an_option_that_changes_the_data_changes_the_protocol",
+    "test_every_parameter_changes_an_output",
     "test_it_works_on_every_device",
     "test_its_diagnostics_change_nothing",
     "test_no_option_is_ignored",
