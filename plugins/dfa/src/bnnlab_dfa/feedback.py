@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bnnlab.errors import RunError, UsageError
+from bnnlab.families.feedback import Feedback, random_feedback
 from bnnlab.families.local import output_shapes
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
-from bnnlab.interfaces.signs import random_signs
 from bnnlab.markers import Positive, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 
-Feedback = Literal["normal", "uniform", "sign"]
 Per = Literal["neuron", "channel"]
 Skip = Literal["cut", "leak"]
 At = Literal["output", "norm"]
@@ -88,7 +87,7 @@ class RandomFeedback(LearningRule):
         for number, shape in enumerate(hidden, start=1):
             neurons = math.prod(shape)
             columns = shape[_channel_dim(shape)] if self.per == "channel" else neurons
-            matrix = _draw(self.feedback, (math.prod(output), columns), generator)
+            matrix = random_feedback(self.feedback, (math.prod(output), columns), generator)
             self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(neurons)))
 
     def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
@@ -186,12 +185,3 @@ def _through_norm(output: Tensor, signal: Tensor, dim: int) -> Tensor:
         normalised = F.layer_norm(channels_last, channels_last.shape[-1:]).movedim(-1, dim)
     (gradient,) = torch.autograd.grad(normalised, h, signal)
     return gradient
-
-
-def _draw(feedback: Feedback, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Return a matrix with elements of mean 0 and standard deviation 1."""
-    if feedback == "normal":
-        return torch.randn(shape, generator=generator)
-    if feedback == "uniform":
-        return (torch.rand(shape, generator=generator) * 2 - 1) * math.sqrt(3)
-    return random_signs(shape, generator)

@@ -1,0 +1,1 @@
+"""bnnlab plugin: Feedback alignment and its relatives for bnnlab."""
