@@ -22,6 +22,8 @@ from by_hand import (
 from torch import Tensor, nn
 
 from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
+from bnnlab.interfaces.batch import Batch, TaskLoss
+from bnnlab.interfaces.objectives import ClassPerPosition
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
@@ -39,6 +41,11 @@ Teach = Callable[[Array, Array], Array]
 def error(e: Array, _: Array) -> Array:
     """What direct feedback alignment projects: the loss's gradient at the logits, (B, K)."""
     return e
+
+
+def signs(e: Array, _: Array) -> Array:
+    """What is projected with error=sign."""
+    return np.sign(e) / len(e)
 
 
 def target(_: Array, y: Array) -> Array:
@@ -180,6 +187,11 @@ RULES: dict[str, tuple[type[RandomFeedback], Teach, dict[str, Any]]] = {
     ),
     "dfa per channel": (DirectFeedbackAlignment, error, {"per": "channel"}),
     "dfa leaking": (DirectFeedbackAlignment, error, {"skip": "leak"}),
+    "sign-dfa": (DirectFeedbackAlignment, signs, {"error": "sign"}),
+    "sign-dfa leaking": (DirectFeedbackAlignment, signs, {"error": "sign", "skip": "leak"}),
+    "sign-dfa, recomputed": (
+        DirectFeedbackAlignment, signs, {"error": "sign", "recompute": True},
+    ),
     "drtp": (DirectRandomTargetProjection, target, {}),
     "drtp centred": (DirectRandomTargetProjection, centred, {"targets": "centred"}),
     "drtp per channel": (DirectRandomTargetProjection, target, {"per": "channel"}),
@@ -266,6 +278,28 @@ def test_a_segment_without_parameters_is_passed_through() -> None:
     loss = rule.closure(model, (torch.ones(2, 1, 3, 3), torch.tensor([0, 1])))()
     assert loss.isfinite()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_signs_count_as_the_losses_do_of_which_the_mean_is_taken() -> None:
+    """Each row of a part over the size of its part, and each position over that of all."""
+
+    class OfParts(TaskLoss):
+        def mean_rows(self, rows: int) -> Tensor:
+            return torch.tensor([1] + [rows - 1] * (rows - 1))
+
+    rule = DirectFeedbackAlignment(error="sign")
+    seen: list[Tensor] = []
+    rule.project = lambda _, e, output: seen.append(e) or torch.zeros_like(output)  # type: ignore
+    flat = Model([nn.Linear(4, 5), nn.Linear(5, 3)], input_shape=(4,))
+    attached(rule, flat)
+    rule.closure(flat, Batch(torch.randn(3, 4), torch.arange(3), OfParts()))()
+    positions = Model([nn.Linear(4, 5), nn.Linear(5, 3)], input_shape=(2, 4))
+    attached(rule, positions)
+    targets = torch.tensor([[0, 1], [2, 0], [1, 1]])
+    loss = TaskLoss(ClassPerPosition())
+    rule.closure(positions, Batch(torch.randn(3, 2, 4), targets, loss))()
+    assert seen[0].abs().tolist() == [[1.0] * 3] + [[0.5] * 3] * 2
+    torch.testing.assert_close(seen[1].abs(), torch.full((3, 2, 3), 1 / 6))
 
 
 # ------------------------------------------------------------- skip connections

@@ -24,6 +24,13 @@ class TestLeakingDirectFeedbackAlignment(LearningRuleContract):
     without_effect = MEMORY
 
 
+@pytest.mark.slow  # a variant of what is above
+class TestSignsOfErrors(LearningRuleContract):
+    name = "dfa"
+    options = {"error": "sign"}
+    without_effect = MEMORY
+
+
 class TestDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
     own_objective = True  # hidden segments look at the targets, not at the loss

@@ -4,7 +4,9 @@ Source: Nøkland, "Direct Feedback Alignment Provides Learning in Deep Neural Ne
 NeurIPS 2016, eq. 6.
 """
 
-from typing import Any
+import math
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,9 +28,13 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     convolutional segment d_l counts every neuron, C*H*W, as in the paper. With a loss per position,
     where y has shape (B, T, K), all T K numbers of e are projected.
 
+    With `error="sign"` a hidden segment receives sign(e) B_l / B (sDFA: Frenkel, Lefebvre and Bol,
+    Frontiers in Neuroscience 15:629892, 2021), or sign(e) B_l / (B T).
+
     Args:
         recompute: Use a second forward pass, so that the activations of one segment are in memory
             at a time, not those of all.
+        error: What is projected. value: the output error. sign: its sign, over the batch size.
         options: Options of `RandomFeedback`.
 
     Raises:
@@ -38,9 +44,11 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     name = "dfa"
     any_loss = True
 
-    def __init__(self, recompute: bool = False, **options: Any) -> None:
+    def __init__(
+        self, recompute: bool = False, error: Literal["value", "sign"] = "value", **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.recompute = recompute
+        self.recompute, self.error = recompute, error
         if recompute and self.skip == "leak":
             raise UsageError(
                 "rule.recompute frees one segment after the other, and skip=leak backpropagates "
@@ -50,9 +58,9 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Find the output error, then send it to each segment apart from the others."""
         if self.skip == "leak":
-            return self.differentiate_leaking(model, batch, lambda error: error)
+            return self.differentiate_leaking(model, batch, partial(self._projected, batch))
         if self.recompute:
-            self._error = _find_error(model, batch)
+            self._error = self._projected(batch, _find_error(model, batch))
             return super().differentiate(model, batch)
         outputs, x = [], batch.inputs
         for segment in model.segments:
@@ -62,6 +70,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)  # (B, K), or (B, ..., K)
         outputs.pop().backward(error)
+        error = self._projected(batch, error)
         for number, output in enumerate(outputs, start=1):
             if output.requires_grad:
                 output.backward(self.project(number, error, output))
@@ -70,6 +79,15 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     def signal(self, number: int, output: Tensor, _batch: Batch) -> Tensor:
         """Return e B_l in the output's shape, for the error found in a pass before."""
         return self.project(number, self._error, output)
+
+    def _projected(self, batch: Batch, error: Tensor) -> Tensor:
+        """Return what is projected for an error `(B, ..., K)`."""
+        if self.error == "value":
+            return error
+        rows = batch.mean_rows
+        if isinstance(rows, Tensor):
+            rows = rows.to(error).view(-1, *[1] * (error.ndim - 1))
+        return error.sign() / (rows * math.prod(error.shape[1:-1]))
 
 
 def _find_error(model: Model, batch: Batch) -> Tensor:
