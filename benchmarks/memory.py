@@ -24,6 +24,9 @@ RULES: dict[str, dict[str, Any]] = {
     "dfa": {"name": "dfa"},
     "dfa, recompute": {"name": "dfa", "recompute": True},
     "drtp": {"name": "drtp"},
+    "fa": {"name": "fa"},
+    "sign-symmetric": {"name": "sign-symmetric"},
+    "kolen-pollack": {"name": "kolen-pollack"},
     "hsic": {"name": "hsic"},
     "pepita": {"name": "pepita"},
 }

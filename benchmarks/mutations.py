@@ -74,7 +74,20 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "handle.remove()": "pass",
     },
     ("dfa/drtp.py", ""): {"torch.div(y, -len(y))": "torch.div(y, len(y))"},
-    ("dfa/rule.py", ""): {"frozen_statistics(model)": "frozen_statistics(model.segments[0])"},
+    ("dfa/rule.py", ""): {
+        "frozen_statistics(model)": "frozen_statistics(model.segments[0])",
+        "rows * math.prod": "1 * math.prod",
+    },
+    ("feedback/passage.py", ""): {
+        "d = d * (layer.fixed_scale": "d = 1 * (layer.fixed_scale",
+        "(args[0].detach(), *args[1:])": "args",
+        "_reversed_padding_repeated_twice[::-2]": "_reversed_padding_repeated_twice[::2]",
+    },
+    ("feedback/kolen_pollack.py", ""): {
+        "B.mul_(1 - self.decay)": "B.mul_(1)",
+        "return sign(B) if": "return B if",
+    },
+    ("feedback/sign_symmetric.py", ""): {"math.sqrt(3) * rms": "3 * rms"},
     ("pepita/rule.py", ""): {
         "self.decay**self.steps": "self.decay ** (self.steps - 1)",
         'torch.zeros((), dtype=torch.int64))': "torch.zeros((), dtype=torch.int64), False)",

@@ -59,7 +59,7 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "tokens": (BinaryLinear(5, 4, bias=True, scale="learned"), (3, 5)),
     "1-d": (nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (4, 9)),
     "2-d": (nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(2, 0), dilation=2), (2, 8, 7)),
-    "2-d, same": (nn.Conv2d(2, 4, (3, 5), padding="same", dilation=(2, 1)), (2, 8, 7)),
+    "2-d, same": (nn.Conv2d(2, 4, 3, padding="same", dilation=(2, 1)), (2, 8, 7)),
     "2-d, valid": (nn.Conv2d(2, 4, 2, padding="valid"), (2, 5, 5)),
     "3-d": (nn.Conv3d(2, 3, 2, padding=1), (2, 4, 3, 4)),
     "transposed": (
@@ -214,9 +214,8 @@ def test_the_diagnosis_shows_how_far_feedback_is_from_the_weights() -> None:
     def angles() -> list[float | None]:
         return [each["angle"] for each in diagnose(rule, model, batch)]
 
-    first, second, last = angles()
-    assert first is not None and first > 1
-    assert second is not None and second > 1
+    *first, last = angles()
+    assert all(angle is not None and angle > 1 for angle in first)
     assert last == pytest.approx(0, abs=0.1)  # always exact
     for name in rule.layers:
         rule.get_buffer(key(name)).copy_(model.get_parameter(f"{name}.weight"))
