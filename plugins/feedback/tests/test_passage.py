@@ -230,6 +230,12 @@ def test_a_model_that_does_not_know_its_inputs_shape_is_refused() -> None:
         create("rule", "fa", Model([nn.Linear(4, 4), nn.Linear(4, 2)]))
 
 
+def test_a_model_in_which_no_error_passes_a_layer_is_refused() -> None:
+    model = Model([nn.Sequential(nn.Flatten(), BinaryLinear(4, 3, bias=True))], (2, 2))
+    with pytest.raises(UsageError, match=r"give it a hidden layer, or take rule=bp"):
+        create("rule", "fa", model)
+
+
 class Attending(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -87,7 +87,8 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
         rows = batch.mean_rows
         if isinstance(rows, Tensor):
             rows = rows.to(error).view(-1, *[1] * (error.ndim - 1))
-        return error.sign() / (rows * math.prod(error.shape[1:-1]))
+        signs: Tensor = error.sign() / (rows * math.prod(error.shape[1:-1]))
+        return signs
 
 
 def _find_error(model: Model, batch: Batch) -> Tensor:

@@ -18,9 +18,8 @@ class FeedbackAlignment(FeedbackRule):
     """Sends the error back through fixed random weights B in place of a layer's weights W.
 
     The elements of B have mean 0 and standard deviation scale * a, where a is the root mean square
-    of the layer's weights when the rule is attached (of a binary layer it is 1). B never changes; W
-    comes to be like it in the course of learning, so that the error is of use (section 2 of the
-    paper's supplement).
+    of the layer's weights when the rule is attached: 1 in a binary layer. B never changes. In the
+    course of learning W becomes more like B, and so the error becomes useful.
 
     Args:
         feedback: Distribution of the feedback weights; sign: two values of equal size.

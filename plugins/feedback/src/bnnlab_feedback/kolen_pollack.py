@@ -1,8 +1,7 @@
 """Kolen-Pollack learning: the weights for the error learn what the weights of the layers learn.
 
 Sources: Kolen and Pollack, "Backpropagation without weight transport", IEEE ICNN 1994; Akrout,
-Wilson, Humphreys, Lillicrap and Tweed, "Deep Learning without Weight Transport", NeurIPS 2019,
-section 5.
+Wilson, Humphreys, Lillicrap and Tweed, "Deep Learning without Weight Transport", NeurIPS 2019.
 """
 
 from collections.abc import Mapping

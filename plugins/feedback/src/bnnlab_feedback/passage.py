@@ -22,7 +22,7 @@ Other = Callable[[Tensor], Tensor]
 """Maps the weight of a layer to the one, of its shape, that the error passes instead."""
 
 
-def passed_layers(model: Model, rule: str) -> dict[str, nn.Module]:
+def passed_layers(model: Model, rule: str) -> dict[str, Any]:
     """Return the linear and convolutional layers whose inputs depend on parameters, by name.
 
     Args:
@@ -30,8 +30,9 @@ def passed_layers(model: Model, rule: str) -> dict[str, nn.Module]:
         rule: The rule's name, for messages.
 
     Raises:
-        UsageError: If the model does not know its input's shape; or if the error passes weights
-            that functions read, or a convolution that pads with other than zeros, or unequally.
+        UsageError: If the model does not know its input's shape; or if the error passes no such
+            layer, weights that functions read, or a convolution that pads with other than zeros, or
+            unequally.
     """
     if model.input_shape is None:
         raise UsageError(
@@ -52,6 +53,11 @@ def passed_layers(model: Model, rule: str) -> dict[str, nn.Module]:
             layer.register_forward_pre_hook(note)
         functional_call(model.eval(), leaves, (x,))
     passed = {name: layer for name, layer in layers.items() if called.get(layer)}
+    if not passed:
+        raise UsageError(
+            f"{rule} needs a linear or convolutional layer that the error passes on its way to "
+            "another one, and this model has none: give it a hidden layer, or take rule=bp"
+        )
     for name, part in model.named_modules():
         if isinstance(part, _BY_FUNCTIONS) or (name in layers and part not in called):
             raise UsageError(
@@ -107,6 +113,7 @@ def passages(
 
     def leave(layer: Any, _: tuple[Any, ...], y: Tensor) -> Tensor:
         x, name = inputs.pop(), names[layer]
+        shape, kind = x.shape, x.dtype
         if not x.requires_grad:
             return y
         if name not in others:
@@ -116,9 +123,9 @@ def passages(
             )
 
         def back(d: Tensor) -> Tensor:
-            B, kind = others[name](layer.weight.detach()), dtype or d.dtype
+            B = others[name](layer.weight.detach()).to(dtype or d.dtype)
             with torch.autocast(d.device.type, enabled=False):
-                return transposed(layer, B.to(kind), d.to(kind), x.shape).to(x.dtype)
+                return transposed(layer, B, d, shape).to(kind)
 
         found: Tensor = _Passage.apply(x, y, back)
         return found
@@ -135,7 +142,7 @@ def passages(
 def transposed(layer: Any, B: Tensor, d: Tensor, shape: torch.Size) -> Tensor:
     """Return the gradient at a layer's input for d at its output, with B in its weight's place.
 
-    The scale of a binary layer is the same in both directions.
+    The scale of a binary layer is the same in both directions. The result has the dtype of B.
 
     Args:
         layer: A linear or convolutional layer.
@@ -168,4 +175,4 @@ def _pads_otherwise(layer: Any) -> bool:
     if isinstance(layer, nn.Linear):
         return False
     ends = layer._reversed_padding_repeated_twice
-    return layer.padding_mode != "zeros" or ends[::2] != ends[1::2]
+    return bool(layer.padding_mode != "zeros" or ends[::2] != ends[1::2])

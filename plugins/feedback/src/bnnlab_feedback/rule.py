@@ -52,7 +52,7 @@ class FeedbackRule(LearningRule):
         with passages(model, others, self.precision):
             logits = model(batch.inputs)
         loss = batch.loss(logits, batch.targets)
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss, logits
 
 

@@ -35,8 +35,7 @@ class SignSymmetry(FeedbackRule):
 
     Args:
         magnitude: Sizes of the feedback weights. fixed: random, drawn once (frSF). batch: random,
-            drawn in every step (brSF). uniform: all equal (uSF), for
-            layers with real weights.
+            drawn in every step (brSF). uniform: all equal (uSF), for layers with real weights.
         scale: Root mean square of the feedback weights, in units of that of the layer's initial
             weights.
     """
@@ -61,7 +60,7 @@ class SignSymmetry(FeedbackRule):
         """
         super().attach(model, generator)
         self._generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        if self.magnitude == "uniform" and self.layers and all(self.layers.values()):
+        if self.magnitude == "uniform" and all(self.layers.values()):
             raise UsageError(
                 "sign-symmetric with magnitude=uniform sends the error back through the signs of "
                 "the weights, and in this model these are the weights: it would be rule=bp. Take "
