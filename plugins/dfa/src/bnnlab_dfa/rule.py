@@ -87,8 +87,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
         rows = batch.mean_rows
         if isinstance(rows, Tensor):
             rows = rows.to(error).view(-1, *[1] * (error.ndim - 1))
-        signs: Tensor = error.sign() / (rows * math.prod(error.shape[1:-1]))
-        return signs
+        return error.sign() / (rows * math.prod(error.shape[1:-1]))
 
 
 def _find_error(model: Model, batch: Batch) -> Tensor:
