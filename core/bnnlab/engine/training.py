@@ -123,7 +123,8 @@ class Trainer:
         progress, run = self.progress, self.made
         where, count = (task.index, progress.epoch), task.train.count_batches(run.batch_size)
         losses = progress.counters(count, task.train.rows.device)
-        order = seeds.permutation(len(task.train), run.seed, "order", *where)
+        shuffled = seeds.permutation(len(task.train), run.seed, "order", *where)
+        order = None if task.train.in_order else shuffled
         generator = seeds.generator(run.seed, "augmentation", *where)
         if progress.generator is not None:
             generator.set_state(progress.generator)

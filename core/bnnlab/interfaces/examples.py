@@ -58,6 +58,8 @@ class Examples:
         std: What they are divided by then, in the same way; None for nothing.
         permutation: int64 of shape (C*H*W,): input i is pixel permutation[i]; None for none.
         augment: The random augmentation of training images; None for none.
+        in_order: Whether they are learned in the order of `rows`, in every epoch: their order says
+            something, as in a stream that changes slowly. Otherwise each epoch has its own order.
     """
 
     pixels: Tensor | StoredImages
@@ -67,6 +69,7 @@ class Examples:
     std: Tensor | None = None
     permutation: Tensor | None = None
     augment: Augmentation | None = None
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -43,3 +43,15 @@ class TestJoint(StreamContract):
 class TestJointOfCopies(StreamContract):
     name = "bnnlab-rehearsal/joint"
     options = {"base": {"name": "permuted-digits", "tasks": 2}}
+
+
+class TestBlended(StreamContract):
+    name = "bnnlab-rehearsal/blended"
+    options = {"base": {"name": "permuted-digits", "tasks": 3, "validation": 0.1}}
+    waits = 1  # to know which task each row is of, once for many batches
+
+
+class TestBlendedClasses(StreamContract):
+    name = "bnnlab-rehearsal/blended"
+    options = {"base": {"name": "split-digits", "augment": "cifar"}, "beta": 2.0}
+    waits = 3  # for what is drawn, once for many batches

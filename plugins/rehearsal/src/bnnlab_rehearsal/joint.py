@@ -13,6 +13,7 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.markers import Part
+from bnnlab_rehearsal.showing import is_scaled_alike, is_shown_alike
 
 
 class Joint(TaskStream):
@@ -75,14 +76,14 @@ class Joint(TaskStream):
     def _one(self, parts: Sequence[Examples]) -> Examples:
         """Return the examples of several parts; rows that they share count once."""
         first, *others = parts
-        if all(_is_shown_alike(first, other) for other in others):
+        if all(is_shown_alike(first, other) for other in others):
             return replace(first, rows=torch.cat([part.rows for part in parts]).unique())
         if any(not isinstance(part.pixels, Tensor) or part.augment for part in parts):
             raise UsageError(
                 f"stream.base: the tasks of {self._name} cannot be joined: their images are "
                 "augmented or read from disk, and shown in another way in each task"
             )
-        if all(_is_scaled_alike(first, other) for other in others):
+        if all(is_scaled_alike(first, other) for other in others):
             return _copied(parts, Examples.raw, mean=first.mean, std=first.std)
         return _copied(parts, Examples.batch)
 
@@ -105,28 +106,3 @@ def _copied(
     pairs = [look(part, torch.arange(len(part))) for part in parts]
     pixels, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
     return Examples(pixels, labels, torch.arange(len(labels), device=labels.device), **scale)
-
-
-def _is_shown_alike(one: Examples, other: Examples) -> bool:
-    """Return whether two parts are rows of one data set, shown in the same way."""
-    return (
-        one.pixels is other.pixels
-        and one.labels is other.labels
-        and one.augment == other.augment
-        and all(
-            _equal(getattr(one, name), getattr(other, name))
-            for name in ("mean", "std", "permutation")
-        )
-    )
-
-
-def _is_scaled_alike(one: Examples, other: Examples) -> bool:
-    """Return whether two parts have one scale for all pixels, in whatever order these are."""
-    pairs = (one.mean, other.mean), (one.std, other.std)
-    return all(_equal(mine, its) and (mine is None or mine.numel() == 1) for mine, its in pairs)
-
-
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return torch.equal(one, other)

@@ -55,8 +55,17 @@ JOINT = Component(
     source="Caruana, 'Multitask Learning', Machine Learning 28, 1997",
 )
 
+BLENDED = Component(
+    kind=Kind.STREAM,
+    name="blended",
+    target="bnnlab_rehearsal.blended:Blended",
+    summary="The tasks of another stream, which merge into each other: no boundary is announced.",
+    source="Zeno, Golan, Hoffer and Soudry, 'Task Agnostic Continual Learning Using Online "
+    "Variational Bayes', 2018 (arXiv 1803.10123)",
+)
+
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Offer the rules `replay`, `er-ace`, `derpp` and `lwf`, and the stream `joint`."""
-    return [REPLAY, ER_ACE, DERPP, LWF, JOINT]
+    """Offer rules with a memory of examples or of the model, and two streams made of another."""
+    return [REPLAY, ER_ACE, DERPP, LWF, JOINT, BLENDED]

@@ -1,0 +1,31 @@
+"""Whether the tasks of a stream show their examples in one way."""
+
+import torch
+from torch import Tensor
+
+from bnnlab.interfaces.examples import Examples
+
+
+def is_shown_alike(one: Examples, other: Examples) -> bool:
+    """Return whether two parts are rows of one data set, shown in the same way."""
+    return (
+        one.pixels is other.pixels
+        and one.labels is other.labels
+        and one.augment == other.augment
+        and all(
+            _equal(getattr(one, name), getattr(other, name))
+            for name in ("mean", "std", "permutation")
+        )
+    )
+
+
+def is_scaled_alike(one: Examples, other: Examples) -> bool:
+    """Return whether two parts have one scale for all pixels, in whatever order these are."""
+    pairs = (one.mean, other.mean), (one.std, other.std)
+    return all(_equal(mine, its) and (mine is None or mine.numel() == 1) for mine, its in pairs)
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)
