@@ -1,0 +1,1 @@
+from bnnlab_tables.contracts import *
