@@ -8,6 +8,8 @@ import pytest
 import small_data
 from small_data import Arrays
 
+from bnnlab_vision.contracts import emnist as emnist
+from bnnlab_vision.contracts import features as features
 from bnnlab_vision.contracts import image_folders as image_folders
 from bnnlab_vision.contracts import write_images
 

@@ -2,20 +2,15 @@
 
 import hashlib
 import pickle
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torchvision import datasets
 
+from bnnlab_vision.contracts import idx
+
 Arrays = list[np.ndarray]  # train pixels (N, H, W) or (N, 3072), train labels, test ..., test ...
-
-
-def idx(array: np.ndarray) -> bytes:
-    """Return a file of MNIST with this content."""
-    head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    return head + array.astype(np.uint8).tobytes()
 
 
 def write_mnist(folder: Path, name: str = "MNIST", seed: int = 0) -> Arrays:

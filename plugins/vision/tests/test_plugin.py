@@ -12,14 +12,15 @@ from bnnlab_vision.plugin import bnnlab_components
 
 COMPONENTS = {component.name: component for component in bnnlab_components()}
 
+NAMES = [*(name for name in SOURCES if "emnist" not in name), "emnist", "image-folder"]
+WAYS = ("", "permuted-", "rotated-", "split-", "chunked-")
 
-NAMES = [*SOURCES, "image-folder"]
 
-
-def test_there_are_four_streams_for_each_data_set_and_for_folders_and_two_more() -> None:
-    expected = {f"{way}{name}" for way in ("", "permuted-", "split-", "chunked-") for name in NAMES}
+def test_there_are_five_streams_for_each_data_set_and_for_folders_and_some_more() -> None:
+    expected = {f"{way}{name}" for way in WAYS for name in NAMES}
+    expected |= {f"{way}features" for way in WAYS if way != "rotated-"}
     assert {*expected, "sequence", "imgnet-5"} == set(COMPONENTS)
-    assert len(bnnlab_components()) == 26
+    assert len(bnnlab_components()) == len(COMPONENTS)
     assert all(component.kind is Kind.STREAM for component in COMPONENTS.values())
 
 
@@ -30,13 +31,14 @@ def test_the_help_of_sequence_names_every_data_set() -> None:
 
 def test_only_streams_of_several_tasks_announce_boundaries() -> None:
     silent = {name for name, each in COMPONENTS.items() if "boundaries" not in each.provides}
-    assert silent == set(NAMES)
+    assert silent == {*NAMES, "features"}
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("permuted-digits", {"task_ids": True}),
+        ("rotated-digits", {"task_ids": True}),
         ("split-digits", {"incremental": "task"}),
         ("sequence", {"task_ids": True, "datasets": ["digits"]}),
     ],

@@ -1,5 +1,6 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnnlab_testing import StreamContract
+from bnnlab_testing import CommandContract, StreamContract
+from bnnlab_vision.datasets import EMNIST
 
 
 def write_images(
@@ -35,6 +37,48 @@ def image_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
+def idx(array: np.ndarray) -> bytes:
+    """Return a file of MNIST with this content."""
+    head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+def write_emnist(data: Path) -> None:
+    """Write small subsets of EMNIST, of noise, into a data folder."""
+    raw, random = data / "EMNIST" / "raw", np.random.RandomState(0)
+    raw.mkdir(parents=True)
+    for subset, (classes, _) in EMNIST.items():
+        for part in ("train", "test"):
+            labels = np.arange(2 * classes) % classes + (subset == "letters")
+            images = random.randint(0, 256, (len(labels), 28, 28))
+            stem = f"emnist-{subset}-{part}"
+            (raw / f"{stem}-images-idx3-ubyte").write_bytes(idx(images))
+            (raw / f"{stem}-labels-idx1-ubyte").write_bytes(idx(labels))
+
+
+def write_features(file: Path, classes: int = 4) -> None:
+    """Write a file of features, of noise."""
+    random, labels = np.random.RandomState(0), np.arange(10 * classes) % classes
+    x, test_x = random.normal(size=(2, len(labels), 5))
+    np.savez(file, train_x=x, train_y=labels, test_x=test_x, test_y=labels)
+
+
+@pytest.fixture(scope="session")
+def emnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with EMNIST."""
+    data = tmp_path_factory.mktemp("data")
+    write_emnist(data)
+    return data
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with a file of features."""
+    data = tmp_path_factory.mktemp("data")
+    write_features(data / "features.npz")
+    return data
+
+
 class TestPermutedDigits(StreamContract):
     name = "permuted-digits"
     options = {"tasks": 3, "validation": 0.1}
@@ -42,6 +86,44 @@ class TestPermutedDigits(StreamContract):
 
 class TestSplitDigits(StreamContract):
     name = "split-digits"
+
+
+class TestSplitDigitsOfSomeClasses(StreamContract):
+    name = "split-digits"
+    options = {
+        "labels": [7, 1, 4, 0],
+        "tasks": 2,
+        "labelled": 0.5,
+        "label_noise": 0.2,
+        "validation": 0.1,
+    }
+
+
+class TestRotatedDigits(StreamContract):
+    name = "rotated-digits"
+    options = {"tasks": 2, "side": 10}
+
+
+class TestSplitEmnist(StreamContract):
+    name = "split-emnist"
+    options = {"subset": "letters", "order": "seed"}
+
+    @pytest.fixture(autouse=True)
+    def find_emnist(self, emnist: Path) -> None:
+        self.data = str(emnist)
+
+
+class TestSplitFeatures(StreamContract):
+    name = "split-features"
+    options = {"file": "features.npz", "tasks": 2, "validation": 0.2}
+
+    @pytest.fixture(autouse=True)
+    def find_features(self, features: Path) -> None:
+        self.data = str(features)
+
+
+class TestExtractFeatures(CommandContract):
+    name = "extract-features"
 
 
 class TestSplitDigitsWithTaskIds(StreamContract):

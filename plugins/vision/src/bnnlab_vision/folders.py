@@ -11,7 +11,8 @@ from bnnlab.markers import Above, AtLeast, Below
 from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
 from bnnlab_vision.scenario import Scenario
-from bnnlab_vision.scenarios import USUAL, Chunked, Permuted, Single, Split
+from bnnlab_vision.scenarios import Chunked, Permuted, Rotated, Single, Split
+from bnnlab_vision.splitting import USUAL
 
 
 class OverFolder(Scenario):
@@ -89,6 +90,10 @@ class FolderSingle(OverFolder, Single):
 
 class FolderPermuted(OverFolder, Permuted):
     """The scenario `Permuted` over a folder of images."""
+
+
+class FolderRotated(OverFolder, Rotated):
+    """The scenario `Rotated` over a folder of images."""
 
 
 class FolderSplit(OverFolder, Split):

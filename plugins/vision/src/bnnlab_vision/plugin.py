@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.components import Command, Component, Kind
 from bnnlab.registry.declaration import When
 from bnnlab.registry.hookspecs import hookimpl
 
@@ -23,6 +23,18 @@ _DATASETS = {
         "Xiao, Rasul and Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking "
         "machine learning algorithms, arXiv:1708.07747, 2017"
     ),
+    "kmnist": (
+        "Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto and Ha, Deep learning for classical "
+        "Japanese literature, arXiv:1812.01718, 2018"
+    ),
+    "usps": (
+        "Hull, A database for handwritten text recognition research, IEEE Trans. Pattern Anal. "
+        "Mach. Intell. 16(5), 1994"
+    ),
+    "svhn": (
+        "Netzer, Wang, Coates, Bissacco, Wu and Ng, Reading digits in natural images with "
+        "unsupervised feature learning, NIPS workshop, 2011"
+    ),
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
 }
@@ -30,6 +42,10 @@ _PERMUTED = (
     "Goodfellow et al., An empirical investigation of catastrophic forgetting in gradient-based "
     "neural networks, arXiv:1312.6211, 2013; Kirkpatrick et al., Overcoming catastrophic "
     "forgetting in neural networks, PNAS 114(13), 2017"
+)
+_ROTATED = (
+    "Lopez-Paz and Ranzato, Gradient episodic memory for continual learning, NeurIPS 2017; "
+    "Buzzega et al., Dark experience for general continual learning, NeurIPS 2020"
 )
 _SPLIT = (
     "Zenke, Poole and Ganguli, Continual learning through synaptic intelligence, ICML 2017; "
@@ -60,7 +76,22 @@ def _stream(
 
 
 def _streams_over(name: str, paper: str, target: str, **preset: Any) -> list[Component]:
-    """Return the four streams over a data set; `target` begins the names of their classes."""
+    """Return the streams over a data set of images; `target` begins the names of their classes."""
+    return [
+        *_streams_of_any(name, paper, target, **preset),
+        _stream(
+            f"rotated-{name}",
+            f"{target}Rotated",
+            f"{name} in every task, turned by another angle.",
+            f"{paper}; {_ROTATED}",
+            _TASK_IDS,
+            **preset,
+        ),
+    ]
+
+
+def _streams_of_any(name: str, paper: str, target: str, **preset: Any) -> list[Component]:
+    """Return the streams over a data set of any inputs."""
     return [
         _stream(name, f"{target}Single", f"One task: the whole data set {name}.", paper, **preset),
         _stream(
@@ -91,16 +122,27 @@ def _streams_over(name: str, paper: str, target: str, **preset: Any) -> list[Com
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Return four streams for each data set and for folders, and two more."""
+    """Return the streams over each data set, over folders and over features, and two more."""
     published = [
         stream
         for name, paper in _DATASETS.items()
         for stream in _streams_over(name, paper, "scenarios:", dataset=name)
     ]
+    emnist = _streams_over(
+        "emnist",
+        "Cohen, Afshar, Tapson and van Schaik, EMNIST: an extension of MNIST to handwritten "
+        "letters, arXiv:1702.05373, 2017",
+        "emnist:Emnist",
+    )
     folders = _streams_over(
         "image-folder",
         "a folder of the user's, laid out as for torchvision.datasets.ImageFolder",
         "folders:Folder",
+    )
+    features = _streams_of_any(
+        "features",
+        f"features of images, as in {_LABORIEUX}",
+        "features:Features",
     )
     tiny = _stream(
         "imgnet-5",
@@ -117,4 +159,16 @@ def bnnlab_components() -> list[Component]:
         _LABORIEUX,
         _TASK_IDS,
     )
-    return [*published, *folders, tiny, sequence]
+    return [*published, *emnist, *folders, *features, tiny, sequence]
+
+
+@hookimpl
+def bnnlab_commands() -> list[Command]:
+    """Return the command that writes a file of features."""
+    return [
+        Command(
+            "extract-features",
+            "bnnlab_vision.commands:extract_features",
+            "Write features of images, computed by a network of torchvision.",
+        )
+    ]

@@ -1,11 +1,13 @@
 """A data set divided into training, held-out and test images."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.errors import UsageError
@@ -13,7 +15,9 @@ from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
+from bnnlab_vision.labelling import keep_share, with_noise
 from bnnlab_vision.source import Source
+from bnnlab_vision.view import View
 
 
 def _same(examples: Examples) -> Examples:
@@ -24,8 +28,47 @@ def _none_of(examples: Examples) -> Examples:
     return replace(examples, rows=examples.rows[:0])
 
 
+def padded_shape(source: Source, side: int | None) -> tuple[int, ...]:
+    """Return the shape of an image of a source with a border up to `side`.
+
+    Raises:
+        UsageError: If the images are larger, or no images.
+    """
+    if side is None:
+        return source.shape
+    if len(source.shape) != 3 or side < max(source.shape[1:]):
+        raise UsageError(f"side: {side} is too small for {source.name}, which is {source.shape}.")
+    return (source.shape[0], side, side)
+
+
+def _pad(part: Examples, shape: tuple[int, ...]) -> Examples:
+    """Return images with a black border of equal width, and its share in mean and deviation.
+
+    With r the old area divided by the new one, the mean of a channel becomes r m, and that of the
+    squares r (s² + m²).
+    """
+    assert part.mean is not None
+    assert part.std is not None
+    _, *old = part.pixels.shape[1:]
+    down, across = (new - size for new, size in zip(shape[1:], old, strict=True))
+    border = (across // 2, across - across // 2, down // 2, down - down // 2)
+
+    def change(images: Tensor) -> Tensor:
+        return F.pad(images, border)
+
+    pixels = part.pixels
+    pixels = change(pixels) if isinstance(pixels, Tensor) else View(pixels, change, shape)
+    r = math.prod(old) / math.prod(shape[1:])
+    m, s = (each.cpu().double() for each in (part.mean, part.std))
+    scale = r * m, (r * (s**2 + m**2) - (r * m) ** 2).sqrt()
+    mean, std = (each.float().to(part.rows.device) for each in scale)
+    return replace(part, pixels=pixels, mean=mean, std=std)
+
+
 class Prepared:
     """A data set whose training part is divided into training and held-out images.
+
+    The arguments are those of `bnnlab_vision.scenario.Scenario`.
 
     Attributes:
         source: Its source.
@@ -46,6 +89,10 @@ class Prepared:
         validation: float = 0.0,
         augment: Augment = "none",
         normalise: bool = True,
+        side: int | None = None,
+        labelled: float = 1.0,
+        label_noise: float = 0.0,
+        among: Sequence[int] | None = None,
     ) -> None:
         if not 0 <= validation < 1:
             raise UsageError(f"validation: {validation!r} must be at least 0 and below 1.")
@@ -59,6 +106,9 @@ class Prepared:
                 "leave validation out, or move that part away."
             )
         parts = [dataset.train, dataset.test, dataset.held or _none_of(dataset.train)]
+        shape = padded_shape(source, side)
+        if shape != source.shape:
+            parts = [_pad(part, shape) for part in parts]
         if not normalise:
             mean = torch.zeros_like(dataset.train.mean)
             std = torch.full_like(dataset.train.std, source.white)
@@ -71,6 +121,13 @@ class Prepared:
             order = permutation(count, seed, "validation", source.name).to(device)
             self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
             whole = replace(whole, rows=whole.rows[order[held:].sort().values])
+        if labelled < 1:
+            whole = keep_share(whole, labelled, seed, "labelled", source.name)
+        if label_noise:
+            classes = range(source.classes) if among is None else among
+            if len(classes) < 2:
+                raise UsageError("label_noise: there is one class, and no wrong label.")
+            whole = with_noise(whole, label_noise, classes, seed, "label noise", source.name)
         self.train = replace(whole, augment=AUGMENTATIONS[augment])
 
     def task(

@@ -12,14 +12,16 @@ import torch
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task, TaskStream
-from bnnlab.markers import AtLeast, Below
+from bnnlab.markers import Above, AtLeast, AtMost, Below
 from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import Augment
 from bnnlab_vision.datasets import find_source
-from bnnlab_vision.preparation import Prepared
+from bnnlab_vision.preparation import Prepared, padded_shape
 from bnnlab_vision.source import Source
 
 PERMUTATION = "permutation"
+_USUAL = {"augment": "none", "normalise": True, "side": None, "labelled": 1.0, "label_noise": 0.0}
+"""Defaults that the protocol leaves out."""
 
 
 class Scenario(TaskStream):
@@ -42,10 +44,18 @@ class Scenario(TaskStream):
             2015).
         normalise: Whether inputs are normalised per channel by the mean and standard deviation of
             the training data. Otherwise they are pixels in [0, 1].
+        side: Side of an image in pixels: smaller images get a black border (USPS beside MNIST in
+            Laborieux et al. 2021). none: images are as published.
+        labelled: Share of the training images of each class that is kept, at least one image: few
+            labels. The seed chooses them. It is `label_perc` of mammoth (Buzzega et al. 2020).
+        label_noise: Share of the training images of each class whose label is wrong, divided evenly
+            among the other classes: symmetric noise, `noise_rate` of mammoth. The seed chooses
+            them. Labels of test and validation images stay right.
 
     Attributes:
         scenario: Its name in the protocol.
         permutes: Whether tasks change the order of the pixels.
+        learned: The classes that are learned; None for all.
 
     Raises:
         UsageError: If there is no task, or the unknown data set is one of the tasks' or has another
@@ -55,6 +65,7 @@ class Scenario(TaskStream):
 
     scenario: ClassVar[str]
     permutes: ClassVar[bool] = False
+    learned: Sequence[int] | None = None
 
     def __init__(
         self,
@@ -69,43 +80,44 @@ class Scenario(TaskStream):
         unknown: str = PERMUTATION,
         augment: Augment = "none",
         normalise: bool = True,
+        side: Annotated[int | None, AtLeast(1)] = None,
+        labelled: Annotated[float, Above(0), AtMost(1)] = 1.0,
+        label_noise: Annotated[float, AtLeast(0), AtMost(1)] = 0.0,
     ) -> None:
         if tasks < 1:
             raise UsageError(f"tasks: {tasks} must be at least 1.")
         sources = [find_source(each) for each in datasets]
-        self.input_shape = sources[0].shape
+        self.input_shape = padded_shape(sources[0], side)
         self.classes = max(source.classes for source in sources)
         self._tasks = tasks
-        self._unknown, self._data, self._seed = unknown, data, seed
-        self._options = {**options, "validation": float(validation)}
-        if augment != "none":
-            self._options["augment"] = augment
-        if not normalise:
-            self._options["normalise"] = False
+        self._unknown, self._data, self._seed, self._side = unknown, data, seed, side
+        ways: dict[str, Any] = {
+            "augment": augment,
+            "normalise": normalise,
+            "side": side,
+            "labelled": float(labelled),
+            "label_noise": float(label_noise),
+        }
+        changed = {name: value for name, value in ways.items() if value != _USUAL[name]}
+        self._options = {**options, "validation": float(validation), **changed}
         if unknown != PERMUTATION:
             self._options["unknown"] = unknown
-            if not self.permutes and unknown in {source.name for source in sources}:
-                raise UsageError(f"unknown: the tasks are made of {unknown}; choose another.")
-            shape = find_source(unknown).shape
-            if shape != self.input_shape:
-                raise UsageError(
-                    f"unknown: images of {unknown} have shape {shape}, but those of the tasks have "
-                    f"{self.input_shape}."
-                )
-        self._prepared = [
-            Prepared(
-                source,
-                data=data,
-                device=device,
-                seed=seed,
-                validation=validation,
-                augment=augment,
-                normalise=normalise,
-            )
-            for source in sources
-        ]
+            self._check_unknown(sources)
+        shared = {"data": data, "device": device, "seed": seed, "validation": validation, **ways}
+        self._prepared = [Prepared(source, among=self.learned, **shared) for source in sources]
         if len(sources) == 1:  # else a label has another meaning in each
             self.class_names = self._prepared[0].class_names
+
+    def _check_unknown(self, sources: Sequence[Source]) -> None:
+        name = self._unknown
+        if not self.permutes and name in {source.name for source in sources}:
+            raise UsageError(f"unknown: the tasks are made of {name}; choose another.")
+        shape = padded_shape(find_source(name), self._side)
+        if shape != self.input_shape:
+            raise UsageError(
+                f"unknown: images of {name} have shape {shape}, but those of the tasks have "
+                f"{self.input_shape}."
+            )
 
     def __len__(self) -> int:
         return self._tasks
@@ -125,13 +137,13 @@ class Scenario(TaskStream):
             order = permutation(math.prod(self.input_shape), self._seed, "unknown")
             return replace(known, permutation=order.to(device))
         source = find_source(self._unknown)
-        other = Prepared(source, data=self._data, device=device, seed=self._seed)
+        other = Prepared(source, data=self._data, device=device, seed=self._seed, side=self._side)
         return replace(other.test, mean=known.mean, std=known.std)
 
     def protocol(self) -> dict[str, Any]:
         """Return the scenario, the data sets with digests and sizes, and the options.
 
-        `unknown`, `augment` and `normalise` are left out if they have their defaults.
+        Options that all scenarios have are left out if they have their defaults, but `validation`.
         """
         return {
             "scenario": self.scenario,

@@ -4,23 +4,28 @@ import logging
 import math
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 
-from bnnlab.errors import NOTE, UsageError
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task
-from bnnlab.markers import AtLeast
+from bnnlab.markers import AtLeast, AtMost
 from bnnlab.seeds import permutation
 from bnnlab_vision.datasets import find_source
+from bnnlab_vision.preparation import padded_shape
+from bnnlab_vision.rotation import rotated, rotation_map
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.source import Source
+from bnnlab_vision.splitting import USUAL, chosen_classes, number_of_tasks, span
+from bnnlab_vision.view import View
 
 log = logging.getLogger("bnnlab.vision")  # below `bnnlab`, which the command line shows
 
-USUAL = 5
-"""Tasks of a split, where the number of classes allows it."""
+PUBLISHED_ANGLES = 20
+"""Tasks of rotated MNIST in Lopez-Paz & Ranzato 2017 and in mammoth."""
 
 
 class Single(Scenario):
@@ -80,8 +85,59 @@ class Permuted(Scenario):
         return prepared.task(index, f"permutation {index + 1}", permute)
 
 
+class Rotated(Scenario):
+    """The whole data set in each task, turned by another angle.
+
+    A pixel shows the nearest one before the rotation; beyond the image it is black. Sources:
+    Lopez-Paz & Ranzato 2017; 20 angles below 180 degrees as in mammoth (Buzzega et al. 2020).
+
+    Args:
+        dataset: The data set, by name or as a source.
+        tasks: Number of tasks. The seed draws an angle for each: whole degrees from 0 to 179, none
+            twice. none: one per angle that is given; 20 without any.
+        angles: Angle of each task in degrees, counter-clockwise. Empty: the seed draws them.
+        task_ids: Whether the task is known in evaluation.
+        given: Options of `Scenario`.
+
+    Raises:
+        UsageError: If `tasks` is another number than that of the angles.
+    """
+
+    scenario = "rotated"
+
+    def __init__(
+        self,
+        *,
+        dataset: str | Source,
+        tasks: Annotated[int | None, AtLeast(1), AtMost(180)] = None,
+        angles: Ordered[float] = (),
+        task_ids: bool = False,
+        **given: Any,
+    ) -> None:
+        if angles and tasks not in (None, len(angles)):
+            raise UsageError(f"tasks: {tasks}, but there are {len(angles)} angles. Leave it out.")
+        count = len(angles) or tasks or PUBLISHED_ANGLES
+        options: dict[str, Any] = {"tasks": count, "task_ids": task_ids}
+        if angles:
+            options["angles"] = [float(angle) for angle in angles]
+        super().__init__(datasets=[dataset], tasks=count, options=options, **given)
+        self.gives_task_ids = task_ids
+        drawn = permutation(180, self._seed, "angles").tolist()
+        self._angles = [*angles] or drawn[:count]
+
+    def _make(self, index: int) -> Task:
+        angle, shape = self._angles[index], self.input_shape
+        shown = rotation_map(*shape[1:], angle).to(self._prepared[0].train.rows.device)
+
+        def turn(examples: Examples) -> Examples:
+            images = View(examples.pixels, partial(rotated, shown=shown), shape)
+            return replace(examples, pixels=images)
+
+        return self._prepared[0].task(index, f"{angle:g} degrees", turn)
+
+
 class Split(Scenario):
-    """Equally many classes of a data set per task, in the order of the labels.
+    """Equally many classes of a data set per task.
 
     Labels are those of the data set, and there are logits for all classes. Sources: Zenke et al.
     2017; for class- and task-incremental learning van de Ven & Tolias 2019.
@@ -92,10 +148,15 @@ class Split(Scenario):
             5 that leaves two classes or more per task; if there is none, one class per task.
         incremental: class: class-incremental; predictions are among all classes. task:
             task-incremental; the task is known in evaluation, predictions are among its classes.
+        labels: Labels of the classes that are learned, in their order. Empty: all, in the order of
+            the labels.
+        order: seed: the seed shuffles these classes (`permute_classes` of mammoth, Buzzega et al.
+            2020). labels: it does not.
         given: Options of `Scenario`.
 
     Raises:
-        UsageError: If `tasks` does not divide the number of classes.
+        UsageError: If `tasks` does not divide the number of classes, or a class is unknown or named
+            twice.
     """
 
     scenario = "split"
@@ -106,55 +167,39 @@ class Split(Scenario):
         dataset: str | Source,
         tasks: Annotated[int | None, AtLeast(1)] = USUAL,
         incremental: Literal["class", "task"] = "class",
+        labels: Ordered[int] = (),
+        order: Literal["labels", "seed"] = "labels",
         **given: Any,
     ) -> None:
         source = find_source(dataset)
-        tasks = _number_of_tasks(source, tasks)
-        options = {"tasks": tasks, "incremental": incremental}
+        learned = chosen_classes(source, labels)
+        tasks = number_of_tasks(source.name, len(learned), tasks)
+        options: dict[str, Any] = {"tasks": tasks, "incremental": incremental}
+        if labels:
+            options["labels"] = learned
+        if order == "seed":
+            options["order"] = order
+            places = permutation(len(learned), given["seed"], "classes").tolist()
+            learned = [learned[place] for place in places]
+        self.learned = sorted(learned)
         super().__init__(datasets=[source], tasks=tasks, options=options, **given)
+        size = len(learned) // tasks
+        self._groups = [learned[first : first + size] for first in range(0, len(learned), size)]
         self.gives_task_ids = incremental == "task"
-        if self.gives_task_ids and tasks == source.classes:
+        if self.gives_task_ids and size == 1:
             log.warning("each task has one class: with incremental=task, every prediction is right")
 
     def _make(self, index: int) -> Task:
-        prepared = self._prepared[0]
-        size = self.classes // self._tasks
-        first, last = index * size, (index + 1) * size - 1
+        prepared, group = self._prepared[0], self._groups[index]
+        wanted = torch.tensor(group, device=prepared.train.labels.device)
 
         def select(examples: Examples) -> Examples:
-            labels = examples.labels[examples.rows]
-            return replace(examples, rows=examples.rows[(labels >= first) & (labels <= last)])
+            own = torch.isin(examples.labels[examples.rows], wanted)
+            return replace(examples, rows=examples.rows[own])
 
-        among = torch.arange(self.classes, device=prepared.train.labels.device)
-        mask = (among >= first) & (among <= last) if self.gives_task_ids else None
-        span = f"{first}-{last}" if size > 1 else f"{first}"
-        return prepared.task(index, f"{prepared.source.label} {span}", select, mask)
-
-
-def _number_of_tasks(source: Source, said: int | None) -> int:
-    """Return how many tasks the classes of a data set are split into; a note says a choice.
-
-    Raises:
-        UsageError: If the number that was said does not divide the classes.
-    """
-    classes = source.classes
-    divisors = [number for number in range(1, classes + 1) if classes % number == 0]
-    listed = ", ".join(map(str, divisors))
-    if said is not None:
-        if said not in divisors:
-            raise UsageError(
-                f"tasks: {said} does not divide the {classes} classes of {source.name}; "
-                f"use one of {listed}."
-            )
-        return said
-    usual = [number for number in divisors if 1 < number <= USUAL and classes // number > 1]
-    tasks = max(usual, default=classes)
-    log.log(
-        NOTE,
-        "%s: its %d classes are learned in %d tasks. stream.tasks may be %s",
-        *(source.name, classes, tasks, listed),
-    )
-    return tasks
+        among = torch.arange(self.classes, device=wanted.device)
+        mask = torch.isin(among, wanted) if self.gives_task_ids else None
+        return prepared.task(index, f"{prepared.source.label} {span(group)}", select, mask)
 
 
 class Chunked(Scenario):
@@ -196,7 +241,8 @@ class Sequence(Scenario):
 
     Args:
         datasets: Data sets in order, with inputs of one shape, from: digits, mnist, fashion-mnist,
-            cifar10, cifar100.
+            kmnist, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, emnist-digits,
+            emnist-mnist, usps, svhn, cifar10, cifar100.
         task_ids: Whether the task is known in evaluation.
         given: Options of `Scenario`.
 
@@ -213,12 +259,16 @@ class Sequence(Scenario):
         task_ids: bool = False,
         **given: Any,
     ) -> None:
-        shapes = {name: find_source(name).shape for name in datasets}
+        side = given.get("side")
+        shapes = {name: padded_shape(find_source(name), side) for name in datasets}
         if not shapes:
             raise UsageError("datasets: name at least one.")
         if len(set(shapes.values())) > 1:
             listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise UsageError(f"datasets: inputs must have one shape, but these differ: {listed}.")
+            raise UsageError(
+                f"datasets: inputs must have one shape, but these differ: {listed}. `side` gives "
+                "smaller images a border."
+            )
         options = {"datasets": list(datasets), "task_ids": task_ids}
         super().__init__(datasets=datasets, tasks=len(datasets), options=options, **given)
         self.gives_task_ids = task_ids

@@ -39,14 +39,14 @@ class Source(ABC):
 
     Attributes:
         name: Its name in the protocol.
-        shape: Shape of one image, (C, H, W).
+        shape: Shape of one input: (C, H, W) of an image, (F,) of features.
         classes: Number of classes.
         label: Word for its classes, in the plural, e.g. "digits".
         white: The largest value that a pixel can have.
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     label: str = "classes"
     white: int = 255
