@@ -137,7 +137,7 @@ def test_the_code_of_the_page_on_ones_own_runs(own_folder, bnn, capsys):
 def test_the_table_of_components_names_every_component():
     table = read("docs/methods/index.md")
     for plugin, component in PluginHost().components():
-        called = re.sub(r"^(permuted|split|chunked)-.*", r"\1-NAME", component.name)
+        called = re.sub(r"^(permuted|rotated|split|chunked)-.*", r"\1-NAME", component.name)
         assert f"`{called}`" in table, component
         assert plugin.distribution in table
 

@@ -18,7 +18,7 @@ from pages import ROOT, Block, blocks, commands, installed, name, read
 from bnnlab.cli import main
 from bnnlab.registry.host import PluginHost
 from bnnlab_vision import datasets
-from bnnlab_vision.contracts import write_images
+from bnnlab_vision.contracts import write_emnist, write_features, write_images
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +32,7 @@ NOT_RUN = {
     r".*track.wandb.project": "needs an account; the tests of plugins/wandb have a server",
     r".*track.tensorboard.folder=/shared": "needs a folder that machines share",
     r"tune ": "minutes; the tests of plugins/optuna run it",
+    r"extract-features": "downloads weights; the tests of plugins/vision write such a file",
     r"sweep docs/results/": "hours; test_results.py resolves each, and carries out parts",
 }
 """What is not run here, and why."""
@@ -93,6 +94,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_small(patch)
         small_data.write_mnist(folder / "data")
         small_data.write_cifar10(folder / "data", patch)
+        write_emnist(folder / "data")
+        write_features(folder / "data/cifar10.npz", classes=10)
         for seed, part in enumerate(("train", "val")):
             write_images(folder / "data/imagenette2-320" / part, "abcdefghij", 4, seed)
         for each in ("NAME", "OTHER"):
