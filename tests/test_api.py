@@ -13,6 +13,7 @@ from torch import nn
 
 import bnnlab
 from bnnlab import Batch, Model, RunError, UsageError
+from bnnlab.api.arguments import Said
 from bnnlab.deprecation import Deprecated
 from bnnlab.registry.components import PARTS
 from bnnlab.settings.run import RUN_OPTIONS
@@ -156,7 +157,7 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
         assert f"        {option.name}: {option.help}\n" in (bnnlab.run.__doc__ or "")
     one, several = map(inspect.signature, get_overloads(bnnlab.run))
     assert (one.return_annotation, several.return_annotation) == (bnnlab.Result, Any)
-    said = get_type_hints(bnnlab.api._Said)
+    said = get_type_hints(Said)
     assert said == {key: types_of[key] for key in parameters if key not in ("config", "seeds")}
 
 

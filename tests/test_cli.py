@@ -247,7 +247,7 @@ def test_every_recipe_is_listed_and_resolves(bnn: Bnn, document: Callable[..., A
 
 
 def test_the_schema_of_run_files_is_printed(bnn: Bnn) -> None:
-    assert json.loads(bnn("schema").out)["properties"]["epochs"]["type"] == "integer"
+    assert json.loads(bnn("schema").out)["properties"]["batch_size"]["type"] == "integer"
 
 
 def test_the_doctor_reports_this_installation(bnn: Bnn, document: Callable[..., Any]) -> None:
@@ -335,7 +335,9 @@ def test_every_setting_has_a_flag(bnn: Bnn, monkeypatch: pytest.MonkeyPatch) -> 
         for option in RUN_OPTIONS
         if option.type in (bool, int, float)
     }
-    assert flags == {**texts, **typed, "threads": 7}  # also none: read as in a file
+    # Also none, and numbers or lists of them: read as in a file.
+    read = dict.fromkeys(("epochs", "steps", "clip_value", "patience", "threads"), 7)
+    assert flags == {**texts, **typed, **read, "schedule_at": [7]}
     assert bnn("run", "--diagnose").code == 0
     assert given[1] == {"diagnose": True}
 

@@ -24,6 +24,7 @@ IMPORTED = re.compile(rf"^\s*(?:import|from) (?:{'|'.join([*LACKING, *MODULES])}
 ASKS = {
     "studies/local.py": ("studies/local.py", 'hasattr(signal, "pthread_sigmask")'),
     "studies/worker.py": ("studies/worker.py", 'hasattr(signal, "pthread_sigmask")'),
+    "testing/engine_calls.py": ("testing/engine_contract.py", 'hasattr(os, "killpg")'),
     "testing/engine_contract.py": ("testing/engine_contract.py", 'hasattr(os, "killpg")'),
     "testing/tracker_contract.py": ("testing/tracker_contract.py", 'hasattr(os, "killpg")'),
     **dict.fromkeys(

@@ -129,7 +129,7 @@ def test_the_core_imports_no_plugin() -> None:
 def too_long(file: Path) -> Iterator[str]:
     """Yield a file, and the classes and functions in it, that do not fit the limits below.
 
-    A function's docstring does not count, for it grows with what it must explain.
+    A function's signature and docstring do not count: they grow with what it takes and explains.
     """
     name, text = file.relative_to(ROOT), file.read_text()
     if text.count("\n") >= 300:
@@ -141,7 +141,8 @@ def too_long(file: Path) -> Iterator[str]:
         if isinstance(node, ast.ClassDef):
             limit = 150
         else:
-            limit = 60
+            limit = 55
+            lines = node.end_lineno - node.body[0].lineno + 1
             lines -= len((ast.get_docstring(node, clean=False) or "").splitlines())
         if lines >= limit:
             yield f"{name} {node.name}"

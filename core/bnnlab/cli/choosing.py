@@ -27,8 +27,12 @@ _SHORT = {
     "epochs": "-e",
     "batch_size": "-b",
 }
+_WIDEST = 20
+"""Characters of choices that stand beside a flag; longer ones would narrow what is said of it."""
 _PANELS: dict[str, str] = {
     **dict.fromkeys(map(str, PARTS), "Components"),
+    **dict.fromkeys(("warmup", "task_decay"), "Learning rates"),
+    **{name: "Learning rates" for name in _OPTIONS if name.startswith("schedule")},
     **dict.fromkeys(("uncertainty", "fresh", "diagnose"), "Measuring"),
     **dict.fromkeys(("data", "out", "name", "checkpoint_minutes"), "Files"),
 }
@@ -77,11 +81,14 @@ def _flag(option: Option) -> Any:
     many = get_origin(option.type) is list
     is_told = option.default is not None and option.type is not bool and not many
     default = f" Default: {written(option.default)}." if is_told else ""
-    choices = "|".join(map(str, literals(option.type)))
+    values = [*map(str, literals(option.type))]
+    choices = "|".join(values)
+    is_long = len(choices) > _WIDEST
+    among = f" One of {', '.join(values)}." if is_long else ""
     flag = typer.Option(
         *words,
-        help=option.help + default,
-        metavar="NAME" if option.name in PARTS else choices or None,
+        help=option.help + among + default,
+        metavar="NAME" if option.name in PARTS or is_long else choices or None,
         rich_help_panel=_PANELS.get(option.name, "Training"),
     )
     kind = option.type if option.type in (bool, int, float) else list[str] if many else str
@@ -100,10 +107,13 @@ def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read(name: str, value: Any) -> Any:
-    """Return a flag's value; text where the setting takes a number or `none` is read as TOML."""
+    """Return a flag's value; text where the setting takes numbers or `none` is read as TOML."""
     kinds = get_args(_OPTIONS[name].type) if name in _OPTIONS else ()
-    is_number = bool({int, float} & {*kinds}) and isinstance(value, str)
-    return parse_value(value) if is_number else value
+    if not {int, float} & {*kinds}:
+        return value
+    if isinstance(value, list):
+        return [parse_value(each) for each in value]
+    return parse_value(value) if isinstance(value, str) else value
 
 
 def refuse_others(settings: Mapping[str, Any], kinds: Collection[str], command: str) -> None:

@@ -28,7 +28,7 @@ class Display:
     """
 
     def __init__(self, experiment: "Experiment") -> None:
-        self._epochs = experiment.config.epochs
+        self._epochs = [*map(experiment.made.epochs_of, experiment.made.tasks)]
         self._tasks = len(experiment.made.tasks)
         self._score = score_of({"score": experiment.made.tasks[0].objective.score})
         self._learned = ""
@@ -50,8 +50,8 @@ class Display:
         if now - self._drawn < REFRESH:
             return
         self._drawn = now
-        done = task + (epoch + step / steps) / self._epochs
-        where = f"task {task + 1}/{self._tasks}  epoch {epoch + 1}/{self._epochs}"
+        done = task + (epoch + step / steps) / self._epochs[task]
+        where = f"task {task + 1}/{self._tasks}  epoch {epoch + 1}/{self._epochs[task]}"
         self.progress.update(self._bar, completed=done, description=where + self._learned)
 
     @hookimpl

@@ -18,7 +18,8 @@ class Progress:
     """The progress of a run, which a notebook shows and updates in its place."""
 
     def __init__(self, experiment: "Experiment", display: Any) -> None:
-        self._epochs, self._tasks = experiment.config.epochs, len(experiment.made.tasks)
+        made = experiment.made
+        self._epochs, self._tasks = [*map(made.epochs_of, made.tasks)], len(made.tasks)
         self._began = self._drawn = time.perf_counter()
         self._first: float | None = None
         self._done, self._text = 0.0, "starting"
@@ -30,10 +31,10 @@ class Progress:
         if now - self._drawn < REFRESH:
             return
         self._drawn = now
-        self._done = (task + (epoch + step / steps) / self._epochs) / self._tasks
+        self._done = (task + (epoch + step / steps) / self._epochs[task]) / self._tasks
         if self._first is None:  # a resumed run does not begin at 0
             self._began, self._first = now, self._done
-        where = f"task {task + 1}/{self._tasks}, epoch {epoch + 1}/{self._epochs}"
+        where = f"task {task + 1}/{self._tasks}, epoch {epoch + 1}/{self._epochs[task]}"
         made = self._done - self._first
         left = (now - self._began) / made * (1 - self._done) if made > 0 else None
         self._show(where if left is None else f"{where}, {left:.0f} s left")

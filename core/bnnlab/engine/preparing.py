@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bnnlab.engine import building
+from bnnlab.engine import building, policies
 from bnnlab.engine.differences import in_words
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
@@ -100,11 +100,16 @@ def _make(
         unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
     if resumed:
         choices[Kind.MODEL] = building.without_files(choices[Kind.MODEL])
+    tasks = policies.learning(config, tasks)
     first = replace(config, choices=choices)
     model, rule, optimizer = building.make_learner(host, first, stream, tasks[0], device)
     if stream.gives_task_ids:
         model_choice, whose = choices[Kind.MODEL], str(choices[Kind.STREAM])
         building.check_selection(model_choice, model, stream, tasks, whose)
+    policy = policies.of(config, tasks)
+    policies.expect_loss_alone(config, rule)
+    if policy.pieces > 1:
+        policies.expect_separate_rows(rule, model)
     return Run(
         model=model,
         rule=rule,
@@ -112,11 +117,12 @@ def _make(
         tasks=tasks,
         task_ids=stream.gives_task_ids,
         unknown=unknown,
-        epochs=config.epochs,
+        epochs=config.epochs if isinstance(config.epochs, int) else max(config.epochs),
         batch_size=config.batch_size,
         seed=config.seed,
         make_again=lambda: building.make_learner(host, config, stream, tasks[0], device),
         class_names=stream.class_names,
+        policy=policy,
     )
 
 

@@ -34,6 +34,7 @@ class Progress:
         untrained: Accuracy of the untrained model per task.
         accuracy: Rows of the accuracy matrix, T numbers each, None where not measured.
         diagnostics: Per task, what rule and optimizer said of themselves after its last epoch.
+        best: What `Selection` keeps of the best epoch of the task under way; None for nothing.
         ended: Whether the probes have heard that the run has ended.
         seconds: Time spent, evaluation included.
     """
@@ -51,6 +52,7 @@ class Progress:
     untrained: list[float | None] = field(default_factory=list)
     accuracy: list[list[float | None]] = field(default_factory=list)
     diagnostics: list[dict[str, float | None]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
     ended: bool = False
     seconds: float = 0.0
 
@@ -101,7 +103,7 @@ class Progress:
         Raises:
             ValueError: If it is something else.
         """
-        state = dict(state)
+        state = {"best": None, **state}  # which 0.1.0 did not have
         if "draws" in state:  # its name in 0.1.0
             state["generator"] = state.pop("draws")
         if state.keys() != vars(self).keys():

@@ -134,12 +134,26 @@ def _describe(
     return {
         **({"files": files} if files else {}),
         "stream": stream.protocol(),
-        "epochs": run.epochs,
+        **_length(run),
         "batch_size": run.batch_size,
         "score": f"{objective.score} of {predictor} on each task's whole {config.evaluate_on} part",
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
         **({} if memory is None else {"memory": memory.describe()}),
+    }
+
+
+def _length(run: Run) -> dict[str, Any]:
+    """Describe how long a run trains, and whether validation parts decide on it."""
+    policy = run.policy
+    length: dict[str, Any] = {"epochs": [*policy.epochs] or run.epochs}
+    if policy.steps:
+        length = {"steps": policy.steps}
+    if policy.patience is not None:
+        length["patience"] = policy.patience
+    return {
+        **length,
+        **({"keeps": "the best epoch on validation"} if policy.keep == "best" else {}),
     }
 
 

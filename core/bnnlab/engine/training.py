@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import islice
 
 from torch import Tensor
 
@@ -9,7 +10,9 @@ from bnnlab import seeds
 from bnnlab.engine.figures import score_of
 from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.progress import Progress
+from bnnlab.engine.rates import Rates
 from bnnlab.engine.scoring import Scorer
+from bnnlab.engine.selection import Selection
 from bnnlab.errors import RunError
 from bnnlab.interfaces.consistency import LOOK_EVERY
 from bnnlab.interfaces.context import TaskContext
@@ -42,6 +45,7 @@ class Trainer:
         self.made, self.progress, self._given = run, progress, control
         self._control = replace(control, is_due=self._is_due, save=self._save)
         self._scorer = Scorer(run, progress, self._control, probes)
+        self._rates, self._selection = Rates(run), Selection(run, progress)
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
 
     def run(self) -> None:
@@ -79,17 +83,19 @@ class Trainer:
         progress, run = self.progress, self.made
         if run.task_ids:
             run.model.select_task(task.index)
-        steps = run.epochs * task.train.count_batches(run.batch_size)
-        context = TaskContext(task, run.model, run.rule, run.batch_size, steps)
+        context = TaskContext(task, run.model, run.rule, run.batch_size, run.steps_of(task))
         if progress.phase == "start":
             self._probes.ask(Probe.task_started, progress.at(task))
             run.rule.task_started(context)
             run.optimizer.task_started(context)
             progress.phase = "epochs"
-        while progress.epoch < run.epochs:
+        while progress.epoch < run.epochs_of(task):
             self._epoch(task)
             self._save()
         if progress.phase == "epochs":
+            if chosen := self._selection.end():
+                where = {"task": task.index, "step": progress.steps}
+                self._control.log({"event": "selection", **where, **chosen})
             run.optimizer.task_ended(context)
             run.rule.task_ended(context)
             progress.phase = "evaluation"
@@ -102,7 +108,7 @@ class Trainer:
         self._make_steps(task)
         progress, run = self.progress, self.made
         diagnostics = {**_numbers(run.rule), **_numbers(run.optimizer)}
-        right = progress.correct
+        right, seen = progress.correct, task.train.count_examples(run.batch_size, progress.step)
         metrics = {
             **diagnostics,
             "event": "epoch",
@@ -110,18 +116,21 @@ class Trainer:
             "epoch": progress.epoch,
             "step": progress.steps,
             "loss": float(progress.losses.mean()),
-            **({} if right is None else {"train_accuracy": float(right) / len(task.train)}),
+            **({} if right is None else {"train_accuracy": float(right) / seen}),
             **self._scorer.score_held(task),
+            **self._rates.told(task.index, progress.epoch, progress.step - 1),
         }
         self._control.log(metrics)
         self._probes.ask(Probe.epoch_ended, progress.at(task), metrics)
         progress.epoch, progress.step = progress.epoch + 1, 0
-        if progress.epoch == run.epochs:
+        if self._selection.is_over(metrics):
+            progress.epoch = run.epochs_of(task)
+        if progress.epoch == run.epochs_of(task):
             progress.diagnostics.append(diagnostics)
 
     def _make_steps(self, task: Task) -> None:
         progress, run = self.progress, self.made
-        where, count = (task.index, progress.epoch), task.train.count_batches(run.batch_size)
+        where, count = (task.index, progress.epoch), run.steps_in(task, progress.epoch)
         losses = progress.counters(count, task.train.rows.device)
         shuffled = seeds.permutation(len(task.train), run.seed, "order", *where)
         order = None if task.train.in_order else shuffled
@@ -130,9 +139,13 @@ class Trainer:
             generator.set_state(progress.generator)
         run.model.train()
         examples = progress.remembering(task.train)
-        for inputs, targets in examples.batches(run.batch_size, order, generator, progress.step):
+        batches = examples.batches(run.batch_size, order, generator, progress.step)
+        for inputs, targets in islice(batches, count - progress.step):
             batch = Batch(inputs, targets, task.loss)
-            loss, logits = _step(run.optimizer, run.rule.closure(run.model, batch))
+            closure = run.rule.closure(run.model, batch)
+            closure.pieces, closure.clip_value = run.policy.pieces, run.policy.clip_value
+            with self._rates.applied(run.optimizer, *where, progress.step):
+                loss, logits = _step(run.optimizer, closure)
             losses[progress.step] = loss
             progress.count(task.objective.correct(task.mask(logits), targets))
             progress.step += 1

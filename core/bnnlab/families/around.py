@@ -85,6 +85,11 @@ class RuleAround(LearningRule):
         return self.base.whole_segments
 
     @property
+    def whole_batch(self) -> bool:  # type: ignore[override]
+        """As the base, and where the loss is changed: it is of all rows together."""
+        return self.changes_loss or self.base.whole_batch
+
+    @property
     def precision(self) -> torch.dtype | None:
         """As the base; what is set here is set there."""
         return self.base.precision

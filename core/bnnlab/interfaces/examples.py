@@ -149,6 +149,10 @@ class Examples:
         """Return the number of batches that `batches` yields of the whole part."""
         return len(_batch_sizes(len(self), size))
 
+    def count_examples(self, size: int, batches: int) -> int:
+        """Return the number of examples in the first of the batches of the whole part."""
+        return sum(_batch_sizes(len(self), size)[:batches])
+
     def _look_up(self, rows: Tensor) -> Tensor:
         if isinstance(self.pixels, StoredImages):
             return _finite(rows, self.pixels[rows])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnnlab.errors import kind_of
+from bnnlab.interfaces.losses import LOSSES, LossName, cross_entropy
 from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.prediction import Prediction, RealPrediction, entropy
 
@@ -21,10 +22,18 @@ NUMBERED = "np.unique(y, return_inverse=True)[1]"
 
 @dataclass(frozen=True, eq=False)
 class Classes(Objective):
-    """One class per input: cross-entropy, and the share of inputs that are predicted rightly.
+    """One class per input: a loss, and the share of inputs that are predicted rightly.
 
-    Logits are `(B, K)`, targets int64 `(B,)` in 0..K-1.
+    Logits are `(B, K)`, targets int64 `(B,)` in 0..K-1. Predictions are their softmax, whatever the
+    loss is.
+
+    Attributes:
+        loss_name: Which of `bnnlab.interfaces.losses` is learned.
+        smoothing: Share of the target that all classes have, of cross-entropy.
     """
+
+    loss_name: LossName = "cross-entropy"
+    smoothing: float = 0.0
 
     name = "a class per input"
     score = "top-1 accuracy"
@@ -40,12 +49,20 @@ class Classes(Objective):
         return targets
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return each row's cross-entropy."""
-        return F.cross_entropy(outputs, targets, reduction="none")
+        """Return each row's loss."""
+        if self.smoothing:
+            return cross_entropy(outputs, targets, self.smoothing)
+        return LOSSES[self.loss_name](outputs, targets)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy."""
-        return F.cross_entropy(outputs, targets)
+        """Return the mean loss."""
+        if self == CLASSES:
+            return F.cross_entropy(outputs, targets)
+        return self.losses(outputs, targets).mean()
+
+    def log_likelihoods(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the logarithm of each target's softmax."""
+        return -cross_entropy(outputs, targets)
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a class for each row."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.policy import USUAL, Policy
 from bnnlab.interfaces.prediction import Predicted, Prediction
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.interfaces.stream import Task
@@ -29,11 +30,13 @@ class Run:
         task_ids: Whether the model is told which task it is tested on.
         unknown: Inputs of no task; None where the stream has none, the model is told the task, or
             the run is evaluated on validation.
-        epochs: Passes over each task's training data.
+        epochs: Passes over each task's training data; the most, where tasks have other numbers, see
+            `epochs_of`.
         batch_size: Examples per step.
         seed: Root of all randomness.
         make_again: Makes model, rule and optimizer anew, as they were before the first step.
         class_names: A name per class, in the order of the labels; empty if they are only numbers.
+        policy: How it trains, whatever its components are.
     """
 
     model: Model
@@ -47,6 +50,22 @@ class Run:
     seed: int
     make_again: Callable[[], tuple[Model, LearningRule, Optimizer]]
     class_names: Sequence[str] = ()
+    policy: Policy = USUAL
+
+    def epochs_of(self, task: Task) -> int:
+        """Return how many epochs a task has, at most; a budget of steps may end within the last."""
+        if self.policy.steps:
+            return -(-self.policy.steps // task.train.count_batches(self.batch_size))
+        return self.policy.epochs[task.index] if self.policy.epochs else self.epochs
+
+    def steps_of(self, task: Task) -> int:
+        """Return how many optimizer steps a task has, at most."""
+        return self.policy.steps or self.epochs_of(task) * self.steps_in(task, 0)
+
+    def steps_in(self, task: Task, epoch: int) -> int:
+        """Return how many steps an epoch of a task has, which is numbered from 0."""
+        whole = task.train.count_batches(self.batch_size)
+        return min(whole, self.policy.steps - epoch * whole) if self.policy.steps else whole
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,22 @@
 """The settings of a run: the one table of them, and a run's whole configuration. No torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from bnnlab.markers import AtLeast, AtMost, Below, Part
+from bnnlab.markers import AtLeast, AtMost, Below, Part, Positive
 from bnnlab.registry.components import MANY, PARTS, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.signatures import options_of
 
 EvaluateOn = Literal["test", "validation"]
 """A part of a task that a run is scored on."""
+Schedule = Literal["constant", "cosine", "step", "multistep", "exponential", "one-cycle"]
+"""How learning rates change."""
+Loss = Literal["cross-entropy", "squared-hinge", "squared-error", "bce"]
+"""What is learned of a class per input."""
+_Count = Annotated[int, AtLeast(1), Below(2**31)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +24,25 @@ class RunSettings:
     """What a run is told besides its components: each setting, its default, bounds and help.
 
     Attributes:
-        epochs: Passes over each task's training data.
+        epochs: Passes over each task's training data. A list: of each task, in order.
+        steps: Optimizer steps per task, in place of epochs. none: epochs.
         batch_size: Examples per training step.
+        loss: What is learned where each input has a class.
+        label_smoothing: Share of the target that all classes have, of cross-entropy.
+        accumulate: Differentiate each batch in this many pieces, one after another. It takes less
+            memory, and the gradient is the same.
+        clip_value: Clip each number of the gradient to this size. none: no bound.
+        schedule: How the learning rates of all parameters change, after the warm-up.
+        schedule_by: Unit of time of the schedule.
+        schedule_over: Whether the schedule begins again in each task, or goes over the whole run.
+        schedule_gamma: Factor of step, multistep and exponential.
+        schedule_every: Time between two changes of step.
+        schedule_at: Times of the changes of multistep.
+        warmup: Time in which the learning rates rise to their values.
+        task_decay: Factor of the learning rates from each task to the next.
+        patience: Epochs without a better validation accuracy after which a task is over. none: no
+            early stopping.
+        keep: What is kept of a task. best: the epoch with the best validation accuracy.
         seed: Root seed of all random numbers.
         evaluate_on: Part of each task that the run is scored on. validation: the test part is not
             read, so settings may be chosen by the result.
@@ -41,8 +63,23 @@ class RunSettings:
         name: Name of the run's folder. none: made of the components' names.
     """
 
-    epochs: Annotated[int, AtLeast(1), Below(2**31)] = 5
-    batch_size: Annotated[int, AtLeast(1), Below(2**31)] = 100
+    epochs: _Count | Sequence[_Count] = 5
+    steps: _Count | None = None
+    batch_size: _Count = 100
+    loss: Loss = "cross-entropy"
+    label_smoothing: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    accumulate: _Count = 1
+    clip_value: Positive | None = None
+    schedule: Schedule = "constant"
+    schedule_by: Literal["epoch", "step"] = "epoch"
+    schedule_over: Literal["task", "run"] = "task"
+    schedule_gamma: Positive = 0.1
+    schedule_every: _Count = 1
+    schedule_at: Sequence[_Count] = ()
+    warmup: Annotated[int, AtLeast(0), Below(2**31)] = 0
+    task_decay: Positive = 1.0
+    patience: _Count | None = None
+    keep: Literal["last", "best"] = "last"
     seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
     evaluate_on: EvaluateOn = "test"
     device: str = "auto"

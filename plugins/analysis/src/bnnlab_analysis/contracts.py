@@ -21,3 +21,8 @@ class TestDiagnosis(ProbeContract):
 
 class TestFresh(ProbeContract):
     name = "bnnlab-analysis/fresh"
+
+
+class TestTopK(ProbeContract):
+    name = "bnnlab-analysis/top-k"
+    options = {"k": 2}

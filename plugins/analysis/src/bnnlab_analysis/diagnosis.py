@@ -5,7 +5,7 @@ The exact gradient is autograd's over the whole network, with the same surrogate
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -138,6 +138,7 @@ class GradientDiagnosis(Probe):
 
     def __init__(self) -> None:
         self._found: list[list[Diagnosis]] = []
+        self._last: list[Diagnosis] = []
 
     def attach(self, run: Run) -> None:
         """Take the rule, and the model that it teaches."""
@@ -150,8 +151,14 @@ class GradientDiagnosis(Probe):
         batch = Batch(*task.train.batch(order[: run.batch_size]), task.loss)
         found = diagnose(run.rule, run.model, batch)
         self.log("diagnosis", task=task.index, epoch=at.epoch, step=at.steps, segments=found)
-        if at.epoch + 1 == run.epochs and found:
-            self._found.append(found)
+        self._last = found
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Keep what was found after the task's last epoch."""
+        if self._last:
+            self._found.append(self._last)
+        self._last = []
+        return {}
 
     def measures(self) -> Mapping[str, Any]:
         """Return what was found after each task's last epoch."""
@@ -159,8 +166,8 @@ class GradientDiagnosis(Probe):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was found."""
-        return {"diagnosis": self._found}
+        return {"diagnosis": self._found, "last": self._last}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._found = list(state["diagnosis"])
+        """Restore what `state_dict` returned; 0.1.0 kept no last one."""
+        self._found, self._last = list(state["diagnosis"]), state.get("last", [])

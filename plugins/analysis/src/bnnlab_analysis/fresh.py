@@ -36,6 +36,7 @@ class Fresh(Probe):
                 rule=learner.rule,
                 optimizer=learner.optimizer,
                 tasks=[replace(task, index=0)],
+                policy=self._run.policy.alone(task.index),
             )
 
             def stepped(_: int, *where: int, index: int = task.index) -> None:

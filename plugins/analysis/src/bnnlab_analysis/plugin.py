@@ -32,6 +32,30 @@ DIAGNOSIS = {
 """The same of the parts of `diagnosis`."""
 
 
+_SCORES = (
+    Component(
+        kind=Kind.PROBE,
+        name="top-k",
+        target="bnnlab_analysis.scores:TopK",
+        summary="How often the class is among the k most probable ones, per task.",
+        source="Russakovsky et al., 'ImageNet Large Scale Visual Recognition Challenge', IJCV 2015",
+        measures={"top_k_accuracy": ("0 to 1", "per task seen")},
+    ),
+    Component(
+        kind=Kind.PROBE,
+        name="real-errors",
+        target="bnnlab_analysis.scores:RealErrors",
+        summary="Root mean squared and mean absolute error of real numbers, per task.",
+        source="Willmott and Matsuura, 'Advantages of the mean absolute error over the root "
+        "mean square error', Climate Research 2005",
+        measures={
+            "rmse": ("units of the targets", "root mean squared error, per task seen"),
+            "mae": ("units of the targets", "mean absolute error, per task seen"),
+        },
+    ),
+)
+
+
 @hookimpl
 def bnnlab_components() -> list[Component]:
     """Offer the probes."""
@@ -84,6 +108,7 @@ def bnnlab_components() -> list[Component]:
             source="Dohare et al., 'Loss of plasticity in deep continual learning', Nature 2024",
             measures=_known("fresh_accuracy", "plasticity"),
         ),
+        *_SCORES,
     ]
 
 

@@ -58,6 +58,8 @@ class HSICBottleneck(LocalRule):
         power: With groups: p of the spread, variance^(1 - p).
     """
 
+    whole_batch = True
+
     def __init__(
         self,
         form: Form = "zz",

@@ -38,7 +38,7 @@ class Pruning(Probe):
 
     def attach(self, run: Run) -> None:
         """Note how long the run is."""
-        self._tasks, self._epochs = len(run.tasks), run.epochs
+        self._tasks, self._epochs = len(run.tasks), run.epochs_of(run.tasks[0])
         if not _reports:
             log.log(NOTE, "this run is no trial of `bnn tune`: it reports nothing")
         elif self._tasks > 1:

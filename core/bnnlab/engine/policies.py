@@ -1,0 +1,124 @@
+"""What a run is told of its training becomes its policy."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.objectives import CLASSES, Classes
+from bnnlab.interfaces.policy import Policy
+from bnnlab.interfaces.rule import LearningRule
+from bnnlab.interfaces.schedule import Schedule
+from bnnlab.interfaces.stream import Task
+from bnnlab.nn.normalization import BatchNorm
+from bnnlab.settings.run import RUN_OPTIONS, RunConfig
+
+_OF_SHAPE = {
+    "schedule_gamma": ("step", "multistep", "exponential"),
+    "schedule_every": ("step",),
+    "schedule_at": ("multistep",),
+}
+"""The settings that are for some schedules only."""
+
+
+def of(config: RunConfig, tasks: Sequence[Task]) -> Policy:
+    """Return how a run on these tasks trains.
+
+    Raises:
+        UsageError: If its settings do not go together.
+    """
+    epochs = config.epochs if isinstance(config.epochs, Sequence) else ()
+    if epochs is config.epochs and len(epochs) != len(tasks):
+        raise UsageError(f"epochs: {len(epochs)} numbers for the {len(tasks)} tasks of the stream.")
+    if epochs and config.steps:
+        raise UsageError("epochs and steps are both given: leave one out.")
+    _check_schedule(config)
+    return Policy(
+        epochs=tuple(epochs),
+        steps=config.steps,
+        schedule=Schedule(
+            shape=config.schedule,
+            by=config.schedule_by,
+            over=config.schedule_over,
+            gamma=config.schedule_gamma,
+            every=config.schedule_every,
+            at=tuple(config.schedule_at),
+            warmup=config.warmup,
+            task_decay=config.task_decay,
+        ),
+        pieces=config.accumulate,
+        clip_value=config.clip_value,
+        patience=config.patience,
+        keep=config.keep,
+    )
+
+
+def learning(config: RunConfig, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks with the loss that a run is told to learn.
+
+    Raises:
+        UsageError: If their targets are no classes, or the loss is not smoothed.
+    """
+    loss, smoothing = config.loss, config.label_smoothing
+    if (loss, smoothing) == (CLASSES.loss_name, CLASSES.smoothing):
+        return [*tasks]
+    which = "label_smoothing" if smoothing else f"loss = {loss}"
+    if smoothing and loss != "cross-entropy":
+        raise UsageError(f"label_smoothing is of cross-entropy, and loss is {loss}.")
+    if tasks[0].objective != CLASSES:
+        raise UsageError(
+            f"{which} is for streams with a class per input, and here targets are "
+            f"{tasks[0].objective.name}."
+        )
+    return [replace(task, objective=Classes(loss, smoothing)) for task in tasks]
+
+
+def expect_loss_alone(config: RunConfig, rule: LearningRule) -> None:
+    """Check that a rule learns the loss that the run is told to learn.
+
+    Raises:
+        UsageError: If it goes by the classes themselves.
+    """
+    if (config.loss, config.label_smoothing) != ("cross-entropy", 0) and not rule.any_loss:
+        raise UsageError(
+            f"{'label_smoothing' if config.label_smoothing else 'loss'}: {type(rule).__name__} "
+            "learns from more than the loss of a batch: take a rule that provides 'any-loss', such "
+            "as bp."
+        )
+
+
+def _check_schedule(config: RunConfig) -> None:
+    defaults = {option.name: option.default for option in RUN_OPTIONS}
+    for name, shapes in _OF_SHAPE.items():
+        if config.schedule not in shapes and getattr(config, name) != defaults[name]:
+            raise UsageError(
+                f"{name} is for schedule = {' or '.join(shapes)}, and schedule is "
+                f"{config.schedule}."
+            )
+    if config.schedule == "multistep" and not config.schedule_at:
+        raise UsageError("schedule = multistep: say when, such as schedule_at = [30, 60].")
+    if config.schedule == "one-cycle" and config.warmup:
+        raise UsageError("schedule = one-cycle has a warm-up of its own: leave warmup out.")
+
+
+def expect_separate_rows(rule: LearningRule, model: Model) -> None:
+    """Check that the pieces of a batch have the batch's gradient: no row depends on another.
+
+    Raises:
+        UsageError: If the rule or a batch normalisation looks at the batch as a whole.
+    """
+    if rule.whole_batch:
+        raise UsageError(
+            f"accumulate: {type(rule).__name__} compares the examples of a batch, so pieces of it "
+            "have another gradient. Take a smaller batch."
+        )
+    kinds = BatchNorm, nn.modules.batchnorm._BatchNorm
+    norms = [name for name, part in model.named_modules() if isinstance(part, kinds)]
+    if norms:
+        raise UsageError(
+            f"accumulate: the batch normalisation {norms[0]} would normalise each piece by itself, "
+            "and the gradient would be another. Take a model without batch normalisation, or a "
+            "smaller batch."
+        )
