@@ -299,7 +299,7 @@ def test_a_line_break_does_not_hide_a_second_setting() -> None:
         ("epochs = 'x'", "epochs: 'x' is not an int or a list of int. It is set in "),
         ("epochs = {x = 1}", "epochs: {'x': 1} is not an int or a list of int. It is set in "),
         ("optimizer = {lr = 'x'}", "optimizer.lr: 'x' is not a float. It is set in "),
-        ("rule = 'dff'", "unknown rule 'dff'. Did you mean It is set in "),
+        ("rule = 'dff'", "unknown rule 'dff'. Did you mean 'dfa'? It is set in "),
         ("epoch = 3", "epoch: no such setting. Did you mean 'epochs'? It is set in "),
     ],
 )
