@@ -1,0 +1,120 @@
+"""The page of published settings: every option has an answer, and `bnn run` takes every answer."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+from pages import read
+
+from bnnlab.cli import app
+from bnnlab.cli.choosing import layer
+from bnnlab.registry.components import PARTS, Kind
+from bnnlab.registry.host import PluginHost
+from bnnlab.registry.recipes import find_recipe
+from bnnlab.settings.fit import require
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.run import RUN_OPTIONS
+
+PAGE = read("docs/methods/settings.md")
+SOURCES = (
+    "BayesBiNN and its reproduction",
+    "Metaplasticity and vision transformers",
+    "Bayesian metaplasticity",
+    "Equilibrium propagation",
+    "Rules without backpropagation",
+    "Other programs",
+)
+NO_SETTING = r"(always|not wanted|later): \w+.*\w+"
+"""An answer without a setting, and its reason."""
+SAID = {*PARTS, *(option.name for option in RUN_OPTIONS), "set"}
+MANY = {"probe": Kind.PROBE, "track": Kind.TRACKER}
+
+
+class Row(NamedTuple):
+    """A row of a table, and what stands behind `bnn run` in front of its answers."""
+
+    before: str
+    option: str
+    answer: str
+
+
+def rows() -> Iterator[Row]:
+    """Yield the rows of all tables."""
+    for table in re.finditer(r"(?:^\|.*\|\n)+", PAGE, re.MULTILINE):
+        before = re.findall(r"`bnn run ?([^`]*)`", PAGE[: table.start()])[-1]
+        _, _, *lines = table[0].splitlines()
+        for line in lines:
+            option, _, answer = (cell.strip() for cell in line.strip("|").split("|"))
+            yield Row(before, option, answer)
+
+
+ROWS = [*rows()]
+
+
+@pytest.fixture(scope="module")
+def host() -> PluginHost:
+    return PluginHost()
+
+
+@pytest.fixture(scope="module")
+def commands(host) -> Mapping[str, Any]:
+    """All commands, by name."""
+    group = typer.main.get_command(app)
+    context = group.make_context("bnn", [], resilient_parsing=True)
+    return {name: group.get_command(context, name) for name in group.list_commands(context)}
+
+
+@pytest.fixture(scope="module")
+def taken(commands) -> Callable[[str], Mapping[str, Any]]:
+    """What `bnn run` makes of the words behind it; `--set` stands in front of each `a.b=c`."""
+
+    def take(text: str) -> Mapping[str, Any]:
+        words = [f"--set={it}" if "=" in it and it[0] != "-" else it for it in shlex.split(text)]
+        said: Mapping[str, Any] = commands["run"].make_context("run", words).params
+        return said
+
+    return take
+
+
+def missing(host: PluginHost, words: str) -> list[str]:
+    """Return the components in a command that are of plugins that are not installed."""
+    named = re.findall(rf"--({'|'.join((*PARTS, *MANY))}) (\S+)", words)
+    there = {(str(component.kind), component.name) for _, component in host.components()}
+    return [
+        f"{kind} {name}"
+        for kind, name in named
+        if (kind, name) not in there and host.index.offering(f"{kind}:{name}")
+    ]
+
+
+def layer_of(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings among the arguments of `bnn run`."""
+    return layer({name: said[name] for name in SAID})
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: re.sub(r"[^\w-]+", " ", row.option).strip())
+def test_an_option_has_an_answer_that_bnn_takes(row, host, commands, taken):
+    answers = re.findall(r"`([^`]+)`", row.answer)
+    assert answers or re.match(NO_SETTING, row.answer), row.answer
+    assert not re.search(r"\b(not wanted|later)(?!: [\w`])", row.answer), "the reason is missing"
+    for answer in answers:
+        if answer.startswith("bnn "):
+            name = answer.split()[1]
+            assert name in commands or host.index.offering(f"command:{name}")
+            continue
+        if left_out := missing(host, f"{row.before} {answer}"):
+            pytest.skip(f"not installed: {', '.join(left_out)}")
+        said = taken(answer)
+        for kind, its in MANY.items():
+            for name in said[kind] or ():
+                assert host.resolve(its, name)
+        recipe = [find_recipe(host, said["recipe"]).settings] if said["recipe"] else []
+        require(host, resolve(host, [layer_of(taken(row.before)), *recipe, layer_of(said)]))
+
+
+def test_the_page_has_every_source():
+    assert re.findall(r"^## (.*)$", PAGE, re.MULTILINE) == [*SOURCES]
+    assert len(ROWS) > 300
