@@ -92,7 +92,7 @@ def missing(host: PluginHost, words: str) -> list[str]:
 
 def layer_of(said: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings among the arguments of `bnn run`."""
-    return layer({name: said[name] for name in SAID})
+    return layer({name: said[name] for name in SAID if said[name] != ()})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: re.sub(r"[^\w-]+", " ", row.option).strip())
