@@ -26,6 +26,46 @@ SOURCES = (
     "Equilibrium propagation",
     "Rules without backpropagation",
 )
+PARSERS = {
+    "The authors' programs": """
+        model bnmomentum optim val-split criterion batch-size test-batch-size train-samples
+        test-samples epochs lr lr-end lr-decay decay-steps tp-decay momentum data-augmentation
+        log-interval save-model experiment-id no-cuda seed lrschedular drop-prob trainset_scale
+        lamda lamda-std temperature temp-min kl-reweight bn-affine num-tasks scenario experiment""",
+    "Tasks one after another": """
+        scenario net des in-size hidden-layers ch kr out-size task-sequence lr gamma epochs-per-task
+        norm meta rnd-consolidation ewc-lambda ewc si-lambda si bin-path decay init init-width save
+        interleaved beaker fb n-bk ratios areas device seed""",
+    "Streams of one data set": """
+        hidden-layers channels lr epochs-per-task mbs nb-subset meta decay weight-decay init
+        init-width task source save device""",
+    "MESU on CIFAR and animals": """
+        learning_scenario dataset input_transformation shift scale discretize_levels result_dir
+        argfile random_seed moy_over hessian_approx parameter_search boundary seasons train_epochs
+        batch_size batch_size_fisher batch_size_inf samples_train samples_inf reduction algo
+        cnn_mixte num_classes num_heads archi_fcnn elephant_params activation cnn_sampling lambda
+        c_si damping_factor coeff_likeli coeff_kl lr weight_decay torch_optim_name clamp_grad c_mu
+        c_sigma second_order clamp_mu clamp_sigma sigma_init sigma_init_conv sigma_prior mu_prior N
+        ratio_max moment_sigma moment_mu num_task ratio train_epochs_A train_epochs_B L""",
+    "The first program": """
+        device n_trials study db task norm layers activation n_tasks n_classes batch_size epochs
+        label_trick""",
+    "main.py": """
+        device archi layersList convList padding kernelSize Fpool optim activationFun T Kmax
+        gamma_neur beta random_beta binary_settings gamma classi_gamma conv_gamma gradThreshold
+        classi_threshold conv_threshold rho_threshold expand_output dataset lrBias batchSize
+        test_batchSize epochs learnAlpha lrAlpha decayLrAlpha epochDecayLrAlpha""",
+    "train.py": """
+        config train-fraction test-set reconstruction augment device early-stopping-delta
+        num-workers dogs indoor mnist fashion-mnist cifar10 model binary-weights binary-act unsat
+        bireal-act biprop remove-skips method slow-drtp bw-init opt lr wd bs epochs mlp-mixer-layers
+        mlp-mixer-dim fc-batchnorm mut-prob ls-accuracy hsic-gamma hsic-mode pepita-gain spsa-c
+        spsa-g-pert save autosave no-wandb tags""",
+    "The predecessor": """
+        method dataset epochs batchsize lr hidden init bn sn hidden-act last-act binarize
+        weight-clipping weight-ste binarize_last verbose seed wandb run-name""",
+}
+"""The options of the papers' argument parsers, by the heading of their table."""
 NO_SETTING = r"(always|not wanted|later): \w+.*\w+"
 """An answer without a setting, and its reason."""
 SAID = {*PARTS, *(option.name for option in RUN_OPTIONS), "set"}
@@ -118,3 +158,11 @@ def test_the_page_has_every_source_and_no_empty_cell_of_the_papers():
     assert re.findall(r"^## (.*)$", PAGE, re.MULTILINE) == [*SOURCES, "Other programs"]
     papers = PAGE[: PAGE.index("## Other programs")]
     assert not re.findall(r"\| *\|", papers, re.MULTILINE)
+
+
+@pytest.mark.parametrize("heading", PARSERS)
+def test_a_table_has_every_option_of_its_parser(heading):
+    table = PAGE.partition(f"\n### {heading}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+    options = re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE)
+    said = set(re.findall(r"`--([\w-]+)`", " ".join(options)))
+    assert said == {*PARSERS[heading].split()}
