@@ -96,13 +96,27 @@ def test_images_of_a_folder_are_turned_wherever_they_are_read(
 # ---------------------------------------------------------------------------- classes of a split
 
 
-def test_chosen_classes_are_learned_in_their_order_and_keep_their_labels() -> None:
-    stream = make(Split, labels=[7, 1, 4, 0], tasks=2, incremental="task")
+def test_chosen_classes_are_learned_in_their_order_and_numbered_anew() -> None:
+    stream = make(Split, labels=[7, 1, 4, 0], tasks=2, incremental="task", validation=0.1)
     assert [task.name for task in stream] == ["digits 7, 1", "digits 4, 0"]
-    assert [sorted({*labels(task.test).tolist()}) for task in stream] == [[1, 7], [0, 4]]
-    assert stream[0].classes.nonzero().flatten().tolist() == [1, 7]
-    assert stream.classes == 10
+    assert stream.classes == 4
     assert stream.protocol()["labels"] == [7, 1, 4, 0]
+    data, known = find_source("digits").load(Path(), CPU, 0), torch.tensor([0, 1, 4, 7])
+    for task, classes in zip(stream, ([1, 3], [0, 2]), strict=True):
+        assert task.classes.nonzero().flatten().tolist() == classes
+        for part in (task.train, task.validation, task.test):
+            whole = data.test if part is task.test else data.train
+            assert torch.equal(known[labels(part)], whole.labels[part.rows])
+            assert sorted({*labels(part).tolist()}) == classes
+    rows = torch.cat([part.rows for task in stream for part in (task.train, task.validation)])
+    assert sorted(rows.tolist()) == torch.isin(data.train.labels, known).nonzero()[:, 0].tolist()
+
+
+def test_all_classes_in_another_order_keep_their_labels() -> None:
+    stream = make(Split, labels=[9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    assert sorted({*labels(stream[0].test).tolist()}) == [8, 9]
+    unknown = make(Split, labels=[3, 8], tasks=1).out_of_distribution()
+    assert sorted({*labels(unknown).tolist()}) == [0, 1]
 
 
 def test_a_seed_shuffles_the_classes() -> None:
@@ -135,6 +149,7 @@ def test_classes_that_cannot_be_learned_are_refused(options: dict[str, Any], wor
 def test_few_labels_are_a_share_of_each_class(kind: type[Scenario]) -> None:
     plain, few = make(kind, validation=0.2), make(kind, validation=0.2, labelled=0.1)
     assert few.protocol()["labelled"] == 0.1
+    assert few.protocol() == make(kind, validation=0.2, labelled=0.1, seed=5).protocol()
     every = [torch.cat([labels(task.train) for task in stream]) for stream in (plain, few)]
     if kind in (Permuted, Rotated):  # which have them all in each task
         every = [labels(plain[0].train), labels(few[0].train)]
@@ -228,6 +243,6 @@ def test_real_mnist_is_turned_chosen_and_mislabelled() -> None:
     assert torch.equal(stream[0].test.raw(at)[0], padded)
     assert torch.equal(stream[1].test.raw(at)[0], rotate(padded, 60))
     noisy = make(Split, dataset="mnist", data=data, labels=[3, 8], tasks=1, label_noise=0.2)
-    truth = plain[0].train.labels
-    wrong = [truth[task.train.rows] != labels(task.train) for task in noisy]
-    assert torch.cat(wrong).float().mean().item() == pytest.approx(0.2, abs=0.01)
+    truth = plain[0].train.labels[noisy[0].train.rows]
+    wrong = truth != torch.tensor([3, 8])[labels(noisy[0].train)]
+    assert wrong.float().mean().item() == pytest.approx(0.2, abs=0.01)

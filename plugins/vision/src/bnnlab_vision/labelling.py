@@ -25,7 +25,7 @@ def keep_share(part: Examples, share: float, *where: int | str) -> Examples:
     return replace(part, rows=torch.cat(kept).sort().values)
 
 
-def with_noise(part: Examples, rate: float, among: Sequence[int], *where: int | str) -> Examples:
+def with_noise(part: Examples, rate: float, classes: int, *where: int | str) -> Examples:
     """Return examples of which a share has another label: symmetric noise.
 
     Of the n examples of each class, round(rate n) are chosen by the seed. They are divided evenly
@@ -34,14 +34,14 @@ def with_noise(part: Examples, rate: float, among: Sequence[int], *where: int | 
     Args:
         part: Training examples.
         rate: Share of the examples of each class whose label is wrong, 0 to 1.
-        among: The classes that are learned, two or more.
+        classes: Number of classes, two or more.
         where: The seed, and the names of what is drawn.
     """
-    labels, classes = part.labels.clone(), torch.tensor(among, device=part.labels.device)
-    for place, rows in enumerate(_by_class(part, among, where)):
+    labels = part.labels.clone()
+    for label, rows in enumerate(_by_class(part, range(classes), where)):
         chosen = rows[: round(rate * len(rows))]
-        steps = 1 + torch.arange(len(chosen), device=rows.device) % (len(among) - 1)
-        labels[chosen] = classes[(place + steps) % len(among)]
+        steps = 1 + torch.arange(len(chosen), device=rows.device) % (classes - 1)
+        labels[chosen] = (label + steps) % classes
     return replace(part, labels=labels)
 
 

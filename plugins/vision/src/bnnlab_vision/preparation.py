@@ -65,10 +65,19 @@ def _pad(part: Examples, shape: tuple[int, ...]) -> Examples:
     return replace(part, pixels=pixels, mean=mean, std=std)
 
 
+def _only(part: Examples, among: Sequence[int]) -> Examples:
+    """Return the examples of some classes, which are numbered anew in the order of their labels."""
+    wanted = torch.tensor(among, device=part.labels.device)
+    own = torch.isin(part.labels[part.rows], wanted)
+    labels = torch.searchsorted(wanted, part.labels).clamp(max=len(among) - 1)
+    return replace(part, rows=part.rows[own], labels=labels)
+
+
 class Prepared:
     """A data set whose training part is divided into training and held-out images.
 
-    The arguments are those of `bnnlab_vision.scenario.Scenario`.
+    The arguments are those of `bnnlab_vision.scenario.Scenario`; `among`: the labels of the classes
+    that are learned, sorted, or None for all.
 
     Attributes:
         source: Its source.
@@ -113,6 +122,11 @@ class Prepared:
             mean = torch.zeros_like(dataset.train.mean)
             std = torch.full_like(dataset.train.std, source.white)
             parts = [replace(part, mean=mean, std=std) for part in parts]
+        classes = source.classes
+        if among is not None:
+            classes = len(among)
+            parts = [_only(part, among) for part in parts]
+            self.class_names = [*self.class_names] and [self.class_names[each] for each in among]
         whole, self.test, self.held = parts
 
         if validation:
@@ -121,11 +135,11 @@ class Prepared:
             order = permutation(count, seed, "validation", source.name).to(device)
             self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
             whole = replace(whole, rows=whole.rows[order[held:].sort().values])
-        if labelled < 1:
+        self._sizes = {"train": len(whole), "validation": len(self.held), "test": len(self.test)}
+        if labelled < 1:  # how many examples are left depends on the seed
             whole = keep_share(whole, labelled, seed, "labelled", source.name)
         if label_noise:
-            classes = range(source.classes) if among is None else among
-            if len(classes) < 2:
+            if classes < 2:
                 raise UsageError("label_noise: there is one class, and no wrong label.")
             whole = with_noise(whole, label_noise, classes, seed, "label noise", source.name)
         self.train = replace(whole, augment=AUGMENTATIONS[augment])
@@ -149,12 +163,13 @@ class Prepared:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return name, digest of the content, sizes and facts of the source, in JSON types."""
+        """Return name, digest of the content, sizes and facts of the source, in JSON types.
+
+        The size of the training part is that without `labelled`.
+        """
         return {
             "name": self.source.name,
             "digest": self._digest,
-            "train": len(self.train),
-            "validation": len(self.held),
-            "test": len(self.test),
+            **self._sizes,
             **self._facts,
         }

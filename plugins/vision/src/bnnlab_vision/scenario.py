@@ -55,7 +55,7 @@ class Scenario(TaskStream):
     Attributes:
         scenario: Its name in the protocol.
         permutes: Whether tasks change the order of the pixels.
-        learned: The classes that are learned; None for all.
+        learned: The labels of the classes that are learned, sorted; None for all.
 
     Raises:
         UsageError: If there is no task, or the unknown data set is one of the tasks' or has another
@@ -88,7 +88,7 @@ class Scenario(TaskStream):
             raise UsageError(f"tasks: {tasks} must be at least 1.")
         sources = [find_source(each) for each in datasets]
         self.input_shape = padded_shape(sources[0], side)
-        self.classes = max(source.classes for source in sources)
+        self.classes = len(self.learned or range(max(source.classes for source in sources)))
         self._tasks = tasks
         self._unknown, self._data, self._seed, self._side = unknown, data, seed, side
         ways: dict[str, Any] = {

@@ -139,8 +139,8 @@ class Rotated(Scenario):
 class Split(Scenario):
     """Equally many classes of a data set per task.
 
-    Labels are those of the data set, and there are logits for all classes. Sources: Zenke et al.
-    2017; for class- and task-incremental learning van de Ven & Tolias 2019.
+    There are logits for the classes of all tasks. Sources: Zenke et al. 2017; for class- and
+    task-incremental learning van de Ven & Tolias 2019.
 
     Args:
         dataset: The data set, by name or as a source.
@@ -148,8 +148,8 @@ class Split(Scenario):
             5 that leaves two classes or more per task; if there is none, one class per task.
         incremental: class: class-incremental; predictions are among all classes. task:
             task-incremental; the task is known in evaluation, predictions are among its classes.
-        labels: Labels of the classes that are learned, in their order. Empty: all, in the order of
-            the labels.
+        labels: Labels of the classes that are learned, in their order. The classes are numbered
+            from 0 if they are not all. Empty: all, in the order of the labels.
         order: seed: the seed shuffles these classes (`permute_classes` of mammoth, Buzzega et al.
             2020). labels: it does not.
         given: Options of `Scenario`.
@@ -181,7 +181,8 @@ class Split(Scenario):
             options["order"] = order
             places = permutation(len(learned), given["seed"], "classes").tolist()
             learned = [learned[place] for place in places]
-        self.learned = sorted(learned)
+        if len(learned) < source.classes:
+            self.learned = sorted(learned)
         super().__init__(datasets=[source], tasks=tasks, options=options, **given)
         size = len(learned) // tasks
         self._groups = [learned[first : first + size] for first in range(0, len(learned), size)]
@@ -191,7 +192,8 @@ class Split(Scenario):
 
     def _make(self, index: int) -> Task:
         prepared, group = self._prepared[0], self._groups[index]
-        wanted = torch.tensor(group, device=prepared.train.labels.device)
+        places = [self.learned.index(label) for label in group] if self.learned else group
+        wanted = torch.tensor(places, device=prepared.train.labels.device)
 
         def select(examples: Examples) -> Examples:
             own = torch.isin(examples.labels[examples.rows], wanted)
