@@ -26,3 +26,7 @@ class TestFresh(ProbeContract):
 class TestTopK(ProbeContract):
     name = "bnnlab-analysis/top-k"
     options = {"k": 2}
+
+
+class TestRealErrors(ProbeContract):
+    name = "bnnlab-analysis/real-errors"

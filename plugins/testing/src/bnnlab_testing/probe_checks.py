@@ -15,6 +15,7 @@ from bnnlab.engine import building
 from bnnlab.engine.learner import Learner
 from bnnlab.engine.probes import ProbeStop
 from bnnlab.errors import RunError, UsageError, explain
+from bnnlab.interfaces.prediction import RealPrediction
 from bnnlab.interfaces.probe import Probe
 from bnnlab.interfaces.stream import Task
 from bnnlab.registry.components import Kind
@@ -32,6 +33,22 @@ class ProbeChecks(DeviceChecks):
     def make(self, seed: int = 0) -> Probe:  # noqa: ARG002
         """Make the probe; it has no seed of its own."""
         return building.make_probe(self.host, self.choice)
+
+    @property
+    def learned(self) -> toy.Toy:
+        """The toy that the run learns: images of three classes, or what else the probe takes."""
+        takes = self.make().takes
+        return toy.regression if issubclass(takes, RealPrediction) else toy.conv
+
+    def make_learner(self, device: torch.device = CPU) -> Learner:
+        """Return the toy model with a plain rule and optimizer."""
+        model = self.learned.make_model().to(device)
+        return Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+
+    def make_tasks(self, device: torch.device = CPU) -> list[Task]:
+        """Return two tasks; they are made anew, as a probe may write to what it is shown."""
+        make = self.learned.make_task
+        return [replace(toy.to(make(index), device), index=index) for index in range(2)]
 
     def test_it_stops_no_run_by_test_data(self) -> None:
         """While a task is learned, it asks to stop at the same step whatever the test part holds.
@@ -66,9 +83,9 @@ class ProbeChecks(DeviceChecks):
 
     def _figures(self, change: Callable[[Task], None]) -> dict[str, Any]:
         """Return the results and lines of a run of one task whose test part is changed."""
-        task = toy.make_task()
+        task = self.learned.make_task()
         change(task)
-        found = self._live(make=lambda _: (make_learner(CPU), [task]))
+        found = self._live(make=lambda _: (self.make_learner(), [task]))
         return {at: it for at, it in found.items() if at.startswith(("['log']", "['measures']"))}
 
     def test_its_results_may_be_asked_for_at_any_time(self) -> None:
@@ -113,7 +130,7 @@ class ProbeChecks(DeviceChecks):
         """
 
         def make(_: int) -> tuple[Learner, Sequence[Task]]:
-            return make_learner(CPU), [toy.make_task()]
+            return self.make_learner(), [self.learned.make_task()]
 
         with suppress(UsageError):
             self._live(make=make, unknown=None, epochs=1)
@@ -139,9 +156,9 @@ class ProbeChecks(DeviceChecks):
         **changes: Any,
     ) -> dict[str, Any]:
         def usual(_: int) -> tuple[Learner, Sequence[Task]]:
-            return make_learner(device), make_tasks(device)
+            return self.make_learner(device), self.make_tasks(device)
 
-        changes = {"unknown": make_tasks(device)[-1].test, **changes}
+        changes = {"unknown": self.make_tasks(device)[-1].test, **changes}
         try:
             return live(make or usual, stops, make_probe or self.make, **changes)
         except ProbeStop as stop:
@@ -151,24 +168,13 @@ class ProbeChecks(DeviceChecks):
 
     def _steps_before_a_stop(self, change: Callable[[Task], None]) -> int | None:
         """Return after how many steps it stops a run before it is evaluated; None if never."""
-        learner, task = make_learner(CPU), toy.make_task()
+        learner, task = self.make_learner(), self.learned.make_task()
         change(task)
         try:
             live(lambda _: (learner, [task]), make_probe=self.make, epochs=5)
         except ProbeStop:
             return learner.progress.steps if learner.progress.phase == "epochs" else None
         return None
-
-
-def make_learner(device: torch.device) -> Learner:
-    """Return the toy model with a plain rule and optimizer."""
-    model = toy.make_model().to(device)
-    return Learner(model, toy.ToyRule(), toy.make_optimizer(model))
-
-
-def make_tasks(device: torch.device) -> list[Task]:
-    """Return two tasks; they are made anew, as a probe may write to what it is shown."""
-    return [replace(toy.to(toy.make_task(index), device), index=index) for index in range(2)]
 
 
 def _measured(probe: Probe, after: str) -> dict[str, Any]:
@@ -181,12 +187,15 @@ def _measured(probe: Probe, after: str) -> dict[str, Any]:
 
 
 def _invert_test(task: Task) -> None:
-    task.test.pixels[task.test.rows] ^= 255
+    inputs, rows = task.test.pixels, task.test.rows
+    assert isinstance(inputs, torch.Tensor)
+    inputs[rows] = -inputs[rows] if inputs.is_floating_point() else inputs[rows] ^ 255
 
 
 def _relabel_test(task: Task) -> None:
-    labels = task.test.labels
-    labels[task.test.rows] = (labels[task.test.rows] + 1) % toy.CLASSES
+    labels, rows = task.test.labels, task.test.rows
+    other = labels[rows] + 1
+    labels[rows] = other if labels.is_floating_point() else other % toy.CLASSES
 
 
 def _relabel_twice(task: Task) -> None:

@@ -14,9 +14,7 @@ from bnnlab.interfaces.probe import Moment, Probe
 from bnnlab.interfaces.rule import Batch
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_same, differing, flat
-from bnnlab_testing.device_checks import CPU
 from bnnlab_testing.lives import EPOCHS, STOPS, Stops, run_of
-from bnnlab_testing.probe_checks import make_learner, make_tasks
 from bnnlab_testing.probe_keeping_checks import ProbeKeepingChecks
 from bnnlab_testing.trace_checks import hooks_of
 
@@ -35,7 +33,7 @@ class ProbeContract(ProbeKeepingChecks):
 
     def make_ready(self) -> None:
         """Make the probe, and attach it to a run."""
-        Probes({"it": self.make()}, run_of(make_learner(CPU), make_tasks(CPU)))
+        Probes({"it": self.make()}, run_of(self.make_learner(), self.make_tasks()))
 
     def exercise(self, seed: int = 0) -> list[Tensor]:  # noqa: ARG002
         """Measure a run, and return what was measured as bytes."""
@@ -44,7 +42,7 @@ class ProbeContract(ProbeKeepingChecks):
 
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return what the probe does after a step."""
-        learner, (task, *_) = make_learner(device), make_tasks(device)
+        learner, (task, *_) = self.make_learner(device), self.make_tasks(device)
         run = run_of(learner, [task], unknown=task.test)
         probes = Probes({"it": self.make()}, run)
         at, batch = Moment(task, 0, 1), Batch(*next(task.train.batches(20)), task.loss)
@@ -97,9 +95,12 @@ class ProbeContract(ProbeKeepingChecks):
 
     def _after_a_normalised_run(self, make_probe: Callable[[], Probe]) -> dict[str, Any]:
         """Return state and hooks of a model with batch statistics, after a run."""
-        model = toy.make_normalised_model()
-        learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
-        self._live(make_probe=make_probe, make=lambda _: (learner, make_tasks(CPU)))
+        learner = self.make_learner()
+        if self.learned is toy.conv:
+            model = toy.make_normalised_model()
+            learner = Learner(model, toy.ToyRule(), toy.make_optimizer(model))
+        self._live(make_probe=make_probe, make=lambda _: (learner, self.make_tasks()))
+        model = learner.model
         return flat({"state": model.state_dict(), "hooks": sorted(hooks_of(model))})
 
     def _own_lines(self, make_probe: Callable[[], Probe]) -> list[dict[str, Any]]:

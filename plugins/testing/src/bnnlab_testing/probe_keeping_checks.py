@@ -9,11 +9,9 @@ from torch import Tensor
 from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.probe import Control
-from bnnlab_testing import toy
-from bnnlab_testing.device_checks import CPU
 from bnnlab_testing.keeping_checks import kept_by
 from bnnlab_testing.lives import run_of
-from bnnlab_testing.probe_checks import ProbeChecks, make_learner, make_tasks
+from bnnlab_testing.probe_checks import ProbeChecks
 
 LITTLE = 16
 """Bytes that a probe may add in every step: two numbers."""
@@ -38,9 +36,9 @@ class ProbeKeepingChecks(ProbeChecks):
         `weight.detach()` changes with the weight: compared with it later, it is always equal. Keep
         `weight.detach().clone()`, or the parameter itself.
         """
-        learner, probe, views = make_learner(CPU), self.make(), dict[str, Tensor]()
+        learner, probe, views = self.make_learner(), self.make(), dict[str, Tensor]()
         learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
-        run, model = run_of(learner, make_tasks(CPU)[:1], epochs=1), learner.model
+        run, model = run_of(learner, self.make_tasks()[:1], epochs=1), learner.model
         weights = [*model.parameters(), *model.buffers()]
         others = run, run.optimizer, run.rule, *model.modules(), *weights
         storages = {_storage(each) for each in weights if each.numel()}
@@ -59,7 +57,7 @@ class ProbeKeepingChecks(ProbeChecks):
 
     def _growth(self, times: int) -> float:
         """Return the bytes that it holds more after each epoch but the first two."""
-        learner, task, probe = make_learner(CPU), toy.make_task(), self.make()
+        learner, task, probe = self.make_learner(), self.learned.make_task(), self.make()
         learner.progress.untrained = [None]  # not evaluated before it learns: that takes time
         train = replace(task.train, rows=task.train.rows.repeat(times))
         run = run_of(learner, [replace(task, train=train)], epochs=4)
