@@ -1,6 +1,7 @@
 """Feedback matrices, what they are sized by, and what is refused."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,46 @@ def test_feedback_has_mean_0_and_standard_deviation_scale_over_root_d(
             assert len(values) > 1000
             limit = math.sqrt(3) if feedback == "uniform" else 6
             assert values.max() <= limit * std * (1 + 1e-6)
+
+
+PUBLISHED: dict[str, tuple[dict[str, Any], Callable[[int, int, int], float]]] = {
+    "Nokland, within 1 / sqrt(d)": ({"scale": 3**-0.5}, lambda _k, d, _c: d**-0.5),
+    "Frenkel et al., Kaiming": ({"scale": 2**0.5}, lambda _k, d, _c: (6 / d) ** 0.5),
+    "Crulis et al., Kaiming of (K, C)": ({"fan": "in"}, lambda _k, _d, c: (3 / c) ** 0.5),
+    "Dellaferrera and Kreiman, nok": (
+        {"fan": "out", "scale": 3**-0.5}, lambda k, _d, _c: k**-0.5,
+    ),
+    "Crulis et al. (2023), within 1": ({"fan": "none", "scale": 3**-0.5}, lambda *_: 1.0),
+}  # fmt: skip
+"""Options, and within what the published feedback weights are uniform: for K, d and the columns."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("per", ["neuron", "channel"])
+def test_published_sizes_of_feedback_weights_can_be_said(name: str, per: str) -> None:
+    options, limit = PUBLISHED[name]
+    parts = (
+        nn.Conv2d(1, 24, 3),
+        nn.Conv2d(24, 96, 3),
+        nn.Sequential(nn.Flatten(), nn.Linear(96 * 16, 40)),
+    )
+    model = Model(parts, (1, 8, 8))
+    rule = create("rule", "drtp", model, feedback="uniform", per=per, **options)
+    for number, (channels, places) in enumerate([(24, 36), (96, 16)], start=1):
+        B = rule.get_buffer(f"B{number}")
+        wanted = limit(40, channels * places, B.shape[1])
+        assert B.abs().max() == pytest.approx(wanted, rel=0.02)
+        assert B.abs().max() <= wanted * (1 + 1e-6)
+
+
+def test_feedback_with_a_mean_of_root_3_is_uniform_from_0_on() -> None:
+    model = Model([nn.Linear(3, 900), nn.Linear(900, 50)], input_shape=(3,))
+    rule = create("rule", "dfa", model, feedback="uniform", mean=math.sqrt(3))
+    plain = create("rule", "dfa", model, feedback="uniform").get_buffer("B1")
+    B = rule.get_buffer("B1")
+    torch.testing.assert_close(B, plain + math.sqrt(3 / 900))
+    assert B.min() == pytest.approx(0, abs=1e-4)
+    assert B.max() == pytest.approx(2 * math.sqrt(3 / 900), rel=0.01)
 
 
 def test_a_model_of_one_segment_is_refused_and_told_how_to_be_cut() -> None:

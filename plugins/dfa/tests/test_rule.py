@@ -195,6 +195,10 @@ RULES: dict[str, tuple[type[RandomFeedback], Teach, dict[str, Any]]] = {
     "drtp": (DirectRandomTargetProjection, target, {}),
     "drtp centred": (DirectRandomTargetProjection, centred, {"targets": "centred"}),
     "drtp per channel": (DirectRandomTargetProjection, target, {"per": "channel"}),
+    "drtp, Kaiming, positive": (
+        DirectRandomTargetProjection, target,
+        {"feedback": "uniform", "fan": "in", "mean": 3**0.5},
+    ),
     "drtp leaking": (DirectRandomTargetProjection, target, {"skip": "leak"}),
 }  # fmt: skip
 

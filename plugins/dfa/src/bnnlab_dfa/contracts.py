@@ -37,6 +37,13 @@ class TestDirectRandomTargetProjection(LearningRuleContract):
 
 
 @pytest.mark.slow  # a variant of what is above
+class TestKaimingDirectRandomTargetProjection(LearningRuleContract):
+    name = "drtp"
+    options = {"feedback": "uniform", "fan": "in", "scale": 1.414, "mean": 0.5}
+    own_objective = True
+
+
+@pytest.mark.slow  # a variant of what is above
 class TestLeakingDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
     options = {"skip": "leak", "targets": "centred", "per": "channel"}

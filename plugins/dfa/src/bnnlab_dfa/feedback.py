@@ -18,6 +18,7 @@ from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.markers import Positive, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 
+Fan = Literal["neurons", "in", "out", "none"]
 Per = Literal["neuron", "channel"]
 Skip = Literal["cut", "leak"]
 At = Literal["output", "norm"]
@@ -35,7 +36,8 @@ class RandomFeedback(LearningRule):
 
     The elements of B_l, of shape (K, d_l) for d_l numbers per example, have mean 0 and standard
     deviation scale / sqrt(d_l): the size of a backpropagated error under a binary layer with
-    fan-in scale. With `per="channel"` all positions of a channel share one element, and B_l is far
+    fan-in scale. `fan` replaces d_l, which published codes do, and `mean` is added before they are
+    scaled (as the code of Dellaferrera and Kreiman, ICML 2022, draws its projection). With `per="channel"` all positions of a channel share one element, and B_l is far
     smaller for large images. Channels are dimension 1 of images (B, C, H, W) and the last one of
     tokens (B, T, D).
 
@@ -44,8 +46,11 @@ class RandomFeedback(LearningRule):
 
     Args:
         feedback: Distribution of the feedback weights; sign: two values of equal size.
-        scale: Standard deviation of the feedback weights of a segment with d outputs, times
-            sqrt(d).
+        scale: Standard deviation of the feedback weights, times the root of `fan`.
+        fan: What the standard deviation falls with, in each B_l. neurons: the d outputs of its
+            segment. in: the columns of B_l (Kaiming; d, or the channels with per=channel). out:
+            its K rows. none: nothing, 1.
+        mean: Mean of the feedback weights, in standard deviations. 1.732: uniform ones start at 0.
         per: One feedback weight per neuron, or one per channel shared by all positions.
         skip: Feedback in networks with skip connections. cut: no gradient passes between segments.
             leak: the gradient follows the skip connections.
@@ -59,12 +64,15 @@ class RandomFeedback(LearningRule):
         self,
         feedback: Feedback = "normal",
         scale: Annotated[Positive, Search(0.1, 10.0)] = 1.0,
+        fan: Fan = "neurons",
+        mean: float = 0.0,
         per: Per = "neuron",
         skip: Skip = "cut",
         at: At = "output",
     ) -> None:
         super().__init__()
-        self.feedback, self.scale, self.per, self.skip, self.at = feedback, scale, per, skip, at
+        self.feedback, self.scale, self.fan, self.mean = feedback, scale, fan, mean
+        self.per, self.skip, self.at = per, skip, at
         self.whole_segments = skip == "cut"
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
@@ -87,8 +95,10 @@ class RandomFeedback(LearningRule):
         for number, shape in enumerate(hidden, start=1):
             neurons = math.prod(shape)
             columns = shape[_channel_dim(shape)] if self.per == "channel" else neurons
-            matrix = random_feedback(self.feedback, (math.prod(output), columns), generator)
-            self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(neurons)))
+            rows = math.prod(output)
+            fan = {"neurons": neurons, "in": columns, "out": rows, "none": 1}[self.fan]
+            matrix = random_feedback(self.feedback, (rows, columns), generator) + self.mean
+            self.register_buffer(f"B{number}", matrix.to(like) * (self.scale / math.sqrt(fan)))
 
     def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
         """Return what stands for dL/doutput, of the output's shape, for e of shape (B, ..., K)."""
