@@ -71,6 +71,22 @@ def test_the_gaussian_kernel() -> None:
     np.testing.assert_allclose(found.numpy(), wanted, **EXACT)
 
 
+@pytest.mark.parametrize("m", [4, 7])
+def test_the_median_distance_is_of_pairs_of_examples(m: int) -> None:
+    F = draw(m, D).numpy()
+    apart = sorted(math.dist(F[i], F[j]) for i in range(m) for j in range(i))
+    found = dependence.median_distance(dependence.gram(draw(m, D)))
+    assert found.item() == pytest.approx(apart[(len(apart) - 1) // 2], rel=1e-12)
+
+
+def test_a_median_distance_of_0_is_the_mean_one_or_1() -> None:
+    F = draw(2, D)[torch.tensor([0] * 6 + [1])].float()
+    found = dependence.median_distance(dependence.gram(F))
+    assert found.item() == pytest.approx(float((F[0] - F[6]).norm()) * 6 / 21, rel=1e-5)
+    for rows in (6, 1):
+        assert dependence.median_distance(dependence.gram(F[:rows])).item() == 1
+
+
 def test_centring_is_over_the_features_of_an_example() -> None:
     F = draw(M, D)
     wanted = [[f - sum(example) / D for f in example] for example in F.tolist()]

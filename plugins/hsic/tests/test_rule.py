@@ -22,7 +22,7 @@ Back = Callable[[Array], Array]
 CLASSES = 4
 FORMS = ("zz", "xz")
 ESTIMATORS = ("biased", "plausible", "normalised")
-KERNELS = ("cosine", "gaussian")
+KERNELS = ("cosine", "gaussian", "linear")
 
 
 def attached(model: Model, **options: Any) -> HSICBottleneck:
@@ -74,9 +74,18 @@ def cosine(f: Array) -> tuple[Array, Back]:
     return u @ u.T, back
 
 
-def gaussian(f: Array, sigma: float) -> tuple[Array, Back]:
+def linear(f: Array) -> tuple[Array, Back]:
+    return f @ f.T, lambda d: (d + d.T) @ f
+
+
+def gaussian(f: Array, sigma: float | str) -> tuple[Array, Back]:
     apart = f[:, None] - f[None]  # (B, B, d)
-    square = sigma**2 * f.shape[1]
+    if sigma == "median":
+        distances = np.sqrt((apart**2).sum(2))[np.triu_indices(len(f), 1)]
+        width = np.sort(distances)[(len(distances) - 1) // 2]  # no gradient flows through it
+        square = float(width or distances.mean()) ** 2
+    else:
+        square = float(sigma) ** 2 * f.shape[1]
     K = np.exp(-(apart**2).sum(2) / (2 * square))
     return K, lambda d: -(((d + d.T) * K)[:, :, None] * apart).sum(1) / square
 
@@ -97,17 +106,21 @@ def dependence(estimator: str, A: Array, B: Array) -> tuple[float, Array]:
 
 def objective(
     Z: Array, X: Array, y: Array, *, form: str = "zz", estimator: str = "biased",
-    gamma: float = 2.0, kernel: str = "cosine", sigma: float = 5.0, centre: bool = True,
-    groups: int = 1, power: float = 0.5,
+    gamma: float = 2.0, kernel: str = "cosine", class_kernel: str = "cosine",
+    sigma: float | str = 5.0, centre: bool = True, groups: int = 1, power: float = 0.5,
 ) -> tuple[float, Array]:  # fmt: skip
     """The local loss of a segment and its gradient at Z."""
+
+    def of_features(kernel: str) -> Callable[[Array], tuple[Array, Back]]:
+        kernels = {"cosine": cosine, "linear": linear, "gaussian": lambda f: gaussian(f, sigma)}
+        return kernels[kernel]
 
     def compare(value: Array, first: Callable[[Array], tuple[Array, Back]]) -> tuple[Array, Back]:
         backs = []
         for part in (
             first,
             *([centred] if centre else []),
-            cosine if kernel == "cosine" else lambda f: gaussian(f, sigma),
+            of_features(kernel),
         ):
             value, back = part(value)
             backs.append(back)
@@ -119,7 +132,9 @@ def objective(
 
         return value, all_back
 
-    K_Y = np.where(y[:, None] == y, 1, -1 / (CLASSES - 1))
+    K_Y = np.where(y[:, None] == y, 1, -1 / (CLASSES - 1))  # of centred codes
+    if class_kernel != "cosine":
+        K_Y, _ = of_features(class_kernel)(centred(np.eye(CLASSES)[y])[0])
     K_Z, back = compare(Z, flat if groups == 1 else lambda Z: spread(Z, groups, power))
     K_X, _ = compare(X, flat)
     of_class, d_class = dependence(estimator, K_Y, K_Z)
@@ -136,18 +151,24 @@ OPTIONS = [
     for values in product(FORMS, ESTIMATORS, KERNELS, (False, True), (1, 3))
 ]
 
+OPTIONS += [
+    {"form": form, "estimator": estimator, "kernel": "gaussian", "sigma": "median"} | more
+    for form, estimator in product(FORMS, ESTIMATORS)
+    for more in ({"class_kernel": "gaussian"}, {"class_kernel": "linear", "centre": False})
+]
+
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 def test_the_signal_is_the_gradient_of_the_objective(options: dict[str, Any]) -> None:
-    rule = HSICBottleneck(**options, gamma=3.0, sigma=0.6, power=0.3)
+    options = {"gamma": 3.0, "sigma": 0.6, "power": 0.3} | options
+    rule = HSICBottleneck(**options)
     rule.classes = CLASSES
     batch = make_batch(2, 8)
     for shape in ((6,), (5, 6), (6, 2, 3)):
         Z = torch.randn(7, *shape, generator=draws(5), dtype=torch.float64)
         wanted, gradient = objective(
-            Z.numpy(), batch.inputs.numpy(), batch.targets.numpy(),
-            **options, gamma=3.0, sigma=0.6, power=0.3,
-        )  # fmt: skip
+            Z.numpy(), batch.inputs.numpy(), batch.targets.numpy(), **options
+        )
         assert rule.objective(Z, batch).item() == pytest.approx(wanted, rel=1e-9, abs=1e-11)
         found = rule.signal(1, Z, batch).numpy()
         close = {"rtol": 1e-6, "atol": 1e-8 * np.abs(gradient).max()}
@@ -302,6 +323,19 @@ def test_every_example_twice_changes_no_gradient(estimator: Any) -> None:
     attached(twice, estimator=estimator).closure(twice, (torch.cat([x, x]), torch.cat([y, y])))()
     for one, two in zip(once.parameters(), twice.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["biased", "plausible"])
+def test_another_kernel_of_the_classes_is_another_gamma(estimator: Any) -> None:
+    """Of Ma et al. exp(-1 / (sigma^2 C)) between two classes, and 1 within one."""
+    batch = make_batch(3)
+    Z = torch.randn(7, 6, generator=draws(5), dtype=torch.float64)
+    gaussian_factor = (1 - math.exp(-1 / (5**2 * CLASSES))) / (1 + 1 / (CLASSES - 1))
+    for class_kernel, factor in (("gaussian", gaussian_factor), ("linear", 1 - 1 / CLASSES)):
+        one = HSICBottleneck(estimator=estimator, gamma=20.0, class_kernel=class_kernel)
+        two = HSICBottleneck(estimator=estimator, gamma=20.0 * factor)
+        one.classes = two.classes = CLASSES
+        torch.testing.assert_close(one.signal(1, Z, batch), two.signal(1, Z, batch))
 
 
 def test_at_gamma_2_kernels_are_fitted_to_the_classes() -> None:

@@ -21,8 +21,10 @@ from bnnlab_testing.equations import Array, attached, draws, float64
 class Trace:
     """One pass: for each weight layer its name, input, gradients given d, and activity."""
 
-    def __init__(self, p: dict[str, Array], statistics: Iterator[Any] | None = None) -> None:
-        self.p, self.layers = p, []
+    def __init__(
+        self, p: dict[str, Array], statistics: Iterator[Any] | None = None, power: float = 0.0
+    ) -> None:
+        self.p, self.layers, self.power = p, [], power
         self.given, self.statistics = statistics, []
 
     def linear(self, name: str, x: Array) -> Array:
@@ -30,6 +32,7 @@ class Trace:
         s = np.ones(len(W)) if s is None else s
 
         def learn(x: Array, d: Array) -> dict[str, Array]:
+            d = d / math.prod(d.shape[1:-1]) ** self.power
             x, d = x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1])  # tokens are summed
             return {"weight": (d * s).T @ x, "scale": (d * (x @ W.T)).sum(0), "bias": d.sum(0)}
 
@@ -51,6 +54,7 @@ class Trace:
                             yield o, c, u, v, H, part[:, ::stride, ::stride][:, :H, :V]
 
         def learn(x: Array, d: Array) -> dict[str, Array]:
+            d = d / math.prod(d.shape[2:]) ** self.power
             dW = np.zeros_like(W)
             for o, c, u, v, _, part in windows(x):
                 dW[o, c, u, v] = s * (d[:, o] * part).sum()
@@ -90,6 +94,10 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+def softmax(x: Array) -> Array:
+    return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+
 def max_pool(x: Array) -> Array:
     n, c, h, w = x.shape
     return x.reshape(n, c, h // 2, 2, w // 2, 2).max((3, 5))
@@ -102,21 +110,23 @@ def two_passes(
     x: Array,
     y: Array,
     kind: str,
+    error: Callable[[Array], Array] = lambda e: e,
+    power: float = 0.0,
 ) -> tuple[float, dict[str, Array]]:
     """Return the clean loss and all weight layers' gradients; `modulate` is the gain times F."""
-    clean = Trace(p)
+    clean = Trace(p, power=power)
     logits = net(clean, x)
-    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    e = softmax - np.eye(logits.shape[1])[y]  # not divided by the batch
-    modulated = Trace(p, iter(clean.statistics))
-    net(modulated, x + (e @ modulate.T).reshape(x.shape))
+    likely = softmax(logits)
+    e = likely - np.eye(logits.shape[1])[y]  # not divided by the batch
+    modulated = Trace(p, iter(clean.statistics), power)
+    net(modulated, x + (error(e) @ modulate.T).reshape(x.shape))
     found = {}
     for (name, x0, learn, h0), (_, x1, _, h1) in zip(clean.layers, modulated.layers, strict=True):
         d = e if name == clean.layers[-1][0] else h0 - h1
         for part, grad in learn(x0 if kind == "clean" else x1, d).items():
             if f"{name}.{part}" in p:
                 found[f"{name}.{part}"] = grad / len(x)
-    return float(-np.log(softmax[np.arange(len(y)), y]).mean()), found
+    return float(-np.log(likely[np.arange(len(y)), y]).mean()), found
 
 
 # ------------------------------------------------------------- the networks
@@ -222,18 +232,31 @@ NETS: dict[str, tuple[Callable[[], Model], Callable[[Trace, Array], Array]]] = {
 }
 
 
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "usual": ({}, {}),
+    "sign": ({"error": "sign"}, {"error": np.sign}),
+    "mean": ({"positions": "mean", "projection": "positive"}, {"power": 1.0}),
+    "root": ({"positions": "root"}, {"power": 0.5}),
+}
+"""Options, and what they are in the transcription."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ["modulated", "clean"])
 @pytest.mark.parametrize("net", NETS)
-def test_gradients_agree_with_numpy(net: str, kind: Any) -> None:
+def test_gradients_agree_with_numpy(net: str, kind: Any, variant: str) -> None:
     make, transcription = NETS[net]
+    options, otherwise = VARIANTS[variant]
     model = make()
-    rule = attached(InputModulation(kind, gain=30.0, decay=0.5), model)
+    rule = attached(InputModulation(kind, gain=30.0, decay=0.5, **options), model)
     p = {name: float64(parameter) for name, parameter in model.named_parameters()}
     for step in range(1, 4):
         x, y = noise_for(model, step, 30)
         loss = rule.closure(model, (x, y))()
         modulate = 30.0 * 0.5**step * float64(rule.F)
-        wanted, grads = two_passes(transcription, p, modulate, float64(x), y.numpy(), kind)
+        wanted, grads = two_passes(
+            transcription, p, modulate, float64(x), y.numpy(), kind, **otherwise
+        )
         assert loss.item() == pytest.approx(wanted, rel=1e-9)
         found = gradients(model)
         assert found.keys() == grads.keys()  # norms learn nothing
@@ -241,3 +264,53 @@ def test_gradients_agree_with_numpy(net: str, kind: Any) -> None:
             assert np.abs(grad).max() > 1e-6, name
             error = np.abs(float64(found[name]) - grad).max() / np.abs(grad).max()
             assert error < 1e-6, name
+
+
+# ------------------------------------------------------------- where this differs
+
+
+def small_conv() -> Model:
+    """The paper's kind of network: real weights without biases, ReLU, pooling after it."""
+    return arbitrary(
+        nn.Conv2d(2, 3, 3, bias=False), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(12, 6, bias=False), nn.ReLU(), nn.Linear(6, 4, bias=False),
+        shape=(2, 6, 6),
+    )  # fmt: skip
+
+
+def small_conv_in_numpy(trace: Trace, x: Array) -> Array:
+    h = max_pool(trace.is_activity(relu(trace.conv("segments.0", x, 0, 1, 1, 1.0))))
+    h = trace.is_activity(relu(trace.linear("segments.4", h.reshape(len(x), -1))))
+    return trace.linear("segments.6", h)
+
+
+def test_the_published_update_of_convolutions_is_opposite_and_over_the_batch_twice() -> None:
+    """What the authors' main_pytorch.py and models.py add to the weights, with lr = 1."""
+    model = small_conv()
+    rule = attached(InputModulation("modulated", gain=20.0, positions="mean"), model)
+    x, y = noise_for(model, 1, 8)
+    rule.closure(model, (x, y))()
+    ours = {name: float64(grad) for name, grad in gradients(model).items()}
+
+    p = {name: float64(parameter) for name, parameter in model.named_parameters()}
+    clean, modulated, B = Trace(p), Trace(p), len(x)
+    onehot = np.eye(4)[y.numpy()]
+    e = softmax(small_conv_in_numpy(clean, float64(x))) - onehot
+    shift = (e @ (20.0 * float64(rule.F)).T).reshape(x.shape)
+    e_modulated = softmax(small_conv_in_numpy(modulated, float64(x) + shift)) - onehot
+    (_, x1, _, h1), (_, x2, _, h2), (_, x3, _, _) = modulated.layers
+    d1, d2 = (layer[3] - h for layer, h in zip(clean.layers, (h1, h2), strict=False))
+
+    conv = np.zeros_like(p["segments.0.weight"])
+    for i in range(4):
+        for j in range(4):
+            window = x1[:, :, i : i + 3, j : j + 3]
+            conv += np.einsum("bo,bcuv->ocuv", d1[:, :, i, j], window) / B / 4**2 / B
+    hidden, last = -d2.T @ x2 / B, -e_modulated.T @ x3 / B
+
+    np.testing.assert_allclose(conv, +ours["segments.0.weight"] / B, rtol=1e-9)
+    np.testing.assert_allclose(hidden, -ours["segments.4.weight"], rtol=1e-9)
+    # The output layer learns there from the error after the second pass, here from that before.
+    difference = -(e_modulated - e).T @ x3 / B
+    np.testing.assert_allclose(last, -ours["segments.6.weight"] + difference, rtol=1e-9, atol=1e-14)
+    assert np.abs(difference).max() > 1e-3 * np.abs(last).max()

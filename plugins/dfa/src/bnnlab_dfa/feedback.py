@@ -36,10 +36,12 @@ class RandomFeedback(LearningRule):
 
     The elements of B_l, of shape (K, d_l) for d_l numbers per example, have mean 0 and standard
     deviation scale / sqrt(d_l): the size of a backpropagated error under a binary layer with
-    fan-in scale. `fan` replaces d_l, which published codes do, and `mean` is added before they are
-    scaled (as the code of Dellaferrera and Kreiman, ICML 2022, draws its projection). With `per="channel"` all positions of a channel share one element, and B_l is far
-    smaller for large images. Channels are dimension 1 of images (B, C, H, W) and the last one of
-    tokens (B, T, D).
+    fan-in scale. Published codes have another number in the place of d_l (`fan`), or another mean
+    (as the projection F in the code of Dellaferrera and Kreiman, ICML 2022).
+
+    With `per="channel"` all positions of a channel share one element, and B_l is far smaller for
+    large images. Channels are dimension 1 of images (B, C, H, W) and the last one of tokens
+    (B, T, D).
 
     With `at="norm"` the gradient is orthogonal to the output. Feedback onto a residual stream
     itself may let its size grow, because no later block sees this size.

@@ -24,6 +24,14 @@ class TestNormalisedHSICBottleneck(LearningRuleContract):
 
 
 @pytest.mark.slow  # a variant of what is above
+class TestLinearHSICBottleneck(LearningRuleContract):
+    name = "hsic"
+    own_objective = True
+    options = {"kernel": "linear", "class_kernel": "gaussian", "sigma": "median"}
+    without_effect = ONE_GROUP
+
+
+@pytest.mark.slow  # a variant of what is above
 class TestGroupedHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True

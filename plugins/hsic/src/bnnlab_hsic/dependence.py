@@ -5,6 +5,7 @@ A kernel matrix of B examples is (B, B) and symmetric. Sources:
 - Pogodin and Latham, "Kernelized information bottleneck leads to biologically plausible 3-factor
   Hebbian learning in deep networks", NeurIPS 2020.
 - Ma, Lewis and Kleijn, "The HSIC Bottleneck: Deep Learning without Back-Propagation", AAAI 2020.
+- Gretton et al., "A Kernel Two-Sample Test", JMLR 13, 2012, section 8: the median distance.
 """
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 DELTA = 1.0  # smooths a group's variance, as in the experiments of Pogodin and Latham
 EPSILON = 1e-5  # of the normalised measure, as in Ma et al.
-ROUNDING = 1e-6  # centred features smaller than this share of the original ones are 0
+ROUNDING = 1e-6  # a difference smaller than this share of what it is a difference of is 0
 
 
 def group(Z: Tensor, groups: int, power: float) -> Tensor:
@@ -44,7 +45,7 @@ def centred(F: Tensor) -> Tensor:
 
 
 def gram(F: Tensor) -> Tensor:
-    """Return f.f' for features `(B, d)`: all that the kernels depend on."""
+    """Return f.f' for features `(B, d)`, the linear kernel: all that the others depend on."""
     return F @ F.T
 
 
@@ -55,10 +56,27 @@ def cosine(G: Tensor) -> Tensor:
     return G * inverse * inverse[:, None]
 
 
-def gaussian(G: Tensor, width: float) -> Tensor:
+def gaussian(G: Tensor, width: float | Tensor) -> Tensor:
     """Return k(f, f') = exp(-|f - f'|^2 / (2 width^2)) from the Gram matrix."""
     squares = G.diagonal()
     return ((squares[:, None] + squares - 2 * G) / (-2 * width**2)).exp()
+
+
+def median_distance(G: Tensor) -> Tensor:
+    """Return the median of |f - f'| over pairs of examples, of the two in the middle the lower.
+
+    It is a scalar without a graph. If it is 0 it is their mean; if that is 0, or there is no pair,
+    1.
+    """
+    G = G.detach()
+    squares = G.diagonal()
+    sums = squares[:, None] + squares
+    apart = sums - 2 * G
+    apart = apart.masked_fill_(apart <= ROUNDING * sums, 0).sqrt_()
+    one, other = torch.triu_indices(*G.shape, 1, device=G.device)
+    pairs = torch.cat([apart[one, other], apart.new_ones(0 if len(G) > 1 else 1)])
+    mean = pairs.mean()
+    return pairs.median().where(pairs.median() > 0, mean.where(mean > 0, 1.0))
 
 
 def hsic(A: Tensor, B: Tensor) -> Tensor:

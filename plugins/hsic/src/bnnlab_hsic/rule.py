@@ -11,12 +11,12 @@ from bnnlab.errors import UsageError
 from bnnlab.families.local import LocalRule, output_shapes
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
-from bnnlab.markers import AtLeast, Decay, Positive, Search
+from bnnlab.markers import Above, AtLeast, Decay, Positive, Search
 from bnnlab_hsic import dependence
 
 Form = Literal["zz", "xz"]
 Estimator = Literal["biased", "plausible", "normalised"]
-Kernel = Literal["cosine", "gaussian"]
+Kernel = Literal["cosine", "gaussian", "linear"]
 
 _MEASURES = {
     "biased": dependence.hsic,
@@ -39,7 +39,8 @@ class HSICBottleneck(LocalRule):
     the batch changes no weight's gradient; a batch of one example has none.
 
     The kernel of Y is the cosine of centred one-hot codes: 1 within a class, -1 / (C - 1) between
-    two of the model's C classes. Gaussian kernels have width sigma sqrt(d) for d features.
+    two of the model's C classes. Another one (Ma et al.: `gaussian`) has two values, too, so under
+    `biased` and `plausible` it is the same with another gamma.
 
     With `groups`, Z is represented in the kernel by v_alpha^(1 - p), the spread of the activity in
     each group of channels (see `dependence.group`). What is passed on to the next segment is Z
@@ -50,8 +51,10 @@ class HSICBottleneck(LocalRule):
             network's input X.
         estimator: M, the measure of dependence. biased: HSIC. plausible: pHSIC. normalised: nHSIC.
         gamma: Weight of the dependence on the class.
-        kernel: Kernel of Z and X.
-        sigma: Width of the Gaussian kernel, in units of sqrt(number of features).
+        kernel: Kernel of Z and X. linear: the product f.f'.
+        class_kernel: Kernel of Y, for centred one-hot codes.
+        sigma: Width of Gaussian kernels, in units of sqrt(number of features). median: the median
+            distance between two examples of the batch (Gretton et al., JMLR 2012).
         centre: Subtract from each example's features their mean, over the units of the segment (or
             the pixels of X), or over the groups. Not over the batch.
         groups: Number of groups of channels whose spread represents the activity. 1: no groups.
@@ -66,14 +69,16 @@ class HSICBottleneck(LocalRule):
         estimator: Estimator = "biased",
         gamma: Annotated[Positive, Search(2.0, 200.0)] = 2.0,
         kernel: Kernel = "cosine",
-        sigma: Annotated[Positive, Search(1.0, 10.0)] = 5.0,
+        class_kernel: Kernel = "cosine",
+        sigma: Annotated[float | Literal["median"], Above(0), Search(1.0, 10.0)] = 5.0,
         centre: bool = True,
         groups: Annotated[int, AtLeast(1)] = 1,
         power: Decay = 0.5,
     ) -> None:
         super().__init__()
         self.form, self.measure, self.gamma = form, _MEASURES[estimator], gamma
-        self.kernel, self.sigma, self.centre = kernel, sigma, centre
+        self.kernel, self.class_kernel, self.sigma = kernel, class_kernel, sigma
+        self.centre = centre
         self.groups, self.power = groups, power
 
     def attach(self, model: Model, _generator: torch.Generator) -> None:
@@ -140,11 +145,12 @@ class HSICBottleneck(LocalRule):
     def _loss(self, G: Tensor, d: int, batch: Batch) -> Tensor:
         """Return the objective from the Gram matrix of d features."""
         Y = F.one_hot(batch.targets, self.classes).to(G.dtype)
-        K_Y = dependence.cosine(dependence.gram(dependence.centred(Y)))
-        K_Z = K = self._kernel(G, d)
+        codes = dependence.gram(dependence.centred(Y))
+        K_Y = self._kernel(self.class_kernel, codes, self.classes)
+        K_Z = K = self._kernel(self.kernel, G, d)
         if self.form == "xz":
             x = self._centre(batch.inputs.flatten(1))
-            K = self._kernel(dependence.gram(x), x.shape[1])
+            K = self._kernel(self.kernel, dependence.gram(x), x.shape[1])
         return self.measure(K, K_Z) - self.gamma * self.measure(K_Y, K_Z)
 
     def _represent(self, Z: Tensor) -> Tensor:
@@ -153,7 +159,11 @@ class HSICBottleneck(LocalRule):
     def _centre(self, features: Tensor) -> Tensor:
         return dependence.centred(features) if self.centre else features
 
-    def _kernel(self, G: Tensor, d: int) -> Tensor:
-        if self.kernel == "cosine":
+    def _kernel(self, kernel: Kernel, G: Tensor, d: int) -> Tensor:
+        if kernel == "linear":
+            return G
+        if kernel == "cosine":
             return dependence.cosine(G)
+        if self.sigma == "median":
+            return dependence.gaussian(G, dependence.median_distance(G))
         return dependence.gaussian(G, self.sigma * math.sqrt(d))

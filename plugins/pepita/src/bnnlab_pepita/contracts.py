@@ -1,5 +1,7 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
+import pytest
+
 from bnnlab_testing import LearningRuleContract
 
 
@@ -9,3 +11,9 @@ class TestPepita(LearningRuleContract):
 
 class TestSignalPropagation(LearningRuleContract):
     name = "sigprop-tl"
+
+
+@pytest.mark.slow  # a variant of what is above
+class TestSignsOfErrors(LearningRuleContract):
+    name = "pepita"
+    options = {"error": "sign", "gain": 0.1, "projection": "positive", "positions": "root"}

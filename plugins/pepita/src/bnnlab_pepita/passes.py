@@ -40,11 +40,14 @@ class Pass(ABC):
 
     def __init__(self, layers: int) -> None:
         self.layers, self.seen = layers, 0
-        self._latest: tuple[Tensor, Tensor] | None = None
+        self._latest: tuple[Tensor, Tensor, int] | None = None
 
     @abstractmethod
-    def hidden(self, z: Tensor, h: Tensor) -> None:
-        """Take a hidden layer's output z, with its graph, and its activity h, of equal shape."""
+    def hidden(self, z: Tensor, h: Tensor, positions: int) -> None:
+        """Take a hidden layer's output z, with its graph, and its activity h, of equal shape.
+
+        The layer's weights are used at so many positions of an example.
+        """
 
     @abstractmethod
     def output(self, z: Tensor) -> Tensor:
@@ -80,18 +83,20 @@ class Pass(ABC):
     def _normalised(self, norm: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> Tensor | None:
         return self.normalise(norm, args[0])
 
-    def _weighed(self, _layer: nn.Module, _args: Any, z: Tensor) -> Tensor:
+    def _weighed(self, layer: nn.Module, _args: Any, z: Tensor) -> Tensor:
         self._settle()
         self.seen += 1
         if self.seen == self.layers:
             return self.output(z)
         x = z.detach()
-        self._latest = z, x.clone()  # what follows may change x in place
+        channels = z.shape[-1 if isinstance(layer, nn.Linear) else 1]
+        self._latest = z, x.clone(), z[0].numel() // channels  # what follows may change x in place
         return x
 
     def _activated(self, _module: nn.Module, _args: Any, h: Any) -> None:
         if self._latest and isinstance(h, Tensor) and h.shape == self._latest[0].shape:
-            self._latest = self._latest[0], h.detach().clone()
+            z, _, positions = self._latest
+            self._latest = z, h.detach().clone(), positions
             self._settle()
 
     def _settle(self) -> None:
@@ -126,7 +131,7 @@ class CleanPass(Pass):
         self.h, self.z = deque[Tensor](), deque[Tensor]()
         self.statistics = deque[tuple[Tensor, Tensor]]()
 
-    def hidden(self, z: Tensor, h: Tensor) -> None:
+    def hidden(self, z: Tensor, h: Tensor, positions: int) -> None:  # noqa: ARG002
         """Keep the activity."""
         self.h.append(h)
         if self.keep_graphs:
@@ -153,15 +158,16 @@ class ModulatedPass(Pass):
         layers: How many weight layers are executed.
         clean: The clean pass over the same examples, which is used up.
         delta: The gradient of the batch-mean loss at the output layer's own output.
+        power: The gradient of a hidden layer is a sum over n positions, over n^power.
     """
 
-    def __init__(self, layers: int, clean: CleanPass, delta: Tensor) -> None:
+    def __init__(self, layers: int, clean: CleanPass, delta: Tensor, power: float) -> None:
         super().__init__(layers)
-        self.clean, self.delta = clean, delta
+        self.clean, self.delta, self.power = clean, delta, power
 
-    def hidden(self, z: Tensor, h: Tensor) -> None:
+    def hidden(self, z: Tensor, h: Tensor, positions: int) -> None:
         """Teach by the difference of the activities, over the batch size."""
-        self._teach(z, (self.clean.h.popleft() - h) / len(h))
+        self._teach(z, (self.clean.h.popleft() - h) / (len(h) * positions**self.power))
 
     def output(self, z: Tensor) -> Tensor:
         """Teach by the error."""

@@ -19,6 +19,8 @@ from bnnlab.markers import Above, AtLeast, AtMost, Search
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
+_POWERS = {"sum": 0, "root": 0.5, "mean": 1}
+
 
 class InputModulation(LearningRule):
     """Teaches a layer by how its activity changes when the error is projected onto the input.
@@ -31,7 +33,8 @@ class InputModulation(LearningRule):
         dW_l = (h_l - h'_l)^T h'_{l-1} / B  in hidden layers,  dW_L = e^T h'_{L-1} / B,
 
     with h_{l-1} in place of h'_{l-1} in signal propagation. F, of shape (n, K), is drawn once,
-    uniform in +-0.05 sqrt(6 / n), and the gain g is `gain * decay^t` at step t = 1, 2, ...
+    uniform in +-0.05 sqrt(6 / n), and the gain g is `gain * decay^t` at step t = 1, 2, ... Where a
+    layer has positions (pixels, tokens), the product is summed over them.
 
     Layers are the linear and convolutional ones that are called as modules, in order of execution;
     what h is, `Pass` says. All parameters of a layer get the product of this signal with the
@@ -45,6 +48,12 @@ class InputModulation(LearningRule):
             (signal propagation).
         gain: Factor on the projection of the error onto the input; 1 is the paper's size.
         decay: Factor on the gain with every training step.
+        error: What is projected onto the input. value: e. sign: its sign (`ERINsign` of the
+            authors' code, with gain 0.1).
+        projection: The elements of F. zero-mean: as above. positive: uniform between 0 and
+            0.05 sqrt(6 / n) (without `--B_mean_zero` of that code).
+        positions: A hidden weight's gradient over an image's or a sequence's n positions. sum: as
+            they come. mean: over n. root: over sqrt(n) (`--sqrt_conv` of that code).
     """
 
     any_loss = True
@@ -56,9 +65,13 @@ class InputModulation(LearningRule):
         presynaptic: Literal["modulated", "clean"],
         gain: Annotated[float, AtLeast(0), Search(0.1, 10.0)] = 1.0,
         decay: Annotated[float, Above(0), AtMost(1)] = 1.0,
+        error: Literal["value", "sign"] = "value",
+        projection: Literal["zero-mean", "positive"] = "zero-mean",
+        positions: Literal["sum", "mean", "root"] = "sum",
     ) -> None:
         super().__init__()
-        self.presynaptic, self.gain, self.decay = presynaptic, gain, decay
+        self.presynaptic, self.gain, self.decay, self.error = presynaptic, gain, decay, error
+        self.projection, self.power = projection, _POWERS[positions]
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
@@ -89,7 +102,9 @@ class InputModulation(LearningRule):
             )
         self.layers = probe.seen
         size = math.prod(model.input_shape)
-        uniform = torch.rand(size, outputs, generator=generator) * 2 - 1
+        uniform = torch.rand(size, outputs, generator=generator)
+        if self.projection == "zero-mean":
+            uniform = uniform * 2 - 1
         self.register_buffer("F", uniform.to(like) * (0.05 * math.sqrt(6 / size)))
 
     def step_started(self) -> None:
@@ -117,8 +132,11 @@ class InputModulation(LearningRule):
         rows = batch.mean_rows
         if isinstance(rows, Tensor):
             rows = rows.to(inputs.device)[:, None]
+        if self.error == "sign":
+            rows, error = 1, error.sign()
         gain = rows * self.gain * self.decay**self.steps  # a mean loss's error, times its rows
         modulation = (gain * error.flatten(1) @ self.F.mT).view_as(inputs)
         copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        ModulatedPass(self.layers, clean, delta).run(model, fixed | copies, inputs + modulation)
+        modulated = ModulatedPass(self.layers, clean, delta, self.power)
+        modulated.run(model, fixed | copies, inputs + modulation)
         return loss, logits
