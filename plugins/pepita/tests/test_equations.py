@@ -235,7 +235,7 @@ NETS: dict[str, tuple[Callable[[], Model], Callable[[Trace, Array], Array]]] = {
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "usual": ({}, {}),
     "sign": ({"error": "sign"}, {"error": np.sign}),
-    "mean": ({"positions": "mean", "projection": "positive"}, {"power": 1.0}),
+    "mean": ({"positions": "mean"}, {"power": 1.0}),
     "root": ({"positions": "root"}, {"power": 0.5}),
 }
 """Options, and what they are in the transcription."""
@@ -264,6 +264,21 @@ def test_gradients_agree_with_numpy(net: str, kind: Any, variant: str) -> None:
             assert np.abs(grad).max() > 1e-6, name
             error = np.abs(float64(found[name]) - grad).max() / np.abs(grad).max()
             assert error < 1e-6, name
+
+
+def test_a_projection_from_0_on_is_half_the_gain() -> None:
+    """The authors' code may draw F in [0, f); e sums to 0, so what all classes have cancels."""
+    model = dense("layer")
+    rule = attached(InputModulation("modulated", gain=20.0), model)
+    x, y = noise_for(model, 1, 8)
+    rule.closure(model, (x, y))()
+    positive = float64(rule.F) + 0.05 * math.sqrt(6 / 12)
+    assert positive.min() >= 0
+    p = {name: float64(parameter) for name, parameter in model.named_parameters()}
+    net = dense_in_numpy("layer")
+    _, wanted = two_passes(net, p, 20.0 * positive, float64(x), y.numpy(), "modulated")
+    for name, grad in gradients(model).items():
+        np.testing.assert_allclose(float64(grad), wanted[name], rtol=1e-6, atol=1e-12)
 
 
 # ------------------------------------------------------------- where this differs

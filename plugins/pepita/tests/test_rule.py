@@ -60,13 +60,6 @@ def test_the_projection_is_uniform_and_of_the_papers_size() -> None:
     assert not torch.equal(rule.F, modulation(model, seed=4).F)
 
 
-def test_a_positive_projection_starts_at_0() -> None:
-    model = Model([nn.Flatten(), nn.Linear(300, 100)], (3, 10, 10))
-    F = modulation(model, projection="positive").F
-    torch.testing.assert_close(2 * F - 0.05 * math.sqrt(6 / 300), modulation(model).F)
-    assert F.min() >= 0
-
-
 def test_a_resumed_run_goes_on_with_the_decayed_gain() -> None:
     def steps(rule: Any, numbers: range) -> list[Tensor]:
         model = linear_net()

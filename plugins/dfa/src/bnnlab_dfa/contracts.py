@@ -39,7 +39,7 @@ class TestDirectRandomTargetProjection(LearningRuleContract):
 @pytest.mark.slow  # a variant of what is above
 class TestKaimingDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
-    options = {"feedback": "uniform", "fan": "in", "scale": 1.414, "mean": 0.5}
+    options = {"feedback": "uniform", "fan": "in", "scale": 1.414, "mean": 0.1}
     own_objective = True
 
 

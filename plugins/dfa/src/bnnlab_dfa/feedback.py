@@ -37,7 +37,8 @@ class RandomFeedback(LearningRule):
     The elements of B_l, of shape (K, d_l) for d_l numbers per example, have mean 0 and standard
     deviation scale / sqrt(d_l): the size of a backpropagated error under a binary layer with
     fan-in scale. Published codes have another number in the place of d_l (`fan`), or another mean
-    (as the projection F in the code of Dellaferrera and Kreiman, ICML 2022).
+    (as the projection F in the code of Dellaferrera and Kreiman, ICML 2022); where what is
+    projected sums to 0 over the K, as errors under cross-entropy do, the mean cancels.
 
     With `per="channel"` all positions of a channel share one element, and B_l is far smaller for
     large images. Channels are dimension 1 of images (B, C, H, W) and the last one of tokens

@@ -27,7 +27,15 @@ class TestNormalisedHSICBottleneck(LearningRuleContract):
 class TestLinearHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True
-    options = {"kernel": "linear", "class_kernel": "gaussian", "sigma": "median"}
+    options = {"kernel": "linear", "estimator": "normalised", "gamma": 20.0}
+    without_effect = ONE_GROUP
+
+
+@pytest.mark.slow  # a variant of what is above
+class TestMedianHSICBottleneck(LearningRuleContract):
+    name = "hsic"
+    own_objective = True
+    options = {"kernel": "gaussian", "class_kernel": "gaussian", "sigma": "median", "gamma": 20.0}
     without_effect = ONE_GROUP
 
 

@@ -50,8 +50,6 @@ class InputModulation(LearningRule):
         decay: Factor on the gain with every training step.
         error: What is projected onto the input. value: e. sign: its sign (`ERINsign` of the
             authors' code, with gain 0.1).
-        projection: The elements of F. zero-mean: as above. positive: uniform between 0 and
-            0.05 sqrt(6 / n) (without `--B_mean_zero` of that code).
         positions: A hidden weight's gradient over an image's or a sequence's n positions. sum: as
             they come. mean: over n. root: over sqrt(n) (`--sqrt_conv` of that code).
     """
@@ -66,12 +64,11 @@ class InputModulation(LearningRule):
         gain: Annotated[float, AtLeast(0), Search(0.1, 10.0)] = 1.0,
         decay: Annotated[float, Above(0), AtMost(1)] = 1.0,
         error: Literal["value", "sign"] = "value",
-        projection: Literal["zero-mean", "positive"] = "zero-mean",
         positions: Literal["sum", "mean", "root"] = "sum",
     ) -> None:
         super().__init__()
         self.presynaptic, self.gain, self.decay, self.error = presynaptic, gain, decay, error
-        self.projection, self.power = projection, _POWERS[positions]
+        self.power = _POWERS[positions]
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
@@ -102,9 +99,7 @@ class InputModulation(LearningRule):
             )
         self.layers = probe.seen
         size = math.prod(model.input_shape)
-        uniform = torch.rand(size, outputs, generator=generator)
-        if self.projection == "zero-mean":
-            uniform = uniform * 2 - 1
+        uniform = torch.rand(size, outputs, generator=generator) * 2 - 1
         self.register_buffer("F", uniform.to(like) * (0.05 * math.sqrt(6 / size)))
 
     def step_started(self) -> None:
