@@ -31,7 +31,7 @@ install = if $(BIN)/python -m pip install --quiet uv; then \
 # A step that failed is made anew: without this, a .venv in which `venv` could put no pip would stay.
 .DELETE_ON_ERROR:
 
-.PHONY: demo test test-heavy test-slow docs lint format matrix wheels release clean
+.PHONY: demo test test-heavy test-slow test-plugins docs lint format matrix wheels release clean
 
 demo: $(VENV)/.demo  ## Compare three methods on five tasks, in about 20 s
 	$(BIN)/bnn demo
@@ -50,6 +50,11 @@ test-optuna: EXTRAS := [postgresql]
 test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
 	$(call install,-e "plugins/$*$(EXTRAS)")
 	$(PYTEST) -m "not slow" plugins/$*
+
+test-plugins: $(READY)  ## Test each plugin as `bnn test-plugin` does, for a quarter of an hour
+	for each in $(filter-out bnnlab-tracking,$(LIGHT:plugins/%=bnnlab-%)); do \
+		$(BIN)/bnn test-plugin $$each || exit 1; \
+	done
 
 docs: $(VENV)/.docs  ## Build the documents as a site, which `bnn docs` opens
 	$(BIN)/python site/build.py
