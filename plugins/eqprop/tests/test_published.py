@@ -351,7 +351,7 @@ def unrelaxed(name: str, order: Order, factor: float) -> tuple[Network, States]:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [n for n in NETS if n != "conv, equal states"])  # many rests
 @torch.no_grad()
 def test_states_at_rest_do_not_depend_on_the_order_of_updates(name: str) -> None:
     ends = []
