@@ -141,7 +141,7 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
 
 
 def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
-    own = {"config", "recipe", "seeds", "set", "host", "probe", "probes", "track", *PARTS}
+    own = {"config", "recipe", "short", "seeds", "set", "host", "probe", "probes", "track", *PARTS}
     own |= {"resume", "allow_changed_versions"}
     types_of = get_type_hints(bnnlab.run)
     types = {key: hint for key, hint in types_of.items() if key not in own}
@@ -187,6 +187,8 @@ MISTAKES: list[tuple[Any, str]] = [
     (lambda: bnnlab.run(probe={"weights": {"bins": 3}}), "probe.weights.bins: no such option"),
     (lambda: bnnlab.run(probe="weights", probes="weights"), "probe and probes are both set"),
     (lambda: bnnlab.run(recipe="no/such"), "unknown recipe 'no/such'"),
+    (lambda: bnnlab.run(recipe="dfa/permuted-mnist", short=True), "has no short form"),
+    (lambda: bnnlab.run(short=True), "name it, as recipe="),
     (lambda: bnnlab.run("/no/such/file.toml"), "cannot read /no/such/file.toml"),
 ]
 

@@ -77,6 +77,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "empty device": (["run", "--device="], ["device: the text is empty"]),
     "empty run file": (["run", "--config", ""], ["--config: the path is empty"]),
     "empty resume": (["run", "--resume="], ["--resume: the path is empty"]),
+    "no short form": (
+        ["run", "--recipe", "dfa/permuted-mnist", "--short"],
+        ["recipe 'dfa/permuted-mnist' has no short form"],
+    ),
+    "short form of nothing": (["run", "--short"], ["--recipe PLUGIN/NAME"]),
     "empty recipe": (["run", "--recipe="], ["unknown recipe ''"]),
     "empty rule": (["run", "--rule="], ["unknown rule ''"]),
     "empty probe": (["run", "--probe="], ["unknown probe ''"]),

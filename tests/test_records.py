@@ -214,7 +214,7 @@ def test_a_name_that_is_a_path_is_refused_and_nothing_is_made(name: str, tmp_pat
 
 def test_configuration_and_environment_are_readable(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "x", "described")
-    folder.describe({"epochs": 2, "rule": {"name": "a/dfa"}}, {"bnnlab-dfa": "0.1.0"})
+    folder.describe({"epochs": 2, "rule": {"name": "a/dfa"}}, {"plugins": {"bnnlab-dfa": "0.1.0"}})
     config = tomli.loads((folder.path / "run.toml").read_text(encoding="utf-8"))
     assert config == {"epochs": 2, "rule": {"name": "a/dfa"}}
     environment = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ class Said(TypedDict, total=False):
     """What a run and its repetitions are told alike, for type checkers and editors."""
 
     recipe: str | None
+    short: bool | None
     rule: Choosable | LearningRule | Makes
     optimizer: Choosable | Makes
     model: Choosable | nn.Module | Makes

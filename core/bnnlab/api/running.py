@@ -23,8 +23,7 @@ from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import expect
-from bnnlab.registry.recipes import find_recipe
-from bnnlab.settings.layers import Layer, resolve
+from bnnlab.settings.layers import Layer, layers_of_recipe, resolve
 from bnnlab.settings.run import RUN_OPTIONS, STUDIES, EvaluateOn, Loss, Schedule
 from bnnlab.settings.text import assignment, joined, read_config
 
@@ -37,6 +36,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     config: Config = None,
     *,
     recipe: str | None = None,
+    short: bool | None = None,
     rule: Choosable | LearningRule | Makes = None,
     optimizer: Choosable | Makes = None,
     model: Choosable | nn.Module | Makes = None,
@@ -96,6 +96,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     Args:
         config: A run file, or its content as a mapping.
         recipe: A recipe's name, as `bnn list-recipes` shows it.
+        short: Whether to take the short form of the recipe, if it has one.
         set: More settings, such as `{"optimizer.lr": 0.005}`. They override the arguments.
         host: The plugins to choose from. By default all that are installed.
         rule, optimizer, model, stream: A component's name, or a mapping with `name` and options.
@@ -120,20 +121,23 @@ def run(  # noqa: D417  # `_document` adds the settings
     said = {key: value for key, value in locals().items() if key in _SETTINGS and value is not None}
     expect("config", config, str, PathLike, Mapping, NoneType)
     expect("recipe", recipe, str, NoneType)
+    expect("short", short, bool, NoneType)
     expect("set", set, Mapping, NoneType)
     expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
     many = {Kind.PROBE: _one_of(probe, probes), Kind.TRACKER: track}
     said |= {kind: several for kind, several in many.items() if several is not None}
     if resume is not None:
-        others = {"config": config, "recipe": recipe, "set": set, "seeds": seeds}
+        others = {"config": config, "recipe": recipe, "short": short, "set": set, "seeds": seeds}
         said |= {key: value for key, value in others.items() if value is not None}
         return _resume(host, resume, said, bool(allow_changed_versions))
     if allow_changed_versions:
         raise UsageError("allow_changed_versions is only for resume")
+    if short and recipe is None:
+        raise UsageError("short=True is the short form of a recipe: name it, as recipe=...")
     named, objects = name_objects(host, said)
     host = offering(host, objects)
-    places: list[Mapping[str, Any] | Layer] = [*_files(host, config, recipe)]
+    places: list[Mapping[str, Any] | Layer] = [*_files(host, config, recipe, bool(short))]
     places.append({"out": None, **named})
     places.append(joined(assignment(key, value) for key, value in (set or {}).items()))
     if seeds is None:
@@ -158,11 +162,9 @@ def _one_of(probe: Probes, probes: Probes) -> Probes:
     return probes
 
 
-def _files(host: PluginHost, config: Config, recipe: str | None) -> list[Layer]:
+def _files(host: PluginHost, config: Config, recipe: str | None, short: bool) -> list[Layer]:
     """Return the layers of a recipe and of a run file."""
-    places = []
-    if recipe is not None:
-        places.append(Layer(find_recipe(host, recipe).settings, f"the recipe {recipe}"))
+    places = [] if recipe is None else layers_of_recipe(host, recipe, short)
     if isinstance(config, Mapping):
         places.append(Layer(config))
     elif config is not None:

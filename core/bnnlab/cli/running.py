@@ -13,9 +13,10 @@ from bnnlab.errors import NotInstalledError, StoppedError, UsageError
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
-from bnnlab.registry.recipes import find_recipe, find_recipes
+from bnnlab.registry.recipes import Recipe as Found
+from bnnlab.registry.recipes import find_recipes
 from bnnlab.settings.isolation import named_plugins, only
-from bnnlab.settings.layers import Layer, resolve
+from bnnlab.settings.layers import Layer, layers_of_recipe, resolve
 from bnnlab.settings.run import KINDS, MANY_HELP, RUN_OPTIONS, STUDIES
 from bnnlab.settings.schema import run_schema
 from bnnlab.settings.text import read_config
@@ -36,6 +37,12 @@ Recipe = Annotated[
         "--recipe",
         help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
         rich_help_panel="Files",
+    ),
+]
+Short = Annotated[
+    bool,
+    typer.Option(
+        "--short", help="The short form of the --recipe, if it has one.", rich_help_panel="Files"
     ),
 ]
 Probes = Annotated[
@@ -83,6 +90,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 def run(
     config: ConfigFile = None,
     recipe: Recipe = None,
+    short: Short = False,
     probe: Probes = None,
     track: Trackers = None,
     seeds: Seeds = None,
@@ -108,7 +116,7 @@ def run(
 
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
 
-      bnn run --recipe PLUGIN/NAME --seed 1
+      bnn run --recipe PLUGIN/NAME --seed 1   |   bnn run --recipe PLUGIN/NAME --short
 
       bnn run --seeds 5   |   bnn run --seeds 0,3,7
     """
@@ -117,19 +125,20 @@ def run(
     many = {str(Kind.PROBE): probe, str(Kind.TRACKER): track}
     spoken = layer({**said, **{key: {name: {} for name in its or ()} for key, its in many.items()}})
     others = spoken.keys() - {Kind.TRACKER}
-    if resume and (others or config or recipe or seeds is not None):
+    if resume and (others or config or recipe or short or seeds is not None):
         raise UsageError(
             "--resume takes all settings from the folder, and only --track from the command line: "
             "remove the other flags"
         )
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
+    if short and recipe is None:
+        raise UsageError("--short is the short form of a recipe: name it, as --recipe PLUGIN/NAME")
     file = config_of(resume) if resume else config
     places: list[Any] = [Layer(read_config(file), str(file))] if file else []
     if recipe is not None:
         with only([recipe.partition("/")[0]]) if isolated else nullcontext():
-            found = find_recipe(PluginHost(), recipe)
-        places.insert(0, Layer(found.settings, f"the recipe {recipe}"))
+            places[:0] = layers_of_recipe(PluginHost(), recipe, short)
     places.append(spoken)
     repeating = {STUDIES} if seeds is not None else set()
     with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
@@ -197,23 +206,40 @@ def _train(
             return experiment.result, stop.exit_code
 
 
-def list_recipes(json: Json = False) -> None:
+def list_recipes(
+    paper: Annotated[bool, typer.Option("--paper", help="Group them by their papers.")] = False,
+    json: Json = False,
+) -> None:
     """List recipes (run files that plugins ship), and what each reproduces.
 
-    Examples:  bnn list-recipes   |   bnn run --recipe NAME
+    Examples:  bnn list-recipes   |   bnn list-recipes --paper   |   bnn run --recipe NAME
     """
     recipes = find_recipes(PluginHost())
+    groups: dict[str, list[Found]] = {}
+    for each in sorted(recipes, key=lambda its: its.paper or "~") if paper else ():
+        groups.setdefault(each.paper, []).append(each)
     if json:
-        print_json({"recipes": [vars(recipe) for recipe in recipes]})
+        grouped = [{"paper": name, "recipes": [*map(vars, its)]} for name, its in groups.items()]
+        print_json({"papers": grouped} if paper else {"recipes": [*map(vars, recipes)]})
         return
-    for recipe in recipes:
-        print_out(line((recipe.name, "bold")))
-        for about in (
-            [f"broken: {recipe.fault}"] if recipe.fault else [recipe.title, recipe.reproduces]
-        ):
-            print_out(about, indent=4)
+    for name, its in groups.items():
+        print_out(line((name or "No paper", "bold underline")))
+        for each in its:
+            _print_recipe(each, 4)
+    for each in () if paper else recipes:
+        _print_recipe(each)
     if not recipes:
         print_out("No installed plugin has a recipe.")
+
+
+def _print_recipe(recipe: Found, indent: int = 0) -> None:
+    notes = [recipe.figure] if indent and recipe.figure else []
+    notes += ["has a short form"] if recipe.short is not None else []
+    noted = f"  ({', '.join(notes)})" if notes else ""
+    print_out(line((recipe.name, "bold"), noted), indent=indent)
+    broken = [f"broken: {recipe.fault}"] if recipe.fault else []
+    for about in broken or [recipe.title, recipe.reproduces]:
+        print_out(about, indent=indent + 4)
 
 
 def schema() -> None:

@@ -33,6 +33,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import is_storable, shown
 from bnnlab.registry.requirements import warn_of_unmet
 from bnnlab.settings.fit import require
+from bnnlab.settings.merging import Layer
 from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import RunFolder, write_setting
 from bnnlab.storage.log import hear
@@ -176,5 +177,7 @@ def _new_folder(
     described = "-".join(config.choices[kind].component.name for kind in naming)
     folder = RunFolder.create(building.expand(config.out), config.name, described)
     loaded = [plugin for plugin in host.plugins if plugin.status is PluginStatus.OK]
-    folder.describe(settings, {each.distribution: each.version for each in loaded})
+    sources = [place.source for place in config.places if isinstance(place, Layer) and place.source]
+    plugins = {each.distribution: each.version for each in loaded}
+    folder.describe(settings, {"plugins": plugins, "settings": sources})
     return folder

@@ -22,6 +22,9 @@ class Recipe:
         reproduces: The paper's experiment, or what was measured; of this table, too.
         settings: The rest of the file, a layer of settings.
         fault: Why the file cannot be used, or None.
+        paper: The paper whose experiment it is, of this table, too; empty if there is none.
+        figure: The figure or table in that paper.
+        short: The short form: settings that override those of the file. None: it has none.
     """
 
     name: str
@@ -29,6 +32,9 @@ class Recipe:
     reproduces: str
     settings: dict[str, Any]
     fault: str | None = None
+    paper: str = ""
+    figure: str = ""
+    short: dict[str, Any] | None = None
 
 
 def find_recipes(host: PluginHost) -> list[Recipe]:
@@ -56,10 +62,13 @@ def _read(name: str, file: Traversable) -> Recipe:
         about = settings.pop("recipe", {})
         if not isinstance(about, dict):
             raise UsageError("'recipe' must be a table, with title and reproduces")
+        short = about.pop("short", None)
+        if short is not None and not isinstance(short, dict):
+            raise UsageError("'recipe.short' must be a table of settings")
     except UsageError as error:
         return Recipe(name, "", "", {}, fault=str(error))
-    title, reproduces = str(about.get("title", "")), str(about.get("reproduces", ""))
-    return Recipe(name, title, reproduces, settings)
+    texts = {key: str(about.get(key, "")) for key in ("title", "reproduces", "paper", "figure")}
+    return Recipe(name, settings=settings, short=short, **texts)
 
 
 def find_recipe(host: PluginHost, name: str) -> Recipe:

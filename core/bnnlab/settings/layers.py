@@ -10,6 +10,7 @@ from bnnlab.registry.components import MANY, PARTS, Command, Component, Kind
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_values, set_in
+from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.merging import Layer as Layer
 from bnnlab.settings.merging import Merged, Named, merge
 from bnnlab.settings.merging import Settings as Settings
@@ -49,6 +50,23 @@ def resolve(
         places=tuple(places),
         **values,
     )
+
+
+def layers_of_recipe(host: PluginHost, name: str, short: bool = False) -> list[Layer]:
+    """Return the settings of a recipe, and over them those of its short form.
+
+    Raises:
+        UsageError: If there is no such recipe or short form.
+    """
+    recipe = find_recipe(host, name)
+    layers = [Layer(recipe.settings, f"the recipe {name}")]
+    if short:
+        if recipe.short is None:
+            raise UsageError(
+                f"recipe {name!r} has no short form. Run it as it is, or shorten it: --epochs 1"
+            )
+        layers.append(Layer(recipe.short, f"the short form of the recipe {name}"))
+    return layers
 
 
 def resolve_components(

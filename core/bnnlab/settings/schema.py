@@ -25,7 +25,10 @@ _BOUNDS = {
 _RECIPE: Schema = {
     "description": "Of a recipe: what it is. Of a study: its recipe. A run does not read it.",
     "type": ["object", "string"],
-    "properties": {"title": {"type": "string"}, "reproduces": {"type": "string"}},
+    "properties": {
+        **{key: {"type": "string"} for key in ("title", "reproduces", "paper", "figure")},
+        "short": {"type": "object"},
+    },
 }
 
 _STUDY = ("sweep", "engine", "tune", "table")

@@ -8,13 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 
-def environment(plugins: Mapping[str, str]) -> dict[str, Any]:
-    """Return what environment.json holds: versions, machine, threads, plugins."""
+def environment(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what environment.json holds: versions, machine, threads, and what is told of."""
     import torch
 
     return {
         "bnnlab": version("bnnlab"),
-        "plugins": dict(plugins),
+        **told,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),

@@ -118,7 +118,7 @@ class RunFolder:
         folder.lock()
         return folder
 
-    def describe(self, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
+    def describe(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
         """Write run.toml and environment.json into a new folder; if that fails, delete it.
 
         Raises:
@@ -126,7 +126,7 @@ class RunFolder:
         """
         try:
             write_atomically(self.path / CONFIG, tomli_w.dumps(dict(config)).encode())
-            content = to_json(environment(plugins)).encode()
+            content = to_json(environment(origin)).encode()
             write_atomically(self.path / ENVIRONMENT, content)
         except OSError as error:
             self.unlock()

@@ -381,7 +381,7 @@ def test_evil_names_are_text_everywhere(make_run: MakeRun, tmp_path: Path) -> No
         make_run(f"evil/{cell}/failed", seed=2, status="failed", optimizer=rate, **said)
         for seed in (0, 1):
             folder = make_run(f"evil/{cell}/seed-{seed}", 0.6, seed=seed, optimizer=rate, **said)
-            found = {"python": EVIL, "command": ["bnn", EVIL]}
+            found = {"python": EVIL, "command": ["bnn", EVIL], "settings": [f"the recipe {EVIL}"]}
             (folder / "environment.json").write_text(json.dumps(found))
     content = render([tmp_path / "evil" / name, tmp_path / "evil" / "=plain"])
     page = Read(content)
@@ -389,6 +389,7 @@ def test_evil_names_are_text_everywhere(make_run: MakeRun, tmp_path: Path) -> No
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert not re.search(r"[\u202e\x00-\x09\x0b-\x1f]", content)
     assert page.text.count(printable(EVIL)) > 15
+    assert "Its settings came from the recipe <script>alert" in page.text
     assert printable(name) in {text for row in page.tables["cells"] for text, _ in row}
 
 

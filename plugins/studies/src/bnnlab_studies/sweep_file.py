@@ -11,8 +11,7 @@ from bnnlab.errors import UsageError, command, did_you_mean
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import as_table, read_toml
 from bnnlab.registry.options import shown
-from bnnlab.registry.recipes import find_recipe
-from bnnlab.settings.layers import Layer
+from bnnlab.settings.layers import Layer, layers_of_recipe
 from bnnlab.settings.text import assignment, joined, written
 from bnnlab.storage.files import expect_path
 from bnnlab_studies.membership import PLAN
@@ -141,7 +140,7 @@ def take_recipe(host: PluginHost, settings: dict[str, Any]) -> list[Layer]:
     name = settings.pop("recipe", None)
     if not isinstance(name, str):
         return []
-    return [Layer(find_recipe(host, name).settings, f"the recipe {name}")]
+    return layers_of_recipe(host, name)
 
 
 def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:

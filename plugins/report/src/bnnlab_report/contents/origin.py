@@ -98,9 +98,15 @@ def _needed(material: Material) -> list[str]:
 
 
 def _began(run: Record) -> list[Block]:
-    words = environment(run.folder).get("command") if run.folder else None
+    its = environment(run.folder) if run.folder else {}
+    words, sources = its.get("command"), its.get("settings")
     if not isinstance(words, list) or not words:
         return []
     first, *rest = map(str, words)
     said = shlex.join([Path(first).name, *rest])
-    return [Note("The command that this cell's first run was begun with:"), Code(said)]
+    came = ", then ".join(map(str, sources)) if isinstance(sources, list) else ""
+    return [
+        Note("The command that this cell's first run was begun with:"),
+        Code(said),
+        *([Note(f"Its settings came from {came}.")] if came else []),
+    ]
