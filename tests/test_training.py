@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from remembering import Counts, Replay
 from small_runs import SMALL, experiment, found, metrics, read_json, resume, without_times
 
+import bnnlab
 from bnnlab import BatchNorm, Kind, LearningRule, PluginHost, Result, Task, TaskContext, hookimpl
 from bnnlab.engine.learner import Learner
 from bnnlab.interfaces.stream import protocol_hash
@@ -393,3 +395,31 @@ def test_a_rule_that_sets_the_models_inference_sets_that_of_the_results_model(
     model = experiment(host, None, ONE).run().model
     x = torch.ones(3, 1, 8, 8)
     assert torch.equal(model(x), -model.segments[1](model.segments[0](x)))
+
+
+def test_a_part_in_order_is_learned_in_its_order_in_every_epoch() -> None:
+    """Otherwise each epoch has an order of its own."""
+    inputs = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    learned: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+
+    for in_order, seen in learned.items():
+        stream = bnnlab.stream_from((inputs, torch.arange(30) % 3), test=0.2)
+        (task,) = stream
+        part = replace(task.train, rows=task.train.rows.flip(0), in_order=in_order)
+        stream._tasks = [replace(task, train=part)]
+
+        class Watch(bnnlab.Probe):
+            def stepped(self, at: Any, batch: Any, loss: Any, logits: Any) -> None:
+                seen.append(batch.inputs)  # noqa: B023 - called within this turn of the loop
+
+            def measures(self) -> dict[str, float]:
+                return {}
+
+        model = {"name": "mlp", "hidden": [4]}
+        settings: dict[str, Any] = {"rule": "bp", "optimizer": "adam", "model": model}
+        bnnlab.run(**settings, stream=stream, epochs=2, batch_size=7, probe=[Watch])
+    expected = part.batch(torch.arange(24))[0]
+    assert torch.equal(torch.cat(learned[True]), torch.cat([expected, expected]))
+    first, second = torch.cat(learned[False]).split(24)
+    assert not torch.equal(first, expected)
+    assert not torch.equal(first, second)
