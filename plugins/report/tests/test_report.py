@@ -378,9 +378,13 @@ def test_evil_names_are_text_everywhere(make_run: MakeRun, tmp_path: Path) -> No
     name = EVIL.replace("/", "")
     for cell in (name, "=plain"):
         rate = {"name": EVIL, "lr": len(cell)}
-        make_run(f"evil/{cell}/failed", seed=2, status="failed", optimizer=rate, **said)
-        for seed in (0, 1):
-            folder = make_run(f"evil/{cell}/seed-{seed}", 0.6, seed=seed, optimizer=rate, **said)
+        failed = {"seed": 2, "status": "failed", "optimizer": rate, **said}
+        folders = [make_run(f"evil/{cell}/failed", **failed)]
+        folders += (
+            make_run(f"evil/{cell}/seed-{seed}", 0.6, seed=seed, optimizer=rate, **said)
+            for seed in (0, 1)
+        )
+        for folder in folders:
             found = {"python": EVIL, "command": ["bnn", EVIL], "settings": [f"the recipe {EVIL}"]}
             (folder / "environment.json").write_text(json.dumps(found))
     content = render([tmp_path / "evil" / name, tmp_path / "evil" / "=plain"])
