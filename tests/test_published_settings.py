@@ -13,9 +13,8 @@ from bnnlab.cli import app
 from bnnlab.cli.choosing import layer
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.registry.recipes import find_recipe
 from bnnlab.settings.fit import require
-from bnnlab.settings.layers import resolve
+from bnnlab.settings.layers import layers_of_recipe, resolve
 from bnnlab.settings.run import RUN_OPTIONS
 
 PAGE = read("docs/methods/settings.md")
@@ -148,9 +147,10 @@ def test_an_option_has_an_answer_that_bnn_takes(row, host, commands, taken):
             pytest.skip(f"not installed: {', '.join(left_out)}")
         said = taken(answer)
         for kind, its in MANY.items():
-            for name in said[kind] or ():
-                assert host.resolve(its, name)
-        recipe = [find_recipe(host, said["recipe"]).settings] if said["recipe"] else []
+            for each in said[kind] or ():
+                assert host.resolve(its, each)
+        name = said["recipe"]
+        recipe = layers_of_recipe(host, name, said["short"]) if name else []
         require(host, resolve(host, [layer_of(taken(row.before)), *recipe, layer_of(said)]))
 
 
