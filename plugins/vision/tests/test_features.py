@@ -205,9 +205,11 @@ def test_the_command_writes_a_file_that_a_stream_reads(
     [
         ({"stream": "split-digits"}, "split-digits is not one task of images"),
         ({"stream": "digits", "set": ["epochs=3"]}, "only options of the stream"),
+        ({"stream": "digits", "set": ["stream.augment=cifar"]}, "decides it; see --passes"),
+        ({"stream": "digits", "out": Path("nowhere/out.npz")}, "there is no folder nowhere"),
     ],
 )
 def test_what_has_no_features_is_refused(given: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=words):
-        extract_features(tmp_path / "out.npz", weights="none", device="cpu", **given)
+        extract_features(**{"out": tmp_path / "out.npz", "weights": "none", **given})
     assert not (tmp_path / "out.npz").exists()

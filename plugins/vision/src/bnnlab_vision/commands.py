@@ -77,9 +77,13 @@ def extract_features(
     said = joined(map(parse_assignment, set or []))
     if said.keys() - {"stream"}:
         raise UsageError("--set: only options of the stream are used here, as stream.folder=PATH")
+    options = said.get("stream", {})
+    if done := options.keys() & {"normalise", "augment"}:
+        raise UsageError(f"--set stream.{min(done)}: this command decides it; see --passes")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"{out}: there is no folder {out.parent} to write to")
     place = str(find_device(device))
-    options = {"normalise": False, **said.get("stream", {})}
-    images = create("stream", stream, data=data, device=place, **options)
+    images = create("stream", stream, data=data, device=place, normalise=False, **options)
     if len(images) > 1 or len(images.input_shape) != 3:
         raise UsageError(f"--stream: {stream} is not one task of images")
     network = make_network(model, weights)
