@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bnnlab.engine.figures import Score, aligned
 from bnnlab.engine.html import Cell, matrix_html, stacked, table
@@ -15,18 +15,18 @@ from bnnlab_studies.record import Record
 from bnnlab_studies.statistics import Summary
 from bnnlab_studies.tables import Units, cut_note, interval, text
 
-if TYPE_CHECKING:
-    from bnnlab_studies.study import Study
-
 
 @dataclass(frozen=True)
 class Overview:
     """The means of a study, with the figures that the command line prints.
 
     Of one cell: all measures. Of several: the chief measures of each.
+
+    Attributes:
+        study: The `Study`, whose class shows itself by this one.
     """
 
-    study: "Study"
+    study: Any
 
     def html(self) -> str:
         """Return them as HTML; of one cell, also the mean of the accuracy matrices."""
@@ -61,7 +61,8 @@ class Overview:
 
     @property
     def _score(self) -> Score:
-        return self.study.score
+        score: Score = self.study.score
+        return score
 
     @property
     def _head(self) -> str:
