@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, UsageError
-from bnnlab.interfaces.signs import binary_parameters, random_signs, sign
+from bnnlab.interfaces.signs import binary_parameters, is_sign, random_signs, sign
 from bnnlab.nn import layers
+from bnnlab.nn.activations import make_activation
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -34,6 +35,8 @@ SURROGATES = {
     "saturating": lambda x: 1.0 if abs(x) <= 1 else 0.0,
     "identity": lambda x: 1.0,
     "polynomial": lambda x: 2 + 2 * x if -1 <= x < 0 else 2 - 2 * x if 0 <= x < 1 else 0.0,
+    "swish": lambda x: 5 * (2 - 5 * x * math.tanh(2.5 * x)) / (1 + math.cosh(5 * x)),
+    "tanh": lambda x: 1 / math.cosh(x) ** 2,
 }
 POINTS = [-3.0, -1.0, -0.75, -0.1, -0.0, 0.0, 0.3, 0.999, 1.0, 1.001, 2.0]
 
@@ -49,8 +52,8 @@ def test_the_surrogate_gradient_follows_its_formula(name: Any) -> None:
 
 
 def test_another_surrogate_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match=r"'swish'.*saturating.*identity.*polynomial"):
-        Sign("swish")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'cubic'.*saturating.*identity.*polynomial.*swish.*tanh"):
+        Sign("cubic")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", SURROGATES)
@@ -69,6 +72,59 @@ def test_the_sign_and_its_gradient_can_be_vmapped(name: Any) -> None:
 
 def test_the_sign_says_its_surrogate_when_printed() -> None:
     assert repr(Sign("polynomial")) == "Sign(polynomial)"
+    assert repr(Sign(clip=1.25)) == "Sign(saturating, 1.25)"
+
+
+def test_swish_is_the_derivative_of_a_smooth_sign() -> None:
+    x = torch.tensor(POINTS, dtype=torch.float64, requires_grad=True)
+    s = torch.sigmoid(5 * x)
+    (2 * s * (1 + 5 * x * (1 - s)) - 1).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == pytest.approx([SURROGATES["swish"](p) for p in POINTS])
+
+
+STEPS: dict[str, Any] = {
+    "sign": lambda x: math.copysign(1, x),
+    "heaviside": lambda x: float(x > 0),
+    "ternary": lambda x: (x > 0.75) - float(x < -0.75),
+}
+
+
+@pytest.mark.parametrize("clip", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_has_its_values_and_the_surrogate_gradient_up_to_the_clip(
+    kind: Any, clip: float
+) -> None:
+    step = make_activation(kind, clip=clip, width=0.75)
+    x = torch.tensor(POINTS, dtype=torch.float64, requires_grad=True)
+    y = step(x)
+    assert y.tolist() == [STEPS[kind](p) for p in POINTS]
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [float(abs(p) <= clip) for p in POINTS]
+    assert isinstance(step, Sign)
+    assert step.is_open(x).tolist() == [abs(p) <= clip for p in POINTS]
+    assert is_sign(step) == (kind == "sign")
+
+
+@pytest.mark.parametrize(("kind", "formula"), [
+    ("relu", lambda x: max(x, 0)),
+    ("hardtanh", lambda x: min(max(x, -1), 1)),
+    ("tanh", math.tanh),
+    ("silu", lambda x: x / (1 + math.exp(-x))),
+    ("softplus", lambda x: math.log(1 + math.exp(x))),
+    ("leaky-relu", lambda x: x if x > 0 else 0.01 * x),
+])  # fmt: skip
+def test_an_activation_of_torch_is_found_by_its_name(kind: Any, formula: Any) -> None:
+    x = torch.tensor(POINTS, dtype=torch.float64)
+    assert make_activation(kind)(x).tolist() == pytest.approx([formula(p) for p in POINTS])
+
+
+def test_a_clip_beside_another_surrogate_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"model\.surrogate_clip .*model\.surrogate is 'identity'"):
+        make_activation("sign", "identity", 1.5)
+    with pytest.raises(ValueError, match="above 0"):
+        Sign(clip=-1.0)
 
 
 @pytest.mark.parametrize("bias", [False, True])

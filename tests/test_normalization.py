@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnnlab import BatchNorm, Model
+from bnnlab import BatchNorm, Model, UsageError
 from bnnlab.nn.normalization import (
     frozen_statistics,
     make_norm,
@@ -223,3 +223,29 @@ def test_a_norm_is_made_by_name() -> None:
     assert layer.elementwise_affine
     assert make_norm("none", 5, "running", affine=True) is None
     assert repr(batch) == "BatchNorm(5, statistics='per-task')"
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize(("kind", "groups"), [("layer", 1), ("group", 2), ("group", 6)])
+def test_groups_are_normalised_as_their_papers_say(kind: Any, groups: int, maps: bool) -> None:
+    x = torch.randn(3, 6, *(4, 5) * maps, generator=torch.Generator().manual_seed(0)).double()
+    norm = make_norm(kind, 6, "running", affine=False, groups=groups, eps=1e-3, maps=maps)
+    parts = x.numpy().reshape(3, groups, -1)
+    mean, variance = parts.mean(2, keepdims=True), parts.var(2, keepdims=True)
+    expected = ((parts - mean) / np.sqrt(variance + 1e-3)).reshape(x.shape)
+    assert norm is not None
+    np.testing.assert_allclose(norm(x).numpy(), expected, rtol=1e-12, atol=1e-14)
+    gains = make_norm(kind, 6, "running", affine=True, groups=groups, maps=maps)
+    assert gains is not None
+    assert [p.shape for p in gains.parameters()] == [(6,), (6,)]
+
+
+def test_groups_that_do_not_divide_the_features_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"model\.groups: 4 groups .* 6 units"):
+        make_norm("group", 6, "running", affine=False, groups=4)
+
+
+def test_momentum_and_eps_reach_batch_normalisation() -> None:
+    norm = make_norm("batch", 5, "running", affine=False, momentum=0.15, eps=1e-4)
+    assert isinstance(norm, BatchNorm)
+    assert (norm.momentum, norm.eps) == (0.15, 1e-4)

@@ -57,9 +57,9 @@ def binarize(
         policy: `inner` leaves the first and the last of these layers real, as is usual; `all`
             leaves none real; or a function that takes a layer's name and the layer, and returns
             whether it becomes binary.
-        scale: Scale of the binary layers: `none`, `fan-in` or `learned`.
+        scale: Scale of the binary layers: `none`, `fan-in`, `learned` or `latent`.
         activations: `keep` them, or `sign` to turn every activation module of torch into a `Sign`.
-        surrogate: Surrogate gradient of the signs: `saturating`, `identity` or `polynomial`.
+        surrogate: Surrogate gradient of the signs, as in `Sign`.
         input_shape: Shape of one input without the batch. Rules such as dfa need it.
         tokens: How many token ids there are, if inputs are token ids. By default the probe inputs
             are numbers where the module takes some.

@@ -140,6 +140,8 @@ class OptimizerAround(Optimizer):
         generator: Source of random numbers of this one; None if it draws none.
     """
 
+    takes_scales = True  # if the base does, which was asked before
+
     def __init__(
         self,
         model: Model,

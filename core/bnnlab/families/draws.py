@@ -10,12 +10,13 @@ from torch.func import functional_call, vmap
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Draws
-from bnnlab.nn.layers import Sign
+from bnnlab.nn.activations import SMOOTH
+from bnnlab.nn.dropout import Dropout
 from bnnlab.nn.normalization import BatchNorm
 
 log = logging.getLogger(__name__)
 
-_ELEMENTWISE = (Sign, nn.ReLU, nn.Hardtanh, nn.Identity, nn.LayerNorm)
+_ELEMENTWISE = (*SMOOTH.values(), nn.Identity, nn.LayerNorm)
 
 
 def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws | None:
@@ -23,7 +24,8 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
 
     If all modules take a leading draw dimension, each layer is one batched product for all draws.
     Otherwise `torch.func.vmap` maps the whole network over the draws. A model with batch
-    normalisation in training mode is left alone: its statistics must see one draw after another.
+    normalisation or dropout in training mode is left alone: its statistics must see one draw after
+    another, and each draw has masks of its own.
     The `draws` are the values of each drawn parameter by name, `(S, *shape)`.
     """
 
@@ -33,7 +35,7 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
 
     if _takes_draws(model, batch.inputs, draws):
         return _differentiate(forward, model, batch, draws)
-    kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
+    kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm, Dropout)
     if any(isinstance(module, kinds) and module.training for module in model.modules()):
         return None
     mapped = vmap(forward, in_dims=(0, None), randomness="different")

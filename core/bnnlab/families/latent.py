@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.optimizer import Group, Optimizer, follows_latents
 from bnnlab.interfaces.signs import sign
 from bnnlab.markers import Positive
 
@@ -21,6 +21,8 @@ class LatentOptimizer(Optimizer):
     Bengio and David, "BinaryConnect", NeurIPS 2015). The method updates the latent weight, and the
     binary weight becomes its sign. The same method updates real parameters directly.
 
+    A binary layer whose scale follows the latent weights (`scale="latent"`) gets it with the signs.
+
     A latent weight starts with its binary weight's sign and a size uniform in (0, latent_init). If
     the model has `initial_latents` with the same signs, it starts with these.
 
@@ -31,6 +33,8 @@ class LatentOptimizer(Optimizer):
         gradient_clip: The gradient's norm over all parameters is clipped to this. None: no bound.
         weights: As in `Optimizer`; real weights are their own latent weights.
     """
+
+    takes_scales = True
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class LatentOptimizer(Optimizer):
     ) -> None:
         super().__init__(model, lr=lr, real_lr=real_lr, settings=settings, weights=weights)
         self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
+        self._followers = [part for part in model.modules() if follows_latents(part)]
         names: dict[Tensor, str] = {p: name for name, p in model.binary_parameters().items()}
         for parameter in self.learned() if weights is None else ():
             size = torch.rand(parameter.shape, generator=generator) * latent_init
@@ -57,6 +62,7 @@ class LatentOptimizer(Optimizer):
                 if latent_clip is not None:
                     latent.clamp_(-latent_clip, latent_clip)
             self.state[parameter]["latent"] = latent
+        self._write_scales()
 
     @abstractmethod
     def update(
@@ -97,8 +103,14 @@ class LatentOptimizer(Optimizer):
         return super().latent(parameter) if latent is None else latent
 
     def write(self, parameters: Sequence[Tensor], latents: Sequence[Tensor]) -> None:
-        """Bound the latent weights and write their signs into the model."""
+        """Bound the latent weights and write their signs, and scales, into the model."""
         for parameter, latent in zip(parameters, latents, strict=True):
             if self.latent_clip is not None:
                 latent.clamp_(-self.latent_clip, self.latent_clip)
             torch.copysign(latent.new_ones(()), latent, out=parameter)
+        self._write_scales()
+
+    def _write_scales(self) -> None:
+        for layer in self._followers:
+            if "latent" in self.state.get(layer.weight, {}):
+                layer.follow(self.state[layer.weight]["latent"])

@@ -43,12 +43,15 @@ class Optimizer(ConsistentOptimizer):
 
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
+        takes_scales: Whether it writes the scales of layers whose scale follows latent weights.
 
     Raises:
         ValueError: If a binary parameter holds other values than -1 and +1.
+        UsageError: If a scale follows latent weights, and the optimizer does not write it.
     """
 
     test_draws = 0
+    takes_scales = False
 
     def __init__(
         self,
@@ -64,6 +67,12 @@ class Optimizer(ConsistentOptimizer):
         for name, parameter in binary.items():
             if not bool((parameter.detach().abs() == 1).all()):
                 raise ValueError(f"binary parameter {name!r} holds more than -1 and +1")
+        if not self.takes_scales and any(map(follows_latents, model.modules())):
+            raise UsageError(
+                f"the scale of a layer follows latent weights (scale 'latent'), and "
+                f"{type(self).__name__} writes none: take another scale, such as 'learned', or an "
+                "optimizer with latent weights, such as adam"
+            )
         learned = dict.fromkeys(binary.values() if weights is None else weights)  # tied: once
         rest = [parameter for parameter in model.parameters() if parameter not in learned]
         real_lr = lr if real_lr is None else real_lr
@@ -143,3 +152,8 @@ class Optimizer(ConsistentOptimizer):
 
     def task_ended(self, context: TaskContext) -> None:
         """Finish a task after its last step; nothing by default."""
+
+
+def follows_latents(part: Any) -> bool:
+    """Return whether a module declares that its scale follows the latent weights behind it."""
+    return bool(getattr(part, "follows_latents", False))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnnlab.interfaces.signs import check_loaded, random_signs, sign
 
-Scale = Literal["none", "fan-in", "learned"]
+Scale = Literal["none", "fan-in", "learned", "latent"]
 
 
 class BinaryLayer(nn.Module):
@@ -21,8 +21,9 @@ class BinaryLayer(nn.Module):
     binary_names = ("weight",)
     weight: Tensor
     bias: Any  # Tensor or None; torch types it in two ways
-    scale: nn.Parameter | None
+    scale: Tensor | None
     fixed_scale: float
+    follows_latents = False
 
     @classmethod
     def take_over(cls, layer: nn.Module, scale: Scale) -> None:
@@ -45,16 +46,31 @@ class BinaryLayer(nn.Module):
             raise ValueError(f"scale {scale!r}: choose from {get_args(Scale)}")
         outputs, fan_in = self._sizes()
         inverse_root = 1 / math.sqrt(fan_in or 1)
-        learned = None
-        if scale == "learned":
-            start = self.weight.new_full((outputs,), inverse_root)
+        start = self.weight.new_full((outputs,), inverse_root)
+        self.follows_latents = scale == "latent"
+        if self.follows_latents:
+            self.register_buffer("scale", start)
+        else:
             learned = nn.Parameter(start, self.weight.requires_grad)
-        self.register_parameter("scale", learned)
+            self.register_parameter("scale", learned if scale == "learned" else None)
         self.fixed_scale = inverse_root if scale == "fan-in" else 1.0
 
     def _sizes(self) -> tuple[int, float]:
         """Return the number of outputs (or output channels), and the products per sum."""
         return len(self.weight), self.weight[0].numel()
+
+    @torch.no_grad()
+    def follow(self, latent: Tensor) -> None:
+        """Take the mean size of the latent weights of each output as the scale, if it is `latent`.
+
+        Source: Rastegari et al., "XNOR-Net", ECCV 2016, eq. 6.
+        """
+        if self.follows_latents and self.scale is not None:
+            self.scale.copy_(self._by_output(latent.abs()).flatten(1).mean(1))
+
+    def _by_output(self, weight: Tensor) -> Tensor:
+        """Return a weight with the outputs in its first dimension."""
+        return weight
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **more: Any

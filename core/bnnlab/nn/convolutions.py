@@ -111,6 +111,9 @@ class BinaryTransposed(BinaryLayer):
         overlap = math.prod(max(1, side / stride) for side, stride in sides)
         return self.out_channels, self.in_channels / self.groups * overlap
 
+    def _by_output(self, weight: Tensor) -> Tensor:
+        return weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map `(B, C, ...)` to `(B, out_channels, ...)`, of `output_size` if it is given."""
         dims = len(self.kernel_size)

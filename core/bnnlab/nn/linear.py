@@ -43,14 +43,16 @@ class BinaryLinear(BinaryLayer, nn.Linear):
     """y = scale * (x @ weight.T) + bias, with every weight exactly -1 or +1.
 
     The layer holds the deployed weights. If a method has latent weights, its optimizer holds them.
-    The scale does not depend on the size of latent weights: methods store importance there.
+    A scale but `latent` does not depend on the size of latent weights: methods store importance
+    there.
 
     Args:
         in_features: Size D of the last input dimension.
         out_features: Size of the last output dimension.
         bias: Whether to add a real bias.
-        scale: `none` (1), `fan-in` (1/sqrt(D)) or `learned` (one real number per output, starting
-            at 1/sqrt(D)).
+        scale: `none` (1), `fan-in` (1/sqrt(D)), `learned` (one real number per output, starting
+            at 1/sqrt(D)) or `latent` (the mean size of the output's latent weights, which an
+            optimizer with latent weights writes after each step).
         generator: Source of the initial signs; torch's default generator if None.
     """
 

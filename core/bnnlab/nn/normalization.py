@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnnlab.errors import UsageError
 from bnnlab.guards.modes import in_mode
+from bnnlab.nn.dropout import Dropout
 
-Norm = Literal["batch", "layer", "none"]
+Norm = Literal["batch", "layer", "group", "none"]
 Statistics = Literal["running", "per-task", "recalibrated"]
 
 
@@ -112,13 +114,42 @@ class BatchNorm(nn.Module):
         return f"{self.mean.shape[1]}, statistics={self.statistics!r}"
 
 
-def make_norm(kind: Norm, features: int, statistics: Statistics, affine: bool) -> nn.Module | None:
-    """Return the chosen normalisation of `features` units, or None for `none`."""
+def make_norm(
+    kind: Norm,
+    features: int,
+    statistics: Statistics,
+    affine: bool,
+    *,
+    groups: int = 32,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    maps: bool = False,
+) -> nn.Module | None:
+    """Return the chosen normalisation of `features` units or channels, or None for `none`.
+
+    Args:
+        kind: batch; layer: over all that an example has (Ba et al., "Layer Normalization", 2016);
+            group: over the units of each group, and their maps (Wu and He, "Group Normalization",
+            ECCV 2018); or none.
+        features: Size of dimension 1.
+        statistics: As in `BatchNorm`.
+        affine: Whether there are a gain and a shift, one for each feature.
+        groups: Number of groups.
+        momentum: As in `BatchNorm`.
+        eps: Added to the variance.
+        maps: Whether inputs are maps (B, features, ...), and not (B, features).
+
+    Raises:
+        UsageError: If `groups` does not divide the features.
+    """
     if kind == "batch":
-        return BatchNorm(features, statistics, affine)
-    if kind == "layer":
-        return nn.LayerNorm(features, elementwise_affine=affine)
-    return None
+        return BatchNorm(features, statistics, affine, momentum, eps)
+    if kind == "layer" and not maps:
+        return nn.LayerNorm(features, eps, affine)
+    if kind == "group" and features % groups:
+        raise UsageError(f"model.groups: {groups} groups of equal size are not in {features} units")
+    groups = 1 if kind == "layer" else groups
+    return None if kind == "none" else nn.GroupNorm(groups, features, eps, affine)
 
 
 def _recalibrated(model: nn.Module) -> list[BatchNorm]:
@@ -149,12 +180,12 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Keep the running averages unchanged in a second forward pass over the same batch.
+    """Keep running averages, and what dropout draws next, unchanged by another pass over a batch.
 
     It works on copies: a pass without them would save other tensors for the backward pass than
     the first one, which `torch.utils.checkpoint` refuses.
     """
-    kinds = (BatchNorm, nn.modules.batchnorm._NormBase)
+    kinds = (BatchNorm, nn.modules.batchnorm._NormBase, Dropout)
     kept = [
         (module, dict(module._buffers)) for module in model.modules() if isinstance(module, kinds)
     ]

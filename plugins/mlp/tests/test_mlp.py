@@ -1,6 +1,7 @@
 """The multi-layer perceptron against its definition, written out in NumPy."""
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from bnnlab import BatchNorm, BinaryLinear, Sign, UsageError
-from bnnlab_mlp.activations import Gate, ReverseBinaryGate
+from bnnlab.nn.dropout import Dropout
+from bnnlab.nn.gates import Gate, ReverseBinaryGate
 from bnnlab_mlp.mlp import MLP
 
 
@@ -21,6 +23,12 @@ def make(seed: int = 0, **options: Any) -> MLP:
 X = torch.randn(6, 1, 4, 5, generator=torch.Generator().manual_seed(9))
 
 ACTIVATIONS = {
+    "tanh": np.tanh,
+    "silu": lambda a: a / (1 + np.exp(-a)),
+    "softplus": lambda a: np.log1p(np.exp(a)),
+    "leaky-relu": lambda a: np.where(a > 0, a, 0.01 * a),
+    "heaviside": lambda a: np.where(a > 0, 1.0, 0.0),
+    "ternary": lambda a: np.where(np.abs(a) <= 1, 0.0, np.sign(a)),
     "sign": lambda a: np.where(a >= 0, 1.0, -1.0),
     "relu": lambda a: np.maximum(a, 0),
     "hardtanh": lambda a: np.clip(a, -1, 1),
@@ -30,13 +38,18 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("weights", ["binary", "real"])
-@pytest.mark.parametrize("norm", ["layer", "batch", "none"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "norm"), [
+    *product(ACTIVATIONS, ["layer", "batch", "none"]), ("tanh", "group"),
+])  # fmt: skip
 def test_logits_are_those_of_the_definition(activation: Any, norm: Any, weights: Any) -> None:
-    model = make(activation=activation, norm=norm, weights=weights).double()
+    last = 9 if norm == "group" else 7  # of seven sums of twelve signs, none is the mean
+    model = make(
+        activation=activation, norm=norm, weights=weights, hidden=[12, last], groups=3,
+        norm_eps=1e-4,
+    ).double()  # fmt: skip
     h = X.double().flatten(1).numpy()
     layers = [p.detach().numpy() for p in model.parameters()]
-    assert [w.shape for w in layers] == [(12, 20), (7, 12), (3, 7)]
+    assert [w.shape for w in layers] == [(12, 20), (last, 12), (3, last)]
     for number, W in enumerate(layers):
         a = h @ W.T
         if weights == "binary":
@@ -44,9 +57,11 @@ def test_logits_are_those_of_the_definition(activation: Any, norm: Any, weights:
         if number == len(layers) - 1:
             break
         if norm != "none":
-            axis = 1 if norm == "layer" else 0
+            shape = a.shape
+            a = a.reshape(len(a), 3, -1) if norm == "group" else a
+            axis = {"batch": 0, "layer": 1, "group": 2}[norm]
             a = a - a.mean(axis, keepdims=True)
-            a = a / np.sqrt((a**2).mean(axis, keepdims=True) + 1e-5)
+            a = (a / np.sqrt((a**2).mean(axis, keepdims=True) + 1e-4)).reshape(shape)
         h = ACTIVATIONS[activation](a)
     np.testing.assert_allclose(model(X.double()).detach().numpy(), a, rtol=1e-9, atol=1e-12)
 
@@ -123,6 +138,26 @@ def test_output_norm_normalises_the_logits(norm: Any, hidden: list[int], affine:
     torch.testing.assert_close(model(X.double()).detach(), a)
     assert len(list(model.parameters())) - len(list(plain.parameters())) == (2 if affine else 0)
     assert len(model.segments) == len(hidden) + 1
+
+
+def test_the_network_of_meng_and_others() -> None:
+    """Dropout before each layer, batch normalisation of their settings, also of the logits."""
+    model = make(activation="relu", norm="batch", norm_momentum=0.15, norm_eps=1e-4,
+                 output_norm=True, input_dropout=0.2, dropout=0.4, scale="none")  # fmt: skip
+    kinds = ["".join(type(part).__name__[:2] for part in segment) for segment in model.segments]
+    assert kinds == ["DrFlBiBaReDr", "BiBaReDr", "BiBa"]
+    rates = [part.rate for part in model.modules() if isinstance(part, Dropout)]
+    assert rates == [0.2, 0.4, 0.4]
+    norms = {(n.momentum, n.eps) for n in model.modules() if isinstance(n, BatchNorm)}
+    assert norms == {(0.15, 1e-4)}
+    one, other = model.train()(X), model(X)
+    assert not torch.equal(one, other)
+    assert torch.equal(model.eval()(X), model(X))
+
+
+def test_the_outputs_have_an_activation_of_their_own() -> None:
+    plain, model = make(), make(output_activation="tanh")
+    torch.testing.assert_close(model(X), torch.tanh(plain(X)))
 
 
 def test_output_norm_without_a_norm_is_refused() -> None:

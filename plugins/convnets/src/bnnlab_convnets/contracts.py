@@ -33,6 +33,25 @@ class DeepContract(NetworkContract):
         super().test_a_step_waits_for_the_device_as_often_as_declared()
 
 
+class TestConvNet(NetworkContract):
+    name = "convnet"
+    options = {"channels": [6, 8], "hidden": [16]}
+
+
+class TestConvNetWithEverything(NetworkContract):
+    name = "convnet"
+    options = {"channels": [8, 6], "kernel": [5, 3], "stride": [1, 2], "padding": [2, 1],
+               "pooling": ["avg", "none"], "hidden": [], "norm": "layer", "affine": True,
+               "activation": "reverse-binary-gate", "scale": "latent", "block_dropout": 0.1,
+               "output_norm": True}  # fmt: skip
+
+
+class TestRealConvNet(NetworkContract):
+    name = "convnet"
+    options = {"channels": [8], "hidden": [16], "weights": "real", "activation": "relu",
+               "dropout": 0.5, "block_norm": False, "bias": True, "init": "he-uniform"}  # fmt: skip
+
+
 class TestVGGBinaryConnect(NetworkContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05}

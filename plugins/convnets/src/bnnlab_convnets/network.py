@@ -1,7 +1,8 @@
 """How a torch network becomes a model; the base class of all models of this plugin."""
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
@@ -12,6 +13,9 @@ from bnnlab.conversion.binarization import binarize
 from bnnlab.conversion.segments import cut
 from bnnlab.errors import UsageError, first_line
 from bnnlab.interfaces.model import Model
+from bnnlab.markers import AtMost, Positive
+from bnnlab.nn.activations import make_activation
+from bnnlab.nn.initialisation import Init, initialise
 from bnnlab.nn.layers import Scale, Sign, Surrogate
 from bnnlab.nn.normalization import BatchNorm, Statistics
 
@@ -28,9 +32,9 @@ _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
 class Network(Model):
     """A model made from a torch network, cut into segments by `bnnlab.cut`.
 
-    Batch normalisation becomes `bnnlab.BatchNorm`. Dropout and stochastic depth are removed: their
-    masks come from torch's global generator, so runs could not be repeated or resumed.
-    A layer that is never called, because another module reads its weights, stays real.
+    Batch normalisation becomes `bnnlab.BatchNorm`. Stochastic depth and dropout of torch are
+    removed: their masks come from torch's global generator, so runs could not be repeated or
+    resumed. A layer that is never called, because another module reads its weights, stays real.
 
     Args:
         build: Makes the real network for inputs `(B, C, H, W)`. Its activations must be modules.
@@ -42,17 +46,25 @@ class Network(Model):
             -1 or +1.
         activations: binary: signs replace the activations. real: the network's own activations.
         surrogate: Surrogate gradient of the signs.
+        surrogate_clip: Size of the input above which the surrogate gradient saturating is 0.
         scale: Factor on the output of a binary layer. none: 1. fan-in: 1/sqrt(inputs). learned:
-            one real factor per output.
+            one real factor per output. latent: the mean size of its latent weights (XNOR-Net).
         keep: Layers with real weights in a binary network. first-and-last: the first and the last
             weight layer in the forward pass.
         statistics: Statistics of batch normalisation in evaluation. running: exponential averages
             of training. per-task: such averages for each task. recalibrated: measured on training
             images before each evaluation.
+        norm_momentum: Weight of the newest batch in the averages of batch normalisation; none:
+            the network's own.
+        norm_eps: Added to the variance in batch normalisation; none: the network's own.
+        init: Initial weights: real ones, and latent weights of binary ones. default: the network's
+            own, of which binary weights are the signs. uniform: within +-init_scale;
+            uniform-fan-in: within +-init_scale/sqrt(inputs).
+        init_scale: Factor on the standard deviation, or bound, of `init`.
 
     Raises:
-        UsageError: If the inputs are no images, are too small for the network, or the activations
-            to replace are functions.
+        UsageError: If the inputs are no images, are too small for the network, the activations to
+            replace are functions.
     """
 
     def __init__(
@@ -64,9 +76,14 @@ class Network(Model):
         weights: Literal["binary", "real"] = "binary",
         activations: Literal["binary", "real"] = "binary",
         surrogate: Surrogate = "saturating",
+        surrogate_clip: Positive = 1.0,
         scale: Scale = "fan-in",
         keep: Literal["first-and-last", "none"] = "first-and-last",
         statistics: Statistics = "running",
+        norm_momentum: Annotated[Positive, AtMost(1)] | None = None,
+        norm_eps: Positive | None = None,
+        init: Init = "default",
+        init_scale: Positive = 1.0,
     ) -> None:
         if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
             raise UsageError(
@@ -84,7 +101,11 @@ class Network(Model):
                 f"this model cannot take images of shape {tuple(input_shape)}: "
                 f"{first_line(error)}; use images of another size, or another model"
             ) from error
-        _replace_modules(network, surrogate if activations == "binary" else None, statistics)
+        _replace_norms(network, statistics, norm_momentum, norm_eps)
+        if activations == "binary":
+            _replace_activations(
+                network, partial(make_activation, "sign", surrogate, surrogate_clip)
+            )
         conversion = None
         if weights == "binary":
             chosen = layers[1:-1] if keep == "first-and-last" else layers
@@ -94,6 +115,7 @@ class Network(Model):
             segments = cut(network)
         super().__init__(segments, tuple(input_shape))
         self.conversion = conversion
+        initialise(self, init, init_scale, generator)
 
 
 @torch.no_grad()
@@ -109,19 +131,25 @@ def _called_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[str
     return [names[part] for part in called]
 
 
-def _replace_modules(network: nn.Module, surrogate: Surrogate | None, stats: Statistics) -> None:
-    """Replace batch normalisation and dropout; with a surrogate also the activations."""
+def _replace_norms(
+    network: nn.Module, statistics: Statistics, momentum: float | None, eps: float | None
+) -> None:
+    """Replace batch normalisation by bnnlab's; remove torch's dropout and stochastic depth."""
     for name, part in list(network.named_modules(remove_duplicate=False)):
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            norm = BatchNorm(part.num_features, stats, part.affine, part.momentum or 0.1, part.eps)
+            own = momentum or part.momentum or 0.1, eps or part.eps
+            norm = BatchNorm(part.num_features, statistics, part.affine, *own)
             norm.gamma, norm.beta = part.weight, part.bias
             network.set_submodule(name, norm)
         elif isinstance(part, nn.Dropout | StochasticDepth):
             network.set_submodule(name, nn.Identity())
-        elif surrogate is not None and isinstance(part, _ACTIVATIONS):
-            network.set_submodule(name, Sign(surrogate))
-    if surrogate is None:
-        return
+
+
+def _replace_activations(network: nn.Module, sign: Callable[[], nn.Module]) -> None:
+    """Replace the activations by signs."""
+    for name, part in list(network.named_modules(remove_duplicate=False)):
+        if isinstance(part, _ACTIVATIONS):
+            network.set_submodule(name, sign())
     if not any(isinstance(part, Sign) for part in network.modules()):
         raise UsageError(
             f"the activations of {type(network).__name__} are functions, which cannot be replaced: "

@@ -18,6 +18,7 @@ _HOWARD = "Howard et al., 'Searching for MobileNetV3', ICCV 2019"
 _WEIGHTS = (
     When("weights", "binary", provides={"binary-weights"}),
     When("weights", "real", provides={"real-weights"}),
+    When("scale", "latent", requires={"latent-weights"}),
 )
 _STATISTICS = When("statistics", "per-task", requires={"task-ids"})
 
@@ -51,7 +52,8 @@ def _vgg(depth: int) -> Component:
 
 def _resnet(depth: int) -> Component:
     name = f"resnet{depth}"
-    return _model(name, "zoo:Torchvision", f"ResNet{depth}.", _HE, architecture=name, width=1.0)
+    own = {"architecture": name, "width": 1.0, "dropout": 0.0}
+    return _model(name, "zoo:Torchvision", f"ResNet{depth}.", _HE, **own)
 
 
 def _mobilenet(name: str, summary: str, source: str) -> Component:
@@ -60,8 +62,15 @@ def _mobilenet(name: str, summary: str, source: str) -> Component:
 
 @hookimpl
 def bnnlab_components() -> list[Component]:
-    """Offer nine models."""
+    """Offer ten models."""
     return [
+        _model(
+            "convnet",
+            "convnet:ConvNet",
+            "Blocks of convolution and pooling, then linear layers.",
+            "Rastegari, Ordonez, Redmon and Farhadi, 'XNOR-Net: ImageNet Classification Using "
+            "Binary Convolutional Neural Networks', ECCV 2016 (arXiv 1603.05279)",
+        ),
         _model(
             "vgg-binaryconnect",
             "vgg:VGGBinaryConnect",
@@ -82,7 +91,10 @@ def bnnlab_components() -> list[Component]:
             "Tolstikhin et al., 'MLP-Mixer: An all-MLP Architecture for Vision', NeurIPS 2021 "
             "(arXiv 2105.01601)",
             when=_WEIGHTS,
-            statistics="running",  # it has no batch normalisation
+            # it has no batch normalisation
+            statistics="running",
+            norm_momentum=None,
+            norm_eps=None,
         ),
         _model(
             "torchvision",

@@ -10,7 +10,9 @@ from torchvision.models import MobileNetV2, MobileNetV3, ResNet, get_model, list
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.families.chain import Rate
 from bnnlab.markers import Positive
+from bnnlab.nn.dropout import Dropout
 from bnnlab_convnets.network import SMALL, Network
 
 
@@ -28,10 +30,12 @@ class Torchvision(Network):
         width: Factor on the numbers of channels; only for MobileNets.
         remove_skips: Remove the shortcut around each block, with its convolution; only for ResNets,
             MobileNets and EfficientNets.
+        dropout: Share of the numbers that are 0 in training, where the network has dropout.
         options: Options of `Network`.
 
     Raises:
-        UsageError: If there is no such network, or it does not support `width` or `remove_skips`.
+        UsageError: If there is no such network, or it does not support `width`, `remove_skips` or
+            `dropout`.
     """
 
     def __init__(
@@ -43,9 +47,12 @@ class Torchvision(Network):
         architecture: str = "resnet18",
         width: Positive = 1.0,
         remove_skips: bool = False,
+        dropout: Rate = 0.0,
         **options: Any,
     ) -> None:
-        build = partial(zoo_network, architecture, input_shape, classes, width, remove_skips)
+        build = partial(
+            zoo_network, architecture, input_shape, classes, width, remove_skips, dropout
+        )
         super().__init__(build, input_shape=input_shape, generator=generator, **options)
 
 
@@ -55,8 +62,9 @@ def zoo_network(
     classes: int,
     width: float = 1.0,
     remove_skips: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Module:
-    """Return the network of `Torchvision`, with real weights."""
+    """Return the network of `Torchvision`, with real weights. torch's generator draws."""
     known = list_models(module=torchvision.models)
     if architecture not in known:
         raise UsageError(
@@ -79,6 +87,8 @@ def zoo_network(
             "model.remove_skips knows the blocks of ResNets, MobileNets and EfficientNets; "
             f"{architecture} has others"
         )
+    if dropout and not _set_dropout(network, dropout):
+        raise UsageError(f"model.dropout: {architecture} has no dropout: leave it out")
     return network
 
 
@@ -110,3 +120,11 @@ def _remove_skips(network: nn.Module) -> bool:
             block.use_res_connect = False
             found = True
     return found
+
+
+def _set_dropout(network: nn.Module, rate: float) -> bool:
+    """Replace torch's dropout by bnnlab's, at another rate; return whether there was any."""
+    names = [name for name, part in network.named_modules() if isinstance(part, nn.Dropout)]
+    for name in names:
+        network.set_submodule(name, Dropout(rate, torch.default_generator))
+    return bool(names)

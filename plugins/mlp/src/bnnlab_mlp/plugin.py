@@ -18,6 +18,7 @@ MLP = Component(
         When("weights", "binary", provides={"binary-weights"}),
         When("weights", "real", provides={"real-weights"}),
         When("statistics", "per-task", requires={"task-ids"}),
+        When("scale", "latent", requires={"latent-weights"}),
     ),
 )
 

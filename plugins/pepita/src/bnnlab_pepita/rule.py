@@ -16,6 +16,7 @@ from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.markers import Above, AtLeast, AtMost, Search
+from bnnlab.nn.dropout import drawing_state
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
@@ -115,7 +116,8 @@ class InputModulation(LearningRule):
         clean = CleanPass(self.layers, keep_graphs=self.presynaptic == "clean")
         device = inputs.device
         devices = [] if device.type == "cpu" else [device]
-        with torch.random.fork_rng(devices, device_type=device.type):  # the same draws twice
+        drawn = drawing_state(model)  # the same draws twice
+        with torch.random.fork_rng(devices, device_type=device.type):
             logits = clean.run(model, fixed, inputs)
         if clean.seen != self.layers:
             raise RunError(
@@ -133,5 +135,5 @@ class InputModulation(LearningRule):
         modulation = (gain * error.flatten(1) @ self.F.mT).view_as(inputs)
         copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
         modulated = ModulatedPass(self.layers, clean, delta, self.power)
-        modulated.run(model, fixed | copies, inputs + modulation)
+        modulated.run(model, fixed | copies | drawn, inputs + modulation)
         return loss, logits

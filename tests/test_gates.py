@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bnnlab_mlp.activations import Gate, ReverseBinaryGate
+from bnnlab.nn.gates import Gate, ReverseBinaryGate
 
 # In units of the width: the corners are 1/2, 1 and 3/2.
 SIZES = [0.0, 0.4, 0.5, 0.6, 0.9, 1.0, 1.1, 1.4, 1.5, 1.6, 100.0]
