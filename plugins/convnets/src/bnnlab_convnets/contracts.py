@@ -35,7 +35,7 @@ class DeepContract(NetworkContract):
 
 class TestConvNet(NetworkContract):
     name = "convnet"
-    options = {"channels": [6, 8], "hidden": [16]}
+    options = {"channels": [6, 8], "hidden": [16], "groups": 2}
 
 
 class TestConvNetWithEverything(NetworkContract):
@@ -44,12 +44,14 @@ class TestConvNetWithEverything(NetworkContract):
                "pooling": ["avg", "none"], "hidden": [], "norm": "layer", "affine": True,
                "activation": "reverse-binary-gate", "scale": "latent", "block_dropout": 0.1,
                "output_norm": True}  # fmt: skip
+    without_effect = {"groups": "five logits are not in groups of equal size"}
 
 
 class TestRealConvNet(NetworkContract):
     name = "convnet"
     options = {"channels": [8], "hidden": [16], "weights": "real", "activation": "relu",
-               "dropout": 0.5, "block_norm": False, "bias": True, "init": "he-uniform"}  # fmt: skip
+               "dropout": 0.5, "block_norm": False, "bias": True, "groups": 2,
+               "init": "he-uniform"}  # fmt: skip
 
 
 class TestVGGBinaryConnect(NetworkContract):
