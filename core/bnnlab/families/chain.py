@@ -114,10 +114,14 @@ class Chain(Model):
         segments = build(layers)
         if input_dropout:
             segments[0].insert(0, Dropout(input_dropout, generator))
-        final = [normalise(classes)] if output_norm else []
-        segments[-1].extend(final + [nn.Tanh()] * (output_activation == "tanh"))
+        final = [normalise(classes) if output_norm else None]
+        final += [nn.Tanh() if output_activation == "tanh" else None]
+        segments[-1].extend(part for part in final if part is not None)
         super().__init__(segments, tuple(input_shape))
         initialise(self, init, init_scale, generator)
+
+
+_undrawn: Any = nn.utils.skip_init
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,14 @@ class Layers:
         """Return a linear layer, real or as the options say."""
         if self.binary and not real:
             return BinaryLinear(inputs, outputs, self.bias, self.scale, self.generator)
-        return self._real(nn.utils.skip_init(Linear, inputs, outputs, self.bias))
+        return self._real(_undrawn(Linear, inputs, outputs, self.bias))
 
     def convolution(self, inputs: int, outputs: int, **shape: int) -> nn.Module:
         """Return a convolution; `shape` is its `kernel_size`, `stride` and `padding`."""
         if self.binary:
-            more = {"bias": self.bias, "scale": self.scale, "generator": self.generator}
+            more: Any = {"bias": self.bias, "scale": self.scale, "generator": self.generator}
             return BinaryConv2d(inputs, outputs, **shape, **more)
-        return self._real(nn.utils.skip_init(nn.Conv2d, inputs, outputs, **shape, bias=self.bias))
+        return self._real(_undrawn(nn.Conv2d, inputs, outputs, **shape, bias=self.bias))
 
     def hidden(
         self, weights: nn.Module, *pooling: nn.Module, dropout: float, maps: bool = False

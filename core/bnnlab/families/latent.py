@@ -51,7 +51,7 @@ class LatentOptimizer(Optimizer):
     ) -> None:
         super().__init__(model, lr=lr, real_lr=real_lr, settings=settings, weights=weights)
         self.latent_clip, self.gradient_clip = latent_clip, gradient_clip
-        self._followers = [part for part in model.modules() if follows_latents(part)]
+        self._followers: list[Any] = [part for part in model.modules() if follows_latents(part)]
         names: dict[Tensor, str] = {p: name for name, p in model.binary_parameters().items()}
         for parameter in self.learned() if weights is None else ():
             size = torch.rand(parameter.shape, generator=generator) * latent_init

@@ -102,8 +102,8 @@ class Sign(nn.Module):
     leading_draws = True
     gives_signs = True
     clip = 1.0
-    values = "sign"
-    width = 0.0
+    _values = "sign"
+    _width = 0.0
 
     def __init__(self, surrogate: Surrogate = "saturating", clip: float = 1.0) -> None:
         super().__init__()
@@ -115,7 +115,9 @@ class Sign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activations of `x`, in its shape."""
-        result: Tensor = _SurrogateStep.apply(x, self.values, self.width, self.surrogate, self.clip)
+        result: Tensor = _SurrogateStep.apply(
+            x, self._values, self._width, self.surrogate, self.clip
+        )
         return result
 
     def is_open(self, x: Tensor) -> Tensor:
@@ -135,7 +137,7 @@ class Heaviside(Sign):
     """y = 1 where x > 0, else 0. Arguments as in `Sign`."""
 
     gives_signs = False
-    values = "heaviside"
+    _values = "heaviside"
 
 
 class Ternary(Sign):
@@ -148,13 +150,13 @@ class Ternary(Sign):
     """
 
     gives_signs = False
-    values = "ternary"
+    _values = "ternary"
 
     def __init__(
         self, width: float, surrogate: Surrogate = "saturating", clip: float = 1.0
     ) -> None:
         super().__init__(surrogate, clip)
-        self.width = width
+        self._width = width
 
 
 def make_activation(

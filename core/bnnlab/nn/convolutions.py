@@ -112,7 +112,8 @@ class BinaryTransposed(BinaryLayer):
         return self.out_channels, self.in_channels / self.groups * overlap
 
     def _by_output(self, weight: Tensor) -> Tensor:
-        return weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        groups = weight.view(self.groups, -1, *weight.shape[1:])
+        return groups.transpose(1, 2).flatten(0, 1)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map `(B, C, ...)` to `(B, out_channels, ...)`, of `output_size` if it is given."""
