@@ -154,7 +154,7 @@ class Layers:
             return BinaryLinear(inputs, outputs, self.bias, self.scale, self.generator)
         return self._real(_undrawn(Linear, inputs, outputs, self.bias))
 
-    def convolution(self, inputs: int, outputs: int, **shape: int) -> nn.Module:
+    def convolution(self, inputs: int, outputs: int, **shape: Any) -> nn.Module:
         """Return a convolution; `shape` is its `kernel_size`, `stride` and `padding`."""
         if self.binary:
             more: Any = {"bias": self.bias, "scale": self.scale, "generator": self.generator}

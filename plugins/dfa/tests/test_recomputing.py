@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import bnnlab
 from bnnlab import BatchNorm, BinaryLinear, Model, Sign
+from bnnlab.nn.dropout import Dropout
 from bnnlab_testing.equations import draws
 from bnnlab_testing.memory import peak_bytes
 
@@ -40,7 +41,7 @@ def torn_model() -> Model:
                 BinaryLinear(12, 9, generator=g), nn.BatchNorm1d(9), nn.Dropout(), Sign()
             ),
             nn.Sequential(BinaryLinear(9, 7, generator=g), BatchNorm(7), nn.Dropout(0.2)),
-            nn.Sequential(Sign(), BinaryLinear(7, 4, generator=g)),
+            nn.Sequential(Sign(), Dropout(0.3, g), BinaryLinear(7, 4, generator=g)),
         ],
         input_shape=(12,),
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnnlab import BatchNorm, Model, UsageError, create
 from bnnlab.errors import RunError
+from bnnlab.nn.dropout import Dropout
 from bnnlab_pepita.rule import InputModulation
 from bnnlab_testing.equations import attached, draws
 from bnnlab_testing.memory import peak_bytes
@@ -91,6 +92,25 @@ def test_a_closure_is_one_step_however_often_it_is_called() -> None:
 
 
 # ------------------------------------------------------------- what is the same in both passes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_of_bnnlab_has_the_same_masks_in_both_passes_and_others_in_the_next(
+    kind: Any,
+) -> None:
+    dropout = Dropout(0.5, draws(0))
+    first, second = nn.Sequential(nn.Linear(6, 40), nn.Tanh(), dropout), nn.Linear(40, 9)
+    model = Model([first, nn.Sequential(second, nn.Tanh()), nn.Linear(9, 3)], (6,)).double()
+    x, y = noise_for(model)
+    rule = modulation(model, kind, gain=0.0)
+    for number in (1, 2):
+        rule.closure(model, (x, y))()
+        assert dropout.drawn == number
+        found = gradients(model)
+        assert {n for n, grad in found.items() if grad.any()} == {
+            "segments.2.weight",
+            "segments.2.bias",
+        }
 
 
 class Torn(Model):
