@@ -70,7 +70,7 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "dampening=0.0": "dampening=0.5",
     },
     ("dfa/feedback.py", ""): {
-        "math.sqrt(neurons)": "neurons",
+        "math.sqrt(fan)": "fan",
         "handle.remove()": "pass",
     },
     ("dfa/drtp.py", ""): {"torch.div(y, -len(y))": "torch.div(y, len(y))"},
@@ -92,7 +92,10 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "self.decay**self.steps": "self.decay ** (self.steps - 1)",
         'torch.zeros((), dtype=torch.int64))': "torch.zeros((), dtype=torch.int64), False)",
     },
-    ("pepita/passes.py", ""): {"correction=0": "correction=1"},
+    ("pepita/passes.py", ""): {
+        "correction=0": "correction=1",
+        "positions**self.power": "positions",
+    },
     ("hsic/dependence.py", ""): {
         "K - K.mean(0)": "K",
         "return C.masked_fill_(rounding, 0)": "return C",

@@ -1,4 +1,4 @@
-"""The README of each method says when to use it, what it costs, and how published code differs."""
+"""What the documents owe each method: its README's sections, and a row on the page of parity."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.host import PluginHost
 
 ROOT = Path(__file__).parents[1]
+PARITY = (ROOT / "docs" / "results" / "parity.md").read_text()
 METHODS = [
     component
     for kind in (Kind.RULE, Kind.OPTIMIZER)
@@ -41,3 +42,12 @@ def test_the_cost_of_an_optimizer_names_its_bytes_per_weight(optimizer):
     """The kit measures that they are so."""
     numbers = re.findall(r"\d+", sections(optimizer)["Cost"])
     assert str(optimizer.state_bytes) in numbers
+
+
+def test_each_method_has_a_row_of_parity_and_each_test_named_there_exists():
+    rows = [line for line in PARITY.splitlines() if line.startswith("|") and "test_" in line]
+    compared = set(re.findall(r"`([\w-]+)`", " ".join(row.split("|")[1] for row in rows)))
+    assert {method.name for method in METHODS} <= compared
+    for path, test in re.findall(r"`(plugins/\S+\.py)` `(test_\w+)`", PARITY):
+        assert f"def {test}(" in (ROOT / path).read_text(), test
+    assert len(rows) == len(re.findall(r"`test_\w+` \|$", PARITY, re.MULTILINE))

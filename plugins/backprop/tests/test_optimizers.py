@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnnlab import BinaryLinear, LatentOptimizer, Model
 from bnnlab_backprop.optimizers import LatentAdam, LatentSGD
-from bnnlab_testing.equations import Adam, Array, float64, make_closure, make_model
+from bnnlab_testing.equations import Adam, Array, apart, float64, make_closure, make_model
 
 STEPS = 20
 CLASSES: dict[str, type[LatentOptimizer]] = {"adam": LatentAdam, "sgd": LatentSGD}
@@ -91,7 +91,7 @@ def compare(
         wanted = papers[key].value
         found = float64(optimizer.state[p]["latent"] if key in binary else p)
         scale = np.abs(wanted).max()
-        assert np.abs(found - wanted).max() < tolerance * scale, key
+        assert apart(found, wanted) < tolerance, key
         if key in binary:
             sure = np.abs(wanted) > tolerance * scale
             assert np.array_equal(float64(p)[sure], np.sign(wanted)[sure]), key

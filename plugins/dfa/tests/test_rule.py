@@ -27,7 +27,7 @@ from bnnlab.interfaces.objectives import ClassPerPosition
 from bnnlab_dfa.drtp import DirectRandomTargetProjection
 from bnnlab_dfa.feedback import RandomFeedback
 from bnnlab_dfa.rule import DirectFeedbackAlignment
-from bnnlab_testing.equations import attached, draws, float64
+from bnnlab_testing.equations import apart, attached, draws, float64
 
 STEPS = 20
 
@@ -175,10 +175,6 @@ NETS: dict[str, tuple[Callable[[], Model], Callable[..., tuple[float, Params]]]]
 }
 
 
-def relative_error(found: Array, wanted: Array) -> float:
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
-
-
 RULES: dict[str, tuple[type[RandomFeedback], Teach, dict[str, Any]]] = {
     "dfa, normal": (DirectFeedbackAlignment, error, {}),
     "dfa, uniform": (DirectFeedbackAlignment, error, {"feedback": "uniform"}),
@@ -243,7 +239,7 @@ def test_20_training_steps_agree_with_numpy(net: str, name: str) -> None:
                     parameter.copy_(torch.where(value >= 0, 1.0, -1.0))
     for key, parameter in model.named_parameters():
         found = float64(latents.get(key, parameter))
-        assert relative_error(found, theirs[key]) < 1e-5, key
+        assert apart(found, theirs[key]) < 1e-5, key
 
 
 # ------------------------------------------------------------- against backpropagation

@@ -154,6 +154,12 @@ def alpha(layer: BinaryLinear | BinaryConv2d) -> Array:
     return np.array([layer.fixed_scale]) if layer.scale is None else float64(layer.scale)
 
 
+def drawn_sign(rule: Any, batch: int) -> int:
+    """Return the sign of beta in a batch, by its number from 1."""
+    draws = seeds.generator(int(rule.sign_seed), "sign", batch)
+    return int(torch.randint(0, 2, (), generator=draws)) * 2 - 1
+
+
 class Published:
     """W_i = alpha_i w_i maps layer i + 1 to layer i, and a membrane follows its drive by 1/2."""
 
@@ -312,8 +318,7 @@ def test_20_batches_agree_flip_for_flip(name: str) -> None:
     for batch, (x, labels) in enumerate(net.batches(), start=1):
         closure = rule.closure(model, (x, labels))
         loss = optimizer.step(closure)
-        draws = seeds.generator(int(rule.sign_seed), "sign", batch)
-        sign = int(torch.randint(0, 2, (), generator=draws)) * 2 - 1
+        sign = drawn_sign(rule, batch)
         signs.add(sign)
         o, wanted = theirs.step(float64(x), labels.numpy(), sign * net.rule["beta"])
         np.testing.assert_allclose(float64(closure.logits), o, rtol=0, atol=1e-9)

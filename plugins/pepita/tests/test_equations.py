@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, Sign
 from bnnlab_pepita.rule import InputModulation
-from bnnlab_testing.equations import Array, attached, draws, float64
+from bnnlab_testing.equations import Array, apart, attached, draws, float64
 
 # ------------------------------------------------------------- the transcription's parts
 # A layer returns its output; a `Trace` notes what it was given and how its parameters learn.
@@ -262,8 +262,7 @@ def test_gradients_agree_with_numpy(net: str, kind: Any, variant: str) -> None:
         assert found.keys() == grads.keys()  # norms learn nothing
         for name, grad in grads.items():
             assert np.abs(grad).max() > 1e-6, name
-            error = np.abs(float64(found[name]) - grad).max() / np.abs(grad).max()
-            assert error < 1e-6, name
+            assert apart(float64(found[name]), grad) < 1e-6, name
 
 
 def test_a_projection_from_0_on_is_half_the_gain() -> None:

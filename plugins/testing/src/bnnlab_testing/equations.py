@@ -70,6 +70,11 @@ def float64(tensor: Tensor) -> Array:
     return tensor.detach().double().numpy().copy()
 
 
+def apart(found: Array, wanted: Array) -> float:
+    """Return the largest difference of two arrays, in units of the largest number wanted."""
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+
+
 class Adam:
     """Kingma and Ba, ICLR 2015, algorithm 1, for one array; with an L2 penalty in the gradient."""
 
