@@ -30,8 +30,8 @@ class LearningRule(nn.Module, ABC):
         any_loss: Whether the rule learns from the batch's loss alone, whatever its targets are and
             whatever shape its outputs have. What provides the capability "any-loss" says so here.
         whole_batch: Whether the gradient of a batch is another than the mean of those of its pieces
-            (each example apart), since the rule compares examples or draws per batch. Such a rule
-            cannot accumulate gradients.
+            (each example apart), since the rule compares examples, draws per batch or is not linear
+            in gradients. Such a rule cannot accumulate gradients.
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
         precision: The dtype to which `torch.autocast` casts products in forward and backward

@@ -19,6 +19,7 @@ from bnnlab_testing.pytest_plugin import MakePlugin
 TESTS = '''
 import json
 from types import SimpleNamespace
+from bnnlab.errors import UsageError
 import pytest
 
 class Test0_rule_loud:
@@ -52,6 +53,13 @@ class Test0_rule_loud:
             raise AssertionError("with a text, it crashes") from error
 
 class Test1_probe_quiet:
+    @property
+    def plugin(self):
+        raise UsageError("it cannot be loaded")
+
+    def test_the_same_seed_gives_the_same(self):
+        assert False, "two uses with the same seed differ"
+
     @pytest.fixture
     def broken(self):
         yield
@@ -81,7 +89,7 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["test-plugin", "acme-horn"]) == 1
     counts, *failures = capsys.readouterr().out.split("\n\n")
     assert counts == (
-        "rule      loud   5 failed, 1 passed, 1 skipped\nprobe     quiet  1 failed, 1 xfailed"
+        "rule      loud   5 failed, 1 passed, 1 skipped\nprobe     quiet  2 failed, 1 xfailed"
     )
     assert failures[0] == (  # for a file, in lines as long as they are
         "rule loud: test_that_fails, test_that_fails_alike\n"
@@ -91,9 +99,11 @@ def test_counts_and_failures_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     assert re.search(r"KeyError: 'key' \(at .*test_contracts.py:\d+\)", failures[1])
     assert re.search(r" \(at .*/test_contracts.py:\d+, in json/decoder.py:\d+\)", failures[2])
     assert re.search(r"it crashes \(at .*/test_contracts.py:\d+, in json/decoder", failures[3])
-    assert "ValueError: not put back" in failures[4]
-    assert failures[5] == "For tracebacks, add --report junit --out FILE.\n"
-    assert len(failures) == 6
+    assert "two uses with the same seed differ" in failures[4]
+    assert "gives_the_same fails, too: mend that first" in failures[5]
+    assert "ValueError: not put back" in failures[5]
+    assert failures[6] == "For tracebacks, add --report junit --out FILE.\n"
+    assert len(failures) == 7
 
 
 @pytest.mark.usefixtures("acme")
@@ -112,6 +122,7 @@ def test_a_report_has_every_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "test_that_crashes": "failed",
         "test_that_crashes_elsewhere": "failed",
         "test_that_tells_of_a_crash": "failed",
+        "test_the_same_seed_gives_the_same": "failed",
         "test_that_fails_afterwards": "failed",
         "test_that_is_known_to_fail": "xfailed",
     }
@@ -152,6 +163,19 @@ def test_a_broken_plugin_is_refused_with_the_reason(
     make_plugin("acme-horn", "import acme_not_there")
     assert main(["test-plugin", "acme-horn"]) == 2
     assert "acme-horn is broken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [("broken.rules:Fnie", "has no attribute 'Fnie'"), ("acme_bad:It", "SyntaxError")],
+)
+def test_a_class_that_is_not_there_is_refused_with_the_reason(
+    make_plugin: MakePlugin, capsys: pytest.CaptureFixture[str], target: str, why: str
+) -> None:
+    source = source_of(declaration_of(rules.Fine, "loud", target=target, options=None))
+    make_plugin("acme-horn", source, modules={"acme_bad": "class It(:"})
+    assert main(["test-plugin", "acme-horn"]) == 2
+    assert why in capsys.readouterr().err
 
 
 def test_what_ends_the_process_is_told(tmp_path: Path) -> None:

@@ -210,7 +210,11 @@ def test_options_in_a_signature_that_are_wrong_fail_the_check_for_it(
     ("made", "check", "excuse"),
     [
         (rules.Usual, "test_the_loss_is_the_batchs_own", {"own_objective": True}),
-        (rules.Sums, "test_gradients_are_those_of_the_batch_mean", {"own_objective": True}),
+        (
+            rules.ComparesByTheUsualSize,
+            "test_gradients_are_those_of_the_batch_mean",
+            {"own_objective": True},
+        ),
         (
             models.PartlyReal,
             "test_its_real_weights_are_named",
@@ -316,6 +320,20 @@ def test_an_expected_failure_is_expected(pytester: pytest.Pytester) -> None:
     broken = f"        def {CHECK}(self): assert False\n"
     pytester.makepyfile(PLUGIN_TEST % CHECK + broken)
     pytester.runpytest_inprocess("-k", "overwrites or finite").assert_outcomes(passed=1, xfailed=1)
+
+
+def test_what_follows_from_unequal_uses_says_so(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        PLUGIN_TEST % "test_no_hook_is_left_behind"
+        + """
+        def test_the_same_seed_gives_the_same(self): assert 0, "two uses with the same seed differ"
+        def test_no_graph_is_kept(self): assert 0, "a graph"
+        def test_no_hook_is_left_behind(self): assert 0
+"""
+    )
+    result = pytester.runpytest_inprocess("-k", "same_seed or graph_is_kept or no_hook")
+    result.assert_outcomes(failed=2, xfailed=1)
+    result.stdout.fnmatch_lines(["*test_the_same_seed_gives_the_same fails, too: mend that first*"])
 
 
 def test_an_expected_failure_of_no_check_is_refused(pytester: pytest.Pytester) -> None:

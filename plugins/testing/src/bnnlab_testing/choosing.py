@@ -18,7 +18,8 @@ def find(host: PluginHost, name: str | None) -> list[Plugin]:
     """Return the plugin of a name, which may have several entry points; without one, the files.
 
     Raises:
-        UsageError: If it is not there, does not work, or offers nothing.
+        UsageError: If it is not there, does not work, or offers nothing; or if the options of a
+            component cannot be read, as its class is not there.
     """
     if name is None:
         found = [plugin for plugin in host.plugins if plugin.file]
@@ -34,6 +35,9 @@ def find(host: PluginHost, name: str | None) -> list[Plugin]:
             raise UsageError(f"{plugin.distribution} is {plugin.status}{why}") from plugin.exception
     if not any(plugin.components or plugin.commands for plugin in found):
         raise UsageError(f"{found[0].distribution} offers nothing that could be tested.")
+    for plugin in found:
+        for component in plugin.components:
+            host.options(plugin, component)  # or no test could be told what it is
     return found
 
 

@@ -19,6 +19,10 @@ from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab.settings.run import Choice
+from bnnlab_testing.asserting import differing, flat
+
+_VALUES = int, float, str, list, dict, set, Tensor
+"""What changes in use, where a class or a module holds it."""
 
 
 class ComponentContract(ABC):
@@ -100,11 +104,16 @@ class ComponentContract(ABC):
 
     def test_the_same_seed_gives_the_same(self) -> None:
         """Made twice with one seed and used alike, nothing differs by a bit."""
+        made = self.host.load(self.plugin, self.component)
         with self._unguarded():
-            first, second = self.exercise(), self.exercise()
-        assert len(first) == len(second)
+            first, before = self.exercise(), _held_in_common(made)
+            second, after = self.exercise(), _held_in_common(made)
+        message = "two uses with the same seed differ"
+        if changed := differing(before, after):
+            message += f", and {', '.join(changed[:5])} has changed: keep in `self` what changes"
+        assert len(first) == len(second), message
         for one, other in zip(first, second, strict=True):
-            assert torch.equal(one, other), "two uses with the same seed differ"
+            assert torch.equal(one, other), message
 
     def test_the_global_state_is_left_alone(self) -> None:
         """Neither making nor using it draws from a global generator or sets a default of torch's.
@@ -163,3 +172,15 @@ class ComponentContract(ABC):
 def _host(_path: tuple[str, ...]) -> PluginHost:
     """Find the plugins once for many checks, and anew where a test has installed another."""
     return PluginHost()
+
+
+def _held_in_common(made: Any) -> dict[str, Any]:
+    """Return what a class, its bases and its module hold, by name."""
+    owners = {each.__name__: each for each in getattr(made, "__mro__", ())}
+    owners[made.__module__] = sys.modules[made.__module__]
+    return {
+        f"{owner}.{name}": flat(value)
+        for owner, its in owners.items()
+        for name, value in vars(its).items()
+        if isinstance(value, _VALUES) and not name.startswith("__")
+    }

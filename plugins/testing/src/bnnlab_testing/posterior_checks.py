@@ -1,5 +1,7 @@
 """What an optimizer owes of the weights that it predicts with."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.families.posterior import PosteriorOptimizer
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_same, flat, refused
 from bnnlab_testing.optimizer_checks import (
     OptimizerChecks,
@@ -65,6 +68,25 @@ class PosteriorChecks(OptimizerChecks):
                     other.state[its][name].copy_(value)
         pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
         assert any(not torch.equal(one, two) for one, two in pairs), "two seeds draw the same"
+
+    def test_draws_are_of_the_present_posterior(self) -> None:
+        """After more steps of a task they are those of one made anew, which loads the state.
+
+        An evaluation within a task, as of each epoch, is of what was learned until then. Keep
+        nothing from one `predictive` to the next, as probabilities of weights.
+        """
+        model, optimizer = self._with_posterior()
+        self._draws(model, optimizer)
+        for _ in range(5):
+            optimizer.step(toy.constant(model, 1e3))
+        copy, other = self.trained(0, 1)
+        copy.load_state_dict(model.state_dict())
+        other.load_state_dict(deepcopy(optimizer.state_dict()))
+        pairs = zip(self._draws(model, optimizer), self._draws(copy, other), strict=True)
+        assert all(torch.equal(one, two) for one, two in pairs), (
+            "after steps since an evaluation, draws are not those of the state: compute what is "
+            "drawn from in each predictive() anew"
+        )
 
     def test_evaluation_changes_no_state(self) -> None:
         """After `predictive`, state_dict() is the same bit for bit: training goes on alike."""

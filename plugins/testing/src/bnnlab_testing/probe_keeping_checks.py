@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from bnnlab.engine.probes import Probes, ProbeStop
 from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.probe import Control
+from bnnlab_testing.asserting import differing
 from bnnlab_testing.keeping_checks import kept_by
 from bnnlab_testing.lives import run_of
 from bnnlab_testing.probe_checks import ProbeChecks
@@ -19,6 +21,27 @@ LITTLE = 16
 
 class ProbeKeepingChecks(ProbeChecks):
     """The part of `ProbeContract` that is about what the probe keeps."""
+
+    def test_two_in_one_process_do_not_meet(self) -> None:
+        """It measures the same if another one measures another run meanwhile.
+
+        A process may hold many runs. Keep settings and what changes in `self`, not in the class or
+        the module.
+        """
+        usual, live_another = self._live(), self._live
+
+        class Beside(list[dict[str, Any]]):
+            def append(self, line: dict[str, Any]) -> None:
+                super().append(line)
+                if len(self) == 1:
+                    with torch.enable_grad():
+                        live_another()
+
+        places = differing(usual, self._live(lines=Beside()))
+        assert not places, (
+            f"where another one measures beside it, the run differs at {', '.join(places[:5])}: "
+            "keep in `self` what changes, not in the class or the module"
+        )
 
     def test_it_keeps_nothing_of_every_step(self) -> None:
         """With three times the training data, what it holds grows as slowly from epoch to epoch.

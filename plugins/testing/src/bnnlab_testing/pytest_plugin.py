@@ -25,6 +25,11 @@ pytest.register_assert_rewrite(*(f"bnnlab_testing.{file.stem}" for file in _ASSE
 MakePlugin = Callable[..., None]
 _MISSING = pytest.StashKey[str]()
 """Of a test class: which data are not on this machine."""
+FIRST = "bnnlab: first"
+"""Names the section of a report that says what is to be mended before."""
+_REPEATS = "test_the_same_seed_gives_the_same"
+_DIFFER = pytest.StashKey[bool]()
+"""Of a test class: whether two equal uses of its component differ."""
 
 
 def write_plugin(
@@ -127,13 +132,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say of a check that fails what its entry in docs/contracts explains."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         from bnnlab_testing.pages import entry_of, page_of
 
+        made = item.getparent(pytest.Class)
+        if made is not None and made.stash.get(_DIFFER, False):
+            text = f"{_REPEATS} fails, too: mend that first, as it may be the only cause of this."
+            report.sections.append((FIRST, text))
+        elif made is not None and item.originalname == _REPEATS and call.excinfo:
+            made.stash[_DIFFER] = isinstance(call.excinfo.value, AssertionError)
         if page := page_of(item.cls, item.originalname):
             report.sections.append(("bnnlab", f"{entry_of(page)}\n({page})"))
     return report

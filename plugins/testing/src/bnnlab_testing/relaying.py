@@ -6,15 +6,17 @@ import re
 import sys
 import traceback
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bnnlab.errors import place
+from bnnlab.errors import UsageError, place
 from bnnlab_testing.chosen import chosen
 from bnnlab_testing.pages import entry_of, page_of
 from bnnlab_testing.process import MARK
+from bnnlab_testing.pytest_plugin import FIRST
 
 _IN_WORDS = AssertionError, pytest.fail.Exception, pytest.skip.Exception
 """Errors whose text is for people."""
@@ -29,12 +31,14 @@ def pytest_runtest_makereport(
     if report.when == "call" or report.outcome != "passed":
         reason = getattr(report, "wasxfail", None)
         about, page = _first_sentence(item.function), page_of(item.cls, item.originalname)
+        first = [text for name, text in report.sections if name == FIRST]
+        said = _message(report, call, item.instance) if reason is None else reason
         _tell(
             made=item.cls.__name__,
             test=item.name,
             outcome=report.outcome if reason is None else "xfailed",
             about=about,
-            message=_message(report, call, item.instance) if reason is None else reason,
+            message="\n".join([*first, said]),
             page=page,
             advice=entry_of(page).removeprefix(about).strip() if page and report.failed else "",
             chosen=_chosen(item.instance) if report.failed else "",
@@ -91,9 +95,11 @@ def _message(report: pytest.TestReport, call: pytest.CallInfo[None], contract: A
 
 def _places(error: BaseException, contract: Any) -> str:
     """Return the last place in the plugin's own files that an error came through, and its last."""
-    packages = {getattr(getattr(contract, "plugin", None), "package", None)}
-    if component := getattr(contract, "component", None):
-        packages.add(component.target.partition(":")[0].partition(".")[0])
+    packages = set[str | None]()
+    with suppress(UsageError):  # what cannot be loaded says so itself
+        packages.add(getattr(getattr(contract, "plugin", None), "package", None))
+        if component := getattr(contract, "component", None):
+            packages.add(component.target.partition(":")[0].partition(".")[0])
     files = (getattr(sys.modules.get(each or ""), "__file__", None) for each in packages)
     roots = {_root(Path(file)) for file in files if file}
     own = ""

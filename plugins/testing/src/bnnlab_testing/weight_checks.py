@@ -49,7 +49,11 @@ class WeightChecks(ModelChecks):
         other = dict(self.make(1).named_buffers())
         found |= {n for n, b in model.named_buffers() if _is_drawn(b, other.get(n))}
         unnamed, gone = sorted(found - self.real.keys()), sorted(self.real.keys() - found)
-        assert not unnamed, f"real weights that `real` does not excuse: {', '.join(unnamed)}"
+        said = f'model.{self.component.name}.real={{"{", ".join(unnamed[:1])}"="why"}}'
+        assert not unnamed, (
+            f"real weights that `real` does not excuse: {', '.join(unnamed)}. Say why in a test "
+            f"class, or with --set '{said}'"
+        )
         assert not gone, f"`real` names what is no real weight: {', '.join(gone)}"
 
     def test_every_parameter_gets_a_gradient(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from broken import found_by, optimizers, right
@@ -154,6 +155,38 @@ class CutsInfinity(Samples):
     ) -> None:
         super().update(group, parameter, weights, noise, grads)
         self.state[parameter]["lambda"].clamp_(-2, 2)
+
+
+PRESENT = "test_draws_are_of_the_present_posterior"
+
+
+@found_by(PRESENT, "since an evaluation, draws are not those of the state")
+class KeepsItsProbabilities(Samples):
+    """Computes what it draws from once in a task."""
+
+    def __init__(self, model: Model, **given: Any) -> None:
+        super().__init__(model, **given)
+        self.kept: dict[Tensor, Tensor] = {}
+
+    def task_started(self, context: TaskContext) -> None:
+        super().task_started(context)
+        self.kept.clear()
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        if parameter not in self.kept:
+            self.kept[parameter] = torch.sigmoid(2 * self.state[parameter]["lambda"])
+        p = self.kept[parameter]
+        u = torch.rand(p.shape, generator=self.generator(p.device), device=p.device)
+        return torch.where(u < p, 1.0, -1.0)
+
+
+@right(PRESENT)
+class ComputesItsProbabilities(KeepsItsProbabilities):
+    """Computes it anew."""
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        self.kept.clear()
+        return super().draw(parameter)
 
 
 @found_by("test_evaluation_changes_no_state", "generator")

@@ -12,7 +12,11 @@ from bnnlab.interfaces.stream import Task
 from broken import found_by, right
 
 
-@right("test_what_it_measures_outlives_a_stop", "test_a_run_goes_on_as_without_it")
+@right(
+    "test_what_it_measures_outlives_a_stop",
+    "test_a_run_goes_on_as_without_it",
+    "test_two_in_one_process_do_not_meet",
+)
 class Fine(Probe):
     """Keeps the loss of the first step, and the row of each task."""
 
@@ -48,6 +52,18 @@ class Misspelt(Probe):
     def epoch_end(self, at: Moment, metrics: Mapping[str, Any]) -> None:
         """Say it."""
         self.log("epochs", loss=metrics["loss"])
+
+
+@found_by("test_two_in_one_process_do_not_meet", "keep in `self` what changes, not in the class")
+@found_by("test_the_same_seed_gives_the_same", "differ, and SharesItsList.losses has changed: keep")
+class SharesItsList(Probe):
+    """Keeps losses in a list of the class."""
+
+    losses: list[float] = []
+
+    def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:
+        self.losses.append(float(len(self.losses)))
+        return {"losses": len(self.losses)}
 
 
 @found_by("test_what_it_measures_outlives_a_stop", "state_dict.. holds less than the probe")

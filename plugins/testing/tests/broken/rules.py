@@ -135,6 +135,13 @@ class Sums(Scales):
         return len(batch.targets)
 
 
+@found_by("test_gradients_are_those_of_the_batch_mean", "twice change the gradients")
+class SumsItsOwn(Sums):
+    """Does so, and says that it minimises something of its own."""
+
+    told = {"own_objective": True}
+
+
 @found_by("test_a_last_batch_of_another_size_is_learned_from", "all gradients are zero")
 class CountsOnFullBatches(Scales):
     """Learns nothing from a batch that is not full."""
@@ -234,6 +241,19 @@ class UsualWithin(Usual):
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         _, logits = super().differentiate(model, batch)
         return batch.loss(logits, batch.targets), logits
+
+
+@right("test_the_loss_is_the_batchs_own", "test_a_masked_class_is_not_learned")
+class UsualOfItsOwn(toy.ToyRule):
+    """Computes the cross-entropy itself, and takes no other loss."""
+
+    any_loss = False
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = model(batch.inputs)
+        loss = F.cross_entropy(batch.masked(logits), batch.targets)
+        torch.autograd.backward(loss)
+        return loss, logits
 
 
 @found_by("test_any_loss_is_declared_as_it_is", "provides 'any-loss', and any_loss is False")
@@ -407,6 +427,31 @@ class WeighsTheFirst(toy.ToyRule):
         return loss, logits
 
 
+@found_by("test_the_order_of_examples_does_not_matter", "in another order, the loss is another")
+class WeighsTheFirstOfItsOwn(WeighsTheFirst):
+    """Does so, and says that it minimises something of its own."""
+
+    told = {"own_objective": True}
+
+
+PIECES = "test_pieces_of_a_batch_have_its_gradient"
+
+
+@found_by(PIECES, "in three pieces, the batch has another loss or gradient")
+class ComparesExamples(Scales):
+    """Scales by how much the examples of a batch differ, and does not say so."""
+
+    def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
+        return batch.inputs.std(0, correction=0).mean()
+
+
+@right(PIECES, "test_gradients_are_those_of_the_batch_mean")
+class SaysThatItComparesExamples(ComparesExamples):
+    """Says so."""
+
+    whole_batch = True
+
+
 @found_by("test_a_last_batch_of_another_size_is_learned_from", "others than of these 7 alone")
 class DividesByTheFirstSize(Scales):
     """Takes the size of the first batch for that of all."""
@@ -552,7 +597,15 @@ class DividesByTheUsualSize(Scales):
         return len(batch.targets) / (self.size or len(batch.targets))
 
 
-@right(BATCH_MEAN, "test_the_order_of_examples_does_not_matter", ITS_NUMBERS)
+@found_by("test_the_batch_size_that_is_told_changes_no_gradient", "told of batches of another")
+class ComparesByTheUsualSize(DividesByTheUsualSize):
+    """Does so, and compares the examples of a batch."""
+
+    told = {"own_objective": True}
+    whole_batch = True
+
+
+@right(BATCH_MEAN, "test_the_order_of_examples_does_not_matter", ITS_NUMBERS, PIECES)
 class HasNoisyErrors(toy.ToyRule):
     """Adds noise to the error of each row."""
 
