@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -135,8 +135,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
     """A posterior of independent binary weights: P(w = +1) = sigmoid(2 lambda).
 
     lambda is the natural parameter, `self.state[w]["lambda"]`. The mean of w is tanh(lambda), and
-    the deployed weight is the sign of lambda. lambda starts with its weight's sign and a size
-    uniform in (0, lambda_init).
+    the deployed weight is the sign of lambda. lambda starts with its weight's sign.
 
     With u uniform in (0, 1) and rho = lambda + log(u / (1 - u)) / 2, sign(rho) is a draw from the
     posterior, and tanh(rho / temperature) its relaxation, which has a derivative with respect to
@@ -144,8 +143,10 @@ class BernoulliOptimizer(PosteriorOptimizer):
     "Training Binary Neural Networks using the Bayesian Learning Rule", ICML 2020, eq. 11).
 
     Args:
-        lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
-            None: 1 / sqrt(fan-in).
+        lambda_init: Largest size of a fresh natural parameter; None: 1 / sqrt(fan-in). With 0 the
+            posterior begins as the uniform one.
+        lambda_start: Sizes of fresh natural parameters. uniform: drawn uniformly from 0 to the
+            largest. fixed: all the largest.
         posterior: Arguments of `PosteriorOptimizer`.
     """
 
@@ -154,7 +155,8 @@ class BernoulliOptimizer(PosteriorOptimizer):
         model: Model,
         *,
         generator: torch.Generator,
-        lambda_init: Positive | None = None,
+        lambda_init: Annotated[float, AtLeast(0)] | None = None,
+        lambda_start: Literal["uniform", "fixed"] = "uniform",
         **posterior: Any,
     ) -> None:
         super().__init__(model, generator=generator, **posterior)
@@ -162,7 +164,9 @@ class BernoulliOptimizer(PosteriorOptimizer):
         for parameter in self.learned():
             fan_in = parameter[0].numel()
             largest = fan_in**-0.5 if lambda_init is None else lambda_init
-            size = torch.rand(parameter.shape, generator=generator) * largest
+            size = torch.full(parameter.shape, float(largest))
+            if lambda_start == "uniform":
+                size = torch.rand(parameter.shape, generator=generator) * largest
             self.state[parameter]["lambda"] = parameter.detach() * size.to(parameter)
 
     def latent(self, parameter: Tensor) -> Tensor | None:

@@ -123,7 +123,8 @@ class StatefulOptimizer(torch.optim.Optimizer):
         """Restore what `state_dict` returned, on any device.
 
         If the parameters are now on another kind of device than the generator was, its sequence
-        cannot go on: a new generator on the CPU is seeded from it, and the log says so.
+        cannot go on: a new generator on the CPU is seeded from it, and the log says so. A setting
+        of a group that came with a later version keeps the value that it was made with.
 
         Raises:
             UsageError: If an optimizer of another class saved it.
@@ -132,6 +133,7 @@ class StatefulOptimizer(torch.optim.Optimizer):
         if saved_by != who:
             raise UsageError(f"{who} cannot load the state of {saved_by}: load its own")
         loaded: list[dict[str, Any]] = []
+        made = list(self.param_groups)
 
         def note(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
             loaded.append(state)
@@ -141,6 +143,9 @@ class StatefulOptimizer(torch.optim.Optimizer):
             inspect.unwrap(torch.optim.Optimizer.load_state_dict)(self, dict(state_dict))
         finally:
             handle.remove()
+        for group, before in zip(self.param_groups, made, strict=True):
+            for name in before.keys() - group.keys():
+                group[name] = before[name]
         self._restore_state(loaded[0])
         generator = state_dict.get("generator")
         if generator and self._generator is not None:

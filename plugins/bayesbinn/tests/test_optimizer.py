@@ -44,10 +44,12 @@ class Paper:
         self.prior, self.m, self.t = np.zeros_like(lam), np.zeros_like(lam), 0
 
     def step(self, alpha: float, delta: np.ndarray, g: np.ndarray) -> None:
-        self.t += 1
         w = np.tanh((self.lam + delta) / self.tau)
         s = (1 - w**2) / (self.tau * (1 - np.tanh(self.lam) ** 2))
-        natural = EXAMPLES * (s * g).mean(0)
+        self.descend(alpha, EXAMPLES * (s * g).mean(0))
+
+    def descend(self, alpha: float, natural: np.ndarray) -> None:
+        self.t += 1
         if self.kappa is not None:
             natural = natural + self.kappa * (self.lam - self.prior)
         self.m = self.beta * self.m + (1 - self.beta) * natural
@@ -118,6 +120,50 @@ def test_25_steps_in_two_tasks_agree_with_the_papers_equations(
         assert np.array_equal(float64(w)[sure], np.sign(wanted)[sure])
     for shadow, parameter in zip(shadows, real, strict=True):
         torch.testing.assert_close(parameter.detach(), shadow.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
+def test_25_steps_at_the_mean_weights_agree_with_the_equation_in_numpy(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    """ghat = M g at w = tanh(lambda), whatever the temperature is; nothing is drawn."""
+    model = make_model().to(dtype)
+    optimizer = make_optimizer(
+        model, train_draws=0, lr=0.01, momentum=0.5, prior_precision=0.7, temperature=1e-10
+    )
+    weights = list(model.binary_parameters().values())
+    papers = [Paper(float64(optimizer.state[w]["lambda"]), 1.0, 0.5, 0.7) for w in weights]
+    before = optimizer.generator(torch.device("cpu")).get_state()
+    for step in range(STEPS):
+        if step == STEPS // 2:
+            end_task(model, optimizer)
+            for paper in papers:
+                paper.prior = paper.lam.copy()
+        closure, seen = make_closure(model, step), []
+
+        def noting(closure: Any = closure, seen: list[Any] = seen) -> Tensor:
+            loss: Tensor = closure()
+            seen += [(float64(w), float64(w.grad)) for w in weights if w.grad is not None]
+            return loss
+
+        optimizer.step(noting)
+        for paper, (at, g) in zip(papers, seen, strict=True):
+            assert np.abs(at - np.tanh(paper.lam)).max() < 10 * tolerance
+            paper.descend(0.01, EXAMPLES * g)
+    for w, paper in zip(weights, papers, strict=True):
+        scale = np.abs(paper.lam).max()
+        assert np.abs(float64(optimizer.state[w]["lambda"]) - paper.lam).max() < tolerance * scale
+        assert w.detach().abs().eq(1).all()
+    assert torch.equal(optimizer.generator(torch.device("cpu")).get_state(), before)
+
+
+@pytest.mark.parametrize("size", [0.0, 10.0, None])
+def test_lambda_may_start_at_one_size(size: float | None) -> None:
+    _, weight, optimizer = make_single(lambda_start="fixed", lambda_init=size)
+    expected = 4**-0.5 if size is None else size
+    lamda = optimizer.state[weight]["lambda"]
+    assert torch.equal(lamda, weight.detach() * expected)
+    assert torch.equal(torch.signbit(lamda), torch.signbit(weight.detach()))
 
 
 def test_25_steps_of_mode_sign_agree_with_the_average_in_numpy() -> None:
@@ -215,6 +261,7 @@ def test_momentum_is_corrected_for_its_start() -> None:
         ({"momentum": 0.9}, 12),
         ({"prior": "uniform"}, 4),
         ({"prior": "none"}, 4),
+        ({"train_draws": 0}, 8),
         ({"prior": "none", "momentum": 0.9}, 8),
         ({"mode": "sign"}, 4),
     ],
@@ -269,14 +316,15 @@ def test_mode_sign_has_no_posterior() -> None:
         optimizer.draw(weight)
 
 
+@pytest.mark.parametrize("draws", [0, 2])
 @pytest.mark.parametrize("mode", ["posterior", "sign"])
 @pytest.mark.parametrize("value", [0.0, 1e6, -1e6, 1e30, -1e30])
 @pytest.mark.parametrize("temperature", [1e-10, 0.01, 5.0])
 def test_whatever_the_gradient_lambda_is_finite_and_weights_are_signs(
-    mode: str, value: float, temperature: float
+    mode: str, value: float, temperature: float, draws: int
 ) -> None:
     model, weight, optimizer = make_single(
-        mode=mode, temperature=temperature, lr=1.0, momentum=0.9, train_draws=2
+        mode=mode, temperature=temperature, lr=1.0, momentum=0.9, train_draws=draws
     )
     for _ in range(5):
         optimizer.step(constant(model, value))

@@ -1,10 +1,19 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
+import pytest
+
 from bnnlab_testing import OptimizerContract
 
 
 class TestBayesBiNN(OptimizerContract):
     name = "bayesbinn"
+
+
+@pytest.mark.slow  # a variant of what is above
+class TestMeanWeights(OptimizerContract):
+    name = "bayesbinn"
+    options = {"train_draws": 0, "lambda_start": "fixed"}
+    without_effect = {"temperature": "nothing is drawn that it could relax"}
 
 
 class TestSigns(OptimizerContract):

@@ -14,6 +14,13 @@ batch-mean loss at the relaxed weight w:
     m      <- beta m + (1 - beta) (ghat + kappa (lambda - lambda_prior))
     lambda <- lambda - alpha m / (1 - beta^t)
 
+With S = 0 (`train_draws=0`) nothing is drawn: the step learns at the mean weights, and to first
+order the loss's mean is the loss at the mean, so its derivative by mu is g itself:
+
+    w      = mu = tanh(lambda),    ghat = M g
+
+This is "BCVI-D" of the published code (--train-samples 0). tau has no effect.
+
 beta = 0 and kappa = 1 is the paper's update (table 1). lambda_prior is 0 in the first task;
 prior "previous" makes it lambda as each task ends (section 3.3), "uniform" leaves it at 0, and
 with "none" the pull towards it is left out. The deployed weights are the signs of lambda. The
@@ -29,8 +36,9 @@ Mode "sign". One gradient g at the deployed weights w, no draws, and no posterio
 
 This is Bop with threshold 0, and equally SGD with weight decay through a straight-through sign.
 It is what the published image results were, which have tau = 1e-10 in float32: see below.
-There lambda starts at next to nothing, so that the first gradients flip half of all weights;
-here at `lambda_init`, which wants to be some 1e-4, as lambda has the gradients' size.
+There lambda is next to nothing compared with the first step, so that the first gradients flip
+half of all weights; here it starts at `lambda_init`, which wants to be some 1e-4, as lambda has the
+gradients' size.
 
 Where the published code differs, and this does not follow:
 
@@ -38,7 +46,9 @@ Where the published code differs, and this does not follow:
   for every weight, M and tau cancel, and what remains is mode "sign". At tau = 1e-2 the same
   guard lets lambda jump to 1e10. Here s is exact; at tau = 1e-10 that is 0: nothing is learned.
 - Its mu is that of the step before.
-- lambda starts at -10 or +10, where the exact s is 0; here at most at `lambda_init`.
+- lambda starts at -10 or +10 (--lamda), where the exact s is 0 and nothing is learned before the
+  pull to the prior has brought lambda down; here between -0.1 and 0.1. Its start is
+  `lambda_start=fixed lambda_init=10`; the later code of BiMU has `lambda_init=0`.
 - Its predictions average logits; here the run averages probabilities, as in the paper.
 - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
 """
@@ -98,15 +108,15 @@ class BayesBiNN(BernoulliOptimizer):
     Args:
         generator: Draws the weights.
         mode: posterior: learn a posterior. sign: learn the signs of averaged gradients, without
-            draws; only lr, lambda_init and real_lr have an effect.
+            draws; only lr, lambda_init, lambda_start and real_lr have an effect.
         lr: alpha, learning rate.
         temperature: tau, temperature of the relaxed weights; the smaller, the closer to signs.
         momentum: beta, decay of the averaged gradient.
         prior: Mean of the prior. previous: the posterior after the task before. uniform: lambda =
             0. none: no prior.
         prior_precision: kappa, weight of the pull to the prior; 1 is the exact posterior's.
-        lambda_init: Largest size of a fresh natural parameter; sizes are drawn uniformly from 0 on.
-            With mode=sign, about 1e-4.
+        lambda_init: Largest size of a fresh natural parameter. With mode=sign, about 1e-4.
+        train_draws: S, the number of weight draws per step. 0: one step at the mean weights.
         examples: M, examples in the training data. None: those of the task.
         posterior: Options of `BernoulliOptimizer`.
 
@@ -126,8 +136,8 @@ class BayesBiNN(BernoulliOptimizer):
         momentum: Decay = 0.0,
         prior: Literal["previous", "uniform", "none"] = "previous",
         prior_precision: Annotated[float, AtLeast(0), Search(0.01, 1.0)] = 0.1,
-        lambda_init: Annotated[Positive, Search(0.01, 1.0)] = 0.1,
-        train_draws: Annotated[int, AtLeast(1), Search(1, 2, 5)] = 1,
+        lambda_init: Annotated[float, AtLeast(0), Search(0.01, 1.0)] = 0.1,
+        train_draws: Annotated[int, AtLeast(0), Search(1, 2, 5)] = 1,
         **posterior: Any,
     ) -> None:
         if mode == "posterior" and prior != "none" and lr * prior_precision > 1:
@@ -172,7 +182,10 @@ class BayesBiNN(BernoulliOptimizer):
         return loss
 
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Return S relaxed weights, and the rho behind them."""
+        """Return S relaxed weights, and the rho behind them; of S = 0 the mean weights, twice."""
+        if not self.train_draws:
+            mean = self.state[parameter]["lambda"].tanh()[None]
+            return mean, mean
         rho = self.rho(parameter, self.train_draws)
         return rho.div(group["temperature"]).tanh_(), rho
 
@@ -186,15 +199,15 @@ class BayesBiNN(BernoulliOptimizer):
     ) -> None:
         """Apply the equations of mode "posterior", a chunk of each tensor at a time."""
         state = self.state[parameter]
-        lamda, tau = state["lambda"], group["temperature"]
+        lamda, tau = state["lambda"], group["temperature"] if self.train_draws else None
         natural = torch.zeros_like(lamda)  # ghat, then the whole natural gradient
-        factor = self.count(group, "examples") / (tau * len(grads))
+        factor = self.count(group, "examples") / ((tau or 1) * len(grads))
         finfo = torch.finfo(lamda.dtype)  # of float16, 65504
         largest = min(_LARGEST_TERM, finfo.max / (4 * len(grads) * max(1.0, factor)))
         bound = min(LARGEST_LAMBDA, finfo.max)
         for rho_s, g_s in zip(noise, grads, strict=True):
             for value, rho, g, ghat in chunks(lamda, rho_s, g_s, natural):
-                term = relaxed_scale(value, rho, tau).mul_(g)
+                term = g.clone() if tau is None else relaxed_scale(value, rho, tau).mul_(g)
                 ghat.add_(term.clamp_(-largest, largest), alpha=factor)
                 ghat.add_(g, alpha=0)  # an infinite gradient is not cut, but makes lambda NaN
         self._pull(group, parameter, natural)
