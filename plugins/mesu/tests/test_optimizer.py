@@ -67,7 +67,15 @@ class Paper:
         if c is not None:
             g_mu = np.clip(g_mu, -c / self.sigma, c / self.sigma)
             g_sigma = np.clip(g_sigma, -c / self.sigma, c / self.sigma)
-        self.mu, self.sigma = self.equations(g_mu, g_sigma)
+        mu, sigma = self.equations(g_mu, g_sigma)
+        most = self.o.get("ratio_max", math.inf) * self.sigma
+        self.cut = np.abs(mu - self.mu) > most
+        mu, sigma = (
+            old + np.clip(new - old, -most, most)
+            for old, new in ((self.mu, mu), (self.sigma, sigma))
+        )
+        low, high = self.o.get("sigma_min", 0), self.o.get("sigma_max", math.inf)
+        self.mu, self.sigma = mu, np.clip(sigma, low, high)
 
     def equations(self, g_mu: np.ndarray, g_sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise AssertionError("a subclass has them")
@@ -92,12 +100,15 @@ class PaperBGD(Paper):
         return mu - self.o["lr"] * sigma**2 * g_mu, sigma * root - sigma**2 * g_sigma / 2
 
 
+BOUNDS = {"ratio_max": 0.02, "sigma_min": 0.034, "sigma_max": 0.125}
 PRIOR = {"lr": 0.8, "sigma_lr": 0.7, "prior_mean": 0.05, "prior_sigma": 0.2, "memory": 300.0}
 CASES: dict[str, tuple[type[GaussianOptimizer], type[Paper], dict[str, Any]]] = {
     "mesu": (MESU, PaperMESU, {**PRIOR, "clamp": None}),
     "mesu, clamp": (MESU, PaperMESU, {**PRIOR, "clamp": 0.02}),
     "mesu, no forgetting": (MESU, PaperMESU, {**PRIOR, "memory": None, "clamp": 1.0}),
     "bgd": (BGD, PaperBGD, {"lr": 0.8, "clamp": None}),
+    "mesu, bounds": (MESU, PaperMESU, {**PRIOR, "clamp": None, **BOUNDS}),
+    "bgd, bounds": (BGD, PaperBGD, {"lr": 0.8, "clamp": None, **BOUNDS}),
     "bgd, clamp": (BGD, PaperBGD, {"lr": 0.8, "clamp": 0.02}),
 }
 
@@ -143,12 +154,31 @@ def test_25_steps_agree_with_the_papers_equations(
     assert len(seen) == STEPS * 3
     if options["clamp"] == 0.02:
         assert max(bound) > 0.1, "nothing was ever cut"
+    if "ratio_max" in options:
+        assert all(0 < paper.cut.mean() < 1 for paper in papers.values()), "all or none are cut"
     for p in gaussian:
         for found, wanted in ((p, papers[p].mu), (optimizer.state[p]["sigma"], papers[p].sigma)):
             assert apart(float64(found), wanted) < tolerance
         assert np.abs(papers[p].sigma / sizes[p] - 1).max() > 0.01, "sigma hardly moved"
     for p, adam in adams.items():
         assert apart(float64(p), adam.value) < tolerance
+
+
+@BOTH
+@pytest.mark.parametrize(("scale", "divisors"), [("fan-out", (36, 20, 10)), ("none", (1, 1, 1))])
+def test_sigma_starts_at_one_value_or_by_the_outputs(
+    method: type[GaussianOptimizer], scale: str, divisors: tuple[int, ...]
+) -> None:
+    optimizer = make_optimizer(method, make_model(), sigma_init=0.06, sigma_scale=scale)
+    for weight, divisor in zip(optimizer.learned(), divisors, strict=True):
+        wanted = torch.full_like(weight, 0.06 / math.sqrt(divisor))
+        torch.testing.assert_close(optimizer.state[weight]["sigma"], wanted)
+
+
+@BOTH
+def test_bounds_of_sigma_in_the_wrong_order_are_refused(method: type[GaussianOptimizer]) -> None:
+    with pytest.raises(UsageError, match=r"sigma_min 0\.2 is above sigma_max 0\.1"):
+        make_optimizer(method, make_model(), sigma_min=0.2, sigma_max=0.1)
 
 
 def test_the_pull_to_the_prior_divides_by_its_variance() -> None:
@@ -273,12 +303,16 @@ def assert_sound(model: Model, optimizer: GaussianOptimizer) -> None:
 @BOTH
 @pytest.mark.parametrize("clamp", [None, 1.0, 10.0])
 @pytest.mark.parametrize("size", [1e6, -1e6, 1e30, -1e30])
-@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize(("draws", "ratio"), [(1, None), (3, None), (3, 0.5)])
 def test_sigma_stays_positive_and_all_stays_finite(
-    method: type[GaussianOptimizer], clamp: float | None, size: float, draws: int
+    method: type[GaussianOptimizer],
+    clamp: float | None,
+    size: float,
+    draws: int,
+    ratio: float | None,
 ) -> None:
     model = make_line(100, 0.5)
-    optimizer = make_optimizer(method, model, clamp=clamp, train_draws=draws)
+    optimizer = make_optimizer(method, model, clamp=clamp, train_draws=draws, ratio_max=ratio)
     for _ in range(10):
         optimizer.step(constant(model, size))
         assert_sound(model, optimizer)
@@ -287,13 +321,13 @@ def test_sigma_stays_positive_and_all_stays_finite(
 
 
 @BOTH
-@pytest.mark.parametrize("clamp", [None, 1.0])
+@pytest.mark.parametrize(("clamp", "ratio"), [(None, None), (1.0, None), (None, 0.1)])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_gradient_that_was_not_finite_once_is_found_at_a_later_look(
-    method: type[GaussianOptimizer], clamp: float | None, bad: float
+    method: type[GaussianOptimizer], clamp: float | None, ratio: float | None, bad: float
 ) -> None:
     model = make_line(3, 1.0)
-    optimizer = make_optimizer(method, model, clamp=clamp)
+    optimizer = make_optimizer(method, model, clamp=clamp, ratio_max=ratio)
     (weight,) = model.parameters()
 
     def closure() -> Tensor:

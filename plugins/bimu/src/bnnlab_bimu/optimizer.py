@@ -68,7 +68,7 @@ class BiMU(BernoulliOptimizer):
       cross-entropy itself: the code of BHU clamps log-probabilities to [-10, -1e-4], which takes
       the gradient from what is badly wrong.
     - lambda starts between 0 and 1 / sqrt(fan-in) with the weight's sign, as uniform in both signs
-      as there; BHU's code starts at exactly 0, whatever its option says.
+      as there; BHU's code starts at exactly 0, whatever its option says: `lambda_init=0`.
     - Real parameters (biases, norms, scales), of which the published networks have none, are
       learned by Adam with `real_lr`.
     - A batch whose gradients are all 0 still forgets; where the published code leaves examples

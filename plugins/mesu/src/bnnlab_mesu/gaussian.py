@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from math import nan
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,14 +42,19 @@ class GaussianOptimizer(PosteriorOptimizer):
     Args:
         model: One without binary weights.
         generator: Draws the weights.
-        sigma_init: The standard deviation of a fresh weight is this / sqrt(fan-in).
+        sigma_init: The standard deviation of a fresh weight is this, over what `sigma_scale` says.
+        sigma_scale: What divides sigma_init. fan-in or fan-out: the square root of a weight's
+            inputs, or outputs. none: 1, all fresh weights have the same sigma.
+        sigma_min: sigma is kept at or above this. None: no bound.
+        sigma_max: sigma is kept at or below this. None: no bound.
+        ratio_max: A step changes mu and sigma by at most ratio_max sigma each. None: no bound.
         clamp: Gradients are clipped to [-clamp / sigma, clamp / sigma]. None: no bound.
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the means.
         settings: As in `Optimizer`.
         posterior: Options of `PosteriorOptimizer`.
 
     Raises:
-        UsageError: If the model has binary weights.
+        UsageError: If the model has binary weights, or sigma_min is above sigma_max.
     """
 
     def __init__(
@@ -58,6 +63,10 @@ class GaussianOptimizer(PosteriorOptimizer):
         *,
         generator: torch.Generator,
         sigma_init: Annotated[Positive, Search(0.1, 3.0)] = 0.5,
+        sigma_scale: Literal["fan-in", "fan-out", "none"] = "fan-in",
+        sigma_min: Positive | None = None,
+        sigma_max: Positive | None = None,
+        ratio_max: Positive | None = None,
         clamp: Annotated[Positive | None, Search(0.05, 1.0)] = 1.0,
         train_draws: Annotated[int, AtLeast(1), Search(1, 10)] = 3,
         test_draws: Annotated[int, AtLeast(0)] = 10,
@@ -70,10 +79,18 @@ class GaussianOptimizer(PosteriorOptimizer):
                 f"{type(self).__name__} learns real weights, but the model has {len(binary)} "
                 "binary parameters: choose a model of real weights, as --set model.weights=real"
             )
+        if sigma_min is not None and sigma_max is not None and sigma_min > sigma_max:
+            raise UsageError(f"sigma_min {sigma_min:g} is above sigma_max {sigma_max:g}: lower it")
         super().__init__(
             model,
             generator=generator,
-            settings={**settings, "clamp": clamp},
+            settings={
+                **settings,
+                "clamp": clamp,
+                "sigma_min": sigma_min,
+                "sigma_max": sigma_max,
+                "ratio_max": ratio_max,
+            },
             weights=[parameter for parameter in model.parameters() if parameter.ndim > 1],
             train_draws=train_draws,
             test_draws=test_draws,
@@ -81,7 +98,8 @@ class GaussianOptimizer(PosteriorOptimizer):
             **posterior,
         )
         for parameter in self.learned():
-            sigma = sigma_init * parameter[0].numel() ** -0.5
+            fans = {"fan-in": parameter[0].numel(), "fan-out": parameter[:, 0].numel(), "none": 1}
+            sigma = sigma_init * fans[sigma_scale] ** -0.5
             self.state[parameter]["sigma"] = torch.full_like(parameter, sigma)
 
     @abstractmethod
@@ -118,19 +136,25 @@ class GaussianOptimizer(PosteriorOptimizer):
     ) -> None:
         """Estimate the gradients, cut them, and `move`; a chunk of each tensor at a time."""
         batch_size, clamp = self.count(group, "batch_size"), group["clamp"]
-        finfo = torch.finfo(parameter.dtype)
+        finfo, ratio = torch.finfo(parameter.dtype), group["ratio_max"]
         smallest, largest = finfo.tiny**0.5, finfo.max**0.5
+        low, high = group["sigma_min"] or smallest, group["sigma_max"] or largest
         means, sigmas = grads.mean(0), grads.mul(noise).mean(0)
         for mu, sigma, g_mu, g_sigma in chunks(
             parameter, self.state[parameter]["sigma"], means, sigmas
         ):
-            bound = sigma.new_tensor(finfo.max) if clamp is None else clamp / sigma
+            bound = sigma.new_full((), finfo.max) if clamp is None else clamp / sigma
             for g in (g_mu, g_sigma):  # an infinite one would be cut like a large one
                 g.nan_to_num_(nan=nan, posinf=nan, neginf=nan).mul_(batch_size)
                 torch.clamp(g, -bound, bound, out=g)
+            old = None if ratio is None else (mu.clone(), sigma.clone())
             self.move(group, mu, sigma, g_mu, g_sigma)
+            if old is not None:
+                most = ratio * old[1]
+                for value, before in zip((mu, sigma), old, strict=True):
+                    torch.clamp(value, before - most, before + most, out=value)
             mu.clamp_(-largest, largest)
-            sigma.clamp_(smallest, largest)
+            sigma.clamp_(max(low, smallest), min(high, largest))
 
     def diagnostics(self) -> dict[str, float]:
         """Return the mean of sigma over all Gaussian weights."""
