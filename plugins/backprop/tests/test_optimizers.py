@@ -27,6 +27,14 @@ class SGD:
         self.value = self.value - self.lr * self.V
 
 
+class AdamW(Adam):
+    """Loshchilov and Hutter, ICLR 2019, algorithm 2: a decay of 0.7, apart from the gradient."""
+
+    def step(self, g: Array) -> None:
+        self.value = self.value - self.lr * 0.7 * self.value
+        super().step(g)
+
+
 def recording(
     model: Model, closure: Callable[[], Tensor], grads: dict[str, Array]
 ) -> Callable[[], Tensor]:
@@ -52,6 +60,7 @@ def compare(
     latent_clip: float | None = None,
     gradient_clip: float | None = None,
     real_lr: float | None = None,
+    decoupled: bool = False,
 ) -> tuple[int, int]:
     """Train both for 20 steps; return how often a latent and a gradient were clipped."""
     model = make_model().to(dtype)
@@ -64,8 +73,9 @@ def compare(
         weight_decay=decay,
         latent_clip=latent_clip,
         gradient_clip=gradient_clip,
+        **({"decoupled_decay": 0.7} if decoupled else {}),
     )
-    method: Any = {"adam": Adam, "sgd": SGD}[name]
+    method: Any = AdamW if decoupled else {"adam": Adam, "sgd": SGD}[name]
     papers = {
         key: method(float64(optimizer.state[p]["latent"]), lr, decay)
         if key in binary
@@ -110,6 +120,13 @@ def test_20_steps_agree_with_the_equations(
     name: str, lr: float, decay: float, dtype: torch.dtype, tolerance: float
 ) -> None:
     compare(name, dtype, tolerance, lr=lr, decay=decay)
+
+
+@PRECISIONS
+def test_adam_with_decoupled_decay_agrees_with_the_equations(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    compare("adam", dtype, tolerance, lr=0.005, real_lr=0.02, decoupled=True)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.1)])

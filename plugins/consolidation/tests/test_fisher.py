@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,12 +24,13 @@ from bnnlab import (
     Model,
     RealNumbers,
     Sign,
+    UsageError,
 )
 from bnnlab.interfaces.stream import Task
 from bnnlab_consolidation import ewc as ewc_module
 from bnnlab_consolidation.ewc import EWC, sum_of_squares
 from bnnlab_testing import toy
-from bnnlab_testing.equations import make_model
+from bnnlab_testing.equations import float64, make_model
 
 
 def loop_over_examples(
@@ -81,13 +83,59 @@ def test_fisher_is_the_mean_over_labels_drawn_from_the_prediction() -> None:
     assert bool(((ratio - 1).abs() < 0.1).all()), ratio
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("fisher", ["exact", "empirical"])
+def test_without_draws_fisher_of_a_linear_layer_is_known(fisher: str, masked: bool) -> None:
+    """Mean over x of x_j^2 p_i (1 - p_i), or of x_j^2 (y_i - p_i)^2 with the given labels."""
+    draws = torch.Generator().manual_seed(4)
+    layer = BinaryLinear(64, 4, scale="none", generator=draws)
+    model = Model([nn.Sequential(nn.Flatten(), layer)], (1, 8, 8)).double()
+    task = make_task(examples=30, classes=3)
+    allowed = np.array([True, True, True, not masked])
+    task = Task(0, "task", task.train, task.test, classes=torch.from_numpy(allowed))
+    optimizer = make(EWC, model, fisher=fisher)
+    optimizer.task_ended(context(model, task))
+    (weight,) = model.parameters()
+    inputs, labels = task.train.batch(torch.arange(30))
+    x = float64(inputs.flatten(1))
+    p = np.where(allowed, np.exp(x @ float64(weight).T), 0)
+    p /= p.sum(1, keepdims=True)
+    each = p * (1 - p) if fisher == "exact" else (np.eye(4)[labels.numpy()] - p) ** 2
+    wanted = each.T @ x**2 / 30
+    error = np.abs(float64(optimizer.state[weight]["ewc_fisher"]) - wanted).max()
+    assert error < 1e-10 * wanted.max()
+
+
+def test_shuffled_fisher_has_the_same_numbers_in_each_tensor() -> None:
+    found = []
+    for shuffle in (False, True):
+        model = make_model()
+        optimizer = make(EWC, model, shuffle=shuffle)
+        optimizer.task_ended(context(model))
+        found.append([optimizer.state[p]["ewc_fisher"].flatten() for p in model.parameters()])
+    assert not all(map(torch.equal, *found))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.sort().values, other.sort().values)
+
+
+def test_exact_fisher_of_other_targets_is_refused_as_a_task_starts() -> None:
+    x = torch.zeros(10, 6)
+    train = Examples(x, torch.zeros(10, 3), torch.arange(10))
+    task = Task(0, "numbers", train, train, objective=RealNumbers())
+    model = layer_of(6, 3, flatten=True)
+    with pytest.raises(UsageError, match="are real numbers: take sampled or empirical"):
+        make(EWC, model, fisher="exact").task_started(context(model, task))
+
+
 @pytest.mark.parametrize("samples", [7, 40, 1000])
 def test_fisher_is_a_mean_over_different_examples_all_if_there_are_fewer(
     samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
-    def record(model: Model, task: Task, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def record(
+        model: Model, task: Task, inputs: Tensor, targets: Tensor, *_: Any
+    ) -> dict[str, Tensor]:
         seen.append(inputs)
         each = {name: torch.ones_like(p) for name, p in model.named_parameters()}
         return {name: len(targets) * ones for name, ones in each.items()}

@@ -16,7 +16,7 @@ from consolidating import (
 from torch import Tensor
 
 import bnnlab
-from bnnlab import Model, Optimizer
+from bnnlab import Model, Optimizer, UsageError
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
 from bnnlab_consolidation.consolidation import Consolidation
@@ -73,6 +73,25 @@ class PaperEWC(PaperSGD):
                 F_k = F_k + self.gamma * F_before
             self.ends = []
         self.ends.append((F_k, self.theta.copy()))
+
+
+class PaperStream(PaperSGD):
+    """"stream-ewc" of the code of Bonnet et al."""
+
+    def __init__(self, *sgd: Any, lam: float, gamma: float) -> None:
+        super().__init__(*sgd)
+        self.lam, self.gamma = lam, gamma
+        self.F, self.anchor = np.zeros_like(self.theta), self.theta.copy()
+
+    def penalty(self) -> np.ndarray:
+        return self.lam * self.F * (self.theta - self.anchor)
+
+    def moved(self, g: np.ndarray, change: np.ndarray) -> None:
+        self.F = self.gamma * self.F + g**2
+        self.anchor = self.theta - change
+
+    def task_ended(self, _: object) -> None:
+        """It hears of none."""
 
 
 class PaperSI(PaperSGD):
@@ -138,6 +157,12 @@ CASES: dict[str, tuple[type[Consolidation], dict[str, Any], type[PaperSGD], dict
         PaperEWC,
         {"lam": 0.4, "gamma": 0.7},
     ),
+    "ewc, stream": (
+        EWC,
+        {"strength": 40.0, "variant": "stream", "decay": 0.2},
+        PaperStream,
+        {"lam": 40.0, "gamma": 0.2},
+    ),
     "si": (SI, {"strength": 0.5, "damping": 0.05}, PaperSI, {"c": 0.5, "xi": 0.05}),
 }
 
@@ -174,6 +199,18 @@ def test_25_steps_over_tasks_agree_with_the_papers_equations(
             assert_close(state["si_Omega"], other.Omega, tolerance, f"Omega of {name}")
         if name in binary:
             assert p.abs().eq(1).all(), name
+
+
+def test_si_may_have_a_strength_per_task() -> None:
+    model = make_model()
+    optimizer = make(SI, model, strength=[0.0, 2, 5.0])
+    found = []
+    for index in range(4):
+        optimizer.task_started(context(model, make_task(index)))
+        found.append({group["consolidation_strength"] for group in optimizer.base.param_groups})
+    assert found == [{0.0}, {2.0}, {5.0}, {5.0}]
+    with pytest.raises(UsageError, match="empty list"):
+        make(SI, model, strength=[])
 
 
 def assert_finite(optimizer: Optimizer, model: Model) -> None:

@@ -143,3 +143,10 @@ def test_without_boundaries_it_is_refused() -> None:
     for kind in KINDS:
         with pytest.raises(UsageError, match="boundaries"):
             bnnlab.run(rule="bp", optimizer=kind, stream="digits", device="cpu")
+
+
+def test_stream_ewc_needs_no_boundaries() -> None:
+    stream_ewc = {"name": "ewc", "variant": "stream", "strength": 5.0, "decay": 0.2}
+    model = {"name": "mlp", "hidden": [8]}
+    result = bnnlab.run(rule="bp", optimizer=stream_ewc, stream="digits", model=model, epochs=1)
+    assert len(result.accuracy) == 1

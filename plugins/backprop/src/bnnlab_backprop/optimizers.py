@@ -21,11 +21,15 @@ from bnnlab.markers import AtLeast, Decay, Positive, Search
 class LatentAdam(LatentOptimizer):
     """Adam (Kingma and Ba, ICLR 2015, algorithm 1) on latent weights.
 
+    With `decoupled_decay` d, a weight is multiplied by 1 - lr d before each step, whatever its
+    moments are (AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019).
+
     Args:
         beta1: Decay of the first moment.
         beta2: Decay of the second moment.
         eps: Added to the square root of the bias-corrected second moment.
         weight_decay: L2 penalty, added to the gradient.
+        decoupled_decay: d, how fast weights shrink apart from the gradient, per unit of lr.
         latent: Options of `LatentOptimizer`.
     """
 
@@ -38,6 +42,7 @@ class LatentAdam(LatentOptimizer):
         beta2: Decay = 0.999,
         eps: Positive = 1e-8,
         weight_decay: Annotated[float, AtLeast(0)] = 0.0,
+        decoupled_decay: Annotated[float, AtLeast(0)] = 0.0,
         latent_clip: Positive | None = 1.0,
         **latent: Any,
     ) -> None:
@@ -45,15 +50,22 @@ class LatentAdam(LatentOptimizer):
             model,
             lr=lr,
             latent_clip=latent_clip,
-            settings={"betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay},
+            settings={
+                "betas": (beta1, beta2),
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "decoupled_decay": decoupled_decay,
+            },
             **latent,
         )
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
-        """Step Adam on `values`."""
+        """Shrink `values`, if asked, and step Adam on them."""
         beta1, beta2 = group["betas"]
+        for value in values if group["decoupled_decay"] else ():
+            value.mul_(1 - group["lr"] * group["decoupled_decay"])
         adam_step(
             values,
             grads,

@@ -1,6 +1,7 @@
 """What this plugin offers. Imports no torch."""
 
 from bnnlab.registry.components import Component, Kind
+from bnnlab.registry.declaration import When
 from bnnlab.registry.hookspecs import hookimpl
 
 EWC = Component(
@@ -13,7 +14,8 @@ EWC = Component(
         "114(13), 2017 (arXiv 1612.00796); online: Schwarz et al., 'Progress & Compress', ICML "
         "2018 (arXiv 1805.06370)"
     ),
-    requires=frozenset({"gradients", "boundaries"}),
+    when=tuple(When("variant", each, requires={"boundaries"}) for each in ("online", "offline")),
+    requires=frozenset({"gradients"}),
     state_bytes=16,
 )
 

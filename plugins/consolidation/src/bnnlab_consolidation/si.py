@@ -1,11 +1,12 @@
 """Synaptic intelligence: a quadratic penalty, weighted by what each parameter did for the loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.model import Model
 from bnnlab.markers import AtLeast, Positive, Search
@@ -37,22 +38,37 @@ class SI(Consolidation):
     A step holds a copy of the gradients and of theta for as long as it lasts.
 
     Args:
-        strength: c, the factor on the penalty; 0: none.
+        strength: c, the factor on the penalty; 0: none. A list has one per task, and its last is
+            also that of all later ones; the first task has no penalty yet.
         damping: xi, in units of theta squared: it bounds the importance of parameters that hardly
             moved.
         rest: Options of `Consolidation`.
+
+    Raises:
+        UsageError: On an empty list.
     """
 
     def __init__(
         self,
         model: Model,
         *,
-        strength: Annotated[float, AtLeast(0), Search(0.1, 300.0)] = 30.0,
+        strength: Annotated[float | Sequence[float], AtLeast(0), Search(0.1, 300.0)] = 30.0,
         damping: Annotated[Positive, Search(1e-3, 1.0)] = 0.1,
         **rest: Any,
     ) -> None:
-        super().__init__(model, strength=strength, **rest)
-        self.damping = damping
+        each = [*strength] if isinstance(strength, Sequence) else [strength]
+        if not each:
+            raise UsageError("optimizer.strength is an empty list: give one value per task")
+        super().__init__(model, strength=each[0], **rest)
+        self.damping, self._strengths = damping, each
+
+    def task_started(self, context: TaskContext) -> None:
+        """Tell the base, and take the task's own strength, if there is a list."""
+        super().task_started(context)
+        if len(self._strengths) > 1:
+            strength = self._strengths[min(context.task.index, len(self._strengths) - 1)]
+            for group in self.param_groups:
+                group["consolidation_strength"] = strength
 
     def penalty(self, parameter: Tensor) -> Tensor | None:
         """Return 2 Omega (theta - theta~), or None before the first task's end."""

@@ -11,3 +11,8 @@ class TestOnRealWeights(OptimizerContract):
     name = "meta"
     options = {"weights": "real"}
     without_effect = {"latent_init": "real weights are their own latent ones"}
+
+
+class TestBeakers(OptimizerContract):
+    name = "beakers"
+    options = {"m": 50.0, "ratios": [0.5, 0.3, 0.2, 0.1], "feedback": 0.2}
