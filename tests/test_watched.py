@@ -235,6 +235,21 @@ def test_the_state_of_another_method_is_refused_and_changes_nothing(
     assert flat(optimizer.state_dict()) == before
 
 
+@pytest.mark.parametrize("name", ["adam", "mesu", "ewc"])
+def test_a_setting_that_a_saved_state_lacks_keeps_its_value(name: str) -> None:
+    _, saved_by = trained(name)
+    model, optimizer = trained(name, 1)
+    setting = {"adam": "eps", "mesu": "clamp", "ewc": "consolidation_strength"}[name]
+    state, before = saved_by.state_dict(), optimizer.param_groups[0][setting]
+    for group in state["param_groups"]:
+        del group[setting]
+        group["lr"] = 0.125
+    optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0][setting] == before
+    assert optimizer.param_groups[0]["lr"] == 0.125
+    go_on(model, optimizer)
+
+
 def test_the_state_of_an_optimizer_of_torch_is_refused() -> None:
     _, optimizer = trained("adam")
     state = optimizer.state_dict()

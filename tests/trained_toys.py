@@ -9,7 +9,7 @@ import bnnlab
 from bnnlab import Model, Optimizer, PluginHost
 from bnnlab_testing import toy
 
-BINARY = ("adam", "sgd", "meta", "bop", "bayesbinn", "bimu", "bhu", "ewc", "si")
+BINARY = ("adam", "sgd", "meta", "beakers", "bop", "bayesbinn", "bimu", "bhu", "ewc", "si")
 REAL = ("mesu", "bgd")
 
 

@@ -76,7 +76,7 @@ class PaperEWC(PaperSGD):
 
 
 class PaperStream(PaperSGD):
-    """"stream-ewc" of the code of Bonnet et al."""
+    """ "stream-ewc" of the code of Bonnet et al."""
 
     def __init__(self, *sgd: Any, lam: float, gamma: float) -> None:
         super().__init__(*sgd)

@@ -79,8 +79,8 @@ class EWC(Consolidation):
 
     Differs from published code: much of it squares gradients which are averaged over a batch of B
     first, which gives up to B times too small a Fisher information, and uses the labels or the most
-    likely class for y. Here examples are squared one by one and y is drawn. Schwarz et al. weight the
-    penalty by gamma F; here gamma is applied at the task's end alone, so their lambda is ours
+    likely class for y. Here examples are squared one by one and y is drawn. Schwarz et al. weight
+    the penalty by gamma F; here gamma is applied at the task's end alone, so their lambda is ours
     over gamma.
 
     Args:
