@@ -128,8 +128,7 @@ def _describe(
     config: RunConfig, run: Run, stream: TaskStream, files: Mapping[str, str]
 ) -> dict[str, Any]:
     """Describe the data and `files` that are learned from, their order, their split, the score."""
-    draws, memory = run.optimizer.test_draws, run.rule.memory
-    predictor = f"the mean of {draws} weight draws" if draws else "the deployed weights"
+    predictor, memory = run.optimizer.predicts_by(), run.rule.memory
     objective = run.tasks[0].objective
     return {
         **({"files": files} if files else {}),

@@ -178,6 +178,7 @@ class OptimizerAround(Optimizer):
         task_started = of_base("task_started")
         task_ended = of_base("task_ended")
         predictive = of_base("predictive")
+        predicts_by = of_base("predicts_by")
         draw = of_base("draw")
         latent = of_base("latent")
         adopt = of_base("adopt")

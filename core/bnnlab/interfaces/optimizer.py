@@ -132,6 +132,11 @@ class Optimizer(ConsistentOptimizer):
         """
         raise UsageError(f"{type(self).__name__} has no posterior to draw weights from")
 
+    def predicts_by(self) -> str:
+        """Return by which weights an evaluation predicts, in words: they are in the protocol."""
+        draws = self.test_draws
+        return f"the mean of {draws} weight draws" if draws else "the deployed weights"
+
     def diagnostics(self) -> dict[str, float]:
         """Return numbers for the metrics, by name. A run calls it after every epoch."""
         return {}

@@ -443,3 +443,50 @@ def test_it_knows_two_permutations_of_the_digits(optimizer: str) -> None:
     assert first is not None
     assert second is not None
     assert min(first, second) > 0.5, "chance is 0.1"
+
+
+# ---------------------------------------------------------------------- pruning
+
+
+@BOTH
+@pytest.mark.parametrize("draws", [0, 2])
+def test_an_evaluation_prunes_the_smallest_signal_to_noise_ratios(
+    method: type[GaussianOptimizer], draws: int
+) -> None:
+    model = make_model()
+    optimizer = make_optimizer(method, model, prune=0.75, test_draws=draws)
+    weights = optimizer.learned()
+    for weight in weights:
+        optimizer.state[weight]["sigma"].mul_(torch.rand(weight.shape) + 0.5)
+    ratios = [np.abs(float64(w)) / float64(optimizer.state[w]["sigma"]) for w in weights]
+    every = np.sort(np.concatenate([ratio.ravel() for ratio in ratios]))
+    cut = every[math.ceil(0.75 * len(every)) - 1]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    count = 0
+    for _ in optimizer.predictive(draws):
+        count += 1
+        for weight, ratio in zip(weights, ratios, strict=True):
+            assert np.array_equal(float64(weight) != 0, ratio > cut * (1 + 1e-6))
+    assert count == max(1, draws)
+    assert all(map(torch.equal, before, model.parameters()))
+    next(cut_short := optimizer.predictive(draws))
+    cut_short.close()  # type: ignore[attr-defined]
+    assert all(map(torch.equal, before, model.parameters()))
+    by = "the mean of 2 weight draws" if draws else "the deployed weights"
+    assert optimizer.predicts_by() == f"{by}, 0.75 of the weights pruned"
+
+
+def test_the_protocol_says_that_weights_are_pruned() -> None:
+    hashes = set()
+    for prune in (0.0, 0.5):
+        result = bnnlab.run(
+            rule="bp",
+            optimizer={"name": "bgd", "prune": prune, "test_draws": 0},
+            model={"name": "mlp", "hidden": [8], "weights": "real", "activation": "relu"},
+            stream="digits",
+            epochs=1,
+        )
+        said = result.protocol_description["score"]
+        assert ("0.5 of the weights pruned" in said) == bool(prune)
+        hashes.add(result.protocol)
+    assert len(hashes) == 2

@@ -1,20 +1,22 @@
 """Gaussian weights: what MESU and BGD share."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from math import nan
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.families.posterior import PosteriorOptimizer
+from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces.elementwise import chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
-from bnnlab.markers import AtLeast, Positive, Search
+from bnnlab.markers import AtLeast, Below, Positive, Search
 
 
 class GaussianOptimizer(PosteriorOptimizer):
@@ -50,6 +52,8 @@ class GaussianOptimizer(PosteriorOptimizer):
         ratio_max: A step changes mu and sigma by at most ratio_max sigma each. None: no bound.
         clamp: Gradients are clipped to [-clamp / sigma, clamp / sigma]. None: no bound.
         test_draws: C, the number of weight draws that an evaluation averages over. 0: the means.
+        prune: Share of the Gaussian weights that are 0 in every evaluation: those of the smallest
+            signal-to-noise ratio |mu| / sigma in the whole network. Training goes on with all.
         settings: As in `Optimizer`.
         posterior: Options of `PosteriorOptimizer`.
 
@@ -70,6 +74,7 @@ class GaussianOptimizer(PosteriorOptimizer):
         clamp: Annotated[Positive | None, Search(0.05, 1.0)] = 1.0,
         train_draws: Annotated[int, AtLeast(1), Search(1, 10)] = 3,
         test_draws: Annotated[int, AtLeast(0)] = 10,
+        prune: Annotated[float, AtLeast(0), Below(1)] = 0.0,
         settings: Mapping[str, Any] = MappingProxyType({}),
         **posterior: Any,
     ) -> None:
@@ -97,6 +102,7 @@ class GaussianOptimizer(PosteriorOptimizer):
             examples=None,
             **posterior,
         )
+        self.prune = prune
         for parameter in self.learned():
             fans = {"fan-in": parameter[0].numel(), "fan-out": parameter[:, 0].numel(), "none": 1}
             sigma = sigma_init * fans[sigma_scale] ** -0.5
@@ -126,6 +132,28 @@ class GaussianOptimizer(PosteriorOptimizer):
         eps = torch.empty_like(mu).normal_(generator=self.generator(mu.device))
         return torch.addcmul(mu, self.state[parameter]["sigma"].to(mu), eps)
 
+    def predictive(self, n: int) -> Iterator[None]:
+        """Write n weight draws, or for 0 the means, without the weights that are pruned."""
+        kept = self._kept() if self.prune else {}
+        with closing(cast(Generator[None, None, None], super().predictive(n))) as draws:
+            for _ in draws:
+                with memory_kept(kept):
+                    for parameter, mask in kept.items():
+                        parameter.data = parameter.data * mask
+                    yield
+
+    def predicts_by(self) -> str:
+        """Say how much is pruned, too."""
+        pruned = f", {self.prune:.3g} of the weights pruned" if self.prune else ""
+        return super().predicts_by() + pruned
+
+    def _kept(self) -> dict[Tensor, Tensor]:
+        """Return where each Gaussian weight is kept."""
+        ratios = {p: (p.detach() / self.state[p]["sigma"].to(p)).abs() for p in self.learned()}
+        count = math.ceil(self.prune * sum(ratio.numel() for ratio in ratios.values()))
+        least = torch.cat([ratio.flatten() for ratio in ratios.values()]).kthvalue(count).values
+        return {parameter: ratio > least for parameter, ratio in ratios.items()}
+
     def update(
         self,
         group: Group,
@@ -145,7 +173,7 @@ class GaussianOptimizer(PosteriorOptimizer):
         ):
             bound = sigma.new_full((), finfo.max) if clamp is None else clamp / sigma
             for g in (g_mu, g_sigma):  # an infinite one would be cut like a large one
-                g.nan_to_num_(nan=nan, posinf=nan, neginf=nan).mul_(batch_size)
+                g.nan_to_num_(nan=math.nan, posinf=math.nan, neginf=math.nan).mul_(batch_size)
                 torch.clamp(g, -bound, bound, out=g)
             old = None if ratio is None else (mu.clone(), sigma.clone())
             self.move(group, mu, sigma, g_mu, g_sigma)
