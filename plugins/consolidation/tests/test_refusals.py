@@ -31,12 +31,12 @@ def test_an_unknown_base_is_refused_with_the_nearest_name() -> None:
 def test_a_run_is_refused_before_it_computes_with_the_bases_that_fit(base: str) -> None:
     message = (
         rf"optimizer\.base={base} does not provide 'latent-weights', which optimizer:ewc needs.*"
-        r"What would fit: .*--set optimizer\.base=(adam|meta|sgd)"
+        r"What would fit: .*--set optimizer\.base=(adam|beakers|meta|sgd)"
     )
     with pytest.raises(UsageError, match=message) as caught:
         bnnlab.run(optimizer={"name": "ewc", "base": base}, rule="bp", stream="split-digits")
     advice = str(caught.value).partition("What would fit: ")[2]
-    assert {*re.findall(r"optimizer\.base=(\w+)", advice)} <= {"adam", "meta", "sgd"}
+    assert {*re.findall(r"optimizer\.base=(\w+)", advice)} <= {"adam", "beakers", "meta", "sgd"}
 
 
 @pytest.mark.parametrize("nested", ["ewc", "si", "bnnlab-consolidation/ewc"])
