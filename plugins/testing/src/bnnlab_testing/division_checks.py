@@ -81,7 +81,9 @@ class DivisionChecks(ExampleChecks):
             return
         with others(self.component.target.partition(":")[0].partition(".")[0]) as places:
             found, same = _orders(self.make())
-        assert found == order or same != numbers, (
+        is_free = found == order or same != numbers
+        others_differ = (_orders(self.make(seed))[0] != order for seed in range(2, 6))
+        assert is_free or any(others_differ), (  # of few orders, two seeds may draw the same one
             f"what orders the numbers of inputs has a fixed seed, at {', '.join(places)}: let it "
             "be drawn from the seed that the stream is given"
         )
