@@ -23,7 +23,6 @@ class BinaryLayer(nn.Module):
     bias: Any  # Tensor or None; torch types it in two ways
     scale: Tensor | None
     fixed_scale: float
-    follows_latents = False
 
     @classmethod
     def take_over(cls, layer: nn.Module, scale: Scale) -> None:
@@ -47,8 +46,7 @@ class BinaryLayer(nn.Module):
         outputs, fan_in = self._sizes()
         inverse_root = 1 / math.sqrt(fan_in or 1)
         start = self.weight.new_full((outputs,), inverse_root)
-        self.follows_latents = scale == "latent"
-        if self.follows_latents:
+        if scale == "latent":
             self.register_buffer("scale", start)
         else:
             learned = nn.Parameter(start, self.weight.requires_grad)
@@ -58,6 +56,11 @@ class BinaryLayer(nn.Module):
     def _sizes(self) -> tuple[int, float]:
         """Return the number of outputs (or output channels), and the products per sum."""
         return len(self.weight), self.weight[0].numel()
+
+    @property
+    def follows_latents(self) -> bool:
+        """Whether the scale is the mean size of latent weights, which an optimizer writes."""
+        return "scale" in self._buffers
 
     @torch.no_grad()
     def follow(self, latent: Tensor) -> None:
