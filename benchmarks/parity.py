@@ -51,17 +51,25 @@ ROWS = (
         torch.float32),
     Row("`adam`", "latent weights, real parameters", "STEPS",
         ("backprop/tests/test_optimizers.py::test_20_steps_agree_with_the_equations", "adam")),
+    Row("`adam`, `decoupled_decay`", "latent weights, real parameters", "STEPS",
+        ("backprop/tests/test_optimizers.py::"
+         "test_adam_with_decoupled_decay_agrees_with_the_equations", "")),
     Row("`sgd`", "latent weights, real parameters", "STEPS",
         ("backprop/tests/test_optimizers.py::test_20_steps_agree_with_the_equations", "sgd")),
     Row("`meta`", "latent weights, real parameters", "STEPS",
         ("metaplasticity/tests/test_optimizer.py::test_20_steps_agree_with_the_papers_equations",
          "")),
+    Row("`beakers`", "latent weights, and the chain behind them", "STEPS",
+        ("metaplasticity/tests/test_beakers.py::test_20_steps_agree_with_the_equations", "")),
     Row("`bop`", "averages, real parameters; every sign after every step", "STEPS",
         ("bop/tests/test_optimizer.py::"
          "test_25_steps_agree_with_the_papers_equations_flip_for_flip", "")),
     Row("`bayesbinn`", "lambda, over two tasks", "STEPS",
         ("bayesbinn/tests/test_optimizer.py::"
          "test_25_steps_in_two_tasks_agree_with_the_papers_equations", "")),
+    Row("`bayesbinn`, `train_draws=0`", "lambda, over two tasks", "STEPS",
+        ("bayesbinn/tests/test_optimizer.py::"
+         "test_25_steps_at_the_mean_weights_agree_with_the_equation_in_numpy", "")),
     Row("`bayesbinn`, `mode=sign`", "lambda", "STEPS",
         ("bayesbinn/tests/test_optimizer.py::"
          "test_25_steps_of_mode_sign_agree_with_the_average_in_numpy", ""), torch.float32),

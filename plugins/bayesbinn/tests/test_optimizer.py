@@ -151,8 +151,7 @@ def test_25_steps_at_the_mean_weights_agree_with_the_equation_in_numpy(
             assert np.abs(at - np.tanh(paper.lam)).max() < 10 * tolerance
             paper.descend(0.01, EXAMPLES * g)
     for w, paper in zip(weights, papers, strict=True):
-        scale = np.abs(paper.lam).max()
-        assert np.abs(float64(optimizer.state[w]["lambda"]) - paper.lam).max() < tolerance * scale
+        assert apart(float64(optimizer.state[w]["lambda"]), paper.lam) < tolerance
         assert w.detach().abs().eq(1).all()
     assert torch.equal(optimizer.generator(torch.device("cpu")).get_state(), before)
 
