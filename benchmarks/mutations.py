@@ -143,7 +143,16 @@ FAULTS: dict[tuple[str, str], dict[str, str]] = {  # (file, tests): what stands 
         "1 / math.sqrt(fan_in or 1)": "1 / (fan_in or 1)",
     },
     ("core/nn/activations.py", "tests/test_layers.py"): {
-        "return grad * (x.abs() <= 1)": "return grad * (x.abs() <= 2)",
+        "return x.abs() <= clip": "return x.abs() <= 2 * clip",
+    },
+    ("core/nn/dropout.py", "tests/test_dropout.py"): {
+        "self.drawn.add_(1)": "pass",
+        "/ (1 - self.rate)": "",
+        "self.seed ^ ": "",
+    },
+    ("core/nn/initialisation.py", "tests/test_initialisation.py"): {
+        "math.sqrt(2 / (inputs + outputs))": "math.sqrt(1 / (inputs + outputs))",
+        "model.initial_latents[names[weight]] = drawn": "pass",
     },
     ("core/nn/normalization.py", "tests/test_normalization.py"): {
         "momentum = 1 / self.measured": "pass",
