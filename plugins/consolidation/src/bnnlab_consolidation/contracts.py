@@ -16,6 +16,7 @@ class TestExactEWC(OptimizerContract):
     without_effect = {"decay": "offline, all tasks count alike"}
 
 
+@pytest.mark.slow  # a variant of what is above
 class TestStreamEWC(OptimizerContract):
     name = "ewc"
     options = {"variant": "stream", "strength": 5.0, "decay": 0.2}
