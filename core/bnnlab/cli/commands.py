@@ -137,6 +137,8 @@ def _strict(command: Any) -> Any:
     directory, and a path that is too long.
     """
     parse = command.parse_args
+    if hasattr(parse, "strict"):
+        return command
 
     def parse_args(ctx: Any, args: list[str]) -> Any:
         if not ctx.resilient_parsing:
@@ -145,6 +147,7 @@ def _strict(command: Any) -> Any:
                 _check(parameter, times, values[parameter.name])
         return parse(ctx, args)
 
+    parse_args.strict = True  # type: ignore[attr-defined]
     command.parse_args = parse_args
     for each in getattr(command, "commands", {}).values():
         _strict(each)
