@@ -452,7 +452,7 @@ def test_what_cannot_stand_for_a_component_is_refused(given: Any, message: str) 
 
 def test_objects_show_what_they_provide_and_require() -> None:
     numbers = bnnlab.stream_from((X, X[:, :4]), test=0.2)
-    with pytest.raises(UsageError, match=r"requires 'any-loss'.*--rule bp"):
+    with pytest.raises(UsageError, match=r"requires 'any-loss'.*would fit: --rule "):
         bnnlab.run(**{**objects(), "stream": numbers})
     whole = bnnlab.Model([net()])
     with pytest.raises(UsageError, match=r"rule:dfa requires 'segments'"):
