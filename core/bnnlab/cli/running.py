@@ -116,7 +116,7 @@ def run(
 
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
 
-      bnn run --recipe PLUGIN/NAME --seed 1   |   bnn run --recipe PLUGIN/NAME --short
+      bnn run --recipe PLUGIN/NAME --short
 
       bnn run --seeds 5   |   bnn run --seeds 0,3,7
     """
