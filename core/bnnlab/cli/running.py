@@ -212,7 +212,7 @@ def list_recipes(
 ) -> None:
     """List recipes (run files that plugins ship), and what each reproduces.
 
-    Examples:  bnn list-recipes   |   bnn list-recipes --paper   |   bnn run --recipe NAME
+    Examples:  bnn list-recipes --paper   |   bnn run --recipe NAME
     """
     recipes = find_recipes(PluginHost())
     groups: dict[str, list[Found]] = {}
