@@ -33,7 +33,7 @@ def bnnlab_components():
     return [
         made(Kind.STREAM, "sine", "Sine", requires={"any-loss"}),
         made(Kind.STREAM, "sine-undeclared", "Sine"),
-        made(Kind.STREAM, "diabetes", "Diabetes", requires={"any-loss"}),
+        made(Kind.STREAM, "disease", "Diabetes", requires={"any-loss"}),
         made(Kind.STREAM, "words", "Words", provides=frozenset({"token-ids"}),
             requires={"any-loss", "token-inputs"}),
         made(Kind.MODEL, "words-alone", "WordNet", provides={"binary-weights", "token-inputs"},

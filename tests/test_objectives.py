@@ -158,7 +158,7 @@ def test_the_course_of_diabetes_is_predicted(
     model: Any, optimizer: Any, least: float, host: PluginHost
 ) -> None:
     """A linear layer comes to least squares, 0.56; binary ones had 0.50 to 0.59 with six seeds."""
-    settings = {**SHORT, "stream": "diabetes", "model": model, "optimizer": optimizer}
+    settings = {**SHORT, "stream": "disease", "model": model, "optimizer": optimizer}
     result = experiment(host, None, {**settings, "epochs": 60}).run()
     assert result.average_accuracy is not None
     assert result.average_accuracy > least

@@ -74,6 +74,7 @@ TORCHS: dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # of torch 2.6 about its own call
 @pytest.mark.parametrize("name", TORCHS)
 def test_a_schedule_is_torchs(name: str) -> None:
     schedule, make = TORCHS[name]
