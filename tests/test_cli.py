@@ -183,6 +183,22 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     assert f"({left} more: `bnn check --json` with these settings)" in plain.out
 
 
+def test_a_run_file_and_a_recipe_are_checked_as_a_run_reads_them(
+    bnn: Bnn, document: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe = ["--recipe", "metaplasticity/permuted-mnist"]
+    assert document("check", *recipe)["stream"] == "permuted-mnist"
+    file = tmp_path / "own.toml"
+    file.write_text("[model]\nname = 'mlp'\nweights = 'real'\n")
+    words = [*recipe, "--config", str(file)]
+    verdict = document("check", *words, code=1)
+    assert verdict["stream"] == "permuted-mnist"
+    refused = bnn("run", *words, "--out", "none")
+    assert refused.code == 2
+    assert all(reason in refused.err for reason in verdict["reasons"])
+    assert "--short is the short form of a recipe" in bnn("check", "--short").err
+
+
 def test_the_matrix_shows_every_pair(
     bnn: Bnn, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

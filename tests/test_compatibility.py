@@ -1,5 +1,6 @@
 """Components that do not fit are refused, with changes that really do."""
 
+import shlex
 from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
@@ -47,10 +48,10 @@ def say(words: list[str]) -> dict[str, Any]:
 def follow(words: list[str], proposal: str) -> list[str]:
     """Return a command line after a proposal: what sets the same is replaced, and what it names."""
     change, _, without = proposal.partition(" without ")
-    flag, value = change.split(" ", 1)
+    flag, value = shlex.split(change)
     place = value.partition("=")[0] if flag == "--set" else ""
     pairs = dict.fromkeys(zip(words[::2], words[1::2], strict=True))
-    for text in without.removeprefix("--set ").split(" --set ") if without else ():
+    for text in shlex.split(without)[1::2]:
         del pairs["--set", text]
     kept = [
         pair for pair in pairs if pair[0] != flag or (place and pair[1].partition("=")[0] != place)
@@ -109,6 +110,13 @@ def test_an_option_that_was_said_is_named_as_the_cause(host: PluginHost) -> None
     assert "--model mlp-mixer without --set model.weights=real" in verdict.alternatives
     assert "--optimizer mesu without --set optimizer.m=0.5" in verdict.alternatives
     assert "--optimizer mesu" in check(host, resolve(host, [say(words[:4])])).alternatives
+
+
+def test_what_is_proposed_can_be_given_to_a_shell(host: PluginHost) -> None:
+    words = ["--optimizer", "meta", "--set", REAL, "--set", "model.hidden=[32, 32]"]
+    verdict = check(host, resolve(host, [say(words)]))
+    proposal = "--model mlp-mixer without --set 'model.hidden=[32, 32]' --set model.weights=real"
+    assert proposal in verdict.alternatives
 
 
 def test_that_no_change_fits_is_said(make_plugin: MakePlugin) -> None:

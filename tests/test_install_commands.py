@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +67,8 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
     """
     there = {name: {"Version": "0"} for name in requirements.installed()}
     monkeypatch.setattr("bnnlab.registry.sources.installed", lambda: there)
+    own = SimpleNamespace(executable=sys.executable, path=sys.path)
+    monkeypatch.setattr("bnnlab.registry.trial.sys", own)  # imports are tried with the real one
     made = Tool(tmp_path / "own bin")
     monkeypatch.setattr(sys, "executable", str(made.folder / "python"))
     monkeypatch.setenv("PATH", str(made.folder))
@@ -90,6 +93,15 @@ def acme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             archive.extractall(site)
     monkeypatch.syspath_prepend(site)
     return site
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch, make_plugin: Callable[..., None]) -> None:
+    """Install plugins whose entry points have other names than they have; nothing needs another."""
+    make_plugin("bnnlab-miss", "", entry="twin")
+    make_plugin("acme-twin", "", entry="twin")
+    make_plugin("bnnlab-nodep", "", entry="entry-of-nodep")
+    monkeypatch.setattr("bnnlab.registry.requirements.needing", lambda _: [])
 
 
 # ------------------------------------------------------------------ what is installed, and how
@@ -160,6 +172,7 @@ def test_a_plugin_is_found_by_its_name_and_by_what_it_offers(
     [
         ("dffa", "no plugin is called 'dffa', and none is known to offer it. Did you mean 'dfa'?"),
         ("rule:bimu", "Did you mean 'optimizer:bimu'?"),
+        ("rule:drtpp", "Did you mean 'rule:drtp'?"),
         ("torch", "no plugin is called 'torch'"),
         ("bnnlab", "bnnlab is the core, and is installed."),
         ("optuna[plots]", "bnnlab-optuna has no extra 'plots': it has plot, "),
@@ -320,6 +333,37 @@ def test_what_a_failed_install_had_added_is_removed(
     assert not list(site.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("source", "group", "why"),
+    [
+        ("import os; os._exit(0)", None, "its import ends the process, with exit code 0"),
+        ("1 / 0", None, "ZeroDivisionError: division by zero"),
+        ("import bnnlab", "bnnlab.v9", "made for plugin API v9; this core has v1"),
+    ],
+)
+def test_what_is_installed_and_cannot_be_imported_is_an_error(
+    source: str,
+    group: str | None,
+    why: str,
+    bnn: Bnn,
+    tool: Tool,
+    tmp_path: Path,
+    make_plugin: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tool.be("uv")
+    make_plugin("acme-odd", source, group=group)
+    wheels.write(tmp_path / "dist", "acme-odd")
+    words = ("install", "acme-odd", "--find-links", "dist")
+    answer = bnn(*words)
+    assert (answer.code, answer.out) == (1, "Installed: acme-odd.\n")
+    assert f"what is installed does not work: acme-odd: {why}. To remove it: `" in answer.err
+    monkeypatch.setattr("bnnlab.registry.sources.installed", requirements.installed)
+    again = bnn(*words)
+    assert (again.code, again.out) == (1, "")
+    assert f"does not work: acme-odd: {why}. " in again.err
+
+
 # ------------------------------------------------------------------ uninstalling
 
 
@@ -344,8 +388,8 @@ def test_who_needs_a_distribution_is_found_over_others(acme: Path) -> None:
     ("name", "message"),
     [
         ("bnnlab", "bnnlab is the core, and stays"),
-        ("torch", "no plugin is called 'torch'"),
-        ("dfa", "bnnlab-dfa is not installed. `bnn list-plugins` lists what is."),
+        ("torch", "no installed plugin is called 'torch'. `bnn list-plugins` lists what is."),
+        ("drtp", "bnnlab-dfa is not installed. `bnn list-plugins` lists what is."),
     ],
 )
 def test_what_cannot_be_removed_is_refused(
@@ -354,6 +398,39 @@ def test_what_cannot_be_removed_is_refused(
     tool.be("uv")
     monkeypatch.setattr("bnnlab.cli.installing.find_plugins", list)
     monkeypatch.setattr("bnnlab.registry.requirements.installed", dict)
+    answer = bnn("uninstall", name)
+    assert (answer.code, tool.words) == (2, [])
+    assert message in answer.err
+
+
+@pytest.mark.parametrize(
+    ("names", "removed"),
+    [
+        (["miss"], "bnnlab-miss"),
+        (["nodep", "bnnlab-nodep"], "bnnlab-nodep"),
+        (["entry-of-nodep"], "bnnlab-nodep"),
+        (["drtp"], "bnnlab-dfa"),
+    ],
+)
+def test_what_is_installed_comes_before_what_is_known(
+    names: list[str], removed: str, bnn: Bnn, tool: Tool, others: None
+) -> None:
+    tool.be("uv")
+    assert bnn("uninstall", *names).code == 0
+    assert tool.words == ["pip", "uninstall", "--python", sys.executable, removed]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mis", "no installed plugin is called 'mis'. Did you mean 'miss'?"),
+        ("mobilenet_v9", "plugin is called 'mobilenet_v9'. `bnn list-plugins` lists what is."),
+        ("twin", "'twin' may mean acme-twin or bnnlab-miss. Name the one to remove."),
+    ],
+)
+def test_another_plugin_is_not_proposed_for_its_components(
+    name: str, message: str, bnn: Bnn, tool: Tool, others: None
+) -> None:
     answer = bnn("uninstall", name)
     assert (answer.code, tool.words) == (2, [])
     assert message in answer.err

@@ -3,6 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -12,8 +13,9 @@ from bnnlab.registry.components import PARTS, Component, Option
 from bnnlab.registry.discovery import Plugin
 from bnnlab.registry.forms import literals
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.layers import Layer, layers_of_recipe
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
-from bnnlab.settings.text import joined, parse_assignment, parse_value, written
+from bnnlab.settings.text import joined, parse_assignment, parse_value, read_config, written
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -44,6 +46,26 @@ Assignments = Annotated[
         help="Set any option; may be repeated. `bnn info KIND NAME` lists the options.",
         metavar="KIND.NAME=VALUE",
         rich_help_panel="Components",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Run file (TOML). Flags override it.", rich_help_panel="Files"
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
+        rich_help_panel="Files",
+    ),
+]
+Short = Annotated[
+    bool,
+    typer.Option(
+        "--short", help="The short form of the --recipe, if it has one.", rich_help_panel="Files"
     ),
 ]
 
@@ -104,6 +126,18 @@ def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:
     given = {key: _read(key, value) for key, value in said.items() if value not in (None, [], {})}
     assignments = given.pop("set", [])
     return joined([given, *map(parse_assignment, assignments)])
+
+
+def layers_of_files(config: Path | None, recipe: str | None, short: bool) -> list[Layer]:
+    """Return the layers of a recipe and of a run file, if they are given, weakest first.
+
+    Raises:
+        UsageError: If there is no such recipe, short form or file, or none for the short form.
+    """
+    if short and recipe is None:
+        raise UsageError("--short is the short form of a recipe: name it, as --recipe PLUGIN/NAME")
+    layers = [] if recipe is None else layers_of_recipe(PluginHost(), recipe, short)
+    return [*layers, Layer(read_config(config), str(config))] if config else layers
 
 
 def _read(name: str, value: Any) -> Any:

@@ -4,7 +4,16 @@ from typing import Any
 
 import typer
 
-from bnnlab.cli.choosing import layer, naming, refuse_others, with_flags
+from bnnlab.cli.choosing import (
+    ConfigFile,
+    Recipe,
+    Short,
+    layer,
+    layers_of_files,
+    naming,
+    refuse_others,
+    with_flags,
+)
 from bnnlab.cli.console import Json, Part, line, print_json, print_out, print_table, terminal_width
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
@@ -16,17 +25,26 @@ _MARKS: dict[bool, Part] = {True: ("yes", "green"), False: ("no", "red")}
 
 
 @with_flags(*KINDS)
-def check(json: Json = False, **said: Any) -> None:
+def check(
+    config: ConfigFile = None,
+    recipe: Recipe = None,
+    short: Short = False,
+    json: Json = False,
+    **said: Any,
+) -> None:
     """Check whether four components fit together. If not, say why, and what would fit.
 
     A component that is not named is the default. Exits with 1 if they do not fit.
 
-    Example:  bnn check --rule dfa --optimizer meta --set model.weights=real
+    Examples:
+      bnn check --rule dfa --optimizer meta --set model.weights=real
+
+      bnn check --recipe PLUGIN/NAME   |   bnn check --config run.toml
     """
-    host = PluginHost()
-    config = resolve(host, [layer(said)])
-    verdict = fit.check(host, config)
-    names = {str(kind): choice.component.name for kind, choice in config.choices.items()}
+    host, files = PluginHost(), layers_of_files(config, recipe, short)
+    resolved = resolve(host, [*files, layer(said)])
+    verdict = fit.check(host, resolved)
+    names = {str(kind): choice.component.name for kind, choice in resolved.choices.items()}
     if json:
         print_json({**names, **verdict.as_dict()})
     else:

@@ -264,5 +264,5 @@ def _besides(host: PluginHost, choice: Choice) -> str:
     except UsageError:  # plugins of the defaults are not installed, or an option must be given
         return ""
     changes = check(host, config).alternatives
-    others = (f" {each}" for each in changes if not re.match(f"--(set )?{kind}[. ]", each))
+    others = (f" {each}" for each in changes if not re.match(f"--(set '?)?{kind}[. ]", each))
     return next(others, "")

@@ -1,7 +1,10 @@
-"""Commands that change the installation: `install`, `uninstall`. They import no plugin."""
+"""Commands that change the installation: `install`, `uninstall`.
+
+They import no plugin in their own process.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +12,11 @@ import typer
 
 from bnnlab.cli import installer
 from bnnlab.cli.console import print_out
-from bnnlab.errors import NOTE, UsageError, command, first_line
+from bnnlab.errors import NOTE, RunError, UsageError, command, did_you_mean, first_line
 from bnnlab.registry.discovery import find_plugins, normalise
 from bnnlab.registry.hookspecs import PROJECT
 from bnnlab.registry.index import Index, load_index
+from bnnlab.registry.trial import Trial, tried
 
 if TYPE_CHECKING:  # packaging takes 15 ms
     from packaging.requirements import Requirement
@@ -44,6 +48,8 @@ def install(
     registry.toml names. What is installed keeps its version; a plugin that you
     name gets that of its source.
 
+    Exits with 1 if what is installed cannot be imported.
+
     Examples:  bnn install demo plots   |   bnn install demo --find-links dist
     """
     from bnnlab.registry.sources import choose
@@ -61,6 +67,7 @@ def install(
             again = command("uninstall", each.name.removeprefix(f"{PROJECT}-"))
             log.log(NOTE, "%s is already installed. To install it anew: first `%s`", each, again)
     if not wanted:
+        _expect_working([normalise(each.name) for each in named])
         return
     words = source.arguments(wanted)
     if source.folder:
@@ -68,9 +75,12 @@ def install(
     if offline:
         words.append("--no-index")
     distributions = [normalise(each.name) for each in wanted]
+    before = {plugin.distribution for plugin in find_plugins()}
     installer.install(distributions, words, dry_run)
     if not dry_run:
-        _report(distributions)
+        print_out(f"Installed: {', '.join(distributions)}.")
+        new = {plugin.distribution for plugin in find_plugins()} - before
+        _expect_working({*new, *(normalise(each.name) for each in named)})
 
 
 def _required(said: str, index: Index, more: Mapping[str, str]) -> "Requirement":
@@ -94,12 +104,19 @@ def _expect_plugin(said: str, fate: str) -> None:
         raise UsageError(f"{PROJECT} is the core, and {fate}.")
 
 
-def _report(distributions: list[str]) -> None:
-    """Say what is installed, and what of it cannot be loaded by its metadata."""
-    print_out(f"Installed: {', '.join(distributions)}.")
-    for plugin in find_plugins():
-        if plugin.distribution in distributions and plugin.error:
-            log.warning("%s is broken: %s", plugin.distribution, plugin.error)
+def _expect_working(distributions: Collection[str]) -> None:
+    """Import plugins in another process.
+
+    Raises:
+        RunError: If that fails.
+    """
+    there = {plugin.distribution for plugin in find_plugins()} & {*distributions}
+    trial = tried(there) if there else Trial()
+    wrong = {name: why for name, why in (trial.broken | trial.fatal).items() if name in there}
+    if wrong:
+        said = "; ".join(f"{name}: {why}" for name, why in wrong.items())
+        away = command("uninstall", *(each.removeprefix(f"{PROJECT}-") for each in wrong))
+        raise RunError(f"what is installed does not work: {said}. To remove it: `{away}`.")
 
 
 def uninstall(names: Names, dry_run: DryRun = False) -> None:
@@ -109,11 +126,12 @@ def uninstall(names: Names, dry_run: DryRun = False) -> None:
     """
     from bnnlab.registry.requirements import needing
 
-    there = {each: each.removeprefix(f"{PROJECT}-") for each in needing([PROJECT])}
-    there |= {plugin.distribution: plugin.name for plugin in find_plugins() if plugin.name}
-    called = {normalise(short): name for name, short in there.items()} | {it: it for it in there}
-    index = load_index()
-    wanted = list(dict.fromkeys(_removable(name, index, called) for name in names))
+    found = find_plugins()
+    there = {*needing([PROJECT]), *(plugin.distribution for plugin in found)}
+    index, entries = load_index(), dict[str, set[str]]()
+    for plugin in found:
+        entries.setdefault(normalise(plugin.name), set()).add(plugin.distribution)
+    wanted = list(dict.fromkeys(_removable(name, index, there, entries) for name in names))
     others = needing(wanted)
     if others:
         every = (each.removeprefix(f"{PROJECT}-") for each in [*wanted, *others])
@@ -124,14 +142,35 @@ def uninstall(names: Names, dry_run: DryRun = False) -> None:
     installer.uninstall(wanted, dry_run)
 
 
-def _removable(said: str, index: Index, called: Mapping[str, str]) -> str:
+def _removable(said: str, index: Index, there: Set[str], entries: Mapping[str, Set[str]]) -> str:
     """Return the installed distribution that a name means.
 
+    Args:
+        said: A distribution, with `bnnlab-` or without; an entry point; or a component or command
+            that a known plugin offers.
+        index: The known plugins.
+        there: The distributions that are installed.
+        entries: The distributions of each name of an entry point.
+
     Raises:
-        UsageError: If it is the core, or not installed.
+        UsageError: If it is the core, not installed, or may mean several.
     """
     _expect_plugin(said, "stays. Delete the environment to remove all")
-    name = index.distribution(said, called)
-    if name not in called:
-        raise UsageError(f"{name} is not installed. `bnn list-plugins` lists what is.")
-    return name
+    name = normalise(said)
+    for each in (name, f"{PROJECT}-{name}"):
+        if each in there:
+            return each
+    offering = index.homes(said)
+    homes = sorted({*entries.get(name, ())} | offering & there)
+    if len(homes) == 1:
+        return homes[0]
+    if homes:
+        raise UsageError(f"{said!r} may mean {' or '.join(homes)}. Name the one to remove.")
+    named = {each.distribution for each in index.plugins if name in (each.name, each.distribution)}
+    known = sorted(named or offering)
+    if known:
+        what = f"{' or '.join(known)} is not installed."
+    else:
+        short = (each.removeprefix(f"{PROJECT}-") for each in there)
+        what = f"no installed plugin is called {said!r}.{did_you_mean(said, [*short, *there])}"
+    raise UsageError(f"{what} `bnn list-plugins` lists what is.")

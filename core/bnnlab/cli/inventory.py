@@ -17,6 +17,7 @@ from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import user_file
 from bnnlab.registry.options import check_values
+from bnnlab.registry.trial import tried
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +107,19 @@ def _grouped(offers: Iterable[str]) -> str:
 def doctor(json: Json = False) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
+    A plugin whose import ends the process, or does not end, is named, too.
+
     Exits with 1 if a plugin is broken, lacks a requirement or has faulty options.
 
     Examples:  bnn doctor   |   bnn doctor --json
     """
-    report = _examine(PluginHost(with_broken=True))
+    fatal = tried().fatal
+    host = PluginHost(fatal, with_broken=True)
+    host.plugins = [
+        each.broken(fatal[each.distribution]) if each.distribution in fatal else each
+        for each in host.plugins
+    ]
+    report = _examine(host)
     plugins = report["plugins"]
     found = {
         "Broken plugins": [p["distribution"] for p in plugins if p["status"] == "broken"],
@@ -122,6 +131,9 @@ def doctor(json: Json = False) -> None:
         print_json(report)
     else:
         _print_report(report)
+        if fatal:
+            off = f"BNNLAB_DISABLE={','.join(fatal)}"
+            problems.append(f"Other commands need {off} until that is removed.")
         hint = [f"To remove a plugin: `{command('uninstall', 'NAME')}`."] if problems else []
         print_out(" ".join([*problems, *hint]) or "No problem found.")
     if problems:

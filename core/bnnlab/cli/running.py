@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnnlab.cli.choosing import layer, with_flags
+from bnnlab.cli.choosing import (
+    ConfigFile,
+    Recipe,
+    Short,
+    layer,
+    layers_of_files,
+    with_flags,
+)
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, stoppable
 from bnnlab.errors import NotInstalledError, StoppedError, UsageError
 from bnnlab.registry.components import Kind
@@ -16,35 +23,14 @@ from bnnlab.registry.index import load_index
 from bnnlab.registry.recipes import Recipe as Found
 from bnnlab.registry.recipes import find_recipes
 from bnnlab.settings.isolation import named_plugins, only
-from bnnlab.settings.layers import Layer, layers_of_recipe, resolve
+from bnnlab.settings.layers import resolve
 from bnnlab.settings.run import KINDS, MANY_HELP, RUN_OPTIONS, STUDIES
 from bnnlab.settings.schema import run_schema
-from bnnlab.settings.text import read_config
 
 if TYPE_CHECKING:
     from bnnlab.engine.result import Result
     from bnnlab.storage.folder import RunFolder
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="Run file (TOML). Flags override it.", rich_help_panel="Files"
-    ),
-]
-Recipe = Annotated[
-    str | None,
-    typer.Option(
-        "--recipe",
-        help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
-        rich_help_panel="Files",
-    ),
-]
-Short = Annotated[
-    bool,
-    typer.Option(
-        "--short", help="The short form of the --recipe, if it has one.", rich_help_panel="Files"
-    ),
-]
 Probes = Annotated[
     list[str] | None,
     typer.Option(
@@ -132,14 +118,9 @@ def run(
         )
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
-    if short and recipe is None:
-        raise UsageError("--short is the short form of a recipe: name it, as --recipe PLUGIN/NAME")
     file = config_of(resume) if resume else config
-    places: list[Any] = [Layer(read_config(file), str(file))] if file else []
-    if recipe is not None:
-        with only([recipe.partition("/")[0]]) if isolated else nullcontext():
-            places[:0] = layers_of_recipe(PluginHost(), recipe, short)
-    places.append(spoken)
+    with only([recipe.partition("/")[0]]) if recipe and isolated else nullcontext():
+        places: list[Any] = [*layers_of_files(file, recipe, short), spoken]
     repeating = {STUDIES} if seeds is not None else set()
     with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
         if seeds is not None:

@@ -70,21 +70,29 @@ class Index:
             names |= dict.fromkeys((entry.name, entry.distribution), entry.distribution)
         if normalise(said) in names:
             return names[normalise(said)]
-        bare = said.rpartition(":")[2]
-        pairs = [(offer, entry.distribution) for entry in self.plugins for offer in entry.offers]
-        called = {offer: home for offer, home in pairs if offer.endswith(f":{bare}")}
-        homes = {home for offer, home in called.items() if said in (offer, bare)}
+        homes = self.homes(said)
         if len(homes) == 1:
             return homes.pop()
-        ways = " or ".join(map(repr, called))
+        bare = said.rpartition(":")[2]
+        offers = [offer for entry in self.plugins for offer in entry.offers]
+        ways = " or ".join(repr(offer) for offer in offers if offer.endswith(f":{bare}"))
         if homes:
             raise UsageError(f"several plugins offer {said!r}. Choose one: {ways}.")
-        known = [*names, *(offer.partition(":")[2] for offer, _ in pairs)]
+        known = offers if ":" in said else [*names, *(each.partition(":")[2] for each in offers)]
         hint = f" Did you mean {ways}?" if ways else did_you_mean(said, known)
         raise UsageError(
             f"no plugin is called {said!r}, and none is known to offer it.{hint} "
             "`bnn list-plugins --all` shows the plugins."
         )
+
+    def homes(self, said: str) -> set[str]:
+        """Return the distributions of the known plugins that offer `name` or `kind:name`."""
+        return {
+            entry.distribution
+            for entry in self.plugins
+            for offer in entry.offers
+            if said in (offer, offer.partition(":")[2])
+        }
 
     def names(self, kind: str) -> list[str]:
         """Return all known names of a kind of component, or of commands."""

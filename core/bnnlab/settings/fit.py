@@ -1,6 +1,7 @@
 """Which components fit together: every capability one requires, another must provide."""
 
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -29,9 +30,9 @@ class Verdict:
 
     Attributes:
         reasons: One line per unmet requirement; empty if they fit.
-        alternatives: Changes of one option or of one component with which all else that was said
-            is accepted, as `--optimizer adam`; of a kind, the most similar name first. Those that
-            need options to be left out come last, and name them.
+        alternatives: Changes of one option or of one component, as a shell reads them, with which
+            all else that was said is accepted, as `--optimizer adam`; of a kind, the most similar
+            name first. Those that need options to be left out come last, and name them.
     """
 
     reasons: tuple[str, ...]
@@ -123,7 +124,7 @@ def _alternatives(host: PluginHost, config: RunConfig) -> tuple[str, ...]:
         outcomes = changed(host, config, change)
         left = next((left for left, choices in outcomes if not unmet(choices)), None)
         if left is not None:
-            text = f"{flag} without {' '.join(f'--set {each}' for each in left)}" if left else flag
+            text = f"{flag} without {' '.join(map(_set, left))}" if left else flag
             found[bool(left)].append(text)
     return (*found[False], *found[True])
 
@@ -132,11 +133,15 @@ def _changes(offers: Offers, choices: Choices) -> Iterator[tuple[str, str]]:
     """Yield changes of one option and of one component: as a flag, and as written after `--set`."""
     for kind in PARTS:
         for said, _ in _variants(offers, kind, choices[kind]):
-            yield f"--set {said}", said
+            yield _set(said), said
     for kind, choice in choices.items():
         for other in _nearest(offers, choice):
             name = other.component.name
-            yield f"--{kind} {name}", f"{kind}={name}"
+            yield f"--{kind} {shlex.quote(name)}", f"{kind}={name}"
+
+
+def _set(said: str) -> str:
+    return f"--set {shlex.quote(said)}"
 
 
 def _offers(host: PluginHost) -> Offers:
@@ -214,7 +219,7 @@ def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice
             }
             reasons = unmet(choices)
             others = [
-                f"--set {said}"
+                _set(said)
                 for kind in (Kind.MODEL, Kind.STREAM)
                 for said, other in _variants(offers, kind, choices[kind])
                 if reasons and not unmet({**choices, kind: other})

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -182,6 +183,35 @@ def test_what_ends_the_process_is_told(tmp_path: Path) -> None:
     source = "import os\nclass Test0_rule_loud:\n    def test_that_ends(self): os._exit(0)\n"
     with pytest.raises(RunError, match="Test0_rule_loud::test_that_ends, with exit code 0"):
         [*process.run(source, tmp_path)]
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.skipif(sys.platform == "win32", reason="it sends a signal of POSIX")
+def test_what_takes_long_is_told_and_what_is_interrupted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SLOW", 0.01)
+    source = """
+import os, signal, time
+
+class Test0_rule_loud:
+    def test_that_waits(self):
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(1000)
+"""
+    with pytest.raises(KeyboardInterrupt):
+        [*process.run(source, tmp_path)]
+    assert "the imports before the first test: not over after 0.01 seconds" in caplog.text
+    assert "interrupted in Test0_rule_loud::test_that_waits" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["quiet", "probe:quiet"])
+@pytest.mark.usefixtures("acme")
+def test_what_a_plugin_offers_is_answered_with_its_plugin(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["test-plugin", name]) == 2
+    assert f"{name!r} is no plugin, but in one. To test that: `" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # two processes that import torch

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from bnnlab.errors import NotInstalledError, UsageError, did_you_mean
+from bnnlab.errors import NotInstalledError, UsageError, command, did_you_mean
 from bnnlab.registry.discovery import Plugin, PluginStatus, normalise
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
@@ -45,6 +45,13 @@ def _unknown(host: PluginHost, name: str) -> UsageError:
     for entry in host.index.plugins:
         if normalise(name) in (entry.distribution, entry.name):
             return NotInstalledError({f"plugin {name!r}": entry.distribution})
+    offers = (*host.components(), *host.commands())
+    homes = [plugin.distribution for plugin, its in offers if name in (its.name, str(its))]
+    if homes:
+        ways = " or ".join(f"`{command('test-plugin', each)}`" for each in dict.fromkeys(homes))
+        return UsageError(f"{name!r} is no plugin, but in one. To test that: {ways}.")
+    if lacking := host.index.homes(name):
+        return NotInstalledError({repr(name): min(lacking)})
     known = {each for plugin in host.plugins for each in (plugin.distribution, plugin.name)}
     near = did_you_mean(name, sorted(known)) or " `bnn list-plugins` lists those that are."
     return UsageError(f"no plugin {name!r} is installed.{near}")
