@@ -115,7 +115,7 @@ def test_an_option_that_was_said_is_named_as_the_cause(host: PluginHost) -> None
 def test_what_is_proposed_can_be_given_to_a_shell(host: PluginHost) -> None:
     words = ["--optimizer", "meta", "--set", REAL, "--set", "model.hidden=[32, 32]"]
     verdict = check(host, resolve(host, [say(words)]))
-    proposal = "--model mlp-mixer without --set 'model.hidden=[32, 32]' --set model.weights=real"
+    proposal = "--model mlp-mixer without --set model.weights=real --set 'model.hidden=[32, 32]'"
     assert proposal in verdict.alternatives
 
 

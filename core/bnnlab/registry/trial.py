@@ -102,7 +102,7 @@ class _Telling(PluginHost):
 
     def _load(self, plugin: Plugin, keeper: ambient.Keeper) -> Plugin:
         _tell(begins=plugin.distribution)
-        faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True, file=sys.__stdout__)
+        faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True, file=1)
         loaded = super()._load(plugin, keeper)
         faulthandler.cancel_dump_traceback_later()
         if loaded.status is PluginStatus.BROKEN:

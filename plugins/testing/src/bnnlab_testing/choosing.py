@@ -45,7 +45,7 @@ def _unknown(host: PluginHost, name: str) -> UsageError:
     for entry in host.index.plugins:
         if normalise(name) in (entry.distribution, entry.name):
             return NotInstalledError({f"plugin {name!r}": entry.distribution})
-    offers = (*host.components(), *host.commands())
+    offers: list[tuple[Plugin, Offer]] = [*host.components(), *host.commands()]
     homes = [plugin.distribution for plugin, its in offers if name in (its.name, str(its))]
     if homes:
         ways = " or ".join(f"`{command('test-plugin', each)}`" for each in dict.fromkeys(homes))
