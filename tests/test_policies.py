@@ -191,9 +191,9 @@ def test_pieces_and_clips_are_the_same_at_weight_draws_at_once_and_one_by_one() 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rule": "hsic", "accumulate": 2}, "compares the examples of a batch"),
+        ({"rule": "hsic", "accumulate": 2}, "looks at a batch as a whole"),
         ({"model": {"norm": "batch"}, "accumulate": 2}, "the batch normalisation .* each piece"),
-        ({"rule": "er-ace", "accumulate": 2}, "compares the examples of a batch"),
+        ({"rule": "er-ace", "accumulate": 2}, "looks at a batch as a whole"),
         ({"epochs": [1, 2, 3]}, "epochs: 3 numbers for the 2 tasks of the stream"),
         ({"rule": "drtp", "loss": "bce"}, "loss: .* learns from more than the loss of a batch"),
         ({"loss": "bce", "label_smoothing": 0.1}, "label_smoothing is of cross-entropy"),
@@ -204,6 +204,7 @@ def test_pieces_and_clips_are_the_same_at_weight_draws_at_once_and_one_by_one() 
         ({"schedule": "multistep"}, "say when, such as schedule_at"),
         ({"schedule": "one-cycle", "warmup": 1}, "a warm-up of its own"),
         ({"schedule": "cosine", "epochs": 1}, "changes no learning rate in 1 epochs"),
+        ({"schedule": "one-cycle"}, "one-cycle has no time to rise in 2 epochs, it needs 4"),
         ({"warmup": 2}, "warmup = 2 epochs is not below all 2 epochs"),
         ({"keep": "best"}, r"keep = best: task 1 .* no validation part .*stream.validation=0.1"),
         ({"patience": 3}, "patience: task 1 .* no validation part"),
@@ -222,6 +223,7 @@ def test_each_task_has_its_own_number_of_epochs(host: PluginHost, tmp_path: Path
     assert [(line["task"], line["epoch"]) for line in lines] == [(0, 0), (1, 0), (1, 1), (1, 2)]
     assert result.protocol_description["epochs"] == [1, 3]
     assert len(result.measures["accuracy"]) == 2
+    assert run(host, epochs=[2, 2]).protocol == run(host, epochs=2).protocol
 
 
 def test_a_budget_of_steps_ends_within_an_epoch(host: PluginHost, tmp_path: Path) -> None:
@@ -262,6 +264,7 @@ def test_the_best_epoch_is_kept_as_if_the_task_had_ended_then(
     for mine, its in zip(*(state.values() for state in states), strict=True):
         assert mine.keys() == its.keys()
         assert all(torch.equal(mine[name], its[name]) for name in mine if mine[name] is not None)
+    assert best.learner.progress.diagnostics == short.learner.progress.diagnostics
     assert kept.protocol_description["keeps"] == "the best epoch on validation"
 
 

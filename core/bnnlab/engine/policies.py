@@ -111,8 +111,8 @@ def expect_separate_rows(rule: LearningRule, model: Model) -> None:
     """
     if rule.whole_batch:
         raise UsageError(
-            f"accumulate: {type(rule).__name__} compares the examples of a batch, so pieces of it "
-            "have another gradient. Take a smaller batch."
+            f"accumulate: {type(rule).__name__} looks at a batch as a whole, so pieces of it have "
+            "another gradient. Take a smaller batch."
         )
     kinds = BatchNorm, nn.modules.batchnorm._BatchNorm
     norms = [name for name, part in model.named_modules() if isinstance(part, kinds)]

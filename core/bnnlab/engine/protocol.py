@@ -145,7 +145,8 @@ def _describe(
 def _length(run: Run) -> dict[str, Any]:
     """Describe how long a run trains, and whether validation parts decide on it."""
     policy = run.policy
-    length: dict[str, Any] = {"epochs": [*policy.epochs] or run.epochs}
+    is_one = len({*policy.epochs}) < 2  # each task has the same number, however it was said
+    length: dict[str, Any] = {"epochs": run.epochs if is_one else [*policy.epochs]}
     if policy.steps:
         length = {"steps": policy.steps}
     if policy.patience is not None:

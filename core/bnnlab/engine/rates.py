@@ -8,6 +8,9 @@ from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Run
 from bnnlab.interfaces.schedule import CONSTANT
 
+_CYCLE = 4
+"""The shortest time in which a one-cycle schedule rises and falls."""
+
 
 class Rates:
     """Multiplies the learning rates of an optimizer by the factor of the run's schedule.
@@ -61,6 +64,11 @@ class Rates:
         least = sum(self._times) if schedule.over == "run" else min(self._times)
         if schedule.warmup >= least:
             raise UsageError(f"warmup = {schedule.warmup} {by}s is not below all {least} {by}s.")
+        if schedule.shape == "one-cycle" and least < _CYCLE:
+            raise UsageError(
+                f"schedule = one-cycle has no time to rise in {least} {by}s, it needs {_CYCLE}. "
+                "Try schedule_by = step, or schedule_over = run."
+            )
         places = [(task, time) for task, most in enumerate(self._times) for time in range(most)]
         factors = (self._at(*place) / schedule.task_decay ** place[0] for place in places)
         if schedule.shape != "constant" and all(factor == 1 for factor in factors):

@@ -34,14 +34,15 @@ class Selection:
                     "choose by. Hold out training data, such as --set stream.validation=0.1."
                 )
 
-    def is_over(self, metrics: Mapping[str, Any]) -> bool:
-        """Hear an epoch's metrics; return whether the task is over before its last epoch."""
+    def is_over(self, metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> bool:
+        """Hear of an epoch; return whether the task is over before its last epoch."""
         if not self._policy.selects:
             return False
         epoch, score, best = metrics["epoch"], metrics["validation_accuracy"], self._progress.best
         if best is None or score > best["score"]:
             best = self._progress.best = {"score": score, "epoch": epoch}
             if self._policy.keep == "best":
+                best["diagnostics"] = dict(diagnostics)
                 best |= {name: deepcopy(getattr(self._run, name).state_dict()) for name in KEPT}
         patience = self._policy.patience
         return patience is not None and epoch - best["epoch"] >= patience
@@ -54,4 +55,5 @@ class Selection:
         if self._policy.keep == "best":
             for name in KEPT:
                 getattr(self._run, name).load_state_dict(best[name])
+            self._progress.diagnostics[-1] = best["diagnostics"]
         return {"best_epoch": best["epoch"], "best_validation_accuracy": best["score"]}

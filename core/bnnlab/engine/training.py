@@ -123,7 +123,7 @@ class Trainer:
         self._control.log(metrics)
         self._probes.ask(Probe.epoch_ended, progress.at(task), metrics)
         progress.epoch, progress.step = progress.epoch + 1, 0
-        if self._selection.is_over(metrics):
+        if self._selection.is_over(metrics, diagnostics):
             progress.epoch = run.epochs_of(task)
         if progress.epoch == run.epochs_of(task):
             progress.diagnostics.append(diagnostics)
