@@ -46,10 +46,11 @@ test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run 
 
 # A slow test of it starts a server, where one is installed.
 test-optuna: EXTRAS := [postgresql]
+test-optuna: WORKERS := -n auto --dist loadfile
 
 test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
 	$(call install,-e "plugins/$*$(EXTRAS)")
-	$(PYTEST) -m "not slow" plugins/$*
+	$(PYTEST) -m "not slow" $(WORKERS) plugins/$*
 
 test-plugins: $(READY)  ## Test each plugin as `bnn test-plugin` does, for a quarter of an hour
 	for each in $(filter-out bnnlab-tracking,$(LIGHT:plugins/%=bnnlab-%)); do \

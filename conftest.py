@@ -36,7 +36,7 @@ LONG = {
     "test_what_it_learned_is_in_its_state",
     "test_what_it_seeds_in_use_follows_the_seed",
 }
-"""The checks of the kit that take longest: only the first class of a component has them."""
+"""The checks of the kit that take longest."""
 IN_PROCESSES = {"test_another_process_gives_the_same"}
 """Those that start a process each."""
 
@@ -95,20 +95,24 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the classes that check one component, the first has the long checks in the usual run.
+    """The usual run has the long checks of the first class of each kind in a plugin alone.
 
-    Those in a process of their own are for the slow tests.
+    Those that start a process are for the slow tests, and there for the first class of a component.
     """
     first: dict[object, object] = {}
+    kept: list[pytest.Item] = []
     for item in items:
         contract, name = getattr(item, "cls", None), getattr(item, "originalname", None)
-        if contract is None or not hasattr(contract, "bnnlab_contract"):
-            continue
-        if name not in LONG | IN_PROCESSES:
-            continue
-        component = contract.kind, contract.name
-        if name in IN_PROCESSES or first.setdefault(component, contract) is not contract:
-            item.add_marker(pytest.mark.slow)
+        if contract is not None and hasattr(contract, "bnnlab_contract"):
+            in_process = name in IN_PROCESSES
+            of = (contract.kind, contract.name) if in_process else (contract.kind, item.path)
+            is_first = first.setdefault(of, contract) is contract
+            if in_process or (name in LONG and not is_first):
+                item.add_marker(pytest.mark.slow)
+            if in_process and not is_first:
+                continue
+        kept.append(item)
+    items[:] = kept
 
 
 def _name(folder: Path) -> str:

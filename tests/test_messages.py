@@ -258,7 +258,7 @@ def test_a_number_that_float32_cannot_hold_is_refused_with_the_reason(option: An
         check_value(usual, largest)
     if option.above == 0:
         with pytest.raises(ValueError, match="float32 rounds numbers below"):
-            check_value(option, 1e-46)
+            check_value(option, [1e-46] if option.type == list[float] else 1e-46)
 
 
 def test_whole_numbers_have_64_bits() -> None:
