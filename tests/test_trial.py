@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,13 +26,14 @@ def test_those_that_end_or_hold_up_the_process_are_told_from_others(
     make_plugin("acme-d-fine", FINE)
     make_plugin("acme-e-beside", f"import threading, time\n{BESIDE}{FINE}")
     names = ("a-exits", "b-raises", "c-waits", "d-fine", "e-beside")
+    before = {*sys.modules}
     found = tried([f"acme-{name}" for name in names], limit=4)
     assert found.fatal == {
         "acme-a-exits": "its import ends the process, with exit code 3",
         "acme-c-waits": "its import did not end within 4 seconds",
     }
     assert found.broken == {"acme-b-raises": "SystemExit: 4"}
-    assert not [name for name in sys.modules if name.startswith("acme_")]
+    assert not [name for name in {*sys.modules} - before if name.startswith("acme_")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is a signal of POSIX")
@@ -47,8 +49,14 @@ def test_what_a_host_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         tried()
 
 
-def test_a_process_that_cannot_begin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
+@pytest.mark.skipif(sys.platform == "win32", reason="the script is of a POSIX shell")
+def test_a_process_that_cannot_begin_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.raises(RunError, match="cannot go on: its import ends the process, with exit code"):
         tried()
 
