@@ -119,6 +119,8 @@ class TestRealMLPMixerWithoutSkips(NetworkContract):
 class TestTorchvision(DeepContract):
     name = "torchvision"
     options = {"architecture": "squeezenet1_1"}
-    without_effect = {"statistics": "it has no batch normalisation"}
+    without_effect = dict.fromkeys(
+        ("statistics", "norm_momentum", "norm_eps"), "it has no batch normalisation"
+    )
     input_shape = (3, 20, 20)
     real = ends(17, "classifier.1")
