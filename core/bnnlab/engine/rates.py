@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.optimizer import Optimizer
@@ -28,6 +29,7 @@ class Rates:
         by_step = schedule.by == "step"
         self._times = [run.steps_of(task) if by_step else run.epochs_of(task) for task in run.tasks]
         self._per_epoch = [task.train.count_batches(run.batch_size) for task in run.tasks]
+        self._ends = [*accumulate(self._times)]
         self._check()
 
     def factor(self, task: int, epoch: int, step: int) -> float:
@@ -54,14 +56,15 @@ class Rates:
                 group["lr"] = group["lr"] / factor if is_changed else rate
 
     def _at(self, task: int, time: int) -> float:
-        before = sum(self._times[:task]) if self._schedule.over == "run" else 0
-        total = sum(self._times) if self._schedule.over == "run" else self._times[task]
-        return self._schedule.factor(before + time, total, task)
+        if self._schedule.over == "task":
+            return self._schedule.factor(time, self._times[task], task)
+        before = self._ends[task] - self._times[task]
+        return self._schedule.factor(before + time, self._ends[-1], task)
 
     def _check(self) -> None:
         """Refuse a schedule that changes nothing, and a warm-up that never ends."""
         schedule, by = self._schedule, self._schedule.by
-        least = sum(self._times) if schedule.over == "run" else min(self._times)
+        least = self._ends[-1] if schedule.over == "run" else min(self._times)
         if schedule.warmup >= least:
             raise UsageError(f"warmup = {schedule.warmup} {by}s is not below all {least} {by}s.")
         if schedule.shape == "one-cycle" and least < _CYCLE:
@@ -69,7 +72,7 @@ class Rates:
                 f"schedule = one-cycle has no time to rise in {least} {by}s, it needs {_CYCLE}. "
                 "Try schedule_by = step, or schedule_over = run."
             )
-        places = [(task, time) for task, most in enumerate(self._times) for time in range(most)]
+        places = ((task, time) for task, most in enumerate(self._times) for time in range(most))
         factors = (self._at(*place) / schedule.task_decay ** place[0] for place in places)
         if schedule.shape != "constant" and all(factor == 1 for factor in factors):
             raise UsageError(
