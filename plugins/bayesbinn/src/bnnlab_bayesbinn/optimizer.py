@@ -112,8 +112,7 @@ class BayesBiNN(BernoulliOptimizer):
         lr: alpha, learning rate.
         temperature: tau, temperature of the relaxed weights; the smaller, the closer to signs.
         momentum: beta, decay of the averaged gradient.
-        prior: Mean of the prior. previous: the posterior after the task before. uniform: lambda =
-            0. none: no prior.
+        prior: Mean of the prior. previous: the last task's posterior. uniform: 0. none: no prior.
         prior_precision: kappa, weight of the pull to the prior; 1 is the exact posterior's.
         lambda_init: Largest size of a fresh natural parameter. With mode=sign, about 1e-4.
         train_draws: S, the number of weight draws per step. 0: one step at the mean weights.
@@ -121,8 +120,8 @@ class BayesBiNN(BernoulliOptimizer):
         posterior: Options of `BernoulliOptimizer`.
 
     Raises:
-        UsageError: If alpha kappa is above 1, where a step would overshoot the prior. From `step`
-            in mode "posterior", if nothing said how many examples there are.
+        UsageError: If alpha kappa is above 1: a step would overshoot the prior. From `step` in mode
+            "posterior", if nothing said how many examples there are.
     """
 
     def __init__(

@@ -1,4 +1,63 @@
-"""Elastic weight consolidation: a quadratic penalty, weighted by the Fisher information."""
+"""Elastic weight consolidation: a quadratic penalty, weighted by the Fisher information.
+
+Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS
+114(13), 2017, eq. 3; `online`: Schwarz et al., "Progress & Compress", ICML 2018, and Huszár,
+"Note on the quadratic penalties in elastic weight consolidation", PNAS 115(11), 2018.
+
+After tasks k = 1 ... K, with their Fisher information F_k and parameters theta_k at their ends,
+the loss L of the task being learned becomes
+
+    online:   L + (lambda / 2) sum_i F_i (theta_i - theta_K,i)^2,     F <- gamma F + F_K
+    offline:  L + (lambda / 2) sum_k sum_i F_k,i (theta_i - theta_k,i)^2
+
+and, of another kind, after the steps t = 1 ... T, with g_t the gradient of step t's batch and
+theta_t the parameters at which it was taken ("stream-ewc" of the code of Bonnet et al.,
+"Bayesian continual learning and forgetting in neural networks", Nature Communications 2025),
+
+    stream:   L + (lambda / 2) sum_i F_i (theta_i - theta_T,i)^2,     F <- gamma F + g_T^2
+
+It needs no ends of tasks. It damps the next step by the last ones, no more, and F is the
+empirical Fisher information of single examples only where a batch has one.
+
+theta_K was already the best for L_K and the penalty of the tasks before, so with gamma = 1
+`online` is the repeated Laplace approximation (Huszár). The sum over k counts earlier tasks
+twice: where they held a parameter more firmly than task K does, it returns to where they left
+it, and the newest tasks are lost. The sum is kept as one quadratic, which has the same
+gradient: with F = sum_k F_k,
+
+    sum_k F_k (theta - theta_k) = F (theta - theta*),    theta* = (sum_k F_k theta_k) / F
+
+so memory does not grow with K in either. F_k is the diagonal of the true Fisher information,
+
+    F_k,i = mean over x of (d log p(y|x) / d theta_i)^2,    y drawn from p(y|x),
+
+over `fisher_samples` training examples of the task, at its end: with running statistics as at
+test, among the task's own classes where it has some, the gradient of a binary weight being its
+latent weight's (straight through). It is found by backpropagation, whatever the learning rule.
+`fisher=exact` takes the mean over y instead of a draw, one pass per class. `empirical` takes
+the given labels for y, as most published code does; it is small where the model knows them.
+
+With `shuffle` the numbers of F_k are shuffled within each tensor: as much is held back, and not
+where it matters. It is the control "random consolidation" of Laborieux et al., "Synaptic
+metaplasticity in binarized neural networks", Nature Communications 2021.
+
+p(y|x) is the softmax; of real numbers, the normal distribution with the outputs for its mean
+and variance 1, whose log p is minus half the squared error (Martens, "New Insights and
+Perspectives on the Natural Gradient Method", JMLR 21, 2020); of several positions, the product
+over those that its labels do not leave out.
+
+L is the batch's mean loss and F_k a mean, so lambda needs no factor for the size of the data:
+if all tasks have equally many examples, lambda = 1 is Laplace's approximation of the posterior.
+With sums in both places, as the papers have it, the ratio is the same; with a sum for L and a
+mean for F_k, lambda is larger by the number of examples. Where L is the mean over T positions,
+or over D real numbers, it is 1/T or 2/D of -log p, and so is lambda of 1.
+
+Differs from published code: much of it squares gradients which are averaged over a batch of B
+first, which gives up to B times too small a Fisher information, and uses the labels or the most
+likely class for y. Here examples are squared one by one and y is drawn. Schwarz et al. weight
+the penalty by gamma F; here gamma is applied at the task's end alone, so their lambda is ours
+over gamma.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
@@ -25,63 +84,7 @@ STATISTICS_BATCH = 500
 class EWC(Consolidation):
     """Elastic weight consolidation on any base optimizer.
 
-    Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS
-    114(13), 2017, eq. 3; `online`: Schwarz et al., "Progress & Compress", ICML 2018, and Huszár,
-    "Note on the quadratic penalties in elastic weight consolidation", PNAS 115(11), 2018.
-
-    After tasks k = 1 ... K, with their Fisher information F_k and parameters theta_k at their ends,
-    the loss L of the task being learned becomes
-
-        online:   L + (lambda / 2) sum_i F_i (theta_i - theta_K,i)^2,     F <- gamma F + F_K
-        offline:  L + (lambda / 2) sum_k sum_i F_k,i (theta_i - theta_k,i)^2
-
-    and, of another kind, after the steps t = 1 ... T, with g_t the gradient of step t's batch and
-    theta_t the parameters at which it was taken ("stream-ewc" of the code of Bonnet et al.,
-    "Bayesian continual learning and forgetting in neural networks", Nature Communications 2025),
-
-        stream:   L + (lambda / 2) sum_i F_i (theta_i - theta_T,i)^2,     F <- gamma F + g_T^2
-
-    It needs no ends of tasks. It damps the next step by the last ones, no more, and F is the
-    empirical Fisher information of single examples only where a batch has one.
-
-    theta_K was already the best for L_K and the penalty of the tasks before, so with gamma = 1
-    `online` is the repeated Laplace approximation (Huszár). The sum over k counts earlier tasks
-    twice: where they held a parameter more firmly than task K does, it returns to where they left
-    it, and the newest tasks are lost. The sum is kept as one quadratic, which has the same
-    gradient: with F = sum_k F_k,
-
-        sum_k F_k (theta - theta_k) = F (theta - theta*),    theta* = (sum_k F_k theta_k) / F
-
-    so memory does not grow with K in either. F_k is the diagonal of the true Fisher information,
-
-        F_k,i = mean over x of (d log p(y|x) / d theta_i)^2,    y drawn from p(y|x),
-
-    over `fisher_samples` training examples of the task, at its end: with running statistics as at
-    test, among the task's own classes where it has some, the gradient of a binary weight being its
-    latent weight's (straight through). It is found by backpropagation, whatever the learning rule.
-    `fisher=exact` takes the mean over y instead of a draw, one pass per class. `empirical` takes
-    the given labels for y, as most published code does; it is small where the model knows them.
-
-    With `shuffle` the numbers of F_k are shuffled within each tensor: as much is held back, and not
-    where it matters. It is the control "random consolidation" of Laborieux et al., "Synaptic
-    metaplasticity in binarized neural networks", Nature Communications 2021.
-
-    p(y|x) is the softmax; of real numbers, the normal distribution with the outputs for its mean
-    and variance 1, whose log p is minus half the squared error (Martens, "New Insights and
-    Perspectives on the Natural Gradient Method", JMLR 21, 2020); of several positions, the product
-    over those that its labels do not leave out.
-
-    L is the batch's mean loss and F_k a mean, so lambda needs no factor for the size of the data:
-    if all tasks have equally many examples, lambda = 1 is Laplace's approximation of the posterior.
-    With sums in both places, as the papers have it, the ratio is the same; with a sum for L and a
-    mean for F_k, lambda is larger by the number of examples. Where L is the mean over T positions,
-    or over D real numbers, it is 1/T or 2/D of -log p, and so is lambda of 1.
-
-    Differs from published code: much of it squares gradients which are averaged over a batch of B
-    first, which gives up to B times too small a Fisher information, and uses the labels or the most
-    likely class for y. Here examples are squared one by one and y is drawn. Schwarz et al. weight
-    the penalty by gamma F; here gamma is applied at the task's end alone, so their lambda is ours
-    over gamma.
+    The docstring of this module has the equations.
 
     Args:
         strength: lambda, the factor on the penalty; 0: none.

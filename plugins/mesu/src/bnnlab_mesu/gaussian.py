@@ -1,4 +1,24 @@
-"""Gaussian weights: what MESU and BGD share."""
+"""Gaussian weights: what MESU and BGD share.
+
+The mean mu is the model's own weight, and what is deployed; the standard deviation is
+`self.state[w]["sigma"]`. Gaussian are all parameters of two or more dimensions (matrices and
+kernels); biases, gains and shifts are trained by Adam.
+
+With eps_s ~ N(0, 1), weights w_s = mu + sigma eps_s, S draws a step, and L the loss *summed*
+over the batch, subclasses get the gradients of the expected loss:
+
+    g_mu    = 1/S sum_s dL/dw_s
+    g_sigma = 1/S sum_s dL/dw_s eps_s
+
+each cut to [-clamp / sigma, clamp / sigma].
+
+Whatever the gradient, sigma stays within [sqrt(tiny), sqrt(max)] and mu within
+[-sqrt(max), sqrt(max)] of its floating-point type (1e-19 and 1.8e19 in float32), so that the
+squares of both are numbers. That is only a guard against overflow: without a clamp a huge
+gradient can still throw a weight so far that it never returns. Where a gradient or its mean is
+not finite, mu and sigma become NaN and stay so, and the look that comes every 50 steps finds
+them.
+"""
 
 import math
 from abc import abstractmethod
@@ -22,24 +42,7 @@ from bnnlab.markers import AtLeast, Below, Positive, Search
 class GaussianOptimizer(PosteriorOptimizer):
     """A posterior in which real weights are independent: q(w) = N(mu, sigma^2).
 
-    The mean mu is the model's own weight, and what is deployed; the standard deviation is
-    `self.state[w]["sigma"]`. Gaussian are all parameters of two or more dimensions (matrices and
-    kernels); biases, gains and shifts are trained by Adam.
-
-    With eps_s ~ N(0, 1), weights w_s = mu + sigma eps_s, S draws a step, and L the loss *summed*
-    over the batch, subclasses get the gradients of the expected loss:
-
-        g_mu    = 1/S sum_s dL/dw_s
-        g_sigma = 1/S sum_s dL/dw_s eps_s
-
-    each cut to [-clamp / sigma, clamp / sigma].
-
-    Whatever the gradient, sigma stays within [sqrt(tiny), sqrt(max)] and mu within
-    [-sqrt(max), sqrt(max)] of its floating-point type (1e-19 and 1.8e19 in float32), so that the
-    squares of both are numbers. That is only a guard against overflow: without a clamp a huge
-    gradient can still throw a weight so far that it never returns. Where a gradient or its mean is
-    not finite, mu and sigma become NaN and stay so, and the look that comes every 50 steps finds
-    them.
+    The docstring of this module has the equations.
 
     Args:
         model: One without binary weights.
@@ -134,7 +137,8 @@ class GaussianOptimizer(PosteriorOptimizer):
 
     def predictive(self, n: int) -> Iterator[None]:
         """Write n weight draws, or for 0 the means, without the weights that are pruned."""
-        kept = self._kept() if self.prune else {}
+        sigmas = {p: self.state[p]["sigma"] for p in self.learned()} if self.prune else {}
+        kept = _kept(sigmas, self.prune)
         with closing(cast(Generator[None, None, None], super().predictive(n))) as draws:
             for _ in draws:
                 with memory_kept(kept):
@@ -146,13 +150,6 @@ class GaussianOptimizer(PosteriorOptimizer):
         """Say how much is pruned, too."""
         pruned = f", {self.prune:.3g} of the weights pruned" if self.prune else ""
         return super().predicts_by() + pruned
-
-    def _kept(self) -> dict[Tensor, Tensor]:
-        """Return where each Gaussian weight is kept."""
-        ratios = {p: (p.detach() / self.state[p]["sigma"].to(p)).abs() for p in self.learned()}
-        count = math.ceil(self.prune * sum(ratio.numel() for ratio in ratios.values()))
-        least = torch.cat([ratio.flatten() for ratio in ratios.values()]).kthvalue(count).values
-        return {parameter: ratio > least for parameter, ratio in ratios.items()}
 
     def update(
         self,
@@ -191,3 +188,13 @@ class GaussianOptimizer(PosteriorOptimizer):
             return {}
         total = sum(float(sigma.sum()) for sigma in sigmas)
         return {"sigma": total / sum(sigma.numel() for sigma in sigmas)}
+
+
+def _kept(sigmas: Mapping[Tensor, Tensor], prune: float) -> dict[Tensor, Tensor]:
+    """Return where each weight is kept, by its sigma; nothing of none."""
+    if not sigmas:
+        return {}
+    ratios = {mu: (mu.detach() / sigma.to(mu)).abs() for mu, sigma in sigmas.items()}
+    count = math.ceil(prune * sum(ratio.numel() for ratio in ratios.values()))
+    least = torch.cat([ratio.flatten() for ratio in ratios.values()]).kthvalue(count).values
+    return {mu: ratio > least for mu, ratio in ratios.items()}
