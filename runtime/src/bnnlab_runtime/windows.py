@@ -1,0 +1,105 @@
+"""Which inputs the windows of convolutions and pools see. A sum's windows lie as in torch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnnlab_runtime.values import Step
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Windows on maps; each pair is of rows and columns.
+
+    Output i sees the inputs i stride - padding + dilation k, for k = 0 .. kernel - 1.
+
+    Attributes:
+        size: Of the maps.
+        kernel: Size of a window.
+        stride: Distance between windows.
+        padding: Rows and columns outside the maps, on each side.
+        dilation: Distance between what a window sees.
+        ceil: Whether a window may begin in the maps and end behind the padding.
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    ceil: bool = False
+
+    @classmethod
+    def read(cls, step: Step, size: tuple[int, ...]) -> "Window":
+        """Return the windows of a convolution."""
+        return cls._checked(step, size)
+
+    @classmethod
+    def read_pool(cls, step: Step, size: tuple[int, ...]) -> "Window":
+        """Return the windows of a pool: each of them sees at least one input."""
+        window = cls._checked(step, size, step.flag("ceil"))
+        sides = zip(window.size, window.kernel, window.padding, window.dilation, strict=True)
+        if any(2 * padding > kernel or apart > side for side, kernel, padding, apart in sides):
+            step.refuse("a pool's padding is at most half its kernel, its dilation at most the map")
+        return window
+
+    @classmethod
+    def _checked(cls, step: Step, size: tuple[int, ...], ceil: bool = False) -> "Window":
+        window = cls(
+            (size[0], size[1]),
+            step.pair("kernel", 1),
+            step.pair("stride", 1),
+            step.pair("padding", 0),
+            step.pair("dilation", 1),
+            ceil,
+        )
+        if min(window.outputs) < 1:
+            step.refuse(f"its kernel {window.kernel} is larger than the padded maps {size[:2]}")
+        return window
+
+    @property
+    def outputs(self) -> Pair:
+        """How many windows there are."""
+        return self._outputs(0), self._outputs(1)
+
+    def _outputs(self, axis: int) -> int:
+        size, stride, padding = self.size[axis], self.stride[axis], self.padding[axis]
+        room = size + 2 * padding - self.dilation[axis] * (self.kernel[axis] - 1) - 1
+        count = (room + (stride - 1 if self.ceil else 0)) // stride + 1
+        return count - (self.ceil and (count - 1) * stride >= size + padding)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """The row that each window sees at each place of its kernel, `(H', kh)`."""
+        return self._taps(0)
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """The column that each window sees at each place of its kernel, `(W', kw)`."""
+        return self._taps(1)
+
+    def _taps(self, axis: int) -> NDArray[np.int64]:
+        starts = np.arange(self.outputs[axis]) * self.stride[axis] - self.padding[axis]
+        taps: NDArray[np.int64] = (
+            starts[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis]
+        )
+        return taps
+
+    def inside(self, axis: int, margin: int = 0) -> NDArray[np.bool_]:
+        """Return which taps of an axis are in the maps, `(outputs, kernel)`, with a margin."""
+        taps = (self.rows, self.columns)[axis]
+        inner: NDArray[np.bool_] = (taps >= -margin) & (taps < self.size[axis] + margin)
+        return inner
+
+    def patches(self, x: NDArray[Any], outside: float = 0) -> NDArray[Any]:
+        """Return what each window sees, `(B, H', W', kh, kw, C)` of maps `(B, H, W, C)`."""
+        rows = self.rows.clip(0, self.size[0] - 1)[:, None, :, None]
+        columns = self.columns.clip(0, self.size[1] - 1)[None, :, None, :]
+        inner = self.inside(0)[:, None, :, None] & self.inside(1)[None, :, None, :]
+        found: NDArray[Any] = x[:, rows, columns]
+        return found if inner.all() else np.where(inner[..., None], found, x.dtype.type(outside))
