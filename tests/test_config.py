@@ -389,7 +389,7 @@ def test_an_own_model_that_is_not_installed_is_told(make_plugin: MakePlugin) -> 
 def test_the_schema_has_every_setting_and_every_option_of_a_component(host: PluginHost) -> None:
     schema = run_schema(host)
     own = {option.name for option in RUN_OPTIONS}
-    others = ("probe", "track", "recipe", "sweep", "engine", "tune", "table")
+    others = ("probe", "track", "recipe", "sweep", "engine", "tune", "table", "short")
     assert {*schema["properties"]} == {*PARTS, *own, *others}
     for kind in PARTS:
         tables = {

@@ -31,8 +31,8 @@ _RECIPE: Schema = {
     },
 }
 
-_STUDY = ("sweep", "engine", "tune", "table")
-"""Tables of files of studies. A run refuses them; their commands check them."""
+_STUDY = ("sweep", "engine", "tune", "table", "short")
+"""What only files of studies have. A run refuses it; their commands check it."""
 
 
 def run_schema(host: PluginHost) -> Schema:

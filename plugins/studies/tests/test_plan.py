@@ -157,6 +157,26 @@ def test_a_recipe_lies_below_the_file_and_that_of_a_cell_above_it(planned: Plann
     assert plan.seeds == (0,)
 
 
+def test_a_recipe_may_be_taken_in_its_short_form(planned: Planned) -> None:
+    plan = planned(
+        """
+        recipe = "bayesbinn/fig5"
+        short = true
+        [[sweep.cell]]
+        name = "of the file"
+        [[sweep.cell]]
+        name = "of the cell"
+        recipe = "bayesbinn/fig5"
+        short = true
+        [[sweep.cell]]
+        name = "full"
+        recipe = "bayesbinn/fig5"
+        """
+    )
+    assert [cell.settings["epochs"] for cell in plan.cells] == [2, 2, 100]
+    assert [cell.settings["stream"]["tasks"] for cell in plan.cells] == [2, 3, 5]
+
+
 def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
     one, same = (
         planned("[sweep]"),
@@ -203,6 +223,9 @@ def test_a_cell_is_known_by_what_it_computes(planned: Planned) -> None:
         ("engine = 3\n[sweep]", "neither a name nor a table"),
         ("table = 3\n[sweep]", "table: 3 is not a table"),
         ("recipe = 'x/y'\n[sweep]", "x/y"),
+        ("recipe = 'demo/bp-adam'\nshort = true\n[sweep]", "'demo/bp-adam' has no short form"),
+        ("recipe = 'demo/bp-adam'\nshort = 1\n[sweep]", "short: 1 is neither true nor false"),
+        ("short = true\n[sweep]", "short: no such setting"),
         ("out = 'none'\n[sweep]", "a study needs a folder"),
         ("name = 'a/b'\n[sweep]", "not a folder's name"),
         (f"name = '{200 * 'é'}'\n[sweep]", "^name: it has 400 bytes; .* 255 at most.$"),

@@ -136,11 +136,18 @@ def seeds_of(said: Any, what: str = "seeds") -> tuple[int, ...]:
 
 
 def take_recipe(host: PluginHost, settings: dict[str, Any]) -> list[Layer]:
-    """Take the recipe that settings name out of them; a recipe's own `[recipe]` says nothing."""
+    """Take the recipe that settings name out of them; a recipe's own `[recipe]` says nothing.
+
+    Raises:
+        UsageError: If there is no such recipe, or `short` beside it asks for a form it has not.
+    """
     name = settings.pop("recipe", None)
     if not isinstance(name, str):
         return []
-    return layers_of_recipe(host, name)
+    short = settings.pop("short", False)
+    if not isinstance(short, bool):
+        raise UsageError(f"short: {shown(short)} is neither true nor false. It is for {name!r}.")
+    return layers_of_recipe(host, name, short)
 
 
 def _named(host: PluginHost, cells: Any, source: str) -> Iterator[Point]:
