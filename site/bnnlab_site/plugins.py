@@ -74,7 +74,7 @@ def _section(group: list[Component]) -> Iterator[str]:
         yield f"- {name}{escaped(component.summary)} Source: {escaped(component.source)}."
     yield from _abilities(first)
     rows = [
-        (code(name), escaped(kind), code(default) or "empty", escaped(meaning))
+        (code(name), escaped(kind), code(default), escaped(meaning))
         for name, kind, default, meaning in option_rows(first.options)
     ]
     yield (

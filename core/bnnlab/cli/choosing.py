@@ -4,6 +4,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from bnnlab.errors import UsageError
 from bnnlab.registry.components import PARTS, Component, Option
 from bnnlab.registry.discovery import Plugin
-from bnnlab.registry.forms import literals
+from bnnlab.registry.forms import forms, literals
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import Layer, layers_of_recipe
 from bnnlab.settings.run import KINDS, RUN_OPTIONS
@@ -29,36 +30,45 @@ _SHORT = {
     "epochs": "-e",
     "batch_size": "-b",
 }
-_WIDEST = 20
-"""Characters of choices that stand beside a flag; longer ones would narrow what is said of it."""
 _PANELS: dict[str, str] = {
     **dict.fromkeys(map(str, PARTS), "Components"),
+    **dict.fromkeys(
+        ("label_smoothing", "accumulate", "clip_value", "patience", "keep"), "More of training"
+    ),
     **dict.fromkeys(("warmup", "task_decay"), "Learning rates"),
     **{name: "Learning rates" for name in _OPTIONS if name.startswith("schedule")},
-    **dict.fromkeys(("uncertainty", "fresh", "diagnose"), "Measuring"),
-    **dict.fromkeys(("data", "out", "name", "checkpoint_minutes"), "Files"),
+    **dict.fromkeys(("device", "threads", "precision"), "Computing"),
+    **{option.name: "Measuring and compiling" for option in RUN_OPTIONS if option.type is bool},
+    **dict.fromkeys(("data", "out", "name"), "Files"),
+    "checkpoint_minutes": "Resuming",
 }
+_FOLDERS = ("data", "out")
 
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Set any option; may be repeated. `bnn info KIND NAME` lists the options.",
-        metavar="KIND.NAME=VALUE",
+        help="Any option, as optimizer.lr=0.1 (`bnn info KIND NAME`). May be repeated.",
+        metavar="NAME=VALUE",
         rich_help_panel="Components",
     ),
 ]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="Run file (TOML). Flags override it.", rich_help_panel="Files"
+        "--config",
+        "-c",
+        help="Run file (TOML). Flags override it.",
+        metavar="FILE",
+        rich_help_panel="Files",
     ),
 ]
 Recipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="Run file of a plugin, see `bnn list-recipes`. --config overrides it.",
+        help="Run file of a plugin (`bnn list-recipes`). --config overrides it.",
+        metavar="NAME",
         rich_help_panel="Files",
     ),
 ]
@@ -101,20 +111,34 @@ def _flag(option: Option) -> Any:
     words = [f"--{name}/--no-{name}" if option.type is bool else f"--{name}"]
     words += [_SHORT[option.name]] if option.name in _SHORT else []
     many = get_origin(option.type) is list
-    is_told = option.default is not None and option.type is not bool and not many
-    default = f" Default: {written(option.default)}." if is_told else ""
-    values = [*map(str, literals(option.type))]
-    choices = "|".join(values)
-    is_long = len(choices) > _WIDEST
-    among = f" One of {', '.join(values)}." if is_long else ""
     flag = typer.Option(
         *words,
-        help=option.help + among + default,
-        metavar="NAME" if option.name in PARTS or is_long else choices or None,
+        help=" ".join([option.help, *_values(option, many)]),
+        metavar=None if option.type is bool else _metavar(option, many),
         rich_help_panel=_PANELS.get(option.name, "Training"),
     )
     kind = option.type if option.type in (bool, int, float) else list[str] if many else str
     return Annotated[kind | None, flag]
+
+
+def _values(option: Option, many: bool) -> list[str]:
+    """Return sentences on the values of a setting that its help leaves out."""
+    default = written(option.default)
+    if many:
+        return ["May be repeated."]
+    if choices := literals(option.type):
+        marked = [f"{each} (default)" if each == option.default else str(each) for each in choices]
+        return [f"One of {', '.join(marked)}."]
+    return [] if option.default is None or option.type is bool else [f"Default: {default}."]
+
+
+def _metavar(option: Option, many: bool) -> str:
+    """Return what stands for the value of a flag: `N`, `N|LIST`, `DIR|none`."""
+    text = "DIR" if option.name in _FOLDERS else "NAME"
+    words = {int: "N", float: "X", NoneType: "none"}
+    every = forms(option.type)
+    each = every[0].items if many else every
+    return "|".join("LIST" if form.items else words.get(form.type, text) for form in each)
 
 
 def layer(said: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,11 @@ from bnnlab.storage.files import expect_path
 log = logging.getLogger(__name__)
 
 PANEL = "Commands of plugins"
+_VALUES = {
+    **{"int": "N", "integer": "N", "float": "X", "str": "TEXT", "text": "TEXT"},
+    **{"path": "PATH", "choice": "NAME"},
+}
+"""What stands for a value in help, by the first word that typer has for its type."""
 
 
 class Commands(TyperGroup):
@@ -67,7 +72,7 @@ class Commands(TyperGroup):
         """
         name, *rest = args
         try:
-            return name, _strict(self.commands.get(name) or self._load(name)), rest
+            return name, _legible(_strict(self.commands.get(name) or self._load(name))), rest
         except UsageError:
             if ctx.resilient_parsing:  # a word is being completed: there is nothing to say
                 return None, None, rest
@@ -151,6 +156,18 @@ def _strict(command: Any) -> Any:
     command.parse_args = parse_args
     for each in getattr(command, "commands", {}).values():
         _strict(each)
+    return command
+
+
+def _legible(command: Any) -> Any:
+    """Let the help of a command, and of those below it, say `N` for a number, and not `<int>`."""
+    for each in command.params:
+        if each.param_type_name == "option" and not each.is_flag and each.metavar is None:
+            each.metavar = _VALUES.get(each.type.name.split()[0])
+            if each.type.name == "choice":
+                each.help = f"{each.help or ''} One of {', '.join(map(str, each.type.choices))}."
+    for each in getattr(command, "commands", {}).values():
+        _legible(each)
     return command
 
 

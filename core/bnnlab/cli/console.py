@@ -31,6 +31,8 @@ Part = str | float | tuple[str, str]
 
 NARROWEST = 20
 """Smallest width of the output, in columns. A smaller COLUMNS is ignored."""
+WIDEST = 100
+"""Width of text that is easy to read, in columns. A wider terminal is not filled with it."""
 _UNBOUNDED = 100_000
 LONGEST = 2000
 """Largest length of an error, in characters. A longer one loses its middle."""
@@ -112,6 +114,24 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[Part]], numbers: i
 
 print_entries = print_table
 """Its earlier name."""
+
+
+def print_described(rows: Sequence[tuple["Text", str, str]]) -> None:
+    """Print each head with what stands beside it, and a text below both, over the full width."""
+    from rich.constrain import Constrain
+    from rich.padding import Padding
+    from rich.table import Table
+
+    width = min(terminal_width(), WIDEST)
+    longest = max(head.cell_len for head, _, _ in rows)
+    left = longest if longest <= width // 2 else width // 3
+    for head, beside, below in rows:
+        first = Table.grid(padding=(0, 2, 0, 0))
+        first.add_column(width=left, overflow="fold")
+        first.add_column(overflow="fold")
+        first.add_row(head, line(beside))
+        print_out(Constrain(Padding.indent(first, 2), width))
+        print_out(Constrain(Padding.indent(line(below), 6), width))
 
 
 def print_json(document: Any) -> None:

@@ -38,7 +38,6 @@ def check(
 
     Examples:
       bnn check --rule dfa --optimizer meta --set model.weights=real
-
       bnn check --recipe PLUGIN/NAME   |   bnn check --config run.toml
     """
     host, files = PluginHost(), layers_of_files(config, recipe, short)

@@ -9,7 +9,7 @@ import typer
 
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_json, print_out, print_table
-from bnnlab.cli.describing import option_rows, type_of
+from bnnlab.cli.describing import print_options, type_of
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option, noun
 from bnnlab.registry.host import PluginHost
@@ -50,16 +50,12 @@ def info(
     """Describe a component: its purpose, its source, and all its options.
 
     Without NAME, it lists what can be described.
-
     For a model, it also lists the segments with their weights and operations.
-
     For a converted model, it also lists the layers that stayed real, and why.
-
     For a component that is made of others, it also lists their options.
 
     Examples:
       bnn info   |   bnn info optimizer   |   bnn info rule dfa
-
       bnn info model mlp --input 1,28,28 --set 'model.hidden=[256]'
     """
     host = PluginHost()
@@ -181,6 +177,7 @@ def _entry(option: Option, name: str) -> dict[str, Any]:
         "type": type_of(option),
         "default": option.default,
         "help": option.help,
+        "shared": option.shared,
         **option.bounds,
         "search": option.search,
     }
@@ -198,24 +195,16 @@ def _print_head(choice: Choice, before: str = "") -> None:
     print_out(line((f"{before}{component.kind} {component.name}", "bold"), (origin, "dim")))
 
 
-def _print_options(choice: Choice, path: str = "") -> None:
-    if rows := option_rows(choice.component.options, path):
-        print_table(("option", "type", "default", "meaning"), rows)
-    else:
-        print_out("It has no options.")
-    print_out()
-
-
 def _print_component(host: PluginHost, choice: Choice) -> None:
     component = choice.component
     _print_head(choice)
     print_out(component.summary)
     print_out(line((f"Source: {component.source}", "dim")))
     print_out()
-    _print_options(choice)
+    print_options(component.options, noun(component.kind))
     for place, part in _parts(choice):
         _print_head(part, f"{place}: ")
-        _print_options(part, f"{place}.")
+        print_options(part.component.options, noun(part.component.kind), f"{place}.")
     if component.measures:
         measures = [(name, *about) for name, about in component.measures.items()]
         print_table(("measure", "unit", "meaning"), measures)

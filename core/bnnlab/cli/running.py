@@ -34,31 +34,35 @@ if TYPE_CHECKING:
 Probes = Annotated[
     list[str] | None,
     typer.Option(
-        "--probe", help=MANY_HELP[Kind.PROBE], metavar="NAME", rich_help_panel="Measuring"
+        "--probe", help=MANY_HELP[Kind.PROBE], metavar="NAME", rich_help_panel="Components"
     ),
 ]
 Trackers = Annotated[
     list[str] | None,
     typer.Option(
-        "--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME", rich_help_panel="Measuring"
+        "--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME", rich_help_panel="Components"
     ),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option("--resume", help="Continue the run in this folder.", rich_help_panel="Resuming"),
+    typer.Option(
+        "--resume",
+        help="Continue the run in this folder.",
+        metavar="DIR",
+        rich_help_panel="Resuming",
+    ),
 ]
 AllowChangedVersions = Annotated[
     bool,
     typer.Option(
         "--allow-changed-versions",
-        help="With --resume: continue with other versions of torch, bnnlab or a plugin. The result "
-        "names them.",
+        help="Continue with other versions of torch, bnnlab or a plugin. The result names them.",
         rich_help_panel="Resuming",
     ),
 ]
 Isolated = Annotated[
     bool,
-    typer.Option("--isolated", help="Load only the plugins that the run or BNNLAB_ONLY names."),
+    typer.Option("--isolated", help="Load only plugins that the run or BNNLAB_ONLY names."),
 ]
 Seeds = Annotated[
     str | None,
@@ -90,20 +94,14 @@ def run(
     """Train a network on a stream of tasks, and print the accuracy matrix.
 
     Writes configuration, metrics, result and checkpoint to a folder.
-
     On Ctrl-C, SIGTERM, SIGHUP or SIGQUIT it saves and stops; twice: at once.
-
     A flag overrides the run file, and the run file overrides the defaults.
 
     Examples:
       bnn run
-
       bnn run --rule dfa --optimizer meta --stream permuted-mnist --epochs 2
-
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
-
       bnn run --recipe PLUGIN/NAME --short
-
       bnn run --seeds 5   |   bnn run --seeds 0,3,7
     """
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it

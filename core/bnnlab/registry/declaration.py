@@ -44,6 +44,7 @@ class Option:
             when a run is resumed or loaded.
         part: The component that it is. Its type and default are then those of a name; a run also
             takes a table of name and options.
+        shared: Whether others of the kind have it, too: a base class declares it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Option:
     withholds: Mapping[Any, tuple[str, ...]] = field(default_factory=dict)
     path: bool = False
     part: Part | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "help", re.sub(r"\bNone\b", "none", self.help))  # as it is typed

@@ -83,11 +83,13 @@ class SignatureOptions(Sequence[Option]):
 def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
     """Return the options of a class or of its stub, without the `fixed` keywords.
 
+    Those that it declares itself come first; those of its bases are shared.
+
     Raises:
         UsageError: On a keyword without a default, or an option whose type is not known.
         UnreadableError: For a stub, on an annotation that is not plain.
     """
-    found: dict[str, tuple[Parameter, Any]] = {}
+    found: dict[str, tuple[Parameter, Any, bool]] = {}
     helps: dict[str, str] = {}
     closed, passes_on = {*fixed}, True
     for each in made.__mro__:
@@ -100,11 +102,12 @@ def options_of(made: type, fixed: Collection[str] = ()) -> list[Option]:
         if function is None or not passes_on:
             continue
         parameters = [*signature(function).parameters.values()][1:]  # not self
-        keywords = {it.name: (it, function) for it in parameters if it.kind in _KEYWORD}
+        shared = each is not made
+        keywords = {it.name: (it, function, shared) for it in parameters if it.kind in _KEYWORD}
         found |= {name: keyword for name, keyword in keywords.items() if name not in closed}
         passes_on = any(it.kind is Parameter.VAR_KEYWORD for it in parameters)
         closed |= keywords.keys() | (_set_beside(function) if passes_on else set())
-    options = (_option(it, function, helps.get(name, "")) for name, (it, function) in found.items())
+    options = (_option(*keyword, helps.get(name, "")) for name, keyword in found.items())
     return [option for option in options if option is not None]
 
 
@@ -126,7 +129,7 @@ def _set_beside(function: Any) -> set[str]:
     return {it.arg for keywords in passing for it in keywords if it.arg is not None}
 
 
-def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
+def _option(parameter: Parameter, function: Any, shared: bool, meaning: str) -> Option | None:
     """Return the option of a keyword; None if its type cannot be typed on a command line."""
     name, default = parameter.name, parameter.default
     annotation = _annotation(parameter, function)
@@ -143,7 +146,7 @@ def _option(parameter: Parameter, function: Any, meaning: str) -> Option | None:
     if default is Stub:
         raise UnreadableError(f"the default of {name} is not plain")
     default = list(default) if isinstance(default, tuple) else default
-    return Option(name, kind, default, meaning, **said)
+    return Option(name, kind, default, meaning, shared=shared, **said)
 
 
 def _said(name: str, annotation: Any) -> dict[str, Any]:

@@ -24,34 +24,34 @@ class RunSettings:
     """What a run is told besides its components: each setting, its default, bounds and help.
 
     Attributes:
-        epochs: Passes over each task's training data. A list: of each task, in order.
+        epochs: Passes over each task's training data. A list: one number per task.
         steps: Optimizer steps per task, in place of epochs. none: epochs.
         batch_size: Examples per training step.
         loss: What is learned where each input has a class.
         label_smoothing: Share of the target that all classes have, of cross-entropy.
-        accumulate: Differentiate each batch in this many pieces, one after another. It takes less
-            memory, and the gradient is the same.
+        accumulate: Pieces of a batch that are differentiated one after another. This takes less
+            memory; the gradient is the same.
         clip_value: Clip each number of the gradient to this size. none: no bound.
-        schedule: How the learning rates of all parameters change, after the warm-up.
+        schedule: How the learning rates change, after the warm-up.
         schedule_by: Unit of time of the schedule.
-        schedule_over: Whether the schedule begins again in each task, or goes over the whole run.
+        schedule_over: Whether the schedule begins again in each task or spans the run.
         schedule_gamma: Factor of step, multistep and exponential.
         schedule_every: Time between two changes of step.
         schedule_at: Times of the changes of multistep.
         warmup: Time in which the learning rates rise to their values.
         task_decay: Factor of the learning rates from each task to the next.
-        patience: Epochs without a better validation accuracy after which a task is over. none: no
-            early stopping.
+        patience: Epochs without a better validation accuracy that end a task. none: no early
+            stopping.
         keep: What is kept of a task. best: the epoch with the best validation accuracy.
         seed: Root seed of all random numbers.
         evaluate_on: Part of each task that the run is scored on. validation: the test part is not
             read, so settings may be chosen by the result.
         device: Where the run computes: auto, cpu, cuda, cuda:1 or mps.
-        threads: CPU threads that torch uses. none: what torch would use, at most the cores that
-            this process may use.
-        uncertainty: Measure calibration and out-of-distribution detection. Runs that evaluate by
+        threads: CPU threads of torch. none: torch's number, at most the cores that this process
+            may use.
+        uncertainty: Measure calibration and out-of-distribution detection. Runs evaluated by
             weight draws always do.
-        fresh: Measure plasticity: also train a fresh model on each task alone. Doubles the time.
+        fresh: Measure plasticity: also train a fresh model per task. Doubles the time.
         diagnose: After every epoch, compare the rule's gradient with the exact one, per segment.
         precision: Number format of matrix products in training. Weights and gradients are always
             float32.
@@ -103,12 +103,12 @@ KINDS: Mapping[Kind, str] = {
     Kind.RULE: "Learning rule: gives the gradients.",
     Kind.OPTIMIZER: "Optimizer: turns gradients into weights.",
     Kind.MODEL: "Model: the network.",
-    Kind.STREAM: "Stream: the tasks to learn, one after another.",
+    Kind.STREAM: "Stream: the tasks, one after another.",
 }
 """The settings that choose a component, with their help."""
 MANY_HELP: Mapping[Kind, str] = {
-    Kind.PROBE: "Measure the run by this probe, see `bnn info probe`; may be repeated.",
-    Kind.TRACKER: "Show the run in this tracker, see `bnn info track`; may be repeated.",
+    Kind.PROBE: "Measure the run by this probe (`bnn info probe`). May be repeated.",
+    Kind.TRACKER: "Show the run in this tracker (`bnn info track`). May be repeated.",
 }
 """The settings that name any number of components of a kind, with their help."""
 RUN_KINDS = (*PARTS, *MANY)

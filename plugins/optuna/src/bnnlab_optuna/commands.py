@@ -52,19 +52,18 @@ def tune(
 ) -> None:
     r"""Choose settings by trials on validation data, with Optuna.
 
-    Each trial is a training with other settings. The test part of the stream is not read.
+    Each trial is a training with other settings. It does not read test data.
+    Searched are options that declare a range and that the file does not set,
+    and \[tune.space].
+    best.toml has the best settings. Measure them with other seeds, by
+    `bnn run --config`.
+    The same command continues a study. Several processes and machines may
+    share its storage.
 
-    Searched are options that declare a range and that the file does not set, and \[tune.space].
-
-    best.toml has the best settings. Measure them with `bnn run --config`, with other seeds.
-
-    The same command continues a study. Several processes and machines may share its storage.
-
-    Exit code 1: no trial is complete, or the study stopped before it had all its trials.
+    Exit code 1: no trial is complete, or the study stopped before all were.
 
     Examples:
       bnn tune study.toml --trials 30
-
       bnn tune runs/study --jobs 2
     """
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result

@@ -106,7 +106,6 @@ def compare(
 
     Examples:
       bnn plot compare runs/adam runs/meta
-
       bnn plot compare runs/study --measure forgetting
     """
     figure = bnnlab_plots.plot_compare(cells, measure, across_protocols)

@@ -33,7 +33,6 @@ def report(places: Places, out: Out = Path("report.html"), measure: Measure = ME
 
     Examples:
       bnn report runs/adam runs/meta -o report.html
-
       bnn report runs/study --measure forgetting
     """
     import bnnlab_report

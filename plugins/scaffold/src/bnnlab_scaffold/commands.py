@@ -37,7 +37,6 @@ def new_plugin(
 
     Examples:
       bnn new-plugin sparrow --kind rule
-
       bnn new-plugin sparrow --kind stream --dest ~/sparrow --license Apache-2.0
     """
     from bnnlab.registry.host import PluginHost

@@ -68,9 +68,7 @@ def run_contracts(
 
     Examples:
       bnn test-plugin bnnlab-backprop
-
       bnn --plugin my_rule.py test-plugin
-
       bnn test-plugin acme --report junit --out acme.xml
     """
     _check_file(out, report)

@@ -71,9 +71,7 @@ def compare(
 
     Examples:
       bnn compare runs/adam runs/meta
-
       bnn compare runs/study --measure forgetting
-
       bnn compare runs/study/CELL runs/study/OTHER
     """
     expect_one_format(json, csv)

@@ -19,10 +19,16 @@ Jobs = Annotated[
     typer.Option("--jobs", "-j", help="How many at a time: the engine's option jobs.", metavar="N"),
 ]
 Out = Annotated[
-    str | None, typer.Option("--out", help="Folder to make the study's folder in. Default: runs.")
+    str | None,
+    typer.Option(
+        "--out", help="Folder to make the study's folder in. Default: runs.", metavar="DIR"
+    ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", help="Name of the study's folder. Default: the file's.")
+    str | None,
+    typer.Option(
+        "--name", help="Name of the study's folder. Default: the file's.", metavar="NAME"
+    ),
 ]
 Trackers = Annotated[
     list[str] | None, typer.Option("--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME")

@@ -60,9 +60,7 @@ def runs(
 
     Examples:
       bnn runs
-
       bnn runs runs/study --where optimizer=meta --sort -average_accuracy
-
       bnn runs --columns name,optimizer.m,average_accuracy --csv > runs.csv
     """
     expect_one_format(json, csv)

@@ -28,7 +28,6 @@ def show(run: Run, json: Json = False) -> None:
 
     Examples:
       bnn show runs/NAME
-
       bnn show docs/results/family/meta-0.json
     """
     record = _read(run)

@@ -47,21 +47,18 @@ def sweep(
 ) -> None:
     r"""Run every cell of a study with every seed; go on where it stopped.
 
-    A sweep file is a run file with a table \[sweep]: seeds, and what varies (grid, zip, cells).
-
-    The same command goes on with a study: it runs what is not complete, and failed runs again.
-
-    More cells or seeds in the file extend it.
-
+    A sweep file is a run file with a table \[sweep]: seeds, and what varies
+    (grid, zip, cells). More cells or seeds in the file extend the study.
+    The same command goes on with it: it runs what is not complete, and failed
+    runs again.
     On Ctrl-C, SIGTERM, SIGHUP or SIGQUIT its runs save and stop; twice: at once.
+    `bnn info engine` lists the engines.
 
-    Exit code 1: a run failed or is not complete. `bnn info engine` lists the engines.
+    Exit code 1: a run failed or is not complete.
 
     Examples:
       bnn sweep rates.toml --dry-run
-
       bnn sweep rates.toml --jobs 4 --set epochs=2
-
       bnn sweep runs/rates
     """
     with redirect_stdout(sys.stderr):  # what a plugin prints is no result
