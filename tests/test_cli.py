@@ -11,7 +11,7 @@ from collections.abc import Callable
 from inspect import cleandoc
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import tomli
@@ -95,11 +95,89 @@ def test_a_component_is_explained(bnn: Bnn, document: Callable[..., Any]) -> Non
     assert all(option["help"] for option in info["options"])
     assert options["lr"]["search"] == [0.0001, 0.1]
     plain = bnn("info", "optimizer", "meta").out
-    assert "Learning rate. (above 0; tuned: 0.0001 to 0.1)" in " ".join(plain.split())
+    said = "lr = 0.005 float, above 0; tuned: 0.0001 to 0.1 Learning rate."
+    assert said in " ".join(plain.split())
     assert "Laborieux" in plain
     assert all(name in plain for name in options)
     assert "Example: bnn run --optimizer meta --set 'optimizer.lr=0.005'" in plain
     assert "none: the same as lr." in plain
+
+
+def test_what_every_component_takes_is_readable_at_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnnlab.cli.describing import option_rows, print_options
+    from bnnlab.registry.components import noun
+    from bnnlab.registry.host import PluginHost
+
+    monkeypatch.setenv("COLUMNS", "80")
+    components = {repr([*c.options]): c for _, c in PluginHost().components()}
+    assert len(components) > 30
+    for component in components.values():
+        print_options(component.options, noun(component.kind))
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= 80, component
+        words = " ".join(shown.split())
+        rows = option_rows(component.options)
+        for row in rows:
+            entry = f"{row.name} = {row.default} {row.takes} {row.meaning}"
+            assert " ".join(entry.split()) in words, (component, row.name)
+        texts = [row.takes for row in rows] + [row.meaning for row in rows]
+        least = sum(-(-len(text) // 70) for text in texts)
+        assert len(shown.splitlines()) <= least + len(rows) + 4, component
+
+
+def test_own_options_come_before_shared_ones(bnn: Bnn, document: Callable[..., Any]) -> None:
+    from bnnlab.registry.host import PluginHost
+
+    own, shared = bnn("info", "optimizer", "meta").out.split(
+        "Options shared with other optimizers:"
+    )
+    assert all(f"  {name} = " in own for name in ("lr", "m", "weights"))
+    assert all(f"  {name} = " in shared for name in ("real_lr", "latent_init", "gradient_clip"))
+    options = document("info", "optimizer", "meta")["options"]
+    assert [o["name"] for o in options if o["shared"]] == [
+        "real_lr",
+        "latent_init",
+        "gradient_clip",
+    ]
+    mlp, convnet = (
+        [each.name for each in PluginHost().resolve("model", name)[1].options if each.shared]
+        for name in ("mlp", "convnet")
+    )
+    assert [name for name in mlp if name != "norm"] == convnet
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "words"),
+    [
+        (int | None, False, "int or none"),
+        (bool, False, "true or false"),
+        (str, True, "path"),
+        (str, False, "text"),
+        (float | list[float] | Literal["auto"], False, "float, auto or list of float"),
+        (
+            Literal["max", "none"] | list[Literal["max", "none"]],
+            False,
+            "max or none, or a list of these",
+        ),
+    ],
+)
+def test_what_an_option_takes_is_said_as_it_is_typed(kind: Any, path: bool, words: str) -> None:
+    from bnnlab.cli.describing import option_rows
+
+    (row,) = option_rows([bnnlab.Option("x", kind, None, "An x.", path=path)])
+    assert row.takes == words
+
+
+def test_help_of_a_run_is_short(bnn: Bnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = bnn("run", "--help").out
+    assert len(shown.splitlines()) < 135
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "<" not in shown
+    for option in choosing.RUN_OPTIONS:
+        assert f"--{option.name.replace('_', '-')} " in shown
 
 
 def test_what_can_be_explained_is_listed(bnn: Bnn, document: Callable[..., Any]) -> None:
@@ -236,7 +314,8 @@ def test_a_probe_says_what_its_measures_are(bnn: Bnn, document: Callable[..., An
     assert measures["class_accuracy"]["unit"] == "0 to 1"
     assert document("info", "probe", "fresh")["measures"].keys() == {"fresh_accuracy", "plasticity"}
     plain = bnn("info", "probe", "confusion").out
-    assert f"class_accuracy  0 to 1    {measures['class_accuracy']['meaning']}" in plain
+    said = f"class_accuracy 0 to 1 {measures['class_accuracy']['meaning']}"
+    assert said in " ".join(plain.split())
 
 
 def test_the_matrix_names_what_would_fit(bnn: Bnn, document: Callable[..., Any]) -> None:

@@ -100,10 +100,10 @@ def test_a_source_that_nobody_can_import_says_its_options(package: Path) -> None
     assert [*SignatureOptions("acme_read.thing:Thing", frozenset({"data"}))] == [
         Option("size", float, 0.1, "How large.", above=0),
         Option("bare", int, 3, ""),
-        Option("left", int | None, None, ""),
-        Option("right", list[int], [1, 2], "A list.", minimum=1),
-        Option("lr", float, 0.1, "The rate.", above=0),
-        Option("form", Literal["a", "b"], "a", "The form, of two words."),
+        Option("left", int | None, None, "", shared=True),
+        Option("right", list[int], [1, 2], "A list.", minimum=1, shared=True),
+        Option("lr", float, 0.1, "The rate.", above=0, shared=True),
+        Option("form", Literal["a", "b"], "a", "The form, of two words.", shared=True),
     ]
 
 

@@ -20,8 +20,13 @@ log = logging.getLogger(__name__)
 
 PANEL = "Commands of plugins"
 _VALUES = {
-    **{"int": "N", "integer": "N", "float": "X", "str": "TEXT", "text": "TEXT"},
-    **{"path": "PATH", "choice": "NAME"},
+    "int": "N",
+    "integer": "N",
+    "float": "X",
+    "str": "TEXT",
+    "text": "TEXT",
+    "path": "PATH",
+    "choice": "NAME",
 }
 """What stands for a value in help, by the first word that typer has for its type."""
 

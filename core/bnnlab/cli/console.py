@@ -31,6 +31,8 @@ Part = str | float | tuple[str, str]
 
 NARROWEST = 20
 """Smallest width of the output, in columns. A smaller COLUMNS is ignored."""
+NARROW = 50
+"""Width below which nothing stands beside something else, in columns."""
 WIDEST = 100
 """Width of text that is easy to read, in columns. A wider terminal is not filled with it."""
 _UNBOUNDED = 100_000
@@ -117,21 +119,30 @@ print_entries = print_table
 
 
 def print_described(rows: Sequence[tuple["Text", str, str]]) -> None:
-    """Print each head with what stands beside it, and a text below both, over the full width."""
+    """Print each head with what stands beside it, and a text below both, over the full width.
+
+    What stands beside a long head, or on a narrow terminal, goes to the next line.
+    """
+    from rich.console import Group
     from rich.constrain import Constrain
     from rich.padding import Padding
     from rich.table import Table
 
     width = min(terminal_width(), WIDEST)
-    longest = max(head.cell_len for head, _, _ in rows)
-    left = longest if longest <= width // 2 else width // 3
+    most = 2 * width // 5 if width >= NARROW else 0
+    left = max((head.cell_len for head, _, _ in rows if head.cell_len <= most), default=0)
+    shown = list["RenderableType"]()
     for head, beside, below in rows:
-        first = Table.grid(padding=(0, 2, 0, 0))
-        first.add_column(width=left, overflow="fold")
-        first.add_column(overflow="fold")
-        first.add_row(head, line(beside))
-        print_out(Constrain(Padding.indent(first, 2), width))
-        print_out(Constrain(Padding.indent(line(below), 6), width))
+        if head.cell_len > left:
+            shown += [Padding.indent(head, 2), Padding.indent(line(beside), 6)]
+        else:
+            first = Table.grid(padding=(0, 2, 0, 0))
+            first.add_column(width=left)
+            first.add_column(overflow="fold")
+            first.add_row(head, line(beside))
+            shown.append(Padding.indent(first, 2))
+        shown.append(Padding.indent(line(below), 6))
+    print_out(Constrain(Group(*shown), width))
 
 
 def print_json(document: Any) -> None:

@@ -53,10 +53,12 @@ def print_options(options: Sequence[Option], kind: str, path: str = "") -> None:
     for shared, title in ((False, "Options:"), (True, f"Options shared with other {kind}s:")):
         if rows := option_rows((each for each in options if each.shared is shared), path):
             print_out(title)
-            print_described([
+            print_described(
+                [
                     (line((row.name, "bold"), f" = {row.default}"), row.takes, row.meaning)
                     for row in rows
-                ])
+                ]
+            )
             print_out()
 
 

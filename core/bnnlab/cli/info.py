@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnlab.cli.choosing import Assignments, naming, refuse_others
-from bnnlab.cli.console import Json, line, print_json, print_out, print_table
+from bnnlab.cli.console import Json, line, print_described, print_json, print_out, print_table
 from bnnlab.cli.describing import print_options, type_of
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option, noun
@@ -206,8 +206,9 @@ def _print_component(host: PluginHost, choice: Choice) -> None:
         _print_head(part, f"{place}: ")
         print_options(part.component.options, noun(part.component.kind), f"{place}.")
     if component.measures:
-        measures = [(name, *about) for name, about in component.measures.items()]
-        print_table(("measure", "unit", "meaning"), measures)
+        print_out("Measures, with their units:")
+        measures = component.measures.items()
+        print_described([(line((name, "bold")), *about) for name, about in measures])
         print_out()
     abilities = [
         (word, name, CAPABILITIES.get(name, "defined by the plugin"))
@@ -234,7 +235,7 @@ def _example(host: PluginHost, choice: Choice) -> str:
     if component.argument is not None:
         example += f":{written(choice.options[component.argument])}"
     elif component.options:
-        needed = (option for option in component.options if option.default == "")
+        needed = (each for each in component.options if each.default == "" and not each.path)
         option = next(needed, component.options[0])
         value = "PATH" if option.path or option.default == "" else written(option.default)
         is_many = component.kind in MANY

@@ -53,7 +53,7 @@ class Chain(Model):
         width: Threshold of the activations gate, reverse-binary-gate and ternary.
         input_dropout: Share of the inputs that are 0 in training.
         dropout: Share of the outputs of each hidden linear layer that are 0 in training.
-        output_norm: Whether the logits are normalised, too, by the normalisation of `norm`.
+        output_norm: Whether the logits are normalised, too, as `norm` says.
         output_activation: Activation of the outputs.
         init: Initial weights: real ones, and latent weights of binary ones. default: real ones as
             he-normal; drawn signs, whose latent weights the optimizer draws. uniform: within

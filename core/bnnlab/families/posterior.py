@@ -146,7 +146,7 @@ class BernoulliOptimizer(PosteriorOptimizer):
         lambda_init: Largest size of a fresh natural parameter; None: 1 / sqrt(fan-in). With 0 the
             posterior begins as the uniform one.
         lambda_start: Sizes of fresh natural parameters. uniform: drawn uniformly from 0 to the
-            largest. fixed: all the largest.
+            largest. fixed: the largest for all.
         posterior: Arguments of `PosteriorOptimizer`.
     """
 

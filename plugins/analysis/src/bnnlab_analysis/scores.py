@@ -51,7 +51,7 @@ class TopK(_Scores):
     Where the task is known at test, these are of the task's classes.
 
     Args:
-        k: How many classes may be named. Of k classes or fewer the answer is always right.
+        k: How many classes may be named. With k classes or fewer, every answer is right.
     """
 
     def __init__(self, *, k: Annotated[int, AtLeast(1)] = 5) -> None:

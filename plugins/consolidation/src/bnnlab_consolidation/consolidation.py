@@ -37,12 +37,8 @@ class Consolidation(OptimizerAround):
     Args:
         generator: Seeds the base, and draws what a method draws at a task's end.
         strength: Factor on the penalty; 0: none.
-        base: The optimizer that makes the steps. It must keep latent weights.
         base_options: Deprecated: options of the base, each as name=value.
         lr: Learning rate of the base. None: that of its own options.
-
-    Attributes:
-        base: The optimizer that makes the steps.
 
     Raises:
         UsageError: If the base is unknown, has no such option or has it set already, samples its

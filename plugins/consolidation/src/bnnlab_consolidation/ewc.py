@@ -94,7 +94,7 @@ class EWC(Consolidation):
             variant=online, at each step for variant=stream.
         fisher: Labels for the Fisher information. sampled: one drawn from the prediction; exact:
             the mean over all classes; empirical: the given ones.
-        shuffle: Whether it is shuffled within each tensor, as a control.
+        shuffle: Whether the Fisher information is shuffled within each tensor, as a control.
         fisher_samples: Training examples per task for the Fisher information; all, if the task has
             fewer.
         rest: Options of `Consolidation`.

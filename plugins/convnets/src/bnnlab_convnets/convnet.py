@@ -33,7 +33,7 @@ class ConvNet(Chain):
         stride: Stride of the convolutions in pixels, for all blocks or one per block.
         padding: Zeros on each side of the image in pixels, for all blocks or one per block.
         pooling: Pooling of 2x2 pixels with stride 2 after the convolution, for all blocks or one
-            per block: of the largest, or of the mean.
+            per block. max: the largest. avg: the mean.
         block_norm: Whether `norm` is for blocks, too, and not for linear layers alone.
         block_dropout: Share of the outputs of each block that are 0 in training.
         hidden: Units of each hidden linear layer.

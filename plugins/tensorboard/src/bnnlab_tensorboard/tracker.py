@@ -22,7 +22,7 @@ class TensorBoard(Tracker):
     """TensorBoard.
 
     Args:
-        folder: Folder with a folder for each run. none: `tensorboard` in the run's own folder.
+        folder: Folder in which each run gets one. none: `tensorboard` in the run's own folder.
         pictures: Show the pictures of bnnlab-plots at the end, if it is installed.
         **options: Of every tracker.
     """

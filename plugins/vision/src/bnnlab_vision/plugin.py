@@ -75,14 +75,14 @@ def _stream(
     )
 
 
-def _streams_over(name: str, paper: str, target: str, **preset: Any) -> list[Component]:
-    """Return the streams over a data set of images; `target` begins the names of their classes."""
+def _streams_over(name: str, what: str, paper: str, target: str, **preset: Any) -> list[Component]:
+    """Return the streams over images: what they are, and how the names of the classes begin."""
     return [
-        *_streams_of_any(name, paper, target, **preset),
+        *_streams_of_any(name, what, paper, target, **preset),
         _stream(
             f"rotated-{name}",
             f"{target}Rotated",
-            f"{name} in every task, turned by another angle.",
+            f"Every task: {what}, turned by another angle.",
             f"{paper}; {_ROTATED}",
             _TASK_IDS,
             **preset,
@@ -90,14 +90,16 @@ def _streams_over(name: str, paper: str, target: str, **preset: Any) -> list[Com
     ]
 
 
-def _streams_of_any(name: str, paper: str, target: str, **preset: Any) -> list[Component]:
+def _streams_of_any(
+    name: str, what: str, paper: str, target: str, **preset: Any
+) -> list[Component]:
     """Return the streams over a data set of any inputs."""
     return [
-        _stream(name, f"{target}Single", f"One task: the whole data set {name}.", paper, **preset),
+        _stream(name, f"{target}Single", f"One task: all of {what}.", paper, **preset),
         _stream(
             f"permuted-{name}",
             f"{target}Permuted",
-            f"{name} in every task, with another order of the pixels.",
+            f"Every task: {what}, with another order of the pixels.",
             f"{paper}; {_PERMUTED}",
             _TASK_IDS,
             **preset,
@@ -105,7 +107,7 @@ def _streams_of_any(name: str, paper: str, target: str, **preset: Any) -> list[C
         _stream(
             f"split-{name}",
             f"{target}Split",
-            f"{name} split by class: a few classes per task.",
+            f"Every task: a few classes of {what}.",
             f"{paper}; {_SPLIT}",
             _INCREMENTAL,
             **preset,
@@ -113,8 +115,8 @@ def _streams_of_any(name: str, paper: str, target: str, **preset: Any) -> list[C
         _stream(
             f"chunked-{name}",
             f"{target}Chunked",
-            f"The training data of {name} in equal parts, one part per task.",
-            f"{paper}; {_LABORIEUX}",
+            f"Every task: another part of {what}, of equal size.",
+            "; ".join(dict.fromkeys([paper, _LABORIEUX])),
             **preset,
         ),
     ]
@@ -126,9 +128,10 @@ def bnnlab_components() -> list[Component]:
     published = [
         stream
         for name, paper in _DATASETS.items()
-        for stream in _streams_over(name, paper, "scenarios:", dataset=name)
+        for stream in _streams_over(name, name, paper, "scenarios:", dataset=name)
     ]
     emnist = _streams_over(
+        "emnist",
         "emnist",
         "Cohen, Afshar, Tapson and van Schaik, EMNIST: an extension of MNIST to handwritten "
         "letters, arXiv:1702.05373, 2017",
@@ -136,12 +139,14 @@ def bnnlab_components() -> list[Component]:
     )
     folders = _streams_over(
         "image-folder",
+        "a folder of images",
         "a folder of the user's, laid out as for torchvision.datasets.ImageFolder",
         "folders:Folder",
     )
     features = _streams_of_any(
         "features",
-        f"features of images, as in {_LABORIEUX}",
+        "a file of features",
+        _LABORIEUX,
         "features:Features",
     )
     tiny = _stream(

@@ -46,11 +46,11 @@ class Scenario(TaskStream):
             the training data. Otherwise they are pixels in [0, 1].
         side: Side of an image in pixels: smaller images get a black border (USPS beside MNIST in
             Laborieux et al. 2021). none: images are as published.
-        labelled: Share of the training images of each class that is kept, at least one image: few
-            labels. The seed chooses them. It is `label_perc` of mammoth (Buzzega et al. 2020).
-        label_noise: Share of the training images of each class whose label is wrong, divided evenly
-            among the other classes: symmetric noise, `noise_rate` of mammoth. The seed chooses
-            them. Labels of test and validation images stay right.
+        labelled: Share of the training images of each class that is kept; at least one image is.
+            The seed chooses them. It is `label_perc` of mammoth (Buzzega et al. 2020).
+        label_noise: Share of the training images of each class whose label becomes another one,
+            each of the others equally often: `noise_rate` of mammoth. The seed chooses them. Test
+            and validation images keep their labels.
 
     Attributes:
         scenario: Its name in the protocol.

@@ -46,13 +46,13 @@ class WandB(Tracker):
     Args:
         project: Project of W&B. none: as WANDB_PROJECT says; if it does not, bnnlab.
         entity: User or team. none: as W&B's settings or WANDB_ENTITY say.
-        mode: online, offline (written to the run's folder, for `wandb sync`) or disabled. none: as
+        mode: Mode of wandb. offline: it writes to the run's folder, for `wandb sync`. none: as
             WANDB_MODE says; if it does not, online.
         group: Group of runs. none: the study that the run lies in.
-        job_type: Type of the run, for filters.
+        job_type: Type of the run, for filters. none: it has none.
         run_name: Name that W&B shows. none: that of the run's folder.
-        tags: Of the run, of 1 to 64 characters. []: as WANDB_TAGS says.
-        notes: A longer text on the run.
+        tags: Tags of the run, each of 1 to 64 characters. []: as WANDB_TAGS says.
+        notes: A longer text on the run. none: it has none.
         pictures: Show the pictures of bnnlab-plots at the end, if it is installed.
         artifact: Upload the run's folder at the end, as an artifact.
         **options: Of every tracker.

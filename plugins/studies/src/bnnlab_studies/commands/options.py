@@ -26,9 +26,7 @@ Out = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option(
-        "--name", help="Name of the study's folder. Default: the file's.", metavar="NAME"
-    ),
+    typer.Option("--name", help="Name of the study's folder. Default: the file's.", metavar="NAME"),
 ]
 Trackers = Annotated[
     list[str] | None, typer.Option("--track", help=MANY_HELP[Kind.TRACKER], metavar="NAME")
