@@ -123,13 +123,14 @@ def _flag(option: Option) -> Any:
 
 def _values(option: Option, many: bool) -> list[str]:
     """Return sentences on the values of a setting that its help leaves out."""
-    default = written(option.default)
     if many:
         return ["May be repeated."]
-    if choices := literals(option.type):
+    if all(form.values for form in forms(option.type)):
+        choices = literals(option.type)
         marked = [f"{each} (default)" if each == option.default else str(each) for each in choices]
         return [f"One of {', '.join(marked)}."]
-    return [] if option.default is None or option.type is bool else [f"Default: {default}."]
+    is_said = option.default is not None and option.type is not bool
+    return [f"Default: {written(option.default)}."] if is_said else []
 
 
 def _metavar(option: Option, many: bool) -> str:
