@@ -19,7 +19,7 @@ from bnnlab.guards import threads
 from bnnlab.storage import checkpoint
 
 HOST = PluginHost()
-TINY = {"epochs": 1, "model": {"name": "mlp", "hidden": [4]}}
+TINY = {"epochs": 1, "batch_size": 2000, "model": {"name": "mlp", "hidden": [4]}}
 
 
 @pytest.fixture(autouse=True)

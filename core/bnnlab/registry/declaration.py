@@ -4,10 +4,11 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from bnnlab.markers import Part
-from bnnlab.registry.forms import forms
+from bnnlab.registry.forms import Form, forms
 
 BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "above": ("above", operator.gt),
@@ -66,9 +67,14 @@ class Option:
     def __post_init__(self) -> None:
         object.__setattr__(self, "help", re.sub(r"\bNone\b", "none", self.help))  # as it is typed
         try:
-            forms(self.type)
+            _ = self._forms
         except ValueError as error:
             raise ValueError(f"option {self.name!r}: {error}") from None
+
+    @cached_property
+    def _forms(self) -> tuple[Form, ...]:
+        """The forms that its values may have."""
+        return forms(self.type)
 
     @property
     def bounds(self) -> dict[str, float]:

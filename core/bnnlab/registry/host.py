@@ -1,6 +1,6 @@
 """All plugins of an environment; find components and commands by their names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -82,9 +82,13 @@ class PluginHost:
 
     def components(self, kind: Kind | None = None) -> list[tuple[Plugin, Component]]:
         """Return every usable component (of a kind), sorted by name."""
-        plugins = (*self.plugins, *self._objects)
-        pairs = ((plugin, component) for plugin in plugins for component in plugin.components)
-        return _sorted(pair for pair in pairs if kind in (None, pair[1].kind))
+        return _sorted(self._offered(kind))
+
+    def _offered(self, kind: Kind | None) -> Iterator[tuple[Plugin, Component]]:
+        for plugin in (*self.plugins, *self._objects):
+            for component in plugin.components:
+                if kind is None or component.kind == kind:
+                    yield plugin, component
 
     def commands(self) -> list[tuple[Plugin, Command]]:
         """Return every command that a plugin adds, sorted by name."""
@@ -96,7 +100,7 @@ class PluginHost:
         Raises:
             UsageError: If nothing installed offers the name, or two distributions do.
         """
-        return self._find(kind, name, self.components(kind))
+        return self._find(kind, name, [*self._offered(kind)])
 
     def resolve_command(self, name: str, own: Iterable[str] = ()) -> tuple[Plugin, Command]:
         """Do `resolve` for a command; "Did you mean" also knows `own`, the commands of the core."""
@@ -107,16 +111,16 @@ class PluginHost:
     ) -> tuple[Plugin, Offer]:
         said, _, short = name.rpartition("/")
         distribution = normalise(said)
-        matches = [
+        matches = _sorted(
             (plugin, offer)
             for plugin, offer in offers
             if offer.name == short and (not said or normalise(plugin.distribution) == distribution)
-        ]
+        )
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise _ambiguous(kind, short, [plugin for plugin, _ in matches])
-        raise _missing(self, kind, short, said, offers, own)
+        raise _missing(self, kind, short, said, _sorted(offers), own)
 
     def load(self, plugin: Plugin, offer: Component | Command) -> Any:
         """Import the target of a component or command; of an object, return what makes it.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bnnlab.errors import UsageError, did_you_mean
 from bnnlab.registry.declaration import BOUNDS, Option
 from bnnlab.registry.forms import describe_type as describe_type
-from bnnlab.registry.forms import forms, literals, take
+from bnnlab.registry.forms import literals, take
 
 T = TypeVar("T")
 
@@ -70,9 +70,9 @@ def check_value(option: Option, value: Any, prefix: str = "") -> Any:
     """
     name = prefix + option.name
     try:
-        converted = take(forms(option.type), value)
+        converted = take(option._forms, value)
     except ValueError:
-        what = " or ".join(form.with_article for form in forms(option.type))
+        what = " or ".join(form.with_article for form in option._forms)
         if isinstance(value, float) and not math.isfinite(value):
             what = "a finite number"
         message = f"{name}: {shown(value)} is not {what}."

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnnlab.errors import UsageError
-from bnnlab.registry.components import Kind
+from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import as_table
-from bnnlab.settings.layers import resolve
+from bnnlab.settings.layers import resolve_components
 from bnnlab.settings.merging import Layer, Settings
 from bnnlab.settings.run import Choice, RunConfig
 from bnnlab.settings.text import joined, parse_assignment, written
@@ -33,7 +33,7 @@ def changed(
     for without in ((), *((name,) for name in own), *([tuple(own)] if len(own) > 1 else [])):
         layer = joined([_without(said, path, without), assigned])
         try:
-            found = resolve(host, [*weaker, layer]).choices
+            found = resolve_components(host, [*weaker, layer], PARTS)
         except UsageError:
             continue
         left = [text for name in without for text in _written(".".join([*path, name]), own[name])]
