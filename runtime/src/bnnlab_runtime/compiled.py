@@ -1,5 +1,155 @@
-"""Operations as numba compiles them."""
+"""Operations as numba computes them: those of the reference, with compiled loops."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnnlab_runtime import bit_ops, kernels, real_ops
+from bnnlab_runtime.bits import Bits
 from bnnlab_runtime.op import Op
 
-COMPILED: dict[str, type[Op]] = {}
+Sums = NDArray[np.int32]
+Real = NDArray[np.float32]
+
+
+class PlaneLinear(bit_ops.PlaneLinear):
+    """As in the reference."""
+
+    def __call__(self, x: NDArray[np.uint8]) -> Sums:
+        """Map `(B, ...)` to `(B, O)`."""
+        out = np.empty((len(x), *self.output.shape), np.int32)
+        kernels.plane_products(x.reshape(len(x), -1), self.weight, self.positive, out)
+        return out
+
+
+class BitConv(bit_ops.BitConv):
+    """As in the reference."""
+
+    def prepare(self) -> None:
+        """Make all that the kernel takes."""
+        super().prepare()
+        window = self.window
+        self.indices = (window.rows, window.columns, self.row_pattern, self.column_pattern)
+
+    def __call__(self, x: Bits) -> Sums:
+        """Map `(B, H, W, words)` to `(B, H', W', O)`."""
+        out = np.empty((len(x), *self.output.shape), np.int32)
+        kernels.products(x, self.weight, *self.indices, self.base, self.groups, out)
+        return out
+
+
+class BitLinear(bit_ops.BitLinear):
+    """As in the reference: a convolution of maps of one place."""
+
+    def prepare(self) -> None:
+        """Make all that the kernel takes."""
+        one = np.zeros((1, 1), np.int64)
+        base = np.full((1, 1, self.weight.shape[1]), self.inputs, np.int32)
+        self.given = (self.weight, one, one, one[0], one[0], base, 1)
+
+    def __call__(self, x: Bits) -> Sums:
+        """Map `(B, words)` to `(B, O)`."""
+        out = np.empty((len(x), *self.output.shape), np.int32)
+        kernels.products(x[:, None, None], *self.given, out[:, None, None])
+        return out
+
+
+class Threshold(bit_ops.Threshold):
+    """As in the reference."""
+
+    def __call__(self, x: NDArray[Any]) -> Bits:
+        """Map `(B, ..., C)` to `(B, ..., words)`."""
+        return _thresholds(x, self.t, self.flip)
+
+
+class Sign(bit_ops.Sign):
+    """As in the reference: thresholds of 0."""
+
+    def prepare(self) -> None:
+        """Make the thresholds."""
+        self.t = np.zeros(self.output.signs[-1], np.float32)
+        self.flip = np.zeros(self.output.shape[-1], np.uint64)
+
+    def __call__(self, x: Real) -> Bits:
+        """Map `(B, ..., C)` to `(B, ..., words)`."""
+        return _thresholds(x, self.t, self.flip)
+
+
+class RowThreshold(bit_ops.RowThreshold):
+    """As in the reference: thresholds for each image."""
+
+    def prepare(self) -> None:
+        """Make what flips nothing."""
+        self.flip = np.zeros(self.output.shape[-1], np.uint64)
+
+    def __call__(self, x: Sums) -> Bits:
+        """Map `(B, ..., C)` to `(B, ..., words)`."""
+        t = np.empty((len(x), x.shape[-1]), np.int32)
+        kernels.row_means(x.reshape(len(x), -1, x.shape[-1]), self.groups, t)
+        out = np.empty((len(x), *self.output.shape), np.uint64)
+        for image, limits, bits in zip(x, t, out, strict=True):
+            flat = image.reshape(-1, image.shape[-1])
+            kernels.thresholds(flat, limits, self.flip, bits.reshape(len(flat), -1))
+        return out
+
+
+class OrPool(bit_ops.OrPool):
+    """As in the reference."""
+
+    def prepare(self) -> None:
+        """Make all that the kernel takes."""
+        self.indices = (self.window.rows, self.window.columns)
+
+    def __call__(self, x: Bits) -> Bits:
+        """Map `(B, H, W, words)` to `(B, H', W', words)`."""
+        out = np.empty((len(x), *self.output.shape), np.uint64)
+        kernels.pool(x, *self.indices, self.flip, out)
+        return out
+
+
+class Affine(real_ops.Affine):
+    """As in the reference."""
+
+    def prepare(self) -> None:
+        """Make the shift where there is none."""
+        self.shift = np.zeros_like(self.a) if self.b is None else self.b
+
+    def __call__(self, x: NDArray[Any]) -> Real:
+        """Map `(B, ..., C)` to the same shape."""
+        out = np.empty(x.shape, np.float32)
+        channels = x.shape[-1]
+        kernels.affine(x.reshape(-1, channels), self.a, self.shift, out.reshape(-1, channels))
+        return out
+
+
+class Unpack(bit_ops.Unpack):
+    """As in the reference."""
+
+    def __call__(self, x: Bits) -> Real:
+        """Map `(B, ..., words)` to `(B, ..., C)`."""
+        out = np.empty((len(x), *self.output.shape), np.float32)
+        cells = x.reshape(-1, self.words)
+        kernels.unpacked(cells, self.channels, out.reshape(-1, self.channels))
+        return out
+
+
+def _thresholds(x: NDArray[Any], t: NDArray[Any], flip: Bits) -> Bits:
+    out = np.empty((*x.shape[:-1], len(flip)), np.uint64)
+    channels = x.shape[-1]
+    kernels.thresholds(x.reshape(-1, channels), t, flip, out.reshape(-1, len(flip)))
+    return out
+
+
+COMPILED: dict[str, type[Op]] = {
+    "affine": Affine,
+    "bit_conv": BitConv,
+    "bit_linear": BitLinear,
+    "or_pool": OrPool,
+    "plane_linear": PlaneLinear,
+    "row_threshold": RowThreshold,
+    "sign": Sign,
+    "threshold": Threshold,
+    "unpack": Unpack,
+}
+"""The operations that it computes; the reference computes all others."""

@@ -19,8 +19,8 @@ Real = NDArray[np.float32]
 Plan = list[tuple[int, Op, tuple[int, ...]]]
 """The number of the value that is made, the operation, and the values that it takes."""
 
-PIECE = 1 << 24
-"""Bytes of the values of the images that are computed together; a single image may take more."""
+PIECE = 1 << 21
+"""Bytes of the values of images that are computed together, so that a cache holds them."""
 
 
 class Uncertainty(NamedTuple):

@@ -1,5 +1,6 @@
 """Which inputs the windows of convolutions and pools see. A sum's windows lie as in torch."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnnlab_runtime.values import Step
+from bnnlab_runtime.values import LARGEST, Step
 
 Pair = tuple[int, int]
 
@@ -60,6 +61,8 @@ class Window:
         )
         if min(window.outputs) < 1:
             step.refuse(f"its kernel {window.kernel} is larger than the padded maps {size[:2]}")
+        if math.prod(window.padded) * size[2] > LARGEST:
+            step.refuse(f"its padded maps {window.padded} are larger than {LARGEST} numbers")
         return window
 
     @property
@@ -72,6 +75,18 @@ class Window:
         room = size + 2 * padding - self.dilation[axis] * (self.kernel[axis] - 1) - 1
         count = (room + (stride - 1 if self.ceil else 0)) // stride + 1
         return count - (self.ceil and (count - 1) * stride >= size + padding)
+
+    @property
+    def padded(self) -> Pair:
+        """How many rows and columns there are with padding, and with what `ceil` adds."""
+        ends = [
+            (count - 1) * stride + (kernel - 1) * apart + 1
+            for count, stride, kernel, apart in zip(
+                self.outputs, self.stride, self.kernel, self.dilation, strict=True
+            )
+        ]
+        sides = [side + 2 * more for side, more in zip(self.size, self.padding, strict=True)]
+        return max(ends[0], sides[0]), max(ends[1], sides[1])
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
@@ -97,9 +112,13 @@ class Window:
         return inner
 
     def patches(self, x: NDArray[Any], outside: float = 0) -> NDArray[Any]:
-        """Return what each window sees, `(B, H', W', kh, kw, C)` of maps `(B, H, W, C)`."""
-        rows = self.rows.clip(0, self.size[0] - 1)[:, None, :, None]
-        columns = self.columns.clip(0, self.size[1] - 1)[None, :, None, :]
-        inner = self.inside(0)[:, None, :, None] & self.inside(1)[None, :, None, :]
-        found: NDArray[Any] = x[:, rows, columns]
-        return found if inner.all() else np.where(inner[..., None], found, x.dtype.type(outside))
+        """Return a view of what each window sees, `(B, H', W', kh, kw, C)` of `(B, H, W, C)`."""
+        (height, width), (top, left) = self.size, self.padding
+        padded = np.full((len(x), *self.padded, x.shape[3]), outside, x.dtype)
+        padded[:, top : top + height, left : left + width] = x
+        image, row, column, channel = padded.strides
+        down, right = row * self.stride[0], column * self.stride[1]
+        lower, further = row * self.dilation[0], column * self.dilation[1]
+        shape = (len(x), *self.outputs, *self.kernel, x.shape[3])
+        strides = (image, down, right, lower, further, channel)
+        return np.lib.stride_tricks.as_strided(padded, shape, strides, writeable=False)
