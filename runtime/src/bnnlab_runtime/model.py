@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bnnlab_runtime.backends import Backend, operations
+from bnnlab_runtime.errors import BadFile
 from bnnlab_runtime.file import read
 from bnnlab_runtime.images import as_stored
 from bnnlab_runtime.op import Op
@@ -54,8 +55,12 @@ def load(path: str | os.PathLike[str], backend: Backend = "numba", threads: int 
     if threads < 1:
         raise ValueError(f"threads must be 1 or more, and is {threads}")
     known = operations(backend)
-    given, tensors = read(path)
-    return Model(Program(given, tensors, known), given, threads)
+    try:
+        given, tensors = read(path)
+        checked = Program(given, tensors, known)
+    except BadFile as error:
+        raise BadFile(f"{os.fspath(path)}: {error}") from None
+    return Model(checked, given, threads)
 
 
 class Model:

@@ -1,0 +1,124 @@
+"""The command reads a model and a file of images, and prints a class a line."""
+
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from programs import perceptron
+
+import bnnlab_runtime
+from bnnlab_runtime.__main__ import main
+from bnnlab_runtime.stored import read_images
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(1).integers(0, 256, (12, 5, 7)).astype(np.uint8)
+
+
+@pytest.fixture
+def made():
+    return perceptron(np.random.default_rng(0))
+
+
+def idx(array, code=8):
+    shape = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, code, array.ndim]) + shape + array.tobytes()
+
+
+def written(folder, images):
+    """Return files of every kind that hold the images."""
+    np.save(folder / "x.npy", images)
+    np.savez(folder / "x.npz", images)
+    np.savez_compressed(folder / "y.npz", images=images, labels=np.zeros(3))
+    (folder / "x-idx3-ubyte").write_bytes(idx(images))
+    (folder / "x-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (folder / "x.npy.gz").write_bytes(gzip.compress((folder / "x.npy").read_bytes()))
+    return sorted(folder.glob("[xy]*"))
+
+
+def test_every_kind_of_file_is_read(tmp_path, images):
+    files = written(tmp_path, images)
+    assert len(files) == 6
+    for file in files:
+        assert (read_images(file) == images).all(), file
+        assert read_images(file).dtype == np.uint8
+    real = np.array([[1.5, -2]], ">f4")
+    (tmp_path / "real").write_bytes(idx(real, 13))
+    assert (read_images(tmp_path / "real") == real).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("x", b""),
+        ("x", b"not of this kind"),
+        ("x", idx(np.zeros((3, 2), np.uint8))[:-1]),
+        ("x", b"\0\0\x08\x04\0\0"),
+        ("x.gz", b"no gzip"),
+        ("x.gz", gzip.compress(idx(np.zeros(9, np.uint8)))[:-9]),
+        ("x.npy", b"\x93NUMPY\x01\0\0\0"),
+        ("x.npz", b"PK\x03\x04"),
+        ("x.npz", b"x"),
+    ],
+)
+def test_other_files_are_refused(name, data, tmp_path, made, capsys):
+    (tmp_path / name).write_bytes(data)
+    path = made.write(tmp_path / "m.bnn")
+    assert main([str(path), str(tmp_path / name), "--backend", "numpy"]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith(f"error: {tmp_path / name} is no .npy, .npz or IDX file of images")
+    assert error.count("\n") == 1
+
+
+def test_several_arrays_need_a_name(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros(1), b=np.zeros(2))
+    with pytest.raises(ValueError, match="arrays a, b; one must be called images"):
+        read_images(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_class_a_line(backend, tmp_path, made, images, capsys):
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    told = [str(path), str(tmp_path / "x.npy"), "--backend", backend]
+    model = bnnlab_runtime.load(path, backend)
+    assert main(told) == 0
+    assert [*map(int, capsys.readouterr().out.split())] == model.predict(images).tolist()
+    assert main([*told, "--probabilities", "--threads", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [[*map(float, line.split())] for line in lines]
+    np.testing.assert_allclose(found, model.probabilities(images), rtol=1e-5)
+    assert main([*told, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == model.predict(images).tolist()
+
+
+def test_names_of_classes_are_printed(tmp_path, made, images, capsys):
+    made.program["classes"] = ["cat", "a dog", "\x1b[31mred"]
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    assert main([str(path), str(tmp_path / "x.npy"), "--backend", "numpy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {*lines} <= {"cat", "a dog", r"\x1b[31mred"}
+    assert len(lines) == 12
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path, made, images, capsys):
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    (tmp_path / "bad.bnn").write_bytes(path.read_bytes()[:-1])
+    for model, file, more, said in (
+        (path, tmp_path / "no.npy", [], "No such file"),
+        (tmp_path / "no.bnn", tmp_path / "x.npy", [], "No such file"),
+        (tmp_path / "bad.bnn", tmp_path / "x.npy", [], "bad.bnn: tensor '3.a'"),
+        (path, tmp_path / "x.npy", ["--task", "3"], "task 3: the model has no tasks"),
+        (path, tmp_path / "x.npy", ["--threads", "0"], "threads must be 1 or more"),
+    ):
+        assert main([str(model), str(file), "--backend", "numpy", *more]) == 2
+        out, error = capsys.readouterr()
+        assert (out, error.count("\n")) == ("", 1)
+        assert error.startswith("error: ")
+        assert said in error
