@@ -7,8 +7,9 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
+from functools import cache
 from threading import RLock, get_ident
 from types import ModuleType
 from typing import Any, TypeVar
@@ -127,7 +128,7 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         if implementation.plugin is not module:
             continue
-        answer = implementation.function()
+        answer = _answer(implementation.function)
         is_sequence = isinstance(answer, Sequence) and not isinstance(answer, str)
         if not is_sequence or not all(isinstance(each, expected) for each in answer):
             raise TypeError(
@@ -139,6 +140,12 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
         if names.count(name) > 1:
             raise ValueError(f"offers {name} twice")
     return tuple(answers)
+
+
+@cache
+def _answer(function: Callable[[], Any]) -> Any:
+    """Return what a hook answers in this process: hosts share what is read of its components."""
+    return function()
 
 
 def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> None:
