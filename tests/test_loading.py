@@ -8,6 +8,7 @@ import torch
 
 import bnnlab
 from bnnlab import Result, UsageError
+from bnnlab.engine.loading import reopen
 from bnnlab.storage.checkpoint import CHECKPOINT, load, read, save
 
 
@@ -75,3 +76,50 @@ def test_a_folder_of_an_earlier_version_is_loaded_with_a_warning(
     assert caplog.text.count("is of an earlier version of bnnlab") == 1
     with pytest.raises(UsageError, match="it can be loaded, but the run cannot be continued"):
         load(folder)
+
+
+def test_all_that_a_run_was_made_of_is_there_again_and_its_folder_as_it_was(
+    tmp_path: Path,
+) -> None:
+    result = run(tmp_path, rule="dfa", probe="confusion")
+    folder = tmp_path / "made"
+    before = {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    made = reopen(folder)
+    assert {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()} == before
+    state = read(folder / CHECKPOINT)
+    for name in ("model", "rule", "optimizer"):
+        for one, other in zip(
+            leaves(getattr(made, name).state_dict()), leaves(state[name]), strict=True
+        ):
+            assert torch.equal(one, other)
+    assert [task.name for task in made.tasks] == result.tasks
+    assert made.task_ids == result.protocol_description["task_ids_at_test"]
+    for option, other in (("tasks = 2", "tasks = 5"), ("validation = 0.8", "validation = 0.7")):
+        file = folder / "run.toml"
+        text = file.read_text()
+        file.write_text(text.replace(option, other))
+        with pytest.raises(UsageError, match=r"does not go with its checkpoint: .*\(protocol"):
+            reopen(folder)
+        file.write_text(text)
+
+
+def leaves(state: Any) -> list[torch.Tensor]:
+    """Return all tensors of a state, in order."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    if isinstance(state, dict):
+        return [it for value in state.values() for it in leaves(value)]
+    if isinstance(state, list | tuple):
+        return [it for value in state for it in leaves(value)]
+    return []
+
+
+def test_a_run_of_an_earlier_version_is_made_again_too(tmp_path: Path) -> None:
+    result = run(tmp_path, rule="bp")
+    folder = tmp_path / "made"
+    state = read(folder / CHECKPOINT)
+    for key in ("versions", "metrics"):
+        del state[key]
+    torch.save(state, folder / CHECKPOINT)
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(reopen(folder).model.eval()(x), result.model(x))

@@ -69,7 +69,7 @@ def prepare(
         warn_of_unmet(each.plugin.distribution for it in used for _, each in it.within(""))
         choice = config.choices[Kind.STREAM]
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
-        run = _make(host, config, stream, device, resumed=resumed)
+        run = make_run(host, config, stream, device, resumed=resumed)
         learner = Learner(run.model, run.rule, run.optimizer)
         state = state and translated(state, implied(config, run))
         chosen, made = make_probes(host, config, run, state and state["probes"])
@@ -89,7 +89,7 @@ def prepare(
     return Experiment(host, config, run, learner, probes, origin, folder, heard, resumed)
 
 
-def _make(
+def make_run(
     host: PluginHost, config: RunConfig, stream: TaskStream, device: torch.device, *, resumed: bool
 ) -> Run:
     """Make tasks, model, rule and optimizer; in a resumed run the model reads no files."""

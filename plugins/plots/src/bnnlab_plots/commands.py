@@ -37,7 +37,7 @@ Across = Annotated[
 
 @app.callback()
 def plot() -> None:
-    """Draw what runs recorded.
+    """Draw what runs recorded and learned.
 
     Example:  bnn plot accuracy runs/NAME
     """
@@ -92,6 +92,31 @@ def uncertainty(run: Run, out: Out = None) -> None:
     Example:  bnn plot uncertainty runs/NAME
     """
     _write([run], bnnlab_plots.plot_uncertainty(run), out or run / "uncertainty.png")
+
+
+@app.command()
+def regions(run: Run, out: Out = None) -> None:
+    """Draw which class a run predicts where, over its two inputs, beyond the points, too.
+
+    The run must have two real inputs and a class per input. It is made again from its folder and
+    its stream's data. Of a posterior: by the deployed weights, by the mean of the weight draws, and
+    where the draws disagree.
+
+    Example:  bnn plot regions runs/NAME
+    """
+    _write([run], bnnlab_plots.plot_regions(run), out or run / "regions.png")
+
+
+@app.command()
+def band(run: Run, out: Out = None) -> None:
+    """Draw the real numbers that a run predicts over its one input, beyond the points, too.
+
+    The run must have one real input and real numbers as targets. It is made again from its folder
+    and its stream's data. Of a posterior: the mean of the weight draws, and their deviation.
+
+    Example:  bnn plot band runs/NAME
+    """
+    _write([run], bnnlab_plots.plot_band(run), out or run / "band.png")
 
 
 @app.command()
