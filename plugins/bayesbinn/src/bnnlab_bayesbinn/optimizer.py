@@ -46,8 +46,9 @@ Where the published code differs, and this does not follow:
   for every weight, M and tau cancel, and what remains is mode "sign". At tau = 1e-2 the same
   guard lets lambda jump to 1e10. Here s is exact; at tau = 1e-10 that is 0: nothing is learned.
 - Its mu is that of the step before.
-- lambda starts at -10 or +10 (--lamda), where the exact s is 0 and nothing is learned before the
-  pull to the prior has brought lambda down; here between -0.1 and 0.1. Its start is
+- lambda starts at -10 or +10 (--lamda), where at tau well below 1 the exact s is 0 and nothing is
+  learned before the pull to the prior has brought lambda down; here between -0.1 and 0.1. At tau =
+  1, s is there exp(-2 (rho - lambda) sign(lambda)), of median 1; the code's is 1. Its start is
   `lambda_start=fixed lambda_init=10`; the later code of BiMU has `lambda_init=0`.
 - Its predictions average logits; here the run averages probabilities, as in the paper.
 - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
