@@ -71,6 +71,9 @@ def test_animals_and_vehicles_are_two_tasks(tmp_path: Path) -> None:
         ({"train_y": np.arange(12) - 1}, "below 0"),
         ({"test_y": np.arange(8)}, "beyond 0 to 3"),
         ({"train_x": np.array([object()])}, "no file of features"),
+        ({"train_y": np.arange(12) / 2}, "train_y holds numbers that are not whole"),
+        ({"class_names": np.arange(4)}, "no list of texts"),
+        ({"about": np.array("{")}, "no file of features"),
     ],
 )
 def test_a_file_that_is_no_file_of_features_is_named(
@@ -78,6 +81,17 @@ def test_a_file_that_is_no_file_of_features_is_named(
 ) -> None:
     np.savez(tmp_path / "bad.npz", **arrays(**changed))
     with pytest.raises(DataError, match=words):
+        make(FeaturesSingle, tmp_path, file="bad.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"some text"])
+def test_what_is_no_file_of_numpy_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.npz is no file of features"):
+        make(FeaturesSingle, tmp_path, file="bad.npz")
+    with (tmp_path / "bad.npz").open("wb") as file:
+        np.save(file, np.zeros(3))  # one array, no archive
+    with pytest.raises(DataError, match=r"bad\.npz is no file of features"):
         make(FeaturesSingle, tmp_path, file="bad.npz")
 
 
@@ -197,6 +211,7 @@ def test_the_command_writes_a_file_that_a_stream_reads(
     assert (about["model"], about["passes"]) == ("resnet18", 2)
     assert str(tmp_path) not in json.dumps(about)
     assert about["images"]["data"][0]["name"] == "image-folder"
+    assert np.load(tmp_path / "out.npz")["train_image"].tolist() == [*range(8), *range(8)]
     assert {path.name for path in tmp_path.iterdir()} == {"set", "out.npz"}
 
 

@@ -366,8 +366,8 @@ def test_all_chunks_are_scored_on_the_same_whole_test_set() -> None:
     assert rows(stream[0].test) == list(range(360))
 
 
-def test_more_chunks_than_examples_are_refused() -> None:
-    with pytest.raises(UsageError, match="2000 parts of 1437 examples"):
+def test_more_chunks_than_images_are_refused() -> None:
+    with pytest.raises(UsageError, match="2000 parts of 1437 images"):
         make(Chunked, tasks=2000)
 
 

@@ -73,6 +73,7 @@ def extract_features(
     from bnnlab.settings.text import joined, parse_assignment
     from bnnlab.storage.files import write_atomically
     from bnnlab_vision.extracting import Extractor, digest_of, extract, make_network, packed
+    from bnnlab_vision.features import IMAGE
 
     said = joined(map(parse_assignment, set or []))
     if said.keys() - {"stream"}:
@@ -105,6 +106,8 @@ def extract_features(
         with typer.progressbar(length=count * len(part), label=name, file=sys.stderr) as bar:
             found = extract(part, extractor, batch_size, count, bar.update)
         arrays[f"{name}_x"], arrays[f"{name}_y"] = found
+    if passes > 1:
+        arrays[IMAGE] = np.tile(np.arange(len(task.train)), passes)
     write_atomically(out, packed(arrays))
     learned, tested = arrays["train_x"].shape, arrays["test_x"].shape
     print_out(f"{out}: {learned[0]:,} + {tested[0]:,} features of {learned[1]} numbers")

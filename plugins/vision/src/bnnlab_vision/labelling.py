@@ -1,6 +1,6 @@
 """Fewer labels, or wrong ones: only training examples are changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,49 +8,59 @@ from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
 from bnnlab.seeds import permutation
+from bnnlab_vision.dividing import places
 
 
-def keep_share(part: Examples, share: float, *where: int | str) -> Examples:
-    """Return a share of the examples of each class, at least one.
+def keep_share(
+    part: Examples, share: float, image: Tensor | None, seed: int, *names: str
+) -> Examples:
+    """Return the examples of a share of the images of each class, at least one image.
 
     Args:
         part: Training examples.
         share: Above 0, at most 1.
-        where: The seed, and the names of what is drawn.
+        image: As in `places`.
+        seed: Chooses the images.
+        names: Names of what is drawn.
     """
     kept = [
-        rows[: max(1, round(share * len(rows)))]
-        for rows in _by_class(part, part.labels[part.rows].unique().tolist(), where)
+        rows[place < max(1, round(share * count))]
+        for _, rows, place, count in _by_class(
+            part, part.labels[part.rows].unique().tolist(), image, seed, *names
+        )
     ]
     return replace(part, rows=torch.cat(kept).sort().values)
 
 
-def with_noise(part: Examples, rate: float, classes: int, *where: int | str) -> Examples:
+def with_noise(
+    part: Examples, rate: float, classes: int, image: Tensor | None, seed: int, *names: str
+) -> Examples:
     """Return examples of which a share has another label: symmetric noise.
 
-    Of the n examples of each class, round(rate n) are chosen by the seed. They are divided evenly
-    among the other classes.
+    Of the n images of each class, the seed chooses round(rate n), and deals them evenly to the
+    other classes, in an order that it chooses, too. All examples of an image get one label.
 
     Args:
         part: Training examples.
-        rate: Share of the examples of each class whose label is wrong, 0 to 1.
+        rate: Share of the images of each class whose label is wrong, 0 to 1.
         classes: Number of classes, two or more.
-        where: The seed, and the names of what is drawn.
+        image: As in `places`.
+        seed: Chooses the images and the order of the classes.
+        names: Names of what is drawn.
     """
     labels = part.labels.clone()
-    for label, rows in enumerate(_by_class(part, range(classes), where)):
-        chosen = rows[: round(rate * len(rows))]
-        steps = 1 + torch.arange(len(chosen), device=rows.device) % (classes - 1)
-        labels[chosen] = (label + steps) % classes
+    for label, rows, place, count in _by_class(part, range(classes), image, seed, *names):
+        wrong = place < round(rate * count)
+        steps = 1 + permutation(classes - 1, seed, *names, label, "others").to(rows.device)
+        labels[rows[wrong]] = (label + steps[place[wrong] % (classes - 1)]) % classes
     return replace(part, labels=labels)
 
 
-def _by_class(part: Examples, classes: Sequence[int], where: tuple[int | str, ...]) -> list[Tensor]:
-    """Return the rows of each class, in an order that the seed chooses."""
-    root, *names = where
-    labels, found = part.labels[part.rows], []
+def _by_class(
+    part: Examples, classes: Sequence[int], image: Tensor | None, seed: int, *names: str
+) -> Iterator[tuple[int, Tensor, Tensor, int]]:
+    """Yield each class, its rows, the places of their images, and the number of its images."""
+    labels = part.labels[part.rows]
     for label in classes:
         rows = part.rows[labels == label]
-        order = permutation(len(rows), int(root), *names, label)
-        found.append(rows[order.to(rows.device)])
-    return found
+        yield label, rows, *places(rows, image, seed, *names, label)

@@ -13,8 +13,8 @@ from torch import Tensor
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task
-from bnnlab.seeds import permutation
 from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
+from bnnlab_vision.dividing import places
 from bnnlab_vision.labelling import keep_share, with_noise
 from bnnlab_vision.source import Source
 from bnnlab_vision.view import View
@@ -86,6 +86,7 @@ class Prepared:
             that the seed chooses; may be empty.
         test: The whole test part.
         class_names: Those of the data set.
+        image: As in `Dataset`: what is held out, kept, mislabelled or divided are images.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Prepared:
         self.source = source
         dataset = source.load(data, device, seed)
         self._digest, self._facts = dataset.digest, dataset.facts
+        self.image = dataset.image
         self.class_names: Sequence[str] = dataset.class_names
         if dataset.held and validation:
             raise UsageError(
@@ -130,18 +132,20 @@ class Prepared:
         whole, self.test, self.held = parts
 
         if validation:
-            count = len(whole)
-            held = min(max(1, round(validation * count)), count - 1)
-            order = permutation(count, seed, "validation", source.name).to(device)
-            self.held = replace(whole, rows=whole.rows[order[:held].sort().values])
-            whole = replace(whole, rows=whole.rows[order[held:].sort().values])
+            place, count = places(whole.rows, self.image, seed, "validation", source.name)
+            if count < 2:
+                raise UsageError("validation: there is one image, and none can be held out.")
+            held = place < min(max(1, round(validation * count)), count - 1)
+            self.held = replace(whole, rows=whole.rows[held])
+            whole = replace(whole, rows=whole.rows[~held])
         self._sizes = {"train": len(whole), "validation": len(self.held), "test": len(self.test)}
         if labelled < 1:  # how many examples are left depends on the seed
-            whole = keep_share(whole, labelled, seed, "labelled", source.name)
+            whole = keep_share(whole, labelled, self.image, seed, "labelled", source.name)
         if label_noise:
             if classes < 2:
                 raise UsageError("label_noise: there is one class, and no wrong label.")
-            whole = with_noise(whole, label_noise, classes, seed, "label noise", source.name)
+            what = "label noise", source.name
+            whole = with_noise(whole, label_noise, classes, self.image, seed, *what)
         self.train = replace(whole, augment=AUGMENTATIONS[augment])
 
     def task(

@@ -15,6 +15,7 @@ from bnnlab.interfaces.stream import Task
 from bnnlab.markers import AtLeast, AtMost
 from bnnlab.seeds import permutation
 from bnnlab_vision.datasets import find_source
+from bnnlab_vision.dividing import places
 from bnnlab_vision.preparation import padded_shape
 from bnnlab_vision.rotation import rotated, rotation_map
 from bnnlab_vision.scenario import Scenario
@@ -212,11 +213,11 @@ class Chunked(Scenario):
 
     Args:
         dataset: The data set, by name or as a source.
-        tasks: Number of parts. Their sizes differ by at most one example.
+        tasks: Number of parts. Their sizes differ by at most one image.
         given: Options of `Scenario`. The seed also chooses the parts.
 
     Raises:
-        UsageError: If there are more parts than examples.
+        UsageError: If there are more parts than images.
     """
 
     scenario = "chunked"
@@ -225,11 +226,14 @@ class Chunked(Scenario):
         self, *, dataset: str | Source, tasks: Annotated[int, AtLeast(1)] = 10, **given: Any
     ) -> None:
         super().__init__(datasets=[dataset], tasks=tasks, options={"tasks": tasks}, **given)
-        rows = self._prepared[0].train.rows
-        if tasks > len(rows):
-            raise UsageError(f"tasks: {tasks} parts of {len(rows)} examples leave some empty.")
-        order = permutation(len(rows), self._seed, "chunks").to(rows.device)
-        self._chunks = rows[order].tensor_split(tasks)
+        rows, image = self._prepared[0].train.rows, self._prepared[0].image
+        place, count = places(rows, image, self._seed, "chunks")
+        if tasks > count:
+            raise UsageError(f"tasks: {tasks} parts of {count} images leave some empty.")
+        place, order = place.cpu().sort(stable=True)
+        firsts = [int(part[0]) for part in torch.arange(count).tensor_split(tasks)]
+        cuts = torch.searchsorted(place, torch.tensor(firsts[1:], dtype=place.dtype))
+        self._chunks = rows[order.to(rows.device)].tensor_split(cuts)
 
     def _make(self, index: int) -> Task:
         task = self._prepared[0].task(index, f"part {index + 1} of {self._tasks}")

@@ -24,6 +24,9 @@ class Dataset:
         facts: Further entries of the protocol, in JSON types.
         held: The validation part, if the data have one.
         class_names: A name per class, in the order of the labels; empty if they are only numbers.
+        image: If several rows are of one image, such as its crops: the number of the image that
+            each row of the training part is of, int64 (N,). Such rows are never divided. None:
+            each row is an image.
     """
 
     train: Examples
@@ -32,6 +35,7 @@ class Dataset:
     facts: Mapping[str, Any] = field(default_factory=dict)
     held: Examples | None = None
     class_names: Sequence[str] = ()
+    image: Tensor | None = None
 
 
 class Source(ABC):
