@@ -1,5 +1,5 @@
 # Needs python3 (>= 3.11, with venv) and nothing else. `make demo` installs into .venv what the demo
-# uses; `make test` adds the other plugins and the tools. Each installs again when a pyproject.toml
+# uses; `make test` adds the runtime, the other plugins and the tools. Each installs again when a pyproject.toml
 # or constraints.txt has changed.
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ DEMO := $(addprefix plugins/,analysis backprop demo dfa metaplasticity mlp plots
 HEAVY := optuna ray tensorboard wandb
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 LIGHT := $(filter-out $(HEAVY:%=plugins/%),$(PLUGINS))
-OTHERS := $(filter-out $(DEMO),$(LIGHT))
+OTHERS := runtime $(filter-out $(DEMO),$(LIGHT))
 
 # Tests start processes that import torch: they share what Python compiles of it.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -72,13 +72,13 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-wheels: $(BIN)/python  ## Build the wheels of the core and of all plugins into dist
+wheels: $(BIN)/python  ## Build the wheels of the core, the runtime and all plugins into dist
 	rm -rf dist
 	if $(BIN)/python -m pip install --quiet uv; then \
 		$(BIN)/uv build --quiet --all-packages --wheel --out-dir dist; \
 	else \
 		$(BIN)/python -m pip install --quiet build && \
-		for each in . $(PLUGINS); do $(BIN)/python -m build --wheel --outdir dist $$each || exit 1; done; \
+		for each in . runtime $(PLUGINS); do $(BIN)/python -m build --wheel --outdir dist $$each || exit 1; done; \
 	fi
 
 # What we build comes from files, all else from the index.

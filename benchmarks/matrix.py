@@ -43,7 +43,7 @@ def install(home: Path, interpreter: str, torch: str) -> None:
         limits += [f"torch=={torch}.*", f"torchvision=={vision}.*"]
     (home / "constraints.txt").write_text("\n".join(limits))
     plugins = [each.parent for each in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
-    packages = [ROOT, *(each for each in plugins if each.name not in HEAVY)]
+    packages = [ROOT, ROOT / "runtime", *(each for each in plugins if each.name not in HEAVY)]
     words = [
         program("uv"),
         "pip",

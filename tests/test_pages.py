@@ -43,6 +43,7 @@ CODES = {"check --optimizer meta --set model.weights=real": 1}
 """Exit codes other than 0: the page says so."""
 
 ELSEWHERE = {
+    "runtime/README.md": "the tests of the runtime run it",
     "docs/own.md": "test_docs.py runs it, and looks at what it finds",
     **{name(page): "test_plugin_pages.py" for page in ROOT.glob("docs/plugins/*.md")},
 }

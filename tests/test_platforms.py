@@ -36,10 +36,12 @@ ASKS = {
 
 
 def sources() -> dict[str, Path]:
-    """Return the files of the core and of all plugins, by short names."""
+    """Return the files of the core, of all plugins and of the runtime, by short names."""
     core = {each.relative_to(ROOT).as_posix(): each for each in (ROOT / "core").rglob("*.py")}
     found = [(each, each.relative_to(ROOT).parts) for each in ROOT.glob("plugins/*/src/*/**/*.py")]
-    return core | {"/".join((place[1], *place[4:])): each for each, place in found}
+    plugins = {"/".join((place[1], *place[4:])): each for each, place in found}
+    runtime = {f"runtime/{each.name}": each for each in (ROOT / "runtime" / "src").rglob("*.py")}
+    return core | plugins | runtime
 
 
 def lacking(file: Path) -> set[str]:

@@ -13,6 +13,7 @@ import tomli
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "core" / "bnnlab"
+RUNTIME = ROOT / "runtime" / "src"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 GROUND = {"deprecation", "errors", "seeds", "markers", "moved"}
 LIGHT = ("registry", "settings", "storage")
@@ -126,6 +127,14 @@ def test_the_core_imports_no_plugin() -> None:
         assert not named, f"{file} imports {named}"
 
 
+def test_the_runtime_stands_alone() -> None:
+    """It predicts where neither torch nor bnnlab is; only its kernels need numba."""
+    for file in RUNTIME.rglob("*.py"):
+        named = {*re.findall(r"^\s*(?:from|import) (\w+)", file.read_text(), re.MULTILINE)}
+        others = named - sys.stdlib_module_names - {"bnnlab_runtime", "numpy"}
+        assert others == ({"numba"} if file.name == "kernels.py" else set()), file
+
+
 def too_long(file: Path) -> Iterator[str]:
     """Yield a file, and the classes and functions in it, that do not fit the limits below.
 
@@ -149,5 +158,5 @@ def too_long(file: Path) -> Iterator[str]:
 
 
 def test_files_classes_and_functions_are_short() -> None:
-    files = [*CORE.rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    files = [*CORE.rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py"), *RUNTIME.rglob("*.py")]
     assert not [each for file in files for each in too_long(file)]

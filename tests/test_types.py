@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow  # they read torch
 
 ROOT = Path(__file__).parents[1]
 TYPED = Path(__file__).with_name("typed")
-PATHS = [str(path) for path in (ROOT / "core", *ROOT.glob("plugins/*/src"))]
+SOURCES = (ROOT / "core", ROOT / "runtime" / "src", *ROOT.glob("plugins/*/src"))
+PATHS = [str(path) for path in SOURCES]
 
 
 def marked() -> set[tuple[str, int]]:

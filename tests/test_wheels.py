@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = [*ROOT.glob("plugins/*/pyproject.toml")]
+PROJECTS = [*ROOT.glob("plugins/*/pyproject.toml"), ROOT / "runtime" / "pyproject.toml"]
 
 
 def installed(project):

@@ -6,7 +6,10 @@ from typing import Any
 
 SECTIONS: Mapping[str, Sequence[Any]] = {
     "Start": ("index.md", "start.md", "own.md", "concepts.md", "choosing.md"),
-    "Guides": ("running.md", "studies.md", "installing.md", "faq.md", {"Tools": ("tools/*",)}),
+    "Guides": (
+        *("running.md", "studies.md", "runtime.md", "installing.md", "faq.md"),
+        {"Tools": ("tools/*",)},
+    ),
     "Methods": ("methods/index.md", "methods/*"),
     "Results": ("results/index.md", "results/*", "benchmarks.md"),
     "Plugins": (
@@ -17,7 +20,7 @@ SECTIONS: Mapping[str, Sequence[Any]] = {
     ),
     "Reference": (
         *("reference/cli.md", "reference/settings.md", {"Python": ("reference/python/*",)}),
-        *("compatibility.md", "glossary.md"),
+        *("format.md", "compatibility.md", "glossary.md"),
     ),
     "Project": ("architecture.md", "contributing.md", "cite.md", "changelog.md"),
 }

@@ -24,6 +24,8 @@ def written_pages(root: Path) -> dict[Path, str]:
     return {
         **found,
         root / "benchmarks" / "README.md": "benchmarks.md",
+        root / "runtime" / "README.md": "runtime.md",
+        root / "runtime" / "FORMAT.md": "format.md",
         root / "CONTRIBUTING.md": "contributing.md",
         root / "CHANGELOG.md": "changelog.md",
     }

@@ -110,10 +110,12 @@ def choose(index: Index, folder: Path | None = None, from_index: bool = False) -
     """
     if folder:
         return _wheels(folder)
-    projects = sorted(errors.PLUGINS.glob("*/pyproject.toml"))
-    checkout = {_PREFIX + each.parent.name: each.parent for each in projects}
-    if checkout and not from_index:
-        return Source(f"the checkout {errors.PLUGINS.parent}", packages=checkout)
+    root, pattern = errors.PLUGINS.parent, "*/pyproject.toml"
+    if (plugins := [*errors.PLUGINS.glob(pattern)]) and not from_index:
+        folders = [each.parent for each in sorted([*plugins, *root.glob(pattern)])]
+        return Source(
+            f"the checkout {root}", packages={_PREFIX + each.name: each for each in folders}
+        )
     if from_index or index.source == INDEX:
         return Source("the package index", is_index=True)
     if index.source == NOWHERE:
