@@ -65,7 +65,7 @@ def test_every_command_takes_a_file_wherever_it_is_said(
 ) -> None:
     told = bnn("--plugin", "soft.py", "info", "rule", "soft")
     assert told == bnn("info", "rule", "soft", "--plugin=soft.py")
-    assert "temperature  float  2.0      What logits are divided by. (at least 0.5)" in told.out
+    assert "temperature = 2.0  float, at least 0.5" in told.out
     assert f"bnn --plugin {soft} run --rule soft" in told.out
     assert bnn("--plugin", "soft.py", "check", "--rule", "soft", "--optimizer", "adam").code == 0
     row = document("list-plugins", "--plugin", "soft.py")["plugins"][-1]

@@ -118,8 +118,6 @@ def find_plugins() -> list[Plugin]:
 
 def _read(distribution: Distribution) -> list[Plugin]:
     """Return a distribution's plugins; empty if it names no group of bnnlab."""
-    folder = Path(str(getattr(distribution, "_path", "unnamed"))).name
-    nameless = Plugin(normalise(folder.partition("-")[0]), "unknown", "")
     try:
         text = distribution.read_text("entry_points.txt") or ""
         if not _OURS.search(text):  # parsing is slow, and most distributions are none of ours
@@ -127,18 +125,25 @@ def _read(distribution: Distribution) -> list[Plugin]:
         found = [p for p in distribution.entry_points if _OURS.search(f"[{p.group}]")]
         points = _of_one_api(found)
     except Exception as error:  # whosever it is, it must not stop the others
-        return [nameless.broken(f"its entry_points.txt cannot be read: {explain(error)}")]
+        why = f"its entry_points.txt cannot be read: {explain(error)}"
+        return [_nameless(distribution).broken(why)]
     if not points:
-        return [nameless.broken("its entry_points.txt names bnnlab, but no plugin")]
+        return [_nameless(distribution).broken("its entry_points.txt names bnnlab, but no plugin")]
     try:
         about = described(distribution)
         if "Name" not in about or "Version" not in about:
             raise ValueError("Name or Version is missing")
         name, version = about["Name"], about["Version"]
     except Exception as error:
-        place = nameless.broken(f"its METADATA cannot be read: {explain(error)}")
+        place = _nameless(distribution).broken(f"its METADATA cannot be read: {explain(error)}")
         return [replace(place, name=p.name, entry_point=p) for p in points]
     return [_checked(Plugin(normalise(name), version, p.name, entry_point=p)) for p in points]
+
+
+def _nameless(distribution: Distribution) -> Plugin:
+    """Return a plugin with the name of its folder alone."""
+    folder = Path(str(getattr(distribution, "_path", "unnamed"))).name
+    return Plugin(normalise(folder.partition("-")[0]), "unknown", "")
 
 
 def _of_one_api(points: Sequence[EntryPoint]) -> list[EntryPoint]:

@@ -7,12 +7,12 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence, Set
+from collections.abc import MutableMapping, Sequence, Set
 from dataclasses import replace
-from functools import cache
 from threading import RLock, get_ident
 from types import ModuleType
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import pluggy
 
@@ -56,6 +56,11 @@ class Manager(pluggy.PluginManager):
         return super().parse_hookimpl_opts(plugin, name)
 
 
+_Offers = tuple[tuple[Component, ...], tuple[Command, ...]]
+_ANSWERS: MutableMapping[ModuleType, _Offers] = WeakKeyDictionary()
+"""What modules offer. Each is asked once: hosts of a process share what is read of components."""
+
+
 def load(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper) -> Plugin:
     """Import and register a plugin. An error becomes part of the returned one.
 
@@ -85,10 +90,12 @@ def load(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper) 
     )
 
 
-def _import(
-    manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper
-) -> tuple[tuple[Component, ...], tuple[Command, ...]]:
+def _import(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keeper) -> _Offers:
     name = f"{plugin.distribution}/{plugin.name}"
+    module: Any = sys.modules.get(plugin.entry_point.value)
+    if module in _ANSWERS and not plugin.file:  # nothing of it is executed
+        _register_new(manager, module, name)
+        return _ANSWERS[module]
     with (
         _IMPORTING,
         # Standard output belongs to the command: it may be a JSON document.
@@ -100,9 +107,7 @@ def _import(
         if plugin.file:
             import_file(plugin.file)
         module = plugin.entry_point.load()
-        if manager.is_registered(module):
-            raise ValueError(f"is the same module as {manager.get_name(module)}")
-        register(manager, module, name)
+        _register_new(manager, module, name)
         try:
             if not manager.get_hookcallers(module):
                 raise TypeError(
@@ -119,7 +124,15 @@ def _import(
     for each in warned:
         level = logging.WARNING if issubclass(each.category, Deprecated) else logging.DEBUG
         log.log(level, "%s warned while loading: %s", name, each.message)
+    if isinstance(module, ModuleType):
+        _ANSWERS[module] = components, commands
     return components, commands
+
+
+def _register_new(manager: pluggy.PluginManager, module: Any, name: str) -> None:
+    if manager.is_registered(module):
+        raise ValueError(f"is the same module as {manager.get_name(module)}")
+    register(manager, module, name)
 
 
 def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T]) -> tuple[T, ...]:
@@ -128,7 +141,7 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         if implementation.plugin is not module:
             continue
-        answer = _answer(implementation.function)
+        answer = implementation.function()
         is_sequence = isinstance(answer, Sequence) and not isinstance(answer, str)
         if not is_sequence or not all(isinstance(each, expected) for each in answer):
             raise TypeError(
@@ -140,12 +153,6 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
         if names.count(name) > 1:
             raise ValueError(f"offers {name} twice")
     return tuple(answers)
-
-
-@cache
-def _answer(function: Callable[[], Any]) -> Any:
-    """Return what a hook answers in this process: hosts share what is read of its components."""
-    return function()
 
 
 def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> None:

@@ -39,13 +39,15 @@ class Recipe:
 
 def find_recipes(host: PluginHost) -> list[Recipe]:
     """Return the recipes of all working plugins, sorted by name; a faulty file has a `fault`."""
-    recipes = [
-        _read(f"{plugin.name}/{file.name.removesuffix('.toml')}", file)
-        for plugin in host.plugins
-        if plugin.package
-        for file in _files(plugin.package)
-    ]
+    recipes = [_read(name, file) for name, file in _named(host)]
     return sorted(recipes, key=lambda recipe: recipe.name)
+
+
+def _named(host: PluginHost) -> Iterator[tuple[str, Traversable]]:
+    """Yield the name of each recipe, and its file."""
+    for plugin in host.plugins:
+        for file in _files(plugin.package) if plugin.package else ():
+            yield f"{plugin.name}/{file.name.removesuffix('.toml')}", file
 
 
 def _files(package: str) -> Iterator[Traversable]:
@@ -73,7 +75,7 @@ def _read(name: str, file: Traversable) -> Recipe:
 
 def find_recipe(host: PluginHost, name: str) -> Recipe:
     """Return the recipe of this name; raise UsageError if there is none, or a faulty file."""
-    recipes = {recipe.name: recipe for recipe in find_recipes(host)}
+    recipes = dict(_named(host))
     if name not in recipes:
         whose = [
             each.distribution for each in host.unavailable() if name.startswith(f"{each.name}/")
@@ -82,7 +84,7 @@ def find_recipe(host: PluginHost, name: str) -> Recipe:
             raise NotInstalledError({f"recipe {name!r}": whose[0]})
         hint = did_you_mean(name, recipes) or " `bnn list-recipes` lists all."
         raise UsageError(f"unknown recipe {name!r}.{hint}")
-    recipe = recipes[name]
+    recipe = _read(name, recipes[name])
     if recipe.fault:
         raise UsageError(f"recipe {name!r} is broken: {recipe.fault}")
     return recipe
