@@ -39,6 +39,18 @@ LONG = {
 """The checks of the kit that take longest."""
 IN_PROCESSES = {"test_another_process_gives_the_same"}
 """Those that start a process each."""
+OF_THE_DECLARATION = {
+    "test_an_unknown_option_is_refused_by_name",
+    "test_it_says_what_it_is_and_where_it_comes_from",
+    "test_its_capabilities_are_those_of_its_kind",
+    "test_its_class_loads_and_is_documented",
+    "test_its_defaults_are_within_their_own_bounds",
+    "test_its_options_are_its_constructors_keywords",
+    "test_its_options_are_read_without_importing_it",
+    "test_no_method_is_nearly_one_of_its_interface",
+    "test_the_entry_module_is_data_alone",
+}
+"""Those that look at no option's value: they are the same for all classes of a component."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -97,19 +109,20 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The usual run has the long checks of the first class of each kind in a plugin alone.
 
-    Those that start a process are for the slow tests, and there for the first class of a component.
+    Those that start a process are for the slow tests, and there for the first class of a component;
+    those of its declaration are for this class, too.
     """
     first: dict[object, object] = {}
     kept: list[pytest.Item] = []
     for item in items:
         contract, name = getattr(item, "cls", None), getattr(item, "originalname", None)
         if contract is not None and hasattr(contract, "bnnlab_contract"):
-            in_process = name in IN_PROCESSES
-            of = (contract.kind, contract.name) if in_process else (contract.kind, item.path)
+            is_once = name in IN_PROCESSES | OF_THE_DECLARATION
+            of = (contract.kind, contract.name) if is_once else (contract.kind, item.path)
             is_first = first.setdefault(of, contract) is contract
-            if in_process or (name in LONG and not is_first):
+            if name in IN_PROCESSES or (name in LONG and not is_first):
                 item.add_marker(pytest.mark.slow)
-            if in_process and not is_first:
+            if is_once and not is_first:
                 continue
         kept.append(item)
     items[:] = kept

@@ -36,6 +36,9 @@ SAID: dict[str, list[str]] = {
     "statistics": BATCH,
     "statistics and weights": [*BATCH, REAL],
 }
+RECIPE = "metaplasticity/permuted-mnist"
+ALIKE = sorted(SAID.keys() - {"a part and its options", "statistics and weights"})
+"""What is proposed over a recipe is made as for the others."""
 
 
 def say(words: list[str]) -> dict[str, Any]:
@@ -77,8 +80,15 @@ def test_per_task_statistics_need_a_stream_that_gives_the_task(host: PluginHost)
     assert check(host, told).compatible
 
 
-@pytest.mark.parametrize("recipe", [None, "metaplasticity/permuted-mnist"])
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        *((name, None) for name in SAID),
+        ("a part and its options", RECIPE),
+        ("statistics and weights", RECIPE),
+        *(pytest.param(name, RECIPE, marks=pytest.mark.slow) for name in ALIKE),
+    ],
+)
 def test_every_proposal_is_accepted_if_it_is_followed(
     host: PluginHost, name: str, recipe: str | None
 ) -> None:
