@@ -206,7 +206,7 @@ def test_pieces_and_clips_are_the_same_at_weight_draws_at_once_and_one_by_one() 
         ({"schedule": "cosine", "epochs": 1}, "changes no learning rate in 1 epochs"),
         ({"schedule": "one-cycle"}, "one-cycle has no time to rise in 2 epochs, it needs 4"),
         ({"warmup": 2}, "warmup = 2 epochs is not below all 2 epochs"),
-        ({"keep": "best"}, r"keep = best: task 1 .* no validation part .*stream.validation=0.1"),
+        ({"keep": "best"}, r"keep = best: task 1 .* no validation part. .*stream.validation=0.1"),
         ({"patience": 3}, "patience: task 1 .* no validation part"),
     ],
 )

@@ -18,23 +18,35 @@ def held_out(choice: Choice, task: Task) -> Task:
     """
     if not isinstance(task, Task):  # a check will refuse it
         return task
-    if task.validation is None or not len(task.validation):
-        options = {option.name for option in choice.component.options}
-        advice = (
-            "Hold out a larger share of the training data, such as --set stream.validation=0.1"
-            if "validation" in options
-            else "The stream has no option for it: each Task must be made with validation=Examples"
-        )
-        raise UsageError(
-            f"evaluate_on = validation: task {task.index + 1} ({task.name}) of {choice} has no "
-            f"validation part. {advice}."
-        )
-    if _overlap(task.validation, task.test):
+    if _overlap(expect_held_out("evaluate_on = validation", choice, task), task.test):
         raise UsageError(
             f"evaluate_on = validation: the validation part of task {task.index + 1} ({task.name}) "
             f"of {choice} has examples of its test part."
         )
     return replace(task, test=task.validation)
+
+
+def expect_held_out(why: str, choice: Choice, task: Task) -> Examples:
+    """Return the validation part of a task of a stream; `why` says what needs it.
+
+    Raises:
+        UsageError: If it has none, with the option that makes one.
+    """
+    if task.validation is not None and len(task.validation):
+        return task.validation
+    options = [
+        f"--set {place}.validation=0.1"
+        for place, each in choice.within("stream")
+        if any(option.name == "validation" for option in each.component.options)
+    ]
+    advice = (
+        f"Hold out a larger share of the training data, such as {' '.join(options)}"
+        if options
+        else "The stream has no option for it: each Task must be made with validation=Examples"
+    )
+    raise UsageError(
+        f"{why}: task {task.index + 1} ({task.name}) of {choice} has no validation part. {advice}."
+    )
 
 
 def _overlap(validation: Examples, test: object) -> bool:

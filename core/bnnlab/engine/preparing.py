@@ -12,6 +12,7 @@ from bnnlab.engine import building, policies
 from bnnlab.engine.differences import in_words
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
+from bnnlab.engine.held_out import expect_held_out
 from bnnlab.engine.learner import Learner, restore
 from bnnlab.engine.measuring import implied, make_probes
 from bnnlab.engine.probes import Probes
@@ -108,6 +109,10 @@ def make_run(
         model_choice, whose = choices[Kind.MODEL], str(choices[Kind.STREAM])
         building.check_selection(model_choice, model, stream, tasks, whose)
     policy = policies.of(config, tasks)
+    if policy.selects:
+        which = "keep = best" if policy.patience is None else "patience"
+        for task in tasks:
+            expect_held_out(which, choices[Kind.STREAM], task)
     policies.expect_loss_alone(config, rule)
     if policy.pieces > 1:
         policies.expect_separate_rows(rule, model)

@@ -5,7 +5,6 @@ from copy import deepcopy
 from typing import Any
 
 from bnnlab.engine.progress import Progress
-from bnnlab.errors import UsageError
 from bnnlab.interfaces.probe import Run
 
 KEPT = ("model", "rule", "optimizer")
@@ -17,22 +16,10 @@ class Selection:
 
     What is kept is what the run would be, had the task ended after that epoch. Among equal scores
     the first is the best.
-
-    Raises:
-        UsageError: If a task has no validation part.
     """
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self._run, self._policy, self._progress = run, run.policy, progress
-        if not self._policy.selects:
-            return
-        for task in run.tasks:
-            if task.validation is None or not len(task.validation):
-                which = "patience" if self._policy.patience is not None else "keep = best"
-                raise UsageError(
-                    f"{which}: task {task.index + 1} ({task.name}) has no validation part to "
-                    "choose by. Hold out training data, such as --set stream.validation=0.1."
-                )
 
     def is_over(self, metrics: Mapping[str, Any], diagnostics: Mapping[str, Any]) -> bool:
         """Hear of an epoch; return whether the task is over before its last epoch."""

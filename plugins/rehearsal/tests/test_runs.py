@@ -162,3 +162,19 @@ def test_statistics_per_task_do_not_suit_rows_of_several_tasks(rule: str) -> Non
     model = {"name": "mlp", "norm": "batch", "statistics": "per-task"}
     with pytest.raises(UsageError, match=r"several tasks at once, and .* \(BatchNorm\)"):
         run(rule=rule, model=model, stream={"name": "split-digits", "incremental": "task"})
+
+
+@pytest.mark.parametrize("stream", ["joint", "blended"])
+@pytest.mark.parametrize(
+    "settings", [{"keep": "best"}, {"patience": 2}, {"evaluate_on": "validation"}]
+)
+def test_what_a_message_says_of_validation_is_accepted(
+    stream: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also of a stream that is made of another one, which has the option."""
+    few = {**settings, "stream": stream, "epochs": 1}
+    with pytest.raises(UsageError, match=r"has no validation part\. .* --set [\w.]+=[\d.]+") as no:
+        run(**few, out=str(tmp_path))
+    assert [*tmp_path.iterdir()] == []
+    place, _, value = str(no.value).rstrip(".").split("--set ")[1].partition("=")
+    assert run(**few, set={place: float(value)}).status == "complete"

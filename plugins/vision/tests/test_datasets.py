@@ -18,7 +18,7 @@ from bnnlab_vision.datasets import find_source
 from bnnlab_vision.source import Dataset
 
 CPU = torch.device("cpu")
-RAW = Path("MNIST", "raw")
+RAW, WHOLE = Path("MNIST", "raw"), "damaged or not whole"
 Writer = Callable[..., list[np.ndarray]]
 
 
@@ -195,14 +195,23 @@ def idx(magic: int, *sizes: int, body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("file", "content", "why"),
     [
-        ("train-images-idx3-ubyte", b"", "invalid literal"),
-        ("train-images-idx3-ubyte", idx(0x803, 40, 28, 28, body=b"\1" * 99), "shape"),
-        ("train-images-idx3-ubyte", b"<html>not found</html>", "AssertionError"),
+        ("train-images-idx3-ubyte", b"", WHOLE),
+        ("train-images-idx3-ubyte", idx(0x803, 40, 28, 28, body=b"\1" * 99), WHOLE),
+        ("train-images-idx3-ubyte", b"<html>not found</html>", WHOLE),
+        ("t10k-labels-idx1-ubyte", idx(0x803, 1, 1, 1, body=b"\1"), WHOLE),
         ("t10k-images-idx3-ubyte", idx(0x803, 20, 5, 5, body=b"\1" * 500), r"\(1, 5, 5\)"),
         ("t10k-labels-idx1-ubyte", idx(0x801, 19, body=b"\1" * 19), "20 images but 19 labels"),
         ("t10k-labels-idx1-ubyte", idx(0x801, 20, body=b"\x0a" * 20), "labels beyond 0 to 9"),
     ],
-    ids=["empty", "truncated", "not-idx", "other-shape", "too-few-labels", "other-labels"],
+    ids=[
+        "empty",
+        "truncated",
+        "not-idx",
+        "images",
+        "other-shape",
+        "too-few-labels",
+        "other-labels",
+    ],
 )
 def test_a_damaged_mnist_folder_is_named_and_not_replaced(
     file: str, content: bytes, why: str, tmp_path: Path, write_mnist: Writer
@@ -212,8 +221,11 @@ def test_a_damaged_mnist_folder_is_named_and_not_replaced(
     with pytest.raises(DataError, match=why) as caught:
         load("mnist", tmp_path, CPU)
     message = str(caught.value)
-    assert message.startswith(f"mnist: the files in {tmp_path / RAW} are damaged: ")
-    assert message.endswith("Delete this folder to download it again.")
+    if why == WHOLE:
+        assert message.startswith(f"mnist: {WHOLE} in {tmp_path / RAW}: {file}. Delete these files")
+    else:
+        assert message.startswith(f"mnist: the files in {tmp_path / RAW} are damaged: ")
+        assert message.endswith("Delete this folder to download it again.")
     assert (tmp_path / RAW / file).read_bytes() == content
 
 
@@ -227,5 +239,6 @@ def test_a_damaged_cifar10_folder_is_named(
     if not checked:
         unchecked = [[name, None] for name, _ in datasets.CIFAR10.train_list]
         monkeypatch.setattr(datasets.CIFAR10, "train_list", unchecked)
-    with pytest.raises(DataError, match=r"cifar10: the files in .*cifar-10-batches-py are damaged"):
+    why = f"{WHOLE} in .*: two" if checked else "the files in .*cifar-10-batches-py are damaged"
+    with pytest.raises(DataError, match=why):
         load("cifar10", tmp_path, CPU)

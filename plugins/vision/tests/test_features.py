@@ -110,6 +110,15 @@ def test_what_features_cannot_be_is_refused(
         make(FeaturesSingle, tmp_path, file="some.npz", augment="cifar")
 
 
+def test_a_file_of_the_working_folder_is_refused_with_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "some.npz", **arrays())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"--set stream.file={tmp_path / 'some.npz'}; in Python"):
+        make(FeaturesSingle, tmp_path / "data", file="some.npz")
+
+
 # ---------------------------------------------------------------------------- extraction
 
 

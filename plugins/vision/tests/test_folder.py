@@ -435,3 +435,11 @@ def test_an_order_that_is_none_of_the_classes_is_refused(own: Path) -> None:
 def test_where_tiny_imagenet_is_looked_for_is_said(own: Path) -> None:
     with pytest.raises(DataError, match=r"read from .*nowhere/train, .* unpack the archive"):
         make(TinyImageNet, own, "nowhere")
+
+
+def test_the_data_folder_may_be_relative(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own.parent)
+    lay_out(own, "c\na\nd\nb\n")
+    options: dict[str, Any] = {"class_order": "../wnids.txt", "tasks": 2}
+    one, other = (make(TinyImageNet, data, "whole", **options) for data in (Path(own.name), own))
+    assert one.protocol() == other.protocol()

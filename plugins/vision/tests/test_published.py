@@ -21,6 +21,7 @@ from torchvision import datasets
 from bnnlab.errors import DataError
 from bnnlab_vision.contracts import idx
 from bnnlab_vision.datasets import EMNIST, SOURCES, find_source
+from bnnlab_vision.files import find
 from bnnlab_vision.source import Dataset
 
 CPU = torch.device("cpu")
@@ -198,12 +199,25 @@ def test_classes_have_the_published_names(
     assert load("emnist-digits", tmp_path / "data").class_names == []
 
 
-def test_a_damaged_svhn_is_named(mirror: Given, tmp_path: Path, monkeypatch: Patch) -> None:
-    serve_svhn(mirror, monkeypatch, tmp_path)
-    load("svhn", tmp_path / "data")
-    (tmp_path / "data" / "SVHN" / "test_32x32.mat").write_bytes(b"torn")
-    with pytest.raises(DataError, match=r"svhn: the files in .*SVHN are damaged"):
-        load("svhn", tmp_path / "data")
+@pytest.mark.parametrize("content", [b"torn", None])
+@pytest.mark.parametrize(("name", "serve"), SERVED.items())
+def test_a_damaged_file_is_named_and_may_be_deleted(
+    name: str,
+    serve: Serve,
+    content: bytes | None,
+    mirror: Given,
+    tmp_path: Path,
+    monkeypatch: Patch,
+) -> None:
+    serve(mirror, monkeypatch, tmp_path)
+    digest = load(name, tmp_path / "data").digest
+    file = find(name, SOURCES[name].reader, tmp_path / "data")[-1]  # type: ignore[arg-type]
+    file.write_bytes(file.read_bytes()[:-1] if content is None else content)
+    with pytest.raises(DataError) as said:
+        load(name, tmp_path / "data")
+    assert f"damaged or not whole in {file.parent}: {file.name}. Delete" in str(said.value)
+    file.unlink()
+    assert load(name, tmp_path / "data").digest == digest
 
 
 @pytest.mark.parametrize("name", SERVED)

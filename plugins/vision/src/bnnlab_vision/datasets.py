@@ -98,7 +98,7 @@ def find_source(source: str | Source) -> Source:
 @kept
 def _load(source: Published, data: str, files: list[Path], device: torch.device) -> Dataset:
     """Return a data set that is read from these files in the folder `data`."""
-    parts, names = _read(source, data, files[0].parent) if files else (_read_digits(), [])
+    parts, names = _read(source, data, files) if files else (_read_digits(), [])
     digest = hashlib.sha256()
     for tensor in parts:
         array = tensor.contiguous().numpy()
@@ -134,12 +134,13 @@ def _parsed_digits() -> tuple[np.ndarray, np.ndarray]:
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
 
 
-def _read(source: Published, data: str, folder: Path) -> tuple[list[Tensor], list[str]]:
-    """Return what torchvision reads from a folder in `data`, and the names of the classes.
+def _read(source: Published, data: str, files: list[Path]) -> tuple[list[Tensor], list[str]]:
+    """Return what torchvision reads from these files in `data`, and the names of the classes.
 
     The tensors are training and test pixels and labels. Digits have no names.
     """
     assert source.reader is not None
+    source.reader.check(source.name, files)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of CIFAR's old pickles
@@ -149,7 +150,7 @@ def _read(source: Published, data: str, folder: Path) -> tuple[list[Tensor], lis
         return [tensor for part in parts for tensor in _check(part, source)], names
     except Exception as error:  # a damaged file breaks a parser in any way
         raise DataError(
-            f"{source.name}: the files in {folder} are damaged: {reason(error)}. "
+            f"{source.name}: the files in {files[0].parent} are damaged: {reason(error)}. "
             "Delete this folder to download it again."
         ) from error
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from bnnlab.engine.building import expand
 from bnnlab.errors import DataError, UsageError, first_line
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import kept
 from bnnlab.markers import AtLeast
+from bnnlab_vision.placing import placed
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Single, Split
 from bnnlab_vision.source import Dataset, Source
@@ -128,7 +128,8 @@ class OverFeatures(Scenario):
         given: Of the scenario.
 
     Raises:
-        UsageError: If no file is given, or features are to be augmented.
+        UsageError: If no file is given, or one of the working folder, or features are to be
+            augmented.
     """
 
     def __init__(self, *, data: Path, file: str = "", **given: Any) -> None:
@@ -139,7 +140,7 @@ class OverFeatures(Scenario):
             )
         if given.get("augment", "none") != "none":
             raise UsageError("augment: features are no images. Give extract-features --passes.")
-        super().__init__(**{**given, "data": data, "dataset": Features(data / expand(file))})
+        super().__init__(**{**given, "data": data, "dataset": Features(placed(data, "file", file))})
 
 
 class FeaturesSingle(OverFeatures, Single):

@@ -1,13 +1,16 @@
 """Files of published data sets: which they are, where torchvision reads them, how they come."""
 
+import hashlib
+import math
 import socket
 import ssl
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -81,9 +84,54 @@ class Reader:
         if hasattr(cls, "resources"):  # MNIST and its kin
             return [Path(self.name, "raw", Path(name).stem) for name, _ in cls.resources]
         if self.name in _LOOSE:
-            return [Path(self.name, cls.split_list[part][1]) for part in ("train", "test")]
-        names = [name for name, _ in (*cls.train_list, *cls.test_list)]
-        return [Path(cls.base_folder, name) for name in (*names, cls.meta["filename"])]
+            return [Path(self.name, name) for name in self._sums()]
+        return [Path(cls.base_folder, name) for name in self._sums()]
+
+    def _sums(self) -> dict[str, str]:
+        """Return the published MD5 sum of each file, by its name; MNIST and its kin have none."""
+        cls = self.cls
+        if self.name in _LOOSE:
+            return dict(cls.split_list[part][1:] for part in ("train", "test"))
+        if not hasattr(cls, "train_list"):
+            return {}
+        return dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
+
+    def check(self, name: str, files: Sequence[Path]) -> None:
+        """Check the files of a data set: their sums, or of MNIST and its kin that they are whole.
+
+        Raises:
+            DataError: With the names of those that are not.
+        """
+        sums = self._sums()
+        try:
+            damaged = [
+                file.name
+                for file in files
+                if not (_has_sum(file, sums[file.name]) if sums else _is_idx(file))
+            ]
+        except OSError as error:
+            raise DataError(f"{name}: a file cannot be read: {reason(error)}.") from error
+        if damaged:
+            raise DataError(
+                f"{name}: damaged or not whole in {files[0].parent}: {', '.join(damaged)}. "
+                "Delete these files to download them again, or put the published ones there."
+            )
+
+
+def _has_sum(file: Path, md5: str | None) -> bool:
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, partial(hashlib.md5, usedforsecurity=False))
+    return md5 in (None, found.hexdigest())
+
+
+def _is_idx(file: Path) -> bool:
+    """Return whether a file of MNIST's format is whole: its head has the size of each dimension."""
+    dimensions = 3 if "idx3" in file.name else 1
+    with file.open("rb") as opened:
+        head = opened.read(4 + 4 * dimensions)
+    sizes = (int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
+    whole = 4 + 4 * dimensions + math.prod(sizes)
+    return head[:4] == bytes([0, 0, 8, dimensions]) and file.stat().st_size == whole
 
 
 def find(name: str, reader: Reader, data: Path) -> list[Path]:
@@ -103,10 +151,11 @@ def find(name: str, reader: Reader, data: Path) -> list[Path]:
         except Exception as error:  # whatever it is, it is why the data is not there
             is_local = isinstance(error, OSError) and not isinstance(error, _NETWORK)
             what = "they cannot be written" if is_local else "the download failed"
+            unpacked = "" if reader.name in _LOOSE else ", unpacked"
             raise (DataError if is_local else DownloadError)(
                 f"{name}: files are missing in {data / files[0].parent}; "
                 f"{what}: {reason(error)}. "
-                f"Put these files there, unpacked: {', '.join(missing)}."
+                f"Put these files there{unpacked}: {', '.join(missing)}."
             ) from error
     return [data / file for file in files]
 

@@ -1,15 +1,13 @@
 """The scenarios over a folder of images."""
 
-from os.path import isdir
 from pathlib import Path
-from shlex import quote
 from typing import Annotated, Any
 
-from bnnlab.engine.building import expand
 from bnnlab.errors import DataError, UsageError
 from bnnlab.markers import Above, AtLeast, Below
 from bnnlab_vision.copies import Copies
 from bnnlab_vision.folder import Corrupt, Folder, InMemory
+from bnnlab_vision.placing import placed
 from bnnlab_vision.scenario import Scenario
 from bnnlab_vision.scenarios import Chunked, Permuted, Rotated, Single, Split
 from bnnlab_vision.splitting import USUAL
@@ -63,14 +61,8 @@ class OverFolder(Scenario):
                 "folder: say which folder of images, absolute or below the data folder: "
                 '--set stream.folder=PATH; in Python, "folder": PATH in the table of the stream.'
             )
-        root, here = data / expand(folder), Path(folder).absolute()
-        if isdir(here) and not isdir(root):  # noqa: PTH112 - is_dir() fails on a name too long
-            raise UsageError(
-                f"folder: {root} does not exist, but {here} does. If you mean that one: "
-                f'--set {quote(f"stream.folder={here}")}; in Python, "folder": {str(here)!r}'
-            )
         source = Folder(
-            root=root,
+            root=placed(data, "folder", folder),
             image_size=image_size,
             grey=grey,
             exif=exif,
@@ -136,7 +128,7 @@ class TinyImageNet(FolderSplit):
         tasks: Annotated[int, AtLeast(1)] = USUAL,
         **given: Any,
     ) -> None:
-        train = data / expand(folder) / "train"
+        train = placed(data, "folder", folder) / "train"
         if not train.is_dir():
             raise DataError(
                 f"Tiny-ImageNet is read from {train}, which is not there: unpack the archive "
