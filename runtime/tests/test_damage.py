@@ -43,9 +43,7 @@ def network() -> Made:
     )
     y = made.add("affine", tensors={"a": real(70), "b": real(70)})
     made.add("unpack", x)
-    made.add(
-        "conv", tensors={"weight": pack(signs(70, 3, 3, 1) > 0)}, groups=70, **windows(padding=1)
-    )
+    made.add("conv", tensors={"weight": pack(signs(70, 9) > 0)}, groups=70, **windows(padding=1))
     made.add("norm_rows", tensors={"gain": real(70)}, groups=7, eps=1e-5)
     z = made.add("activate", function="ternary", width=0.5)
     made.add("add", y, z)
@@ -285,7 +283,7 @@ def test_wrong_programs_are_refused(number, tmp_path):
     [
         ("4.weight", np.full((18, 64), 2**63, np.uint64), "some above channel 70"),
         ("3.flip", np.full(2, 2**63, np.uint64), "some above channel 70"),
-        ("9.weight", np.full((70, 3, 3, 1), 2, np.uint64), "some above channel 1"),
+        ("9.weight", np.full((70, 1), 2**9, np.uint64), "some above channel 9"),
         ("16.weight@1", np.full((8, 65), 2**63, np.uint64), "some above channel 70"),
         ("16.weight@3", np.zeros((8, 66), np.uint64), "another shape in another variant"),
         ("2.t@2", np.zeros(70, np.int32), "must be float32 (70,)"),

@@ -104,12 +104,15 @@ def test_threshold(known, rng, shape, dtype):
 @pytest.mark.parametrize(
     ("shape", "groups"), [((70,), 1), ((6,), 3), ((3, 4, 8), 1), ((2, 2, 130), 2)]
 )
-def test_row_threshold(known, rng, shape, groups):
+@pytest.mark.parametrize("shifted", [False, True])
+def test_row_threshold(known, rng, shape, groups, shifted):
     x = rng.integers(-3, 3, (5, *shape)).astype(np.int32)
-    layer = op(known, "row_threshold", [Value("sums", shape)], groups=groups)
+    t = rng.integers(-9, 9, shape[-1]).astype(np.int32) * shifted
+    tensors = {"t": t} if shifted else {}
+    layer = op(known, "row_threshold", [Value("sums", shape)], tensors, groups=groups)
     grouped = x.astype(float).reshape(5, -1, groups, shape[-1] // groups)
-    expected = grouped * grouped[0, :, 0].size >= grouped.sum((1, 3), keepdims=True)
-    assert (layer(x) == pack(expected.reshape(x.shape))).all()
+    above = grouped * grouped[0, :, 0].size - grouped.sum((1, 3), keepdims=True)
+    assert (layer(x) == pack(above.reshape(x.shape) >= t)).all()
 
 
 @pytest.mark.parametrize("sides", [windows(2, 2), windows(3, 2, 1), windows(3, 2, 1, 2)])
@@ -173,7 +176,7 @@ def test_linear(known, rng, packed):
 def test_conv(known, rng, packed, groups, sides):
     x = rng.standard_normal((2, 7, 8, 6)).astype(np.float32)
     w = signs_of(rng, 12, *sides["kernel"], 6 // groups)
-    weight = pack(w > 0) if packed else w
+    weight = pack((w > 0).reshape(len(w), -1)) if packed else w
     layer = op(
         known, "conv", [Value("real", (7, 8, 6))], {"weight": weight}, groups=groups, **sides
     )

@@ -128,11 +128,16 @@ class Threshold(Op):
 
 
 class RowThreshold(Op):
-    """Sums -> bits: x >= the mean of its group, exactly. A group has its channels' maps."""
+    """Sums -> bits: n x - (sum of the n numbers of its group) >= t; without t, x >= the mean.
+
+    A group has its channels' maps.
+    """
 
     def read(self, step: Step) -> None:
-        """Parameter groups."""
+        """Parameter groups; tensor t int32 (C,), or none."""
         sums = step.value("sums")
+        t = step.tensor_or_none("t", ("int32", sums.shape[-1:]))
+        self.t = np.zeros(sums.shape[-1], np.int32) if t is None else t
         self.groups = step.whole("groups", 1)
         if sums.shape[-1] % self.groups:
             step.refuse(f"{sums.shape[-1]} channels are no {self.groups} equal groups")
@@ -142,8 +147,8 @@ class RowThreshold(Op):
         """Map `(B, ..., C)` to `(B, ..., words)`."""
         grouped = x.reshape(len(x), -1, self.groups, x.shape[-1] // self.groups).astype(np.int64)
         count = grouped.shape[1] * grouped.shape[3]
-        positive = count * grouped >= grouped.sum((1, 3), keepdims=True)
-        return pack(positive.reshape(x.shape))
+        above = count * grouped - grouped.sum((1, 3), keepdims=True)
+        return pack(above.reshape(x.shape) >= self.t)
 
 
 class OrPool(Op):

@@ -86,7 +86,7 @@ class RowThreshold(bit_ops.RowThreshold):
     def __call__(self, x: Sums) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
         t = np.empty((len(x), x.shape[-1]), np.int32)
-        kernels.row_means(x.reshape(len(x), -1, x.shape[-1]), self.groups, t)
+        kernels.row_limits(x.reshape(len(x), -1, x.shape[-1]), self.groups, self.t, t)
         out = np.empty((len(x), *self.output.shape), np.uint64)
         for image, limits, bits in zip(x, t, out, strict=True):
             flat = image.reshape(-1, image.shape[-1])

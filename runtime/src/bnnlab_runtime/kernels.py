@@ -159,13 +159,14 @@ def thresholds(x, t, flip, out):
             out[n, k] = word ^ flip[k]
 
 
-@compiled("void(i4[:,:,::1], i8, i4[:,::1])")
-def row_means(x, groups, out):
-    """Write the least whole number that is not below the mean of each channel's group.
+@compiled("void(i4[:,:,::1], i8, i4[::1], i4[:,::1])")
+def row_limits(x, groups, t, out):
+    """Write the least whole number x with n x - (sum of the n numbers of its group) >= t.
 
     Args:
         x: (B, places, C).
         groups: How many groups of channels.
+        t: (C,).
         out: (B, C).
     """
     batch, places, channels = x.shape
@@ -176,9 +177,9 @@ def row_means(x, groups, out):
             for place in range(places):
                 for c in range(first, first + own):
                     total += x[b, place, c]
-            mean = np.int32(-((-total) // (own * places)))
             for c in range(first, first + own):
-                out[b, c] = mean
+                limit = -((-total - t[c]) // (own * places))
+                out[b, c] = np.int32(min(max(limit, -(1 << 31)), (1 << 31) - 1))
 
 
 @compiled("void(u8[:,:,:,::1], i8[:,::1], i8[:,::1], u8[::1], u8[:,:,:,::1])")

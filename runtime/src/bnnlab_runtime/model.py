@@ -165,7 +165,8 @@ class Model:
         outputs: list[Real] = []
         for plan in self._plans[task]:
             for place, op, inputs in plan:
-                values[place] = op(*[values[each] for each in inputs])
+                made = op(*[values[each] for each in inputs])
+                values[place] = np.ascontiguousarray(made)  # compiled code takes no others
             outputs.append(values[-1])
         return np.stack(outputs)
 

@@ -68,31 +68,31 @@ class Conv(Op):
     """Real -> real: a convolution whose border is padded with zeros."""
 
     def read(self, step: Step) -> None:
-        """Weight float32 (O, kh, kw, C / groups), or signs as uint64 (O, kh, kw, words)."""
+        """Weight float32 (O, kh, kw, C / groups), or its signs as uint64 (O, words)."""
         real = step.value("real", maps=True)
         self.groups = step.whole("groups", 1)
         self.channels, rest = divmod(real.shape[-1], self.groups)
+        if rest:
+            step.refuse(f"{real.shape[-1]} channels are no {self.groups} equal groups")
         self.window = Window.read(step, real.shape)
         kernel = self.window.kernel
+        self.inputs = math.prod(kernel) * self.channels
         self.weight = step.tensor(
             "weight",
             ("float32", (None, *kernel, self.channels)),
-            ("uint64", (None, *kernel, words(self.channels))),
+            ("uint64", (None, words(self.inputs))),
         )
-        if rest or len(self.weight) % self.groups:
-            step.refuse(
-                f"{real.shape[-1]} channels or {len(self.weight)} outputs are no {self.groups} "
-                "equal groups"
-            )
+        if len(self.weight) % self.groups:
+            step.refuse(f"{len(self.weight)} outputs are no {self.groups} equal groups")
         if self.weight.dtype == np.uint64:
-            step.unpadded(self.weight[..., -1], self.channels)
+            step.unpadded(self.weight[:, -1], self.inputs)
         self.output = Value("real", (*self.window.outputs, len(self.weight)))
         self.gathered = math.prod(self.window.outputs) * math.prod(kernel) * real.shape[-1]
-        self.products = self.output.numbers * math.prod(kernel) * self.channels
+        self.products = self.output.numbers * self.inputs
 
     def prepare(self) -> None:
         """Make a matrix for each group, `(groups, kh kw C / groups, O / groups)`."""
-        real = _unpacked(self.weight, self.channels)
+        real = _unpacked(self.weight, self.inputs)
         grouped = real.reshape(self.groups, len(real) // self.groups, -1)
         self.matrices = np.ascontiguousarray(grouped.transpose(0, 2, 1))
 

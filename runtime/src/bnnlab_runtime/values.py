@@ -158,7 +158,10 @@ class Step(Fields):
 
     def real_or_none(self, role: str, *shapes: Shape) -> NDArray[np.float32] | None:
         """Return a float32 tensor of one of these shapes; None if none is given."""
-        options = [("float32", shape) for shape in shapes]
+        return self.tensor_or_none(role, *[("float32", shape) for shape in shapes])
+
+    def tensor_or_none(self, role: str, *options: tuple[str, Shape]) -> NDArray[Any] | None:
+        """Return a tensor as `tensor` does; None if none is given."""
         return self.tensor(role, *options) if role in self._names else None
 
     def unpadded(self, last_words: Bits, channels: int) -> None:
