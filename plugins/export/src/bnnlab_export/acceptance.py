@@ -1,0 +1,174 @@
+"""An export is accepted if the runtime predicts what the model predicts, on the whole test part.
+
+Where the model itself rounds, such as at a number that is the mean of its row, float32 decides by
+the order in which torch adds. There a prediction may be another one, if the model in float64
+predicts as the file does; or as often as the model differs from itself in float64.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnlab.engine.evaluation import EVALUATION_BATCH
+from bnnlab.errors import RunError
+from bnnlab.interfaces.objective import Objective
+from bnnlab.interfaces.objectives import RealNumbers
+from bnnlab.interfaces.signs import is_sign
+from bnnlab.interfaces.stream import Task
+from bnnlab_export.source import Source
+
+ROUNDED = 1000
+"""One prediction of so many may differ for no known reason, if real numbers are computed with."""
+CLOSE = 1e-4
+"""Relative and absolute difference up to which real numbers count as the same prediction."""
+TIE = 1e-9
+"""Size up to which a number in float64 is 0 for a sign: +1."""
+EXACT = {"bit_linear", "bit_conv", "or_pool", "flatten", "threshold"}
+"""Steps without rounding."""
+
+Outputs = dict[int, list[Tensor]]
+"""By the index of a task: the model's outputs `(N, K)` on its test part at each draw."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the runtime's predictions compare with the model's.
+
+    Attributes:
+        images: How many were compared.
+        differing: For how many the predictions differ.
+        unexplained: For how many of these the model in float64 predicts otherwise, too.
+        allowed: How many of the latter there may be.
+    """
+
+    images: int
+    differing: int
+    unexplained: int
+    allowed: int
+
+    def expect(self) -> None:
+        """Refuse an export whose predictions differ.
+
+        Raises:
+            RunError: If more differ than rounding explains.
+        """
+        if self.unexplained > self.allowed:
+            raise RunError(
+                f"{self.unexplained:,} of {self.images:,} predictions differ from the model's, and "
+                f"{self.allowed:,} may: nothing was exported. Please report this."
+            )
+
+
+def outputs_of(source: Source, task: Task) -> dict[int, Tensor]:
+    """Return what the model returns on test parts, with its present weights, by tasks."""
+    found = {}
+    for each in source.alike(task):
+        positions = torch.split(torch.arange(len(each.test)), EVALUATION_BATCH)
+        outputs = torch.cat([source.model(each.test.batch(piece)[0]) for piece in positions])
+        found[each.index] = each.mask(outputs) if source.task_ids else outputs
+    return found
+
+
+def compare(
+    source: Source, outputs: Outputs, file: Path, steps: Sequence[Mapping[str, Any]]
+) -> Comparison:
+    """Compare a file with the model."""
+    import bnnlab_runtime
+
+    runtime = bnnlab_runtime.load(file)
+    objective = source.tasks[0].objective
+    mine, others = dict[int, Tensor](), dict[int, Tensor]()
+    for number, task in enumerate(source.tasks):
+        if task.index in outputs:
+            logits = _logits(runtime, task, number if source.task_ids else None)
+            others[task.index] = _predictions(logits, objective)
+            mine[task.index] = _predictions(outputs[task.index], objective)
+    differ = {index: _differ(its, mine[index]).nonzero()[:, 0] for index, its in others.items()}
+    images, differing = (sum(map(len, each.values())) for each in (mine, differ))
+    unexplained = _unlike_float64(source, others, differ) if differing else 0
+    allowed = 0 if _is_exact(steps) else -(-images // ROUNDED)
+    if 0 < allowed < unexplained:
+        everything = {index: torch.arange(len(its)) for index, its in mine.items()}
+        allowed += 2 * _unlike_float64(source, mine, everything)
+    return Comparison(images, differing, unexplained, allowed)
+
+
+def score_of(source: Source, outputs: Outputs) -> float | None:
+    """Return what a run would report of a model's outputs, the mean over the tasks.
+
+    Without data, there is none.
+    """
+    if not source.has_data:
+        return None
+    tasks = {task.index: task for task in source.tasks}
+    scores = []
+    for index, its in outputs.items():
+        part, objective = tasks[index].test, tasks[index].objective
+        scores.append(objective.predict(iter(its), part.labels[part.rows], len(its)).score())
+    return sum(scores) / len(scores)
+
+
+def _logits(runtime: Any, task: Task, number: int | None) -> list[Tensor]:
+    """Return the runtime's outputs `(N, K)` for each draw."""
+    pieces = []
+    for positions in torch.split(torch.arange(len(task.test)), EVALUATION_BATCH):
+        images = task.test.raw(positions)[0]
+        images = images if images.dtype == torch.uint8 else images.float()
+        logits = torch.from_numpy(runtime.logits(images.numpy(), task=number))
+        pieces.append(logits.view(runtime.draws, len(images), -1))
+    return [*torch.cat(pieces, 1)]
+
+
+def _predictions(outputs: Sequence[Tensor], objective: Objective) -> Tensor:
+    """Return classes `(N,)`, or numbers `(N, D)`."""
+    together = torch.stack([*outputs])
+    if isinstance(objective, RealNumbers):
+        return together.mean(0)
+    return (together[0] if len(together) == 1 else together.softmax(-1).mean(0)).argmax(-1)
+
+
+def _differ(one: Tensor, other: Tensor) -> Tensor:
+    """Return which predictions differ, bool `(N,)`."""
+    if one.ndim == 1:
+        return one != other
+    return ~torch.isclose(one.double(), other.double(), CLOSE, CLOSE).all(-1)
+
+
+def _unlike_float64(
+    source: Source, predictions: Mapping[int, Tensor], rows: Mapping[int, Tensor]
+) -> int:
+    """Return how many predictions at these rows of the tasks the model in float64 does not make."""
+    outputs: Outputs = {}
+    with torch.no_grad(), source.evaluating():
+        for _, task in source.variants():
+            model = _in_float64(source.model)
+            for each in source.alike(task):
+                pieces = torch.split(rows[each.index], EVALUATION_BATCH // 4)
+                inputs = (each.test.batch(piece)[0].double() for piece in pieces)
+                found = torch.cat([model(piece) for piece in inputs])
+                masked = each.mask(found) if source.task_ids else found
+                outputs.setdefault(each.index, []).append(masked)
+    objective = source.tasks[0].objective
+    return sum(
+        int(_differ(_predictions(its, objective), predictions[index][rows[index]]).sum())
+        for index, its in outputs.items()
+    )
+
+
+def _in_float64(model: nn.Module) -> nn.Module:
+    """Return a copy of a model that rounds far less, and takes what is left of it for 0."""
+    made = deepcopy(model).double()
+    for part in made.modules():
+        if is_sign(part):
+            part.register_forward_pre_hook(lambda _, inputs: (inputs[0] + TIE, *inputs[1:]))
+    return made
+
+
+def _is_exact(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a program computes with whole numbers up to its last step, the logits."""
+    return {step["op"] for step in steps[:-1]} <= EXACT and steps[-1]["op"] == "affine"

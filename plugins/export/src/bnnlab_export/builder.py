@@ -1,0 +1,186 @@
+"""Steps that layers have in common: what waits is computed, or folded into thresholds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnnlab.errors import UsageError
+from bnnlab_export.folding import above_mean, falls_after, thresholds
+from bnnlab_export.packing import Array, pack
+from bnnlab_export.program import Program
+from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value, channels_last
+
+Row = tuple[str, str, int, int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """What the input is: images as stored, and what makes the model's inputs of them.
+
+    Attributes:
+        mean, std: What is subtracted and then divided by, of the input's shape; None for nothing.
+        dtype: `uint8` or `float32`.
+    """
+
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    dtype: str = "float32"
+
+    def uniform(self) -> tuple[float, float] | None:
+        """Return mean and std, if they are the same at every pixel."""
+        given = [torch.zeros(1) if self.mean is None else self.mean]
+        given.append(torch.ones(1) if self.std is None else self.std)
+        if any(bool((each != each.flatten()[0]).any()) for each in given):
+            return None
+        mean, std = (float(each.flatten()[0]) for each in given)
+        return mean, std
+
+
+class Builder:
+    """Writes the program of a model, value by value.
+
+    Attributes:
+        program: What is written.
+        pixels: What the input is.
+        place: The part of the model that is being written, for messages.
+        layers: Of each layer with weights: its place, the op, operations for one example, bits of
+            a weight, and why its inputs or weights are real; empty if they are signs.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.program, self.pixels = Program(), pixels
+        self.place = ""
+        self.layers: list[Row] = []
+
+    def refuse(self, why: str) -> UsageError:
+        """Return the error that says that a part cannot be exported, and why."""
+        return UsageError(f"{self.place} cannot be exported: {why}.")
+
+    def waiting(self, value: Value, item: Item, like: Tensor) -> Value:
+        """Return a value with a function behind it that waits."""
+        value = value if value.kind in ("real", "sums") else self.real(value)
+        return replace(value, like=like, chain=(*value.chain, item))
+
+    def real(self, value: Value) -> Value:
+        """Return a value as real numbers, after all that waits."""
+        if value.before is not None and not value.chain and value.kind != "real":
+            return self.flat(self.real(value.before), value.like)
+        number, kind = value.number, value.kind
+        if kind == "pixels":
+            number = self._normalised()
+        elif kind == "bits":
+            number = self.program.add("unpack", number)
+        done = self._computed(replace(value, number=number))
+        return Value(done, "real", value.like, order=value.order)
+
+    def signs(self, value: Value, sign: Callable[[Tensor], Tensor], like: Tensor) -> Value:
+        """Return the signs of a value as bits."""
+        if value.kind == "bits":
+            return value
+        value = self.real(value) if value.kind == "pixels" else value
+        by_mean = above_mean(value)
+        value = value if by_mean is not None else self._after_rows(value)
+        if by_mean is not None:
+            number = self.program.add("row_threshold", value.number, **by_mean)
+        elif not value.chain and value.kind == "real":
+            number = self.program.add("sign", value.number)
+        else:
+            number = self._compared(value, sign)
+        return Value(number, "bits", like, order=value.order)
+
+    def flat(self, value: Value, like: Tensor) -> Value:
+        """Return a map as one row of features."""
+        if value.like.ndim == 2 or value.kind == "pixels":
+            return replace(value, like=like)
+        value = self.real(value) if value.chain or value.kind == "sums" else value
+        number = self.program.add("flatten", value.number)
+        sides = value.like[0, 0].numel()
+        return Value(
+            number, value.kind, like, order=channels_last(value.like), positions=sides,
+            before=value,
+        )  # fmt: skip
+
+    def pool(self, number: int, kind: str, count_outside: bool, **sizes: Any) -> int:
+        """Write a pool of real numbers."""
+        return self.program.add("pool", number, kind=kind, count_outside=count_outside, **sizes)
+
+    def numbers(self, value: Value, features: Tensor) -> Array:
+        """Return numbers per feature as float32, in the order of the program."""
+        return np.ascontiguousarray(value.in_order(features.detach().float()).numpy())
+
+    def _normalised(self) -> int:
+        given = {"mean": self.pixels.mean, "std": self.pixels.std}
+        tensors = {name: _last(it) for name, it in given.items() if it is not None}
+        return self.program.add("normalise", 0, tensors=tensors)
+
+    def _computed(self, value: Value) -> int:
+        """Write what waits; return the number of the result."""
+        number, gain, shift = value.number, None, torch.zeros((), dtype=torch.float64)
+
+        def write_affine() -> None:
+            nonlocal number, gain, shift
+            if gain is not None:
+                b = self.numbers(value, shift) if bool(shift.any()) else None
+                tensors = {"a": self.numbers(value, gain), "b": b}
+                number = self.program.add("affine", number, tensors=tensors)
+            gain, shift = None, torch.zeros((), dtype=torch.float64)
+
+        if value.kind == "sums" and not (value.chain and isinstance(value.chain[0], Affine | Rows)):
+            gain = torch.ones(value.like.shape[1], dtype=torch.float64)
+        for item in value.chain:
+            if isinstance(item, Affine):
+                gain = item.gain if gain is None else item.gain * gain
+                shift = item.gain * shift + item.shift
+                continue
+            write_affine()
+            if isinstance(item, Curve):
+                number = self.program.add("activate", number, **item.parameters)
+            elif isinstance(item, MaxPool):
+                number = self.pool(number, "max", False, **item.sizes)
+            else:
+                number = self._normalised_rows(value, number, item)
+        write_affine()
+        return number
+
+    def _normalised_rows(self, value: Value, number: int, rows: Rows) -> int:
+        given = {"gain": rows.gain, "shift": rows.shift}
+        tensors = {name: self.numbers(value, it) for name, it in given.items() if it is not None}
+        return self.program.add(
+            "norm_rows", number, tensors=tensors, groups=rows.groups, eps=rows.eps
+        )
+
+    def _after_rows(self, value: Value) -> Value:
+        """Compute what waits up to the last row normalisation, which mixes channels."""
+        last = max((n for n, it in enumerate(value.chain) if isinstance(it, Rows)), default=None)
+        if last is None:
+            return value
+        before, rest = value.chain[: last + 1], value.chain[last + 1 :]
+        number = self._computed(replace(value, chain=before))
+        return Value(number, "real", value.like, chain=rest, order=value.order)
+
+    def _compared(self, value: Value, sign: Callable[[Tensor], Tensor]) -> int:
+        """Write thresholds, and the pooling of signs."""
+        chain, bound = value.chain, value.bound if value.kind == "sums" else 0
+        found, flips = thresholds(chain, sign, value.like, bound)
+        t = self.numbers(value, found)
+        tensors = {"t": t.astype(np.int32) if bound else t, "flip": pack(value.in_order(flips))}
+        number = self.program.add("threshold", value.number, tensors=tensors)
+        for place, item in enumerate(chain):
+            if isinstance(item, MaxPool):
+                falls = pack(falls_after(chain, sign, value.like, bound, place))
+                number = self.program.add("or_pool", number, tensors={"flip": falls}, **item.sizes)
+        return number
+
+
+def _last(normal: Tensor) -> Array:
+    """Return a mean or std of the input's shape with the channels last; per channel if it is."""
+    if normal.ndim == 3:
+        if bool((normal == normal[:, :1, :1]).all()):
+            normal = normal[:, 0, 0]
+        else:
+            normal = normal.permute(1, 2, 0)
+    return np.ascontiguousarray(normal.float().numpy())

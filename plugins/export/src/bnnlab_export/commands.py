@@ -1,0 +1,69 @@
+"""The command `export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnnlab.cli.console import Json, print_json, print_out
+from bnnlab.errors import UsageError
+
+Run = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="File to write: model.bnn.", metavar="FILE")
+]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        "--draws",
+        help="Weight draws in the file. By default as many as the run's evaluations average over.",
+        min=1,
+        metavar="N",
+    ),
+]
+Mode = Annotated[
+    bool, typer.Option("--mode", help="The deployed weights alone, also where there are draws.")
+]
+WeightsOnly = Annotated[
+    bool,
+    typer.Option("--weights-only", help="Also where no layer has signs for inputs: no faster."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what the file would have, and write none.")
+]
+
+
+def export(
+    run: Run,
+    out: Out = None,
+    draws: Draws = None,
+    mode: Mode = False,
+    weights_only: WeightsOnly = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Write a run's model as one small file, which bnnlab-runtime predicts with.
+
+    The file is written only if its predictions are the model's on the whole test part. An earlier
+    export is replaced; any other file is not.
+
+    Exit codes: 0 written, 1 predictions differ or the file cannot be written, 2 wrong use, or a
+    model that cannot be exported.
+
+    Examples:
+      bnn export runs/NAME -o model.bnn
+
+      bnn export runs/NAME --dry-run
+    """
+    from bnnlab_export.reading import export_run
+
+    if (out is None) != dry_run:
+        raise UsageError("say where the file is to be, --out model.bnn; or --dry-run for none")
+    if mode and draws is not None:
+        raise UsageError("--mode takes the deployed weights, and --draws draws some: leave one out")
+    found = export_run(run, out, draws=0 if mode else draws, weights_only=weights_only)
+    if json:
+        print_json(found.as_dict())
+        return
+    for line in found.lines():
+        print_out(line, soft_wrap=True)

@@ -1,0 +1,110 @@
+"""What an export has, as `bnn export` prints it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+WIDTHS = {"bit_linear": "1 bit", "bit_conv": "1 bit", "plane_linear": "1 x 8 bits"}
+"""How wide weights and inputs of an op are; of others, 32 bits."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with weights.
+
+    Attributes:
+        place: Where it is in the model.
+        op: The step that it became.
+        operations: Multiply-accumulates of one image.
+        weight_bits: Bits of a weight in the file.
+        why: Why it computes with real numbers; empty if it does not.
+    """
+
+    place: str
+    op: str
+    operations: int
+    weight_bits: int
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """What a file has, and how its predictions compare with the model's.
+
+    Attributes:
+        path: The file; None if none was written.
+        bytes: Its size.
+        bytes_unpacked: Those of the model's state_dict at float32.
+        draws: Networks in the file.
+        tasks: Tasks that it is told; 0 for none.
+        steps: How many steps there are of each op.
+        layers: The layers with weights.
+        images: How many images were predicted by both.
+        differing: For how many the predictions differ.
+        unexplained: For how many of these the model in float64 predicts otherwise, too.
+        score: What `accuracy` is, such as top-1 accuracy; empty without a stream.
+        accuracy: On the test part, the mean over the tasks; None without a stream.
+        part: What was predicted, `test` or `validation`; empty without a stream.
+    """
+
+    path: Path | None
+    bytes: int
+    bytes_unpacked: int
+    draws: int
+    tasks: int
+    steps: dict[str, int]
+    layers: Sequence[Layer]
+    images: int
+    differing: int
+    unexplained: int
+    score: str
+    accuracy: float | None
+    part: str
+
+    @property
+    def ratio(self) -> float:
+        """How many times larger the model's state_dict is, of one draw."""
+        return self.bytes_unpacked / self.bytes
+
+    def operations(self) -> dict[str, int]:
+        """Return the multiply-accumulates of one image by the width of their numbers."""
+        found: dict[str, int] = {}
+        for layer in self.layers:
+            width = WIDTHS.get(layer.op, "32 bits")
+            found[width] = found.get(width, 0) + layer.operations
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in JSON types."""
+        path = None if self.path is None else str(self.path)
+        return {**asdict(self), "path": path, "operations": self.operations()}
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        where = "not written" if self.path is None else f"written to {self.path}"
+        several = {"weight draws": self.draws if self.draws > 1 else 0, "tasks": self.tasks}
+        held = "".join(f", {count} {what}" for what, count in several.items() if count)
+        by_width = (f"{count:,} of {width}" for width, count in self.operations().items())
+        return [
+            f"{where}: {_size(self.bytes)}, 1/{self.ratio:.1f} of the state_dict "
+            f"({_size(self.bytes_unpacked)}){held}",
+            "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
+            "multiply-accumulates of an image: " + ", ".join(by_width),
+            *(f"stays real: {each.place}: {each.why}" for each in self.layers if each.why),
+            self._compared(),
+        ]
+
+    def _compared(self) -> str:
+        on = f"images of the {self.part} part" if self.part else "random inputs"
+        said = f"predictions: {self.differing:,} of {self.images:,} {on} differ from the model's"
+        if self.differing:
+            there = self.differing - self.unexplained
+            said += f", by rounding; for {there:,} of them the model agrees in float64"
+        return said if self.accuracy is None else f"{said}; {self.score} {self.accuracy:.4f}"
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"

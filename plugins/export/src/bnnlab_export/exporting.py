@@ -1,0 +1,186 @@
+"""Export a model: one file that `bnnlab_runtime` predicts with."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnnlab.errors import RunError, UsageError, first_line
+from bnnlab.interfaces.faults import check_model
+from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.objectives import RealNumbers
+from bnnlab.interfaces.optimizer import Optimizer
+from bnnlab.interfaces.stream import TaskStream
+from bnnlab.storage.files import expect_path, write_atomically
+from bnnlab_export.acceptance import Outputs, compare, outputs_of, score_of
+from bnnlab_export.builder import Builder
+from bnnlab_export.exported import Exported, Layer
+from bnnlab_export.file import content, is_ours
+from bnnlab_export.lowering import lower
+from bnnlab_export.source import Source, random_task
+from bnnlab_export.variants import merged
+
+
+def export(
+    model: nn.Module,
+    path: str | os.PathLike[str] | None,
+    *,
+    stream: TaskStream | None = None,
+    optimizer: Optimizer | None = None,
+    draws: int | None = None,
+    weights_only: bool = False,
+) -> Exported:
+    """Write a model as one file, and return what is in it. The model stays as it is.
+
+    The file is written only if `bnnlab_runtime` predicts with it what the model predicts, on the
+    whole test part of the stream; without a stream, on random inputs. An earlier export is
+    replaced; any other file is not.
+
+    Args:
+        model: A `bnnlab.Model` or a torch module with binary layers, on the CPU.
+        path: The file; None to write none.
+        stream: What the model was trained on: images as they are stored, their normalisation, the
+            names of the classes, tasks. Without one, the file takes the model's own inputs.
+        optimizer: For draws from its posterior.
+        draws: Weight draws in the file; 0 for the deployed weights. By default as many as
+            evaluations of the optimizer average over.
+        weights_only: Export also where no layer has signs for inputs: the file is small, and
+            predictions are no faster.
+
+    Raises:
+        UsageError: If the model cannot be exported: the message names the part, and says why.
+        RunError: If predictions differ, or the file cannot be written.
+    """
+    whole = model if isinstance(model, Model) else Model([model])
+    if optimizer is not None:
+        check_model(optimizer, whole)
+    shape = whole.input_shape if stream is None else tuple(stream.input_shape)
+    if shape is None:
+        raise UsageError("the shape of the inputs is not known: give the stream, as stream=....")
+    count = (0 if optimizer is None else optimizer.test_draws) if draws is None else draws
+    if count and optimizer is None:
+        raise UsageError(f"draws: {count} weights are drawn by an optimizer: give optimizer=....")
+    source = Source(
+        whole,
+        shape,
+        [random_task(shape)] if stream is None else [*stream],
+        task_ids=stream is not None and stream.gives_task_ids,
+        class_names=() if stream is None else stream.class_names,
+        optimizer=optimizer,
+        draws=count,
+        has_data=stream is not None,
+    )
+    return write(source, path, weights_only=weights_only)
+
+
+def write(
+    source: Source, path: str | os.PathLike[str] | None, *, weights_only: bool = False
+) -> Exported:
+    """Export a source, see `export`."""
+    place = None if path is None else Path(path)
+    if place is not None:
+        _expect_free(place)
+    source.check()
+    with torch.no_grad(), source.evaluating():
+        builders, outputs = _lowered(source)
+    first = builders[0]
+    if not weights_only and not any(op.startswith("bit_") for _, op, *_ in first.layers):
+        whys = "; ".join(dict.fromkeys(f"{at}: {why}" for at, _, _, _, why in first.layers if why))
+        raise UsageError(
+            f"no layer has both weights and inputs that are signs, so nothing would be faster "
+            f"({whys}). For a small file all the same: --weights-only, weights_only=True."
+        )
+    steps, tensors = merged([each.program for each in builders])
+    score = score_of(source, outputs)
+    made = content({**_head(source, first, outputs, score), "steps": steps}, tensors)
+    with _written(place, made) as file:
+        compared = compare(source, outputs, file, steps)
+        compared.expect()
+    state = source.model.state_dict().values()
+    return Exported(
+        path=place,
+        bytes=len(made),
+        bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
+        draws=max(1, source.draws),
+        tasks=len(source.tasks) if source.task_ids else 0,
+        steps=_counted(step["op"] for step in steps),
+        layers=[Layer(*row) for row in first.layers],
+        images=compared.images,
+        differing=compared.differing,
+        unexplained=compared.unexplained,
+        score=source.tasks[0].objective.score if source.has_data else "",
+        accuracy=score,
+        part=source.tasks[0].scored_on if source.has_data else "",
+    )
+
+
+def _lowered(source: Source) -> tuple[list[Builder], Outputs]:
+    """Return the program of each variant, and the model's outputs on the test parts."""
+    builders = []
+    outputs: Outputs = {}
+    for _, task in source.variants():
+        builders.append(lower(source.model, source.input_shape, source.pixels(task)))
+        for index, found in outputs_of(source, task).items():
+            outputs.setdefault(index, []).append(found)
+    return builders, outputs
+
+
+def _head(source: Source, first: Builder, outputs: Outputs, score: float | None) -> dict[str, Any]:
+    """Return what a program says beside its steps."""
+    tasks = [
+        {
+            "name": task.name,
+            "classes": None if task.classes is None else task.classes.nonzero()[:, 0].tolist(),
+        }
+        for task in source.tasks
+    ]
+    count = next(iter(outputs.values()))[0].shape[1]
+    names = [*source.class_names]
+    objective = source.tasks[0].objective
+    return {
+        "input": {"shape": [*source.input_shape], "dtype": first.pixels.dtype},
+        "outputs": count,
+        "classes": names if len(names) == count else None,
+        "objective": "numbers" if isinstance(objective, RealNumbers) else "classes",
+        "tasks": tasks if source.task_ids else None,
+        "draws": max(1, source.draws),
+        "run": {**source.about, "accuracy": score},
+    }
+
+
+@contextmanager
+def _written(place: Path | None, made: bytes) -> Iterator[Path]:
+    """Write a temporary file; if the block succeeds, the content is put into its place."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.bnn"
+            file.write_bytes(made)
+            yield file
+        if place is not None:
+            write_atomically(place, made)
+    except OSError as error:
+        why = error.strerror or first_line(error)
+        raise RunError(f"cannot write {place or 'a temporary file'}: {why}") from error
+
+
+def _expect_free(place: Path) -> None:
+    """Refuse a place where no file can be, before anything is computed."""
+    expect_path(place)
+    if place.is_dir():
+        raise UsageError(f"{place} is a folder: name a file, such as {place / 'model.bnn'}")
+    if not place.parent.is_dir():
+        raise UsageError(f"there is no folder {place.parent} to write {place.name} in")
+    if place.exists() and not is_ours(place):
+        raise UsageError(f"{place} exists and is no export of bnnlab: choose another name")
+
+
+def _counted(ops: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for op in ops:
+        found[op] = found.get(op, 0) + 1
+    return found

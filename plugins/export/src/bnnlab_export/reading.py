@@ -1,0 +1,63 @@
+"""Export the model of a run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bnnlab.engine.building import expand
+from bnnlab.engine.loading import reopen
+from bnnlab.registry.host import PluginHost
+from bnnlab_export.exported import Exported
+from bnnlab_export.exporting import write
+from bnnlab_export.source import Source
+
+
+def export_run(
+    run: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None,
+    *,
+    draws: int | None = None,
+    weights_only: bool = False,
+    host: PluginHost | None = None,
+    **objects: Any,
+) -> Exported:
+    """Write the model of a run as one file, as `bnnlab_export.export` does.
+
+    Args:
+        run: The run's folder.
+        path: The file; None to write none.
+        draws: As in `export`: by default as many as the run's evaluations average over.
+        weights_only: As in `export`.
+        host: The plugins to use; by default all installed ones.
+        objects: The objects that the run was given, by their kinds.
+
+    Raises:
+        UsageError: If the folder is no run's, its data are not there, or the model cannot be
+            exported.
+        RunError: If predictions differ, or the file cannot be written.
+    """
+    made = reopen(os.fspath(run), host=host, **objects)
+    model, optimizer = made.model, made.optimizer
+    source = Source(
+        model,
+        tuple(model.input_shape or made.tasks[0].test.pixels.shape[1:]),
+        made.tasks,
+        task_ids=made.task_ids,
+        class_names=made.class_names,
+        optimizer=optimizer,
+        draws=optimizer.test_draws if draws is None else draws,
+        about=_about(expand(os.fspath(run))),
+    )
+    return write(source, path, weights_only=weights_only)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """Return what people want to know of a run: its name, seed and protocol."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the run has not ended
+        result = {}
+    return {"name": folder.resolve().name} | {
+        key: result[key] for key in ("seed", "protocol") if key in result
+    }

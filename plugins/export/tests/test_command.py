@@ -1,0 +1,92 @@
+"""`bnn export`: from a run to a prediction."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import bnnlab
+import bnnlab_runtime
+from bnnlab.cli import main
+from bnnlab_runtime.__main__ import main as predict
+
+RUN = "run --quiet --epochs 1 --rule bp --set model.hidden=[70]"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a perceptron on digits."""
+    out = tmp_path_factory.mktemp("runs")
+    words = f"{RUN} --optimizer adam --stream digits --out {out} --name digits"
+    assert main(words.split()) == 0
+    return out / "digits"
+
+
+def test_a_runs_model_predicts_from_its_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, images = tmp_path / "model.bnn", tmp_path / "images.npy"
+    assert main(["export", str(run), "-o", str(file)]) == 0
+    assert f"written to {file}" in capsys.readouterr().out
+    part = bnnlab.create("stream", "digits")[0].test
+    positions = torch.arange(20)
+    np.save(images, part.raw(positions)[0].numpy())
+    assert predict([str(file), str(images)]) == 0
+    with torch.no_grad():
+        expected = bnnlab.load(run)(part.batch(positions)[0]).argmax(1)
+    names = bnnlab.create("stream", "digits").class_names or range(10)
+    assert capsys.readouterr().out.split() == [str(names[each]) for each in expected]
+    told = bnnlab_runtime.load(file).program["run"]
+    assert (told["name"], told["seed"]) == ("digits", 0)
+    assert told["protocol"] == json.loads((run / "result.json").read_text())["protocol"]
+
+
+def test_a_dry_run_writes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(run.rglob("*"))
+    assert main(["export", str(run), "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["path"], found["differing"]) == (None, 0)
+    assert found["operations"] == {"1 x 8 bits": 64 * 70, "1 bit": 70 * 10}
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "say where the file is to be"),
+        (["-o", "x.bnn", "--dry-run"], "say where the file is to be"),
+        (["-o", "x.bnn", "--mode", "--draws", "3"], "leave one out"),
+        (["-o", "x.bnn", "--draws", "3"], "no posterior to draw 3 weights from"),
+        (["-o", "no/x.bnn"], "there is no folder no"),
+    ],
+)
+def test_wrong_use_is_refused(
+    run: Path,
+    words: list[str],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run), *words]) == 2
+    assert why in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_runs_draws_are_those_of_its_evaluations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"{RUN} --optimizer bayesbinn --stream split-digits --out {tmp_path} --name posterior"
+    options = " --set stream.incremental=task --set optimizer.test_draws=3"
+    assert main((words + options).split()) == 0
+    result = json.loads((tmp_path / "posterior" / "result.json").read_text())
+    capsys.readouterr()
+    for more, count in (([], 3), (["--draws", "2"], 2), (["--mode"], 1)):
+        assert main(["export", str(tmp_path / "posterior"), "--dry-run", "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["draws"], found["tasks"], found["unexplained"]) == (count, 5, 0)
+        if not more:
+            assert found["accuracy"] == pytest.approx(result["average_accuracy"])

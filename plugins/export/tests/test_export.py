@@ -1,0 +1,237 @@
+"""Exports of models of streams: tasks, draws, what is refused, and what is said of a file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnnlab
+import bnnlab_runtime
+from bnnlab import BatchNorm, BinaryLinear, Model, RunError, Sign, UsageError
+from bnnlab_export import acceptance, export
+
+
+def trained(stream: Any, steps: int = 3, optimizer: str = "adam", **options: Any) -> Any:
+    """Return a small mlp, and its optimizer, after some steps on each task."""
+    options = {"hidden": [70], **options}
+    shape, classes = stream.input_shape, stream.classes
+    model = bnnlab.create("model", "mlp", input_shape=shape, classes=classes, **options)
+    rule = bnnlab.create("rule", "bp", model)
+    about = {"examples": 1000} if optimizer == "bayesbinn" else {}
+    made = bnnlab.create("optimizer", optimizer, model, **about)
+    for task in stream:
+        if stream.gives_task_ids:
+            model.select_task(task.index)
+        model.train()
+        for x, y in list(task.train.batches(100))[:steps]:
+            made.step(rule.closure(model, (x, y)))
+    return model, made
+
+
+def stored(task: Any) -> np.ndarray:
+    return task.test.raw(torch.arange(len(task.test)))[0].numpy()
+
+
+def test_a_task_has_its_statistics_and_its_classes(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "split-digits", incremental="task")
+    model, _ = trained(stream, norm="batch", statistics="per-task")
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    assert (found.tasks, found.differing) == (len(stream), 0)
+    assert [each.name for each in runtime.tasks] == [task.name for task in stream]
+    with torch.no_grad():
+        for task in stream:
+            model.eval().select_task(task.index)
+            inputs = task.test.batch(torch.arange(len(task.test)))[0]
+            logits = runtime.logits(stored(task), task=task.index)
+            np.testing.assert_allclose(logits, task.mask(model(inputs)), rtol=1e-4, atol=1e-4)
+    weights = [name for name in bnnlab_runtime_tensors(tmp_path) if "weight" in name]
+    assert not any("@" in name for name in weights)  # only what differs is there for each task
+
+
+def bnnlab_runtime_tensors(folder: Path) -> list[str]:
+    return [*bnnlab_runtime.file.read(folder / "model.bnn")[1]]
+
+
+def test_permuted_images_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "permuted-digits", tasks=3)
+    model, _ = trained(stream)
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    assert found.images == sum(len(task.test) for task in stream)
+    assert found.tasks == 0
+
+
+def test_draws_are_an_ensemble(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "digits")
+    model, optimizer = trained(stream, optimizer="bayesbinn", norm="batch")
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    found = export(model, tmp_path / "model.bnn", stream=stream, optimizer=optimizer, draws=3)
+    assert (found.draws, found.differing) == (3, 0)
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    inputs = stream[0].test.batch(torch.arange(len(stream[0].test)))[0]
+    images = stored(stream[0])
+    with torch.no_grad():
+        logits = [model.eval()(inputs) for _ in optimizer.predictive(3)]
+    np.testing.assert_allclose(runtime.logits(images), torch.stack(logits), rtol=1e-4, atol=1e-4)
+    expected = stream[0].objective.predict(
+        iter(logits), stream[0].test.labels[stream[0].test.rows], 3
+    )
+    np.testing.assert_allclose(
+        runtime.probabilities(images), expected.probabilities, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        runtime.uncertainty(images).aleatoric, expected.entropies, rtol=1e-3, atol=1e-4
+    )
+    one = export(model, tmp_path / "mode.bnn", stream=stream, optimizer=optimizer, draws=0)
+    assert one.draws == 1
+    assert one.bytes < found.bytes
+
+
+def test_regression_predicts_numbers(tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 5, generator=draws)
+    stream = bnnlab.stream_from((x, x[:, :2] ** 2), test=0.2)
+    layers = [
+        nn.Linear(5, 64),
+        Sign(),
+        BinaryLinear(64, 64),
+        BatchNorm(64),
+        Sign(),
+        BinaryLinear(64, 2),
+    ]
+    found = export(Model([nn.Sequential(*layers)], (5,)), tmp_path / "model.bnn", stream=stream)
+    assert found.score == "R2"
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    assert runtime.predict(stored(stream[0])).shape == (40, 2)
+
+
+def test_without_a_stream_it_takes_the_models_own_inputs(tmp_path: Path) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3, hidden=[65, 66])
+    found = export(model, tmp_path / "model.bnn")
+    assert (found.images, found.accuracy, found.differing) == (1000, None, 0)
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    x = torch.randn(4, 9, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        np.testing.assert_allclose(runtime.logits(x.numpy()), model.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_it_says_what_is_in_the_file(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "digits")
+    model, _ = trained(stream, hidden=[128, 64], norm="batch", real_output=True)
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    assert found.operations() == {"1 x 8 bits": 64 * 128, "1 bit": 128 * 64, "32 bits": 64 * 10}
+    assert found.bytes == (tmp_path / "model.bnn").stat().st_size
+    assert found.bytes_unpacked == 4 * (64 * 128 + 128 * 64 + 640 + 2 * (128 + 64))
+    said = "\n".join(found.lines())
+    assert "stays real: 'segments.2.0' (Linear): its weights are real" in said
+    assert f"0 of {found.images} images of the test part differ" in said
+    assert json.loads(json.dumps(found.as_dict()))["steps"] == found.steps
+    about = bnnlab_runtime.load(tmp_path / "model.bnn").program
+    assert about["run"]["accuracy"] == pytest.approx(found.accuracy)
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "split-digits", incremental="task")
+    model, _ = trained(stream, norm="batch", statistics="per-task")
+    model.train()
+    model.select_task(1)
+    norm = model.segments[0][2]
+    before = (norm.slot, norm.mean.clone())
+    export(model, None, stream=stream)
+    assert (norm.slot, norm.training) == (before[0], True)
+    assert torch.equal(norm.mean, before[1])
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+class Squares(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square()
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def sequential(*layers: nn.Module) -> Model:
+    return Model([nn.Sequential(BinaryLinear(8, 8), Sign(), *layers, BinaryLinear(8, 3))], (8,))
+
+
+def hooked() -> Model:
+    model = sequential(Sign())
+    model.segments[0][1].register_forward_hook(lambda *_: None)
+    return model
+
+
+def inferring() -> Model:
+    model = sequential()
+    model.inference = lambda model, x: x
+    return model
+
+
+REFUSED: dict[str, Callable[[], nn.Module]] = {
+    "square() in 'segments.0.2' cannot be exported": lambda: sequential(Squares()),
+    "'segments.0.2' (Branching) cannot be exported": lambda: sequential(Branching()),
+    "prelu() in 'segments.0.2' cannot be exported": lambda: sequential(nn.PReLU()),
+    "its min_val is 0": lambda: sequential(nn.Hardtanh(0)),
+    "it has hooks, which may do anything": hooked,
+    "a rule that set model.inference": inferring,
+    "its statistics are recalibrated": lambda: sequential(BatchNorm(8, "recalibrated"), Sign()),
+    "it has no binary weights": lambda: Model([nn.Linear(8, 3)], (8,)),
+    "no layer has both weights and inputs that are signs": lambda: Model(
+        [nn.Sequential(BinaryLinear(8, 8), nn.ReLU(), BinaryLinear(8, 3))], (8,)
+    ),
+    "the shape of the inputs is not known": lambda: BinaryLinear(8, 3),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_it_is_refused_in_words(why: str, tmp_path: Path) -> None:
+    model = REFUSED[why]()
+    with pytest.raises(UsageError) as refused:
+        export(model, tmp_path / "model.bnn")
+    assert why in str(refused.value)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_weights_alone_are_packed_if_asked_for(tmp_path: Path) -> None:
+    layers = [BinaryLinear(100, 500), nn.ReLU(), BinaryLinear(500, 3)]
+    model = Model([nn.Sequential(*layers)], (100,))
+    found = export(model, tmp_path / "model.bnn", weights_only=True)
+    assert found.ratio > 15
+    assert found.operations() == {"32 bits": 51500}
+
+
+def test_other_predictions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = acceptance._logits
+    monkeypatch.setattr(acceptance, "_logits", lambda *given: [-each for each in logits(*given)])
+    model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3)
+    with pytest.raises(RunError, match="of 1,000 predictions differ from the model's"):
+        export(model, tmp_path / "model.bnn")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_where_the_model_rounds_its_prediction_in_float64_counts(tmp_path: Path) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3, hidden=[65, 64])
+    found = export(model, tmp_path / "model.bnn")  # of 64 sums, some are often equal to the mean
+    assert found.unexplained == 0
+
+
+def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
+    model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3, hidden=[65, 64])
+    mine, other = tmp_path / "model.bnn", tmp_path / "thesis.pdf"
+    export(model, mine)
+    export(model, mine)
+    other.write_text("years of work")
+    for place in (other, tmp_path, tmp_path / "no" / "folder"):
+        with pytest.raises(UsageError):
+            export(model, place)
+    assert other.read_text() == "years of work"
