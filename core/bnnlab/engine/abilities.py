@@ -3,8 +3,10 @@
 from functools import partial
 from typing import Any
 
+from torch import nn
+
 from bnnlab.families.around import recalls
-from bnnlab.interfaces.model import Model
+from bnnlab.interfaces.model import Model, goes_by_task
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.signs import binary_parameters
 from bnnlab.registry.components import CAPABILITIES, Kind
@@ -25,22 +27,24 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
     provides, requires = known or (every, frozenset[str]())
     if kind is Kind.RULE:
         plain = known is None and not (isinstance(value, LearningRule) and recalls(value))
-        lacking = {"recalls"} if plain else set()
+        without = {"recalls"} if plain else set()
         if not getattr(value, "any_loss", True):
-            lacking.add("any-loss")
-        return provides - lacking, requires
+            without.add("any-loss")
+        return provides - without, requires
     told = frozenset({"task-ids"})
     if kind is Kind.STREAM and is_made:
         shown = {"task-ids": value.gives_task_ids, "token-ids": value.tokens is not None}
         return provides - {*shown} | {name for name, is_so in shown.items() if is_so}, requires
     if kind is Kind.MODEL and is_made:
-        lacking = {"real-weights" if binary_parameters(value) else "binary-weights"}
-        if isinstance(value, Model) and len(value.segments) < 2:
-            lacking.add("segments")
-        parts = value.modules()
-        is_told = any(getattr(part, "statistics", None) == "per-task" for part in parts)
-        return provides - lacking, requires | told if is_told else requires - told
+        one = {"segments"} if isinstance(value, Model) and len(value.segments) < 2 else set()
+        is_told = any(map(goes_by_task, value.modules()))
+        return provides - lacking(value) - one, requires | told if is_told else requires - told
     return provides, requires
+
+
+def lacking(model: nn.Module) -> set[str]:
+    """Return which weights a model does not have, as capabilities."""
+    return {"real-weights" if binary_parameters(model) else "binary-weights"}
 
 
 def _declared(host: PluginHost, kind: Kind, value: Any) -> Abilities | None:

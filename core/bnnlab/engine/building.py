@@ -14,6 +14,7 @@ import torch
 
 from bnnlab import seeds
 from bnnlab.engine.checking import check_tasks, check_unknown
+from bnnlab.engine.fitting import TOKEN_INPUTS, expect_for_model
 from bnnlab.engine.held_out import held_out
 from bnnlab.engine.making import make, named
 from bnnlab.errors import UsageError, first_line
@@ -31,9 +32,6 @@ from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
-
-ANY_LOSS, TOKEN_INPUTS = "any-loss", "token-inputs"
-"""What a rule for other targets than a class per input provides, and a model of token ids."""
 
 
 def data_folder(data: str | None) -> Path:
@@ -266,6 +264,7 @@ def make_learner(
     )
     model.to(device)
     check_outputs(model, stream, task, str(choices[Kind.MODEL]), str(choices[Kind.STREAM]))
+    expect_for_model(config, stream, model)
     model.classes = stream.classes
     rule = make_rule(host, choices[Kind.RULE], model, seed=seed)
     expect_learnable(rule, task.objective)

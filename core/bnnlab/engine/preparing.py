@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bnnlab.engine import building, policies
+from bnnlab.engine import building, fitting, policies
 from bnnlab.engine.differences import in_words
 from bnnlab.engine.earlier import translated
 from bnnlab.engine.experiment import Experiment
@@ -27,7 +27,7 @@ from bnnlab.engine.protocol import (
 from bnnlab.errors import UsageError
 from bnnlab.guards import threads
 from bnnlab.interfaces.probe import Probe, Run
-from bnnlab.interfaces.stream import Task, TaskStream
+from bnnlab.interfaces.stream import TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.discovery import PluginStatus
 from bnnlab.registry.host import PluginHost
@@ -96,7 +96,7 @@ def make_run(
     """Make tasks, model, rule and optimizer; in a resumed run the model reads no files."""
     choices = dict(config.choices)
     tasks = building.make_tasks(choices[Kind.STREAM], stream, config.evaluate_on)
-    _require_by_data(host, config, stream, tasks[0])
+    fitting.expect_for_data(host, config, stream, tasks[0])
     unknown = None  # streams make them of test images
     if config.evaluate_on == "test":
         unknown = building.make_unknown(choices[Kind.STREAM], stream, tasks)
@@ -130,21 +130,6 @@ def make_run(
         class_names=stream.class_names,
         policy=policy,
     )
-
-
-def _require_by_data(host: PluginHost, config: RunConfig, stream: TaskStream, task: Task) -> None:
-    """Refuse what does not fit the data of a stream, also where the stream does not declare it."""
-    why: dict[str, str] = {}
-    if not task.objective.is_of_classes:
-        why[building.ANY_LOSS] = f"targets are {task.objective.name}"
-    if stream.tokens is not None:
-        why[building.TOKEN_INPUTS] = "inputs are token ids"
-    choice = config.choices[Kind.STREAM]
-    if why.keys() <= choice.component.requires:
-        return
-    component = replace(choice.component, requires=choice.component.requires | {*why})
-    choices = {**config.choices, Kind.STREAM: replace(choice, component=component)}
-    require(host, replace(config, choices=choices), " and ".join(why.values()))
 
 
 def _restore(

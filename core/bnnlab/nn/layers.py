@@ -32,7 +32,14 @@ WEIGHT_LAYERS = tuple(BINARY)
 
 
 def weight_of(layer: nn.Module) -> nn.Parameter:
-    """Return the weight of a linear or convolutional layer."""
-    weight = layer._parameters["weight"]
-    assert weight is not None
+    """Return the weight of a linear or convolutional layer.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        raise ValueError(
+            f"a {type(layer).__name__} has no weight: give a linear or convolutional layer itself"
+        )
     return weight

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bnnlab.registry.chains import CHAIN
 from bnnlab.registry.components import Component, Kind
 from bnnlab.registry.declaration import When
 from bnnlab.registry.hookspecs import hookimpl
@@ -15,20 +16,12 @@ _SANDLER = "Sandler et al., 'MobileNetV2: Inverted Residuals and Linear Bottlene
 _HOWARD = "Howard et al., 'Searching for MobileNetV3', ICCV 2019"
 
 
-_WEIGHTS = (
-    When("weights", "binary", provides={"binary-weights"}),
-    When("weights", "real", provides={"real-weights"}),
-    When("scale", "latent", requires={"latent-weights"}),
-)
-_STATISTICS = When("statistics", "per-task", requires={"task-ids"})
-
-
 def _model(
     name: str,
     target: str,
     summary: str,
     source: str,
-    when: tuple[When, ...] = (*_WEIGHTS, _STATISTICS),
+    when: tuple[When, ...] = CHAIN,
     argument: str | None = None,
     **preset: Any,
 ) -> Component:
@@ -90,8 +83,8 @@ def bnnlab_components() -> list[Component]:
             "MLP-Mixer: perceptrons across patches and across channels, in turn.",
             "Tolstikhin et al., 'MLP-Mixer: An all-MLP Architecture for Vision', NeurIPS 2021 "
             "(arXiv 2105.01601)",
-            when=_WEIGHTS,
             # it has no batch normalisation
+            when=tuple(when for when in CHAIN if when.option != "statistics"),
             statistics="running",
             norm_momentum=None,
             norm_eps=None,

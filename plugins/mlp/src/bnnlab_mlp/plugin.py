@@ -1,7 +1,7 @@
 """What this plugin offers. Imports no torch."""
 
+from bnnlab.registry.chains import CHAIN
 from bnnlab.registry.components import Component, Kind
-from bnnlab.registry.declaration import When
 from bnnlab.registry.hookspecs import hookimpl
 
 MLP = Component(
@@ -14,12 +14,7 @@ MLP = Component(
         "NeurIPS 2016 (arXiv 1602.02830)"
     ),
     provides=frozenset({"segments"}),
-    when=(
-        When("weights", "binary", provides={"binary-weights"}),
-        When("weights", "real", provides={"real-weights"}),
-        When("statistics", "per-task", requires={"task-ids"}),
-        When("scale", "latent", requires={"latent-weights"}),
-    ),
+    when=CHAIN,
 )
 
 

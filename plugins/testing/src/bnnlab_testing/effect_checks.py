@@ -11,7 +11,7 @@ from bnnlab.errors import BnnlabError
 from bnnlab.registry.components import Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing.component_contract import ComponentContract
-from bnnlab_testing.varying import other_values
+from bnnlab_testing.varying import other_values, tried
 
 BESIDE, TOGETHER = 5, 2
 """Values of another option beside which an option is varied, and its own values there."""
@@ -39,20 +39,27 @@ class EffectChecks(ComponentContract):
             pytest.skip("it has no option to vary")
         usual = [*self.looks(self.choice)]
         idle = [option for option in varied if self._is_idle(option, usual)]
-        ignored = [option.name for option in idle if self._is_idle_everywhere(option, varied)]
+        ignored = [option for option in idle if self._is_idle_everywhere(option, varied)]
+        values = self.choice.options
+        said = "; ".join(tried(option, values[option.name]) for option in ignored)
         assert not ignored, (
-            f"no effect: {', '.join(ignored)}. Use each, or say in `without_effect` why it changes "
-            "nothing here; if it needs others, let `options` set them"
+            f"no effect: {said}. Use each, or say in `without_effect` why it changes nothing here; "
+            "if it needs others, or other values, let `options` set them"
         )
 
-    def _is_idle(self, option: Option, usual: list[Any], **beside: Any) -> bool:
-        """Return whether there are other values, and all look as usual beside these of others."""
-        values = other_values(option, self.choice.options[option.name])
-        is_idle = False
-        for value in values[:TOGETHER] if beside else values:
+    def _is_idle(self, option: Option, usual: list[Any] | None, **beside: Any) -> bool:
+        """Return whether there are other values, and all look as usual beside these of others.
+
+        None for what is usual: its own value is refused beside them. Others are compared then.
+        """
+        values, own = other_values(option, self.choice.options[option.name]), usual
+        is_idle = own is None
+        for value in values[:TOGETHER] if beside and own else values:
             try:
                 looks = self.looks(self.with_options(**beside, **{option.name: value}))
-                if any(map(ne, usual, looks)):
+                if usual is None:
+                    usual = [*looks]
+                elif any(map(ne, usual, looks)):
                     return False
                 is_idle = True
             except BnnlabError:  # not with the other options
@@ -66,9 +73,11 @@ class EffectChecks(ComponentContract):
         for other in varied:
             values = other_values(other, self.choice.options[other.name])
             for value in values[:BESIDE] if other is not option else ():
-                beside = {other.name: value}
+                usual, beside = None, {other.name: value}
                 try:
                     usual = [*self.looks(self.with_options(**beside))]
+                except BnnlabError:  # not with its own value
+                    pass
                 except Exception:  # not with the other options
                     continue
                 if not self._is_idle(option, usual, **beside):

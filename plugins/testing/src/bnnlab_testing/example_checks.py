@@ -159,11 +159,13 @@ def tables(task: Task, part: Examples) -> set[int]:
     return {place(part), *([part.labels.data_ptr()] if is_divided else [])}
 
 
-def contents(part: Examples) -> list[int]:
-    """Return a hash of each example, its label included."""
+def contents(part: Examples, labelled: bool = True) -> list[int]:
+    """Return a hash of each example, its label included where it is `labelled`."""
     found = []
     for positions in torch.split(torch.arange(len(part)), 1000):
         images, labels = (each.cpu().numpy() for each in part.raw(positions))
         pairs = zip(images, labels, strict=True)
-        found += [hash((image.tobytes(), label.tobytes())) for image, label in pairs]
+        found += [
+            hash((image.tobytes(), label.tobytes() if labelled else b"")) for image, label in pairs
+        ]
     return found

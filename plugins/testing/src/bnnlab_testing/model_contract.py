@@ -16,13 +16,14 @@ from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, assert_same, flat
 from bnnlab_testing.draw_checks import DrawChecks
+from bnnlab_testing.layer_checks import LayerChecks
 from bnnlab_testing.lives import assert_goes_on
 from bnnlab_testing.model_checks import SILENT, is_silent
 from bnnlab_testing.output_checks import OutputChecks
 from bnnlab_testing.pass_checks import PassChecks
 
 
-class ModelContract(PassChecks, OutputChecks, DrawChecks):
+class ModelContract(LayerChecks, PassChecks, OutputChecks, DrawChecks):
     """Checks a model; the attributes are those of `ModelChecks`."""
 
     def test_logits_have_a_row_per_example_and_a_column_per_class(self) -> None:

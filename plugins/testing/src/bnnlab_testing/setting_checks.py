@@ -7,19 +7,17 @@ from torch import Tensor
 
 from bnnlab.errors import BnnlabError, explain
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group, Optimizer
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.registry.components import Kind, Option
 from bnnlab.settings.run import Choice
 from bnnlab_testing import toy
 from bnnlab_testing.asserting import assert_close, flat
-from bnnlab_testing.optimizer_checks import OptimizerChecks, tensors_of
+from bnnlab_testing.optimizer_checks import tensors_of
+from bnnlab_testing.rate_checks import MANY, RateChecks, contents_of
 from bnnlab_testing.varying import other_values
 
-MANY = 8
-"""Steps within which a method moves something, also one that adds up the gradients of a few."""
 
-
-class SettingChecks(OptimizerChecks):
+class SettingChecks(RateChecks):
     """The part of `OptimizerContract` that is about options and parameter groups."""
 
     def test_a_parameter_group_may_be_parted(self) -> None:
@@ -60,53 +58,9 @@ class SettingChecks(OptimizerChecks):
             model, optimizer, weight = self._parted()
             optimizer.param_groups[-1]["lr"] *= factor
             toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=0)
-            self._step_again(model, optimizer)
+            self.step_again(model, optimizer)
             ends.append(flat(tensors_of(optimizer, weight)))
         assert ends[0] != ends[1], f"in {MANY} steps, the lr of a parted group is not read"
-
-    def test_the_lr_of_every_group_is_read_at_each_step(self) -> None:
-        """Lowered after the first step, as by a scheduler, it changes the next steps."""
-        ends = []
-        for factor in (1.0, 1e-3):
-            model, optimizer = self.trained(1)
-            for group in optimizer.param_groups:
-                group["lr"] *= factor
-            self._step_again(model, optimizer)
-            ends.append([_contents(optimizer, group) for group in optimizer.param_groups])
-        for group, usual, slow in zip(optimizer.param_groups, *ends, strict=True):
-            if not group["params"] or (group["learned"] and not self.has_option("lr")):
-                continue
-            which = "learned weights" if group["learned"] else "other parameters"
-            assert usual != slow, (
-                f"in {MANY} steps, a change of the {which}' group['lr'] has no effect"
-            )
-
-    def _step_again(self, model: Model, optimizer: Optimizer) -> None:
-        """Make many steps, in all of which each parameter has its gradient of the first."""
-        batch = next(toy.make_task().train.batches(toy.BATCH_SIZE))
-        loss = self.make_rule(model).closure(model, batch)()
-        grads = {p: p.grad.clone() for p in model.parameters() if p.grad is not None}
-
-        def again() -> Tensor:
-            for parameter, grad in grads.items():
-                parameter.grad = grad.clone()
-            return loss
-
-        for _ in range(MANY):
-            optimizer.step(again)
-
-    def test_real_lr_is_the_real_parameters_own(self) -> None:
-        """With a tiny `real_lr`, if there is such an option, real parameters hardly move."""
-        if not self.has_option("real_lr"):
-            pytest.skip("it has no option 'real_lr'")
-        model, before = self.make_model(), self.make_model()
-        optimizer = self.make(0, model, self.with_options(real_lr=1e-9))
-        toy.train(model, self.make_rule(model), optimizer, toy.make_task(), steps=5)
-        learned = {id(parameter) for parameter in optimizer.learned()}
-        for name, parameter in model.named_parameters():
-            moved = float((parameter - before.get_parameter(name)).detach().abs().max())
-            slow = id(parameter) in learned or moved < 1e-5
-            assert slow, f"{name} moves by {moved:g} with real_lr = 1e-9"
 
     def test_no_option_is_ignored(self) -> None:
         """Some other value of each changes weights, state or draws within two short tasks.
@@ -118,8 +72,8 @@ class SettingChecks(OptimizerChecks):
         idle = {option.name for option in self.component.options if self._is_idle(option, usual)}
         ignored = sorted(idle - self.without_effect.keys())
         assert not ignored, (
-            f"no effect: {ignored}; if that is right, say why in `without_effect`. There are two "
-            "tasks of two steps: where more are needed, let `options` say otherwise"
+            f"no effect: {self._tried(ignored)}; if that is right, say why in `without_effect`. "
+            "There are two tasks of two steps: where more are needed, let `options` say otherwise"
         )
         excused = sorted(self.without_effect.keys() - idle)
         assert not excused, f"`without_effect` names what has an effect or is not varied: {excused}"
@@ -138,6 +92,12 @@ class SettingChecks(OptimizerChecks):
                 raise AssertionError(f"with {option.name}={value}: {explain(error)}") from error
         return same
 
+    def _tried(self, names: list[str]) -> str:
+        options = {option.name: option for option in self.component.options}
+        return "; ".join(
+            f"{name} (tried: {', '.join(map(repr, self._others(options[name])))})" for name in names
+        )
+
     def _others(self, option: Option) -> list[Any]:
         """Return other values of an option; of a part, the names of other components it may be."""
         if (part := option.part) is None:
@@ -152,7 +112,7 @@ class SettingChecks(OptimizerChecks):
     def _behaviour(self, choice: Choice) -> list[dict[str, Any]]:
         """Return all that training and evaluation show; no settings, which differ anyway."""
         _, optimizer, seen = self.used(0, choice)
-        return [flat(seen), *(_contents(optimizer, group) for group in optimizer.param_groups)]
+        return [flat(seen), *(contents_of(optimizer, group) for group in optimizer.param_groups)]
 
     def _parted(self) -> tuple[Model, Optimizer, Tensor]:
         """Return a model and its optimizer, with the first learned weight in the last group."""
@@ -163,7 +123,3 @@ class SettingChecks(OptimizerChecks):
         optimizer.param_groups[0]["params"] = rest
         optimizer.add_param_group({**settings, "params": [first]})
         return model, optimizer, first
-
-
-def _contents(optimizer: Optimizer, group: Group) -> dict[str, Any]:
-    return flat([tensors_of(optimizer, parameter) for parameter in group["params"]])

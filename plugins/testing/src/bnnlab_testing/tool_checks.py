@@ -22,7 +22,7 @@ from bnnlab_testing.optimizer_checks import (
     assert_signs,
     copy_of,
 )
-from bnnlab_testing.setting_checks import MANY
+from bnnlab_testing.rate_checks import MANY
 
 SCHEDULERS: dict[str, Callable[[Optimizer], Any]] = {
     "LambdaLR": lambda it: schedulers.LambdaLR(it, lambda epoch: 0.9**epoch),

@@ -25,7 +25,13 @@ def other_values(option: Option, value: Any) -> list[Any]:
     return found
 
 
+def tried(option: Option, value: Any) -> str:
+    """Return the name of an option with its other values, for a message."""
+    return f"{option.name} (tried: {', '.join(map(repr, other_values(option, value)))})"
+
+
 def _related(option: Option, value: Any) -> list[Any]:
     start = value if isinstance(value, int | float) else 1
     numbers = [start / 2, start // 2, 2 * start + 1, 1e-3, 1]
-    return [*literals(option.type), not value, *numbers, option.minimum, option.maximum]
+    more = [2, 0.25]  # groups of units that are a power of 2; a share that is not next to none
+    return [*literals(option.type), not value, *numbers, option.minimum, option.maximum, *more]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.interfaces.examples import Examples
+from bnnlab.interfaces.objectives import RealNumbers
 from bnnlab.interfaces.stream import Task
 from bnnlab.seeds import permutation
 from broken import found_by, right
@@ -108,6 +109,21 @@ class HoldsOut(Fine):
         """Return the share of a part, and the rest."""
         count = int(self.share * len(part))
         return [replace(part, rows=rows) for rows in (part.rows[:count], part.rows[count:])]
+
+
+@right(HELD)
+class ScalesTargetsByTheTrainingPart(HoldsOut):
+    """Has targets whose scale is that of what is learned."""
+
+    def change(self, task: Task) -> Task:
+        task = super().change(task)
+        y = task.train.labels[task.train.rows].float()
+
+        def scaled(part: Examples) -> Examples:
+            return relabelled(part, lambda labels: ((labels - y.mean()) / y.std())[:, None])
+
+        train, test = scaled(task.train), scaled(task.test)
+        return replace(task, train=train, test=test, validation=None, objective=RealNumbers())
 
 
 @found_by(HELD, "with validation=0.25, a test part holds other examples")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.signs import random_signs
-from bnnlab.nn.layers import BinaryLinear, Sign
+from bnnlab.nn.layers import BinaryLinear, Scale, Sign
 from bnnlab.nn.normalization import BatchNorm, Statistics
 from broken import found_by, right
 
@@ -42,6 +42,8 @@ class Grey(nn.Module):
 
 
 CHANNELS = "test_every_channel_of_an_image_is_read"
+HAS = "test_what_it_has_with_each_value_is_declared"
+TURNED = "test_no_layer_turns_the_gradient_around"
 
 
 @found_by(CHANNELS, r"of inputs \(3, 8, 8\) it does not read channel \[1, 2\]")
@@ -129,6 +131,11 @@ class HasHeads(Fine):
         super().__init__(classes=classes, generator=generator, **given)
         heads = [BinaryLinear(16, classes, generator=generator) for _ in range(3)]
         self.segments[1] = Heads([*heads])
+
+
+@found_by(HAS, "with its defaults it does not require 'task-ids', which its part segments.1 needs")
+class DoesNotSayThatItGoesByTheTask(HasHeads):
+    """Has heads, and requires nothing."""
 
 
 @found_by("test_every_parameter_gets_a_gradient", "no gradient reaches segments.1.idle\n")
@@ -326,3 +333,82 @@ class HasAFixedHead(Fine):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         [*self.parameters()][-1].requires_grad_(False)
+
+
+@right(HAS)
+class MayBeReal(Fine):
+    """Has real weights if it is asked to, and says so."""
+
+    declared = """Option('weights', Literal['binary', 'real'], 'binary', 'Of its layers.',
+        provides={'binary': ('binary-weights',), 'real': ('real-weights',)}),"""
+    provides = ()
+    fields = {"provides": frozenset({"segments"})}
+
+    def __init__(self, *, weights: str = "binary", **given: Any) -> None:
+        super().__init__(**given)
+        if weights == "real":
+            self.segments[0][1] = nn.Linear(self.segments[0][1].in_features, 16)
+            self.segments[1] = nn.Linear(16, given["classes"])
+
+
+@found_by(
+    HAS, "with weights='real' it has 0 binary parameters, and provides 'binary-weights'.*CHAIN"
+)
+class DoesNotSayThatItIsReal(MayBeReal):
+    """Has real weights if it is asked to, and does not say so."""
+
+    declared = "Option('weights', Literal['binary', 'real'], 'binary', 'Of its layers.'),"
+    fields = {}
+
+
+@found_by(HAS, "with latent=True it does not require 'latent-weights', which its part segments.1 n")
+class DoesNotSayThatAScaleIsLatent(Fine):
+    """Has a scale that the optimizer writes if it is asked to, and does not say so."""
+
+    declared = "Option('latent', bool, False, 'Whether the scale is.'),"
+
+    def __init__(self, *, latent: bool = False, generator: torch.Generator, **given: Any) -> None:
+        super().__init__(generator=generator, **given)
+        scale: Scale = "latent" if latent else "fan-in"
+        self.segments[1] = BinaryLinear(16, given["classes"], scale=scale, generator=generator)
+
+
+class _Turning(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return -grads[0]
+
+
+class _Turn(nn.Module):
+    """Passes its input on, or its sign, and turns the gradient."""
+
+    def __init__(self, *, sign: bool) -> None:
+        super().__init__()
+        self.sign = Sign() if sign else nn.Identity()
+        self.sign.register_forward_hook(lambda _module, _x, y: _Turning.apply(y))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.sign(x)
+        return y
+
+
+@found_by(TURNED, r"backwards, segments\.0\.3\.sign turns the gradient around")
+class TurnsTheGradient(Fine):
+    """Has a layer that turns the gradient around."""
+
+    signs = False
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.segments[0].append(_Turn(sign=self.signs))
+
+
+@found_by(TURNED, r"backwards, segments\.0\.3\.sign turns the gradient around")
+class TurnsTheGradientOfSigns(TurnsTheGradient):
+    """Has signs whose surrogate gradient has the other sign."""
+
+    signs = True

@@ -98,7 +98,7 @@ class HasAHiddenBase(Fine):
 
 
 @found_by(OF_ITS_RUN, "does not make its base by the maker")
-@found_by(IGNORED, "no effect: .'base'.")
+@found_by(IGNORED, "no effect: base .tried: ")
 class HasItsOwnBase(Around):
     """Has a base of its own, whatever it is told."""
 

@@ -36,7 +36,7 @@ class Gains(Fine):
             self.segments.append(nn.LayerNorm(given["classes"], elementwise_affine=gain))
 
 
-@found_by(IGNORED, "no effect: width. Use each, or say in `without_effect`")
+@found_by(IGNORED, "no effect: width .tried: .*. Use each, or say in `without_effect`")
 class IgnoresAWidth(Fine):
     """Has sixteen units, whatever it is told."""
 

@@ -166,7 +166,7 @@ class TellsItsFolder(Fine):
         return {**super().protocol(), "from": [{"folder": self.folder}]}
 
 
-@found_by(IGNORED, "no effect: noise. Use each, or say in `without_effect`")
+@found_by(IGNORED, "no effect: noise .tried: .*. Use each, or say in `without_effect`")
 class IgnoresNoise(Fine):
     """Says in its protocol how much noise there is, and adds none."""
 

@@ -72,6 +72,20 @@ class FixesLR(Fine):
         super().update({**group, "lr": lr}, parameters, values, grads)
 
 
+@found_by(
+    "test_the_lr_of_the_constructor_is_that_of_the_groups_alone", "if it is made with half the lr"
+)
+class DecaysByTheFirstLR(FixesLR):
+    """Has a decay of the weights at the learning rate that it was made with."""
+
+    def update(
+        self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
+    ) -> None:
+        Fine.update(self, group, parameters, values, grads)
+        for value in values:
+            value.mul_(1 - 0.01 * self.lr)
+
+
 @found_by("test_the_lr_of_every_group_is_read_at_each_step", "has no effect")
 class Wraps(Optimizer):
     """Lets another optimizer make the steps, with groups of its own."""
@@ -94,7 +108,7 @@ class IgnoresRealLR(Fine):
         super().__init__(model, **given)
 
 
-@found_by("test_no_option_is_ignored", "no effect: .'decay'.")
+@found_by("test_no_option_is_ignored", "no effect: decay .tried: ")
 class IgnoresADecay(Fine):
     """Has an option that does nothing."""
 
@@ -114,7 +128,7 @@ class LacksTheDecayOfAStep(IgnoresADecay):
         return rate
 
 
-@found_by("test_no_option_is_ignored", "no effect: .'form'.")
+@found_by("test_no_option_is_ignored", "no effect: form .tried: ")
 class IgnoresAForm(Fine):
     """Has two names for the same."""
 
@@ -125,7 +139,7 @@ class IgnoresAForm(Fine):
         self.form = form
 
 
-@found_by("test_no_option_is_ignored", "no effect: .'factors'.")
+@found_by("test_no_option_is_ignored", "no effect: factors .tried: ")
 class ReadsTheFirstFactor(Fine):
     """Has a factor for each of two layers, and uses one."""
 
