@@ -73,8 +73,8 @@ class RateChecks(OptimizerChecks):
         """
         if not self.has_option("lr"):
             pytest.skip("it has no option 'lr'")
-        lr, ends = self.choice.options["lr"], list[list[Tensor]]()
-        for choice in (self.choice, self.with_options(lr=lr / 2)):
+        lr, ends = self.choice.options["lr"] or 0.01, list[list[Tensor]]()
+        for choice in (self.with_options(lr=lr), self.with_options(lr=lr / 2)):
             model = self.make_model()
             optimizer = self.make(0, model, choice)
             begins = _numbers(model, optimizer)
