@@ -14,7 +14,7 @@ from bnnlab_testing.component_contract import ComponentContract
 from bnnlab_testing.varying import other_values, tried
 
 BESIDE, TOGETHER = 5, 2
-"""Values of another option beside which an option is varied, and its own values there."""
+"""Values of another option beside which an option is varied, and those of its own that work."""
 
 
 class EffectChecks(ComponentContract):
@@ -52,21 +52,23 @@ class EffectChecks(ComponentContract):
 
         None for what is usual: its own value is refused beside them. Others are compared then.
         """
-        values, own = other_values(option, self.choice.options[option.name]), usual
-        is_idle = own is None
-        for value in values[:TOGETHER] if beside and own else values:
+        own, compared = usual, 0
+        for value in other_values(option, self.choice.options[option.name]):
+            if beside and compared == TOGETHER:
+                break
             try:
                 looks = self.looks(self.with_options(**beside, **{option.name: value}))
                 if usual is None:
                     usual = [*looks]
                 elif any(map(ne, usual, looks)):
                     return False
-                is_idle = True
+                else:
+                    compared += 1
             except BnnlabError:  # not with the other options
                 continue
             except Exception:  # a value that breaks something has an effect
                 return False
-        return is_idle
+        return own is None or compared > 0
 
     def _is_idle_everywhere(self, option: Option, varied: list[Option]) -> bool:
         """Return whether it is idle beside every other value of each other option, too."""
