@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 import tomli
+import tomli_w
 import typer
 from rich.text import Text
 
@@ -261,6 +262,38 @@ def test_what_does_not_fit_is_said_with_why_and_what_would(
     assert f"({left} more: `bnn check --json` with these settings)" in plain.out
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"rule": "drtp", "loss": "bce"}, "rule:drtp does not provide 'any-loss', which loss ="),
+        ({"rule": "hsic", "accumulate": 2}, "'whole-batch', which accumulate = 2 refuses"),
+        ({"schedule": "one-cycle", "warmup": 1}, "and schedule is one-cycle"),
+        ({"schedule_gamma": 0.5}, "schedule_gamma is for schedule = step or multistep or"),
+        ({"loss": "bce", "label_smoothing": 0.1}, "is for loss = cross-entropy, and loss is bce"),
+        ({"epochs": [1, 2], "steps": 3}, "epochs and steps are both given"),
+    ],
+)
+def test_settings_of_a_run_file_are_checked_as_a_run_checks_them(
+    setting: dict[str, Any], said: str, bnn: Bnn, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(tomli_w.dumps(setting))
+    checked, refused = (bnn(word, "--config", str(file)) for word in ("check", "run"))
+    assert (checked.code, refused.code) == (1, 2)
+    assert said in " ".join(checked.out.split())
+    assert said in " ".join(refused.err.split())
+
+
+def test_what_only_a_run_can_check_is_said(
+    bnn: Bnn, document: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ["check", "--set", "keep=best", "--set", "epochs=[1, 2, 3]"]
+    held = ["epochs: a number for each task", "keep: a validation part of each task"]
+    assert document(*words)["later"] == held
+    assert f"checked when a run begins: {'; '.join(held)}" in " ".join(bnn(*words).out.split())
+    assert "checked when" not in bnn("check").out
+
+
 def test_a_run_file_and_a_recipe_are_checked_as_a_run_reads_them(
     bnn: Bnn, document: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -449,6 +482,21 @@ def test_the_flag_of_a_list_may_be_repeated(monkeypatch: pytest.MonkeyPatch) -> 
     small(["--names", "a", "--names", "b"], standalone_mode=False)
     small([], standalone_mode=False)
     assert given == [{"names": ["a", "b"]}, {}]
+
+
+@pytest.mark.parametrize("words", [["[3, 7]"], ["3", "--schedule-at", "7"]])
+def test_the_flag_of_a_list_takes_a_list_of_toml(
+    words: list[str], bnn: Bnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, given = typer.Typer(), []
+
+    @small.command()
+    @choosing.with_flags("schedule_at")
+    def command(**said: Any) -> None:
+        given.append(choosing.layer(said))
+
+    small(["--schedule-at", *words], standalone_mode=False)
+    assert given == [{"schedule_at": [3, 7]}]
 
 
 def test_a_run_is_repeated_from_its_own_run_file(bnn: Bnn, tmp_path: Path) -> None:

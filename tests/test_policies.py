@@ -101,12 +101,88 @@ def test_rates_are_scaled_for_a_step_and_are_the_optimizers_own_again(host: Plug
     made = experiment(host, None, {"warmup": 1, "task_decay": 0.5}).made
     (first, *_), rates = made.optimizer.param_groups, Rates(made)
     own = first["lr"]
-    with rates.applied(made.optimizer, 1, 0, 0):
+    with rates.applied(made.optimizer, made.rule, 1, 0, 0):
         assert first["lr"] == own * 0.5
     assert first["lr"] == own
-    with rates.applied(made.optimizer, 1, 0, 0):
+    with rates.applied(made.optimizer, made.rule, 1, 0, 0):
         first["lr"] *= 0.1
     assert first["lr"] == pytest.approx(own * 0.1)
+
+
+def test_all_that_a_method_calls_a_rate_is_scaled_and_the_rule_is_told(host: PluginHost) -> None:
+    """mesu has two; a rule around another one passes the factor on."""
+    layer = {"rule": {"name": "replay", "base": "bp"}, "optimizer": "mesu", "task_decay": 0.5}
+    made = experiment(host, None, layer, {"model": {"weights": "real"}}).made
+    group = made.optimizer.param_groups[0]
+    own = {name: group[name] for name in ("lr", "sigma_lr", "memory")}
+    with Rates(made).applied(made.optimizer, made.rule, 1, 0, 0):
+        found = {name: group[name] / value for name, value in own.items()}
+        assert found == {"lr": 0.5, "sigma_lr": 0.5, "memory": 1.0}
+        assert made.rule.base.rate_factor == 0.5
+    assert {name: group[name] for name in own} == own
+    assert made.rule.base.rate_factor == 1.0
+
+
+@pytest.mark.parametrize("by", ["epoch", "step"])
+def test_a_task_is_told_the_root_mean_square_of_its_factors(by: str, host: PluginHost) -> None:
+    settings = {"schedule": "cosine", "schedule_by": by, "task_decay": 0.5, "steps": 13}
+    made = experiment(host, None, settings).made
+    rates, task = Rates(made), made.tasks[1]
+    factors = [
+        rates.factor(1, epoch, step)
+        for epoch in range(made.epochs_of(task))
+        for step in range(made.steps_in(task, epoch))
+    ]
+    assert len(factors) == 13
+    assert rates.mean(1) == pytest.approx(np.sqrt(np.mean(np.square(factors))))
+    assert Rates(experiment(host, None).made).mean(1) == 1.0
+
+
+def test_a_task_alone_has_the_rates_that_it_has_in_the_run(host: PluginHost) -> None:
+    for settings in ({"task_decay": 0.5}, {"schedule": "cosine", "schedule_over": "run"}):
+        rates = Rates(experiment(host, None, settings).made)
+        assert rates.alone(1).factor(0, 1, 3) == rates.factor(1, 1, 3)
+        assert rates.alone(1).mean(0) == rates.mean(1)
+
+
+@pytest.mark.parametrize("total", [8, 9, 30])
+@pytest.mark.parametrize("name", TORCHS)
+def test_a_schedule_is_largest_and_smallest_where_it_turns(name: str, total: int) -> None:
+    schedule, _ = TORCHS[name]
+    factors = [schedule.factor(time, total, 0) for time in range(total)]
+    turns = [factors[time] for time in schedule.turns(total)]
+    assert (max(turns), min(turns)) == (max(factors), min(factors))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"optimizer": {"name": "bayesbinn", "lr": 0.5}}, r"up to 4: lr 2 is above 1"),
+        (
+            {"optimizer": {"name": "bayesbinn", "lr": 0.2, "prior_precision": 2.0}},
+            "times prior_precision 2 is above 1",
+        ),
+        ({"optimizer": {"name": "bop", "gamma": 0.3}}, "gamma 1.2 is above 1"),
+        ({"schedule": "exponential", "schedule_gamma": 1e38, "epochs": 20}, "up to inf"),
+    ],
+)
+def test_a_rate_beyond_its_bounds_is_refused(
+    settings: dict[str, Any], said: str, host: PluginHost
+) -> None:
+    experiment(host, None, {**settings, "schedule": "constant", "schedule_gamma": 0.1})
+    with pytest.raises(UsageError, match=said):
+        experiment(host, None, {"task_decay": 4.0, "epochs": 3, **settings})
+
+
+def test_rates_that_come_to_be_0_are_said(
+    host: PluginHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = {"schedule": "exponential", "schedule_by": "step", "steps": 60}
+    experiment(host, None, layer)
+    assert "learning rates by 1e-59 in the end: float32 rounds them to 0" in caplog.text
+    caplog.clear()
+    experiment(host, None, layer, {"schedule_gamma": 0.9})
+    assert not caplog.text
 
 
 def test_a_scaled_run_differs_in_what_it_learns_and_not_in_its_protocol(host: PluginHost) -> None:
@@ -191,20 +267,33 @@ def test_pieces_and_clips_are_the_same_at_weight_draws_at_once_and_one_by_one() 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"rule": "hsic", "accumulate": 2}, "looks at a batch as a whole"),
+        ({"rule": "hsic", "accumulate": 2}, "'whole-batch', which accumulate = 2 refuses"),
         ({"model": {"norm": "batch"}, "accumulate": 2}, "the batch normalisation .* each piece"),
-        ({"rule": "er-ace", "accumulate": 2}, "looks at a batch as a whole"),
+        ({"rule": "er-ace", "accumulate": 2}, "'whole-batch', which accumulate = 2 refuses"),
         ({"epochs": [1, 2, 3]}, "epochs: 3 numbers for the 2 tasks of the stream"),
-        ({"rule": "drtp", "loss": "bce"}, "loss: .* learns from more than the loss of a batch"),
-        ({"loss": "bce", "label_smoothing": 0.1}, "label_smoothing is of cross-entropy"),
+        (
+            {"rule": "drtp", "loss": "bce"},
+            "'any-loss', which loss = bce needs.* --rule dfa",
+        ),
+        (
+            {"loss": "bce", "label_smoothing": 0.1},
+            "is for loss = cross-entropy, and loss is bce",
+        ),
         ({"epochs": []}, "epochs: 0 numbers for the 2 tasks"),
         ({"epochs": [1, 2], "steps": 3}, "epochs and steps are both given"),
         ({"schedule_at": [3]}, "schedule_at is for schedule = multistep, and schedule is constant"),
         ({"schedule": "cosine", "schedule_gamma": 0.5}, "schedule_gamma is for schedule = step or"),
         ({"schedule": "multistep"}, "say when, such as schedule_at"),
-        ({"schedule": "one-cycle", "warmup": 1}, "a warm-up of its own"),
+        (
+            {"schedule": "one-cycle", "warmup": 1},
+            "warmup is for schedule = constant .* is one-cycle",
+        ),
         ({"schedule": "cosine", "epochs": 1}, "changes no learning rate in 1 epochs"),
         ({"schedule": "one-cycle"}, "one-cycle has no time to rise in 2 epochs, it needs 4"),
+        (
+            {"schedule": "cosine", "schedule_over": "run", "stream": {"tasks": 1}, "steps": 1},
+            "in 1 epochs. Try more epochs",
+        ),
         ({"warmup": 2}, "warmup = 2 epochs is not below all 2 epochs"),
         ({"keep": "best"}, r"keep = best: task 1 .* no validation part. .*stream.validation=0.1"),
         ({"patience": 3}, "patience: task 1 .* no validation part"),

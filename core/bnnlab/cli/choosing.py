@@ -170,8 +170,9 @@ def _read(name: str, value: Any) -> Any:
     kinds = get_args(_OPTIONS[name].type) if name in _OPTIONS else ()
     if not {int, float} & {*kinds}:
         return value
-    if isinstance(value, list):
-        return [parse_value(each) for each in value]
+    if isinstance(value, list):  # of a flag that may be repeated, or has a list as TOML has it
+        read = map(parse_value, value)
+        return [it for each in read for it in (each if isinstance(each, list) else [each])]
     return parse_value(value) if isinstance(value, str) else value
 
 

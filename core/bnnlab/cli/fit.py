@@ -32,9 +32,10 @@ def check(
     json: Json = False,
     **said: Any,
 ) -> None:
-    """Check whether four components fit together. If not, say why, and what would fit.
+    """Check whether four components and the settings of a run fit. If not, say what would.
 
-    A component that is not named is the default. Exits with 1 if they do not fit.
+    A component that is not named is the default. Exits with 1 if something does
+    not fit.
 
     Examples:
       bnn check --rule dfa --optimizer meta --set model.weights=real
@@ -50,10 +51,12 @@ def check(
         listed = ", ".join(f"{kind} {name}" for kind, name in names.items())
         word = ("compatible", "green") if verdict.compatible else ("not compatible", "red")
         print_out(line(word, f": {listed}"))
-        for reason in verdict.reasons:
+        for reason in (*verdict.faults, *verdict.reasons):
             print_out(reason, indent=2)
         if verdict.reasons:
             print_out(f"would fit: {verdict.nearest()}", indent=2)
+        if verdict.later:
+            print_out(f"checked when a run begins: {'; '.join(verdict.later)}", indent=2)
     if not verdict.compatible:
         raise typer.Exit(1)
 

@@ -30,6 +30,8 @@ def abilities(host: PluginHost, kind: Kind, value: Any, is_made: bool) -> Abilit
         without = {"recalls"} if plain else set()
         if not getattr(value, "any_loss", True):
             without.add("any-loss")
+        if getattr(value, "whole_batch", False) is not True:  # a class may have a property
+            without.add("whole-batch")
         return provides - without, requires
     told = frozenset({"task-ids"})
     if kind is Kind.STREAM and is_made:

@@ -13,28 +13,18 @@ from bnnlab.interfaces.rule import LearningRule
 from bnnlab.interfaces.schedule import Schedule
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import BatchNorm
-from bnnlab.settings.run import RUN_OPTIONS, RunConfig
-
-_OF_SHAPE = {
-    "schedule_gamma": ("step", "multistep", "exponential"),
-    "schedule_every": ("step",),
-    "schedule_at": ("multistep",),
-}
-"""The settings that are for some schedules only."""
+from bnnlab.settings.run import RunConfig
 
 
 def of(config: RunConfig, tasks: Sequence[Task]) -> Policy:
     """Return how a run on these tasks trains.
 
     Raises:
-        UsageError: If its settings do not go together.
+        UsageError: If there are more or fewer numbers of epochs than tasks.
     """
     epochs = config.epochs if isinstance(config.epochs, Sequence) else ()
     if epochs is config.epochs and len(epochs) != len(tasks):
         raise UsageError(f"epochs: {len(epochs)} numbers for the {len(tasks)} tasks of the stream.")
-    if epochs and config.steps:
-        raise UsageError("epochs and steps are both given: leave one out.")
-    _check_schedule(config)
     return Policy(
         epochs=tuple(epochs),
         steps=config.steps,
@@ -59,14 +49,12 @@ def learning(config: RunConfig, tasks: Sequence[Task]) -> list[Task]:
     """Return the tasks with the loss that a run is told to learn.
 
     Raises:
-        UsageError: If their targets are no classes, or the loss is not smoothed.
+        UsageError: If their targets are no classes.
     """
     loss, smoothing = config.loss, config.label_smoothing
     if (loss, smoothing) == (CLASSES.loss_name, CLASSES.smoothing):
         return [*tasks]
     which = "label_smoothing" if smoothing else f"loss = {loss}"
-    if smoothing and loss != "cross-entropy":
-        raise UsageError(f"label_smoothing is of cross-entropy, and loss is {loss}.")
     if tasks[0].objective != CLASSES:
         raise UsageError(
             f"{which} is for streams with a class per input, and here targets are "
@@ -87,20 +75,6 @@ def expect_loss_alone(config: RunConfig, rule: LearningRule) -> None:
             "learns from more than the loss of a batch: take a rule that provides 'any-loss', such "
             "as bp."
         )
-
-
-def _check_schedule(config: RunConfig) -> None:
-    defaults = {option.name: option.default for option in RUN_OPTIONS}
-    for name, shapes in _OF_SHAPE.items():
-        if config.schedule not in shapes and getattr(config, name) != defaults[name]:
-            raise UsageError(
-                f"{name} is for schedule = {' or '.join(shapes)}, and schedule is "
-                f"{config.schedule}."
-            )
-    if config.schedule == "multistep" and not config.schedule_at:
-        raise UsageError("schedule = multistep: say when, such as schedule_at = [30, 60].")
-    if config.schedule == "one-cycle" and config.warmup:
-        raise UsageError("schedule = one-cycle has a warm-up of its own: leave warmup out.")
 
 
 def expect_separate_rows(rule: LearningRule, model: Model) -> None:

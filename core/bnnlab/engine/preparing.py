@@ -24,6 +24,7 @@ from bnnlab.engine.protocol import (
     join_versions,
     originate,
 )
+from bnnlab.engine.rates import Rates
 from bnnlab.errors import UsageError
 from bnnlab.guards import threads
 from bnnlab.interfaces.probe import Probe, Run
@@ -71,6 +72,7 @@ def prepare(
         choice = config.choices[Kind.STREAM]
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = make_run(host, config, stream, device, resumed=resumed)
+        Rates(run).check(run.optimizer)
         learner = Learner(run.model, run.rule, run.optimizer)
         state = state and translated(state, implied(config, run))
         chosen, made = make_probes(host, config, run, state and state["probes"])

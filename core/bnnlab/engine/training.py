@@ -35,17 +35,24 @@ class Trainer:
         progress: Where to begin: a new one, or from a checkpoint.
         control: Is told of lines of metrics, steps and checkpoints.
         probes: What measures the run; none by default.
+        rates: The learning rates of its steps; by default those of the run's own schedule.
     """
 
     def __init__(
-        self, run: Run, progress: Progress, control: Control, probes: Probes | None = None
+        self,
+        run: Run,
+        progress: Progress,
+        control: Control,
+        probes: Probes | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self._probes = probes = Probes({}, run) if probes is None else probes
         probes.log = control.log
         self.made, self.progress, self._given = run, progress, control
         self._control = replace(control, is_due=self._is_due, save=self._save)
         self._scorer = Scorer(run, progress, self._control, probes)
-        self._rates, self._selection = Rates(run), Selection(run, progress)
+        self._rates, self._selection = rates or Rates(run), Selection(run, progress)
+        run.rule.clip_value = run.policy.clip_value
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
 
     def run(self) -> None:
@@ -83,7 +90,14 @@ class Trainer:
         progress, run = self.progress, self.made
         if run.task_ids:
             run.model.select_task(task.index)
-        context = TaskContext(task, run.model, run.rule, run.batch_size, run.steps_of(task))
+        context = TaskContext(
+            task,
+            run.model,
+            run.rule,
+            run.batch_size,
+            run.steps_of(task),
+            self._rates.mean(task.index),
+        )
         if progress.phase == "start":
             self._probes.ask(Probe.task_started, progress.at(task))
             run.rule.task_started(context)
@@ -142,9 +156,9 @@ class Trainer:
         batches = examples.batches(run.batch_size, order, generator, progress.step)
         for inputs, targets in islice(batches, count - progress.step):
             batch = Batch(inputs, targets, task.loss)
-            closure = run.rule.closure(run.model, batch)
-            closure.pieces, closure.clip_value = run.policy.pieces, run.policy.clip_value
-            with self._rates.applied(run.optimizer, *where, progress.step):
+            with self._rates.applied(run.optimizer, run.rule, *where, progress.step):
+                closure = run.rule.closure(run.model, batch)
+                closure.pieces, closure.clip_value = run.policy.pieces, run.policy.clip_value
                 loss, logits = _step(run.optimizer, closure)
             losses[progress.step] = loss
             progress.count(task.objective.correct(task.mask(logits), targets))

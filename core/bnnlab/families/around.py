@@ -1,6 +1,6 @@
 """Rules and optimizers around another one: they change what it learns from, and it learns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,15 @@ def of_base(name: str) -> Any:
 
     method.__name__ = name
     return method
+
+
+def set_in_base(name: str) -> Any:
+    """Return an attribute that is `self.base`'s; what is set here is set there."""
+    return property(
+        lambda self: getattr(self.base, name),
+        lambda self, value: setattr(self.base, name, value),
+        doc="As the base; what is set here is set there.",
+    )
 
 
 def recalls(rule: LearningRule) -> bool:
@@ -89,14 +98,10 @@ class RuleAround(LearningRule):
         """As the base, and where the loss is changed: it is of all rows together."""
         return self.changes_loss or self.base.whole_batch
 
-    @property
-    def precision(self) -> torch.dtype | None:
-        """As the base; what is set here is set there."""
-        return self.base.precision
-
-    @precision.setter
-    def precision(self, dtype: torch.dtype | None) -> None:
-        self.base.precision = dtype
+    if not TYPE_CHECKING:  # checkers know them from `LearningRule`
+        precision = set_in_base("precision")
+        rate_factor = set_in_base("rate_factor")
+        clip_value = set_in_base("clip_value")
 
     def attach(self, model: Model, generator: torch.Generator) -> None:
         """Attach the base, which draws first: what it draws is what it draws alone.
@@ -170,6 +175,11 @@ class OptimizerAround(Optimizer):
         """As the base."""
         return self.base.test_draws
 
+    @property
+    def rates(self) -> Sequence[str]:  # type: ignore[override]
+        """As the base."""
+        return self.base.rates
+
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Let the base make a step."""
         return self.base.step(closure)
@@ -177,6 +187,7 @@ class OptimizerAround(Optimizer):
     if not TYPE_CHECKING:  # checkers know them from `Optimizer`
         task_started = of_base("task_started")
         task_ended = of_base("task_ended")
+        check_rates = of_base("check_rates")
         predictive = of_base("predictive")
         predicts_by = of_base("predicts_by")
         draw = of_base("draw")

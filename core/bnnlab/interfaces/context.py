@@ -17,6 +17,8 @@ class TaskContext:
         rule: The `LearningRule` that gives the gradients.
         batch_size: Examples per step, without those that the rule recalls.
         steps: Optimizer steps in this task, over all epochs.
+        rate_factor: What the schedule of the run multiplies the learning rates by: the root mean
+            square over these steps.
     """
 
     task: Task
@@ -24,3 +26,4 @@ class TaskContext:
     rule: Any
     batch_size: int
     steps: int
+    rate_factor: float = 1.0

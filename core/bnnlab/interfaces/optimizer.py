@@ -44,6 +44,8 @@ class Optimizer(ConsistentOptimizer):
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
         takes_scales: Whether it writes the scales of layers whose scale follows latent weights.
+        rates: The settings in groups that are learning rates: the schedule of a run multiplies
+            them for each step.
 
     Raises:
         ValueError: If a binary parameter holds other values than -1 and +1.
@@ -52,6 +54,7 @@ class Optimizer(ConsistentOptimizer):
 
     test_draws = 0
     takes_scales = False
+    rates: Sequence[str] = ("lr",)
 
     def __init__(
         self,
@@ -90,6 +93,13 @@ class Optimizer(ConsistentOptimizer):
         Args:
             closure: Leaves gradients in `.grad` and returns the loss. It switches autograd on
                 itself (`torch.enable_grad`). Call it once, or once per weight draw.
+        """
+
+    def check_rates(self, factor: float) -> None:
+        """Refuse a factor that takes a learning rate beyond its bounds; by default there are none.
+
+        Raises:
+            UsageError: If a rate of a group, times the factor, is too large; with the bound.
         """
 
     def predictive(self, n: int) -> Iterator[None]:

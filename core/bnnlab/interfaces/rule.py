@@ -31,9 +31,14 @@ class LearningRule(nn.Module, ABC):
             whatever shape its outputs have. What provides the capability "any-loss" says so here.
         whole_batch: Whether the gradient of a batch is another than the mean of those of its pieces
             (each example apart), since the rule compares examples, draws per batch or is not linear
-            in gradients. Such a rule cannot accumulate gradients.
+            in gradients. Such a rule cannot accumulate gradients. What says so here provides the
+            capability "whole-batch".
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
+        rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;
+            it is set before `step_started`. For rules that learn at rates of their own.
+        clip_value: Each number of the gradients is clipped to this size once the rule has left
+            them, by the run; None: no bound.
         precision: The dtype to which `torch.autocast` casts products in forward and backward
             passes, for example `torch.bfloat16`; None for no casting. Parameters and gradients stay
             float32.
@@ -42,6 +47,8 @@ class LearningRule(nn.Module, ABC):
     any_loss = False
     whole_batch = False
     whole_segments = False
+    rate_factor = 1.0
+    clip_value: float | None = None
     precision: torch.dtype | None = None
 
     def __init__(self) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+_RISE = 0.3
+"""Share of the time in which one-cycle rises."""
+
 Shape = Literal["constant", "cosine", "step", "multistep", "exponential", "one-cycle"]
 
 
@@ -52,6 +55,15 @@ class Schedule:
         """Return the factor at a time from 0 to total - 1, in a task."""
         return self.task_decay**task * self._within(time, total)
 
+    def turns(self, total: int) -> list[int]:
+        """Return times between which the factor only rises or only falls, the first and last too.
+
+        Times are from 0 to total - 1. What `task_decay` adds is left out.
+        """
+        peak = self.warmup + int(_RISE * (total - self.warmup)) - 1
+        found = {0, self.warmup - 1, self.warmup, peak, peak + 1, total - 1}
+        return sorted(time for time in found if 0 <= time < total)
+
     def _within(self, time: int, total: int) -> float:
         if time < self.warmup:
             return (time + 1) / self.warmup
@@ -63,7 +75,7 @@ def _cosine(_: Schedule, t: int, total: int) -> float:
 
 
 def _one_cycle(_: Schedule, t: int, total: int) -> float:
-    rises = 0.3 * total - 1
+    rises = _RISE * total - 1
     if t <= rises:
         return _between(1 / 25, 1, t / rises)
     return _between(1, 1 / 25 / 1e4, (t - rises) / (total - 1 - rises))

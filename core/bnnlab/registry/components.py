@@ -18,6 +18,7 @@ CAPABILITIES: Mapping[str, str] = {
     "gradients": "rule: the closure leaves the mean loss's gradient, or a surrogate, in .grad",
     "reevaluable": "rule: the closure may be called repeatedly in a step, at other weights",
     "any-loss": "rule: learns from the batch's loss alone, whatever targets and outputs are",
+    "whole-batch": "rule: the gradient of a batch is not the mean of those of its examples",
     "recalls": "rule: chooses itself what a step learns from: past examples, or another loss",
     "latent-weights": "optimizer: keeps latent weights, and moves them by the gradients given",
     "posterior": "optimizer: weights are a distribution that predictive(n) draws from",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, refuse
 from bnnlab.registry.components import PARTS, Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.changing import changed
 from bnnlab.settings.layers import fill
 from bnnlab.settings.run import TRACKING, Choice, RunConfig
+from bnnlab.settings.terms import faults, later, unfit
 from bnnlab.settings.text import written
 
 log = logging.getLogger(__name__)
@@ -26,22 +27,26 @@ Offers = Mapping[Kind, Sequence[Choice]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether four components fit.
+    """Whether four components fit, and the settings of their run.
 
     Attributes:
         reasons: One line per unmet requirement; empty if they fit.
         alternatives: Changes of one option or of one component, as a shell reads them, with which
             all else that was said is accepted, as `--optimizer adam`; of a kind, the most similar
             name first. Those that need options to be left out come last, and name them.
+        faults: What is wrong between the settings, a sentence each.
+        later: What is checked only when a run begins, since it depends on what is made then.
     """
 
     reasons: tuple[str, ...]
     alternatives: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     @property
     def compatible(self) -> bool:
-        """Whether every requirement is met."""
-        return not self.reasons
+        """Whether every requirement is met, and the settings go together."""
+        return not (self.reasons or self.faults)
 
     def nearest(self) -> str:
         """Return the first alternatives as one text, and how to see the others, or that none is."""
@@ -113,16 +118,24 @@ def _taken(choices: Choices, kind: Kind, capability: str) -> str:
 
 
 def check(host: PluginHost, config: RunConfig) -> Verdict:
-    """Judge the components of a run; if they do not fit, look for changes with which they do."""
-    reasons = unmet(config.choices)
-    return Verdict(reasons, _alternatives(host, config) if reasons else ())
+    """Judge a run by its settings, before anything is made.
+
+    If its components do not fit, look for changes with which they do.
+    """
+    reasons = _reasons(config, config.choices)
+    others = _alternatives(host, config) if reasons else ()
+    return Verdict(reasons, others, faults(config), tuple(map(str, later(config))))
+
+
+def _reasons(config: RunConfig, choices: Choices) -> tuple[str, ...]:
+    return (*unmet(choices), *unfit(config, choices))
 
 
 def _alternatives(host: PluginHost, config: RunConfig) -> tuple[str, ...]:
     found: dict[bool, list[str]] = {False: [], True: []}
     for flag, change in _changes(_offers(host), config.choices):
         outcomes = changed(host, config, change)
-        left = next((left for left, choices in outcomes if not unmet(choices)), None)
+        left = next((left for left, its in outcomes if not _reasons(config, its)), None)
         if left is not None:
             text = f"{flag} without {' '.join(map(_set, left))}" if left else flag
             found[bool(left)].append(text)
@@ -180,11 +193,11 @@ def _variants(offers: Offers, place: str, choice: Choice) -> Iterator[tuple[str,
 
 
 def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
-    """Refuse a run whose components do not fit, or that a tracker cannot show.
+    """Refuse a run whose components or settings do not fit, or that a tracker cannot show.
 
     Raises:
-        UsageError: With every unmet requirement, `why` there are more than those declared, and
-            what would fit.
+        UsageError: With all that is wrong, `why` there are more requirements than those declared,
+            and what would fit.
     """
     if config.trackers:
         check_trackers = host.library(TRACKING, "bnnlab_tracking.checking:check")
@@ -195,12 +208,13 @@ def require(host: PluginHost, config: RunConfig, why: str = "") -> None:
             )
         check_trackers(host, config.trackers.values())
     verdict = check(host, config)
-    if verdict.compatible:
-        return
-    reasons = "; ".join(verdict.reasons) + (f", since {why}" if why else "")
-    raise UsageError(
-        f"these components do not fit together: {reasons}. What would fit: {verdict.nearest()}"
-    )
+    told = [*verdict.faults]
+    if verdict.reasons:
+        reasons = "; ".join(verdict.reasons) + (f", since {why}" if why else "")
+        told.append(
+            f"these components do not fit together: {reasons}. What would fit: {verdict.nearest()}"
+        )
+    refuse(told, {})
 
 
 def matrix(host: PluginHost, model: Choice, stream: Choice) -> list[tuple[Choice, Choice, Verdict]]:

@@ -84,6 +84,14 @@ def test_fresh_models_learn_each_task_alone(
     assert result.plasticity == pytest.approx((first - second) / 2)
 
 
+def test_a_fresh_model_learns_at_the_rates_of_its_task(host: PluginHost) -> None:
+    """They are next to nothing in the second task, so it predicts as it was drawn."""
+    layer = {"fresh": True, "task_decay": 1e-30}
+    result = experiment(host, None, layer).run()
+    assert result.fresh_accuracy[1] == result.measures["untrained_accuracy"][1]
+    assert result.fresh_accuracy[0] == result.accuracy[0][0]
+
+
 def test_an_interrupted_comparison_with_fresh_models_goes_on(
     host: PluginHost, tmp_path: Path, compared: tuple[Result, list[int]]
 ) -> None:

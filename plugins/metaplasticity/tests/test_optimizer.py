@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,14 @@ def test_auto_is_one_over_lr_and_the_root_of_the_tasks_steps() -> None:
     for steps, m in ((400, 5.0), (100, 10.0)):  # 1 / (0.01 * 20), 1 / (0.01 * 10)
         optimizer.task_started(toy.context(toy.make_task(), model, toy.ToyRule(), steps))
         assert coefficients(model, optimizer) == pytest.approx([m] * 3)
+
+
+def test_auto_is_of_the_rates_that_a_schedule_leaves() -> None:
+    model = make_model()
+    optimizer = make_optimizer(model, lr=0.01, m="auto")
+    told = toy.context(toy.make_task(), model, toy.ToyRule(), 400)
+    optimizer.task_started(replace(told, rate_factor=0.5))
+    assert coefficients(model, optimizer) == pytest.approx([10.0] * 3)
 
 
 def test_auto_trains_as_the_number_it_stands_for() -> None:

@@ -10,6 +10,7 @@ from optuna.trial import FixedTrial
 from bnnlab.engine.result import MEASURES
 from bnnlab.errors import UsageError
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.fit import require
 from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.space import Range, Space, Values
 from bnnlab_optuna.tuning import ONE_NUMBER
@@ -122,6 +123,62 @@ def test_the_table_overrides_and_adds(plan: Any) -> None:
     drawn = space.settings(FixedTrial({**params, **others}))
     assert drawn["optimizer"] == {"lr": 0.01, "m": [1.0, 2.0, 3.0]}
     assert drawn["epochs"] == 8
+
+
+SETTINGS = """
+[tune.space]
+loss = ["cross-entropy", "bce"]
+label_smoothing = { low = 0.05, high = 0.2 }
+schedule = ["constant", "step", "exponential", "one-cycle"]
+schedule_gamma = { low = 0.1, high = 0.9 }
+schedule_every = [1, 2]
+warmup = [0, 1]
+"""
+OTHERS = {"rule.scale": 1.0, "optimizer.lr": 0.1, "optimizer.m": 1.0, "model.width": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("params", "left_out"),
+    [
+        ({"loss": "bce", "schedule": "step"}, {"label_smoothing"}),
+        (
+            {"loss": "cross-entropy", "schedule": "one-cycle"},
+            {"schedule_gamma", "schedule_every", "warmup"},
+        ),
+        (
+            {"loss": "bce", "schedule": "exponential"},
+            {"label_smoothing", "schedule_every"},
+        ),
+    ],
+)
+def test_settings_are_drawn_only_with_the_values_that_they_belong_to(
+    params: dict[str, str], left_out: set[str], plan: Any
+) -> None:
+    read = plan(HEAD + SETTINGS)
+    dependent = {"label_smoothing": 0.1, "schedule_gamma": 0.5, "schedule_every": 2, "warmup": 1}
+    drawn = read.space.settings(FixedTrial({**params, **dependent, **OTHERS}))
+    assert dependent.keys() - drawn.keys() == left_out
+    require(read.host, read.resolve(drawn))
+
+
+def test_a_setting_that_belongs_to_all_that_is_tried_has_no_condition(plan: Any) -> None:
+    space = '[tune.space]\nschedule = ["step", "exponential"]\nschedule_gamma = [0.1, 0.5]'
+    assert not any(each.when for each in plan(HEAD + space).space.dimensions)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tune.space]\nschedule_gamma = [0.1, 0.5]", "space.schedule_gamma: .* is constant"),
+        ('[tune.space]\nloss = ["bce", "squared-hinge"]\nlabel_smoothing = [0.0, 0.1]', "loss is"),
+        ('[tune.space]\nrule = ["dfa", "drtp"]\nloss = ["cross-entropy", "bce"]', "loss = bce"),
+        ('[tune.space]\nrule = ["dfa", "hsic"]\naccumulate = { low = 1, high = 2 }', "whole-batch"),
+        (f'sampler = "grid"\n{SETTINGS}', "label_smoothing does"),
+    ],
+)
+def test_settings_that_never_go_together_are_refused(text: str, said: str, plan: Any) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(HEAD + text)
 
 
 def test_options_of_a_component_are_drawn_only_with_it(plan: Any) -> None:

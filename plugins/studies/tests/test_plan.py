@@ -41,6 +41,26 @@ def values(plan: Plan, kind: str, option: str) -> list[Any]:
     return [cell.settings[kind][option] for cell in plan.cells]
 
 
+def test_settings_that_do_not_go_together_are_refused_with_their_cells(planned: Planned) -> None:
+    grid = """
+[sweep.grid]
+schedule = ["constant", "step"]
+schedule_gamma = [0.1, 0.5]
+"""
+    with pytest.raises(UsageError, match="schedule_gamma is for") as caught:
+        planned(grid)
+    assert str(caught.value).startswith("cell 'schedule=constant, schedule_gamma=0.5': ")
+
+
+def test_cells_know_what_is_checked_once_they_are_made(planned: Planned) -> None:
+    plan = planned('[sweep.grid]\nkeep = ["last", "best"]')
+    last, best = plan.cells
+    assert not last.later
+    assert [(str(each), each.of) for each in best.later] == [
+        ("keep: a validation part of each task", ("keep", "stream"))
+    ]
+
+
 GRID = """
 optimizer = "meta"
 [sweep]

@@ -325,6 +325,19 @@ def test_a_stream_without_a_validation_part_is_refused_before_the_first_run(
     assert {it.status for it in studies.ended.values()} == {"complete"}
 
 
+def test_what_only_a_stream_can_say_is_refused_before_the_first_run(
+    studies: Studies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = studies.file.read_text().replace("epochs = 1", "epochs = [1, 2, 3]\nkeep = 'best'")
+    studies.file.write_text(text)
+    with pytest.raises(UsageError, match=r"epochs: 3 numbers for the .* tasks"):
+        studies.carry_out()
+    assert not studies.ended
+    assert main(["sweep", str(studies.file), "--dry-run"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "before the first run begins: epochs: a number for each task; keep: a valid" in out
+
+
 def test_what_many_runs_warn_of_is_said_once(
     studies: Studies, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 from bnnlab.engine.continual import plasticity
 from bnnlab.engine.learner import Learner
+from bnnlab.engine.rates import Rates
 from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.probe import Control, Probe, Run
 
 
 class Fresh(Probe):
     """Teaches each task to a fresh model once the run has learned all of them.
+
+    It has as many steps as the run had in that task, at the same learning rates.
 
     It doubles the time. A run that is interrupted meanwhile goes on within the task.
     """
@@ -28,6 +31,7 @@ class Fresh(Probe):
 
     def run_ended(self, accuracy: Sequence[Sequence[float | None]], control: Control) -> None:
         """Teach the tasks that are left, and compare."""
+        rates = Rates(self._run)
         for task in self._run.tasks[len(self._accuracy) :]:
             learner = self._learner = self._learner or self._make()
             run = replace(
@@ -43,7 +47,7 @@ class Fresh(Probe):
                 control.stepped(index, *where)
 
             alone = replace(control, log=lambda _: None, stepped=stepped)
-            Trainer(run, learner.progress, alone).run()
+            Trainer(run, learner.progress, alone, rates=rates.alone(task.index)).run()
             self._accuracy.append(learner.progress.accuracy[0][0])
             self._learner = None
             control.save()

@@ -101,6 +101,16 @@ def average_signs(lamda: Tensor, grad: Tensor, weight: Tensor, lr: float) -> Non
         torch.copysign(one, value, out=w)
 
 
+def _expect_no_overshoot(lr: float, kappa: float) -> None:
+    if lr * kappa > 1:
+        raise UsageError(
+            f"lr {lr:g} times prior_precision {kappa:g} is above 1: a step would overshoot the "
+            "prior; lower one of them"
+        )
+    if lr > 1:
+        raise UsageError(f"lr {lr:g} is above 1: lower it")
+
+
 class BayesBiNN(BernoulliOptimizer):
     """The Bayesian learning rule for independent binary weights, or its limit, a sign of averages.
 
@@ -140,11 +150,6 @@ class BayesBiNN(BernoulliOptimizer):
         train_draws: Annotated[int, AtLeast(0), Search(1, 2, 5)] = 1,
         **posterior: Any,
     ) -> None:
-        if mode == "posterior" and prior != "none" and lr * prior_precision > 1:
-            raise UsageError(
-                f"lr {lr:g} times prior_precision {prior_precision:g} is above 1: a step would "
-                "overshoot the prior; lower one of them"
-            )
         super().__init__(
             model,
             generator=generator,
@@ -160,9 +165,16 @@ class BayesBiNN(BernoulliOptimizer):
             **posterior,
         )
         self.mode, self.prior = mode, prior
+        self.check_rates(1.0)
         if mode == "sign":
             self.test_draws = 0
         self.param_groups[0]["t"] = 0
+
+    def check_rates(self, factor: float) -> None:
+        """Refuse alpha above 1, and alpha kappa above 1 where there is a pull to the prior."""
+        pulls = self.mode == "posterior" and self.prior != "none"
+        for group in self.learned_groups():
+            _expect_no_overshoot(group["lr"] * factor, group["prior_precision"] if pulls else 0.0)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -238,11 +250,7 @@ class BayesBiNN(BernoulliOptimizer):
                 state["prior"] = state["lambda"].clone()
 
     def draw(self, parameter: Tensor) -> Tensor:
-        """Return signs drawn from the posterior.
-
-        Raises:
-            UsageError: In mode "sign", which has none.
-        """
+        """Return signs drawn from the posterior; refuse mode "sign", which has none."""
         if self.mode == "sign":
             raise UsageError("BayesBiNN has no posterior to draw weights from with mode='sign'")
         return super().draw(parameter)

@@ -76,6 +76,9 @@ class BiMU(BernoulliOptimizer):
 
     N is no number of examples: the pull is also multiplied by eta and by h.
 
+    The schedule of a run multiplies lr, the factor on what the data say; the pull to the prior and
+    lr_max stay. So where lr falls, the prior weighs more: a larger N makes up for it.
+
     Args:
         lr: Learning rate, factor on the gradient.
         lr_max: Largest eta; reached where a step strengthens a certain weight.

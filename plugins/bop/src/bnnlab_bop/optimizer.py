@@ -131,6 +131,12 @@ class Bop(Optimizer):
         self.real_optimizer = real_optimizer
         self._weights = weights
 
+    def check_rates(self, factor: float) -> None:
+        """Refuse gamma above 1, with which m is no average."""
+        for group in self.learned_groups():
+            if group["lr"] * factor > 1:
+                raise UsageError(f"gamma {group['lr'] * factor:g} is above 1: lower it")
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step: evaluate, flip weights, update the real parameters."""
@@ -159,13 +165,7 @@ class Bop(Optimizer):
                     parameter.sub_(parameter.grad, alpha=group["lr"])
 
     def update(self, group: Group, parameter: Tensor, grad: Tensor) -> None:
-        """Apply the equations of this module to a binary parameter, in place.
-
-        Args:
-            group: Its parameter group, with its settings.
-            parameter: The weights, -1 and +1.
-            grad: The mean loss's gradient, of the same shape.
-        """
+        """Apply the equations of this module to binary weights, by the mean loss's gradient."""
         gamma, threshold, state = group["lr"], group["threshold"], self.state[parameter]
         average = group["form"] == "average"
         if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips

@@ -26,6 +26,7 @@ class Consolidation(OptimizerAround):
     What is consolidated, theta, is the latent weight of a binary parameter, and a real parameter
     itself. The gradient of a quadratic penalty in theta is added to the loss's gradient, and the
     base steps on the sum: what it does to gradients, clipping included, it does to the penalty too.
+    `clip_value` of a run comes before, and does not clip the penalty.
     `step` returns the loss without the penalty.
 
     The end of a task must be told (`task_ended`); until the first one the base learns as it would

@@ -27,8 +27,9 @@ class SI(Consolidation):
         Omega <- Omega + max(0, omega) / ((theta - theta~)^2 + xi),  omega <- 0,  theta~ <- theta
         L + c sum_i Omega_i (theta_i - theta~_i)^2
 
-    g is the gradient without the penalty and before any clipping, and delta theta the realised
-    change, so that the sum of all omega is the loss that the steps took away, to first order. Of a
+    g is the gradient without the penalty and before the base clips, and delta theta the realised
+    change, so that the sum of all omega is the loss that the steps took away, to first order. With
+    `clip_value` of a run g is what that leaves, so the sum is no more than near this loss. Of a
     binary parameter theta is the latent weight, and g the gradient at its sign (straight through).
     A surrogate gradient, as of direct feedback alignment, stands for g where the rule gives one.
 

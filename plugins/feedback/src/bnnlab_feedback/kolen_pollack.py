@@ -23,14 +23,16 @@ class KolenPollack(FeedbackRule):
     After each step, B <- (1 - decay) B - rate G (Akrout et al., eq. 17, where B is transposed). If
     W changes in the same way, W <- (1 - decay) W - rate G, then W - B becomes (1 - decay) (W - B):
     in the end B is W, and the rule is backpropagation. The optimizer `sgd` does this with lr =
-    rate, weight_decay = decay / rate and no momentum, as long as nothing is clipped. The rule does
-    not know the optimizer. Under another one, B follows W as far as both sum up equal gradients.
+    rate, weight_decay = decay / rate, no momentum and no bound on W or on the norm of G. The rule
+    does not know the optimizer. Under another one, B follows W as far as both sum up equal
+    gradients. The schedule of a run multiplies rate and decay as it does lr, and its `clip_value`
+    clips G for B as for W.
 
     In a binary layer the error passes sign(B). So B is latent, as is the weight L of the optimizer
     behind W = sign(L): what is said above of W holds of L, and sign(B) comes to be W.
 
     G is the mean over the calls of a step (weight draws, or pieces of a batch), before the
-    optimizer clips it. Where W is frozen, B is as well.
+    optimizer clips its norm. Where W is frozen, B is as well.
 
     Args:
         rate: Learning rate of B.
@@ -51,6 +53,7 @@ class KolenPollack(FeedbackRule):
         self.rate, self.decay, self.latent_init = rate, decay, latent_init
         self._sums: dict[str, Tensor] = {}  # of the gradients of a step, times their rows
         self._rows = 0
+        self._factor = 1.0  # of the rates in that step
 
     def start(self, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
         """Draw B."""
@@ -79,13 +82,18 @@ class KolenPollack(FeedbackRule):
         """Let B learn from the step before, however often its closure was called."""
         for name, total in self._sums.items():
             B = self.get_buffer(key(name))
-            B.mul_(1 - self.decay).sub_(total.to(B), alpha=self.rate / self._rows)
-        self._sums, self._rows = {}, 0
+            if self.clip_value is not None:
+                most = self.clip_value * self._rows
+                total = total.clamp(-most, most)
+            rate, decay = self.rate * self._factor, self.decay * self._factor
+            B.mul_(1 - decay).sub_(total.to(B), alpha=rate / self._rows)
+        self._sums, self._rows, self._factor = {}, 0, self.rate_factor
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the last step has left to learn."""
-        return {"sums": dict(self._sums), "rows": self._rows}
+        return {"sums": dict(self._sums), "rows": self._rows, "factor": self._factor}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore it."""
         self._sums, self._rows = dict(state["sums"]), state["rows"]
+        self._factor = state.get("factor", 1.0)  # earlier versions did not save it

@@ -27,6 +27,8 @@ class BGD(GaussianOptimizer):
     x; for x > 0 it is computed as 1 / (sqrt(1 + x^2) + x), whose digits do not cancel. It was
     published without a forgetting term: sigma shrinks with what is learned, and so does plasticity.
 
+    Only mu has a learning rate, so the schedule of a run leaves the steps of sigma as they are.
+
     Where this differs from the published codes: in four of them, baselines of later papers, the
     square root has the wrong sign, 2 - sqrt(1 + x^2) - x, which shrinks sigma too fast and makes it
     negative above x = 0.75. The right rule without a clamp lets sigma grow by 2 |x| in a step, and

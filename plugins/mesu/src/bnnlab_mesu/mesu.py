@@ -33,6 +33,8 @@ class MESU(GaussianOptimizer):
     back to the prior, and is free to learn again. N counts steps: it is how many of them the
     posterior remembers, and `memory=None` is infinity: nothing is forgotten.
 
+    The schedule of a run multiplies both rates, and so the pull to the prior, as the equations say.
+
     Where this differs from the published codes: one of them multiplies the pull on mu by sigma_p^2,
     where the equation divides, takes the initial sigma for the prior's, and leaves the pull out of
     the learning rates. Without a clamp, sigma there turns negative where
@@ -47,6 +49,8 @@ class MESU(GaussianOptimizer):
         memory: N, the number of steps that the posterior remembers. None: nothing is forgotten.
         gaussian: Options of `GaussianOptimizer`.
     """
+
+    rates = ("lr", "sigma_lr")
 
     def __init__(
         self,

@@ -45,7 +45,8 @@ class MetaplasticAdam(LatentOptimizer):
 
     Args:
         m: Metaplasticity coefficient; 0: none. A list has one per weight tensor, from input to
-            output. auto: 1 / (lr sqrt(steps per task)).
+            output. auto: 1 / (lr sqrt(steps per task)), of a schedule with the root mean square
+            of lr over the task.
         beta1: Decay of the first moment M.
         beta2: Decay of the second moment V.
         eps: Added to the square root of V.
@@ -104,8 +105,9 @@ class MetaplasticAdam(LatentOptimizer):
         """Set m from the steps of the task that begins, if it is `auto`."""
         if self._auto:
             for group in self.learned_groups():
+                lr = group["lr"] * context.rate_factor
                 for parameter in group["params"]:
-                    self.state[parameter]["m"] = 1 / (group["lr"] * math.sqrt(context.steps))
+                    self.state[parameter]["m"] = 1 / (lr * math.sqrt(context.steps))
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]

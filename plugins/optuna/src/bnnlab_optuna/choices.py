@@ -60,10 +60,10 @@ def grid(space: Space) -> dict[str, Sequence[Any]]:
         UsageError: If a grid cannot be made of the space.
     """
     for each in space.dimensions:
-        if each.only:
+        if each.only or each.when:
             raise UsageError(
-                f"tune.sampler: a grid has no option of one component alone, such as {each.name}; "
-                "take another sampler, or cells of `bnn sweep`."
+                "tune.sampler: a grid has nothing that belongs to some choices alone, and "
+                f"{each.name} does; take another sampler, or cells of `bnn sweep`."
             )
         if not each.what.points():
             raise UsageError(

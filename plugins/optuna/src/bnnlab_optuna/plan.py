@@ -154,13 +154,13 @@ def _is_ours(file: Path) -> bool:
 def _fitting(
     host: PluginHost, space: Space, config: RunConfig, places: Sequence[Settings | Layer]
 ) -> tuple[Settings | Layer, ...]:
-    """Return what all trials set; raise UsageError if some components do not fit."""
+    """Return what all trials set; raise UsageError if something in the space does not fit."""
     model: Settings = {Kind.MODEL: config.choices[Kind.MODEL].name}
     tries_rules = any(each.key == (Kind.RULE, "name") for each in space.dimensions)
     # A rule with a default model would choose another one.
     shared = (*([model] if tries_rules else []), *places, HELD_OUT)
-    for components in space.combinations():
-        require(host, resolve(host, [*shared, components]))
+    for choices in space.combinations():
+        require(host, resolve(host, [*shared, choices]))
     return shared
 
 

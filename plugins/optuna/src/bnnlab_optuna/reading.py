@@ -12,6 +12,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import check_value, shown
 from bnnlab.settings.merging import Layer, Named, Settings, merge
 from bnnlab.settings.run import ELSEWHERE, KINDS, MEASURING, RUN_OPTIONS, RunConfig
+from bnnlab.settings.terms import ONLY_WITH, misplaced
 from bnnlab.settings.text import assignment, joined
 from bnnlab_optuna.space import Dimension, Key, Range, Space, Values
 
@@ -106,13 +107,30 @@ def _dimensions(
             what = _declared(each.name, each.option)
         else:
             continue
-        dimensions.append(Dimension(each.key, what, each.only))
+        when = _belonging(each.name, config, {it.name: it.what for it in dimensions})
+        dimensions.append(Dimension(each.key, what, each.only, when))
     for key in _unknown(asked, known):
         name, names = ".".join(key), [it for it in known.values() if it not in {*METHODS}]
         alike = [each for each in names if each.startswith(".".join(key[:-1]) + ".")]
         hint = did_you_mean(name, names) or f" There are: {', '.join(alike)}." * bool(alike)
         raise ValueError(f"{name}: there is no such setting.{hint}")
     return dimensions
+
+
+def _belonging(
+    name: str, config: RunConfig, searched: Mapping[str, Range | Values]
+) -> tuple[str, tuple[Any, ...]] | None:
+    """Return the searched setting with values to which this one does not belong, and the others.
+
+    Raises:
+        ValueError: If it belongs to no value that is tried.
+    """
+    other, values = ONLY_WITH.get(name, ("", ()))
+    tried = searched[other].ends() if other in searched else [getattr(config, other, "")]
+    own = tuple(it for it in tried if it in values)
+    if other and not own:
+        raise ValueError(f"{name}: {misplaced(name, other, ' or '.join(tried))}")
+    return (other, own) if other and len(own) < len(tried) else None
 
 
 def _asked(asked: Any, key: Key) -> Any:

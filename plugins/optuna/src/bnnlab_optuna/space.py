@@ -1,12 +1,13 @@
 """The space that is searched."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from optuna.trial import BaseTrial
 
+from bnnlab.settings.terms import BEARING
 from bnnlab.settings.text import written
 
 
@@ -32,6 +33,10 @@ class Range:
         step = self.step or int(self.whole)
         count = int((self.high - self.low) / step + 1e-9) + 1 if step else 0
         return [self.low + step * place for place in range(count)]
+
+    def ends(self) -> list[Any]:
+        """Return its lowest and its highest number."""
+        return [int(end) if self.whole else end for end in (self.low, self.high)]
 
     def of(self, trial: BaseTrial, name: str) -> Any:
         """Return a trial's number, drawn if the trial has none yet."""
@@ -59,6 +64,10 @@ class Values:
         """Return all of them, as the study has them."""
         return [*self.labels()]
 
+    def ends(self) -> list[Any]:
+        """Return all of them."""
+        return [*self.values]
+
     def of(self, trial: BaseTrial, name: str) -> Any:
         """Return a trial's value, drawn if the trial has none yet."""
         return self.labels()[trial.suggest_categorical(name, self.points())]
@@ -76,11 +85,14 @@ class Dimension:
         key: Where it is: `("optimizer", "lr")`, of the name of a component `("optimizer", "name")`.
         what: Its values.
         only: The components that it belongs to where several are tried: each with its place.
+        when: The setting of the run that it belongs to where several values are tried, and those
+            with which it does.
     """
 
     key: Key
     what: Range | Values
     only: tuple[tuple[Key, str], ...] = ()
+    when: tuple[str, tuple[Any, ...]] | None = field(default=None, repr=False)
 
     @property
     def is_name(self) -> bool:
@@ -98,7 +110,9 @@ class Dimension:
         return ".".join(f"{part}:{name}" if name else part for part, name in told)
 
     def belongs(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether these settings choose the components that it belongs to."""
+        """Return whether these settings choose what it belongs to."""
+        if self.when and settings[self.when[0]] not in self.when[1]:
+            return False
         for place, name in self.only:
             table: Any = settings
             for part in place:
@@ -116,14 +130,17 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """All that is searched, in the order in which it is drawn: components before their options."""
+    """All that is searched, in the order in which it is drawn.
+
+    Components come before their options, and settings before those that belong to their values.
+    """
 
     dimensions: tuple[Dimension, ...]
 
     def settings(self, trial: BaseTrial) -> dict[str, Any]:
         """Return the settings of a trial, nested as in a run file; draw what it does not have yet.
 
-        An option of one component alone is drawn if this component was.
+        What belongs to one component or value alone is drawn if this was.
         """
         found: dict[str, Any] = {}
         for each in self.dimensions:
@@ -132,11 +149,15 @@ class Space:
         return found
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """Return the settings of all choices of components, without options."""
-        chosen = [each for each in self.dimensions if each.is_name]
-        for names in product(*(each.what.points() for each in chosen)):
+        """Return the settings of all choices of components, without their options.
+
+        With them go the settings of the run that bear on components, or on one another: each with
+        all its values, a range with its ends.
+        """
+        chosen = [each for each in self.dimensions if each.is_name or each.key[0] in BEARING]
+        for values in product(*(each.what.ends() for each in chosen)):
             found: dict[str, Any] = {}
-            for each, name in zip(chosen, names, strict=True):
+            for each, value in zip(chosen, values, strict=True):
                 if each.belongs(found):
-                    each.put(found, name)
+                    each.put(found, value)
             yield found

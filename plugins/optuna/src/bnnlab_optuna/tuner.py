@@ -85,7 +85,8 @@ class Tuner:
         """Make or continue the study; raise UsageError, and leave no new folder, if it cannot."""
         plan, is_new = self._plan, not self._plan.folder.exists()
         if not (plan.folder / PLAN).exists():
-            config = plan.resolve({"seed": plan.tuning.seeds[0]})
+            first = next(plan.space.combinations())
+            config = plan.resolve(first, {"seed": plan.tuning.seeds[0]})
             if fault := executor.submit(examine, config.as_dict()).result():
                 raise fault
         try:

@@ -24,7 +24,7 @@ ER_ACE = Component(
     summary="Replay in which new examples compete among the classes of their batch alone.",
     source="Caccia et al., 'New Insights on Reducing Abrupt Representation Change in Online "
     "Continual Learning', ICLR 2022 (arXiv 2104.05025)",
-    provides=_RECALLS,
+    provides=_RECALLS | {"whole-batch"},
 )
 
 DERPP = Component(
@@ -34,7 +34,7 @@ DERPP = Component(
     summary="Dark experience replay (DER++): past logits are matched, and past labels learned.",
     source="Buzzega et al., 'Dark Experience for General Continual Learning: a Strong, Simple "
     "Baseline', NeurIPS 2020 (arXiv 2004.07211)",
-    provides=_RECALLS,
+    provides=_RECALLS | {"whole-batch"},
 )
 
 LWF = Component(
@@ -43,7 +43,7 @@ LWF = Component(
     target="bnnlab_rehearsal.lwf:LearningWithoutForgetting",
     summary="Learning without forgetting: distillation from the model before the task.",
     source="Li and Hoiem, 'Learning without Forgetting', ECCV 2016 (arXiv 1606.09282)",
-    provides=_RECALLS,
+    provides=_RECALLS | {"whole-batch"},
     requires=frozenset({"boundaries"}),
 )
 

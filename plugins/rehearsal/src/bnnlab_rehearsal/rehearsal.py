@@ -13,7 +13,7 @@ from bnnlab.interfaces.policies import Policy
 from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import AtLeast, Part, Search
 
-_GRADIENTS = ("gradients", "reevaluable", "x-*")
+_GRADIENTS = ("gradients", "reevaluable", "whole-batch", "x-*")
 """What is so of any rule's gradients, also as a third party says it, is so of more rows."""
 AnyRule = Annotated[
     Maker | str,

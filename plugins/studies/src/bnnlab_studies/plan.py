@@ -1,7 +1,7 @@
 """A plan: the cells and seeds of a study, resolved and checked, and the folder it is kept in."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, resolve, resolve_components
 from bnnlab.settings.run import KINDS, Choice, RunConfig
+from bnnlab.settings.terms import Later, later
 from bnnlab.storage.folder import named_folder
 from bnnlab_studies.cells import APART, digest, file_name, listed
 from bnnlab_studies.job import Job
@@ -28,11 +29,13 @@ class Cell:
         name: For people.
         settings: As `RunConfig.as_dict()` returns them.
         folder: Name of the folder with its runs.
+        later: What is checked once its parts are made.
     """
 
     name: str
     settings: Mapping[str, Any]
     folder: str = "cell"
+    later: tuple[Later, ...] = field(default=(), compare=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -183,7 +186,10 @@ def folder_of(place: Path, config: RunConfig, spoken: Mapping[str, Any]) -> Path
 def _cells(points: Sequence[Point], configs: Sequence[RunConfig]) -> tuple[Cell, ...]:
     cells = [
         Cell(
-            point.name or described(config), config.as_dict(), file_name(point.folder or point.name)
+            point.name or described(config),
+            config.as_dict(),
+            file_name(point.folder or point.name),
+            tuple(later(config)),
         )
         for point, config in zip(points, configs, strict=True)
     ]

@@ -90,17 +90,19 @@ def write_table(study: Study, folder: Path) -> None:
 
 
 def _examine(cells: Iterable[Cell], executor: Asked) -> None:
-    """Refuse cells that are evaluated on a validation part that their stream does not have.
+    """Refuse cells that cannot begin, where only their stream, model or optimizer can say so.
 
-    Only the stream itself knows it. One cell of each stream is examined, by a worker.
+    Of cells that are alike in what that depends on, one is examined, by a worker.
 
     Raises:
         UsageError: With what is wrong; a `DownloadError` if it is only the network.
     """
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.settings["evaluate_on"] == "validation":
-            alike.setdefault(json.dumps(cell.settings["stream"]), []).append(cell)
+        if cell.later:
+            names = {name for each in cell.later for name in each.of}
+            key = {name: cell.settings[name] for name in sorted(names)}
+            alike.setdefault(json.dumps(key), []).append(cell)
     asked = [(some, executor.submit(examine, some[0].settings)) for some in alike.values()]
     found = [(some, future.result()) for some, future in asked]
     if faults := [f"{', '.join(it.name for it in some)}: {why}" for some, why in found if why]:

@@ -113,6 +113,8 @@ def _print_plan(plan: Plan, engine: Engine, json: bool) -> None:
     if seconds and left:
         rest = timedelta(seconds=round(fmean(seconds) * left / min(engine.jobs, left)))
         print_out(f"time left: about {rest}, if the others take as long as those that are done")
+    if left and (told := dict.fromkeys(str(each) for cell in plan.cells for each in cell.later)):
+        print_out(f"checked before the first run begins: {'; '.join(told)}")
     planned = [Record("", None, "planned", cell.settings, {}) for cell in plan.cells]
     names = [cell.name for cell in plan.cells]
     differing = [*group(planned)]
