@@ -95,6 +95,12 @@ class BatchChecks(RuleChecks):
         message = "in three pieces, the batch has another loss or gradient"
         assert_close(found[0], found[1], message, rtol=1e-3, atol=1e-6)
 
+    def test_whole_batch_is_declared_as_it_is(self) -> None:
+        """The capability 'whole-batch' says what the attribute `whole_batch` says."""
+        declared, has = self.provides("whole-batch"), self.make().whole_batch
+        said = f"it {'provides' if declared else 'does not provide'} 'whole-batch'"
+        assert declared == has, f"{said}, and whole_batch is {has}"
+
     def _started(self, model: Model, batch_size: int = toy.BATCH_SIZE) -> LearningRule:
         """Return a rule that has heard of the start of a task."""
         rule = self.make(0, model)

@@ -434,6 +434,7 @@ class WeighsTheFirstOfItsOwn(WeighsTheFirst):
     told = {"own_objective": True}
 
 
+WHOLE = "test_whole_batch_is_declared_as_it_is"
 PIECES = "test_pieces_of_a_batch_have_its_gradient"
 
 
@@ -450,6 +451,18 @@ class SaysThatItComparesExamples(ComparesExamples):
     """Says so."""
 
     whole_batch = True
+
+
+@right(WHOLE)
+class DeclaresThatItComparesExamples(SaysThatItComparesExamples):
+    """Declares it, too."""
+
+    provides = ("whole-batch",)
+
+
+@found_by(WHOLE, "does not provide 'whole-batch', and whole_batch is True")
+class DeclaresNothingOfIt(SaysThatItComparesExamples):
+    """Does not."""
 
 
 @found_by("test_a_last_batch_of_another_size_is_learned_from", "others than of these 7 alone")
