@@ -176,8 +176,9 @@ class _Template(string.Formatter):
             return kwargs["parts"][field_name], field_name
         if field_name == "0":
             return args[0], field_name
-        values = dict.fromkeys(run[field_name] for run in kwargs["runs"])
-        return values.popitem()[0] if len(values) == 1 else ", ".join(map(str, values)), field_name
+        values = [run[field_name] for run in kwargs["runs"]]
+        values = [value for n, value in enumerate(values) if value not in values[:n]]
+        return values[0] if len(values) == 1 else ", ".join(map(str, values)), field_name
 
 
 def _text(template: str, parts: Mapping[str, str], runs: list[Record], shown: str = "") -> str:

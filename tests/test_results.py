@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +15,8 @@ import tomli
 import tomli_w
 from engines import Here
 
-from bnnlab import UsageError
+from bnnlab import PluginHost, UsageError
+from bnnlab.registry.recipes import find_recipes
 from bnnlab_studies.cells import file_name
 from bnnlab_studies.record import Record
 
@@ -86,7 +88,7 @@ def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
 ) -> None:
     def tuned(cell: Any) -> Any:
         its = cell.settings
-        return its["rule"], its["model"], its["stream"].get("folder")
+        return its["rule"], its["model"], its["schedule"], its["stream"].get("folder")
 
     study, _ = study_of(folder)
     tuning, place = study_of(f"{folder}/tuning")
@@ -128,6 +130,15 @@ def test_the_settings_of_rehearsal_are_those_that_did_best_on_held_out_images(
             tried = [each for each in tuning.cells if method(each) == method(cell)]
             best = max(tried, key=lambda each: scores[each.name])
             assert chosen(best) == chosen(cell), cell.name
+
+
+def test_the_published_figures_of_recipes_are_those_that_the_recipes_say(study_of: StudyOf) -> None:
+    said = {recipe.name: recipe.reproduces for recipe in find_recipes(PluginHost())}
+    study, _ = study_of("recipes")
+    figures = [each for table in study.table for each in table["figures"]["published"].items()]
+    assert {name for name, _ in figures} <= {cell.name for cell in study.cells}
+    for name, figure in figures:
+        assert all(number in said[name] for number in re.findall(r"[\d.]+", figure)), name
 
 
 # ----------------------------------------------------------------------------------- tables
