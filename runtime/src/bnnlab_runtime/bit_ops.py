@@ -37,8 +37,10 @@ class PlaneLinear(Op):
     def __call__(self, x: NDArray[np.uint8]) -> Sums:
         """Map `(B, ...)` to `(B, O)`."""
         flat = x.reshape(len(x), -1)
-        planes = (mismatches(pack((flat >> bit & 1) == 1), self.weight) << bit for bit in range(8))
-        return 255 * self.positive - np.sum([*planes], 0, dtype=np.int32)
+        sums = np.tile(255 * self.positive, (len(x), 1))
+        for bit in range(8):
+            sums -= mismatches(pack((flat >> bit & 1) == 1), self.weight) << bit
+        return sums
 
 
 class BitLinear(Op):

@@ -13,14 +13,15 @@ ROWS = 4
 """So many rows of inputs share each word of weights that is read."""
 
 
-@intrinsic
-def popcount(_context: Any, _word: Any) -> Any:
-    """Count the bits of a word: the instruction of the processor, of vectors where it has one."""
-
+def _popcount(_context: Any, _word: Any) -> Any:
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
+
+
+popcount: Any = intrinsic(_popcount)
+"""Counts the bits of a word: the instruction of the processor, of vectors where it has one."""
 
 
 def compiled(*signatures: str) -> Any:
