@@ -58,9 +58,13 @@ class BitLinear(bit_ops.BitLinear):
 class Threshold(bit_ops.Threshold):
     """As in the reference."""
 
+    def prepare(self) -> None:
+        """Make the limits as the kernel takes them."""
+        self.limits = self.t[None]
+
     def __call__(self, x: NDArray[Any]) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return _thresholds(x, self.t, self.flip)
+        return _thresholds(x, self.limits, self.flip)
 
 
 class Sign(bit_ops.Sign):
@@ -68,12 +72,12 @@ class Sign(bit_ops.Sign):
 
     def prepare(self) -> None:
         """Make the thresholds."""
-        self.t = np.zeros(self.output.signs[-1], np.float32)
+        self.limits = np.zeros((1, self.output.signs[-1]), np.float32)
         self.flip = np.zeros(self.output.shape[-1], np.uint64)
 
     def __call__(self, x: Real) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return _thresholds(x, self.t, self.flip)
+        return _thresholds(x, self.limits, self.flip)
 
 
 class RowThreshold(bit_ops.RowThreshold):
@@ -85,13 +89,9 @@ class RowThreshold(bit_ops.RowThreshold):
 
     def __call__(self, x: Sums) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        t = np.empty((len(x), x.shape[-1]), np.int32)
-        kernels.row_limits(x.reshape(len(x), -1, x.shape[-1]), self.groups, self.t, t)
-        out = np.empty((len(x), *self.output.shape), np.uint64)
-        for image, limits, bits in zip(x, t, out, strict=True):
-            flat = image.reshape(-1, image.shape[-1])
-            kernels.thresholds(flat, limits, self.flip, bits.reshape(len(flat), -1))
-        return out
+        limits = np.empty((len(x), x.shape[-1]), np.int32)
+        kernels.row_limits(x.reshape(len(x), -1, x.shape[-1]), self.groups, self.t, limits)
+        return _thresholds(x, limits, self.flip)
 
 
 class OrPool(bit_ops.OrPool):
@@ -134,10 +134,10 @@ class Unpack(bit_ops.Unpack):
         return out
 
 
-def _thresholds(x: NDArray[Any], t: NDArray[Any], flip: Bits) -> Bits:
+def _thresholds(x: NDArray[Any], limits: NDArray[Any], flip: Bits) -> Bits:
     out = np.empty((*x.shape[:-1], len(flip)), np.uint64)
     channels = x.shape[-1]
-    kernels.thresholds(x.reshape(-1, channels), t, flip, out.reshape(-1, len(flip)))
+    kernels.thresholds(x.reshape(-1, channels), limits, flip, out.reshape(-1, len(flip)))
     return out
 
 

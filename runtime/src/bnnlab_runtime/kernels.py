@@ -6,27 +6,39 @@ Sizes are those of whole programs: a caller has checked all indices.
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-ROWS = 4
-"""So many rows of inputs share each word of weights that is read."""
-
-
-def _popcount(_context: Any, _word: Any) -> Any:
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-popcount: Any = intrinsic(_popcount)
-"""Counts the bits of a word: the instruction of the processor, of vectors where it has one."""
+from bnnlab_runtime.vectors import BLOCK, ROWS, count_block, popcount
 
 
 def compiled(*signatures: str) -> Any:
     """Compile for these types, without the interpreter's lock, and keep the result on disk."""
     return njit([*signatures], nogil=True, cache=True, error_model="numpy")
+
+
+@njit
+def mismatches(x, several, weight, first, count):
+    """Write popcount(x xor weight) of all outputs of a group.
+
+    Args:
+        x: (ROWS, K).
+        several: How many of these rows are wanted.
+        weight: (K, O).
+        first: The group's first output.
+        count: (ROWS, outputs of the group).
+    """
+    own = count.shape[1]
+    blocked = own // BLOCK * BLOCK if several > 1 else 0
+    for o in range(0, blocked, BLOCK):
+        count_block(x, weight, first + o, count, o)
+    for r in range(several):
+        counted = count[r, blocked:]
+        for o in range(len(counted)):
+            counted[o] = 0
+        for k in range(len(weight)):
+            word, row = x[r, k], weight[k, first + blocked : first + own]
+            for o in range(len(counted)):
+                counted[o] += popcount(word ^ row[o])
 
 
 @compiled(
@@ -52,8 +64,6 @@ def products(x, weight, rows, columns, row_pattern, column_pattern, base, groups
     words = x.shape[3] // groups
     patch = np.zeros((ROWS, size), np.uint64)
     count = np.empty((ROWS, own), np.uint64)
-    p0, p1, p2, p3 = patch[0], patch[1], patch[2], patch[3]
-    c0, c1, c2, c3 = count[0], count[1], count[2], count[3]
     places = batch * height * width
     for group in range(groups):
         first = group * own
@@ -73,24 +83,7 @@ def products(x, weight, rows, columns, row_pattern, column_pattern, base, groups
                             for w in range(words):
                                 patch[r, k + w] = 0
                         k += words
-            for r in range(several):
-                for o in range(own):
-                    count[r, o] = 0
-            if several == 1:
-                for k in range(size):
-                    x0, row = p0[k], weight[k, first : first + own]
-                    for o in range(own):
-                        c0[o] += popcount(x0 ^ row[o])
-            else:
-                for k in range(size):
-                    x0, x1, x2, x3 = p0[k], p1[k], p2[k], p3[k]
-                    row = weight[k, first : first + own]
-                    for o in range(own):
-                        v = row[o]
-                        c0[o] += popcount(x0 ^ v)
-                        c1[o] += popcount(x1 ^ v)
-                        c2[o] += popcount(x2 ^ v)
-                        c3[o] += popcount(x3 ^ v)
+            mismatches(patch, several, weight, first, count)
             for r in range(several):
                 line, j = (start + r) // width, (start + r) % width
                 b, i = line // height, line % height
@@ -112,43 +105,43 @@ def plane_products(pixels, weight, positive, out):
     """
     words, outputs = weight.shape
     padded = np.zeros(words * 64, np.uint8)
-    planes = np.empty(8, np.uint64)
-    count = np.empty(outputs, np.uint64)
+    planes = np.empty((ROWS, words), np.uint64)
+    count = np.empty((ROWS, outputs), np.uint64)
     for b in range(len(pixels)):
         for f in range(pixels.shape[1]):
             padded[f] = pixels[b, f]
         for o in range(outputs):
-            count[o] = 0
-        for k in range(words):
-            for bit in range(8):
-                word = np.uint64(0)
-                for j in range(64):
-                    word |= np.uint64((padded[64 * k + j] >> bit) & 1) << np.uint64(j)
-                planes[bit] = word
-            a0, a1, a2, a3 = planes[0], planes[1], planes[2], planes[3]
-            a4, a5, a6, a7 = planes[4], planes[5], planes[6], planes[7]
-            row = weight[k]
-            for o in range(outputs):
-                v = row[o]
-                low = (popcount(a0 ^ v) + (popcount(a1 ^ v) << np.uint64(1))) + (
-                    (popcount(a2 ^ v) << np.uint64(2)) + (popcount(a3 ^ v) << np.uint64(3))
-                )
-                high = (popcount(a4 ^ v) + (popcount(a5 ^ v) << np.uint64(1))) + (
-                    (popcount(a6 ^ v) << np.uint64(2)) + (popcount(a7 ^ v) << np.uint64(3))
-                )
-                count[o] += low + (high << np.uint64(4))
-        for o in range(outputs):
-            out[b, o] = 255 * positive[o] - np.int32(count[o])
+            out[b, o] = 255 * positive[o]
+        for low in range(0, 8, ROWS):
+            for r in range(ROWS):
+                for k in range(words):
+                    word = np.uint64(0)
+                    for j in range(64):
+                        word |= np.uint64((padded[64 * k + j] >> (low + r)) & 1) << np.uint64(j)
+                    planes[r, k] = word
+            mismatches(planes, ROWS, weight, 0, count)
+            for r in range(ROWS):
+                for o in range(outputs):
+                    out[b, o] -= np.int32(count[r, o]) << (low + r)
 
 
 @compiled(
-    "void(i4[:,::1], i4[::1], u8[::1], u8[:,::1])", "void(f4[:,::1], f4[::1], u8[::1], u8[:,::1])"
+    "void(i4[:,::1], i4[:,::1], u8[::1], u8[:,::1])",
+    "void(f4[:,::1], f4[:,::1], u8[::1], u8[:,::1])",
 )
-def thresholds(x, t, flip, out):
-    """Write the bits of (x >= t) xor flip: x (N, C), t (C,), flip (words,), out (N, words)."""
+def thresholds(x, limits, flip, out):
+    """Write the bits of (x >= t) xor flip.
+
+    Args:
+        x: (N, C).
+        limits: The t of each channel, (T, C): each row is for N / T rows of x.
+        flip: (words,).
+        out: (N, words).
+    """
+    per = len(x) // len(limits)
     channels = x.shape[1]
     for n in range(len(x)):
-        row = x[n]
+        row, t = x[n], limits[n // per]
         for k in range(len(flip)):
             word, first = np.uint64(0), 64 * k
             if first + 64 <= channels:

@@ -95,6 +95,7 @@ class Model:
             step.output.bytes + 8 * step.ops[0].gathered for step in self.steps
         )
         self._piece = max(1, PIECE // per_image)
+        np.empty(8 * PIECE, np.uint8)  # freed at once: glibc then keeps what smaller arrays free
 
     def predict(self, images: ArrayLike, task: int | None = None) -> Array:
         """Return the class numbers int64 `(B,)`; of a regression float32 numbers `(B, D)`.

@@ -84,6 +84,7 @@ class Conv(Op):
         )
         if len(self.weight) % self.groups:
             step.refuse(f"{len(self.weight)} outputs are no {self.groups} equal groups")
+        self.depthwise = self.channels == 1 and len(self.weight) == self.groups
         if self.weight.dtype == np.uint64:
             step.unpadded(self.weight[:, -1], self.inputs)
         self.output = Value("real", (*self.window.outputs, len(self.weight)))
@@ -91,14 +92,23 @@ class Conv(Op):
         self.products = self.output.numbers * self.inputs
 
     def prepare(self) -> None:
-        """Make a matrix for each group, `(groups, kh kw C / groups, O / groups)`."""
+        """Make a matrix for each group, `(groups, kh kw C / groups, O / groups)`.
+
+        Of a depthwise convolution, whose groups have one channel, it is `(kh, kw, C)`.
+        """
         real = _unpacked(self.weight, self.inputs)
+        if self.depthwise:
+            by_tap = real.reshape(self.groups, *self.window.kernel)
+            self.matrices = np.ascontiguousarray(by_tap.transpose(1, 2, 0))
+            return
         grouped = real.reshape(self.groups, len(real) // self.groups, -1)
         self.matrices = np.ascontiguousarray(grouped.transpose(0, 2, 1))
 
     def __call__(self, x: Real) -> Real:
         """Map `(B, H, W, C)` to `(B, H', W', O)`."""
-        patches = self.window.patches(x).reshape(-1, self.groups, self.channels)
+        patches = self.window.patches(x)
+        if self.depthwise:
+            return np.einsum("bijklc,klc->bijc", patches, self.matrices)
         places = len(x) * math.prod(self.window.outputs)
         grouped = patches.reshape(places, -1, self.groups, self.channels).transpose(2, 0, 1, 3)
         sums = grouped.reshape(self.groups, places, -1) @ self.matrices
