@@ -149,7 +149,7 @@ def _unlike_float64(
             model = _in_float64(source.model)
             for each in source.alike(task):
                 pieces = torch.split(rows[each.index], EVALUATION_BATCH // 4)
-                inputs = (each.test.batch(piece)[0].double() for piece in pieces)
+                inputs = (source.pixels(task).inputs(each.test.raw(its)[0]) for its in pieces)
                 found = torch.cat([model(piece) for piece in inputs])
                 masked = each.mask(found) if source.task_ids else found
                 outputs.setdefault(each.index, []).append(masked)

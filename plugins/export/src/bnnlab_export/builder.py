@@ -30,6 +30,11 @@ class Pixels:
     std: Tensor | None = None
     dtype: str = "float32"
 
+    def inputs(self, images: Tensor) -> Tensor:
+        """Return the model's inputs for images as stored, in float64."""
+        centred = images.double() if self.mean is None else images.double() - self.mean
+        return centred if self.std is None else centred / self.std
+
     def uniform(self) -> tuple[float, float] | None:
         """Return mean and std, if they are the same at every pixel."""
         given = [torch.zeros(1) if self.mean is None else self.mean]

@@ -1,0 +1,165 @@
+"""Time of a prediction by bnnlab-runtime, against torch and ONNX Runtime on the float network.
+
+    python benchmarks/inference.py [--rounds 30] [--threads 1 2] [--networks mlp-batch resnet18]
+
+Binary weights and activations, all contestants in turn within every round. Printed: the median time
+of each, the median over rounds of the ratio of torch's time to it (smallest to largest), the size
+of each file, and what the machine allows for the words of bits: the time to read the packed weights
+from memory, and the time of one popcount instruction a cycle. ONNX Runtime is left out where it is
+not installed.
+"""
+
+import argparse
+import copy
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from step import race
+from torch import Tensor, nn
+
+import bnnlab
+import bnnlab_runtime
+from bnnlab import Examples, Model, Sign, Task
+from bnnlab_export.exporting import write
+from bnnlab_export.source import Source
+
+IMAGE, PHOTO = (1, 28, 28), (3, 32, 32)
+NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "mlp-batch": ("mlp", IMAGE, {"hidden": [2048, 2048], "norm": "batch"}),
+    "mlp-layer": ("mlp", IMAGE, {"hidden": [2048, 2048], "norm": "layer"}),
+    "vgg-binaryconnect": ("vgg-binaryconnect", PHOTO, {"activations": "binary"}),
+    "resnet18": ("resnet18", PHOTO, {}),
+}
+BATCHES = (1, 64)
+MEAN, STD = torch.tensor(33.3), torch.tensor(78.6)
+POPCOUNTS = {"avx512_vpopcntdq": 8, "popcnt": 1}
+"""Words of 64 bits that an instruction counts, by the flag of the processor that has it."""
+
+
+class Where(nn.Module):
+    """The sign, as ONNX has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return -1 and +1."""
+        return torch.where(x >= 0, 1.0, -1.0)
+
+
+def onnx(model: Model, x: Tensor, file: Path, threads: int) -> Callable[[], Any] | None:
+    """Return a prediction by ONNX Runtime, or None where it is not installed."""
+    if find_spec("onnxruntime") is None or find_spec("onnx") is None:
+        return None
+    import onnxruntime
+
+    made = copy.deepcopy(model)
+    for name, part in [*made.named_modules()]:
+        if isinstance(part, Sign):
+            made.set_submodule(name, Where())
+    torch.onnx.export(made, (x,), file, dynamo=False, input_names=["x"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options)
+    given = {"x": x.numpy()}
+    return lambda: session.run(None, given)
+
+
+def bandwidth() -> float:
+    """Return the bytes that one thread reads from memory in a second."""
+    array = np.ones(1 << 25)
+    return array.nbytes / min(_seconds(array.sum) for _ in range(5))
+
+
+def popcounts() -> tuple[float, str]:
+    """Return the words that one thread can count in a second, and by which instruction."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    lines = dict(line.split("\t: ", 1) for line in told.splitlines() if "\t: " in line)
+    speed = 1e6 * float(lines.get("cpu MHz\t", lines.get("cpu MHz", 0)) or 0)
+    flags = " ".join(line for line in told.splitlines() if line.startswith("flags")).split()
+    name = next((each for each in POPCOUNTS if each in flags), "")
+    return speed * POPCOUNTS.get(name, 0), f"{name} at {speed / 1e9:.2f} GHz"
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def exported(model: Model, shape: tuple[int, ...], file: Path) -> Tensor:
+    """Write a model's file; return images as they are stored."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (max(BATCHES), *shape), generator=draws, dtype=torch.uint8)
+    rows = torch.arange(len(images))
+    part = Examples(images, rows % 10, rows, MEAN, STD)
+    write(Source(model, shape, [Task(0, "random", part, part)]), file)
+    return images
+
+
+def measured(model: Model, images: Tensor, file: Path, threads: int, rounds: int) -> None:
+    """Print the rows of a network with so many threads."""
+    runtime = bnnlab_runtime.load(file, threads=threads)
+    torch.set_num_threads(threads)
+    for batch in BATCHES:
+        stored = images[:batch]
+        x = (stored.float() - MEAN) / STD
+        array = stored.numpy()
+        graph = file.with_suffix(".onnx")
+        contestants = {
+            "torch": lambda x=x: model(x),
+            "onnxruntime": onnx(model, x, graph, threads),
+            "bnnlab-runtime": lambda array=array: runtime.predict(array),
+        }
+        with torch.inference_mode():
+            seconds = race({name: it for name, it in contestants.items() if it}, rounds)
+        for name, its in seconds.items():
+            ratios = [a / b for a, b in zip(seconds["torch"], its, strict=True)]
+            print(
+                f"| {threads} | {batch} | {name} | {1000 * statistics.median(its):.3f} "
+                f"| {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) |"
+            )
+
+
+def limits(file: Path, per_second: float, words: float) -> None:
+    """Print what the machine allows one thread for a network's words of bits, in microseconds."""
+    steps = bnnlab_runtime.load(file).steps
+    packed = sum(each.bytes for each in steps if each.word_operations)
+    operations = sum(each.word_operations for each in steps)
+    reading = f"{1e6 * packed / per_second:.0f} us to read {packed:,} bytes of packed weights"
+    counting = f"{1e6 * operations / words:.0f} us" if words else "unknown time"
+    print(f"\nlimits: {reading} from memory; {counting} for {operations:,} word operations\n")
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=[*NETWORKS])
+    arguments = parser.parse_args()
+    per_second, (words, how) = bandwidth(), popcounts()
+    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}")
+    print(f"one thread: {per_second / 1e9:.1f} GB/s; {words / 1e9:.1f} G words/s ({how})")
+    for network in arguments.networks:
+        name, shape, options = NETWORKS[network]
+        model = bnnlab.create("model", name, input_shape=shape, classes=10, **options).eval()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.bnn"
+            images = exported(model, shape, file)
+            whole = 4 * sum(each.numel() for each in model.state_dict().values())
+            size = file.stat().st_size
+            print(f"\n## {network}: {size:,} bytes, 1/{whole / size:.1f} of the state_dict")
+            limits(file, per_second, words)
+            print("| threads | batch | by | ms | torch / it |\n|---|---|---|---|---|")
+            for threads in arguments.threads:
+                measured(model, images, file, threads, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
