@@ -80,7 +80,7 @@ def compare(
     """Compare a file with the model."""
     import bnnlab_runtime
 
-    runtime = bnnlab_runtime.load(file)
+    runtime = bnnlab_runtime.load(file, threads=torch.get_num_threads())
     objective = source.tasks[0].objective
     mine, others = dict[int, Tensor](), dict[int, Tensor]()
     for number, task in enumerate(source.tasks):

@@ -1,7 +1,8 @@
 """Steps that layers have in common: what waits is computed, or folded into thresholds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,20 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab_export.exported import Layer
 from bnnlab_export.folding import above_mean, falls_after, thresholds
 from bnnlab_export.packing import Array, pack
 from bnnlab_export.program import Program
-from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value, channels_last
-
-Row = tuple[str, str, int, int, str]
+from bnnlab_export.values import (
+    Affine,
+    Curve,
+    Item,
+    MaxPool,
+    Rows,
+    Value,
+    channels_last,
+    composed,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +61,13 @@ class Builder:
         program: What is written.
         pixels: What the input is.
         place: The part of the model that is being written, for messages.
-        layers: Of each layer with weights: its place, the op, operations for one example, bits of
-            a weight, and why its inputs or weights are real; empty if they are signs.
+        layers: The layers with weights, as they were called.
     """
 
     def __init__(self, pixels: Pixels) -> None:
         self.program, self.pixels = Program(), pixels
         self.place = ""
-        self.layers: list[Row] = []
+        self.layers: list[Layer] = []
 
     def refuse(self, why: str) -> UsageError:
         """Return the error that says that a part cannot be exported, and why."""
@@ -124,39 +132,33 @@ class Builder:
 
     def _computed(self, value: Value) -> int:
         """Write what waits; return the number of the result."""
-        number, gain, shift = value.number, None, torch.zeros((), dtype=torch.float64)
-
-        def write_affine() -> None:
-            nonlocal number, gain, shift
-            if gain is not None:
-                b = self.numbers(value, shift) if bool(shift.any()) else None
-                tensors = {"a": self.numbers(value, gain), "b": b}
-                number = self.program.add("affine", number, tensors=tensors)
-            gain, shift = None, torch.zeros((), dtype=torch.float64)
-
-        if value.kind == "sums" and not (value.chain and isinstance(value.chain[0], Affine | Rows)):
-            gain = torch.ones(value.like.shape[1], dtype=torch.float64)
-        for item in value.chain:
-            if isinstance(item, Affine):
-                gain = item.gain if gain is None else item.gain * gain
-                shift = item.gain * shift + item.shift
-                continue
-            write_affine()
-            if isinstance(item, Curve):
-                number = self.program.add("activate", number, **item.parameters)
-            elif isinstance(item, MaxPool):
-                number = self.pool(number, "max", False, **item.sizes)
+        number, chain = value.number, value.chain
+        if value.kind == "sums" and not (chain and isinstance(chain[0], Affine | Rows)):
+            number = self._affine(value, number, [])
+        for is_affine, items in groupby(chain, lambda item: isinstance(item, Affine)):
+            if is_affine:
+                number = self._affine(value, number, items)
             else:
-                number = self._normalised_rows(value, number, item)
-        write_affine()
+                for item in items:
+                    number = self._written(value, number, item)
         return number
 
-    def _normalised_rows(self, value: Value, number: int, rows: Rows) -> int:
-        given = {"gain": rows.gain, "shift": rows.shift}
+    def _affine(self, value: Value, number: int, items: Iterable[Item]) -> int:
+        gain, shift = composed(items, value.like.shape[1])
+        b = self.numbers(value, shift) if bool(shift.any()) else None
+        tensors = {"a": self.numbers(value, gain), "b": b}
+        return self.program.add("affine", number, tensors=tensors)
+
+    def _written(self, value: Value, number: int, item: Item) -> int:
+        if isinstance(item, Curve):
+            return self.program.add("activate", number, **item.parameters)
+        if isinstance(item, MaxPool):
+            return self.pool(number, "max", False, **item.sizes)
+        assert isinstance(item, Rows)
+        given = {"gain": item.gain, "shift": item.shift}
         tensors = {name: self.numbers(value, it) for name, it in given.items() if it is not None}
-        return self.program.add(
-            "norm_rows", number, tensors=tensors, groups=rows.groups, eps=rows.eps
-        )
+        sizes: dict[str, Any] = {"groups": item.groups, "eps": item.eps}
+        return self.program.add("norm_rows", number, tensors=tensors, **sizes)
 
     def _after_rows(self, value: Value) -> Value:
         """Compute what waits up to the last row normalisation, which mixes channels."""

@@ -1,12 +1,14 @@
 """What an export has, as `bnn export` prints it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 WIDTHS = {"bit_linear": "1 bit", "bit_conv": "1 bit", "plane_linear": "1 x 8 bits"}
 """How wide weights and inputs of an op are; of others, 32 bits."""
+NAMED = 5
+"""So many layers are named for a reason."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Exported:
             f"({_size(self.bytes_unpacked)}){held}",
             "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
             "multiply-accumulates of an image: " + ", ".join(by_width),
-            *(f"stays real: {each.place}: {each.why}" for each in self.layers if each.why),
+            *(f"stays real: {each}" for each in reasons(self.layers)),
             self._compared(),
         ]
 
@@ -102,6 +104,20 @@ class Exported:
             there = self.differing - self.unexplained
             said += f", by rounding; for {there:,} of them the model agrees in float64"
         return said if self.accuracy is None else f"{said}; {self.score} {self.accuracy:.4f}"
+
+
+def reasons(layers: Iterable[Layer]) -> list[str]:
+    """Return which layers compute with real numbers, by the reason."""
+    found: dict[str, list[str]] = {}
+    for each in layers:
+        if each.why:
+            found.setdefault(each.why, []).append(each.place)
+    return [f"{_listed(places)}: {why}" for why, places in found.items()]
+
+
+def _listed(places: Sequence[str]) -> str:
+    more = len(places) - NAMED
+    return ", ".join([*places[:NAMED], *([f"{more} more"] if more > 0 else [])])
 
 
 def _size(count: int) -> str:

@@ -19,7 +19,7 @@ from bnnlab.interfaces.stream import TaskStream
 from bnnlab.storage.files import expect_path, write_atomically
 from bnnlab_export.acceptance import Outputs, compare, outputs_of, score_of
 from bnnlab_export.builder import Builder
-from bnnlab_export.exported import Exported, Layer
+from bnnlab_export.exported import Exported, reasons
 from bnnlab_export.file import content, is_ours
 from bnnlab_export.lowering import lower
 from bnnlab_export.source import Source, random_task
@@ -63,6 +63,8 @@ def export(
     if shape is None:
         raise UsageError("the shape of the inputs is not known: give the stream, as stream=....")
     count = (0 if optimizer is None else optimizer.test_draws) if draws is None else draws
+    if count < 0:
+        raise UsageError(f"draws: {count} must be 0 or more.")
     if count and optimizer is None:
         raise UsageError(f"draws: {count} weights are drawn by an optimizer: give optimizer=....")
     source = Source(
@@ -89,11 +91,11 @@ def write(
     with torch.no_grad(), source.evaluating():
         builders, outputs = _lowered(source)
     first = builders[0]
-    if not weights_only and not any(op.startswith("bit_") for _, op, *_ in first.layers):
-        whys = "; ".join(dict.fromkeys(f"{at}: {why}" for at, _, _, _, why in first.layers if why))
+    if not weights_only and not any(each.op.startswith("bit_") for each in first.layers):
         raise UsageError(
-            f"no layer has both weights and inputs that are signs, so nothing would be faster "
-            f"({whys}). For a small file all the same: --weights-only, weights_only=True."
+            "no layer has both weights and inputs that are signs, so nothing would be faster "
+            f"({'; '.join(reasons(first.layers))}). For a small file all the same: --weights-only, "
+            "weights_only=True."
         )
     steps, tensors = merged([each.program for each in builders])
     score = score_of(source, outputs)
@@ -109,7 +111,7 @@ def write(
         draws=max(1, source.draws),
         tasks=len(source.tasks) if source.task_ids else 0,
         steps=_counted(step["op"] for step in steps),
-        layers=[Layer(*row) for row in first.layers],
+        layers=first.layers,
         images=compared.images,
         differing=compared.differing,
         unexplained=compared.unexplained,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError
-from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value
+from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value, composed
 
 LARGEST = 1e30
 """Size of real numbers up to which thresholds are looked for."""
@@ -52,7 +52,7 @@ def thresholds(
         is_first = is_plus(middle) == first
         below, above = torch.where(is_first, middle, below), torch.where(is_first, above, middle)
     found = torch.where(changes, above, low)
-    _check(is_plus, found, flips, low, high)
+    _check(is_plus, found, flips, (low, high), near=bool(bound))
     return _numbers(found, bound), flips
 
 
@@ -76,18 +76,17 @@ def above_mean(value: Value) -> dict[str, Any] | None:
     Without gain and shift, the sign says whether a number is at or above the mean of its n numbers.
     Of y = f x + b with f > 0, this is n x - sum(x) >= (sum(b) - n b) / f, in whole numbers.
     """
-    *before, last = value.chain or (None,)
-    if value.kind != "sums" or not isinstance(last, Rows) or last.gain is not None:
+    if value.kind != "sums" or not value.chain:
         return None
-    affine = [each for each in before if isinstance(each, Affine)]
-    if last.shift is not None or len(affine) < len(before):
+    *before, last = value.chain
+    if not isinstance(last, Rows) or last.gain is not None:
         return None
-    factor, shift = torch.ones((), dtype=torch.float64), torch.zeros(value.like.shape[1])
-    for item in affine:
-        factor, shift = factor * item.gain, item.gain * shift + item.shift
-    if not bool((factor > 0).all() and (factor == factor.flatten()[0]).all()):
+    if last.shift is not None or not all(isinstance(each, Affine) for each in before):
         return None
-    groups = shift.double().view(last.groups, -1)
+    factor, shift = composed(before, value.like.shape[1])
+    if not bool((factor > 0).all() and (factor == factor[0]).all()):
+        return None
+    groups = shift.view(last.groups, -1)
     count = value.like[0].numel() // last.groups
     positions = value.like[0, 0].numel()
     least = (positions * groups.sum(1, keepdim=True) - count * groups).flatten() / factor
@@ -129,12 +128,18 @@ def _numbers(keys: Tensor, bound: int) -> Tensor:
 
 
 def _check(
-    is_plus: Callable[[Tensor], Tensor], found: Tensor, flips: Tensor, low: Tensor, high: Tensor
+    is_plus: Callable[[Tensor], Tensor],
+    found: Tensor,
+    flips: Tensor,
+    ends: tuple[Tensor, Tensor],
+    near: bool,
 ) -> None:
+    """Compare thresholds with the modules at random numbers, and `near` them: at whole numbers."""
+    low, high = ends
     draws = torch.Generator().manual_seed(0)
     shape = (CHECKED, len(found))
     anywhere = low + (torch.rand(shape, generator=draws).double() * (high - low)).long()
-    near = [(found + step).clamp(low, high) for step in (-2, -1, 0, 1)]
-    for keys in (*near, *anywhere):
+    closest = [(found + step).clamp(low, high) for step in (-2, -1, 0, 1) if near]
+    for keys in (*closest, *anywhere):
         if not torch.equal(is_plus(keys), (keys >= found) != flips):
             raise RunError("what is before a sign rises and falls: it has no threshold")

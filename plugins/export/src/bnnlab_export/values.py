@@ -4,7 +4,7 @@ Functions that act on each channel alone wait in a chain behind a value. If a si
 they become a threshold; if a real number is needed, they are computed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,6 +90,16 @@ class Value:
     def in_order(self, features: Tensor) -> Tensor:
         """Return numbers per feature `(..., F)` in the order of the program."""
         return features if self.order is None else features[..., self.order]
+
+
+def composed(items: Iterable[Item], channels: int) -> tuple[Tensor, Tensor]:
+    """Return the gain and the shift, float64 `(C,)`, of affine functions one after the other."""
+    gain = torch.ones(channels, dtype=torch.float64)
+    shift = torch.zeros(channels, dtype=torch.float64)
+    for item in items:
+        assert isinstance(item, Affine)
+        gain, shift = item.gain * gain, item.gain * shift + item.shift
+    return gain, shift
 
 
 def channels_last(like: Tensor) -> Tensor | None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bnnlab.nn.binary_layer import BinaryLayer
 from bnnlab_export.builder import Builder
+from bnnlab_export.exported import Layer
 from bnnlab_export.packing import Array, pack
 from bnnlab_export.values import Affine, Value
 
@@ -126,7 +127,6 @@ def _note(b: Builder, layer: nn.Module, input: Value, operations: int, made: Val
     elif made.kind == "real":
         why = {
             "pixels": "its inputs are the images",
-            "bits": f"its {getattr(layer, 'groups', 1)} groups have fewer than 64 channels each",
+            "bits": "its groups are no whole words of 64 channels",
         }.get(input.kind, "its inputs are real numbers")
-    bits = 1 if _is_binary(layer) else 32
-    b.layers.append((b.place, step["op"], operations, bits, why))
+    b.layers.append(Layer(b.place, step["op"], operations, 1 if _is_binary(layer) else 32, why))
