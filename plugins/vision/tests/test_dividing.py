@@ -1,5 +1,6 @@
 """Rows of one image stay together: what divides them, divides images."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_more_parts_than_images_and_a_single_image_are_refused(data: Path, tmp_p
     np.savez(tmp_path / "one.npz", **every)
     with pytest.raises(UsageError, match="there is one image"):
         make(FeaturesSingle, tmp_path, "one.npz", validation=0.2)
+
+
+def test_classes_that_nothing_is_left_to_learn_from_are_named(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(FeaturesSingle, data, "images.npz", validation=0.2)
+    assert not caplog.messages
+    make(FeaturesSingle, data, "images.npz", validation=0.99)  # one of 60 is left
+    assert re.fullmatch(
+        r"validation: no image is left to learn class \d, \d, \d from", caplog.messages[0]
+    )
+    every = {**np.load(data / "images.npz"), "class_names": np.array([*"abcd"])}
+    np.savez(tmp_path / "named.npz", **every)
+    make(FeaturesSingle, tmp_path, "named.npz", validation=0.99)
+    assert caplog.messages[1] == caplog.messages[0].translate(str.maketrans("0123", "abcd"))
 
 
 def test_which_rows_are_of_one_image_is_in_the_protocol(data: Path, tmp_path: Path) -> None:

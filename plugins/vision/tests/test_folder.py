@@ -14,7 +14,7 @@ from bnnlab.errors import DataError, UsageError
 from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import protocol_hash
 from bnnlab_vision import folder as folder_module
-from bnnlab_vision.decoding import decode
+from bnnlab_vision.decoding import DARK, decode
 from bnnlab_vision.folders import (
     FolderChunked,
     FolderPermuted,
@@ -79,10 +79,25 @@ def test_an_image_is_resized_by_its_shorter_side_and_its_centre_cut_out(tmp_path
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path, grey: bool) -> None:
-    values = np.array([[0, 128], [129, 65535]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "16.png")
-    pixels = decode((tmp_path / "16.png").read_bytes(), 2, grey).pixels
-    assert torch.equal(pixels, torch.tensor([[0, 0], [1, 255]]).expand_as(pixels))
+    values = np.array([[0, 128], [129, 65535]])
+    for dtype, file in (
+        ("<u2", "16.png"),
+        ("<u2", "16.tif"),
+        (">u2", "16b.tif"),
+        ("<i4", "32.tif"),
+    ):
+        Image.fromarray(values.astype(dtype)).save(tmp_path / file)
+        pixels, remarks = decode((tmp_path / file).read_bytes(), 2, grey)
+        assert torch.equal(pixels, torch.tensor([[0, 0], [1, 255]]).expand_as(pixels))
+        assert remarks == ()
+
+
+@pytest.mark.parametrize(("largest", "said"), [(0, ()), (1, (DARK,)), (4095, (DARK,)), (4096, ())])
+def test_sixteen_bits_that_are_not_used_are_remarked(
+    tmp_path: Path, largest: int, said: tuple[str, ...]
+) -> None:
+    Image.fromarray(np.full((2, 2), largest, dtype=np.uint16)).save(tmp_path / "16.png")
+    assert decode((tmp_path / "16.png").read_bytes(), 2, grey=True).remarks == said
 
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.int32(-1), np.int32(65536)])

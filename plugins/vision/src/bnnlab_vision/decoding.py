@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as transforms
 TURNED = "turned as their EXIF says"
 TRANSPARENT = "in part transparent; what lies below the transparency is used"
 FRAMES = "of several frames or pages; the first is used"
+DARK = "of 16 bits, with values below 4096 alone: nearly black, if they are not scaled to 65535"
 NO_EXIF = "with EXIF that cannot be read; they are not turned"
 
 _UPRIGHT = {
@@ -59,10 +60,11 @@ def decode(content: bytes, size: int, grey: bool, exif: bool = True) -> Picture:
             "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255)
         )
         way, remark = _orientation(image) if exif else (None, "")
-        flat = _eight_bits(image).convert("L" if grey else "RGB")
+        eight, dark = _eight_bits(image)
+        flat = eight.convert("L" if grey else "RGB")
         upright = flat if way is None else flat.transpose(way)
     whole = transforms.center_crop(transforms.resize(upright, [size]), [size])
-    remarks = {remark: remark != "", TRANSPARENT: transparent, FRAMES: several}
+    remarks = {remark: remark != "", TRANSPARENT: transparent, FRAMES: several, DARK: dark}
     apply = tuple(remark for remark, applies in remarks.items() if applies)
     return Picture(transforms.pil_to_tensor(whole), apply)
 
@@ -76,10 +78,14 @@ def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str]:
     return way, TURNED if way is not None else ""
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    low, high = image.getextrema() if image.mode in ("F", "I") else (0, 0)
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Return an image with 8 bits per channel, and whether it is `DARK`."""
+    if image.mode[0] not in "FI":
+        return image, False
+    if image.mode != "F":
+        image = image.convert("I")  # Pillow cannot do the rest in the mode I;16B
+    low, high = image.getextrema()
     if image.mode == "F" or low < 0 or high > 65535:
         raise ValueError(f"values from {low} to {high}, mode {image.mode}, are not of 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return image.point(lambda x: x / 257 + 0.5).convert("L")  # convert() alone would clip
-    return image
+    eight = image.point(lambda x: x / 257 + 0.5).convert("L")  # convert() alone would clip
+    return eight, 0 < high < 4096

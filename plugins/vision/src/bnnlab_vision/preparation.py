@@ -1,5 +1,6 @@
 """A data set divided into training, held-out and test images."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,8 +17,11 @@ from bnnlab.interfaces.stream import Task
 from bnnlab_vision.augmentation import AUGMENTATIONS, Augment
 from bnnlab_vision.dividing import places
 from bnnlab_vision.labelling import keep_share, with_noise
+from bnnlab_vision.names import listed
 from bnnlab_vision.source import Source
 from bnnlab_vision.view import View
+
+log = logging.getLogger("bnnlab.vision")  # below `bnnlab`, which the command line shows
 
 
 def _same(examples: Examples) -> Examples:
@@ -138,6 +142,7 @@ class Prepared:
             held = place < min(max(1, round(validation * count)), count - 1)
             self.held = replace(whole, rows=whole.rows[held])
             whole = replace(whole, rows=whole.rows[~held])
+            self._warn_of_unlearned(whole)
         self._sizes = {"train": len(whole), "validation": len(self.held), "test": len(self.test)}
         if labelled < 1:  # how many examples are left depends on the seed
             whole = keep_share(whole, labelled, self.image, seed, "labelled", source.name)
@@ -147,6 +152,16 @@ class Prepared:
             what = "label noise", source.name
             whole = with_noise(whole, label_noise, classes, self.image, seed, *what)
         self.train = replace(whole, augment=AUGMENTATIONS[augment])
+
+    def _warn_of_unlearned(self, left: Examples) -> None:
+        held, learned = (part.labels[part.rows].unique() for part in (self.held, left))
+        never = held[~torch.isin(held, learned)].tolist()
+        if never:
+            names = self.class_names or range(max(never) + 1)
+            log.warning(
+                "validation: no image is left to learn class %s from",
+                listed(str(names[each]) for each in never),
+            )
 
     def task(
         self,
