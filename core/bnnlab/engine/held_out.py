@@ -18,12 +18,13 @@ def held_out(choice: Choice, task: Task) -> Task:
     """
     if not isinstance(task, Task):  # a check will refuse it
         return task
-    if _overlap(expect_held_out("evaluate_on = validation", choice, task), task.test):
+    validation = expect_held_out("evaluate_on = validation", choice, task)
+    if _overlap(validation, task.test):
         raise UsageError(
             f"evaluate_on = validation: the validation part of task {task.index + 1} ({task.name}) "
             f"of {choice} has examples of its test part."
         )
-    return replace(task, test=task.validation)
+    return replace(task, test=validation)
 
 
 def expect_held_out(why: str, choice: Choice, task: Task) -> Examples:

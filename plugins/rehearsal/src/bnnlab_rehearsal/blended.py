@@ -100,8 +100,8 @@ class Together(StoredImages):
 
     def _look_up(self, rows: Tensor) -> Tensor:
         owners = torch.bucketize(rows.cpu(), self._ends, right=True)
-        images = None
-        for owner in owners.unique().tolist():
+        images: Tensor | None = None
+        for owner in torch.unique(owners).tolist():
             part, at = self._parts[owner], (owners == owner).nonzero()[:, 0]
             at = at.to(rows.device, non_blocking=True)
             local = rows[at] - int(self._ends[owner]) + len(part)
@@ -125,8 +125,9 @@ def moments(counts: Sequence[int], beta: float, passes: int, seed: int) -> np.nd
         n = passes * count
         r, s = (permutation(n, seed, "blended", what, task).numpy() for what in ("when", "shift"))
         times.append(task + (r + 0.5) / n + (2 * (s + 0.5) / n - 1) / beta)
-    every, end = np.concatenate(times), len(counts)
-    return np.minimum(np.abs(every), 2 * end - np.abs(every))
+    every, end = np.abs(np.concatenate(times)), len(counts)
+    mirrored: np.ndarray = np.minimum(every, 2 * end - every)
+    return mirrored
 
 
 def _merged(tasks: Sequence[Task], name: str, beta: float, passes: int, seed: int) -> list[Task]:
@@ -134,9 +135,10 @@ def _merged(tasks: Sequence[Task], name: str, beta: float, passes: int, seed: in
     parts = [task.train for task in tasks]
     counts = [len(part) for part in parts]
     order = torch.from_numpy(np.argsort(moments(counts, beta, passes, seed), kind="stable"))
-    rows = torch.arange(sum(counts)).split(counts)
+    rows = torch.split(torch.arange(sum(counts)), counts)
     chosen = torch.cat([each.repeat(passes) for each in rows])[order]
-    windows = chosen.to(parts[0].rows.device).split([passes * count for count in counts])
+    chosen = chosen.to(parts[0].rows.device)
+    windows = torch.split(chosen, [passes * count for count in counts])
     whole = _whole(parts, name)
 
     def shown(part: Examples) -> Examples:

@@ -77,7 +77,7 @@ class Joint(TaskStream):
         """Return the examples of several parts; rows that they share count once."""
         first, *others = parts
         if all(is_shown_alike(first, other) for other in others):
-            return replace(first, rows=torch.cat([part.rows for part in parts]).unique())
+            return replace(first, rows=torch.unique(torch.cat([part.rows for part in parts])))
         if any(not isinstance(part.pixels, Tensor) or part.augment for part in parts):
             raise UsageError(
                 f"stream.base: the tasks of {self._name} cannot be joined: their images are "
@@ -100,7 +100,7 @@ class Joint(TaskStream):
 
 
 def _copied(
-    parts: Sequence[Examples], look: Callable[..., tuple[Tensor, Tensor]], **scale: Tensor | None
+    parts: Sequence[Examples], look: Callable[..., tuple[Tensor, Tensor]], **scale: Any
 ) -> Examples:
     """Return all examples of parts, as `look` shows them, in a data set of their own."""
     pairs = [look(part, torch.arange(len(part))) for part in parts]

@@ -26,7 +26,8 @@ class Sum(TaskLoss):
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum; each loss is the mean over its rows, and over the draws."""
         sizes = [rows for rows, _, _ in self.parts]
-        split = (each.unflatten(0, (-1, sum(sizes))).split(sizes, 1) for each in (outputs, targets))
+        drawn = (each.reshape(-1, sum(sizes), *each.shape[1:]) for each in (outputs, targets))
+        split = (torch.split(each, sizes, 1) for each in drawn)
         terms = [
             weight * loss(own.flatten(0, 1), wanted.flatten(0, 1))
             for (_, weight, loss), own, wanted in zip(self.parts, *split, strict=True)
@@ -67,4 +68,4 @@ def cross_entropy_to(logits: Tensor, classes: Tensor, temperature: float) -> Los
 
 def _by_draw(outputs: Tensor, like: Tensor) -> Tensor:
     """Return outputs `(S * B, ...)` at S draws as `(S, B, ...)`; `like` has B rows."""
-    return outputs.unflatten(0, (-1, len(like)))
+    return outputs.reshape(-1, len(like), *outputs.shape[1:])

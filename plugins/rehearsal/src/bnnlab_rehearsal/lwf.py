@@ -84,7 +84,7 @@ class LearningWithoutForgetting(RuleAround):
         self.teacher.load_state_dict(context.model.state_dict())
         if needs_recalibration(self.teacher):
             recalibrate(self.teacher, calibration([context.task]))
-        self.old.index_fill_(0, train.labels[train.rows].unique(), True)
+        self.old.index_fill_(0, torch.unique(train.labels[train.rows]), True)
         self.tasks += 1
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -63,12 +63,12 @@ class Table(TaskStream):
         parts = order[:held].sort().values, order[held:].sort().values, torch.arange(count, len(x))
         pixels = torch.from_numpy(x).float().to(device)
         labels = torch.from_numpy(y if y.ndim == 1 else y.astype(np.float32)).to(device)
-        scale = [
+        mean, std = (
             torch.from_numpy(each).float().to(device)
             for each in (x[:count].mean(0), x[:count].std(0))
-        ]
+        )
         kept, learned, tested = (
-            Examples(pixels, labels, rows.to(device), *scale) for rows in parts
+            Examples(pixels, labels, rows.to(device), mean, std) for rows in parts
         )
         self._task = Task(
             0, self.name, learned, tested, kept if held else None, objective=self.objective

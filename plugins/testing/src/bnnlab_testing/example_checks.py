@@ -1,7 +1,6 @@
 """What a stream's examples owe: shapes, labels, and test data that is never learned from."""
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ class ExampleChecks(DeviceChecks):
 
     kind = Kind.STREAM
     given = frozenset({"data", "device", "seed"})
-    data: ClassVar[str | None] = None
+    data: str | None = None
 
     def make(
         self, seed: int = 0, choice: Choice | None = None, device: torch.device = CPU

@@ -52,7 +52,7 @@ def look_for_copies(
                 f"{len(pairs)} {said} ({names_of(pairs)}). Delete them in one of the parts, or "
                 "accept them with copies=warn."
             )
-        counted, others = [], []
+        counted, others = list[tuple[int, int]](), list[tuple[int, int]]()
         for row, other in pairs:
             alike = part == "test" and labels[row] == labels[other]
             (counted if alike else others).append((row, other))

@@ -1,7 +1,7 @@
 """Decode an image."""
 
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 from torch import Tensor
@@ -84,7 +84,8 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, bool]:
         return image, False
     if image.mode != "F":
         image = image.convert("I")  # Pillow cannot do the rest in the mode I;16B
-    low, high = image.getextrema()
+    extrema: Any = image.getextrema()
+    low, high = extrema
     if image.mode == "F" or low < 0 or high > 65535:
         raise ValueError(f"values from {low} to {high}, mode {image.mode}, are not of 8 or 16 bits")
     eight = image.point(lambda x: x / 257 + 0.5).convert("L")  # convert() alone would clip

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,13 +39,14 @@ def make_network(name: str, weights: str, seed: int = 0) -> nn.Module:
     file = expand(weights)
     try:
         if file.is_file():
-            network = torchvision.models.get_model(name, weights=None)
+            network: nn.Module = torchvision.models.get_model(name, weights=None)
             network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
             return network.eval()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(child_seed(seed, "network"))
             chosen = None if weights == "none" else weights
-            return torchvision.models.get_model(name, weights=chosen).eval()
+            network = torchvision.models.get_model(name, weights=chosen)
+            return network.eval()
     except Exception as error:  # a file of weights can be damaged in any way
         raise UsageError(f"--weights: {weights} cannot be used for {name}: {error}") from error
 
@@ -133,7 +135,7 @@ def extract(
 def packed(arrays: Mapping[str, np.ndarray]) -> memoryview:
     """Return the content of a NumPy file (npz)."""
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **dict[str, Any](arrays))
     return file.getbuffer()
 
 

@@ -56,11 +56,11 @@ class Features(Source):
         wide = arrays["train_x"].astype(np.float64)
         mean, std = wide.mean(0), wide.std(0)
         std[std == 0] = 1.0
-        scale = [torch.from_numpy(each).float().to(device) for each in (mean, std)]
+        shift, scale = (torch.from_numpy(each).float().to(device) for each in (mean, std))
 
         def part(name: str) -> Examples:
             x, y = (torch.from_numpy(arrays[f"{name}_{it}"]).to(device) for it in "xy")
-            return Examples(x, y, torch.arange(len(y), device=device), *scale)
+            return Examples(x, y, torch.arange(len(y), device=device), shift, scale)
 
         about = {"about": json.loads(str(arrays["about"]))} if "about" in arrays else {}
         known = digest.hexdigest()[:16]

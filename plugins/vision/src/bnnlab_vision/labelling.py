@@ -26,7 +26,7 @@ def keep_share(
     kept = [
         rows[place < max(1, round(share * count))]
         for _, rows, place, count in _by_class(
-            part, part.labels[part.rows].unique().tolist(), image, seed, *names
+            part, torch.unique(part.labels[part.rows]).tolist(), image, seed, *names
         )
     ]
     return replace(part, rows=torch.cat(kept).sort().values)

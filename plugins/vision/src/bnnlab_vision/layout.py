@@ -58,7 +58,11 @@ class Layout:
             log.warning("not used in %s: %s", root, some)
 
     def _summary(self, test_share: float) -> str:
-        uses = {"train": "to learn from", "validation": "held out", "test": "to test"}
+        uses: dict[Role, str] = {
+            "train": "to learn from",
+            "validation": "held out",
+            "test": "to test",
+        }
         said = [
             f"{len(self.images[role])} {use} ({self.folders[role].name}/)"
             for role, use in uses.items()

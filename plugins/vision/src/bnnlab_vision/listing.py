@@ -101,7 +101,8 @@ def list_images(root: Path, order_file: Path | None = None) -> Listing:
     label = {name: number for number, name in enumerate(classes)}
     images = [image for role in ROLES for image in layout.images.get(role, [])]
     roles = [role for role in ROLES if role in layout.images]
-    parts = torch.arange(len(images)).split([len(layout.images[role]) for role in roles])
+    counts = [len(layout.images[role]) for role in roles]
+    parts = torch.split(torch.arange(len(images)), counts)
     return Listing(
         root,
         layout,

@@ -125,8 +125,9 @@ class Prepared:
         if shape != source.shape:
             parts = [_pad(part, shape) for part in parts]
         if not normalise:
+            assert dataset.train.mean is not None
             mean = torch.zeros_like(dataset.train.mean)
-            std = torch.full_like(dataset.train.std, source.white)
+            std = torch.full_like(mean, source.white)
             parts = [replace(part, mean=mean, std=std) for part in parts]
         classes = source.classes
         if among is not None:
@@ -154,7 +155,7 @@ class Prepared:
         self.train = replace(whole, augment=AUGMENTATIONS[augment])
 
     def _warn_of_unlearned(self, left: Examples) -> None:
-        held, learned = (part.labels[part.rows].unique() for part in (self.held, left))
+        held, learned = (torch.unique(part.labels[part.rows]) for part in (self.held, left))
         never = held[~torch.isin(held, learned)].tolist()
         if never:
             names = self.class_names or range(max(never) + 1)

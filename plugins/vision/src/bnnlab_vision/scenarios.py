@@ -128,7 +128,8 @@ class Rotated(Scenario):
 
     def _make(self, index: int) -> Task:
         angle, shape = self._angles[index], self.input_shape
-        shown = rotation_map(*shape[1:], angle).to(self._prepared[0].train.rows.device)
+        _, height, width = shape
+        shown = rotation_map(height, width, angle).to(self._prepared[0].train.rows.device)
 
         def turn(examples: Examples) -> Examples:
             images = View(examples.pixels, partial(rotated, shown=shown), shape)
