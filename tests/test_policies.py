@@ -163,6 +163,7 @@ def test_a_schedule_is_largest_and_smallest_where_it_turns(name: str, total: int
             "times prior_precision 2 is above 1",
         ),
         ({"optimizer": {"name": "bop", "gamma": 0.3}}, "gamma 1.2 is above 1"),
+        ({"rule": {"name": "kolen-pollack", "decay": 0.25}}, "decay 1 is not below 1"),
         ({"schedule": "exponential", "schedule_gamma": 1e38, "epochs": 20}, "up to inf"),
     ],
 )

@@ -72,7 +72,7 @@ def prepare(
         choice = config.choices[Kind.STREAM]
         stream = building.make_stream(host, choice, data=data, device=device, seed=config.seed)
         run = make_run(host, config, stream, device, resumed=resumed)
-        Rates(run).check(run.optimizer)
+        Rates(run).check(run.optimizer, run.rule)
         learner = Learner(run.model, run.rule, run.optimizer)
         state = state and translated(state, implied(config, run))
         chosen, made = make_probes(host, config, run, state and state["probes"])

@@ -82,12 +82,12 @@ class Rates:
                 is_changed = group[name] != rate * factor
                 group[name] = group[name] / factor if is_changed else rate
 
-    def check(self, optimizer: Optimizer) -> None:
+    def check(self, optimizer: Optimizer, rule: LearningRule) -> None:
         """Check that a run can be made at these rates; warn if they come to be 0.
 
         Raises:
             UsageError: If the schedule is not constant and leaves all rates as they are, a warm-up
-                never ends, or a rate leaves the bounds that the optimizer has for it.
+                never ends, or a rate leaves the bounds that optimizer and rule have for it.
         """
         if self._is_constant:
             return
@@ -97,7 +97,7 @@ class Rates:
             factors = [self._at(*place) for place in places]
         except OverflowError:
             factors = [math.inf]
-        self._expect_bounds(optimizer, max(factors))
+        self._expect_bounds(optimizer, rule, max(factors))
         smallest = min(factors) * max(group["lr"] for group in optimizer.param_groups)
         if smallest < SMALLEST:
             log.warning(
@@ -107,7 +107,7 @@ class Rates:
                 min(factors),
             )
 
-    def _expect_bounds(self, optimizer: Optimizer, factor: float) -> None:
+    def _expect_bounds(self, optimizer: Optimizer, rule: LearningRule, factor: float) -> None:
         if factor <= 1:
             return
         says = f"the schedule multiplies the learning rates by up to {factor:.4g}"
@@ -115,6 +115,7 @@ class Rates:
             raise UsageError(f"{says}: lower schedule_gamma or task_decay.")
         try:
             optimizer.check_rates(factor)
+            rule.check_rates(factor)
         except UsageError as error:
             raise UsageError(f"{says}: {error}") from error
 

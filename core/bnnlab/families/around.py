@@ -123,6 +123,7 @@ class RuleAround(LearningRule):
         autocast = of_base("autocast")
         differentiate_draws = of_base("differentiate_draws")
         step_started = of_base("step_started")
+        check_rates = of_base("check_rates")
         objective = of_base("objective")
         task_started = of_base("task_started")
         task_ended = of_base("task_ended")

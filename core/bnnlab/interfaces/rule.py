@@ -103,6 +103,15 @@ class LearningRule(nn.Module, ABC):
     def step_started(self) -> None:
         """Hear that a step begins, as its closure is made; by default nothing."""
 
+    def check_rates(self, factor: float) -> None:
+        """Refuse a `rate_factor` that takes a rate of the rule's own beyond its bounds.
+
+        By default there is none.
+
+        Raises:
+            UsageError: If a rate, times the factor, is too large; with the bound.
+        """
+
     def recall(self, model: Model, batch: Batch) -> Batch:  # noqa: ARG002
         """Return what a step learns from: the batch's own rows first, then past ones.
 

@@ -33,7 +33,7 @@ class RunSettings:
             memory; the gradient is the same.
         clip_value: Clip each number of the gradient to this size. none: no bound.
         schedule: How the learning rates change, after the warm-up.
-        schedule_by: Unit of time of the schedule.
+        schedule_by: Unit of time of schedule and warm-up.
         schedule_over: Whether the schedule begins again in each task or spans the run.
         schedule_gamma: Factor of step, multistep and exponential.
         schedule_every: Time between two changes of step.

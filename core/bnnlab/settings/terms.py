@@ -1,6 +1,7 @@
 """What the settings of a run ask of each other and of its components, beside their own bounds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -68,6 +69,12 @@ class Later:
 
     def __str__(self) -> str:
         return self.what
+
+
+def deciding(settings: Mapping[str, Any], checks: Iterable[Later]) -> str:
+    """Return the settings that decide on these checks, as text: runs with equal ones are alike."""
+    names = {name for each in checks for name in each.of}
+    return json.dumps({name: settings[name] for name in sorted(names)}, default=str)
 
 
 def later(config: RunConfig) -> Iterator[Later]:

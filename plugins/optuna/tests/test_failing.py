@@ -11,6 +11,8 @@ from tuning_runs import SMALL, Here, host, planned, pretend, tuned, with_trials
 
 from bnnlab.cli import main
 from bnnlab.errors import DownloadError, RunError, UsageError
+from bnnlab.settings.layers import resolve
+from bnnlab.settings.terms import later
 from bnnlab_optuna import outcome, ownership, tuner
 from bnnlab_optuna.plan import Plan, read_plan
 from bnnlab_optuna.tuner import Tuner
@@ -44,9 +46,22 @@ def test_a_failed_download_is_known_as_one_before_a_study_begins(
     with pytest.raises(DownloadError, match="the download failed") as tuning:
         tuned(planned(tmp_path, {}), monkeypatch)
     assert tuning.value.exit_code == 1
-    settings = {**SMALL, "evaluate_on": "validation"}
+    config = resolve(host(), [{**SMALL, "evaluate_on": "validation"}])
+    cell = Cell("cell", config.as_dict(), later=(*later(config),))
     with pytest.raises(DownloadError, match="cell: the download failed"):
-        sweep._examine([Cell("cell", settings)], Asked("here", Here()))
+        sweep._examine([cell], Asked("here", Here()))
+
+
+def test_what_only_a_run_can_check_is_checked_before_the_first_trial(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Of all kinds of trials, not of the first one alone."""
+    space = {"schedule": ["constant", "one-cycle"], "optimizer": {"lr": [0.1, 0.2]}}
+    plan = planned(tmp_path, {"space": space}, epochs=3)
+    assert [each["schedule"] for each in plan.unlike()] == ["constant", "one-cycle"]
+    with pytest.raises(UsageError, match="one-cycle has no time to rise in 3 epochs"):
+        tuned(plan, monkeypatch)
+    assert not (tmp_path / "study").exists()
 
 
 def test_only_what_is_wrong_with_its_settings_is_a_runs_own_failure(

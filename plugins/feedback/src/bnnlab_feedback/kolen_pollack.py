@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from bnnlab.errors import UsageError
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.signs import random_signs, sign
@@ -88,6 +89,11 @@ class KolenPollack(FeedbackRule):
             rate, decay = self.rate * self._factor, self.decay * self._factor
             B.mul_(1 - decay).sub_(total.to(B), alpha=rate / self._rows)
         self._sums, self._rows, self._factor = {}, 0, self.rate_factor
+
+    def check_rates(self, factor: float) -> None:
+        """Refuse a decay of 1 or more, which leaves nothing of B."""
+        if self.decay * factor >= 1:
+            raise UsageError(f"decay {self.decay * factor:g} is not below 1: lower it")
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the last step has left to learn."""

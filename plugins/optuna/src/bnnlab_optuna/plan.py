@@ -1,6 +1,6 @@
 """A file becomes a plan: what the trials run, what is searched, where all of it is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -14,6 +14,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, Settings, resolve
 from bnnlab.settings.run import Choice, RunConfig
+from bnnlab.settings.terms import deciding, later
 from bnnlab.settings.text import read_config
 from bnnlab.storage.files import write_atomically
 from bnnlab_optuna.choices import grid
@@ -74,6 +75,15 @@ class Plan:
     def resolve(self, *more: Settings) -> RunConfig:
         """Return the configuration of a run, with further settings over those of the file."""
         return resolve(self.host, [*self.places, *more])
+
+    def unlike(self) -> Iterable[Settings]:
+        """Return settings of one run of each kind that is checked only when it begins."""
+        found: dict[str, Settings] = {}
+        for choices in self.space.combinations():
+            config = self.resolve(choices, {"seed": self.tuning.seeds[0]})
+            settings = config.as_dict()
+            found.setdefault(deciding(settings, later(config)), settings)
+        return found.values()
 
     def write(self) -> None:
         """Write study.toml."""

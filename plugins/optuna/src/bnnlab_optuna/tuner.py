@@ -85,9 +85,8 @@ class Tuner:
         """Make or continue the study; raise UsageError, and leave no new folder, if it cannot."""
         plan, is_new = self._plan, not self._plan.folder.exists()
         if not (plan.folder / PLAN).exists():
-            first = next(plan.space.combinations())
-            config = plan.resolve(first, {"seed": plan.tuning.seeds[0]})
-            if fault := executor.submit(examine, config.as_dict()).result():
+            asked = [executor.submit(examine, settings) for settings in plan.unlike()]
+            if fault := next(filter(None, (each.result() for each in asked)), None):
                 raise fault
         try:
             with lock_of(plan.folder, ASKING):  # one process makes the database

@@ -1,6 +1,5 @@
 """Carry out a plan."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import as_completed
@@ -11,6 +10,7 @@ from typing import Any
 from bnnlab.engine.interruption import raising
 from bnnlab.errors import BnnlabError, DownloadError, RunError, UsageError, explain
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.terms import deciding
 from bnnlab_studies.asking import Asked, EngineError
 from bnnlab_studies.engine import Engine, open_executor
 from bnnlab_studies.job import Job, Outcome, examine, finished, perform
@@ -100,9 +100,7 @@ def _examine(cells: Iterable[Cell], executor: Asked) -> None:
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.later:
-            names = {name for each in cell.later for name in each.of}
-            key = {name: cell.settings[name] for name in sorted(names)}
-            alike.setdefault(json.dumps(key), []).append(cell)
+            alike.setdefault(deciding(cell.settings, cell.later), []).append(cell)
     asked = [(some, executor.submit(examine, some[0].settings)) for some in alike.values()]
     found = [(some, future.result()) for some, future in asked]
     if faults := [f"{', '.join(it.name for it in some)}: {why}" for some, why in found if why]:
