@@ -30,9 +30,9 @@ class LearningRule(nn.Module, ABC):
         any_loss: Whether the rule learns from the batch's loss alone, whatever its targets are and
             whatever shape its outputs have. What provides the capability "any-loss" says so here.
         whole_batch: Whether the gradient of a batch is another than the mean of those of its pieces
-            (each example apart), since the rule compares examples, draws per batch or is not linear
-            in gradients. Such a rule cannot accumulate gradients. What says so here provides the
-            capability "whole-batch".
+            (each example apart), since the rule compares examples, draws for each of them before a
+            step, or is not linear in gradients. Such a rule cannot accumulate gradients. What says
+            so here provides the capability "whole-batch".
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
         rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;

@@ -1,7 +1,7 @@
 """What a stream owes to its division: of examples into parts, and of classes into tasks."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations, islice
 
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnnlab.errors import BnnlabError
 from bnnlab.interfaces.stream import TaskStream
-from bnnlab_testing.example_checks import ExampleChecks, contents, named_parts
+from bnnlab_testing.example_checks import ExampleChecks, contents, named_parts, parts_of
 from bnnlab_testing.fixed_seeds import others
 from bnnlab_testing.varying import other_values
 
@@ -80,16 +80,32 @@ class DivisionChecks(ExampleChecks):
         Or repetitions learn the same tasks, and a spread is too small. Let the seed that the stream
         is given decide. The division into parts may be the same in every run.
         """
-        (order, numbers), (other, _) = (_orders(self.make(seed)) for seed in (0, 1))
-        if order != other:
+        self._expect_seeded(_orders, "orders the numbers of inputs")
+
+    def test_labels_and_classes_follow_the_seed(self) -> None:
+        """Where a generator changes labels, or orders the classes of tasks, the seed decides.
+
+        With a constant, repetitions learn the same wrong labels, and the same classes first. It is
+        found where with another constant the same inputs have other labels, or are of other tasks.
+        """
+        if not self.make()[0].objective.is_of_classes:
+            pytest.skip("its targets are no class per input")
+        self._expect_seeded(_labels, "labels inputs, or orders the classes of tasks,")
+
+    def _expect_seeded(
+        self, look: Callable[[TaskStream], tuple[object, object]], does: str
+    ) -> None:
+        """Check that the seed decides what a look returns first; what it returns next stays."""
+        (found, fixed), (other, _) = (look(self.make(seed)) for seed in (0, 1))
+        if found != other:
             return
         with others(self.component.target.partition(":")[0].partition(".")[0]) as places:
-            found, same = _orders(self.make())
-        is_free = found == order or same != numbers
-        others_differ = (_orders(self.make(seed))[0] != order for seed in range(2, 6))
+            changed, same = look(self.make())
+        is_free = changed == found or same != fixed
+        others_differ = (look(self.make(seed))[0] != found for seed in range(2, 6))
         assert is_free or any(others_differ), (  # of few orders, two seeds may draw the same one
-            f"what orders the numbers of inputs has a fixed seed, at {', '.join(places)}: let it "
-            "be drawn from the seed that the stream is given"
+            f"what {does} has a fixed seed, at {', '.join(places)}: let it be drawn from the seed "
+            "that the stream is given"
         )
 
 
@@ -101,6 +117,16 @@ def _classes_of(stream: TaskStream) -> Iterator[set[int]]:
 
 def _tested(stream: TaskStream) -> list[Counter[int]]:
     return [Counter(contents(task.test, labelled=False)) for task in stream]
+
+
+def _labels(stream: TaskStream) -> tuple[object, object]:
+    """Return the labelled inputs of all tasks with the classes of each, and the inputs alone."""
+    parts = [part for _, _, part in parts_of(stream)]
+    pairs, inputs = (
+        Counter(each for part in parts for each in contents(part, labelled))
+        for labelled in (True, False)
+    )
+    return (pairs, [*_classes_of(stream)]), inputs
 
 
 def _orders(stream: TaskStream) -> tuple[list[Counter[bytes]], list[Counter[bytes]]]:

@@ -35,7 +35,7 @@ class WritingChecks(OptimizerChecks):
             step.step(toy.constant(each, 0.0))
         draws = flat(its.state_dict().get("generator")) != before
         is_slow = all(map(torch.allclose, behind, _behind(other, its)))
-        first = ". So are others: group['lr'] is next to 0, and is not followed. Mend that first"
+        first = ". Others move, too, at a group['lr'] next to 0, which is to be mended first"
         for (name, parameter), twin in zip(
             model.named_parameters(), other.parameters(), strict=True
         ):

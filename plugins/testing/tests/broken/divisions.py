@@ -23,6 +23,7 @@ KNOWN = "test_known_tasks_say_their_classes"
 HELD = "test_what_is_held_out_is_training_data"
 ORDERS = "test_the_order_of_pixels_follows_the_seed"
 NEW = "test_no_test_example_is_a_changed_training_example"
+SEEDED = "test_labels_and_classes_follow_the_seed"
 LABELS = "test_a_label_means_the_same_in_every_part"
 
 
@@ -187,7 +188,45 @@ class PermutesByTorch(Permutes):
         return [torch.randperm(36, generator=draws) for _ in range(2)]
 
 
-@right(ORDERS)
+@right(SEEDED)
+class HasWrongLabels(Fine):
+    """Has a wrong label for some training examples."""
+
+    constant = False
+
+    def change(self, task: Task) -> Task:
+        draws = permutation(40, 5 if self.constant else self.seed, "wrong")[:20]
+        labels, rows = task.train.labels.clone(), task.train.rows
+        labels[rows[draws]] = (labels[rows[draws]] + 1) % self.classes
+        return replace(task, train=replace(task.train, labels=labels))
+
+
+@found_by(SEEDED, r"what labels inputs, .* has a fixed seed, at divisions.py:\d+")
+class HasTheSameWrongLabels(HasWrongLabels):
+    """Has the same ones in each repetition."""
+
+    constant = True
+
+
+@right(SEEDED)
+class OrdersItsClasses(Fine):
+    """Has one class in the first task, and the others in the second."""
+
+    constant = False
+
+    def change(self, task: Task) -> Task:
+        order = permutation(3, 5 if self.constant else self.seed, "classes").tolist()
+        return of_classes(task, *(order[1:] if task.index else order[:1]))
+
+
+@found_by(SEEDED, r"orders the classes of tasks, has a fixed seed, at divisions.py:\d+")
+class OrdersItsClassesOnce(OrdersItsClasses):
+    """Has the same order in each repetition."""
+
+    constant = True
+
+
+@right(ORDERS, SEEDED)
 class TurnsAndDivides(Fine):
     """Turns the images by an angle per task, and has one division in all repetitions."""
 

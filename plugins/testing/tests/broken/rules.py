@@ -558,6 +558,20 @@ class TurnsALayerAround(Scales):
         return -1.0 if parameter.shape == (32, 64) else 1.0
 
 
+@found_by(TURNED, "segments.1.1.weight: the gradient has the other sign")
+class TurnsTheSignsOfALayer(toy.ToyRule):
+    """Has the sign alone of the gradient of one layer, and has it wrong."""
+
+    whole_batch = True
+
+    def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        answer = super().differentiate(model, batch)
+        for parameter in model.parameters():
+            if parameter.grad is not None and parameter.shape == (32, 64):
+                parameter.grad.sign_().mul_(-0.01)
+        return answer
+
+
 @right(TURNED)
 class TurnsAFewAround(Scales):
     """Has the sign wrong in a few rows, as an approximation may."""
@@ -618,7 +632,8 @@ class ComparesByTheUsualSize(DividesByTheUsualSize):
     whole_batch = True
 
 
-@right(BATCH_MEAN, "test_the_order_of_examples_does_not_matter", ITS_NUMBERS, PIECES)
+@found_by(PIECES, "draws for each of them in step_started")
+@right(BATCH_MEAN, "test_the_order_of_examples_does_not_matter", ITS_NUMBERS)
 class HasNoisyErrors(toy.ToyRule):
     """Adds noise to the error of each row."""
 
