@@ -82,7 +82,7 @@ def test_every_kept_result_is_a_run_of_a_study(name: str, study_of: StudyOf) -> 
     assert {*(HOME / name).rglob("*.json")} - known == set()
 
 
-@pytest.mark.parametrize("folder", ["convolutional", "rules", "vit"])
+@pytest.mark.parametrize("folder", ["convolutional", "rules", "schedules", "vit"])
 def test_the_learning_rates_are_those_that_did_best_on_held_out_images(
     folder: str, results: ModuleType, study_of: StudyOf
 ) -> None:
