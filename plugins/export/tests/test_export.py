@@ -93,6 +93,16 @@ def test_draws_are_an_ensemble(tmp_path: Path) -> None:
     assert one.bytes < found.bytes
 
 
+def test_draws_that_are_all_the_same_are_one(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "digits")
+    model, optimizer = trained(stream, optimizer="bayesbinn", norm="batch")
+    for parameter in optimizer.learned():
+        optimizer.state[parameter]["lambda"].fill_(100)
+        parameter.data.fill_(1)
+    found = export(model, tmp_path / "model.bnn", stream=stream, optimizer=optimizer, draws=3)
+    assert (found.draws, found.differing) == (1, 0)
+
+
 def test_regression_predicts_numbers(tmp_path: Path) -> None:
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(200, 5, generator=draws)
@@ -131,6 +141,7 @@ def test_it_says_what_is_in_the_file(tmp_path: Path) -> None:
     said = "\n".join(found.lines())
     assert "stays real: 'segments.2.0' (Linear): its weights are real" in said
     assert f"0 of {found.images} images of the test part differ" in said
+    assert said.endswith(f"; accuracy {100 * found.accuracy:.1f} %")
     assert json.loads(json.dumps(found.as_dict()))["steps"] == found.steps
     about = bnnlab_runtime.load(tmp_path / "model.bnn").program
     assert about["run"]["accuracy"] == pytest.approx(found.accuracy)
@@ -156,6 +167,11 @@ class Squares(nn.Module):
         return x.square()
 
 
+class Doubling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, x, alpha=2)
+
+
 class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -179,6 +195,7 @@ def inferring() -> Model:
 
 REFUSED: dict[str, Callable[[], nn.Module]] = {
     "square() in 'segments.0.2' cannot be exported": lambda: sequential(Squares()),
+    "argument 'alpha', which is not known here": lambda: sequential(Doubling()),
     "'segments.0.2' (Branching) cannot be exported": lambda: sequential(Branching()),
     "prelu() in 'segments.0.2' cannot be exported": lambda: sequential(nn.PReLU()),
     "its min_val is 0": lambda: sequential(nn.Hardtanh(0)),

@@ -145,7 +145,7 @@ def _unlike_float64(
     """Return how many predictions at these rows of the tasks the model in float64 does not make."""
     outputs: Outputs = {}
     with torch.no_grad(), source.evaluating():
-        for _, task in source.variants():
+        for task in source.variants():
             model = _in_float64(source.model)
             for each in source.alike(task):
                 pieces = torch.split(rows[each.index], EVALUATION_BATCH // 4)

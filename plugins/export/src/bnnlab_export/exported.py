@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bnnlab.engine.figures import score_of
+
 WIDTHS = {"bit_linear": "1 bit", "bit_conv": "1 bit", "plane_linear": "1 x 8 bits"}
 """How wide weights and inputs of an op are; of others, 32 bits."""
 NAMED = 5
@@ -103,7 +105,10 @@ class Exported:
         if self.differing:
             there = self.differing - self.unexplained
             said += f", by rounding; for {there:,} of them the model agrees in float64"
-        return said if self.accuracy is None else f"{said}; {self.score} {self.accuracy:.4f}"
+        if self.accuracy is None:
+            return said
+        score = score_of({"score": self.score})
+        return f"{said}; {score.name} {score.text(self.accuracy)}"
 
 
 def reasons(layers: Iterable[Layer]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ def write(
         )
     steps, tensors = merged([each.program for each in builders])
     score = score_of(source, outputs)
-    made = content({**_head(source, first, outputs, score), "steps": steps}, tensors)
+    draws = source.draws if any("@" in name for name in tensors) else 1  # a posterior may be sure
+    head = {**_head(source, first, outputs), "draws": max(1, draws)}
+    about = {**source.about, "accuracy": score}
+    made = content({**head, "steps": steps, "run": about}, tensors)
     with _written(place, made) as file:
         compared = compare(source, outputs, file, steps)
         compared.expect()
@@ -108,9 +112,9 @@ def write(
         path=place,
         bytes=len(made),
         bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
-        draws=max(1, source.draws),
+        draws=max(1, draws),
         tasks=len(source.tasks) if source.task_ids else 0,
-        steps=_counted(step["op"] for step in steps),
+        steps=dict(Counter(step["op"] for step in steps)),
         layers=first.layers,
         images=compared.images,
         differing=compared.differing,
@@ -125,15 +129,15 @@ def _lowered(source: Source) -> tuple[list[Builder], Outputs]:
     """Return the program of each variant, and the model's outputs on the test parts."""
     builders = []
     outputs: Outputs = {}
-    for _, task in source.variants():
+    for task in source.variants():
         builders.append(lower(source.model, source.input_shape, source.pixels(task)))
         for index, found in outputs_of(source, task).items():
             outputs.setdefault(index, []).append(found)
     return builders, outputs
 
 
-def _head(source: Source, first: Builder, outputs: Outputs, score: float | None) -> dict[str, Any]:
-    """Return what a program says beside its steps."""
+def _head(source: Source, first: Builder, outputs: Outputs) -> dict[str, Any]:
+    """Return what a program says of its input and its outputs."""
     tasks = [
         {
             "name": task.name,
@@ -150,8 +154,6 @@ def _head(source: Source, first: Builder, outputs: Outputs, score: float | None)
         "classes": names if len(names) == count else None,
         "objective": "numbers" if isinstance(objective, RealNumbers) else "classes",
         "tasks": tasks if source.task_ids else None,
-        "draws": max(1, source.draws),
-        "run": {**source.about, "accuracy": score},
     }
 
 
@@ -179,10 +181,3 @@ def _expect_free(place: Path) -> None:
         raise UsageError(f"there is no folder {place.parent} to write {place.name} in")
     if place.exists() and not is_ours(place):
         raise UsageError(f"{place} exists and is no export of bnnlab: choose another name")
-
-
-def _counted(ops: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for op in ops:
-        found[op] = found.get(op, 0) + 1
-    return found

@@ -1,5 +1,6 @@
 """Walk through a model, operation by operation, and write its program."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -80,8 +81,7 @@ class _Walk(fx.Interpreter):
         if n.op in ("placeholder", "output"):
             return getattr(self, n.op)(n.target, args, kwargs)
         like = getattr(self, n.op)(n.target, *_likes((args, kwargs)))
-        its: list[Value] = []
-        fx.map_arg(n.args, lambda each: its.append(self.env[each]))
+        its = [self.env[each] for each in n.all_input_nodes]
         if not isinstance(like, Tensor) or not any(isinstance(each, Value) for each in its):
             return like
         self.builder.place, writes, given = self._what(n, args)
@@ -89,6 +89,10 @@ class _Walk(fx.Interpreter):
             raise self.builder.refuse(f"it is of no known kind. Known are {_known()}")
         if like.ndim not in (2, 4):
             raise self.builder.refuse(f"it makes {tuple(like.shape)}, no rows and no maps")
+        try:
+            inspect.signature(writes).bind(self.builder, like, *given, **kwargs)
+        except TypeError as error:
+            raise self.builder.refuse(f"{error}, which is not known here") from error
         return writes(self.builder, like, *given, **kwargs)
 
     def _what(self, n: fx.Node, args: Any) -> tuple[str, Any, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from bnnlab_export.packing import Array
@@ -30,7 +31,10 @@ class Program:
         A step that is there already is not added again.
         """
         held = {role: it for role, it in (tensors or {}).items() if it is not None}
-        content = [(role, it.dtype.str, it.shape, it.tobytes()) for role, it in held.items()]
+        content = [
+            (role, it.dtype.str, it.shape, sha256(it.tobytes()).digest())
+            for role, it in held.items()
+        ]
         key = (op, inputs, repr(more), tuple(content))
         if key not in self._known:
             names = {role: f"{len(self.steps)}.{role}" for role in held}

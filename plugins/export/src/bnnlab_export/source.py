@@ -81,18 +81,18 @@ class Source:
         with undisturbed(self.model), in_mode(self.model, training=False):
             yield
 
-    def variants(self) -> Iterator[tuple[int, Task]]:
+    def variants(self) -> Iterator[Task]:
         """Put the weights of each draw into the model, and select each task in turn.
 
         Yields:
-            The number of the draw, and a task that stands for all if none is told.
+            The task, which stands for all if none is told.
         """
         draws = self.optimizer.predictive(self.draws) if self.optimizer else iter([None])
-        for draw, _ in enumerate(draws):
+        for _ in draws:
             for task in self.tasks if self.task_ids else self.tasks[:1]:
                 if self.task_ids:
                     self.model.select_task(task.index)
-                yield draw, task
+                yield task
 
     def alike(self, task: Task) -> list[Task]:
         """Return the tasks that the present variant is for, each test part once."""
