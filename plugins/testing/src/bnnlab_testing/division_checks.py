@@ -99,7 +99,7 @@ class DivisionChecks(ExampleChecks):
         (found, fixed), (other, _) = (look(self.make(seed)) for seed in (0, 1))
         if found != other:
             return
-        with others(self.component.target.partition(":")[0].partition(".")[0]) as places:
+        with others(self.host.load(self.plugin, self.component)) as places:
             changed, same = look(self.make())
         is_free = changed == found or same != fixed
         others_differ = (look(self.make(seed))[0] != found for seed in range(2, 6))

@@ -18,19 +18,22 @@ THROUGH = {__name__, seeds.__name__}
 
 
 @contextmanager
-def others(package: str) -> Iterator[dict[str, None]]:
-    """Add 1 to the seed of each generator of torch, NumPy or Python that a package makes inside.
+def others(made: type) -> Iterator[dict[str, None]]:
+    """Add 1 to the seed of each generator of torch, NumPy or Python that is made inside.
+
+    It is so in the packages of a class and its bases, the core left out.
 
     Yields:
         Where they are made, `file.py:line`.
     """
     places, default_rng = dict[str, None](), np.random.default_rng
+    packages = {each.__module__.partition(".")[0] for each in made.__mro__} - {"bnnlab"}
 
     def changed(seed: Any) -> Any:
         frame = sys._getframe(1)
         while frame.f_back and frame.f_globals.get("__name__") in THROUGH:
             frame = frame.f_back
-        its = frame.f_globals.get("__name__", "").partition(".")[0] == package
+        its = frame.f_globals.get("__name__", "").partition(".")[0] in packages
         if not its or not isinstance(seed, int | list | np.ndarray):
             return seed
         places[f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"] = None
@@ -57,7 +60,7 @@ def others(package: str) -> Iterator[dict[str, None]]:
         np.random.RandomState: Numpys,
         default_rng: newer,
     }
-    own = [it for name, it in [*sys.modules.items()] if name.partition(".")[0] == package]
+    own = [it for name, it in [*sys.modules.items()] if name.partition(".")[0] in packages]
     with ExitStack() as stack:
         for module in (torch, random, np.random, *own):
             for name, value in [*vars(module).items()]:
