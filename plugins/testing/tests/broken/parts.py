@@ -23,6 +23,7 @@ OF_ITS_RUN = "test_what_it_is_made_of_comes_from_its_run"
 IGNORED = "test_no_option_is_ignored"
 OWN_NAMES = "test_its_state_has_names_that_no_base_uses"
 Base = Annotated[Maker | str, Part("optimizer")]
+Latent = Annotated[Maker | str, Part("optimizer", needs=("latent-weights",))]
 
 
 @right(
@@ -40,6 +41,13 @@ class Around(made_of_parts.Around):
     """Multiplies gradients."""
 
     declared = None
+
+
+class AroundAFew(Around):
+    """Goes around one with latent weights, which few have of all that are installed here."""
+
+    def __init__(self, model: Model, *, base: Latent = "bnnlab-backprop/sgd", **rest: Any) -> None:
+        super().__init__(model, base=base, **rest)
 
 
 @right(OF_ITS_RUN, GOES_ON, IGNORED)
@@ -99,7 +107,7 @@ class HasAHiddenBase(Fine):
 
 @found_by(OF_ITS_RUN, "does not make its base by the maker")
 @found_by(IGNORED, "no effect: base .tried: ")
-class HasItsOwnBase(Around):
+class HasItsOwnBase(AroundAFew):
     """Has a base of its own, whatever it is told."""
 
     def make_base(self, base: Maker | str, model: Model, generator: torch.Generator) -> Optimizer:
@@ -150,7 +158,7 @@ class PassesWhatIsNoneOfIts(Around):
 
 
 @right(OWN_NAMES)
-class Smooths(Around):
+class Smooths(AroundAFew):
     """Keeps a running mean of the gradients."""
 
     mean = "smooths_mean"
