@@ -82,13 +82,7 @@ class PluginHost:
 
     def components(self, kind: Kind | None = None) -> list[tuple[Plugin, Component]]:
         """Return every usable component (of a kind), sorted by name."""
-        return _sorted(self._offered(kind))
-
-    def _offered(self, kind: Kind | None) -> Iterator[tuple[Plugin, Component]]:
-        for plugin in (*self.plugins, *self._objects):
-            for component in plugin.components:
-                if kind is None or component.kind == kind:
-                    yield plugin, component
+        return _sorted(_offered((*self.plugins, *self._objects), kind))
 
     def commands(self) -> list[tuple[Plugin, Command]]:
         """Return every command that a plugin adds, sorted by name."""
@@ -100,7 +94,7 @@ class PluginHost:
         Raises:
             UsageError: If nothing installed offers the name, or two distributions do.
         """
-        return self._find(kind, name, [*self._offered(kind)])
+        return self._find(kind, name, [*_offered((*self.plugins, *self._objects), kind)])
 
     def resolve_command(self, name: str, own: Iterable[str] = ()) -> tuple[Plugin, Command]:
         """Do `resolve` for a command; "Did you mean" also knows `own`, the commands of the core."""
@@ -180,6 +174,13 @@ class PluginHost:
     def observers(self, run_id: str) -> Observers:
         """Return the observers of a run."""
         return Observers(self._manager, run_id)
+
+
+def _offered(plugins: Iterable[Plugin], kind: Kind | None) -> Iterator[tuple[Plugin, Component]]:
+    for plugin in plugins:
+        for component in plugin.components:
+            if kind is None or component.kind == kind:
+                yield plugin, component
 
 
 def _sorted(pairs: Iterable[tuple[Plugin, Offer]]) -> list[tuple[Plugin, Offer]]:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, cast, get_origin
 
@@ -143,19 +142,10 @@ class StreamContract(ReadingChecks, LeakChecks, LikenessChecks, DivisionChecks, 
 
     def _described_with(self, options: dict[str, Any]) -> _Described | None:
         """Return data and protocol with some options set otherwise; None if that cannot be."""
-        key = repr(sorted(options.items()))
-        if key not in self._known:
-            try:
-                stream = self.make(0, self.with_options(**options))
-                self._known[key] = _data(stream), stream.protocol()
-            except BnnlabError:  # not with the other options, or not with the data that is here
-                self._known[key] = None
-        return self._known[key]
-
-    @cached_property
-    def _known(self) -> dict[str, _Described | None]:
-        """What was found, by options: many are looked at more than once."""
-        return {}
+        key = repr(sorted(options.items()))  # many are looked at more than once
+        if key not in (known := vars(self).setdefault("_known", {})):
+            known[key] = _described(self, options)
+        return cast("_Described | None", known[key])
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
         """The trainer is stopped within tasks and between; a stream that is made anew goes on."""
@@ -209,6 +199,14 @@ def _differ(usual: _Described | None, other: _Described | None, options: dict[st
     said = ", ".join(f"{name}={value!r}" for name, value in options.items())
     assert other[1] != usual[1], f"{said} changes the data, but not the protocol"
     return True
+
+
+def _described(contract: StreamContract, options: dict[str, Any]) -> _Described | None:
+    try:
+        stream = contract.make(0, contract.with_options(**options))
+        return _data(stream), stream.protocol()
+    except BnnlabError:  # not with the other options, or not with the data that is here
+        return None
 
 
 def _shortened(task: Task) -> Task:
