@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bnnlab_runtime import bit_ops, kernels, real_ops
 from bnnlab_runtime.bits import Bits
 from bnnlab_runtime.op import Op
+from bnnlab_runtime.vectors import BLOCK
 
 Sums = NDArray[np.int32]
 Real = NDArray[np.float32]
@@ -16,10 +17,15 @@ Real = NDArray[np.float32]
 class PlaneLinear(bit_ops.PlaneLinear):
     """As in the reference."""
 
+    def prepare(self) -> None:
+        """Make all that the kernel takes."""
+        super().prepare()
+        (self.tiles,) = _tiles(self.weight, 1)
+
     def __call__(self, x: NDArray[np.uint8]) -> Sums:
         """Map `(B, ...)` to `(B, O)`."""
         out = np.empty((len(x), *self.output.shape), np.int32)
-        kernels.plane_products(x.reshape(len(x), -1), self.weight, self.positive, out)
+        kernels.plane_products(x.reshape(len(x), -1), self.tiles, self.positive, out)
         return out
 
 
@@ -29,13 +35,14 @@ class BitConv(bit_ops.BitConv):
     def prepare(self) -> None:
         """Make all that the kernel takes."""
         super().prepare()
-        window = self.window
-        self.indices = (window.rows, window.columns, self.row_pattern, self.column_pattern)
+        window, tiles = self.window, _tiles(self.weight, self.groups)
+        patterns = (self.row_pattern, self.column_pattern)
+        self.given = (tiles, window.rows, window.columns, *patterns, self.base)
 
     def __call__(self, x: Bits) -> Sums:
         """Map `(B, H, W, words)` to `(B, H', W', O)`."""
         out = np.empty((len(x), *self.output.shape), np.int32)
-        kernels.products(x, self.weight, *self.indices, self.base, self.groups, out)
+        kernels.products(x, *self.given, out)
         return out
 
 
@@ -46,7 +53,7 @@ class BitLinear(bit_ops.BitLinear):
         """Make all that the kernel takes."""
         one = np.zeros((1, 1), np.int64)
         base = np.full((1, 1, self.weight.shape[1]), self.inputs, np.int32)
-        self.given = (self.weight, one, one, one[0], one[0], base, 1)
+        self.given = (_tiles(self.weight, 1), one, one, one[0], one[0], base)
 
     def __call__(self, x: Bits) -> Sums:
         """Map `(B, words)` to `(B, O)`."""
@@ -132,6 +139,16 @@ class Unpack(bit_ops.Unpack):
         cells = x.reshape(-1, self.words)
         kernels.unpacked(cells, self.channels, out.reshape(-1, self.channels))
         return out
+
+
+def _tiles(weight: Bits, groups: int) -> Bits:
+    """Return weights `(K, O)` as `(groups, tiles, K, BLOCK)`: what a block reads lies together."""
+    size, outputs = len(weight), weight.shape[1] // groups
+    tiles = -(-outputs // BLOCK)
+    padded = np.zeros((size, groups, tiles * BLOCK), np.uint64)
+    padded[..., :outputs] = weight.reshape(size, groups, outputs)
+    by_tile = padded.reshape(size, groups, tiles, BLOCK).transpose(1, 2, 0, 3)
+    return np.ascontiguousarray(by_tile)
 
 
 def _thresholds(x: NDArray[Any], limits: NDArray[Any], flip: Bits) -> Bits:

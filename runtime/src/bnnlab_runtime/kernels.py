@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bnnlab_runtime.vectors import BLOCK, ROWS, count_block, popcount
+from bnnlab_runtime.vectors import BLOCK, ROWS, count_block
 
 
 def compiled(*signatures: str) -> Any:
@@ -17,53 +17,34 @@ def compiled(*signatures: str) -> Any:
 
 
 @njit
-def mismatches(x, several, weight, first, count):
-    """Write popcount(x xor weight) of all outputs of a group.
-
-    Args:
-        x: (ROWS, K).
-        several: How many of these rows are wanted.
-        weight: (K, O).
-        first: The group's first output.
-        count: (ROWS, outputs of the group).
-    """
-    own = count.shape[1]
-    blocked = own // BLOCK * BLOCK if several > 1 else 0
-    for o in range(0, blocked, BLOCK):
-        count_block(x, weight, first + o, count, o)
-    for r in range(several):
-        counted = count[r, blocked:]
-        for o in range(len(counted)):
-            counted[o] = 0
-        for k in range(len(weight)):
-            word, row = x[r, k], weight[k, first + blocked : first + own]
-            for o in range(len(counted)):
-                counted[o] += popcount(word ^ row[o])
+def mismatches(x, tiles, count):
+    """Write popcount(x xor weight): x (ROWS, K), tiles (T, K, BLOCK), count (ROWS, T BLOCK)."""
+    for tile in range(len(tiles)):
+        count_block(x, tiles[tile], count, tile * BLOCK)
 
 
 @compiled(
-    "void(u8[:,:,:,::1], u8[:,::1], i8[:,::1], i8[:,::1], i8[::1], i8[::1], i4[:,:,::1], i8,"
+    "void(u8[:,:,:,::1], u8[:,:,:,::1], i8[:,::1], i8[:,::1], i8[::1], i8[::1], i4[:,:,::1],"
     " i4[:,:,:,::1])"
 )
-def products(x, weight, rows, columns, row_pattern, column_pattern, base, groups, out):
+def products(x, tiles, rows, columns, row_pattern, column_pattern, base, out):
     """Write base - 2 popcount(patch xor weight) of each place, see `BitConv`.
 
     Args:
         x: Bits, (B, H, W, words).
-        weight: (kh kw words / groups, O).
+        tiles: The weights of each group, (groups, tiles, kh kw words / groups, BLOCK).
         rows: Of each window (H', kh).
         columns: Of each window (W', kw).
         row_pattern: Row of the base for each window (H',).
         column_pattern: Column of the base for each window (W',).
         base: (patterns of rows, patterns of columns, O).
-        groups: How many groups of channels.
         out: (B, H', W', O).
     """
     batch, height, width, outputs = out.shape
-    size, own = weight.shape[0], outputs // groups
-    words = x.shape[3] // groups
+    groups, size = tiles.shape[0], tiles.shape[2]
+    own, words = outputs // groups, x.shape[3] // groups
     patch = np.zeros((ROWS, size), np.uint64)
-    count = np.empty((ROWS, own), np.uint64)
+    count = np.empty((ROWS, tiles.shape[1] * BLOCK), np.uint64)
     places = batch * height * width
     for group in range(groups):
         first = group * own
@@ -83,7 +64,7 @@ def products(x, weight, rows, columns, row_pattern, column_pattern, base, groups
                             for w in range(words):
                                 patch[r, k + w] = 0
                         k += words
-            mismatches(patch, several, weight, first, count)
+            mismatches(patch, tiles[group], count)
             for r in range(several):
                 line, j = (start + r) // width, (start + r) % width
                 b, i = line // height, line % height
@@ -93,20 +74,20 @@ def products(x, weight, rows, columns, row_pattern, column_pattern, base, groups
                     written[first + o] = full[first + o] - np.int32(2 * counted[o])
 
 
-@compiled("void(u1[:,::1], u8[:,::1], i4[::1], i4[:,::1])")
-def plane_products(pixels, weight, positive, out):
+@compiled("void(u1[:,::1], u8[:,:,::1], i4[::1], i4[:,::1])")
+def plane_products(pixels, tiles, positive, out):
     """Write the sums of pixels times signs, see `PlaneLinear`.
 
     Args:
         pixels: (B, F).
-        weight: (words, O).
+        tiles: The weights, (tiles, words, BLOCK).
         positive: How many weights of each output are +1, (O,).
         out: (B, O).
     """
-    words, outputs = weight.shape
+    words, outputs = tiles.shape[1], len(positive)
     padded = np.zeros(words * 64, np.uint8)
     planes = np.empty((ROWS, words), np.uint64)
-    count = np.empty((ROWS, outputs), np.uint64)
+    count = np.empty((ROWS, len(tiles) * BLOCK), np.uint64)
     for b in range(len(pixels)):
         for f in range(pixels.shape[1]):
             padded[f] = pixels[b, f]
@@ -119,7 +100,7 @@ def plane_products(pixels, weight, positive, out):
                     for j in range(64):
                         word |= np.uint64((padded[64 * k + j] >> (low + r)) & 1) << np.uint64(j)
                     planes[r, k] = word
-            mismatches(planes, ROWS, weight, 0, count)
+            mismatches(planes, tiles, count)
             for r in range(ROWS):
                 for o in range(outputs):
                     out[b, o] -= np.int32(count[r, o]) << (low + r)
@@ -169,11 +150,16 @@ def row_limits(x, groups, t, out):
         for group in range(groups):
             first, total = group * own, 0
             for place in range(places):
-                for c in range(first, first + own):
-                    total += x[b, place, c]
-            for c in range(first, first + own):
-                limit = -((-total - t[c]) // (own * places))
-                out[b, c] = np.int32(min(max(limit, -(1 << 31)), (1 << 31) - 1))
+                part = x[b, place, first : first + own]
+                for c in range(own):
+                    total += part[c]
+            mean, limits = -((-total) // (own * places)), out[b, first : first + own]
+            for c in range(own):
+                limits[c] = np.int32(mean)
+            for c in range(own):
+                if t[first + c] != 0:
+                    limit = -((-total - t[first + c]) // (own * places))
+                    limits[c] = np.int32(min(max(limit, -(1 << 31)), (1 << 31) - 1))
 
 
 @compiled("void(u8[:,:,:,::1], i8[:,::1], i8[:,::1], u8[::1], u8[:,:,:,::1])")

@@ -1,7 +1,7 @@
-"""What numba cannot say: counting the bits of words, and of blocks of words in registers.
+"""What numba cannot say: counting the bits of a block of words, with all counts in registers.
 
-Both are instructions of LLVM, which makes of them what the processor has: with AVX-512 one
-instruction counts 8 words.
+It is said to LLVM, which makes of it what the processor has: with AVX-512 one instruction counts
+the bits of 8 words.
 """
 
 from typing import Any
@@ -25,14 +25,7 @@ _FIRST = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 """The order of lanes that repeats the first one."""
 
 
-def _popcount(_context: Any, _word: Any) -> Any:
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
-
-
-def _count_block(_: Any, x: Any, weight: Any, first: Any, counts: Any, at: Any) -> Any:
+def _count_block(_: Any, x: Any, weight: Any, counts: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def array(place: int) -> tuple[Any, Any]:
             made = context.make_array(signature.args[place])(context, builder, arguments[place])
@@ -45,7 +38,7 @@ def _count_block(_: Any, x: Any, weight: Any, first: Any, counts: Any, at: Any) 
             begin = place(data, row, columns, builder.add(column, _WORD(number * LANES)))
             return builder.bitcast(begin, _VECTOR.as_pointer())
 
-        (x, size), (weight, outputs), (counts, own) = array(0), array(1), array(3)
+        (x, size), (weight, outputs), (counts, own) = array(0), array(1), array(2)
         kind = ir.FunctionType(_VECTOR, [_VECTOR])
         name = f"llvm.ctpop.v{LANES}i64"
         popcounts = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -56,7 +49,7 @@ def _count_block(_: Any, x: Any, weight: Any, first: Any, counts: Any, at: Any) 
             builder.store(zero, each)
         with cgutils.for_range(builder, size) as loop:
             words = [
-                builder.load(vector(weight, loop.index, outputs, arguments[2], number), align=8)
+                builder.load(vector(weight, loop.index, outputs, _WORD(0), number), align=8)
                 for number in range(VECTORS)
             ]
             inputs = [builder.load(place(x, _WORD(row), size, loop.index)) for row in range(ROWS)]
@@ -67,18 +60,16 @@ def _count_block(_: Any, x: Any, weight: Any, first: Any, counts: Any, at: Any) 
                 count = builder.call(popcounts, [builder.xor(repeated[row], words[number])])
                 builder.store(builder.add(builder.load(total), count), total)
         for (row, number), total in sums.items():
-            out = vector(counts, _WORD(row), own, arguments[4], number)
+            out = vector(counts, _WORD(row), own, arguments[3], number)
             builder.store(builder.load(total), out, align=8)
         return context.get_dummy_value()
 
-    return types.void(x, weight, first, counts, at), generate
+    return types.void(x, weight, counts, at), generate
 
 
-popcount: Any = intrinsic(_popcount)
-"""Counts the bits of a word that are 1."""
 count_block: Any = intrinsic(_count_block)
-"""`count_block(x, weight, first, counts, at)` writes the mismatches of a block of outputs.
+"""`count_block(x, weight, counts, at)` writes the mismatches of a block of outputs.
 
-`counts[r, at + o]` is the sum over k of popcount(`x[r, k]` xor `weight[k, first + o]`), for r below
-ROWS and o below BLOCK. All are uint64, x (ROWS, K), weight (K, outputs), counts (ROWS, own).
+`counts[r, at + o]` is the sum over k of popcount(`x[r, k]` xor `weight[k, o]`), for r below ROWS
+and o below BLOCK. All are uint64, x (ROWS, K), weight (K, BLOCK), counts (ROWS, outputs).
 """
