@@ -16,15 +16,17 @@ from bnnlab import BatchNorm, BinaryLinear, Model, RunError, Sign, UsageError
 from bnnlab_export import acceptance, export
 
 
-def trained(stream: Any, steps: int = 3, optimizer: str = "adam", **options: Any) -> Any:
-    """Return a small mlp, and its optimizer, after some steps on each task."""
+def trained(
+    stream: Any, steps: int = 3, optimizer: str = "adam", learned: int = 10, **options: Any
+) -> Any:
+    """Return a small mlp, and its optimizer, after some steps on each of the first tasks."""
     options = {"hidden": [70], **options}
     shape, classes = stream.input_shape, stream.classes
     model = bnnlab.create("model", "mlp", input_shape=shape, classes=classes, **options)
     rule = bnnlab.create("rule", "bp", model)
     about = {"examples": 1000} if optimizer == "bayesbinn" else {}
     made = bnnlab.create("optimizer", optimizer, model, **about)
-    for task in stream:
+    for task in [*stream][:learned]:
         if stream.gives_task_ids:
             model.select_task(task.index)
         model.train()
@@ -52,6 +54,14 @@ def test_a_task_has_its_statistics_and_its_classes(tmp_path: Path) -> None:
             np.testing.assert_allclose(logits, task.mask(model(inputs)), rtol=1e-4, atol=1e-4)
     weights = [name for name in bnnlab_runtime_tensors(tmp_path) if "weight" in name]
     assert not any("@" in name for name in weights)  # only what differs is there for each task
+
+
+def test_a_task_that_was_not_learned_has_fresh_statistics(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "split-digits", incremental="task")
+    options = {"norm": "batch", "statistics": "per-task", "output_norm": True}
+    model, _ = trained(stream, learned=2, **options)
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    assert (found.tasks, found.differing) == (5, 0)
 
 
 def bnnlab_runtime_tensors(folder: Path) -> list[str]:

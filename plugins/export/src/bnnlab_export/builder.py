@@ -1,6 +1,6 @@
 """Steps that layers have in common: what waits is computed, or folded into thresholds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -23,6 +23,7 @@ from bnnlab_export.values import (
     Value,
     channels_last,
     composed,
+    shifts,
 )
 
 
@@ -68,6 +69,7 @@ class Builder:
         self.program, self.pixels = Program(), pixels
         self.place = ""
         self.layers: list[Layer] = []
+        self._real: dict[Value, Value] = {}  # a value that is used twice is computed once
 
     def refuse(self, why: str) -> UsageError:
         """Return the error that says that a part cannot be exported, and why."""
@@ -80,6 +82,11 @@ class Builder:
 
     def real(self, value: Value) -> Value:
         """Return a value as real numbers, after all that waits."""
+        if value not in self._real:
+            self._real[value] = self._made_real(value)
+        return self._real[value]
+
+    def _made_real(self, value: Value) -> Value:
         if value.before is not None and not value.chain and value.kind != "real":
             return self.flat(self.real(value.before), value.like)
         number, kind = value.number, value.kind
@@ -137,15 +144,15 @@ class Builder:
             number = self._affine(value, number, [])
         for is_affine, items in groupby(chain, lambda item: isinstance(item, Affine)):
             if is_affine:
-                number = self._affine(value, number, items)
+                number = self._affine(value, number, [*items])
             else:
                 for item in items:
                     number = self._written(value, number, item)
         return number
 
-    def _affine(self, value: Value, number: int, items: Iterable[Item]) -> int:
+    def _affine(self, value: Value, number: int, items: Sequence[Item]) -> int:
         gain, shift = composed(items, value.like.shape[1])
-        b = self.numbers(value, shift) if bool(shift.any()) else None
+        b = self.numbers(value, shift) if shifts(items) else None
         tensors = {"a": self.numbers(value, gain), "b": b}
         return self.program.add("affine", number, tensors=tensors)
 

@@ -124,7 +124,7 @@ def _affine(
     b: Builder, like: Tensor, x: Value, run: Function, factor: float, shift: float
 ) -> Value:
     ones = torch.ones(like.shape[1], dtype=torch.float64)
-    return b.waiting(x, Affine(run, factor * ones, shift * ones), like)
+    return b.waiting(x, Affine(run, factor * ones, shift * ones, shift != 0), like)
 
 
 def _of_two(b: Builder, op: str, like: Tensor, one: Value, other: Value) -> Value:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError
-from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value, composed
+from bnnlab_export.values import Affine, Curve, Item, MaxPool, Rows, Value, composed, shifts
 
 LARGEST = 1e30
 """Size of real numbers up to which thresholds are looked for."""
@@ -93,7 +93,7 @@ def above_mean(value: Value) -> dict[str, Any] | None:
     least = value.in_order((least - ROUNDING * least.abs()).ceil())
     if bool((least.abs() >= 2**31).any()):
         return None
-    tensors = {"t": least.int().numpy()} if bool(least.any()) else {}
+    tensors = {"t": least.int().numpy()} if shifts(before) else {}
     return {"groups": last.groups, "tensors": tensors}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from bnnlab_export.packing import Array
@@ -20,28 +19,15 @@ class Program:
     steps: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, Array] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._known: dict[Any, int] = {}
-
     def add(
         self, op: str, *inputs: int, tensors: Mapping[str, Array | None] | None = None, **more: Any
     ) -> int:
-        """Add a step, and return the number of the value that it makes.
-
-        A step that is there already is not added again.
-        """
+        """Add a step, and return the number of the value that it makes."""
         held = {role: it for role, it in (tensors or {}).items() if it is not None}
-        content = [
-            (role, it.dtype.str, it.shape, sha256(it.tobytes()).digest())
-            for role, it in held.items()
-        ]
-        key = (op, inputs, repr(more), tuple(content))
-        if key not in self._known:
-            names = {role: f"{len(self.steps)}.{role}" for role in held}
-            self.tensors |= {names[role]: it for role, it in held.items()}
-            self.steps.append({"op": op, "inputs": [*inputs], "tensors": names, **more})
-            self._known[key] = len(self.steps)
-        return self._known[key]
+        names = {role: f"{len(self.steps)}.{role}" for role in held}
+        self.tensors |= {names[role]: it for role, it in held.items()}
+        self.steps.append({"op": op, "inputs": [*inputs], "tensors": names, **more})
+        return len(self.steps)
 
     def ending_at(self, result: int) -> "Program":
         """Return what makes this value, the last one, without steps that it does not need."""

@@ -21,11 +21,13 @@ class Affine:
     Attributes:
         run: Maps `(B, C, ...)`.
         gain, shift: float64 `(C,)`.
+        shifts: Whether there may be a shift: then steps have one, whatever it is.
     """
 
     run: Function
     gain: Tensor
     shift: Tensor
+    shifts: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,11 @@ def composed(items: Iterable[Item], channels: int) -> tuple[Tensor, Tensor]:
         assert isinstance(item, Affine)
         gain, shift = item.gain * gain, item.gain * shift + item.shift
     return gain, shift
+
+
+def shifts(items: Iterable[Item]) -> bool:
+    """Return whether affine functions may have a shift."""
+    return any(isinstance(item, Affine) and item.shifts for item in items)
 
 
 def channels_last(like: Tensor) -> Tensor | None:

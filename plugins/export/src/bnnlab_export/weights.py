@@ -1,5 +1,6 @@
 """Linear and convolutional layers."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ def _of_pixels(weight: Tensor, mean: float, std: float) -> Affine:
     def run(x: Tensor) -> Tensor:
         return ((x.double() - mean * sums) / std).float()
 
-    return Affine(run, torch.full_like(sums, 1 / std), -mean / std * sums)
+    return Affine(run, torch.full_like(sums, 1 / std), -mean / std * sums, mean != 0)
 
 
 def _scaled(b: Builder, layer: Any, made: Value, like: Tensor) -> Value:
@@ -111,7 +112,8 @@ def _scaled(b: Builder, layer: Any, made: Value, like: Tensor) -> Value:
         gain = own * ones
         if bool((gain == 1).all()) and layer.bias is None:
             return made
-        return b.waiting(made, Affine(lambda x: layer._scale_and_shift(x, dims), gain, shift), like)
+        run = partial(layer._scale_and_shift, dims=dims)
+        return b.waiting(made, Affine(run, gain, shift, layer.bias is not None), like)
     if layer.bias is None:
         return made
     bias = layer.bias.detach().view(-1, *[1] * dims)
