@@ -95,6 +95,6 @@ def later(config: RunConfig) -> Iterator[Later]:
         if getattr(config, name) != _DEFAULTS[name]:
             yield Later(f"{name}: a class for each input", (name, "stream"))
     if any(getattr(config, name) != _DEFAULTS[name] for name in _RATES):
-        told = "schedule: time enough, and no rate beyond its bounds"
+        told = "learning rates: time for the schedule, and none beyond its bounds"
         grows = config.task_decay > 1 or config.schedule_gamma > 1
         yield Later(told, (*_RATES, *_LENGTH, *(["optimizer"] if grows else [])))
