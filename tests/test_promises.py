@@ -53,6 +53,7 @@ BELOW = {
     "bnnlab.nn.initialisation": "initialise",
     "bnnlab.nn.layers": "WEIGHT_LAYERS",
     "bnnlab.nn.normalization": "frozen_statistics make_norm",
+    "bnnlab.registry.chains": "CHAIN",
     "bnnlab.registry.options": "per_layer",
     "bnnlab.seeds": "child_seed generator permutation",
     "bnnlab_studies.engine": "Engine RepeatingExecutor WorkerDied",
