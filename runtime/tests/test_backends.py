@@ -8,7 +8,7 @@ import bnnlab_runtime
 from bnnlab_runtime.backends import REFERENCE
 from bnnlab_runtime.bits import pack
 
-NETWORKS = 100
+NETWORKS = 40
 
 
 def drawn(rng) -> Made:
