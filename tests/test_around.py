@@ -238,9 +238,10 @@ def test_a_head_per_task_is_refused_by_rules_that_mix_tasks() -> None:
     message = (
         r"several tasks at once, and the model's part segments\.0\.1 \(Head\) goes by the task"
     )
+    stream = {"name": "split-digits", "incremental": "task"}
     for rule in (Replay, Remembers):
         with pytest.raises(UsageError, match=f"{rule.__name__} learns from {message}"):
-            bnnlab.run(rule=rule(), model=head, optimizer="adam", stream="split-digits")
+            bnnlab.run(rule=rule(), model=head, optimizer="adam", stream=stream)
         expect_one_path(rule(), alike)
     with pytest.raises(UsageError, match=message):
         Replay().attach(head, torch.Generator())
