@@ -1,6 +1,7 @@
 """Binary layers and the sign against their formulas, and against torch's own layers."""
 
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -22,6 +23,18 @@ def test_the_sign_is_never_0() -> None:
     x = torch.tensor([-2.0, -0.0, 0.0, 1e-30, -1e-30, 3.0])
     assert sign(x).tolist() == [-1, -1, 1, 1, -1, 1]
     assert Sign()(x).tolist() == [-1, -1, 1, 1, -1, 1]
+
+
+def test_a_graph_that_leaves_torch_has_the_same_signs() -> None:
+    large = torch.finfo(torch.float32).max
+    sizes = torch.tensor([0.0, 1e-45, 1e-38, 0.5, 1.0, 2.0, large, torch.inf])
+    x = torch.cat([sizes, -sizes]).view(8, 2)
+    layer = BinaryLinear(2, 2, generator=draws())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(nn.Sequential(Sign(), layer, Sign()), torch.ones(1, 2))
+    assert "copysign" not in str(traced.inlined_graph)
+    assert torch.equal(traced(x), Sign()(layer(sign(x))))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -9,8 +9,25 @@ from torch import Tensor, nn
 from bnnlab.errors import UsageError
 
 
+def leaves_torch() -> bool:
+    """Return whether torch records a graph for other programs, as torch.export and onnx do."""
+    return _is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+
+
+def _is_exporting() -> bool:
+    if hasattr(torch.compiler, "is_exporting"):
+        return torch.compiler.is_exporting()
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()  # torch 2.6
+
+
 def sign(x: Tensor) -> Tensor:
-    """Return -1 or +1 by the sign bit, never 0: +0 gives +1 and -0 gives -1."""
+    """Return -1 or +1 by the sign bit, never 0: +0 gives +1 and -0 gives -1.
+
+    Other programs have no `copysign`. For them, x + 1/x is clamped: it is never between -2 and 2,
+    and has the sign of x also at -0 and infinity.
+    """
+    if leaves_torch():
+        return (x + x.reciprocal()).clamp(-1, 1)
     return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
 
 

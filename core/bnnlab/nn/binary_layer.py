@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bnnlab.interfaces.signs import check_loaded, random_signs, sign
+from bnnlab.interfaces.signs import check_loaded, leaves_torch, random_signs, sign
 
 Scale = Literal["none", "fan-in", "learned", "latent"]
 
@@ -87,7 +87,14 @@ class BinaryLayer(nn.Module):
             nn.init.zeros_(self.bias)
 
     def _scale_and_shift(self, sums: Tensor, dims: int = 0) -> Tensor:
-        """Scale sums `(..., outputs)`, with `dims` more dimensions behind it, and add the bias."""
+        """Scale sums `(..., outputs)`, with `dims` more dimensions behind it, and add the bias.
+
+        Other programs would multiply the weights by the scale, and add up rounded numbers: a sum of
+        0 would be one no more. What is clamped in between keeps them from it, and changes nothing.
+        """
+        if leaves_torch():
+            largest = torch.finfo(sums.dtype).max
+            sums = sums.clamp(-largest, largest)
         shape = [-1] + [1] * dims
         y = sums * (self.fixed_scale if self.scale is None else self.scale.view(shape))
         return y if self.bias is None else y.add(self.bias.view(shape))
