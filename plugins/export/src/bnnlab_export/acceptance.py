@@ -5,10 +5,9 @@ the order in which torch adds. There a prediction may be another one, if the mod
 predicts as the file does; or as often as the model differs from itself in float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +32,8 @@ EXACT = {"bit_linear", "bit_conv", "or_pool", "flatten", "threshold"}
 
 Outputs = dict[int, list[Tensor]]
 """By the index of a task: the model's outputs `(N, K)` on its test part at each draw."""
+Predicts = Callable[[Tensor, int | None], Tensor]
+"""Maps images as stored `(B, ...)`, and the number of the task, if any, to outputs `(S, B, K)`."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,26 @@ def outputs_of(source: Source, task: Task) -> dict[int, Tensor]:
     return found
 
 
-def compare(
-    source: Source, outputs: Outputs, file: Path, steps: Sequence[Mapping[str, Any]]
-) -> Comparison:
-    """Compare a file with the model."""
-    import bnnlab_runtime
+def compare(source: Source, outputs: Outputs, predicts: Predicts, *, exact: bool) -> Comparison:
+    """Compare what predicts with a file with the model.
 
-    runtime = bnnlab_runtime.load(file, threads=torch.get_num_threads())
+    Args:
+        source: What was exported.
+        outputs: Of the model.
+        predicts: What predicts with the file.
+        exact: Whether it rounds nowhere.
+    """
     objective = source.tasks[0].objective
     mine, others = dict[int, Tensor](), dict[int, Tensor]()
     for number, task in enumerate(source.tasks):
         if task.index in outputs:
-            logits = _logits(runtime, task, number if source.task_ids else None)
+            logits = _logits(predicts, task, number if source.task_ids else None)
             others[task.index] = _predictions(logits, objective)
             mine[task.index] = _predictions(outputs[task.index], objective)
     differ = {index: _differ(its, mine[index]).nonzero()[:, 0] for index, its in others.items()}
     images, differing = (sum(map(len, each.values())) for each in (mine, differ))
     unexplained = _unlike_float64(source, others, differ) if differing else 0
-    allowed = 0 if _is_exact(steps) else -(-images // ROUNDED)
+    allowed = 0 if exact else -(-images // ROUNDED)
     if 0 < allowed < unexplained:
         everything = {index: torch.arange(len(its)) for index, its in mine.items()}
         allowed += 2 * _unlike_float64(source, mine, everything)
@@ -113,14 +116,13 @@ def score_of(source: Source, outputs: Outputs) -> float | None:
     return sum(scores) / len(scores)
 
 
-def _logits(runtime: Any, task: Task, number: int | None) -> list[Tensor]:
-    """Return the runtime's outputs `(N, K)` for each draw."""
+def _logits(predicts: Predicts, task: Task, number: int | None) -> list[Tensor]:
+    """Return the file's outputs `(N, K)` for each draw."""
     pieces = []
     for positions in torch.split(torch.arange(len(task.test)), EVALUATION_BATCH):
         images = task.test.raw(positions)[0]
         images = images if images.dtype == torch.uint8 else images.float()
-        logits = torch.from_numpy(runtime.logits(images.numpy(), task=number))
-        pieces.append(logits.view(runtime.draws, len(images), -1))
+        pieces.append(predicts(images, number))
     return [*torch.cat(pieces, 1)]
 
 
@@ -165,10 +167,16 @@ def _in_float64(model: nn.Module) -> nn.Module:
     made = deepcopy(model).double()
     for part in made.modules():
         if is_sign(part):
-            part.register_forward_pre_hook(lambda _, inputs: (inputs[0] + TIE, *inputs[1:]))
+            part.register_forward_pre_hook(_up)
     return made
 
 
-def _is_exact(steps: Sequence[Mapping[str, Any]]) -> bool:
+def _up(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Move numbers up by what may be rounding. Where nothing was rounded, 0 keeps its sign."""
+    x = inputs[0]
+    return (torch.where(x == 0, x, x + TIE), *inputs[1:])
+
+
+def is_exact(steps: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a program computes with whole numbers up to its last step, the logits."""
     return {step["op"] for step in steps[:-1]} <= EXACT and steps[-1]["op"] == "affine"

@@ -28,6 +28,18 @@ WeightsOnly = Annotated[
     bool,
     typer.Option("--weights-only", help="Also where no layer has signs for inputs: no faster."),
 ]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="bnn: for bnnlab-runtime. onnx, qonnx (for FINN), torch: a graph for other programs.",
+        metavar="FORM",
+    ),
+]
+Task = Annotated[
+    int | None,
+    typer.Option("--task", help="For this task alone, from 0, where tasks are told.", metavar="N"),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what the file would have, and write none.")
 ]
@@ -39,10 +51,12 @@ def export(
     draws: Draws = None,
     mode: Mode = False,
     weights_only: WeightsOnly = False,
+    to: To = "bnn",
+    task: Task = None,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Write a run's model as one small file, which bnnlab-runtime predicts with.
+    """Write a run's model as one file, which bnnlab-runtime or another program predicts with.
 
     The file is written only if its predictions are the model's on the whole test part. An earlier
     export is replaced; any other file is not.
@@ -54,6 +68,8 @@ def export(
       bnn export runs/NAME -o model.bnn
 
       bnn export runs/NAME --dry-run
+
+      bnn export runs/NAME --to onnx -o model.onnx
     """
     from bnnlab_export.reading import export_run
 
@@ -61,7 +77,9 @@ def export(
         raise UsageError("say where the file is to be, --out model.bnn; or --dry-run for none")
     if mode and draws is not None:
         raise UsageError("--mode takes the deployed weights, and --draws draws some: leave one out")
-    found = export_run(run, out, draws=0 if mode else draws, weights_only=weights_only)
+    found = export_run(
+        run, out, draws=0 if mode else draws, weights_only=weights_only, to=to, task=task
+    )
     if json:
         print_json(found.as_dict())
         return

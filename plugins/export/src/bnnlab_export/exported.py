@@ -89,12 +89,12 @@ class Exported:
         where = "not written" if self.path is None else f"written to {self.path}"
         several = {"weight draws": self.draws if self.draws > 1 else 0, "tasks": self.tasks}
         held = "".join(f", {count} {what}" for what, count in several.items() if count)
-        by_width = (f"{count:,} of {width}" for width, count in self.operations().items())
+        by_width = [f"{count:,} of {width}" for width, count in self.operations().items()]
         return [
             f"{where}: {_size(self.bytes)}, 1/{self.ratio:.1f} of the state_dict "
             f"({_size(self.bytes_unpacked)}){held}",
             "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
-            "multiply-accumulates of an image: " + ", ".join(by_width),
+            *(["multiply-accumulates of an image: " + ", ".join(by_width)] if by_width else []),
             *(f"stays real: {each}" for each in reasons(self.layers)),
             self._compared(),
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnnlab.errors import RunError, UsageError, first_line
 from bnnlab.interfaces.faults import check_model
@@ -18,10 +18,18 @@ from bnnlab.interfaces.objectives import RealNumbers
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import TaskStream
 from bnnlab.storage.files import expect_path, write_atomically
-from bnnlab_export.acceptance import Outputs, compare, outputs_of, score_of
+from bnnlab_export.acceptance import (
+    Outputs,
+    Predicts,
+    compare,
+    is_exact,
+    outputs_of,
+    score_of,
+)
 from bnnlab_export.builder import Builder
 from bnnlab_export.exported import Exported, reasons
 from bnnlab_export.file import content, is_ours
+from bnnlab_export.interchange import Made, graph
 from bnnlab_export.lowering import lower
 from bnnlab_export.source import Source, random_task
 from bnnlab_export.variants import merged
@@ -35,12 +43,14 @@ def export(
     optimizer: Optimizer | None = None,
     draws: int | None = None,
     weights_only: bool = False,
+    to: str = "bnn",
+    task: int | None = None,
 ) -> Exported:
     """Write a model as one file, and return what is in it. The model stays as it is.
 
-    The file is written only if `bnnlab_runtime` predicts with it what the model predicts, on the
-    whole test part of the stream; without a stream, on random inputs. An earlier export is
-    replaced; any other file is not.
+    The file is written only if `bnnlab_runtime`, or the program that it is for, predicts with it
+    what the model predicts, on the whole test part of the stream; without a stream, on random
+    inputs. An earlier export is replaced; any other file is not.
 
     Args:
         model: A `bnnlab.Model` or a torch module with binary layers, on the CPU.
@@ -52,6 +62,9 @@ def export(
             evaluations of the optimizer average over.
         weights_only: Export also where no layer has signs for inputs: the file is small, and
             predictions are no faster.
+        to: `bnn`, a file for `bnnlab_runtime`; `onnx`, a graph of ONNX's standard operators;
+            `qonnx`, one for FINN; `torch`, a program of `torch.export`.
+        task: The task that it is exported for, where the model is told the task; None for all.
 
     Raises:
         UsageError: If the model cannot be exported: the message names the part, and says why.
@@ -78,19 +91,49 @@ def export(
         draws=count,
         has_data=stream is not None,
     )
-    return write(source, path, weights_only=weights_only)
+    return write(source.of_task(task), path, weights_only=weights_only, to=to)
 
 
 def write(
-    source: Source, path: str | os.PathLike[str] | None, *, weights_only: bool = False
+    source: Source,
+    path: str | os.PathLike[str] | None,
+    *,
+    weights_only: bool = False,
+    to: str = "bnn",
 ) -> Exported:
     """Export a source, see `export`."""
+    if weights_only and to != "bnn":
+        raise UsageError(f"weights_only is for bnn: in {to}, weights are float32 in any case")
     place = None if path is None else Path(path)
     if place is not None:
         _expect_free(place)
     source.check()
     with torch.no_grad(), source.evaluating():
-        builders, outputs = _lowered(source)
+        made = _program(source, weights_only) if to == "bnn" else graph(source, to)
+    with _written(place, made.content) as file:
+        compared = compare(made.source, made.outputs, made.load(file), exact=made.exact)
+        compared.expect()
+    state = source.model.state_dict().values()
+    return Exported(
+        path=place,
+        bytes=len(made.content),
+        bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
+        draws=made.draws,
+        tasks=len(source.tasks) if source.task_ids else 0,
+        steps=dict(made.steps),
+        layers=made.layers,
+        images=compared.images,
+        differing=compared.differing,
+        unexplained=compared.unexplained,
+        score=source.tasks[0].objective.score if source.has_data else "",
+        accuracy=made.score,
+        part=source.tasks[0].scored_on if source.has_data else "",
+    )
+
+
+def _program(source: Source, weights_only: bool) -> Made:
+    """Return the file that `bnnlab_runtime` predicts with."""
+    builders, outputs = _lowered(source)
     first = builders[0]
     if not weights_only and not any(each.op.startswith("bit_") for each in first.layers):
         raise UsageError(
@@ -103,26 +146,30 @@ def write(
     draws = source.draws if any("@" in name for name in tensors) else 1  # a posterior may be sure
     head = {**_head(source, first, outputs), "draws": max(1, draws)}
     about = {**source.about, "accuracy": score}
-    made = content({**head, "steps": steps, "run": about}, tensors)
-    with _written(place, made) as file:
-        compared = compare(source, outputs, file, steps)
-        compared.expect()
-    state = source.model.state_dict().values()
-    return Exported(
-        path=place,
-        bytes=len(made),
-        bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
-        draws=max(1, draws),
-        tasks=len(source.tasks) if source.task_ids else 0,
-        steps=dict(Counter(step["op"] for step in steps)),
+    return Made(
+        content({**head, "steps": steps, "run": about}, tensors),
+        _runtime,
+        source,
+        outputs,
+        score,
+        steps=Counter(step["op"] for step in steps),
         layers=first.layers,
-        images=compared.images,
-        differing=compared.differing,
-        unexplained=compared.unexplained,
-        score=source.tasks[0].objective.score if source.has_data else "",
-        accuracy=score,
-        part=source.tasks[0].scored_on if source.has_data else "",
+        draws=max(1, draws),
+        exact=is_exact(steps),
     )
+
+
+def _runtime(file: Path) -> Predicts:
+    """Open a file, and return what `bnnlab_runtime` predicts with it."""
+    import bnnlab_runtime
+
+    model = bnnlab_runtime.load(file, threads=torch.get_num_threads())
+
+    def outputs(images: Tensor, task: int | None) -> Tensor:
+        logits = torch.from_numpy(model.logits(images.numpy(), task=task))
+        return logits.view(model.draws, len(images), -1)
+
+    return outputs
 
 
 def _lowered(source: Source) -> tuple[list[Builder], Outputs]:

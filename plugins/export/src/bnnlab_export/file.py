@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 
-from bnnlab.errors import UsageError
+from bnnlab.errors import UsageError, first_line
 from bnnlab_export.packing import Array
 
 FORMAT = "bnnlab-1"
+_PRODUCER = b"\x12\x0dbnnlab-export"  # as ONNX stores it: field 2, of 13 bytes
 _NAMES = {"uint64": "U64", "int32": "I32", "float32": "F32"}
 
 
@@ -37,11 +39,13 @@ def _digest(program: str, tensors: Mapping[str, Array]) -> str:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether a file is an export; an empty file may be replaced, too."""
+    """Return whether a file is an export, of any form; an empty file may be replaced, too."""
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-            header = file.read(min(int.from_bytes(start, "little"), 1 << 23))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return not start or f'"{FORMAT}"'.encode() in header
+            start = file.read(32)
+            header = start + file.read(min(int.from_bytes(start[:8], "little"), 1 << 23))
+            names = ZipFile(file).namelist() if is_zipfile(file) else []
+    except (OSError, BadZipFile) as error:
+        raise UsageError(f"cannot read {path}: {first_line(error)}") from error
+    mine = f'"{FORMAT}"'.encode() in header or _PRODUCER in start
+    return not start or mine or any(name.endswith("/bnnlab-run") for name in names)

@@ -19,6 +19,8 @@ def export_run(
     *,
     draws: int | None = None,
     weights_only: bool = False,
+    to: str = "bnn",
+    task: int | None = None,
     host: PluginHost | None = None,
     **objects: Any,
 ) -> Exported:
@@ -29,6 +31,8 @@ def export_run(
         path: The file; None to write none.
         draws: As in `export`: by default as many as the run's evaluations average over.
         weights_only: As in `export`.
+        to: As in `export`.
+        task: As in `export`.
         host: The plugins to use; by default all installed ones.
         objects: The objects that the run was given, by their kinds.
 
@@ -49,7 +53,7 @@ def export_run(
         draws=optimizer.test_draws if draws is None else draws,
         about=_about(expand(os.fspath(run))),
     )
-    return write(source, path, weights_only=weights_only)
+    return write(source.of_task(task), path, weights_only=weights_only, to=to)
 
 
 def _about(folder: Path) -> dict[str, Any]:

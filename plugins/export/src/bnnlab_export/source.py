@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -74,6 +74,20 @@ class Source:
         }
         if why := [each for each, holds in refused.items() if holds]:
             raise UsageError(f"the model cannot be exported: {'; '.join(why)}.")
+
+    def of_task(self, number: int | None) -> "Source":
+        """Return what is exported for one task alone; all of it for None.
+
+        Raises:
+            UsageError: If there is no such task, or the model is not told the task.
+        """
+        if number is None:
+            return self
+        if not self.task_ids:
+            raise UsageError(f"task: {number}, but the model is not told the task: leave it out")
+        if not 0 <= number < len(self.tasks):
+            raise UsageError(f"task: {number} is not in 0 to {len(self.tasks) - 1}")
+        return replace(self, tasks=[self.tasks[number]])
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
