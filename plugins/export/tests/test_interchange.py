@@ -40,6 +40,8 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 def needs(form: str) -> None:
+    if form != "torch" and not hasattr(torch.compiler, "is_exporting"):
+        pytest.skip("the exporter of torch 2.6 does not know batch normalisation")
     for package in {"torch": (), "onnx": ("onnxscript", "onnxruntime"), "qonnx": ("qonnx",)}[form]:
         pytest.importorskip(package, reason=f"needs {package}: make test-export installs it")
 
@@ -188,7 +190,7 @@ class Untraceable(nn.Module):
 
 def test_what_torch_cannot_record_is_refused() -> None:
     model = Model([nn.Sequential(BinaryLinear(4, 4), Untraceable(), BinaryLinear(4, 3))], (4,))
-    with pytest.raises(UsageError, match="torch: the model cannot be recorded: "):
+    with pytest.raises(UsageError, match="cannot record the model: "):
         export(model, None, to="torch")
 
 
@@ -225,7 +227,7 @@ def test_exported_signs_are_those_of_the_sign_bit() -> None:
             return sign(x)
 
     x = torch.cat([BORDERS, -BORDERS])
-    program = torch.export.export(Signs(), (torch.zeros(len(x)),))
+    program = torch.export.export(Signs(), (torch.zeros(len(x)),), strict=False)
     assert "copysign" not in str(program)
     assert torch.equal(program.module()(x), sign(x))
 

@@ -114,9 +114,10 @@ class Network(nn.Module):
         (task,) = source.tasks[:1]
         pixels = source.pixels(task)
         self.model = source.model
-        self.register_buffer("mean", None if pixels.mean is None else _smallest(pixels.mean))
-        self.register_buffer("std", None if pixels.std is None else _smallest(pixels.std))
-        self.register_buffer("classes", task.classes if source.task_ids else None)
+        self.mean = None if pixels.mean is None else nn.Buffer(_smallest(pixels.mean))
+        self.std = None if pixels.std is None else nn.Buffer(_smallest(pixels.std))
+        known = task.classes if source.task_ids else None
+        self.classes = None if known is None else nn.Buffer(known)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, ...)` to outputs `(B, K)`."""
@@ -155,7 +156,12 @@ def graph(source: Source, to: str) -> Made:
     except BnnlabError:
         raise
     except Exception as error:  # a model may do anything with what records it
-        raise UsageError(f"{to}: the model cannot be recorded: {first_line(error)}") from error
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        raise UsageError(
+            f"{to}: torch {torch.__version__} cannot record the model: {first_line(cause)}"
+        ) from error
     few = slice(form.compared)
     return Made(
         content,
