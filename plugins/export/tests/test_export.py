@@ -68,6 +68,14 @@ def bnnlab_runtime_tensors(folder: Path) -> list[str]:
     return [*bnnlab_runtime.file.read(folder / "model.bnn")[1]]
 
 
+def test_one_task_can_be_exported_alone(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "split-digits", incremental="task")
+    model, _ = trained(stream)
+    found = export(model, tmp_path / "model.bnn", stream=stream, task=1)
+    assert (found.tasks, found.images) == (1, len(stream[1].test))
+    assert [each.name for each in bnnlab_runtime.load(found.path).tasks] == [stream[1].name]
+
+
 def test_permuted_images_are_taken_as_they_are_stored(tmp_path: Path) -> None:
     stream = bnnlab.create("stream", "permuted-digits", tasks=3)
     model, _ = trained(stream)

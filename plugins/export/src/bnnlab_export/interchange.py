@@ -66,17 +66,12 @@ class Form(Protocol):
         """Open a file, and return what maps images `(B, ...)` to outputs `(B, K)`."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    module: str
-    packages: tuple[str, ...] = ()
-
-
-FORMS = {
-    "onnx": _Place("onnx_form", ("onnx", "onnxruntime", "onnxscript")),
-    "qonnx": _Place("qonnx_form", ("onnx", "onnxruntime", "onnxscript", "qonnx")),
-    "torch": _Place("torch_form"),
+FORMS: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "qonnx": ("onnx", "onnxruntime", "onnxscript", "qonnx"),
+    "torch": (),
 }
+"""The packages that each form needs. Its module is `NAME_form`."""
 
 
 def form_of(name: str) -> Form:
@@ -90,15 +85,14 @@ def form_of(name: str) -> Form:
         raise UsageError(
             f"to: there is no form {name!r}, but {', '.join(known)}.{did_you_mean(name, known)}"
         )
-    place = FORMS[name]
-    for package in place.packages:
+    for package in FORMS[name]:
         try:
             import_module(package)
         except ImportError as error:
             raise UsageError(
                 f"to: {name} needs {package}: {install_command(f'bnnlab-export[{name}]')}"
             ) from error
-    form: Form = import_module(f"bnnlab_export.{place.module}")
+    form: Form = import_module(f"bnnlab_export.{name}_form")
     return form
 
 
@@ -111,7 +105,7 @@ class Network(nn.Module):
 
     def __init__(self, source: Source) -> None:
         super().__init__()
-        (task,) = source.tasks[:1]
+        task = source.tasks[0]
         pixels = source.pixels(task)
         self.model = source.model
         self.mean = None if pixels.mean is None else nn.Buffer(_smallest(pixels.mean))
