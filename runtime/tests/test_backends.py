@@ -79,8 +79,8 @@ def test_both_backends_give_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_both_backends_give_the_same_for_two_thousand(tmp_path):
-    compared(range(2000), tmp_path)
+def test_both_backends_give_the_same_for_more(tmp_path):
+    compared(range(NETWORKS, 500), tmp_path)
 
 
 def test_the_format_names_every_operation():
