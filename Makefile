@@ -42,7 +42,7 @@ test: $(READY)  ## Run all tests that need no download
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
 	$(PYTEST) -m slow -n auto --dist worksteal
 
-test-heavy: $(HEAVY:%=test-%) test-export  ## Install heavy plugins and packages one by one, and run their tests
+test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run their tests
 
 # A slow test of it starts a server, where one is installed.
 test-optuna: EXTRAS := [postgresql]
