@@ -62,15 +62,20 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
         bnnlab.load(folder)
 
 
-def test_a_folder_of_an_earlier_version_is_loaded_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def of_an_earlier_version(tmp_path: Path) -> tuple[Path, Result]:
     result = run(tmp_path, rule="bp")
     folder = tmp_path / "made"
     state = read(folder / CHECKPOINT)
     for key in ("versions", "metrics"):
         del state[key]
     torch.save(state, folder / CHECKPOINT)
+    return folder, result
+
+
+def test_a_folder_of_an_earlier_version_is_loaded_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, result = of_an_earlier_version(tmp_path)
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(bnnlab.load(folder)(x), result.model(x))
     assert caplog.text.count("is of an earlier version of bnnlab") == 1
@@ -115,11 +120,6 @@ def leaves(state: Any) -> list[torch.Tensor]:
 
 
 def test_a_run_of_an_earlier_version_is_made_again_too(tmp_path: Path) -> None:
-    result = run(tmp_path, rule="bp")
-    folder = tmp_path / "made"
-    state = read(folder / CHECKPOINT)
-    for key in ("versions", "metrics"):
-        del state[key]
-    torch.save(state, folder / CHECKPOINT)
+    folder, result = of_an_earlier_version(tmp_path)
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(reopen(folder).model.eval()(x), result.model(x))
