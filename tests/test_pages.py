@@ -35,6 +35,7 @@ NOT_RUN = {
     r"tune ": "minutes; the tests of plugins/optuna run it",
     r"extract-features": "downloads weights; the tests of plugins/vision write such a file",
     r".*--schedule multistep": "is refused for the one epoch of these tests; test_policies.py",
+    r"export .*--to q?onnx": "needs ONNX Runtime; the tests of plugins/export make such graphs",
     r"sweep docs/results/": "hours; test_results.py resolves each, and carries out parts",
 }
 """What is not run here, and why."""
