@@ -101,6 +101,18 @@ def test_threshold(known, rng, shape, dtype):
     assert (layer(x) == pack((x >= t) ^ flip)).all()
 
 
+def test_minus_zero_is_below_plus_zero(known):
+    x = np.array([-1, -0.0, 0.0, 1, -np.inf, np.inf], np.float32)
+    real, flip = Value("real", (1,)), np.zeros(1, np.uint64)
+    for t, above in ((0.0, 2), (-0.0, 1), (-1, 0), (1, 3)):
+        layer = op(known, "threshold", [real], {"t": np.array([t], np.float32), "flip": flip})
+        assert layer(x[:, None]).ravel().tolist() == [*[0] * above, *[1] * (4 - above), 0, 1]
+    bits = op(known, "sign", [real])(x[:, None])
+    assert bits.ravel().tolist() == [0, 0, 1, 1, 0, 1]
+    negated = op(known, "affine", [real], {"a": np.array([-1], np.float32)})(x[:, None])
+    assert (np.signbit(negated) != np.signbit(x[:, None])).all()
+
+
 @pytest.mark.parametrize(
     ("shape", "groups"), [((70,), 1), ((6,), 3), ((3, 4, 8), 1), ((2, 2, 130), 2)]
 )

@@ -124,6 +124,22 @@ class Functional(nn.Module):
         return self.last(self.sign(x.view(x.size(0), -1).flatten(1) * x.mean([2, 3]) - 0.3))
 
 
+class Zeros(nn.Module):
+    """Signs of -0: of sums of 0 times a negative scale, and of hardswish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = linear(4, 64), linear(64, 64, scale="learned")
+        self.sign, self.last = Sign(), linear(5 * 64, CLASSES)
+        self.second.scale.data.copy_(-self.second.scale.data.abs())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y, z = self.second(self.sign(x)), F.hardswish(x)
+        signs = [self.sign(each) for each in (y + y, y + sum([y]), z, F.hardtanh(z), z * -2)]
+        return self.last(torch.cat(signs, 1))
+
+
 def checked(model: nn.Module, stream: TaskStream, file: Path, **more: Any) -> Exported:
     """Export a model, and compare logits with torch's: both backends, and batches of any size."""
     found = export(model, file, stream=stream, **more)
@@ -248,3 +264,7 @@ def test_maps(layers: Callable[[], list[nn.Module]], tmp_path: Path) -> None:
 
 def test_functions_and_methods(tmp_path: Path) -> None:
     checked(Functional(), Made((3, 8, 6)), tmp_path / "model.bnn")
+
+
+def test_signs_of_zeros(tmp_path: Path) -> None:
+    checked(Zeros(), Made((4,)), tmp_path / "model.bnn")

@@ -112,7 +112,7 @@ class BitConv(Op):
 
 
 class Threshold(Op):
-    """Sums or real -> bits: (x >= t) xor flip, for each channel."""
+    """Sums or real -> bits: (x >= t) xor flip, for each channel; real -0 is below +0."""
 
     def read(self, step: Step) -> None:
         """Tensor t (C,), int32 for sums and float32 for real; flip uint64 (words,)."""
@@ -124,9 +124,20 @@ class Threshold(Op):
         self.flip = step.tensor("flip", ("uint64", (words(channels),)))
         step.unpadded(self.flip[-1:], channels)
 
+    def prepare(self) -> None:
+        """Turn a comparison of real numbers into one of whole numbers: x xor mask >= limits.
+
+        The bits of float32 numbers, as int32, have the order of the numbers where these are not
+        negative. Where t is negative, all bits but the first are turned.
+        """
+        t = self.t.view(np.int32)
+        self.mask = t >> 31 & 0x7FFFFFFF if self.t.dtype == np.float32 else None
+        self.limits = t if self.mask is None else t ^ self.mask
+
     def __call__(self, x: NDArray[Any]) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return pack(x >= self.t) ^ self.flip
+        bits = x if self.mask is None else x.view(np.int32) ^ self.mask
+        return pack(bits >= self.limits) ^ self.flip
 
 
 class RowThreshold(Op):
@@ -172,7 +183,7 @@ class OrPool(Op):
 
 
 class Sign(Op):
-    """Real -> bits: x >= 0."""
+    """Real -> bits: +1 where the sign bit of x is 0, so at +0 and not at -0."""
 
     def read(self, step: Step) -> None:
         """Nothing."""
@@ -180,7 +191,7 @@ class Sign(Op):
 
     def __call__(self, x: NDArray[np.float32]) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return pack(x >= 0)
+        return pack(~np.signbit(x))
 
 
 class Unpack(Op):

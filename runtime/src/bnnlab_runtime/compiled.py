@@ -67,24 +67,26 @@ class Threshold(bit_ops.Threshold):
 
     def prepare(self) -> None:
         """Make the limits as the kernel takes them."""
-        self.limits = self.t[None]
+        super().prepare()
+        self.limits = self.limits[None]
 
     def __call__(self, x: NDArray[Any]) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return _thresholds(x, self.limits, self.flip)
+        numbers = x if self.mask is None else x.view(np.int32)
+        return _thresholds(numbers, self.mask, self.limits, self.flip)
 
 
 class Sign(bit_ops.Sign):
-    """As in the reference: thresholds of 0."""
+    """As in the reference: thresholds of 0 for the bits as whole numbers."""
 
     def prepare(self) -> None:
         """Make the thresholds."""
-        self.limits = np.zeros((1, self.output.signs[-1]), np.float32)
+        self.limits = np.zeros((1, self.output.signs[-1]), np.int32)
         self.flip = np.zeros(self.output.shape[-1], np.uint64)
 
     def __call__(self, x: Real) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        return _thresholds(x, self.limits, self.flip)
+        return _thresholds(x.view(np.int32), None, self.limits, self.flip)
 
 
 class RowThreshold(bit_ops.RowThreshold):
@@ -98,7 +100,7 @@ class RowThreshold(bit_ops.RowThreshold):
         """Map `(B, ..., C)` to `(B, ..., words)`."""
         limits = np.empty((len(x), x.shape[-1]), np.int32)
         kernels.row_limits(x.reshape(len(x), -1, x.shape[-1]), self.groups, self.t, limits)
-        return _thresholds(x, limits, self.flip)
+        return _thresholds(x, None, limits, self.flip)
 
 
 class OrPool(bit_ops.OrPool):
@@ -119,8 +121,8 @@ class Affine(real_ops.Affine):
     """As in the reference."""
 
     def prepare(self) -> None:
-        """Make the shift where there is none."""
-        self.shift = np.zeros_like(self.a) if self.b is None else self.b
+        """Make the shift where there is none: -0 changes no number, and not the sign of -0."""
+        self.shift = np.full_like(self.a, -0.0) if self.b is None else self.b
 
     def __call__(self, x: NDArray[Any]) -> Real:
         """Map `(B, ..., C)` to the same shape."""
@@ -151,10 +153,10 @@ def _tiles(weight: Bits, groups: int) -> Bits:
     return np.ascontiguousarray(by_tile)
 
 
-def _thresholds(x: NDArray[Any], limits: NDArray[Any], flip: Bits) -> Bits:
+def _thresholds(x: Sums, mask: Sums | None, limits: Sums, flip: Bits) -> Bits:
     out = np.empty((*x.shape[:-1], len(flip)), np.uint64)
     channels = x.shape[-1]
-    kernels.thresholds(x.reshape(-1, channels), limits, flip, out.reshape(-1, len(flip)))
+    kernels.thresholds(x.reshape(-1, channels), mask, limits, flip, out.reshape(-1, len(flip)))
     return out
 
 

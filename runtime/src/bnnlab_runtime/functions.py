@@ -41,7 +41,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., NDArray[Any]], tuple[str, ...]]] = {
     "gelu": (_gelu, ()),
     "softplus": (_softplus, ()),
     "heaviside": (lambda x: x > 0, ()),
-    "ternary": (lambda x, width: np.where(x >= 0, 1, -1) * (np.abs(x) > width), ("width",)),
+    "ternary": (lambda x, width: np.copysign(np.abs(x) > width, x), ("width",)),
     "gate": (lambda x, width: np.where(np.abs(x) < width, 1, -1), ("width",)),
     "reverse-binary-gate": (lambda x, width: np.abs(x) > width, ("width",)),
 }

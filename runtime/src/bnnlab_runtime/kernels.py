@@ -106,15 +106,22 @@ def plane_products(pixels, tiles, positive, out):
                     out[b, o] -= np.int32(count[r, o]) << (low + r)
 
 
+@njit
+def reaches(x, mask, t, c):
+    """Return whether number c of x, turned by the mask if there is one, is at or above t."""
+    return x[c] >= t[c] if mask is None else x[c] ^ mask[c] >= t[c]
+
+
 @compiled(
-    "void(i4[:,::1], i4[:,::1], u8[::1], u8[:,::1])",
-    "void(f4[:,::1], f4[:,::1], u8[::1], u8[:,::1])",
+    "void(i4[:,::1], none, i4[:,::1], u8[::1], u8[:,::1])",
+    "void(i4[:,::1], i4[::1], i4[:,::1], u8[::1], u8[:,::1])",
 )
-def thresholds(x, limits, flip, out):
-    """Write the bits of (x >= t) xor flip.
+def thresholds(x, mask, limits, flip, out):
+    """Write the bits of (x xor mask >= t) xor flip.
 
     Args:
         x: (N, C).
+        mask: (C,), or None for 0.
         limits: The t of each channel, (T, C): each row is for N / T rows of x.
         flip: (words,).
         out: (N, words).
@@ -127,10 +134,10 @@ def thresholds(x, limits, flip, out):
             word, first = np.uint64(0), 64 * k
             if first + 64 <= channels:
                 for j in range(64):
-                    word |= np.uint64(row[first + j] >= t[first + j]) << np.uint64(j)
+                    word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
             else:
                 for j in range(channels - first):
-                    word |= np.uint64(row[first + j] >= t[first + j]) << np.uint64(j)
+                    word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
             out[n, k] = word ^ flip[k]
 
 

@@ -30,15 +30,14 @@ def layer_norm(b: Builder, like: Tensor, norm: nn.LayerNorm, x: Value) -> Value:
     """Write layer normalisation of rows."""
     if like.ndim != 2 or len(norm.normalized_shape) != 1:
         raise b.refuse("it normalises other things than rows (F,)")
-    return b.waiting(x, Rows(1, norm.eps, _held(norm.weight), _held(norm.bias)), like)
+    return b.waiting(x, _rows(1, norm), like)
 
 
 def group_norm(b: Builder, like: Tensor, norm: nn.GroupNorm, x: Value) -> Value:
     """Write group normalisation of rows or maps."""
     if x.order is not None and norm.num_groups > 1:
         raise b.refuse("its groups are of a flattened map: put a layer between them")
-    rows = Rows(norm.num_groups, norm.eps, _held(norm.weight), _held(norm.bias))
-    return b.waiting(x, rows, like)
+    return b.waiting(x, _rows(norm.num_groups, norm), like)
 
 
 def sign(b: Builder, like: Tensor, layer: nn.Module, x: Value) -> Value:
@@ -91,13 +90,13 @@ def add(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
     if isinstance(one, Value) and isinstance(other, Value):
         return _of_two(b, "add", like, one, other)
     x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y + number, 1, number)
+    return _affine(b, like, x, lambda y: y + number, 1, number, shifts=True)
 
 
 def subtract(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
     """Write a difference of two values, or of a value and a number."""
     if isinstance(other, Value):
-        other = _affine(b, other.like, other, torch.neg, -1, 0)
+        other = _affine(b, other.like, other, torch.neg, -1)
         return add(b, like, one, other)
     return add(b, like, one, -other)
 
@@ -109,7 +108,7 @@ def multiply(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
             one, other = other, one
         return _of_two(b, "multiply", like, one, other)
     x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y * number, number, 0)
+    return _affine(b, like, x, lambda y: y * number, number)
 
 
 def divide(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
@@ -117,14 +116,21 @@ def divide(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
     if isinstance(other, Value):
         raise b.refuse("it divides by a value of the network")
     x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y / number, 1 / number, 0)
+    return _affine(b, like, x, lambda y: y / number, 1 / number)
 
 
 def _affine(
-    b: Builder, like: Tensor, x: Value, run: Function, factor: float, shift: float
+    b: Builder,
+    like: Tensor,
+    x: Value,
+    run: Function,
+    factor: float,
+    shift: float = 0,
+    *,
+    shifts: bool = False,
 ) -> Value:
     ones = torch.ones(like.shape[1], dtype=torch.float64)
-    return b.waiting(x, Affine(run, factor * ones, shift * ones, shift != 0), like)
+    return b.waiting(x, Affine(run, factor * ones, shift * ones, shifts), like)
 
 
 def _of_two(b: Builder, op: str, like: Tensor, one: Value, other: Value) -> Value:
@@ -148,5 +154,10 @@ def _with_number(b: Builder, one: Any, other: Any) -> tuple[Value, float]:
     return x, float(number)
 
 
-def _held(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
+def _rows(groups: int, norm: Any) -> Rows:
+    """Return a row normalisation. With a gain, torch adds 0 where there is no shift: -0 is +0."""
+    if norm.weight is None:
+        return Rows(groups, norm.eps, None, None)
+    gain = norm.weight.detach()
+    shift = torch.zeros_like(gain) if norm.bias is None else norm.bias.detach()
+    return Rows(groups, norm.eps, gain, shift)
