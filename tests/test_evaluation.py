@@ -273,3 +273,51 @@ def test_an_optimizer_without_a_posterior_draws_nothing() -> None:
     assert list(Still(model, lr=0.1).predictive(0)) == [None]
     with pytest.raises(Exception, match="Still has no posterior to draw 3 weights from"):
         next(Still(model, lr=0.1).predictive(3))
+
+
+@pytest.mark.parametrize("room", [0, 6 * 40, 6 * 1000])
+def test_inputs_are_prepared_once_for_all_draws_as_far_as_there_is_room(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 40)
+    monkeypatch.setattr(evaluation, "HELD_NUMBERS", room)
+    model, tasks, asked = model_with("running"), [task(0), task(1)], list[int]()
+    plain = Examples.batch
+
+    def spy(self: Examples, positions: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(len(positions))
+        return plain(self, positions)
+
+    monkeypatch.setattr(Examples, "batch", spy)
+    found = predict(model, Drawing(model), tasks)
+    kept = min(room // 6, 106)
+    assert sum(asked) == 3 * 106 - 2 * kept
+    monkeypatch.setattr(evaluation, "HELD_NUMBERS", 0)
+    for mine, its in zip(found, predict(model, Drawing(model), tasks), strict=True):
+        assert torch.equal(mine.probabilities, its.probabilities)
+
+
+class Halving(nn.Module):
+    """Writes into its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5)
+
+
+def test_inputs_that_a_model_writes_into_are_prepared_anew_for_each_draw() -> None:
+    def made() -> Model:
+        model = model_with("running")
+        return Model([nn.Flatten(), nn.Sequential(Halving(), model.segments[1]), model.segments[3]])
+
+    model = made()
+    optimizer = Drawing.__new__(Drawing)
+    optimizer.drawn = []
+    Still.__init__(optimizer, model, lr=0.1, weights=[model.get_parameter("segments.1.1.weight")])
+    (found,) = predict(model, optimizer, [task()])
+    inputs, probabilities = task().test.batch(torch.arange(53))[0], torch.zeros(53, 4)
+    with torch.no_grad():
+        for drawn in optimizer.drawn:
+            hidden = nn.functional.linear(0.5 * inputs.flatten(1), drawn)
+            hidden = hidden + model.get_parameter("segments.1.1.bias")
+            probabilities += model.segments[2](hidden).softmax(-1) / 3
+    torch.testing.assert_close(found.probabilities, probabilities)

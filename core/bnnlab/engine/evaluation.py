@@ -16,6 +16,8 @@ from bnnlab.nn.normalization import needs_recalibration, recalibrate
 EVALUATION_BATCH = 2000
 HELD_EXAMPLES = 100_000
 """Examples whose predictions are held at once, so that memory does not grow with the tasks."""
+HELD_NUMBERS = 1 << 26
+"""Numbers of inputs that are kept for the further draws of a posterior, 256 MiB as float32."""
 RECALIBRATION_IMAGES = 5000
 """Training images from which recalibrated statistics are measured, over all tasks concerned."""
 RECALIBRATION_BATCHES = 10
@@ -69,12 +71,13 @@ class Evaluator:
 
     def _outputs(self, tasks: Sequence[Task], seen: Sequence[Task], draws: int) -> Iterator[Tensor]:
         """Yield the outputs for all test inputs at each weight draw."""
+        inputs = _Inputs(tasks, HELD_NUMBERS if draws > 1 else 0)
         for _ in self.optimizer.predictive(draws) if self.optimizer else [None]:
             if self.task_ids:
                 self.model.select_task(tasks[0].index)
             if needs_recalibration(self.model):
                 recalibrate(self.model, calibration(seen))
-            outputs = torch.cat([self.model(inputs) for inputs in _batches(tasks)])
+            outputs = torch.cat([self.model(batch) for batch in inputs])
             yield tasks[0].mask(outputs) if self.task_ids else outputs
 
 
@@ -96,31 +99,62 @@ def _groups(tasks: Sequence[Task], *, alone: bool) -> Iterator[list[Task]]:
         yield group
 
 
-def _batches(tasks: Sequence[Task]) -> Iterator[Tensor]:
-    """Yield the test inputs of all tasks in turn, in batches that cross the borders between them.
+Pieces = list[tuple[Task, Tensor]]
+"""What a batch is made of: tasks, each with positions in its test part."""
+
+
+class _Inputs:
+    """The test inputs of tasks, in batches; what is kept of them is prepared once.
+
+    Args:
+        tasks: Each batch goes on with the next task where one ends.
+        most: How many numbers are kept, the first ones.
 
     Raises:
-        RunError: If inputs are not finite: a layer may hide that from what it predicts.
+        RunError: From an iteration, if inputs are not finite: a layer may hide that from what it
+            predicts.
     """
-    pending: list[Tensor] = []
-    room = EVALUATION_BATCH
+
+    def __init__(self, tasks: Sequence[Task], most: int) -> None:
+        self._batches, self._room = _divided(tasks), most
+        self._kept: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self._kept
+        for number, pieces in enumerate(self._batches[len(self._kept) :], len(self._kept)):
+            batch = torch.cat([_inputs_of(*piece) for piece in pieces])
+            writes = batch._version
+            yield batch
+            is_next = number == len(self._kept) and batch.numel() <= self._room
+            if is_next and batch._version == writes:  # else the model wrote into its inputs
+                self._kept.append(batch)
+                self._room -= batch.numel()
+
+
+def _divided(tasks: Sequence[Task]) -> list[Pieces]:
+    """Divide the test parts into batches that cross the borders between them."""
+    batches: list[Pieces] = []
+    room = 0
     for task in tasks:
         positions = torch.arange(len(task.test))
         while len(positions):
-            taken, positions = positions[:room], positions[room:]
-            inputs = task.test.batch(taken)[0]
-            if not bool(torch.stack(torch.aminmax(inputs)).isfinite().all()):
-                raise RunError(
-                    f"the {task.scored_on} part of task {task.name!r} gives the model inputs that "
-                    "are not finite"
-                )
-            pending.append(inputs)
-            room -= len(taken)
             if not room:
-                yield torch.cat(pending)
-                pending, room = [], EVALUATION_BATCH
-    if pending:
-        yield torch.cat(pending)
+                batches.append([])
+                room = EVALUATION_BATCH
+            taken, positions = positions[:room], positions[room:]
+            batches[-1].append((task, taken))
+            room -= len(taken)
+    return batches
+
+
+def _inputs_of(task: Task, positions: Tensor) -> Tensor:
+    inputs = task.test.batch(positions)[0]
+    if not bool(torch.stack(torch.aminmax(inputs)).isfinite().all()):
+        raise RunError(
+            f"the {task.scored_on} part of task {task.name!r} gives the model inputs that are not "
+            "finite"
+        )
+    return inputs
 
 
 def calibration(tasks: Sequence[Task]) -> Iterator[Tensor]:

@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from bnnlab.interfaces.prediction import Prediction, entropy
-from bnnlab_analysis.uncertainty import BINS, calibration_gaps, summary_of, uncertainty
+from bnnlab_analysis.uncertainty import (
+    BINS,
+    area_under_roc,
+    brier,
+    calibration_gaps,
+    summary_of,
+    uncertainty,
+)
 
 
 def prediction(seed: int, draws: int = 4, sharpness: float = 2.0) -> tuple[Prediction, np.ndarray]:
@@ -99,6 +107,22 @@ def test_an_evaluation_that_an_earlier_version_began_has_no_bins() -> None:
     old = replace(now, counts=None, correct=None)
     found = uncertainty([old, now])
     assert found == {k: it for k, it in uncertainty([now, now]).items() if k != "reliability"}
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_scores_agree_with_scikit_learn(classes: int, count: int) -> None:
+    """Also where many scores are equal, and where a class has no example."""
+    g = np.random.default_rng(count)
+    p = g.dirichlet(np.full(classes, 0.3), count)
+    y = g.integers(0, max(1, classes - 1), count)
+    theirs = brier_score_loss(y, p, labels=np.arange(classes), scale_by_half=False)
+    assert brier(p, y) == pytest.approx(theirs, rel=1e-12)
+    for levels in (1, 3, 1 << 20):
+        known, unknown = (g.integers(0, levels, n).astype(np.float32) for n in (count, 70))
+        truth = np.repeat([0, 1], [count, 70])
+        theirs = roc_auc_score(truth, np.concatenate([known, unknown]))
+        assert area_under_roc(known, unknown) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_calibration_error_agrees_with_torchmetrics() -> None:
