@@ -67,7 +67,7 @@ def test_the_runs_in_the_pages_fit(monkeypatch, capsys):
     for what_runs in ("bnnlab.cli.running._execute", "bnnlab_studies.commands.repeat.repeat"):
         monkeypatch.setattr(what_runs, lambda places, *_: require(host, resolve(host, places)))
     monkeypatch.setattr("bnnlab.cli.info.PluginHost", lambda: host)
-    monkeypatch.setattr("bnnlab.cli.anatomy.take_apart", lambda *_: ([], None))
+    monkeypatch.setattr("bnnlab.cli.anatomy.take_apart", lambda *_: None)
     text = [block for page in installed(host) for block in blocks(read(name(page)), "")]
     lines = [shlex.join(words) for block in text for words in commands(block)]
     # not those of plugins that are not installed, or with a file that is not there

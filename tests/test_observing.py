@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import bnnlab
-from bnnlab import PluginHost, hookimpl
+from bnnlab import PluginHost, Section, hookimpl
 from bnnlab.errors import RunError, StoppedError
 from bnnlab_testing.pytest_plugin import MakePlugin
 
@@ -269,3 +269,38 @@ def test_an_observer_is_told_which_run_it_is_when_and_what_was_saved(tmp_path: P
     assert ids == {result.run_id}
     assert times == sorted(times)
     assert started - 1 < times[0] < times[-1] < time.time() + 1
+
+
+# ---------------------------------------------------------------------- what is said of a model
+
+
+def test_plugins_say_what_they_know_of_a_model(caplog: pytest.LogCaptureFixture) -> None:
+    class Says:
+        def __init__(self, answer: Any) -> None:
+            self.answer = answer
+
+        @hookimpl
+        def bnnlab_model_described(self, model: Any) -> Any:
+            model.append("spoilt")
+            return self.answer(model)
+
+    class Quiet:
+        @hookimpl
+        def bnnlab_model_described(self) -> None:
+            return None
+
+    host, model = PluginHost(disabled=["export"]), ["weights"]
+    answers: list[Any] = [
+        lambda model: Section("Acme", ["two"], {"found": len(model)}),
+        lambda _: Section("not JSON", [], {"found": {1, 2}}),
+        lambda _: "no section",
+        lambda _: sys.exit("tired"),
+    ]
+    for each in (*map(Says, answers), Quiet()):
+        host.observe(each)
+    assert host.sections(model) == [("Says", Section("Acme", ["two"], {"found": 2}))]
+    assert model == ["weights"]
+    warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(warned) == 3
+    for why in ("not JSON serializable", "returned 'no section'", "tired"):
+        assert any(why in each for each in warned)

@@ -105,6 +105,7 @@ def test_the_examples_run_together(written, monkeypatch):
     (words,) = re.findall(r"`bnn (run --rule dfa .*?)`", read("docs/plugins/index.md"))
     more = "--epochs 1 --set model.channels=8 --set stream.tasks=2 --out . --name all -q"
     run(f"bnnlab.cli {words} {more}", written)
+    run("bnnlab.cli info model mlp --json", written)
     folder = written / "all"
     run("bnnlab.cli acme-best all --json", written)
     result = json.loads((folder / "result.json").read_text())

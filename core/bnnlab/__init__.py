@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from bnnlab.registry.components import Command as Command
     from bnnlab.registry.components import Component as Component
     from bnnlab.registry.components import Kind as Kind
+    from bnnlab.registry.components import Section as Section
     from bnnlab.registry.declaration import Option as Option
     from bnnlab.registry.declaration import When as When
     from bnnlab.registry.hookspecs import hookimpl as hookimpl
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("create", "run"),
     "conversion.binarization": ("binarize",),
-    "registry.components": ("Command", "Component", "Kind"),
+    "registry.components": ("Command", "Component", "Kind", "Section"),
     "registry.declaration": ("Option", "When"),
     "markers": (
         "Above",

@@ -1,18 +1,59 @@
-"""The segments of a model, as a table."""
+"""What a model is made of: its segments as a table, its conversion, what plugins say of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from bnnlab.cli.console import print_out, print_table
 from bnnlab.engine import building
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.conversion import Conversion
 from bnnlab.nn.summary import Counts, Segment, summarise
+from bnnlab.registry.components import Section
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import Choice
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """What a model is made of.
+
+    Attributes:
+        shape: Of one input, `C,H,W`.
+        segments: In order.
+        conversion: Of a converted model.
+        sections: What plugins say, each with the plugin's name.
+    """
+
+    shape: str
+    segments: Sequence[Segment]
+    conversion: Conversion | None
+    sections: Sequence[tuple[str, Section]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it in JSON types."""
+        return {
+            "segments": [
+                {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
+                for row in self.segments
+            ],
+            "conversion": None if self.conversion is None else asdict(self.conversion),
+            "sections": [{"plugin": who, **asdict(section)} for who, section in self.sections],
+        }
+
+    def show(self) -> None:
+        """Print it."""
+        _print_segments(self.segments, self.shape)
+        if self.conversion is not None:
+            _print_part("Converted from a real network", str(self.conversion).splitlines())
+        for _, section in self.sections:
+            _print_part(section.title, section.lines)
+
+
 def take_apart(
     host: PluginHost, choice: Choice, shape: str, classes: int, tokens: int | None
-) -> tuple[list[Segment], Conversion | None]:
-    """Build a model for inputs of shape `C,H,W`; return its segments and its conversion, if any.
+) -> Anatomy:
+    """Build a model for inputs of shape `C,H,W`, and say what it is made of.
 
     With `tokens`, inputs are so many token ids, of shape `T`.
 
@@ -26,7 +67,7 @@ def take_apart(
         )
     except UsageError as error:
         raise UsageError(f"cannot build the model for --input {shape}: {error}") from error
-    return summarise(model), model.conversion
+    return Anatomy(shape, summarise(model), model.conversion, host.sections(model))
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -39,7 +80,14 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def print_segments(rows: list[Segment], shape: str) -> None:
+def _print_part(title: str, lines: Sequence[str]) -> None:
+    print_out()
+    print_out(f"{title}:")
+    for each in lines:
+        print_out(each, indent=2)
+
+
+def _print_segments(rows: Sequence[Segment], shape: str) -> None:
     """Print the segments of a model in a table, with totals."""
     print_out()
     print_out(f"Segments for --input {shape}, with multiply-accumulates (MACs) per example:")

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +18,7 @@ from bnnlab.settings.run import Choice
 from bnnlab.settings.text import joined, parse_assignment, written
 
 if TYPE_CHECKING:
-    from bnnlab.interfaces.conversion import Conversion
-    from bnnlab.nn.summary import Segment
+    from bnnlab.cli.anatomy import Anatomy
 
 SIZES = "--input, --classes and --tokens"
 
@@ -52,6 +50,7 @@ def info(
     Without NAME, it lists what can be described.
     For a model, it also lists the segments with their weights and operations.
     For a converted model, it also lists the layers that stayed real, and why.
+    Plugins may say more of a model, such as what an export of it would have.
     For a component that is made of others, it also lists their options.
 
     Examples:
@@ -69,24 +68,18 @@ def info(
     if is_sized and asked != Kind.MODEL:
         raise UsageError(f"{SIZES} are for a model only, not for a {asked}")
     choice = _choose(host, asked, name, set or [])
-    segments: list[Segment] = []
-    conversion: Conversion | None = None
-    shape = "3,32,32" if input is None else input
+    anatomy: Anatomy | None = None
     if asked == Kind.MODEL:
-        from bnnlab.cli.anatomy import print_segments, take_apart
+        from bnnlab.cli.anatomy import take_apart
 
-        segments, conversion = take_apart(host, choice, shape, classes or 10, tokens)
+        shape = "3,32,32" if input is None else input
+        anatomy = take_apart(host, choice, shape, classes or 10, tokens)
     if json:
-        print_json(_document(choice, segments, conversion))
+        print_json(_document(choice) | (anatomy.document() if anatomy else {}))
         return
     _print_component(host, choice)
-    if segments:
-        print_segments(segments, shape)
-    if conversion is not None:
-        print_out()
-        print_out("Converted from a real network:")
-        for each in str(conversion).splitlines():
-            print_out(each, indent=2)
+    if anatomy:
+        anatomy.show()
 
 
 def _kind(host: PluginHost, text: str) -> Kind:
@@ -136,9 +129,7 @@ def _choose(host: PluginHost, kind: Kind, name: str, assignments: list[str]) -> 
     return resolve_components(host, [settings], [kind])[kind]
 
 
-def _document(
-    choice: Choice, segments: "list[Segment]", conversion: "Conversion | None"
-) -> dict[str, Any]:
+def _document(choice: Choice) -> dict[str, Any]:
     component, plugin = choice.component, choice.plugin
     plain = ("kind", "name", "summary", "source", "argument", "state_bytes")
     return {
@@ -163,11 +154,9 @@ def _document(
             }
             for place, part in _parts(choice)
         ],
-        "segments": [
-            {"contents": row.contents, "output": list(row.output), **vars(row.counts)}
-            for row in segments
-        ],
-        "conversion": None if conversion is None else asdict(conversion),
+        "segments": [],
+        "conversion": None,
+        "sections": [],
     }
 
 

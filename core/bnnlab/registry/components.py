@@ -36,6 +36,21 @@ RESERVED = frozenset(
 
 
 @dataclass(frozen=True)
+class Section:
+    """What a plugin says of a model.
+
+    Attributes:
+        title: One line.
+        lines: For people.
+        data: The same in JSON types.
+    """
+
+    title: str
+    lines: Sequence[str]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Command:
     """A command that a plugin adds: `bnn NAME ...`.
 

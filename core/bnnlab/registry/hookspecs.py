@@ -13,7 +13,7 @@ from typing import Any
 
 import pluggy
 
-from bnnlab.registry.components import Command, Component
+from bnnlab.registry.components import Command, Component, Section
 
 PROJECT = "bnnlab"
 API_VERSION = "v1"
@@ -34,6 +34,17 @@ def bnnlab_components() -> Sequence[Component]:  # type: ignore[empty-body]
 @hookspec
 def bnnlab_commands() -> Sequence[Command]:  # type: ignore[empty-body]
     """Return the commands that this plugin adds to `bnn`. Called once, right after loading."""
+
+
+# ---------------------------------------------------------------------------- description
+
+
+@hookspec
+def bnnlab_model_described(model: Any) -> Section | None:
+    """Return what to say of a model that `bnn info` has built; None for nothing.
+
+    `model` is a copy, without data and not trained.
+    """
 
 
 # ---------------------------------------------------------------------------- observation

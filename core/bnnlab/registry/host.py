@@ -15,12 +15,12 @@ from bnnlab.errors import (
 )
 from bnnlab.guards import ambient
 from bnnlab.registry import hookspecs, importing
-from bnnlab.registry.components import Command, Component, Kind, noun
+from bnnlab.registry.components import Command, Component, Kind, Section, noun
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
 from bnnlab.registry.given import OBJECT, Given
 from bnnlab.registry.index import Index, load_index
-from bnnlab.registry.observing import Observers
+from bnnlab.registry.observing import Observers, sections
 from bnnlab.registry.one_file import find_files
 from bnnlab.registry.signatures import imported
 
@@ -42,8 +42,7 @@ class PluginHost:
         plugins: Every installed plugin with its status, sorted by name; then those of files.
 
     Raises:
-        UsageError: If BNNLAB_ONLY names a plugin that is not installed, or one of `files` is no
-            file or cannot be loaded.
+        UsageError: If BNNLAB_ONLY names what is not installed, or one of `files` cannot be loaded.
     """
 
     def __init__(
@@ -56,8 +55,8 @@ class PluginHost:
         self.index: Index = load_index()
         self._manager, keeper = importing.Manager(hookspecs.PROJECT), ambient.Keeper()
         self._manager.add_hookspecs(hookspecs)
-        named = {*map(normalise, disabled), *names_in("BNNLAB_DISABLE")}
-        self._disabled = named | self.index.disabled
+        said = [*map(normalise, disabled), *names_in("BNNLAB_DISABLE")]
+        self._disabled = self.index.disabled.union(said)
         found, self._only = [*find_plugins(), *find_files(files)], names_in("BNNLAB_ONLY")
         _expect_found(self.index, found, self._only)
         self.plugins: list[Plugin] = [self._load(each, keeper) for each in found]
@@ -149,9 +148,8 @@ class PluginHost:
             UsageError: If it is disabled or broken, or does not have the target.
         """
         found = [plugin for plugin in self.plugins if plugin.distribution == distribution]
-        for plugin in found:
-            if plugin.status is PluginStatus.OK:
-                return imported(target, distribution)
+        if any(plugin.status is PluginStatus.OK for plugin in found):
+            return imported(target, distribution)
         if not found:
             raise NotInstalledError({"what this needs": distribution})
         raise UsageError(f"this needs {distribution}, which is {_state(found[0])}.")
@@ -174,6 +172,10 @@ class PluginHost:
     def observers(self, run_id: str) -> Observers:
         """Return the observers of a run."""
         return Observers(self._manager, run_id)
+
+    def sections(self, model: Any) -> list[tuple[str, Section]]:
+        """Return what plugins say of a model that was built, each with the plugin's name."""
+        return sections(self._manager, model)
 
 
 def _offered(plugins: Iterable[Plugin], kind: Kind | None) -> Iterator[tuple[Plugin, Component]]:

@@ -1,6 +1,8 @@
-"""Call the observers of a run. An observer cannot change the run or end it."""
+"""Call the observers of a run, which cannot change or end it; ask plugins what a model is."""
 
+import json
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -8,6 +10,8 @@ import pluggy
 
 from bnnlab.errors import StoppedError, explain
 from bnnlab.guards import ambient
+from bnnlab.registry.components import Section
+from bnnlab.registry.options import shown
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +37,49 @@ class Observers:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin_name in self._off:
                 continue
-            given = {**arguments, "run_id": self._run_id}
-            own = deepcopy({name: given[name] for name in implementation.argnames})
-            who = _name(implementation)
             try:
-                with ambient.kept(f"{who} in {hook}", self._said):
-                    implementation.function(**own)
+                _answer(implementation, {**arguments, "run_id": self._run_id}, self._said)
             except (KeyboardInterrupt, StoppedError):
                 raise
             except BaseException as error:  # whatever it is, the run is not the observer's to end
                 self._off.add(implementation.plugin_name)
-                reason = explain(error)
                 log.warning(
-                    "%s failed in %s and is switched off for this run: %s", who, hook, reason
+                    "%s failed in %s and is switched off for this run: %s",
+                    *(_name(implementation), hook, explain(error)),
                 )
+
+
+def sections(manager: pluggy.PluginManager, model: Any) -> list[tuple[str, Section]]:
+    """Return what plugins say of a model, each with its name. One that fails is warned of."""
+    found = []
+    for implementation in manager.hook.bnnlab_model_described.get_hookimpls():
+        who = _name(implementation)
+        try:
+            answer = _answer(implementation, {"model": model})
+            if answer is not None:
+                _expect_section(answer)
+                found.append((who, answer))
+        except (KeyboardInterrupt, StoppedError):
+            raise
+        except BaseException as error:  # what others say of the model is shown all the same
+            log.warning("%s failed in bnnlab_model_described: %s", who, explain(error))
+    return found
+
+
+def _expect_section(answer: Any) -> None:
+    """Refuse what cannot be shown."""
+    if not isinstance(answer, Section):
+        raise TypeError(f"it must return a Section or None, and returned {shown(answer)}")
+    json.dumps(answer.data, allow_nan=False)
+
+
+def _answer(
+    implementation: pluggy.HookImpl, given: Mapping[str, Any], said: set[str] | None = None
+) -> Any:
+    """Call an implementation with copies of the arguments that it names."""
+    own = deepcopy({name: given[name] for name in implementation.argnames})
+    with ambient.kept(f"{_name(implementation)} in {implementation.function.__name__}", said):
+        return implementation.function(**own)
 
 
 def _name(implementation: pluggy.HookImpl) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,40 @@ def test_a_dry_run_writes_nothing(run: Path, capsys: pytest.CaptureFixture[str])
     assert (found["path"], found["differing"]) == (None, 0)
     assert found["operations"] == {"1 x 8 bits": 64 * 70, "1 bit": 70 * 10}
     assert sorted(run.rglob("*")) == before
+
+
+def section(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["info", "model", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["sections"]
+    (mine,) = [each for each in found if each["plugin"].startswith("bnnlab-export/")]
+    data: dict[str, Any] = mine["data"]
+    return data
+
+
+def test_info_says_what_a_file_would_have(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["mlp", "--set", "model.hidden=[70]", "--input", "1,8,8"]
+    before = section(capsys, *words)
+    assert main(["export", str(run), "--dry-run", "--json"]) == 0
+    there = json.loads(capsys.readouterr().out)
+    for name in ("steps", "layers", "operations", "bytes_unpacked"):
+        assert before[name] == there[name]
+    assert 0 < there["bytes"] - before["bytes"] < 300  # its name and protocol, and the classes
+    assert main(["info", "model", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "What a file of `bnn export` would have:" in shown
+    assert "multiply-accumulates of an image: 4,480 of 1 x 8 bits, 700 of 1 bit" in shown
+
+
+def test_info_says_why_there_would_be_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    recalibrated = ["mlp", "--set", "model.norm=batch", "--set", "model.statistics=recalibrated"]
+    for words, why in (
+        (recalibrated, "its statistics are recalibrated"),
+        (["mlp", "--set", "model.weights=real"], "it has no binary weights"),
+        (["mlp-mixer"], "no rows and no maps"),
+    ):
+        assert why in section(capsys, *words)["refused"]
+    assert main(["info", "model", "mlp", "--set", "model.activation=relu"]) == 0
+    assert "nothing would be faster" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bnnlab_export.exported import Contents as Contents
     from bnnlab_export.exported import Exported as Exported
     from bnnlab_export.exporting import export as export
+    from bnnlab_export.preview import preview as preview
     from bnnlab_export.reading import export_run as export_run
 
-_HOMES = {"Exported": "exported", "export": "exporting", "export_run": "reading"}
-__all__ = ["Exported", "export", "export_run"]
+_HOMES = {
+    "Contents": "exported",
+    "Exported": "exported",
+    "export": "exporting",
+    "export_run": "reading",
+    "preview": "preview",
+}
+__all__ = ["Contents", "Exported", "export", "export_run", "preview"]
 
 
 if not TYPE_CHECKING:  # checkers would take any name for one that there is

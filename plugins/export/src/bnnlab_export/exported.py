@@ -1,6 +1,6 @@
 """What an export has, as `bnn export` prints it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ WIDTHS = {"bit_linear": "1 bit", "bit_conv": "1 bit", "plane_linear": "1 x 8 bit
 """How wide weights and inputs of an op are; of others, 32 bits."""
 NAMED = 5
 """So many layers are named for a reason."""
+
+SLOW = "no layer has both weights and inputs that are signs, so nothing would be faster"
+SMALL = "For a small file all the same: --weights-only, weights_only=True."
 
 
 @dataclass(frozen=True)
@@ -33,38 +36,24 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Exported:
-    """What a file has, and how its predictions compare with the model's.
+class Contents:
+    """What a file has.
 
     Attributes:
-        path: The file; None if none was written.
         bytes: Its size.
         bytes_unpacked: Those of the model's state_dict at float32.
         draws: Networks in the file.
         tasks: Tasks that it is told; 0 for none.
         steps: How many steps there are of each op.
         layers: The layers with weights.
-        images: How many images were predicted by both.
-        differing: For how many the predictions differ.
-        unexplained: For how many of these the model in float64 predicts otherwise, too.
-        score: What `accuracy` is, such as top-1 accuracy; empty without a stream.
-        accuracy: On the test part, the mean over the tasks; None without a stream.
-        part: What was predicted, `test` or `validation`; empty without a stream.
     """
 
-    path: Path | None
     bytes: int
     bytes_unpacked: int
     draws: int
     tasks: int
-    steps: dict[str, int]
+    steps: Mapping[str, int]
     layers: Sequence[Layer]
-    images: int
-    differing: int
-    unexplained: int
-    score: str
-    accuracy: float | None
-    part: str
 
     @property
     def ratio(self) -> float:
@@ -81,23 +70,53 @@ class Exported:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it in JSON types."""
-        path = None if self.path is None else str(self.path)
-        return {**asdict(self), "path": path, "operations": self.operations()}
+        return {**asdict(self), "operations": self.operations()}
 
     def lines(self) -> list[str]:
         """Return it in words."""
-        where = "not written" if self.path is None else f"written to {self.path}"
         several = {"weight draws": self.draws if self.draws > 1 else 0, "tasks": self.tasks}
         held = "".join(f", {count} {what}" for what, count in several.items() if count)
         by_width = [f"{count:,} of {width}" for width, count in self.operations().items()]
         return [
-            f"{where}: {_size(self.bytes)}, 1/{self.ratio:.1f} of the state_dict "
+            f"{_size(self.bytes)}, 1/{self.ratio:.1f} of the state_dict "
             f"({_size(self.bytes_unpacked)}){held}",
             "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
             *(["multiply-accumulates of an image: " + ", ".join(by_width)] if by_width else []),
             *(f"stays real: {each}" for each in reasons(self.layers)),
-            self._compared(),
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class Exported(Contents):
+    """What a file has, and how its predictions compare with the model's.
+
+    Attributes:
+        path: The file; None if none was written.
+        images: How many images were predicted by both.
+        differing: For how many the predictions differ.
+        unexplained: For how many of these the model in float64 predicts otherwise, too.
+        score: What `accuracy` is, such as top-1 accuracy; empty without a stream.
+        accuracy: On the test part, the mean over the tasks; None without a stream.
+        part: What was predicted, `test` or `validation`; empty without a stream.
+    """
+
+    path: Path | None
+    images: int
+    differing: int
+    unexplained: int
+    score: str
+    accuracy: float | None
+    part: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it in JSON types."""
+        return {**super().as_dict(), "path": None if self.path is None else str(self.path)}
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        where = "not written" if self.path is None else f"written to {self.path}"
+        first, *others = super().lines()
+        return [f"{where}: {first}", *others, self._compared()]
 
     def _compared(self) -> str:
         on = f"images of the {self.part} part" if self.part else "random inputs"
@@ -109,6 +128,11 @@ class Exported:
             return said
         score = score_of({"score": self.score})
         return f"{said}; {score.name} {score.text(self.accuracy)}"
+
+
+def is_faster(layers: Iterable[Layer]) -> bool:
+    """Return whether a layer computes with words of bits."""
+    return any(each.op.startswith("bit_") for each in layers)
 
 
 def reasons(layers: Iterable[Layer]) -> list[str]:

@@ -27,7 +27,7 @@ from bnnlab_export.acceptance import (
     score_of,
 )
 from bnnlab_export.builder import Builder
-from bnnlab_export.exported import Exported, reasons
+from bnnlab_export.exported import SLOW, SMALL, Exported, is_faster, reasons
 from bnnlab_export.file import content, is_ours
 from bnnlab_export.interchange import Made, graph
 from bnnlab_export.lowering import lower
@@ -109,19 +109,13 @@ def write(
         _expect_free(place)
     source.check()
     with torch.no_grad(), source.evaluating():
-        made = _program(source, weights_only) if to == "bnn" else graph(source, to)
+        made = bnn(source, weights_only) if to == "bnn" else graph(source, to)
     with _written(place, made.content) as file:
         compared = compare(made.source, made.outputs, made.load(file), exact=made.exact)
         compared.expect()
-    state = source.model.state_dict().values()
     return Exported(
+        **vars(made.contents()),
         path=place,
-        bytes=len(made.content),
-        bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
-        draws=made.draws,
-        tasks=len(source.tasks) if source.task_ids else 0,
-        steps=dict(made.steps),
-        layers=made.layers,
         images=compared.images,
         differing=compared.differing,
         unexplained=compared.unexplained,
@@ -131,16 +125,20 @@ def write(
     )
 
 
-def _program(source: Source, weights_only: bool) -> Made:
-    """Return the file that `bnnlab_runtime` predicts with."""
+def bnn(source: Source, weights_only: bool) -> Made:
+    """Return the file that `bnnlab_runtime` predicts with.
+
+    Args:
+        source: Its model is in evaluation mode.
+        weights_only: As in `export`.
+
+    Raises:
+        UsageError: As `export`.
+    """
     builders, outputs = _lowered(source)
     first = builders[0]
-    if not weights_only and not any(each.op.startswith("bit_") for each in first.layers):
-        raise UsageError(
-            "no layer has both weights and inputs that are signs, so nothing would be faster "
-            f"({'; '.join(reasons(first.layers))}). For a small file all the same: --weights-only, "
-            "weights_only=True."
-        )
+    if not weights_only and not is_faster(first.layers):
+        raise UsageError(f"{SLOW} ({'; '.join(reasons(first.layers))}). {SMALL}")
     steps, tensors = merged([each.program for each in builders])
     score = score_of(source, outputs)
     draws = source.draws if any("@" in name for name in tensors) else 1  # a posterior may be sure

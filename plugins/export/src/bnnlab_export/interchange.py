@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bnnlab.errors import BnnlabError, UsageError, did_you_mean, first_line, install_command
 from bnnlab.interfaces.stream import Task
 from bnnlab_export.acceptance import Outputs, Predicts, outputs_of, score_of
-from bnnlab_export.exported import Layer
+from bnnlab_export.exported import Contents, Layer
 from bnnlab_export.source import Source
 
 
@@ -42,6 +42,18 @@ class Made:
     draws: int = 1
     exact: bool = False
     layers: Sequence[Layer] = ()
+
+    def contents(self) -> Contents:
+        """Return what the file has."""
+        state = self.source.model.state_dict().values()
+        return Contents(
+            bytes=len(self.content),
+            bytes_unpacked=sum(4 * each.numel() for each in state if each.is_floating_point()),
+            draws=self.draws,
+            tasks=len(self.source.tasks) if self.source.task_ids else 0,
+            steps=dict(self.steps),
+            layers=self.layers,
+        )
 
 
 class Form(Protocol):
