@@ -162,6 +162,7 @@ def test_the_running_guide_explains_every_key_of_a_result():
 
 def test_the_messages_that_the_faq_explains_are_in_the_source():
     files = [*ROOT.glob("core/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    files += ROOT.glob("runtime/src/**/*.py")
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # texts over several lines are one
     quoted = re.findall(r"^> (.+)$", read("docs/faq.md"), re.MULTILINE)

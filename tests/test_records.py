@@ -16,7 +16,7 @@ import torch
 
 from bnnlab import UsageError
 from bnnlab.storage import files
-from bnnlab.storage.files import to_json, write_atomically
+from bnnlab.storage.files import expect_place, to_json, write_atomically
 from bnnlab.storage.folder import RunFolder
 from bnnlab.storage.log import hear, written
 from bnnlab.storage.owner import owner_of
@@ -43,6 +43,29 @@ def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"one, two"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_a_place_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    ours.write_bytes(b"ours")
+    other.write_bytes(b"other")
+
+    def told(path: Path) -> str:
+        def is_ours(file: Path) -> bool:
+            return file.read_bytes() == b"ours"
+
+        try:
+            expect_place(path, "a.txt", is_ours, "text")
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    assert not told(ours)
+    assert not told(tmp_path / "new")
+    assert told(other) == f"{other} exists and is no text of bnnlab: choose another name"
+    assert told(tmp_path) == f"{tmp_path} is a folder: name a file, such as {tmp_path / 'a.txt'}"
+    assert "there is no folder" in told(tmp_path / "no" / "new")
+    assert "cannot read" in told(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,30 @@ def expect_path(path: Path) -> None:
         pass
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+
+
+def expect_place(path: Path, example: str, is_ours: Callable[[Path], bool], ours: str) -> None:
+    """Refuse a place where a file cannot be written, before its content is computed.
+
+    Args:
+        path: The place. What is there is replaced if it is ours.
+        example: A name for such a file.
+        is_ours: Whether a file may be replaced.
+        ours: What such a file is.
+
+    Raises:
+        UsageError: If it is a folder, in no folder, or a file that is not ours or cannot be read.
+    """
+    expect_path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file, such as {path / example}")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} in")
+    try:
+        if path.is_file() and not is_ours(path):
+            raise UsageError(f"{path} exists and is no {ours} of bnnlab: choose another name")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None = None) -> None:

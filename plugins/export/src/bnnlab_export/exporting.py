@@ -17,7 +17,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objectives import RealNumbers
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.stream import TaskStream
-from bnnlab.storage.files import expect_path, write_atomically
+from bnnlab.storage.files import expect_place, write_atomically
 from bnnlab_export.acceptance import (
     Outputs,
     Predicts,
@@ -106,7 +106,7 @@ def write(
         raise UsageError(f"weights_only is for bnn: in {to}, weights are float32 in any case")
     place = None if path is None else Path(path)
     if place is not None:
-        _expect_free(place)
+        expect_place(place, "model.bnn", is_ours, "export")
     source.check()
     with torch.no_grad(), source.evaluating():
         made = bnn(source, weights_only) if to == "bnn" else graph(source, to)
@@ -215,14 +215,3 @@ def _written(place: Path | None, made: bytes) -> Iterator[Path]:
     except OSError as error:
         why = error.strerror or first_line(error)
         raise RunError(f"cannot write {place or 'a temporary file'}: {why}") from error
-
-
-def _expect_free(place: Path) -> None:
-    """Refuse a place where no file can be, before anything is computed."""
-    expect_path(place)
-    if place.is_dir():
-        raise UsageError(f"{place} is a folder: name a file, such as {place / 'model.bnn'}")
-    if not place.parent.is_dir():
-        raise UsageError(f"there is no folder {place.parent} to write {place.name} in")
-    if place.exists() and not is_ours(place):
-        raise UsageError(f"{place} exists and is no export of bnnlab: choose another name")

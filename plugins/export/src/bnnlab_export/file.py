@@ -10,7 +10,6 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 
-from bnnlab.errors import UsageError, first_line
 from bnnlab_export.packing import Array
 
 FORMAT = "bnnlab-1"
@@ -40,12 +39,12 @@ def _digest(program: str, tensors: Mapping[str, Array]) -> str:
 
 def is_ours(path: Path) -> bool:
     """Return whether a file is an export, of any form; an empty file may be replaced, too."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(32)
-            header = start + file.read(min(int.from_bytes(start[:8], "little"), 1 << 23))
+    with path.open("rb") as file:
+        start = file.read(32)
+        header = start + file.read(min(int.from_bytes(start[:8], "little"), 1 << 23))
+        try:
             names = ZipFile(file).namelist() if is_zipfile(file) else []
-    except (OSError, BadZipFile) as error:
-        raise UsageError(f"cannot read {path}: {first_line(error)}") from error
+        except BadZipFile:  # whatever it is, nothing that was exported
+            names = []
     mine = f'"{FORMAT}"'.encode() in header or _PRODUCER in start
     return not start or mine or any(name.endswith("/bnnlab-run") for name in names)

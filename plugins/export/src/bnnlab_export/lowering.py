@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from bnnlab.errors import BnnlabError, UsageError, first_line
 from bnnlab.interfaces.model import Model
 from bnnlab_export.builder import Builder, Pixels
+from bnnlab_export.others import in_known_layers
 from bnnlab_export.table import FUNCTIONS, LAYERS, layer_of
 from bnnlab_export.values import Value
 
@@ -28,6 +29,7 @@ def lower(model: Model, input_shape: tuple[int, ...], pixels: Pixels) -> Builder
     Raises:
         UsageError: If a part of it cannot be written: the message names the part.
     """
+    model = in_known_layers(model)
     graph = _Tracer().trace(model)
     builder = Builder(pixels)
     walk = _Walk(model, builder, graph)
@@ -62,8 +64,7 @@ class _Tracer(fx.Tracer):
             raise
         except Exception as error:  # a module may do anything with a placeholder
             raise UsageError(
-                f"{place} cannot be exported: {first_line(error)}. Known are {_known()}, and "
-                "modules that are made of them."
+                f"{place} cannot be exported: {first_line(error)}. {_known()}."
             ) from error
 
 
@@ -86,7 +87,7 @@ class _Walk(fx.Interpreter):
             return like
         self.builder.place, writes, given = self._what(n, args)
         if writes is None:
-            raise self.builder.refuse(f"it is of no known kind. Known are {_known()}")
+            raise self.builder.refuse(f"it is of no known kind. {_known()}")
         if like.ndim not in (2, 4):
             raise self.builder.refuse(f"it makes {tuple(like.shape)}, no rows and no maps")
         try:
@@ -116,4 +117,9 @@ def _name(path: str, module: nn.Module) -> str:
 
 
 def _known() -> str:
-    return ", ".join(sorted({kind.__name__ for kind in LAYERS}))
+    """Return what can be exported."""
+    names = ", ".join(sorted({kind.__name__ for kind in LAYERS}))
+    return (
+        f"Known are {names}, and modules that are made of them. A layer of your own may say which "
+        "ones compute the same, by a method exported_as"
+    )

@@ -114,9 +114,14 @@ FUNCTIONS: dict[Any, Writes] = {
 }
 
 
+def is_changed(module: nn.Module) -> bool:
+    """Return whether a module may do something else than its class says."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
+
+
 def layer_of(module: nn.Module) -> Writes | None:
     """Return what writes a module; None if it is of no known kind, or does more than its kind."""
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+    if is_changed(module):
         return None
     for kind in type(module).__mro__:
         if kind in LAYERS:

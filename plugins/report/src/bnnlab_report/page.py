@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bnnlab.errors import RunError, UsageError, first_line, printable
-from bnnlab.storage.files import expect_path, write_atomically
+from bnnlab.errors import RunError, first_line, printable
+from bnnlab.storage.files import expect_place, write_atomically
 from bnnlab_report.blocks import Section
 from bnnlab_report.contents import (
     balance,
@@ -95,7 +95,7 @@ def write(places: Sequence[Path | str], out: Path | str, measure: str = MEASURE)
         RunError: If the file cannot be written.
     """
     out = Path(out)
-    _expect_ours(out)
+    expect_place(out, "report.html", _is_ours, "report")
     content = render(places, measure).encode()
     try:
         write_atomically(out, content)
@@ -103,21 +103,11 @@ def write(places: Sequence[Path | str], out: Path | str, measure: str = MEASURE)
         raise RunError(f"cannot write {out}: {error.strerror or first_line(error)}") from error
 
 
-def _expect_ours(out: Path) -> None:
-    """Refuse a place where no report can be, before it is made."""
-    expect_path(out)
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder: name a file, such as {out / 'report.html'}")
-    if not out.parent.is_dir():
-        raise UsageError(f"there is no folder {out.parent} to write {out.name} in")
-    if out.is_file():
-        try:
-            with out.open("rb") as file:
-                head = file.read(1000)
-        except OSError as error:
-            raise UsageError(f"cannot read {out}: {error.strerror}") from error
-        if head and GENERATOR not in head:
-            raise UsageError(f"{out} exists and is no report of bnnlab: choose another name")
+def _is_ours(file: Path) -> bool:
+    """Return whether a file is a report; an empty file may be replaced, too."""
+    with file.open("rb") as opened:
+        head = opened.read(1000)
+    return not head or GENERATOR in head
 
 
 @cache
