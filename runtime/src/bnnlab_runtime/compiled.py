@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnnlab_runtime import bit_ops, kernels, real_ops
-from bnnlab_runtime.bits import Bits
+from bnnlab_runtime.bits import Bits, words
 from bnnlab_runtime.op import Op
 from bnnlab_runtime.vectors import BLOCK
 
@@ -35,14 +35,20 @@ class BitConv(bit_ops.BitConv):
     def prepare(self) -> None:
         """Make all that the kernel takes."""
         super().prepare()
-        window, tiles = self.window, _tiles(self.weight, self.groups)
-        patterns = (self.row_pattern, self.column_pattern)
-        self.given = (tiles, window.rows, window.columns, *patterns, self.base)
+        own = words(self.channels)
+        cell = own * self.groups
+        starts = self.window.starts * cell
+        taps = (self.window.taps[:, None] * cell + np.arange(own)).ravel()
+        offsets = np.arange(self.groups)[:, None] * own + taps
+        patterns = self.row_pattern[:, None] * self.base.shape[1] + self.column_pattern
+        base = self.base.reshape(-1, self.base.shape[2])
+        self.given = (_tiles(self.weight, self.groups), starts, offsets, patterns.ravel(), base)
 
     def __call__(self, x: Bits) -> Sums:
         """Map `(B, H, W, words)` to `(B, H', W', O)`."""
         out = np.empty((len(x), *self.output.shape), np.int32)
-        kernels.products(x, *self.given, out)
+        flat = self.window.around(x).reshape(len(x), -1)
+        kernels.products(flat, *self.given, out.reshape(-1, out.shape[-1]))
         return out
 
 
@@ -51,24 +57,19 @@ class BitLinear(bit_ops.BitLinear):
 
     def prepare(self) -> None:
         """Make all that the kernel takes."""
-        one = np.zeros((1, 1), np.int64)
-        base = np.full((1, 1, self.weight.shape[1]), self.inputs, np.int32)
-        self.given = (_tiles(self.weight, 1), one, one, one[0], one[0], base)
+        first, offsets = np.zeros(1, np.int64), np.arange(len(self.weight))[None]
+        base = np.full((1, self.weight.shape[1]), self.inputs, np.int32)
+        self.given = (_tiles(self.weight, 1), first, offsets, first, base)
 
     def __call__(self, x: Bits) -> Sums:
         """Map `(B, words)` to `(B, O)`."""
         out = np.empty((len(x), *self.output.shape), np.int32)
-        kernels.products(x[:, None, None], *self.given, out[:, None, None])
+        kernels.products(x, *self.given, out)
         return out
 
 
 class Threshold(bit_ops.Threshold):
     """As in the reference."""
-
-    def prepare(self) -> None:
-        """Make the limits as the kernel takes them."""
-        super().prepare()
-        self.limits = self.limits[None]
 
     def __call__(self, x: NDArray[Any]) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
@@ -77,11 +78,11 @@ class Threshold(bit_ops.Threshold):
 
 
 class Sign(bit_ops.Sign):
-    """As in the reference: thresholds of 0 for the bits as whole numbers."""
+    """As in the reference: thresholds of 0."""
 
     def prepare(self) -> None:
         """Make the thresholds."""
-        self.limits = np.zeros((1, self.output.signs[-1]), np.int32)
+        self.limits = np.zeros(self.output.channels, np.int32)
         self.flip = np.zeros(self.output.shape[-1], np.uint64)
 
     def __call__(self, x: Real) -> Bits:
@@ -90,17 +91,14 @@ class Sign(bit_ops.Sign):
 
 
 class RowThreshold(bit_ops.RowThreshold):
-    """As in the reference: thresholds for each image."""
-
-    def prepare(self) -> None:
-        """Make what flips nothing."""
-        self.flip = np.zeros(self.output.shape[-1], np.uint64)
+    """As in the reference."""
 
     def __call__(self, x: Sums) -> Bits:
         """Map `(B, ..., C)` to `(B, ..., words)`."""
-        limits = np.empty((len(x), x.shape[-1]), np.int32)
-        kernels.row_limits(x.reshape(len(x), -1, x.shape[-1]), self.groups, self.t, limits)
-        return _thresholds(x, None, limits, self.flip)
+        out = np.empty((len(x), *self.output.shape), np.uint64)
+        places, bits = (each.reshape(len(x), -1, each.shape[-1]) for each in (x, out))
+        kernels.row_thresholds(places, self.groups, self.t, bits)
+        return out
 
 
 class OrPool(bit_ops.OrPool):
@@ -139,7 +137,7 @@ class Unpack(bit_ops.Unpack):
         """Map `(B, ..., words)` to `(B, ..., C)`."""
         out = np.empty((len(x), *self.output.shape), np.float32)
         cells = x.reshape(-1, self.words)
-        kernels.unpacked(cells, self.channels, out.reshape(-1, self.channels))
+        kernels.unpacked(cells, out.reshape(-1, self.channels))
         return out
 
 
@@ -155,7 +153,7 @@ def _tiles(weight: Bits, groups: int) -> Bits:
 
 def _thresholds(x: Sums, mask: Sums | None, limits: Sums, flip: Bits) -> Bits:
     out = np.empty((*x.shape[:-1], len(flip)), np.uint64)
-    channels = x.shape[-1]
+    channels = len(limits)
     kernels.thresholds(x.reshape(-1, channels), mask, limits, flip, out.reshape(-1, len(flip)))
     return out
 

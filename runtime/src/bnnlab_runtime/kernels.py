@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bnnlab_runtime.vectors import BLOCK, ROWS, count_block
+from bnnlab_runtime.vectors import BLOCK, ROWS, count_row, count_rows
+
+PLANES = 8
+"""Bits of a pixel."""
 
 
 def compiled(*signatures: str) -> Any:
@@ -16,62 +19,45 @@ def compiled(*signatures: str) -> Any:
     return njit([*signatures], nogil=True, cache=True, error_model="numpy")
 
 
-@njit
-def mismatches(x, tiles, count):
-    """Write popcount(x xor weight): x (ROWS, K), tiles (T, K, BLOCK), count (ROWS, T BLOCK)."""
-    for tile in range(len(tiles)):
-        count_block(x, tiles[tile], count, tile * BLOCK)
-
-
-@compiled(
-    "void(u8[:,:,:,::1], u8[:,:,:,::1], i8[:,::1], i8[:,::1], i8[::1], i8[::1], i4[:,:,::1],"
-    " i4[:,:,:,::1])"
-)
-def products(x, tiles, rows, columns, row_pattern, column_pattern, base, out):
+@compiled("void(u8[:,::1], u8[:,:,:,::1], i8[::1], i8[:,::1], i8[::1], i4[:,::1], i4[:,::1])")
+def products(x, tiles, starts, offsets, patterns, base, out):
     """Write base - 2 popcount(patch xor weight) of each place, see `BitConv`.
 
     Args:
-        x: Bits, (B, H, W, words).
-        tiles: The weights of each group, (groups, tiles, kh kw words / groups, BLOCK).
-        rows: Of each window (H', kh).
-        columns: Of each window (W', kw).
-        row_pattern: Row of the base for each window (H',).
-        column_pattern: Column of the base for each window (W',).
-        base: (patterns of rows, patterns of columns, O).
-        out: (B, H', W', O).
+        x: Bits, (B, N).
+        tiles: The weights of each group, (groups, tiles, K, BLOCK).
+        starts: Where the patch of each place begins in an image (P,).
+        offsets: Where its words lie behind that, for each group (groups, K).
+        patterns: Row of the base for each place (P,).
+        base: (patterns, O).
+        out: (B P, O).
     """
-    batch, height, width, outputs = out.shape
+    places, outputs = len(starts), out.shape[1]
     groups, size = tiles.shape[0], tiles.shape[2]
-    own, words = outputs // groups, x.shape[3] // groups
-    patch = np.zeros((ROWS, size), np.uint64)
-    count = np.empty((ROWS, tiles.shape[1] * BLOCK), np.uint64)
-    places = batch * height * width
+    own = outputs // groups
+    seen = np.empty(ROWS, np.int64)
+    patches = np.zeros((ROWS, size), np.uint64)
+    counts = np.empty((ROWS, tiles.shape[1] * BLOCK), np.int32)
     for group in range(groups):
         first = group * own
-        for start in range(0, places, ROWS):
-            several = min(ROWS, places - start)
-            for r in range(several):
-                line, j = (start + r) // width, (start + r) % width
-                b, i = line // height, line % height
-                k = 0
-                for a in range(rows.shape[1]):
-                    for c in range(columns.shape[1]):
-                        y, z = rows[i, a], columns[j, c]
-                        if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
-                            for w in range(words):
-                                patch[r, k + w] = x[b, y, z, group * words + w]
-                        else:
-                            for w in range(words):
-                                patch[r, k + w] = 0
-                        k += words
-            mismatches(patch, tiles[group], count)
-            for r in range(several):
-                line, j = (start + r) // width, (start + r) % width
-                b, i = line // height, line % height
-                full = base[row_pattern[i], column_pattern[j]]
-                written, counted = out[b, i, j], count[r]
+        for start in range(0, len(out), ROWS):
+            rows = min(ROWS, len(out) - start)
+            for row in range(rows):
+                b, place = (start + row) // places, (start + row) % places
+                seen[row], begin = patterns[place], starts[place]
+                image, patch = x[b], patches[row]
+                for k in range(size):
+                    patch[k] = image[begin + offsets[group, k]]
+            for tile in range(tiles.shape[1]):
+                counted = counts[:, tile * BLOCK : (tile + 1) * BLOCK]
+                if rows == 1:
+                    count_row(patches, tiles[group, tile], counted)
+                else:
+                    count_rows(patches, tiles[group, tile], counted)
+            for row in range(rows):
+                full, written, counted = base[seen[row]], out[start + row], counts[row]
                 for o in range(own):
-                    written[first + o] = full[first + o] - np.int32(2 * counted[o])
+                    written[first + o] = full[first + o] - 2 * counted[o]
 
 
 @compiled("void(u1[:,::1], u8[:,:,::1], i4[::1], i4[:,::1])")
@@ -86,24 +72,26 @@ def plane_products(pixels, tiles, positive, out):
     """
     words, outputs = tiles.shape[1], len(positive)
     padded = np.zeros(words * 64, np.uint8)
-    planes = np.empty((ROWS, words), np.uint64)
-    count = np.empty((ROWS, len(tiles) * BLOCK), np.uint64)
+    planes = np.empty((PLANES, words), np.uint64)
+    counts = np.empty((PLANES, BLOCK), np.int32)
     for b in range(len(pixels)):
-        for f in range(pixels.shape[1]):
-            padded[f] = pixels[b, f]
-        for o in range(outputs):
-            out[b, o] = 255 * positive[o]
-        for low in range(0, 8, ROWS):
-            for r in range(ROWS):
-                for k in range(words):
-                    word = np.uint64(0)
-                    for j in range(64):
-                        word |= np.uint64((padded[64 * k + j] >> (low + r)) & 1) << np.uint64(j)
-                    planes[r, k] = word
-            mismatches(planes, tiles, count)
-            for r in range(ROWS):
-                for o in range(outputs):
-                    out[b, o] -= np.int32(count[r, o]) << (low + r)
+        padded[: pixels.shape[1]] = pixels[b]
+        for plane in range(PLANES):
+            for k in range(words):
+                word = np.uint64(0)
+                for j in range(64):
+                    word |= np.uint64((padded[64 * k + j] >> plane) & 1) << np.uint64(j)
+                planes[plane, k] = word
+        for tile in range(len(tiles)):
+            for plane in range(0, PLANES, ROWS):
+                count_rows(planes[plane:], tiles[tile], counts[plane:])
+            begin, end = tile * BLOCK, min((tile + 1) * BLOCK, outputs)
+            most, written = positive[begin:end], out[b, begin:end]
+            for o in range(end - begin):
+                total = np.int32(0)
+                for plane in range(PLANES):
+                    total += counts[plane, o] << plane
+                written[o] = 255 * most[o] - total
 
 
 @njit
@@ -112,47 +100,53 @@ def reaches(x, mask, t, c):
     return x[c] >= t[c] if mask is None else x[c] ^ mask[c] >= t[c]
 
 
+@njit
+def pack(row, mask, t, flip, out):
+    """Write the bits of (x xor mask >= t) xor flip: row, mask, t (C,), flip and out (words,)."""
+    for k in range(len(out)):
+        word, first = np.uint64(0), 64 * k
+        if first + 64 <= len(row):
+            for j in range(64):
+                word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
+        else:
+            for j in range(len(row) - first):
+                word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
+        out[k] = word ^ flip[k]
+
+
 @compiled(
-    "void(i4[:,::1], none, i4[:,::1], u8[::1], u8[:,::1])",
-    "void(i4[:,::1], i4[::1], i4[:,::1], u8[::1], u8[:,::1])",
+    "void(i4[:,::1], none, i4[::1], u8[::1], u8[:,::1])",
+    "void(i4[:,::1], i4[::1], i4[::1], u8[::1], u8[:,::1])",
 )
-def thresholds(x, mask, limits, flip, out):
+def thresholds(x, mask, t, flip, out):
     """Write the bits of (x xor mask >= t) xor flip.
 
     Args:
         x: (N, C).
         mask: (C,), or None for 0.
-        limits: The t of each channel, (T, C): each row is for N / T rows of x.
+        t: (C,).
         flip: (words,).
         out: (N, words).
     """
-    per = len(x) // len(limits)
-    channels = x.shape[1]
     for n in range(len(x)):
-        row, t = x[n], limits[n // per]
-        for k in range(len(flip)):
-            word, first = np.uint64(0), 64 * k
-            if first + 64 <= channels:
-                for j in range(64):
-                    word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
-            else:
-                for j in range(channels - first):
-                    word |= np.uint64(reaches(row, mask, t, first + j)) << np.uint64(j)
-            out[n, k] = word ^ flip[k]
+        pack(x[n], mask, t, flip, out[n])
 
 
-@compiled("void(i4[:,:,::1], i8, i4[::1], i4[:,::1])")
-def row_limits(x, groups, t, out):
-    """Write the least whole number x with n x - (sum of the n numbers of its group) >= t.
+@compiled("void(i4[:,:,::1], i8, i4[::1], u8[:,:,::1])")
+def row_thresholds(x, groups, t, out):
+    """Write the bits of n x - (sum of the n numbers of its group) >= t.
 
     Args:
         x: (B, places, C).
         groups: How many groups of channels.
         t: (C,).
-        out: (B, C).
+        out: (B, places, words).
     """
     batch, places, channels = x.shape
     own = channels // groups
+    count = np.int64(np.int32(places * own))  # so that LLVM multiplies numbers of 32 bits
+    limits, scaled = np.empty(channels, np.int64), np.empty(channels, np.int64)
+    kept = np.zeros(out.shape[2], np.uint64)
     for b in range(batch):
         for group in range(groups):
             first, total = group * own, 0
@@ -160,13 +154,13 @@ def row_limits(x, groups, t, out):
                 part = x[b, place, first : first + own]
                 for c in range(own):
                     total += part[c]
-            mean, limits = -((-total) // (own * places)), out[b, first : first + own]
             for c in range(own):
-                limits[c] = np.int32(mean)
-            for c in range(own):
-                if t[first + c] != 0:
-                    limit = -((-total - t[first + c]) // (own * places))
-                    limits[c] = np.int32(min(max(limit, -(1 << 31)), (1 << 31) - 1))
+                limits[first + c] = total + t[first + c]
+        for place in range(places):
+            row = x[b, place]
+            for c in range(channels):
+                scaled[c] = count * row[c]
+            pack(scaled, None, limits, kept, out[b, place])
 
 
 @compiled("void(u8[:,:,:,::1], i8[:,::1], i8[:,::1], u8[::1], u8[:,:,:,::1])")
@@ -207,10 +201,11 @@ def affine(x, a, b, out):
             out[n, c] = np.float32(x[n, c]) * a[c] + b[c]
 
 
-@compiled("void(u8[:,::1], i8, f4[:,::1])")
-def unpacked(x, channels, out):
+@compiled("void(u8[:,::1], f4[:,::1])")
+def unpacked(x, out):
     """Write -1 and +1 of bits: x (N, words), out (N, channels)."""
     for n in range(len(x)):
-        for c in range(channels):
-            bit = (x[n, c >> 6] >> np.uint64(c & 63)) & np.uint64(1)
-            out[n, c] = np.float32(np.int64(bit) * 2 - 1)
+        for k in range(x.shape[1]):
+            bits, signs = x[n, k], out[n, 64 * k : 64 * k + 64]
+            for j in range(len(signs)):
+                signs[j] = np.float32(np.int32(bits >> np.uint64(j) & np.uint64(1)) * 2 - 1)

@@ -169,7 +169,7 @@ class Model:
                 made = op(*[values[each] for each in inputs])
                 values[place] = np.ascontiguousarray(made)  # compiled code takes no others
             outputs.append(values[-1])
-        return np.stack(outputs)
+        return np.array(outputs)
 
     def _task(self, task: int | None) -> int:
         """Return the number of a task, 0 if there are none."""

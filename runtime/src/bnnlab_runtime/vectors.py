@@ -19,57 +19,70 @@ VECTORS = 4
 BLOCK = VECTORS * LANES
 """Outputs of a block. Its counts, ROWS x BLOCK, stay in registers."""
 
-_WORD = ir.IntType(64)
+_WORD, _SHORT = ir.IntType(64), ir.IntType(32)
 _VECTOR = ir.VectorType(_WORD, LANES)
 _FIRST = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
 """The order of lanes that repeats the first one."""
 
 
-def _count_block(_: Any, x: Any, weight: Any, counts: Any, at: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(place: int) -> tuple[Any, Any]:
-            made = context.make_array(signature.args[place])(context, builder, arguments[place])
-            return made.data, cgutils.unpack_tuple(builder, made.shape, 2)[1]
+def _counting(rows: int) -> Any:
+    block = [(row, number) for row in range(rows) for number in range(VECTORS)]
 
-        def place(data: Any, row: Any, columns: Any, column: Any) -> Any:
-            return builder.gep(data, [builder.add(builder.mul(row, columns), column)])
-
-        def vector(data: Any, row: Any, columns: Any, column: Any, number: int) -> Any:
-            begin = place(data, row, columns, builder.add(column, _WORD(number * LANES)))
-            return builder.bitcast(begin, _VECTOR.as_pointer())
-
-        (x, size), (weight, outputs), (counts, own) = array(0), array(1), array(2)
-        kind = ir.FunctionType(_VECTOR, [_VECTOR])
-        name = f"llvm.ctpop.v{LANES}i64"
-        popcounts = cgutils.get_or_insert_function(builder.module, kind, name)
-        block = [(row, number) for row in range(ROWS) for number in range(VECTORS)]
-        zero = ir.Constant(_VECTOR, [0] * LANES)
-        sums = {each: cgutils.alloca_once_value(builder, zero) for each in block}
-        for each in sums.values():
-            builder.store(zero, each)
-        with cgutils.for_range(builder, size) as loop:
-            words = [
-                builder.load(vector(weight, loop.index, outputs, _WORD(0), number), align=8)
-                for number in range(VECTORS)
+    def count(_: Any, x: Any, weight: Any, counts: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            arrays = [
+                context.make_array(each)(context, builder, argument)
+                for each, argument in zip(signature.args, arguments, strict=True)
             ]
-            inputs = [builder.load(place(x, _WORD(row), size, loop.index)) for row in range(ROWS)]
-            unset = ir.Constant(_VECTOR, ir.Undefined)
-            alone = [builder.insert_element(unset, each, _WORD(0)) for each in inputs]
-            repeated = [builder.shuffle_vector(each, unset, _FIRST) for each in alone]
+            x, weight, counts = arrays
+            (size,) = cgutils.unpack_tuple(builder, x.shape)[1:]
+
+            def place(array: Any, row: Any, column: Any, kind: Any) -> Any:
+                down = builder.mul(row, cgutils.unpack_tuple(builder, array.strides)[0])
+                data = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+                begin = builder.bitcast(builder.gep(data, [down]), array.data.type)
+                return builder.bitcast(builder.gep(begin, [column]), kind.as_pointer())
+
+            def vector(array: Any, row: Any, number: int, kind: Any) -> Any:
+                return place(array, row, _WORD(number * LANES), ir.VectorType(kind, LANES))
+
+            kind = ir.FunctionType(_VECTOR, [_VECTOR])
+            name = f"llvm.ctpop.v{LANES}i64"
+            popcounts = cgutils.get_or_insert_function(builder.module, kind, name)
+            zero = ir.Constant(_VECTOR, [0] * LANES)
+            sums = {each: cgutils.alloca_once_value(builder, zero) for each in block}
+            for each in sums.values():
+                builder.store(zero, each)
+            with cgutils.for_range(builder, size) as loop:
+                words = [
+                    builder.load(vector(weight, loop.index, number, _WORD), align=8)
+                    for number in range(VECTORS)
+                ]
+                inputs = [
+                    builder.load(place(x, _WORD(row), loop.index, _WORD)) for row in range(rows)
+                ]
+                unset = ir.Constant(_VECTOR, ir.Undefined)
+                alone = [builder.insert_element(unset, each, _WORD(0)) for each in inputs]
+                repeated = [builder.shuffle_vector(each, unset, _FIRST) for each in alone]
+                for (row, number), total in sums.items():
+                    found = builder.call(popcounts, [builder.xor(repeated[row], words[number])])
+                    builder.store(builder.add(builder.load(total), found), total)
             for (row, number), total in sums.items():
-                count = builder.call(popcounts, [builder.xor(repeated[row], words[number])])
-                builder.store(builder.add(builder.load(total), count), total)
-        for (row, number), total in sums.items():
-            out = vector(counts, _WORD(row), own, arguments[3], number)
-            builder.store(builder.load(total), out, align=8)
-        return context.get_dummy_value()
+                short = builder.trunc(builder.load(total), ir.VectorType(_SHORT, LANES))
+                builder.store(short, vector(counts, _WORD(row), number, _SHORT), align=4)
+            return context.get_dummy_value()
 
-    return types.void(x, weight, counts, at), generate
+        return types.void(x, weight, counts), generate
+
+    return intrinsic(count)
 
 
-count_block: Any = intrinsic(_count_block)
-"""`count_block(x, weight, counts, at)` writes the mismatches of a block of outputs.
+count_rows: Any = _counting(ROWS)
+"""`count_rows(x, weight, counts)` writes the mismatches of a block of outputs.
 
-`counts[r, at + o]` is the sum over k of popcount(`x[r, k]` xor `weight[k, o]`), for r below ROWS
-and o below BLOCK. All are uint64, x (ROWS, K), weight (K, BLOCK), counts (ROWS, outputs).
+`counts[r, o]` is the sum over k of popcount(`x[r, k]` xor `weight[k, o]`), for r below ROWS and o
+below BLOCK: x uint64 (ROWS, K), weight uint64 (K, BLOCK), counts int32 (ROWS, BLOCK). Rows of each
+may lie apart.
 """
+count_row: Any = _counting(1)
+"""As `count_rows`, for one row."""

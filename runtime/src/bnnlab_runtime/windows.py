@@ -65,7 +65,7 @@ class Window:
             step.refuse(f"its padded maps {window.padded} are larger than {LARGEST} numbers")
         return window
 
-    @property
+    @cached_property
     def outputs(self) -> Pair:
         """How many windows there are."""
         return self._outputs(0), self._outputs(1)
@@ -76,7 +76,7 @@ class Window:
         count = (room + (stride - 1 if self.ceil else 0)) // stride + 1
         return count - (self.ceil and (count - 1) * stride >= size + padding)
 
-    @property
+    @cached_property
     def padded(self) -> Pair:
         """How many rows and columns there are with padding, and with what `ceil` adds."""
         ends = [
@@ -105,17 +105,39 @@ class Window:
         )
         return taps
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The place in padded maps at which each window begins, `(H' W')`."""
+        return self._places(self.outputs, self.stride)
+
+    @property
+    def taps(self) -> NDArray[np.int64]:
+        """How far behind that it sees, `(kh kw)`."""
+        return self._places(self.kernel, self.dilation)
+
+    def _places(self, counts: Pair, apart: Pair) -> NDArray[np.int64]:
+        rows, columns = (np.arange(count) * step for count, step in zip(counts, apart, strict=True))
+        places: NDArray[np.int64] = rows[:, None] * self.padded[1] + columns
+        return places.ravel()
+
     def inside(self, axis: int, margin: int = 0) -> NDArray[np.bool_]:
         """Return which taps of an axis are in the maps, `(outputs, kernel)`, with a margin."""
         taps = (self.rows, self.columns)[axis]
         inner: NDArray[np.bool_] = (taps >= -margin) & (taps < self.size[axis] + margin)
         return inner
 
-    def patches(self, x: NDArray[Any], outside: float = 0) -> NDArray[Any]:
-        """Return a view of what each window sees, `(B, H', W', kh, kw, C)` of `(B, H, W, C)`."""
+    def around(self, x: NDArray[Any], outside: float = 0) -> NDArray[Any]:
+        """Return maps `(B, H, W, C)` with what is outside of them, as far as windows see."""
         (height, width), (top, left) = self.size, self.padding
+        if self.padded == self.size:
+            return x
         padded = np.full((len(x), *self.padded, x.shape[3]), outside, x.dtype)
         padded[:, top : top + height, left : left + width] = x
+        return padded
+
+    def patches(self, x: NDArray[Any], outside: float = 0) -> NDArray[Any]:
+        """Return a view of what each window sees, `(B, H', W', kh, kw, C)` of `(B, H, W, C)`."""
+        padded = self.around(x, outside)
         image, row, column, channel = padded.strides
         down, right = row * self.stride[0], column * self.stride[1]
         lower, further = row * self.dilation[0], column * self.dilation[1]
