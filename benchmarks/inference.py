@@ -2,11 +2,12 @@
 
     python benchmarks/inference.py [--rounds 30] [--threads 1 2] [--networks mlp-batch resnet18]
 
-Binary weights and activations, all contestants in turn within every round. Printed: the median time
-of each, the median over rounds of the ratio of torch's time to it (smallest to largest), the size
-of each file, and what the machine allows for the words of bits: the time to read the packed weights
-from memory, and the time of one popcount instruction a cycle. ONNX Runtime is left out where it is
-not installed.
+Binary weights and activations. Two measures: all contestants in turn, so that each finds the caches
+full of what another one read; and in blocks of calls, where its own weights stay in the caches.
+Printed: the median time of each, the median over rounds of the ratio of torch's time to it (with
+quartiles), the size of each file, and what the machine allows for the words of bits: the time to
+read the packed weights from memory, and the time of one popcount instruction a cycle. `/ limit` is
+the time of the runtime over the larger one. ONNX Runtime is left out where it is not installed.
 """
 
 import argparse
@@ -39,6 +40,8 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "resnet18": ("resnet18", PHOTO, {}),
 }
 BATCHES = (1, 64)
+BLOCK = 0.05
+"""Seconds of torch's calls in a block, which has one call at least."""
 MEAN, STD = torch.tensor(33.3), torch.tensor(78.6)
 POPCOUNTS = {"avx512_vpopcntdq": 8, "popcnt": 1}
 """Words of 64 bits that an instruction counts, by the flag of the processor that has it."""
@@ -102,8 +105,10 @@ def exported(model: Model, shape: tuple[int, ...], file: Path) -> Tensor:
     return images
 
 
-def measured(model: Model, images: Tensor, file: Path, threads: int, rounds: int) -> None:
-    """Print the rows of a network with so many threads."""
+def measured(
+    model: Model, images: Tensor, file: Path, threads: int, rounds: int, limit: dict[int, float]
+) -> None:
+    """Print the rows of a network with so many threads; `limit` has seconds by batch."""
     runtime = bnnlab_runtime.load(file, threads=threads)
     torch.set_num_threads(threads)
     for batch in BATCHES:
@@ -111,29 +116,52 @@ def measured(model: Model, images: Tensor, file: Path, threads: int, rounds: int
         x = (stored.float() - MEAN) / STD
         array = stored.numpy()
         graph = file.with_suffix(".onnx")
-        contestants = {
+        given = {
             "torch": lambda x=x: model(x),
             "onnxruntime": onnx(model, x, graph, threads),
             "bnnlab-runtime": lambda array=array: runtime.predict(array),
         }
+        contestants = {name: call for name, call in given.items() if call}
         with torch.inference_mode():
-            seconds = race({name: it for name, it in contestants.items() if it}, rounds)
-        for name, its in seconds.items():
-            ratios = [a / b for a, b in zip(seconds["torch"], its, strict=True)]
-            print(
-                f"| {threads} | {batch} | {name} | {1000 * statistics.median(its):.3f} "
-                f"| {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) |"
-            )
+            turns = race(contestants, rounds)
+            calls = max(1, round(BLOCK / min(turns["torch"])))
+            blocks = race({name: _block(it, calls) for name, it in contestants.items()}, rounds)
+        for name in contestants:
+            times = f"{_told(turns, name, 1)} | {calls} | {_told(blocks, name, calls)}"
+            own = name == "bnnlab-runtime" and limit[batch]
+            far = f"{statistics.median(turns[name]) / limit[batch]:.1f}" if own else ""
+            print(f"| {threads} | {batch} | {name} | {times} | {far} |")
 
 
-def limits(file: Path, per_second: float, words: float) -> None:
-    """Print what the machine allows one thread for a network's words of bits, in microseconds."""
+def _block(call: Callable[[], Any], calls: int) -> Callable[[], None]:
+    def block() -> None:
+        for _ in range(calls):
+            call()
+
+    return block
+
+
+def _told(seconds: dict[str, list[float]], name: str, calls: int) -> str:
+    """Return the milliseconds of a call, and the ratio of torch's time to it."""
+    its = seconds[name]
+    ratios = [a / b for a, b in zip(seconds["torch"], its, strict=True)]
+    low, middle, high = statistics.quantiles(ratios)
+    median = 1000 * statistics.median(its) / calls
+    return f"{median:.3f} | {middle:.1f} ({low:.1f} to {high:.1f})"
+
+
+def limits(file: Path, per_second: float, words: float) -> dict[int, float]:
+    """Print what the machine allows one thread for the words of bits; return seconds by batch."""
     steps = bnnlab_runtime.load(file).steps
     packed = sum(each.bytes for each in steps if each.word_operations)
     operations = sum(each.word_operations for each in steps)
-    reading = f"{1e6 * packed / per_second:.0f} us to read {packed:,} bytes of packed weights"
-    counting = f"{1e6 * operations / words:.0f} us" if words else "unknown time"
-    print(f"\nlimits: {reading} from memory; {counting} for {operations:,} word operations\n")
+    reading, counting = packed / per_second, operations / words if words else 0.0
+    told = f"{1e6 * counting:.0f} us" if words else "unknown time"
+    print(
+        f"\nlimits: {1e6 * reading:.0f} us to read {packed:,} bytes of packed weights from memory;"
+    )
+    print(f"{told} for the {operations:,} word operations of an image\n")
+    return {batch: max(reading, batch * counting) for batch in BATCHES}
 
 
 def main() -> None:
@@ -155,10 +183,11 @@ def main() -> None:
             whole = 4 * sum(each.numel() for each in model.state_dict().values())
             size = file.stat().st_size
             print(f"\n## {network}: {size:,} bytes, 1/{whole / size:.1f} of the state_dict")
-            limits(file, per_second, words)
-            print("| threads | batch | by | ms | torch / it |\n|---|---|---|---|---|")
+            limit = limits(file, per_second, words)
+            print("| threads | batch | by | in turn, ms | torch / it |", end="")
+            print(" calls | in blocks, ms | torch / it | / limit |\n" + "|---" * 9 + "|")
             for threads in arguments.threads:
-                measured(model, images, file, threads, arguments.rounds)
+                measured(model, images, file, threads, arguments.rounds, limit)
 
 
 if __name__ == "__main__":
