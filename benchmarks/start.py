@@ -1,29 +1,94 @@
-"""Time from a shell to the answer, for the commands that need no torch.
+"""The processor's time of a command, from a shell to the answer.
 
-    python benchmarks/start.py [OTHER_CHECKOUT] [--rounds 15]
+    python benchmarks/start.py [OTHER_CHECKOUT] [--rounds 15] [--only ROW]
 
 Each checkout runs with its own `.venv` (`make test` makes it). All take turns within every round.
-Printed: the median of each in milliseconds (smallest to largest), and the median over rounds of its
-ratio to the other checkout.
+Printed: the median of each in milliseconds (smallest to largest), user and system time together,
+which other jobs change less than the time of a clock; and the median over rounds of its ratio to
+the other checkout. Rows that import torch are to be compared with `import torch`.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
-import time
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-COMMANDS = ("--help", "list-plugins", "info rule dfa", "check", "matrix")
+PLUGINS = 500
+MODULE = """
+from bnnlab import Component, Kind, hookimpl
+
+@hookimpl
+def bnnlab_components():
+    about = dict(summary="A rule.", source="a paper", provides=frozenset({{"gradients"}}))
+    return [Component(kind=Kind.RULE, name="{0}", target="bnnlab_{0}.rule:Rule", **about)]
+"""
+METADATA = """Metadata-Version: 2.4
+Name: bnnlab-{0}
+Version: 0.1.0
+Requires-Python: >=3.11
+Requires-Dist: bnnlab<0.4,>=0.1
+Requires-Dist: torch>=2.6
+"""
 
 
-def milliseconds(checkout: Path, command: str) -> float:
-    """Return how long a command takes with the code and the environment of a checkout."""
-    words = [checkout / ".venv" / "bin" / "bnn", *command.split()]
-    caching = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    begun = time.perf_counter()
-    subprocess.run(words, check=True, env=caching, stdout=subprocess.DEVNULL)
-    return 1000 * (time.perf_counter() - begun)
+@dataclass(frozen=True)
+class Row:
+    """A command.
+
+    Attributes:
+        words: Its program in the environment, and arguments.
+        variables: Environment variables beside those of this process.
+    """
+
+    words: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def milliseconds(self, checkout: Path) -> float:
+        """Return the processor's time with the code and the environment of a checkout."""
+        program, *arguments = self.words
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(
+                [checkout / ".venv" / "bin" / program, *arguments],
+                check=True,
+                cwd=folder,
+                env={**kept, **self.variables},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def write_plugins(folder: Path) -> None:
+    """Write `PLUGINS` installed distributions with a rule each."""
+    for name in (f"acme{number}" for number in range(PLUGINS)):
+        package, about = folder / f"bnnlab_{name}", folder / f"bnnlab_{name}-0.1.0.dist-info"
+        for each in (package, about):
+            each.mkdir()
+        (package / "__init__.py").touch()
+        (package / "plugin.py").write_text(MODULE.format(name))
+        (about / "METADATA").write_text(METADATA.format(name))
+        (about / "entry_points.txt").write_text(f"[bnnlab.v1]\n{name} = bnnlab_{name}.plugin\n")
+
+
+def rows(plugins: Path) -> dict[str, Row]:
+    """Return what is measured, by its name."""
+    light = ("--help", "list-plugins", "info rule dfa", "check", "matrix")
+    some = "run --quiet --steps 1 --set stream.tasks=1"
+    return {
+        **{f"bnn {words}": Row(["bnn", *words.split()]) for words in light},
+        f"list-plugins of {PLUGINS}": Row(["bnn", "list-plugins"], {"PYTHONPATH": str(plugins)}),
+        "import torch": Row(["python", "-c", "import torch"]),
+        "bnn info model mlp": Row(["bnn", "info", "model", "mlp"]),
+        "bnn run, one step": Row(["bnn", *some.split()]),
+    }
 
 
 def main() -> None:
@@ -31,24 +96,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", help="rows with this in their names")
     given = parser.parse_args()
     here = Path(__file__).resolve().parents[1]
     checkouts = {"here": here, **({"other": given.other.resolve()} if given.other else {})}
-    for command in COMMANDS:
-        times: dict[str, list[float]] = {who: [] for who in checkouts}
+    with tempfile.TemporaryDirectory() as folder:
+        write_plugins(Path(folder))
+        chosen = {k: v for k, v in rows(Path(folder)).items() if (given.only or "") in k}
+        times = {name: {who: list[float]() for who in checkouts} for name in chosen}
         for round_ in range(given.rounds + 1):
-            for who, checkout in checkouts.items():
-                taken = milliseconds(checkout, command)
-                if round_:  # the first call fills caches
-                    times[who].append(taken)
+            for name, row in chosen.items():
+                for who, checkout in checkouts.items():
+                    taken = row.milliseconds(checkout)
+                    if round_:  # the first call fills caches
+                        times[name][who].append(taken)
+    for name, each in times.items():
         said = [
-            f"{who} {statistics.median(each):4.0f} ms ({min(each):.0f} to {max(each):.0f})"
-            for who, each in times.items()
+            f"{who} {statistics.median(its):4.0f} ms ({min(its):.0f} to {max(its):.0f})"
+            for who, its in each.items()
         ]
         if given.other:
-            pairs = zip(times["here"], times["other"], strict=True)
+            pairs = zip(each["here"], each["other"], strict=True)
             said.append(f"here / other {statistics.median(a / b for a, b in pairs):.2f}")
-        print(f"bnn {command:14}  {'   '.join(said)}", flush=True)
+        print(f"{name:22}  {'   '.join(said)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ BELOW = {
     "bnnlab.guards.threads": "wait_briefly",
     "bnnlab.interfaces.batch": "TaskLoss chosen joined",
     "bnnlab.interfaces.examples": "StoredImages",
+    "bnnlab.interfaces.gradients": "gradient_at send_back",
     "bnnlab.interfaces.optimizer": "Group",
     "bnnlab.interfaces.prediction": "Predicted Prediction RealPrediction",
     "bnnlab.interfaces.probe": "Control Moment Run",

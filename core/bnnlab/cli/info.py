@@ -10,6 +10,7 @@ from bnnlab.cli.choosing import Assignments, naming, refuse_others
 from bnnlab.cli.console import Json, line, print_described, print_json, print_out, print_table
 from bnnlab.cli.describing import print_options, type_of
 from bnnlab.errors import UsageError, did_you_mean
+from bnnlab.guards import collection
 from bnnlab.registry.components import CAPABILITIES, MANY, PARTS, Kind, Option, noun
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import check
@@ -70,7 +71,8 @@ def info(
     choice = _choose(host, asked, name, set or [])
     anatomy: Anatomy | None = None
     if asked == Kind.MODEL:
-        from bnnlab.cli.anatomy import take_apart
+        with collection.put_off():
+            from bnnlab.cli.anatomy import take_apart
 
         shape = "3,32,32" if input is None else input
         anatomy = take_apart(host, choice, shape, classes or 10, tokens)

@@ -47,7 +47,7 @@ def list_plugins(
     for plugin in plugins:
         if plugin.exception:
             log.debug("%s is broken", plugin.distribution, exc_info=plugin.exception)
-    rows = [_row(plugin) for plugin in plugins]
+    rows = _rows(plugins)
     known = {entry.distribution: entry.offers for entry in host.index.plugins}
     if json:
         print_json({"plugins": rows})
@@ -61,18 +61,24 @@ def list_plugins(
             print_out(f"To install one: {install_command('NAME')}.", soft_wrap=True)
 
 
-def _row(plugin: Plugin) -> dict[str, Any]:
-    """Return a plugin as JSON shows it."""
-    from bnnlab.registry.requirements import unmet  # packaging takes 15 ms
+def _rows(plugins: Sequence[Plugin]) -> list[dict[str, Any]]:
+    """Return plugins as JSON shows them."""
+    from bnnlab.registry.requirements import Found, unmet  # packaging takes 15 ms
 
-    works = plugin.status is PluginStatus.OK
+    found = Found()
+    works = [plugin for plugin in plugins if plugin.status is PluginStatus.OK]
+    lines = {each.distribution: unmet(each.distribution, found=found) for each in works}
+    return [_row(plugin, lines.get(plugin.distribution, [])) for plugin in plugins]
+
+
+def _row(plugin: Plugin, unmet: list[str]) -> dict[str, Any]:
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
         "status": str(plugin.status),
         "error": plugin.error,
-        "unmet": unmet(plugin.distribution) if works else [],
+        "unmet": unmet if plugin.status is PluginStatus.OK else [],
         "components": [
             {"kind": str(c.kind), "name": c.name, "summary": c.summary} for c in plugin.components
         ],
@@ -165,11 +171,11 @@ def _examine(host: PluginHost) -> dict[str, Any]:
         "seconds to import torch": round(torch_seconds, 2),
         "plugins": [
             {
-                **_row(plugin),
+                **row,
                 "faults": _faults(host, plugin),
                 "import_ms": round(1000 * plugin.import_seconds, 1),
             }
-            for plugin in host.plugins
+            for row, plugin in zip(_rows(host.plugins), host.plugins, strict=True)
         ],
     }
 

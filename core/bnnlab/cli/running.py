@@ -17,6 +17,7 @@ from bnnlab.cli.choosing import (
 )
 from bnnlab.cli.console import Json, line, print_json, print_out, report_error, stoppable
 from bnnlab.errors import NotInstalledError, StoppedError, UsageError
+from bnnlab.guards import collection
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import load_index
@@ -165,10 +166,11 @@ def _train(
     places: list[Any], folder: "RunFolder | None", allow_changed_versions: bool, quiet: bool
 ) -> tuple["Result", int]:
     """Carry out a run; return its result, and the exit code if a signal came after its end."""
-    host = PluginHost()
-    config = resolve(host, places)
-    from bnnlab.cli.display import Display
-    from bnnlab.engine.preparing import prepare
+    with collection.put_off():
+        host = PluginHost()
+        config = resolve(host, places)
+        from bnnlab.cli.display import Display
+        from bnnlab.engine.preparing import prepare
 
     experiment = prepare(host, config, folder, allow_changed_versions=allow_changed_versions)
     with stoppable(lambda: experiment.again):

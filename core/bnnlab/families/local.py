@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.faults import checked_floats
+from bnnlab.interfaces.gradients import send_back
 from bnnlab.interfaces.model import Model, segment_shapes
 from bnnlab.interfaces.rule import Batch, LearningRule
 
@@ -77,7 +78,7 @@ class LocalRule(LearningRule):
             output = segment(x)
             x = output.detach()
             if output.requires_grad:
-                output.backward(self._checked_signal(number, x, batch))
+                send_back(output, self._checked_signal(number, x, batch))
         logits = last(x)
         loss = batch.loss(logits, batch.targets)
         torch.autograd.backward(loss)

@@ -1,5 +1,6 @@
 """Count what the segments of a model store and compute, binary and real."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,11 +132,25 @@ def _counting(model: Model, binary: set[nn.Parameter]) -> Iterator[Callable[[], 
     layers = [part for part in model.modules() if isinstance(part, WEIGHT_LAYERS)]
     handles = [layer.register_forward_hook(note, with_kwargs=True) for layer in layers]
     try:
-        with FlopCounterMode(display=False, custom_mapping=_FLOPS) as counter:
+        with (
+            FlopCounterMode(display=False, custom_mapping=_FLOPS) as counter,
+            _undecorated(type(counter.mode)),
+        ):
             yield lambda: (counter.get_total_flops() // 2, binary_macs)
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _undecorated(mode: Any) -> Iterator[None]:
+    """Let a mode call the function behind torch's decorator, which imports torch's compiler."""
+    decorated = mode.__torch_dispatch__
+    mode.__torch_dispatch__ = inspect.unwrap(decorated)
+    try:
+        yield
+    finally:
+        mode.__torch_dispatch__ = decorated
 
 
 def _contents(segment: nn.Module) -> str:

@@ -13,8 +13,8 @@ from bnnlab.errors import (
     explain,
     install_command,
 )
-from bnnlab.guards import ambient
-from bnnlab.registry import hookspecs, importing
+from bnnlab.guards import ambient, collection
+from bnnlab.registry import importing
 from bnnlab.registry.components import Command, Component, Kind, Section, noun
 from bnnlab.registry.declaration import Option
 from bnnlab.registry.discovery import Plugin, PluginStatus, find_plugins, names_in, normalise
@@ -53,13 +53,13 @@ class PluginHost:
         with_broken: bool = False,
     ) -> None:
         self.index: Index = load_index()
-        self._manager, keeper = importing.Manager(hookspecs.PROJECT), ambient.Keeper()
-        self._manager.add_hookspecs(hookspecs)
+        self._manager, keeper = importing.Manager(), ambient.Keeper()
         said = [*map(normalise, disabled), *names_in("BNNLAB_DISABLE")]
         self._disabled = self.index.disabled.union(said)
         found, self._only = [*find_plugins(), *find_files(files)], names_in("BNNLAB_ONLY")
         _expect_found(self.index, found, self._only)
-        self.plugins: list[Plugin] = [self._load(each, keeper) for each in found]
+        with collection.put_off():
+            self.plugins: list[Plugin] = [self._load(each, keeper) for each in found]
         self._objects: list[Plugin] = []
         _expect_loaded(() if with_broken else self.plugins)
 

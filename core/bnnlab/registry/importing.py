@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import MutableMapping, Sequence, Set
+from collections.abc import Callable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import replace
 from threading import RLock, get_ident
 from types import ModuleType
@@ -19,6 +19,7 @@ import pluggy
 from bnnlab.deprecation import Deprecated
 from bnnlab.errors import explain
 from bnnlab.guards import ambient
+from bnnlab.registry import hookspecs
 from bnnlab.registry.components import Command, Component
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.one_file import import_file
@@ -47,6 +48,10 @@ class _Printed(io.StringIO):
 class Manager(pluggy.PluginManager):
     """Does not ask pluggy, which is slow, whether a module's classes and values are hooks."""
 
+    def __init__(self) -> None:
+        super().__init__(hookspecs.PROJECT)
+        self.add_hookspecs(hookspecs)
+
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         """Return what a hook's decorator says; None for what is no hook."""
         if isinstance(plugin, ModuleType):
@@ -56,6 +61,8 @@ class Manager(pluggy.PluginManager):
         return super().parse_hookimpl_opts(plugin, name)
 
 
+Hooks = Mapping[str, Sequence[Callable[..., Any]]]
+"""The functions that implement a plugin's hooks, by the names of the hooks."""
 _Offers = tuple[tuple[Component, ...], tuple[Command, ...]]
 _ANSWERS: MutableMapping[ModuleType, _Offers] = WeakKeyDictionary()
 """What modules offer. Each is asked once: hosts of a process share what is read of components."""
@@ -107,15 +114,15 @@ def _import(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keepe
         if plugin.file:
             import_file(plugin.file)
         module = plugin.entry_point.load()
-        _register_new(manager, module, name)
+        hooks = _register_new(manager, module, name)
         try:
-            if not manager.get_hookcallers(module):
+            if not hooks:
                 raise TypeError(
                     "implements no hook: the entry point must name a module, and its hooks be "
                     "decorated with @bnnlab.hookimpl"
                 )
-            components = _ask(manager, module, "bnnlab_components", Component)
-            commands = _ask(manager, module, "bnnlab_commands", Command)
+            components = _ask(hooks, "bnnlab_components", Component)
+            commands = _ask(hooks, "bnnlab_commands", Command)
         except BaseException:
             manager.unregister(module)
             raise
@@ -129,19 +136,17 @@ def _import(manager: pluggy.PluginManager, plugin: Plugin, keeper: ambient.Keepe
     return components, commands
 
 
-def _register_new(manager: pluggy.PluginManager, module: Any, name: str) -> None:
+def _register_new(manager: pluggy.PluginManager, module: Any, name: str) -> Hooks:
     if manager.is_registered(module):
         raise ValueError(f"is the same module as {manager.get_name(module)}")
-    register(manager, module, name)
+    return register(manager, module, name)
 
 
-def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T]) -> tuple[T, ...]:
+def _ask(hooks: Hooks, hook: str, expected: type[T]) -> tuple[T, ...]:
     """Call a hook of a module, and check that its answers have the expected type."""
     answers: list[T] = []
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
-        if implementation.plugin is not module:
-            continue
-        answer = implementation.function()
+    for function in hooks.get(hook, ()):
+        answer = function()
         is_sequence = isinstance(answer, Sequence) and not isinstance(answer, str)
         if not is_sequence or not all(isinstance(each, expected) for each in answer):
             raise TypeError(
@@ -155,8 +160,8 @@ def _ask(manager: pluggy.PluginManager, module: Any, hook: str, expected: type[T
     return tuple(answers)
 
 
-def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> None:
-    """Register an object, so that its hooks are called.
+def register(manager: pluggy.PluginManager, plugin: object, name: str | None = None) -> Hooks:
+    """Register an object, so that its hooks are called; return their functions.
 
     Raises:
         pluggy.PluginValidationError: If a hook or one of its arguments is unknown.
@@ -165,16 +170,26 @@ def register(manager: pluggy.PluginManager, plugin: object, name: str | None = N
     try:
         manager.register(plugin, name)
         manager.check_pending()
-        callers = manager.get_hookcallers(plugin) or []
-        _refuse_undecorated(manager, plugin, {caller.name for caller in callers})
-        for caller in callers:
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is plugin:
-                    _check(caller.name, implementation.function)
+        hooks = _hooks(manager, plugin)
+        _refuse_undecorated(manager, plugin, hooks.keys())
+        for hook, functions in hooks.items():
+            for function in functions:
+                _check(hook, function)
     except BaseException:
         if manager.is_registered(plugin):  # pluggy keeps what it refuses halfway
             manager.unregister(plugin)
         raise
+    return hooks
+
+
+def _hooks(manager: pluggy.PluginManager, plugin: object) -> Hooks:
+    """Return the functions of a plugin's hooks; pluggy compares its names with those of all."""
+    found: dict[str, list[Callable[..., Any]]] = {}
+    for hook, caller in vars(manager.hook).items():
+        for each in caller.get_hookimpls():
+            if each.plugin is plugin:
+                found.setdefault(hook, []).append(each.function)
+    return found
 
 
 def _refuse_undecorated(manager: pluggy.PluginManager, plugin: object, decorated: Set[str]) -> None:

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from bnnlab.errors import RunError, UsageError
 from bnnlab.families.feedback import Feedback, random_feedback
 from bnnlab.families.local import output_shapes
+from bnnlab.interfaces.gradients import gradient_at, send_back
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.markers import Positive, Search
@@ -145,7 +146,7 @@ class RandomFeedback(LearningRule):
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)
         e.append(teach(error))
-        output.backward(error)
+        send_back(output, error)
         return loss, logits
 
 
@@ -196,5 +197,4 @@ def _through_norm(output: Tensor, signal: Tensor, dim: int) -> Tensor:
         h = output.detach().requires_grad_()
         channels_last = h.movedim(dim, -1)
         normalised = F.layer_norm(channels_last, channels_last.shape[-1:]).movedim(-1, dim)
-    (gradient,) = torch.autograd.grad(normalised, h, signal)
-    return gradient
+    return gradient_at(h, normalised, signal)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.families.local import LocalRule
+from bnnlab.interfaces.gradients import send_back
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
 from bnnlab.nn.normalization import frozen_statistics
@@ -69,11 +70,11 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
         logits = x.requires_grad_()
         loss = batch.loss(logits, batch.targets)
         (error,) = torch.autograd.grad(loss, logits)  # (B, K), or (B, ..., K)
-        outputs.pop().backward(error)
+        send_back(outputs.pop(), error)
         error = self._projected(batch, error)
         for number, output in enumerate(outputs, start=1):
             if output.requires_grad:
-                output.backward(self.project(number, error, output))
+                send_back(output, self.project(number, error, output))
         return loss, logits
 
     def signal(self, number: int, output: Tensor, _batch: Batch) -> Tensor:

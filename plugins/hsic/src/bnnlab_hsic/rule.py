@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bnnlab.errors import UsageError
 from bnnlab.families.local import LocalRule, output_shapes
+from bnnlab.interfaces.gradients import gradient_at
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
 from bnnlab.markers import Above, AtLeast, Decay, Positive, Search
@@ -134,7 +135,7 @@ class HSICBottleneck(LocalRule):
             (A,) = torch.autograd.grad(self._loss(G, f.shape[1], batch), G)
             gradient = (A + A.T) @ f
             if self.groups > 1:
-                (gradient,) = torch.autograd.grad(features, Z, gradient)
+                gradient = gradient_at(Z, features, gradient)
         return gradient.view_as(output).to(output.dtype)
 
     def objective(self, Z: Tensor, batch: Batch) -> Tensor:

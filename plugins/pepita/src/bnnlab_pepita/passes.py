@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules import activation
 
+from bnnlab.interfaces.gradients import send_back
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab.nn.normalization import BatchNorm
 
@@ -178,7 +179,7 @@ class ModulatedPass(Pass):
         if self.clean.keep_graphs:
             z = self.clean.z.popleft()
         if z.requires_grad:
-            torch.autograd.backward(z, signal)
+            send_back(z, signal)
 
     def normalise(self, norm: Any, x: Tensor) -> Tensor:
         """Normalise by the clean pass's statistics."""
