@@ -52,6 +52,8 @@ OF_THE_DECLARATION = {
     "test_what_it_has_with_each_value_is_declared",  # tries all values, whatever the class has
 }
 """Those that are the same, or nearly, for all classes of a component."""
+OF_ITS_OPTIONS = {"test_no_option_is_ignored"}
+"""The same, as it looks for an effect beside other values, too; that of optimizers does not."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -108,22 +110,25 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The usual run has the long checks of the first class of each kind in a plugin alone.
+    """The usual run checks the first class of each component, at length the first of each kind.
 
     Those that start a process are for the slow tests, and there for the first class of a component;
-    those of its declaration are for this class, too.
+    those of its declaration and of its options are for this class, too.
     """
     first: dict[object, object] = {}
     kept: list[pytest.Item] = []
     for item in items:
         contract, name = getattr(item, "cls", None), getattr(item, "originalname", None)
         if contract is not None and hasattr(contract, "bnnlab_contract"):
-            is_once = name in IN_PROCESSES | OF_THE_DECLARATION
-            of = (contract.kind, contract.name) if is_once else (contract.kind, item.path)
-            is_first = first.setdefault(of, contract) is contract
-            if name in IN_PROCESSES or (name in LONG and not is_first):
+            is_of_kind, is_of_component = (
+                first.setdefault((contract.kind, each), contract) is contract
+                for each in (item.path, contract.name)
+            )
+            is_long = name in LONG and not is_of_kind
+            if is_long or not is_of_component or name in IN_PROCESSES:
                 item.add_marker(pytest.mark.slow)
-            if is_once and not is_first:
+            once = set() if contract.kind == "optimizer" else OF_ITS_OPTIONS
+            if name in IN_PROCESSES | OF_THE_DECLARATION | once and not is_of_component:
                 continue
         kept.append(item)
     items[:] = kept

@@ -21,16 +21,11 @@ class NetworkContract(ModelContract):
         super().test_no_option_is_ignored()
 
 
-class DeepContract(NetworkContract):
-    """Of models with many layers, which other models here have too."""
+class TwinContract(NetworkContract):
+    """Of models whose class, with all its options, is that of another model here."""
 
-    @pytest.mark.slow
-    def test_it_works_on_every_device(self) -> None:
-        super().test_it_works_on_every_device()
-
-    @pytest.mark.slow
-    def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
-        super().test_a_step_waits_for_the_device_as_often_as_declared()
+    test_no_option_is_ignored = None
+    test_what_it_has_with_each_value_is_declared = None
 
 
 class TestConvNet(NetworkContract):
@@ -54,11 +49,6 @@ class TestRealConvNet(NetworkContract):
                "init": "he-uniform"}  # fmt: skip
 
 
-class TestVGGBinaryConnect(NetworkContract):
-    name = "vgg-binaryconnect"
-    options = {"width": 0.05}
-
-
 class TestVGGBinaryConnectWithEverything(NetworkContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05, "activations": "binary", "keep": "first-and-last",
@@ -66,14 +56,20 @@ class TestVGGBinaryConnectWithEverything(NetworkContract):
     real = ends(8)
 
 
-class TestVGG16(DeepContract):
+class TestVGGBinaryConnect(NetworkContract):
+    name = "vgg-binaryconnect"
+    options = {"width": 0.05}
+
+
+@pytest.mark.slow  # it has the layers of what is above
+class TestVGG16(NetworkContract):
     name = "vgg16"
     options = {"width": 0.05}
     real = ends(15)
 
 
 @pytest.mark.slow  # it has the layers of what is above
-class TestVGG19(DeepContract):
+class TestVGG19(TwinContract):
     name = "vgg19"
     options = {"width": 0.05}
     real = ends(18)
@@ -86,20 +82,20 @@ class TestResNet18(NetworkContract):
 
 
 @pytest.mark.slow  # there are 24 million weights
-class TestResNet50(NetworkContract):
+class TestResNet50(TwinContract):
     name = "resnet50"
     real = ends(17)
 
 
 @pytest.mark.slow  # its layers are tested in test_networks
-class TestMobileNetV2(NetworkContract):
+class TestMobileNetV2(TwinContract):
     name = "mobilenet_v2"
     options = {"width": 0.1}
     real = ends(31)
 
 
 @pytest.mark.slow  # its layers are tested in test_networks
-class TestMobileNetV3Small(NetworkContract):
+class TestMobileNetV3Small(TwinContract):
     name = "mobilenet_v3_small"
     options = {"width": 0.1, "keep": "none", "remove_skips": True}
 
@@ -116,7 +112,8 @@ class TestRealMLPMixerWithoutSkips(NetworkContract):
                "remove_skips": True}  # fmt: skip
 
 
-class TestTorchvision(DeepContract):
+@pytest.mark.slow  # a network that test_networks looks at is converted in the same way
+class TestTorchvision(NetworkContract):
     name = "torchvision"
     options = {"architecture": "squeezenet1_1"}
     without_effect = dict.fromkeys(

@@ -39,10 +39,10 @@ class EffectChecks(ComponentContract):
             pytest.skip("it has no option to vary")
         usual = [*self.looks(self.choice)]
         idle = [option for option in varied if self._is_idle(option, usual)]
-        ignored = [option for option in idle if self._is_idle_everywhere(option, varied)]
+        idle = self._idle_everywhere(idle, varied) if idle else []
         values = self.choice.options
-        said = "; ".join(tried(option, values[option.name]) for option in ignored)
-        assert not ignored, (
+        said = "; ".join(tried(option, values[option.name]) for option in idle)
+        assert not idle, (
             f"no effect: {said}. Use each, or say in `without_effect` why it changes nothing here; "
             "if it needs others, or other values, let `options` set them"
         )
@@ -70,18 +70,19 @@ class EffectChecks(ComponentContract):
                 return False
         return own is None or compared > 0
 
-    def _is_idle_everywhere(self, option: Option, varied: list[Option]) -> bool:
-        """Return whether it is idle beside every other value of each other option, too."""
+    def _idle_everywhere(self, idle: list[Option], varied: list[Option]) -> list[Option]:
+        """Return which of the idle options are so beside every other value of others, too."""
         for other in varied:
             values = other_values(other, self.choice.options[other.name])
-            for value in values[:BESIDE] if other is not option else ():
+            for value in values[:BESIDE]:
                 usual, beside = None, {other.name: value}
                 try:
                     usual = [*self.looks(self.with_options(**beside))]
-                except BnnlabError:  # not with its own value
+                except BnnlabError:  # not with their own values
                     pass
                 except Exception:  # not with the other options
                     continue
-                if not self._is_idle(option, usual, **beside):
-                    return False
-        return True
+                idle = [it for it in idle if it is other or self._is_idle(it, usual, **beside)]
+                if not idle:
+                    return idle
+        return idle
