@@ -42,18 +42,19 @@ test: $(READY)  ## Run all tests that need no download
 test-slow: $(READY)  ## Run the long tests and those on real data, which BNNLAB_DATA points to
 	$(PYTEST) -m slow -n auto --dist worksteal
 
-test-heavy: $(HEAVY:%=test-%)  ## Install the heavy plugins one by one, and run their tests
-
-# A slow test of it starts a server, where one is installed.
-test-optuna: EXTRAS := [postgresql]
-test-optuna: WORKERS := -n auto --dist loadfile
-
 # `make test` has no ONNX, and skips what needs it.
-test-export: EXTRAS := [qonnx]
-test-export: WORKERS := -n auto --dist loadfile
+test-heavy: $(READY)  ## Install the heavy plugins and what `bnn export` can write, and run their tests
+	$(call install,$(foreach each,$(HEAVY) export,-e "plugins/$(each)$(EXTRAS_$(each))"))
+	$(PYTEST) -m "not slow" -n auto --dist loadfile $(HEAVY:%=plugins/%) plugins/export
+
+EXTRAS_export := [qonnx]
+# A slow test starts a server, where one is installed.
+EXTRAS_optuna := [postgresql]
+
+test-export test-optuna: WORKERS := -n auto --dist loadfile
 
 test-%: $(READY)  ## Install one plugin, and run its tests: `make test-plots`
-	$(call install,-e "plugins/$*$(EXTRAS)")
+	$(call install,-e "plugins/$*$(EXTRAS_$*)")
 	$(PYTEST) -m "not slow" $(WORKERS) plugins/$*
 
 test-plugins: $(READY)  ## Test each plugin as `bnn test-plugin` does, for a quarter of an hour
