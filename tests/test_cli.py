@@ -214,7 +214,8 @@ def test_info_says_what_a_conversion_left_real(bnn: Bnn, document: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["rule", "optimizer", "stream", pytest.param("model", marks=pytest.mark.slow)]
+    "kind",
+    ["rule", *(pytest.param(k, marks=pytest.mark.slow) for k in ("optimizer", "model", "stream"))],
 )
 def test_the_example_of_every_component_can_be_typed(
     bnn: Bnn, no_network: None, kind: str, monkeypatch: pytest.MonkeyPatch

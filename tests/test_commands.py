@@ -269,6 +269,7 @@ packages = ["acme_greetings"]
 """
 
 
+@pytest.mark.slow
 def test_a_third_partys_distribution_adds_a_command(tmp_path: Path) -> None:
     package = tmp_path / "acme_greetings"
     package.mkdir()

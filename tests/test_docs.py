@@ -114,6 +114,7 @@ def test_the_readme_is_short_and_its_code_runs(capsys):
     assert 0.5 < float(script) <= 1
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_on_ones_own_runs(own_folder, bnn, capsys):
     """In one namespace, as a script; the file is written, and the commands are called."""
     page, scope = read("docs/own.md"), {"__name__": "__main__"}

@@ -28,6 +28,7 @@ def model_for(optimizer: str) -> dict[str, object]:
 
 @pytest.mark.rounding
 @pytest.mark.parametrize(("optimizer", "rule"), PAIRS)
+@pytest.mark.slow
 def test_every_optimizer_learns_with_its_defaults(optimizer: str, rule: str) -> None:
     """With its default options, far above chance, which is 0.1.
 

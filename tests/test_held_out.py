@@ -136,6 +136,7 @@ def test_a_run_cannot_go_on_with_another_part(tmp_path: Path) -> None:
         resume(PluginHost(), run)
 
 
+@pytest.mark.slow
 def test_the_terminal_says_which_part_is_scored(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--epochs", "1", "--out", "none", "--quiet"]
     held = ["--evaluate-on", "validation", "--set", "stream.validation=0.2"]

@@ -67,6 +67,7 @@ def test_a_reservoir_is_vitters_algorithm() -> None:
     assert held(it) == places
 
 
+@pytest.mark.slow
 def test_a_reservoir_holds_every_example_with_the_same_probability() -> None:
     """Of 2000 memories of 5 with 20 examples, 500 hold each, give or take 19."""
     found: Counter[int] = Counter()

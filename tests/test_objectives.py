@@ -57,9 +57,9 @@ def host(make_plugin: MakePlugin) -> PluginHost:
 @pytest.mark.parametrize(
     "name",
     [
-        "sine, bayesbinn",
-        "words, meta",
         "heads, bayesbinn",
+        pytest.param("sine, bayesbinn", marks=pytest.mark.slow),
+        pytest.param("words, meta", marks=pytest.mark.slow),
         pytest.param("sine, adam", marks=pytest.mark.slow),
         pytest.param("words, bayesbinn", marks=pytest.mark.slow),
     ],
@@ -154,6 +154,7 @@ def test_a_model_without_a_head_for_every_task_is_refused_before_it_learns(
     ],
     ids=["real, adam", "binary, meta", "binary, bayesbinn"],
 )
+@pytest.mark.slow
 def test_the_course_of_diabetes_is_predicted(
     model: Any, optimizer: Any, least: float, host: PluginHost
 ) -> None:
@@ -226,6 +227,7 @@ def test_what_nobody_asked_for_is_left_out_with_a_note(
 # -------------------------------------------------------------------- what people read
 
 
+@pytest.mark.slow
 def test_r2_is_called_r2_wherever_it_is_read(host: PluginHost, bnn: Bnn, own_folder: Path) -> None:
     words = ["--rule", "bp", "--stream", "sine", "--epochs", "1", "--batch-size", "30"]
     words += ["--set", "model.hidden=[16]", "--seeds", "2"]

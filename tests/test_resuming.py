@@ -63,7 +63,10 @@ def experiment(host: PluginHost, out: Path, *layers: dict[str, Any]) -> Experime
     return small_runs.experiment(host, out, TINY, *layers)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * ("fresh models" in n)) for n in LEARNERS],
+)
 def test_a_run_goes_on_from_every_checkpoint_bit_for_bit(
     name: str, host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

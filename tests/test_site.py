@@ -55,6 +55,7 @@ def of_plugin(pages: dict[str, str], distribution: str) -> str:
     return page
 
 
+@pytest.mark.slow
 def test_every_plugin_has_a_page_with_its_components(pages: dict[str, str]) -> None:
     for entry in load_index().plugins:
         page = of_plugin(pages, entry.distribution)

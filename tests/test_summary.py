@@ -139,7 +139,13 @@ def test_a_model_without_an_input_shape_is_refused() -> None:
         summarise(Model([nn.Linear(2, 2)]))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5", "vit_b_32"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("shufflenet_v2_x0_5", "vit_b_32")),
+    ],
+)
 def test_the_totals_are_those_that_torchvision_publishes(name: str) -> None:
     with torch.device("meta"):  # what the weights are takes time to draw, and does not matter
         network = get_model(name, weights=None)

@@ -161,6 +161,7 @@ def test_other_threads_go_on_and_the_run_says_that_rounding_differs(
     assert [each["threads"] for each in result.computed_on] == [2, 1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_say_its_threads_goes_on_in_silence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

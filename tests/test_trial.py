@@ -61,6 +61,7 @@ def test_a_process_that_cannot_begin_is_an_error(
         tried()
 
 
+@pytest.mark.slow
 def test_the_doctor_names_it_and_goes_on_without_it(
     make_plugin: MakePlugin, bnn: Callable[..., Any], own_folder: None
 ) -> None:

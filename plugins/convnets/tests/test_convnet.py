@@ -147,6 +147,7 @@ def test_bimu_learns_two_steps_of_it(activation: str) -> None:
     assert all(p.abs().eq(1).all() for p in model.binary_parameters().values())
 
 
+@pytest.mark.slow
 def test_dropout_of_torchvision_has_the_rate_that_is_set() -> None:
     def found(rate: float) -> list[nn.Module]:
         model = bnnlab.create("model", "mobilenet_v2", input_shape=(3, 32, 32), classes=4,

@@ -23,7 +23,6 @@ from bnnlab_testing.equations import draws
 SMALL: dict[str, dict[str, Any]] = {
     "vgg-binaryconnect": {"width": 0.1},
     "vgg16": {"width": 0.1},
-    "vgg19": {"width": 0.1},
     "resnet18": {},
     "mobilenet_v2": {"width": 0.2},
     "mobilenet_v3_small": {"width": 0.2},
@@ -377,7 +376,6 @@ def follow_surrogates(model: Model, x: Tensor) -> None:
 LEARNING = [
     ("vgg-binaryconnect", {"activations": "binary"}),
     ("vgg16", {"activations": "real"}),
-    ("vgg19", {"activations": "real"}),
     ("mobilenet_v2", {"activations": "real"}),
     ("mobilenet_v3_small", {"activations": "real"}),
     ("mlp-mixer", {}),

@@ -57,6 +57,7 @@ def test_it_trains_draws_and_says_what_is_next_and_the_second_time_shows_the_sam
     assert capsys.readouterr() == (out, "trained before: to train again, delete runs/demo\n")
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_written_as_the_disk_may_be_read_only(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +74,7 @@ def test_the_second_time_nothing_is_written_as_the_disk_may_be_read_only(
     assert capsys.readouterr().out == shown + shown.replace(f"picture: {picture}", fault)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_with_what_goes_on(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

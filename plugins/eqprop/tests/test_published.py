@@ -304,7 +304,7 @@ NETS = {
 }
 
 
-SLOW = {"conv, learned alpha"}  # what it is of, others here are, too
+SLOW = {"conv", "conv, learned alpha", "conv, equal states"}
 
 
 @pytest.mark.rounding

@@ -19,6 +19,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.rounding
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_it_learns_with_every_kind_of_optimizer(name: str) -> None:
     """Five seeds gave from 0.70 to 0.95, one optimizer's at most 0.14 apart."""
     result = run(
@@ -95,6 +96,7 @@ def test_tasks_with_classes_of_their_own_need_the_tasks_loss(rule: str) -> None:
 
 
 @pytest.mark.rounding
+@pytest.mark.slow
 def test_consolidation_goes_through_the_relaxation_example_by_example() -> None:
     result = bnnlab.run(
         rule="eqprop",

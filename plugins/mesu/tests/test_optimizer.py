@@ -425,6 +425,7 @@ def test_memory_and_clamp_take_what_they_are_meant_to(name: str) -> None:
 
 @pytest.mark.rounding
 @pytest.mark.parametrize("optimizer", ["mesu", "bgd"])
+@pytest.mark.slow
 def test_it_knows_two_permutations_of_the_digits(optimizer: str) -> None:
     """Five seeds gave from 0.82 to 0.94 for the first, and from 0.94 to 0.96 for the second."""
     result = bnnlab.run(

@@ -174,6 +174,7 @@ def test_what_was_not_measured_or_is_damaged_is_said(
             plot(write(tmp_path / str(number), [line]))
 
 
+@pytest.mark.slow
 def test_a_result_without_a_folder_is_drawn_like_its_run(tmp_path: Path) -> None:
     small: dict[str, Any] = {
         "rule": "bp",

@@ -41,6 +41,7 @@ def protocol(**settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.rounding
+@pytest.mark.slow
 def test_what_is_rehearsed_is_not_forgotten() -> None:
     """Without it, few digits but those of the last task are known; with it, most are.
 
@@ -68,6 +69,7 @@ def test_protocols_say_what_is_remembered() -> None:
 
 @pytest.mark.parametrize("rule", ["replay", "er-ace", "derpp", "lwf"])
 @pytest.mark.parametrize("optimizer", ["bimu", "ewc"])
+@pytest.mark.slow
 def test_rehearsal_goes_with_draws_and_with_consolidation(rule: str, optimizer: str) -> None:
     result = run(rule=rule, optimizer=optimizer, epochs=1, stream=HALVES)
     assert result.status == "complete"
@@ -168,6 +170,7 @@ def test_statistics_per_task_do_not_suit_rows_of_several_tasks(rule: str) -> Non
 @pytest.mark.parametrize(
     "settings", [{"keep": "best"}, {"patience": 2}, {"evaluate_on": "validation"}]
 )
+@pytest.mark.slow
 def test_what_a_message_says_of_validation_is_accepted(
     stream: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:

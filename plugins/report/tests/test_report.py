@@ -323,6 +323,7 @@ def test_a_kept_result_of_before_is_read(tmp_path: Path) -> None:
     assert "Environments of 2 runs are not known" in page.text
 
 
+@pytest.mark.slow
 def test_many_tasks_and_cells_are_thinned_out_and_it_is_said(make_run: MakeRun) -> None:
     tasks = 17
     matrix = [[0.5 if j <= i + 1 else None for j in range(tasks)] for i in range(tasks)]

@@ -347,6 +347,7 @@ def call(packages: dict[Kind, Path], folder: Path, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_their_own_tests_pass_and_a_part_of_the_kits(packages: dict[Kind, Path]) -> None:
     """The whole kit tests them in `test_from_wheels`."""
     chosen = ["-k", "not TestNew or can_be_made or class_loads"]

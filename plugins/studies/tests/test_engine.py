@@ -82,6 +82,7 @@ class OfPlain(EngineContract):
     patience = 0.3
 
 
+@pytest.mark.slow
 def test_the_contract_finds_what_plain_processes_do_not_do(
     make_plugin: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -200,6 +200,7 @@ def test_a_class_that_is_not_there_is_refused_with_the_reason(
     assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_ends_the_process_is_told(tmp_path: Path) -> None:
     source = "import os\nclass Test0_rule_loud:\n    def test_that_ends(self): os._exit(0)\n"
     with pytest.raises(RunError, match="Test0_rule_loud::test_that_ends, with exit code 0"):
@@ -208,6 +209,7 @@ def test_what_ends_the_process_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("heard")
 @pytest.mark.skipif(sys.platform == "win32", reason="it sends a signal of POSIX")
+@pytest.mark.slow
 def test_what_takes_long_is_told_and_what_is_interrupted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,7 @@ def test_what_is_wrong_with_it_is_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_known_and_what_is_not_here_is_told(
     ship: Ship, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_toy_is_learned(name: str) -> None:
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
+@pytest.mark.slow
 def test_a_rule_for_linear_layers_is_checked_on_these(make_plugin: MakePlugin) -> None:
     made = suiting.ForLinearLayers
     make_plugin("acme-kit", source_of(declaration_of(made, "thing")))
@@ -62,6 +63,7 @@ def test_an_optimizer_of_real_weights_is_checked_on_these(make_plugin: MakePlugi
     assert not contract.make_model().binary_parameters()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_optimizer_gets_a_rule_that_provides_what_it_requires(make_plugin: MakePlugin) -> None:
     made = parts.AsksForItsRule
     latent, requires = frozenset({"latent-weights"}), frozenset({"gradients", SCORED})
@@ -89,6 +91,7 @@ def with_heads() -> Model:
     return Model([nn.Sequential(nn.Flatten(), first, Sign()), models.Heads([*heads])], (1, 6, 6))
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_checked_on_a_head_per_task(make_plugin: MakePlugin) -> None:
     made = optimizers.Fine
     declared = declaration_of(made, "thing", provides=frozenset({"latent-weights"}), state_bytes=4)

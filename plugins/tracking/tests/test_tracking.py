@@ -295,6 +295,7 @@ def test_every_line_is_delivered_and_the_run_is_as_without(tmp_path: Path) -> No
         assert end[5:] == [own.protocol, bnnlab.__version__, 0]
 
 
+@pytest.mark.slow
 def test_ill_trackers_are_named_once_each_and_leave_no_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +425,7 @@ def test_a_log_is_cut_as_often_as_it_is_too_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["dies", "sleeps", "fails", "runs"])
+@pytest.mark.slow
 def test_what_a_tracker_started_neither_fills_the_disk_nor_outlives_it(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,6 +473,7 @@ def test_what_a_tracker_started_ends_if_the_training_process_is_killed(
         ("rambles", "stopped: ValueError: 1 fault mode is wrong. The run"),
     ],
 )
+@pytest.mark.slow
 def test_a_tracker_that_says_what_is_not_so_is_named(
     name: str, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -67,6 +67,7 @@ def begun(before: Path) -> dict[str, Any]:
     return {"name": "bvit", **SIZES, "checkpoint": str(before)}
 
 
+@pytest.mark.slow
 def test_weights_to_begin_with_and_a_teacher_are_in_the_protocol(
     host: PluginHost, before: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_run_with_another_teacher_is_not_continued(
         resume(host, folder)
 
 
+@pytest.mark.slow
 def test_weights_to_begin_with_are_not_needed_to_go_on(
     host: PluginHost, before: Path, tmp_path: Path
 ) -> None:
