@@ -163,12 +163,51 @@ def test_other_sizes_are_interpolated_as_torch_does(rng, dtype, size):
         (np.zeros((2, 3, 5, 7), np.uint8), r"\(B, 1, 5, 7\), and these are \(2, 3, 5, 7\)"),
         (np.zeros((5, 7), np.uint8), r"these are \(5, 7\)"),
         (np.zeros((2, 1, 0, 7), np.uint8), r"these are \(2, 1, 0, 7\)"),
+        (np.zeros((2, 1, 35), np.uint8), "these are 1 x 35 .* stretch them more than 4 times"),
+        (np.zeros((2, 35, 1), np.uint8), "these are 35 x 1 .* stretch them more than 4 times"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(tmp_path, rng, images, said):
     model = bnnlab_runtime.load(perceptron(rng).write(tmp_path / "m.bnn"), "numpy")
     with pytest.raises(ValueError, match=said):
         model.predict(images)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, backend, number):
+    made = Made((3,), "float32")
+    made.program["outputs"] = 3
+    made.add("normalise")
+    model = bnnlab_runtime.load(made.write(tmp_path / "m.bnn"), backend)
+    images = np.zeros((4, 3), np.float32)
+    images[2, 1] = number
+    with pytest.raises(ValueError, match="must be finite numbers, .* in image 2"):
+        model.predict(images)
+
+
+@pytest.mark.parametrize("first", ["plane_linear", "normalise"])
+def test_any_memory_layout_is_taken(tmp_path, rng, backend, first):
+    made = perceptron(rng) if first == "plane_linear" else Made((1, 5, 7))
+    if first == "normalise":
+        made.program["outputs"] = 35
+        made.add("normalise")
+        made.add("flatten")
+    model = bnnlab_runtime.load(made.write(tmp_path / "m.bnn"), backend)
+    images = images_of(rng, 9, 1, 5, 7)
+    expected = model.logits(images)
+    only_read = images.copy()
+    only_read.flags.writeable = False
+    images.tofile(tmp_path / "images")
+    wide = np.repeat(np.repeat(images, 2, 0), 2, 3)
+    for other in (
+        only_read,
+        np.frombuffer(images.tobytes(), np.uint8).reshape(images.shape),
+        np.memmap(tmp_path / "images", np.uint8, "r", shape=images.shape),
+        np.asfortranarray(images),
+        wide[::2, ..., ::2],
+    ):
+        assert (model.logits(other) == expected).all()
+    assert (model.logits(np.broadcast_to(images[:1], images.shape)) == expected[:1]).all()
 
 
 def test_what_load_is_told_is_checked(tmp_path, rng):

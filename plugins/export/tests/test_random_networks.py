@@ -34,7 +34,7 @@ class Drawn:
         self.x, self.layers = torch.zeros(1, *self.shape), list[nn.Module]()
 
     def network(self) -> Model:
-        if len(self.shape) == 3:
+        if len(self.shape) == 3 and self.often(0.7):
             for _ in range(self.pick.randint(1, 3)):
                 self.convolution()
         self.add(nn.Flatten())
@@ -119,27 +119,35 @@ class Drawn:
             norm.beta.data.copy_(self.uniform(-1, 1, channels) * self.pick.choice((0, 1)))
         self.add(norm)
 
-    def images(self) -> torch.Tensor:
+    def part(self) -> Examples:
+        """Return images of uint8 or float32, with no normalisation, that of all, or of channels."""
         count = self.pick.randint(2, 9)
-        shape = (count, *self.shape)
-        return torch.randint(0, 256, shape, generator=self.draws, dtype=torch.uint8)
+        pixels = torch.randint(0, 256, (count, *self.shape), generator=self.draws)
+        rows, channels = torch.arange(count), (self.shape[0], *[1] * (len(self.shape) - 1))
+        kind = self.pick.choice(("none", "one", "one", "channels"))
+        given = channels if kind == "channels" else ()
+        mean = torch.randint(100, 156, given, generator=self.draws).float()
+        std = 2.0 ** torch.randint(0, 9, given, generator=self.draws)
+        return Examples(
+            pixels.to(self.pick.choice((torch.uint8, torch.float32))),
+            rows % OUTPUTS,
+            rows,
+            *((None, None) if kind == "none" else (mean, std)),
+        )
 
 
 def check(seed: int, folder: Path) -> None:
     drawn = Drawn(seed)
-    model, pixels = drawn.network(), drawn.images()
-    rows = torch.arange(len(pixels))
-    std = torch.tensor(2.0 ** drawn.pick.randint(0, 8))
-    part = Examples(pixels, rows % OUTPUTS, rows, torch.tensor(128.0), std)
+    model, part = drawn.network(), drawn.part()
     file = folder / "model.bnn"
     found = write(
         Source(model, drawn.shape, [Task(0, "made", part, part)]), file, weights_only=True
     )
     assert found.differing == 0
     with torch.no_grad():
-        expected = model(part.batch(rows)[0]).numpy()
+        expected = model(part.batch(part.rows)[0]).numpy()
     reference, compiled = (bnnlab_runtime.load(file, each) for each in ("numpy", "numba"))
-    images = pixels.numpy()
+    images = part.raw(part.rows)[0].numpy()
     logits = reference.logits(images)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     for size in (0, 1, len(images)):

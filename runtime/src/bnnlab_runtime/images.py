@@ -9,12 +9,16 @@ from bnnlab_runtime.values import Value
 
 Array = NDArray[Any]
 
+MOST_STRETCHED = 4
+"""How many times wider, against its height, resizing may make an image, or taller."""
+
 
 def as_stored(images: ArrayLike, wanted: Value) -> Array:
     """Return images `(B, C, H, W)` or `(B, F)` of the model's type and size.
 
     Raises:
-        ValueError: If they are of another type, or no resizing makes them fit.
+        ValueError: If they are of another type, no resizing makes them fit, or numbers are not
+            finite.
     """
     given = np.asarray(images)
     if given.dtype != wanted.kind:
@@ -25,15 +29,30 @@ def as_stored(images: ArrayLike, wanted: Value) -> Array:
     if len(wanted.shape) == 3 and wanted.shape[0] == 1 and given.ndim == 3:
         given = given[:, None]
     shape = given.shape[1:]
+    if given.dtype == np.float32 and not (finite := np.isfinite(given)).all():
+        first = int(np.argwhere(~finite)[0, 0])
+        raise ValueError(f"images must be finite numbers, and there are others, in image {first}")
     if shape == wanted.shape:
-        return np.ascontiguousarray(given)
+        return given
     if len(wanted.shape) == 3 and shape[:1] == wanted.shape[:1] and len(shape) == 3 and all(shape):
+        _expect_like(given.shape, wanted.shape)
         return _resized(given, wanted.shape[1], wanted.shape[2])
     names = "(B, C, H, W)" if len(wanted.shape) == 3 else "(B, F)"
     raise ValueError(
         f"the model takes images {names} = (B, {str(wanted.shape)[1:-1].rstrip(',')}"
         f"), and these are {given.shape}"
     )
+
+
+def _expect_like(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Refuse what is no image of this kind, as a row of pixels that would become a square."""
+    wider = shape[3] * wanted[1] / (shape[2] * wanted[2])
+    if not 1 / MOST_STRETCHED <= wider <= MOST_STRETCHED:
+        raise ValueError(
+            f"the model takes images {wanted[1]} x {wanted[2]}, and these are {shape[2]} x "
+            f"{shape[3]} (height x width): resizing would stretch them more than {MOST_STRETCHED} "
+            f"times in one direction. Rows of pixels are no images: reshape them first"
+        )
 
 
 def _resized(images: Array, height: int, width: int) -> Array:

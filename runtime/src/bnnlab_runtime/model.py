@@ -68,7 +68,8 @@ class Model:
 
     Images are an array as they are stored: `(B, C, H, W)` or `(B, F)` of the type that the file
     says, most often uint8; also `(B, H, W)` where C is 1. Images of another height and width are
-    resized by bilinear interpolation. A task number is for models that were trained on several
+    resized by bilinear interpolation, unless that would make them more than 4 times as wide or as
+    tall as they are. A task number is for models that were trained on several
     tasks and are told which one it is.
 
     Attributes:
@@ -162,12 +163,11 @@ class Model:
 
     def _run(self, images: Array, task: int) -> Real:
         """Run the steps for each draw; what no draw changes is computed once."""
-        values: list[Any] = [images, *[None] * len(self.steps)]
+        values: list[Any] = [_writable(images), *[None] * len(self.steps)]
         outputs: list[Real] = []
         for plan in self._plans[task]:
             for place, op, inputs in plan:
-                made = op(*[values[each] for each in inputs])
-                values[place] = np.ascontiguousarray(made)  # compiled code takes no others
+                values[place] = _writable(op(*[values[each] for each in inputs]))
             outputs.append(values[-1])
         return np.array(outputs)
 
@@ -193,6 +193,11 @@ def _plan(checked: Program, draw: int, task: int) -> Plan:
             op = step.ops[checked.variant(draw, task) if varies else 0]
             plan.append((place, op, step.inputs))
     return plan
+
+
+def _writable(array: Array) -> Array:
+    """Return an array as compiled code takes it: in one piece, aligned, and not for reading alone."""
+    return np.require(array, requirements=["C", "A", "W"])
 
 
 def _softmax(logits: Real) -> Real:

@@ -114,8 +114,10 @@ class Builder:
 
     def flat(self, value: Value, like: Tensor) -> Value:
         """Return a map as one row of features."""
-        if value.like.ndim == 2 or value.kind == "pixels":
+        if value.like.ndim == 2:
             return replace(value, like=like)
+        if value.kind == "pixels":  # which are flattened once they are real
+            return replace(value, like=like, order=channels_last(value.like), before=value)
         value = self.real(value) if value.chain or value.kind == "sums" else value
         number = self.program.add("flatten", value.number)
         sides = value.like[0, 0].numel()

@@ -75,7 +75,8 @@ class Value:
         chain: What waits to be done.
         bound: Of sums: the largest size.
         order: Of a map that was flattened: which of the model's features each number is, as the
-            program has the channels last. None if they are in the model's order.
+            program has the channels last. None if they are in the model's order. Of pixels: once
+            they are real.
         positions: Of bits: each one has its channels in words of its own.
         before: The map that was flattened; None for other values.
     """
