@@ -181,7 +181,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, backend, number):
     model = bnnlab_runtime.load(made.write(tmp_path / "m.bnn"), backend)
     images = np.zeros((4, 3), np.float32)
     images[2, 1] = number
-    with pytest.raises(ValueError, match="must be finite numbers, .* in image 2"):
+    with pytest.raises(ValueError, match=r"must be finite numbers, .* in image 2"):
         model.predict(images)
 
 

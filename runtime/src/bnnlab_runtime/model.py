@@ -196,7 +196,7 @@ def _plan(checked: Program, draw: int, task: int) -> Plan:
 
 
 def _writable(array: Array) -> Array:
-    """Return an array as compiled code takes it: in one piece, aligned, and not for reading alone."""
+    """Return an array as compiled code takes it: in one piece, aligned, writable."""
     return np.require(array, requirements=["C", "A", "W"])
 
 
