@@ -4,10 +4,11 @@
 
 Binary weights and activations. Two measures: all contestants in turn, so that each finds the caches
 full of what another one read; and in blocks of calls, where its own weights stay in the caches.
-Printed: the median time of each, the median over rounds of the ratio of torch's time to it (with
-quartiles), the size of each file, and what the machine allows for the words of bits: the time to
-read the packed weights from memory, and the time of one popcount instruction a cycle. `/ limit` is
-the time of the runtime over the larger one. ONNX Runtime is left out where it is not installed.
+Printed: the size of each file, and what the machine allows one thread for the words of bits: the
+time to read the packed weights from memory, and that of one popcount instruction a cycle for an
+image; the median times in turn, and the median (with quartiles) over rounds of the ratio of torch's
+time to that of the others. `/ limit` is the time of the runtime over the larger of the two limits.
+ONNX Runtime is left out where it is not installed.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -106,31 +108,28 @@ def exported(model: Model, shape: tuple[int, ...], file: Path) -> Tensor:
 
 
 def measured(
-    model: Model, images: Tensor, file: Path, threads: int, rounds: int, limit: dict[int, float]
+    network: str, model: Model, images: Tensor, file: Path, threads: int, rounds: int, limit: float
 ) -> None:
-    """Print the rows of a network with so many threads; `limit` has seconds by batch."""
+    """Print the row of a network, of a number of threads and of images; `limit` in seconds."""
     runtime = bnnlab_runtime.load(file, threads=threads)
     torch.set_num_threads(threads)
-    for batch in BATCHES:
-        stored = images[:batch]
-        x = (stored.float() - MEAN) / STD
-        array = stored.numpy()
-        graph = file.with_suffix(".onnx")
-        given = {
-            "torch": lambda x=x: model(x),
-            "onnxruntime": onnx(model, x, graph, threads),
-            "bnnlab-runtime": lambda array=array: runtime.predict(array),
-        }
-        contestants = {name: call for name, call in given.items() if call}
-        with torch.inference_mode():
-            turns = race(contestants, rounds)
-            calls = max(1, round(BLOCK / min(turns["torch"])))
-            blocks = race({name: _block(it, calls) for name, it in contestants.items()}, rounds)
-        for name in contestants:
-            times = f"{_told(turns, name, 1)} | {calls} | {_told(blocks, name, calls)}"
-            own = name == "bnnlab-runtime" and limit[batch]
-            far = f"{statistics.median(turns[name]) / limit[batch]:.1f}" if own else ""
-            print(f"| {threads} | {batch} | {name} | {times} | {far} |")
+    array, x = images.numpy(), (images.float() - MEAN) / STD
+    given = {
+        "torch": lambda: model(x),
+        "onnxruntime": onnx(model, x, file.with_suffix(".onnx"), threads),
+        "bnnlab-runtime": lambda: runtime.predict(array),
+    }
+    contestants = {name: call for name, call in given.items() if call}
+    with torch.inference_mode():
+        turns = race(contestants, rounds)
+        calls = max(1, round(BLOCK / min(turns["torch"])))
+        blocks = race({name: _block(call, calls) for name, call in contestants.items()}, rounds)
+    by_torch, own = (statistics.median(turns[name]) for name in ("torch", "bnnlab-runtime"))
+    others = _ratios(turns, "onnxruntime") if "onnxruntime" in contestants else ""
+    far = f"{own / limit:.1f}" if limit else ""
+    ratios = f"{_ratios(turns, 'bnnlab-runtime')} | {_ratios(blocks, 'bnnlab-runtime')}"
+    print(f"| {network} | {threads} | {len(x)} | {1000 * by_torch:.3g} | {others} ", end="")
+    print(f"| {1000 * own:.3g} | {far} | {ratios} |", flush=True)
 
 
 def _block(call: Callable[[], Any], calls: int) -> Callable[[], None]:
@@ -141,27 +140,19 @@ def _block(call: Callable[[], Any], calls: int) -> Callable[[], None]:
     return block
 
 
-def _told(seconds: dict[str, list[float]], name: str, calls: int) -> str:
-    """Return the milliseconds of a call, and the ratio of torch's time to it."""
-    its = seconds[name]
-    ratios = [a / b for a, b in zip(seconds["torch"], its, strict=True)]
+def _ratios(seconds: dict[str, list[float]], name: str) -> str:
+    """Return the median and the quartiles of the ratios of torch's time to another one."""
+    ratios = [a / b for a, b in zip(seconds["torch"], seconds[name], strict=True)]
     low, middle, high = statistics.quantiles(ratios)
-    median = 1000 * statistics.median(its) / calls
-    return f"{median:.3f} | {middle:.1f} ({low:.1f} to {high:.1f})"
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
-def limits(file: Path, per_second: float, words: float) -> dict[int, float]:
-    """Print what the machine allows one thread for the words of bits; return seconds by batch."""
+def limits(file: Path, per_second: float, words: float) -> tuple[float, float]:
+    """Return the seconds in which the machine reads the bits of a network, and counts them."""
     steps = bnnlab_runtime.load(file).steps
     packed = sum(each.bytes for each in steps if each.word_operations)
     operations = sum(each.word_operations for each in steps)
-    reading, counting = packed / per_second, operations / words if words else 0.0
-    told = f"{1e6 * counting:.0f} us" if words else "unknown time"
-    print(
-        f"\nlimits: {1e6 * reading:.0f} us to read {packed:,} bytes of packed weights from memory;"
-    )
-    print(f"{told} for the {operations:,} word operations of an image\n")
-    return {batch: max(reading, batch * counting) for batch in BATCHES}
+    return packed / per_second, operations / words if words else 0.0
 
 
 def main() -> None:
@@ -172,22 +163,29 @@ def main() -> None:
     parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=[*NETWORKS])
     arguments = parser.parse_args()
     per_second, (words, how) = bandwidth(), popcounts()
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}")
-    print(f"one thread: {per_second / 1e9:.1f} GB/s; {words / 1e9:.1f} G words/s ({how})")
-    for network in arguments.networks:
-        name, shape, options = NETWORKS[network]
-        model = bnnlab.create("model", name, input_shape=shape, classes=10, **options).eval()
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.bnn"
+    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}; one thread:")
+    print(f"{per_second / 1e9:.1f} GB/s, {words / 1e9:.1f} G words/s ({how})\n")
+    print(f"| network | bytes | state_dict / it | us to read | us to count |\n{5 * '|---'}|")
+    with tempfile.TemporaryDirectory() as folder:
+        made = {}
+        for network in arguments.networks:
+            name, shape, options = NETWORKS[network]
+            model = bnnlab.create("model", name, input_shape=shape, classes=10, **options).eval()
+            file = Path(folder) / f"{network}.bnn"
             images = exported(model, shape, file)
-            whole = 4 * sum(each.numel() for each in model.state_dict().values())
-            size = file.stat().st_size
-            print(f"\n## {network}: {size:,} bytes, 1/{whole / size:.1f} of the state_dict")
-            limit = limits(file, per_second, words)
-            print("| threads | batch | by | in turn, ms | torch / it |", end="")
-            print(" calls | in blocks, ms | torch / it | / limit |\n" + "|---" * 9 + "|")
-            for threads in arguments.threads:
-                measured(model, images, file, threads, arguments.rounds, limit)
+            size, whole = file.stat().st_size, sum(it.numel() for it in model.state_dict().values())
+            reading, counting = limits(file, per_second, words)
+            made[network] = model, images, file, reading, counting
+            print(f"| {network} | {size:,} | {4 * whole / size:.1f} ", end="")
+            print(f"| {1e6 * reading:.0f} | {1e6 * counting:.0f} |")
+        print(
+            "\n| network | threads | batch | torch, ms | torch / onnxruntime | runtime, ms ", end=""
+        )
+        print(f"| / limit | torch / it, in turn | in blocks |\n{9 * '|---'}|")
+        for network, (model, images, file, reading, counting) in made.items():
+            for threads, batch in product(arguments.threads, BATCHES):
+                limit, stored = max(reading, batch * counting), images[:batch]
+                measured(network, model, stored, file, threads, arguments.rounds, limit)
 
 
 if __name__ == "__main__":
