@@ -1,6 +1,7 @@
 """A file predicts what the model predicts: layer by layer, and with random networks."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import bnnlab
 import bnnlab_runtime
 from bnnlab import (
     BatchNorm,
@@ -268,3 +270,18 @@ def test_functions_and_methods(tmp_path: Path) -> None:
 
 def test_signs_of_zeros(tmp_path: Path) -> None:
     checked(Zeros(), Made((4,)), tmp_path / "model.bnn")
+
+
+@pytest.mark.slow
+def test_logits_of_a_deep_network_of_real_numbers(tmp_path: Path) -> None:
+    """With signs, one that rounding turns changes all logits. Without, they are near float64's."""
+    options = {"activations": "real", "input_shape": (3, 32, 32), "classes": CLASSES}
+    model = bnnlab.create("model", "mobilenet_v2", **options).eval()
+    stream = Made((3, 32, 32), std=64)
+    export(model, tmp_path / "model.bnn", stream=stream, weights_only=True)
+    images, inputs = stream.part.raw(torch.arange(20))[0], stream.part.batch(torch.arange(20))[0]
+    with torch.no_grad():
+        exact = deepcopy(model).double()(inputs.double()).numpy()
+    for backend in ("numpy", "numba"):
+        found = bnnlab_runtime.load(tmp_path / "model.bnn", backend).logits(images.numpy())
+        assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
