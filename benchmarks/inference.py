@@ -128,8 +128,8 @@ def measured(
     others = _ratios(turns, "onnxruntime") if "onnxruntime" in contestants else ""
     far = f"{own / limit:.1f}" if limit else ""
     ratios = f"{_ratios(turns, 'bnnlab-runtime')} | {_ratios(blocks, 'bnnlab-runtime')}"
-    print(f"| {network} | {threads} | {len(x)} | {1000 * by_torch:.3g} | {others} ", end="")
-    print(f"| {1000 * own:.3g} | {far} | {ratios} |", flush=True)
+    print(f"| {network} | {threads} | {len(x)} | {1000 * by_torch:.4g} | {others} ", end="")
+    print(f"| {1000 * own:.4g} | {far} | {ratios} |", flush=True)
 
 
 def _block(call: Callable[[], Any], calls: int) -> Callable[[], None]:
