@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bnnlab import __version__
-from bnnlab.cli.console import Json, Part, print_json, print_out, print_table
+from bnnlab.cli.console import Json, Part, print_json, print_out, print_table, report_note
 from bnnlab.errors import UsageError, command, install_command
 from bnnlab.registry.discovery import Plugin, PluginStatus
 from bnnlab.registry.host import PluginHost
@@ -110,15 +110,24 @@ def _grouped(offers: Iterable[str]) -> str:
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="Delete what is kept of decoded data, first.")
+    ] = False,
+) -> None:
     """Check this installation: versions, device, threads, folders, plugins and import times.
 
     A plugin whose import ends the process, or does not end, is named, too.
 
     Exits with 1 if a plugin is broken, lacks a requirement or has faulty options.
 
-    Examples:  bnn doctor   |   bnn doctor --json
+    Examples:  bnn doctor   |   bnn doctor --json   |   bnn doctor --clear-cache
     """
+    if clear_cache:
+        from bnnlab.storage import cache
+
+        report_note(f"deleted {cache.clear():,} bytes in {cache.folder()}")
     fatal = tried().fatal
     host = PluginHost(fatal, with_broken=True)
     host.plugins = [
@@ -154,6 +163,7 @@ def _examine(host: PluginHost) -> dict[str, Any]:
     torch_seconds = time.perf_counter() - started
     from bnnlab.engine.building import data_folder
     from bnnlab.guards import threads
+    from bnnlab.storage import cache
 
     packages = ("torch", "torchvision", "numpy", "pluggy", "typer", "rich")
     folder = data_folder(None)
@@ -167,6 +177,7 @@ def _examine(host: PluginHost) -> dict[str, Any]:
         **{name: os.environ.get(name, "not set") for name in threads.WAITING},
         "data folder": str(folder),
         "data sets": sorted(p.name for p in folder.iterdir()) if folder.is_dir() else [],
+        "decoded data": f"{cache.folder()} ({cache.size():,} bytes)",
         "user's registry": f"{user_file()} ({'there' if user_file().exists() else 'not there'})",
         "seconds to import torch": round(torch_seconds, 2),
         "plugins": [

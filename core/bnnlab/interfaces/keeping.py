@@ -72,7 +72,8 @@ def kept(load: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(load)
     def loaded(*args: P.args, **kwargs: P.kwargs) -> T:
-        key = load, _key(args, name), _key(sorted(kwargs.items()), name)
+        looks = bool(_blocks)
+        key = load, _key(args, name, looks), _key(sorted(kwargs.items()), name, looks)
         with _lock:
             if _blocks:
                 _used.add(key)
@@ -106,11 +107,14 @@ def forget_unused() -> None:
         _used.clear()
 
 
-def _key(value: Any, name: str) -> Any:
-    """Return what stands for an argument: 1 is neither True nor 1.0, a changed file is another."""
+def _key(value: Any, name: str, looks: bool) -> Any:
+    """Return what stands for an argument: 1 is neither True nor 1.0, a changed file is another.
+
+    Files are looked at only if `looks` is true, since nothing is kept otherwise.
+    """
     if isinstance(value, list | tuple):
-        return tuple(_key(each, name) for each in value)
-    if isinstance(value, Path):
+        return tuple(_key(each, name, looks) for each in value)
+    if looks and isinstance(value, Path):
         with suppress(OSError):
             found = value.stat()
             if S_ISREG(found.st_mode):

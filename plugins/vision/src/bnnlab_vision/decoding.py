@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 TURNED = "turned as their EXIF says"
 TRANSPARENT = "in part transparent; what lies below the transparency is used"
@@ -53,6 +52,8 @@ def decode(content: bytes, size: int, grey: bool, exif: bool = True) -> Picture:
     Raises:
         Exception: Of any type, if it is no image or damaged.
     """
+    from torchvision.transforms.v2 import functional as transforms  # not where all is kept
+
     with Image.open(BytesIO(content)) as image:
         several = getattr(image, "is_animated", False) and image.format != "MPO"  # its previews
         image.load()

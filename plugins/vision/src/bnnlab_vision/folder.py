@@ -17,6 +17,7 @@ from bnnlab.errors import DataError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import kept
 from bnnlab.seeds import permutation
+from bnnlab_vision.cached import read_all
 from bnnlab_vision.copies import Copies, look_for_copies
 from bnnlab_vision.decoding import TURNED
 from bnnlab_vision.listing import list_images
@@ -139,7 +140,7 @@ class Folder(Source):
 def _read(files: Sequence[Path], held: bool, **options: Any) -> tuple[ImageFiles, Decoded]:
     """Return the images of these files, and what they hold; `held`: in memory, too."""
     stored = ImageFiles([str(file) for file in files], **options)
-    found = stored.read_all(keep=held)
+    found = read_all(stored, held)
     stored.digests = found.shown
     return stored, found
 

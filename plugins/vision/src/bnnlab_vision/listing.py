@@ -103,12 +103,13 @@ def list_images(root: Path, order_file: Path | None = None) -> Listing:
     roles = [role for role in ROLES if role in layout.images]
     counts = [len(layout.images[role]) for role in roles]
     parts = torch.split(torch.arange(len(images)), counts)
+    above = f"{root.as_posix().rstrip('/')}/"  # Path.relative_to takes ten times as long
     return Listing(
         root,
         layout,
         classes,
         [file for file, _ in images],
-        [normal(file.relative_to(root).as_posix()) for file, _ in images],
+        [normal(file.as_posix().removeprefix(above)) for file, _ in images],
         torch.tensor([label[name] for _, name in images]),
         dict(zip(roles, parts, strict=True)),
     )

@@ -84,6 +84,10 @@ class ImageFiles(StoredImages):
         exif: Whether images are rotated and mirrored by their EXIF orientation.
         workers: Processes that decode. 0: the main process decodes, and not ahead of use.
         device: Device of the images.
+
+    Attributes:
+        files: As given.
+        exif: As given.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class ImageFiles(StoredImages):
         device: torch.device,
     ) -> None:
         self.shape = (len(files), 1 if grey else 3, size, size)
+        self.files, self.exif = files, exif
         self._files = _Files(files, size, grey, exif)
         self._workers, self._device = workers, device
 
