@@ -18,11 +18,15 @@ import tomli
 
 PLUGINS = Path(__file__).parent / "plugins"
 LONG = {
+    "test_a_figure_is_of_the_part_that_it_is_named_after",
     "test_a_long_task_goes_on_bit_for_bit",
+    "test_a_run_goes_on_as_without_it",
     "test_a_step_waits_for_the_device_as_often_as_declared",
     "test_an_interrupted_run_goes_on_bit_for_bit",
     "test_an_option_that_changes_the_data_changes_the_protocol",
     "test_every_parameter_changes_an_output",
+    "test_it_finds_the_best_of_all_weights",
+    "test_it_stops_no_run_by_test_data",
     "test_it_works_on_every_device",
     "test_its_diagnostics_change_nothing",
     "test_no_option_is_ignored",
@@ -34,6 +38,7 @@ LONG = {
     "test_two_in_one_process_do_not_meet",
     "test_what_it_keeps_does_not_grow",
     "test_what_it_learned_is_in_its_state",
+    "test_what_it_measures_outlives_a_stop",
     "test_what_it_seeds_in_use_follows_the_seed",
 }
 """The checks of the kit that take longest."""

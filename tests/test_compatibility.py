@@ -37,7 +37,7 @@ SAID: dict[str, list[str]] = {
     "statistics and weights": [*BATCH, REAL],
 }
 RECIPE = "metaplasticity/permuted-mnist"
-ALIKE = sorted(SAID.keys() - {"a part and its options", "statistics and weights"})
+ALIKE = sorted(SAID.keys() - {"a part and its options"})
 """What is proposed over a recipe is made as for the others."""
 
 
@@ -85,7 +85,6 @@ def test_per_task_statistics_need_a_stream_that_gives_the_task(host: PluginHost)
     [
         *((name, None) for name in SAID),
         ("a part and its options", RECIPE),
-        ("statistics and weights", RECIPE),
         *(pytest.param(name, RECIPE, marks=pytest.mark.slow) for name in ALIKE),
     ],
 )
@@ -190,6 +189,7 @@ def test_the_matrix_holds_every_rule_with_every_optimizer(host: PluginHost) -> N
     assert {"meta", "adam", "sgd"} <= optimizers
 
 
+@pytest.mark.slow
 def test_the_matrix_agrees_with_single_checks(host: PluginHost) -> None:
     real = resolve(host, [{"model": {"name": "mlp", "weights": "real"}}])
     for rule, optimizer, verdict in matrix(

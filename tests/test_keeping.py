@@ -161,6 +161,7 @@ def test_arguments_of_other_types_are_others() -> None:
         assert len({id(load(each)) for each in (1, 1.0, True)}) == 3
 
 
+@pytest.mark.slow
 def test_five_seeds_with_kept_data_are_those_without() -> None:
     host = PluginHost()
 

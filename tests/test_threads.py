@@ -88,6 +88,7 @@ def test_a_block_computes_with_its_number_in_its_own_thread_alone() -> None:
     assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == 3
 
 
+@pytest.mark.slow
 def test_a_run_uses_its_threads_writes_them_and_puts_back_what_was_there(tmp_path: Path) -> None:
     used = set()
     made = experiment(HOST, tmp_path, TINY, {"threads": 2})
@@ -175,6 +176,7 @@ def test_a_checkpoint_that_does_not_say_its_threads_goes_on_in_silence(
     assert [each["threads"] for each in result.computed_on] == [None, 2]
 
 
+@pytest.mark.slow
 def test_the_threads_are_no_part_of_the_protocol() -> None:
     one, two = (bnnlab.run(SMALL | TINY, host=HOST, threads=number) for number in (1, 2))
     assert one.protocol == two.protocol

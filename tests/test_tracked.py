@@ -111,6 +111,7 @@ def test_the_isolated_run_and_the_schema_know_trackers() -> None:
     assert table["properties"]["name"] == name
 
 
+@pytest.mark.slow
 def test_the_command_line_names_trackers_also_for_a_run_that_goes_on(
     own_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_command_line_names_trackers_also_for_a_run_that_goes_on(
     )
 
 
+@pytest.mark.slow
 def test_a_tracker_that_a_complete_run_is_given_later_gets_all_of_it_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -393,6 +393,7 @@ def test_draws_follow_lambda() -> None:
 
 
 @pytest.mark.rounding
+@pytest.mark.slow
 def test_signs_learn_a_task_after_another() -> None:
     """The newest of two permutations of digits: five seeds gave from 0.91 to 0.96."""
     result = bnnlab.run(

@@ -260,6 +260,7 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
 
 
 @pytest.mark.rounding
+@pytest.mark.slow
 def test_the_accumulator_learns_permuted_digits() -> None:
     """Five seeds gave from 0.91 to 0.96."""
     result = bnnlab.run(

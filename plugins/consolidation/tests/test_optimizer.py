@@ -302,6 +302,7 @@ def run(optimizer: str, tasks: int, seed: int, **options: Any) -> Any:
 
 
 @pytest.mark.rounding
+@pytest.mark.slow
 def test_elastic_weights_forget_less_than_their_base() -> None:
     """Five seeds forget from 0.23 to 0.33 less, and learn the newer task to 0.89 or more."""
     base = run("sgd", 2, 0)

@@ -304,7 +304,13 @@ def silence(network: nn.Module) -> None:
             nn.init.zeros_(norm.bias)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet18", "mobilenet_v2", "mobilenet_v3_small"),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
+)
 def test_without_shortcuts_silent_blocks_let_nothing_through(name: str) -> None:
     x = torch.randn(2, 3, 32, 32, generator=draws())
     for removed in (False, True):

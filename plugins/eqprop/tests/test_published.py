@@ -304,7 +304,7 @@ NETS = {
 }
 
 
-SLOW = {"conv", "conv, learned alpha", "conv, equal states"}
+SLOW = {"conv", "conv, learned alpha", "conv, equal states", "conv, binary units"}
 
 
 @pytest.mark.rounding

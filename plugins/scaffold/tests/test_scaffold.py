@@ -348,14 +348,6 @@ def call(packages: dict[Kind, Path], folder: Path, *words: str) -> None:
 
 
 @pytest.mark.slow
-def test_their_own_tests_pass_and_a_part_of_the_kits(packages: dict[Kind, Path]) -> None:
-    """The whole kit tests them in `test_from_wheels`."""
-    chosen = ["-k", "not TestNew or can_be_made or class_loads"]
-    words = ["pytest", "-q", "-p", "no:cacheprovider", *chosen, *map(str, packages.values())]
-    call(packages, packages[Kind.RULE], *words)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", Kind)
 def test_its_types_are_right(kind: Kind, packages: dict[Kind, Path]) -> None:
     pytest.importorskip("mypy")

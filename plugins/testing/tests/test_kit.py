@@ -72,6 +72,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("made", RIGHT, ids=name_of)
+@pytest.mark.slow
 def test_what_is_right_in_an_unusual_way_passes_the_checks_that_look_at_it(made: type) -> None:
     assert not failing(made, name_of(made), *RIGHT[made])
 
@@ -252,6 +253,7 @@ def test_an_excuse_for_nothing_is_refused(
     assert name in failures(make_plugin, made, only=check, attributes=excuse)[check]
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_checked_with_the_rule_that_suits_it(make_plugin: MakePlugin) -> None:
     made = parts.AsksForItsRule
     make_plugin("acme-kit", source_of(declaration_of(made, "thing")))

@@ -539,6 +539,7 @@ def test_what_a_tracker_starts_reads_an_empty_standard_input(tmp_path: Path) -> 
     assert delivered(folder / "lines") == metrics(folder)
 
 
+@pytest.mark.slow
 def test_a_tracker_has_its_own_count_beside_another_one_of_its_name(
     tmp_path: Path, make_plugin: MakePlugin
 ) -> None:
@@ -665,6 +666,7 @@ class OfSpoils(OfLeaves):
         return metrics(folder)
 
 
+@pytest.mark.slow
 def test_the_contract_finds_processes_and_files_of_a_rude_tracker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -753,6 +755,7 @@ def test_the_contract_finds_what_harms_the_training_process(
         getattr(OfLarge(), check)()
 
 
+@pytest.mark.slow
 def test_the_contract_finds_lines_that_are_there_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
