@@ -104,7 +104,7 @@ def smaller(choice: Choice) -> dict[str, Any]:
             found[name] = SMALL[name]
     if "split" not in choice.component.name and choice.options.get("tasks", 0) > 2:
         found["tasks"] = 2
-    if choice.component.name in ("vgg-binaryconnect", "mobilenet_v2"):
+    if choice.component.name in ("vgg-binaryconnect", "vgg19", "mobilenet_v2"):
         found["width"] = 0.05
     return found
 

@@ -113,11 +113,8 @@ class TestRealMLPMixerWithoutSkips(NetworkContract):
 
 
 @pytest.mark.slow  # a network that test_networks looks at is converted in the same way
-class TestTorchvision(NetworkContract):
+class TestTorchvision(TwinContract):
     name = "torchvision"
     options = {"architecture": "squeezenet1_1"}
-    without_effect = dict.fromkeys(
-        ("statistics", "norm_momentum", "norm_eps"), "it has no batch normalisation"
-    )
     input_shape = (3, 20, 20)
     real = ends(17, "classifier.1")
