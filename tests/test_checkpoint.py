@@ -1,13 +1,17 @@
 """A checkpoint's file is what was written, or it is not read."""
 
+import errno
 import hashlib
 import io
 import pickle
 import random
+import tracemalloc
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -25,6 +29,7 @@ from bnnlab.storage.checkpoint import (
     read,
     save,
 )
+from bnnlab.storage.files import replacing
 
 
 def state(number: int) -> dict[str, Any]:
@@ -52,6 +57,49 @@ def test_what_could_not_be_read_again_is_refused_when_it_is_written(folder: Path
 def number(found: dict[str, Any] | None) -> int:
     assert found is not None
     return int(found["model"]["w"][0])
+
+
+def test_writing_takes_no_memory_for_a_copy(tmp_path: Path) -> None:
+    large = {**state(1), "model": {str(n): torch.zeros(250_000) for n in range(20)}}  # 20 MB
+    save(tmp_path, large)
+    tracemalloc.start()
+    save(tmp_path, large)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000_000
+
+
+class _Full:
+    """A file on a disk that takes some bytes."""
+
+    def __init__(self, file: BinaryIO, left: int) -> None:
+        self.left, self.seek, self.tell = left, file.seek, file.tell
+        self.read, self.flush, self._write = file.read, file.flush, file.write
+
+    def write(self, content: bytes) -> int:
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._write(content)
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000, 13_000])
+def test_a_full_disk_is_said_as_such_and_leaves_the_checkpoint(
+    folder: Path, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def nearly_full(*args: Any, **given: Any) -> Iterator[_Full]:
+        with replacing(*args, **given) as file:
+            yield _Full(file, room)
+
+    monkeypatch.setattr("bnnlab.storage.checkpoint.replacing", nearly_full)
+    with pytest.raises(OSError, match="No space left"):
+        save(folder, state(3))
+    assert number(load(folder)) == 2
+    assert sorted(each.name for each in (folder / CHECKPOINT).parent.iterdir()) == [
+        "previous.pt",
+        "state.pt",
+    ]
 
 
 def test_the_newest_and_the_one_before_are_kept(folder: Path) -> None:

@@ -7,14 +7,15 @@ each on a line, and what `torch.save` writes. Content and digest are replaced at
 import hashlib
 import io
 import logging
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bnnlab.errors import RunError, UsageError, explain
-from bnnlab.storage.files import put, write_atomically
+from bnnlab.storage.files import put, replacing
 
 log = logging.getLogger(__name__)
 
@@ -49,22 +50,62 @@ def save(folder: Path, state: Mapping[str, Any]) -> None:
     Raises:
         RunError: If the state holds objects that cannot be written, or could not be read again.
     """
-    packed = io.BytesIO()
-    if fault := _pack(dict(state), packed):
-        probes = {f"probe {who}": its for who, its in state.get("probes", {}).items()}
-        every = {**{f"the {name}": its for name, its in state.items()}, **probes}
-        *_, where = [name for name, its in every.items() if _pack(its, io.BytesIO())]
-        raise RunError(f"a checkpoint cannot be written: the state of {where} {fault}. {_ALLOWED}")
     newest = folder / CHECKPOINT
     newest.parent.mkdir(exist_ok=True)
-    with packed.getbuffer() as content:  # a view that outlives its buffer is an error
-        sha = hashlib.sha256(VERSION)
-        sha.update(content)
-        head = MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
-        write_atomically(newest, head, content, keep=folder / PREVIOUS)
+    with replacing(Path(os.path.realpath(newest)), keep=folder / PREVIOUS) as file:
+        body = _Body(file)
+        if fault := _pack(dict(state), body):
+            probes = {f"probe {who}": its for who, its in state.get("probes", {}).items()}
+            every = {**{f"the {name}": its for name, its in state.items()}, **probes}
+            *_, where = [name for name, its in every.items() if _pack(its, io.BytesIO())]
+            why = f"the state of {where} {fault}. {_ALLOWED}"
+            raise RunError(f"a checkpoint cannot be written: {why}")
+        file.seek(0)
+        file.write(_head(body.sha))
 
 
-def _pack(state: Any, into: io.BytesIO) -> str:
+class _Body:
+    """What follows the head of a new file, as a file of its own: nothing of it is in memory.
+
+    Attributes:
+        sha: Of the version and of what was written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.sha, self._file = hashlib.sha256(VERSION), file
+        self._begin = file.write(_head(self.sha))
+        self._failure: OSError | None = None
+        self.read = file.read
+
+    def write(self, content: bytes) -> int:
+        """Write, or remember why not: torch would make of an error here one of its own."""
+        if self._failure is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._failure = error
+        self.sha.update(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Raise what `write` could not: torch calls this at its end."""
+        if self._failure is not None:
+            raise self._failure
+        self._file.flush()
+
+    def tell(self) -> int:
+        return self._file.tell() - self._begin
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        begin = self._begin if whence == os.SEEK_SET else 0
+        return self._file.seek(begin + place, whence) - self._begin
+
+
+def _head(sha: "hashlib._Hash") -> bytes:
+    return MAGIC + sha.hexdigest().encode() + b"\n" + VERSION
+
+
+def _pack(state: Any, into: Any) -> str:
     """Write a state; return what in it cannot be written or read again, empty for nothing."""
     import torch
 

@@ -4,9 +4,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bnnlab.errors import UsageError
 
@@ -64,15 +65,29 @@ def write_atomically(path: Path, *content: bytes | memoryview, keep: Path | None
         content: Pieces, written in order.
         keep: Path under which the old file is kept; None: it is not.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        with path.open("wb") as other:
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with target.open("wb") as other:
             other.writelines(content)
         return
+    with replacing(target, keep) as file:
+        file.writelines(content)
+
+
+@contextmanager
+def replacing(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a new file, to write and to read, which takes a path at the end of the block.
+
+    If the block fails, there is no such file, and the path is as it was.
+
+    Args:
+        path: A file, or where none is.
+        keep: As in `write_atomically`.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.writelines(content)
+        with part.open("w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():
