@@ -16,7 +16,7 @@ import torch
 
 import bnnlab
 from bnnlab.families import draws
-from bnnlab.interfaces.rule import Batch
+from bnnlab.interfaces.rule import Batch, evaluate_draws
 
 DRAWS = 5
 CASES = {"784-100-10, batch 1": (100, 1), "784-512-10, batch 128": (512, 128)}
@@ -36,7 +36,7 @@ def ways(hidden: int, size: int) -> dict[str, Callable[[], object]]:
     return {
         "leading dimension": lambda: draws._lead(model, batch, named),
         "vmap": lambda: draws._map(model, batch, named),
-        "loop": lambda: closure._one_by_one(drawn),
+        "loop": lambda: evaluate_draws(closure._evaluate, drawn, model.parameters()),
     }
 
 

@@ -2,13 +2,17 @@
 
     python benchmarks/online.py [--rounds 5] [--steps 300] [--threads 1]
 
-All contestants in turn within every round; printed are medians (smallest to largest).
+All contestants in turn within every round; printed are medians (smallest to largest). If `jax` is
+installed, BiMU as a compiled scan of JAX takes part (`bimu_jax.py`), and the ratio of each round to
+it is printed.
 """
 
 import argparse
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from operator import truediv
 from typing import Any
 
 import torch
@@ -47,6 +51,24 @@ def learner(optimizer: dict[str, Any], network: dict[str, Any]) -> Callable[[int
     return learn
 
 
+def peers(steps: int) -> dict[str, Callable[[int], None]]:
+    """Return the learners of JAX, compiled; none without it."""
+    if importlib.util.find_spec("jax") is None:
+        return {}
+    import bimu_jax
+
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randn(steps, 784, generator=draws).numpy()
+    labels = torch.randint(0, 10, (steps,), generator=draws).numpy()
+    found = {
+        f"bimu, {said} in jax": bimu_jax.learner(count, images, labels)
+        for said, count in (("1 draw", 1), ("5 draws", 5))
+    }
+    for learn in found.values():
+        learn(steps)
+    return found
+
+
 def main() -> None:
     """Time all contestants."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,19 +78,23 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     learners = {name: learner(*given) for name, given in CONTESTANTS.items()}
-    rates: dict[str, list[float]] = {name: [] for name in learners}
     for learn in learners.values():
         learn(20)
+    learners |= peers(arguments.steps)
+    rates: dict[str, list[float]] = {name: [] for name in learners}
     for _ in range(arguments.rounds):
         for name, learn in learners.items():
             started = time.perf_counter()
             learn(arguments.steps)
             rates[name].append(arguments.steps / (time.perf_counter() - started))
     print(f"torch {torch.__version__}, {arguments.threads} threads\n")
-    print("| optimizer | steps per second |")
-    print("|---|---|")
+    print("| optimizer | steps per second | / jax |")
+    print("|---|---|---|")
     for name, found in rates.items():
-        print(f"| {name} | {statistics.median(found):.0f} ({min(found):.0f} to {max(found):.0f}) |")
+        peer = rates.get(f"{name} in jax")
+        ratio = f"{statistics.median(map(truediv, found, peer)):.2f}" if peer else ""
+        said = f"{statistics.median(found):.0f} ({min(found):.0f} to {max(found):.0f})"
+        print(f"| {name} | {said} | {ratio} |")
 
 
 if __name__ == "__main__":

@@ -208,3 +208,31 @@ def test_a_loss_per_position_is_found_in_one_pass_also_for_as_many_draws_as_exam
     torch.testing.assert_close(at_once, mean)
     for parameter, grad in grads.items():
         torch.testing.assert_close(grad, others[parameter])
+
+
+def test_at_each_draw_are_the_gradients_and_the_outputs_of_all_draws() -> None:
+    model, rule = linear_model(), OnePass()
+    drawn: dict[Tensor, Tensor] = {
+        p: random_signs((S, *p.shape), generator(4)) for p in model.binary_parameters().values()
+    }
+    before = {p: p.detach().clone() for p in drawn}
+    batch = Batch(torch.randn(B, 1, 3, 3, generator=generator(2)), torch.arange(B) % 3)
+    whole, each = rule.closure(model, batch), rule.closure(model, batch)
+    loss, grads = whole.at(drawn)
+    others = {
+        p: p.grad.clone() for p in model.parameters() if p not in drawn and p.grad is not None
+    }
+    losses = []
+    for number, (its, found) in enumerate(
+        each.at_each({p: w[s] for p, w in drawn.items()} for s in range(S))
+    ):
+        losses.append(its)
+        for p, grad in grads.items():
+            torch.testing.assert_close(found[p], grad[number])
+            assert torch.equal(p, before[p])
+    assert rule.passes == 1
+    torch.testing.assert_close(torch.stack(losses).mean(), loss)
+    torch.testing.assert_close(each.logits, whole.logits)
+    assert others
+    for p, grad in others.items():
+        torch.testing.assert_close(p.grad, grad)

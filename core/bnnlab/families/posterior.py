@@ -3,7 +3,6 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,9 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.families.noise import logistic_
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import Room, draw_chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.rule import Closure, evaluate_draws
@@ -39,6 +40,9 @@ class PosteriorOptimizer(Optimizer):
         examples: Examples in the training data. None: those of the task.
         batch_size: Examples per step. None: the size of the batch; for a closure that no rule
             made, the size that `task_started` told.
+
+    Attributes:
+        room: Memory that is used again in each step, for what `sample` returns.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class PosteriorOptimizer(Optimizer):
             model, lr=lr, real_lr=real_lr, settings=settings, weights=weights, generator=generator
         )
         self.train_draws, self.test_draws = train_draws, test_draws
+        self.room = Room()
         self._told = {"examples": examples, "batch_size": batch_size}
         self.param_groups[0].update(self._told)
 
@@ -93,19 +98,26 @@ class PosteriorOptimizer(Optimizer):
             loss = closure()
             self.step_real()
             return loss
-        if isinstance(closure, Closure):
-            evaluate = closure.at
-            if self._told["batch_size"] is None:
-                for group in self.learned_groups():
-                    group["batch_size"] = closure.batch_size
-        else:
-            evaluate = partial(evaluate_draws, closure, parameters=self._parameters())
+        if isinstance(closure, Closure) and self._told["batch_size"] is None:
+            for group in self.learned_groups():
+                group["batch_size"] = closure.batch_size
+        loss = self._learn_at_draws(groups, closure)
+        self.step_real()
+        return loss
+
+    def _learn_at_draws(
+        self, groups: Mapping[Tensor, Group], closure: Callable[[], Tensor]
+    ) -> Tensor:
+        """Draw, evaluate and update the learned parameters, the keys of `groups`."""
         drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
-        loss, grads = evaluate({p: weights for p, (weights, _) in drawn.items()})
+        draws = {parameter: weights for parameter, (weights, _) in drawn.items()}
+        if isinstance(closure, Closure):
+            loss, grads = closure.at(draws)
+        else:
+            loss, grads = evaluate_draws(closure, draws, self._parameters())
         for parameter, (weights, noise) in drawn.items():
             if parameter in grads:
                 self.update(groups[parameter], parameter, weights, noise, grads[parameter])
-        self.step_real()
         return loss
 
     def count(self, group: Group, what: str) -> int:
@@ -175,19 +187,22 @@ class BernoulliOptimizer(PosteriorOptimizer):
         return super().latent(parameter) if value is None else value
 
     def rho(self, parameter: Tensor, count: int) -> Tensor:
-        """Return `count` values of lambda + log(u / (1 - u)) / 2: `(count, *parameter.shape)`."""
-        u = parameter.new_empty((count, *parameter.shape))
-        u.uniform_(generator=self.generator(parameter.device))
-        u.clamp_(1e-7, 1 - 1e-7)  # the generator can give exactly 0, whose logarithm is infinite
-        noise = torch.div(u, 1 - u, out=u).log_().mul_(0.5)
-        return noise.add_(self.state[parameter]["lambda"])
+        """Return `count` values of lambda + log(u / (1 - u)) / 2: `(count, *parameter.shape)`.
+
+        u is `bnnlab.families.noise.uniform_`'s, of 16 bits.
+        """
+        found = parameter.new_empty((count, *parameter.shape))
+        generator = self.generator(parameter.device)
+        for value, rho in draw_chunks((self.state[parameter]["lambda"],), (found,)):
+            logistic_(rho, generator).mul_(0.5).add_(value)
+        return found
 
     def draw(self, parameter: Tensor) -> Tensor:
         """Return signs drawn from the posterior."""
         p = torch.sigmoid(2 * self.state[parameter]["lambda"])
         u = torch.empty_like(p).uniform_(generator=self.generator(p.device))
         # u < p with probability p; u = 0 must not give +1 where p = 0.
-        return torch.where(u < p, 1.0, -1.0).to(p)
+        return u.lt_(p).mul_(2).sub_(1)
 
     def write(self, parameter: Tensor) -> None:
         """Write the signs of lambda into the model."""

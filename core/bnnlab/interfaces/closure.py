@@ -1,19 +1,16 @@
 """The closure of a step: a batch is evaluated at the present weights, or at weight draws."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bnnlab.errors import RunError
-from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces import batch_checks
 from bnnlab.interfaces.batch import Batch, chosen
+from bnnlab.interfaces.draw_by_draw import count_of, each_draw, one_by_one, stacked
 from bnnlab.interfaces.model import Model
-
-_Found = tuple[Tensor, Tensor, dict[Tensor, Tensor]]
-"""At S draws: the mean loss, the logits of the own rows `(S, B, ...)`, and the gradients."""
 
 
 class Draws(NamedTuple):
@@ -75,7 +72,7 @@ class Closure:
             RunError: If the rule breaks its interface, or the batch does not fit.
         """
         loss = self._evaluate()
-        self._clip(())
+        _clip((parameter.grad for parameter in self._names), self.clip_value)
         self._remember(self.logits)
         return loss
 
@@ -124,47 +121,45 @@ class Closure:
         Raises:
             RunError: As in a call.
         """
-        loss, logits, grads = self._at_once(draws) or self._one_by_one(draws)
-        self.logits = self._own.objective.merge(logits)
-        self._clip(grads.values())
-        self._remember(logits.mean(0))
+        found = _at_once(self, draws)
+        if found is None:
+            return stacked(self.at_each(one_by_one(draws)), count_of(draws))
+        loss, logits, grads = found
+        _clip(grads.values(), self.clip_value)
+        self._heard_all(logits)
         return loss, grads
 
-    def _clip(self, grads: Iterable[Tensor]) -> None:
-        """Clip each number of these gradients, and of those in `.grad`."""
-        if self.clip_value is not None:
-            left = (parameter.grad for parameter in self._names if parameter.grad is not None)
-            for grad in (*grads, *left):
-                grad.clamp_(-self.clip_value, self.clip_value)
+    def at_each(
+        self, draws: Iterable[Mapping[Tensor, Tensor]]
+    ) -> Iterator[tuple[Tensor, dict[Tensor, Tensor]]]:
+        """Evaluate the batch at one weight draw after another, in less memory than `at`.
 
-    def _at_once(self, draws: Mapping[Tensor, Tensor]) -> _Found | None:
-        names, count = self._names, len(next(iter(draws.values())))
-        named = {names[parameter]: drawn for parameter, drawn in draws.items()}
-        if count == 1 or self.pieces > 1:
-            return None
-        found = self._ask(self._rule.differentiate_draws, self.batch, named)
-        if found is None:
-            return None
-        who = type(self._rule).__name__
-        _expect_shape(found.logits, (count,), self.model, self.batch, who)
-        for parameter, name in names.items():
-            if parameter not in draws:
-                own = found.grads.get(name)
-                parameter.grad = None if own is None else own.mean(0)
-        grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
-        return found.loss, _kept(found.logits[:, : self.batch_size]), grads
+        Each draw is asked for after the one before has been yielded, so it may take its memory.
+        After the last, `.grad` of the other parameters is the mean over the draws.
 
-    def _one_by_one(self, draws: Mapping[Tensor, Tensor]) -> _Found:
+        Args:
+            draws: The value of each drawn parameter, at each draw.
+
+        Yields:
+            The loss, a scalar; and the gradient of each drawn parameter, in its shape. The next
+            draw may overwrite it. Empty the dict after use: it holds their memory.
+
+        Raises:
+            RunError: As in a call.
+        """
         logits: list[Tensor] = []
-
-        def call() -> Tensor:
-            loss = self._evaluate()
+        for loss, grads in each_draw(self._evaluate, draws, self._names):
             assert self.logits is not None
             logits.append(self.logits)
-            return loss
+            _clip(grads.values(), self.clip_value)
+            yield loss, grads
+        self._heard_all(torch.stack(logits))
 
-        loss, grads = evaluate_draws(call, draws, self._names)
-        return loss, torch.stack(logits), grads
+    def _heard_all(self, logits: Tensor) -> None:
+        """Clip what is in `.grad`, and keep the outputs of all draws, `(S, B, ...)`."""
+        _clip((parameter.grad for parameter in self._names), self.clip_value)
+        self.logits = self._own.objective.merge(logits)
+        self._remember(logits.mean(0))
 
     def _ask(self, method: Callable[..., Any], batch: Batch, *more: Any) -> Any:
         """Call a method of the rule; if it fails because of the batch, say why."""
@@ -179,6 +174,33 @@ class Closure:
             if not reason:
                 raise
             raise RunError(f"the step cannot be made: {reason}") from error
+
+
+def _clip(grads: Iterable[Tensor | None], bound: float | None) -> None:
+    """Clip each number of gradients to a size; None: no bound."""
+    for grad in grads:
+        if grad is not None and bound is not None:
+            grad.clamp_(-bound, bound)
+
+
+def _at_once(
+    closure: Closure, draws: Mapping[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, dict[Tensor, Tensor]] | None:
+    """Return the mean loss, the outputs of the own rows `(S, B, ...)`, and the gradients."""
+    names, rule, count = closure._names, closure._rule, count_of(draws)
+    named = {names[parameter]: drawn for parameter, drawn in draws.items()}
+    if count == 1 or closure.pieces > 1:
+        return None
+    found = closure._ask(rule.differentiate_draws, closure.batch, named)
+    if found is None:
+        return None
+    _expect_shape(found.logits, (count,), closure.model, closure.batch, type(rule).__name__)
+    for parameter, name in names.items():
+        if parameter not in draws:
+            own = found.grads.get(name)
+            parameter.grad = None if own is None else own.mean(0)
+    grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
+    return found.loss, _kept(found.logits[:, : closure.batch_size]), grads
 
 
 def _pair(name: str, answer: Any) -> tuple[Tensor, Tensor]:
@@ -241,28 +263,3 @@ def _kept(logits: Tensor) -> Tensor:
     """Return logits without their graph, in float32 at least."""
     logits = logits.detach()
     return logits.float() if logits.dtype.itemsize < 4 else logits
-
-
-def evaluate_draws(
-    closure: Callable[[], Tensor], draws: Mapping[Tensor, Tensor], parameters: Iterable[Tensor]
-) -> tuple[Tensor, dict[Tensor, Tensor]]:
-    """Call a closure at each of S weight draws, as `Closure.at` does; `parameters` are all."""
-    count = len(next(iter(draws.values())))
-    parameters = list(parameters)
-    grads: dict[Tensor, Tensor] = {}
-    losses = []
-    with memory_kept(draws):
-        for number in range(count):
-            for parameter, drawn in draws.items():
-                parameter.data = drawn[number]
-                parameter.grad = None
-            losses.append(closure())
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    if parameter not in grads:
-                        grads[parameter] = parameter.new_zeros((count, *parameter.shape))
-                    grads[parameter][number] = parameter.grad
-    for parameter in parameters:
-        if parameter not in draws:
-            parameter.grad = grads[parameter].mean(0) if parameter in grads else None
-    return torch.stack(losses).mean(), {p: grads[p] for p in draws if p in grads}

@@ -1,14 +1,14 @@
-"""Elementwise updates: chunks that stay in the cache, and Adam."""
+"""Elementwise updates: chunks that stay in the cache, memory that is used again, and Adam."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-CPU_CHUNK = 1 << 19
-"""Elements per chunk on the CPU: the tensors of one chunk fit into the last cache."""
+CPU_CHUNK = 1 << 17
+"""Elements per chunk on the CPU: a dozen tensors of one chunk fit into the last cache."""
 
 
 def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -21,6 +21,52 @@ def chunks(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     if small or tensors[0].device.type != "cpu" or not all(x.is_contiguous() for x in tensors):
         return [tensors]
     return zip(*(torch.split(x.view(-1), CPU_CHUNK) for x in tensors), strict=True)
+
+
+def draw_chunks(shared: Sequence[Tensor], drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors of all draws, `(S, *shape)`, and `shared` ones, `(*shape)`, as `chunks` does.
+
+    Small tensors, and those on other devices, stay whole: the `shared` ones are then broadcast.
+
+    Yields:
+        Views of the `shared` tensors, then of the `drawn` ones.
+    """
+    if drawn[0].numel() <= CPU_CHUNK or drawn[0].device.type != "cpu":
+        yield *shared, *drawn
+        return
+    for number in range(len(drawn[0])):
+        yield from chunks(*shared, *(tensor[number] for tensor in drawn))
+
+
+class Room:
+    """Memory for large tensors of every step, which the system would clear anew each time.
+
+    A copy has none of it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Tensor], Tensor] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Room, ()
+
+    def __call__(
+        self, name: str, like: Tensor, count: int, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return a tensor `(count, *like.shape)` with whatever is in it.
+
+        The next call with the same name and `like` may return the same memory.
+        """
+        dtype, held = dtype or like.dtype, self._held.get((name, like))
+        if (
+            held is None
+            or (held.dtype, held.device) != (dtype, like.device)
+            or held[0].shape != like.shape
+            or len(held) < count
+        ):
+            held = torch.empty((count, *like.shape), dtype=dtype, device=like.device)
+            self._held[name, like] = held
+        return held[:count]
 
 
 def lying_as(like: Tensor, tensor: Tensor) -> Tensor:

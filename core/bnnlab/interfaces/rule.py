@@ -12,8 +12,8 @@ from bnnlab.interfaces.batch import Batch as Batch
 from bnnlab.interfaces.batch import Loss as Loss
 from bnnlab.interfaces.closure import Closure as Closure
 from bnnlab.interfaces.closure import Draws as Draws
-from bnnlab.interfaces.closure import evaluate_draws as evaluate_draws
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.draw_by_draw import evaluate_draws as evaluate_draws
 from bnnlab.interfaces.memory import Memory
 from bnnlab.interfaces.model import Model
 

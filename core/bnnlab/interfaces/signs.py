@@ -31,6 +31,11 @@ def sign(x: Tensor) -> Tensor:
     return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
 
 
+def write_signs(x: Tensor, out: Tensor) -> None:
+    """Write the signs of `x`, as `sign` returns them, into a tensor of its shape."""
+    torch.copysign(x.new_ones(()), x, out=out)
+
+
 def random_signs(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
     """Return a float32 tensor of independent, equally likely -1 and +1."""
     return torch.randint(0, 2, shape, generator=generator).mul_(2).sub_(1).float()

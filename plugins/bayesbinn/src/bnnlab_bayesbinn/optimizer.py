@@ -54,51 +54,56 @@ Where the published code differs, and this does not follow:
 - Every parameter is made binary, biases and gains included; here those stay real, with Adam.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
+from bnnlab.families.noise import logistic_
 from bnnlab.families.posterior import BernoulliOptimizer
+from bnnlab.families.summed_draws import SummedDraws
 from bnnlab.interfaces.context import TaskContext
-from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.elementwise import chunks, draw_chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.interfaces.signs import write_signs
 from bnnlab.markers import Above, AtLeast, AtMost, Decay, Positive, Search
 
 LARGEST_LAMBDA = 1e6
 """|lambda| is kept below this. P(w) is exactly 0 or 1 in float32 from 52 on."""
 
-_LARGEST_EXPONENT = 60.0  # of cosh^2(lambda) / cosh^2(rho / tau), so that it stays finite
-_LARGEST_TERM = 1e18  # of that ratio times a gradient; beyond it lambda is at its bound anyway
+LARGEST_DRAWN = 37.0
+"""A draw, and its derivative, are those at a |lambda| of no more than this.
+
+There P(w) is within 1e-32 of 0 or 1, and float32 still has the derivatives. The size of the noise
+is at most 5.9, so no draw has another sign.
+"""
+
+_LARGEST_TERM = 1e18  # of dw/dmu times a gradient; beyond it lambda is at its bound anyway
 
 
-def relaxed_scale(lamda: Tensor, rho: Tensor, temperature: float) -> Tensor:
-    """Return dw/dmu of w = tanh(rho / temperature), times the temperature.
+def slope_(x: Tensor) -> Tensor:
+    """Write the derivative of the logistic function at x into x, and return it.
 
-    That is (1 - w^2) / (1 - mu^2) = cosh^2(lambda) / cosh^2(rho / temperature), with mu =
-    tanh(lambda) and rho = lambda + noise. The cosines' exponentials are taken together, so nothing
-    overflows or cancels where w or mu rounds to -1 or +1. The exponent is cut at 60, which only
-    temperatures above 1 can reach.
-
-    Args:
-        lamda: Natural parameters, any shape.
-        rho: lambda + noise, same shape.
-        temperature: Above 0; the smaller, the closer w is to a sign.
+    With p = sigmoid(-|x|), which is at most 1/2, p - p^2 does not cancel where sigmoid(x) rounds to
+    0 or 1.
     """
-    size, noisy = lamda.abs(), rho.div(temperature).abs_()
-    ratio = size.mul(-2).exp_().add_(1).div_(noisy.mul(-2).exp_().add_(1)).square_()
-    return size.sub_(noisy).mul_(2).clamp_max_(_LARGEST_EXPONENT).exp_().mul_(ratio)
+    p = x.abs_().neg_().sigmoid_()
+    return p.addcmul_(p, p, value=-1)
+
+
+def by_mean(grad: Tensor, lamda: Tensor) -> Tensor:
+    """Return a gradient by lambda, over 4, as one by mu = tanh(lambda)."""
+    return grad / slope_(lamda.to(grad.dtype).clamp(-LARGEST_DRAWN, LARGEST_DRAWN).mul_(2))
 
 
 def average_signs(lamda: Tensor, grad: Tensor, weight: Tensor, lr: float) -> None:
     """Make the step of mode "sign" in place, a chunk of each tensor at a time."""
-    one = weight.new_ones(())
     for value, g, w in chunks(lamda, grad, weight):
         value.mul_(1 - lr).sub_(g, alpha=lr)
-        torch.copysign(one, value, out=w)
+        write_signs(value, w)
 
 
 def _expect_no_overshoot(lr: float, kappa: float) -> None:
@@ -111,7 +116,7 @@ def _expect_no_overshoot(lr: float, kappa: float) -> None:
         raise UsageError(f"lr {lr:g} is above 1: lower it")
 
 
-class BayesBiNN(BernoulliOptimizer):
+class BayesBiNN(SummedDraws, BernoulliOptimizer):
     """The Bayesian learning rule for independent binary weights, or its limit, a sign of averages.
 
     The docstring of this module has the equations of both modes.
@@ -193,54 +198,56 @@ class BayesBiNN(BernoulliOptimizer):
         self.step_real()
         return loss
 
-    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Return S relaxed weights, and the rho behind them; of S = 0 the mean weights, twice."""
-        if not self.train_draws:
-            mean = self.state[parameter]["lambda"].tanh()[None]
-            return mean, mean
-        rho = self.rho(parameter, self.train_draws)
-        return rho.div(group["temperature"]).tanh_(), rho
+    def draws(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return relaxed weights, and sigmoid(-2 |rho| / tau); of S = 0 the mean weights."""
+        value = self.state[parameter]["lambda"]
+        if not count:
+            return value.tanh()[None], value
+        weights = self.room("weights", parameter, count)
+        wide = torch.promote_types(value.dtype, torch.float32)  # float16 lacks the range
+        noise = self.room("noise", parameter, count, wide)
+        generator = self.generator(parameter.device)
+        for lamda, w, p in draw_chunks((value,), (weights, noise)):
+            rho = logistic_(torch.empty_like(p), generator)  # twice it, from here on
+            rho.add_(lamda.clamp(-LARGEST_DRAWN, LARGEST_DRAWN), alpha=2)
+            torch.abs(rho, out=p).div_(-group["temperature"]).sigmoid_()
+            torch.copysign(torch.mul(p, -2).add_(1), rho, out=w)  # |tanh(x)| = 1 - 2 p
+        return weights, noise
 
-    def update(
-        self,
-        group: Group,
-        parameter: Tensor,
-        weights: Tensor,  # noqa: ARG002
-        noise: Tensor,
-        grads: Tensor,
-    ) -> None:
+    def terms(self, noise: Tensor, grads: Tensor) -> tuple[Tensor, ...]:
+        """Return (1 - w^2) g / 4 at each draw; g of the mean weights."""
+        if not self.train_draws:
+            return (grads,)
+        for p, g in draw_chunks((), (noise, grads)):
+            p.addcmul_(p, p, value=-1).mul_(g)
+        return (noise,)
+
+    def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
         """Apply the equations of mode "posterior", a chunk of each tensor at a time."""
-        state = self.state[parameter]
-        lamda, tau = state["lambda"], group["temperature"] if self.train_draws else None
-        natural = torch.zeros_like(lamda)  # ghat, then the whole natural gradient
-        factor = self.count(group, "examples") / ((tau or 1) * len(grads))
+        state, beta, step = self.state[parameter], group["momentum"], group["lr"]
+        lamda, tau = state["lambda"], group["temperature"] if self.train_draws else 1.0
+        factor = self.count(group, "examples") / (tau * count)
         finfo = torch.finfo(lamda.dtype)  # of float16, 65504
-        largest = min(_LARGEST_TERM, finfo.max / (4 * len(grads) * max(1.0, factor)))
+        largest = min(_LARGEST_TERM, finfo.max / (4 * max(1.0, factor)))
         bound = min(LARGEST_LAMBDA, finfo.max)
-        for rho_s, g_s in zip(noise, grads, strict=True):
-            for value, rho, g, ghat in chunks(lamda, rho_s, g_s, natural):
-                term = g.clone() if tau is None else relaxed_scale(value, rho, tau).mul_(g)
-                ghat.add_(term.clamp_(-largest, largest), alpha=factor)
-                ghat.add_(g, alpha=0)  # an infinite gradient is not cut, but makes lambda NaN
-        self._pull(group, parameter, natural)
-        beta = group["momentum"]
-        step = group["lr"]
+        kappa = 0.0 if self.prior == "none" else group["prior_precision"]
         if beta:
             if "m" not in state:
                 state["m"] = torch.zeros_like(lamda)
-            natural = state["m"].lerp_(natural, 1 - beta)
             step /= 1 - beta ** group["t"]
-        lamda.sub_(natural, alpha=step).clamp_(-bound, bound)
-        self.write(parameter)
-
-    def _pull(self, group: Group, parameter: Tensor, natural: Tensor) -> None:
-        """Add kappa (lambda - lambda_prior) to the natural gradient."""
-        state, kappa = self.state[parameter], group["prior_precision"]
-        if self.prior == "none":
-            return
-        natural.add_(state["lambda"], alpha=kappa)
-        if "prior" in state:
-            natural.sub_(state["prior"], alpha=kappa)
+        kept = [state[name] for name in ("prior", "m") if name in state]
+        for value, total, weight, *its in chunks(lamda, *sums, parameter, *kept):
+            natural = by_mean(total, value) if self.train_draws else total.clone()
+            natural.clamp_(-largest, largest).mul_(factor)
+            natural.add_(total, alpha=0)  # an infinite gradient is not cut, but makes lambda NaN
+            if kappa:
+                natural.add_(value, alpha=kappa)
+                if "prior" in state:
+                    natural.sub_(its[0], alpha=kappa)
+            if beta:
+                natural = its[-1].lerp_(natural, 1 - beta)
+            value.sub_(natural, alpha=step).clamp_(-bound, bound)
+            write_signs(value, weight)
 
     def task_ended(self, context: TaskContext) -> None:  # noqa: ARG002
         """Make the posterior the next task's prior, if it is `previous`."""

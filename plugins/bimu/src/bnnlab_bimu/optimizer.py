@@ -4,36 +4,23 @@ Source: "Active Continual Learning with Metaplastic Binary Bayesian Neural Netwo
 (arXiv 2605.30198).
 """
 
-import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
+from bnnlab.families.noise import logistic_, uniform_
 from bnnlab.families.posterior import BernoulliOptimizer
-from bnnlab.interfaces.elementwise import chunks
+from bnnlab.families.summed_draws import SummedDraws
+from bnnlab.interfaces.elementwise import chunks, draw_chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
+from bnnlab.interfaces.signs import write_signs
 from bnnlab.markers import AtLeast, Positive, Search
 
-NEAREST = 2.0**-17
-"""Noise is at least this far from 0 and 1, where its logit is infinite."""
 
-
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return numbers uniform in (0, 1): (k + 1/2) / 2^16, with k of 16 random bits.
-
-    That is fine enough for weights, and faster than torch's 24 bits a number, which are a large
-    part of a step that learns from one example.
-    """
-    count = math.prod(shape)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
-    bits.random_(-(2**63), None, generator=generator)
-    k = bits.view(torch.int16)[:count].view(shape)  # -2^15 to 2^15 - 1
-    return k.to(like.dtype).mul_(2.0**-16).add_(0.5 + NEAREST)
-
-
-class BiMU(BernoulliOptimizer):
+class BiMU(SummedDraws, BernoulliOptimizer):
     """A Bernoulli posterior whose certainty about a weight sets how fast that weight is learned.
 
     A binary weight w has P(w = +1) = sigmoid(2 lambda). A step learns at S draws of all weights,
@@ -120,50 +107,48 @@ class BiMU(BernoulliOptimizer):
             settings=settings,
             **posterior,
         )
-        self.draws = draws
+        self.draws_are_hard = draws == "hard"
 
-    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Return S draws, twice: the derivative is a function of the draw, so no noise is kept."""
-        value = self.state[parameter]["lambda"]
-        shape = (self.train_draws, *value.shape)
-        u = uniform(shape, value, self.generator(value.device))
-        if self.draws == "hard":
-            drawn = u.lt_(torch.sigmoid(2 * value)).mul_(2).sub_(1)
-        else:
-            # tanh(rho / tau) = 2 sigmoid(2 rho / tau) - 1, which is faster on the CPU.
-            drawn = u.logit_().add_(value, alpha=2)
-            if group["temperature"] != 1:
-                drawn.div_(group["temperature"])
-            drawn.sigmoid_().mul_(2).sub_(1)
+    def draws(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return draws, twice: the derivative is a function of the draw, so no noise is kept."""
+        drawn = self.room("weights", parameter, count)
+        generator = self.generator(parameter.device)
+        for value, w in draw_chunks((self.state[parameter]["lambda"],), (drawn,)):
+            if self.draws_are_hard:
+                uniform_(w, generator).lt_(torch.sigmoid(2 * value))
+            else:
+                logistic_(w, generator).add_(value, alpha=2)  # 2 rho
+                if group["temperature"] != 1:
+                    w.div_(group["temperature"])
+                w.sigmoid_()  # tanh(x) = 2 sigmoid(2 x) - 1, which is faster on the CPU
+            w.mul_(2).sub_(1)
         return drawn, drawn
 
-    def update(
-        self,
-        group: Group,
-        parameter: Tensor,
-        weights: Tensor,
-        noise: Tensor,  # noqa: ARG002
-        grads: Tensor,
-    ) -> None:
+    def terms(self, noise: Tensor, grads: Tensor) -> tuple[Tensor, ...]:
+        """Return tau dL/dlambda at each draw."""
+        if self.draws_are_hard:
+            return (grads,)
+        for w, g in draw_chunks((), (noise, grads)):
+            torch.addcmul(g, w.square_(), g, value=-1, out=w)
+        return (noise,)
+
+    def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
         """Apply the equations of this module, a chunk of the parameter at a time.
 
-        It overwrites `weights`.
+        With p = sigmoid(2 lambda), tanh(lambda) = 2 p - 1, and 1 - tanh^2(lambda) = 4 p (1 - p).
         """
-        lr, rho, memory = group["lr"], group["kl_weight"], group["memory"]
-        factor = group["likelihood_weight"] * self.count(group, "batch_size") / len(weights)
-        if self.draws == "hard":
-            summed = grads.sum(0)
-        else:
-            factor /= -group["temperature"]
-            summed = weights.square_().sub_(1).mul_(grads).sum(0)
-        for value, q in chunks(self.state[parameter]["lambda"], summed):
-            q.mul_(factor)
-            h = torch.mul(value, 2).sigmoid_().mul_(2).sub_(1)  # tanh(lambda), so far
-            bottom = torch.mul(h, q).add_(q.abs()).mul_(2).add_(1 / group["lr_max"])
-            h.square_().mul_(-rho).add_(rho)
-            bottom.add_(h)
-            top = q.mul_(lr)
+        lr, rho, memory = group["lr"], 4 * group["kl_weight"], group["memory"]
+        factor = group["likelihood_weight"] * self.count(group, "batch_size") / count
+        if not self.draws_are_hard:
+            factor /= group["temperature"]
+        for value, g, weight in chunks(self.state[parameter]["lambda"], *sums, parameter):
+            p = torch.mul(value, 2).sigmoid_()
+            bottom = g.clamp(max=0)
+            bottom.addcmul_(g, p, value=-1)  # -(g tanh(lambda) + |g|) / 2
+            spread = p.addcmul_(p, p, value=-1)
+            bottom.mul_(-4 * factor).add_(spread, alpha=rho).add_(1 / group["lr_max"])
+            top = torch.mul(g, lr * factor)
             if memory is not None:
-                top.addcmul_(h, value, value=1 / memory)
+                top.addcmul_(spread, value, value=rho / memory)
             value.addcdiv_(top, bottom, value=-1)
-        self.write(parameter)
+            write_signs(value, weight)

@@ -49,10 +49,10 @@ class BGD(GaussianOptimizer):
     ) -> None:
         super().__init__(model, lr=lr, **gaussian)
 
-    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, x_mu: Tensor, x_sigma: Tensor) -> None:
         """Apply the equations of this module."""
-        mu.addcmul_(sigma.square(), g_mu, value=-group["lr"])
-        x = g_sigma.mul_(sigma).mul_(0.5)
+        mu.addcmul_(sigma, x_mu, value=-group["lr"])
+        x = x_sigma.mul_(0.5)
         size = x.abs()
         factor = torch.hypot(size, torch.ones_like(size[:1])).add_(size)
         sigma.mul_(torch.where(x > 0, factor.reciprocal(), factor))

@@ -22,7 +22,7 @@ them.
 
 import math
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
@@ -31,15 +31,16 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.families.posterior import PosteriorOptimizer
+from bnnlab.families.noise import normal_
+from bnnlab.families.summed_draws import SummedDraws
 from bnnlab.guards.module_state import memory_kept
-from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.elementwise import chunks, draw_chunks
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Below, Positive, Search
 
 
-class GaussianOptimizer(PosteriorOptimizer):
+class GaussianOptimizer(SummedDraws):
     """A posterior in which real weights are independent: q(w) = N(mu, sigma^2).
 
     The docstring of this module has the equations.
@@ -112,22 +113,32 @@ class GaussianOptimizer(PosteriorOptimizer):
             self.state[parameter]["sigma"] = torch.full_like(parameter, sigma)
 
     @abstractmethod
-    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, x_mu: Tensor, x_sigma: Tensor) -> None:
         """Update mu and sigma in place, both from the old sigma.
 
         Args:
             group: The parameter group, with its settings.
             mu: Means, of any shape.
             sigma: Standard deviations.
-            g_mu: See the class.
-            g_sigma: See the class.
+            x_mu: sigma g_mu, see the class; it may be overwritten.
+            x_sigma: sigma g_sigma, likewise.
         """
 
-    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return mu + sigma eps and eps, both `(S, *parameter.shape)`."""
-        noise = parameter.new_empty((self.train_draws, *parameter.shape))
-        noise.normal_(generator=self.generator(parameter.device))
-        return torch.addcmul(parameter.detach(), self.state[parameter]["sigma"], noise), noise
+    def draws(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Return mu + sigma eps and eps."""
+        weights = self.room("weights", parameter, count)
+        noise = self.room("noise", parameter, count)
+        generator = self.generator(parameter.device)
+        shared = parameter.detach(), self.state[parameter]["sigma"]
+        for mu, sigma, w, eps in draw_chunks(shared, (weights, noise)):
+            torch.addcmul(mu, sigma, normal_(eps, generator), out=w)
+        return weights, noise
+
+    def terms(self, noise: Tensor, grads: Tensor) -> tuple[Tensor, ...]:
+        """Return g and g eps."""
+        for eps, g in draw_chunks((), (noise, grads)):
+            eps.mul_(g)
+        return grads, noise
 
     def draw(self, parameter: Tensor) -> Tensor:
         """Return weights drawn from the posterior."""
@@ -151,29 +162,19 @@ class GaussianOptimizer(PosteriorOptimizer):
         pruned = f", {self.prune:.3g} of the weights pruned" if self.prune else ""
         return super().predicts_by() + pruned
 
-    def update(
-        self,
-        group: Group,
-        parameter: Tensor,
-        weights: Tensor,  # noqa: ARG002
-        noise: Tensor,
-        grads: Tensor,
-    ) -> None:
-        """Estimate the gradients, cut them, and `move`; a chunk of each tensor at a time."""
-        batch_size, clamp = self.count(group, "batch_size"), group["clamp"]
+    def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
+        """Cut the gradients and `move`; a chunk of each tensor at a time."""
         finfo, ratio = torch.finfo(parameter.dtype), group["ratio_max"]
+        clamp = finfo.max if group["clamp"] is None else group["clamp"]
+        factor = self.count(group, "batch_size") / count
         smallest, largest = finfo.tiny**0.5, finfo.max**0.5
         low, high = group["sigma_min"] or smallest, group["sigma_max"] or largest
-        means, sigmas = grads.mean(0), grads.mul(noise).mean(0)
-        for mu, sigma, g_mu, g_sigma in chunks(
-            parameter, self.state[parameter]["sigma"], means, sigmas
-        ):
-            bound = sigma.new_full((), finfo.max) if clamp is None else clamp / sigma
-            for g in (g_mu, g_sigma):  # an infinite one would be cut like a large one
-                g.nan_to_num_(nan=math.nan, posinf=math.nan, neginf=math.nan).mul_(batch_size)
-                torch.clamp(g, -bound, bound, out=g)
+        for mu, sigma, *found in chunks(parameter, self.state[parameter]["sigma"], *sums):
+            scale = sigma * factor
+            # An infinite gradient would be cut like a large one.
+            x = [g.nan_to_num(math.nan, math.nan, math.nan).mul_(scale) for g in found]
             old = None if ratio is None else (mu.clone(), sigma.clone())
-            self.move(group, mu, sigma, g_mu, g_sigma)
+            self.move(group, mu, sigma, *(each.clamp_(-clamp, clamp) for each in x))
             if old is not None:
                 most = ratio * old[1]
                 for value, before in zip((mu, sigma), old, strict=True):

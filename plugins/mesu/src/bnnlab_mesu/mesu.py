@@ -75,14 +75,14 @@ class MESU(GaussianOptimizer):
             **gaussian,
         )
 
-    def move(self, group: Group, mu: Tensor, sigma: Tensor, g_mu: Tensor, g_sigma: Tensor) -> None:
+    def move(self, group: Group, mu: Tensor, sigma: Tensor, x_mu: Tensor, x_sigma: Tensor) -> None:
         """Apply the equations of this module."""
-        variance, prior_variance = sigma.square(), group["prior_sigma"] ** 2
+        prior_variance = group["prior_sigma"] ** 2
         memory = math.inf if group["memory"] is None else group["memory"]
         pull = 1 / (memory * prior_variance)
-        step = torch.sub(group["prior_mean"], mu).mul_(pull).sub_(g_mu)
-        mu.addcmul_(variance, step, value=group["lr"])
-        # Delta sigma / sigma, so that its bound is a number.
-        growth = torch.sub(prior_variance, variance, out=variance).mul_(pull)
-        growth.addcmul_(sigma, g_sigma, value=-1).mul_(group["sigma_lr"] / 2)
-        sigma.mul_(growth.add_(1).clamp_(min=SHRINK))
+        # 1 + Delta sigma / sigma, so that its bound is a number.
+        growth = torch.addcmul(x_sigma, sigma, sigma, value=pull)
+        growth.sub_(pull * prior_variance).mul_(-group["sigma_lr"] / 2).add_(1)
+        step = torch.sub(group["prior_mean"], mu).mul_(sigma).mul_(pull).sub_(x_mu)
+        mu.addcmul_(sigma, step, value=group["lr"])
+        sigma.mul_(growth.clamp_(min=SHRINK))

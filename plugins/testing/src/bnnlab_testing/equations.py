@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bnnlab.families import summed_draws
+from bnnlab.interfaces import elementwise
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import LearningRule
 from bnnlab.nn.layers import BinaryConv2d, BinaryLinear, Sign
@@ -52,6 +55,12 @@ def make_closure(
         return loss.detach()
 
     return closure
+
+
+def take_networks_for_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small networks be updated in chunks, and evaluated draw by draw, as large ones are."""
+    for module in (elementwise, summed_draws):
+        monkeypatch.setattr(module, "CPU_CHUNK", 64)
 
 
 def attached(rule: Rule, model: Model, seed: int = 3) -> Rule:

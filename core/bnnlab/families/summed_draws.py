@@ -1,0 +1,109 @@
+"""Optimizers with a posterior whose update needs only sums over the weight draws."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bnnlab.families.posterior import PosteriorOptimizer
+from bnnlab.interfaces.draw_by_draw import each_draw
+from bnnlab.interfaces.elementwise import CPU_CHUNK
+from bnnlab.interfaces.optimizer import Group
+from bnnlab.interfaces.rule import Closure
+
+
+class SummedDraws(PosteriorOptimizer):
+    """A posterior optimizer whose update needs only sums over the draws.
+
+    In place of `sample` and `update` it has `draws`, `terms` and `learn`. A network that is large
+    on the CPU is then evaluated at one draw after another, in the memory of one.
+    """
+
+    @abstractmethod
+    def draws(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return weight draws, and what `terms` needs of them, both `(count, *parameter.shape)`.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameter: The learned parameter, key of `self.state`.
+            count: The number of draws.
+        """
+
+    @abstractmethod
+    def terms(self, noise: Tensor, grads: Tensor) -> tuple[Tensor, ...]:
+        """Return what is summed over the draws of a parameter, each `(count, *parameter.shape)`.
+
+        They may overwrite `noise`, not `grads`.
+
+        Args:
+            noise: What `draws` returned beside the weights.
+            grads: Gradient of the batch-mean loss at each of the weights.
+        """
+
+    @abstractmethod
+    def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
+        """Update the posterior of a parameter, and write its deployed weight into it.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameter: The learned parameter, key of `self.state`.
+            sums: The terms, summed over the draws; not to be changed.
+            count: The number of draws.
+        """
+
+    def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """Return S draws."""
+        return self.draws(group, parameter, self.train_draws)
+
+    def update(
+        self,
+        group: Group,
+        parameter: Tensor,
+        weights: Tensor,  # noqa: ARG002
+        noise: Tensor,
+        grads: Tensor,
+    ) -> None:
+        """Sum the terms and learn from them."""
+        terms = self.terms(noise, grads)
+        sums = [term[0] if len(term) == 1 else term.sum(0) for term in terms]
+        self.learn(group, parameter, sums, len(grads))
+
+    def _learn_at_draws(
+        self, groups: Mapping[Tensor, Group], closure: Callable[[], Tensor]
+    ) -> Tensor:
+        """Take one draw after another if there are several of a large network on the CPU."""
+        size = sum(parameter.numel() for parameter in groups)
+        on_cpu = all(parameter.device.type == "cpu" for parameter in groups)
+        if self.train_draws < 2 or size <= CPU_CHUNK or not on_cpu:
+            return super()._learn_at_draws(groups, closure)
+        noise: dict[Tensor, Tensor] = {}
+
+        def each() -> Iterator[dict[Tensor, Tensor]]:
+            for _ in range(self.train_draws):
+                drawn = {p: self.draws(group, p, 1) for p, group in groups.items()}
+                noise.update({p: its for p, (_, its) in drawn.items()})
+                yield {p: weights[0] for p, (weights, _) in drawn.items()}
+
+        if isinstance(closure, Closure):
+            found = closure.at_each(each())
+        else:
+            found = each_draw(closure, each(), self._parameters())
+        losses = []
+        sums: dict[Tensor, list[Tensor]] = {}
+        for loss, grads in found:
+            losses.append(loss)
+            for p in [*grads]:
+                terms = self.terms(noise[p], grads.pop(p)[None])
+                self._add(p, [term[0] for term in terms], sums)
+        for p, its in sums.items():
+            self.learn(groups[p], p, its, self.train_draws)
+        return torch.stack(losses).mean()
+
+    def _add(self, p: Tensor, terms: list[Tensor], sums: dict[Tensor, list[Tensor]]) -> None:
+        """Add the terms of one draw to the sums of a parameter."""
+        if p in sums:
+            torch._foreach_add_(sums[p], terms)
+            return
+        rooms = [self.room(f"sum {i}", p, 1, term.dtype)[0] for i, term in enumerate(terms)]
+        sums[p] = [room.copy_(term) for room, term in zip(rooms, terms, strict=True)]
