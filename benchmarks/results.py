@@ -23,6 +23,7 @@ from typing import Any
 from bnnlab import PluginHost, UsageError
 from bnnlab.engine.continual import recent_accuracy
 from bnnlab.storage.folder import CONFIG, RESULT
+from bnnlab.storage.rows import unpacked
 from bnnlab_studies.plan import Cell, Plan, make_plan
 from bnnlab_studies.record import Record
 
@@ -200,7 +201,8 @@ def cells_of(plan: Plan, place: Place) -> Cells:
 def _read(place: Path, cell: Cell, seed: int) -> Record | None:
     """Read a run's folder or a kept result; None if it is not there, or not complete."""
     if place.is_file():
-        settings, result = {**cell.settings, "seed": seed}, json.loads(place.read_text())
+        settings = {**cell.settings, "seed": seed}
+        result = json.loads(place.read_text(), object_hook=unpacked)
         run = Record(place.stem, None, result.get("status", "complete"), settings, result)
     elif (place / CONFIG).exists():
         run = Record.read(place)

@@ -51,6 +51,8 @@ class Said(TypedDict, total=False):
     keep: Literal["last", "best"] | None
     seed: int | None
     evaluate_on: EvaluateOn | None
+    evaluate: str | None
+    forward: bool | None
     device: str | None
     threads: int | None
     uncertainty: bool | None

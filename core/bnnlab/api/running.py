@@ -64,6 +64,8 @@ def run(  # noqa: D417  # `_document` adds the settings
     seed: int | None = None,
     seeds: int | Sequence[int] | None = None,
     evaluate_on: EvaluateOn | None = None,
+    evaluate: str | None = None,
+    forward: bool | None = None,
     device: str | None = None,
     threads: int | None = None,
     uncertainty: bool | None = None,

@@ -72,9 +72,12 @@ class Display:
         """Print the accuracy after a task."""
         seen = [a for a in accuracy[: task + 1] if a is not None]
         score = self._score
-        said = f"task {task + 1}/{self._tasks} learned: {score.name} {score.text(seen[-1])} on it"
-        if task:
-            said += f", {score.text(sum(seen) / len(seen))} on average over all so far"
+        said = f"task {task + 1}/{self._tasks} learned"
+        if seen:
+            said += f": {score.name} {score.text(seen[-1])} on it"
+        if len(seen) > 1:
+            which = "all so far" if len(seen) > task else f"the last {len(seen)}"
+            said += f", {score.text(sum(seen) / len(seen))} on average over {which}"
         self.progress.console.print(said, highlight=False)
 
 

@@ -45,12 +45,8 @@ def forgetting(matrix: Matrix) -> float | None:
     Source: Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018, eq. 3.
     """
     last = len(matrix) - 1
-    losses = []
-    for task in range(last):
-        history = [a for row in matrix[task:last] if (a := row[task]) is not None]
-        final = matrix[last][task]
-        losses.append(None if final is None or not history else max(history) - final)
-    return _mean(losses)
+    bests = [_max([row[task] for row in matrix[task:last]]) for task in range(last)]
+    return _mean([_minus(best, matrix[last][task]) for task, best in enumerate(bests)])
 
 
 def backward_transfer(matrix: Matrix) -> float | None:
@@ -97,6 +93,11 @@ def retention(matrix: Matrix) -> list[float | None]:
 
 def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
+
+
+def _max(values: Sequence[float | None]) -> float | None:
+    measured = [value for value in values if value is not None]
+    return max(measured) if measured and len(measured) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

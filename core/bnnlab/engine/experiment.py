@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from bnnlab.interfaces.stream import protocol_hash
 from bnnlab.registry.given import resuming
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.run import RunConfig
+from bnnlab.storage import rows
 from bnnlab.storage.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -118,7 +120,7 @@ class Experiment:
         now = {"seconds": round(self.learner.progress.seconds, 3), "time": round(time.time(), 3)}
         metrics = {**metrics, **now}
         if self.folder:
-            self.folder.append_metrics(metrics)
+            self.folder.append_metrics(_stored(self.config, metrics, metrics))
         self.observers.notify("bnnlab_metrics_logged", metrics=metrics)
         if metrics["event"] == "evaluation":
             task, accuracy = metrics["task"], metrics["accuracy"]
@@ -152,6 +154,7 @@ class Experiment:
             protocol=protocol_hash(origin.protocol),
             protocol_description=origin.protocol,
             evaluate_on=self.config.evaluate_on,
+            evaluate=self.config.evaluate,
             score=run.tasks[0].objective.score,
             seed=run.seed,
             run_id=origin.run_id,
@@ -165,9 +168,21 @@ class Experiment:
         found, has_ended = result.as_dict(), status in ("complete", "stopped")
         try:
             if self.folder:
-                self.observers.notify("bnnlab_saved", file=self.folder.write_result(found))
+                stored = _stored(self.config, found, ["accuracy"])
+                self.observers.notify("bnnlab_saved", file=self.folder.write_result(stored))
             self.result = result if has_ended else None
         finally:
             if self.result is not None or not has_ended:  # else it has failed, and comes here again
                 self.observers.notify("bnnlab_run_ended", result=found)
         return result
+
+
+def _stored(config: RunConfig, found: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return what a file holds of this: of these lists, without what was not measured.
+
+    So files grow with the tasks, and not with their square. A run that evaluates all tasks writes
+    files as earlier versions do.
+    """
+    if config.evaluate == "all":
+        return found
+    return {**found, **{name: rows.packed(found[name]) for name in names}}

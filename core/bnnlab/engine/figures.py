@@ -98,7 +98,9 @@ def has_one_task(result: Mapping[str, Any]) -> bool:
 def heading(result: Mapping[str, Any]) -> str:
     """Say what the numbers of an accuracy matrix are."""
     flips = "% of the binary weights that the task changed" if result["flips"] else "not measured"
-    return f"{result.get('evaluate_on', 'test')} {score_of(result).label}; flips: {flips}"
+    evaluate = result.get("evaluate", "all")
+    gaps = "" if evaluate == "all" else f"; -: not measured (evaluate = {evaluate})"
+    return f"{result.get('evaluate_on', 'test')} {score_of(result).label}{gaps}; flips: {flips}"
 
 
 def chosen(count: int, room: int = MOST) -> list[int]:

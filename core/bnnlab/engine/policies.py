@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from bnnlab.errors import UsageError
+from bnnlab.interfaces.evaluations import Evaluations
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objectives import CLASSES, Classes
 from bnnlab.interfaces.policy import Policy
@@ -14,6 +15,7 @@ from bnnlab.interfaces.schedule import Schedule
 from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import BatchNorm
 from bnnlab.settings.run import RunConfig
+from bnnlab.settings.terms import evaluated
 
 
 def of(config: RunConfig, tasks: Sequence[Task]) -> Policy:
@@ -42,6 +44,7 @@ def of(config: RunConfig, tasks: Sequence[Task]) -> Policy:
         clip_value=config.clip_value,
         patience=config.patience,
         keep=config.keep,
+        evaluations=Evaluations.of(*evaluated(config.evaluate), config.forward),
     )
 
 

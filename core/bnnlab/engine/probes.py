@@ -58,17 +58,22 @@ class Probes:
         """Return whether any probe overrides a moment, such as `Probe.stepped`."""
         return any(overrides(probe, moment) for probe in self._probes.values())
 
-    def ask(self, moment: Any, *given: Any, only: str | None = None) -> dict[str, Any]:
+    def ask(
+        self, moment: Any, *given: Any, only: str | None = None, without: Any = None
+    ) -> dict[str, Any]:
         """Call a moment of the probes that override it, and log; return their answers by name.
 
         Args:
             moment: A method of `Probe`.
             given: Its arguments. Each probe gets lists and mappings of its own.
             only: The one probe that is asked; all by default.
+            without: A moment; probes that override it are not asked.
         """
         name, answers = moment.__name__, {}
         for who, probe in self._probes.items():
             if not overrides(probe, moment) or only not in (None, who):
+                continue
+            if without is not None and overrides(probe, without):
                 continue
             with self._guarded(f"probe {who} in {name}", moment, given):
                 answer = getattr(probe, name)(*map(_own, given))

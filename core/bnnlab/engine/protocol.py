@@ -129,13 +129,15 @@ def _describe(
 ) -> dict[str, Any]:
     """Describe the data and `files` that are learned from, their order, their split, the score."""
     predictor, memory = run.optimizer.predicts_by(), run.rule.memory
-    objective = run.tasks[0].objective
+    objective, evaluations = run.tasks[0].objective, run.policy.evaluations
+    is_whole = evaluations.is_whole(len(run.tasks), run.task_ids)
     return {
         **({"files": files} if files else {}),
         "stream": stream.protocol(),
         **_length(run),
         "batch_size": run.batch_size,
         "score": f"{objective.score} of {predictor} on each task's whole {config.evaluate_on} part",
+        **({} if is_whole else {"scored": str(evaluations)}),
         "task_ids_at_test": run.task_ids,
         "revisits_training_images": needs_recalibration(run.model),
         **({} if memory is None else {"memory": memory.describe()}),

@@ -98,6 +98,7 @@ class Result(Measured):
         model: The trained model, in evaluation mode, as `bnnlab.load` returns it.
         folder: Where the run was written, or None.
         evaluate_on: The part of each task that was scored, `test` or `validation`.
+        evaluate: After which tasks which tasks were scored, as the setting says it.
         score: What the numbers of `accuracy` are, such as "top-1 accuracy" or "R2". Measures keep
             their names: `average_accuracy` is the average R2 then, and its range is that of R2.
     """
@@ -145,6 +146,7 @@ class Result(Measured):
     model: "Model"
     folder: Path | None
     evaluate_on: EvaluateOn = "test"
+    evaluate: str = "all"
     score: str = "top-1 accuracy"
 
     def plot(self) -> Any:

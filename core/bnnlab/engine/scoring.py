@@ -22,9 +22,9 @@ class Scorer:
         self._evaluator = Evaluator(run.model, run.optimizer, run.task_ids)
 
     def score_untrained(self) -> None:
-        """Score the model before training on all tasks; no probe is asked."""
+        """Score the model before training on all tasks, for forward transfer; ask no probe."""
         progress, tasks = self.progress, self.made.tasks
-        if not self.made.task_ids:  # else an unseen task has no statistics of its own yet
+        if self._goes_ahead:
             self._score(tasks, tasks[:1], None)
         progress.untrained = progress.end_evaluation() or [None] * len(tasks)
         score = tasks[0].objective.score
@@ -41,17 +41,29 @@ class Scorer:
         return {"validation_accuracy": held.score()}
 
     def score_after(self, task: Task) -> None:
-        """Score the tasks seen and, for forward transfer, the next one."""
+        """Score tasks seen, as far as the run is told to, and the next one for forward transfer.
+
+        If there is nothing to score, probes that wait for predictions are not asked.
+        """
         progress, tasks = self.progress, self.made.tasks
         self.made.optimizer.look()  # at what task_ended() left
-        seen, at = tasks[: task.index + 1], progress.at(task)
-        self._score(seen if self.made.task_ids else tasks[: task.index + 2], seen, at)
-        row = progress.end_evaluation()
+        at = progress.at(task)
+        asked = self.made.policy.evaluations.after(task.index, len(tasks))
+        if asked:
+            scored = tasks[asked.start : asked.stop + self._goes_ahead]
+            self._score(scored, tasks[: task.index + 1], at)
+        row = [*[None] * asked.start, *progress.end_evaluation()]
         row += [None] * (len(tasks) - len(row))
         progress.accuracy.append(row)
         line = {"event": "evaluation", "task": task.index, "step": progress.steps, "accuracy": row}
-        answers = self._probes.ask(Probe.evaluated, at, row)
+        unasked = None if asked else Probe.predicted
+        answers = self._probes.ask(Probe.evaluated, at, row, without=unasked)
         self._control.log({**joined(answers, {*line, *STAMPS}), **line})
+
+    @property
+    def _goes_ahead(self) -> bool:
+        """Whether tasks are scored before they are learned: then they have statistics, too."""
+        return self.made.policy.evaluations.forward and not self.made.task_ids
 
     def _score(self, tasks: Sequence[Task], seen: Sequence[Task], at: Moment | None) -> None:
         """Score test parts from where the progress is; `at` is None before training."""

@@ -186,7 +186,7 @@ def _step(optimizer: Optimizer, closure: Closure) -> tuple[Tensor, Tensor]:
 
 def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
     """Let the optimizer look, and add to what it finds where in the run that was."""
-    rows = progress.accuracy
+    good = [(n, row[n]) for n, row in enumerate(progress.accuracy) if row[n] is not None]
     try:
         optimizer.look()
     except RunError as error:
@@ -194,12 +194,11 @@ def _look(optimizer: Optimizer, progress: Progress, task: Task) -> None:
         step = int(bad[0]) + 1 if len(bad) else progress.step
         is_infinite = len(bad) and task.classes is not None and progress.losses[step - 1].isinf()
         cause = _OUTSIDE if is_infinite else ""
-        last = (
-            f"The last good evaluation is the one after task {len(rows)}, with "
-            f"{score_of({'score': task.objective.score}).text(rows[-1][len(rows) - 1])} on it."
-            if rows
-            else "No task was evaluated before."
-        )
+        last = "No task was evaluated before."
+        for before, found in good[-1:]:
+            on_it = score_of({"score": task.objective.score}).text(found)
+            last = f"The last good evaluation is the one after task {before + 1}, "
+            last += f"with {on_it} on it."
         raise RunError(
             f"task {task.index + 1} ({task.name}), epoch {progress.epoch + 1}, step {step}: "
             f"{error}{cause} {last}"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bnnlab.interfaces.evaluations import WHOLE, Evaluations
 from bnnlab.interfaces.schedule import CONSTANT, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a run trains: how long, at which learning rates, by which gradients, and what it keeps.
+    """How a run trains: how long, at which rates, by which gradients; what it keeps; its scores.
 
     Attributes:
         epochs: Passes over the training data of each task, in order; empty where all tasks have
@@ -22,6 +23,7 @@ class Policy:
             all epochs are made.
         keep: What is kept of a task: what its last epoch left, or the epoch with the best
             validation score.
+        evaluations: After which tasks it is scored, and on which.
     """
 
     epochs: Sequence[int] = ()
@@ -31,6 +33,7 @@ class Policy:
     clip_value: float | None = None
     patience: int | None = None
     keep: Literal["last", "best"] = "last"
+    evaluations: Evaluations = WHOLE
 
     @property
     def selects(self) -> bool:

@@ -169,17 +169,18 @@ class Probe:
         """Hear that an epoch is over, with its line of metrics.jsonl."""
 
     def further_inputs(self, at: Moment) -> Sequence[Examples]:  # noqa: ARG002
-        """Return further inputs that the evaluation after a task predicts, a list of `Examples`.
+        """Return further inputs that an evaluation after a task predicts, a list of `Examples`.
 
         An evaluation that was interrupted asks again, and must be given the same.
         """
         return ()
 
     def predicted(self, at: Moment, task: Task | None, prediction: Any) -> None:
-        """Hear what the evaluation after a task predicts, one after another.
+        """Hear what an evaluation after a task predicts, one after another.
 
         Those for the further inputs come first, with None in place of the task; then those for the
-        test parts of the tasks seen and of the next one.
+        test parts of the tasks seen and of the next one, or of those that `run.policy.evaluations`
+        names. After the last task, they are all.
 
         Args:
             at: After the task.
@@ -190,9 +191,13 @@ class Probe:
     def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
         """Hear that a task is learned and evaluated.
 
+        If nothing is evaluated after a task, a probe that overrides `predicted` does not hear of
+        it; another one does.
+
         Args:
             at: After the task.
-            accuracy: The task's row of the accuracy matrix, a fraction per task.
+            accuracy: The task's row of the accuracy matrix, a fraction per task; None where it was
+                not measured.
 
         Returns:
             What is added to the evaluation's line of metrics.jsonl, by names that are new in it.

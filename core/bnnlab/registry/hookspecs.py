@@ -72,7 +72,10 @@ def bnnlab_metrics_logged(metrics: Mapping[str, Any], run_id: str) -> None:
 
 @hookspec
 def bnnlab_task_ended(task: int, accuracy: Sequence[float | None], run_id: str) -> None:
-    """Task `task` (from 0) was learned; `accuracy` is its row of the matrix, as fractions."""
+    """Task `task` (from 0) was learned; `accuracy` is its row of the matrix, as fractions.
+
+    None: not measured, which may be the whole row.
+    """
 
 
 @hookspec

@@ -46,6 +46,8 @@ class RunSettings:
         seed: Root seed of all random numbers.
         evaluate_on: Part of each task that the run is scored on. validation: the test part is not
             read, so settings may be chosen by the result.
+        evaluate: After which tasks the run is scored, on which: all, every:K, last:N or final.
+        forward: Measure forward transfer, if all are scored: score each task before it is learned.
         device: Where the run computes: auto, cpu, cuda, cuda:1 or mps.
         threads: CPU threads of torch. none: torch's number, at most the cores that this process
             may use.
@@ -82,6 +84,8 @@ class RunSettings:
     keep: Literal["last", "best"] = "last"
     seed: Annotated[int, AtLeast(0), Below(2**63)] = 0
     evaluate_on: EvaluateOn = "test"
+    evaluate: str = "all"
+    forward: bool = True
     device: str = "auto"
     threads: Annotated[int | None, AtLeast(1), AtMost(1024)] = None
     uncertainty: bool = False

@@ -1,6 +1,7 @@
 """What the settings of a run ask of each other and of its components, beside their own bounds."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,9 +15,10 @@ ONLY_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "schedule_every": ("schedule", ("step",)),
     "schedule_at": ("schedule", ("multistep",)),
     "warmup": ("schedule", tuple(it for it in get_args(Schedule) if it != "one-cycle")),
+    "forward": ("evaluate", ("all",)),
 }
 """The settings that belong to some values of another one alone: its name, and these values."""
-BEARING = frozenset({*ONLY_WITH, "loss", "schedule", "accumulate", "epochs", "steps"})
+BEARING = frozenset({*ONLY_WITH, "loss", "schedule", "accumulate", "epochs", "steps", "evaluate"})
 """The settings whose values decide on the others, or on the components."""
 _DEFAULTS = {option.name: option.default for option in RUN_OPTIONS}
 _LENGTH = ("stream", "epochs", "steps", "batch_size")
@@ -40,7 +42,25 @@ def faults(config: RunConfig) -> tuple[str, ...]:
         found.append("schedule = multistep: say when, such as schedule_at = [30, 60].")
     if isinstance(config.epochs, Sequence) and config.steps:
         found.append("epochs and steps are both given: leave one out.")
+    try:
+        evaluated(config.evaluate)
+    except ValueError as error:
+        found.append(str(error))
     return tuple(found)
+
+
+def evaluated(text: str) -> tuple[str, int]:
+    """Return the word and the number of `evaluate`: `last` and 5 of `last:5`, else 0.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    found = re.fullmatch(r"(all|final)|(every|last):([1-9]\d{0,8})", text)
+    if found is None:
+        raise ValueError(
+            f"evaluate: {text!r} is none of all, every:K, last:N, final; K and N from 1, as last:5."
+        )
+    return found[1] or found[2], int(found[3] or 0)
 
 
 def unfit(config: RunConfig, choices: Mapping[Kind, Choice]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from bnnlab.storage.environment import environment
 from bnnlab.storage.files import to_json, write_atomically
 from bnnlab.storage.log import written
 from bnnlab.storage.owner import LOCK, OWNER, this_process
+from bnnlab.storage.rows import unpacked
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     file = run / METRICS
     try:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        metrics = [json.loads(line) for line in lines if line.endswith("\n")]
+        metrics = [json.loads(line, object_hook=unpacked) for line in lines if line.endswith("\n")]
     except OSError as error:
         why = f"it has no {METRICS}{_below(run)}"
         raise UsageError(f"{run} is not a run's folder: {why}") from error

@@ -20,7 +20,10 @@ Lines = list[dict[str, Any]]
 
 def write(folder: Path, lines: Lines, result: dict[str, Any] | None = None) -> Path:
     folder.mkdir(parents=True)
-    evaluations = [{"event": "evaluation", "task": n, **line} for n, line in enumerate(lines)]
+    row = [0.5] * len(lines)
+    evaluations = [
+        {"event": "evaluation", "task": n, "accuracy": row, **line} for n, line in enumerate(lines)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(it) + "\n" for it in evaluations))
     if result:
         (folder / "result.json").write_text(json.dumps({"seed": 0, "components": {}, **result}))
@@ -201,3 +204,26 @@ def test_a_result_without_a_folder_is_drawn_like_its_run(tmp_path: Path) -> None
     (legend,) = plot_accuracy([result, there]).legends
     names = [each.get_text() for each in legend.get_texts()]
     assert names == ["bp + bimu + mlp + permuted-digits, seed 0", "run"]
+
+
+def test_what_is_over_some_tasks_only_is_said_and_gaps_are_blank(tmp_path: Path) -> None:
+    rows = [[0.5, None, None, None], [None] * 4, [None, None, 0.5, None], [0.5] * 4]
+    of_all = [
+        {"task": task, "accuracy": row, **confused, **its}
+        for task, (row, confused, its) in enumerate(
+            zip(rows, confusions(4, 4), uncertain(4), strict=True)
+        )
+    ]
+    lines = [line for line in of_all if line["task"] != 1]
+    for plot in (plot_uncertainty, plot_confusion):
+        text = plot(write(tmp_path / plot.__name__, lines)).get_suptitle()
+        assert "after task 4, over all tasks learned\nbefore: over the tasks that were" in text
+        text = plot(write(tmp_path / f"{plot.__name__}-stopped", lines[:2])).get_suptitle()
+        assert "after task 3, over the tasks that were scored then" in text
+        assert "before: " not in text
+    figure = plot_confusion(write(tmp_path / "gap", lines))
+    (over,) = (each for each in figure.axes if each.get_xlabel().startswith("tasks learned"))
+    (image,) = over.images
+    shown = np.ma.filled(image.get_array(), np.nan)
+    assert np.isnan(shown[:, 1]).all()
+    assert (shown[:, 3] == [100, 80, 80, 80]).all()

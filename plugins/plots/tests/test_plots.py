@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib", reason="plots need matplotlib")
 
 from bnnlab import UsageError
 from bnnlab.cli import main
+from bnnlab.storage.rows import packed
 from bnnlab_plots import plot_accuracy, plot_diagnosis, plot_weights, save
 
 
@@ -463,3 +464,27 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert [each.get_text().strip().replace(r"\$", "$") for each in legend.get_texts()] == names
     record_weights(tmp_path / "run", layers=1, tasks=2, name=" ".join(names))
     save(plot_weights(tmp_path / "run"), tmp_path / "weights.svg")
+
+
+LAST_TWO: list[list[float | None]] = [
+    [0.9, None, None, None],
+    [0.7, 0.9, None, None],
+    [None, 0.7, 0.9, None],
+    [0.3, 0.4, 0.7, 0.9],
+]
+"""Of a run with `evaluate = last:2`."""
+
+
+def test_averages_are_drawn_where_all_tasks_learned_were_scored(tmp_path: Path) -> None:
+    """The line does not bridge the others, and each of its points is marked."""
+    whole = record_accuracy(tmp_path / "whole", matrix(4))
+    some = record_accuracy(tmp_path / "some", [*map(packed, LAST_TWO)])
+    figure = plot_accuracy([whole, some])
+    figure.draw_without_rendering()
+    _, line = figure.axes[0].lines
+    np.testing.assert_allclose(line.get_ydata(), [90, 80, np.nan, 57.5])  # type: ignore[arg-type]
+    assert line.get_markevery() == [0, 1, 3]
+    upper, lower = plot_accuracy([some]).axes[:2]
+    np.testing.assert_allclose(upper.lines[0].get_ydata(), [90, 70, np.nan, 30])  # type: ignore[arg-type]
+    shown = np.ma.filled(lower.images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(shown, percent(LAST_TWO))

@@ -15,6 +15,7 @@ import bnnlab
 from bnnlab.cli import main
 from bnnlab.errors import UsageError, printable
 from bnnlab.settings.run import ELSEWHERE
+from bnnlab.storage.rows import packed
 from bnnlab_report import render
 from bnnlab_studies.gathering import gather
 
@@ -265,6 +266,20 @@ def test_one_task_has_an_accuracy_and_no_average(make_run: MakeRun, tmp_path: Pa
     assert "average accuracy" not in text
     with pytest.raises(UsageError, match="forgetting needs several tasks, and these runs have one"):
         render([tmp_path / "study"], "forgetting")
+
+
+def test_what_was_not_evaluated_is_told_as_not_measured(make_run: MakeRun) -> None:
+    """Of a run with `evaluate = last:1`; its files have rows without what is not measured."""
+    rows = [[0.6, None, None], [None, 0.6, None], [0.2, 0.3, 0.7]]
+    result = {"accuracy": [*map(packed, rows)], "tasks": ["a", "b", "c"], "forgetting": None}
+    folder = make_run("some", result={**result, "retention": [0.6, None, 0.2]})
+    page = read(folder)
+    assert page.column("matrix-1", "on task 1") == [0.6, "", 0.2]
+    assert page.column("average", "tasks learned") == [1, 2, 3]
+    assert page.column("average", "mean accuracy %")[1:] == [None, pytest.approx(0.4)]
+    assert "No complete run measured forgetting." in page.text
+    with pytest.raises(UsageError, match="forgetting was measured in no complete run"):
+        render([folder], "forgetting")
 
 
 def test_what_other_plugins_measure_is_shown(make_run: MakeRun) -> None:

@@ -24,6 +24,7 @@ class _Scores(Probe, ABC):
     def predicted(self, at: Moment, task: Task | None, prediction: Any) -> None:
         """Score the prediction for a task seen."""
         if task is not None and task.index <= at.task.index:
+            self._row += [{} for _ in range(task.index - len(self._row))]  # not evaluated
             self._row.append(self.score(prediction))
 
     def evaluated(self, at: Moment, accuracy: Sequence[float | None]) -> Mapping[str, Any]:  # noqa: ARG002
@@ -32,9 +33,9 @@ class _Scores(Probe, ABC):
         return self.measures()
 
     def measures(self) -> Mapping[str, Any]:
-        """Return each score, per task seen."""
-        names = self._measured[0] if self._measured else ()
-        return {name: [each[name] for each in self._measured] for name in names}
+        """Return each score, per task seen; None where it was not evaluated."""
+        names = self._measured[-1] if self._measured else ()
+        return {name: [each.get(name) for each in self._measured] for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was measured, and what the evaluation under way has scored so far."""

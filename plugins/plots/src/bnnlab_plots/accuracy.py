@@ -16,6 +16,7 @@ from bnnlab_plots.figure import (
     difference,
     integer_ticks,
     looks,
+    marked,
     marks,
     name_of,
     new_figure,
@@ -127,11 +128,11 @@ def _plot_several(runs: Sequence[Source]) -> "Figure":
     panels = figure.subplot_mosaic(places, height_ratios=[2.5, 2.5] + [2.2] * rows)
     upper, middle = panels["average"], panels["latest"]
     for number, (matrix, name) in enumerate(zip(matrices, names, strict=True)):
-        look = looks(number) | marks(len(matrix))
-        tasks = np.arange(1, len(matrix) + 1)
-        averages = [matrix[n - 1, :n].mean() for n in tasks]
-        upper.plot(tasks, averages, label=name, **look)
-        middle.plot(tasks, matrix[-1, : len(tasks)], linewidth=0.8, **look)
+        look, tasks = looks(number), np.arange(1, len(matrix) + 1)
+        averages = np.array([matrix[n - 1, :n].mean() for n in tasks])
+        finals = matrix[-1, : len(tasks)]
+        upper.plot(tasks, averages, label=name, **look, **marked(averages))
+        middle.plot(tasks, finals, linewidth=0.8, **look, **marked(finals))
     average = f"average {of.name}\non the tasks learned{_unit(of)}"
     latest = f"{of.name} after the\nlast task learned{_unit(of)}"
     _finish_lines(upper, most, "tasks learned", average, of)

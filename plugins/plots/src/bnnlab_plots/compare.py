@@ -13,7 +13,7 @@ from bnnlab_plots.figure import (
     difference,
     integer_ticks,
     looks,
-    marks,
+    marked,
     new_figure,
     plain,
 )
@@ -119,30 +119,33 @@ def _title(study: "Study", measure: str, found: "Sequence[Comparison]") -> str:
 
 
 def _averages(runs: "Sequence[Record]") -> "list[list[float]]":
-    """Return per task learned, per run that counts, the average accuracy on the tasks learned."""
+    """Return per task learned, per run that counts, the average accuracy on the tasks learned.
+
+    There is none after a task where not all of these were evaluated.
+    """
     complete = [run for run in runs if run.is_complete]
     own = [run for run in complete if run["protocol"] == complete[0]["protocol"]]
     matrices = [run.result["accuracy"] for run in own]
     count = min(map(len, matrices), default=0)
-    return [[fmean(rows[n][: n + 1]) for rows in matrices] for n in range(count)]
+    seen = [[rows[n][: n + 1] for rows in matrices] for n in range(count)]
+    return [[fmean(row) for row in rows if None not in row] for rows in seen]
 
 
 def _draw_curves(
     axes: "Axes", curves: Mapping[str, list[list[float]]], tasks: int, score: "Score"
 ) -> None:
+    import numpy as np  # the command's help needs none of it
+
     from bnnlab_studies.statistics import summarise
     from bnnlab_studies.tables import possible
 
     for number, rows in enumerate(curves.values()):
         found = [possible(MEASURE, summarise(values), score) for values in rows]
-        after = range(1, len(found) + 1)
-        look = looks(number)
-        means = [score.factor * (each.mean or 0) for each in found]
-        axes.plot(after, means, **look, **marks(len(found)))
-        if found and found[0].low is not None:
-            low = [score.factor * (each.low or 0) for each in found]
-            high = [score.factor * (each.high or 0) for each in found]
-            axes.fill_between(after, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        after, look = range(1, len(found) + 1), looks(number)
+        ends = [(each.mean, each.low, each.high) for each in found]
+        means, low, high = score.factor * np.array(ends, dtype=float).reshape(-1, 3).T
+        axes.plot(after, means, **look, **marked(means))
+        axes.fill_between(after, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axes.set(
         xlabel="tasks learned (colours and marks: as below; bands: 95 % intervals)",
         ylabel=f"average {score.name}\non the tasks learned" + " (%)" * score.is_share,

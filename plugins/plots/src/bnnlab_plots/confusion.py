@@ -60,7 +60,8 @@ def plot_confusion(run: Source) -> "Figure":
         shares = np.array([line["class_accuracy"] for line in lines], dtype=float)
         tasks = [int(line["task"]) + 1 for line in lines]
         counts = _counts(run, lines[-1], shares.shape[1])
-    return _draw(run, tasks, counts, 100 * shares)
+        notes = [title(run), *learned(lines)]
+    return _draw(run, tasks, counts, 100 * shares, notes)
 
 
 def _labels(run: Source, classes: int) -> list[str]:
@@ -90,13 +91,13 @@ def _draw(
     tasks: list[int],
     counts: "NDArray[np.int64] | None",
     accuracy: "NDArray[np.float64]",
+    notes: list[str],
 ) -> "Figure":
     several = len(tasks) > 1 or counts is None
     side = min(5.6, 2.4 + 0.4 * accuracy.shape[1])
     heights = [*[side] * (counts is not None), *[2.6] * several]
     figure = new_figure(sum(heights) + 0.6)
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    notes = [title(run), learned(tasks[-1])]
     labels = _labels(run, accuracy.shape[1])
     if counts is None:
         notes.append("the matrix was too large to be recorded before the last task")
@@ -187,11 +188,14 @@ def _draw_classes(
 ) -> None:
     axes = figure.subplots()
     edges = (tasks[0] - 0.5, tasks[-1] + 0.5, accuracy.shape[1] - 0.5, -0.5)
+    shown = np.full((tasks[-1] - tasks[0] + 1, accuracy.shape[1]), np.nan)
+    shown[np.array(tasks) - tasks[0]] = accuracy
     image = axes.imshow(
-        accuracy.T, cmap="viridis", vmin=0, vmax=100, extent=edges, aspect="auto",
+        shown.T, cmap="viridis", vmin=0, vmax=100, extent=edges, aspect="auto",
         interpolation="nearest",
     )  # fmt: skip
-    axes.set(xlabel="tasks learned (white: no examples of the class so far)", ylabel="class")
+    white = "white: no examples of the class, or not evaluated"
+    axes.set(xlabel=f"tasks learned ({white})", ylabel="class")
     integer_ticks(axes.xaxis, axes.yaxis)
     if accuracy.shape[1] <= 10:
         axes.set_yticks(range(accuracy.shape[1]), labels)

@@ -13,10 +13,13 @@ from bnnlab.engine.figures import Score, score_of
 from bnnlab.engine.result import Result
 from bnnlab.errors import UsageError, explain, first_line
 from bnnlab.storage.folder import METRICS, read_metrics
+from bnnlab.storage.rows import unpacked
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from numpy import float64
+    from numpy.typing import NDArray
 
 Source = Path | Result
 """What is drawn: a run's folder; or its result, which has less to draw but needs no folder."""
@@ -108,7 +111,8 @@ def result(run: Source) -> dict[str, Any]:
     if isinstance(run, Result):
         return run.as_dict()
     try:
-        found = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        text = (run / "result.json").read_text(encoding="utf-8")
+        found = json.loads(text, object_hook=unpacked)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and "components" in found else {}
@@ -145,9 +149,16 @@ def title(run: Source) -> str:
     return " + ".join(names) + f", seed {ended['seed']}"
 
 
-def learned(tasks: int) -> str:
-    """Say what figures after so many tasks are of."""
-    return "after task 1" if tasks == 1 else f"after task {tasks}, over all tasks learned"
+def learned(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what the figures of the last of these evaluations are of, and where others are of less.
+
+    Evaluations may be of some of the tasks that are learned.
+    """
+    are_parts = [None in line["accuracy"][: line["task"] + 1] for line in lines]
+    task, which = lines[-1]["task"] + 1, "that were scored then"
+    of = f"the tasks {which}" if are_parts[-1] else "all tasks learned"
+    before = [f"before: over the tasks {which}"] if any(are_parts[:-1]) else []
+    return ["after task 1" if task == 1 else f"after task {task}, over {of}", *before]
 
 
 def plain(name: str) -> str:
@@ -174,6 +185,14 @@ def looks(number: int) -> dict[str, Any]:
 def marks(count: int) -> dict[str, Any]:
     """Return how a line of so many points is marked: where there are many, at some of them."""
     return {"markersize": 4, "markevery": max(1, count // 20)}
+
+
+def marked(values: "NDArray[float64]") -> dict[str, Any]:
+    """Return how a line is marked, some of whose values may be NaN: at those that are not."""
+    import numpy as np  # the help of commands needs none of it
+
+    there = np.flatnonzero(np.isfinite(values))
+    return {"markersize": 4, "markevery": [*there[:: max(1, len(there) // 20)]]}
 
 
 def spread(count: int, most: int) -> list[int]:

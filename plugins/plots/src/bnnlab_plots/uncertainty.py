@@ -68,6 +68,7 @@ def plot_uncertainty(run: Source) -> "Figure":
         recorded_bins = found[-1].get("reliability", {}).items()
         bins = {name: np.array(values, dtype=float) for name, values in recorded_bins}
         error = float(found[-1]["ece"])
+        of = learned(lines)
     heights = [*[4.4] * bool(bins), 2.4]
     figure = new_figure(sum(heights) + 0.6)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -76,7 +77,7 @@ def plot_uncertainty(run: Source) -> "Figure":
     else:
         log.warning("%s: %s", name_of(run), NO_BINS)
     _draw_over_tasks(parts[-1], tasks, over)
-    notes = [title(run), learned(tasks[-1]), *[NO_BINS] * (not bins)]
+    notes = [title(run), *of, *[NO_BINS] * (not bins)]
     figure.suptitle("\n".join(notes), fontsize=10)
     return figure
 

@@ -13,6 +13,7 @@ from bnnlab.errors import UsageError, first_line
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
 from bnnlab.registry.options import shown
+from bnnlab.storage.rows import unpacked
 
 STATUSES = ("complete", "stopped", "failed", "interrupted")
 """How a run can have ended."""
@@ -47,7 +48,9 @@ def read_result(file: Path) -> dict[str, Any]:
         UsageError: If the file cannot be read, or holds none.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        found = json.loads(
+            file.read_text(encoding="utf-8"), parse_constant=_refuse, object_hook=unpacked
+        )
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -22,6 +22,7 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.settings.layers import choose
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import CONFIG, METRICS, RESULT
+from bnnlab.storage.rows import unpacked
 from bnnlab_tracking import printed
 from bnnlab_tracking.ear import Ear
 from bnnlab_tracking.tracker import ENDED, Tracked, Tracker, count_lines, own_file
@@ -187,13 +188,14 @@ def _lines(file: Path, skipped: int) -> Iterator[Mapping[str, Any] | None]:
                 continue
             number += 1
             if number > skipped:
-                yield json.loads(text)
+                yield json.loads(text, object_hook=unpacked)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     """Return what a JSON file holds; None if it cannot be read."""
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        found: dict[str, Any] = json.loads(text, object_hook=unpacked)
     except (OSError, ValueError):
         return None
     return found

@@ -43,7 +43,8 @@ def _charts(line: Line, made: Histogram) -> Iterator[tuple[str, Any]]:
         for layer in line["layers"]:
             yield from _layer(layer, made)
     if line["event"] == "evaluation":
-        yield from ((f"accuracy/task {n}", it) for n, it in enumerate(line["accuracy"], 1))
+        found = enumerate(line["accuracy"], 1)
+        yield from ((f"accuracy/task {n}", it) for n, it in found if it is not None)
 
 
 def _layer(layer: Mapping[str, Any], made: Histogram) -> Iterator[tuple[str, Any]]:
