@@ -2,7 +2,13 @@
 
 import gzip
 import json
+import os
 import struct
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +29,11 @@ def made():
     return perceptron(np.random.default_rng(0))
 
 
+def header(text):
+    """Return the start of a .npy file."""
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text.encode()
+
+
 def idx(array, code=8):
     shape = struct.pack(f">{array.ndim}I", *array.shape)
     return bytes([0, 0, code, array.ndim]) + shape + array.tobytes()
@@ -36,12 +47,14 @@ def written(folder, images):
     (folder / "x-idx3-ubyte").write_bytes(idx(images))
     (folder / "x-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
     (folder / "x.npy.gz").write_bytes(gzip.compress((folder / "x.npy").read_bytes()))
+    for name, other in (("x.npy", "x.NPY"), ("x.npz", "x"), ("x.npy.gz", "x.zipped")):
+        (folder / other).write_bytes((folder / name).read_bytes())
     return sorted(folder.glob("[xy]*"))
 
 
 def test_every_kind_of_file_is_read(tmp_path, images):
     files = written(tmp_path, images)
-    assert len(files) == 6
+    assert len(files) == 9
     for file in files:
         assert (read_images(file) == images).all(), file
         assert read_images(file).dtype == np.uint8
@@ -62,6 +75,9 @@ def test_every_kind_of_file_is_read(tmp_path, images):
         ("x.npy", b"\x93NUMPY\x01\0\0\0"),
         ("x.npz", b"PK\x03\x04"),
         ("x.npz", b"x"),
+        ("x.npy", header("{'a': (")),
+        ("x.npy", header("(" * 5000)),
+        ("x.npy", header("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}")),
     ],
 )
 def test_other_files_are_refused(name, data, tmp_path, made, capsys):
@@ -110,11 +126,19 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, made, images, capsys):
     path = made.write(tmp_path / "m.bnn")
     np.save(tmp_path / "x.npy", images)
     (tmp_path / "bad.bnn").write_bytes(path.read_bytes()[:-1])
+    shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (5000000000000, 1, 5, 7)}"
+    (tmp_path / "huge.npy").write_bytes(header(shape))
+    for count, name in ((1, "one"), (2, "two")):
+        made.program["tasks"] = [{"name": "a", "classes": None}] * count
+        made.write(tmp_path / f"{name}.bnn")
     for model, file, more, said in (
         (path, tmp_path / "no.npy", [], "No such file"),
         (tmp_path / "no.bnn", tmp_path / "x.npy", [], "No such file"),
         (tmp_path / "bad.bnn", tmp_path / "x.npy", [], "bad.bnn: tensor '3.a'"),
         (path, tmp_path / "x.npy", ["--task", "3"], "task 3: the model has no tasks"),
+        (path, tmp_path / "huge.npy", [], "there is too little memory: "),
+        (tmp_path / "two.bnn", tmp_path / "x.npy", [], "which task? Give its number, 0 to 1: "),
+        (tmp_path / "one.bnn", tmp_path / "x.npy", ["--task", "1"], "the model has 1 task, from 0"),
         (path, tmp_path / "x.npy", ["--threads", "0"], "threads must be 1 or more"),
     ):
         assert main([str(model), str(file), "--backend", "numpy", *more]) == 2
@@ -122,3 +146,50 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, made, images, capsys):
         assert (out, error.count("\n")) == ("", 1)
         assert error.startswith("error: ")
         assert said in error
+
+
+def command(*words, **given):
+    """Run the command in a process of its own; return its exit code and what it says of errors."""
+    code = "import sys; from bnnlab_runtime.__main__ import main; sys.exit(main())"
+    called = [sys.executable, "-c", code, *map(str, words), "--backend", "numpy"]
+    done = subprocess.run(called, stderr=subprocess.PIPE, text=True, check=False, **given)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_an_output_that_fails_is_said_in_one_line(tmp_path, made, images):
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    with Path("/dev/full").open("w") as full:
+        found = command(path, tmp_path / "x.npy", stdout=full)
+    assert found == (2, "error: the output cannot be written: No space left on device\n")
+    found = command(path, tmp_path / "x.npy", preexec_fn=lambda: os.close(1))
+    assert found == (2, "error: the output is closed\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_model_is_a_file_and_no_pipe(tmp_path, made, images):
+    os.mkfifo(tmp_path / "pipe")
+    content = made.write(tmp_path / "m.bnn").read_bytes()
+    writer = threading.Thread(target=write_and_hold, args=(tmp_path / "pipe", content))
+    writer.start()
+    with pytest.raises(ValueError, match="a pipe or a device, whose size is not known"):
+        bnnlab_runtime.load(tmp_path / "pipe", "numpy")
+    writer.join()
+
+
+def write_and_hold(pipe, content):
+    with suppress(BrokenPipeError), pipe.open("wb") as file:
+        file.write(content)
+
+
+def test_what_is_done_to_images_before_is_noted(tmp_path, made, images, capsys):
+    made.program["input"]["prepared"] = ["turned by 30 degrees"]
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    assert main([str(path), str(tmp_path / "x.npy"), "--backend", "numpy"]) == 0
+    out, said = capsys.readouterr()
+    assert (len(out.splitlines()), said) == (
+        12,
+        "note: the model takes images turned by 30 degrees\n",
+    )

@@ -210,6 +210,17 @@ def test_any_memory_layout_is_taken(tmp_path, rng, backend, first):
     assert (model.logits(np.broadcast_to(images[:1], images.shape)) == expected[:1]).all()
 
 
+def test_prepared_images_are_not_resized(tmp_path, rng):
+    made = perceptron(rng)
+    made.program["input"]["prepared"] = ["turned by 30 degrees", "with a border"]
+    model = bnnlab_runtime.load(made.write(tmp_path / "m.bnn"), "numpy")
+    assert model.prepared == ("turned by 30 degrees", "with a border")
+    assert str(model).startswith("  0 images uint8 1x5x7, turned by 30 degrees, with a border\n")
+    assert len(model.predict(images_of(rng, 2, 1, 5, 7))) == 2
+    with pytest.raises(ValueError, match="Prepare them as in training: turned by 30 degrees, with"):
+        model.predict(images_of(rng, 2, 1, 5, 6))
+
+
 def test_what_load_is_told_is_checked(tmp_path, rng):
     path = perceptron(rng).write(tmp_path / "m.bnn")
     with pytest.raises(ValueError, match="backend 'torch': choose from numba, numpy"):

@@ -6,6 +6,7 @@ from programs import conv_weight, map_bits, op, packed_columns, windows
 
 from bnnlab_runtime.backends import operations
 from bnnlab_runtime.bits import pack, unpack
+from bnnlab_runtime.errors import BadFile
 from bnnlab_runtime.functions import FUNCTIONS
 from bnnlab_runtime.values import Value
 
@@ -47,6 +48,22 @@ def test_bits_are_signs_with_zeros_above(rng, channels):
         bool(bits[1, 1, (channels - 1) // 64] >> np.uint64((channels - 1) % 64) & np.uint64(1))
         == (positive[1, 1, -1])
     )
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(9,), (2, 3, 5)])
+def test_permute(known, rng, kind, shape):
+    x = rng.integers(0, 256, (4, *shape)).astype(kind)
+    index = rng.permutation(int(np.prod(shape))).astype(np.int32)
+    found = op(known, "permute", [Value(kind, shape)], {"index": index})(x)
+    assert (found.dtype, found.shape) == (x.dtype, x.shape)
+    assert (found.reshape(4, -1) == np.stack([row.ravel()[index] for row in x])).all()
+
+
+def test_permute_takes_each_pixel_once(known):
+    for index in ([0, 1, 1], [0, 1, 3], [-1, 0, 1]):
+        with pytest.raises(BadFile, match="must have each number from 0 to 2 once"):
+            op(known, "permute", [Value("uint8", (3,))], {"index": np.array(index, np.int32)})
 
 
 @pytest.mark.parametrize(("batch", "inputs", "outputs"), [(1, 5, 3), (4, 64, 70), (7, 200, 130)])

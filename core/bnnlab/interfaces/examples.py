@@ -60,6 +60,8 @@ class Examples:
         augment: The random augmentation of training images; None for none.
         in_order: Whether they are learned in the order of `rows`, in every epoch: their order says
             something, as in a stream that changes slowly. Otherwise each epoch has its own order.
+        prepared: What was done to the data as published before they were `pixels`, in words and in
+            order, such as `turned by 30 degrees`; empty for nothing. An exported model says it.
     """
 
     pixels: Tensor | StoredImages
@@ -70,6 +72,7 @@ class Examples:
     permutation: Tensor | None = None
     augment: Augmentation | None = None
     in_order: bool = False
+    prepared: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

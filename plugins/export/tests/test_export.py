@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,89 @@ def test_one_task_can_be_exported_alone(tmp_path: Path) -> None:
     assert [each.name for each in bnnlab_runtime.load(found.path).tasks] == [stream[1].name]
 
 
-def test_permuted_images_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+def published(stream: Any) -> np.ndarray:
+    """Return the test images as they are before they are permuted."""
+    part = replace(stream[0].test, permutation=None)
+    return part.raw(torch.arange(len(part)))[0].numpy()
+
+
+def expected_of(model: Model, task: Any) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(task.test.batch(torch.arange(len(task.test)))[0]).argmax(1)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalise": False}])
+def test_one_permutation_is_in_the_file(options: dict[str, Any], tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "permuted-digits", tasks=1, **options)
+    model, _ = trained(stream, norm="batch")
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    assert (found.differing, found.prepared, found.steps["permute"]) == (0, [], 1)
+    expected = expected_of(model, stream[0])
+    for backend in ("numpy", "numba"):
+        runtime = bnnlab_runtime.load(tmp_path / "model.bnn", backend)
+        assert np.array_equal(runtime.predict(published(stream)), expected)
+
+
+def test_each_task_that_is_told_has_its_permutation(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "permuted-digits", tasks=3, task_ids=True)
+    model, _ = trained(stream, norm="batch", statistics="per-task")
+    found = export(model, tmp_path / "model.bnn", stream=stream)
+    assert (found.tasks, found.differing, found.prepared) == (3, 0, [])
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    for task in stream:
+        model.select_task(task.index)
+        predicted = runtime.predict(published(stream), task=task.index)
+        assert np.array_equal(predicted, expected_of(model, task))
+
+
+def test_permutations_of_tasks_that_are_not_told_are_said(tmp_path: Path) -> None:
     stream = bnnlab.create("stream", "permuted-digits", tasks=3)
     model, _ = trained(stream)
     found = export(model, tmp_path / "model.bnn", stream=stream)
     assert found.images == sum(len(task.test) for task in stream)
-    assert found.tasks == 0
+    assert (found.tasks, "permute" in found.steps) == (0, False)
+    said = "with the pixels in the order of their task, which the model is not told"
+    assert f"it takes images {said}" in "\n".join(found.lines())
+    assert said in found.as_dict()["prepared"][0]
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    assert said in runtime.prepared[0]
+    assert said in str(runtime)
+    assert np.array_equal(runtime.predict(stored(stream[1])), expected_of(model, stream[1]))
+    one = export(model, tmp_path / "one.bnn", stream=stream, task=1)
+    assert (one.images, one.prepared) == (len(stream[1].test), [])
+    runtime = bnnlab_runtime.load(tmp_path / "one.bnn")
+    assert np.array_equal(runtime.predict(published(stream)), expected_of(model, stream[1]))
+
+
+PREPARED: dict[str, tuple[str, dict[str, Any]]] = {
+    "with a black border up to 10 x 10 pixels": ("digits", {"side": 10}),
+    "of task '30 degrees' turned counter-clockwise by 30 degrees": (
+        "rotated-digits",
+        {"angles": [0, 30]},
+    ),
+    "with permuted pixels": ("joint", {"base": "permuted-digits"}),
+}
+
+
+@pytest.mark.parametrize("said", PREPARED)
+def test_what_a_stream_does_to_images_is_said(said: str, tmp_path: Path) -> None:
+    name, options = PREPARED[said]
+    if name == "joint":
+        pytest.importorskip("bnnlab_rehearsal")
+    stream = bnnlab.create("stream", name, **options)
+    found = export(trained(stream)[0], tmp_path / "model.bnn", stream=stream)
+    assert said in "; ".join(found.prepared)
+    assert f"it takes images {found.prepared[0]}" in "\n".join(found.lines())
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    assert [*runtime.prepared] == found.prepared
+    with pytest.raises(ValueError, match="Prepare them as in training: "):
+        runtime.predict(np.zeros((2, 1, 9, 9), np.uint8))
+
+
+def test_a_file_names_the_classes_that_were_learned(tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "split-digits", labels=[7, 3], tasks=1)
+    export(trained(stream)[0], tmp_path / "model.bnn", stream=stream)
+    assert bnnlab_runtime.load(tmp_path / "model.bnn").classes == ("3", "7")
 
 
 def test_draws_are_an_ensemble(tmp_path: Path) -> None:

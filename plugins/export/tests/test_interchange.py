@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,20 @@ def test_a_graph_of_one_task_has_its_classes_alone(form: str, tmp_path: Path) ->
     assert (found.tasks, found.images) == (1, len(stream[1].test))
     outputs = outputs_of(form, path, stream[1].test.raw(torch.arange(3))[0])
     assert np.isfinite(outputs[0]).nonzero()[0].tolist() == [2, 3]
+
+
+def test_a_graph_has_the_permutation(form: str, tmp_path: Path) -> None:
+    stream = bnnlab.create("stream", "permuted-digits", tasks=1)
+    part = stream[0].test
+    model = bnnlab.create("model", "mlp", input_shape=(1, 8, 8), classes=10, norm="batch")
+    found = export(model, tmp_path / "model", stream=stream, to=form)
+    assert (found.differing, found.prepared) == (0, [])
+    if form != "qonnx":
+        images = replace(part, permutation=None).raw(torch.arange(9))[0]
+        with torch.no_grad():
+            expected = model.eval()(part.batch(torch.arange(9))[0]).numpy()
+        outputs = outputs_of(form, tmp_path / "model", images)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_wrong_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from bnnlab_vision.decoding import DARK, decode
 from bnnlab_vision.folders import (
     FolderChunked,
     FolderPermuted,
+    FolderRotated,
     FolderSingle,
     FolderSplit,
     TinyImageNet,
@@ -339,6 +340,17 @@ def test_a_folder_of_the_working_folder_is_refused_with_its_absolute_path(
         UsageError, match=f"'stream.folder={here}'; in Python, \"folder\": '{here}'$"
     ):
         make(FolderSingle, image_folders, "my images")
+
+
+def test_it_says_what_was_done_to_an_image(image_folders: Path) -> None:
+    stream = make(FolderSingle, image_folders, image_size=7, grey=True)
+    assert stream[0].test.prepared == (
+        "in grey",
+        "turned upright as their EXIF says",
+        "the shorter side resized to 7 pixels with antialiasing, the centre cut out",
+    )
+    turned = make(FolderRotated, image_folders, angles=[30], exif=False)
+    assert turned[0].test.prepared[1] == "turned counter-clockwise by 30 degrees"
 
 
 @EACH

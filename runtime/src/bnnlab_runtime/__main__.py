@@ -20,13 +20,34 @@ def main(words: Sequence[str] | None = None) -> int:
         images = read_images(told.images)
         found = (model.probabilities if told.probabilities else model.predict)(images, told.task)
     except (ValueError, OSError) as error:
-        print(f"error: {error}".replace("\n", " "), file=sys.stderr)  # noqa: T201
-        return 2
+        return _refused(str(error))
+    except MemoryError as error:
+        return _refused(f"there is too little memory: {error}")
+    if model.prepared:
+        _say(f"note: the model takes images {', '.join(model.prepared)}")
+    return _written(model, found.tolist(), as_json=told.json)
+
+
+def _say(line: str) -> None:
+    print(line.replace("\n", " "), file=sys.stderr)  # noqa: T201
+
+
+def _refused(why: str) -> int:
+    _say(f"error: {why}")
+    return 2
+
+
+def _written(model: Model, found: list[Any], *, as_json: bool) -> int:
+    """Print what was found, and return the exit code."""
+    if sys.stdout is None:
+        return _refused("the output is closed")
     try:
-        _show(model, found.tolist(), as_json=told.json)
+        _show(model, found, as_json=as_json)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        if not isinstance(error, BrokenPipeError):  # of `| head`, which reads no further
+            return _refused(f"the output cannot be written: {error.strerror}")
     return 0
 
 
@@ -34,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bnnlab-predict",
         description="Predict the class of each image in a file, one a line.",
-        epilog="Exit codes: 0 done, 2 wrong use, or a file that is damaged.",
+        epilog="Exit codes: 0 done; 2 wrong use, a damaged file, or an output that fails.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="A file of `bnn export`.")
     parser.add_argument(
@@ -42,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="Images as they are stored, (B, C, H, W) or (B, H, W): a .npy or .npz file, or an "
-        "IDX file such as MNIST's; also with .gz at the end.",
+        "IDX file such as MNIST's, whatever its name; also compressed with gzip.",
     )
     parser.add_argument(
         "--backend", default="numba", choices=["numba", "numpy"], help="What computes; see README."

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,7 +70,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
 
 def _parts(path: Path) -> tuple[bytes, memoryview]:
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise BadFile("it is a pipe or a device, whose size is not known: write it to a file")
+        size = about.st_size
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(size - 8, LARGEST_HEADER):

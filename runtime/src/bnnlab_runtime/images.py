@@ -1,5 +1,6 @@
 """Images as a model takes them: checked, and resized."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ MOST_STRETCHED = 4
 """How many times wider, against its height, resizing may make an image, or taller."""
 
 
-def as_stored(images: ArrayLike, wanted: Value) -> Array:
+def as_stored(images: ArrayLike, wanted: Value, prepared: Sequence[str] = ()) -> Array:
     """Return images `(B, C, H, W)` or `(B, F)` of the model's type and size.
 
     Raises:
@@ -35,7 +36,7 @@ def as_stored(images: ArrayLike, wanted: Value) -> Array:
     if shape == wanted.shape:
         return given
     if len(wanted.shape) == 3 and shape[:1] == wanted.shape[:1] and len(shape) == 3 and all(shape):
-        _expect_like(given.shape, wanted.shape)
+        _expect_like(given.shape, wanted.shape, prepared)
         return _resized(given, wanted.shape[1], wanted.shape[2])
     names = "(B, C, H, W)" if len(wanted.shape) == 3 else "(B, F)"
     raise ValueError(
@@ -44,8 +45,13 @@ def as_stored(images: ArrayLike, wanted: Value) -> Array:
     )
 
 
-def _expect_like(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def _expect_like(shape: tuple[int, ...], wanted: tuple[int, ...], prepared: Sequence[str]) -> None:
     """Refuse what is no image of this kind, as a row of pixels that would become a square."""
+    if prepared:
+        raise ValueError(
+            f"the model takes images {wanted[1]} x {wanted[2]}, and these are {shape[2]} x "
+            f"{shape[3]} (height x width). Prepare them as in training: {', '.join(prepared)}"
+        )
     wider = shape[3] * wanted[1] / (shape[2] * wanted[2])
     if not 1 / MOST_STRETCHED <= wider <= MOST_STRETCHED:
         raise ValueError(

@@ -69,13 +69,14 @@ class Model:
     Images are an array as they are stored: `(B, C, H, W)` or `(B, F)` of the type that the file
     says, most often uint8; also `(B, H, W)` where C is 1. Images of another height and width are
     resized by bilinear interpolation, unless that would make them more than 4 times as wide or as
-    tall as they are. A task number is for models that were trained on several
-    tasks and are told which one it is.
+    tall as they are, or images are `prepared`. A task number is for models that were trained on
+    several tasks and are told which one it is.
 
     Attributes:
         classes: The names of the classes; None if they have none.
         tasks: The tasks; empty if the model is told none.
         input_shape: (C, H, W) or (F,).
+        prepared: What is done to images before the model takes them, in words; empty for nothing.
         draws: How many networks the file holds: samples of a posterior.
         steps: The steps of the program, with what each one costs.
         program: The program as the file has it, a JSON object.
@@ -85,7 +86,8 @@ class Model:
         checked.prepare()
         self.program = program
         self.classes, self.tasks, self.draws = checked.classes, checked.tasks, checked.draws
-        self.input_shape, self.steps = checked.image.shape, checked.steps
+        self.input_shape, self.prepared = checked.image.shape, checked.prepared
+        self.steps = checked.steps
         self._checked, self._threads = checked, threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._plans = [
@@ -129,8 +131,9 @@ class Model:
 
     def __str__(self) -> str:
         draws = f", {self.draws} draws" if self.draws > 1 else ""
-        tasks = f", {len(self.tasks)} tasks" if self.tasks else ""
-        lines = [f"  0 images {self._checked.image}{draws}{tasks}"]
+        tasks = f", {_tasks(len(self.tasks))}" if self.tasks else ""
+        prepared = f", {', '.join(self.prepared)}" if self.prepared else ""
+        lines = [f"  0 images {self._checked.image}{prepared}{draws}{tasks}"]
         for number, step in enumerate(self.steps, start=1):
             taken = " ".join(map(str, step.inputs))
             lines.append(
@@ -147,7 +150,7 @@ class Model:
     def _logits(self, images: ArrayLike, task: int | None) -> Real:
         """Return the outputs of each draw, `(S, B, K)`."""
         number = self._task(task)
-        stored = as_stored(images, self._checked.image)
+        stored = as_stored(images, self._checked.image, self.prepared)
         if len(stored) == 0:
             return self._logits(np.zeros((1, *self.input_shape), stored.dtype), task)[:, :0]
         size = max(1, min(self._piece, -(-len(stored) // self._threads)))
@@ -174,10 +177,12 @@ class Model:
     def _task(self, task: int | None) -> int:
         """Return the number of a task, 0 if there are none."""
         if task is None and len(self.tasks) > 1:
-            raise ValueError(f"which task? Give task=0 to {len(self.tasks) - 1}")
+            raise ValueError(
+                f"which task? Give its number, 0 to {len(self.tasks) - 1}: task=0, --task 0"
+            )
         number = 0 if task is None else operator.index(task)
         if not 0 <= number < max(1, len(self.tasks)):
-            raise ValueError(f"task {task}: the model has {len(self.tasks) or 'no'} tasks, from 0")
+            raise ValueError(f"task {task}: the model has {_tasks(len(self.tasks))}, from 0")
         return number
 
 
@@ -193,6 +198,10 @@ def _plan(checked: Program, draw: int, task: int) -> Plan:
             op = step.ops[checked.variant(draw, task) if varies else 0]
             plan.append((place, op, step.inputs))
     return plan
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count or 'no'} tasks"
 
 
 def _writable(array: Array) -> Array:

@@ -69,6 +69,7 @@ class Program:
 
     Attributes:
         image: The kind and the shape of an image.
+        prepared: What is done to images before, in words. If there is something, none is resized.
         outputs: How many numbers the last step gives.
         classes: Their names; None if they have none.
         numbers: Whether the outputs are real numbers, and not classes.
@@ -90,7 +91,7 @@ class Program:
         fields = Fields(given, "the program")
         fields.whole("format", 1, 1)
         self.made_by = fields.text("made_by")
-        self.image = _image(Fields(fields.any("input"), "the program's input"))
+        self.image, self.prepared = _image(Fields(fields.any("input"), "the program's input"))
         self.outputs = fields.whole("outputs", 1)
         self.classes = None if fields.none("classes") else tuple(fields.texts("classes"))
         if self.classes is not None and len(self.classes) != self.outputs:
@@ -139,14 +140,15 @@ class Program:
             raise BadFile(f"{self.draws} draws, and no tensor differs between them")
 
 
-def _image(fields: Fields) -> Value:
+def _image(fields: Fields) -> tuple[Value, tuple[str, ...]]:
     shape = fields.wholes("shape", 1)
     dtype = fields.choice("dtype", ["uint8", "float32"])
+    prepared = tuple(fields.texts("prepared")) if "prepared" in fields else ()
     fields.done()
     image = Value("uint8" if dtype == "uint8" else "float32", shape)
     if len(shape) not in (1, 3) or image.numbers > LARGEST:
         fields.refuse(f"'shape' must be (C, H, W) or (F), of at most {LARGEST} numbers")
-    return image
+    return image, prepared
 
 
 def _steps(

@@ -1,37 +1,52 @@
 """Reading images from files: arrays of NumPy, and IDX files such as MNIST's."""
 
 import gzip
+import io
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_DAMAGE = (ValueError, EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+_DAMAGE = (
+    *(ValueError, EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile),
+    *(SyntaxError, RecursionError, tokenize.TokenError),  # of a .npy file's header
+)
 _IDX = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_images(path: Path) -> Array:
-    """Return the array of a .npy, .npz or IDX file; each may be compressed, with .gz at the end.
+    """Return the array of a .npy, .npz or IDX file; each may be compressed with gzip.
+
+    Its content says what it is, and not its name.
 
     Raises:
         ValueError: If it is no such file, or an .npz file holds several arrays.
         OSError: If it cannot be read.
+        MemoryError: If it is too large.
     """
-    name = path.name.removesuffix(".gz")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if not name.endswith((".npy", ".npz")):
-                return _idx(file)
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else _only(found)
+        with path.open("rb") as file:
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=file) as inner:
+                    return _array(inner)
+            return _array(file)
     except _DAMAGE as error:
         raise ValueError(f"{path} is no .npy, .npz or IDX file of images: {error}") from None
+
+
+def _array(file: io.BufferedReader | gzip.GzipFile) -> Array:
+    start = file.peek(2)[:2]
+    if start == b"\x93N":
+        found: Array = np.lib.format.read_array(file, allow_pickle=False)
+        return found
+    return _only(np.load(file, allow_pickle=False)) if start == b"PK" else _idx(file)
 
 
 def _only(found: Any) -> Array:
@@ -42,7 +57,7 @@ def _only(found: Any) -> Array:
     return found["images" if "images" in names else names[0]]
 
 
-def _idx(file: BinaryIO | gzip.GzipFile) -> Array:
+def _idx(file: io.BufferedReader | gzip.GzipFile) -> Array:
     """Read the format of MNIST's files: a type, the sizes, and the numbers, big endian."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX:

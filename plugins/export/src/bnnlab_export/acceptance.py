@@ -88,7 +88,7 @@ def compare(source: Source, outputs: Outputs, predicts: Predicts, *, exact: bool
     mine, others = dict[int, Tensor](), dict[int, Tensor]()
     for number, task in enumerate(source.tasks):
         if task.index in outputs:
-            logits = _logits(predicts, task, number if source.task_ids else None)
+            logits = _logits(source, predicts, task, number if source.task_ids else None)
             others[task.index] = _predictions(logits, objective)
             mine[task.index] = _predictions(outputs[task.index], objective)
     differ = {index: _differ(its, mine[index]).nonzero()[:, 0] for index, its in others.items()}
@@ -116,14 +116,10 @@ def score_of(source: Source, outputs: Outputs) -> float | None:
     return sum(scores) / len(scores)
 
 
-def _logits(predicts: Predicts, task: Task, number: int | None) -> list[Tensor]:
+def _logits(source: Source, predicts: Predicts, task: Task, number: int | None) -> list[Tensor]:
     """Return the file's outputs `(N, K)` for each draw."""
-    pieces = []
-    for positions in torch.split(torch.arange(len(task.test)), EVALUATION_BATCH):
-        images = task.test.raw(positions)[0]
-        images = images if images.dtype == torch.uint8 else images.float()
-        pieces.append(predicts(images, number))
-    return [*torch.cat(pieces, 1)]
+    pieces = torch.split(torch.arange(len(task.test)), EVALUATION_BATCH)
+    return [*torch.cat([predicts(source.images(task, each), number) for each in pieces], 1)]
 
 
 def _predictions(outputs: Sequence[Tensor], objective: Objective) -> Tensor:

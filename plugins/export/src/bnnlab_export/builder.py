@@ -34,14 +34,16 @@ class Pixels:
     Attributes:
         mean, std: What is subtracted and then divided by, of the input's shape; None for nothing.
         dtype: `uint8` or `float32`.
+        order: int64 `(C H W,)`: which stored pixel each input is; None for the stored order.
     """
 
     mean: Tensor | None = None
     std: Tensor | None = None
     dtype: str = "float32"
+    order: Tensor | None = None
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Return the model's inputs for images as stored, in float64."""
+        """Return the model's inputs for images in the model's order, in float64."""
         centred = images.double() if self.mean is None else images.double() - self.mean
         return centred if self.std is None else centred / self.std
 
@@ -75,6 +77,13 @@ class Builder:
         """Return the error that says that a part cannot be exported, and why."""
         return UsageError(f"{self.place} cannot be exported: {why}.")
 
+    def images(self, like: Tensor) -> Value:
+        """Return the input, its pixels in the model's order."""
+        order, number = self.pixels.order, 0
+        if order is not None:
+            number = self.program.add("permute", 0, tensors={"index": order.int().numpy()})
+        return Value(number, "pixels", like)
+
     def waiting(self, value: Value, item: Item, like: Tensor) -> Value:
         """Return a value with a function behind it that waits."""
         value = value if value.kind in ("real", "sums") else self.real(value)
@@ -91,7 +100,7 @@ class Builder:
             return self.flat(self.real(value.before), value.like)
         number, kind = value.number, value.kind
         if kind == "pixels":
-            number = self._normalised()
+            number = self._normalised(number)
         elif kind == "bits":
             number = self.program.add("unpack", number)
         done = self._computed(replace(value, number=number))
@@ -134,10 +143,10 @@ class Builder:
         """Return numbers per feature as float32, in the order of the program."""
         return np.ascontiguousarray(value.in_order(features.detach().float()).numpy())
 
-    def _normalised(self) -> int:
+    def _normalised(self, number: int) -> int:
         given = {"mean": self.pixels.mean, "std": self.pixels.std}
         tensors = {name: _last(it) for name, it in given.items() if it is not None}
-        return self.program.add("normalise", 0, tensors=tensors)
+        return self.program.add("normalise", number, tensors=tensors)
 
     def _computed(self, value: Value) -> int:
         """Write what waits; return the number of the result."""

@@ -38,7 +38,11 @@ To = Annotated[
 ]
 Task = Annotated[
     int | None,
-    typer.Option("--task", help="For this task alone, from 0, where tasks are told.", metavar="N"),
+    typer.Option(
+        "--task",
+        help="For this task alone, from 0, where tasks are told, or have images of their own.",
+        metavar="N",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what the file would have, and write none.")

@@ -46,6 +46,7 @@ class Contents:
         tasks: Tasks that it is told; 0 for none.
         steps: How many steps there are of each op.
         layers: The layers with weights.
+        prepared: What is done to images before the file takes them, in words; empty for nothing.
     """
 
     bytes: int
@@ -54,6 +55,7 @@ class Contents:
     tasks: int
     steps: Mapping[str, int]
     layers: Sequence[Layer]
+    prepared: Sequence[str]
 
     @property
     def ratio(self) -> float:
@@ -83,6 +85,7 @@ class Contents:
             "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
             *(["multiply-accumulates of an image: " + ", ".join(by_width)] if by_width else []),
             *(f"stays real: {each}" for each in reasons(self.layers)),
+            *([f"it takes images {_listed(self.prepared)}"] if self.prepared else []),
         ]
 
 

@@ -64,7 +64,8 @@ def export(
             predictions are no faster.
         to: `bnn`, a file for `bnnlab_runtime`; `onnx`, a graph of ONNX's standard operators;
             `qonnx`, one for FINN; `torch`, a program of `torch.export`.
-        task: The task that it is exported for, where the model is told the task; None for all.
+        task: The task that it is exported for, where the model is told the task or tasks have
+            other images; None for all.
 
     Raises:
         UsageError: If the model cannot be exported: the message names the part, and says why.
@@ -194,7 +195,11 @@ def _head(source: Source, first: Builder, outputs: Outputs) -> dict[str, Any]:
     names = [*source.class_names]
     objective = source.tasks[0].objective
     return {
-        "input": {"shape": [*source.input_shape], "dtype": first.pixels.dtype},
+        "input": {
+            "shape": [*source.input_shape],
+            "dtype": first.pixels.dtype,
+            "prepared": source.prepared(),
+        },
         "outputs": count,
         "classes": names if len(names) == count else None,
         "objective": "numbers" if isinstance(objective, RealNumbers) else "classes",

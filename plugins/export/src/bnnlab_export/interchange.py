@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import BnnlabError, UsageError, did_you_mean, first_line, install_command
-from bnnlab.interfaces.stream import Task
 from bnnlab_export.acceptance import Outputs, Predicts, outputs_of, score_of
 from bnnlab_export.exported import Contents, Layer
 from bnnlab_export.source import Source
@@ -53,6 +52,7 @@ class Made:
             tasks=len(self.source.tasks) if self.source.task_ids else 0,
             steps=dict(self.steps),
             layers=self.layers,
+            prepared=self.source.prepared(),
         )
 
 
@@ -114,6 +114,7 @@ class Network(nn.Module):
     mean: Tensor | None
     std: Tensor | None
     classes: Tensor | None
+    order: Tensor | None
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -122,12 +123,15 @@ class Network(nn.Module):
         self.model = source.model
         self.mean = None if pixels.mean is None else nn.Buffer(_smallest(pixels.mean))
         self.std = None if pixels.std is None else nn.Buffer(_smallest(pixels.std))
+        self.order = None if pixels.order is None else nn.Buffer(pixels.order)
         known = task.classes if source.task_ids else None
         self.classes = None if known is None else nn.Buffer(known)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, ...)` to outputs `(B, K)`."""
         x = images.to(torch.float32)
+        if self.order is not None:
+            x = x.flatten(1).index_select(1, self.order).unflatten(1, x.shape[1:])
         x = x if self.mean is None else x - self.mean
         y: Tensor = self.model(x if self.std is None else x / self.std)
         return y if self.classes is None else y.masked_fill(~self.classes, float("-inf"))
@@ -157,8 +161,9 @@ def graph(source: Source, to: str) -> Made:
     (task,) = source.variants()
     outputs = {index: [its] for index, its in outputs_of(source, task).items()}
     score = score_of(source, outputs)
+    example, about = source.images(task, torch.arange(2) % len(task.test)), _about(source, score)
     try:
-        content = form.content(Network(source).eval(), _example(task), _about(source, score))
+        content = form.content(Network(source).eval(), example, about)
     except BnnlabError:
         raise
     except Exception as error:  # a model may do anything with what records it
@@ -179,14 +184,10 @@ def graph(source: Source, to: str) -> Made:
     )
 
 
-def _example(task: Task) -> Tensor:
-    images = task.test.raw(torch.arange(2) % len(task.test))[0]
-    return images if images.dtype == torch.uint8 else images.float()
-
-
 def _about(source: Source, score: float | None) -> dict[str, str]:
     """Return what people want to know, as JSON."""
-    about = {"classes": [*source.class_names], "run": {**source.about, "accuracy": score}}
+    run = {**source.about, "accuracy": score, "prepared": source.prepared()}
+    about = {"classes": [*source.class_names], "run": run}
     return {f"bnnlab-{name}": json.dumps(each) for name, each in about.items()}
 
 

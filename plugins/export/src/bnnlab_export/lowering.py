@@ -35,7 +35,7 @@ def lower(model: Model, input_shape: tuple[int, ...], pixels: Pixels) -> Builder
     walk = _Walk(model, builder, graph)
     like = torch.zeros(EXAMPLES, *input_shape)
     with torch.no_grad():
-        result: Any = walk.run(Value(0, "pixels", like))
+        result: Any = walk.run(builder.images(like))
     builder.place = "the model"
     if not isinstance(result, Value) or result.like.ndim != 2:
         raise builder.refuse("its outputs are no logits (B, K)")

@@ -1,5 +1,6 @@
 """What is exported: a model, the tasks whose images it was trained for, its optimizer for draws."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,11 @@ from bnnlab.interfaces.stream import Task
 from bnnlab.nn.normalization import needs_recalibration
 from bnnlab_export.builder import Pixels
 
+PERMUTED = (
+    "with the pixels in the order of their task, which the model is not told; for images as "
+    "stored, export it for one task"
+)
+AS_STORED = "as stored"
 RANDOM_INPUTS = 1000
 """How many random inputs take the place of a test part, if there is no stream."""
 
@@ -79,11 +85,13 @@ class Source:
         """Return what is exported for one task alone; all of it for None.
 
         Raises:
-            UsageError: If there is no such task, or the model is not told the task.
+            UsageError: If there is no such task, or the model is not told the task, and all tasks
+                have the same images.
         """
         if number is None:
             return self
-        if not self.task_ids:
+        taken = {(task.test.prepared, id(task.test.permutation)) for task in self.tasks}
+        if not self.task_ids and len(taken) == 1:
             raise UsageError(f"task: {number}, but the model is not told the task: leave it out")
         if not 0 <= number < len(self.tasks):
             raise UsageError(f"task: {number} is not in 0 to {len(self.tasks) - 1}")
@@ -114,13 +122,46 @@ class Source:
             return [task]
         return [*{id(each.test): each for each in self.tasks}.values()]
 
+    def order(self, task: Task) -> Tensor | None:
+        """Return which stored pixel each input of a variant is; None for the stored order.
+
+        None, too, if its tasks have several orders: then the file takes permuted images.
+        """
+        if all(each.test.permutation is None for each in self.tasks):
+            return None
+        usual = torch.arange(math.prod(self.input_shape))
+        first, *others = (
+            usual if each.test.permutation is None else each.test.permutation
+            for each in self.alike(task)
+        )
+        return first if all(torch.equal(each, first) for each in others) else None
+
+    def images(self, task: Task, positions: Tensor) -> Tensor:
+        """Return test images `(B, ...)` of a task as the file takes them, uint8 or float32."""
+        part = task.test
+        part = part if self.order(task) is None else replace(part, permutation=None)
+        images = part.raw(positions)[0]
+        return images if images.dtype == torch.uint8 else images.float()
+
+    def prepared(self) -> list[str]:
+        """Return what is done to images before the file takes them, in words."""
+        said = []
+        for task in self.tasks:
+            permuted = task.test.permutation is not None and self.order(task) is None
+            said.append((*task.test.prepared, *([PERMUTED] if permuted else [])))
+        if len({*said}) == 1:
+            return [*said[0]]
+        pairs = zip(self.tasks, said, strict=True)
+        return [f"of task {task.name!r} {', '.join(its) or AS_STORED}" for task, its in pairs]
+
     def pixels(self, task: Task) -> Pixels:
         """Return what makes inputs of the images of a task.
 
         Raises:
             UsageError: If tasks differ in this, and the model is not told the task.
         """
-        its = [_pixels(each.test, self.input_shape) for each in self.alike(task)]
+        order = self.order(task)
+        its = [_pixels(each.test, self.input_shape, order) for each in self.alike(task)]
         if not all(_are_equal(each, its[0]) for each in its):
             raise UsageError(
                 "the tasks normalise their images in different ways, and the model is not told the "
@@ -138,12 +179,12 @@ def random_task(input_shape: tuple[int, ...]) -> Task:
     return Task(0, "random inputs", part, part)
 
 
-def _pixels(part: Examples, shape: tuple[int, ...]) -> Pixels:
+def _pixels(part: Examples, shape: tuple[int, ...], order: Tensor | None) -> Pixels:
     dtype = part.raw(torch.zeros(1, dtype=torch.int64))[0].dtype
     if dtype != torch.uint8 and not dtype.is_floating_point:
         raise UsageError(f"images are {dtype}: a file takes uint8 or float32.")
     mean, std = (_whole(part, each, shape) for each in (part.mean, part.std))
-    return Pixels(mean, std, "uint8" if dtype == torch.uint8 else "float32")
+    return Pixels(mean, std, "uint8" if dtype == torch.uint8 else "float32", order)
 
 
 def _whole(part: Examples, normal: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:

@@ -15,7 +15,7 @@ from bnnlab.interfaces.examples import Examples, StoredImages
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.markers import AtLeast, Part
 from bnnlab.seeds import permutation
-from bnnlab_rehearsal.showing import is_scaled_alike, is_shown_alike
+from bnnlab_rehearsal.showing import is_scaled_alike, is_shown_alike, prepared
 
 
 class Blended(TaskStream):
@@ -174,4 +174,5 @@ def _joined(parts: Sequence[Examples], *, final: bool) -> Examples:
     labels = torch.cat([part.labels[part.rows] for part in parts])
     rows = torch.arange(len(labels), device=labels.device)
     scale = [None, None] if final else [parts[0].mean, parts[0].std]
-    return Examples(Together(parts, final=final), labels, rows, *scale)
+    together = Together(parts, final=final)
+    return Examples(together, labels, rows, *scale, prepared=prepared(parts))

@@ -13,7 +13,7 @@ from bnnlab.errors import UsageError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.markers import Part
-from bnnlab_rehearsal.showing import is_scaled_alike, is_shown_alike
+from bnnlab_rehearsal.showing import is_scaled_alike, is_shown_alike, prepared
 
 
 class Joint(TaskStream):
@@ -105,4 +105,5 @@ def _copied(
     """Return all examples of parts, as `look` shows them, in a data set of their own."""
     pairs = [look(part, torch.arange(len(part))) for part in parts]
     pixels, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
-    return Examples(pixels, labels, torch.arange(len(labels), device=labels.device), **scale)
+    rows = torch.arange(len(labels), device=labels.device)
+    return Examples(pixels, labels, rows, prepared=prepared(parts), **scale)

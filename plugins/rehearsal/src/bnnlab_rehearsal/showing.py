@@ -1,5 +1,7 @@
 """Whether the tasks of a stream show their examples in one way."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,17 @@ def is_shown_alike(one: Examples, other: Examples) -> bool:
             for name in ("mean", "std", "permutation")
         )
     )
+
+
+def prepared(parts: Sequence[Examples]) -> tuple[str, ...]:
+    """Return what was done to the data of parts whose examples become one data set."""
+    each = dict.fromkeys(
+        (*part.prepared, *(["with permuted pixels"] if part.permutation is not None else []))
+        for part in parts
+    )
+    if len(each) == 1:
+        return next(iter(each))
+    return (f"one of: {'; '.join(', '.join(words) or 'nothing' for words in each)}",)
 
 
 def is_scaled_alike(one: Examples, other: Examples) -> bool:

@@ -107,8 +107,12 @@ def _load(source: Published, data: str, files: list[Path], device: torch.device)
     pixels, labels, *test = (part.to(device) for part in parts)
     mean, std = channel_statistics(pixels)
 
+    turned = source.reader is not None and source.reader.is_transposed
+    said = ("rows and columns of the published images exchanged",) if turned else ()
+
     def whole(pixels: Tensor, labels: Tensor) -> Examples:
-        return Examples(pixels, labels, torch.arange(len(labels), device=device), mean, std)
+        rows = torch.arange(len(labels), device=device)
+        return Examples(pixels, labels, rows, mean, std, prepared=said)
 
     known = digest.hexdigest()[:16]
     return Dataset(whole(pixels, labels), whole(*test), known, class_names=names)

@@ -118,11 +118,22 @@ class Folder(Source):
         """Return the examples of each part, normalised as the training part is."""
         rows = parts["train"]
         unknown = torch.zeros(self.shape[0], 1, 1, device=rows.device)
-        learned = Examples(pixels, self._images.labels.to(rows.device), rows, unknown, unknown)
+        labels = self._images.labels.to(rows.device)
+        learned = Examples(pixels, labels, rows, unknown, unknown, prepared=self._prepared())
         sample = permutation(len(learned), 0, "statistics")[:STATISTICS_IMAGES]
         mean, std = channel_statistics(learned.raw(sample)[0])
         learned = replace(learned, mean=mean, std=std)
         return {role: replace(learned, rows=rows) for role, rows in parts.items()}
+
+    def _prepared(self) -> tuple[str, ...]:
+        """Return what `decode` does to an image."""
+        size = self.image_size
+        upright = ("turned upright as their EXIF says",) if self.exif else ()
+        return (
+            *(("in grey",) if self.grey else ()),
+            *upright,
+            f"the shorter side resized to {size} pixels with antialiasing, the centre cut out",
+        )
 
     def _facts(self, found: Decoded) -> dict[str, float]:
         """Return what the protocol says of the images."""

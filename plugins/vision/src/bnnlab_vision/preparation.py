@@ -66,7 +66,8 @@ def _pad(part: Examples, shape: tuple[int, ...]) -> Examples:
     m, s = (each.cpu().double() for each in (part.mean, part.std))
     scale = r * m, (r * (s**2 + m**2) - (r * m) ** 2).sqrt()
     mean, std = (each.float().to(part.rows.device) for each in scale)
-    return replace(part, pixels=pixels, mean=mean, std=std)
+    said = f"with a black border up to {shape[1]} x {shape[2]} pixels"
+    return replace(part, pixels=pixels, mean=mean, std=std, prepared=(*part.prepared, said))
 
 
 def _only(part: Examples, among: Sequence[int]) -> Examples:
@@ -133,7 +134,8 @@ class Prepared:
         if among is not None:
             classes = len(among)
             parts = [_only(part, among) for part in parts]
-            self.class_names = [*self.class_names] and [self.class_names[each] for each in among]
+            names = self.class_names or range(source.classes)
+            self.class_names = [str(names[each]) for each in among]
         whole, self.test, self.held = parts
 
         if validation:

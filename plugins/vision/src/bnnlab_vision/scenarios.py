@@ -133,7 +133,8 @@ class Rotated(Scenario):
 
         def turn(examples: Examples) -> Examples:
             images = View(examples.pixels, partial(rotated, shown=shown), shape)
-            return replace(examples, pixels=images)
+            said = f"turned counter-clockwise by {angle:g} degrees"
+            return replace(examples, pixels=images, prepared=(*examples.prepared, said))
 
         return self._prepared[0].task(index, f"{angle:g} degrees", turn)
 
