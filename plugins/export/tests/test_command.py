@@ -11,6 +11,7 @@ import torch
 import bnnlab
 import bnnlab_runtime
 from bnnlab.cli import main
+from bnnlab.storage import checkpoint
 from bnnlab_runtime.__main__ import main as predict
 
 RUN = "run --quiet --epochs 1 --rule bp --set model.hidden=[70]"
@@ -91,9 +92,9 @@ def test_info_says_why_there_would_be_no_file(capsys: pytest.CaptureFixture[str]
     ("words", "why"),
     [
         ([], "say where the file is to be"),
-        (["-o", "x.bnn", "--dry-run"], "say where the file is to be"),
+        (["-o", "x.bnn", "--dry-run"], "--dry-run writes no file"),
         (["-o", "x.bnn", "--mode", "--draws", "3"], "leave one out"),
-        (["-o", "x.bnn", "--draws", "3"], "no posterior to draw 3 weights from"),
+        (["-o", "x.bnn", "--draws", "3"], "/adam, has no posterior to draw 3 weights"),
         (["-o", "no/x.bnn"], "there is no folder no"),
     ],
 )
@@ -109,6 +110,22 @@ def test_wrong_use_is_refused(
     assert main(["export", str(run), *words]) == 2
     assert why in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_that_is_not_complete_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"{RUN} --optimizer adam --stream split-digits --out {tmp_path} --name part"
+    assert main(words.split()) == 0
+    assert main(["export", str(tmp_path / "part"), "--dry-run"]) == 0
+    assert "the run is not complete" not in capsys.readouterr().out
+    state = checkpoint.read(tmp_path / "part" / checkpoint.CHECKPOINT)
+    del state["progress"]["accuracy"][2:]
+    checkpoint.save(tmp_path / "part", state)
+    assert main(["export", str(tmp_path / "part"), "--dry-run"]) == 0
+    assert "the run is not complete: 2 of 5 tasks are learned" in capsys.readouterr().out
+    assert main(["export", str(tmp_path / "part"), "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["learned"] == [2, 5]
 
 
 def test_a_runs_draws_are_those_of_its_evaluations(

@@ -74,6 +74,7 @@ def test_one_task_can_be_exported_alone(tmp_path: Path) -> None:
     model, _ = trained(stream)
     found = export(model, tmp_path / "model.bnn", stream=stream, task=1)
     assert (found.tasks, found.images) == (1, len(stream[1].test))
+    assert found.lines()[0].endswith(", 1 task")
     assert [each.name for each in bnnlab_runtime.load(found.path).tasks] == [stream[1].name]
 
 
@@ -197,6 +198,79 @@ def test_draws_that_are_all_the_same_are_one(tmp_path: Path) -> None:
         parameter.data.fill_(1)
     found = export(model, tmp_path / "model.bnn", stream=stream, optimizer=optimizer, draws=3)
     assert (found.draws, found.differing) == (1, 0)
+
+
+class Twice(bnnlab.Optimizer):
+    """Its draws are a weight and its opposite: their mean probabilities are a tie."""
+
+    def step(self, closure: Any) -> Any:
+        raise NotImplementedError
+
+    drawn = 0
+
+    def draw(self, parameter: Tensor) -> Tensor:
+        self.drawn += len(parameter) == 2  # of the last layer
+        return -parameter if len(parameter) == 2 and self.drawn % 2 else parameter.clone()
+
+
+def test_ties_of_draws_are_broken_alike(tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 9, generator=draws)
+    stream = bnnlab.stream_from((x, torch.arange(200) % 2), test=0.5)
+    weight = torch.randn(1, 70, generator=draws).sign()
+    last = BinaryLinear(70, 2)
+    last.weight.data.copy_(torch.cat([weight, -weight]))
+    model = Model([nn.Sequential(BinaryLinear(9, 70), Sign(), last)], (9,))
+    optimizer = Twice(model, lr=0.1)
+    found = export(model, tmp_path / "model.bnn", stream=stream, optimizer=optimizer, draws=2)
+    assert (found.draws, found.differing) == (2, 0)
+    runtime = bnnlab_runtime.load(tmp_path / "model.bnn")
+    predicted = runtime.predict(stored(stream[0]))
+    assert not predicted.any()  # all are ties, and the first class is taken
+    labels = stream[0].test.labels[stream[0].test.rows].numpy()
+    assert found.accuracy == (predicted == labels).mean()
+
+
+def test_more_networks_than_a_file_takes_are_refused_at_once() -> None:
+    stream = bnnlab.create("stream", "split-digits", incremental="task")
+    model, optimizer = trained(stream, optimizer="bayesbinn", learned=1)
+    with pytest.raises(UsageError, match="20,000 weight draws of 5 tasks are more networks than"):
+        export(model, None, stream=stream, optimizer=optimizer, draws=20_000)
+
+
+def test_where_nothing_rounds_no_prediction_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted = acceptance._predicted
+
+    def with_one_wrong(*given: Any) -> Tensor:
+        found = predicted(*given)
+        found[0] = (found[0] + 1) % 10
+        return found
+
+    monkeypatch.setattr(acceptance, "_predicted", with_one_wrong)
+    for normalise, differs in ((False, True), (True, False)):
+        stream = bnnlab.create("stream", "digits", normalise=normalise)  # 16 grey values
+        model, _ = trained(stream, norm="batch")
+        if differs:
+            with pytest.raises(RunError, match=r"^1 of 360 predictions differ .* and 0 may"):
+                export(model, tmp_path / "model.bnn", stream=stream)
+        else:
+            assert export(model, tmp_path / "model.bnn", stream=stream).unexplained == 1
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3, hidden=[65, 64])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RunError, match=r"cannot write a temporary file.*TMPDIR.*No space left"):
+            export(model, tmp_path / "model.bnn")
+    monkeypatch.setattr("bnnlab_export.exporting.write_atomically", full)
+    with pytest.raises(RunError, match=r"cannot write .*model.bnn: No space left"):
+        export(model, tmp_path / "model.bnn")
 
 
 def test_regression_predicts_numbers(tmp_path: Path) -> None:
@@ -324,8 +398,8 @@ def test_weights_alone_are_packed_if_asked_for(tmp_path: Path) -> None:
 
 
 def test_other_predictions_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = acceptance._logits
-    monkeypatch.setattr(acceptance, "_logits", lambda *given: [-each for each in logits(*given)])
+    predicted = acceptance._predicted
+    monkeypatch.setattr(acceptance, "_predicted", lambda *given: (predicted(*given) + 1) % 3)
     model = bnnlab.create("model", "mlp", input_shape=(9,), classes=3)
     with pytest.raises(RunError, match="of 1,000 predictions differ from the model's"):
         export(model, tmp_path / "model.bnn")

@@ -20,6 +20,8 @@ Real = NDArray[np.float32]
 Plan = list[tuple[int, Op, tuple[int, ...]]]
 """The number of the value that is made, the operation, and the values that it takes."""
 
+TIED = 1e-6
+"""Mean probabilities of several draws that are less apart are equal: rounding decides nothing."""
 PIECE = 1 << 21
 """Bytes of the values of images that are computed together, so that a cache holds them."""
 
@@ -103,13 +105,15 @@ class Model:
     def predict(self, images: ArrayLike, task: int | None = None) -> Array:
         """Return the class numbers int64 `(B,)`; of a regression float32 numbers `(B, D)`.
 
+        `classes_of` says which class it is.
+
         Raises:
             ValueError: If images or task do not fit the model. The other methods raise it, too.
         """
         logits = self._logits(images, task)
         if self._checked.numbers:
             return logits.mean(0)
-        return (logits[0] if self.draws == 1 else _softmax(logits).mean(0)).argmax(-1)
+        return classes_of(logits)
 
     def logits(self, images: ArrayLike, task: int | None = None) -> Real:
         """Return the outputs float32 `(B, K)`; of several draws `(S, B, K)`.
@@ -209,7 +213,19 @@ def _writable(array: Array) -> Array:
     return np.require(array, requirements=["C", "A", "W"])
 
 
-def _softmax(logits: Real) -> Real:
+def classes_of(logits: Array) -> NDArray[np.int64]:
+    """Return the classes `(B,)` that the outputs `(S, B, K)` of S draws predict.
+
+    Of one draw, it is that of the largest output; of several, that of the largest mean probability,
+    where means that are less than `TIED` apart are equal. The lowest number of equal ones is taken.
+    """
+    if len(logits) == 1:
+        return logits[0].argmax(-1)
+    means = _softmax(logits).mean(0)
+    return (means > means.max(-1, keepdims=True) - TIED).argmax(-1)
+
+
+def _softmax(logits: Array) -> Array:
     raised = np.exp(logits - logits.max(-1, keepdims=True))
     return raised / raised.sum(-1, keepdims=True)
 

@@ -27,13 +27,15 @@ CLOSE = 1e-4
 """Relative and absolute difference up to which real numbers count as the same prediction."""
 TIE = 1e-9
 """Size up to which a number in float64 is 0 for a sign: +1."""
-EXACT = {"bit_linear", "bit_conv", "or_pool", "flatten", "threshold"}
-"""Steps without rounding."""
+EXACT = {"permute", "plane_linear", "bit_linear", "bit_conv", "or_pool", "flatten", "threshold"}
+"""Steps without rounding; `plane_linear` if the normalisation rounds nothing."""
 
 Outputs = dict[int, list[Tensor]]
 """By the index of a task: the model's outputs `(N, K)` on its test part at each draw."""
+Predictions = dict[int, Tensor]
+"""By the index of a task: classes `(N,)`, or numbers `(N, D)`."""
 Predicts = Callable[[Tensor, int | None], Tensor]
-"""Maps images as stored `(B, ...)`, and the number of the task, if any, to outputs `(S, B, K)`."""
+"""Maps images as stored `(B, ...)`, and the number of the task, if any, to predictions."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Comparison:
         differing: For how many the predictions differ.
         unexplained: For how many of these the model in float64 predicts otherwise, too.
         allowed: How many of the latter there may be.
+        score: Of the file's predictions, see `score_of`.
     """
 
     images: int
     differing: int
     unexplained: int
     allowed: int
+    score: float | None
 
     def expect(self) -> None:
         """Refuse an export whose predictions differ.
@@ -82,27 +86,32 @@ def compare(source: Source, outputs: Outputs, predicts: Predicts, *, exact: bool
         source: What was exported.
         outputs: Of the model.
         predicts: What predicts with the file.
-        exact: Whether it rounds nowhere.
+        exact: Whether it rounds nowhere: then none may differ.
     """
-    objective = source.tasks[0].objective
-    mine, others = dict[int, Tensor](), dict[int, Tensor]()
-    for number, task in enumerate(source.tasks):
-        if task.index in outputs:
-            logits = _logits(source, predicts, task, number if source.task_ids else None)
-            others[task.index] = _predictions(logits, objective)
-            mine[task.index] = _predictions(outputs[task.index], objective)
+    mine = predictions_of(source, outputs)
+    others = {
+        task.index: _predicted(source, predicts, task, number if source.task_ids else None)
+        for number, task in enumerate(source.tasks)
+        if task.index in outputs
+    }
     differ = {index: _differ(its, mine[index]).nonzero()[:, 0] for index, its in others.items()}
     images, differing = (sum(map(len, each.values())) for each in (mine, differ))
-    unexplained = _unlike_float64(source, others, differ) if differing else 0
+    unexplained = _unlike_float64(source, others, differ) if differing and not exact else differing
     allowed = 0 if exact else -(-images // ROUNDED)
     if 0 < allowed < unexplained:
         everything = {index: torch.arange(len(its)) for index, its in mine.items()}
         allowed += 2 * _unlike_float64(source, mine, everything)
-    return Comparison(images, differing, unexplained, allowed)
+    return Comparison(images, differing, unexplained, allowed, score_of(source, others))
 
 
-def score_of(source: Source, outputs: Outputs) -> float | None:
-    """Return what a run would report of a model's outputs, the mean over the tasks.
+def predictions_of(source: Source, outputs: Outputs) -> Predictions:
+    """Return what a model predicts by its outputs, by the rule of the runtime."""
+    objective = source.tasks[0].objective
+    return {index: predictions(torch.stack(its), objective) for index, its in outputs.items()}
+
+
+def score_of(source: Source, predictions: Predictions) -> float | None:
+    """Return the score of predictions on the test parts, the mean over the tasks.
 
     Without data, there is none.
     """
@@ -110,24 +119,29 @@ def score_of(source: Source, outputs: Outputs) -> float | None:
         return None
     tasks = {task.index: task for task in source.tasks}
     scores = []
-    for index, its in outputs.items():
+    for index, its in predictions.items():
         part, objective = tasks[index].test, tasks[index].objective
-        scores.append(objective.predict(iter(its), part.labels[part.rows], len(its)).score())
+        targets = part.labels[part.rows]
+        if isinstance(objective, RealNumbers):
+            scores.append(objective.predict(iter([its]), targets, 1).score())
+        else:
+            scores.append(float((its == targets).sum()) / len(its))
     return sum(scores) / len(scores)
 
 
-def _logits(source: Source, predicts: Predicts, task: Task, number: int | None) -> list[Tensor]:
-    """Return the file's outputs `(N, K)` for each draw."""
-    pieces = torch.split(torch.arange(len(task.test)), EVALUATION_BATCH)
-    return [*torch.cat([predicts(source.images(task, each), number) for each in pieces], 1)]
+def predictions(outputs: Tensor, objective: Objective) -> Tensor:
+    """Return classes `(N,)`, or numbers `(N, D)`, for outputs `(S, N, K)` of S draws."""
+    from bnnlab_runtime.model import classes_of
 
-
-def _predictions(outputs: Sequence[Tensor], objective: Objective) -> Tensor:
-    """Return classes `(N,)`, or numbers `(N, D)`."""
-    together = torch.stack([*outputs])
     if isinstance(objective, RealNumbers):
-        return together.mean(0)
-    return (together[0] if len(together) == 1 else together.softmax(-1).mean(0)).argmax(-1)
+        return outputs.mean(0)
+    return torch.from_numpy(classes_of(outputs.numpy()))
+
+
+def _predicted(source: Source, predicts: Predicts, task: Task, number: int | None) -> Tensor:
+    """Return the file's predictions on a test part."""
+    pieces = torch.split(torch.arange(len(task.test)), EVALUATION_BATCH)
+    return torch.cat([predicts(source.images(task, each), number) for each in pieces])
 
 
 def _differ(one: Tensor, other: Tensor) -> Tensor:
@@ -137,9 +151,7 @@ def _differ(one: Tensor, other: Tensor) -> Tensor:
     return ~torch.isclose(one.double(), other.double(), CLOSE, CLOSE).all(-1)
 
 
-def _unlike_float64(
-    source: Source, predictions: Mapping[int, Tensor], rows: Mapping[int, Tensor]
-) -> int:
+def _unlike_float64(source: Source, predicted: Predictions, rows: Mapping[int, Tensor]) -> int:
     """Return how many predictions at these rows of the tasks the model in float64 does not make."""
     outputs: Outputs = {}
     with torch.no_grad(), source.evaluating():
@@ -148,13 +160,12 @@ def _unlike_float64(
             for each in source.alike(task):
                 pieces = torch.split(rows[each.index], EVALUATION_BATCH // 4)
                 inputs = (source.pixels(task).inputs(each.test.raw(its)[0]) for its in pieces)
-                found = torch.cat([model(piece) for piece in inputs])
-                masked = each.mask(found) if source.task_ids else found
+                logits = torch.cat([model(piece) for piece in inputs])
+                masked = each.mask(logits) if source.task_ids else logits
                 outputs.setdefault(each.index, []).append(masked)
-    objective = source.tasks[0].objective
+    found = predictions_of(source, outputs)
     return sum(
-        int(_differ(_predictions(its, objective), predictions[index][rows[index]]).sum())
-        for index, its in outputs.items()
+        int(_differ(its, predicted[index][rows[index]]).sum()) for index, its in found.items()
     )
 
 

@@ -1,5 +1,6 @@
 """Steps that layers have in common: what waits is computed, or folded into thresholds."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -46,6 +47,14 @@ class Pixels:
         """Return the model's inputs for images in the model's order, in float64."""
         centred = images.double() if self.mean is None else images.double() - self.mean
         return centred if self.std is None else centred / self.std
+
+    def is_exact(self) -> bool:
+        """Return whether float32 holds the model's inputs, and their sums, of uint8 exactly."""
+        normal = self.uniform() if self.dtype == "uint8" else None
+        if normal is None:
+            return False
+        mean, std = normal
+        return mean.is_integer() and 0 <= mean <= 255 and math.frexp(std)[0] == 0.5
 
     def uniform(self) -> tuple[float, float] | None:
         """Return mean and std, if they are the same at every pixel."""

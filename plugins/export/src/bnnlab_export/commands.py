@@ -63,7 +63,7 @@ def export(
     """Write a run's model as one file, which bnnlab-runtime or another program predicts with.
 
     The file is written only if its predictions are the model's on the whole test part. An earlier
-    export is replaced; any other file is not.
+    export, or an empty file, is replaced; any other file is not.
 
     Exit codes: 0 written, 1 predictions differ or the file cannot be written, 2 wrong use, or a
     model that cannot be exported.
@@ -77,8 +77,10 @@ def export(
     """
     from bnnlab_export.reading import export_run
 
-    if (out is None) != dry_run:
+    if out is None and not dry_run:
         raise UsageError("say where the file is to be, --out model.bnn; or --dry-run for none")
+    if out is not None and dry_run:
+        raise UsageError("--dry-run writes no file, and --out names one: leave one out")
     if mode and draws is not None:
         raise UsageError("--mode takes the deployed weights, and --draws draws some: leave one out")
     found = export_run(

@@ -47,6 +47,7 @@ class Contents:
         steps: How many steps there are of each op.
         layers: The layers with weights.
         prepared: What is done to images before the file takes them, in words; empty for nothing.
+        learned: How many tasks the run has learned, and of how many; None if all, or without one.
     """
 
     bytes: int
@@ -56,6 +57,7 @@ class Contents:
     steps: Mapping[str, int]
     layers: Sequence[Layer]
     prepared: Sequence[str]
+    learned: tuple[int, int] | None
 
     @property
     def ratio(self) -> float:
@@ -77,7 +79,11 @@ class Contents:
     def lines(self) -> list[str]:
         """Return it in words."""
         several = {"weight draws": self.draws if self.draws > 1 else 0, "tasks": self.tasks}
-        held = "".join(f", {count} {what}" for what, count in several.items() if count)
+        held = "".join(
+            f", {count} {what if count > 1 else what[:-1]}"
+            for what, count in several.items()
+            if count
+        )
         by_width = [f"{count:,} of {width}" for width, count in self.operations().items()]
         return [
             f"{_size(self.bytes)}, 1/{self.ratio:.1f} of the state_dict "
@@ -85,6 +91,11 @@ class Contents:
             "steps: " + ", ".join(f"{count} {op}" for op, count in self.steps.items()),
             *(["multiply-accumulates of an image: " + ", ".join(by_width)] if by_width else []),
             *(f"stays real: {each}" for each in reasons(self.layers)),
+            *(
+                ["the run is not complete: {} of {} tasks are learned".format(*self.learned)]
+                if self.learned
+                else []
+            ),
             *([f"it takes images {_listed(self.prepared)}"] if self.prepared else []),
         ]
 
@@ -99,7 +110,7 @@ class Exported(Contents):
         differing: For how many the predictions differ.
         unexplained: For how many of these the model in float64 predicts otherwise, too.
         score: What `accuracy` is, such as top-1 accuracy; empty without a stream.
-        accuracy: On the test part, the mean over the tasks; None without a stream.
+        accuracy: Of the file on these images, the mean over the tasks; None without a stream.
         part: What was predicted, `test` or `validation`; empty without a stream.
     """
 

@@ -4,12 +4,12 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnnlab.errors import RunError, UsageError, first_line
 from bnnlab.interfaces.faults import check_model
@@ -24,6 +24,7 @@ from bnnlab_export.acceptance import (
     compare,
     is_exact,
     outputs_of,
+    predictions_of,
     score_of,
 )
 from bnnlab_export.builder import Builder
@@ -50,7 +51,7 @@ def export(
 
     The file is written only if `bnnlab_runtime`, or the program that it is for, predicts with it
     what the model predicts, on the whole test part of the stream; without a stream, on random
-    inputs. An earlier export is replaced; any other file is not.
+    inputs. An earlier export, or an empty file, is replaced; any other file is not.
 
     Args:
         model: A `bnnlab.Model` or a torch module with binary layers, on the CPU.
@@ -111,9 +112,12 @@ def write(
     source.check()
     with torch.no_grad(), source.evaluating():
         made = bnn(source, weights_only) if to == "bnn" else graph(source, to)
-    with _written(place, made.content) as file:
+    with _temporary(made.content) as file:
         compared = compare(made.source, made.outputs, made.load(file), exact=made.exact)
-        compared.expect()
+    compared.expect()
+    if place is not None:
+        with _saying(str(place)):
+            write_atomically(place, made.content)
     return Exported(
         **vars(made.contents()),
         path=place,
@@ -121,7 +125,7 @@ def write(
         differing=compared.differing,
         unexplained=compared.unexplained,
         score=source.tasks[0].objective.score if source.has_data else "",
-        accuracy=made.score,
+        accuracy=compared.score,
         part=source.tasks[0].scored_on if source.has_data else "",
     )
 
@@ -136,12 +140,13 @@ def bnn(source: Source, weights_only: bool) -> Made:
     Raises:
         UsageError: As `export`.
     """
+    _expect_few(source)
     builders, outputs = _lowered(source)
     first = builders[0]
     if not weights_only and not is_faster(first.layers):
         raise UsageError(f"{SLOW} ({'; '.join(reasons(first.layers))}). {SMALL}")
     steps, tensors = merged([each.program for each in builders])
-    score = score_of(source, outputs)
+    score = score_of(source, predictions_of(source, outputs))
     draws = source.draws if any("@" in name for name in tensors) else 1  # a posterior may be sure
     head = {**_head(source, first, outputs), "draws": max(1, draws)}
     about = {**source.about, "accuracy": score}
@@ -154,8 +159,20 @@ def bnn(source: Source, weights_only: bool) -> Made:
         steps=Counter(step["op"] for step in steps),
         layers=first.layers,
         draws=max(1, draws),
-        exact=is_exact(steps),
+        exact=is_exact(steps) and all(each.pixels.is_exact() for each in builders),
     )
+
+
+def _expect_few(source: Source) -> None:
+    """Refuse more variants than the runtime takes, before they are made."""
+    from bnnlab_runtime.program import MOST_VARIANTS
+
+    tasks = len(source.tasks) if source.task_ids else 1
+    if source.draws * tasks > MOST_VARIANTS:
+        raise UsageError(
+            f"draws: {source.draws:,} weight draws of {tasks:,} tasks are more networks than the "
+            f"{MOST_VARIANTS:,} that a file may have"
+        )
 
 
 def _runtime(file: Path) -> Predicts:
@@ -164,11 +181,7 @@ def _runtime(file: Path) -> Predicts:
 
     model = bnnlab_runtime.load(file, threads=torch.get_num_threads())
 
-    def outputs(images: Tensor, task: int | None) -> Tensor:
-        logits = torch.from_numpy(model.logits(images.numpy(), task=task))
-        return logits.view(model.draws, len(images), -1)
-
-    return outputs
+    return lambda images, task: torch.from_numpy(model.predict(images.numpy(), task=task))
 
 
 def _lowered(source: Source) -> tuple[list[Builder], Outputs]:
@@ -208,15 +221,19 @@ def _head(source: Source, first: Builder, outputs: Outputs) -> dict[str, Any]:
 
 
 @contextmanager
-def _written(place: Path | None, made: bytes) -> Iterator[Path]:
-    """Write a temporary file; if the block succeeds, the content is put into its place."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.bnn"
+def _temporary(made: bytes) -> Iterator[Path]:
+    """Write a temporary file, which lasts as long as the block."""
+    with ExitStack() as stack:
+        with _saying("a temporary file, to compare it (TMPDIR says where)"):
+            file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.bnn"
             file.write_bytes(made)
-            yield file
-        if place is not None:
-            write_atomically(place, made)
+        yield file
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Say what cannot be written."""
+    try:
+        yield
     except OSError as error:
-        why = error.strerror or first_line(error)
-        raise RunError(f"cannot write {place or 'a temporary file'}: {why}") from error
+        raise RunError(f"cannot write {what}: {error.strerror or first_line(error)}") from error

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.errors import BnnlabError, UsageError, did_you_mean, first_line, install_command
-from bnnlab_export.acceptance import Outputs, Predicts, outputs_of, score_of
+from bnnlab.interfaces.objective import Objective
+from bnnlab_export.acceptance import (
+    Outputs,
+    Predicts,
+    outputs_of,
+    predictions,
+    predictions_of,
+    score_of,
+)
 from bnnlab_export.exported import Contents, Layer
 from bnnlab_export.source import Source
 
@@ -53,6 +61,7 @@ class Made:
             steps=dict(self.steps),
             layers=self.layers,
             prepared=self.source.prepared(),
+            learned=self.source.learned,
         )
 
 
@@ -160,7 +169,7 @@ def graph(source: Source, to: str) -> Made:
         )
     (task,) = source.variants()
     outputs = {index: [its] for index, its in outputs_of(source, task).items()}
-    score = score_of(source, outputs)
+    score = score_of(source, predictions_of(source, outputs))
     example, about = source.images(task, torch.arange(2) % len(task.test)), _about(source, score)
     try:
         content = form.content(Network(source).eval(), example, about)
@@ -176,7 +185,7 @@ def graph(source: Source, to: str) -> Made:
     few = slice(form.compared)
     return Made(
         content,
-        lambda path: _predicts(form.load(path)),
+        lambda path: _predicts(form.load(path), task.objective),
         _first(source, few),
         {index: [each[few] for each in its] for index, its in outputs.items()},
         score,
@@ -191,8 +200,8 @@ def _about(source: Source, score: float | None) -> dict[str, str]:
     return {f"bnnlab-{name}": json.dumps(each) for name, each in about.items()}
 
 
-def _predicts(outputs_of: Callable[[Tensor], Tensor]) -> Predicts:
-    return lambda images, _: outputs_of(images)[None]
+def _predicts(outputs_of: Callable[[Tensor], Tensor], objective: Objective) -> Predicts:
+    return lambda images, _: predictions(outputs_of(images)[None], objective)
 
 
 def _first(source: Source, few: slice) -> Source:

@@ -7,7 +7,12 @@ from typing import Any
 
 from bnnlab.engine.building import expand
 from bnnlab.engine.loading import reopen
+from bnnlab.errors import UsageError
+from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.registry.host import PluginHost
+from bnnlab.settings.text import read_config
+from bnnlab.storage import checkpoint
+from bnnlab.storage.folder import config_of
 from bnnlab_export.exported import Exported
 from bnnlab_export.exporting import write
 from bnnlab_export.source import Source
@@ -43,6 +48,13 @@ def export_run(
     """
     made = reopen(os.fspath(run), host=host, **objects)
     model, optimizer = made.model, made.optimizer
+    folder = expand(os.fspath(run))
+    if draws and type(optimizer).draw is Optimizer.draw:
+        raise UsageError(
+            f"draws: the run's optimizer, {_optimizer(folder)}, has no posterior to draw {draws} "
+            "weights from: leave --draws out, draws=None"
+        )
+    learned, tasks = _learned(folder), len(made.tasks)
     source = Source(
         model,
         tuple(model.input_shape or made.tasks[0].test.pixels.shape[1:]),
@@ -51,9 +63,21 @@ def export_run(
         class_names=made.class_names,
         optimizer=optimizer,
         draws=optimizer.test_draws if draws is None else draws,
-        about=_about(expand(os.fspath(run))),
+        about=_about(folder),
+        learned=(learned, tasks) if learned < tasks else None,
     )
     return write(source.of_task(task), path, weights_only=weights_only, to=to)
+
+
+def _optimizer(folder: Path) -> str:
+    """Return the name of a run's optimizer."""
+    said = read_config(config_of(folder)).get("optimizer")
+    return str(said.get("name", said)) if isinstance(said, dict) else str(said)
+
+
+def _learned(folder: Path) -> int:
+    """Return how many tasks a run's last checkpoint has learned and evaluated."""
+    return len(checkpoint.read(folder / checkpoint.CHECKPOINT, old=True)["progress"]["accuracy"])
 
 
 def _about(folder: Path) -> dict[str, Any]:

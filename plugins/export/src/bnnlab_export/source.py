@@ -43,6 +43,7 @@ class Source:
         draws: Weight draws; 0 for the deployed weights.
         about: What is known of the run, for people.
         has_data: Whether the tasks are of a stream.
+        learned: How many tasks the run has learned, and of how many; None if all, or without one.
     """
 
     model: Model
@@ -54,6 +55,7 @@ class Source:
     draws: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
     has_data: bool = True
+    learned: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Refuse what no file can be made of.
