@@ -29,7 +29,6 @@ LONG = {
     "test_it_stops_no_run_by_test_data",
     "test_it_works_on_every_device",
     "test_its_diagnostics_change_nothing",
-    "test_no_option_is_ignored",
     "test_nothing_is_learned_from_the_test_part",
     "test_the_batch_is_left_as_it_is_to_the_end",  # by the training of the next one
     "test_the_loss_falls_on_separable_data",
@@ -42,8 +41,9 @@ LONG = {
     "test_what_it_seeds_in_use_follows_the_seed",
 }
 """The checks of the kit that take longest."""
-IN_PROCESSES = {"test_another_process_gives_the_same"}
-"""Those that start a process each."""
+OF_ITS_OPTIONS = "test_no_option_is_ignored"
+SLOW = {"test_another_process_gives_the_same", OF_ITS_OPTIONS}
+"""Those that start a process each, or try many values."""
 OF_THE_DECLARATION = {
     "test_an_unknown_option_is_refused_by_name",
     "test_it_says_what_it_is_and_where_it_comes_from",
@@ -57,8 +57,6 @@ OF_THE_DECLARATION = {
     "test_what_it_has_with_each_value_is_declared",  # tries all values, whatever the class has
 }
 """Those that are the same, or nearly, for all classes of a component."""
-OF_ITS_OPTIONS = {"test_no_option_is_ignored"}
-"""The same, as it looks for an effect beside other values, too; that of optimizers does not."""
 
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -117,8 +115,9 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The usual run checks the first class of each component, at length the first of each kind.
 
-    Those that start a process are for the slow tests, and there for the first class of a component;
-    those of its declaration and of its options are for this class, too.
+    Some checks are for the slow tests alone; these and those of the declaration are made for the
+    first class of a component. Only that of an optimizer's options is made for each class, as it
+    looks for no effect beside other values.
     """
     first: dict[object, object] = {}
     kept: list[pytest.Item] = []
@@ -129,11 +128,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 first.setdefault((contract.kind, each), contract) is contract
                 for each in (item.path, contract.name)
             )
-            is_long = name in LONG and not is_of_kind
-            if is_long or not is_of_component or name in IN_PROCESSES:
+            is_long = name in SLOW or (name in LONG and not is_of_kind)
+            if is_long or not is_of_component:
                 item.add_marker(pytest.mark.slow)
-            once = set() if contract.kind == "optimizer" else OF_ITS_OPTIONS
-            if name in IN_PROCESSES | OF_THE_DECLARATION | once and not is_of_component:
+            is_once = (contract.kind, name) != ("optimizer", OF_ITS_OPTIONS)
+            if is_once and name in SLOW | OF_THE_DECLARATION and not is_of_component:
                 continue
         kept.append(item)
     items[:] = kept

@@ -83,7 +83,10 @@ def test_per_task_statistics_need_a_stream_that_gives_the_task(host: PluginHost)
 @pytest.mark.parametrize(
     ("name", "recipe"),
     [
-        *((name, None) for name in SAID),
+        *(
+            pytest.param(name, None, marks=[pytest.mark.slow] * name.startswith("statistics"))
+            for name in SAID
+        ),
         ("a part and its options", RECIPE),
         *(pytest.param(name, RECIPE, marks=pytest.mark.slow) for name in ALIKE),
     ],

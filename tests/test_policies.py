@@ -196,10 +196,15 @@ def test_a_scaled_run_differs_in_what_it_learns_and_not_in_its_protocol(host: Pl
     "settings",
     [
         {"schedule": "cosine", "schedule_by": "step", "warmup": 3, "optimizer": "adam"},
-        {"schedule": "one-cycle", "schedule_by": "step", "schedule_over": "run"},
         {"steps": 11, "accumulate": 3, "clip_value": 0.01},
-        {"epochs": [1, 3], "task_decay": 0.3},
-        {"epochs": 4, "keep": "best", "patience": 1, **HELD},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {"schedule": "one-cycle", "schedule_by": "step", "schedule_over": "run"},
+                {"epochs": [1, 3], "task_decay": 0.3},
+                {"epochs": 4, "keep": "best", "patience": 1, **HELD},
+            )
+        ),
     ],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(

@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet_v3_small": {"width": 0.2},
     "mlp-mixer": {"dim": 32, "depth": 2},
 }
+LARGE = {"resnet18", "mobilenet_v2"}  # residual blocks are in `mobilenet_v3_small`, too
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in SMALL]
 HOST = bnnlab.PluginHost()
 WEIGHTS = (nn.Linear, nn.Conv2d)
 BINARY = (BinaryLinear, BinaryConv2d)
@@ -64,7 +66,7 @@ def size(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("made", [real, binary])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_images_become_logits(name: str, made: Callable[[str], Model]) -> None:
     model = made(name)
     with torch.no_grad():
@@ -197,7 +199,7 @@ def test_a_real_model_computes_what_torchvisions_does(name: str) -> None:
 # ------------------------------------------------------------- what becomes binary
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_keep_says_which_weights_stay_real(name: str) -> None:
     for model, count in ((real(name), 2), (binary(name), 0)):
         layers = kinds(model, *WEIGHTS)
@@ -208,7 +210,7 @@ def test_keep_says_which_weights_stay_real(name: str) -> None:
     assert not kinds(real_model, *BINARY)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_activations_are_all_signs_or_none_is(name: str) -> None:
     plain = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
     others, signs = kinds(real(name), *plain, Sign), kinds(binary(name), *plain, Sign)
@@ -217,7 +219,7 @@ def test_activations_are_all_signs_or_none_is(name: str) -> None:
     assert len(signs) >= len(others) > 0  # a block of a ResNet uses one ReLU again
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_all_normalisation_over_batches_is_ours_and_dropout_is_gone(name: str) -> None:
     model = real(name)
     assert not kinds(model, nn.modules.batchnorm._BatchNorm, nn.Dropout, StochasticDepth)
@@ -343,7 +345,7 @@ def test_blocks_without_shortcuts_are_cut_at_every_layer() -> None:
 
 
 @pytest.mark.rounding
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_backpropagation_passes_every_sign(name: str) -> None:
     """At the start, a good part of what every sign sees lies where its surrogate is 1."""
     model = binary(name)
@@ -382,7 +384,7 @@ def follow_surrogates(model: Model, x: Tensor) -> None:
 LEARNING = [
     ("vgg-binaryconnect", {"activations": "binary"}),
     ("vgg16", {"activations": "real"}),
-    ("mobilenet_v2", {"activations": "real"}),
+    pytest.param("mobilenet_v2", {"activations": "real"}, marks=pytest.mark.slow),
     ("mobilenet_v3_small", {"activations": "real"}),
     ("mlp-mixer", {}),
     pytest.param("resnet18", {}, marks=pytest.mark.slow),

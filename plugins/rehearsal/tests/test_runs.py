@@ -95,7 +95,10 @@ def test_the_diagnosis_compares_on_what_a_step_learns_from(rule: str) -> None:
         assert all(segment["angle"] < 0.1 for segment in task)
 
 
-@pytest.mark.parametrize("rule", ["replay", "er-ace", "derpp", "lwf"])
+@pytest.mark.parametrize(
+    "rule",
+    ["derpp", *(pytest.param(r, marks=pytest.mark.slow) for r in ("replay", "er-ace", "lwf"))],
+)
 def test_an_interrupted_run_goes_on_bit_for_bit(rule: str, tmp_path: Path) -> None:
     """Stopped at once within tasks, three times; each step is saved."""
     settings = {

@@ -78,7 +78,11 @@ def test_what_is_right_in_an_unusual_way_passes_the_checks_that_look_at_it(made:
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.made.__name__}-{case.check}")
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * case.check.endswith("_grow")) for case in CASES],
+    ids=lambda case: f"{case.made.__name__}-{case.check}",
+)
 def test_a_component_that_is_wrong_fails_the_check_for_it(case: Case) -> None:
     failed = failing(case.made, name_of(case.made), case.check)
     assert case.check in failed

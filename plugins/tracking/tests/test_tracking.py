@@ -574,6 +574,7 @@ def test_ctrl_c_at_the_end_leaves_the_tracker_and_not_the_run(
 
 @pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.slow
 def test_another_signal_at_the_end_leaves_the_tracker_shows_the_result_and_ends_the_process(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -740,6 +741,7 @@ class Text(Base):
     ],
     ids=["large", "signal", "exit", "thread", "server"],
 )
+@pytest.mark.slow
 def test_the_contract_finds_what_harms_the_training_process(
     make_plugin: MakePlugin,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,7 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import OptimizerContract
 
 
@@ -9,7 +7,6 @@ class TestBayesBiNN(OptimizerContract):
     name = "bayesbinn"
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestMeanWeights(OptimizerContract):
     name = "bayesbinn"
     options = {"train_draws": 0, "lambda_start": "fixed"}

@@ -1,6 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
 from torch import nn
 
 from bnnlab import BinaryConv2d, BinaryLinear, Model, Sign, seeds
@@ -21,7 +20,6 @@ class TestBop(OptimizerContract):
     without_effect = {**NO_SCALES, **CONSTANT_GAMMA}
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestBopWithASchedule(OptimizerContract):
     name = "bop"
     options = {"gamma_decay": 0.5, "gamma_decay_steps": 1}

@@ -1,7 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import OptimizerContract
 
 
@@ -9,14 +7,12 @@ class TestEWC(OptimizerContract):
     name = "ewc"
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestExactEWC(OptimizerContract):
     name = "ewc"
     options = {"variant": "offline", "fisher": "exact", "shuffle": True}
     without_effect = {"decay": "offline, all tasks count alike"}
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestStreamEWC(OptimizerContract):
     name = "ewc"
     options = {"variant": "stream", "strength": 5.0, "decay": 0.2}
@@ -34,7 +30,6 @@ class TestSI(OptimizerContract):
     name = "si"
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestSIWithAStrengthPerTask(OptimizerContract):
     name = "si"
     options = {"strength": [0.0, 3.0, 30.0]}

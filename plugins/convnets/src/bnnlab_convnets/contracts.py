@@ -13,27 +13,19 @@ def ends(last: int, layer: str = "0") -> dict[str, str]:
     }
 
 
-class NetworkContract(ModelContract):
-    """Of models that take long to be made, with each of their options."""
-
-    @pytest.mark.slow
-    def test_no_option_is_ignored(self) -> None:
-        super().test_no_option_is_ignored()
-
-
-class TwinContract(NetworkContract):
+class TwinContract(ModelContract):
     """Of models whose class, with all its options, is that of another model here."""
 
     test_no_option_is_ignored = None
     test_what_it_has_with_each_value_is_declared = None
 
 
-class TestConvNet(NetworkContract):
+class TestConvNet(ModelContract):
     name = "convnet"
     options = {"channels": [6, 8], "hidden": [16], "groups": 2}
 
 
-class TestConvNetWithEverything(NetworkContract):
+class TestConvNetWithEverything(ModelContract):
     name = "convnet"
     options = {"channels": [8, 6], "kernel": [5, 3], "stride": [1, 2], "padding": [2, 1],
                "pooling": ["avg", "none"], "hidden": [], "norm": "layer", "affine": True,
@@ -42,27 +34,27 @@ class TestConvNetWithEverything(NetworkContract):
     without_effect = {"groups": "five logits are not in groups of equal size"}
 
 
-class TestRealConvNet(NetworkContract):
+class TestRealConvNet(ModelContract):
     name = "convnet"
     options = {"channels": [8], "hidden": [16], "weights": "real", "activation": "relu",
                "dropout": 0.5, "block_norm": False, "bias": True, "groups": 2,
                "init": "he-uniform"}  # fmt: skip
 
 
-class TestVGGBinaryConnectWithEverything(NetworkContract):
+class TestVGGBinaryConnectWithEverything(ModelContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05, "activations": "binary", "keep": "first-and-last",
                "scale": "learned", "surrogate": "polynomial"}  # fmt: skip
     real = ends(8)
 
 
-class TestVGGBinaryConnect(NetworkContract):
+class TestVGGBinaryConnect(ModelContract):
     name = "vgg-binaryconnect"
     options = {"width": 0.05}
 
 
 @pytest.mark.slow  # it has the layers of what is above
-class TestVGG16(NetworkContract):
+class TestVGG16(ModelContract):
     name = "vgg16"
     options = {"width": 0.05}
     real = ends(15)
@@ -76,7 +68,7 @@ class TestVGG19(TwinContract):
 
 
 @pytest.mark.slow  # there are 11 million weights
-class TestResNet18(NetworkContract):
+class TestResNet18(ModelContract):
     name = "resnet18"
     real = ends(9)
 
@@ -100,13 +92,13 @@ class TestMobileNetV3Small(TwinContract):
     options = {"width": 0.1, "keep": "none", "remove_skips": True}
 
 
-class TestMLPMixer(NetworkContract):
+class TestMLPMixer(ModelContract):
     name = "mlp-mixer"
     options = {"patch": 2, "dim": 12, "depth": 2}
     real = ends(5)
 
 
-class TestRealMLPMixerWithoutSkips(NetworkContract):
+class TestRealMLPMixerWithoutSkips(ModelContract):
     name = "mlp-mixer"
     options = {"patch": 2, "dim": 12, "depth": 1, "weights": "real", "activations": "real",
                "remove_skips": True}  # fmt: skip

@@ -1,7 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import LearningRuleContract
 
 MEMORY = {"recompute": "it saves memory, and changes nothing else"}
@@ -24,7 +22,6 @@ class TestLeakingDirectFeedbackAlignment(LearningRuleContract):
     without_effect = MEMORY
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestSignsOfErrors(LearningRuleContract):
     name = "dfa"
     options = {"error": "sign"}
@@ -36,14 +33,12 @@ class TestDirectRandomTargetProjection(LearningRuleContract):
     own_objective = True  # hidden segments look at the targets, not at the loss
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestKaimingDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
     options = {"feedback": "uniform", "fan": "in", "scale": 1.414, "mean": 0.1}
     own_objective = True
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestLeakingDirectRandomTargetProjection(LearningRuleContract):
     name = "drtp"
     options = {"skip": "leak", "targets": "centred", "per": "channel"}

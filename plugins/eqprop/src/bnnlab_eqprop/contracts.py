@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import pytest
 import torch
 from torch import nn
 
@@ -62,7 +61,6 @@ class TestOneSided(Relaxing):
     own_objective = True
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestRandomSign(Relaxing):
     name = "eqprop"
     options = {
@@ -72,7 +70,6 @@ class TestRandomSign(Relaxing):
     own_objective = True
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestEffectiveGradientsOfFixedErrors(Relaxing):
     name = "eqprop"
     options = {"free_steps": 15, "gradient": "effective", "error": "free"}
@@ -99,7 +96,6 @@ class TestBackpropagationThroughTime(Relaxing):
     own_objective = True
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestBackpropagationThroughTimeFromAReadOut(Relaxing):
     name = "bptt"
     options = {"free_steps": 15, "loss": "cross-entropy"}
@@ -126,7 +122,6 @@ class TestMLPWithBinaryUnitsCopiesAndAScalePerLayer(ModelContract):
     }  # fmt: skip
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestMLPWithAScalePerUnit(ModelContract):
     name = "eqprop-mlp"
     without_effect = DYNAMICS
@@ -139,7 +134,6 @@ class TestConv(ModelContract):
     options = {"channels": [8, 16], "kernel": [3, 5], "scale": "learned"}
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestRealConv(ModelContract):
     name = "eqprop-conv"
     without_effect = REAL

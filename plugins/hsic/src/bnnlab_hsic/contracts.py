@@ -1,7 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import LearningRuleContract
 
 ONE_GROUP = {"power": "it is of groups, and there is one"}
@@ -23,7 +21,6 @@ class TestNormalisedHSICBottleneck(LearningRuleContract):
     without_effect = ONE_GROUP
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestLinearHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True
@@ -31,7 +28,6 @@ class TestLinearHSICBottleneck(LearningRuleContract):
     without_effect = ONE_GROUP
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestMedianHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True
@@ -39,7 +35,6 @@ class TestMedianHSICBottleneck(LearningRuleContract):
     without_effect = ONE_GROUP
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestGroupedHSICBottleneck(LearningRuleContract):
     name = "hsic"
     own_objective = True

@@ -1,6 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
 import torch
 
 from bnnlab_testing import OptimizerContract
@@ -20,7 +19,6 @@ class TestMESU(GaussianContract):
     name = "mesu"
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestBoundedMESU(GaussianContract):
     name = "mesu"
     options = {"clamp": None, "ratio_max": 0.5, "sigma_min": 0.1, "sigma_max": 0.2}

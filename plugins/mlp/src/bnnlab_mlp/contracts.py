@@ -1,32 +1,24 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import ModelContract
 
 
-class LargeContract(ModelContract):
-    @pytest.mark.slow
-    def test_no_option_is_ignored(self) -> None:
-        super().test_no_option_is_ignored()
-
-
-class TestMLP(LargeContract):
+class TestMLP(ModelContract):
     name = "mlp"
 
 
-class TestRealMLPWithEverything(LargeContract):
+class TestRealMLPWithEverything(ModelContract):
     name = "mlp"
     options = {"weights": "real", "norm": "batch", "affine": True, "bias": True, "hidden": [32]}
 
 
-class TestMLPWithDropout(LargeContract):
+class TestMLPWithDropout(ModelContract):
     name = "mlp"
     options = {"input_dropout": 0.2, "dropout": 0.5, "norm": "group", "groups": 4, "hidden": [32],
                "activation": "tanh", "weights": "real", "init": "xavier-uniform"}  # fmt: skip
 
 
-class TestMLPWithScalesOfLatentWeights(LargeContract):
+class TestMLPWithScalesOfLatentWeights(ModelContract):
     name = "mlp"
     options = {"scale": "latent", "surrogate": "swish", "init": "normal", "init_scale": 0.1,
                "output_activation": "tanh", "hidden": [32]}  # fmt: skip
@@ -38,7 +30,7 @@ class TestMLPWithLearnedScalesAndBinaryGates(ModelContract):
                "norm": "none", "hidden": [32]}  # fmt: skip
 
 
-class TestMLPWithGatesAndARealNormalisedOutput(LargeContract):
+class TestMLPWithGatesAndARealNormalisedOutput(ModelContract):
     name = "mlp"
     options = {"activation": "gate", "output_norm": True, "real_output": True, "hidden": [32]}
     real = {"segments.1.0.weight": "the option real_output asks for it"}

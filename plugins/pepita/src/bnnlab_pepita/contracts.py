@@ -1,7 +1,5 @@
 """What the contracts of the test kit are told of what this plugin offers."""
 
-import pytest
-
 from bnnlab_testing import LearningRuleContract
 
 
@@ -13,7 +11,6 @@ class TestSignalPropagation(LearningRuleContract):
     name = "sigprop-tl"
 
 
-@pytest.mark.slow  # a variant of what is above
 class TestSignsOfErrors(LearningRuleContract):
     name = "pepita"
     options = {"error": "sign", "gain": 10.0, "positions": "root"}
