@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-CPU_CHUNK = 1 << 17
+CPU_CHUNK = 1 << 18
 """Elements per chunk on the CPU: a dozen tensors of one chunk fit into the last cache."""
 
 
