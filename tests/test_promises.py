@@ -58,6 +58,7 @@ BELOW = {
     "bnnlab.registry.options": "per_layer",
     "bnnlab.seeds": "child_seed generator permutation",
     "bnnlab.storage.cache": "Content find keep",
+    "bnnlab.storage.rows": "unpacked",
     "bnnlab_studies.engine": "Engine RepeatingExecutor WorkerDied",
     "bnnlab_studies.worker": "begin call",
     "bnnlab_tracking.tracker": "Tracked Tracker",

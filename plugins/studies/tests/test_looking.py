@@ -23,6 +23,7 @@ from bnnlab.cli.display import print_result
 from bnnlab.engine.figures import SHARE
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder
+from bnnlab.storage.rows import packed
 from bnnlab_studies.commands.summaries import print_summaries
 from bnnlab_studies.commands.watching import Watch
 from bnnlab_studies.gathering import gather
@@ -403,6 +404,21 @@ def test_a_run_without_a_result_is_shown_as_far_as_it_came(
     assert "no epoch is done" in bnn("show", folder)
     (folder / "metrics.jsonl").write_text('{"event": "evaluation"}\n')
     assert "metrics.jsonl is damaged: KeyError: 'accuracy'" in bnn.refused("show", folder)
+
+
+def test_of_a_run_without_a_result_its_settings_say_which_scores_there_are(
+    bnn: Bnn, make_run: MakeRun
+) -> None:
+    folder = make_run("some", evaluate="last:1", evaluate_on="validation")
+    rows = [[0.5, None], [None, 0.75]]
+    lines = [{"event": "untrained", "accuracy": packed([None, None])}] + [
+        {"event": "evaluation", "task": n, "accuracy": packed(row)} for n, row in enumerate(rows)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    out = bnn("show", folder).replace("\n", " ")
+    assert "validation accuracy in %; -: not measured (evaluate = last:1)" in out
+    assert bnn.json("show", folder)["result"]["accuracy"] == rows
+    assert "n/a  over all tasks after the last one" in out
 
 
 def test_a_failed_run_is_shown_with_its_error(bnn: Bnn, make_run: MakeRun) -> None:

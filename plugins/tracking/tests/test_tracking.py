@@ -21,10 +21,11 @@ from bnnlab.cli import main
 from bnnlab.errors import NOTE, UsageError
 from bnnlab.storage.checkpoint import CHECKPOINT
 from bnnlab.storage.folder import METRICS, RESULT
+from bnnlab.storage.rows import packed
 from bnnlab_testing import TrackerContract, harm_checks
 from bnnlab_testing.pytest_plugin import MakePlugin
 from bnnlab_testing.tracker_contract import MARK, left_behind
-from bnnlab_tracking import printed
+from bnnlab_tracking import child, printed
 from bnnlab_tracking.delivery import Delivery
 from bnnlab_tracking.watched import Watched
 
@@ -763,3 +764,12 @@ def test_the_contract_finds_lines_that_are_there_twice(
 ) -> None:
     with pytest.raises(AssertionError, match="there are 8 lines of 5"):
         OfForgets().test_a_killed_run_goes_on_without_a_gap("the run", tmp_path, monkeypatch)
+
+
+def test_a_tracker_is_told_rows_as_lists_however_files_hold_them(tmp_path: Path) -> None:
+    row = [None, None, 0.5, None]
+    said = {"event": "evaluation", "task": 2, "accuracy": row}
+    (tmp_path / METRICS).write_text(json.dumps({**said, "accuracy": packed(row)}) + "\n")
+    (tmp_path / RESULT).write_text(json.dumps({"accuracy": [packed(row)]}))
+    assert next(child._lines(tmp_path / METRICS, 0)) == said
+    assert child._read(tmp_path / RESULT) == {"accuracy": [row]}

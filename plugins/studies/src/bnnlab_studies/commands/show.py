@@ -16,6 +16,8 @@ from bnnlab_studies.finding import find_records
 from bnnlab_studies.inspection import Changed, changed, environment, held_out, partial, state_of
 from bnnlab_studies.record import Record
 
+SCORED = ("evaluate_on", "evaluate")
+"""Settings that a result has, too: which scores its numbers are."""
 Run = Annotated[
     Path, typer.Argument(help="A run's folder, or a result that was kept.", metavar="RUN")
 ]
@@ -35,7 +37,8 @@ def show(run: Run, json: Json = False) -> None:
     result, lines = record.result, [f"{record.name}: {record.status}"]
     lines += [f"{record.title}, seed {record.get('seed', '?')}", *state_of(record)]
     if record.folder and not result:
-        result, position = partial(record.folder, record.get("epochs", 0))
+        found, position = partial(record.folder, record.get("epochs", 0))
+        result = {**found, **{key: record[key] for key in SCORED if key in record}}
         lines.append(position)
     if json:
         print_json(
