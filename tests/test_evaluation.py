@@ -297,6 +297,15 @@ def test_inputs_are_prepared_once_for_all_draws_as_far_as_there_is_room(
         assert torch.equal(mine.probabilities, its.probabilities)
 
 
+def test_in_inference_mode_predictions_are_the_same() -> None:
+    model, tasks = model_with("running"), [task(0), task(1)]
+    found = predict(model, Drawing(model), tasks)
+    with torch.inference_mode():
+        others = predict(model, Drawing(model), tasks)
+    for mine, its in zip(found, others, strict=True):
+        assert torch.equal(mine.probabilities, its.probabilities)
+
+
 class Halving(nn.Module):
     """Writes into its input."""
 

@@ -123,12 +123,17 @@ class _Inputs:
         yield from self._kept
         for number, pieces in enumerate(self._batches[len(self._kept) :], len(self._kept)):
             batch = torch.cat([_inputs_of(*piece) for piece in pieces])
-            writes = batch._version
+            writes = _writes(batch)
             yield batch
             is_next = number == len(self._kept) and batch.numel() <= self._room
-            if is_next and batch._version == writes:  # else the model wrote into its inputs
+            if is_next and _writes(batch) == writes != -1:  # else the model may have written there
                 self._kept.append(batch)
                 self._room -= batch.numel()
+
+
+def _writes(batch: Tensor) -> int:
+    """Return how often it was written to; -1 where torch does not count, in its inference mode."""
+    return -1 if batch.is_inference() else batch._version
 
 
 def _divided(tasks: Sequence[Task]) -> list[Pieces]:

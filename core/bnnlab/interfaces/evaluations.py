@@ -11,9 +11,8 @@ class Evaluations:
     Attributes:
         every: Tasks between two evaluations; 0: there is none before the last task.
         last: How many of the tasks learned are scored, the last ones; None: all.
-        forward: Whether forward transfer is measured: the untrained model is scored, too, and each
-            next task, unless the model is told the task. Where some tasks are not scored, it is
-            not.
+        forward: Whether the untrained model and the next task after each are scored, too, for
+            forward transfer; never if the model is told the task.
     """
 
     every: int = 1
@@ -22,7 +21,10 @@ class Evaluations:
 
     @classmethod
     def of(cls, word: str, number: int, forward: bool) -> Self:
-        """Return what a run is told: `all`, `final`, or `every` or `last` with a number."""
+        """Return what a run is told: `all`, `final`, or `every` or `last` with a number.
+
+        Only `all` measures forward transfer.
+        """
         if word == "last":
             return cls(1, number, forward=False)
         return cls({"all": 1, "final": 0}.get(word, number), None, forward and word == "all")
