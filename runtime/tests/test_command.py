@@ -168,6 +168,17 @@ def test_an_output_that_fails_is_said_in_one_line(tmp_path, made, images):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_images_may_come_through_a_pipe(tmp_path, images):
+    os.mkfifo(tmp_path / "pipe")
+    for file in written(tmp_path, images):
+        given = (tmp_path / "pipe", file.read_bytes())
+        writer = threading.Thread(target=write_and_hold, args=given)
+        writer.start()
+        assert (read_images(tmp_path / "pipe") == images).all(), file
+        writer.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
 def test_a_model_is_a_file_and_no_pipe(tmp_path, made, images):
     os.mkfifo(tmp_path / "pipe")
     content = made.write(tmp_path / "m.bnn").read_bytes()

@@ -24,6 +24,14 @@ def inputs(part: Examples) -> torch.Tensor:
     return part.batch(torch.arange(len(part)))[0].flatten(1)
 
 
+def test_what_was_done_to_images_is_still_said() -> None:
+    permuted, turned = blended("permuted-digits"), blended("rotated-digits", angles=[0, 30])
+    assert permuted[0].test.prepared == ("with permuted pixels",)
+    by_0, by_30 = (f"turned counter-clockwise by {angle} degrees" for angle in (0, 30))
+    assert turned[0].train.prepared == (f"one of: {by_0}; {by_30}",)
+    assert turned[1].test.prepared == (by_30,)
+
+
 def test_the_shares_are_those_of_the_published_formula() -> None:
     """Ramps of 2 / beta around each boundary, flat at both ends, normalised over the tasks."""
     tasks, beta, bins, count = 4, 4.0, 64, 20_000

@@ -197,6 +197,7 @@ def test_classes_have_the_published_names(
     assert letters.class_names == [*"abcdefghijklmnopqrstuvwxyz"]
     assert load("emnist-balanced", tmp_path / "data").class_names[9:12] == ["9", "A", "B"]
     assert load("emnist-digits", tmp_path / "data").class_names == []
+    assert letters.test.prepared == ("rows and columns of the published images exchanged",)
 
 
 @pytest.mark.parametrize("content", [b"torn", None])

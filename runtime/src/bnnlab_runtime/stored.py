@@ -32,7 +32,8 @@ def read_images(path: Path) -> Array:
         MemoryError: If it is too large.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as opened:  # NumPy seeks, which a pipe cannot
+            file = opened if opened.seekable() else io.BufferedReader(io.BytesIO(opened.read()))
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as inner:
                     return _array(inner)

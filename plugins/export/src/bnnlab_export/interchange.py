@@ -140,7 +140,7 @@ class Network(nn.Module):
         """Map images `(B, ...)` to outputs `(B, K)`."""
         x = images.to(torch.float32)
         if self.order is not None:
-            x = x.flatten(1).index_select(1, self.order).unflatten(1, x.shape[1:])
+            x = x.flatten(1).index_select(1, self.order).view_as(x)
         x = x if self.mean is None else x - self.mean
         y: Tensor = self.model(x if self.std is None else x / self.std)
         return y if self.classes is None else y.masked_fill(~self.classes, float("-inf"))

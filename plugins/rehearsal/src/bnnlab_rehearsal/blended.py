@@ -173,6 +173,6 @@ def _joined(parts: Sequence[Examples], *, final: bool) -> Examples:
     """Return the examples of several parts as one data set."""
     labels = torch.cat([part.labels[part.rows] for part in parts])
     rows = torch.arange(len(labels), device=labels.device)
-    scale = [None, None] if final else [parts[0].mean, parts[0].std]
+    mean, std = (None, None) if final else (parts[0].mean, parts[0].std)
     together = Together(parts, final=final)
-    return Examples(together, labels, rows, *scale, prepared=prepared(parts))
+    return Examples(together, labels, rows, mean, std, prepared=prepared(parts))
