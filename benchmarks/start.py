@@ -1,11 +1,12 @@
 """The processor's time of a command, from a shell to the answer.
 
-    python benchmarks/start.py [OTHER_CHECKOUT] [--rounds 15] [--only ROW]
+    python benchmarks/start.py [OTHER_CHECKOUT] [--rounds 15] [--only ROW] [--images N]
 
 Each checkout runs with its own `.venv` (`make test` makes it). All take turns within every round.
 Printed: the median of each in milliseconds (smallest to largest), user and system time together,
 which other jobs change less than the time of a clock; and the median over rounds of its ratio to
-the other checkout. Rows that import torch are to be compared with `import torch`.
+the other checkout. Rows that import torch are to be compared with `import torch`. With `--images
+60000` there is a row for a stream over so many JPEGs of 28x28 pixels, which were decoded before.
 """
 
 import argparse
@@ -26,6 +27,24 @@ from bnnlab import Component, Kind, hookimpl
 def bnnlab_components():
     about = dict(summary="A rule.", source="a paper", provides=frozenset({{"gradients"}}))
     return [Component(kind=Kind.RULE, name="{0}", target="bnnlab_{0}.rule:Rule", **about)]
+"""
+IMAGES = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+draws = np.random.default_rng(0)
+for number in range(count):
+    part = "train" if number % 10 else "test"
+    file = folder / part / str(number // 10 % 10) / f"{number}.jpg"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draws.integers(0, 256, (28, 28), dtype=np.uint8)).save(file)
+"""
+STREAM = """
+import sys, bnnlab
+bnnlab.create("stream", "image-folder", folder=sys.argv[1], image_size=28, grey=True)[0]
 """
 METADATA = """Metadata-Version: 2.4
 Name: bnnlab-{0}
@@ -78,8 +97,16 @@ def write_plugins(folder: Path) -> None:
         (about / "entry_points.txt").write_text(f"[bnnlab.v1]\n{name} = bnnlab_{name}.plugin\n")
 
 
-def rows(plugins: Path) -> dict[str, Row]:
-    """Return what is measured, by its name."""
+def rows(folder: Path, python: Path, images: int) -> dict[str, Row]:
+    """Return what is measured, by its name; write what it needs into a folder."""
+    plugins, many = folder / "plugins", folder / "images"
+    plugins.mkdir()
+    write_plugins(plugins)
+    stream = {}
+    if images:
+        subprocess.run([python, "-c", IMAGES, many, str(images)], check=True)
+        kept = {"XDG_CACHE_HOME": str(folder / "cache")}
+        stream[f"{images:,} JPEGs, again"] = Row(["python", "-c", STREAM, str(many)], kept)
     light = ("--help", "list-plugins", "info rule dfa", "check", "matrix")
     some = "run --quiet --steps 1 --set stream.tasks=1"
     return {
@@ -88,6 +115,7 @@ def rows(plugins: Path) -> dict[str, Row]:
         "import torch": Row(["python", "-c", "import torch"]),
         "bnn info model mlp": Row(["bnn", "info", "model", "mlp"]),
         "bnn run, one step": Row(["bnn", *some.split()]),
+        **stream,
     }
 
 
@@ -96,13 +124,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", help="rows with this in their names")
+    parser.add_argument("--only", default="", help="rows with this in their names")
+    parser.add_argument("--images", type=int, default=0)
     given = parser.parse_args()
     here = Path(__file__).resolve().parents[1]
     checkouts = {"here": here, **({"other": given.other.resolve()} if given.other else {})}
     with tempfile.TemporaryDirectory() as folder:
-        write_plugins(Path(folder))
-        chosen = {k: v for k, v in rows(Path(folder)).items() if (given.only or "") in k}
+        every = rows(Path(folder), here / ".venv" / "bin" / "python", given.images)
+        chosen = {name: row for name, row in every.items() if given.only in name}
         times = {name: {who: list[float]() for who in checkouts} for name in chosen}
         for round_ in range(given.rounds + 1):
             for name, row in chosen.items():
