@@ -195,12 +195,20 @@ def write_and_hold(pipe, content):
 
 
 def test_what_is_done_to_images_before_is_noted(tmp_path, made, images, capsys):
-    made.program["input"]["prepared"] = ["turned by 30 degrees"]
+    made.program["input"]["prepared"] = ["turned by 30 degrees", "\x1b[31mred"]
     path = made.write(tmp_path / "m.bnn")
     np.save(tmp_path / "x.npy", images)
     assert main([str(path), str(tmp_path / "x.npy"), "--backend", "numpy"]) == 0
     out, said = capsys.readouterr()
     assert (len(out.splitlines()), said) == (
         12,
-        "note: the model takes images turned by 30 degrees\n",
+        "note: the model takes images turned by 30 degrees, \\x1b[31mred\n",
     )
+    with (tmp_path / "out").open("w") as file:
+        found = command(path, tmp_path / "x.npy", stdout=file, preexec_fn=close_errors)
+    assert found == (0, "")
+    assert (tmp_path / "out").read_text() == out
+
+
+def close_errors():
+    os.close(2)

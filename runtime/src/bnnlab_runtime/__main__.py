@@ -29,7 +29,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _say(line: str) -> None:
-    print(line.replace("\n", " "), file=sys.stderr)  # noqa: T201
+    if sys.stderr is not None:  # it may be closed
+        print(_printable(line.replace("\n", " ")), file=sys.stderr)  # noqa: T201
+
+
+def _printable(text: str) -> str:
+    """Return what a terminal shows and does not obey."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _refused(why: str) -> int:
@@ -87,7 +93,7 @@ def _show(model: Model, found: list[Any], *, as_json: bool) -> None:
     for each in shown:
         numbers = each if isinstance(each, list) else [each]
         text = " ".join(f"{one:.6g}" if isinstance(one, float) else str(one) for one in numbers)
-        print(text.encode("unicode_escape").decode() if not text.isprintable() else text)  # noqa: T201
+        print(_printable(text))  # noqa: T201
 
 
 if __name__ == "__main__":
