@@ -42,7 +42,7 @@ def read_images(path: Path) -> Array:
         raise ValueError(f"{path} is no .npy, .npz or IDX file of images: {error}") from None
 
 
-def _array(file: io.BufferedReader | gzip.GzipFile) -> Array:
+def _array(file: "io.BufferedReader[Any] | gzip.GzipFile") -> Array:
     start = file.peek(2)[:2]
     if start == b"\x93N":
         found: Array = np.lib.format.read_array(file, allow_pickle=False)
@@ -58,7 +58,7 @@ def _only(found: Any) -> Array:
     return found["images" if "images" in names else names[0]]
 
 
-def _idx(file: io.BufferedReader | gzip.GzipFile) -> Array:
+def _idx(file: "io.BufferedReader[Any] | gzip.GzipFile") -> Array:
     """Read the format of MNIST's files: a type, the sizes, and the numbers, big endian."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _IDX:
