@@ -22,7 +22,7 @@ REFERENCE: dict[str, type[Op]] = {
     "norm_rows": real_ops.NormRows,
     "normalise": real_ops.Normalise,
     "or_pool": bit_ops.OrPool,
-    "permute": real_ops.Permute,
+    "permute": bit_ops.Permute,
     "plane_linear": bit_ops.PlaneLinear,
     "pool": real_ops.Pool,
     "row_threshold": bit_ops.RowThreshold,

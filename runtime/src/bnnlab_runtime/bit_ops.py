@@ -1,4 +1,4 @@
-"""Operations on bits and on exact integer sums, in NumPy: what they mean."""
+"""Operations that round nothing, on pixels, bits and integer sums, in NumPy: what they mean."""
 
 from typing import Any
 
@@ -11,6 +11,22 @@ from bnnlab_runtime.values import Step, Value
 from bnnlab_runtime.windows import Window
 
 Sums = NDArray[np.int32]
+
+
+class Permute(Op):
+    """Images -> images: pixel i becomes pixel index[i], both in the order C, H, W."""
+
+    def read(self, step: Step) -> None:
+        """Tensor index int32 (C H W): each place once."""
+        self.output = step.value("uint8", "float32")
+        count = self.output.numbers
+        self.index = step.tensor("index", ("int32", (count,)))
+        if not np.array_equal(np.sort(self.index), np.arange(count)):
+            step.refuse(f"its 'index' must have each number from 0 to {count - 1} once")
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Map `(B, C, H, W)` or `(B, F)` to the same shape."""
+        return x.reshape(len(x), -1)[:, self.index].reshape(x.shape)
 
 
 class PlaneLinear(Op):

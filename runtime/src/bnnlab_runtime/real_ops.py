@@ -15,22 +15,6 @@ from bnnlab_runtime.windows import Window
 Real = NDArray[np.float32]
 
 
-class Permute(Op):
-    """Images -> images: pixel i becomes pixel index[i], both in the order C, H, W."""
-
-    def read(self, step: Step) -> None:
-        """Tensor index int32 (C H W): each place once."""
-        self.output = step.value("uint8", "float32")
-        count = self.output.numbers
-        self.index = step.tensor("index", ("int32", (count,)))
-        if not np.array_equal(np.sort(self.index), np.arange(count)):
-            step.refuse(f"its 'index' must have each number from 0 to {count - 1} once")
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Map `(B, C, H, W)` or `(B, F)` to the same shape."""
-        return x.reshape(len(x), -1)[:, self.index].reshape(x.shape)
-
-
 class Normalise(Op):
     """Images -> real, channels last: (x - mean) / std."""
 
