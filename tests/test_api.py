@@ -142,7 +142,7 @@ def test_the_same_run_in_python_and_in_a_loop_over_seeds_differs_by_seed_only() 
 
 def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     own = {"config", "recipe", "short", "seeds", "set", "host", "probe", "probes", "track", *PARTS}
-    own |= {"resume", "allow_changed_versions"}
+    own |= {"resume", "allow_changed_versions", "vectorize"}
     types_of = get_type_hints(bnnlab.run)
     types = {key: hint for key, hint in types_of.items() if key not in own}
     paths = {"data", "out"}
@@ -158,7 +158,8 @@ def test_the_arguments_of_a_run_are_its_settings_with_their_help() -> None:
     one, several = map(inspect.signature, get_overloads(bnnlab.run))
     assert (one.return_annotation, several.return_annotation) == (bnnlab.Result, Any)
     said = get_type_hints(Said)
-    assert said == {key: types_of[key] for key in parameters if key not in ("config", "seeds")}
+    of_many = ("config", "seeds", "vectorize")
+    assert said == {key: types_of[key] for key in parameters if key not in of_many}
 
 
 def test_probes_is_the_earlier_name_of_probe() -> None:

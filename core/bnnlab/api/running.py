@@ -12,7 +12,7 @@ from torch import nn
 from bnnlab.api.arguments import Choosable, Config, Makes, Probes, Said, Several
 from bnnlab.deprecation import warn_of_name
 from bnnlab.engine import building
-from bnnlab.engine.notebook import train
+from bnnlab.engine.notebook import train, train_together
 from bnnlab.engine.objects import name_objects, offering, warn_of_weights
 from bnnlab.engine.preparing import prepare
 from bnnlab.engine.result import Result
@@ -31,7 +31,13 @@ from bnnlab.settings.text import assignment, joined, read_config
 @typing.overload  # jedi takes `@overload` alone for the signature, and would complete no setting
 def run(config: Config = None, *, seeds: None = None, **said: Unpack[Said]) -> Result: ...
 @typing.overload
-def run(config: Config = None, *, seeds: int | Sequence[int], **said: Unpack[Said]) -> Any: ...
+def run(
+    config: Config = None,
+    *,
+    seeds: int | Sequence[int],
+    vectorize: bool | None = None,
+    **said: Unpack[Said],
+) -> Any: ...
 def run(  # noqa: D417  # `_document` adds the settings
     config: Config = None,
     *,
@@ -63,6 +69,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     keep: Literal["last", "best"] | None = None,
     seed: int | None = None,
     seeds: int | Sequence[int] | None = None,
+    vectorize: bool | None = None,
     evaluate_on: EvaluateOn | None = None,
     evaluate: str | None = None,
     forward: bool | None = None,
@@ -111,6 +118,8 @@ def run(  # noqa: D417  # `_document` adds the settings
         track: Names of trackers, mappings with `name` and options; or a mapping from names to
             options.
         seeds: Seeds to repeat the run with, or how many; this needs bnnlab-studies.
+        vectorize: With `seeds`: make the steps of all runs together, which is faster for small
+            networks and on a GPU. `docs/studies.md` says which runs can.
         resume: Folder of a run to go on with, with all its settings. Only `track`, `host` and the
             objects that it began with may be given.
         allow_changed_versions: With `resume`: go on with other versions of torch, bnnlab or a
@@ -125,16 +134,20 @@ def run(  # noqa: D417  # `_document` adds the settings
     expect("recipe", recipe, str, NoneType)
     expect("short", short, bool, NoneType)
     expect("set", set, Mapping, NoneType)
+    expect("vectorize", vectorize, bool, NoneType)
     expect("host", host, PluginHost, NoneType)
     host = host or PluginHost()
     many = {Kind.PROBE: _one_of(probe, probes), Kind.TRACKER: track}
     said |= {kind: several for kind, several in many.items() if several is not None}
     if resume is not None:
         others = {"config": config, "recipe": recipe, "short": short, "set": set, "seeds": seeds}
+        others["vectorize"] = vectorize
         said |= {key: value for key, value in others.items() if value is not None}
         return _resume(host, resume, said, bool(allow_changed_versions))
     if allow_changed_versions:
         raise UsageError("allow_changed_versions is only for resume")
+    if vectorize and seeds is None:
+        raise UsageError("vectorize makes the steps of several seeds together: give seeds, too")
     if short and recipe is None:
         raise UsageError("short=True is the short form of a recipe: name it, as recipe=...")
     named, objects = name_objects(host, said)
@@ -145,7 +158,9 @@ def run(  # noqa: D417  # `_document` adds the settings
     if seeds is None:
         return train(prepare(host, resolve(host, places)))
     warn_of_weights(objects)
-    return host.library(STUDIES, "bnnlab_studies.repeating:repeat")(host, places, seeds, train)
+    repeat = host.library(STUDIES, "bnnlab_studies.repeating:repeat")
+    how = {"together": train_together} if vectorize else {}
+    return repeat(host, places, seeds, train, **how)
 
 
 def _resume(host: PluginHost, resume: str | Path, said: dict[str, Any], allowed: bool) -> Result:

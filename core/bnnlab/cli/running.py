@@ -74,6 +74,15 @@ Seeds = Annotated[
         rich_help_panel="Training",
     ),
 ]
+Vectorize = Annotated[
+    bool,
+    typer.Option(
+        "--vectorize",
+        help="With --seeds: make the steps of all seeds together, which is faster for small "
+        "networks and on a GPU.",
+        rich_help_panel="Training",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -85,6 +94,7 @@ def run(
     probe: Probes = None,
     track: Trackers = None,
     seeds: Seeds = None,
+    vectorize: Vectorize = False,
     resume: Resume = None,
     allow_changed_versions: AllowChangedVersions = False,
     isolated: Isolated = False,
@@ -103,7 +113,7 @@ def run(
       bnn run --rule dfa --optimizer meta --stream permuted-mnist --epochs 2
       bnn run --set stream.tasks=3 --set 'model.hidden=[256]'
       bnn run --recipe PLUGIN/NAME --short
-      bnn run --seeds 5   |   bnn run --seeds 0,3,7
+      bnn run --seeds 5   |   bnn run --seeds 0,3,7   |   bnn run --seeds 8 --vectorize
     """
     from bnnlab.storage.folder import RunFolder, config_of  # takes 20 ms, and lists need none of it
 
@@ -115,6 +125,8 @@ def run(
             "--resume takes all settings from the folder, and only --track from the command line: "
             "remove the other flags"
         )
+    if vectorize and seeds is None:
+        raise UsageError("--vectorize makes the steps of several seeds together: give --seeds, too")
     if allow_changed_versions and not resume:
         raise UsageError("--allow-changed-versions is only for --resume")
     file = config_of(resume) if resume else config
@@ -123,7 +135,7 @@ def run(
     repeating = {STUDIES} if seeds is not None else set()
     with only(named_plugins(load_index(), places) | repeating) if isolated else nullcontext():
         if seeds is not None:
-            _repeater(places)(places, seeds, quiet, json)
+            _repeater(places)(places, seeds, quiet, json, vectorize)
             return
         folder = RunFolder(resume) if resume else None
         _execute(places, folder, allow_changed_versions, quiet, json)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,11 @@ class Experiment:
             KeyboardInterrupt: If SIGINT stopped it.
             StoppedError: If another signal did.
         """
+        return _ended(self.steps(stepped))
+
+    def steps(self, stepped: Stepped, together: bool = False) -> Generator[Any, Any, Result]:
+        """Do what `run` does; if `together`, others make the steps (`Steps`) and hear signals."""
+        is_heard = self.folder and not together
         recording = self.folder.recording(self.heard) if self.folder else nullcontext()
         with computing(self.config.threads), recording:
             self.observers.notify(
@@ -70,8 +75,8 @@ class Experiment:
                 protocol=self.origin.protocol,
             )
             try:
-                with self._interruption.listening() if self.folder else nullcontext():
-                    reason = self._learn(stepped)
+                with self._interruption.listening() if is_heard else nullcontext():
+                    reason = yield from self._learn(stepped, together)
                 return self._finish("stopped" if reason else "complete", reason)
             except (KeyboardInterrupt, StoppedError) as stop:
                 log.info("stopped by %s", getattr(stop, "signal", "SIGINT"))
@@ -87,7 +92,7 @@ class Experiment:
                     raise
                 raise RunError(f"the run failed at {place(error)}: {explain(error)}") from error
 
-    def _learn(self, stepped: Stepped) -> str | None:
+    def _learn(self, stepped: Stepped, together: bool) -> Generator[Any, Any, str | None]:
         """Train; return why a probe stopped the run, or None."""
         self._ticked = time.perf_counter()
         if not self.resumed:
@@ -95,7 +100,8 @@ class Experiment:
         is_due = self._interruption.due if self.folder else lambda: False
         control = Control(self._logged, is_due, self._save, stepped)
         try:
-            Trainer(self.made, self.learner.progress, control, self.probes).run()
+            trainer = Trainer(self.made, self.learner.progress, control, self.probes)
+            yield from trainer.steps(together)
         except ProbeStop as stop:
             log.log(NOTE, "stopped by probe %s", stop)
             return str(stop)
@@ -145,26 +151,7 @@ class Experiment:
     def _finish(
         self, status: RunStatus, reason: str | None = None, failure: BaseException | None = None
     ) -> Result:
-        run, origin, progress = self.made, self.origin, self.learner.progress
-        result = Result(
-            status=status,
-            stop_reason=reason,
-            measures=measured(progress, self.probes, status, failure),
-            tasks=[task.name for task in run.tasks],
-            protocol=protocol_hash(origin.protocol),
-            protocol_description=origin.protocol,
-            evaluate_on=self.config.evaluate_on,
-            evaluate=self.config.evaluate,
-            score=run.tasks[0].objective.score,
-            seed=run.seed,
-            run_id=origin.run_id,
-            seconds=round(progress.seconds, 3),
-            components=origin.components,
-            computed_on=origin.computed_on,
-            changed_versions={k: used for k, used in origin.versions.items() if len(used) > 1},
-            model=run.model.eval(),
-            folder=self._path,
-        )
+        result = _result_of(self, status, reason, failure)
         found, has_ended = result.as_dict(), status in ("complete", "stopped")
         try:
             if self.folder:
@@ -186,3 +173,38 @@ def _stored(config: RunConfig, found: dict[str, Any], names: Iterable[str]) -> d
     if config.evaluate == "all":
         return found
     return {**found, **{name: rows.packed(found[name]) for name in names}}
+
+
+def _ended(steps: Generator[Any, Any, Result]) -> Result:
+    """Carry out a run that makes its steps itself; return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def _result_of(
+    experiment: Experiment, status: RunStatus, reason: str | None, failure: BaseException | None
+) -> Result:
+    run, origin, progress = experiment.made, experiment.origin, experiment.learner.progress
+    return Result(
+        status=status,
+        stop_reason=reason,
+        measures=measured(progress, experiment.probes, status, failure),
+        tasks=[task.name for task in run.tasks],
+        protocol=protocol_hash(origin.protocol),
+        protocol_description=origin.protocol,
+        evaluate_on=experiment.config.evaluate_on,
+        evaluate=experiment.config.evaluate,
+        score=run.tasks[0].objective.score,
+        seed=run.seed,
+        run_id=origin.run_id,
+        seconds=round(progress.seconds, 3),
+        components=origin.components,
+        computed_on=origin.computed_on,
+        changed_versions={k: used for k, used in origin.versions.items() if len(used) > 1},
+        model=run.model.eval(),
+        folder=experiment._path,
+    )

@@ -69,12 +69,15 @@ class Interruption:
 
     Args:
         minutes: Time between checkpoints.
+
+    Attributes:
+        asked: The signal that asks the run to stop; None for none.
     """
 
     def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
-        self._asked: int | None = None
+        self.asked: int | None = None
 
     def stop_if_asked(self) -> None:
         """Stop the run if a signal asked for it.
@@ -83,13 +86,13 @@ class Interruption:
             KeyboardInterrupt: After SIGINT (Ctrl-C).
             StoppedError: After another signal.
         """
-        if self._asked is not None:
-            raise stop(self._asked)
+        if self.asked is not None:
+            raise stop(self.asked)
         stop_if_all_stop()
 
     def due(self) -> bool:
         """Return whether a checkpoint should be taken now."""
-        is_asked = self._asked is not None or _everywhere
+        is_asked = self.asked is not None or _everywhere
         return bool(is_asked) or time.monotonic() - self._saved >= self._seconds
 
     def saved(self) -> None:
@@ -111,10 +114,10 @@ class Interruption:
                 if number == signal.SIGTERM:
                     signal.signal(number, signal.SIG_DFL)
                     os.kill(os.getpid(), number)
-            elif self._asked is not None:
+            elif self.asked is not None:
                 raise stop(number)
             else:
-                self._asked = number
+                self.asked = number
 
         with _heard_by(heard):
             try:

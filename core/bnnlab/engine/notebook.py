@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterable
 from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bnnlab.engine.experiment import Experiment
     from bnnlab.engine.result import Result
+    from bnnlab.interfaces.probe import Stepped
 
 REFRESH = 0.2
 """Seconds between updates."""
@@ -62,12 +64,31 @@ class Progress:
 
 def train(experiment: "Experiment") -> "Result":
     """Carry out a run; in a notebook, with its progress shown."""
+    return _shown(experiment, experiment.run)
+
+
+def train_together(experiments: "Iterable[Experiment]") -> "list[Result]":
+    """Carry out runs, whose steps are made together, as `train` does one."""
+    from bnnlab.engine.lockstep import run_together
+
+    every = [*experiments]
+    results = list["Result"]()
+
+    def run(stepped: "Stepped" = lambda *_: None) -> "Result":
+        results.extend(run_together(every, stepped))
+        return results[0]
+
+    _shown(every[0], run)
+    return results
+
+
+def _shown(experiment: "Experiment", run: "Callable[..., Result]") -> "Result":
     ipython = sys.modules.get("IPython")
     if not hasattr(ipython and ipython.get_ipython(), "kernel"):  # a terminal of IPython has none
-        return experiment.run()
+        return run()
     progress = Progress(experiment, import_module("IPython.display").display)
     try:
-        result = experiment.run(progress.stepped)
+        result = run(progress.stepped)
     except BaseException:
         progress.broke(experiment.again)
         raise

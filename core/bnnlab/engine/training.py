@@ -1,8 +1,10 @@
 """The loop over tasks, epochs and batches."""
 
 import math
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from torch import Tensor
 
@@ -20,6 +22,10 @@ from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Control, Probe, Run
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
 from bnnlab.interfaces.stream import Task
+
+Steps = Generator[Closure | None, Any, None]
+"""A run. Before others see what it holds, as an evaluation or a checkpoint does, it yields None. If
+others make its steps, it yields the closure of each, and is sent its loss and logits."""
 
 _OUTSIDE = (
     " It is infinite: unless it grew so, the rule learned a target that is none of the task's "
@@ -52,7 +58,7 @@ class Trainer:
         self._control = replace(control, is_due=self._is_due, save=self._save)
         self._scorer = Scorer(run, progress, self._control, probes)
         self._rates, self._selection = rates or Rates(run), Selection(run, progress)
-        run.rule.clip_value = run.policy.clip_value
+        run.rule.clip_value, self._together = run.policy.clip_value, False
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
 
     def run(self) -> None:
@@ -62,11 +68,16 @@ class Trainer:
             RunError: If a look finds something wrong, or a probe fails.
             ProbeStop: If a probe asks for it.
         """
-        progress = self.progress
+        for _ in self.steps():
+            pass
+
+    def steps(self, together: bool = False) -> Steps:
+        """Do what `run` does; if `together`, others make the steps."""
+        progress, self._together = self.progress, together
         if not progress.untrained:
             self._scorer.score_untrained()
         for task in self.made.tasks[progress.task :]:
-            self._learn(task)
+            yield from self._learn(task)
         if self._last and not progress.ended:
             self._probes.ask(Probe.run_ended, progress.accuracy, self._control)
             progress.ended = True
@@ -85,7 +96,7 @@ class Trainer:
         if self._is_stopped():
             raise ProbeStop(self._probes.stop_reason)
 
-    def _learn(self, task: Task) -> None:
+    def _learn(self, task: Task) -> Steps:
         """Do what is left of a task: hear of its start, learn, hear of its end, be evaluated."""
         progress, run = self.progress, self.made
         if run.task_ids:
@@ -104,7 +115,7 @@ class Trainer:
             run.optimizer.task_started(context)
             progress.phase = "epochs"
         while progress.epoch < run.epochs_of(task):
-            self._epoch(task)
+            yield from self._epoch(task)
             self._save()
         if progress.phase == "epochs":
             if chosen := self._selection.end():
@@ -117,9 +128,9 @@ class Trainer:
         progress.task, progress.phase, progress.epoch = task.index + 1, "start", 0
         self._save()
 
-    def _epoch(self, task: Task) -> None:
+    def _epoch(self, task: Task) -> Steps:
         """Make the steps that are left of an epoch, and log what they were like."""
-        self._make_steps(task)
+        yield from self._make_steps(task)
         progress, run = self.progress, self.made
         diagnostics = {**_numbers(run.rule), **_numbers(run.optimizer)}
         right, seen = progress.correct, task.train.count_examples(run.batch_size, progress.step)
@@ -142,24 +153,18 @@ class Trainer:
         if progress.epoch == run.epochs_of(task):
             progress.diagnostics.append(diagnostics)
 
-    def _make_steps(self, task: Task) -> None:
+    def _make_steps(self, task: Task) -> Steps:
         progress, run = self.progress, self.made
         where, count = (task.index, progress.epoch), run.steps_in(task, progress.epoch)
         losses = progress.counters(count, task.train.rows.device)
-        shuffled = seeds.permutation(len(task.train), run.seed, "order", *where)
-        order = None if task.train.in_order else shuffled
-        generator = seeds.generator(run.seed, "augmentation", *where)
-        if progress.generator is not None:
-            generator.set_state(progress.generator)
         run.model.train()
-        examples = progress.remembering(task.train)
-        batches = examples.batches(run.batch_size, order, generator, progress.step)
-        for inputs, targets in islice(batches, count - progress.step):
+        for inputs, targets in islice(_batches(run, progress, task), count - progress.step):
             batch = Batch(inputs, targets, task.loss)
             with self._rates.applied(run.optimizer, run.rule, *where, progress.step):
                 closure = run.rule.closure(run.model, batch)
                 closure.pieces, closure.clip_value = run.policy.pieces, run.policy.clip_value
-                loss, logits = _step(run.optimizer, closure)
+                made = (yield closure) if self._together else _step(run.optimizer, closure)
+            loss, logits = made
             losses[progress.step] = loss
             progress.count(task.objective.correct(task.mask(logits), targets))
             progress.step += 1
@@ -171,7 +176,21 @@ class Trainer:
                 _look(run.optimizer, progress, task)
             self._control.stepped(*where, progress.step, count)
             if due:
+                yield None
                 self._save()
+        yield None
+
+
+def _batches(run: Run, progress: Progress, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the batches that are left of an epoch, in its order."""
+    where = (task.index, progress.epoch)
+    shuffled = seeds.permutation(len(task.train), run.seed, "order", *where)
+    order = None if task.train.in_order else shuffled
+    generator = seeds.generator(run.seed, "augmentation", *where)
+    if progress.generator is not None:
+        generator.set_state(progress.generator)
+    examples = progress.remembering(task.train)
+    return examples.batches(run.batch_size, order, generator, progress.step)
 
 
 def _step(optimizer: Optimizer, closure: Closure) -> tuple[Tensor, Tensor]:

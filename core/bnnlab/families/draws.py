@@ -10,13 +10,11 @@ from torch.func import functional_call, vmap
 
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, Draws
-from bnnlab.nn.activations import SMOOTH
 from bnnlab.nn.dropout import Dropout
 from bnnlab.nn.normalization import BatchNorm
+from bnnlab.nn.stacked import ELEMENTWISE
 
 log = logging.getLogger(__name__)
-
-_ELEMENTWISE = (*SMOOTH.values(), nn.Identity, nn.LayerNorm)
 
 
 def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Draws | None:
@@ -48,17 +46,23 @@ def backpropagate(model: Model, batch: Batch, draws: Mapping[str, Tensor]) -> Dr
 
 
 def _takes_draws(model: Model, inputs: Tensor, draws: Mapping[str, Tensor]) -> bool:
-    """Return whether every module computes the same on `(B, D)` and on `(S, B, D)`."""
+    """Return whether every module computes the same on `(B, D)` and on `(S, B, D)`.
+
+    A stack of models has one more dimension in front of B.
+    """
     chains = (Model.forward, nn.Sequential.forward, nn.ModuleList.forward)
     leaves = [module for module in model.modules() if type(module).forward not in chains]
     first = leaves[0]
-    if isinstance(first, nn.Flatten) and (first.start_dim, first.end_dim) == (1, -1):
+    if isinstance(first, nn.Flatten) and (first.start_dim, first.end_dim) == (
+        1 + model._stacked,
+        -1,
+    ):
         del leaves[0]  # it flattens the inputs, which have no draws
-    elif inputs.ndim != 2:  # a linear layer would take the batch for draws
+    elif inputs.ndim != 2 + model._stacked:  # a linear layer would take the batch for draws
         return False
     drawn = {model.get_submodule(name.rpartition(".")[0]) for name in draws}
     return all(
-        getattr(leaf, "leading_draws", False) or (leaf not in drawn and type(leaf) in _ELEMENTWISE)
+        getattr(leaf, "leading_draws", False) or (leaf not in drawn and type(leaf) in ELEMENTWISE)
         for leaf in leaves
     )
 

@@ -83,7 +83,10 @@ class LatentOptimizer(Optimizer):
         loss = closure()
         if self.gradient_clip is not None:
             parameters = [p for group in self.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+            if self._members:
+                _clip_norms(parameters, self.gradient_clip)
+            else:
+                torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -114,3 +117,12 @@ class LatentOptimizer(Optimizer):
         for layer in self._followers:
             if "latent" in self.state.get(layer.weight, {}):
                 layer.follow(self.state[layer.weight]["latent"])
+
+
+def _clip_norms(parameters: Sequence[Tensor], largest: float) -> None:
+    """Do for each of S stacked models what `clip_grad_norm_` does for one."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norms = torch.stack([grad.view(len(grad), -1).norm(dim=1) for grad in grads]).norm(dim=0)
+    factors = (largest / (norms + 1e-6)).clamp(max=1)
+    for grad in grads:
+        grad.mul_(factors.view(-1, *[1] * (grad.ndim - 1)))

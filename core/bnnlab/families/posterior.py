@@ -1,6 +1,7 @@
 """Optimizers with a posterior over the weights, which learn from draws."""
 
 import logging
+import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -109,7 +110,7 @@ class PosteriorOptimizer(Optimizer):
         self, groups: Mapping[Tensor, Group], closure: Callable[[], Tensor]
     ) -> Tensor:
         """Draw, evaluate and update the learned parameters, the keys of `groups`."""
-        drawn = {parameter: self.sample(group, parameter) for parameter, group in groups.items()}
+        drawn = {p: self._of_members(p, "sample", group) for p, group in groups.items()}
         draws = {parameter: weights for parameter, (weights, _) in drawn.items()}
         if isinstance(closure, Closure):
             loss, grads = closure.at(draws)
@@ -119,6 +120,19 @@ class PosteriorOptimizer(Optimizer):
             if parameter in grads:
                 self.update(groups[parameter], parameter, weights, noise, grads[parameter])
         return loss
+
+    def _of_members(
+        self, parameter: Tensor, draw: str, group: Group, *more: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return what a method draws, `sample` or `draws`; in a stack each member draws its own."""
+        if parameter not in self._members:
+            drawn: tuple[Tensor, Tensor] = getattr(self, draw)(group, parameter, *more)
+            return drawn
+        pairs = [getattr(own, draw)(group, p, *more) for own, p in self._members[parameter]]
+        weights, noises = ([*each] for each in zip(*pairs, strict=True))
+        stacked = torch.stack(weights, 1)
+        is_one = all(map(operator.is_, weights, noises))
+        return stacked, stacked if is_one else torch.stack(noises, 1)
 
     def count(self, group: Group, what: str) -> int:
         """Return `examples` or `batch_size`: the option's value, else that of the task.

@@ -73,7 +73,7 @@ class SummedDraws(PosteriorOptimizer):
         self, groups: Mapping[Tensor, Group], closure: Callable[[], Tensor]
     ) -> Tensor:
         """Take one draw after another if there are several of a large network on the CPU."""
-        size = sum(parameter.numel() for parameter in groups)
+        size = sum(p.numel() // len(self._members.get(p, " ")) for p in groups)  # of one network
         on_cpu = all(parameter.device.type == "cpu" for parameter in groups)
         if self.train_draws < 2 or size <= CPU_CHUNK or not on_cpu:
             return super()._learn_at_draws(groups, closure)
@@ -81,7 +81,7 @@ class SummedDraws(PosteriorOptimizer):
 
         def each() -> Iterator[dict[Tensor, Tensor]]:
             for _ in range(self.train_draws):
-                drawn = {p: self.draws(group, p, 1) for p, group in groups.items()}
+                drawn = {p: self._of_members(p, "draws", group, 1) for p, group in groups.items()}
                 noise.update({p: its for p, (_, its) in drawn.items()})
                 yield {p: weights[0] for p, (weights, _) in drawn.items()}
 

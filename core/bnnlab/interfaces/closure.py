@@ -53,7 +53,7 @@ class Closure:
         rule.step_started()
         with torch.no_grad():
             self.batch = self._ask(rule.recall, batch)
-        self.batch_size = len(batch.targets)
+        self.batch_size = self._rows = len(batch.targets)
         if not isinstance(self.batch, Batch) or len(self.batch.targets) < self.batch_size:
             raise RunError(
                 f"{type(rule).__name__}.recall() must return a Batch that begins with the rows of "
@@ -82,7 +82,7 @@ class Closure:
             loss, logits = self._differentiate(self.batch)
         else:
             loss, logits = accumulate(self._differentiate, self.batch, self.pieces, self._names)
-        self.logits = _kept(logits[: self.batch_size])
+        self.logits = _kept(logits[: self._rows])
         return loss.detach()
 
     def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -200,7 +200,7 @@ def _at_once(
             own = found.grads.get(name)
             parameter.grad = None if own is None else own.mean(0)
     grads = {p: found.grads[names[p]] for p in draws if names[p] in found.grads}
-    return found.loss, _kept(found.logits[:, : closure.batch_size]), grads
+    return found.loss, _kept(found.logits[:, : closure._rows]), grads
 
 
 def _pair(name: str, answer: Any) -> tuple[Tensor, Tensor]:
@@ -219,12 +219,13 @@ def _expect_shape(
 ) -> None:
     """Check that logits have the shape `(*draws, B, ..., K)`, with the K of the stream.
 
-    B counts the rows recalled, too.
+    B counts the rows recalled, too. Of a stack of models, their number is in front of it.
     """
-    classes, (rows, *target) = model.classes, batch.targets.shape
+    classes, shape = model.classes, batch.targets.shape
+    models, (rows, *target) = shape[: model._stacked], shape[model._stacked :]
     if classes is None:
         classes = logits.shape[-1] if logits.ndim else -1
-    wanted = *draws, rows, *batch.objective.output_shape(tuple(target), classes)
+    wanted = *draws, *models, rows, *batch.objective.output_shape(tuple(target), classes)
     if logits.shape != wanted:
         raise RunError(
             f"{name}: the logits have shape {tuple(logits.shape)}, and must have "

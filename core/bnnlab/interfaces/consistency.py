@@ -1,8 +1,9 @@
 """Optimizer and model stay consistent, whatever other code does to either between two steps."""
 
 import math
-from collections.abc import Callable, KeysView
+from collections.abc import Callable, KeysView, Mapping, Sequence
 from functools import wraps
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,7 +32,16 @@ class ConsistentOptimizer(StatefulOptimizer):
       `task_ended`, so that it stays as it is.
     - A copy (`copy.deepcopy`, `pickle`, `torch.save`) continues as the original would. A copy that
       was made without its model refuses another model.
+
+    Attributes:
+        stackable: Whether `step` acts on each number of a parameter apart, by its gradient and its
+            state, and changes nothing but parameters, state and groups: then several optimizers can
+            step as one (`--vectorize`). A subclass that changes a method says it again.
     """
+
+    stackable = False
+    # Of one that steps for several: the optimizers, and what a parameter is in each of them.
+    _members: Mapping[Tensor, Sequence[tuple[Any, Tensor]]] = MappingProxyType({})
 
     # Since the last look: the steps, their losses, and the model's parameters that were checked.
     _steps = 0
@@ -122,6 +132,15 @@ class ConsistentOptimizer(StatefulOptimizer):
                 raise RunError(wrong)
         self._watch.restart()
         self._steps, self._checked = 0, None
+
+    def _stepped(self, loss: Tensor) -> None:
+        """Hear that another optimizer has made a step for this one, as one of a stack.
+
+        Args:
+            loss: Of the step, a scalar: `look` looks at it.
+        """
+        self._watch.excused = True
+        self._losses += (loss,)
 
     def _check_closure(self, closure: object) -> None:
         """Check that a step has a closure; after each look, that its model and rows are right."""

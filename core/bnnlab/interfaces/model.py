@@ -50,6 +50,7 @@ class Model(nn.Module):
     inference: Callable[["Model", Tensor], Tensor] | None = None
     classes: int | None = None
     conversion: Conversion | None = None
+    _stacked = False  # whether it is several models in one, see `bnnlab.families.stack`
 
     def __init__(
         self,

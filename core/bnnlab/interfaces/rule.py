@@ -35,6 +35,11 @@ class LearningRule(nn.Module, ABC):
             so here provides the capability "whole-batch".
         whole_segments: Whether the rule runs each segment as a whole, so that segments may be
             compiled. A rule with hooks on the layers inside must leave this False.
+        stackable: Whether `differentiate` does the same for a stack of S models, each with a batch
+            of its own: inputs `(S, B, ...)`, outputs `(S, B, K)`, parameters of the model and
+            buffers of the rule `(S, ...)`, and a loss that is the sum of S losses. Such a rule
+            learns from the loss alone, recalls nothing, and keeps in buffers what its runs do not
+            share. A subclass that changes a method says it again.
         rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;
             it is set before `step_started`. For rules that learn at rates of their own.
         clip_value: Each number of the gradients is clipped to this size once the rule has left
@@ -47,6 +52,7 @@ class LearningRule(nn.Module, ABC):
     any_loss = False
     whole_batch = False
     whole_segments = False
+    stackable = False
     rate_factor = 1.0
     clip_value: float | None = None
     precision: torch.dtype | None = None

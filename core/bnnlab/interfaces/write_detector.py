@@ -23,11 +23,12 @@ class WriteDetector:
     Attributes:
         weights: As given, without the empty ones.
         paused: Whether the optimizer itself is writing.
+        excused: Whether all writes so far are right: another optimizer has made steps for this one.
     """
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self.weights = [weight for weight in dict.fromkeys(weights) if weight.numel()]
-        self.paused = False
+        self.paused = self.excused = False
         self._versions = [weight._version for weight in self.weights]
         self._addresses: list[int] = []
         self._samples = [_first_rows(weight) for weight in self.weights]
@@ -39,6 +40,7 @@ class WriteDetector:
 
     def restart(self) -> None:
         """Forget the changes that were found so far."""
+        self.excused = False
         # Per sample: the sum of its changes by other code, minus the values last remembered.
         self._changes = [-sample for sample in self._samples]
 
@@ -73,6 +75,8 @@ class WriteDetector:
 
     def compare(self) -> None:
         """Add to the changes what differs from the values last remembered."""
+        if self.excused:
+            self.restart()
         if self.weights:
             torch._foreach_add_(self._changes, self._samples)
 

@@ -13,6 +13,19 @@ from bnnlab.errors import LogFormatter
 log = logging.getLogger("bnnlab")
 _threads: list[int] = []
 """The threads in which runs are heard, as often as they are."""
+_turns: dict[int, object] = {}
+"""Of threads that make several runs in turn: the run whose turn it is."""
+
+
+@contextmanager
+def turn(run: object) -> Iterator[None]:
+    """Let only this run hear the messages of this thread; outside the block all its runs do."""
+    own = threading.get_ident()
+    _turns[own] = run
+    try:
+        yield
+    finally:
+        del _turns[own]
 
 
 @contextmanager
@@ -45,10 +58,17 @@ def written(path: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[N
 def _told(handler: logging.Handler) -> Iterator[None]:
     """Send all messages from INFO on to a handler; loggers above get what they got before.
 
-    Those of a thread in which another run is heard are left out.
+    Those of a thread in which another run is heard are left out, and those of another run's turn.
     """
     own = threading.get_ident()
-    handler.addFilter(lambda record: record.thread == own or record.thread not in _threads)
+    mine = _turns.get(own)
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        if record.thread == own:
+            return _turns.get(own, mine) is mine
+        return record.thread not in _threads
+
+    handler.addFilter(is_ours)
     _upwards.enter()
     _threads.append(own)
     log.addHandler(handler)

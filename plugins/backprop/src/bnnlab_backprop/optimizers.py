@@ -33,6 +33,8 @@ class LatentAdam(LatentOptimizer):
         latent: Options of `LatentOptimizer`.
     """
 
+    stackable = True
+
     def __init__(
         self,
         model: Model,
@@ -86,6 +88,8 @@ class LatentSGD(LatentOptimizer):
         weight_decay: L2 penalty, added to the gradient.
         latent: Options of `LatentOptimizer`.
     """
+
+    stackable = True
 
     def __init__(
         self,

@@ -78,6 +78,8 @@ class BiMU(SummedDraws, BernoulliOptimizer):
         posterior: Options of `BernoulliOptimizer`.
     """
 
+    stackable = True
+
     def __init__(
         self,
         model: Model,

@@ -106,7 +106,8 @@ class RandomFeedback(LearningRule):
 
     def project(self, number: int, e: Tensor, output: Tensor) -> Tensor:
         """Return what stands for dL/doutput, of the output's shape, for e of shape (B, ..., K)."""
-        signal = e.flatten(1) @ self.get_buffer(f"B{number}")
+        matrix = self.get_buffer(f"B{number}")  # (rows, columns); of a stack (S, rows, columns)
+        signal = e.flatten(matrix.ndim - 1) @ matrix
         channels = 1 + _channel_dim(tuple(output.shape[1:]))
         if self.per == "neuron":
             signal = signal.view_as(output)

@@ -44,12 +44,15 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
 
     name = "dfa"
     any_loss = True
+    stackable = True
 
     def __init__(
         self, recompute: bool = False, error: Literal["value", "sign"] = "value", **options: Any
     ) -> None:
         super().__init__(**options)
         self.recompute, self.error = recompute, error
+        places = (self.per, self.skip, self.at) == ("neuron", "cut", "output")
+        self.stackable = places and error == "value" and not recompute
         if recompute and self.skip == "leak":
             raise UsageError(
                 "rule.recompute frees one segment after the other, and skip=leak backpropagates "

@@ -61,6 +61,8 @@ class MetaplasticAdam(LatentOptimizer):
             to be real are binary. From `step`, if eps is too small for the model's float16.
     """
 
+    stackable = True
+
     def __init__(
         self,
         model: Model,

@@ -1,7 +1,8 @@
-"""Repetitions: one run with several seeds, one after another in this process."""
+"""Repetitions: one run with several seeds in this process, one after another or together."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from bnnlab.registry.given import objects_in
 from bnnlab.registry.host import PluginHost
 from bnnlab.settings.fit import require
 from bnnlab.settings.layers import Layer, choose, resolve
+from bnnlab.settings.run import RunConfig
 from bnnlab.storage.folder import named_folder
 from bnnlab_studies.plan import Cell, Plan, command_of, described
 from bnnlab_studies.record import Record
@@ -33,6 +35,7 @@ def repeat(
     seeds: int | Iterable[int],
     train: Callable[["Experiment"], "Result"] = lambda experiment: experiment.run(),
     begun: Callable[[Path], None] = lambda _: None,
+    together: Callable[[Iterable["Experiment"]], "Iterable[Result]"] | None = None,
 ) -> Study:
     """Run one set of settings with several seeds; return all runs, with their models.
 
@@ -44,6 +47,7 @@ def repeat(
         places: All that set something, weakest first.
         seeds: The seeds, or how many.
         train: Carries out each run.
+        together: Carries out all runs at once, in place of `train`.
         begun: Called with the study's folder, if there is one, before the first run.
 
     Raises:
@@ -57,8 +61,11 @@ def repeat(
     config = resolve(host, places)
     require(host, config)
     cell = Cell(described(config), config.as_dict())
+    carry_out = together or partial(map, train)
+    if together:  # before there is a folder
+        _expect_together(host, cell, every[0])
     if config.out is None:
-        return _run_all(host, cell, dict.fromkeys(every), train)
+        return _run_all(host, cell, dict.fromkeys(every), carry_out)
     components = (config.choices[kind].component.name for kind in NAMING)
     name = config.name or "-".join([*components, time.strftime("%Y%m%d-%H%M%S")])
     folder = named_folder(Path(config.out).expanduser(), name)
@@ -71,7 +78,8 @@ def repeat(
     with held(host, plan):
         begun(folder)
         try:
-            study = _run_all(host, cell, {seed: plan.place(cell, seed) for seed in every}, train)
+            places_of = {seed: plan.place(cell, seed) for seed in every}
+            study = _run_all(host, cell, places_of, carry_out)
         except BnnlabError as error:
             if not has_objects:  # with them, each of its runs goes on alone
                 error.again = command_of(folder)
@@ -81,22 +89,37 @@ def repeat(
     return study
 
 
+def _expect_together(host: PluginHost, cell: Cell, seed: int) -> None:
+    """Refuse a cell whose runs cannot make their steps together."""
+    from bnnlab.engine.lockstep import expect_alike
+    from bnnlab.engine.preparing import prepare
+
+    with keeping():
+        expect_alike([prepare(host, resolve(host, [cell.settings, {"seed": seed, "out": None}]))])
+
+
 def _run_all(
     host: PluginHost,
     cell: Cell,
     places: Mapping[int, Path | None],
-    train: Callable[["Experiment"], "Result"],
+    carry_out: Callable[[Iterable["Experiment"]], "Iterable[Result]"],
 ) -> Study:
     """Run a cell with each seed; its folder is the seed's place, if it has one."""
     from bnnlab.engine.preparing import prepare
 
-    records, results = [], []
-    with keeping():
+    configs = list[RunConfig]()
+
+    def prepared() -> "Iterator[Experiment]":
         for seed, place in places.items():
             where = {"out": str(place.parent), "name": place.name} if place else {"out": None}
-            config = resolve(host, [cell.settings, {"seed": seed, "name": None, **where}])
-            result = train(prepare(host, config))
+            configs.append(resolve(host, [cell.settings, {"seed": seed, "name": None, **where}]))
+            yield prepare(host, configs[-1])
+
+    records, results = list[Record](), list["Result"]()
+    with keeping():
+        for result in carry_out(prepared()):
+            config = configs[len(results)]
             results.append(result)
             about = config.as_dict(), result.as_dict(), cell.name
-            records.append(Record(f"seed-{seed}", result.folder, result.status, *about))
+            records.append(Record(f"seed-{config.seed}", result.folder, result.status, *about))
     return Study(records, name=cell.name, results=results, host=host)

@@ -22,6 +22,7 @@ from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.posterior_checks import PosteriorChecks
 from bnnlab_testing.sharing_checks import SharingChecks
+from bnnlab_testing.stack_checks import StackChecks
 from bnnlab_testing.step_checks import StepChecks
 from bnnlab_testing.task_checks import TaskChecks
 from bnnlab_testing.tool_checks import ToolChecks
@@ -47,6 +48,7 @@ class OptimizerContract(
     LifeChecks,
     OptionChecks,
     DrawChecks,
+    StackChecks,
 ):
     """Checks an optimizer. Override `make_model` and `make_rule` where the toys do not suit.
 
@@ -60,6 +62,11 @@ class OptimizerContract(
         """Make the optimizer, and the rule that gives gradients."""
         model = self.make_model().to(device)
         return Learner(model, self.make_rule(model), self.make(seed, model))
+
+    def stackable(self, seed: int) -> Learner:
+        """Make a smooth network, a plain rule and the optimizer."""
+        model = toy.make_smooth_model()
+        return Learner(model, toy.ToyRule(), self.make(seed, model))
 
     def test_a_huge_gradient_leaves_finite_numbers(self) -> None:
         """Gradients of 1e6 in every element break neither weights nor state."""

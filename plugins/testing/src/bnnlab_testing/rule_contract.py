@@ -28,6 +28,7 @@ from bnnlab_testing.rule_checks import (
     gradients_of,
     train,
 )
+from bnnlab_testing.stack_checks import StackChecks
 from bnnlab_testing.trace_checks import TraceChecks
 
 _TRAINED: dict[object, list[Training]] = {}
@@ -47,6 +48,7 @@ class LearningRuleContract(
     EffectChecks,
     OptionChecks,
     DrawChecks,
+    StackChecks,
 ):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 
@@ -61,6 +63,11 @@ class LearningRuleContract(
     def learner(self, device: torch.device, seed: int = 0) -> Learner:
         """Make the rule, and a plain optimizer."""
         model = self.make_model().to(device)
+        return Learner(model, self.make(seed, model), toy.make_optimizer(model))
+
+    def stackable(self, seed: int) -> Learner:
+        """Make a smooth network, the rule and a plain optimizer."""
+        model = toy.make_smooth_model()
         return Learner(model, self.make(seed, model), toy.make_optimizer(model))
 
     def work_on(self, device: torch.device) -> None:

@@ -33,6 +33,7 @@ from bnnlab_testing.toy_models import make_model as make_model
 from bnnlab_testing.toy_models import make_normalised_model as make_normalised_model
 from bnnlab_testing.toy_models import make_positions_model as make_positions_model
 from bnnlab_testing.toy_models import make_real_model as make_real_model
+from bnnlab_testing.toy_models import make_smooth_model as make_smooth_model
 from bnnlab_testing.toy_models import make_twins_model as make_twins_model
 
 BATCH_SIZE = 20
@@ -145,7 +146,7 @@ def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskCon
 class ToyRule(LearningRule):
     """Autograd over the whole network."""
 
-    any_loss = True
+    any_loss = stackable = True
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""
@@ -157,6 +158,8 @@ class ToyRule(LearningRule):
 
 class ToyOptimizer(LatentOptimizer):
     """Gradient descent on latent weights."""
+
+    stackable = True
 
     def update(
         self, group: Group, _parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]

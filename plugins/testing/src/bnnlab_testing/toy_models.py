@@ -44,6 +44,14 @@ def make_mlp() -> Model:
     )
 
 
+def make_smooth_model() -> Model:
+    """Return two binary linear layers with biases and learned scales, and tanh between."""
+    generator = seeds.generator(0, "toy model")
+    sizes = ((math.prod(INPUT_SHAPE), 16), (16, CLASSES))
+    first, last = (BinaryLinear(*each, True, "learned", generator) for each in sizes)
+    return Model([nn.Sequential(nn.Flatten(), first, nn.Tanh()), last], INPUT_SHAPE)
+
+
 def make_twins_model() -> Model:
     """Return four binary linear layers with biases and learned scales; two have one shape."""
     generator = seeds.generator(0, "toy model")

@@ -45,6 +45,16 @@ class Fine(toy.ToyOptimizer):
         return [self.state[parameter]["latent"] for parameter in self.learned()]
 
 
+@found_by("test_a_stack_learns_as_each_alone", "in a stack of three")
+class DividesByTheNorm(Fine):
+    """Divides a gradient by its norm, and says that it acts on each number apart."""
+
+    stackable = True
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad / (1 + grad.norm())
+
+
 @found_by("test_latent_weights_are_declared_as_they_are", "let it provide 'latent-weights'")
 class KeepsQuiet(Fine):
     """Does not say that it keeps latent weights."""

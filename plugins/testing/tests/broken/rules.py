@@ -465,6 +465,16 @@ class DeclaresNothingOfIt(SaysThatItComparesExamples):
     """Does not."""
 
 
+@found_by("test_a_stack_learns_as_each_alone", "in a stack of three")
+class CountsTheRowsOfAStack(Scales):
+    """Takes the first dimension of what it is given for the rows of a batch, and says stackable."""
+
+    stackable = True
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return len(batch.targets) / batch.targets.numel()
+
+
 @found_by("test_a_last_batch_of_another_size_is_learned_from", "others than of these 7 alone")
 class DividesByTheFirstSize(Scales):
     """Takes the size of the first batch for that of all."""

@@ -1,7 +1,7 @@
 """What `bnn run --seeds` does."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,15 @@ from bnnlab_studies.sweep import TableError
 if TYPE_CHECKING:
     from bnnlab import Result
     from bnnlab.engine.experiment import Experiment
+    from bnnlab.interfaces.probe import Stepped
 
 
 def repeat(
-    places: Sequence[Mapping[str, Any] | Layer], seeds: str, quiet: bool, json: bool
+    places: Sequence[Mapping[str, Any] | Layer],
+    seeds: str,
+    quiet: bool,
+    json: bool,
+    vectorize: bool = False,
 ) -> None:
     """Run settings with several seeds, and print the study.
 
@@ -32,6 +37,7 @@ def repeat(
         seeds: How many seeds, or a list of them: `5` or `0,3,7`.
         quiet: Whether to show no progress.
         json: Whether to print one JSON document.
+        vectorize: Whether the steps of all runs are made together.
     """
     every, again, display = _read(seeds), "", None
 
@@ -39,22 +45,33 @@ def repeat(
         nonlocal again
         again = command_of(folder)
 
-    def train(experiment: "Experiment") -> "Result":
+    def shown(experiment: "Experiment", name: str) -> "Stepped":
         nonlocal display
         if quiet:
-            return experiment.run()
+            return lambda *_: None
         if display is None:
             from bnnlab.cli.display import Display
 
             display = Display(experiment)  # observes all runs of this host
             stack.enter_context(display.progress)
-        display.progress.console.print(f"seed {experiment.config.seed}", highlight=False)
-        return experiment.run(display.stepped)
+        display.progress.console.print(name, highlight=False)
+        return display.stepped
+
+    def train(experiment: "Experiment") -> "Result":
+        return experiment.run(shown(experiment, f"seed {experiment.config.seed}"))
+
+    def together(experiments: "Iterable[Experiment]") -> "list[Result]":
+        from bnnlab.engine.lockstep import run_together
+
+        every_run = [*experiments]
+        seeds = ", ".join(str(each.config.seed) for each in every_run)
+        return run_together(every_run, shown(every_run[0], f"seeds {seeds}, in this order below"))
 
     faults = dict[str, str]()
     try:  # what a plugin prints is no result
         with redirect_stdout(sys.stderr), stoppable(lambda: again), raising(), ExitStack() as stack:
-            study = repeat_runs(PluginHost(), places, every, train, begun)
+            how = together if vectorize else None
+            study = repeat_runs(PluginHost(), places, every, train, begun, how)
     except TableError as error:
         study, faults[TABLE] = error.study, str(error)
     print_study(study, faults, json, again)
