@@ -3,8 +3,9 @@
     python benchmarks/together.py [--rounds 5] [--seconds 3] [--device cpu] [--cores 2]
 
 All contestants in turn within every round; printed are medians (smallest to largest) of the steps
-of single seeds per second, and of the ratio to the best of those alone. A step is forward and
-backward pass and update; no data are loaded.
+of single seeds per second, and of the ratio of the best together to the best alone. One process has
+all cores; in a process per core each has one thread, and together eight seeds of its own. A step is
+forward and backward pass and update; no data are loaded.
 """
 
 import argparse
@@ -94,7 +95,8 @@ class Processes:
     def __init__(self, count: int, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.count, self.tasks, self.answers = count, context.Queue(), context.Queue()
-        given = threads, self.tasks, context.Barrier(count), self.answers
+        self.ready = context.Barrier(count)
+        given = threads, self.tasks, self.ready, self.answers
         for _ in range(count):
             context.Process(target=serve, args=given, daemon=True).start()
 
@@ -121,9 +123,10 @@ def main() -> None:
     said = parser.parse_args()
     single, many = Processes(1, said.cores), Processes(said.cores, 1)
     ways = {
-        "together": (single, together),
-        "alone": (single, alone),
-        f"alone, {said.cores} processes": (many, alone),
+        "together, one process": (single, together),
+        "together, a process per core": (many, together),
+        "alone, one process": (single, alone),
+        "alone, a process per core": (many, alone),
     }
     print("| network, batch | method |", " | ".join(ways), "| ratio |")
     print("|---" * (len(ways) + 3) + "|")
@@ -133,8 +136,7 @@ def main() -> None:
         for _ in range(said.rounds):
             for name, (processes, make) in ways.items():
                 rates[name].append(processes.rate(make, case, said.seconds))
-        first, *others = rates.values()
-        ratios = [one / max(rest) for one, *rest in zip(first, *others, strict=True)]
+        ratios = [max(a, b) / max(c, d) for a, b, c, d in zip(*rates.values(), strict=True)]
         layers = "-".join(map(str, (784, *hidden, 10)))
         cells = " | ".join(shown(each) for each in rates.values())
         method = f"{rule} + {optimizer}"
