@@ -274,7 +274,9 @@ def test_an_observer_is_told_which_run_it_is_when_and_what_was_saved(tmp_path: P
 # ---------------------------------------------------------------------- what is said of a model
 
 
-def test_plugins_say_what_they_know_of_a_model(caplog: pytest.LogCaptureFixture) -> None:
+def test_plugins_say_what_they_know_of_a_model(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Says:
         def __init__(self, answer: Any) -> None:
             self.answer = answer
@@ -282,6 +284,7 @@ def test_plugins_say_what_they_know_of_a_model(caplog: pytest.LogCaptureFixture)
         @hookimpl
         def bnnlab_model_described(self, model: Any) -> Any:
             model.append("spoilt")
+            sys.stdout.write("said")
             return self.answer(model)
 
     class Quiet:
@@ -293,6 +296,9 @@ def test_plugins_say_what_they_know_of_a_model(caplog: pytest.LogCaptureFixture)
     answers: list[Any] = [
         lambda model: Section("Acme", ["two"], {"found": len(model)}),
         lambda _: Section("not JSON", [], {"found": {1, 2}}),
+        lambda _: Section("numbers", [1, 2], {}),
+        lambda _: Section("letters", "a text", {}),
+        lambda _: Section("no data", [], None),
         lambda _: "no section",
         lambda _: sys.exit("tired"),
     ]
@@ -301,6 +307,13 @@ def test_plugins_say_what_they_know_of_a_model(caplog: pytest.LogCaptureFixture)
     assert host.sections(model) == [("Says", Section("Acme", ["two"], {"found": 2}))]
     assert model == ["weights"]
     warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert len(warned) == 3
-    for why in ("not JSON serializable", "returned 'no section'", "tired"):
+    assert len(warned) == 6
+    for why in (
+        "not JSON serializable",
+        "lines a list",
+        "a dict",
+        "returned 'no section'",
+        "tired",
+    ):
         assert any(why in each for each in warned)
+    assert capsys.readouterr().out == ""

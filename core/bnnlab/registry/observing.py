@@ -2,7 +2,9 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from copy import deepcopy
 from typing import Any
 
@@ -55,7 +57,8 @@ def sections(manager: pluggy.PluginManager, model: Any) -> list[tuple[str, Secti
     for implementation in manager.hook.bnnlab_model_described.get_hookimpls():
         who = _name(implementation)
         try:
-            answer = _answer(implementation, {"model": model})
+            with redirect_stdout(sys.stderr):
+                answer = _answer(implementation, {"model": model})
             if answer is not None:
                 _expect_section(answer)
                 found.append((who, answer))
@@ -70,6 +73,11 @@ def _expect_section(answer: Any) -> None:
     """Refuse what cannot be shown."""
     if not isinstance(answer, Section):
         raise TypeError(f"it must return a Section or None, and returned {shown(answer)}")
+    lines = answer.lines
+    if isinstance(lines, str) or not all(isinstance(each, str) for each in (answer.title, *lines)):
+        raise TypeError("title must be a text, and lines a list of texts")
+    if not isinstance(answer.data, Mapping):
+        raise TypeError(f"data must be a dict, and is {shown(answer.data)}")
     json.dumps(answer.data, allow_nan=False)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import bnnlab
 import bnnlab_runtime
-from bnnlab import BatchNorm, BinaryLinear, Model, RunError, Sign, UsageError
+from bnnlab import BatchNorm, BinaryConv2d, BinaryLinear, Model, RunError, Sign, UsageError
 from bnnlab_export import acceptance, export
 
 
@@ -342,6 +342,18 @@ class Doubling(nn.Module):
         return torch.add(x, x, alpha=2)
 
 
+class Computing(nn.Module):
+    """Computes with a tensor of its own."""
+
+    def __init__(self, numbers: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.register_buffer("numbers", numbers)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.get_buffer("numbers"))
+
+
 class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -368,6 +380,20 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "argument 'alpha', which is not known here": lambda: sequential(Doubling()),
     "'segments.0.2' (Branching) cannot be exported": lambda: sequential(Branching()),
     "prelu() in 'segments.0.2' cannot be exported": lambda: sequential(nn.PReLU()),
+    "sort() in 'segments.0.2' cannot be exported: it is of no known kind": lambda: sequential(
+        Computing(torch.ones(8), lambda x, _: x.sort(dim=1)[0])
+    ),
+    "chunk() in 'segments.0.2' cannot be exported: it is of no known kind": lambda: sequential(
+        Computing(torch.ones(8), lambda x, _: torch.cat(x.chunk(2, 1)[::-1], 1))
+    ),
+    "equal() in 'segments.0.2' cannot be exported: it is of no known kind": lambda: sequential(
+        Computing(torch.ones(8), lambda x, ones: x * torch.equal(x, ones))
+    ),
+    "'segments.0.2' (Linear) cannot be exported: addmm: mat1": lambda: sequential(nn.Linear(7, 8)),
+    "it computes with (2, 8) and (2, 8)": lambda: sequential(
+        Computing(torch.ones(2, 8), torch.add)
+    ),
+    "it divides by 0": lambda: sequential(Computing(torch.zeros(8), torch.div)),
     "its min_val is 0": lambda: sequential(nn.Hardtanh(0)),
     "it has hooks, which may do anything": hooked,
     "a rule that set model.inference": inferring,
@@ -378,6 +404,38 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     ),
     "the shape of the inputs is not known": lambda: BinaryLinear(8, 3),
 }
+
+
+@pytest.mark.parametrize("ends", [[], [Sign()]], ids=["numbers", "signs"])
+def test_layers_may_compute_with_numbers_per_channel(ends: list[nn.Module], tmp_path: Path) -> None:
+    numbers = torch.linspace(-2, 2, 8)
+    functions: list[Callable[[Tensor, Tensor], Tensor]] = [
+        lambda x, a: x - a,
+        lambda x, a: a[None] - x,
+        lambda x, a: x * a,
+        lambda x, a: x / (a + 0.1) + a[0],
+    ]
+    for function in functions:
+        model = sequential(BinaryLinear(8, 8), Computing(numbers, function), *ends)
+        found = export(model, tmp_path / "model.bnn")
+        x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+        logits = bnnlab_runtime.load(tmp_path / "model.bnn").logits(x.numpy())
+        np.testing.assert_allclose(logits, model(x).detach(), rtol=1e-5, atol=1e-5)
+        assert (found.differing, found.steps["threshold"]) == (0, 1 + len(ends))
+
+
+def test_maps_may_compute_with_numbers_per_channel(tmp_path: Path) -> None:
+    number = torch.linspace(-1, 1, 4).view(4, 1, 1)
+    first, then = BinaryConv2d(1, 4, 3), BinaryConv2d(4, 4, 3)
+    middle = [Computing(number, torch.mul), nn.Flatten(), Computing(torch.arange(16.0), torch.add)]
+    model = Model([nn.Sequential(first, Sign(), then, *middle, BinaryLinear(16, 3))], (1, 6, 6))
+    export(model, tmp_path / "model.bnn")
+    x = torch.randn(50, 1, 6, 6, generator=torch.Generator().manual_seed(0)).sign()
+    logits = bnnlab_runtime.load(tmp_path / "model.bnn").logits(x.numpy())
+    np.testing.assert_allclose(logits, model(x).detach(), rtol=1e-5, atol=1e-5)
+    model.segments[0][3].numbers = torch.arange(4.0).view(2, 2)
+    with pytest.raises(UsageError, match="other numbers at other positions"):
+        export(model, tmp_path / "model.bnn")
 
 
 @pytest.mark.parametrize("why", REFUSED)

@@ -111,7 +111,7 @@ def saying(answer: Callable[[Any], Any]) -> Callable[[], nn.Module]:
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
-        (other_forward, "sub() in 'segments.0.3' cannot be exported"),
+        (other_forward, "ones_like() in 'segments.0.3' cannot be exported"),
         (hooked, "it has hooks"),
         (saying(lambda layer: layer.none), "there was: AttributeError: 'Says' object has no"),
         (saying(lambda _: "Sign"), "must return a module, and there was: Sign"),

@@ -1,5 +1,7 @@
 """The command `export`."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -83,9 +85,9 @@ def export(
         raise UsageError("--dry-run writes no file, and --out names one: leave one out")
     if mode and draws is not None:
         raise UsageError("--mode takes the deployed weights, and --draws draws some: leave one out")
-    found = export_run(
-        run, out, draws=0 if mode else draws, weights_only=weights_only, to=to, task=task
-    )
+    count = 0 if mode else draws
+    with redirect_stdout(sys.stderr):  # what a layer prints is no result
+        found = export_run(run, out, draws=count, weights_only=weights_only, to=to, task=task)
     if json:
         print_json(found.as_dict())
         return

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab_export.builder import Builder
-from bnnlab_export.values import Affine, Curve, Function, Rows, Value
+from bnnlab_export.values import Affine, Curve, Rows, Value
 
 
 def batch_norm(b: Builder, like: Tensor, norm: Any, x: Value) -> Value:
@@ -86,51 +86,41 @@ def _expect_usual(b: Builder, layer: Any) -> None:
 
 
 def add(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
-    """Write a sum of two values, or of a value and a number."""
+    """Write a sum of two values, or of a value and numbers."""
     if isinstance(one, Value) and isinstance(other, Value):
         return _of_two(b, "add", like, one, other)
-    x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y + number, 1, number, shifts=True)
+    x, number = _parted(one, other)
+    each = _per_channel(b, like, x, number)
+    return b.waiting(x, Affine(lambda y: y + number, torch.ones_like(each), each), like)
 
 
 def subtract(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
-    """Write a difference of two values, or of a value and a number."""
+    """Write a difference of two values, or of a value and numbers."""
     if isinstance(other, Value):
-        other = _affine(b, other.like, other, torch.neg, -1)
+        other = multiply(b, other.like, other, -1)
         return add(b, like, one, other)
     return add(b, like, one, -other)
 
 
 def multiply(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
-    """Write a product of two values, or of a value and a number."""
+    """Write a product of two values, or of a value and numbers."""
     if isinstance(one, Value) and isinstance(other, Value):
         if one.like[0].numel() < other.like[0].numel():
             one, other = other, one
         return _of_two(b, "multiply", like, one, other)
-    x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y * number, number)
+    x, number = _parted(one, other)
+    each = _per_channel(b, like, x, number)
+    return b.waiting(x, Affine(lambda y: y * number, each, 0 * each, False), like)
 
 
 def divide(b: Builder, like: Tensor, one: Any, other: Any) -> Value:
-    """Write a value divided by a number."""
+    """Write a value divided by numbers."""
     if isinstance(other, Value):
         raise b.refuse("it divides by a value of the network")
-    x, number = _with_number(b, one, other)
-    return _affine(b, like, x, lambda y: y / number, 1 / number)
-
-
-def _affine(
-    b: Builder,
-    like: Tensor,
-    x: Value,
-    run: Function,
-    factor: float,
-    shift: float = 0,
-    *,
-    shifts: bool = False,
-) -> Value:
-    ones = torch.ones(like.shape[1], dtype=torch.float64)
-    return b.waiting(x, Affine(run, factor * ones, shift * ones, shifts), like)
+    each = _per_channel(b, like, one, other)
+    if bool((each == 0).any()):
+        raise b.refuse("it divides by 0")
+    return b.waiting(one, Affine(lambda y: y / other, 1 / each, 0 * each, False), like)
 
 
 def _of_two(b: Builder, op: str, like: Tensor, one: Value, other: Value) -> Value:
@@ -147,11 +137,22 @@ def _of_two(b: Builder, op: str, like: Tensor, one: Value, other: Value) -> Valu
     return Value(b.program.add(op, one.number, other.number), "real", like, order=one.order)
 
 
-def _with_number(b: Builder, one: Any, other: Any) -> tuple[Value, float]:
-    x, number = (one, other) if isinstance(one, Value) else (other, one)
-    if not isinstance(number, Real):
-        raise b.refuse("it is computed with a tensor that is no value of the network")
-    return x, float(number)
+def _parted(one: Any, other: Any) -> tuple[Value, Any]:
+    """Return the value of the network first."""
+    return (one, other) if isinstance(one, Value) else (other, one)
+
+
+def _per_channel(b: Builder, like: Tensor, x: Value, number: float | Tensor) -> Tensor:
+    """Return the number of each channel that a value is computed with, float64 `(C,)`."""
+    if isinstance(number, Real):
+        return torch.full((like.shape[1],), float(number), dtype=torch.float64)
+    is_for_rows = number.ndim == like.ndim and len(number) > 1
+    if x.like.shape != like.shape or is_for_rows:
+        raise b.refuse(f"it computes with {tuple(x.like.shape)} and {tuple(number.shape)}")
+    channels = number.detach().double().expand_as(like)[0].reshape(like.shape[1], -1)
+    if not bool((channels == channels[:, :1]).all()):
+        raise b.refuse("it has other numbers at other positions of a channel")
+    return channels[:, 0]
 
 
 def _rows(groups: int, norm: Any) -> Rows:

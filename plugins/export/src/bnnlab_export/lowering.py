@@ -16,6 +16,9 @@ from bnnlab_export.values import Value
 
 EXAMPLES = 2
 """Rows of the example that goes through the model, for the shapes of its values."""
+SIZES = frozenset({"size", "dim", "ndimension", "numel", len})
+ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device"})
+"""What a model may ask of a value."""
 
 
 def lower(model: Model, input_shape: tuple[int, ...], pixels: Pixels) -> Builder:
@@ -81,12 +84,17 @@ class _Walk(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if n.op in ("placeholder", "output"):
             return getattr(self, n.op)(n.target, args, kwargs)
-        like = getattr(self, n.op)(n.target, *_likes((args, kwargs)))
         its = [self.env[each] for each in n.all_input_nodes]
-        if not isinstance(like, Tensor) or not any(isinstance(each, Value) for each in its):
-            return like
+        if not any(isinstance(each, Value) for each in its):
+            return getattr(self, n.op)(n.target, args, kwargs)
         self.builder.place, writes, given = self._what(n, args)
-        if writes is None:
+        try:
+            like = getattr(self, n.op)(n.target, *_likes((args, kwargs)))
+        except Exception as error:  # it may be a module of anybody
+            raise self.builder.refuse(first_line(error)) from error
+        if _asks_for_a_size(n):
+            return like
+        if writes is None or not isinstance(like, Tensor):
             raise self.builder.refuse(f"it is of no known kind. {_known()}")
         if like.ndim not in (2, 4):
             raise self.builder.refuse(f"it makes {tuple(like.shape)}, no rows and no maps")
@@ -105,6 +113,11 @@ class _Walk(fx.Interpreter):
         inside = [*(n.meta.get("nn_module_stack") or {"": ("", None)}).values()][-1]
         where = f" in {inside[0]!r}" if inside[0] else ""
         return f"{called}(){where}", FUNCTIONS.get(n.target), args
+
+
+def _asks_for_a_size(n: fx.Node) -> bool:
+    """Return whether an operation asks what is the same for all inputs."""
+    return n.target in SIZES or (n.target is getattr and n.args[1] in ATTRIBUTES)
 
 
 def _likes(given: Any) -> Any:
