@@ -1,6 +1,5 @@
 """Normalisation, activations and arithmetic."""
 
-from numbers import Real
 from typing import Any
 
 import torch
@@ -144,7 +143,7 @@ def _parted(one: Any, other: Any) -> tuple[Value, Any]:
 
 def _per_channel(b: Builder, like: Tensor, x: Value, number: float | Tensor) -> Tensor:
     """Return the number of each channel that a value is computed with, float64 `(C,)`."""
-    if isinstance(number, Real):
+    if not isinstance(number, Tensor):
         return torch.full((like.shape[1],), float(number), dtype=torch.float64)
     is_for_rows = number.ndim == like.ndim and len(number) > 1
     if x.like.shape != like.shape or is_for_rows:
