@@ -408,7 +408,10 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("ends", [[], [Sign()]], ids=["numbers", "signs"])
 def test_layers_may_compute_with_numbers_per_channel(ends: list[nn.Module], tmp_path: Path) -> None:
-    numbers = torch.linspace(-2, 2, 8)
+    draws = torch.Generator().manual_seed(0)
+    numbers = torch.randn(8, generator=draws)
+    sides = (8, 9), (9, 8), (8, 3)  # a sum of 9 signs is not 0, so logits differ between classes
+    first, then, last = (BinaryLinear(*each, generator=draws) for each in sides)
     functions: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda x, a: x - a,
         lambda x, a: a[None] - x,
@@ -416,21 +419,24 @@ def test_layers_may_compute_with_numbers_per_channel(ends: list[nn.Module], tmp_
         lambda x, a: x / (a + 0.1) + a[0],
     ]
     for function in functions:
-        model = sequential(BinaryLinear(8, 8), Computing(numbers, function), *ends)
+        layers = first, Sign(), then, Computing(numbers, function), *ends, last
+        model = Model([nn.Sequential(*layers)], (8,))
         found = export(model, tmp_path / "model.bnn")
-        x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(200, 8, generator=draws)
         logits = bnnlab_runtime.load(tmp_path / "model.bnn").logits(x.numpy())
         np.testing.assert_allclose(logits, model(x).detach(), rtol=1e-5, atol=1e-5)
         assert (found.differing, found.steps["threshold"]) == (0, 1 + len(ends))
 
 
 def test_maps_may_compute_with_numbers_per_channel(tmp_path: Path) -> None:
-    number = torch.linspace(-1, 1, 4).view(4, 1, 1)
-    first, then = BinaryConv2d(1, 4, 3), BinaryConv2d(4, 4, 3)
-    middle = [Computing(number, torch.mul), nn.Flatten(), Computing(torch.arange(16.0), torch.add)]
-    model = Model([nn.Sequential(first, Sign(), then, *middle, BinaryLinear(16, 3))], (1, 6, 6))
+    draws = torch.Generator().manual_seed(0)
+    number, numbers = torch.randn(4, 1, 1, generator=draws), torch.randn(16, generator=draws)
+    first, then = (BinaryConv2d(each, 4, 3, generator=draws) for each in (1, 4))
+    last = BinaryLinear(16, 3, generator=draws)
+    middle = [Computing(number, torch.mul), nn.Flatten(), Computing(numbers, torch.add)]
+    model = Model([nn.Sequential(first, Sign(), then, *middle, last)], (1, 6, 6))
     export(model, tmp_path / "model.bnn")
-    x = torch.randn(50, 1, 6, 6, generator=torch.Generator().manual_seed(0)).sign()
+    x = torch.randn(50, 1, 6, 6, generator=draws).sign()
     logits = bnnlab_runtime.load(tmp_path / "model.bnn").logits(x.numpy())
     np.testing.assert_allclose(logits, model(x).detach(), rtol=1e-5, atol=1e-5)
     model.segments[0][3].numbers = torch.arange(4.0).view(2, 2)
