@@ -1,5 +1,6 @@
 """Layers of others are exported as the known layers that they name; the page is run as it is."""
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 import bnnlab
 import bnnlab_runtime
 from bnnlab import BinaryLinear, Model, RunError, Sign, UsageError
-from bnnlab_export import export
+from bnnlab.interfaces.signs import sign
+from bnnlab_export import acceptance, export
 
 PAGE = Path(__file__).parents[3] / "docs" / "deploying.md"
 USE, OWN = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -80,9 +82,107 @@ def test_what_it_says_is_compared_with_what_it_computes(tmp_path: Path) -> None:
         def exported_as(self) -> nn.Module:
             return nn.Sequential(nn.BatchNorm1d(70, affine=False), nn.ReLU(), Sign())
 
-    with pytest.raises(RunError, match="predictions differ"):
+    with pytest.raises(UsageError, match=r"'segments.0.3' \(Wrong\) .* computes something else: "):
         export(network(Wrong(70)), tmp_path / "model.bnn")
     assert not [*tmp_path.iterdir()]
+
+
+class Scaled(nn.Module):
+    """A layer that computes a function, which torch.fx cannot record, and says what it is."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], made: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function, self.made = function, made
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+    def exported_as(self) -> Any:
+        return self.made(self)
+
+
+class Divided(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 4
+
+
+def test_where_no_class_changes_numbers_are_compared(tmp_path: Path) -> None:
+    model = network(Sign())
+    last = Scaled(lambda x: x / 4, lambda _: nn.Identity())
+    model.segments[1].append(last)
+    with pytest.raises(UsageError, match=r"'segments.1.2' \(Scaled\) .* numbers differ from the"):
+        export(model, tmp_path / "model.bnn")
+    last.made = lambda _: Divided()
+    assert export(model, tmp_path / "model.bnn").differing == 0
+    shifted = Scaled(lambda x: (x - 5).relu() + 5, lambda _: nn.ReLU())
+    with pytest.raises(UsageError, match=r"'segments.0.3.0' .* by up to 5\."):
+        export(network(nn.Sequential(shifted, Sign())), tmp_path / "model.bnn")
+
+
+def test_what_differs_by_rounding_is_compared_in_float64(tmp_path: Path) -> None:
+    def as_one_half(_: Any) -> nn.Module:
+        norm = nn.BatchNorm1d(70, eps=0, affine=False)
+        norm.running_mean = torch.full((70,), 0.5)
+        return nn.Sequential(norm, Sign())
+
+    layer = Scaled(lambda x: sign(x + 1e8 - 1e8 - 0.5), as_one_half)
+    found = export(network(layer), tmp_path / "model.bnn")
+    assert found.differing > 0
+    assert found.unexplained == 0
+
+
+def test_a_model_that_draws_is_refused(tmp_path: Path) -> None:
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 9 * random.random()  # torch.fx records a number
+
+    model = network(Sign())
+    noisy = Scaled(lambda x: x + 0.5 * torch.randn_like(x), lambda _: nn.Identity())
+    for layer in (noisy, Constant()):
+        model.segments[0][2] = nn.Sequential(BinaryLinear(70, 70), layer)
+        for to in ("bnn", "torch"):
+            with pytest.raises(UsageError, match="outputs change from one evaluation to the next"):
+                export(model, tmp_path / "model", to=to)
+
+
+def test_a_layer_that_knows_float32_alone_explains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ones, predicted = torch.eye(70), acceptance._predicted
+    model = network(Scaled(lambda x: sign(x @ ones), lambda _: Sign()))
+
+    def with_wrong(count: int) -> Callable[..., Tensor]:
+        def patched(*given: Any) -> Tensor:
+            found = predicted(*given)
+            found[:count] = (found[:count] + 1) % 3
+            return found
+
+        return patched
+
+    monkeypatch.setattr(acceptance, "_predicted", with_wrong(1))
+    assert export(model, tmp_path / "model.bnn").unexplained == 1
+    monkeypatch.setattr(acceptance, "_predicted", with_wrong(2))
+    with pytest.raises(RunError, match=r"^2 of .*Does exported_as of 'segments.0.3' \(Scaled\)"):
+        export(model, tmp_path / "model.bnn")
+
+
+def test_a_setting_of_torch_is_put_back(tmp_path: Path) -> None:
+    def leaking(_: Any) -> nn.Module:
+        torch.set_default_dtype(torch.float64)
+        return Sign()
+
+    export(network(Scaled(sign, leaking)), tmp_path / "model.bnn")
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_an_instance_may_have_it_and_the_model_may_not(tmp_path: Path) -> None:
+    layer = Scaled(sign, lambda _: None)
+    layer.exported_as = Sign  # type: ignore[method-assign]
+    model = network(layer)
+    assert export(model, tmp_path / "model.bnn").differing == 0
+    model.exported_as = Sign
+    with pytest.raises(UsageError, match="the model itself has it"):
+        export(model, tmp_path / "model.bnn")
 
 
 def other_forward() -> nn.Module:
@@ -108,15 +208,45 @@ def saying(answer: Callable[[Any], Any]) -> Callable[[], nn.Module]:
     return made
 
 
+class Unmade(nn.Module):
+    def __init__(self) -> None:
+        pass
+
+
+class Tupled(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return (x,)
+
+
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
         (other_forward, "ones_like() in 'segments.0.3' cannot be exported"),
         (hooked, "it has hooks"),
-        (saying(lambda layer: layer.none), "there was: AttributeError: 'Says' object has no"),
-        (saying(lambda _: "Sign"), "must return a module, and there was: Sign"),
-        (saying(lambda _: nn.PReLU()), "prelu() in 'segments.0.3' cannot be exported"),
-        (lambda: nn.PReLU(), "may say which ones compute the same, by a method exported_as"),
+        (saying(lambda layer: layer.none), "exported_as raised AttributeError: 'Says' object has"),
+        (saying(lambda _: "Sign"), "must return a module, and there was: str"),
+        (saying(lambda _: None), "must return a module, and there was: NoneType"),
+        (saying(lambda layer: nn.Sequential(layer)), "has the layer itself in it"),
+        (saying(lambda layer: nn.Sequential(type(layer)(70))), "has the layer itself in it"),
+        (saying(lambda _: nn.Sequential(Unmade())), "a module without super().__init__()"),
+        (saying(lambda _: nn.Linear(70, 7)), "gives torch.float32 of shape (1000, 7) on cpu, and"),
+        (saying(lambda _: nn.Flatten(0)), "gives torch.float32 of shape (70000,) on cpu, and"),
+        (saying(lambda _: Tupled()), "gives tuple, and the layer torch.float32 of shape"),
+        (saying(lambda _: nn.Linear(70, 70).double()), "fails on what reaches the layer: Runtime"),
+        (saying(lambda _: nn.Linear(70, 70, device="meta")), "'segments.0.3' (Says) cannot be"),
+        (
+            lambda: Scaled(nn.PReLU(), lambda layer: layer.function),
+            "prelu() in 'segments.0.3' in what Scaled.exported_as returned cannot be exported: it "
+            "is of no known kind. Known are adaptive_avg_pool2d, ",
+        ),
+        (
+            lambda: nn.PReLU(),
+            "it is of no known kind. Known are adaptive_avg_pool2d, add, add_, avg_pool2d, cat, "
+            "concat, div, dropout, flatten, gelu, hardsigmoid, hardswish, hardtanh, iadd, imul, "
+            "isub, leaky_relu, max_pool2d, mean, mul, relu, relu6, relu_, reshape, sigmoid, silu, "
+            "softplus, sub, tanh, truediv, view. A layer of your own may say which known layers "
+            "compute the same, by a method exported_as.",
+        ),
     ],
 )
 def test_what_cannot_be_taken_is_refused(
@@ -125,6 +255,7 @@ def test_what_cannot_be_taken_is_refused(
     with pytest.raises(UsageError) as refused:
         export(network(layer()), tmp_path / "model.bnn")
     assert why in str(refused.value)
+    assert "returned" not in why or "A layer of your own" not in str(refused.value)
 
 
 def test_of_a_posterior_each_draw_is_asked(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bnnlab.engine.evaluation import EVALUATION_BATCH
-from bnnlab.errors import RunError
+from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.objective import Objective
 from bnnlab.interfaces.objectives import RealNumbers
 from bnnlab.interfaces.signs import is_sign
 from bnnlab.interfaces.stream import Task
+from bnnlab_export.exported import listed
 from bnnlab_export.source import Source
 
 ROUNDED = 1000
@@ -56,16 +57,35 @@ class Comparison:
     allowed: int
     score: float | None
 
-    def expect(self) -> None:
+    def expect(self, layers: Sequence[str]) -> None:
         """Refuse an export whose predictions differ.
+
+        Args:
+            layers: Those that say by `exported_as` what they are, as messages call them.
 
         Raises:
             RunError: If more differ than rounding explains.
         """
         if self.unexplained > self.allowed:
+            ask = f"Does exported_as of {listed(layers)} say what it computes?" if layers else ""
             raise RunError(
                 f"{self.unexplained:,} of {self.images:,} predictions differ from the model's, and "
-                f"{self.allowed:,} may: nothing was exported. Please report this."
+                f"{self.allowed:,} may: nothing was exported. {ask or 'Please report this.'}"
+            )
+
+
+def expect_steady(model: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Refuse a model in evaluation mode that draws: its noise would pass for rounding.
+
+    Raises:
+        UsageError: If its outputs for a batch of inputs are other ones the second time.
+    """
+    for batch in batches:
+        once, again = model(batch), model(batch)
+        if isinstance(once, Tensor) and not bool(once.isclose(again, 0, 0, equal_nan=True).all()):
+            raise UsageError(
+                "the model cannot be exported: its outputs change from one evaluation to the next: "
+                "a layer draws in evaluation."
             )
 
 
@@ -96,11 +116,12 @@ def compare(source: Source, outputs: Outputs, predicts: Predicts, *, exact: bool
     }
     differ = {index: _differ(its, mine[index]).nonzero()[:, 0] for index, its in others.items()}
     images, differing = (sum(map(len, each.values())) for each in (mine, differ))
-    unexplained = _unlike_float64(source, others, differ) if differing and not exact else differing
+    unlike = _unlike_float64(source, others, differ) if differing and not exact else None
+    unexplained = differing if unlike is None else unlike
     allowed = 0 if exact else -(-images // ROUNDED)
-    if 0 < allowed < unexplained:
+    if unlike is not None and allowed < unlike:
         everything = {index: torch.arange(len(its)) for index, its in mine.items()}
-        allowed += 2 * _unlike_float64(source, mine, everything)
+        allowed += 2 * (_unlike_float64(source, mine, everything) or 0)
     return Comparison(images, differing, unexplained, allowed, score_of(source, others))
 
 
@@ -151,16 +172,24 @@ def _differ(one: Tensor, other: Tensor) -> Tensor:
     return ~torch.isclose(one.double(), other.double(), CLOSE, CLOSE).all(-1)
 
 
-def _unlike_float64(source: Source, predicted: Predictions, rows: Mapping[int, Tensor]) -> int:
-    """Return how many predictions at these rows of the tasks the model in float64 does not make."""
+def _unlike_float64(
+    source: Source, predicted: Predictions, rows: Mapping[int, Tensor]
+) -> int | None:
+    """Return how many predictions at these rows of the tasks the model in float64 does not make.
+
+    None if a layer of it fails in float64.
+    """
     outputs: Outputs = {}
     with torch.no_grad(), source.evaluating():
         for task in source.variants():
-            model = _in_float64(source.model)
+            model = in_float64(source.model)
             for each in source.alike(task):
                 pieces = torch.split(rows[each.index], EVALUATION_BATCH // 4)
                 inputs = (source.pixels(task).inputs(each.test.raw(its)[0]) for its in pieces)
-                logits = torch.cat([model(piece) for piece in inputs])
+                try:
+                    logits = torch.cat([model(piece) for piece in inputs])
+                except Exception:  # a layer of anybody may know float32 alone
+                    return None
                 masked = each.mask(logits) if source.task_ids else logits
                 outputs.setdefault(each.index, []).append(masked)
     found = predictions_of(source, outputs)
@@ -169,7 +198,7 @@ def _unlike_float64(source: Source, predicted: Predictions, rows: Mapping[int, T
     )
 
 
-def _in_float64(model: nn.Module) -> nn.Module:
+def in_float64(model: nn.Module) -> nn.Module:
     """Return a copy of a model that rounds far less, and takes what is left of it for 0."""
     made = deepcopy(model).double()
     for part in made.modules():

@@ -96,7 +96,7 @@ class Contents:
                 if self.learned
                 else []
             ),
-            *([f"it takes images {_listed(self.prepared)}"] if self.prepared else []),
+            *([f"it takes images {listed(self.prepared)}"] if self.prepared else []),
         ]
 
 
@@ -155,10 +155,11 @@ def reasons(layers: Iterable[Layer]) -> list[str]:
     for each in layers:
         if each.why:
             found.setdefault(each.why, []).append(each.place)
-    return [f"{_listed(places)}: {why}" for why, places in found.items()]
+    return [f"{listed(places)}: {why}" for why, places in found.items()]
 
 
-def _listed(places: Sequence[str]) -> str:
+def listed(places: Sequence[str]) -> str:
+    """Return the first places, and how many more there are."""
     more = len(places) - NAMED
     return ", ".join([*places[:NAMED], *([f"{more} more"] if more > 0 else [])])
 

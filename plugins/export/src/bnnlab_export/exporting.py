@@ -22,6 +22,7 @@ from bnnlab_export.acceptance import (
     Outputs,
     Predicts,
     compare,
+    expect_steady,
     is_exact,
     outputs_of,
     predictions_of,
@@ -32,6 +33,7 @@ from bnnlab_export.exported import SLOW, SMALL, Exported, is_faster, reasons
 from bnnlab_export.file import content, is_ours
 from bnnlab_export.interchange import Made, graph
 from bnnlab_export.lowering import lower
+from bnnlab_export.others import name, saying
 from bnnlab_export.source import Source, random_task
 from bnnlab_export.variants import merged
 
@@ -114,7 +116,8 @@ def write(
         made = bnn(source, weights_only) if to == "bnn" else graph(source, to)
     with _temporary(made.content) as file:
         compared = compare(made.source, made.outputs, made.load(file), exact=made.exact)
-    compared.expect()
+    layers = saying(source.model) if to == "bnn" else {}
+    compared.expect([name(place, layer) for place, layer in layers.items()])
     if place is not None:
         with _saying(str(place)):
             write_atomically(place, made.content)
@@ -189,7 +192,9 @@ def _lowered(source: Source) -> tuple[list[Builder], Outputs]:
     builders = []
     outputs: Outputs = {}
     for task in source.variants():
-        builders.append(lower(source.model, source.input_shape, source.pixels(task)))
+        batches = source.first_inputs(task)
+        expect_steady(source.model, batches)
+        builders.append(lower(source.model, batches, source.pixels(task)))
         for index, found in outputs_of(source, task).items():
             outputs.setdefault(index, []).append(found)
     return builders, outputs

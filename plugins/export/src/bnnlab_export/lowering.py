@@ -1,7 +1,7 @@
 """Walk through a model, operation by operation, and write its program."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from bnnlab.errors import BnnlabError, UsageError, first_line
 from bnnlab.interfaces.model import Model
 from bnnlab_export.builder import Builder, Pixels
-from bnnlab_export.others import in_known_layers
+from bnnlab_export.others import Layers, in_known_layers, name, said_by, saying
 from bnnlab_export.table import FUNCTIONS, LAYERS, layer_of
 from bnnlab_export.values import Value
 
@@ -21,22 +21,23 @@ ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device"})
 """What a model may ask of a value."""
 
 
-def lower(model: Model, input_shape: tuple[int, ...], pixels: Pixels) -> Builder:
+def lower(model: Model, batches: Sequence[Tensor], pixels: Pixels) -> Builder:
     """Return the program of a model in evaluation mode, with the weights and the task it has now.
 
     Args:
         model: On the CPU.
-        input_shape: Shape of one input.
+        batches: Inputs, on which layers are compared with what they say by `exported_as`.
         pixels: What the input is.
 
     Raises:
         UsageError: If a part of it cannot be written: the message names the part.
     """
-    model = in_known_layers(model)
-    graph = _Tracer().trace(model)
+    layers = saying(model)
+    model = in_known_layers(model, layers, batches)
+    graph = _Tracer(layers).trace(model)
     builder = Builder(pixels)
-    walk = _Walk(model, builder, graph)
-    like = torch.zeros(EXAMPLES, *input_shape)
+    walk = _Walk(model, builder, graph, layers)
+    like = torch.zeros(EXAMPLES, *batches[0].shape[1:])
     with torch.no_grad():
         result: Any = walk.run(builder.images(like))
     builder.place = "the model"
@@ -52,13 +53,18 @@ def lower(model: Model, input_shape: tuple[int, ...], pixels: Pixels) -> Builder
 class _Tracer(fx.Tracer):
     """Records a model down to the layers that are known."""
 
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self.layers = layers
+
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return layer_of(module) is not None
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        place = _name(self.path_of_module(m), m)
+        path = self.path_of_module(m)
+        place = name(path, m) + _within(self.layers, path)
         if m._forward_hooks or m._forward_pre_hooks:
             raise UsageError(f"{place} cannot be exported: it has hooks, which may do anything.")
         try:
@@ -66,17 +72,16 @@ class _Tracer(fx.Tracer):
         except BnnlabError:
             raise
         except Exception as error:  # a module may do anything with a placeholder
-            raise UsageError(
-                f"{place} cannot be exported: {first_line(error)}. {_known()}."
-            ) from error
+            why = f"{first_line(error)}. {_known(LAYERS, self.layers, path)}"
+            raise UsageError(f"{place} cannot be exported: {why}.") from error
 
 
 class _Walk(fx.Interpreter):
     """Runs an example through the model, and writes each operation on the way."""
 
-    def __init__(self, model: nn.Module, builder: Builder, graph: fx.Graph) -> None:
+    def __init__(self, model: nn.Module, builder: Builder, graph: fx.Graph, layers: Layers) -> None:
         super().__init__(model, graph=graph)
-        self.builder = builder
+        self.builder, self.layers = builder, layers
         self.extra_traceback = False  # it would be in the messages
 
     def run_node(self, n: fx.Node) -> Any:
@@ -87,7 +92,8 @@ class _Walk(fx.Interpreter):
         its = [self.env[each] for each in n.all_input_nodes]
         if not any(isinstance(each, Value) for each in its):
             return getattr(self, n.op)(n.target, args, kwargs)
-        self.builder.place, writes, given = self._what(n, args)
+        path, what, writes, given = self._what(n, args)
+        self.builder.place = what + _within(self.layers, path)
         try:
             like = getattr(self, n.op)(n.target, *_likes((args, kwargs)))
         except Exception as error:  # it may be a module of anybody
@@ -95,7 +101,8 @@ class _Walk(fx.Interpreter):
         if _asks_for_a_size(n):
             return like
         if writes is None or not isinstance(like, Tensor):
-            raise self.builder.refuse(f"it is of no known kind. {_known()}")
+            known = _known(FUNCTIONS, self.layers, path)
+            raise self.builder.refuse(f"it is of no known kind. {known}")
         if like.ndim not in (2, 4):
             raise self.builder.refuse(f"it makes {tuple(like.shape)}, no rows and no maps")
         try:
@@ -104,15 +111,16 @@ class _Walk(fx.Interpreter):
             raise self.builder.refuse(f"{error}, which is not known here") from error
         return writes(self.builder, like, *given, **kwargs)
 
-    def _what(self, n: fx.Node, args: Any) -> tuple[str, Any, Any]:
-        """Return where an operation is, what writes it, and its arguments."""
+    def _what(self, n: fx.Node, args: Any) -> tuple[str, str, Any, Any]:
+        """Return where an operation is, its name, what writes it, and its arguments."""
         if n.op == "call_module":
-            module = self.fetch_attr(str(n.target))
-            return _name(str(n.target), module), layer_of(module), (module, *args)
+            path = str(n.target)
+            module = self.fetch_attr(path)
+            return path, name(path, module), layer_of(module), (module, *args)
         called = getattr(n.target, "__name__", str(n.target))
-        inside = [*(n.meta.get("nn_module_stack") or {"": ("", None)}).values()][-1]
-        where = f" in {inside[0]!r}" if inside[0] else ""
-        return f"{called}(){where}", FUNCTIONS.get(n.target), args
+        path = [*(n.meta.get("nn_module_stack") or {"": ("", None)}).values()][-1][0]
+        where = f" in {path!r}" if path else ""
+        return path, f"{called}(){where}", FUNCTIONS.get(n.target), args
 
 
 def _asks_for_a_size(n: fx.Node) -> bool:
@@ -125,14 +133,16 @@ def _likes(given: Any) -> Any:
     return fx.node.map_aggregate(given, lambda it: it.like if isinstance(it, Value) else it)
 
 
-def _name(path: str, module: nn.Module) -> str:
-    return f"{path!r} ({type(module).__name__})"
+def _within(layers: Layers, path: str) -> str:
+    """Return whose `exported_as` returned what is at a place, as the end of its name."""
+    said = said_by(layers, path)
+    return said and f" in what {said} returned"
 
 
-def _known() -> str:
-    """Return what can be exported."""
-    names = ", ".join(sorted({kind.__name__ for kind in LAYERS}))
-    return (
-        f"Known are {names}, and modules that are made of them. A layer of your own may say which "
-        "ones compute the same, by a method exported_as"
+def _known(kinds: Iterable[Any], layers: Layers, path: str) -> str:
+    """Return which kinds can be exported; and for what is in no `exported_as`, that there is it."""
+    named = ", ".join(sorted({getattr(each, "__name__", each) for each in kinds}))
+    advice = (
+        ". A layer of your own may say which known layers compute the same, by a method exported_as"
     )
+    return f"Known are {named}{'' if said_by(layers, path) else advice}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnnlab.engine.evaluation import EVALUATION_BATCH
 from bnnlab.errors import UsageError
 from bnnlab.guards.modes import in_mode
 from bnnlab.guards.module_state import undisturbed
@@ -123,6 +124,11 @@ class Source:
         if self.task_ids:
             return [task]
         return [*{id(each.test): each for each in self.tasks}.values()]
+
+    def first_inputs(self, task: Task) -> list[Tensor]:
+        """Return the model's inputs: of each test part of a variant the first batch."""
+        parts = [each.test for each in self.alike(task)]
+        return [each.batch(torch.arange(min(len(each), EVALUATION_BATCH)))[0] for each in parts]
 
     def order(self, task: Task) -> Tensor | None:
         """Return which stored pixel each input of a variant is; None for the stored order.
