@@ -225,6 +225,11 @@ class Tupled(nn.Module):
         (hooked, "it has hooks"),
         (saying(lambda layer: layer.none), "exported_as raised AttributeError: 'Says' object has"),
         (saying(lambda _: "Sign"), "must return a module, and there was: str"),
+        (lambda: Scaled(lambda x: x[:, :5], lambda _: Sign()), "of shape (1000, 5) on cpu"),
+        (
+            lambda: nn.Sequential(Scaled(sign, lambda _: Sign()), nn.Linear(7, 70)),
+            "it fails: Runti",
+        ),
         (saying(lambda _: None), "must return a module, and there was: NoneType"),
         (saying(lambda layer: nn.Sequential(layer)), "has the layer itself in it"),
         (saying(lambda layer: nn.Sequential(type(layer)(70))), "has the layer itself in it"),

@@ -30,6 +30,7 @@ TIE = 1e-9
 """Size up to which a number in float64 is 0 for a sign: +1."""
 EXACT = {"permute", "plane_linear", "bit_linear", "bit_conv", "or_pool", "flatten", "threshold"}
 """Steps without rounding; `plane_linear` if the normalisation rounds nothing."""
+DRAWS = "its outputs change from one evaluation to the next: a layer draws in evaluation"
 
 Outputs = dict[int, list[Tensor]]
 """By the index of a task: the model's outputs `(N, K)` on its test part at each draw."""
@@ -74,29 +75,26 @@ class Comparison:
             )
 
 
-def expect_steady(model: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Refuse a model in evaluation mode that draws: its noise would pass for rounding.
+def outputs_of(source: Source, task: Task) -> dict[int, Tensor]:
+    """Return what the model returns on test parts, with its present weights, by tasks.
 
     Raises:
-        UsageError: If its outputs for a batch of inputs are other ones the second time.
+        UsageError: If it draws: its noise would pass for rounding. The first batch says so.
     """
-    for batch in batches:
-        once, again = model(batch), model(batch)
-        if isinstance(once, Tensor) and not bool(once.isclose(again, 0, 0, equal_nan=True).all()):
-            raise UsageError(
-                "the model cannot be exported: its outputs change from one evaluation to the next: "
-                "a layer draws in evaluation."
-            )
-
-
-def outputs_of(source: Source, task: Task) -> dict[int, Tensor]:
-    """Return what the model returns on test parts, with its present weights, by tasks."""
     found = {}
     for each in source.alike(task):
         positions = torch.split(torch.arange(len(each.test)), EVALUATION_BATCH)
         outputs = torch.cat([source.model(each.test.batch(piece)[0]) for piece in positions])
+        again = source.model(each.test.batch(positions[0])[0])
+        if not are_equal(outputs[: len(again)], again):
+            raise UsageError(f"the model cannot be exported: {DRAWS}.")
         found[each.index] = each.mask(outputs) if source.task_ids else outputs
     return found
+
+
+def are_equal(once: Tensor, again: Tensor) -> bool:
+    """Return whether two results are the same to the bit, but for the sign of 0."""
+    return torch.allclose(once, again, rtol=0, atol=0, equal_nan=True)
 
 
 def compare(source: Source, outputs: Outputs, predicts: Predicts, *, exact: bool) -> Comparison:

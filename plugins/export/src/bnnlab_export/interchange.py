@@ -15,7 +15,6 @@ from bnnlab.interfaces.objective import Objective
 from bnnlab_export.acceptance import (
     Outputs,
     Predicts,
-    expect_steady,
     outputs_of,
     predictions,
     predictions_of,
@@ -169,7 +168,6 @@ def graph(source: Source, to: str) -> Made:
             f"{len(source.tasks)} it is: choose one from 0, --task 0, task=0."
         )
     (task,) = source.variants()
-    expect_steady(source.model, source.first_inputs(task))
     outputs = {index: [its] for index, its in outputs_of(source, task).items()}
     score = score_of(source, predictions_of(source, outputs))
     example, about = source.images(task, torch.arange(2) % len(task.test)), _about(source, score)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bnnlab.errors import UsageError, explain, kind_of
+from bnnlab.errors import BnnlabError, UsageError, explain, kind_of
 from bnnlab.guards import ambient
 from bnnlab.interfaces.model import Model
-from bnnlab_export.acceptance import CLOSE, in_float64
+from bnnlab_export.acceptance import CLOSE, DRAWS, are_equal, in_float64
 from bnnlab_export.table import is_changed
 
 DEEPEST = 20
@@ -78,8 +78,13 @@ def in_known_layers(model: Model, layers: Layers, batches: Sequence[Tensor]) -> 
     for place in {layer: place for place, layer in layers.items()}.values():
         compare = partial(_compare, place, layers[place], made.get_submodule(place))
         probed.get_submodule(place).register_forward_pre_hook(compare, with_kwargs=True)
-    for batch in batches:
-        probed(batch)
+    try:
+        for batch in batches:
+            probed(batch)
+    except BnnlabError:
+        raise
+    except Exception as error:  # a layer may fail on its own
+        raise UsageError(f"the model cannot be exported: it fails: {explain(error)}.") from error
     return made
 
 
@@ -129,8 +134,11 @@ def _compare(
     place: str, layer: nn.Module, made: nn.Module, _: nn.Module, args: Any, kwargs: Any
 ) -> None:
     """Compare what a layer computes with what its `exported_as` returned."""
-    its = f"{name(place, layer)} cannot be exported: what its exported_as returned"
-    expected = _called(layer, Tensor.clone, args, kwargs)
+    refused = f"{name(place, layer)} cannot be exported:"
+    its = f"{refused} what its exported_as returned"
+    expected, again = (_called(layer, Tensor.clone, args, kwargs) for _ in range(2))
+    if isinstance(expected, Tensor) and not are_equal(expected, again):
+        raise UsageError(f"{refused} {DRAWS}.")
     try:
         found = _called(made, Tensor.clone, args, kwargs)
     except Exception as error:  # it is foreign code
