@@ -16,6 +16,7 @@ from bnnlab.cli import main
 from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.lockstep import run_together
 from bnnlab.engine.preparing import prepare
+from bnnlab.errors import StoppedError
 from bnnlab.settings.layers import resolve
 from bnnlab.settings.text import read_config
 from bnnlab.storage.folder import RunFolder, config_of
@@ -83,12 +84,12 @@ def test_each_run_is_the_run_with_that_seed(rule: str, optimizer: str, tmp_path:
 def test_all_stop_at_a_signal_and_go_on_alone_or_together(tmp_path: Path) -> None:
     def stopping(task: int, _epoch: int, step: int, _steps: int) -> None:
         if (task, step) == (1, 1):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(StoppedError):
         run_together(prepared(tmp_path), stopping)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGTERM) is before
     experiments = again(tmp_path)
     assert {(it.learner.progress.task, it.learner.progress.step) for it in experiments} == {(1, 2)}
     together = run_together(experiments)
@@ -100,9 +101,9 @@ def test_all_stop_at_a_signal_and_go_on_alone_or_together(tmp_path: Path) -> Non
 def test_runs_that_were_begun_together_go_on_alone(tmp_path: Path) -> None:
     def stopping(task: int, _epoch: int, step: int, _steps: int) -> None:
         if (task, step) == (0, 2):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StoppedError):
         run_together(prepared(tmp_path), stopping)
     assert_near(bnnlab.run(resume=tmp_path / "seed-1"), run(seed=1))
     with pytest.raises(UsageError, match="not at the same step"):
