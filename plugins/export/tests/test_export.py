@@ -379,7 +379,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "square() in 'segments.0.2' cannot be exported": lambda: sequential(Squares()),
     "argument 'alpha', which is not known here": lambda: sequential(Doubling()),
     "'segments.0.2' (Branching) cannot be exported": lambda: sequential(Branching()),
-    "prelu() in 'segments.0.2' cannot be exported": lambda: sequential(nn.PReLU()),
+    "elu() in 'segments.0.2' cannot be exported": lambda: sequential(nn.ELU()),
     "sort() in 'segments.0.2' cannot be exported: it is of no known kind": lambda: sequential(
         Computing(torch.ones(8), lambda x, _: x.sort(dim=1)[0])
     ),
@@ -442,6 +442,21 @@ def test_maps_may_compute_with_numbers_per_channel(tmp_path: Path) -> None:
     model.segments[0][3].numbers = torch.arange(4.0).view(2, 2)
     with pytest.raises(UsageError, match="other numbers at other positions"):
         export(model, tmp_path / "model.bnn")
+
+
+def test_prelu_may_rise_and_fall(tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(0)
+    for channels in (1, 4):
+        slopes = torch.randn(channels, generator=draws)
+        rows, maps = nn.PReLU(channels), Computing(slopes, nn.functional.prelu)
+        rows.weight.data.copy_(slopes)
+        first, then = BinaryConv2d(1, 4, 3), BinaryConv2d(4, 4, 4)
+        layers = [first, maps, Sign(), then, nn.Flatten(), rows, BinaryLinear(4, 3)]
+        model = Model([nn.Sequential(*layers)], (1, 6, 6))
+        export(model, tmp_path / "model.bnn")
+        x = torch.randn(50, 1, 6, 6, generator=draws).sign()  # so no sum of 9 is 0
+        logits = bnnlab_runtime.load(tmp_path / "model.bnn").logits(x.numpy())
+        np.testing.assert_allclose(logits, model(x).detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("why", REFUSED)

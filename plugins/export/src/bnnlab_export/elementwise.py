@@ -55,6 +55,17 @@ def rising(name: str) -> Any:
     return write
 
 
+def prelu(b: Builder, like: Tensor, x: Value, slope: Tensor) -> Value:
+    """Write PReLU, with one slope or one per channel: max(x, 0) - slope max(-x, 0)."""
+    x = b.real(x)
+    above, below = (
+        b.waiting(each, Curve(torch.relu, {"function": "relu"}), like)
+        for each in (x, multiply(b, like, x, -1))
+    )
+    per_channel = slope.detach().view(-1, *[1] * (like.ndim - 2))
+    return add(b, like, above, multiply(b, like, below, -per_channel))
+
+
 def curved(name: str) -> Any:
     """Return what writes any other activation. A gate gives signs."""
 
