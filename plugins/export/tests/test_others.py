@@ -101,6 +101,18 @@ class Scaled(nn.Module):
         return self.made(self)
 
 
+class Calls(nn.Module):
+    """Calls `forward` of a layer itself."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        signs: Tensor = self.layer.forward(x)
+        return signs
+
+
 class Divided(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x / 4
@@ -114,6 +126,8 @@ def test_where_no_class_changes_numbers_are_compared(tmp_path: Path) -> None:
         export(model, tmp_path / "model.bnn")
     last.made = lambda _: Divided()
     assert export(model, tmp_path / "model.bnn").differing == 0
+    with pytest.raises(UsageError, match="numbers differ"):
+        export(network(Calls(Scaled(lambda x: -sign(x), lambda _: Sign()))), tmp_path / "model.bnn")
     shifted = Scaled(lambda x: (x - 5).relu() + 5, lambda _: nn.ReLU())
     with pytest.raises(UsageError, match=r"'segments.0.3.0' .* by up to 5\."):
         export(network(nn.Sequential(shifted, Sign())), tmp_path / "model.bnn")
@@ -227,7 +241,7 @@ class Tupled(nn.Module):
         (hooked, "it has hooks"),
         (saying(lambda layer: layer.none), "exported_as raised AttributeError: 'Says' object has"),
         (saying(lambda _: "Sign"), "must return a module, and there was: str"),
-        (lambda: Scaled(lambda x: x[:, :5], lambda _: Sign()), "of shape (1000, 5) on cpu"),
+        (lambda: Scaled(lambda x: x[:, :5], lambda _: Sign()), "of shape (500, 5) on cpu"),
         (
             lambda: nn.Sequential(Scaled(sign, lambda _: Sign()), nn.Linear(7, 70)),
             "it fails: Runti",
@@ -236,8 +250,8 @@ class Tupled(nn.Module):
         (saying(lambda layer: nn.Sequential(layer)), "has the layer itself in it"),
         (saying(lambda layer: nn.Sequential(type(layer)(70))), "has the layer itself in it"),
         (saying(lambda _: nn.Sequential(Unmade())), "a module without super().__init__()"),
-        (saying(lambda _: nn.Linear(70, 7)), "gives torch.float32 of shape (1000, 7) on cpu, and"),
-        (saying(lambda _: nn.Flatten(0)), "gives torch.float32 of shape (70000,) on cpu, and"),
+        (saying(lambda _: nn.Linear(70, 7)), "gives torch.float32 of shape (500, 7) on cpu, and"),
+        (saying(lambda _: nn.Flatten(0)), "gives torch.float32 of shape (35000,) on cpu, and"),
         (saying(lambda _: Tupled()), "gives tuple, and the layer torch.float32 of shape"),
         (saying(lambda _: nn.Linear(70, 70).double()), "fails on what reaches the layer: Runtime"),
         (saying(lambda _: nn.Linear(70, 70, device="meta")), "'segments.0.3' (Says) cannot be"),

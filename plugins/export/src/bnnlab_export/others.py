@@ -76,8 +76,8 @@ def in_known_layers(model: Model, layers: Layers, batches: Sequence[Tensor]) -> 
     _replace(made, "", {}, {})
     made.eval()
     for place in {layer: place for place, layer in layers.items()}.values():
-        compare = partial(_compare, place, layers[place], made.get_submodule(place))
-        probed.get_submodule(place).register_forward_pre_hook(compare, with_kwargs=True)
+        compared = partial(_compared, place, layers[place], made.get_submodule(place))
+        probed.get_submodule(place).forward = compared  # also for who calls `forward` itself
     try:
         for batch in batches:
             probed(batch)
@@ -130,10 +130,8 @@ def _exported_as(layer: Any, place: str) -> nn.Module:
     return made
 
 
-def _compare(
-    place: str, layer: nn.Module, made: nn.Module, _: nn.Module, args: Any, kwargs: Any
-) -> None:
-    """Compare what a layer computes with what its `exported_as` returned."""
+def _compared(place: str, layer: nn.Module, made: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    """Return what a layer computes, compared with what its `exported_as` returned."""
     refused = f"{name(place, layer)} cannot be exported:"
     its = f"{refused} what its exported_as returned"
     expected, again = (_called(layer, Tensor.clone, args, kwargs) for _ in range(2))
@@ -155,6 +153,7 @@ def _compare(
             f"{its} computes something else: {int(differ.sum()):,} of {differ.numel():,} numbers "
             f"differ from the layer's, by up to {largest:.3g}."
         )
+    return expected
 
 
 def _agree_in_float64(

@@ -29,6 +29,9 @@ AS_STORED = "as stored"
 RANDOM_INPUTS = 1000
 """How many random inputs take the place of a test part, if there is no stream."""
 
+FIRST = EVALUATION_BATCH // 4
+"""On so many inputs of each test part, layers are compared with what they say they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -126,9 +129,9 @@ class Source:
         return [*{id(each.test): each for each in self.tasks}.values()]
 
     def first_inputs(self, task: Task) -> list[Tensor]:
-        """Return the model's inputs: of each test part of a variant the first batch."""
+        """Return the model's inputs: the first ones of each test part of a variant."""
         parts = [each.test for each in self.alike(task)]
-        return [each.batch(torch.arange(min(len(each), EVALUATION_BATCH)))[0] for each in parts]
+        return [each.batch(torch.arange(min(len(each), FIRST)))[0] for each in parts]
 
     def order(self, task: Task) -> Tensor | None:
         """Return which stored pixel each input of a variant is; None for the stored order.
