@@ -182,13 +182,24 @@ def test_a_layer_that_knows_float32_alone_explains_nothing(
         export(model, tmp_path / "model.bnn")
 
 
-def test_a_setting_of_torch_is_put_back(tmp_path: Path) -> None:
+def test_a_setting_of_torch_is_put_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def leaking(_: Any) -> nn.Module:
         torch.set_default_dtype(torch.float64)
         return Sign()
 
     export(network(Scaled(sign, leaking)), tmp_path / "model.bnn")
     assert torch.get_default_dtype() == torch.float32
+    assert "changed torch's default dtype: put back" in caplog.text
+    caplog.clear()
+    linear = nn.Linear(70, 70)
+    made = Scaled(linear.forward, lambda _: copied(linear, nn.Linear(70, 70)))
+    export(network(nn.Sequential(made, Sign())), tmp_path / "model.bnn")
+    assert not caplog.text  # weights that are drawn on the way are no harm
+
+
+def copied(one: nn.Module, other: nn.Module) -> nn.Module:
+    other.load_state_dict(one.state_dict())
+    return other
 
 
 def test_an_instance_may_have_it_and_the_model_may_not(tmp_path: Path) -> None:
@@ -240,13 +251,13 @@ class Tupled(nn.Module):
         (other_forward, "ones_like() in 'segments.0.3' cannot be exported"),
         (hooked, "it has hooks"),
         (saying(lambda layer: layer.none), "exported_as raised AttributeError: 'Says' object has"),
-        (saying(lambda _: "Sign"), "must return a module, and there was: str"),
+        (saying(lambda _: "Sign"), "must return a module, and there was: 'Sign'."),
         (lambda: Scaled(lambda x: x[:, :5], lambda _: Sign()), "of shape (500, 5) on cpu"),
         (
             lambda: nn.Sequential(Scaled(sign, lambda _: Sign()), nn.Linear(7, 70)),
             "it fails: Runti",
         ),
-        (saying(lambda _: None), "must return a module, and there was: NoneType"),
+        (saying(lambda _: None), "must return a module, and there was: None."),
         (saying(lambda layer: nn.Sequential(layer)), "has the layer itself in it"),
         (saying(lambda layer: nn.Sequential(type(layer)(70))), "has the layer itself in it"),
         (saying(lambda _: nn.Sequential(Unmade())), "a module without super().__init__()"),
