@@ -86,7 +86,7 @@ def test_only_what_is_wrong_with_its_settings_is_a_runs_own_failure(
     full = ended()
     assert full.is_outside
     assert "No space left" in full.error
-    monkeypatch.setattr("bnnlab.engine.training.Trainer.run", lambda _: 1 / 0)
+    monkeypatch.setattr("bnnlab.engine.training.Trainer.steps", lambda *_: 1 / 0)
     monkeypatch.setattr("bnnlab.storage.checkpoint.save", lambda *_: None)
     broken = ended()
     assert (broken.status, broken.is_outside) == ("failed", False)
