@@ -25,8 +25,8 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 import bnnlab
 from bnnlab import Examples, Task, TaskStream
 from bnnlab.engine import evaluation
+from bnnlab.engine.experiment import Experiment
 from bnnlab.engine.scoring import Scorer
-from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.evaluations import Evaluations
 from bnnlab.interfaces.prediction import Prediction
 from bnnlab_analysis import uncertainty
@@ -71,21 +71,22 @@ def cells(schedule: Evaluations, tasks: int) -> int:
 
 
 def timed(**said: Any) -> tuple[float, float]:
-    """Return the seconds of a run from its first step on, and those of its evaluation."""
+    """Return the seconds of a run once it is prepared, and those of its evaluation."""
     spent = {"run": 0.0, "score_untrained": 0.0, "score_after": 0.0}
 
     def clocked(kind: type, name: str) -> Any:
         method = getattr(kind, name)
 
-        def call(*given: Any) -> None:
+        def call(*given: Any, **more: Any) -> Any:
             started = time.process_time()
-            method(*given)
+            answer = method(*given, **more)
             spent[name] += time.process_time() - started
+            return answer
 
         return mock.patch.object(kind, name, call)
 
     with (
-        clocked(Trainer, "run"),
+        clocked(Experiment, "run"),
         clocked(Scorer, "score_untrained"),
         clocked(Scorer, "score_after"),
     ):
