@@ -98,6 +98,11 @@ class RuleAround(LearningRule):
         """As the base, and where the loss is changed: it is of all rows together."""
         return self.changes_loss or self.base.whole_batch
 
+    @property
+    def waits(self) -> int:  # type: ignore[override]
+        """As the base, and once for a memory that goes by classes: it reads the targets."""
+        return self.base.waits + (self.memory is not None and self.memory.reads_classes)
+
     if not TYPE_CHECKING:  # checkers know them from `LearningRule`
         precision = set_in_base("precision")
         rate_factor = set_in_base("rate_factor")
@@ -175,6 +180,11 @@ class OptimizerAround(Optimizer):
     def test_draws(self) -> int:  # type: ignore[override]
         """As the base."""
         return self.base.test_draws
+
+    @property
+    def waits(self) -> int:  # type: ignore[override]
+        """As the base."""
+        return self.base.waits
 
     @property
     def rates(self) -> Sequence[str]:  # type: ignore[override]

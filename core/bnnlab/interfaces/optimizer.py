@@ -43,6 +43,7 @@ class Optimizer(ConsistentOptimizer):
 
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
+        waits: As of a `LearningRule`. A look, in every 50th step, waits once more.
         takes_scales: Whether it writes the scales of layers whose scale follows latent weights.
         rates: The settings in groups that are learning rates: the schedule of a run multiplies
             them for each step.
@@ -53,6 +54,7 @@ class Optimizer(ConsistentOptimizer):
     """
 
     test_draws = 0
+    waits = 0
     takes_scales = False
     rates: Sequence[str] = ("lr",)
 

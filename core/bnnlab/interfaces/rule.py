@@ -40,6 +40,8 @@ class LearningRule(nn.Module, ABC):
             buffers of the rule `(S, ...)`, and a loss that is the sum of S losses. Such a rule
             learns from the loss alone, recalls nothing, and keeps in buffers what its runs do not
             share. A subclass that changes a method says it again.
+        waits: How often, at most, the host waits for the device in a step: at `.item()`,
+            `bool(tensor)` and the like, and at a copy from or to the CPU. The kit counts.
         rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;
             it is set before `step_started`. For rules that learn at rates of their own.
         clip_value: Each number of the gradients is clipped to this size once the rule has left
@@ -53,6 +55,7 @@ class LearningRule(nn.Module, ABC):
     whole_batch = False
     whole_segments = False
     stackable = False
+    waits = 0
     rate_factor = 1.0
     clip_value: float | None = None
     precision: torch.dtype | None = None

@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from broken.devices import WAITS, WORKS, Dies, ScalesIfLarge
+from broken.devices import WAITS, WORKS, Dies, SaysThatItWaits, ScalesIfLarge
 from broken.kit import OfARule, failures
 from torch import nn
 
@@ -30,6 +30,10 @@ def test_a_step_may_wait_as_often_as_its_contract_says(
 ) -> None:
     found = failures(make_plugin, ScalesIfLarge, only=WAITS, attributes={"waits": waits})
     assert bool(found) is not fine
+
+
+def test_a_rule_may_wait_as_often_as_it_says_itself(make_plugin: MakePlugin) -> None:
+    assert not failures(make_plugin, SaysThatItWaits, only=WAITS)
 
 
 def test_a_class_that_no_other_process_finds_is_named() -> None:

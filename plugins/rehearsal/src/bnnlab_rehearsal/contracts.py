@@ -12,7 +12,6 @@ class TestReplay(LearningRuleContract):
 class TestReplayOfAFewFromABalancedMemory(LearningRuleContract):
     name = "bnnlab-rehearsal/replay"
     options = {"size": 30, "policy": "balanced", "recalled": 7, "base": "dfa"}
-    waits = 1  # the labels are read
 
 
 class TestERACE(LearningRuleContract):

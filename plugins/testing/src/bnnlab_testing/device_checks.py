@@ -27,8 +27,9 @@ class DeviceChecks(DeclarationChecks):
     """The part of a contract that is about devices. All of it happens on a simulated one.
 
     Attributes:
-        waits: How often, at most, the host waits for the device in a training step. It waits at
-            `.item()`, `bool(tensor)` and the like, and at a copy from or to the CPU.
+        waits: How often, at most, the host waits for the device in a training step, beside what a
+            rule or an optimizer says itself. It waits at `.item()`, `bool(tensor)` and the like,
+            and at a copy from or to the CPU.
     """
 
     waits: ClassVar[int] = 0
@@ -38,7 +39,10 @@ class DeviceChecks(DeclarationChecks):
         call_with_device(self, "work_on")
 
     def test_a_step_waits_for_the_device_as_often_as_declared(self) -> None:
-        """A step waits no more often than the attribute `waits` says, 0 by default."""
+        """A step waits no more often than the attribute `waits` says, 0 by default.
+
+        It is one of a rule or an optimizer, and of the test class for other components.
+        """
         call_with_device(self, "count_waits")
 
     @abstractmethod
@@ -53,18 +57,28 @@ class DeviceChecks(DeclarationChecks):
         """Count in five steps after the first, in which generators are made and state is moved."""
         from bnnlab_testing.device_rules import waits
 
-        step = self.make_step(device)
+        step, most = self.make_step(device), self.waits + self.declared_waits(device)
         step()
         for _ in range(5):  # what happens in some steps alone is found, too
             waits.clear()
             step()
             times = (f"{place} ({count} times)" for place, count in Counter(waits).items())
-            assert len(waits) <= self.waits, (
-                f"a step waits for the device {len(waits)} times, and `waits` is {self.waits}: "
+            assert len(waits) <= most, (
+                f"a step waits for the device {len(waits)} times, and `waits` is {most}: "
                 f"{', '.join(times)}. Copy by `.to(device, non_blocking=True)`, keep numbers on "
-                f"the device, or allow it: `waits = {len(waits)}` in a test class, or `bnn "
-                f"test-plugin --set {self.kind}.{self.component.name}.waits={len(waits)}`"
+                f"the device, or allow it: {self.allowing(len(waits))}"
             )
+
+    def declared_waits(self, device: torch.device) -> int:  # noqa: ARG002
+        """Return how often a step waits by what its components say."""
+        return 0
+
+    def allowing(self, waits: int) -> str:
+        """Return how a component says how often it waits."""
+        return (
+            f"`waits = {waits}` in a test class, or `bnn test-plugin --set "
+            f"{self.kind}.{self.component.name}.waits={waits}`"
+        )
 
 
 class LearnerChecks(ToyChecks, DeviceChecks):
@@ -82,6 +96,15 @@ class LearnerChecks(ToyChecks, DeviceChecks):
             each.task_started(toy.context(task, model, rule, steps=6))
         batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
         return lambda: optimizer.step(rule.closure(model, batch))
+
+    def declared_waits(self, device: torch.device) -> int:
+        """Return those of rule and optimizer."""
+        learner = self.learner(device)
+        return learner.rule.waits + learner.optimizer.waits
+
+    def allowing(self, waits: int) -> str:
+        """Return that the class of the component says it."""
+        return f"`waits = {waits}` in {type(self.make()).__name__}"
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self) -> None:
         """The trainer is stopped within tasks and between; what has another seed goes on."""

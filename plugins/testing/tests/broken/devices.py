@@ -62,7 +62,7 @@ class ScalesPrecisely(Scales):
 @found_by(
     WAITS,
     r"waits for the device 6 times, and `waits` is 0: _local_scalar_dense at \S+ \(6 times\)\. Copy"
-    r".*--set rule\.\S+\.waits=6",
+    r".*or allow it: `waits = 6` in ScalesByNumber",
 )
 class ScalesByNumber(Scales):
     """Asks the device for a number per parameter."""
@@ -157,6 +157,12 @@ class Noisy(optimizers.Fine):
 
     def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
         return grad + torch.empty_like(grad).normal_(generator=self.noise)
+
+
+class SaysThatItWaits(ScalesIfLarge):
+    """Looks at the first gradient, and says so."""
+
+    waits = 1
 
 
 @found_by(WAITS, "waits for the device 2 times")
