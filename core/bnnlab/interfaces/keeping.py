@@ -112,6 +112,8 @@ def _key(value: Any, name: str, looks: bool) -> Any:
 
     Files are looked at only if `looks` is true, since nothing is kept otherwise.
     """
+    if type(value) is str:  # first, since there may be many names of files
+        return value
     if isinstance(value, list | tuple):
         return tuple(_key(each, name, looks) for each in value)
     if isinstance(value, Path):

@@ -17,7 +17,7 @@ from bnnlab.errors import DataError
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.keeping import kept
 from bnnlab.seeds import permutation
-from bnnlab_vision.cached import read_all
+from bnnlab_vision.cached import read_all, state_of
 from bnnlab_vision.copies import Copies, look_for_copies
 from bnnlab_vision.decoding import TURNED
 from bnnlab_vision.listing import list_images
@@ -90,6 +90,7 @@ class Folder(Source):
         held = self.in_memory == "always" or (self.in_memory == "auto" and fits)
         stored, found = _read(
             images.files,
+            state_of(images.files),
             held,
             size=self.image_size,
             grey=self.grey,
@@ -148,10 +149,12 @@ class Folder(Source):
 
 
 @kept
-def _read(files: Sequence[Path], held: bool, **options: Any) -> tuple[ImageFiles, Decoded]:
-    """Return the images of these files, and what they hold; `held`: in memory, too."""
-    stored = ImageFiles([str(file) for file in files], **options)
-    found = read_all(stored, held)
+def _read(
+    files: Sequence[str], state: bytes, held: bool, **options: Any
+) -> tuple[ImageFiles, Decoded]:
+    """Return the images of files in this state, and what they hold; `held`: in memory, too."""
+    stored = ImageFiles(files, **options)
+    found = read_all(stored, state, held)
     stored.digests = found.shown
     return stored, found
 

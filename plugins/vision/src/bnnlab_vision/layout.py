@@ -40,7 +40,7 @@ class Layout:
 
     classes: list[str]
     folders: Mapping[Role, Path]
-    images: Mapping[Role, list[tuple[Path, str]]]
+    images: Mapping[Role, list[tuple[str, str]]]
     left_out: Mapping[str, list[Path]]
     hidden: int
 
@@ -118,7 +118,7 @@ def read_layout(root: Path, named: Collection[str] = ()) -> Layout:
         used = [part.path for part in given.values()]
         for other in tree.folders.values():
             if other.path not in used:
-                left_out["in folders that are no part"] += other.paths()
+                left_out["in folders that are no part"] += map(Path, other.paths())
         left_out["beside the parts"] += [tree.path / name for name in tree.files]
     for folder in tree.below():
         left_out["no regular file"] += [folder.path / name for name in folder.special]
@@ -249,12 +249,13 @@ def _compare(train: Tree, part: Tree) -> None:
         )
 
 
-def _images(part: Tree, left_out: dict[str, list[Path]]) -> Iterator[tuple[Path, str]]:
+def _images(part: Tree, left_out: dict[str, list[Path]]) -> Iterator[tuple[str, str]]:
     """Yield (file, class) of the images of a part; add the other files to `left_out`."""
     left_out["beside the classes"] += [part.path / name for name in part.files]
     for name, folder in part.folders.items():
-        for path in folder.paths():
-            if _is_image(path.name):
-                yield path, name
+        for file in folder.paths():
+            if _is_image(file):
+                yield file, name
             else:
+                path = Path(file)
                 left_out[path.suffix.lower() or "no suffix"].append(path)

@@ -1,6 +1,7 @@
 """The images of a folder as numbered rows, and which of them are learned from and tested."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Listing:
     root: Path
     layout: Layout
     classes: Sequence[str]
-    files: Sequence[Path]
+    files: Sequence[str]
     names: Sequence[str]
     labels: Tensor
     parts: dict[Role, Tensor]
@@ -103,13 +104,13 @@ def list_images(root: Path, order_file: Path | None = None) -> Listing:
     roles = [role for role in ROLES if role in layout.images]
     counts = [len(layout.images[role]) for role in roles]
     parts = torch.split(torch.arange(len(images)), counts)
-    above = f"{root.as_posix().rstrip('/')}/"  # Path.relative_to takes ten times as long
+    above = f"{root.as_posix().rstrip('/')}/"
     return Listing(
         root,
         layout,
         classes,
         [file for file, _ in images],
-        [normal(file.as_posix().removeprefix(above)) for file, _ in images],
+        [normal(file.replace(os.sep, "/").removeprefix(above)) for file, _ in images],
         torch.tensor([label[name] for _, name in images]),
         dict(zip(roles, parts, strict=True)),
     )

@@ -33,10 +33,14 @@ class Tree:
         for folder in self.folders.values():
             yield from folder.below()
 
-    def paths(self) -> list[Path]:
-        """Return all files below, sorted by their folders and then by their names."""
+    def paths(self) -> list[str]:
+        """Return all files below, sorted by their folders and then by their names.
+
+        They are no `Path`: of 60,000 files, these take half a second.
+        """
         folders = sorted(self.below(), key=lambda tree: normal(str(tree.path)))
-        return [tree.path / name for tree in folders for name in tree.files]
+        above = [(os.path.join(tree.path, ""), tree.files) for tree in folders]  # noqa: PTH118
+        return [f"{folder}{name}" for folder, names in above for name in names]
 
 
 def read_tree(root: Path) -> Tree:
@@ -62,14 +66,15 @@ def _read(path: Path, homes: dict[Path, Path]) -> Tree:
     kinds = [_kind(entry) for entry in seen]
     folders: dict[str, Tree] = {}
     for entry, kind in zip(seen, kinds, strict=True):
+        if kind != "folder":
+            continue
         name = normal(entry.name)
-        if kind == "folder" and name in folders:
+        if name in folders:
             raise DataError(
                 f"{path} has the folder {name} twice, its name in two spellings "
                 "(Unicode NFC and NFD): join them."
             )
-        if kind == "folder":
-            folders[name] = _read(Path(entry), homes)
+        folders[name] = _read(Path(entry), homes)
 
     def of(wanted: str) -> list[str]:
         return [entry.name for entry, kind in zip(seen, kinds, strict=True) if kind == wanted]
