@@ -42,6 +42,19 @@ for number in range(count):
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(draws.integers(0, 256, (28, 28), dtype=np.uint8)).save(file)
 """
+MNIST = """
+import sys
+from pathlib import Path
+import numpy as np
+from bnnlab_vision.contracts import idx
+
+raw = Path(sys.argv[1], "MNIST", "raw")
+raw.mkdir(parents=True)
+for part in ("train", "t10k"):
+    images = np.random.default_rng(len(part)).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
+    (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(10)))
+"""
 STREAM = """
 import sys, bnnlab
 bnnlab.create("stream", "image-folder", folder=sys.argv[1], image_size=28, grey=True)[0]
@@ -107,14 +120,17 @@ def rows(folder: Path, python: Path, images: int) -> dict[str, Row]:
         subprocess.run([python, "-c", IMAGES, many, str(images)], check=True)
         kept = {"XDG_CACHE_HOME": str(folder / "cache")}
         stream[f"{images:,} JPEGs, again"] = Row(["python", "-c", STREAM, str(many)], kept)
+    subprocess.run([python, "-c", MNIST, folder / "data"], check=True)
     light = ("--help", "list-plugins", "info rule dfa", "check", "matrix")
     some = "run --quiet --steps 1 --set stream.tasks=1"
+    mnist = f"{some} --stream permuted-mnist --data {folder / 'data'}"
     return {
         **{f"bnn {words}": Row(["bnn", *words.split()]) for words in light},
         f"list-plugins of {PLUGINS}": Row(["bnn", "list-plugins"], {"PYTHONPATH": str(plugins)}),
         "import torch": Row(["python", "-c", "import torch"]),
         "bnn info model mlp": Row(["bnn", "info", "model", "mlp"]),
         "bnn run, one step": Row(["bnn", *some.split()]),
+        "bnn run, one step of MNIST": Row(["bnn", *mnist.split()]),
         **stream,
     }
 
@@ -147,7 +163,7 @@ def main() -> None:
         if given.other:
             pairs = zip(each["here"], each["other"], strict=True)
             said.append(f"here / other {statistics.median(a / b for a, b in pairs):.2f}")
-        print(f"{name:22}  {'   '.join(said)}", flush=True)
+        print(f"{name:26}  {'   '.join(said)}", flush=True)
 
 
 if __name__ == "__main__":

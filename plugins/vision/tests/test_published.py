@@ -21,7 +21,7 @@ from torchvision import datasets
 from bnnlab.errors import DataError
 from bnnlab_vision.contracts import idx
 from bnnlab_vision.datasets import EMNIST, SOURCES, find_source
-from bnnlab_vision.files import find
+from bnnlab_vision.files import Reader, find
 from bnnlab_vision.source import Dataset
 
 CPU = torch.device("cpu")
@@ -183,10 +183,31 @@ def test_all_subsets_of_emnist_come_with_one_download(
 
 @pytest.mark.parametrize(("subset", "expected"), EMNIST.items())
 def test_subsets_of_emnist_have_the_classes_that_torchvision_names(
-    subset: str, expected: tuple[int, str]
+    subset: str, expected: tuple[str, str]
 ) -> None:
     names = datasets.EMNIST.classes_split_dict[subset]
-    assert len(names) - (subset == "letters") == expected[0]
+    assert names[subset == "letters" :] == [*expected[0]]
+
+
+def test_kin_of_mnist_have_the_names_and_files_of_torchvision() -> None:
+    for name, cls in (("fashion-mnist", datasets.FashionMNIST), ("kmnist", datasets.KMNIST)):
+        assert [*SOURCES[name].names] == cls.classes  # type: ignore[attr-defined]
+    for cls in (datasets.MNIST, datasets.FashionMNIST, datasets.KMNIST):
+        files = {Path(cls.__name__, "raw", Path(file).stem) for file, _ in cls.resources}
+        assert {*Reader(cls.__name__).files()} == files
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "EMNIST"])
+def test_files_of_the_format_of_mnist_are_read_as_by_torchvision(
+    name: str, tmp_path: Path, emnist: Path
+) -> None:
+    write_mnist(tmp_path, name)
+    data, options = (emnist, {"split": "letters"}) if name == "EMNIST" else (tmp_path, {})
+    read = Reader(name, options.get("split", "")).parts(data)
+    for part, train in zip(read, (True, False), strict=True):
+        expected = getattr(datasets, name)(data, train=train, **options)
+        assert np.array_equal(part.data, expected.data)
+        assert np.array_equal(part.targets, expected.targets)
 
 
 def test_classes_have_the_published_names(

@@ -47,9 +47,9 @@ def write_emnist(data: Path) -> None:
     """Write small subsets of EMNIST, of noise, into a data folder."""
     raw, random = data / "EMNIST" / "raw", np.random.RandomState(0)
     raw.mkdir(parents=True)
-    for subset, (classes, _) in EMNIST.items():
+    for subset, (names, _) in EMNIST.items():
         for part in ("train", "test"):
-            labels = np.arange(2 * classes) % classes + (subset == "letters")
+            labels = np.arange(2 * len(names)) % len(names) + (subset == "letters")
             images = random.randint(0, 256, (len(labels), 28, 28))
             stem = f"emnist-{subset}-{part}"
             (raw / f"{stem}-images-idx3-ubyte").write_bytes(idx(images))

@@ -1,7 +1,9 @@
-"""Published data sets, as torchvision reads them; damaged files are refused."""
+"""Published data sets, as torchvision has them; damaged files are refused."""
 
 import hashlib
+import string
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -29,7 +31,8 @@ class Published(Source):
         classes: Number of classes.
         label: Word for its classes, in the plural, e.g. "digits".
         white: The largest value that a pixel can have.
-        reader: How torchvision reads it; None for scikit-learn's digits.
+        reader: How it is read; None for scikit-learn's digits.
+        names: Names of its classes; empty for digits, and where its files have them.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Published(Source):
     label: str = "classes"
     white: int = 255
     reader: Reader | None = None
+    names: Sequence[str] = ()
 
     def load(self, data: Path, device: torch.device, seed: int) -> Dataset:  # noqa: ARG002
         """Read it from the folder `data`. Missing files are downloaded into it.
@@ -53,24 +57,38 @@ class Published(Source):
         return _load(self, str(data), files, device)
 
 
+_CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_MERGED = "".join(each for each in _CHARACTERS if each not in "cijklmopsuvwxyz")
 EMNIST = {
-    "byclass": (62, "characters"),
-    "bymerge": (47, "characters"),
-    "balanced": (47, "characters"),
-    "letters": (26, "letters"),
-    "digits": (10, "digits"),
-    "mnist": (10, "digits"),
+    "byclass": (_CHARACTERS, "characters"),
+    "bymerge": (_MERGED, "characters"),
+    "balanced": (_MERGED, "characters"),
+    "letters": (string.ascii_lowercase, "letters"),
+    "digits": (string.digits, "digits"),
+    "mnist": (string.digits, "digits"),
 }
-"""Per published subset of EMNIST: how many classes there are, and the word for them."""
+"""Per published subset of EMNIST: the names of its classes, and the word for them."""
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 _PUBLISHED = (
     Published("digits", (1, 8, 8), 10, label="digits", white=16),
     Published("mnist", (1, 28, 28), 10, label="digits", reader=Reader("MNIST")),
-    Published("fashion-mnist", (1, 28, 28), 10, reader=Reader("FashionMNIST")),
-    Published("kmnist", (1, 28, 28), 10, reader=Reader("KMNIST")),
+    Published("fashion-mnist", (1, 28, 28), 10, reader=Reader("FashionMNIST"), names=FASHION),
+    Published("kmnist", (1, 28, 28), 10, reader=Reader("KMNIST"), names=KUZUSHIJI),
     *(
-        Published(f"emnist-{name}", (1, 28, 28), count, word, reader=Reader("EMNIST", name))
-        for name, (count, word) in EMNIST.items()
+        Published(
+            f"emnist-{subset}",
+            (1, 28, 28),
+            len(names),
+            word,
+            reader=Reader("EMNIST", subset),
+            names=() if word == "digits" else tuple(names),
+        )
+        for subset, (names, word) in EMNIST.items()
     ),
     Published("usps", (1, 16, 16), 10, label="digits", reader=Reader("USPS")),
     Published("svhn", (3, 32, 32), 10, label="digits", reader=Reader("SVHN")),
@@ -151,7 +169,7 @@ def _parsed_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(source: Published, data: str, files: list[Path]) -> tuple[list[Tensor], list[str]]:
-    """Return what torchvision reads from these files in `data`, and the names of the classes.
+    """Return what is read from these files in `data`, and the names of the classes.
 
     The tensors are training and test pixels and labels. Digits have no names.
     """
@@ -161,9 +179,9 @@ def _read(source: Published, data: str, files: list[Path]) -> tuple[list[Tensor]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4.0 to 2.4.4 warn of CIFAR's old pickles
             parts = source.reader.parts(Path(data))
-        first = source.reader.first_label
-        names = [] if source.label == "digits" else [*parts[0].classes][first:]
-        return [tensor for part in parts for tensor in _check(part, source)], names
+        named = bool(source.names) or source.label == "digits"
+        names = source.names if named else parts[0].classes
+        return [tensor for part in parts for tensor in _check(part, source)], [*names]
     except Exception as error:  # a damaged file breaks a parser in any way
         raise DataError(
             f"{source.name}: the files in {files[0].parent} are damaged: {reason(error)}. "

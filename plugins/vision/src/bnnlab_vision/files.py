@@ -1,4 +1,4 @@
-"""Files of published data sets: which they are, where torchvision reads them, how they come."""
+"""Files of published data sets: which they are, how they are read, and how they come."""
 
 import hashlib
 import math
@@ -12,8 +12,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import URLError
+
+import numpy as np
 
 from bnnlab.errors import DataError, DownloadError
 
@@ -22,11 +24,28 @@ _NETWORK = (URLError, ConnectionError, TimeoutError, socket.gaierror, socket.her
 """Errors of the network; each other OSError is one of the file system."""
 _LOOSE = ("USPS", "SVHN")
 """Classes whose files have no folder of their own: here they get one of their name."""
+_KIN = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST")
+"""Classes with files of MNIST's format. Those are read here: an import of torchvision takes two
+seconds."""
+
+Numbers = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Part(NamedTuple):
+    """A part of MNIST or its kin, with torchvision's names.
+
+    Attributes:
+        data: Pixels, of shape (N, 28, 28).
+        targets: Labels, of shape (N,).
+    """
+
+    data: Numbers
+    targets: Numbers
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How torchvision reads a data set.
+    """How a data set is read: as torchvision does it, and mostly by it.
 
     Attributes:
         name: A class in torchvision.datasets.
@@ -54,7 +73,15 @@ class Reader:
         return int(self.subset == "letters")
 
     def parts(self, data: Path, **options: Any) -> list[Any]:
-        """Return the training and the test part that torchvision reads from the data folder."""
+        """Return the training and the test part of what is in the data folder.
+
+        Args:
+            data: The folder.
+            options: Of torchvision's class, which then reads all data sets.
+        """
+        if self.name in _KIN and not options:
+            images, labels, *test = (_numbers(data / file) for file in self.files())
+            return [Part(images, labels), Part(*test)]
         root = data / self.name if self.name in _LOOSE else data
         if self.name == "SVHN":
             return [self.cls(root, split=part, **options) for part in ("train", "test")]
@@ -72,28 +99,24 @@ class Reader:
         Args:
             every: Also those of other subsets, which come with the same download.
         """
-        cls = self.cls
-        if self.subset:
-            names = [
-                f"emnist-{subset}-{part}-{what}-ubyte"
-                for subset in (cls.splits if every else (self.subset,))
-                for part in ("train", "test")
+        if self.name in _KIN:
+            of_emnist = self.cls.splits if every and self.subset else [self.subset]
+            parts = [f"emnist-{each}-{part}" for each in of_emnist for part in ("train", "test")]
+            return [
+                Path(self.name, "raw", f"{part}-{what}-ubyte")
+                for part in (parts if self.subset else ("train", "t10k"))
                 for what in ("images-idx3", "labels-idx1")
             ]
-            return [Path(self.name, "raw", name) for name in names]
-        if hasattr(cls, "resources"):  # MNIST and its kin
-            return [Path(self.name, "raw", Path(name).stem) for name, _ in cls.resources]
-        if self.name in _LOOSE:
-            return [Path(self.name, name) for name in self._sums()]
-        return [Path(cls.base_folder, name) for name in self._sums()]
+        folder = self.name if self.name in _LOOSE else self.cls.base_folder
+        return [Path(folder, name) for name in self._sums()]
 
     def _sums(self) -> dict[str, str]:
         """Return the published MD5 sum of each file, by its name; MNIST and its kin have none."""
+        if self.name in _KIN:
+            return {}
         cls = self.cls
         if self.name in _LOOSE:
             return dict(cls.split_list[part][1:] for part in ("train", "test"))
-        if not hasattr(cls, "train_list"):
-            return {}
         return dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
 
     def check(self, name: str, files: Sequence[Path]) -> None:
@@ -125,13 +148,24 @@ def _has_sum(file: Path, md5: str | None) -> bool:
 
 
 def _is_idx(file: Path) -> bool:
-    """Return whether a file of MNIST's format is whole: its head has the size of each dimension."""
+    """Return whether a file of MNIST's format is whole."""
+    begins, sizes = _head(file)
+    whole = 4 + 4 * len(sizes) + math.prod(sizes)
+    return begins == bytes([0, 0, 8, len(sizes)]) and file.stat().st_size == whole
+
+
+def _head(file: Path) -> tuple[bytes, list[int]]:
+    """Return how a file of MNIST's format begins, and the size of each dimension."""
     dimensions = 3 if "idx3" in file.name else 1
     with file.open("rb") as opened:
-        head = opened.read(4 + 4 * dimensions)
-    sizes = (int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
-    whole = 4 + 4 * dimensions + math.prod(sizes)
-    return head[:4] == bytes([0, 0, 8, dimensions]) and file.stat().st_size == whole
+        begins, sizes = opened.read(4), opened.read(4 * dimensions)
+    return begins, np.frombuffer(sizes.ljust(4 * dimensions, b"\0"), ">u4").tolist()
+
+
+def _numbers(file: Path) -> Numbers:
+    """Return what is in a file of MNIST's format, which is whole."""
+    _, sizes = _head(file)
+    return np.fromfile(file, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes)
 
 
 def find(name: str, reader: Reader, data: Path) -> list[Path]:
