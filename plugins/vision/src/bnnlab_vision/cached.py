@@ -75,7 +75,7 @@ def _packed(found: Decoded) -> cache.Content:
 def _unpacked(kept: cache.Content) -> Decoded:
     arrays, remarks = kept
     digests = [each.hex() for each in _rows(arrays["digests"])]
-    said = [()] * len(digests)
+    said: list[tuple[str, ...]] = [()] * len(digests)
     for row, each in remarks.items():
         said[int(row)] = tuple(each)
     shown = _rows(arrays["shown"])
