@@ -15,6 +15,7 @@ from bnnlab.interfaces.elementwise import Room
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Optimizer, follows_latents
 from bnnlab.interfaces.rule import Closure, LearningRule
+from bnnlab.interfaces.saying import says
 from bnnlab.interfaces.write_detector import WriteDetector
 from bnnlab.nn.stacked import IN_STACK, fits
 
@@ -24,7 +25,7 @@ _CHAINS = (Model.forward, nn.Sequential.forward, nn.ModuleList.forward)
 def obstacle(part: LearningRule | Optimizer | Model) -> str:
     """Return why a part cannot be one of a stack, in words after its name; empty for nothing."""
     if not isinstance(part, Model):
-        return "" if _is_stackable(part) else "learns for one run alone, as it is set"
+        return "" if says(part, "stackable") else "learns for one run alone, as it is set"
     if part.inference is not None:
         return "infers by its rule, and not by its segments"
     if not all(parameter.requires_grad for parameter in part.parameters()):
@@ -36,15 +37,6 @@ def obstacle(part: LearningRule | Optimizer | Model) -> str:
         if not (fits(leaf) or (number == 0 and flattens)):
             return f"has a {type(leaf).__name__}, which knows one model alone"
     return ""
-
-
-def _is_stackable(part: LearningRule | Optimizer) -> bool:
-    """Return whether a part says so, by the class that has its methods, and not by one before."""
-    classes = type(part).__mro__
-    said = next(each for each in classes if "stackable" in vars(each))
-    later = [vars(each).items() for each in classes[: classes.index(said)]]
-    changed = {name for its in later for name, value in its if callable(value)}
-    return part.stackable and not any(hasattr(said, name) for name in changed - {"__init__"})
 
 
 def _leaves(model: nn.Module) -> Iterator[Any]:

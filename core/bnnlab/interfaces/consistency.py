@@ -13,15 +13,16 @@ from bnnlab.errors import RunError, UsageError
 from bnnlab.interfaces.batch_checks import check_rows
 from bnnlab.interfaces.faults import ADVICE, check_model, checked_latent, fault, numbers_of
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer_state import Group, StatefulOptimizer
+from bnnlab.interfaces.optimizer_state import Group
 from bnnlab.interfaces.rule import Closure
+from bnnlab.interfaces.step_numbers import NumberedOptimizer, begun
 from bnnlab.interfaces.write_detector import WriteDetector
 
 LOOK_EVERY = 50
 """Steps between two looks. A look waits for the device."""
 
 
-class ConsistentOptimizer(StatefulOptimizer):
+class ConsistentOptimizer(NumberedOptimizer):
     """An optimizer that stays consistent with its model.
 
     - If other code has written a binary weight (as `load_state_dict` does), the next step first
@@ -156,7 +157,7 @@ class ConsistentOptimizer(StatefulOptimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return every attribute but hooks, the `step` of a scheduler, and what a copy forgets."""
-        left_out = {"step", "_steps", "_losses", "_checked"}
+        left_out = {"step", "_steps", "_losses", "_checked", "_in_step"}
         names = {name for name in self.__dict__ if not name.startswith("_optimizer_")} - left_out
         return {name: self.__dict__[name] for name in names}
 
@@ -169,6 +170,7 @@ class ConsistentOptimizer(StatefulOptimizer):
 def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Return a method that may write weights, with what must come before and after it."""
     is_step = name == "step"
+    method = begun(method) if is_step else method
 
     @wraps(method)
     def guarded(self: ConsistentOptimizer, *args: Any, **given: Any) -> Any:

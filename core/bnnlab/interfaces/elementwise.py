@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from bnnlab.interfaces.step_numbers import Number
+
 CPU_CHUNK = 1 << 18
 """Elements per chunk on the CPU: a dozen tensors of one chunk fit into the last cache."""
 
@@ -36,6 +38,16 @@ def draw_chunks(shared: Sequence[Tensor], drawn: Sequence[Tensor]) -> Iterator[t
         return
     for number in range(len(drawn[0])):
         yield from chunks(*shared, *(tensor[number] for tensor in drawn))
+
+
+def subtract(value: Tensor, change: Tensor, times: Number) -> Tensor:
+    """Subtract `times * change` in place, and return the value.
+
+    The number may be one of `Optimizer.numbers_now`.
+    """
+    if isinstance(times, Tensor):
+        return value.addcmul_(change, times, value=-1)
+    return value.sub_(change, alpha=times)
 
 
 class Room:
@@ -69,6 +81,28 @@ class Room:
         return held[:count]
 
 
+class Scratch:
+    """Memory for what an update computes on its way; for the CPU's chunks always the same.
+
+    A copy has none of it.
+    """
+
+    def __init__(self) -> None:
+        self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Scratch, ()
+
+    def __call__(self, like: Tensor, count: int) -> Tensor:
+        """Return a tensor `(count, *like.shape)` with whatever is in it."""
+        size = like.numel()
+        if like.device.type != "cpu" or size > CPU_CHUNK:
+            return like.new_empty((count, *like.shape))
+        if self._room.dtype != like.dtype or len(self._room) < count:
+            self._room = like.new_empty((count, CPU_CHUNK))
+        return self._room[:count, :size].view(count, *like.shape)
+
+
 def lying_as(like: Tensor, tensor: Tensor) -> Tensor:
     """Return a tensor with the memory layout of `like`.
 
@@ -82,7 +116,7 @@ def adam_step(
     grads: list[Tensor],
     states: list[dict[str, Any]],
     *,
-    lr: float,
+    lr: Number,
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-8,

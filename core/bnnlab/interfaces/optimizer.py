@@ -43,10 +43,8 @@ class Optimizer(ConsistentOptimizer):
 
     Attributes:
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
-        waits: As of a `LearningRule`. A look, in every 50th step, waits once more.
         takes_scales: Whether it writes the scales of layers whose scale follows latent weights.
-        rates: The settings in groups that are learning rates: the schedule of a run multiplies
-            them for each step.
+        rates: The settings in groups that the schedule of a run multiplies in each step.
 
     Raises:
         ValueError: If a binary parameter holds other values than -1 and +1.
@@ -54,7 +52,6 @@ class Optimizer(ConsistentOptimizer):
     """
 
     test_draws = 0
-    waits = 0
     takes_scales = False
     rates: Sequence[str] = ("lr",)
 
@@ -161,8 +158,8 @@ class Optimizer(ConsistentOptimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters and not group["learned"]:
-                grads = [cast(Tensor, p.grad) for p in parameters]
-                adam_step(parameters, grads, [self.state[p] for p in parameters], lr=group["lr"])
+                grads, lr = [cast(Tensor, p.grad) for p in parameters], self.lr_now(group)
+                adam_step(parameters, grads, [self.state[p] for p in parameters], lr=lr)
 
     def task_started(self, context: TaskContext) -> None:
         """Prepare for a task before its first step; nothing by default."""

@@ -40,8 +40,9 @@ class LearningRule(nn.Module, ABC):
             buffers of the rule `(S, ...)`, and a loss that is the sum of S losses. Such a rule
             learns from the loss alone, recalls nothing, and keeps in buffers what its runs do not
             share. A subclass that changes a method says it again.
-        waits: How often, at most, the host waits for the device in a step: at `.item()`,
-            `bool(tensor)` and the like, and at a copy from or to the CPU. The kit counts.
+        waits: How often, at most, the host waits for the device in a step, as at `.item()`.
+        capturable: Whether `differentiate` may be recorded on an accelerator (as a CUDA graph) and
+            repeated: what changes on the host does so in `step_started`, and all else in tensors.
         rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;
             it is set before `step_started`. For rules that learn at rates of their own.
         clip_value: Each number of the gradients is clipped to this size once the rule has left
@@ -54,7 +55,7 @@ class LearningRule(nn.Module, ABC):
     any_loss = False
     whole_batch = False
     whole_segments = False
-    stackable = False
+    stackable = capturable = False
     waits = 0
     rate_factor = 1.0
     clip_value: float | None = None

@@ -1,5 +1,7 @@
 """Dropout whose masks are model state: the same on every device, and after an interruption."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +52,34 @@ def drawing_state(model: nn.Module) -> dict[str, Tensor]:
         for name, part in parts.items()
         for key, buffer in part.named_buffers()
     }
+
+
+def global_draws_kept(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
+    """Let the pass after the block draw what a pass in the block draws from torch's generators.
+
+    Their states are read and set on the host, so that a step could not be recorded on an
+    accelerator. There it is not done for models of known modules that draw nothing from them.
+    """
+    if device.type == "cpu":
+        return torch.random.fork_rng([])
+    if all(map(_draws_nothing, model.modules())):
+        return nullcontext()
+    return torch.random.fork_rng([device], device_type=device.type)
+
+
+_DRAWING = (
+    nn.modules.dropout._DropoutNd,
+    *(nn.RReLU, nn.MultiheadAttention, nn.RNNBase),
+    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d),
+)
+
+
+def _draws_nothing(module: nn.Module) -> bool:
+    """Return whether it computes by code of torch or of the core that draws nothing globally."""
+    code = getattr(type(module).forward, "__module__", "")
+    hooks = {**module._forward_hooks, **module._forward_pre_hooks, **module._backward_hooks}
+    known = code.startswith(("torch.nn.modules.", "bnnlab.")) and "forward" not in vars(module)
+    return known and not hooks and not isinstance(module, _DRAWING)
 
 
 def _scattered(x: Tensor) -> Tensor:

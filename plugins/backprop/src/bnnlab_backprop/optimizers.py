@@ -34,6 +34,7 @@ class LatentAdam(LatentOptimizer):
     """
 
     stackable = True
+    capturable = True
 
     def __init__(
         self,
@@ -65,14 +66,14 @@ class LatentAdam(LatentOptimizer):
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Shrink `values`, if asked, and step Adam on them."""
-        beta1, beta2 = group["betas"]
+        (beta1, beta2), lr = group["betas"], self.lr_now(group)
         for value in values if group["decoupled_decay"] else ():
-            value.mul_(1 - group["lr"] * group["decoupled_decay"])
+            value.mul_(1 - lr * group["decoupled_decay"])
         adam_step(
             values,
             grads,
             [self.state[parameter] for parameter in parameters],
-            lr=group["lr"],
+            lr=lr,
             beta1=beta1,
             beta2=beta2,
             eps=group["eps"],
@@ -90,6 +91,7 @@ class LatentSGD(LatentOptimizer):
     """
 
     stackable = True
+    capturable = True
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class LatentSGD(LatentOptimizer):
             fused=_fused_sgd_is_right(values),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
-            lr=group["lr"],
+            lr=self.lr_now(group),  # type: ignore[arg-type]  # fused, it takes a tensor
             dampening=0.0,
             nesterov=False,
             maximize=False,

@@ -18,6 +18,7 @@ class Backpropagation(LearningRule):
     any_loss = True
     whole_segments = True
     stackable = True
+    capturable = True
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""

@@ -65,9 +65,9 @@ from bnnlab.families.noise import logistic_
 from bnnlab.families.posterior import BernoulliOptimizer
 from bnnlab.families.summed_draws import SummedDraws
 from bnnlab.interfaces.context import TaskContext
-from bnnlab.interfaces.elementwise import chunks, draw_chunks
+from bnnlab.interfaces.elementwise import chunks, draw_chunks, subtract
 from bnnlab.interfaces.model import Model
-from bnnlab.interfaces.optimizer import Group
+from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.signs import write_signs
 from bnnlab.markers import Above, AtLeast, AtMost, Decay, Positive, Search
 
@@ -99,11 +99,15 @@ def by_mean(grad: Tensor, lamda: Tensor) -> Tensor:
     return grad / slope_(lamda.to(grad.dtype).clamp(-LARGEST_DRAWN, LARGEST_DRAWN).mul_(2))
 
 
-def average_signs(lamda: Tensor, grad: Tensor, weight: Tensor, lr: float) -> None:
-    """Make the step of mode "sign" in place, a chunk of each tensor at a time."""
-    for value, g, w in chunks(lamda, grad, weight):
-        value.mul_(1 - lr).sub_(g, alpha=lr)
-        write_signs(value, w)
+def average_signs(optimizer: Optimizer) -> None:
+    """Make the step of mode "sign", a chunk of each tensor at a time."""
+    for group in optimizer.learned_groups():
+        lr = optimizer.lr_now(group)
+        for weight in (each for each in group["params"] if each.grad is not None):
+            lamda = optimizer.state[weight]["lambda"]
+            for value, g, w in chunks(lamda, weight.grad, weight):
+                subtract(value.mul_(1 - lr), g, lr)
+                write_signs(value, w)
 
 
 def _expect_no_overshoot(lr: float, kappa: float) -> None:
@@ -140,6 +144,8 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
             "posterior", if nothing said how many examples there are.
     """
 
+    capturable = True
+
     def __init__(
         self,
         model: Model,
@@ -171,8 +177,7 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
         )
         self.mode, self.prior = mode, prior
         self.check_rates(1.0)
-        if mode == "sign":
-            self.test_draws = 0
+        self.test_draws = 0 if mode == "sign" else self.test_draws
         self.param_groups[0]["t"] = 0
 
     def check_rates(self, factor: float) -> None:
@@ -181,20 +186,21 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
         for group in self.learned_groups():
             _expect_no_overshoot(group["lr"] * factor, group["prior_precision"] if pulls else 0.0)
 
+    def step_numbers(self, group: Group) -> dict[str, float]:
+        """Count the step; return alpha, over 1 - beta^t in mode "posterior"."""
+        if self.mode == "sign" or not group["learned"]:
+            return {"lr": group["lr"]}
+        self.count(group, "examples")  # if unknown, say so before anything is drawn
+        group["t"] += 1
+        return {"lr": group["lr"] / (1 - group["momentum"] ** group["t"])}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Make one step of the mode's equations, and one of Adam on the real parameters."""
         if self.mode == "posterior":
-            for group in self.learned_groups():
-                self.count(group, "examples")  # if unknown, say so before anything is drawn
-                group["t"] += 1
             return super().step(closure)
         loss = closure()
-        for group in self.learned_groups():
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    lamda = self.state[parameter]["lambda"]
-                    average_signs(lamda, parameter.grad, parameter, group["lr"])
+        average_signs(self)
         self.step_real()
         return loss
 
@@ -224,17 +230,15 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
 
     def learn(self, group: Group, parameter: Tensor, sums: Sequence[Tensor], count: int) -> None:
         """Apply the equations of mode "posterior", a chunk of each tensor at a time."""
-        state, beta, step = self.state[parameter], group["momentum"], group["lr"]
+        state, beta, step = self.state[parameter], group["momentum"], self.lr_now(group)
         lamda, tau = state["lambda"], group["temperature"] if self.train_draws else 1.0
         factor = self.count(group, "examples") / (tau * count)
         finfo = torch.finfo(lamda.dtype)  # of float16, 65504
         largest = min(_LARGEST_TERM, finfo.max / (4 * max(1.0, factor)))
         bound = min(LARGEST_LAMBDA, finfo.max)
         kappa = 0.0 if self.prior == "none" else group["prior_precision"]
-        if beta:
-            if "m" not in state:
-                state["m"] = torch.zeros_like(lamda)
-            step /= 1 - beta ** group["t"]
+        if beta and "m" not in state:
+            state["m"] = torch.zeros_like(lamda)
         kept = [state[name] for name in ("prior", "m") if name in state]
         for value, total, weight, *its in chunks(lamda, *sums, parameter, *kept):
             natural = by_mean(total, value) if self.train_draws else total.clone()
@@ -246,7 +250,7 @@ class BayesBiNN(SummedDraws, BernoulliOptimizer):
                     natural.sub_(its[0], alpha=kappa)
             if beta:
                 natural = its[-1].lerp_(natural, 1 - beta)
-            value.sub_(natural, alpha=step).clamp_(-bound, bound)
+            subtract(value, natural, step).clamp_(-bound, bound)
             write_signs(value, weight)
 
     def task_ended(self, context: TaskContext) -> None:  # noqa: ARG002

@@ -53,7 +53,7 @@ import torch
 from torch import Tensor
 
 from bnnlab.errors import UsageError
-from bnnlab.interfaces.elementwise import chunks
+from bnnlab.interfaces.elementwise import Scratch, chunks, subtract
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group, Optimizer
 from bnnlab.interfaces.signs import is_binary
@@ -91,6 +91,8 @@ class Bop(Optimizer):
             for a model without learned scaling factors.
     """
 
+    capturable = True
+
     def __init__(
         self,
         model: Model,
@@ -112,13 +114,8 @@ class Bop(Optimizer):
         stairs = {"scale_lr_decay": scale_lr_decay, "scale_lr_decay_steps": scale_lr_decay_steps}
         real_groups = [*_real_groups(model, rest, real_lr, scale_lr, stairs)]
         self.param_groups.clear()
-        settings = {
-            "learned": True,
-            "binary": True,
-            "gamma_decay": gamma_decay,
-            "gamma_decay_steps": gamma_decay_steps,
-            "form": form,
-        }
+        settings = {"learned": True, "binary": True, "form": form, "gamma_decay": gamma_decay}
+        settings["gamma_decay_steps"] = gamma_decay_steps
         for part, lr, tau in _parted(model, weights, gamma=gamma, threshold=threshold):
             own = {"params": part, "lr": lr, "threshold": tau, "limit": math.inf, "t": 0}
             self.add_param_group({**own, **settings})
@@ -129,7 +126,7 @@ class Bop(Optimizer):
             flips = torch.zeros((), dtype=torch.int64, device=parameter.device)
             self.state[parameter].update({name: torch.zeros_like(parameter), "flips": flips})
         self.real_optimizer = real_optimizer
-        self._weights = weights
+        self._weights, self._scratch = weights, Scratch()
 
     def check_rates(self, factor: float) -> None:
         """Refuse gamma above 1, with which m is no average."""
@@ -146,12 +143,6 @@ class Bop(Optimizer):
                 if parameter.grad is not None:
                     self.update(group, parameter, parameter.grad)
         self.step_real()
-        for group in self.param_groups:
-            for lr in ("gamma", "scale_lr"):
-                if f"{lr}_decay" in group:
-                    group["t"] += 1
-                    if group["t"] % group[f"{lr}_decay_steps"] == 0:
-                        group["lr"] *= group[f"{lr}_decay"]
         return loss
 
     def step_real(self) -> None:
@@ -162,24 +153,34 @@ class Bop(Optimizer):
         for group in self.param_groups:
             for parameter in () if group["learned"] else group["params"]:
                 if parameter.grad is not None:
-                    parameter.sub_(parameter.grad, alpha=group["lr"])
+                    subtract(parameter, parameter.grad, self.lr_now(group))
+
+    def step_begins(self) -> None:
+        """Take the numbers of this step, then lower the rates for the next one."""
+        super().step_begins()
+        _lower_rates(self.param_groups)
+
+    def step_numbers(self, group: Group) -> dict[str, float]:
+        """Return the rate; of weights, that is gamma, also the limit beyond which they flip."""
+        numbers = super().step_numbers(group)
+        if group["learned"]:
+            limit, gamma = group["threshold"], group["lr"]
+            if group["form"] == "accumulator":  # a scheduler may end at 0, where m stands still
+                limit = limit / gamma if gamma else math.inf
+            numbers["limit"] = group["limit"] = limit  # beyond which no average is left
+        return numbers
 
     def update(self, group: Group, parameter: Tensor, grad: Tensor) -> None:
         """Apply the equations of this module to binary weights, by the mean loss's gradient."""
-        gamma, threshold, state = group["lr"], group["threshold"], self.state[parameter]
-        average = group["form"] == "average"
-        if not average:  # a scheduler may end at gamma = 0, where m stands still: no flips
-            threshold = threshold / gamma if gamma else math.inf
-        group["limit"] = threshold  # beyond which no average is left
-        flipped = parameter.new_empty(0)
+        numbers, state = self.numbers_now(group), self.state[parameter]
+        gamma, average = self.lr_now(group), group["form"] == "average"
         for w, g, kept in chunks(parameter, grad, state["m" if average else "a"]):
             if average:
-                kept.lerp_(g, gamma)
+                kept.lerp_(g, gamma.to(kept.dtype) if isinstance(gamma, Tensor) else gamma)
             else:
                 kept.mul_(1 - gamma).add_(g)
-            if flipped.shape != w.shape:  # once: fresh memory costs more than the product
-                flipped = torch.empty_like(w)
-            torch.mul(w, kept, out=flipped).gt_(threshold)  # 1 where the weight flips, else 0
+            (flipped,) = self._scratch(w, 1)  # 1 where the weight flips, else 0
+            torch.mul(w, kept, out=flipped).gt_(numbers["limit"])
             w.addcmul_(w, flipped, value=-2)
             # A float32 sum of a CPU's chunk is exact, and faster than count_nonzero.
             state["flips"].add_(flipped.sum(dtype=torch.float32).long())
@@ -211,6 +212,16 @@ class Bop(Optimizer):
             for number, (count, size) in enumerate(zip(flips, sizes, strict=True), start=1):
                 found[f"flips_per_weight.{number}"] = count / size
         return found
+
+
+def _lower_rates(groups: list[Group]) -> None:
+    """Count a step, and go down the staircases."""
+    for group in groups:
+        for lr in ("gamma", "scale_lr"):
+            if f"{lr}_decay" in group:
+                group["t"] += 1
+                if group["t"] % group[f"{lr}_decay_steps"] == 0:
+                    group["lr"] *= group[f"{lr}_decay"]
 
 
 def _real_groups(

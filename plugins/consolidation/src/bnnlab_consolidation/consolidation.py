@@ -69,6 +69,11 @@ class Consolidation(OptimizerAround):
         settings = {"consolidation_strength": strength}
         super().__init__(model, made, settings=settings, generator=generator)
 
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """As the base."""
+        return self.base.capturable
+
     def theta(self, parameter: Tensor) -> Tensor:
         """Return what is consolidated: the latent weight, or the real parameter; not a copy."""
         latent: Tensor = self.state[parameter].get("latent", parameter.data)

@@ -100,6 +100,8 @@ class EWC(Consolidation):
         rest: Options of `Consolidation`.
     """
 
+    capturable = Consolidation.capturable
+
     def __init__(
         self,
         model: Model,

@@ -49,6 +49,8 @@ class SI(Consolidation):
         UsageError: On an empty list.
     """
 
+    capturable = Consolidation.capturable
+
     def __init__(
         self,
         model: Model,

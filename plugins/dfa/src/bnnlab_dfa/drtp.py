@@ -32,6 +32,7 @@ class DirectRandomTargetProjection(RandomFeedback, LocalRule):
     """
 
     name = "drtp"
+    capturable = True
 
     def __init__(self, targets: Literal["one-hot", "centred"] = "one-hot", **options: Any) -> None:
         super().__init__(**options)

@@ -16,6 +16,7 @@ from bnnlab.families.local import LocalRule
 from bnnlab.interfaces.gradients import send_back
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch
+from bnnlab.nn.dropout import global_draws_kept
 from bnnlab.nn.normalization import frozen_statistics
 from bnnlab_dfa.feedback import RandomFeedback
 
@@ -45,6 +46,7 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
     name = "dfa"
     any_loss = True
     stackable = True
+    capturable = True
 
     def __init__(
         self, recompute: bool = False, error: Literal["value", "sign"] = "value", **options: Any
@@ -96,10 +98,8 @@ class DirectFeedbackAlignment(RandomFeedback, LocalRule):
 
 def _find_error(model: Model, batch: Batch) -> Tensor:
     """Return dL/dy from a forward pass that leaves no trace and keeps no activations."""
-    device = batch.inputs.device
-    devices = [] if device.type == "cpu" else [device]
-    fork = torch.random.fork_rng(devices, device_type=device.type)  # equal dropout masks later
-    with torch.no_grad(), fork, frozen_statistics(model):
+    kept = global_draws_kept(model, batch.inputs.device)  # equal dropout masks later
+    with torch.no_grad(), kept, frozen_statistics(model):
         logits = model(batch.inputs.clone())  # a model may work in place
     logits.requires_grad_()
     (error,) = torch.autograd.grad(batch.loss(logits, batch.targets), logits)

@@ -28,6 +28,7 @@ class FeedbackAlignment(FeedbackRule):
     """
 
     name = "fa"
+    capturable = True
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class SignSymmetry(FeedbackRule):
     """
 
     name = "sign-symmetric"
+    capturable = True
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class SignSymmetry(FeedbackRule):
     ) -> None:
         super().__init__()
         self.magnitude, self.scale = magnitude, scale
+        self.capturable = magnitude != "batch"  # else a generator is made in each step
         self._generator = torch.Generator()
         self._seed = 0
 

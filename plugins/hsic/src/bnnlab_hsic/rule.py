@@ -63,6 +63,7 @@ class HSICBottleneck(LocalRule):
     """
 
     whole_batch = True
+    capturable = True
 
     def __init__(
         self,

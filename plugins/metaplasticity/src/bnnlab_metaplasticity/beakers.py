@@ -47,6 +47,8 @@ class BeakerAdam(MetaplasticAdam):
         UsageError: If there are fewer than two beakers, or not as many pipes as areas.
     """
 
+    capturable = True
+
     def __init__(
         self,
         model: Model,

@@ -14,7 +14,7 @@ from torch import Tensor
 from bnnlab.errors import UsageError
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
-from bnnlab.interfaces.elementwise import CPU_CHUNK, chunks
+from bnnlab.interfaces.elementwise import Scratch, chunks, subtract
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.markers import AtLeast, Decay, Positive, Search
@@ -62,6 +62,7 @@ class MetaplasticAdam(LatentOptimizer):
     """
 
     stackable = True
+    capturable = True
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class MetaplasticAdam(LatentOptimizer):
         for parameter, its in zip(learned, each, strict=True):
             self.state[parameter]["m"] = its
         self._auto = m == "auto"
-        self._room = torch.empty(0, dtype=torch.uint8)  # made when the first chunk shows its type
+        self._scratch = Scratch()
 
     def task_started(self, context: TaskContext) -> None:
         """Set m from the steps of the task that begins, if it is `auto`."""
@@ -110,6 +111,12 @@ class MetaplasticAdam(LatentOptimizer):
                 lr = group["lr"] * context.rate_factor
                 for parameter in group["params"]:
                     self.state[parameter]["m"] = 1 / (lr * math.sqrt(context.steps))
+
+    def step_numbers(self, group: Group) -> dict[str, float]:
+        """Count the step; return s."""
+        group["t"] += 1
+        (beta1, beta2), t = group["betas"], group["t"]
+        return {"s": group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)}
 
     def update(
         self, group: Group, parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
@@ -126,9 +133,7 @@ class MetaplasticAdam(LatentOptimizer):
                 f"eps {eps:g} is too small for {dtype}, where second moments underflow and steps "
                 "are not finite: keep the model in float32, or give a larger optimizer.eps"
             )
-        group["t"] += 1
-        (beta1, beta2), t = group["betas"], group["t"]
-        s = group["lr"] * math.sqrt(1 - beta2**t) / (1 - beta1**t)
+        (beta1, beta2), s = group["betas"], self.numbers_now(group)["s"]
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             state = self.state[parameter]
             if "M" not in state:
@@ -139,7 +144,7 @@ class MetaplasticAdam(LatentOptimizer):
                     g = g.add(W, alpha=group["weight_decay"])
                 M.lerp_(g, 1 - beta1)
                 V.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                U, half, damping = self._scratch(W)
+                U, half, damping = self._scratch(W, 3)
                 torch.sqrt(V, out=U).add_(eps)
                 torch.div(M, U, out=U)
                 if m:
@@ -149,13 +154,4 @@ class MetaplasticAdam(LatentOptimizer):
                     torch.mul(W, 2 * m, out=half).sigmoid_().sub_(0.5)
                     torch.mul(half, U, out=damping).clamp_min_(0)
                     U.addcmul_(half, damping, value=-4)
-                W.sub_(U, alpha=s)
-
-    def _scratch(self, like: Tensor) -> Tensor:
-        """Return room for three tensors like this one; for the CPU's chunks always the same."""
-        count = like.numel()
-        if like.device.type != "cpu" or count > CPU_CHUNK:
-            return like.new_empty((3, *like.shape))
-        if self._room.dtype != like.dtype:
-            self._room = like.new_empty((3, CPU_CHUNK))
-        return self._room[:, :count].view(3, *like.shape)
+                subtract(W, U, s)

@@ -16,7 +16,7 @@ from bnnlab.guards.modes import in_mode
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.rule import Batch, LearningRule
 from bnnlab.markers import Above, AtLeast, AtMost, Search
-from bnnlab.nn.dropout import drawing_state
+from bnnlab.nn.dropout import drawing_state, global_draws_kept
 from bnnlab.nn.layers import WEIGHT_LAYERS
 from bnnlab_pepita.passes import CleanPass, ModulatedPass
 
@@ -56,6 +56,7 @@ class InputModulation(LearningRule):
     """
 
     any_loss = True
+    capturable = True
     steps: Tensor
     F: Tensor
 
@@ -114,10 +115,8 @@ class InputModulation(LearningRule):
         taught = {parameter for layer in layers for parameter in layer.parameters()}
         fixed = {name: p.detach() for name, p in model.named_parameters() if p not in taught}
         clean = CleanPass(self.layers, keep_graphs=self.presynaptic == "clean")
-        device = inputs.device
-        devices = [] if device.type == "cpu" else [device]
         drawn = drawing_state(model)  # the same draws twice
-        with torch.random.fork_rng(devices, device_type=device.type):
+        with global_draws_kept(model, inputs.device):
             logits = clean.run(model, fixed, inputs)
         if clean.seen != self.layers:
             raise RunError(

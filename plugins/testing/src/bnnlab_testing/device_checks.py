@@ -90,12 +90,17 @@ class LearnerChecks(ToyChecks, DeviceChecks):
 
     def make_step(self, device: torch.device) -> Callable[[], object]:
         """Return a step on the toy."""
-        learner, task = self.learner(device), toy.to(toy.make_task(), device)
-        model, rule, optimizer = learner.model.train(), learner.rule, learner.optimizer
-        for each in (rule, optimizer):
-            each.task_started(toy.context(task, model, rule, steps=6))
+        learner, task = self.begun(device)
         batch = Batch(*next(task.train.batches(toy.BATCH_SIZE)), task.loss)
-        return lambda: optimizer.step(rule.closure(model, batch))
+        return lambda: learner.optimizer.step(learner.rule.closure(learner.model, batch))
+
+    def begun(self, device: torch.device) -> tuple[Learner, Task]:
+        """Return what has heard of the start of a task, and the task."""
+        learner, task = self.learner(device), toy.to(toy.make_task(), device)
+        learner.model.train()
+        for each in (learner.rule, learner.optimizer):
+            each.task_started(toy.context(task, learner.model, learner.rule, steps=6))
+        return learner, task
 
     def declared_waits(self, device: torch.device) -> int:
         """Return those of rule and optimizer."""

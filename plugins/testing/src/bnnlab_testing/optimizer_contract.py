@@ -21,6 +21,7 @@ from bnnlab_testing.life_checks import LifeChecks
 from bnnlab_testing.optimizer_checks import assert_signs, tensors_of
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.posterior_checks import PosteriorChecks
+from bnnlab_testing.recording_checks import RecordingChecks
 from bnnlab_testing.sharing_checks import SharingChecks
 from bnnlab_testing.stack_checks import StackChecks
 from bnnlab_testing.step_checks import StepChecks
@@ -49,6 +50,7 @@ class OptimizerContract(
     OptionChecks,
     DrawChecks,
     StackChecks,
+    RecordingChecks,
 ):
     """Checks an optimizer. Override `make_model` and `make_rule` where the toys do not suit.
 

@@ -22,6 +22,7 @@ from bnnlab_testing.logit_checks import LogitChecks
 from bnnlab_testing.loss_checks import LossChecks
 from bnnlab_testing.option_checks import OptionChecks
 from bnnlab_testing.recall_checks import RecallChecks
+from bnnlab_testing.recording_checks import RecordingChecks
 from bnnlab_testing.rule_checks import (
     Training,
     generators_of,
@@ -49,6 +50,7 @@ class LearningRuleContract(
     OptionChecks,
     DrawChecks,
     StackChecks,
+    RecordingChecks,
 ):
     """Checks a learning rule. Override `make_model` where it needs a model of another make.
 

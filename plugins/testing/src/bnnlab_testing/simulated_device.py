@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bnnlab_testing.device_recording import Recording, expect_no_recording
 from bnnlab_testing.device_rules import NAME, DeviceError, check, flat, generators, is_here, note
 
 
@@ -69,9 +70,11 @@ class _Backend:
     def manual_seed_all(self, seed: int) -> None: ...
 
     def get_rng_state(self, _: Any = None) -> Tensor:
+        expect_no_recording()
         return torch.get_rng_state()
 
     def set_rng_state(self, state: Tensor, _: Any = None) -> None:
+        expect_no_recording()
         torch.set_rng_state(state)
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
@@ -98,11 +101,13 @@ class Generator(torch.Generator):
 
     def get_state(self) -> Tensor:
         """Return the state, which a generator of another device does not take."""
+        expect_no_recording()
         state = super().get_state()
         return torch.cat([state, state[:8]]) if self.device.type == NAME else state
 
     def set_state(self, state: Tensor) -> "Generator":
         """Restore a state of the same device."""
+        expect_no_recording()
         super().set_state(state[:-8] if self.device.type == NAME else state)
         return self
 
@@ -228,10 +233,13 @@ def _run(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner = {key: _map(_held, value) for key, value in kwargs.items()}
     if device is not None:
         inner["device"] = torch.device("cpu")
+    outer = _map(_held, args)
     try:
-        result = operation(*_map(_held, args), **inner)
+        result = operation(*outer, **inner)
     except NotImplementedError as error:  # a fused kernel, say, that the CPU has not
         raise UnsupportedError(f"the simulated device cannot do this: {error}") from error
+    if Recording.current:
+        Recording.current.made.append((operation, outer, inner, result))
     return _map(wrapped, result)
 
 

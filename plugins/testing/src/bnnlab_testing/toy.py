@@ -11,6 +11,7 @@ from bnnlab import seeds
 from bnnlab.engine.learner import Learner
 from bnnlab.families.latent import LatentOptimizer
 from bnnlab.interfaces.context import TaskContext
+from bnnlab.interfaces.elementwise import subtract
 from bnnlab.interfaces.examples import Examples
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.objectives import Classes, RealNumbers
@@ -146,7 +147,7 @@ def context(task: Task, model: Model, rule: LearningRule, steps: int) -> TaskCon
 class ToyRule(LearningRule):
     """Autograd over the whole network."""
 
-    any_loss = stackable = True
+    any_loss = stackable = capturable = True
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""
@@ -159,14 +160,14 @@ class ToyRule(LearningRule):
 class ToyOptimizer(LatentOptimizer):
     """Gradient descent on latent weights."""
 
-    stackable = True
+    stackable = capturable = True
 
     def update(
         self, group: Group, _parameters: list[Tensor], values: list[Tensor], grads: list[Tensor]
     ) -> None:
         """Subtract the gradient, times the learning rate."""
         for value, grad in zip(values, grads, strict=True):
-            value.sub_(grad, alpha=group["lr"])
+            subtract(value, grad, self.lr_now(group))
 
 
 def make_optimizer(model: Model) -> ToyOptimizer:

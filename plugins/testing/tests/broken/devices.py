@@ -13,7 +13,7 @@ from bnnlab.interfaces.optimizer import Group
 from bnnlab.interfaces.rule import Batch
 from bnnlab.interfaces.stream import Task
 from bnnlab_testing import toy
-from broken import found_by, models, optimizers, streams
+from broken import found_by, models, optimizers, right, streams
 from broken.rules import Scales
 
 WORKS = "test_it_works_on_every_device"
@@ -102,6 +102,68 @@ class ScalesFromTheCPU(Scales):
 
     def factor(self, parameter: Tensor, batch: Batch) -> Tensor:
         return parameter.detach().cpu().sign().to(parameter.device)
+
+
+RECORDED = "test_a_recorded_step_can_be_repeated"
+
+
+@found_by(RECORDED, r"in step_started\(\) of a rule\. It differs in ")
+class CountsOnTheHost(Scales):
+    """Has a factor that a recorded step does not change."""
+
+    capturable = True
+    steps = 0
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        self.steps += 1
+        return 1 / self.steps
+
+
+@found_by(RECORDED, "a step that waits cannot be recorded: _local_scalar_dense at ")
+class WaitsForTheNorm(Scales):
+    """Asks the device for a number."""
+
+    capturable, waits = True, 6
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        return parameter.detach().abs().mean().item() + 1
+
+
+@found_by(RECORDED, "the state of a generator is read or set while a step is recorded")
+class DrawsTheSameTwice(Scales):
+    """Puts back the state of torch's generator of the device."""
+
+    capturable = True
+
+    def factor(self, parameter: Tensor, batch: Batch) -> float:
+        with torch.random.fork_rng([parameter.device], device_type=parameter.device.type):
+            return 1.0
+
+
+@found_by(RECORDED, r"in step_numbers\(\) of an optimizer .* It differs in ")
+class Cools(optimizers.Fine):
+    """Computes its rate on the host, within the step."""
+
+    capturable = True
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        count = self.state[parameter].get("count", 0) + 1
+        self.state[parameter]["count"] = count
+        return grad / count
+
+
+@right(RECORDED)
+class CoolsBefore(optimizers.Fine):
+    """Counts as a step begins."""
+
+    capturable = True
+
+    def step_numbers(self, group: Group) -> dict[str, float]:
+        group["count"] = group.get("count", 0) + 1
+        return {"lr": group["lr"] / group["count"]}
+
+    def change(self, parameter: Tensor, grad: Tensor) -> Tensor:
+        return grad
 
 
 class Dies(toy.ToyRule):

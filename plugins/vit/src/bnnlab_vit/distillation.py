@@ -40,6 +40,7 @@ class Distillation(LearningRule):
     """
 
     whole_segments = True
+    capturable = True
 
     def __init__(
         self,
