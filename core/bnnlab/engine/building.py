@@ -30,7 +30,7 @@ from bnnlab.interfaces.signs import sign
 from bnnlab.interfaces.stream import Task, TaskStream
 from bnnlab.registry.components import Kind
 from bnnlab.registry.host import PluginHost
-from bnnlab.settings.run import Choice, EvaluateOn, RunConfig
+from bnnlab.settings.run import KERNELS, Choice, EvaluateOn, RunConfig
 from bnnlab.storage.checkpoint import digest
 
 
@@ -285,4 +285,9 @@ def make_learner(
         limits.cache_size_limit = max(limits.cache_size_limit, 8 * len(model.segments))
         for segment in model.segments:
             segment.compile()
-    return model, rule, make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)
+    optimizer = make_optimizer(host, choices[Kind.OPTIMIZER], model, seed=seed)
+    if config.kernels == "compiled":
+        make_kernels = host.library(KERNELS, "bnnlab_kernels.compiled:kernels_of")
+        with named(choices[Kind.OPTIMIZER], "when its kernels were made"):
+            optimizer.kernels = make_kernels(optimizer)
+    return model, rule, optimizer

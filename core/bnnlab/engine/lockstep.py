@@ -82,6 +82,7 @@ def expect_alike(experiments: Sequence[Experiment]) -> None:
     said = {
         "accumulate is set": config.accumulate > 1,
         "compile is set": config.compile,
+        "kernels are compiled": config.kernels == "compiled",
         "patience may end a task of one run before that of another": config.patience is not None,
         "trackers follow one run at a time (track)": bool(config.trackers),
     }

@@ -43,6 +43,11 @@ class Rates:
         rates._first = task
         return rates
 
+    @property
+    def change_by_step(self) -> bool:
+        """Whether two steps of an epoch may have other rates."""
+        return not self._is_constant and self._schedule.by == "step"
+
     def factor(self, task: int, epoch: int, step: int) -> float:
         """Return the factor in a step of an epoch of a task, all from 0."""
         task += self._first

@@ -124,7 +124,7 @@ class PosteriorOptimizer(Optimizer):
     def _of_members(
         self, parameter: Tensor, draw: str, group: Group, *more: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return what a method draws, `sample` or `draws`; in a stack each member draws its own."""
+        """Return what a method draws; in a stack each member draws its own."""
         if parameter not in self._members:
             drawn: tuple[Tensor, Tensor] = getattr(self, draw)(group, parameter, *more)
             return drawn

@@ -54,7 +54,7 @@ class SummedDraws(PosteriorOptimizer):
 
     def sample(self, group: Group, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """Return S draws."""
-        return self.draws(group, parameter, self.train_draws)
+        return self._drawn(group, parameter, self.train_draws)
 
     def update(
         self,
@@ -65,15 +65,27 @@ class SummedDraws(PosteriorOptimizer):
         grads: Tensor,
     ) -> None:
         """Sum the terms and learn from them."""
+        if self.kernels is not None:
+            sums = self.kernels.add(self, parameter, noise, grads, is_first=True)
+            self.kernels.learn(self, group, parameter, sums)
+            return
         terms = self.terms(noise, grads)
         sums = [term[0] if len(term) == 1 else term.sum(0) for term in terms]
         self.learn(group, parameter, sums, len(grads))
+
+    def _drawn(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return draws, by the method or by its kernel."""
+        if self.kernels is not None:
+            return self.kernels.draws(self, group, parameter, count)
+        return self.draws(group, parameter, count)
 
     def _learn_at_draws(
         self, groups: Mapping[Tensor, Group], closure: Callable[[], Tensor]
     ) -> Tensor:
         """Take one draw after another if there are several of a large network on the CPU."""
         size = sum(p.numel() // len(self._members.get(p, " ")) for p in groups)  # of one network
+        if self.kernels is not None:
+            self.kernels.begin(self)
         on_cpu = all(parameter.device.type == "cpu" for parameter in groups)
         if self.train_draws < 2 or size <= CPU_CHUNK or not on_cpu:
             return super()._learn_at_draws(groups, closure)
@@ -81,7 +93,7 @@ class SummedDraws(PosteriorOptimizer):
 
         def each() -> Iterator[dict[Tensor, Tensor]]:
             for _ in range(self.train_draws):
-                drawn = {p: self._of_members(p, "draws", group, 1) for p, group in groups.items()}
+                drawn = {p: self._of_members(p, "_drawn", group, 1) for p, group in groups.items()}
                 noise.update({p: its for p, (_, its) in drawn.items()})
                 yield {p: weights[0] for p, (weights, _) in drawn.items()}
 
@@ -90,18 +102,26 @@ class SummedDraws(PosteriorOptimizer):
         else:
             found = each_draw(closure, each(), self._parameters())
         losses = []
-        sums: dict[Tensor, list[Tensor]] = {}
+        sums: dict[Tensor, Sequence[Tensor]] = {}
         for loss, grads in found:
             losses.append(loss)
             for p in [*grads]:
-                terms = self.terms(noise[p], grads.pop(p)[None])
-                self._add(p, [term[0] for term in terms], sums)
+                self._add(p, noise[p], grads.pop(p)[None], sums)
         for p, its in sums.items():
-            self.learn(groups[p], p, its, self.train_draws)
+            if self.kernels is None:
+                self.learn(groups[p], p, its, self.train_draws)
+            else:
+                self.kernels.learn(self, groups[p], p, its)
         return torch.stack(losses).mean()
 
-    def _add(self, p: Tensor, terms: list[Tensor], sums: dict[Tensor, list[Tensor]]) -> None:
+    def _add(
+        self, p: Tensor, noise: Tensor, grads: Tensor, sums: dict[Tensor, Sequence[Tensor]]
+    ) -> None:
         """Add the terms of one draw to the sums of a parameter."""
+        if self.kernels is not None:
+            sums[p] = self.kernels.add(self, p, noise, grads, is_first=p not in sums)
+            return
+        terms = [term[0] for term in self.terms(noise, grads)]
         if p in sums:
             torch._foreach_add_(sums[p], terms)
             return

@@ -43,6 +43,8 @@ class LearningRule(nn.Module, ABC):
         waits: How often, at most, the host waits for the device in a step, as at `.item()`.
         capturable: Whether `differentiate` may be recorded on an accelerator (as a CUDA graph) and
             repeated: what changes on the host does so in `step_started`, and all else in tensors.
+        exact: Whether a step of the rule is the gradient of the batch's loss and nothing else, so
+            that compiled loops may make it. A subclass that changes a method says it again.
         rate_factor: Factor of the optimizer's learning rates in a step, by the schedule of a run;
             it is set before `step_started`. For rules that learn at rates of their own.
         clip_value: Each number of the gradients is clipped to this size once the rule has left
@@ -55,7 +57,7 @@ class LearningRule(nn.Module, ABC):
     any_loss = False
     whole_batch = False
     whole_segments = False
-    stackable = capturable = False
+    stackable = capturable = exact = False
     waits = 0
     rate_factor = 1.0
     clip_value: float | None = None

@@ -58,6 +58,8 @@ class RunSettings:
         precision: Number format of matrix products in training. Weights and gradients are always
             float32.
         compile: Compile each segment with torch.compile. The first step then takes up to minutes.
+        kernels: What updates weights. compiled: loops of bnnlab-kernels, faster on a CPU, which round
+            otherwise; with batch_size 1 they make whole steps of a perceptron.
         checkpoint_minutes: Minutes between checkpoints within an epoch or an evaluation. 0: after
             every step.
         data: Folder of the data sets. none: $BNNLAB_DATA or the cache folder.
@@ -93,6 +95,7 @@ class RunSettings:
     diagnose: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    kernels: Literal["torch", "compiled"] = "torch"
     checkpoint_minutes: Annotated[float, AtLeast(0)] = 10.0
     data: str | None = None
     out: str | None = "runs"
@@ -122,6 +125,8 @@ ANALYSIS = "bnnlab-analysis"
 STUDIES = "bnnlab-studies"
 """The distribution that repeats runs."""
 PLOTS = "bnnlab-plots"
+KERNELS = "bnnlab-kernels"
+"""The distribution of compiled loops."""
 TRACKING = "bnnlab-tracking"
 """The distribution that tells trackers of a run."""
 MEASURING: Mapping[str, str] = {

@@ -19,6 +19,7 @@ class Backpropagation(LearningRule):
     whole_segments = True
     stackable = True
     capturable = True
+    exact = True
 
     def differentiate(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Run forward and backward once."""

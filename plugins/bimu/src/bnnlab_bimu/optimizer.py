@@ -18,6 +18,7 @@ from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer import Group
 from bnnlab.interfaces.signs import write_signs
 from bnnlab.markers import AtLeast, Positive, Search
+from bnnlab_bimu import formulas
 
 
 class BiMU(SummedDraws, BernoulliOptimizer):
@@ -110,6 +111,17 @@ class BiMU(SummedDraws, BernoulliOptimizer):
             **posterior,
         )
         self.draws_are_hard = draws == "hard"
+        self.formulas = formulas.relaxed if temperature == 1 else formulas.tempered
+        if self.draws_are_hard:
+            self.formulas = formulas.hard
+
+    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:  # noqa: ARG002
+        """Return tau, the factor of a sum of gradients, lr, 1 / lr_max, rho and 1 / N."""
+        tau, memory = group["temperature"], group["memory"]
+        factor = group["likelihood_weight"] * self.count(group, "batch_size") / self.train_draws
+        factor /= 1 if self.draws_are_hard else tau
+        pull = 0.0 if memory is None else 1 / memory
+        return tau, factor, group["lr"], 1 / group["lr_max"], group["kl_weight"], pull
 
     def draws(self, group: Group, parameter: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return draws, twice: the derivative is a function of the draw, so no noise is kept."""

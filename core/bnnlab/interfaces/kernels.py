@@ -1,0 +1,108 @@
+"""Compiled loops in the place of torch's operations: what an optimizer says of itself, and they."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What formulas are made of, beside sums, products and quotients.
+
+    Attributes:
+        number: Makes a constant, in the type of the arrays.
+        exp: The exponential function.
+        sqrt: The square root.
+        logit: log(u / (1 - u)).
+        normal: The Gaussian quantile of a u in (0, 1).
+        where: `where(condition, a, b)` is a where the condition is true, else b.
+    """
+
+    number: Callable[[float], Any]
+    exp: Callable[[Any], Any]
+    sqrt: Callable[[Any], Any]
+    logit: Callable[[Any], Any]
+    normal: Callable[[Any], Any]
+    where: Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """An optimizer's equations for one weight, as functions of numbers that return numbers.
+
+    The same functions take arrays of NumPy: write no branches. `c` are the numbers that
+    `Optimizer.numbers` returns. `state` is the weight, and what is kept for it.
+
+    Attributes:
+        states: What is kept for each weight: keys of `optimizer.state[parameter]`.
+        learn: `learn(c, state, sums)` returns the next state. The sums are those of the terms of
+            all draws; where nothing is drawn, the gradient of the batch-mean loss alone.
+        draw: `draw(c, state, u)` returns a weight draw, and what `terms` needs of it, such as its
+            noise; u is uniform in (0, 1). None: the step learns at the deployed weights.
+        keeps_noise: Whether `terms` needs something else of a draw than the weight itself.
+        terms: `terms(noise, g)` returns what a draw gives, a tuple, g being the gradient of the
+            batch-mean loss there.
+        count: How many terms there are.
+        counts_steps: Whether the numbers c differ from step to step, whatever the settings are.
+    """
+
+    states: tuple[str, ...]
+    learn: Callable[..., tuple[Any, ...]]
+    draw: Callable[..., tuple[Any, Any]] | None = None
+    keeps_noise: bool = False
+    terms: Callable[..., tuple[Any, ...]] | None = None
+    count: int = 1
+    counts_steps: bool = False
+
+
+MakeFormulas = Callable[[Functions], Formulas]
+"""Makes formulas of functions: a function of a module, so that what was compiled is found again."""
+
+
+WholeSteps = Callable[[Tensor, Tensor, Any], tuple[Tensor, Tensor]]
+"""Makes N steps, each of one example, in one call.
+
+It gets inputs `(N, ...)`, targets `(N,)` and the task, and returns the losses `(N,)` and the logits
+`(N, K)` of the steps. The learning rates of all are those that the optimizer's groups have.
+"""
+
+
+class Kernels(ABC):
+    """Loops of one optimizer's formulas, in the place of its own operations."""
+
+    @abstractmethod
+    def begin(self, optimizer: Any) -> None:
+        """Begin a step, with new noise."""
+
+    @abstractmethod
+    def draws(
+        self, optimizer: Any, group: dict[str, Any], parameter: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `SummedDraws.draws` does; a further call in a step gives further draws."""
+
+    @abstractmethod
+    def add(
+        self, optimizer: Any, parameter: Tensor, noise: Tensor, grads: Tensor, is_first: bool
+    ) -> Sequence[Tensor]:
+        """Return the terms of these draws, added to the sums of earlier ones unless `is_first`."""
+
+    @abstractmethod
+    def learn(
+        self,
+        optimizer: Any,
+        group: dict[str, Any],
+        parameter: Tensor,
+        sums: Sequence[Tensor],
+    ) -> None:
+        """Update a learned parameter, and write its deployed weight."""
+
+    @abstractmethod
+    def whole_steps(self, run: Any) -> WholeSteps | str:
+        """Return what makes whole steps of one example each, or why nothing can, in words.
+
+        Args:
+            run: The run whose optimizer has these kernels.
+        """

@@ -1,0 +1,44 @@
+"""What an optimizer holds, as arrays of the same memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from bnnlab.interfaces.kernels import Formulas
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+def keys(optimizer: Any, steps: int) -> Array:
+    """Return the keys of steps, uint64 `(steps,)`: those of N steps are N times those of one."""
+    drawn = torch.empty(steps, dtype=torch.int64)
+    if optimizer._generator is not None:
+        drawn.random_(-(2**63), None, generator=optimizer._generator)
+    found: Array = drawn.numpy().view(np.uint64)
+    return found
+
+
+def numbers(
+    optimizer: Any, group: dict[str, Any], parameter: Tensor, ahead: int = 1
+) -> tuple[np.float32, ...]:
+    """Return the numbers of a step in the type of the loops."""
+    return tuple(map(np.float32, optimizer.numbers(group, parameter, ahead)))
+
+
+def state_of(formulas: Formulas, optimizer: Any, parameter: Tensor) -> tuple[Array, ...]:
+    """Return a parameter and what is kept for it, flat, as arrays of the same memory."""
+    state = optimizer.state[parameter]
+    return flat(parameter), *(flat(state[name]) for name in formulas.states)
+
+
+def flat(tensor: Tensor) -> Array:
+    """Return a tensor as an array of one dimension; its memory is shared if it is contiguous."""
+    array: Array = tensor.detach().reshape(-1).numpy()
+    return array
+
+
+def cut(arrays: Sequence[Array], part: slice) -> tuple[Array, ...]:
+    """Return a part of each array."""
+    return tuple([array[part] for array in arrays])

@@ -1,0 +1,1 @@
+"""What this plugin offers: no component, only what `kernels = compiled` uses. Imports no numba."""
