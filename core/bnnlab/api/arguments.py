@@ -60,6 +60,7 @@ class Said(TypedDict, total=False):
     diagnose: bool | None
     precision: Literal["float32", "bfloat16"] | None
     compile: bool | None
+    kernels: Literal["torch", "compiled"] | None
     checkpoint_minutes: float | None
     data: str | Path | None
     out: str | Path | None

@@ -80,6 +80,7 @@ def run(  # noqa: D417  # `_document` adds the settings
     diagnose: bool | None = None,
     precision: Literal["float32", "bfloat16"] | None = None,
     compile: bool | None = None,
+    kernels: Literal["torch", "compiled"] | None = None,
     checkpoint_minutes: float | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,

@@ -60,20 +60,22 @@ class Progress:
         """Return how far the run is in a task, for probes."""
         return Moment(task, self.epoch, self.steps)
 
-    def counters(self, steps: int, device: torch.device) -> Tensor:
-        """Put `losses` and `correct`, at an epoch's first step 0, on a device; return `losses`."""
+    def begin(self, steps: int, device: torch.device) -> None:
+        """Put `losses` and `correct`, at an epoch's first step 0, on a device."""
         if self.step == 0:
             self.generator, self.losses = None, torch.zeros(steps)
             self.correct = torch.zeros((), dtype=torch.int64)
         self.losses = self.losses.to(device)
         self.correct = None if self.correct is None else self.correct.to(device)
-        return self.losses
 
-    def count(self, right: Tensor | None) -> None:
-        """Add examples that a step predicted rightly to `correct`; None where that means nothing.
+    def count(self, losses: Tensor, right: Tensor | None) -> None:
+        """Count steps, by the loss of each, and the examples that they predicted rightly.
 
-        An example of which a part is right counts as that part.
+        None: that means nothing. An example of which a part is right counts as that part.
         """
+        steps = losses.numel()
+        self.losses[self.step : self.step + steps] = losses
+        self.step, self.steps = self.step + steps, self.steps + steps
         self.correct = None if right is None or self.correct is None else self.correct + right
 
     def remembering(self, examples: Examples) -> Examples:

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bnnlab import seeds
@@ -16,10 +15,10 @@ from bnnlab.engine.progress import Progress
 from bnnlab.engine.rates import Rates
 from bnnlab.engine.scoring import Scorer
 from bnnlab.engine.selection import Selection
+from bnnlab.engine.whole_steps import blocks, find_whole_steps
 from bnnlab.errors import RunError
 from bnnlab.interfaces.consistency import LOOK_EVERY
 from bnnlab.interfaces.context import TaskContext
-from bnnlab.interfaces.kernels import WholeSteps
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Control, Probe, Run
 from bnnlab.interfaces.rule import Batch, Closure, LearningRule
@@ -62,7 +61,7 @@ class Trainer:
         self._rates, self._selection = rates or Rates(run), Selection(run, progress)
         run.rule.clip_value, self._together = run.policy.clip_value, False
         self._each_step, self._last = map(probes.hear, (Probe.stepped, Probe.run_ended))
-        self._whole_steps = self._find_whole_steps()
+        self._whole_steps = find_whole_steps(run, bool(self._each_step))
 
     def run(self) -> None:
         """Train on every task that is left, from where the progress says.
@@ -85,17 +84,6 @@ class Trainer:
             self._probes.ask(Probe.run_ended, progress.accuracy, self._control)
             progress.ended = True
             self._save()
-
-    def _find_whole_steps(self) -> WholeSteps | None:
-        """Return what makes whole steps of single examples; if nothing can, say why."""
-        kernels, run = self.made.optimizer.kernels, self.made
-        if kernels is None or run.batch_size > 1:
-            return None
-        found = "a probe looks at each step" if self._each_step else kernels.whole_steps(run)
-        if isinstance(found, str):
-            log.warning("kernels update the weights, but make no whole steps: %s", found)
-            return None
-        return found
 
     def _is_stopped(self) -> bool:
         """Return whether a probe asks the run to stop while something is left to learn."""
@@ -170,14 +158,10 @@ class Trainer:
     def _make_steps(self, task: Task) -> Steps:
         progress, run = self.progress, self.made
         where, count = (task.index, progress.epoch), run.steps_in(task, progress.epoch)
-        losses = progress.counters(count, task.train.rows.device)
+        progress.begin(count, task.train.rows.device)
         run.model.train()
-        if whole := self._whole_steps:
-            most = 1 if self._rates.change_by_step else LOOK_EVERY
-            batches = _blocks(run, progress, task, most)
-        else:
-            batches = islice(_batches(run, progress, task), count - progress.step)
-        for inputs, targets in batches:
+        whole, most = self._whole_steps, 1 if self._rates.change_by_step else LOOK_EVERY
+        for inputs, targets in _batches(run, progress, task, most if whole else None):
             batch = Batch(inputs, targets, task.loss)
             with self._rates.applied(run.optimizer, run.rule, *where, progress.step):
                 if whole:
@@ -187,11 +171,7 @@ class Trainer:
                     closure.pieces, closure.clip_value = run.policy.pieces, run.policy.clip_value
                     made = (yield closure) if self._together else _step(run.optimizer, closure)
             loss, logits = made
-            last = progress.step + loss.numel()
-            losses[progress.step : last] = loss
-            progress.count(task.objective.correct(task.mask(logits), targets))
-            progress.steps += last - progress.step
-            progress.step = last
+            progress.count(loss, task.objective.correct(task.mask(logits), targets))
             if self._each_step:
                 self._probes.ask(Probe.stepped, progress.at(task), batch, loss, logits)
             due = self._is_due()
@@ -204,35 +184,22 @@ class Trainer:
         yield None
 
 
-def _order(run: Run, progress: Progress, task: Task) -> Tensor | None:
-    """Return the order of an epoch; None for that of the examples."""
+def _batches(
+    run: Run, progress: Progress, task: Task, most: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the batches that are left of an epoch, in its order; those of `most` steps at once."""
     where = (task.index, progress.epoch)
     shuffled = seeds.permutation(len(task.train), run.seed, "order", *where)
-    return None if task.train.in_order else shuffled
-
-
-def _blocks(
-    run: Run, progress: Progress, task: Task, most: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return the examples that are left of an epoch, in its order: so many, or fewer, at a time.
-
-    A block ends where the number of steps is a multiple of that.
-    """
-    order, count = _order(run, progress, task), run.steps_in(task, progress.epoch)
-    order = torch.arange(len(task.train)) if order is None else order
-    ends = range(progress.step - progress.step % most + most, count + most, most)
-    for start, end in pairwise([progress.step, *ends]):
-        yield task.train.batch(order[start : min(end, count)])
-
-
-def _batches(run: Run, progress: Progress, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return the batches that are left of an epoch, in its order."""
-    where, order = (task.index, progress.epoch), _order(run, progress, task)
+    order = None if task.train.in_order else shuffled
+    count = run.steps_in(task, progress.epoch)
+    if most:
+        return blocks(task.train, order, progress.step, count, most)
     generator = seeds.generator(run.seed, "augmentation", *where)
     if progress.generator is not None:
         generator.set_state(progress.generator)
     examples = progress.remembering(task.train)
-    return examples.batches(run.batch_size, order, generator, progress.step)
+    batches = examples.batches(run.batch_size, order, generator, progress.step)
+    return islice(batches, count - progress.step)
 
 
 def _step(optimizer: Optimizer, closure: Closure) -> tuple[Tensor, Tensor]:

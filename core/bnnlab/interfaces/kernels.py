@@ -106,3 +106,29 @@ class Kernels(ABC):
         Args:
             run: The run whose optimizer has these kernels.
         """
+
+
+class Compilable:
+    """What every optimizer has for compiled loops.
+
+    Attributes:
+        formulas: The equations of a step for one weight; None: there are none, or not with the
+            options that it has. The optimizer uses `kernels` wherever it has formulas.
+        kernels: The compiled loops that its steps use; None: torch's operations.
+    """
+
+    formulas: MakeFormulas | None = None
+    kernels: Kernels | None = None
+
+    def numbers(self, group: dict[str, Any], parameter: Tensor, ahead: int = 1) -> Sequence[float]:
+        """Return the numbers c of the `formulas` in a step.
+
+        Args:
+            group: The parameter group, with its settings.
+            parameter: The learned parameter.
+            ahead: Which step: 1 is the next one, 2 that after it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has formulas, and no numbers() for them")
+
+    def count_steps(self, steps: int) -> None:
+        """Hear that compiled loops have made whole steps; by default nothing counts them."""

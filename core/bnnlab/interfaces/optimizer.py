@@ -13,13 +13,13 @@ from bnnlab.guards.module_state import memory_kept
 from bnnlab.interfaces.consistency import ConsistentOptimizer
 from bnnlab.interfaces.context import TaskContext
 from bnnlab.interfaces.elementwise import adam_step
-from bnnlab.interfaces.kernels import Kernels, MakeFormulas
+from bnnlab.interfaces.kernels import Compilable
 from bnnlab.interfaces.model import Model
 from bnnlab.interfaces.optimizer_state import Group as Group
 from bnnlab.markers import Positive
 
 
-class Optimizer(ConsistentOptimizer):
+class Optimizer(ConsistentOptimizer, Compilable):
     """Turns gradients into the next weights. Its state is everything but the deployed weights.
 
     A subclass implements `step`, after which every binary parameter is exactly -1 or +1. It
@@ -46,8 +46,6 @@ class Optimizer(ConsistentOptimizer):
         test_draws: Weight draws that an evaluation averages over; 0 for the deployed weights.
         takes_scales: Whether it writes the scales of layers whose scale follows latent weights.
         rates: The settings in groups that the schedule of a run multiplies in each step.
-        formulas: The equations of a step for one weight, for compiled loops; None: it has none.
-        kernels: The compiled loops that its steps use; None: torch's operations.
 
     Raises:
         ValueError: If a binary parameter holds other values than -1 and +1.
@@ -57,8 +55,6 @@ class Optimizer(ConsistentOptimizer):
     test_draws = 0
     takes_scales = False
     rates: Sequence[str] = ("lr",)
-    formulas: MakeFormulas | None = None
-    kernels: Kernels | None = None
 
     def __init__(
         self,
@@ -154,19 +150,6 @@ class Optimizer(ConsistentOptimizer):
     def diagnostics(self) -> dict[str, float]:
         """Return numbers for the metrics, by name. A run calls it after every epoch."""
         return {}
-
-    def numbers(self, group: Group, parameter: Tensor, ahead: int = 1) -> Sequence[float]:
-        """Return the numbers c of the `formulas`, for the step after next for `ahead` = 2, etc.
-
-        Args:
-            group: The parameter group, with its settings.
-            parameter: The learned parameter.
-            ahead: Counts the steps from the next one, which is 1.
-        """
-        raise NotImplementedError
-
-    def count_steps(self, steps: int) -> None:
-        """Hear that compiled loops have made steps; by default nothing counts them."""
 
     def step_real(self) -> None:
         """Update the parameters that the method does not learn, by Adam with the group's `lr`.

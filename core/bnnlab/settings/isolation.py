@@ -10,14 +10,15 @@ from bnnlab.registry.host import PluginHost
 from bnnlab.registry.index import Index
 from bnnlab.settings.layers import made_of
 from bnnlab.settings.merging import Layer, Named, Settings, merge
-from bnnlab.settings.run import ANALYSIS, MEASURING, TRACKING
+from bnnlab.settings.run import ANALYSIS, KERNELS, MEASURING, TRACKING
 
 
 def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     """Return the distributions of the components that settings name, and of their parts.
 
     Only these are imported: a component says itself what it is made of. bnnlab-analysis, which
-    measures every run, is among them if it is installed; bnnlab-tracking, if a tracker is named.
+    measures every run, is among them if it is installed; bnnlab-tracking, if a tracker is named;
+    bnnlab-kernels, if kernels are compiled.
 
     Raises:
         UsageError: If the index does not know a name that is written without its distribution, or
@@ -26,6 +27,7 @@ def named_plugins(index: Index, places: Iterable[Settings | Layer]) -> set[str]:
     merged = merge(index, places)
     more = {_home(index, named) for named in merged.components}
     more |= {TRACKING} if merged.of(Kind.TRACKER) else set()
+    more |= {KERNELS} if merged.values.get("kernels") == "compiled" else set()
     is_asked = any(merged.values.get(setting) is True for setting in MEASURING)
     is_there = ANALYSIS in {found.distribution for found in find_plugins()}
     more |= {ANALYSIS} if is_asked or is_there else set()

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from bnnlab.interfaces.kernels import Formulas
 from torch import Tensor
+
+from bnnlab.interfaces.kernels import Formulas
 
 Array = np.ndarray[Any, Any]
 

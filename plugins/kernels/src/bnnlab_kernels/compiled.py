@@ -3,21 +3,22 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from bnnlab.errors import UsageError
 from bnnlab.interfaces.elementwise import CPU_CHUNK
 from bnnlab.interfaces.kernels import Kernels, MakeFormulas, WholeSteps
 from bnnlab.interfaces.optimizer import Optimizer
 from bnnlab.interfaces.probe import Run
-from torch import Tensor
-
 from bnnlab_kernels.arrays import Array, cut, flat, keys, numbers, state_of
 from bnnlab_kernels.loops import loops_of
 from bnnlab_kernels.steps import steps_of
+
 
 class Compiled(Kernels):
     """Loops compiled from formulas; a large parameter is cut into a part for each thread of torch.
@@ -52,13 +53,8 @@ class Compiled(Kernels):
         c, state = numbers(optimizer, group, parameter), self._state(optimizer, parameter)
         for each in zip(weights, noise, strict=True):
             which = self._key, self._index[parameter], self._drawn[parameter]
-            arrays = [*map(flat, each)]
-            _in_parts(
-                parameter.numel(),
-                lambda part: self.loops.draw(
-                    c, cut(state, part), *which, part.start, *cut(arrays, part)
-                ),
-            )
+            draw = partial(self._draw, c, which, state, [*map(flat, each)])
+            _in_parts(parameter.numel(), draw)
             self._drawn[parameter] += 1
         return weights, noise
 
@@ -72,10 +68,7 @@ class Compiled(Kernels):
             room.zero_()
         every = [*map(flat, sums)]
         for each in zip(noise, grads, strict=True):
-            arrays = [*map(flat, each)]
-            _in_parts(
-                parameter.numel(), lambda part: self.loops.add(*cut(arrays, part), cut(every, part))
-            )
+            _in_parts(parameter.numel(), partial(self._add, [*map(flat, each)], every))
         return sums
 
     def learn(
@@ -87,6 +80,14 @@ class Compiled(Kernels):
         _in_parts(
             parameter.numel(), lambda part: self.loops.learn(c, cut(state, part), cut(every, part))
         )
+
+    def _draw(
+        self, c: Any, which: Any, state: Sequence[Array], arrays: Sequence[Array], part: slice
+    ) -> None:
+        self.loops.draw(c, cut(state, part), *which, part.start, *cut(arrays, part))
+
+    def _add(self, arrays: Sequence[Array], sums: Sequence[Array], part: slice) -> None:
+        self.loops.add(*cut(arrays, part), cut(sums, part))
 
     def whole_steps(self, run: Run) -> WholeSteps | str:
         """Return what makes the steps of a perceptron."""
@@ -120,12 +121,12 @@ def kernels_of(optimizer: Optimizer) -> Compiled:
     """
     make, name = optimizer.formulas, type(optimizer).__name__
     if make is None:
-        raise UsageError(f"{name} has no formulas for compiled loops; leave kernels out")
+        raise UsageError(f"{name} has no formulas for compiled loops: leave kernels out")
     for parameter in optimizer.learned():
         is_plain = parameter.device.type == "cpu" and parameter.dtype == torch.float32
         if not (is_plain and parameter.is_contiguous()):
             raise UsageError(
                 "compiled loops are for float32 weights on the CPU, one after another in memory, "
-                f"and one is {parameter.dtype} on {parameter.device}; leave kernels out"
+                f"and one is {parameter.dtype} on {parameter.device}: leave kernels out"
             )
     return Compiled(make)

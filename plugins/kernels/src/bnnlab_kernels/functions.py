@@ -9,10 +9,11 @@ from typing import Any
 
 import llvmlite.binding
 import numpy as np
-from bnnlab.interfaces.kernels import Functions
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+from bnnlab.interfaces.kernels import Functions
 
 FAST: dict[str, Any] = {
     # Not "nnan" nor "ninf": what is not finite must stay so, to be found.
@@ -32,7 +33,7 @@ _ONE, _TWO, _HALF, _FOUR = f4(1), f4(2), f4(0.5), f4(4)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _as_float(_context: Any, bits: Any) -> Any:
+def _as_float(_context: Any, _bits: Any) -> Any:
     def build(_: Any, builder: Any, _signature: Any, given: Any) -> Any:
         return builder.bitcast(given[0], ir.FloatType())
 
@@ -40,7 +41,7 @@ def _as_float(_context: Any, bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _as_bits(_context: Any, number: Any) -> Any:
+def _as_bits(_context: Any, _number: Any) -> Any:
     def build(_: Any, builder: Any, _signature: Any, given: Any) -> Any:
         return builder.bitcast(given[0], ir.IntType(32))
 
@@ -133,7 +134,7 @@ FUNCTIONS = Functions(f4, exp, sqrt, logit, normal, where)
 
 @njit(**FAST)
 def words(key: Any, parameter: Any, draw: Any) -> Any:
-    """Return two words of 32 bits, of a step's key of 64 bits, a parameter and a draw (SplitMix)."""
+    """Return two words of a step's key of 64 bits, a parameter and a draw (by SplitMix64)."""
     z = u8(key) + (u8(parameter) * u8(1 << 20) + u8(draw) + u8(1)) * u8(0x9E3779B97F4A7C15)
     z = (z ^ (z >> u8(30))) * u8(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> u8(27))) * u8(0x94D049BB133111EB)

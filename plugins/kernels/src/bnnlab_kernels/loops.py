@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from bnnlab.interfaces.kernels import Formulas, MakeFormulas
 from numba import njit
 
+from bnnlab.interfaces.kernels import Formulas, MakeFormulas
 from bnnlab_kernels.functions import FAST, FUNCTIONS, INLINE, uniform, words
 from bnnlab_kernels.places import add_to, read, write
 
@@ -81,10 +81,10 @@ def loops_of(make: MakeFormulas) -> Loops:
     return Loops(formulas, draws, add, add_outer, learn)
 
 
-def _nothing(c: Any, state: Any, u: Any) -> Any:
+def _nothing(_c: Any, _state: Any, u: Any) -> Any:
     """Stand where nothing is drawn."""
     return u, u
 
 
-def _gradient(noise: Any, g: Any) -> Any:
+def _gradient(_noise: Any, g: Any) -> Any:
     return (g,)

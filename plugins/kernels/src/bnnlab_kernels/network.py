@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
+
 from bnnlab.interfaces.model import Model
 from bnnlab.nn.activations import Heaviside, Sign, Ternary
 from bnnlab.nn.gates import Gate, ReverseBinaryGate
 from bnnlab.nn.layers import BinaryLinear, Linear
-from torch import Tensor, nn
-
 from bnnlab_kernels.functions import f4
 
 NONE, SIGN, HEAVISIDE, TERNARY, GATE, REVERSE_GATE, RELU, HARDTANH = range(8)
@@ -51,6 +51,8 @@ def layers_of(model: Model) -> list[Layer] | str:
     """Return the layers of a model, or why they are not those of such a perceptron, in words."""
     if model.inference is not None:
         return "the model infers by its rule"
+    if type(model).forward is not Model.forward or any(map(_is_watched, model.modules())):
+        return "the model is more than its segments, one after another"
     layers: list[Layer] = []
     parts = [part for segment in model.segments for part in _parts(segment)]
     for number, part in enumerate(parts):
@@ -62,6 +64,12 @@ def layers_of(model: Model) -> list[Layer] | str:
     if len(learned) < len(layers) or learned != set(model.parameters()):
         return "the model has other parameters than a weight for each layer"
     return layers
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Return whether a module has hooks, or parameters that are computed."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(hooks) or bool(module._backward_pre_hooks) or hasattr(module, "parametrizations")
 
 
 def _parts(module: nn.Module) -> Sequence[nn.Module]:

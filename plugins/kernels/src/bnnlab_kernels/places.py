@@ -15,7 +15,7 @@ def read(count: int) -> Any:
 
     @njit(**INLINE)
     def get(arrays: Any, i: Any) -> Any:
-        return before(arrays, i) + (arrays[last][i],)  # noqa: RUF005: Numba does not know the star
+        return before(arrays, i) + (arrays[last][i],)  # noqa: RUF005
 
     return get
 

@@ -1,1 +1,10 @@
-"""What this plugin offers: no component, only what `kernels = compiled` uses. Imports no numba."""
+"""What this plugin offers: no component, but what `kernels = compiled` uses. Imports no Numba."""
+
+from bnnlab.registry.components import Component
+from bnnlab.registry.hookspecs import hookimpl
+
+
+@hookimpl
+def bnnlab_components() -> list[Component]:
+    """Offer none: the core imports `bnnlab_kernels.compiled` where a run asks for it."""
+    return []

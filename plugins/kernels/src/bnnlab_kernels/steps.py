@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from bnnlab.interfaces.saying import says
-from bnnlab.interfaces.kernels import MakeFormulas
-from bnnlab.interfaces.objectives import CLASSES
-from bnnlab.interfaces.probe import Run
-from bnnlab.interfaces.stream import Task
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
+from bnnlab.interfaces.kernels import MakeFormulas
+from bnnlab.interfaces.objectives import CLASSES
+from bnnlab.interfaces.probe import Run
+from bnnlab.interfaces.saying import says
+from bnnlab.interfaces.stream import Task
 from bnnlab_kernels import network as net
 from bnnlab_kernels.arrays import flat, keys, state_of
 from bnnlab_kernels.functions import FAST, f4
@@ -129,7 +129,7 @@ def softmax(logits: Any, mask: Any, total: Any, p: Any) -> None:
 
 @njit(**FAST)
 def backward(
-    weights: Any, kinds: Any, numbers: Any, inputs: Any, normalised: Any, spread: Any, grads: Any
+    weights: Any, kinds: Any, numbers: Any, normalised: Any, spread: Any, grads: Any
 ) -> None:
     """Turn `grads[-1]`, that at the logits, into those at the sums of each layer."""
     for n in range(len(weights) - 1, -1, -1):
@@ -210,7 +210,7 @@ def loop_of(make: MakeFormulas, count: int) -> Any:
                 found = inputs[layers]
                 losses[t] += loss_of(found, targets[t], mask, grads[layers - 1])
                 predict(found, draws > 0, logits[t])
-                backward(weights, kinds, numbers, inputs, normalised, spread, grads)
+                backward(weights, kinds, numbers, normalised, spread, grads)
                 for n in range(layers):
                     add_outer(noise[n], grads[n], inputs[n], sums[n])
             for n in range(layers):
@@ -277,6 +277,7 @@ def steps_of(run: Run, make: MakeFormulas) -> WholePerceptronSteps | str:
         f"a step of {type(run.rule).__name__} is more than the gradient of the loss": not says(
             run.rule, "exact"
         ),
+        "precision is bfloat16": run.rule.precision is not None,
         "clip_value is set": run.policy.clip_value is not None,
         "training inputs are augmented": any(task.train.augment for task in run.tasks),
         "loss is not the cross-entropy": any(task.objective != CLASSES for task in run.tasks),
