@@ -102,7 +102,7 @@ class SummedDraws(PosteriorOptimizer):
         else:
             found = each_draw(closure, each(), self._parameters())
         losses = []
-        sums: dict[Tensor, Sequence[Tensor]] = {}
+        sums: dict[Tensor, list[Tensor]] = {}
         for loss, grads in found:
             losses.append(loss)
             for p in [*grads]:
@@ -115,7 +115,7 @@ class SummedDraws(PosteriorOptimizer):
         return torch.stack(losses).mean()
 
     def _add(
-        self, p: Tensor, noise: Tensor, grads: Tensor, sums: dict[Tensor, Sequence[Tensor]]
+        self, p: Tensor, noise: Tensor, grads: Tensor, sums: dict[Tensor, list[Tensor]]
     ) -> None:
         """Add the terms of one draw to the sums of a parameter."""
         if self.kernels is not None:

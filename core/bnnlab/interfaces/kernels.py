@@ -86,7 +86,7 @@ class Kernels(ABC):
     @abstractmethod
     def add(
         self, optimizer: Any, parameter: Tensor, noise: Tensor, grads: Tensor, is_first: bool
-    ) -> Sequence[Tensor]:
+    ) -> list[Tensor]:
         """Return the terms of these draws, added to the sums of earlier ones unless `is_first`."""
 
     @abstractmethod

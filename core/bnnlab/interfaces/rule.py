@@ -54,9 +54,7 @@ class LearningRule(nn.Module, ABC):
             float32.
     """
 
-    any_loss = False
-    whole_batch = False
-    whole_segments = False
+    any_loss = whole_batch = whole_segments = False
     stackable = capturable = exact = False
     waits = 0
     rate_factor = 1.0

@@ -60,7 +60,7 @@ class Compiled(Kernels):
 
     def add(
         self, optimizer: Any, parameter: Tensor, noise: Tensor, grads: Tensor, is_first: bool
-    ) -> Sequence[Tensor]:
+    ) -> list[Tensor]:
         """Add the terms of draws in rooms."""
         count = self.loops.formulas.count
         sums = [optimizer.room(f"sum {n}", parameter, 1)[0] for n in range(count)]

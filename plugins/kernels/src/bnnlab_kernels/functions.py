@@ -32,21 +32,24 @@ f4, i4, u4, u8 = np.float32, np.int32, np.uint32, np.uint64
 _ONE, _TWO, _HALF, _FOUR = f4(1), f4(2), f4(0.5), f4(4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_float(_context: Any, _bits: Any) -> Any:
+@intrinsic
+def _float_of(_context: Any, _bits: Any) -> Any:
     def build(_: Any, builder: Any, _signature: Any, given: Any) -> Any:
         return builder.bitcast(given[0], ir.FloatType())
 
     return types.float32(types.int32), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_bits(_context: Any, _number: Any) -> Any:
+@intrinsic
+def _bits_of(_context: Any, _number: Any) -> Any:
     def build(_: Any, builder: Any, _signature: Any, given: Any) -> Any:
         return builder.bitcast(given[0], ir.IntType(32))
 
     return types.int32(types.float32), build
 
+
+_as_float: Any = _float_of  # the compiler gives the first argument
+_as_bits: Any = _bits_of
 
 _LOWEST, _HIGHEST, _LOG2E = f4(-87), f4(88), f4(1.4426950408889634)
 _LN2, _LN2_REST = f4(0.693359375), f4(-2.12194440e-4)

@@ -22,6 +22,7 @@ from bnnlab_kernels.loops import loops_of
 from bnnlab_kernels.network import Layer, Network, layers_of
 
 _ZERO, _ONE, _TWO, _HALF = f4(0), f4(1), f4(2), f4(0.5)
+_fixed: Any = to_fixed_tuple  # the compiler gives the first argument
 
 
 @njit(**FAST)
@@ -204,7 +205,7 @@ def loop_of(make: MakeFormulas, count: int) -> Any:
                     _clear(sums[n][k])
             for s in range(max(draws, 1)):
                 for n in range(layers if draws else 0):
-                    c = to_fixed_tuple(cs[n], count)
+                    c = _fixed(cs[n], count)
                     draw(c, state[n], keys[t], n, s, 0, weights[n], noise[n])
                 forward(weights, kinds, numbers, inputs, normalised, spread)
                 found = inputs[layers]
@@ -214,7 +215,7 @@ def loop_of(make: MakeFormulas, count: int) -> Any:
                 for n in range(layers):
                     add_outer(noise[n], grads[n], inputs[n], sums[n])
             for n in range(layers):
-                learn(to_fixed_tuple(cs[n], count), state[n], sums[n])
+                learn(_fixed(cs[n], count), state[n], sums[n])
 
     return steps
 
@@ -227,8 +228,8 @@ class WholePerceptronSteps:
         self._make, self._formulas = make, loops_of(make).formulas
         self._weights = [layer.weight for layer in layers]
         self._network = network = Network(layers)
-        self._room = network.kinds, network.numbers, network.inputs, network.normalised
-        self._room += network.spread, network.grads
+        self._room: tuple[Any, ...] = network.kinds, network.numbers, network.inputs
+        self._room += network.normalised, network.spread, network.grads
         self._draws = self._optimizer.train_draws if self._formulas.draw else 0
 
     def __call__(self, inputs: Tensor, targets: Tensor, task: Task) -> tuple[Tensor, Tensor]:
