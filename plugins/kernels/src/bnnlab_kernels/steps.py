@@ -230,7 +230,7 @@ class WholePerceptronSteps:
         self._network = network = Network(layers)
         self._room: tuple[Any, ...] = network.kinds, network.numbers, network.inputs
         self._room += network.normalised, network.spread, network.grads
-        self._draws = self._optimizer.train_draws if self._formulas.draw else 0
+        self._draws: int = getattr(run.optimizer, "train_draws", 0) if self._formulas.draw else 0
 
     def __call__(self, inputs: Tensor, targets: Tensor, task: Task) -> tuple[Tensor, Tensor]:
         """Make a step of each example; return losses and logits."""
