@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_several_arrays_need_a_name(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_a_class_a_line(backend, tmp_path, made, images, capsys):
+def test_a_class_a_line(backend, tmp_path, made, images, capsys, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # or the command would set it
     path = made.write(tmp_path / "m.bnn")
     np.save(tmp_path / "x.npy", images)
     told = [str(path), str(tmp_path / "x.npy"), "--backend", backend]
@@ -148,10 +150,12 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, made, images, capsys):
         assert said in error
 
 
+COMMAND = [sys.executable, "-m", "bnnlab_runtime"]
+
+
 def command(*words, **given):
     """Run the command in a process of its own; return its exit code and what it says of errors."""
-    code = "import sys; from bnnlab_runtime.__main__ import main; sys.exit(main())"
-    called = [sys.executable, "-c", code, *map(str, words), "--backend", "numpy"]
+    called = [*COMMAND, *map(str, words), "--backend", "numpy"]
     done = subprocess.run(called, stderr=subprocess.PIPE, text=True, check=False, **given)
     return done.returncode, done.stderr
 
@@ -192,6 +196,41 @@ def test_a_model_is_a_file_and_no_pipe(tmp_path, made, images):
 def write_and_hold(pipe, content):
     with suppress(BrokenPipeError), pipe.open("wb") as file:
         file.write(content)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_an_interruption_is_said_in_one_line(heard, tmp_path, made):
+    os.mkfifo(tmp_path / "pipe")
+    path = made.write(tmp_path / "m.bnn")
+    words = [path, tmp_path / "pipe", "--backend", "numpy"]
+    with (
+        subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True) as process,
+        (tmp_path / "pipe").open("wb"),  # waits until the command reads
+    ):
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert (process.returncode, said) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize(("threads", "told"), [(1, None), (2, "1")])
+def test_numpy_has_one_thread_where_the_command_has_several(threads, told, tmp_path, made, images):
+    path = made.write(tmp_path / "m.bnn")
+    np.save(tmp_path / "x.npy", images)
+    words = [path, tmp_path / "x.npy", "--backend", "numpy", f"--threads={threads}"]
+    code = """if True:
+        import os, sys
+        from bnnlab_runtime.__main__ import main
+        class Finder:
+            def find_spec(name, *_):
+                if name == "numpy":
+                    print(os.environ.get("OPENBLAS_NUM_THREADS"), file=sys.stderr)
+        sys.meta_path.insert(0, Finder)
+        sys.exit(main())
+    """
+    own = {name: text for name, text in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    called = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(called, env=own, capture_output=True, text=True, check=True)
+    assert done.stderr == f"{told}\n"
 
 
 def test_what_is_done_to_images_before_is_noted(tmp_path, made, images, capsys):

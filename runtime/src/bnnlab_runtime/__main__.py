@@ -6,15 +6,29 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnnlab_runtime.model import Model, load
-from bnnlab_runtime.stored import read_images
+if TYPE_CHECKING:
+    from bnnlab_runtime.model import Model
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Predict the images of a file, and return the exit code: 0 done, 2 wrong use."""
+    """Predict the images of a file; return the exit code: 0 done, 2 wrong use, 130 interrupted."""
     told = _parser().parse_args(words)
+    if told.threads > 1:  # those of NumPy's products, which it reads once, would wait busily
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        return _predicted(told)
+    except KeyboardInterrupt:
+        _say("error: interrupted")
+        return 130
+
+
+def _predicted(told: argparse.Namespace) -> int:
+    """Print the predictions, and return the exit code."""
+    from bnnlab_runtime.model import load
+    from bnnlab_runtime.stored import read_images
+
     try:
         model = load(told.model, told.backend, told.threads)
         images = read_images(told.images)
@@ -43,7 +57,7 @@ def _refused(why: str) -> int:
     return 2
 
 
-def _written(model: Model, found: list[Any], *, as_json: bool) -> int:
+def _written(model: "Model", found: list[Any], *, as_json: bool) -> int:
     """Print what was found, and return the exit code."""
     if sys.stdout is None:
         return _refused("the output is closed")
@@ -61,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bnnlab-predict",
         description="Predict the class of each image in a file, one a line.",
-        epilog="Exit codes: 0 done; 2 wrong use, a damaged file, or an output that fails.",
+        epilog="Exit codes: 0 done; 2 wrong use, a damaged file, or an output that fails; 130 "
+        "interrupted.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="A file of `bnn export`.")
     parser.add_argument(
@@ -83,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show(model: Model, found: list[Any], *, as_json: bool) -> None:
+def _show(model: "Model", found: list[Any], *, as_json: bool) -> None:
     """Print a line for each image: a name, a number, or several with spaces between them."""
     named = model.classes is not None and bool(found) and isinstance(found[0], int)
     shown = [model.classes[each] for each in found] if named and model.classes else found
