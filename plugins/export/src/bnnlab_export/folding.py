@@ -103,14 +103,16 @@ def through(
     like: Tensor,
     sign: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> Tensor:
-    """Return what becomes of one number per channel, `(C,)`, in a map that is full of it."""
-    x = numbers.view(1, -1, *[1] * (like.ndim - 2)).expand(like.shape).contiguous()
+    """Return what becomes of numbers per channel, `(C,)` or `(N, C)`, in maps full of them."""
+    rows = numbers.view(-1, like.shape[1], *[1] * (like.ndim - 2))
+    x = rows.expand(max(len(rows), len(like)), *like.shape[1:]).contiguous()
     for item in chain:
         if isinstance(item, Affine | Curve):
             x = item.run(x)
         elif not isinstance(item, MaxPool):
             raise TypeError(f"{type(item).__name__} does not act on each channel alone")
-    return sign(x)[0].reshape(len(numbers), -1)[:, 0]
+    found = sign(x)[: len(rows)].reshape(len(rows), like.shape[1], -1)
+    return found[..., 0].reshape(numbers.shape)
 
 
 def _keys(x: Tensor) -> Tensor:
@@ -140,6 +142,6 @@ def _check(
     shape = (CHECKED, len(found))
     anywhere = low + (torch.rand(shape, generator=draws).double() * (high - low)).long()
     closest = [(found + step).clamp(low, high) for step in (-2, -1, 0, 1) if near]
-    for keys in (*closest, *anywhere):
-        if not torch.equal(is_plus(keys), (keys >= found) != flips):
-            raise RunError("what is before a sign rises and falls: it has no threshold")
+    keys = torch.stack([*closest, *anywhere])
+    if not torch.equal(is_plus(keys), (keys >= found) != flips):
+        raise RunError("what is before a sign rises and falls: it has no threshold")
