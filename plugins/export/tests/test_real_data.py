@@ -1,7 +1,6 @@
 """Networks of the papers' size on real images: the file predicts what the model predicts."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,13 @@ class Few(TaskStream):
 
 
 def exported(
-    stream: TaskStream, folder: Path, *, steps: int, optimizer: str = "adam", **model: Any
+    stream: TaskStream,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int = 50,
+    optimizer: str = "adam",
+    **model: Any,
 ) -> Exported:
     """Train a model for a few steps, export it, and compare it on the test part."""
     shape = {"input_shape": stream.input_shape, "classes": stream.classes}
@@ -52,14 +57,10 @@ def exported(
     about = {"examples": len(stream[0].train)} if optimizer == "bayesbinn" else {}
     learning = bnnlab.create("optimizer", optimizer, made, **about)
     made.train()
-    for _, (x, y) in zip(range(steps), batches(stream), strict=False):
+    for _, (x, y) in zip(range(steps), stream[0].train.batches(batch), strict=False):
         learning.step(rule.closure(made, (x, y)))
     draws = 5 if about else 0
     return export(made, folder / "model.bnn", stream=stream, optimizer=learning, draws=draws)
-
-
-def batches(stream: TaskStream) -> Iterator[Any]:
-    return iter(stream[0].train.batches(50))
 
 
 @mnist
@@ -96,8 +97,8 @@ def test_an_ensemble(tmp_path: Path) -> None:
 )
 def test_convolutional_networks(model: dict[str, Any], tmp_path: Path) -> None:
     folder = {"folder": str(DATA / "cifar10-images"), "image_size": 32}
-    stream = Few(bnnlab.create("stream", "image-folder", **folder), 500)
-    found = exported(stream, tmp_path, steps=3, **model)
-    assert found.images == 500  # and export() accepted it
+    stream = Few(bnnlab.create("stream", "image-folder", **folder), 200)
+    found = exported(stream, tmp_path, steps=3, batch=20, **model)
+    assert found.images == 200  # and export() accepted it
     if model["name"] != "mobilenet_v2":  # one sign that rounding turns changes all logits
         assert found.unexplained <= 1
