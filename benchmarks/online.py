@@ -18,7 +18,6 @@ from operator import truediv
 from typing import Any
 
 import torch
-from bnnlab_kernels.compiled import kernels_of
 
 import bnnlab
 from bnnlab.engine.progress import Progress
@@ -26,6 +25,7 @@ from bnnlab.engine.training import Trainer
 from bnnlab.interfaces.evaluations import Evaluations
 from bnnlab.interfaces.policy import USUAL
 from bnnlab.interfaces.probe import Control, Run
+from bnnlab_kernels.compiled import kernels_of
 
 BINARY: dict[str, Any] = {"activation": "reverse-binary-gate", "output_norm": True}
 REAL: dict[str, Any] = {"weights": "real", "activation": "relu", "norm": "none"}
@@ -81,10 +81,8 @@ def compiled(model: Any, rule: Any, optimizer: Any) -> Learn:
 
     def learn(count: int) -> float:
         times: list[float] = []
-        run = Run(
-            model, rule, optimizer, [*stream], False, None, 1, 1, 0, lambda: (model, rule, optimizer),
-            policy=replace(policy, steps=count + 50),
-        )  # fmt: skip
+        made, steps = (model, rule, optimizer), replace(policy, steps=count + 50)
+        run = Run(*made, [*stream], False, None, 1, 1, 0, lambda: made, policy=steps)
         control = Control(stepped=lambda *_: times.append(time.perf_counter()))
         Trainer(run, Progress(), control).run()
         return count / (times[-1] - times[0])
