@@ -5,27 +5,27 @@
 First, every class of the plugins' contracts does on the device what it does on the simulated one
 in the tests: a component learns, is evaluated, is interrupted and goes on bit for bit, on the
 device, and moves to the CPU and back. Then training steps are timed, all in turn within every
-round. Without `--device`, a GPU if there is one. Rounds end after so many minutes in all. Exits
-with 1 where a component fails.
+round, and the waits for the device that CUDA reports in one are counted. Without `--device`, a GPU
+if there is one. Rounds end after so many minutes in all. Exits with 1 where a component fails.
 """
 
 import argparse
-import importlib
 import itertools
 import platform
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 import bnnlab
-from bnnlab import Examples, Task, TaskContext
+from bnnlab import Examples, PluginHost, Task, TaskContext
 from bnnlab_testing.device_checks import DeviceChecks
+from bnnlab_testing.shipped import shipped
 
 ROUNDS = 20
 BATCH = 100
@@ -51,15 +51,15 @@ STEPS: list[tuple[str, Part, Part]] = [
 
 def contracts() -> Iterator[type[DeviceChecks]]:
     """Yield what the plugins say of their rules, optimizers and models to the test kit."""
-    for file in sorted(Path(__file__).parents[1].glob("plugins/*/src/*/contracts.py")):
-        try:
-            module = importlib.import_module(f"{file.parent.name}.contracts")
-        except ImportError as error:
-            print(f"not tried: {file.parent.name}: {error}")
-            continue
-        for name, each in vars(module).items():
-            if name.startswith("Test") and each.kind in ("rule", "optimizer", "model"):
-                yield each
+    offers = [
+        (plugin, offer)
+        for plugin in PluginHost().plugins
+        for offer in (*plugin.components, *plugin.commands)
+    ]
+    its = shipped(offers)
+    for each in (*its.first.values(), *its.others):
+        if getattr(each, "kind", "") in ("rule", "optimizer", "model"):
+            yield each
 
 
 def try_out(device: torch.device) -> int:
@@ -78,10 +78,15 @@ def try_out(device: torch.device) -> int:
     return failed
 
 
-def step_of(
-    rule: str, optimizer: Part, model: Part, device: torch.device
-) -> Callable[[], torch.Tensor]:
-    """Return a training step on a batch of random images."""
+class Step(NamedTuple):
+    """A training step on a batch of random images, and how often it may wait for the device."""
+
+    make: Callable[[], torch.Tensor]
+    waits: int
+
+
+def step_of(rule: str, optimizer: Part, model: Part, device: torch.device) -> Step:
+    """Return a training step."""
     shape = PHOTO if model[0] in PHOTO_MODELS else IMAGE
     net = bnnlab.create("model", model[0], input_shape=shape, classes=10, **model[1]).to(device)
     learning = bnnlab.create("rule", rule, net).to(device)
@@ -93,7 +98,8 @@ def step_of(
     for each in (learning, updating):
         each.task_started(context)
     net.train()
-    return lambda: updating.step(learning.closure(net, (inputs, targets)))
+    waits = learning.waits + updating.waits
+    return Step(lambda: updating.step(learning.closure(net, (inputs, targets))), waits)
 
 
 def seconds(step: Callable[[], object], device: torch.device) -> float:
@@ -105,8 +111,22 @@ def seconds(step: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def waits_of(step: Callable[[], object], device: torch.device) -> str:
+    """Return how often CUDA says that the host waits for it in a step."""
+    if device.type != "cuda":
+        return "?"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return str(sum("synchroniz" in str(each.message) for each in said))
+
+
 def time_steps(device: torch.device, until: float) -> None:
-    """Print the time of each step, and its ratio to that of bp + adam."""
+    """Print the time of each step, its ratio to that of bp + adam, and its waits."""
     made = {
         f"{rule} + {optimizer[0]}, {model[0]}": step_of(rule, optimizer, model, device)
         for rule, optimizer, model in STEPS
@@ -116,15 +136,17 @@ def time_steps(device: torch.device, until: float) -> None:
         if round_ > ROUNDS or (round_ > 1 and time.monotonic() > until):
             break
         for name, step in made.items():
-            its = seconds(step, device)
+            its = seconds(step.make, device)
             if round_:  # the first warms up
                 times[name].append(its)
     first = next(iter(times.values()))
-    print("| step | ms | / bp + adam |\n|---|---|---|")
+    print("| step | ms | / bp + adam | waits | declared |\n|---|---|---|---|---|")
     for name, its in times.items():
         ratio = statistics.median(a / b for a, b in zip(its, first, strict=True))
         low, median, high = (1000 * f(its) for f in (min, statistics.median, max))
-        print(f"| {name} | {median:.2f} ({low:.2f} to {high:.2f}) | {ratio:.2f} |")
+        step = made[name]
+        waits = f"{waits_of(step.make, device)} | {step.waits}"
+        print(f"| {name} | {median:.2f} ({low:.2f} to {high:.2f}) | {ratio:.2f} | {waits} |")
 
 
 def main() -> int:
@@ -142,7 +164,7 @@ def main() -> int:
     print(f"{device}: {name or platform.machine()}{threads}; torch {torch.__version__}")
     failed = try_out(device)
     print(f"{time.monotonic() - started:.0f} s so far\n")
-    time_steps(device, started + 60 * (arguments.limit - 0.5))
+    time_steps(device, started + 60 * (arguments.limit - 1))
     return min(failed, 1)
 
 
