@@ -16,6 +16,7 @@ class Functions:
         number: Makes a constant, in the type of the arrays.
         exp: The exponential function.
         sqrt: The square root.
+        sign: -1 or +1, as the sign bit says: deployed weights are written so. -0 gives -1.
         logit: log(u / (1 - u)).
         normal: The Gaussian quantile of a u in (0, 1).
         where: `where(condition, a, b)` is a where the condition is true, else b.
@@ -24,6 +25,7 @@ class Functions:
     number: Callable[[float], Any]
     exp: Callable[[Any], Any]
     sqrt: Callable[[Any], Any]
+    sign: Callable[[Any], Any]
     logit: Callable[[Any], Any]
     normal: Callable[[Any], Any]
     where: Callable[[Any, Any, Any], Any]

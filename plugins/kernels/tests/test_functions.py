@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 from scipy import special, stats
 
-from bnnlab_kernels.functions import FAST, exp, log, logit, normal, uniform, words
+from bnnlab_kernels.functions import FAST, exp, log, logit, normal, sign, uniform, words
 
 
 def applied(function: Any, x: np.ndarray) -> np.ndarray:
@@ -31,6 +31,11 @@ def test_functions_are_those_of_numpy() -> None:
     exact = u.astype(float)
     np.testing.assert_allclose(applied(normal, u), special.ndtri(exact), rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(applied(logit, u), special.logit(exact), rtol=1e-5, atol=1e-5)
+
+
+def test_the_sign_is_that_of_the_sign_bit() -> None:
+    x = np.array([-2, -0.0, 0.0, 3, -np.inf] * 9, np.float32)
+    np.testing.assert_array_equal(applied(sign, x), np.copysign(1, x))
 
 
 def test_what_is_not_a_number_stays_so() -> None:

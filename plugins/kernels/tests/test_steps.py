@@ -100,6 +100,16 @@ def test_whole_steps_are_single_steps(network: str, draws: int) -> None:
     assert torch.equal(one[2]._generator.get_state(), other[2]._generator.get_state())
 
 
+def test_a_posterior_that_begins_as_the_uniform_one_keeps_signs() -> None:
+    """Natural parameters of -0 belong to weights of -1."""
+    made = learner({}, lambda_init=0.0)
+    weights = [p.clone() for p in made[2].learned()]
+    inputs, targets = examples(1)
+    whole(made, torch.zeros_like(inputs), targets)  # no gradient in the first layer
+    assert torch.equal(made[2].learned()[0], weights[0])
+    made[2].look()
+
+
 def test_masked_classes_take_no_part() -> None:
     mask = torch.tensor([True, True, True, False])
     one, other = learner({}), learner({})

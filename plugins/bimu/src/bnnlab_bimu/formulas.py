@@ -53,7 +53,7 @@ def hard(f: Functions) -> Formulas:
 
 
 def _learn(f: Functions) -> Callable[..., Any]:
-    zero, one, two, exp, where = f.number(0), f.number(1), f.number(2), f.exp, f.where
+    one, two, exp, sign = f.number(1), f.number(2), f.exp, f.sign
 
     def learn(c: Any, state: Any, sums: Any) -> Any:
         _, factor, lr, bound, kl_weight, pull = c
@@ -63,6 +63,6 @@ def _learn(f: Functions) -> Callable[..., Any]:
         h = kl_weight * (one - t * t)
         eta = one / (h + two * q * t + two * abs(q) + bound)
         value = value - eta * (lr * q + pull * h * value)
-        return where(value < zero, -one, one), value
+        return sign(value), value
 
     return learn

@@ -16,8 +16,8 @@ from numba.extending import intrinsic
 from bnnlab.interfaces.kernels import Functions
 
 FAST: dict[str, Any] = {
-    # Not "nnan" nor "ninf": what is not finite must stay so, to be found.
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    # Not "nnan" nor "ninf": what is not finite must stay so, to be found. Not "nsz": -0 has a sign.
+    "fastmath": {"contract", "reassoc", "arcp"},
     "error_model": "numpy",  # a check of each division would keep the loop from being vectorised
     "nogil": True,
 }
@@ -103,6 +103,12 @@ def sqrt(x: Any) -> Any:
 
 
 @njit(**INLINE)
+def sign(x: Any) -> Any:
+    """Return -1 or +1, as the sign bit of x says."""
+    return -_ONE if _as_bits(x) < i4(0) else _ONE
+
+
+@njit(**INLINE)
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Return a if the condition is true, else b."""
     return a if condition else b
@@ -131,7 +137,7 @@ def normal(u: Any) -> Any:
     return _SQRT_TWO * x * (a if w < _FIVE else b)
 
 
-FUNCTIONS = Functions(f4, exp, sqrt, logit, normal, where)
+FUNCTIONS = Functions(f4, exp, sqrt, sign, logit, normal, where)
 """What formulas are compiled with."""
 
 

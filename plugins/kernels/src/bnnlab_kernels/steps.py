@@ -17,7 +17,7 @@ from bnnlab.interfaces.saying import says
 from bnnlab.interfaces.stream import Task
 from bnnlab_kernels import network as net
 from bnnlab_kernels.arrays import flat, keys, state_of
-from bnnlab_kernels.functions import FAST, f4
+from bnnlab_kernels.functions import FAST, f4, sign
 from bnnlab_kernels.loops import loops_of
 from bnnlab_kernels.network import Layer, Network, layers_of
 
@@ -29,11 +29,11 @@ _fixed: Any = to_fixed_tuple  # the compiler gives the first argument
 def activated(x: Any, kind: Any, threshold: Any) -> Any:
     """Return the activation of a number."""
     if kind == net.SIGN:
-        return _ONE if x >= _ZERO else -_ONE
+        return sign(x)
     if kind == net.HEAVISIDE:
         return _ONE if x > _ZERO else _ZERO
     if kind == net.TERNARY:
-        return _ZERO if abs(x) <= threshold else (_ONE if x >= _ZERO else -_ONE)
+        return _ZERO if abs(x) <= threshold else sign(x)
     if kind == net.GATE:
         return _ONE if abs(x) < threshold else -_ONE
     if kind == net.REVERSE_GATE:
