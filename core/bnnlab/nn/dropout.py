@@ -77,9 +77,9 @@ _DRAWING = (
 def _draws_nothing(module: nn.Module) -> bool:
     """Return whether it computes by code of torch or of the core that draws nothing globally."""
     code = getattr(type(module).forward, "__module__", "")
-    hooks = {**module._forward_hooks, **module._forward_pre_hooks, **module._backward_hooks}
     known = code.startswith(("torch.nn.modules.", "bnnlab.")) and "forward" not in vars(module)
-    return known and not hooks and not isinstance(module, _DRAWING)
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return known and not hooked and not isinstance(module, _DRAWING)
 
 
 def _scattered(x: Tensor) -> Tensor:
