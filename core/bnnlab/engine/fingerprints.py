@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from bnnlab.guards.probing import names_of
 from bnnlab.registry.source import FOREIGN
 
 PLAIN = (NoneType, bool, int, float, complex, str, bytes, PurePath, Enum, torch.dtype, torch.device)
@@ -144,7 +145,7 @@ class _Reader:
         used = [scope[name] for name in sorted(names & scope.keys())]
         for cell in function.__closure__ or ():
             used += [cell.cell_contents] if cell != type(cell)() else []
-        yield from self._referred(used, _names_of(function.__code__))
+        yield from self._referred(used, names_of(function.__code__))
 
     def _referred(self, values: Iterable[Any], names: frozenset[str] = frozenset()) -> Pieces:
         """Read what code refers to; of a module of one's own, what it has of the code's `names`."""
@@ -210,11 +211,6 @@ def _globals_of(code: CodeType) -> set[str]:
     """Return the names of the globals that code reads, also in the functions and classes inside."""
     reads = (each for each in dis.get_instructions(code) if each.opname in _READS)
     return {each.argval for each in reads}.union(*map(_globals_of, _inside(code)))
-
-
-def _names_of(code: CodeType) -> frozenset[str]:
-    """Return all names of globals and attributes in code."""
-    return frozenset(code.co_names).union(*map(_names_of, _inside(code)))
 
 
 def _inside(code: CodeType) -> list[CodeType]:

@@ -178,18 +178,15 @@ def _asks_mode(kind: type[nn.Module]) -> bool:
             continue
         for value in vars(base).values():
             code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
-            if code is not None and "training" in _names(code):
+            if code is not None and "training" in names_of(code):
                 return True
     return False
 
 
-def _names(code: CodeType) -> set[str]:
+def names_of(code: CodeType) -> frozenset[str]:
     """Return the attributes and globals that code uses, also in the functions inside it."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
+    inside = (each for each in code.co_consts if isinstance(each, CodeType))
+    return frozenset(code.co_names).union(*map(names_of, inside))
 
 
 def has_own_train(module: nn.Module) -> bool:
